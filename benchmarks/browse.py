@@ -42,8 +42,8 @@ def image(folder: Path, size: int) -> Path:
         for number in range(_FOLDERS + 1):
             below = mount / f"folder{number}" if number else mount / "crowd"
             below.mkdir()
-            for one in range((_FILES - _CROWD) // _FOLDERS if number else _CROWD):
-                (below / f"file{one}").write_bytes(chance.randbytes(500))
+            for number_ in range((_FILES - _CROWD) // _FOLDERS if number else _CROWD):
+                (below / f"file{number_}").write_bytes(chance.randbytes(500))
         with open(mount / "large", "wb") as file:
             for _ in range(size // MIB):
                 file.write(chance.randbytes(MIB))
@@ -123,7 +123,7 @@ def apart(part: str, folder: Path) -> Figures:
 
 def measure(folder: Path, size: int, rounds: int) -> Figures:
     store(folder, image(folder, size))
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     for _ in range(rounds):
         cold()
         figures = apart("first_listing", folder)
@@ -138,8 +138,8 @@ def measure(folder: Path, size: int, rounds: int) -> Figures:
         figures |= {"download s": ours["s"], "cp s": theirs, "memory bytes": ours["bytes"]}
         figures |= {"cp / download": theirs / ours["s"], "download bytes/s": size / ours["s"]}
         for name, figure in figures.items():
-            found.setdefault(name, []).append(figure)
-    return {name: statistics.median(one) for name, one in found.items()}
+            result.setdefault(name, []).append(figure)
+    return {name: statistics.median(values) for name, values in result.items()}
 
 
 def main() -> None:

@@ -212,8 +212,8 @@ def thousand(one: Site) -> float:
     [sync] = one.people("POST", "/api/tasks/inventory-sync", body)
     path = f"/api/tasks/{sync['guid']}/state"
     one.mover("PUT", path, "RUNNING")
-    found = {"type": "x", "task": sync["guid"], "virtualMachines": seen}
-    one.mover("POST", "/api/tasks/inventory", found)
+    result = {"type": "x", "task": sync["guid"], "virtualMachines": seen}
+    one.mover("POST", "/api/tasks/inventory", result)
     one.mover("PUT", path, "FINISHED")
     place = {"name": uuid.uuid4().hex, "path": "/d", "node": {"guid": one.node_guid}}
     to = one.people("POST", "/api/backup-destinations", place)["guid"]
@@ -237,34 +237,34 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--peer", default="")
     wanted = parser.parse_args()
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     with databases.cluster(durable=True) as cluster, tempfile.TemporaryDirectory() as folder:
         if wanted.peer:
-            found["procrastinate"] = peer(wanted.peer, cluster, wanted.tasks)
-            print(json.dumps(found), flush=True)
+            result["procrastinate"] = peer(wanted.peer, cluster, wanted.tasks)
+            print(json.dumps(result), flush=True)
         url = databases.new_database(cluster, "bench")
-        with site(url, Path(folder)) as one:
+        with site(url, Path(folder)) as queue_site:
             fill(url, min(10_000, wanted.tasks))
-            wrk(one.port, one.person, "/api/tasks?size=50&page=0", seconds=2)
-            found["memory at 10,000 MiB"] = one.memory_mib()
+            wrk(queue_site.port, queue_site.person, "/api/tasks?size=50&page=0", seconds=2)
+            result["memory at 10,000 MiB"] = queue_site.memory_mib()
             fill(url, wanted.tasks)
-            guids = running(one)
-            found["haulback"], found["reference"] = beside(url, one, guids)
-            found["ratio"] = {k: v / found["reference"][k] for k, v in found["haulback"].items()}
-            found["memory at all MiB"] = one.memory_mib()
-            print(json.dumps(found), flush=True)
-            waits = latency(one)
-            found["dispatch"] = {
+            guids = running(queue_site)
+            result["haulback"], result["reference"] = beside(url, queue_site, guids)
+            result["ratio"] = {k: v / result["reference"][k] for k, v in result["haulback"].items()}
+            result["memory at all MiB"] = queue_site.memory_mib()
+            print(json.dumps(result), flush=True)
+            waits = latency(queue_site)
+            result["dispatch"] = {
                 "p50": waits[len(waits) // 2],
                 "p99": waits[int(len(waits) * 0.99)],
             }
-            found["batches"] = batches(one)
-            found["a thousand in one request"] = thousand(one)
-            found["depth"] = depth(one, min(100, wanted.tasks // 1000 - 1))
+            result["batches"] = batches(queue_site)
+            result["a thousand in one request"] = thousand(queue_site)
+            result["depth"] = depth(queue_site, min(100, wanted.tasks // 1000 - 1))
             fill(url, 100_000, opened=False)
-            offer = each(lambda: one.mover("GET", "/api/tasks/queued?size=1"), 20)
-            found["offer with 100,000 unopened ms"] = offer * 1000
-    print(json.dumps(found, indent=2))
+            offer = each(lambda: queue_site.mover("GET", "/api/tasks/queued?size=1"), 20)
+            result["offer with 100,000 unopened ms"] = offer * 1000
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -73,13 +73,13 @@ async def main() -> None:
         await app.connector.execute_query_async("ANALYZE procrastinate_jobs")
         print("filled", file=sys.stderr)
         await cycles(5)
-        found: dict[str, float] = {"cycle": await cycles(30)}
-        print(found, file=sys.stderr)
-        found["drain"] = await drain(300)
-        print(found, file=sys.stderr)
+        result: dict[str, float] = {"cycle": await cycles(30)}
+        print(result, file=sys.stderr)
+        result["drain"] = await drain(300)
+        print(result, file=sys.stderr)
         waits = await latency(60, 0.3)
-        found |= {"p50": waits[len(waits) // 2], "p99": waits[int(len(waits) * 0.99)]}
-        print(json.dumps(found))
+        result |= {"p50": waits[len(waits) // 2], "p99": waits[int(len(waits) * 0.99)]}
+        print(json.dumps(result))
 
 
 asyncio.run(main())

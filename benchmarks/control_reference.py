@@ -88,8 +88,8 @@ async def queued(request: Call) -> Response[bytes]:
         await sql.execute(queue._LANES._postgresql, {"node": node})
         rows: list[Any] = []
         for pinned in ("", node):
-            found = await sql.execute(queue.READY._postgresql, {**values, "pinned": pinned})
-            rows += await found.fetchall()
+            result = await sql.execute(queue.READY._postgresql, {**values, "pinned": pinned})
+            rows += await result.fetchall()
     return answer([shown(row) for row in sorted(rows, key=lambda row: row[5])[:most]])
 
 

@@ -37,11 +37,11 @@ def backup(folder: Path, image: Path, changes: Path | None) -> None:
     source = RawImage(image)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         writer = repository.writer(staging, pool)
-        found = back_up_disk(source, writer, repository.keys, pool, base, changed)
+        stored_map = back_up_disk(source, writer, repository.keys, pool, base, changed)
         staged = writer.finish()
     source.close()
     when = parent.snapshot_time + 1 if parent else 1
-    disks = (ManifestDisk("disk0", found),)
+    disks = (ManifestDisk("disk0", stored_map),)
     record = Manifest(str(uuid.uuid4()), "e", "bench", "FULL", when, disks, stored=staged.stored)
     repository.publish(staging, repository.draft(staging, staged, record, DurableFiles()))
 

@@ -47,16 +47,16 @@ def served(database: str, count: int) -> Iterator[tuple[httpx2.Client, Site]]:
 def queries(site: Site, count: int) -> dict[str, dict[str, Any]]:
     """The queries of portal pages, by title."""
     last = count // 100 - 1
-    found: dict[str, dict[str, Any]] = {"first page": {}, "page 9999": {"page": 9999, "size": 20}}
+    result: dict[str, dict[str, Any]] = {"first page": {}, "page 9999": {"page": 9999, "size": 20}}
     for name in SORTS:
-        found[f"sort by {name}"] = {"orderBy": name}
-        found[f"sort by {name}, last page, descending"] = {
+        result[f"sort by {name}"] = {"orderBy": name}
+        result[f"sort by {name}, last page, descending"] = {
             "orderBy": name, "direction": "desc", "page": last,
         }  # fmt: skip
     for title, more in filters(site).items():
-        found[title] = more
-        found[f"{title}, sorted"] = {**more, "orderBy": "finishTime", "page": 3}
-    return found
+        result[title] = more
+        result[f"{title}, sorted"] = {**more, "orderBy": "finishTime", "page": 3}
+    return result
 
 
 def filters(site: Site) -> dict[str, dict[str, Any]]:
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def _measure(given: argparse.Namespace, cluster: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
 
     def database() -> str:
         return databases.new_database(cluster, uuid.uuid4().hex) if cluster else ""
@@ -157,15 +157,17 @@ def _measure(given: argparse.Namespace, cluster: str) -> dict[str, Any]:
     print("postgresql" if cluster else "sqlite")
     if given.only in "lists":
         with served(database(), given.tasks) as (http, site):
-            found["lists"] = lists(http, site, given.tasks)
-        for title, took in sorted(found["lists"].items(), key=lambda one: -one[1])[:12]:
+            result["lists"] = lists(http, site, given.tasks)
+        for title, took in sorted(result["lists"].items(), key=lambda one: -one[1])[:12]:
             print(f"  {took:6.2f} s  {title}{'' if took <= _SECOND else '  MISSED'}")
     if given.only in "removal":
         with served(database(), given.removed) as (http, _):
-            found["removal"] = removal(http)
-        met = found["removal"]["seconds"] <= _LONGEST and found["removal"]["others p99"] <= _OTHERS
-        print(f"  removal {found['removal']} {'met' if met else 'MISSED'}", flush=True)
-    return found
+            result["removal"] = removal(http)
+        met = (
+            result["removal"]["seconds"] <= _LONGEST and result["removal"]["others p99"] <= _OTHERS
+        )
+        print(f"  removal {result['removal']} {'met' if met else 'MISSED'}", flush=True)
+    return result
 
 
 if __name__ == "__main__":

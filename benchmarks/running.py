@@ -83,7 +83,7 @@ def peer(host: LibvirtLab, name: str, folder: Path, level: str) -> None:
 
 
 def measure(folder: Path, size: int, rounds: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"size": size}
+    result: dict[str, Any] = {"size": size}
     with lab(folder / "h1") as host:
         ours, theirs = host.storage / "ours.qcow2", host.storage / "theirs.qcow2"
         filled(ours, size)
@@ -92,11 +92,11 @@ def measure(folder: Path, size: int, rounds: int) -> dict[str, Any]:
         site = Site(folder / "site", lease=30.0)
         site.open()
         try:
-            found |= increments(site, host, machines, folder, size, rounds)
-            found |= restores(site, ours, folder, rounds)
+            result |= increments(site, host, machines, folder, size, rounds)
+            result |= restores(site, ours, folder, rounds)
         finally:
             site.close()
-    return found
+    return result
 
 
 def increments(
@@ -113,12 +113,12 @@ def increments(
     for number in range(rounds):
         changed = size // 100 // _BLOCK
         for block in chance.sample(range(size // _BLOCK), changed):
-            for one in machines:
-                one.write(block * _BLOCK, number + 1)
+            for running in machines:
+                running.write(block * _BLOCK, number + 1)
         mine.append(timed(lambda: read.append(site.backed_up(machine, "INCREMENTAL"))))
         if compared:
             others.append(timed(lambda: peer(host, "theirs", folder / "peer", "inc")))
-    bytes_read = statistics.median(one["transferredSize"] for one in read)
+    bytes_read = statistics.median(row["transferredSize"] for row in read)
     result = {"full s": full, "increment s": statistics.median(mine)}
     result |= {"read / changed": bytes_read / (changed * _BLOCK)}
     if others:
@@ -151,7 +151,7 @@ def restores(site: Site, image: Path, folder: Path, rounds: int) -> dict[str, An
 
     # In turn: pending writes of one program must not slow down the other.
     pairs = [(timed(restore), timed(convert)) for _ in range(rounds)]
-    ours, theirs = (statistics.median(one) for one in zip(*pairs, strict=True))
+    ours, theirs = (statistics.median(pair) for pair in zip(*pairs, strict=True))
     return {"restore s": ours, "qemu-img convert s": theirs, "restore / convert": ours / theirs}
 
 

@@ -132,7 +132,7 @@ def table(found: dict[str, Figures]) -> str:
 
 def measure(root: Path, only: str) -> dict[str, Figures]:
     """Run every step in a process of its own, so that its memory is its own, too."""
-    found = {}
+    result = {}
     for name, step in STEPS:
         folder = root / name
         if only not in name:
@@ -140,9 +140,9 @@ def measure(root: Path, only: str) -> dict[str, Figures]:
         folder.mkdir(exist_ok=True)
         command = (sys.executable, "-m", "benchmarks.scale", "--step", step.__name__, str(folder))
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        found[f"{name} {step.__name__}"] = json.loads(done.stdout)
+        result[f"{name} {step.__name__}"] = json.loads(done.stdout)
         print(f"{name} {step.__name__}: {done.stdout.decode().strip()}", flush=True)
-    return found
+    return result
 
 
 def main() -> None:
@@ -156,12 +156,12 @@ def main() -> None:
         print(json.dumps(steps[given.step[0]](Path(given.step[1]))))
         return
     with tempfile.TemporaryDirectory(prefix="haulback-scale-") as name:
-        found = measure(Path(name), given.only)
+        figures = measure(Path(name), given.only)
     if not given.only:
-        print(table(found))
+        print(table(figures))
     if given.json:
         facts: dict[str, Any] = {"machine": platform.platform(), "cores": os.cpu_count()}
-        given.json.write_text(json.dumps(facts | {"steps": found}, indent=1) + "\n")
+        given.json.write_text(json.dumps(facts | {"steps": figures}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -61,17 +61,17 @@ class Watched:
 
     def calls(self, is_over: Callable[[], bool]) -> list[float]:
         """The durations of list calls that are made one after the other."""
-        found: list[float] = []
+        result: list[float] = []
         report = 0.0
-        while len(found) < 100 or not is_over():
+        while len(result) < 100 or not is_over():
             begun = time.monotonic()
             self.http.get("/tasks?size=50").raise_for_status()
-            found.append(time.monotonic() - begun)
+            result.append(time.monotonic() - begun)
             if begun - report > LEASE / 5:
                 report = begun
                 path = f"/tasks/{self.task}/progress"
                 self.http.put(path, json={"value": 1}, headers=self.node).raise_for_status()
-        return found
+        return result
 
     def keeps_the_lease(self) -> bool:
         found = self.http.get(f"/tasks/{self.task}").json()

@@ -220,7 +220,9 @@ def test_no_two_public_classes_have_one_name():
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
-    assert [name for name, count in classes.items() if count > 1] == []
+    rows = [row.split() for row in ALLOWED.read_text().splitlines() if row]
+    exempt = {row[1] for row in rows if row[0] == "classes"}
+    assert {name for name, count in classes.items() if count > 1} <= exempt
 
 
 @pytest.mark.parametrize("path", checked([*SOURCES, *TESTS], "docstrings"), ids=name_of)

@@ -33,7 +33,7 @@ def list_alarms(
     """List the newest alarms, of all kinds or of --kind, about all objects or one guid."""
     query: Narrowed = {"size": size}
     if kind:
-        query["kind"] = [one.upper() for one in kind]
+        query["kind"] = [word.upper() for word in kind]
     if subject:
         query["subject"] = subject
     state = (named("kind"), named("subject"), text("text"))

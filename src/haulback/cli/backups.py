@@ -63,10 +63,10 @@ def create(
     client = connect()
     kind = BackupType.INCREMENTAL if incremental else BackupType.FULL
     request = ExportRequest(
-        protectedEntities=refs(client.machines.find(one).guid for one in machine),
+        protectedEntities=refs(client.machines.find(wanted).guid for wanted in machine),
         backupType=kind,
         backupDestination=ref(client.destinations.find(destination).guid if destination else ""),
-        rules=refs(client.records.rules.find(one).guid for one in rule),
+        rules=refs(client.records.rules.find(wanted).guid for wanted in rule),
         retryCount=retries,
         **how.timed,
     )
@@ -119,16 +119,16 @@ def prove(
 @app.command
 def proof(guid: str, *, screenshot: Path | None = None) -> None:
     """Show the proof of a backup and its signature; --screenshot is a file to write."""
-    found = connect().backups.proof(guid)
-    evidence = msgspec.json.decode(found.evidence)
+    result = connect().backups.proof(guid)
+    evidence = msgspec.json.decode(result.evidence)
     picture = evidence.pop("screenshot", None)
     if screenshot:
         if picture is None:
             raise NotFound("the proof has no screenshot")
         screenshot.write_bytes(base64.b64decode(picture))
-    signed = {"signature": found.signature, "publicKey": found.publicKey, "valid": found.valid}
-    dump({"level": found.level.name, "evidence": evidence, **signed})
-    if not found.valid:
+    signed = {"signature": result.signature, "publicKey": result.publicKey, "valid": result.valid}
+    dump({"level": result.level.name, "evidence": evidence, **signed})
+    if not result.valid:
         raise Damaged("the signature of the proof is not this server's: the evidence was changed")
 
 
@@ -143,12 +143,12 @@ def confirm_missing(
     if not guid:
         raise Malformed("name at least one backup by its guid")
     backups = connect().backups
-    for one in guid:
-        found = backups.get(one)
-        print(f"{one} on {found.name} is given up: {found.statusInfo or found.status.name}")
+    for wanted in guid:
+        record = backups.get(wanted)
+        print(f"{wanted} on {record.name} is given up: {record.statusInfo or record.status.name}")
     agree_to(yes)
-    for one in guid:
-        backups.confirm_missing(one)
+    for wanted in guid:
+        backups.confirm_missing(wanted)
 
 
 @app.command
@@ -189,7 +189,7 @@ def mark(
     if not guid:
         raise Malformed("name at least one backup by its guid")
     backups = connect().backups
-    places = [place.guid for one in guid for place in backups.get(one).backupLocations]
+    places = [place.guid for wanted in guid for place in backups.get(wanted).backupLocations]
     if preview:
         show(backups.preview_mark(places, _HINTS[hint], until), _MARKED, output)
         return

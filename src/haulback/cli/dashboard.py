@@ -61,8 +61,8 @@ def dashboard(*, output: Output = "table") -> None:
         return
     table = Table("what", "how much", box=None, pad_edge=False)
     table.add_row("alarms", f"{alarms.total}: haulback alarm ls" if alarms.total else "none")
-    for what, counts in protection.items():
-        table.add_row(f"{what} protected", f"{counts.protectedNo}, not {counts.notProtected}")
+    for key, counts in protection.items():
+        table.add_row(f"{key} protected", f"{counts.protectedNo}, not {counts.notProtected}")
     done = f"{backups.successful} good, {backups.failed} failed, {backups.inProgress} running"
     table.add_row("backups of the last day", f"{done}, {backups.queued} waiting")
     table.add_row("stored in the last day", backups.totalData)

@@ -225,8 +225,8 @@ class _Demo:
         backup = self.client.backups.get(task.backup.guid)
         if backup.type.name != kind.value:
             raise Damaged(f"the backup is {backup.type.name} instead of {kind.value}")
-        what = "full backup" if kind is BackupType.FULL else "increment"
-        self.rows.append(_Row(what, backup.transferredSize, backup.storedSize, took))
+        label = "full backup" if kind is BackupType.FULL else "increment"
+        self.rows.append(_Row(label, backup.transferredSize, backup.storedSize, took))
         return backup.guid
 
     def change(self, machine: Machine) -> None:
@@ -276,12 +276,12 @@ class _Demo:
         return next(path for path in folder.iterdir() if path.suffix != ".json")
 
     def prove(self, machine: Machine, expected: str) -> None:
-        found = self.image_of(machine)
+        image = self.image_of(machine)
         if self.format == "qcow2":
             plain = self.folder / "came-back.raw"
-            _call("qemu-img", "convert", "-O", "raw", str(found), str(plain))
-            found = plain
-        actual = _sha256(found)
+            _call("qemu-img", "convert", "-O", "raw", str(image), str(plain))
+            image = plain
+        actual = _sha256(image)
         self.say.print(f"  lost      {expected}\n  came back {actual}")
         if actual != expected:
             raise Damaged("the restored machine differs from the destroyed one")

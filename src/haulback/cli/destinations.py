@@ -119,7 +119,7 @@ def set_destination(
     --keep-absent-days: the last backup of an absent machine stays for so many days (30; 0: not).
     """
     client = connect()
-    found = client.destinations.find(name)
+    present = client.destinations.find(name)
     said = {
         "keepLastNFull": keep_full,
         "keepFullNewerThan": _age(keep_full_days),
@@ -130,18 +130,18 @@ def set_destination(
         "keepLastBackupOfAbsentDays": keep_absent_days,
     }
     said = {name: value for name, value in said.items() if value is not None}
-    rules = msgspec.structs.replace(Retention() if keep_all else found.retention, **said)
+    rules = msgspec.structs.replace(Retention() if keep_all else present.retention, **said)
     wanted = {
         "days": verify_days,
         "seconds": None if verify_hours is None else round(verify_hours * 3600),
         "active": verify,
     }
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    verification = msgspec.structs.replace(found.verification, **wanted)
+    verification = msgspec.structs.replace(present.verification, **wanted)
     changed = ChangedDestination(
         name=rename or None, retention=rules, verification=verification if wanted else None
     )
-    client.destinations.change(found.guid, changed)
+    client.destinations.change(present.guid, changed)
 
 
 def _age(days: float | None) -> int | None:
@@ -178,7 +178,7 @@ def verify(
     """
     client = connect()
     request = VerifyRequest(
-        refs(client.destinations.find(one).guid for one in name),
+        refs(client.destinations.find(wanted).guid for wanted in name),
         bytes=None if gib is None else max(1, round(gib * GIB)),
         seconds=None if hours is None else max(1, round(hours * 3600)),
         **how.timed,
@@ -202,8 +202,8 @@ def repair(
     out.
     """
     client = connect()
-    found = refs(client.destinations.find(one).guid for one in name)
-    request = RepairRequest(found, apply=apply, believe=believe, **how.timed)
+    wanted = refs(client.destinations.find(word).guid for word in name)
+    request = RepairRequest(wanted, apply=apply, believe=believe, **how.timed)
     report(client, client.tasks.repair(request, **how.asked), how)
 
 

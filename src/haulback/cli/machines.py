@@ -77,8 +77,8 @@ def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
         report(client, client.tasks.delete(guids[0], **how.asked), how)
         return
     answer = client.tasks.batch_delete(guids, **how.asked)
-    for one in answer.unsuccessful:
-        print(f"refused  {one.guid}  {one.name}: {one.message}")
+    for refused in answer.unsuccessful:
+        print(f"refused  {refused.guid}  {refused.name}: {refused.message}")
     report(client, answer.tasks, how)
 
 

@@ -156,8 +156,8 @@ def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
     except Incomplete as error:
         file.flush()
         files = error.details["files"]
-        for one in files:
-            print(f"{one['path']}: {one['reason']}", file=sys.stderr)
+        for file_ in files:
+            print(f"{file_['path']}: {file_['reason']}", file=sys.stderr)
         if error.details["count"] > len(files):
             print(f"... and {error.details['count'] - len(files)} more", file=sys.stderr)
         raise

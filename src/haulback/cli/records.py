@@ -33,13 +33,13 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     app = App(name=name)
 
     def kind(client: Client) -> RecordCollection[PolicyRecord]:
-        found: RecordCollection[PolicyRecord] = getattr(client.records, topic)
-        return found
+        collection: RecordCollection[PolicyRecord] = getattr(client.records, topic)
+        return collection
 
     @app.command
     def ls(*, output: Output = "table") -> None:
         """List all records."""
-        rows = [one.shown for one in kind(connect()).all()]
+        rows = [row.shown for row in kind(connect()).all()]
         show(rows, (*_ROW, *(text(member) for member in members)), output)
 
     @app.command(name="show")
@@ -62,9 +62,9 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     def change(name: str, *member: str) -> None:
         """Change members of a record; other members stay."""
         known = kind(connect())
-        one = known.find(name)
-        body = {**msgspec.to_builtins(one.what), **_members(member, known.struct)}
-        _warn(known.change(one.guid, read(body, known.struct, "")))
+        record = known.find(name)
+        body = {**msgspec.to_builtins(record.what), **_members(member, known.struct)}
+        _warn(known.change(record.guid, read(body, known.struct, "")))
 
     @app.command
     def rm(name: str) -> None:
@@ -130,15 +130,15 @@ def add_plan(
     where = ref(hypervisor and client.hypervisors.find(hypervisor).guid)
     rules = [
         RecoveryRule(
-            name=one,
-            protectedEntities=refs([client.machines.find(one).guid]),
+            name=wanted,
+            protectedEntities=refs([client.machines.find(wanted).guid]),
             order=place,
             hypervisor=where,
             prefix=prefix,
             suffix=suffix,
             overwrite=overwrite,
         )
-        for place, one in enumerate(machine)
+        for place, wanted in enumerate(machine)
     ]
     print(client.records.recovery_plans.add(RecoveryPlan(name=name, rules=rules)).guid)
 

@@ -26,8 +26,8 @@ from haulback.cli.repository import (
     secret_of,
 )
 from haulback.errors import Malformed
-from haulback.repository.garbage_collection import Orders, clean_up
-from haulback.repository.repair import RepairReport, Workshop, repair
+from haulback.repository.garbage_collection import CleanupOrder, clean_up
+from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.verify import Depth, VerifyReport, verify
 
 Work = Annotated[Path | None, Parameter(help="Folder for temporary files.")]
@@ -111,8 +111,10 @@ def repair_command(
         agree_to(yes)
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         secret = secret_of(key_file)
-        workshop = Workshop(Path(temp), pool, _signer, (secret,) if secret else (), believe=believe)
-        done = repair(repository, workshop, apply=apply)
+        context = RepairContext(
+            Path(temp), pool, _signer, (secret,) if secret else (), believe=believe
+        )
+        done = repair(repository, context, apply=apply)
     _print_repaired(done)
     if done.losses:
         sys.exit(1)
@@ -155,7 +157,7 @@ def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit
     """
     repository = open_repository(folder, key_file, kit)
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
-        orders = Orders(by=_signer()[0])
+        orders = CleanupOrder(by=_signer()[0])
         cleaned = clean_up(repository, Path(temp), frozenset, pool, orders=orders)
     for backup in cleaned.damaged:
         print(f"DAMAGED  backup {backup} refers to data that is missing or damaged")

@@ -74,12 +74,12 @@ def _files(
     """Disks that get their own storage, or are left out.  Raises Malformed, NotFound."""
     if not stored and not without:
         return None
-    known = {one.path: one.guid for one in client.backups.files(backup)}
+    known = {stored_file.path: stored_file.guid for stored_file in client.backups.files(backup)}
     if unknown := [disk for disk in without if disk not in known]:
         raise NotFound(
             f"--without: the backup has no disk {unknown[0]}; name one of {', '.join(known)}"
         )
-    found = [TaskFile(Ref(known[disk]), excludedFromRestore=True) for disk in without]
+    result = [TaskFile(Ref(known[disk]), excludedFromRestore=True) for disk in without]
     for pair in stored:
         disk, _, storage = pair.partition("=")
         if not storage:
@@ -88,8 +88,8 @@ def _files(
             raise NotFound(
                 f"--disk-storage: the backup has no disk {disk}; name one of {', '.join(known)}"
             )
-        found.append(TaskFile(Ref(known[disk]), storageId=storage))
-    return found
+        result.append(TaskFile(Ref(known[disk]), storageId=storage))
+    return result
 
 
 @restore.command
@@ -123,14 +123,14 @@ def restore_mount(
     places = path + [""] * (len(file_system) - len(path))
     systems = file_system + [""] * (len(path) - len(file_system))
     shown = [
-        MountedFileSystemChoice(fileSystem=ref(one), mountPath=place or None)
-        for one, place in zip(systems, places, strict=True)
+        MountedFileSystemChoice(fileSystem=ref(system), mountPath=place or None)
+        for system, place in zip(systems, places, strict=True)
     ]
     request = MountRequest(
         mode=mode,
         backup=Ref(backup),
         mountedFileSystems=shown,
-        mountedDisks=[MountedDisk(Ref(one)) for one in disk],
+        mountedDisks=[MountedDisk(Ref(wanted)) for wanted in disk],
         allowedClients=initiator,
         unmountTime=unmount_after,
         node=ref(client.nodes.find(node).guid if node else ""),

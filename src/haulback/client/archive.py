@@ -110,12 +110,12 @@ def _records(raw: bytes) -> dict[bytes, bytes]:
 
     Raises ValueError for a malformed record.
     """
-    found: dict[bytes, bytes] = {}
+    result: dict[bytes, bytes] = {}
     while raw:
         length, _, _ = raw.partition(b" ")
         record, raw = raw[len(length) + 1 : int(length) - 1], raw[int(length) :]
         if len(length) + 2 > int(length):
             raise ValueError("a record without contents")
         key, _, value = record.partition(b"=")
-        found[key] = value
-    return found
+        result[key] = value
+    return result

@@ -174,14 +174,14 @@ class ReadableCollection(Generic[T]):
         """
         if is_guid(wanted):
             return self.get(wanted)
-        found = [one for one in self.all(filter=wanted) if getattr(one, self.title) == wanted]
-        what = self.path.rpartition("/")[2].replace("-", " ").removesuffix("s")
-        if len(found) > 1:
-            guids = ", ".join(str(getattr(one, "guid", "")) for one in found)
-            raise Malformed(f"there are several {what}s named {wanted!r}; use a guid: {guids}")
-        if not found:
-            raise NotFound(f"there is no {what} {wanted!r}")
-        return found[0]
+        matches = [row for row in self.all(filter=wanted) if getattr(row, self.title) == wanted]
+        noun = self.path.rpartition("/")[2].replace("-", " ").removesuffix("s")
+        if len(matches) > 1:
+            guids = ", ".join(str(getattr(row, "guid", "")) for row in matches)
+            raise Malformed(f"there are several {noun}s named {wanted!r}; use a guid: {guids}")
+        if not matches:
+            raise NotFound(f"there is no {noun} {wanted!r}")
+        return matches[0]
 
 
 class Collection(ReadableCollection[T]):

@@ -170,14 +170,14 @@ class Tasks(Submissions):
     def _plan(self, guid: str) -> list[TaskDetails]:
         """The visible tasks of a plan, in order."""
         head = self.get(guid, extended=True)
-        found = [head]
+        result = [head]
         for step in head.workflowExecution.tasks if head.workflowExecution else []:
             if step.guid != guid and step.state.name != PLANNED:
                 try:
-                    found.append(self.get(step.guid))
+                    result.append(self.get(step.guid))
                 except NotFound:
                     continue  # removed when its predecessor was cancelled
-        return found
+        return result
 
 
 def check(plan: list[TaskDetails]) -> None:
@@ -186,12 +186,12 @@ def check(plan: list[TaskDetails]) -> None:
     Of several tasks of one type (retries) only the last counts.
     """
     last = {task.type.name: task for task in plan}
-    for what, task in last.items():
+    for key, task in last.items():
         why = task.statusInfo or "no reason given"
         if task.state.name == State.FAILED.value:
-            raise TaskFailed(f"{what} {task.guid} failed: {why}")
+            raise TaskFailed(f"{key} {task.guid} failed: {why}")
         if task.state.name == State.CANCELLED.value:
-            raise Cancelled(f"{what} {task.guid} was cancelled: {why}")
+            raise Cancelled(f"{key} {task.guid} was cancelled: {why}")
 
 
 def _is_over(plan: list[TaskDetails]) -> bool:

@@ -91,7 +91,7 @@ class MountOrder(msgspec.Struct, kw_only=True):
 
 
 class MountResult(msgspec.Struct):
-    """The node's report: file systems and disks, sizes in bytes; see `mounts.spec.Shared`."""
+    """The node's report: file systems and disks, sizes in bytes; see `mounts.spec.MountState`."""
 
     disks: dict[Name, int] = {}
     raw: str = ""

@@ -67,11 +67,11 @@ def _blocks(
 ) -> Iterator[bytes]:
     with UnreadableReport() as report:
         tar = _Tar(source, volume, report, strict)
-        for place, found in wanted:
-            if isinstance(found, HaulbackError):
-                tar.failed(place, found)
+        for place, entry in wanted:
+            if isinstance(entry, HaulbackError):
+                tar.failed(place, entry)
             else:
-                yield from tar.all(place, found)
+                yield from tar.all(place, entry)
         yield from report.member()
     yield bytes(2 * tarfile.BLOCKSIZE)
 
@@ -105,11 +105,11 @@ class _Tar:
         name = place.strip("/") or "."
         left = [iter([(place, name, entry)])]
         while left:
-            found = next(left[-1], None)
-            if found is None:
+            child = next(left[-1], None)
+            if child is None:
                 left.pop()
                 continue
-            place, name, entry = found
+            place, name, entry = child
             self._report.avoid(name)
             yield from self._member(place, name, entry)
             if entry.type is EntryType.DIRECTORY:
@@ -137,8 +137,8 @@ class _Tar:
                 known = "completely" if after else "at all"
                 self.failed(place, error, f"the folder could not be listed {known}: ")
                 return
-            for one in page:
-                yield f"{place.rstrip('/')}/{one.name}", f"{name}/{one.name}", one
+            for row in page:
+                yield f"{place.rstrip('/')}/{row.name}", f"{name}/{row.name}", row
             last = len(page) < _PAGE
             if last and page.reason:
                 self._missing(place, f"the folder could not be listed completely: {page.reason}")

@@ -23,7 +23,7 @@ REQUEST: Final = struct.Struct(">HQI")
 LARGEST: Final = MIB  # bytes of a request
 
 
-class Feeder:
+class BlockServer:
     """Serves requests until the process disconnects; `failure` is the last error of a Source."""
 
     def __init__(self, sources: Sequence[Source]) -> None:

@@ -28,7 +28,7 @@ from haulback.filesystems.records import (
     VolumesFound,
     raw,
 )
-from haulback.filesystems.sandbox_client import COMMAND, Confined
+from haulback.filesystems.sandbox_client import COMMAND, SandboxClient
 from haulback.texts import printable
 
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
@@ -55,7 +55,7 @@ class Browser:
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._sources = list(sources.values())
-        self._confined = Confined(sources, deadline, command)
+        self._confined = SandboxClient(sources, deadline, command)
 
     def __enter__(self) -> Self:
         return self
@@ -125,8 +125,8 @@ class Browser:
                 coming.append(pool.submit(self._whole, volume, place, at, count))
                 if len(coming) > _AHEAD:
                     yield coming.popleft().result()
-            for one in coming:
-                yield one.result()
+            for chunk in coming:
+                yield chunk.result()
 
     def _whole(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer only at its end."""
@@ -170,12 +170,14 @@ class Browser:
         after = question.after if isinstance(question, ListDirectory) else b""
 
         def could_be(answer: Entries) -> bool:
-            names = [one.name for one in answer.entries]
+            names = [entry.name for entry in answer.entries]
             if isinstance(question, FindEntry):
                 return len(names) == 1
             if len(names) > most or not all(map(sound, names)):
                 return False
-            return all(one < two for one, two in pairwise([after, *names]))
+            return all(item < two for item, two in pairwise([after, *names]))
 
-        found = self._confined.ask(question, Entries, could_be)
-        return DirectoryEntries((one.entry() for one in found.entries), printable(found.reason))
+        result = self._confined.ask(question, Entries, could_be)
+        return DirectoryEntries(
+            (entry.entry() for entry in result.entries), printable(result.reason)
+        )

@@ -28,9 +28,9 @@ def checked(path: str) -> bytes:
         raise Malformed("path: must not contain NUL", field="path")
     if len(given) > MOST_PATH:
         raise Malformed(f"path: must not be longer than {MOST_PATH} bytes", field="path")
-    found = parts(given)
-    if b"." in found or b".." in found:
+    names = parts(given)
+    if b"." in names or b".." in names:
         raise Malformed("path: must not contain . or ..; give the direct path", field="path")
-    if any(len(part) > MOST_NAME for part in found):
+    if any(len(part) > MOST_NAME for part in names):
         raise Malformed(f"path: no name may be longer than {MOST_NAME} bytes", field="path")
-    return b"/" + b"/".join(found)
+    return b"/" + b"/".join(names)

@@ -28,7 +28,7 @@ from haulback.errors import (
     by_code,
     is_away,
 )
-from haulback.filesystems.block_server import Feeder
+from haulback.filesystems.block_server import BlockServer
 from haulback.filesystems.code_pages import code_page
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
 from haulback.framing import receive, send
@@ -40,7 +40,7 @@ _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 _Wanted = TypeVar("_Wanted")
 
 
-class Confined:
+class SandboxClient:
     """Client of the confined process; a process that ended is replaced at the next request.
 
     `deadline` is the timeout of a request in seconds. `command` is the program to run; its last
@@ -111,7 +111,7 @@ class _Running:
 
     def __init__(self, sources: Mapping[str, Source], command: Sequence[str]) -> None:
         page = code_page()
-        self.feeder = Feeder(list(sources.values()))
+        self.feeder = BlockServer(list(sources.values()))
         self._control, theirs = socket.socketpair()
         started: Future[subprocess.Popen[bytes]] = Future()
         self._thread = Thread(

@@ -16,7 +16,7 @@ from haulback.errors import HaulbackError, Malformed
 from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
-from haulback.filesystems.parsers.queries import Answers
+from haulback.filesystems.parsers.queries import QueryHandler
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
 from haulback.filesystems.sandbox import confine
 from haulback.framing import receive, send
@@ -34,13 +34,13 @@ def main(control: str, blocks: str) -> None:
     disks = {
         name: ParentDisk(feed, number, size) for number, (name, size) in enumerate(begin.disks)
     }
-    answers = Answers(disks, page)
+    answers = QueryHandler(disks, page)
     with suppress(EOFError):
         while True:
             send(link, answer(answers, receive(link, _asks)))
 
 
-def answer(answers: Answers, question: Ask) -> Answer:
+def answer(answers: QueryHandler, question: Ask) -> Answer:
     """Response to a request; all errors that hostile data can cause become a Failed."""
     try:
         return answers.to(question)

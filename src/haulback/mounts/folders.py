@@ -17,7 +17,7 @@ import msgspec
 from haulback import credentials
 from haulback.contract.mount import Visible
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
-from haulback.mounts.spec import Shared
+from haulback.mounts.spec import MountState
 
 ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
 _SECONDS = 30.0  # timeout for a folder to appear, and for its process to end
@@ -30,12 +30,12 @@ def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
     Raises Forbidden for a folder outside `roots`, Conflict for a folder that is in use or cannot be
     created.
     """
-    for one in wanted:
-        path = Path(one.path).resolve()
+    for folder in wanted:
+        path = Path(folder.path).resolve()
         if not any(path != root and path.is_relative_to(root) for root in roots):
             places = ", ".join(map(str, roots))
             raise Forbidden(f"mountPath: {path} is not below {places}; name one there")
-        above = next(one for one in path.parents if os.path.lexists(one))
+        above = next(parent for parent in path.parents if os.path.lexists(parent))
         if not os.path.lexists(path) and not os.access(above, os.W_OK):
             raise Conflict(
                 f"mountPath: {above} is not writable, perhaps a backup is mounted there; "
@@ -72,13 +72,13 @@ def show(
     mounted.
     """
     children = []
-    for one in wanted:
+    for item in wanted:
         if not ctypes.util.find_library("fuse3") or not shutil.which("umount"):
-            raise Unsupported(f"{one.path} cannot be mounted without FUSE: {_REMEDY}")
-        Path(one.path).mkdir(mode=0o755, parents=True, exist_ok=True)
-        names = msgspec.json.encode(one.disks or list(disks)).decode()
-        program = "haulback.mounts.fuse_disks" if one.disks else "haulback.mounts.fuse"
-        told = (str(socket), names, one.path, *([one.volume] if one.volume else []))
+            raise Unsupported(f"{item.path} cannot be mounted without FUSE: {_REMEDY}")
+        Path(item.path).mkdir(mode=0o755, parents=True, exist_ok=True)
+        names = msgspec.json.encode(item.disks or list(disks)).decode()
+        program = "haulback.mounts.fuse_disks" if item.disks else "haulback.mounts.fuse"
+        told = (str(socket), names, item.path, *([item.volume] if item.volume else []))
         child = subprocess.Popen(
             [sys.executable, "-m", program, *told],
             stdin=subprocess.PIPE,
@@ -87,7 +87,7 @@ def show(
             env=credentials.for_children(),
         )
         held.callback(_end, child)
-        _wait(child, one.path)
+        _wait(child, item.path)
         children.append(child)
     return children
 
@@ -118,7 +118,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.stderr.close()
 
 
-def hide(shared: Shared) -> None:
+def hide(shared: MountState) -> None:
     """Unmount and remove all folders of a mount, even after its process was killed."""
     for path in filter(None, (*shared.paths.values(), shared.raw)):
         unmount(path)  # unconditional: os.path.ismount is False for a mount whose process died

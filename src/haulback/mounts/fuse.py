@@ -61,13 +61,13 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
         after = ""
         while True:
             page = partial(self._browser.listing, volume, inner, after=after, most=_PAGE)
-            found = told(page)
-            if found.reason:  # a damaged folder must not look complete
+            rows = told(page)
+            if rows.reason:  # a damaged folder must not look complete
                 raise mfusepy.FuseOSError(errno.EIO)
-            names += [one.name for one in found]
-            if len(found) < _PAGE:
+            names += [row.name for row in rows]
+            if len(rows) < _PAGE:
                 return names
-            after = found[-1].name
+            after = rows[-1].name
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:  # noqa: ARG002
         volume, inner = self._place(path)
@@ -128,8 +128,10 @@ def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
         if volume:
             shown = {"": volume}
         else:
-            found = [one for one in browser.volumes() if one.readable]
-            shown = {one.name.replace("/", "-"): one.name for one in found}
+            readable = [found_volume for found_volume in browser.volumes() if found_volume.readable]
+            shown = {
+                found_volume.name.replace("/", "-"): found_volume.name for found_volume in readable
+            }
         serve(Folders(browser, shown), folder)
 
 

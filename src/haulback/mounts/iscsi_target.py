@@ -22,7 +22,7 @@ _REMEDY = "install tgt on the node (`apt-get install tgt`)"
 
 @contextmanager
 def serve(
-    room: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes
+    run_folder: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Offer the files in `folder` that represent the disks, until the context ends.
 
@@ -32,7 +32,7 @@ def serve(
     for tool in ("tgtd", "tgtadm", "setpriv"):
         if not shutil.which(tool):
             raise Unsupported(f"disks cannot be shared by iSCSI without {tool}: {_REMEDY}")
-    daemon = _begun(room, wanted)
+    daemon = _begun(run_folder, wanted)
     try:
         files = [folder / name for name in files_of(wanted.disks).values()]
         daemon.offer(guid, files, wanted.clients, key)
@@ -42,7 +42,7 @@ def serve(
         daemon.close()
 
 
-def _begun(room: Path, wanted: IscsiOrder) -> _Daemon:
+def _begun(run_folder: Path, wanted: IscsiOrder) -> _Daemon:
     """Start a daemon on the first free port; it offers no target yet.
 
     Raises Conflict when no port is free.
@@ -52,7 +52,7 @@ def _begun(room: Path, wanted: IscsiOrder) -> _Daemon:
     ports = [wanted.port] if wanted.port else range(first, first + _PORTS)
     for port in ports:
         if _is_free(address, port):
-            daemon = _Daemon(room, address, port)
+            daemon = _Daemon(run_folder, address, port)
             if daemon.listens():
                 return daemon
             daemon.close()
@@ -72,14 +72,14 @@ def _is_free(address: str, port: int) -> bool:
 
 
 class _Daemon:
-    """A tgtd without configuration file, controlled through a socket in `room`."""
+    """A tgtd without configuration file, controlled through a socket in `run_folder`."""
 
-    def __init__(self, room: Path, address: str, port: int) -> None:
+    def __init__(self, run_folder: Path, address: str, port: int) -> None:
         self.address, self.port = address, port
-        self._room = room
+        self._room = run_folder
         # TGT_IPC_SOCKET keeps the control socket private to this mount. setpriv makes the kernel
         # kill tgtd when this process dies; tgtd would outlive it otherwise.
-        self._env = credentials.for_children({"TGT_IPC_SOCKET": str(room / "tgt")})
+        self._env = credentials.for_children({"TGT_IPC_SOCKET": str(run_folder / "tgt")})
         command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]
         self.child = subprocess.Popen(
             [*command, "--iscsi", f"portal={address}:{port}"],

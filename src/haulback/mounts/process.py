@@ -26,8 +26,8 @@ from haulback.drivers.nbd_server import NbdServer
 from haulback.errors import Conflict, HaulbackError
 from haulback.mounts import iscsi_target
 from haulback.mounts.folders import show
-from haulback.mounts.reopening_disk import LastingDisk, Readers
-from haulback.mounts.spec import MountSpec, Shared
+from haulback.mounts.reopening_disk import Readers, ReopeningDisk
+from haulback.mounts.spec import MountSpec, MountState
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 
@@ -35,8 +35,8 @@ _LOOK_EVERY = 2.0  # seconds between two checks of the child processes
 NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
 
 
-def main(room: Path) -> None:
-    """Start the mount, write a `Shared` to standard output, and serve until SIGTERM."""
+def main(run_folder: Path) -> None:
+    """Start the mount, write a `MountState` to standard output, and serve until SIGTERM."""
     over = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
@@ -46,9 +46,9 @@ def main(room: Path) -> None:
     with ExitStack() as held:
         children: list[Popen[bytes]] = []
         try:
-            ready = _open(order, room, held, children)
+            ready = _open(order, run_folder, held, children)
         except Exception as error:  # noqa: BLE001 - the node is told of any error
-            _say(Shared(error=_told(error)))
+            _say(MountState(error=_told(error)))
             return
         _say(ready)
         _let_go()
@@ -67,35 +67,39 @@ def _told(error: Exception) -> str:
     return str(error) if isinstance(error, OSError) else type(error).__name__
 
 
-def _open(order: MountSpec, room: Path, held: ExitStack, children: list[Popen[bytes]]) -> Shared:
-    lock = open(room / LOCK, "wb")  # noqa: SIM115 - closed when the share ends
+def _open(
+    order: MountSpec, run_folder: Path, held: ExitStack, children: list[Popen[bytes]]
+) -> MountState:
+    lock = open(run_folder / LOCK, "wb")  # noqa: SIM115 - closed when the share ends
     held.callback(lock.close)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Conflict(f"the mount {order.guid} is served already") from None
-    (room / PID).write_text(str(os.getpid()))
+    (run_folder / PID).write_text(str(os.getpid()))
     destination = AddOnly(open_destination(order.driver, order.config, order.guid))
     repository = Repository.open(destination, Secret("keyfile", order.key))
     if order.repository not in (None, repository.guid):
         raise Conflict("the destination now holds another repository; mount the original one")
     manifest = repository.manifest(order.backup)
     readers = Readers(repository)
-    disks = {disk.name: LastingDisk(disk.map, readers) for disk in manifest.disks}
-    (room / NBD).unlink(missing_ok=True)  # left behind by a process that died
-    held.enter_context(NbdServer(room / NBD, disks))
+    disks = {disk.name: ReopeningDisk(disk.map, readers) for disk in manifest.disks}
+    (run_folder / NBD).unlink(missing_ok=True)  # left behind by a process that died
+    held.enter_context(NbdServer(run_folder / NBD, disks))
     if order.for_machine:
-        hand_over(room / NBD)
-    children += show(room / NBD, disks, order.visible, held)
-    ready = Shared({name: disk.size for name, disk in disks.items()})
+        hand_over(run_folder / NBD)
+    children += show(run_folder / NBD, disks, order.visible, held)
+    ready = MountState({name: disk.size for name, disk in disks.items()})
     if order.target:
-        offered = iscsi_target.serve(room, room / RAW, order.target, order.guid, order.key)
+        offered = iscsi_target.serve(
+            run_folder, run_folder / RAW, order.target, order.guid, order.key
+        )
         ready.portal, child = held.enter_context(offered)
         children.append(child)
     return ready
 
 
-def _say(ready: Shared) -> None:
+def _say(ready: MountState) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(ready) + b"\n")
     sys.stdout.buffer.flush()
 

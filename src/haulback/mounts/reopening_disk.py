@@ -28,7 +28,7 @@ class Readers:
             return self.current
 
 
-class LastingDisk:
+class ReopeningDisk:
     """Source over a disk of a backup that reopens the index when a chunk has moved."""
 
     def __init__(self, disk: DiskMap, readers: Readers) -> None:

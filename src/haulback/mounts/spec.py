@@ -26,7 +26,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
     for_machine: bool = False
 
 
-class Shared(msgspec.Struct, omit_defaults=True):
+class MountState(msgspec.Struct, omit_defaults=True):
     """Disks and folders on offer; also the answer of the process on standard output.
 
     `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.

@@ -24,7 +24,7 @@ from haulback.filesystems.browser import Browser
 from haulback.ids import is_guid
 from haulback.mounts import folders
 from haulback.mounts.process import LOCK, NBD, PID, RAW
-from haulback.mounts.spec import MountSpec, Shared
+from haulback.mounts.spec import MountSpec, MountState
 
 # Every user can reach this folder, QEMU's too, and the path is short: UNIX sockets allow 107 bytes.
 ROOMS = Path("/var/tmp")
@@ -35,24 +35,24 @@ _SECONDS = 60.0  # timeout for a mount to start, and to end
 class MountSupervisor:
     """Manages the mounts that have a record file in `folder`.
 
-    A record (`Shared`) lists the disks and folders on offer and holds no key.
+    A record (`MountState`) lists the disks and folders on offer and holds no key.
     """
 
     def __init__(
         self,
         folder: Path,
         roots: Sequence[Path] = (),
-        rooms: Path = ROOMS,
+        run_folders: Path = ROOMS,
         portal: str = PORTAL,
     ) -> None:
         """Prepare `folder`; `roots` are allowed mount folders besides the default ones."""
-        self._folder, self._rooms, self._portal = folder, rooms, portal
+        self._folder, self._rooms, self._portal = folder, run_folders, portal
         self._roots = (*folders.ROOTS, *roots)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
         self._browsers: dict[str, _Open] = {}
 
-    def room(self, guid: str) -> Path:
+    def run_folder(self, guid: str) -> Path:
         """Folder for the sockets of a mount's process. Raises NotFound for an invalid guid."""
         if not is_guid(guid):
             raise NotFound(f"{guid[:60]!r} is not the guid of a mount")
@@ -60,13 +60,13 @@ class MountSupervisor:
 
     def socket(self, guid: str) -> Path:
         """Path of the NBD socket of a mount, served while its process runs."""
-        return self.room(guid) / NBD
+        return self.run_folder(guid) / NBD
 
     def all(self) -> list[str]:
         """Guids of all mounts that were started here and not ended."""
         return sorted(path.name for path in self._folder.iterdir() if is_guid(path.name))
 
-    def begin(self, order: MountSpec) -> Shared:
+    def begin(self, order: MountSpec) -> MountState:
         """Start the process of a mount and return the disks and folders on offer.
 
         A mount with the same guid is ended first. Raises Forbidden or Conflict for a folder that
@@ -75,10 +75,10 @@ class MountSupervisor:
         """
         self.end(order.guid)
         folders.check(order.visible, self._roots)
-        room = self.room(order.guid)
+        run_folder = self.run_folder(order.guid)
         if order.target:
             target = msgspec.structs.replace(order.target, portal=self._portal)
-            raw = Visible(str(room / RAW), disks=target.disks)
+            raw = Visible(str(run_folder / RAW), disks=target.disks)
             shown = [*order.visible, raw]
             order = msgspec.structs.replace(order, target=target, visible=shown)
         planned = _planned(order.visible)
@@ -87,21 +87,21 @@ class MountSupervisor:
         try:
             # mkdir refuses an existing folder: another user could have put a pid file of their
             # choice there, and `end` would kill that process.
-            room.mkdir(mode=0o711)
-            found = self._start(order, room)
-            ready = msgspec.structs.replace(planned, disks=found.disks, portal=found.portal)
+            run_folder.mkdir(mode=0o711)
+            started = self._start(order, run_folder)
+            ready = msgspec.structs.replace(planned, disks=started.disks, portal=started.portal)
             self._write(order.guid, ready)
             return ready
         except FileExistsError:
-            raise Conflict(f"{room} exists already and cannot be removed") from None
+            raise Conflict(f"{run_folder} exists already and cannot be removed") from None
         except BaseException:
             self.end(order.guid)
             raise
 
-    def _start(self, order: MountSpec, room: Path) -> Shared:
+    def _start(self, order: MountSpec, run_folder: Path) -> MountState:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "haulback.mounts.process", str(room)],
+                [sys.executable, "-m", "haulback.mounts.process", str(run_folder)],
                 input=msgspec.json.encode(order),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -113,12 +113,12 @@ class MountSupervisor:
             )
         except subprocess.TimeoutExpired:
             raise Unavailable(f"the mount did not start within {_SECONDS:.0f} s") from None
-        ready = msgspec.json.decode(done.stdout or b'{"error":"its process died"}', type=Shared)
+        ready = msgspec.json.decode(done.stdout or b'{"error":"its process died"}', type=MountState)
         if ready.error:
             raise Unavailable(f"the backup cannot be mounted: {ready.error}")
         return ready
 
-    def _write(self, guid: str, shared: Shared) -> None:
+    def _write(self, guid: str, shared: MountState) -> None:
         """Write a record atomically.
 
         The record is not synced: a power cut ends the mount as well, and only an empty mount folder
@@ -128,20 +128,20 @@ class MountSupervisor:
         half.write_bytes(msgspec.json.encode(shared))
         half.replace(self._folder / guid)
 
-    def _shared(self, guid: str) -> Shared:
+    def _shared(self, guid: str) -> MountState:
         """The record of a mount; an empty one for an unknown mount."""
         try:
-            return msgspec.json.decode((self._folder / guid).read_bytes(), type=Shared)
+            return msgspec.json.decode((self._folder / guid).read_bytes(), type=MountState)
         except (FileNotFoundError, msgspec.DecodeError):
-            return Shared()
+            return MountState()
 
     def lives(self, guid: str) -> bool:
         """Whether the process of a mount runs; the process holds a lock in its folder."""
-        room = self.room(guid)
+        run_folder = self.run_folder(guid)
         try:
-            if os.lstat(room).st_uid != os.geteuid():
+            if os.lstat(run_folder).st_uid != os.geteuid():
                 return False  # another user created the folder
-            handle = os.open(room / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+            handle = os.open(run_folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:
@@ -158,7 +158,7 @@ class MountSupervisor:
         Raises Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds,
         SIGKILL after that.
         """
-        room = self.room(guid)
+        run_folder = self.run_folder(guid)
         with self._lock:
             if opened := self._browsers.pop(guid, None):
                 opened.close()
@@ -169,12 +169,12 @@ class MountSupervisor:
                 raise Unavailable(f"the process of the mount {guid} does not end")
             time.sleep(0.05)
         folders.hide(self._shared(guid))
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(run_folder, ignore_errors=True)
         (self._folder / guid).unlink(missing_ok=True)
 
     def _signal(self, guid: str, number: int) -> None:
         with suppress(FileNotFoundError, ValueError, ProcessLookupError):
-            os.kill(int((self.room(guid) / PID).read_text()), number)
+            os.kill(int((self.run_folder(guid) / PID).read_text()), number)
 
     @contextmanager
     def browser(self, guid: str) -> Iterator[Browser]:
@@ -188,7 +188,9 @@ class MountSupervisor:
             if opened is None:
                 if not self.lives(guid):
                     raise NotFound(f"nothing is mounted as {guid}")
-                opened = self._browsers[guid] = _Open(self.room(guid), self._shared(guid).disks)
+                opened = self._browsers[guid] = _Open(
+                    self.run_folder(guid), self._shared(guid).disks
+                )
         try:
             yield opened.browser
         except Unavailable as error:
@@ -208,27 +210,27 @@ class MountSupervisor:
             one.close()
 
 
-def _planned(shown: Sequence[Visible]) -> Shared:
+def _planned(shown: Sequence[Visible]) -> MountState:
     """Record of the folders that will be mounted."""
     paths = {one.volume: one.path for one in shown if not one.disks}
     raw = next((one.path for one in shown if one.disks), "")
-    return Shared(paths=paths, raw=raw, made=folders.to_make(shown))
+    return MountState(paths=paths, raw=raw, made=folders.to_make(shown))
 
 
 class _Open:
     """NBD connections to the disks of a mount, and a file browser over them."""
 
-    def __init__(self, room: Path, disks: Iterable[str]) -> None:
+    def __init__(self, run_folder: Path, disks: Iterable[str]) -> None:
         self._exports: list[Export] = []
         try:
-            sources = {name: self._connect(room, name) for name in disks}
+            sources = {name: self._connect(run_folder, name) for name in disks}
             self.browser = Browser(sources)
         except BaseException:
             self.close()
             raise
 
-    def _connect(self, room: Path, name: str) -> Export:
-        made = connect(str(room / NBD), name)
+    def _connect(self, run_folder: Path, name: str) -> Export:
+        made = connect(str(run_folder / NBD), name)
         self._exports.append(made)
         return made
 

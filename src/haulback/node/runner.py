@@ -322,7 +322,7 @@ def _is_away(error: Exception) -> bool:
 
 
 def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
-    """Log a line for an expected error, and the traceback besides for a defect."""
+    """Log a line for a foreseen error, and the traceback for a defect."""
     is_foreseen = isinstance(error, HaulbackError | OSError)
     about = members(task=guid, **more, reason=reason(error))
     log.warning(event, extra=about, exc_info=None if is_foreseen else error)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from haulback.filesystems.records import Volume
-from haulback.mounts.spec import MountSpec, Shared
+from haulback.mounts.spec import MountSpec, MountState
 from haulback.mounts.supervisor import MountSupervisor
 from haulback.node.destination_settings import settings_of
 from haulback.node.server_client import ServerClient
@@ -21,7 +21,7 @@ class TaskMounts:
     def __init__(self, shares: MountSupervisor, progress: TaskProgress, link: ServerClient) -> None:
         self._shares, self._progress, self._link = shares, progress, link
 
-    def begin(self, wanted: Sharing) -> Shared:
+    def begin(self, wanted: Sharing) -> MountState:
         key = self._progress.ask(lambda: self._link.key(wanted.destination.guid))
         settings = self._progress.ask(lambda: settings_of(wanted.destination, self._link))
         return self._shares.begin(share_order(wanted, key, settings))

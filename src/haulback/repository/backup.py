@@ -91,8 +91,8 @@ def back_up_disk(
         work = _changed(source, base, changed)
     else:
         work = _all(source, base)
-    looked = _look(source, work, base, keys, pool, meter, keep=not distrust)
-    segments = ((number, _store(found, writer)) for number, found in looked)
+    looked = _examine_all(source, work, base, keys, pool, meter, keep=not distrust)
+    segments = ((number, _store(pieces, writer)) for number, pieces in looked)
     return rewrite(source.size, base, segments, writer.add_page)
 
 
@@ -143,7 +143,7 @@ def _per_segment(extents: Iterable[Extent], size: int) -> Iterator[tuple[int, in
             offset += high - low
 
 
-def _look(
+def _examine_all(
     source: Source,
     work: Iterable[_Work],
     base: MapReader | None,
@@ -176,16 +176,16 @@ def _look(
 
 def _enclosing(item: _Work, length: int) -> list[tuple[int, int]]:
     """The spans widened to the borders of the old pieces; adjacent spans are joined."""
-    found: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
     for low, high in item.spans:
         if item.old is not None:
             low, high = _widened(item.old, low, high)
         high = min(high, length)
-        if found and low <= found[-1][1]:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        if result and low <= result[-1][1]:
+            result[-1] = (result[-1][0], max(high, result[-1][1]))
         else:
-            found.append((low, high))
-    return found
+            result.append((low, high))
+    return result
 
 
 def _widened(old: Pieces, low: int, high: int) -> tuple[int, int]:
@@ -252,16 +252,16 @@ def _examine(
         return [_Found(length, HOLE)]
     if old is None:
         return list(_cut(runs[0].data, keys))
-    found: list[_Found] = []
+    result: list[_Found] = []
     at = 0
     for run in runs:
-        found += _kept(old, at, run.low)
+        result += _kept(old, at, run.low)
         if load:
             _fill(run, old, load)
-        found += _anew(old, run, keys, keep)
+        result += _anew(old, run, keys, keep)
         at = run.low + len(run.data)
-    found += _kept(old, at, length)
-    return [one for one in found if one.length]
+    result += _kept(old, at, length)
+    return [piece for piece in result if piece.length]
 
 
 def _places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, ChunkRef]]:
@@ -294,18 +294,18 @@ def _anew(old: Pieces, run: _Run, keys: Keys, keep: bool) -> list[_Found]:
     """The pieces of a run: pieces equal to the base are kept, the data between them is cut into new
     chunks.
     """
-    found: list[_Found] = []
+    result: list[_Found] = []
     fresh = 0
     for at, end, ref in _places(old, run.low, run.low + len(run.data)):
         start, stop = at - run.low, end - run.low
         if _same(run.data[start:stop], ref, keys):
-            found.extend(_cut(run.data[fresh:start], keys))
+            result.extend(_cut(run.data[fresh:start], keys))
             if keep or ref == HOLE:
-                found.append(_Found(stop - start, ref))
+                result.append(_Found(stop - start, ref))
             else:
-                found.append(_Found(stop - start, None, ref.id, run.data[start:stop]))
+                result.append(_Found(stop - start, None, ref.id, run.data[start:stop]))
             fresh = stop
-    return found + list(_cut(run.data[fresh:], keys))
+    return result + list(_cut(run.data[fresh:], keys))
 
 
 def _same(data: memoryview, ref: ChunkRef, keys: Keys) -> bool:

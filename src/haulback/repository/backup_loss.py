@@ -9,11 +9,11 @@ import msgspec
 from haulback.errors import BaseGone, Damaged
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.chunker import SEGMENT_BYTES
-from haulback.repository.damage import Spot
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.index import Index
 from haulback.repository.manifest import Manifest
 from haulback.repository.pack import GroupLocation
-from haulback.repository.pack_lookup import Elsewhere
+from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pages import (
     FAN_OUT,
     HOLE,
@@ -188,9 +188,9 @@ class Assessor:
         """The references whose chunk has no sound copy in any group."""
         if self._elsewhere:
             return {ref for ref in refs if not self._is_somewhere(ref, self._elsewhere)}
-        found = self._index.find([ref.id for ref in refs]) if refs else []
+        hits = self._index.find([ref.id for ref in refs]) if refs else []
         lost = set()
-        for ref, group in zip(refs, found, strict=True):
+        for ref, group in zip(refs, hits, strict=True):
             if group is None or not self._is_indexed(ref.id, group):
                 self._blame(ref.id)
                 lost.add(ref)
@@ -202,7 +202,7 @@ class Assessor:
             return True
         return any(self._holds(other) for other in self._index.sound_groups_of(chunk))
 
-    def _is_somewhere(self, ref: ChunkRef, elsewhere: Elsewhere) -> bool:
+    def _is_somewhere(self, ref: ChunkRef, elsewhere: UnindexedCopies) -> bool:
         """Whether any group holds the chunk; `ref` names one group."""
         if self._holds(ref.group):
             return True
@@ -215,7 +215,7 @@ class Assessor:
 
     def _blame(self, chunk: bytes) -> None:
         groups = self._index.groups_of(chunk)
-        named = [str(Spot(p.pack, g)) for g in groups for p in self._index.places(g)]
+        named = [str(DamagedPlace(p.pack, g)) for g in groups for p in self._index.places(g)]
         self._objects.update(named or [f"chunk {chunk.hex()} is in no index file"])
 
     def _holds(self, group: bytes) -> bool:
@@ -230,7 +230,7 @@ class Assessor:
     def _is_sound(self, group: bytes, place: GroupLocation) -> bool:
         if self._index.damage.covers(group, place):
             return False
-        if Spot(place.pack, group) in self._noted:
+        if DamagedPlace(place.pack, group) in self._noted:
             return False
         # A pack recorded as a whole is missing or too short: the directory listing gives its
         # present length.

@@ -33,7 +33,7 @@ def agree(
     """
     listed = repository.objects.leaves("manifests")
     # A given-up backup whose manifest is back is no longer lost.
-    lost = {one for one in given_up if one not in listed or _problem(repository, one)}
+    lost = {guid for guid in given_up if guid not in listed or _problem(repository, guid)}
     missing = repository.rolls.missing(listed | lost)
     unreadable: dict[str, str] = {}
     unknown = set(listed)

@@ -56,7 +56,7 @@ def _some_stored(base: MapReader, chance: Random) -> _Pick | None:
         if not full:
             return None
         number = number * FAN_OUT + chance.choice(full)
-    full = [i for i, one in enumerate(base.leaf(number)) if any(p.ref != HOLE for p in one)]
+    full = [i for i, pieces in enumerate(base.leaf(number)) if any(p.ref != HOLE for p in pieces)]
     if not full:
         return None
     segment = number * LEAF_SEGMENTS + chance.choice(full)

@@ -27,7 +27,7 @@ _GROUPS_AT_ONCE = 8
 log = logging.getLogger(__name__)
 
 
-class Worth(NamedTuple):
+class CompactionPlan(NamedTuple):
     """The verdict on groups and packs: masks over groups (`alive`, `sparse`) and over packs (the
     rest).
     """
@@ -38,21 +38,21 @@ class Worth(NamedTuple):
     thin: Array
 
 
-def weigh(mark: LiveChunks) -> Worth:
+def plan_compaction(mark: LiveChunks) -> CompactionPlan:
     """Judge every group and pack of the whole index by its share of living chunks."""
     c = mark.segment.columns
     held, live = mark.groups(), mark.groups(mark.live)
     share = live / np.maximum(held, 1)
-    worth = np.bincount(c.packs_of, c.lengths * share, len(c.packs))
+    plan = np.bincount(c.packs_of, c.lengths * share, len(c.packs))
     size = np.bincount(c.packs_of, c.lengths, len(c.packs))
-    dead, least = worth == 0, _SHARE - _ROUNDING
+    dead, least = plan == 0, _SHARE - _ROUNDING
     sparse = (live > 0) & (share < least)
-    thin = worth < size * least
+    thin = plan < size * least
     if mark.damaged is not None:
         # A damaged group without living chunks is left out: the rest of its pack moves, and the
         # pack is deleted.
         thin[c.packs_of[mark.damaged & (live == 0)]] = True
-    return Worth(live > 0, sparse, dead, ~dead & thin)
+    return CompactionPlan(live > 0, sparse, dead, ~dead & thin)
 
 
 class Copier:
@@ -61,14 +61,14 @@ class Copier:
     def __init__(
         self,
         mark: LiveChunks,
-        worth: Worth,
+        plan: CompactionPlan,
         writer: Writer,
         destination: ObjectStore,
         keys: Keys,
         pool: ThreadPoolExecutor,
         meter: Meter,
     ) -> None:
-        self._mark, self._worth, self._writer = mark, worth, writer
+        self._mark, self._worth, self._writer = mark, plan, writer
         self._destination, self._keys, self._pool, self._meter = destination, keys, pool, meter
         self.groups = 0
 
@@ -111,8 +111,10 @@ class Copier:
             self._writer.copy(group, record, is_page)
             return
         chunks = list(group.places)
-        found, rows = self._mark.lookup(chunks)
-        wanted = found & self._mark.live[rows] & (self._mark.segment.columns.groups_of[rows] == row)
+        is_known, rows = self._mark.lookup(chunks)
+        wanted = (
+            is_known & self._mark.live[rows] & (self._mark.segment.columns.groups_of[rows] == row)
+        )
         for i in np.flatnonzero(wanted).tolist():
             data = group.chunk(chunks[i])
             if is_page:

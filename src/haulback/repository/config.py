@@ -18,7 +18,7 @@ from haulback.errors import (
     WrongKey,
 )
 from haulback.repository.keys import Keys, Secret, Slot
-from haulback.repository.names import FOLDERS, REVISION, Objects, leaf_of, stands
+from haulback.repository.names import FOLDERS, REVISION, Objects, exists, leaf_of
 from haulback.repository.pack import read_directory
 
 CONFIG = "haulback.json"
@@ -81,7 +81,7 @@ def create(destination: ObjectStore, data: bytes) -> None:
 
 def is_repository(destination: ObjectStore) -> bool:
     """Whether a configuration, or any other object of a repository, lies on the destination."""
-    if stands(destination, CONFIG) or stands(destination, CONFIG_COPY):
+    if exists(destination, CONFIG) or exists(destination, CONFIG_COPY):
         return True
     objects = Objects(destination)
     return any(True for folder in _HELD for _ in objects.list(folder))
@@ -115,10 +115,10 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
             "away the copy that does not open"
         )
     if opened:
-        found = next(iter(opened.values()))
-        if wrong and _is_exchanged(destination, found.guid):
+        identity = next(iter(opened.values()))
+        if wrong and _is_exchanged(destination, identity.guid):
             raise wrong[0]
-        return found
+        return identity
     if isinstance(secret, Keys) and secret.repository:
         return RepositoryIdentity(_by_kit(destination, secret), secret, problems)
     if not errors:
@@ -195,7 +195,7 @@ def complete(destination: ObjectStore, guid: str, keys: Keys) -> None:
 def raise_revision(destination: ObjectStore, keys: Keys) -> None:
     """Store the revision object, which keeps older versions from writing.
 
-    An older version opens every object in `graves/` before it writes, and fails at the revision
+    An older version opens every object in `entries/` before it writes, and fails at the revision
     object; readers of older versions do not open that folder.
     """
     sealed = keys.seal("revision", _REVISION.encode(), str(WRITER_REVISION).encode())
@@ -217,32 +217,32 @@ def revision_problems(destination: ObjectStore, keys: Keys) -> dict[str, str]:
 
 def _has_written(destination: ObjectStore) -> bool:
     """Whether this revision has written here; the copy of the configuration is its first object."""
-    if not stands(destination, CONFIG_COPY):
+    if not exists(destination, CONFIG_COPY):
         return False
     objects = Objects(destination)
     return any(True for folder in FOLDERS for _ in objects.list(folder))
 
 
 def check_revision(name: str) -> bool:
-    """Whether an object in `graves/` is the revision object.  Raises RepositoryError when it is
+    """Whether an object in `entries/` is the revision object.  Raises RepositoryError when it is
     newer.
     """
-    found = REVISION.fullmatch(leaf_of(name))
-    if found and int(found[1]) > WRITER_REVISION:
+    match = REVISION.fullmatch(leaf_of(name))
+    if match and int(match[1]) > WRITER_REVISION:
         raise RepositoryError(
-            f"a newer Haulback writes to this repository (revision {found[1]}, this "
+            f"a newer Haulback writes to this repository (revision {match[1]}, this "
             f"version supports {WRITER_REVISION}): update Haulback to write; reading "
             "still works",
-            revision=int(found[1]),
+            revision=int(match[1]),
         )
-    return found is not None
+    return match is not None
 
 
 def _is_raised(destination: ObjectStore) -> bool:
     """Whether this revision has written here: the first release wrote no copy of the
     configuration.
     """
-    return stands(destination, _REVISION)
+    return exists(destination, _REVISION)
 
 
 def _open(data: bytes, name: str, secret: Secret | Keys) -> tuple[str, Keys]:

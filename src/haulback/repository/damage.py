@@ -31,7 +31,7 @@ _ANY_SIZE = 1 << 63  # an end beyond the end of every pack
 log = logging.getLogger(__name__)
 
 
-class Spot(NamedTuple):
+class DamagedPlace(NamedTuple):
     """A place that may be damaged: a pack and a group in it; group None means the whole pack."""
 
     pack: bytes
@@ -43,7 +43,7 @@ class Spot(NamedTuple):
         return f"{name_of(self.pack)}{group}"
 
 
-class Sighting(NamedTuple):
+class DamageOrigin(NamedTuple):
     """The finder of a damaged place, and the time in epoch milliseconds."""
 
     by: str
@@ -68,22 +68,27 @@ class RepositoryDamage:
     """
 
     def __init__(
-        self, spots: Mapping[Spot, Sighting] | None = None, sizes: Mapping[bytes, int] | None = None
+        self,
+        damaged_places: Mapping[DamagedPlace, DamageOrigin] | None = None,
+        sizes: Mapping[bytes, int] | None = None,
     ) -> None:
-        self.spots, known = dict(spots or {}), sizes or {}
-        self._packs = {spot.pack for spot in self.spots}
-        self._hurt = {spot.pack for spot in self.spots if spot.group}
-        self._whole = {s.pack: known.get(s.pack, 0) for s in self.spots if s.group is None}
+        self.damaged_places, known = dict(damaged_places or {}), sizes or {}
+        self._packs = {spot.pack for spot in self.damaged_places}
+        self._damaged_packs = {spot.pack for spot in self.damaged_places if spot.group}
+        self._whole = {s.pack: known.get(s.pack, 0) for s in self.damaged_places if s.group is None}
 
     def __bool__(self) -> bool:
-        return bool(self.spots)
+        return bool(self.damaged_places)
 
     def covers(self, group: bytes, place: GroupLocation) -> bool:
         """Whether a group is recorded as damaged at this place."""
         if place.pack not in self._packs:
             return False
         end = place.offset + place.length
-        return end > self._whole.get(place.pack, end) or Spot(place.pack, group) in self.spots
+        return (
+            end > self._whole.get(place.pack, end)
+            or DamagedPlace(place.pack, group) in self.damaged_places
+        )
 
     @property
     def whole(self) -> Set[bytes]:
@@ -94,12 +99,12 @@ class RepositoryDamage:
         """The same damage with the present lengths of packs in bytes; a pack without a length is
         gone.
         """
-        return RepositoryDamage(self.spots, sizes) if self._whole else self
+        return RepositoryDamage(self.damaged_places, sizes) if self._whole else self
 
-    def plus(self, spots: Iterable[Spot]) -> RepositoryDamage:
+    def plus(self, damaged_places: Iterable[DamagedPlace]) -> RepositoryDamage:
         """The same damage and more places, which were found but not recorded."""
-        more = dict.fromkeys(spots, Sighting("", 0))
-        return RepositoryDamage({**more, **self.spots}, self._whole)
+        more = dict.fromkeys(damaged_places, DamageOrigin("", 0))
+        return RepositoryDamage({**more, **self.damaged_places}, self._whole)
 
     def mask(self, columns: Columns) -> Array:
         """A mask over the groups of index columns: True for groups at a damaged place."""
@@ -108,12 +113,14 @@ class RepositoryDamage:
             return np.zeros(len(columns.sessions), bool)
         sizes = [self._whole.get(pack, _ANY_SIZE) for pack in known]
         ends = columns.offsets.astype("<u8") + columns.lengths
-        found: Array = ends > np.array(sizes, "<u8")[columns.packs_of]
-        hurt = np.array([pack in self._hurt for pack in known], bool)
+        result: Array = ends > np.array(sizes, "<u8")[columns.packs_of]
+        hurt = np.array([pack in self._damaged_packs for pack in known], bool)
         for row in np.flatnonzero(hurt[columns.packs_of]).tolist():
             group = _GROUP.pack(int(columns.sessions[row]), int(columns.counters[row]))
-            found[row] |= Spot(known[int(columns.packs_of[row])], group) in self.spots
-        return found
+            result[row] |= (
+                DamagedPlace(known[int(columns.packs_of[row])], group) in self.damaged_places
+            )
+        return result
 
 
 NO_DAMAGE = RepositoryDamage()
@@ -134,12 +141,14 @@ class DamageLog:
         for number in self._objects.numbers(_FOLDER):
             if number not in self._read:
                 self._load(number)
-        spots: dict[Spot, Sighting] = {}
+        damaged_places: dict[DamagedPlace, DamageOrigin] = {}
         for number in sorted(self._read):
-            _apply(self._read[number], spots)
-        return RepositoryDamage(spots) if spots else NO_DAMAGE
+            _apply(self._read[number], damaged_places)
+        return RepositoryDamage(damaged_places) if damaged_places else NO_DAMAGE
 
-    def add(self, by: str, time: int, damaged: Iterable[Spot], cleared: Iterable[Spot]) -> None:
+    def add(
+        self, by: str, time: int, damaged: Iterable[DamagedPlace], cleared: Iterable[DamagedPlace]
+    ) -> None:
         """Store one more record, unless it would not change the state.
 
         Raises Unavailable, or Conflict when other writers took a hundred numbers meanwhile.
@@ -171,12 +180,14 @@ class DamageLog:
             log.warning("%s vanished after it was listed", name)
 
 
-def _apply(record: DamageRecord, spots: dict[Spot, Sighting]) -> None:
+def _apply(record: DamageRecord, damaged_places: dict[DamagedPlace, DamageOrigin]) -> None:
     for pack, group in record.damaged:
-        spots.setdefault(Spot(pack, group or None), Sighting(record.by, record.time))
+        damaged_places.setdefault(
+            DamagedPlace(pack, group or None), DamageOrigin(record.by, record.time)
+        )
     for pack, group in record.cleared:
-        spots.pop(Spot(pack, group or None), None)
+        damaged_places.pop(DamagedPlace(pack, group or None), None)
 
 
-def _plain(spots: Iterable[Spot]) -> list[tuple[bytes, bytes]]:
-    return sorted((spot.pack, spot.group or b"") for spot in set(spots))
+def _plain(damaged_places: Iterable[DamagedPlace]) -> list[tuple[bytes, bytes]]:
+    return sorted((spot.pack, spot.group or b"") for spot in set(damaged_places))

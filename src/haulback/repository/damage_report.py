@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from haulback.errors import Damaged, NotFound
-from haulback.repository.damage import Spot
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.reader import read_group
@@ -27,8 +27,8 @@ class Recorded(NamedTuple):
     `unreliable` gives the reason why nothing was recorded although places failed; "" otherwise.
     """
 
-    damaged: dict[Spot, str]
-    readable: set[Spot]
+    damaged: dict[DamagedPlace, str]
+    readable: set[DamagedPlace]
     unreliable: str = ""
 
 
@@ -41,14 +41,14 @@ def record_findings(
     read (default: all packs).  `believe`: a person confirms that so many places really are damaged.
     Raises Unavailable when the destination does not answer.
     """
-    found = repository.findings.all()
-    if not found:
+    result = repository.findings.all()
+    if not result:
         return Recorded({}, set())
-    if not believe and (why := _doubt_all(repository, found, looked)):
+    if not believe and (why := _doubt_all(repository, result, looked)):
         repository.findings.clear()
         repository.unreliable = why
         return Recorded({}, set(), why)
-    damaged, readable = _read_again(repository, found)
+    damaged, readable = _read_again(repository, result)
     placed = repository.index().packs()  # a clean-up may have deleted the pack during the read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
@@ -59,7 +59,7 @@ def record_findings(
             "the identity of the repository vanished during the check; mount the "
             "destination and try again",
         )
-    known = repository.damage().spots
+    known = repository.damage().damaged_places
     # A group of a pack that is recorded as a whole is judged by itself once the pack is back.
     new = {spot for spot in damaged if spot not in known}
     repository.begin_writing()
@@ -70,7 +70,9 @@ def record_findings(
 
 
 def _doubt_all(
-    repository: Repository, found: Mapping[Spot, tuple[GroupLocation, str]], looked: int | None
+    repository: Repository,
+    found: Mapping[DamagedPlace, tuple[GroupLocation, str]],
+    looked: int | None,
 ) -> str:
     """The reason for doubt: absent packs are compared with all packs, failed packs with the packs
     read.
@@ -93,13 +95,13 @@ def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
 
 
 def _read_again(
-    repository: Repository, found: Mapping[Spot, tuple[GroupLocation, str]]
-) -> tuple[dict[Spot, str], set[Spot]]:
+    repository: Repository, found: Mapping[DamagedPlace, tuple[GroupLocation, str]]
+) -> tuple[dict[DamagedPlace, str], set[DamagedPlace]]:
     """Read every place again, with a new file handle and the place from a fresh index."""
     index = repository.index()
     placed = index.packs()
-    damaged: dict[Spot, str] = {}
-    readable: set[Spot] = set()
+    damaged: dict[DamagedPlace, str] = {}
+    readable: set[DamagedPlace] = set()
     for spot, (place, reason) in found.items():
         if spot.pack not in placed:
             continue  # a clean-up deleted the pack meanwhile
@@ -111,7 +113,9 @@ def _read_again(
     return damaged, readable
 
 
-def _confirm(repository: Repository, index: Index, spot: Spot, place: GroupLocation) -> Spot | None:
+def _confirm(
+    repository: Repository, index: Index, spot: DamagedPlace, place: GroupLocation
+) -> DamagedPlace | None:
     """The damaged place after a second read; None when the read succeeds.
 
     The result is the whole pack when the pack is gone or too short: it may be mounted again later.
@@ -119,16 +123,16 @@ def _confirm(repository: Repository, index: Index, spot: Spot, place: GroupLocat
     try:
         size = repository.destination.info(name_of(spot.pack)).size
     except NotFound:
-        return Spot(spot.pack)
+        return DamagedPlace(spot.pack)
     if spot.group is None:
         return spot if size < place.length else None
     if place not in index.places(spot.group):
         return None
     if size < place.offset + place.length:
-        return Spot(spot.pack)
+        return DamagedPlace(spot.pack)
     try:
-        found = read_group(repository.destination, spot.group, place, repository.keys)
+        group = read_group(repository.destination, spot.group, place, repository.keys)
     except (NotFound, Damaged):
         return spot
     keys = repository.keys
-    return None if all(keys.chunk_id(found.chunk(c)) == c for c in found.places) else spot
+    return None if all(keys.chunk_id(group.chunk(c)) == c for c in group.places) else spot

@@ -37,11 +37,11 @@ def check(
     known = set[bytes]()
     for chunks in _new(manifest, parent, load):
         while True:
-            found, missing = index.packs_of(chunks)
+            packs_of, missing = index.packs_of(chunks)
             if missing:
                 raise BaseGone(f"chunk {missing[0].hex()} is no longer stored; back up again")
-            gone = {pack for pack in found - known if not _is_there(destination, pack)}
-            known |= found - gone
+            gone = {pack for pack in packs_of - known if not _is_there(destination, pack)}
+            known |= packs_of - gone
             if not gone:
                 break
             index = Index(index.segments, index.without | gone, index.damage)

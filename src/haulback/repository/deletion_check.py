@@ -24,18 +24,18 @@ _GROUPS_AT_ONCE = 16
 
 def unproved(
     repository: Repository,
-    looks: tuple[RepositoryScan, RepositoryScan],
+    scans: tuple[RepositoryScan, RepositoryScan],
     packs: Set[bytes],
     pool: ThreadPoolExecutor,
     meter: Meter,
 ) -> set[bytes]:
     """The packs with a living chunk whose copy in the index cannot be read.
 
-    `looks` are the first scan, which marked all backups, and the last, which marked new backups.
+    `scans` are the first scan, which marked all backups, and the last, which marked new backups.
     Groups that cannot be read are noted in the repository's findings.  `meter` gets the number of
     bytes read.
     """
-    proof = _Proof(repository, looks, meter)
+    proof = _Proof(repository, scans, meter)
     return {pack for pack in sorted(packs) if not proof.covers(pack, pool)}
 
 
@@ -43,11 +43,11 @@ class _Proof:
     """The group rows of the last scan's index that were read, with the results."""
 
     def __init__(
-        self, repository: Repository, looks: tuple[RepositoryScan, RepositoryScan], meter: Meter
+        self, repository: Repository, scans: tuple[RepositoryScan, RepositoryScan], meter: Meter
     ) -> None:
         self._repository, self._meter = repository, meter
-        self._marks = [look.mark for look in looks]
-        self._segment = looks[-1].mark.segment
+        self._marks = [look.mark for look in scans]
+        self._segment = scans[-1].mark.segment
         self._read: dict[int, bool] = {}
 
     def covers(self, pack: bytes, pool: ThreadPoolExecutor) -> bool:
@@ -57,12 +57,12 @@ class _Proof:
             return False  # the pack's directory does not open: its living chunks are unknown
         if not chunks:
             return True
-        found, rows = self._marks[-1].lookup(chunks)
-        groups = set(np.unique(self._segment.columns.groups_of[rows[found]]).tolist())
+        is_known, rows = self._marks[-1].lookup(chunks)
+        groups = set(np.unique(self._segment.columns.groups_of[rows[is_known]]).tolist())
         new = iter(groups - self._read.keys())
         while batch := list(islice(new, _GROUPS_AT_ONCE)):
             self._read.update(zip(batch, pool.map(self._is_whole, batch), strict=True))
-        return bool(found.all()) and all(self._read[row] for row in groups)
+        return bool(is_known.all()) and all(self._read[row] for row in groups)
 
     def _living(self, pack: bytes) -> list[bytes] | None:
         """Ids of the chunks of a pack that some backup refers to; None when the pack's directory
@@ -79,8 +79,8 @@ class _Proof:
             return []
         living = np.zeros(len(chunks), bool)
         for mark in self._marks:
-            found, rows = mark.lookup(chunks)
-            living[found] |= mark.live[rows[found]]
+            is_known, rows = mark.lookup(chunks)
+            living[is_known] |= mark.live[rows[is_known]]
         return [chunks[i] for i in np.flatnonzero(living).tolist()]
 
     def _is_whole(self, row: int) -> bool:
@@ -88,9 +88,9 @@ class _Proof:
         [group], place = segment.group_ids(np.array([row])), segment.place_at(row)
         self._meter(place.length)
         try:
-            found = read_group(self._repository.destination, group, place, keys)
-            for chunk in found.places:
-                if keys.chunk_id(found.chunk(chunk)) != chunk:
+            result = read_group(self._repository.destination, group, place, keys)
+            for chunk in result.places:
+                if keys.chunk_id(result.chunk(chunk)) != chunk:
                     raise Damaged(f"{name_of(place.pack)}: chunk {chunk.hex()} is another")
         except (NotFound, Damaged) as error:
             self._repository.findings.note(group, place, error.message)

@@ -21,8 +21,8 @@ from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import pending_deletes
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.catalogue_check import Agreement, Expected, agree
-from haulback.repository.compaction import Copier, Worth, weigh
-from haulback.repository.damage import Spot
+from haulback.repository.compaction import CompactionPlan, Copier, plan_compaction
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import record_findings
 from haulback.repository.deletion_check import unproved
 from haulback.repository.index import Index, inside
@@ -31,7 +31,7 @@ from haulback.repository.merge import merge
 from haulback.repository.pack import name_of
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
-from haulback.repository.scan import RepositoryScan, look_around
+from haulback.repository.scan import RepositoryScan, scan_completing_index
 from haulback.repository.segment import Array, Segment
 from haulback.repository.writer import Staged, Writer
 
@@ -41,7 +41,7 @@ _MANY_GONE, _SHARE_GONE = 8, 1 / 4
 log = logging.getLogger(__name__)
 
 
-class Cleaned(msgspec.Struct):
+class CleanupReport(msgspec.Struct):
     """The results of a clean-up; `bytes_freed` in bytes.
 
     `backups` are the kept backups, `unknown` how many of them the catalogue does not know,
@@ -62,7 +62,7 @@ class Cleaned(msgspec.Struct):
     held: bool = False
 
 
-def _unasked() -> None:
+def _always_running() -> None:
     """The default confirmation: no attempt can have ended."""
 
 
@@ -71,7 +71,7 @@ def _now_ms() -> int:
 
 
 @dataclass
-class Orders:
+class CleanupOrder:
     """The instructions of a clean-up.
 
     `forget` are guids of backups to delete, `expected` guids that must exist (None: only the last
@@ -93,9 +93,9 @@ def clean_up(
     pool: ThreadPoolExecutor,
     disk: DurableFiles | None = None,
     meter: Meter = unmetered,
-    confirm: Callable[[], None] = _unasked,
-    orders: Orders | None = None,
-) -> Cleaned:
+    confirm: Callable[[], None] = _always_running,
+    orders: CleanupOrder | None = None,
+) -> CleanupReport:
     """Delete the data that no present backup needs; needs the right to delete.
 
     `folder` is empty and belongs to the caller: new packs and index files are written there first.
@@ -107,7 +107,7 @@ def clean_up(
     Safe to repeat after a failure at any point.  Raises Missing, having deleted nothing, when an
     expected backup is missing, and Unavailable when the destination does not show its objects.
     """
-    told = orders or Orders()
+    told = orders or CleanupOrder()
     return _CleanUp(
         repository, folder, pins, pool, disk or DurableFiles(), meter, confirm, told
     ).run()
@@ -125,32 +125,32 @@ class _CleanUp:
         disk: DurableFiles,
         meter: Meter,
         confirm: Callable[[], None],
-        orders: Orders,
+        orders: CleanupOrder,
     ) -> None:
         self._repository, self._folder, self._disk = repository, folder, disk
         self._destination, self._keys = repository.destination, repository.keys
         self._pins, self._pool, self._meter, self._confirm = pins, pool, meter, confirm
         self._orders = orders
-        self._cleaned = Cleaned()
+        self._cleaned = CleanupReport()
         self._forgotten: Set[str] = frozenset()
 
-    def run(self) -> Cleaned:
+    def run(self) -> CleanupReport:
         self._confirm()
         self._repository.begin_writing()
         self._forget(agree(self._repository, self._orders.expected, self._orders.given_up))
         rotten: dict[str, str] = {}
-        dug = pending_deletes.read(self._repository.objects, self._keys, rotten)
+        pending = pending_deletes.read(self._repository.objects, self._keys, rotten)
         self._repository.index_folder.mend(self._folder, self._disk)
         for _ in range(_TRIES):
-            look = self._look_twice()
-            if self._renew(look):
+            scanned = self._scan_twice()
+            if self._drop_dead(scanned):
                 break
             log.info("a new backup needs data that was to be deleted; the clean-up scans again")
-        self._report(look)
-        self._dig(self._unplaced(look) - pending_deletes.waiting(dug))
-        self._close(name for name, grave in dug.items() if grave.pins is None)
-        self._close(rotten)
-        self._bury(look)
+        self._report(scanned)
+        self._add_pending_delete(self._unplaced(scanned) - pending_deletes.waiting(pending))
+        self._remove_pending(name for name, entry in pending.items() if entry.pins is None)
+        self._remove_pending(rotten)
+        self._delete_pending(scanned)
         self._confirm()
         self._repository.sweep_index()
         self._repository.rolls.sweep()
@@ -168,87 +168,89 @@ class _CleanUp:
         rolls = self._repository.rolls
         rolls.write(agreed.listed - gone)
         if self._orders.expected:  # a STORE gave up, and a later attempt of it succeeded
-            rolls.revive(set(agreed.listed - agreed.unknown - gone))
+            rolls.delete_tombstones(set(agreed.listed - agreed.unknown - gone))
         self._forgotten = rolls.forgotten(set(agreed.listed - gone))
 
-    def _report(self, look: RepositoryScan) -> None:
-        self._cleaned.backups, self._cleaned.damaged = len(look.backups), look.damaged
-        self._cleaned.unreadable, self._cleaned.held = look.unreadable, look.is_blind
-        if look.is_blind:
+    def _report(self, scanned: RepositoryScan) -> None:
+        self._cleaned.backups, self._cleaned.damaged = len(scanned.backups), scanned.damaged
+        self._cleaned.unreadable, self._cleaned.held = scanned.unreadable, scanned.is_blind
+        if scanned.is_blind:
             log.warning(
                 "nothing is deleted: a part of some map cannot be read; run VERIFY or repair"
             )
 
-    def _unplaced(self, look: RepositoryScan) -> set[bytes]:
+    def _unplaced(self, scanned: RepositoryScan) -> set[bytes]:
         """Packs that the index does not name.
 
         A pack whose directory cannot be read stays: a damaged index file may have listed its
         groups.
         """
-        return look.packs.keys() - look.index.packs() - look.closed
+        return scanned.packs.keys() - scanned.index.packs() - scanned.closed
 
-    def _look_twice(self) -> RepositoryScan:
+    def _scan_twice(self) -> RepositoryScan:
         """Scan the repository; scan again when damage was met, so that the second scan takes it
         into account.
         """
-        look = self._look()
-        gone = len(look.index.packs() - look.packs.keys())
-        if gone >= _MANY_GONE and gone > len(look.index.packs()) * _SHARE_GONE:
-            why = f"{gone} of {len(look.index.packs())} packs are not there"
+        scanned = self._scan()
+        gone = len(scanned.index.packs() - scanned.packs.keys())
+        if gone >= _MANY_GONE and gone > len(scanned.index.packs()) * _SHARE_GONE:
+            why = f"{gone} of {len(scanned.index.packs())} packs are not there"
             self._repository.unreliable = why
             raise Unavailable(
                 f"{why}: a part of the destination may not be mounted.  Nothing was deleted"
             )
-        if look.mark.missing:
-            self._note_absent(look)
+        if scanned.mark.missing:
+            self._note_absent(scanned)
         if not self._repository.findings:
-            return look
-        found = record_findings(self._repository, self._orders.by, self._orders.now())
-        if found.unreliable:
-            raise Unavailable(f"{found.unreliable}; nothing was deleted")
-        return self._look() if found.damaged else look
+            return scanned
+        recorded = record_findings(self._repository, self._orders.by, self._orders.now())
+        if recorded.unreliable:
+            raise Unavailable(f"{recorded.unreliable}; nothing was deleted")
+        return self._scan() if recorded.damaged else scanned
 
-    def _note_absent(self, look: RepositoryScan) -> None:
+    def _note_absent(self, scanned: RepositoryScan) -> None:
         """Record missing packs that a backup may need as damage."""
-        absent = look.index.packs() - look.packs.keys()
+        absent = scanned.index.packs() - scanned.packs.keys()
         for pack in absent:
-            if Spot(pack) not in look.index.damage.spots:
+            if DamagedPlace(pack) not in scanned.index.damage.damaged_places:
                 self._repository.findings.note_pack(pack, 0, f"{name_of(pack)} is missing")
 
-    def _look(self, before: RepositoryScan | None = None) -> RepositoryScan:
+    def _scan(self, before: RepositoryScan | None = None) -> RepositoryScan:
         repository, folder, disk = self._repository, self._folder, self._disk
-        return look_around(repository, folder, disk, self._confirm, before, self._forgotten)
+        return scan_completing_index(
+            repository, folder, disk, self._confirm, before, self._forgotten
+        )
 
-    def _renew(self, look: RepositoryScan) -> bool:
+    def _drop_dead(self, scanned: RepositoryScan) -> bool:
         """Publish an index without dead data, and add a pending delete for the packs that leave the
         index.
 
         False when a new backup needs some of that data: then nothing has changed.
         """
-        if look.is_blind:
-            look.mark.live[:] = True
-        worth = weigh(look.mark)
-        superseded = look.superseded()
-        is_short = look.is_short and not look.mark.missing
-        if not (worth.dead.any() or worth.thin.any() or superseded or is_short):
+        if scanned.is_blind:
+            scanned.mark.live[:] = True
+        plan = plan_compaction(scanned.mark)
+        superseded = scanned.superseded()
+        is_short = scanned.is_short and not scanned.mark.missing
+        if not (plan.dead.any() or plan.thin.any() or superseded or is_short):
             return True
-        copied, staged = self._copy(look.mark, worth)
+        copied, staged = self._copy(scanned.mark, plan)
         added = self._publish(staged)
-        lost = worth.dead | copied
-        packs = look.mark.segment.columns.packs
+        lost = plan.dead | copied
+        packs = scanned.mark.segment.columns.packs
         doomed = {packs[row].tobytes() for row in np.flatnonzero(lost).tolist()} | superseded
         notice = self._announce(doomed)
-        if self._revived(look, worth, lost):
-            self._close([notice])
+        if self._is_needed_again(scanned, plan, lost):
+            self._remove_pending([notice])
             return False
-        self._publish_generation(look, added, lost)
-        self._dig(doomed)
-        self._close([notice])
+        self._publish_generation(scanned, added, lost)
+        self._add_pending_delete(doomed)
+        self._remove_pending([notice])
         return True
 
-    def _copy(self, mark: LiveChunks, worth: Worth) -> tuple[Array, Staged]:
+    def _copy(self, mark: LiveChunks, plan: CompactionPlan) -> tuple[Array, Staged]:
         writer = Writer(self._keys, Index(), self._folder, self._disk, self._pool)
-        copier = Copier(mark, worth, writer, self._destination, self._keys, self._pool, self._meter)
+        copier = Copier(mark, plan, writer, self._destination, self._keys, self._pool, self._meter)
         try:
             copied, staged = copier.copy(), writer.finish()
         except BaseException:
@@ -268,99 +270,103 @@ class _CleanUp:
             self._destination.adopt(f"index/{path.stem}", path)
         return segments
 
-    def _revived(self, look: RepositoryScan, worth: Worth, lost: Array) -> bool:
+    def _is_needed_again(self, scanned: RepositoryScan, plan: CompactionPlan, lost: Array) -> bool:
         """Whether a backup that appeared since the scan refers to data that is about to go."""
-        mark, c = look.mark, look.mark.segment.columns
+        mark, c = scanned.mark, scanned.mark.segment.columns
         known, unread = mark.live.copy(), mark.unread
         index = self._repository.index()
         load = Reader(self._destination, index, self._keys, self._repository.findings).chunk
-        for backup in self._repository.objects.leaves("manifests") - set(look.backups):
+        for backup in self._repository.objects.leaves("manifests") - set(scanned.backups):
             try:
                 mark.add(self._repository.manifest(backup), load)
             except NotFound:
                 continue
             except Damaged:
                 return True
-        gone = lost[c.packs_of] & (~worth.alive | worth.sparse)
+        gone = lost[c.packs_of] & (~plan.alive | plan.sparse)
         revived = gone[c.groups_of[np.flatnonzero(mark.live & ~known)]].any()
         return bool(revived) or mark.unread > unread
 
-    def _publish_generation(self, look: RepositoryScan, added: list[Segment], lost: Array) -> None:
+    def _publish_generation(
+        self, scanned: RepositoryScan, added: list[Segment], lost: Array
+    ) -> None:
         """Store an index file that replaces all index files of the scan and those `added` since.
 
         While a backup lacks data, index entries of missing packs are kept: the packs may come back,
         and a new copy of a page replaces the old copy only under the old hint.
         """
-        whole = look.mark.segment
-        segments = [*look.index.segments, *added]
+        whole = scanned.mark.segment
+        segments = [*scanned.index.segments, *added]
         names = {segment.name for segment in segments}
         names.update(name for segment in segments for name in segment.replaces)
         stored = sorted(names & self._repository.index_folder.names())
         kept = [np.ones(len(s.columns.sessions), bool) for s in added]
         kept.append(~lost[whole.columns.packs_of])
-        damage = look.index.damage
+        damage = scanned.index.damage
         sources = [*added, whole]
-        if look.is_short and look.mark.missing:
-            sources += look.index.segments
-            kept += [~inside(segment, look.packs) for segment in look.index.segments]
+        if scanned.is_short and scanned.mark.missing:
+            sources += scanned.index.segments
+            kept += [~inside(segment, scanned.packs) for segment in scanned.index.segments]
         path = merge(sources, stored, self._folder, self._keys, self._disk, kept, damage)
         self._confirm()
         self._repository.index_folder.store(path)
 
     def _announce(self, packs: Iterable[bytes]) -> str:
         self._confirm()
-        return pending_deletes.dig(self._destination, self._keys, packs, None)
+        return pending_deletes.add(self._destination, self._keys, packs, None)
 
-    def _dig(self, packs: Set[bytes]) -> None:
+    def _add_pending_delete(self, packs: Set[bytes]) -> None:
         """Add a pending delete for packs outside the index; it waits for every task that runs
         now.
         """
         if packs:
             self._confirm()
-            pending_deletes.dig(self._destination, self._keys, packs, self._pins())
+            pending_deletes.add(self._destination, self._keys, packs, self._pins())
 
-    def _close(self, names: Iterable[str]) -> None:
+    def _remove_pending(self, names: Iterable[str]) -> None:
         for name in names:
             self._confirm()
             self._destination.delete(name)
 
-    def _bury(self, before: RepositoryScan) -> None:
+    def _delete_pending(self, before: RepositoryScan) -> None:
         """Delete the packs whose pending delete waits for nothing any more, after one more scan."""
         alive = self._pins()
-        dug = pending_deletes.read(self._repository.objects, self._keys)
-        over = pending_deletes.ended(dug, alive)
-        waiting = pending_deletes.waiting({name: dug[name] for name in dug.keys() - over.keys()})
+        pending = pending_deletes.read(self._repository.objects, self._keys)
+        over = pending_deletes.ended(pending, alive)
+        waiting = pending_deletes.waiting(
+            {name: pending[name] for name in pending.keys() - over.keys()}
+        )
         self._cleaned.packs_waiting = len(waiting)
         going = pending_deletes.waiting(over) - waiting - self._repository.index().packs()
         if going:
             notice = self._announce(going)
-            look = self._look(before)
+            scanned = self._scan(before)
             # A damaged announcement warns no STORE: only an announcement that can be read allows a
             # deletion.
-            if look.is_blind or notice not in pending_deletes.read(
+            if scanned.is_blind or notice not in pending_deletes.read(
                 self._repository.objects, self._keys
             ):
                 self._cleaned.packs_waiting += len(going)
-                self._close([notice])
+                self._remove_pending([notice])
                 return
-            going -= look.index.packs() | look.closed | before.closed
-            spared = self._spared(going & look.packs.keys(), (before, look))
-            self._delete(going - spared, look)
+            going -= scanned.index.packs() | scanned.closed | before.closed
+            spared = self._packs_to_keep(going & scanned.packs.keys(), (before, scanned))
+            self._delete(going - spared, scanned)
             if not spared:  # their pending delete stays until the next clean-up
-                self._close(over)
-            self._close([notice])
+                self._remove_pending(over)
+            self._remove_pending([notice])
         else:
-            self._close(over)
+            self._remove_pending(over)
 
-    def _spared(
-        self, packs: Set[bytes], looks: tuple[RepositoryScan, RepositoryScan]
+    def _packs_to_keep(
+        self, packs: Set[bytes], scans: tuple[RepositoryScan, RepositoryScan]
     ) -> set[bytes]:
         """Packs with a living chunk whose place in the index cannot be read.
 
         The index may lead to a damaged copy that nobody has read yet: the copy in this pack is then
         the only good one.
         """
-        spared = unproved(self._repository, looks, packs, self._pool, self._meter)
+        spared = unproved(self._repository, scans, packs, self._pool, self._meter)
         if spared:
             log.warning(
                 "%d packs are kept: they hold the only good copy of some chunks", len(spared)
@@ -369,10 +375,10 @@ class _CleanUp:
             self._cleaned.packs_waiting += len(spared)
         return spared
 
-    def _delete(self, packs: Iterable[bytes], look: RepositoryScan) -> None:
+    def _delete(self, packs: Iterable[bytes], scanned: RepositoryScan) -> None:
         for pack in sorted(packs):
-            if pack in look.packs:
+            if pack in scanned.packs:
                 self._confirm()
                 self._destination.delete(name_of(pack))
                 self._cleaned.packs_deleted += 1
-                self._cleaned.bytes_freed += look.packs[pack]
+                self._cleaned.bytes_freed += scanned.packs[pack]

@@ -66,7 +66,7 @@ class Index:
         """The groups of chunks that count as not stored: at a damaged place, or in a pack about to
         be deleted.
         """
-        found: dict[bytes, bytes] = {}
+        result: dict[bytes, bytes] = {}
         ids = np.frombuffer(b"".join(chunks), ID)
         heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
         for segment in self.segments if self._hidden and chunks else ():
@@ -75,8 +75,8 @@ class Index:
                 which &= self._hidden[id(segment)][rows] if which.any() else False
                 at = np.flatnonzero(which)
                 for i, group in zip(at.tolist(), segment.group_ids(rows[at]), strict=True):
-                    found[chunks[i]] = group
-        return found
+                    result[chunks[i]] = group
+        return result
 
     def groups_of(self, chunk: bytes) -> list[bytes]:
         """Every group that holds a chunk; groups at damaged places come last."""
@@ -93,8 +93,8 @@ class Index:
         sound: list[bytes] = []
         hidden: list[bytes] = []
         for segment in self.segments:
-            found, rows = segment.find(heads, rests)
-            if found[0]:
+            hits, rows = segment.find(heads, rests)
+            if hits[0]:
                 is_hidden = id(segment) in self._hidden and self._hidden[id(segment)][rows[0]]
                 (hidden if is_hidden else sound).append(segment.group_ids(rows)[0])
         return sound, hidden
@@ -115,13 +115,13 @@ class Index:
         missing = np.argsort(heads)
         heads, rests = heads[missing], ids["rest"].astype("<u8")[missing]
         for segment in self.segments:
-            found, rows = segment.find(heads, rests)
-            if id(segment) in self._hidden and found.any():
-                found &= ~self._hidden[id(segment)][rows]
-            if not found.any():
+            hits, rows = segment.find(heads, rests)
+            if id(segment) in self._hidden and hits.any():
+                hits &= ~self._hidden[id(segment)][rows]
+            if not hits.any():
                 continue
-            yield segment, missing[found], rows[found]
-            missing, heads, rests = missing[~found], heads[~found], rests[~found]
+            yield segment, missing[hits], rows[hits]
+            missing, heads, rests = missing[~hits], heads[~hits], rests[~hits]
             if not len(missing):
                 break
 

@@ -131,7 +131,9 @@ class IndexFolder:
         """Index files in memory for packs that no index file on the destination names."""
         stored, known = self._objects.packs().keys(), _packs(live)
         # Other tasks may have completed the index since, or deleted the packs.
-        self._rebuilt = [one for one in self._rebuilt if (_packs([one]) - known) & stored]
+        self._rebuilt = [
+            segment for segment in self._rebuilt if (_packs([segment]) - known) & stored
+        ]
         self.closed.clear()
         lost = sorted(stored - known - _packs(self._rebuilt))
         for low in range(0, len(lost), _PACKS_A_SEGMENT):

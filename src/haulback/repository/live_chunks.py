@@ -85,13 +85,13 @@ class LiveChunks:
     def _note(self, chunks: list[bytes], are_pages: bool) -> bool:
         if not chunks:
             return True
-        found, rows = self.lookup(chunks)
-        rows = rows[found]
+        is_known, rows = self.lookup(chunks)
+        rows = rows[is_known]
         self.live[rows] = True
         if are_pages:
             self.holds_pages[self.segment.columns.groups_of[rows]] = True
         if self.damaged is not None:
             # A damaged chunk stays alive: its place may become readable, or hold the only copy.
-            found[found] = ~self.damaged[self.segment.columns.groups_of[rows]]
-        self.missing.update(chunks[i] for i in np.flatnonzero(~found).tolist())
-        return bool(found.all())
+            is_known[is_known] = ~self.damaged[self.segment.columns.groups_of[rows]]
+        self.missing.update(chunks[i] for i in np.flatnonzero(~is_known).tolist())
+        return bool(is_known.all())

@@ -50,7 +50,7 @@ def number_name(folder: str, number: int) -> str:
     return f"{folder}/{number:08d}"
 
 
-def stands(destination: ObjectStore, name: str) -> bool:
+def exists(destination: ObjectStore, name: str) -> bool:
     """Whether an object of that name exists, readable or not."""
     try:
         destination.info(name)
@@ -61,7 +61,7 @@ def stands(destination: ObjectStore, name: str) -> bool:
     return True
 
 
-def _stranger_of(name: str) -> str:
+def _foreign_file_of(name: str) -> str:
     """The foreign file of a name, or the foreign folder that holds it."""
     parts = name.split("/")
     most = 3 if parts[0] == "packs" and _PACKS_OF.fullmatch(parts[1]) else 2
@@ -97,7 +97,7 @@ class Objects:
             if is_object(item.name):
                 yield item
             else:
-                self._report(_stranger_of(item.name))
+                self._report(_foreign_file_of(item.name))
 
     def survey(self) -> None:
         """Find every foreign file in the root and in the folders of the repository.

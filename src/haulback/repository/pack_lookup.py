@@ -22,7 +22,7 @@ _PACKS_A_SEGMENT = 256
 log = logging.getLogger(__name__)
 
 
-class Elsewhere:
+class UnindexedCopies:
     """Places that `index` does not know; pack directories are read when the first chunk is asked
     for.
 
@@ -79,8 +79,8 @@ class Elsewhere:
             if entry.place not in self._index.places(entry.group):
                 yield entry
                 continue
-            found = zip(entry.chunks, self._index.find(entry.chunks), strict=True)
-            chunks = [chunk for chunk, group in found if group != entry.group]
+            result = zip(entry.chunks, self._index.find(entry.chunks), strict=True)
+            chunks = [chunk for chunk, group in result if group != entry.group]
             if chunks:
                 yield entry._replace(chunks=chunks)
 

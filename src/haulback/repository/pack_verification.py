@@ -110,9 +110,9 @@ class ReuseProof:
 
     def _read(self, group: bytes, place: GroupLocation) -> bool:
         try:
-            found = read_group(self._destination, group, place, self._keys)
-            for chunk in found.places:
-                if self._keys.chunk_id(found.chunk(chunk)) != chunk:
+            result = read_group(self._destination, group, place, self._keys)
+            for chunk in result.places:
+                if self._keys.chunk_id(result.chunk(chunk)) != chunk:
                     raise Damaged(f"chunk {chunk.hex()} does not match its id")
         except (NotFound, Damaged) as error:
             self._suspect.add(place.pack)

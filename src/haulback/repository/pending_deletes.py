@@ -25,25 +25,27 @@ _NAME_BYTES = 16
 log = logging.getLogger(__name__)
 
 
-class Grave(msgspec.Struct, frozen=True):
+class PendingDelete(msgspec.Struct, frozen=True):
     """Packs to delete once no task in `pins` is alive; without pins they are only announced."""
 
     packs: list[bytes]
     pins: list[str] | None = None
 
 
-def dig(
+def add(
     destination: ObjectStore, keys: Keys, packs: Iterable[bytes], pins: Iterable[str] | None
 ) -> str:
     """Store a pending delete and return its object name."""
-    grave = Grave(sorted(packs), None if pins is None else sorted(pins))
+    entry = PendingDelete(sorted(packs), None if pins is None else sorted(pins))
     leaf = os.urandom(_NAME_BYTES).hex()
-    sealed = keys.seal("grave", leaf.encode(), msgspec.json.encode(grave))
+    sealed = keys.seal("grave", leaf.encode(), msgspec.json.encode(entry))
     destination.store(f"{_FOLDER}/{leaf}", sealed)
     return f"{_FOLDER}/{leaf}"
 
 
-def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -> dict[str, Grave]:
+def read(
+    objects: Objects, keys: Keys, problems: dict[str, str] | None = None
+) -> dict[str, PendingDelete]:
     """Every pending delete by its object name.  Raises RepositoryError for a newer revision.
 
     A damaged pending delete is put into `problems` and otherwise ignored: its packs get another one
@@ -53,44 +55,44 @@ def read(objects: Objects, keys: Keys, problems: dict[str, str] | None = None) -
     that runs during both steps may miss both, a second listing cannot.
     """
     names = [item.name for _ in range(2) for item in objects.list(_FOLDER)]
-    found = {}
+    result = {}
     for name in dict.fromkeys(names):
         if check_revision(name):
             continue
         try:
-            found[name] = _open(name, objects.destination.load(name), keys)
+            result[name] = _open(name, objects.destination.load(name), keys)
         except NotFound:
             continue  # removed since the listing
         except Damaged as error:
             log.warning("%s", error.message)
             if problems is not None:
                 problems[name] = error.message
-    return found
+    return result
 
 
-def announced(graves: Mapping[str, Grave]) -> set[bytes]:
+def announced(entries: Mapping[str, PendingDelete]) -> set[bytes]:
     """Packs that a clean-up may be dropping or deleting now."""
-    return {pack for grave in graves.values() if grave.pins is None for pack in grave.packs}
+    return {pack for entry in entries.values() if entry.pins is None for pack in entry.packs}
 
 
-def waiting(graves: Mapping[str, Grave]) -> set[bytes]:
+def waiting(entries: Mapping[str, PendingDelete]) -> set[bytes]:
     """Packs that wait for the end of a task."""
-    return {pack for grave in graves.values() if grave.pins is not None for pack in grave.packs}
+    return {pack for entry in entries.values() if entry.pins is not None for pack in entry.packs}
 
 
-def ended(graves: Mapping[str, Grave], alive: Set[str]) -> dict[str, Grave]:
+def ended(entries: Mapping[str, PendingDelete], alive: Set[str]) -> dict[str, PendingDelete]:
     """The pending deletes that wait for no task in `alive` any more."""
     return {
-        name: grave
-        for name, grave in graves.items()
-        if grave.pins is not None and not any(pin in alive for pin in grave.pins)
+        name: entry
+        for name, entry in entries.items()
+        if entry.pins is not None and not any(pin in alive for pin in entry.pins)
     }
 
 
-def _open(name: str, sealed: bytes, keys: Keys) -> Grave:
+def _open(name: str, sealed: bytes, keys: Keys) -> PendingDelete:
     leaf = name.rpartition("/")[2]
     try:
         plain = keys.unseal("grave", leaf.encode(), sealed)
-        return msgspec.json.decode(plain, type=Grave)
+        return msgspec.json.decode(plain, type=PendingDelete)
     except (InvalidTag, msgspec.DecodeError) as error:
         raise Damaged(f"{name} is damaged; the next clean-up replaces it", name=name) from error

@@ -13,12 +13,12 @@ import msgspec
 
 from haulback.destinations.protocol import ObjectStore
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
-from haulback.repository.damage import Spot
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.group import Group, decode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.pack import GroupLocation, name_of
-from haulback.repository.pack_lookup import Elsewhere
+from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pages import ChunkRef
 
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
@@ -39,7 +39,7 @@ class Findings:
     """The places that could not be read, with the reason; threads may share one collection."""
 
     def __init__(self) -> None:
-        self._found: dict[Spot, tuple[GroupLocation, str]] = {}
+        self._found: dict[DamagedPlace, tuple[GroupLocation, str]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -48,14 +48,14 @@ class Findings:
     def note(self, group: bytes, place: GroupLocation, reason: str) -> None:
         """Note that a group could not be read at this place."""
         with self._lock:
-            self._found.setdefault(Spot(place.pack, group), (place, reason))
+            self._found.setdefault(DamagedPlace(place.pack, group), (place, reason))
 
     def note_pack(self, pack: bytes, least: int, reason: str) -> None:
         """Note that a pack is missing, or shorter than the `least` bytes that the index names."""
         with self._lock:
-            self._found.setdefault(Spot(pack), (GroupLocation(pack, 0, least), reason))
+            self._found.setdefault(DamagedPlace(pack), (GroupLocation(pack, 0, least), reason))
 
-    def all(self) -> dict[Spot, tuple[GroupLocation, str]]:
+    def all(self) -> dict[DamagedPlace, tuple[GroupLocation, str]]:
         """A copy of everything noted so far."""
         with self._lock:
             return dict(self._found)
@@ -73,7 +73,7 @@ class Findings:
         with self._lock:
             for one in findings:
                 place = GroupLocation(one.pack, one.offset, one.length)
-                self._found.setdefault(Spot(one.pack, one.group), (place, one.reason))
+                self._found.setdefault(DamagedPlace(one.pack, one.group), (place, one.reason))
 
     def __contains__(self, spot: object) -> bool:
         return spot in self._found
@@ -96,7 +96,7 @@ class Reader:
         index: Index,
         keys: Keys,
         findings: Findings | None = None,
-        elsewhere: Elsewhere | None = None,
+        elsewhere: UnindexedCopies | None = None,
     ) -> None:
         self._destination, self._index, self._keys = destination, index, keys
         self.findings = Findings() if findings is None else findings
@@ -151,21 +151,21 @@ class Reader:
                 # The group in a map may be outdated: a clean-up moves chunks into other groups.
                 first = error if first is None or isinstance(first, BaseGone) else first
         assert first is not None
-        if found := self._found_elsewhere(ref.id):
-            return found
+        if copy := self._found_elsewhere(ref.id):
+            return copy
         raise first
 
     def _found_elsewhere(self, chunk: bytes) -> memoryview | None:
         """A chunk from a place that the index does not list."""
         for group, place in self._elsewhere.places(chunk) if self._elsewhere else ():
             try:
-                found = read_group(self._destination, group, place, self._keys)
-                data = found.chunk(chunk)
+                result = read_group(self._destination, group, place, self._keys)
+                data = result.chunk(chunk)
             except (NotFound, Damaged):
                 continue
             if self._keys.chunk_id(data) == chunk:
                 with self._lock:
-                    self._kept[group] = found
+                    self._kept[group] = result
                 return data
         return None
 

@@ -25,11 +25,11 @@ from haulback.repository.group import Group
 from haulback.repository.index import Index
 from haulback.repository.keys import Secret
 from haulback.repository.merge import merge
-from haulback.repository.names import stands
+from haulback.repository.names import exists
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
-from haulback.repository.scan import look_around, lost_entries, scan
+from haulback.repository.scan import lost_entries, scan, scan_completing_index
 from haulback.repository.segment import Segment
 from haulback.repository.verify import Depth, VerifyReport, verify
 from haulback.repository.writer import PAGE_GROUP_BYTES, Writer
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Workshop:
+class RepairContext:
     """The folder, identity and permissions of a repair.
 
     `folder` is empty and takes new packs and index files temporarily.  `secrets` are wrapped into a
@@ -76,20 +76,20 @@ class RepairReport:
     after: VerifyReport | None = None
 
 
-def repair(repository: Repository, workshop: Workshop, *, apply: bool) -> RepairReport:
+def repair(repository: Repository, context: RepairContext, *, apply: bool) -> RepairReport:
     """Verify the whole repository, then repair it; without `apply` only list the actions.
 
     With `apply` the right to delete is needed.  Safe to repeat after a failure at any point.
     Raises Unavailable when the destination does not answer.
     """
-    return _Repair(repository, workshop, apply).run()
+    return _Repair(repository, context, apply).run()
 
 
 class _Repair:
     """A run of a repair."""
 
-    def __init__(self, repository: Repository, workshop: Workshop, apply: bool) -> None:
-        self._repository, self._workshop, self._apply = repository, workshop, apply
+    def __init__(self, repository: Repository, context: RepairContext, apply: bool) -> None:
+        self._repository, self._workshop, self._apply = repository, context, apply
         self._destination, self._keys = repository.destination, repository.keys
         self._done = RepairReport(apply)
 
@@ -109,15 +109,15 @@ class _Repair:
         return self._done
 
     def _verify(self, depth: Depth) -> VerifyReport:
-        workshop = self._workshop
-        record = workshop.record if self._apply else None
+        context = self._workshop
+        record = context.record if self._apply else None
         return verify(
             self._repository,
             depth,
-            workshop.pool,
-            workshop.meter,
+            context.pool,
+            context.meter,
             record=record,
-            believe=workshop.believe,
+            believe=context.believe,
         )
 
     def _act(self, text: str, action: Callable[[], object]) -> None:
@@ -143,7 +143,7 @@ class _Repair:
         for name, why in sorted(repository.problems.items()):
             if name == config.DIFFERENT:
                 self._done.actions.append(f"{why}; the repair changes nothing about it")
-            elif stands(self._destination, name):
+            elif exists(self._destination, name):
                 self._set_aside(name, why)
         if not repository.problems.keys() & {config.CONFIG, config.CONFIG_COPY}:
             return
@@ -177,7 +177,7 @@ class _Repair:
         """Move aside manifests, pending deletes, rolls and damage records that cannot be read."""
         repository = self._repository
         for backup in report.unreadable:
-            if self._is_rotten(backup):
+            if self._is_damaged(backup):
                 self._set_aside(f"manifests/{backup}", "the manifest cannot be read")
         rotten: dict[str, str] = {}
         pending_deletes.read(repository.objects, self._keys, rotten)
@@ -187,13 +187,13 @@ class _Repair:
             **self._replaceable_rolls(),
             **repository.damage_log.problems,
         }.items():
-            if stands(self._destination, name):
+            if exists(self._destination, name):
                 self._set_aside(name, why)
         if self._apply:
             config.raise_revision(self._destination, self._keys)
             repository.rolls.complete()
 
-    def _is_rotten(self, backup: str) -> bool:
+    def _is_damaged(self, backup: str) -> bool:
         """Whether a manifest also fails a second read."""
         try:
             self._repository.manifest(backup)
@@ -236,18 +236,20 @@ class _Repair:
 
     def _complete_index(self) -> None:
         """Read pack directories for chunks that backups need and that the index does not list."""
-        repository, workshop = self._repository, self._workshop
-        look = scan(repository, workshop.folder, workshop.disk)
-        if count := sum(map(len, lost_entries(look, repository))):
+        repository, context = self._repository, self._workshop
+        scanned = scan(repository, context.folder, context.disk)
+        if count := sum(map(len, lost_entries(scanned, repository))):
             self._act(
                 f"{count} groups that the index lost are added to it again",
-                lambda: look_around(repository, workshop.folder, workshop.disk, workshop.confirm),
+                lambda: scan_completing_index(
+                    repository, context.folder, context.disk, context.confirm
+                ),
             )
 
     def _packs(self, report: VerifyReport) -> None:
         """Move the good groups of damaged packs into new packs, and the damaged packs aside."""
         index, stored = self._repository.index(), self._repository.objects.packs()
-        hurt = self._hurt(index, stored)
+        hurt = self._damaged_packs(index, stored)
         doubted = report.recorded.unreliable if report.recorded else ""
         doubted = doubted or doubt(self._repository, hurt, len(stored))
         if doubted and not self._workshop.believe:
@@ -265,7 +267,7 @@ class _Repair:
         if not taken and not gone:
             return
         if self._apply:
-            self._exchange(index, set(taken), gone)
+            self._replace_packs(index, set(taken), gone)
         if self._workshop.pins():
             self._done.actions.append(
                 "damaged packs stay while a task uses the repository: repair it again "
@@ -275,19 +277,19 @@ class _Repair:
         for pack in taken:
             self._set_aside(name_of(pack), "a part of the pack cannot be read")
 
-    def _hurt(self, index: Index, stored: Mapping[bytes, int]) -> set[bytes]:
+    def _damaged_packs(self, index: Index, stored: Mapping[bytes, int]) -> set[bytes]:
         """Packs with damage, recorded or found in this run; `stored` are lengths in bytes."""
         noted = {spot.pack for spot in self._repository.findings.all()}
         known = {
             spot.pack
-            for spot in index.damage.spots
+            for spot in index.damage.damaged_places
             if spot.group or stored.get(spot.pack, -1) < index.least(spot.pack)
         }
         return (known & (index.packs() | stored.keys())) | noted | self._unsound(stored)
 
     def _unsound(self, stored: Iterable[bytes]) -> set[bytes]:
         """Packs whose beginning or directory is damaged, whatever the state of their groups."""
-        found = set()
+        result = set()
         for pack in stored:
             try:
                 check_magic(self._destination, pack)
@@ -295,17 +297,17 @@ class _Repair:
             except NotFound:
                 continue
             except Damaged:
-                found.add(pack)
-        return found
+                result.add(pack)
+        return result
 
-    def _exchange(self, index: Index, taken: set[bytes], gone: set[bytes]) -> None:
+    def _replace_packs(self, index: Index, taken: set[bytes], gone: set[bytes]) -> None:
         """Store copies of the good groups, then an index without their old packs.
 
         A group that cannot be read leaves the index; a group that a clean-up copied is in the index
         twice for a while.
         """
-        workshop = self._workshop
-        writer = Writer(self._keys, Index(), workshop.folder, workshop.disk, workshop.pool)
+        context = self._workshop
+        writer = Writer(self._keys, Index(), context.folder, context.disk, context.pool)
         try:
             for pack in sorted(taken):
                 self._copy(pack, index, writer)
@@ -314,11 +316,11 @@ class _Repair:
             writer.abandon()
             raise
         for path in staged.packs:
-            workshop.confirm()
+            context.confirm()
             self._destination.adopt(name_of(bytes.fromhex(path.stem)), path)
         added = [Segment.open(path, path.stem, self._keys) for path in staged.segments]
         for path in staged.segments:
-            workshop.confirm()
+            context.confirm()
             self._repository.index_folder.store(path)
         self._publish(index, added, taken | gone)
 
@@ -348,7 +350,7 @@ class _Repair:
         """Store an index file that replaces all others; groups of the packs `without` come from
         `added`.
         """
-        workshop, folder = self._workshop, self._repository.index_folder
+        context, folder = self._workshop, self._repository.index_folder
         segments = [*added, *index.segments]
         names = {segment.name for segment in segments if segment.name}
         names.update(name for segment in segments for name in segment.replaces)
@@ -359,10 +361,8 @@ class _Repair:
                 mask[segment.rows_in(pack)] = False
             kept.append(mask)
         stored = sorted(names & folder.names())
-        path = merge(
-            segments, stored, workshop.folder, self._keys, workshop.disk, kept, index.damage
-        )
-        workshop.confirm()
+        path = merge(segments, stored, context.folder, self._keys, context.disk, kept, index.damage)
+        context.confirm()
         folder.store(path)
 
 

@@ -22,14 +22,14 @@ from haulback.errors import (
 from haulback.repository import config, dedup_check, pending_deletes
 from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
-from haulback.repository.damage import DamageLog, RepositoryDamage, Spot
+from haulback.repository.damage import DamagedPlace, DamageLog, RepositoryDamage
 from haulback.repository.index import Index
 from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
-from haulback.repository.pack_lookup import Elsewhere
+from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.reader import Finding, Findings, Reader
 from haulback.repository.roll import Rolls
@@ -69,7 +69,7 @@ class Repository:
         self.rolls = Rolls(destination, self.objects, keys)
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
-        self.recorded: dict[Spot, str] = {}  # the damage recorded through this object
+        self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
         self.unreliable = ""  # the reason why widespread read failures were not recorded
         self._may_write = False
 
@@ -157,9 +157,9 @@ class Repository:
         elsewhere = self.elsewhere(index) if thorough else None
         return Reader(self.destination, index, self.keys, self.findings, elsewhere)
 
-    def elsewhere(self, index: Index) -> Elsewhere:
+    def elsewhere(self, index: Index) -> UnindexedCopies:
         """Places that `index` does not know."""
-        return Elsewhere(self.destination, self.objects, self.keys, index)
+        return UnindexedCopies(self.destination, self.objects, self.keys, index)
 
     def writer(
         self,
@@ -197,7 +197,7 @@ class Repository:
         first: without it the missing manifest would count as lost.
         """
         name = manifests.name_of(backup)
-        self.rolls.bury(backup)
+        self.rolls.write_tombstone(backup)
         self.destination.delete(name)
 
     def draft(self, folder: Path, staged: Staged, manifest: Manifest, disk: DurableFiles) -> Draft:

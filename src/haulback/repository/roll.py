@@ -55,12 +55,12 @@ class Rolls:
         """Guids of backups that have a tombstone, whole or damaged."""
         return self._objects.leaves(TOMBSTONES)
 
-    def revive(self, backups: Set[str]) -> None:
+    def delete_tombstones(self, backups: Set[str]) -> None:
         """Delete the tombstones of backups that exist again; needs the right to delete."""
         for backup in self.tombstones() & backups:
             self._destination.delete(f"{TOMBSTONES}/{backup}")
 
-    def bury(self, backup: str) -> None:
+    def write_tombstone(self, backup: str) -> None:
         """Write the tombstone of a backup that is deleted on purpose; safe to repeat."""
         sealed = self._keys.seal("tombstone", backup.encode(), b"")
         with suppress(Conflict):
@@ -107,7 +107,7 @@ class Rolls:
 
         A power cut may leave the newest roll without its copy: that counts as no damage.
         """
-        found: dict[str, str] = {}
+        result: dict[str, str] = {}
         kept = self._numbers()[-_KEPT:]
         for folder in FOLDERS:
             numbers = self._objects.numbers(folder)
@@ -117,14 +117,14 @@ class Rolls:
                     self._open(name, number)
                 except NotFound:
                     if number in self._numbers()[-_KEPT:]:  # otherwise swept since the listing
-                        found[name] = f"{name} is missing; the next clean-up copies it"
+                        result[name] = f"{name} is missing; the next clean-up copies it"
                 except Damaged as error:
-                    found[name] = error.message
+                    result[name] = error.message
         for backup in self.tombstones():
             if not self._is_buried(backup):
                 name = f"{TOMBSTONES}/{backup}"
-                found[name] = f"{name} is damaged"
-        return found
+                result[name] = f"{name} is damaged"
+        return result
 
     def complete(self) -> None:
         """Store the missing copies of the last rolls."""

@@ -54,7 +54,7 @@ class RepositoryScan:
         return (self.index.packs() & self.packs.keys()) - needed
 
 
-class Walk(NamedTuple):
+class ScanExtent(NamedTuple):
     """The extent of a scan: all backups in the order of their guids, unless restricted.
 
     Backups of the scan `before` are skipped.  `noted`: places that the repository's readers could
@@ -70,10 +70,10 @@ class Walk(NamedTuple):
     is_over: Callable[[], bool] = lambda: False
 
 
-_EVERYTHING = Walk()
+_EVERYTHING = ScanExtent()
 
 
-def look_around(
+def scan_completing_index(
     repository: Repository,
     folder: Path,
     disk: DurableFiles,
@@ -89,18 +89,18 @@ def look_around(
     """
     repository.closed.clear()
     while True:
-        look = scan(repository, folder, disk, Walk(before, forgotten=forgotten))
+        scanned = scan(repository, folder, disk, ScanExtent(before, forgotten=forgotten))
         mended = False
-        for entries in lost_entries(look, repository):
+        for entries in lost_entries(scanned, repository):
             confirm()
             place_again(entries, folder, repository.keys, disk, repository.destination)
             mended = True
         if not mended:
-            return look
+            return scanned
 
 
 def scan(
-    repository: Repository, folder: Path, disk: DurableFiles, walk: Walk = _EVERYTHING
+    repository: Repository, folder: Path, disk: DurableFiles, walk: ScanExtent = _EVERYTHING
 ) -> RepositoryScan:
     """Scan once.  Manifests are read first, packs last: an object is stored before its references.
 
@@ -119,20 +119,20 @@ def scan(
     damage = index.damage.plus(noted).within(packs)
     before = walk.before
     mark = LiveChunks(whole, before.mark.pages if before else None, damage)
-    found = _Marking(repository, mark, damage, walk)
-    found.take(backups)
-    is_blind = found.is_blind or bool(before and before.is_blind)
+    marking = _Marking(repository, mark, damage, walk)
+    marking.take(backups)
+    is_blind = marking.is_blind or bool(before and before.is_blind)
     return RepositoryScan(
         backups,
         index,
         packs,
         mark,
-        found.damaged,
-        found.unreadable,
+        marking.damaged,
+        marking.unreadable,
         is_short,
         is_blind,
         set(repository.closed),
-        found.unlooked,
+        marking.unlooked,
     )
 
 
@@ -140,7 +140,7 @@ class _Marking:
     """Marks the living chunks of backups, one backup after the other."""
 
     def __init__(
-        self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: Walk
+        self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: ScanExtent
     ) -> None:
         self._repository, self._mark, self._walk = repository, mark, walk
         known = Index([mark.segment], damage=damage)
@@ -203,21 +203,21 @@ def _whole(
     return whole, is_short
 
 
-def lost_entries(look: RepositoryScan, repository: Repository) -> Iterator[list[GroupEntry]]:
+def lost_entries(scanned: RepositoryScan, repository: Repository) -> Iterator[list[GroupEntry]]:
     """Groups with data that a backup lacks, from pack directories, some packs at a time.
 
     Packs outside the index come first, then packs in it: the index keeps one of two copies of a
     chunk, and the other copy is needed once that one is damaged.
     """
-    missing = look.mark.missing
+    missing = scanned.mark.missing
     if not missing:
         return
     batch: list[GroupEntry] = []
-    inside_index = {pack.tobytes() for pack in look.mark.segment.columns.packs}
-    outside = sorted(look.packs.keys() - inside_index)
-    order = outside + sorted(look.packs.keys() & inside_index)
+    inside_index = {pack.tobytes() for pack in scanned.mark.segment.columns.packs}
+    outside = sorted(scanned.packs.keys() - inside_index)
+    order = outside + sorted(scanned.packs.keys() & inside_index)
     for number, pack in enumerate(order, 1):
-        batch += _wanted(pack, look, repository)
+        batch += _wanted(pack, scanned, repository)
         if batch and number % _PACKS_AT_ONCE == 0:
             yield batch
             batch = []
@@ -225,7 +225,7 @@ def lost_entries(look: RepositoryScan, repository: Repository) -> Iterator[list[
         yield batch
 
 
-def _wanted(pack: bytes, look: RepositoryScan, repository: Repository) -> list[GroupEntry]:
+def _wanted(pack: bytes, scanned: RepositoryScan, repository: Repository) -> list[GroupEntry]:
     """The sound groups of a pack, when one of them holds a missing chunk."""
     try:
         entries = read_directory(repository.destination, pack, repository.keys)
@@ -233,7 +233,7 @@ def _wanted(pack: bytes, look: RepositoryScan, repository: Repository) -> list[G
         log.warning("pack directory skipped: %s cannot be read: %s", name_of(pack), error.message)
         repository.closed.add(pack)
         return []
-    damage = look.index.damage
+    damage = scanned.index.damage
     sound = [entry for entry in entries if not damage.covers(entry.group, entry.place)]
-    held = any(not look.mark.missing.isdisjoint(entry.chunks) for entry in sound)
+    held = any(not scanned.mark.missing.isdisjoint(entry.chunks) for entry in sound)
     return sound if held else []

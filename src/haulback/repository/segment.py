@@ -144,11 +144,11 @@ class Segment:
         if not len(self):
             return np.zeros(len(heads), bool), at
         row = np.minimum(at, len(self) - 1)
-        found = self.columns.heads[row] == heads
-        if not found.any():
-            return found, row
-        equal = found & (self.columns.rests[row] == rests)
-        for i in np.flatnonzero(found & ~equal):  # chunk ids that share 64 bits: very rare
+        result = self.columns.heads[row] == heads
+        if not result.any():
+            return result, row
+        equal = result & (self.columns.rests[row] == rests)
+        for i in np.flatnonzero(result & ~equal):  # chunk ids that share 64 bits: very rare
             row[i], equal[i] = self._scan(int(at[i]), int(heads[i]), int(rests[i]))
         return equal, row
 

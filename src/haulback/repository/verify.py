@@ -16,13 +16,13 @@ from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository import config, pending_deletes
 from haulback.repository.backup import Meter, unmetered
 from haulback.repository.backup_loss import Assessor, BackupLoss
-from haulback.repository.damage import Spot
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import Recorded, record_findings
 from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
-from haulback.repository.scan import RepositoryScan, Walk, in_turn, scan
+from haulback.repository.scan import RepositoryScan, ScanExtent, in_turn, scan
 
 _GROUPS_AHEAD = 16
 _FIRST = bytes(16)
@@ -129,8 +129,8 @@ class _Verify:
         self.believe = False
         self._report = VerifyReport()
         self._read = 0
-        self._readable: set[Spot] = set()
-        self._unreadable: set[Spot] = set()
+        self._readable: set[DamagedPlace] = set()
+        self._unreadable: set[DamagedPlace] = set()
         self._opened: set[PackId] = set()
         self._began = time.monotonic()
 
@@ -142,7 +142,7 @@ class _Verify:
     def run(self, folder: Path | None) -> VerifyReport:
         self._small_objects()
         self._packs()
-        self._write_down()
+        self._record_damage()
         if folder:
             self._backups(folder)
         else:
@@ -266,13 +266,13 @@ class _Verify:
         if problem:
             self._find(f"{name_of(place.pack)}: {problem}")
             self._repository.findings.note(group, place, problem)
-            self._unreadable.add(Spot(place.pack, group))
+            self._unreadable.add(DamagedPlace(place.pack, group))
         else:
-            self._readable.add(Spot(place.pack, group))
+            self._readable.add(DamagedPlace(place.pack, group))
 
     def _read_damaged_again(self, index: Index, chosen: set[bytes]) -> None:
         """Read recorded damaged places again in each run; they are few."""
-        for number, spot in enumerate(index.damage.spots):
+        for number, spot in enumerate(index.damage.damaged_places):
             if spot.group is None:
                 continue
             if number and self._is_over():
@@ -286,7 +286,7 @@ class _Verify:
         future.set_result(_check_group(self._repository, group, place, {}))
         self._judge(place, group, future)
 
-    def _write_down(self) -> None:
+    def _record_damage(self) -> None:
         """Record damage, and clear records of places that can be read again or are no longer
         used.
         """
@@ -294,20 +294,20 @@ class _Verify:
             return
         by, now = self._record()
         looked = self._read
-        found = record_findings(self._repository, by, now, looked, believe=self.believe)
-        if found.unreliable:
-            self._find(found.unreliable)
-        self._report.recorded = found
-        self._clear(by, now, found)
+        recorded = record_findings(self._repository, by, now, looked, believe=self.believe)
+        if recorded.unreliable:
+            self._find(recorded.unreliable)
+        self._report.recorded = recorded
+        self._clear(by, now, recorded)
 
     def _clear(self, by: str, now: int, found: Recorded) -> None:
-        known = self._repository.index().damage.spots
-        over = {spot for spot in known if spot in self._readable} | self._beside_the_point(known)
+        known = self._repository.index().damage.damaged_places
+        over = {spot for spot in known if spot in self._readable} | self._irrelevant_places(known)
         over -= found.damaged.keys() | self._unreadable
         if over and not found.unreliable:
             self._repository.damage_log.add(by, now, (), over)
 
-    def _beside_the_point(self, known: Iterable[Spot]) -> set[Spot]:
+    def _irrelevant_places(self, known: Iterable[DamagedPlace]) -> set[DamagedPlace]:
         """Places in packs that have the length in the index, or that the index does not name.
 
         A damaged index file, or a directory that cannot be read, may hide such a pack.
@@ -333,22 +333,24 @@ class _Verify:
             self._report.backups = len(manifests)
             self._manifests(manifests)
             return
-        walk = Walk(
+        walk = ScanExtent(
             noted=self._record is None, after=self._share.after_backup, is_over=self._is_over
         )
-        look = scan(repository, folder, DurableFiles(), walk)
-        self._report.backups = len(look.backups)
-        self._report.unreadable = look.unreadable
-        for backup in look.unreadable:
+        scanned = scan(repository, folder, DurableFiles(), walk)
+        self._report.backups = len(scanned.backups)
+        self._report.unreadable = scanned.unreadable
+        for backup in scanned.unreadable:
             self._find(f"the manifest of backup {backup} is damaged")
-        late = set(look.unlooked)
-        out = late | set(look.unreadable)
-        self._report.listed = [backup for backup in look.backups if backup not in out]
-        self._manifests(look.unlooked)
-        self._leave(look.unlooked, [b for b in in_turn(look.backups, walk.after) if b not in late])
-        self._losses(look)
+        late = set(scanned.unlooked)
+        out = late | set(scanned.unreadable)
+        self._report.listed = [backup for backup in scanned.backups if backup not in out]
+        self._manifests(scanned.unlooked)
+        self._note_unread(
+            scanned.unlooked, [b for b in in_turn(scanned.backups, walk.after) if b not in late]
+        )
+        self._losses(scanned)
 
-    def _leave(self, unlooked: list[str], looked: list[str]) -> None:
+    def _note_unread(self, unlooked: list[str], looked: list[str]) -> None:
         """Note backups that the time did not suffice for, and the last backup checked."""
         if unlooked:
             self._report.unlooked += unlooked
@@ -373,11 +375,11 @@ class _Verify:
                 self._report.unreadable.append(backup)
                 self._find(error.message)
 
-    def _losses(self, look: RepositoryScan) -> None:
-        assessor = Assessor(self._repository) if look.damaged else None
-        for number, backup in enumerate(look.damaged):
+    def _losses(self, scanned: RepositoryScan) -> None:
+        assessor = Assessor(self._repository) if scanned.damaged else None
+        for number, backup in enumerate(scanned.damaged):
             if number and self._is_over():
-                self._leave(look.damaged[number:], look.damaged[:number])
+                self._note_unread(scanned.damaged[number:], scanned.damaged[:number])
                 return
             try:
                 loss = assessor and assessor.loss(self._repository.manifest(backup))
@@ -399,12 +401,12 @@ def _check_group(
 ) -> str:
     """The fault of a group at a place; "" for a sound group."""
     try:
-        found = read_group(repository.destination, group, place, repository.keys)
+        result = read_group(repository.destination, group, place, repository.keys)
     except HaulbackError as error:
         return error.message
-    if group in held and list(found.places) != held[group]:
+    if group in held and list(result.places) != held[group]:
         return f"group {group.hex()} differs from the pack's directory"
-    for chunk in found.places:
-        if repository.keys.chunk_id(found.chunk(chunk)) != chunk:
+    for chunk in result.places:
+        if repository.keys.chunk_id(result.chunk(chunk)) != chunk:
             return f"chunk {chunk.hex()} does not match its id"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.backup_cleanup import BackupCleanupOrder
-from haulback.repository.garbage_collection import Cleaned
+from haulback.repository.garbage_collection import CleanupReport
 from haulback.units import size
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
@@ -18,7 +18,7 @@ def run(context: TaskContext) -> Results:
     return {**msgspec.to_builtins(cleaned), **found}
 
 
-def _tell(context: TaskContext, cleaned: Cleaned) -> None:
+def _tell(context: TaskContext, cleaned: CleanupReport) -> None:
     """Log the outcome for an operator."""
     context.log(
         f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "

@@ -17,7 +17,7 @@ from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import MachineSource
 from haulback.durable_files import DurableFiles
 from haulback.filesystems.records import Volume
-from haulback.mounts.spec import Shared
+from haulback.mounts.spec import MountState
 from haulback.repository.keys import Secret
 from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Repository
@@ -116,7 +116,7 @@ class StagingAccess(Protocol):
 class MountAccess(Protocol):
     """Backups that this node shares, by the guid of the mount."""
 
-    def begin(self, wanted: Sharing) -> Shared:
+    def begin(self, wanted: Sharing) -> MountState:
         """Share a backup; the share outlives this process and replaces a share of the same guid.
 
         Raises the error that keeps the backup from being shared.

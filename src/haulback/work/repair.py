@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.repair import RepairOrder
-from haulback.repository.repair import Workshop, repair
+from haulback.repository.repair import RepairContext, repair
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
 
@@ -17,7 +17,7 @@ def run(context: TaskContext) -> Results:
     repository = context.repositories.open(order.destination)
     context.progress.expect(sum(repository.objects.packs().values()))
     sign = (f"REPAIR {context.guid}", context.server.now_ms())
-    workshop = Workshop(
+    repair_context = RepairContext(
         context.staging.folder,
         context.pool,
         lambda: sign,
@@ -28,7 +28,7 @@ def run(context: TaskContext) -> Results:
         context.progress.confirm,
         order.believe,
     )
-    done = repair(repository, workshop, apply=order.apply)
+    done = repair(repository, repair_context, apply=order.apply)
     verb = "done" if done.is_applied else "would be done"
     for action in done.actions[:_SAID]:
         context.log(f"{verb}: {action}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from haulback.filesystems.parsers.blocks import BlockLocation, within
 from haulback.filesystems.parsers.lvm_text import parse
-from haulback.filesystems.parsers.queries import Answers
+from haulback.filesystems.parsers.queries import QueryHandler
 from haulback.filesystems.records import (
     Content,
     Entries,
@@ -45,7 +45,7 @@ class Memory:
 
 def explored(data):
     """All possible requests about a disk; fails for anything but data or our errors."""
-    asked, begun = Answers({"vda": Memory(data)}), time.monotonic()
+    asked, begun = QueryHandler({"vda": Memory(data)}), time.monotonic()
     told = answer(asked, ListVolumes())
     assert isinstance(told, VolumesFound | Failed)
     for volume in told.volumes if isinstance(told, VolumesFound) else ():

@@ -16,13 +16,13 @@ from haulback.destinations.protocol import ObjectStore
 from haulback.errors import HaulbackError
 from haulback.repository import pending_deletes
 from haulback.repository.backup_loss import assess
-from haulback.repository.damage import Spot
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import record_findings
-from haulback.repository.garbage_collection import Orders, clean_up
+from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.manifest import Manifest
 from haulback.repository.pack import name_of, read_directory
 from haulback.repository.pages import HOLE, unpack_inner, unpack_leaf
-from haulback.repository.repair import RepairReport, Workshop, repair
+from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, VerifyReport, verify
 from haulback.units import KIB, MIB
@@ -193,15 +193,15 @@ class Site:
     def clean(self, pins=frozenset, repository=None, **orders):
         orders.setdefault("now", lambda: 7)
         opened = repository or self.open()
-        return clean_up(opened, self.room("c"), pins, self.pool, orders=Orders(**orders))
+        return clean_up(opened, self.room("c"), pins, self.pool, orders=CleanupOrder(**orders))
 
     def verify(self, depth: Depth = Depth.DATA, *, record: bool = False) -> VerifyReport:
         signer = (lambda: ("a test", 1)) if record else None
         return verify(self.open(), depth, self.pool, record=signer)
 
     def repair(self, *, apply: bool = True) -> RepairReport:
-        workshop = Workshop(self.room("w"), self.pool, lambda: ("a test", 1), (SECRET,))
-        return repair(self.open(), workshop, apply=apply)
+        context = RepairContext(self.room("w"), self.pool, lambda: ("a test", 1), (SECRET,))
+        return repair(self.open(), context, apply=apply)
 
     def restores(self, backup: str) -> bool:
         """Whether a backup restores; a wrong byte fails the test."""
@@ -237,7 +237,9 @@ def make(root: Path, pool: ThreadPoolExecutor) -> Site:
         site.increment(seed=11)
         repository = site.open()
         pack = min(repository.objects.packs())
-        spot = Spot(pack, read_directory(repository.destination, pack, repository.keys)[0].group)
+        spot = DamagedPlace(
+            pack, read_directory(repository.destination, pack, repository.keys)[0].group
+        )
         repository.damage_log.add("a test", 1, [spot], ())
         repository.damage_log.add("a test", 2, (), [spot])
         machine, site.disk = site.disk, MemoryDisk(noise(64 * KIB, 3))
@@ -249,8 +251,8 @@ def make(root: Path, pool: ThreadPoolExecutor) -> Site:
         with patch("haulback.repository.merge.FAN_IN", 100):
             site.increment(at=16 * MIB - 20 * KIB, seed=12)
             unused = uuid.UUID(int=5).bytes
-            pending_deletes.dig(repository.destination, repository.keys, [unused], ["a store"])
-            pending_deletes.dig(repository.destination, repository.keys, [unused], None)
+            pending_deletes.add(repository.destination, repository.keys, [unused], ["a store"])
+            pending_deletes.add(repository.destination, repository.keys, [unused], None)
     index = site.open().index()
     for name, held in site.held.items():
         places = places_of(site.open(), held.manifest)

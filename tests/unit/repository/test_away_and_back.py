@@ -6,7 +6,7 @@ import pytest
 
 from haulback.errors import Damaged
 from haulback.repository.backup_loss import assess, check_backup
-from haulback.repository.damage import Spot
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import record_findings
 from haulback.repository.pack import name_of
 from tests.unit.repository.damaged_site import SIZE, Site, limits, make
@@ -64,7 +64,7 @@ FORMS = [
 def test_a_restore_goes_on_once_the_packs_are_back(site, chosen, cut, finder):
     had = take_away(site, chosen(needed(site)), cut)
     site.clean() if finder == "clean" else site.verify(record=True)
-    assert {spot.pack for spot in site.open().damage().spots} <= had.keys()
+    assert {spot.pack for spot in site.open().damage().damaged_places} <= had.keys()
     with pytest.raises(Damaged):
         check_backup(site.open(), site.last)
     bring_back(site, had)
@@ -117,7 +117,7 @@ def test_a_group_that_rots_in_a_pack_recorded_as_missing_is_recorded_by_itself(s
     pack = needed(site)[-1]
     had = take_away(site, [pack])
     site.clean()
-    assert site.open().damage().spots.keys() == {Spot(pack)}
+    assert site.open().damage().damaged_places.keys() == {DamagedPlace(pack)}
     bring_back(site, had)
     spoil(site, places_in(site, pack)[0], 20)
     repository = site.open()

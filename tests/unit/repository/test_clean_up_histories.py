@@ -19,11 +19,11 @@ from haulback.destinations.folder import Folder
 from haulback.durable_files import DurableFiles
 from haulback.errors import BaseGone
 from haulback.repository.backup_loss import check_backup
-from haulback.repository.compaction import weigh
+from haulback.repository.compaction import plan_compaction
 from haulback.repository.garbage_collection import clean_up
 from haulback.repository.merge import due, merge
 from haulback.repository.repository import Repository
-from haulback.repository.scan import look_around
+from haulback.repository.scan import scan_completing_index
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
@@ -302,10 +302,10 @@ class Cleaning(RuleBasedStateMachine):
             Repository.open(Folder(self.root / "d"), SECRET).forget(backup)
         for _ in range(2):
             assert self.clean().damaged == []
-        look = look_around(self.open(), self.root / "c", DurableFiles(), lambda: None)
+        look = scan_completing_index(self.open(), self.root / "c", DurableFiles(), lambda: None)
         assert sorted(look.backups) == sorted(self.present)
         assert look.packs.keys() == look.index.packs()
-        worth = weigh(look.mark)
+        worth = plan_compaction(look.mark)
         assert not (worth.dead | worth.thin).any()
         graves = [item.name for item in self.open().destination.list("graves")]
         assert graves in ([], ["graves/needs-haulback-revision-2"])

@@ -7,8 +7,8 @@ import pytest
 from haulback.destinations.folder import Folder
 from haulback.errors import HaulbackError
 from haulback.repository.config import CONFIG, CONFIG_COPY
-from haulback.repository.garbage_collection import Orders, clean_up
-from haulback.repository.repair import Workshop, repair
+from haulback.repository.garbage_collection import CleanupOrder, clean_up
+from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
@@ -93,8 +93,8 @@ def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_comp
     patient.path(CONFIG_COPY).unlink()
 
     def work(io):
-        workshop = Workshop(room(patient), pool, lambda: ("a test", 1), disk=io)
-        repair(open_by(patient, io), workshop, apply=True)
+        context = RepairContext(room(patient), pool, lambda: ("a test", 1), disk=io)
+        repair(open_by(patient, io), context, apply=True)
 
     failed = until_done(work, lambda: patient.restores(second) or pytest.fail("lost"))
     assert failed > 20
@@ -113,7 +113,7 @@ def test_wherever_power_fails_in_a_clean_up_that_forgets_its_rolls_lead_to_no_fa
     first, second = patient.held
 
     def work(io):
-        orders = Orders(forget=[first], expected=lambda: [second])
+        orders = CleanupOrder(forget=[first], expected=lambda: [second])
         clean_up(open_by(patient, io), room(patient), frozenset, pool, io, orders=orders)
 
     failed = until_done(work, lambda: patient.restores(second) or pytest.fail("lost"))

@@ -16,8 +16,8 @@ from hypothesis.stateful import invariant, rule
 
 from haulback.errors import BaseGone, HaulbackError, Missing
 from haulback.repository.backup_loss import check_backup
-from haulback.repository.garbage_collection import Orders, clean_up
-from haulback.repository.repair import Workshop, repair
+from haulback.repository.garbage_collection import CleanupOrder, clean_up
+from haulback.repository.repair import RepairContext, repair
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk
 from tests import shares
@@ -141,7 +141,7 @@ class Ailing(Cleaning):
         shutil.rmtree(self.root / "c")
         (self.root / "c").mkdir()
         expected = (lambda: sorted(self.present)) if expecting else None
-        orders = Orders(expected=expected, given_up=list(given_up), now=lambda: 5)
+        orders = CleanupOrder(expected=expected, given_up=list(given_up), now=lambda: 5)
         before = self.names() if not plan else set()
         with self.power(io):
             try:
@@ -168,10 +168,10 @@ class Ailing(Cleaning):
         shutil.rmtree(self.root / "r")
         (self.root / "r").mkdir()
         with self.power(io), suppress(HaulbackError):
-            workshop = Workshop(
+            context = RepairContext(
                 self.root / "r", self.pool, lambda: ("a test", 1), (SECRET,), self.pins
             )
-            repair(self.open(io, (), False), workshop, apply=True)
+            repair(self.open(io, (), False), context, apply=True)
 
     @rule(strikes=st.lists(st.tuples(struck, faults, choices), min_size=1, max_size=3))
     def striking(self, strikes):

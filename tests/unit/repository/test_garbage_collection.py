@@ -11,11 +11,11 @@ from haulback.destinations.folder import Folder
 from haulback.durable_files import DurableFiles
 from haulback.errors import BaseGone, Damaged, Fenced, Forbidden, NotFound, Unavailable
 from haulback.repository.backup_loss import check_backup
-from haulback.repository.compaction import weigh
+from haulback.repository.compaction import plan_compaction
 from haulback.repository.garbage_collection import clean_up
 from haulback.repository.merge import due, merge
 from haulback.repository.repository import Repository
-from haulback.repository.scan import look_around
+from haulback.repository.scan import scan_completing_index
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
@@ -86,9 +86,11 @@ class Site:
         """Check that every pack has a living group, no delete is pending, and the index names no
         other pack.
         """
-        look = look_around(self.repository, self.root / "clean", DurableFiles(), lambda: None)
+        look = scan_completing_index(
+            self.repository, self.root / "clean", DurableFiles(), lambda: None
+        )
         assert look.packs.keys() == look.index.packs()
-        assert not weigh(look.mark).dead.any()
+        assert not plan_compaction(look.mark).dead.any()
         assert len(self.names("index")) == len(look.index.segments)
         assert self.names("graves") == set()
 
@@ -345,7 +347,7 @@ def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is
 
 def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site, tmp_path):
     disk, draft = reusing(site, "x")
-    looks, real = [], look_around
+    looks, real = [], scan_completing_index
 
     def look(repository, *args):
         looks.append(real(repository, *args))
@@ -353,7 +355,7 @@ def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site
             assert publish(site, Folder(site.root / "d"), "x", disk, draft)
         return looks[-1]
 
-    with patch("haulback.repository.garbage_collection.look_around", look):
+    with patch("haulback.repository.garbage_collection.scan_completing_index", look):
         site.clean()
     assert looks[0].backups == []
     assert looks[1].backups == [draft.manifest.backup]

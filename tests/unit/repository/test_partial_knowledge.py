@@ -7,7 +7,7 @@ import random
 import pytest
 
 from haulback.repository.backup_loss import assess
-from haulback.repository.damage import Spot
+from haulback.repository.damage import DamagedPlace
 from haulback.repository.index import Index
 from haulback.repository.pack import name_of, read_directory
 from haulback.repository.pack_verification import ReuseProof
@@ -82,8 +82,8 @@ def test_verify_clears_no_record_of_a_pack_that_a_damaged_segment_hides(site, is
     pack = max(site.held[site.last].places)[0]
     repository = site.open()
     entry = read_directory(repository.destination, pack, repository.keys)[0]
-    spots = {Spot(pack, entry.group), Spot(pack)}
-    repository.damage_log.add("a test", 1, spots, ())
+    damaged_places = {DamagedPlace(pack, entry.group), DamagedPlace(pack)}
+    repository.damage_log.add("a test", 1, damaged_places, ())
     for name in site.names("index"):
         flip(site, name)
     path = site.path(name_of(pack))
@@ -93,13 +93,13 @@ def test_verify_clears_no_record_of_a_pack_that_a_damaged_segment_hides(site, is
     else:
         flip(site, name_of(pack))
     site.verify(record=True)
-    assert site.open().damage().spots.keys() >= spots
+    assert site.open().damage().damaged_places.keys() >= damaged_places
     if is_gone:
         path.write_bytes(raw)
     else:
         flip(site, name_of(pack))
     site.verify(record=True)  # now the directory lists every group of the pack
-    assert Spot(pack, entry.group) not in site.open().damage().spots
+    assert DamagedPlace(pack, entry.group) not in site.open().damage().damaged_places
 
 
 def flip(site: Site, name: str) -> None:
@@ -112,8 +112,8 @@ def flip(site: Site, name: str) -> None:
 
 
 def test_a_record_of_a_pack_that_nothing_names_any_more_is_cleared(site):
-    spots = {Spot(bytes(16)), Spot(bytes(16), bytes(12))}
-    site.open().damage_log.add("a test", 1, spots, ())
+    damaged_places = {DamagedPlace(bytes(16)), DamagedPlace(bytes(16), bytes(12))}
+    site.open().damage_log.add("a test", 1, damaged_places, ())
     site.verify(record=True)
     assert not site.open().damage()
     assert Index().least(bytes(16)) == 0

@@ -8,9 +8,9 @@ from haulback.destinations.folder import Folder
 from haulback.errors import Damaged, Missing, NotFound, RepositoryError
 from haulback.repository.backup_loss import check_backup
 from haulback.repository.config import CONFIG, CONFIG_COPY
-from haulback.repository.garbage_collection import Orders, clean_up
+from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.keys import Keys
-from haulback.repository.repair import Workshop, repair
+from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
 from haulback.repository.verify import Depth, verify
 from haulback.units import KIB, MIB
@@ -51,14 +51,14 @@ class Patient:
         folder = self.root / "w"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        workshop = Workshop(folder, self.pool, lambda: ("a test", 1), secrets, **more)
-        return repair(self.open(secret), workshop, apply=apply)
+        context = RepairContext(folder, self.pool, lambda: ("a test", 1), secrets, **more)
+        return repair(self.open(secret), context, apply=apply)
 
     def clean(self, **orders):
         folder = self.root / "w"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return clean_up(self.open(), folder, frozenset, self.pool, orders=Orders(**orders))
+        return clean_up(self.open(), folder, frozenset, self.pool, orders=CleanupOrder(**orders))
 
     def data_pack(self, backup):
         """The name of the largest pack with a first chunk of a backup."""

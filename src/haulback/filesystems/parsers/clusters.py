@@ -54,11 +54,11 @@ class Table:
         if self._bits == 12:
             return self._load_12(low, count)
         size = self._bits // 8
-        found = array("H" if size == 2 else "I")
-        found.frombytes(self._blocks.read(self._offset + low * size, count * size))
+        table = array("H" if size == 2 else "I")
+        table.frombytes(self._blocks.read(self._offset + low * size, count * size))
         if sys.byteorder == "big":
-            found.byteswap()
-        return found
+            table.byteswap()
+        return table
 
     def _load_12(self, low: int, count: int) -> array[int]:
         """Decode 12-bit entries: two entries share three bytes, and `low` must be even."""

@@ -15,7 +15,7 @@ _HEAD = 68 * KIB  # bytes read for detection; the farthest mark (btrfs) is at 64
 _SECTOR = 512
 
 
-class Recognised(NamedTuple):
+class Detected(NamedTuple):
     """Detected contents; `reason` says why they cannot be read, or is a caution."""
 
     type: str
@@ -25,7 +25,7 @@ class Recognised(NamedTuple):
     readable: bool = True
 
 
-def recognise(blocks: Blocks) -> Recognised | None:
+def detect(blocks: Blocks) -> Detected | None:
     """Detect the contents by their first bytes; None for unknown contents."""
     head = blocks.read(0, min(_HEAD, blocks.size)).ljust(_HEAD, b"\0")
     for look in (_marked, _microsoft, _xfs, _ext):
@@ -57,23 +57,23 @@ _MARKS = (
 )
 
 
-def _marked(head: bytes) -> Recognised | None:
+def _marked(head: bytes) -> Detected | None:
     for at, mark, type_, reason in _MARKS:
         if head.startswith(mark, at):
-            return Recognised(type_, reason=reason, readable=False)
+            return Detected(type_, reason=reason, readable=False)
     return None
 
 
-def _microsoft(head: bytes) -> Recognised | None:
+def _microsoft(head: bytes) -> Detected | None:
     name = head[3:11]
     if name == b"NTFS    ":
-        return Recognised("ntfs", uuid=head[72:80][::-1].hex().upper())
+        return Detected("ntfs", uuid=head[72:80][::-1].hex().upper())
     if name == b"EXFAT   ":
-        return Recognised("exfat", uuid=_serial(head[100:104]))
+        return Detected("exfat", uuid=_serial(head[100:104]))
     return _fat(head)
 
 
-def _fat(head: bytes) -> Recognised | None:
+def _fat(head: bytes) -> Detected | None:
     """Detect FAT, which has no magic number, by the consistency of its fields."""
     sector, cluster, reserved, tables, root, small = struct.unpack_from("<HBHBHH", head, 11)
     short, big, long = struct.unpack_from("<H8xII", head, 22)
@@ -87,22 +87,22 @@ def _fat(head: bytes) -> Recognised | None:
     type_ = "fat32" if not short else "fat12" if clusters < 4085 else "fat16"
     at = 67 if type_ == "fat32" else 39
     label = _decode(head[at + 4 : at + 15].rstrip(), "replace")[0]
-    return Recognised(type_, "" if label == "NO NAME" else label, _serial(head[at : at + 4]))
+    return Detected(type_, "" if label == "NO NAME" else label, _serial(head[at : at + 4]))
 
 
-def _xfs(head: bytes) -> Recognised | None:
+def _xfs(head: bytes) -> Detected | None:
     if not head.startswith(b"XFSB"):
         return None
-    return Recognised("xfs", _label(head[108:120]), str(uuid.UUID(bytes=head[32:48])))
+    return Detected("xfs", _label(head[108:120]), str(uuid.UUID(bytes=head[32:48])))
 
 
-def _ext(head: bytes) -> Recognised | None:
+def _ext(head: bytes) -> Detected | None:
     raw = head[1024:2048]
     if raw[56:58] != b"\x53\xef":
         return None
     compatible, incompatible, read_only = struct.unpack_from("<III", raw, 92)
     if incompatible & 8:
-        return Recognised(
+        return Detected(
             "jbd",
             reason="the volume is the external journal of another file system",
             readable=False,
@@ -111,7 +111,7 @@ def _ext(head: bytes) -> Recognised | None:
     type_ = "ext4" if newer else "ext3" if compatible & 4 else "ext2"
     apart = incompatible & 4 and not any(raw[224:228])
     reason = "the journal is on another device: the latest changes are missing" if apart else ""
-    return Recognised(type_, _label(raw[120:136]), str(uuid.UUID(bytes=raw[104:120])), reason)
+    return Detected(type_, _label(raw[120:136]), str(uuid.UUID(bytes=raw[104:120])), reason)
 
 
 def _label(raw: bytes) -> str:

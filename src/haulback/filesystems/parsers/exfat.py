@@ -147,10 +147,10 @@ class ExFat:
         if node == self.root:
             first, is_chained, size = self._first, True, 0
         else:
-            found = self._set(node)
-            if found.reason:
-                raise ValueError(found.reason)
-            first, is_chained, size = found.cluster, found.is_chained, found.size
+            entry_set = self._set(node)
+            if entry_set.reason:
+                raise ValueError(entry_set.reason)
+            first, is_chained, size = entry_set.cluster, entry_set.is_chained, entry_set.size
         if is_chained:
             clusters = self._chain(first).clusters()
         else:
@@ -182,15 +182,15 @@ class ExFat:
     def _raw(self, node: int) -> bytes:
         """Slots of a set, up to the count in its first slot or the start of another set."""
         offset, mark = divmod(node, 2)
-        found = self._blocks.read(offset, SLOT)
-        count = found[1]
+        slots = self._blocks.read(offset, SLOT)
+        count = slots[1]
         for _ in repeat(None, min(count, 18)):
             offset = self._following(offset, bool(mark))
             slot = self._blocks.read(offset, SLOT)
             if slot[0] & _SECONDARY != _SECONDARY:
                 break
-            found += slot
-        return found if len(found) > SLOT else found + bytes(SLOT)
+            slots += slot
+        return slots if len(slots) > SLOT else slots + bytes(SLOT)
 
     def _following(self, offset: int, is_unchained: bool) -> int:
         """Offset of the next slot of the directory."""

@@ -74,11 +74,11 @@ class Ext:
     @classmethod
     def opened(cls, blocks: Blocks) -> Ext:
         """Open the file system; a journal that needs recovery is applied in memory."""
-        found = cls(blocks)
-        if not found._journal:
-            return found
-        inode, parts, end = found._inode(found._journal), [], 0
-        for run in found._runs(inode, 0, inode.size):
+        result = cls(blocks)
+        if not result._journal:
+            return result
+        inode, parts, end = result._inode(result._journal), [], 0
+        for run in result._runs(inode, 0, inode.size):
             if run.offset is None or run.at != end:
                 raise ValueError("the journal has holes")
             parts.append(BlockRange(blocks, run.offset, run.length))

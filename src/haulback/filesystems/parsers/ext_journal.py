@@ -65,14 +65,14 @@ class JournalBlock(NamedTuple):
 
 def changes(journal: ExtJournal) -> dict[int, JournalBlock]:
     """Committed changes by block, without those that a later transaction revoked."""
-    found: dict[int, tuple[int, JournalBlock]] = {}
+    result: dict[int, tuple[int, JournalBlock]] = {}
     withdrawn: dict[int, int] = {}
     for sequence, transaction, revoked in _transactions(journal):
-        found |= {one.block: (sequence, one) for one in transaction}
+        result |= {item.block: (sequence, item) for item in transaction}
         withdrawn |= dict.fromkeys(revoked, sequence)
     return {
         block: change
-        for block, (sequence, change) in found.items()
+        for block, (sequence, change) in result.items()
         if withdrawn.get(block, -1) < sequence
     }
 

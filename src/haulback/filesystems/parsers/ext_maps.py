@@ -47,9 +47,9 @@ def pointers(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Ite
 
     `root` holds twelve direct pointers, and one each with one, two and three levels of indirection.
     """
-    found = struct.unpack("<15I", root)
+    entries = struct.unpack("<15I", root)
     at, run = 0, Run(0, 0, None)
-    for number, pointer in enumerate(found):
+    for number, pointer in enumerate(entries):
         level = max(0, number - 11)
         covered = (size // 4) ** level
         if pointer and at < high and at + covered > low:

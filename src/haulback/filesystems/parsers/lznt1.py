@@ -13,18 +13,18 @@ _PACKED = 0x8000  # header bit of a compressed chunk
 
 def unpacked(raw: bytes, size: int) -> bytes:
     """Decompress data and fill it with zeros to `size` bytes. Raises ValueError, LookupError."""
-    found, at = bytearray(), 0
-    while at + 2 <= len(raw) and len(found) < size:
+    result, at = bytearray(), 0
+    while at + 2 <= len(raw) and len(result) < size:
         header = raw[at] | raw[at + 1] << 8
         if not header:
             break
         chunk = raw[at + 2 : at + 3 + (header & 0xFFF)]
         if len(chunk) <= header & 0xFFF:
             raise ValueError("compressed data ends within a chunk")
-        found += _chunk(chunk) if header & _PACKED else chunk
-        found += bytes(-len(found) % CHUNK)
+        result += _chunk(chunk) if header & _PACKED else chunk
+        result += bytes(-len(result) % CHUNK)
         at += 2 + len(chunk)
-    return bytes(found[:size].ljust(size, b"\0"))
+    return bytes(result[:size].ljust(size, b"\0"))
 
 
 def _chunk(raw: bytes) -> bytes:
@@ -32,26 +32,26 @@ def _chunk(raw: bytes) -> bytes:
 
     A set flag marks a back reference, a clear one a literal byte.
     """
-    found, at = bytearray(), 0
+    result, at = bytearray(), 0
     while at < len(raw):
         flags = raw[at]
         at += 1
         if not flags:
-            found += raw[at : at + 8]
+            result += raw[at : at + 8]
             at += 8
             continue
         for bit in range(8):
             if at >= len(raw):
                 break
             if flags >> bit & 1:
-                _copy(found, raw[at] | raw[at + 1] << 8)
+                _copy(result, raw[at] | raw[at + 1] << 8)
                 at += 2
             else:
-                found.append(raw[at])
+                result.append(raw[at])
                 at += 1
-    if len(found) > CHUNK:
+    if len(result) > CHUNK:
         raise ValueError("a chunk of compressed data is too long")
-    return bytes(found)
+    return bytes(result)
 
 
 def _copy(found: bytearray, token: int) -> None:

@@ -233,7 +233,7 @@ class Ntfs:
     def _gather(self, node: int) -> list[Attribute]:
         """Attributes of a record and of its extension records."""
         own = self._record(node & NUMBER).attributes
-        listed = next((one for one in own if one.type == LIST), None)
+        listed = next((attribute for attribute in own if attribute.type == LIST), None)
         if listed is None:
             return own
         raw = listed.value
@@ -242,23 +242,27 @@ class Ntfs:
                 raise ValueError(f"a list of attributes has {listed.size} bytes")
             runs = Runs([listed], self._cluster).between(0, listed.size)
             raw = self._read(runs, 0, listed.size)
-        found = [one for one in own if one.type != LIST]
+        result = [attribute for attribute in own if attribute.type != LIST]
         for number in _records_of(raw):
             if number != node & NUMBER:
                 more = self._record(number)
                 if not more.is_used or more.base & NUMBER != node & NUMBER:
                     raise ValueError(f"extension record {number} belongs to another file")
-                found += more.attributes
-        return found
+                result += more.attributes
+        return result
 
     def _open_table(self) -> None:
         """Find the runs of the master file table, which is itself a file."""
         own = parsed(self._blocks.read(self._start, self._record_size))
-        parts = [one for one in own.attributes if (one.type, one.name) == (DATA, b"")]
+        parts = [
+            attribute
+            for attribute in own.attributes
+            if (attribute.type, attribute.name) == (DATA, b"")
+        ]
         self._table = Runs(parts, self._cluster)
         self._record.cache_clear()
         # The first records of the table locate the extension records with the remaining runs.
-        if any(one.type == LIST for one in own.attributes):
+        if any(attribute.type == LIST for attribute in own.attributes):
             whole = self._find_runs(_MFT, DATA, b"")
             self._record.cache_clear()
             self._table = whole
@@ -271,15 +275,15 @@ class Ntfs:
 
 def _records_of(raw: bytes) -> list[int]:
     """Numbers of the records in an attribute list, without duplicates."""
-    found: dict[int, None] = {}
+    result: dict[int, None] = {}
     at = 0
     while at + 26 <= len(raw):
         length, reference = struct.unpack_from("<4xH10xQ", raw, at)
         if length < 26:
             raise ValueError("a list of attributes has an entry that is too short")
-        found[reference & NUMBER] = None
+        result[reference & NUMBER] = None
         at += length
-    return list(found)
+    return list(result)
 
 
 def _clipped(runs: Iterable[Run], low: int, high: int) -> Iterator[Run]:

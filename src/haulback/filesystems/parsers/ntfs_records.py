@@ -58,16 +58,16 @@ def parsed(raw: bytes) -> MftRecord:
     raw = mended(raw, b"FILE")
     sequence, _, first, flags = struct.unpack_from("<HHHH", raw, 16)
     (base,) = struct.unpack_from("<Q", raw, 32)
-    found, at = list[Attribute](), first
+    result, at = list[Attribute](), first
     while at + 8 <= len(raw):
         kind, length = struct.unpack_from("<II", raw, at)
         if kind == _END:
             break
         if length < 16 or at + length > len(raw):
             raise ValueError(f"an attribute has an impossible length of {length} bytes")
-        found.append(_attribute(kind, raw[at : at + length]))
+        result.append(_attribute(kind, raw[at : at + length]))
         at += length
-    return MftRecord(bool(flags & _IN_USE), bool(flags & _FOLDER), sequence, base, found)
+    return MftRecord(bool(flags & _IN_USE), bool(flags & _FOLDER), sequence, base, result)
 
 
 def mended(raw: bytes, magic: bytes) -> bytes:
@@ -80,13 +80,13 @@ def mended(raw: bytes, magic: bytes) -> bytes:
     start, count = struct.unpack_from("<HH", raw, 4)
     if not 0 < count - 1 <= len(raw) // _SECTOR or start + 2 * count > len(raw):
         raise ValueError("a record has no valid fix-ups")
-    found, mark = bytearray(raw), raw[start : start + 2]
+    result, mark = bytearray(raw), raw[start : start + 2]
     for number in range(1, count):
         end = number * _SECTOR
-        if found[end - 2 : end] != mark:
+        if result[end - 2 : end] != mark:
             raise ValueError("a record was written in parts (torn write)")
-        found[end - 2 : end] = raw[start + 2 * number : start + 2 * number + 2]
-    return bytes(found)
+        result[end - 2 : end] = raw[start + 2 * number : start + 2 * number + 2]
+    return bytes(result)
 
 
 def _attribute(kind: int, raw: bytes) -> Attribute:

@@ -35,8 +35,12 @@ def partitions(disk: Blocks) -> list[Partition]:
     if any(boot & 0x7F for boot, *_ in entries):
         return []
     protected = any(type_ == _PROTECTIVE for _, type_, _, _ in entries)
-    found = list(_gpt(disk)) if protected else list(_mbr(disk, entries))
-    return [one for one in found if one.length and one.offset + one.length <= disk.size]
+    result = list(_gpt(disk)) if protected else list(_mbr(disk, entries))
+    return [
+        partition
+        for partition in result
+        if partition.length and partition.offset + partition.length <= disk.size
+    ]
 
 
 def _mbr(disk: Blocks, entries: list[tuple[int, int, int, int]]) -> Iterator[Partition]:

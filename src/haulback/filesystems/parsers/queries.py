@@ -14,7 +14,7 @@ from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.filesystem import DAMAGE, FileStatus, FileSystem, told
 from haulback.filesystems.parsers.names import distinct, is_dots, possible
-from haulback.filesystems.parsers.volumes import Lying, find, opened
+from haulback.filesystems.parsers.volumes import VolumeBlocks, find, opened
 from haulback.filesystems.paths import parts
 from haulback.filesystems.records import (
     MOST_BYTES,
@@ -43,19 +43,19 @@ _MOST_SIZE = (1 << 63) - 1
 _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
-class Answers:
+class QueryHandler:
     """The answers to requests; volumes and recently requested directories are cached."""
 
     def __init__(self, disks: Mapping[str, ParentDisk], page: CodePage | None = None) -> None:
         self._disks, self._page = disks, page or CodePage("cp850")
-        self._lying: dict[str, Lying] | None = None
+        self._lying: dict[str, VolumeBlocks] | None = None
         self._trees: dict[str, Tree] = {}
 
     def to(self, question: Ask) -> Answer:
         """Response to a request."""
         match question:
             case ListVolumes():
-                return VolumesFound([one.volume for one in self._volumes().values()])
+                return VolumesFound([volume.volume for volume in self._volumes().values()])
             case FindEntry(volume, path):
                 return self._tree(volume).look(path)
             case ListDirectory(volume, path, after, most):
@@ -64,7 +64,7 @@ class Answers:
                 return self._tree(volume).read(path, offset, min(count, MOST_BYTES))
         raise Malformed("the request is not a question")
 
-    def _volumes(self) -> dict[str, Lying]:
+    def _volumes(self) -> dict[str, VolumeBlocks]:
         if self._lying is None:
             self._lying = find(self._disks)
         return self._lying
@@ -133,19 +133,19 @@ class Tree:
 
     def _load(self, node: int) -> Directory:
         """Read a directory; damage is raised only if no entry could be read."""
-        found: list[tuple[bytes, int]] = []
+        result: list[tuple[bytes, int]] = []
         reason = ""
         try:
             for name, child in self._system.names(node):
                 if not is_dots(name):
-                    found.append((possible(name), child))
-                if len(found) > _MOST_NAMES:
+                    result.append((possible(name), child))
+                if len(result) > _MOST_NAMES:
                     raise Unsupported(f"more than {_MOST_NAMES} names in one directory")
         except (HaulbackError, *DAMAGE) as error:
-            if not found:
+            if not result:
                 raise
             reason = told(error)[:300]
-        nodes = distinct(found)
+        nodes = distinct(result)
         return Directory(nodes, list(nodes), reason)
 
     def _walked(self, path: bytes, follow: bool) -> int:

@@ -10,7 +10,7 @@ import msgspec
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers import lvm
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
-from haulback.filesystems.parsers.detect import Recognised, is_boot_sector, recognise
+from haulback.filesystems.parsers.detect import Detected, detect, is_boot_sector
 from haulback.filesystems.parsers.exfat import ExFat
 from haulback.filesystems.parsers.ext import Ext
 from haulback.filesystems.parsers.fat import Fat
@@ -34,29 +34,29 @@ _DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096  # volumes of a machine
 
 
-class Lying(NamedTuple):
+class VolumeBlocks(NamedTuple):
     """A volume and the blocks that hold it."""
 
     volume: Volume
     blocks: Blocks
 
 
-def find(disks: Mapping[str, Blocks]) -> dict[str, Lying]:
+def find(disks: Mapping[str, Blocks]) -> dict[str, VolumeBlocks]:
     """All volumes by name: those of each disk in order, then logical volumes."""
-    found: dict[str, Lying] = {}
+    result: dict[str, VolumeBlocks] = {}
     members: list[lvm.Physical] = []
     for disk, all_of_it in disks.items():
         for name, blocks in _parts(disk, all_of_it):
             if member := _member(blocks, disk):
                 members.append(member)
-            elif one := _volume(name, blocks, (disk,)):
-                _add(found, one)
-    for one in _logical(members):
-        _add(found, one)
-    return found
+            elif volume := _volume(name, blocks, (disk,)):
+                _add(result, volume)
+    for volume in _logical(members):
+        _add(result, volume)
+    return result
 
 
-def opened(lying: Lying, page: CodePage) -> FileSystem:
+def opened(lying: VolumeBlocks, page: CodePage) -> FileSystem:
     """Open the file system of a volume; `page` is the code page of short FAT names.
 
     Raises Unsupported, or the errors in DAMAGE.
@@ -68,18 +68,21 @@ def opened(lying: Lying, page: CodePage) -> FileSystem:
 
 def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
     """Partitions of a disk, or the whole disk without partitions."""
-    found = []
+    result = []
     try:
         if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
-            found = partitions(blocks)
+            result = partitions(blocks)
     except _DAMAGE:
-        found = []
-    if not found:
+        result = []
+    if not result:
         yield disk, blocks
     # Names are those of Linux: vda1, nvme0n1p1.
     joint = "p" if disk[-1:].isdigit() else ""
-    for one in found:
-        yield f"{disk}{joint}{one.number}", Span([BlockRange(blocks, one.offset, one.length)])
+    for partition in result:
+        yield (
+            f"{disk}{joint}{partition.number}",
+            Span([BlockRange(blocks, partition.offset, partition.length)]),
+        )
 
 
 def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
@@ -89,24 +92,24 @@ def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
         return None
 
 
-def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> Lying | None:
+def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> VolumeBlocks | None:
     """The volume in `blocks`; None for an empty disk."""
     try:
-        known = recognise(blocks)
+        known = detect(blocks)
     except OSError as error:
         reason = f"the contents cannot be determined: {error}"
-        known = Recognised("unknown", reason=reason, readable=False)
+        known = Detected("unknown", reason=reason, readable=False)
     except _DAMAGE:
         known = None
     if known is None:
         if name in disks:
             return None
-        known = Recognised("unknown", reason="the contents are unknown", readable=False)
+        known = Detected("unknown", reason="the contents are unknown", readable=False)
     label = known.label or _label_within(known.type, blocks)
     kept = known._replace(label=_clean(label))
     if not kept.reason and _is_stale(known.type, blocks):
         kept = kept._replace(reason=STALE)
-    return Lying(_record(name, kept, blocks.size, disks), blocks)
+    return VolumeBlocks(_record(name, kept, blocks.size, disks), blocks)
 
 
 def _is_stale(type_: str, blocks: Blocks) -> bool:
@@ -119,7 +122,7 @@ def _is_stale(type_: str, blocks: Blocks) -> bool:
         return False
 
 
-def _record(name: str, known: Recognised, size: int, disks: tuple[str, ...]) -> Volume:
+def _record(name: str, known: Detected, size: int, disks: tuple[str, ...]) -> Volume:
     type_, label, uuid, reason, readable = known
     return Volume(name, type_, size, disks, label, uuid, readable, reason)
 
@@ -134,26 +137,28 @@ def _label_within(type_: str, blocks: Blocks) -> str:
         return ""
 
 
-def _logical(members: list[lvm.Physical]) -> Iterator[Lying]:
+def _logical(members: list[lvm.Physical]) -> Iterator[VolumeBlocks]:
     """Logical volumes; physical volumes with damaged metadata are listed as such."""
     try:
-        found = list(lvm.groups(members))
+        groups = list(lvm.groups(members))
     except _DAMAGE:
-        damaged = Recognised("lvm", reason="the LVM metadata is damaged", readable=False)
-        for number, one in enumerate(members):
-            name = f"{one.disk}-lvm{number}"
-            yield Lying(_record(name, damaged, one.blocks.size, (one.disk,)), one.blocks)
+        damaged = Detected("lvm", reason="the LVM metadata is damaged", readable=False)
+        for number, member in enumerate(members):
+            name = f"{member.disk}-lvm{number}"
+            yield VolumeBlocks(
+                _record(name, damaged, member.blocks.size, (member.disk,)), member.blocks
+            )
         return
-    for volume in found:
+    for volume in groups:
         name = _clean(volume.name)
         if volume.blocks is None:
-            known = Recognised("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
-            yield Lying(_record(name, known, volume.size, volume.disks), Span([]))
+            known = Detected("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
+            yield VolumeBlocks(_record(name, known, volume.size, volume.disks), Span([]))
         elif lying := _volume(name, volume.blocks, volume.disks):
             yield lying
 
 
-def _add(found: dict[str, Lying], one: Lying) -> None:
+def _add(found: dict[str, VolumeBlocks], one: VolumeBlocks) -> None:
     """Add a volume under a unique name; copies of a volume group have the same names."""
     name, number = one.volume.name, 2
     while name in found:

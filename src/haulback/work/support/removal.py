@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haulback.contract.order_records import BackupDestination
-from haulback.repository.garbage_collection import Cleaned, Orders, clean_up
+from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
 from haulback.work.context import Results, TaskContext
 
 _REPORTED = 100  # damaged backups; a VERIFY soon names the others
@@ -11,13 +11,13 @@ _REPORTED = 100  # damaged backups; a VERIFY soon names the others
 
 def remove(
     context: TaskContext, destination: BackupDestination, backups: list[str], given_up: list[str]
-) -> tuple[Cleaned, Results]:
+) -> tuple[CleanupReport, Results]:
     """Delete backups and reclaim their space; returns figures of the destination, and the report.
 
     Raises Missing, with nothing deleted, when a backup that the server expects is not there.
     """
     repository = context.repositories.open(destination)
-    orders = Orders(
+    orders = CleanupOrder(
         backups,
         context.server.expected,
         given_up,
