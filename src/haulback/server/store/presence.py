@@ -37,7 +37,7 @@ class PresenceLedger:
         self._weigh(hypervisor, found, look)
 
     def confirmed_absent(self, hypervisor: str) -> list[Named]:
-        """The machines that looks missed are gone: a person says so."""
+        """Mark missed machines as absent on a person's word."""
         self._lock(hypervisor)
         missed = [one for one in self._present(hypervisor) if one.absent_since is not None]
         self._gone([one.guid for one in missed])
@@ -80,11 +80,11 @@ class PresenceLedger:
         return records(self._sql, query.order_by(table.name, table.guid), Entity)
 
     def _unseen(self, hypervisor: str, since: int) -> list[Entity]:
-        """The present machines that no look has seen since a moment (epoch ms)."""
+        """The present machines that no inventory has seen since a moment (epoch ms)."""
         return [one for one in self._present(hypervisor) if one.seen < since]
 
     def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: HypervisorScan) -> None:
-        """Hold machines absent, or doubt the look that missed them."""
+        """Mark missed machines as absent, or doubt the inventory that missed them."""
         if missed:
             moved = self._elsewhere(hypervisor, missed)
             self._gone(moved)
@@ -117,7 +117,7 @@ class PresenceLedger:
         return {one.guid for one in missed if there.get(one.uuid, -1) >= one.seen}
 
     def _gone(self, guids: Iterable[str]) -> None:
-        """Machines are absent, since the first look that missed them."""
+        """Mark machines as absent since the first inventory that missed them."""
         table = tables.entity.c
         since = sa.func.coalesce(table.absent_since, self._now)
         for some in _parts(guids):
@@ -126,7 +126,7 @@ class PresenceLedger:
             self._alarms.clear_many(AlarmKind.MACHINE_UNREADABLE, some)
 
     def _miss(self, guids: Iterable[str]) -> None:
-        """Machines count as present, and a look has missed them."""
+        """Keep machines present, and record that an inventory missed them."""
         table = tables.entity.c
         for some in _parts(guids):
             first = (table.guid.in_(some), table.absent_since.is_(None))
@@ -138,7 +138,7 @@ class PresenceLedger:
         ).one_or_none()
 
     def _begin_doubt(self, hypervisor: str, by: str) -> None:
-        """A later look has to agree with this one; a doubt that goes on keeps its age."""
+        """Begin a doubt that a later inventory must confirm; a continued doubt keeps its age."""
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
         row = {"hypervisor": hypervisor, "look": by, "since": self._now, "seen": self._now}
         new = insert(doubt).values(row)
@@ -213,7 +213,7 @@ class PresenceLedger:
 
 
 def doubts(sql: sa.Connection) -> Mapping[str, int]:
-    """Hypervisors whose last look is not believed, and since when (epoch ms)."""
+    """Hypervisors whose last inventory is not believed, and the time since then (epoch ms)."""
     return {row.hypervisor: row.since for row in sql.execute(sa.select(doubt))}
 
 
