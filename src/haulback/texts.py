@@ -21,7 +21,7 @@ def check_name(text: str | None, field: str = "name", most: int = _MOST) -> str:
 
 def printable(text: str) -> str:
     """Untrusted text with control characters and lone surrogates escaped."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in _sound(text))
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
 
 
 def sendable(text: str) -> str:
@@ -29,6 +29,7 @@ def sendable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
-def _sound(text: str) -> str:
-    """Text without surrogates: bytes that a name hides in them become escapes."""
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+def _escaped(letter: str) -> str:
+    """A character as an escape; a surrogate that stands for a byte of a file name as the byte."""
+    byte = ord(letter) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(letter)[1:-1]

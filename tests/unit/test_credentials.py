@@ -15,8 +15,9 @@ import pytest
 from haulback import credentials
 from haulback.cli.connection import ask_password, login
 from haulback.cli.nodes import run_node
-from haulback.cli.programs import server, up
+from haulback.cli.programs import up
 from haulback.cli.server_options import ServerOptions
+from haulback.cli.server_program import server
 from haulback.client.client import Client
 from haulback.errors import Malformed, Unavailable
 from haulback.loopback import check_plain, is_loopback

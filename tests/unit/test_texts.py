@@ -45,3 +45,16 @@ def test_a_text_of_ordinary_characters_stays(text: str):
 
 def test_lines_stay_lines_in_a_sendable_text():
     assert sendable("a\nb\udcff\0") == "a\nb\\udcff\\0"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("caf\udce9", r"caf\xe9"),
+        ("\ud800", r"\ud800"),
+        ("a\tb\x1b", r"a\tb\x1b"),
+        ("\u202e", r"\u202e"),
+    ],
+)
+def test_bytes_of_a_name_and_lone_surrogates_are_shown_as_escapes(text: str, shown: str):
+    assert printable(text) == shown

@@ -58,7 +58,7 @@ class Progress(Protocol):
         """Ask the server whether the attempt still counts.  Raises Cancelled or Fenced."""
 
 
-class Machines(Protocol):
+class MachineAccess(Protocol):
     """Hypervisors, and the locks of their machines on this node."""
 
     def open(self, record: Hypervisor) -> MachineSource:
@@ -70,7 +70,7 @@ class Machines(Protocol):
         """Lock a machine on this node; without `wait`, yields False where the lock is taken."""
 
 
-class Repositories(Protocol):
+class RepositoryAccess(Protocol):
     """Backup destinations and their repositories."""
 
     # Guids of backups that the work found damaged; the end of the task reports them.
@@ -95,7 +95,7 @@ class Repositories(Protocol):
         """The packs of a repository that this node has checked lately."""
 
 
-class Staging(Protocol):
+class StagingAccess(Protocol):
     """Staging folders of attempts on this node; `folder` is this attempt's, empty at first."""
 
     folder: Path
@@ -113,7 +113,7 @@ class Staging(Protocol):
         """A folder to restore to, below a root of the node.  Raises Forbidden or Conflict."""
 
 
-class Mounts(Protocol):
+class MountAccess(Protocol):
     """Backups that this node shares, by the guid of the mount."""
 
     def begin(self, wanted: Sharing) -> MountState:
@@ -197,16 +197,16 @@ class TaskContext(Protocol):
     def progress(self) -> Progress: ...
 
     @property
-    def machines(self) -> Machines: ...
+    def machines(self) -> MachineAccess: ...
 
     @property
-    def repositories(self) -> Repositories: ...
+    def repositories(self) -> RepositoryAccess: ...
 
     @property
-    def staging(self) -> Staging: ...
+    def staging(self) -> StagingAccess: ...
 
     @property
-    def mounts(self) -> Mounts: ...
+    def mounts(self) -> MountAccess: ...
 
     @property
     def server(self) -> TaskServer: ...

@@ -14,8 +14,8 @@ from haulback.ids import new_guid
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.testing.memory_hypervisor import MemoryDisk, MemoryHypervisor
-from haulback.transfer.export import ExportSpec, export_machine
-from haulback.transfer.restore import RestoreTarget, import_machine
+from haulback.transfer.export import ExportServices, ExportSpec, export_machine
+from haulback.transfer.restore import RestoreServices, RestoreTarget, import_machine
 from haulback.transfer.store import store_machine
 from haulback.units import KIB, MIB
 
@@ -54,12 +54,14 @@ class Site:
         draft = export_machine(
             self.hypervisor.snapshot("u1", str(self.attempts), before),
             self.repository,
-            folder,
-            ExportSpec(new_guid(), "entity", 1_000 + self.attempts, without),
-            self.pool,
-            base=base.backup if base else None,
-            meter=self._meter,
-            warn=self.told.append,
+            ExportSpec(
+                new_guid(),
+                "entity",
+                1_000 + self.attempts,
+                without,
+                base.backup if base else None,
+            ),
+            ExportServices(folder, self.pool, meter=self._meter, warn=self.told.append),
         )
         manifest = store_machine(self.repository, folder, draft)
         assert not folder.exists()
@@ -68,8 +70,9 @@ class Site:
     def restored(self, manifest: Manifest, **target: object) -> dict[str, bytes]:
         """The disks of a backup, restored to another hypervisor."""
         other = MemoryHypervisor()
-        wanted = RestoreTarget(**target)  # type: ignore[arg-type]
-        made = import_machine(self.repository, manifest, other, "a", wanted, self.pool)
+        wanted = RestoreTarget("a", **target)  # type: ignore[arg-type]
+        services = RestoreServices(self.pool)
+        made = import_machine(self.repository, manifest, other, wanted, services)
         disks = other.machines[made.machine.uuid].disks
         return {name: bytes(disk.data) for name, disk in disks.items()}
 
@@ -168,6 +171,6 @@ def test_an_export_that_fails_leaves_no_backup(site: Site, monkeypatch: pytest.M
     monkeypatch.setattr(broken, "read_into", vanish)
     spec = ExportSpec(new_guid(), "entity", 1)
     with pytest.raises(SourceChanged):
-        export_machine(snapshot, site.repository, folder, spec, site.pool)
+        export_machine(snapshot, site.repository, spec, ExportServices(folder, site.pool))
     assert not list(folder.glob("*.manifest"))
     assert list(site.repository.backups()) == []

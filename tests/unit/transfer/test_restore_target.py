@@ -14,7 +14,7 @@ from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.pages import HOLE, DiskMap
 from haulback.repository.repository import Repository
 from haulback.testing.memory_hypervisor import MemoryHypervisor
-from haulback.transfer.restore import RestoreTarget, import_machine, wanted_of
+from haulback.transfer.restore import RestoreServices, RestoreTarget, import_machine, wanted_of
 
 MIB = 1 << 20
 DISKS = tuple(
@@ -34,7 +34,7 @@ NAMES = [one.name for one in DISKS]
 
 
 def test_without_a_target_the_machine_is_that_of_the_backup():
-    wanted = wanted_of(MANIFEST, RestoreTarget())
+    wanted = wanted_of(MANIFEST, RestoreTarget("a"))
     assert (wanted.uuid, wanted.name) == ("u1", "web")
     assert wanted.definition == MANIFEST.definition
     rows = [(one.name, one.size, one.format, one.allocate, one.store) for one in wanted.disks]
@@ -56,7 +56,9 @@ def test_without_a_target_the_machine_is_that_of_the_backup():
 def test_disks_are_skipped_renamed_placed_and_formatted_one_by_one(
     skip: set[str], rename: dict[str, str], stores: dict[str, str], form: str | None, whole: bool
 ):
-    target = RestoreTarget(skip=skip, rename=rename, stores=stores, format=form, allocate=whole)
+    target = RestoreTarget(
+        "a", skip=skip, rename=rename, stores=stores, format=form, allocate=whole
+    )
     kept = [one for one in DISKS if one.name not in skip]
     found = wanted_of(MANIFEST, target).disks
     assert [one.was for one in found] == [one.name for one in kept]
@@ -69,7 +71,7 @@ def test_disks_are_skipped_renamed_placed_and_formatted_one_by_one(
 
 def test_a_target_names_the_new_machine_and_marks_its_definition():
     card = NetworkCardSettings(0, "lan")
-    target = RestoreTarget("u2", "web-2", cards=(card,), marks={"by": "haulback", "cpus": "4"})
+    target = RestoreTarget("a", "u2", "web-2", cards=(card,), marks={"by": "haulback", "cpus": "4"})
     wanted = wanted_of(MANIFEST, target)
     assert (wanted.uuid, wanted.name, wanted.cards) == ("u2", "web-2", (card,))
     assert wanted.definition == {"uuid": "u1", "cpus": "4", "by": "haulback"}
@@ -78,7 +80,7 @@ def test_a_target_names_the_new_machine_and_marks_its_definition():
 
 def test_a_backup_without_a_uuid_leaves_the_choice_to_the_hypervisor():
     bare = Manifest("b", "e", "web", "FULL", 1, ())
-    assert wanted_of(bare, RestoreTarget()).uuid == ""
+    assert wanted_of(bare, RestoreTarget("a")).uuid == ""
 
 
 def test_a_restore_that_is_stopped_before_its_end_makes_no_machine(
@@ -89,9 +91,11 @@ def test_a_restore_that_is_stopped_before_its_end_makes_no_machine(
     def stop() -> None:
         raise Cancelled("stopped")
 
-    target = RestoreTarget(skip=set(NAMES[1:]))
+    target = RestoreTarget("a", skip=set(NAMES[1:]))
     with pytest.raises(Cancelled):
-        import_machine(repository, MANIFEST, hypervisor, "a", target, pool, confirm=stop)
+        import_machine(
+            repository, MANIFEST, hypervisor, target, RestoreServices(pool, confirm=stop)
+        )
     assert (hypervisor.machines, hypervisor.making) == ({}, {})
 
 
@@ -101,7 +105,7 @@ def test_the_parts_that_a_restore_leaves_out_are_named(
     manifest = Manifest(
         "b", "e", "web", "FULL", 1, DISKS, definition={"uuid": "u1", "disks": NAMES}
     )
-    target = RestoreTarget(skip={"vdb"}, rename={"vda": "sda"})
-    made = import_machine(repository, manifest, MemoryHypervisor(), "a", target, pool)
+    target = RestoreTarget("a", skip={"vdb"}, rename={"vda": "sda"})
+    made = import_machine(repository, manifest, MemoryHypervisor(), target, RestoreServices(pool))
     assert [one.name for one in made.machine.disks] == ["sda", "vdc"]
     assert made.left == ["vdb is left out: not restored"]

@@ -41,7 +41,7 @@ def list_alarms(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/alarms/{guid}",
-    "One alarm.",
+    "An alarm.",
     answer=AlarmRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,

@@ -64,7 +64,7 @@ def list_backups(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/backups/{guid}",
-    "One backup.",
+    "A backup.",
     answer=BackupRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -129,7 +129,7 @@ def confirm_missing(call: ApiRequest) -> None:
 @room(
     "GET",
     "/backups/{guid}/proof",
-    "What proves a backup.",
+    "Proof of a backup.",
     answer=Proof,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -152,13 +152,13 @@ def proof(call: ApiRequest) -> Proof:
 @room(
     "GET",
     "/backup-locations",
-    "Where backups lie.",
+    "Locations of backups.",
     answer=Location,
     many=True,
     query=(
         *_FILTERS,
         Param("location-status", "With these statuses.", {"enum": sorted(_PLACES)}, many=True),
-        Param("backup", "Of this backup.", GUID),
+        Param("backup", "Only of this backup.", GUID),
     ),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -182,7 +182,7 @@ def list_locations(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/backup-locations/{guid}",
-    "One location.",
+    "A location.",
     answer=Location,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -200,7 +200,7 @@ def one_location(call: ApiRequest) -> Location:
     "Files of a backup.",
     answer=File,
     many=True,
-    query=(Param("backup", "Whose files.", GUID),),
+    query=(Param("backup", "The backup of the files.", GUID),),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="backup files BACKUP",
@@ -217,7 +217,7 @@ def list_files(call: ApiRequest) -> list[File]:
     answer=File,
     many=True,
     query=(
-        Param("backup", "Whose files.", GUID),
+        Param("backup", "The backup of the files.", GUID),
         Param("with-modified-configs", "Accepted, there are none.", FLAG),
     ),
     roles=PEOPLE,
@@ -256,7 +256,7 @@ def list_jobs(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/restore-jobs/{guid}",
-    "One restore job.",
+    "A restore job.",
     answer=RestoreJobRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,

@@ -106,7 +106,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     @room(
         "GET",
         path,
-        f"All of: {kind.words}.",
+        f"All records: {kind.words}.",
         roles=PEOPLE,
         projects=ProjectAccess.USE,
         answer=ShownRecord,
@@ -122,7 +122,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     @room(
         "GET",
         f"{path}/{{guid}}",
-        f"One {kind.words}.",
+        f"A {kind.words}.",
         roles=PEOPLE,
         projects=ProjectAccess.USE,
         answer=ShownRecord,
@@ -214,7 +214,7 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
     if owned := policies.OWNED.get(kind.name):
         rules = around.known.records.of_kind(owned.kind, record.guid)
         rules.sort(key=lambda one: (one.body.get("position", 0), one.name))
-        shown["rules"] = [shown_record(one, around) for one in rules]
+        shown["rules"] = [shown_record(rule, around) for rule in rules]
         policy_views.policy(shown, record, around)
     if kind.name in policies.RULES:
         fired = around.schedules_of(record.guid)

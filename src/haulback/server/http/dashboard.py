@@ -36,7 +36,7 @@ room = Router()
 @room(
     "GET",
     "/dashboard/protection",
-    "What is protected.",
+    "Protection of machines.",
     answer=dict[str, Protection],
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
@@ -190,7 +190,7 @@ def policies_of(call: ApiRequest) -> list[JsonObject]:
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         machines = known.machines.get_many([ref.guid for ref in wanted.protectedEntities])
-        guids = dict.fromkeys(one.settings.get("backupPolicy") for one in machines)
+        guids = dict.fromkeys(machine.settings.get("backupPolicy") for machine in machines)
         found = [one for guid in guids if guid and (one := _policy(known, guid))]
         around = Surroundings(reading)
         return [shown_record(one, around) for one in found]

@@ -76,7 +76,7 @@ def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
 @room(
     "GET",
     "/hypervisors/{guid}",
-    "One hypervisor.",
+    "A hypervisor.",
     answer=HypervisorRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
@@ -192,14 +192,14 @@ def list_destinations(call: ApiRequest) -> Reply:
 def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
-    found = destinations.usable_for(call.app, [one.guid for one in machines], call.who)
+    found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
     return [_destination(one) for one in found]
 
 
 @room(
     "GET",
     "/backup-destinations/{guid}",
-    "One destination.",
+    "A destination.",
     answer=DestinationRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,

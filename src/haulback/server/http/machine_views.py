@@ -59,7 +59,9 @@ class _Around:
     def _projects(self) -> dict[str, Named]:
         if not hasattr(self, "_found"):
             records = self.known.records.of_kind("project")
-            self._found = {str(one.body["uuid"]): Named(one.guid, one.name) for one in records}
+            self._found = {
+                str(record.body["uuid"]): Named(record.guid, record.name) for record in records
+            }
         return self._found
 
 

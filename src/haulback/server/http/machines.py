@@ -54,7 +54,7 @@ def list_machines(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/virtual-machines/{guid}",
-    "One machine.",
+    "A machine.",
     answer=VirtualMachine,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -117,7 +117,7 @@ def remove_absent(call: ApiRequest) -> None:
 @room(
     "POST",
     "/virtual-machines/incremental-not-possible",
-    "Which cannot be incremental.",
+    "Machines that need a full backup.",
     request=Entities,
     answer=NotIncremental,
     many=True,
@@ -154,7 +154,7 @@ def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     "Disks of a machine.",
     answer=DiskRecord,
     many=True,
-    query=(Param("virtual-machine", "Whose disks.", GUID),),
+    query=(Param("virtual-machine", "The machine of the disks.", GUID),),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
     command="machine disk ls MACHINE",

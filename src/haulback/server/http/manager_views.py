@@ -17,16 +17,25 @@ def managers_for(known: Catalogue, backup: str) -> list[str]:
     Raises NotFound.
     """
     home = known.places.hypervisor(known.machines.get(known.backups.get(backup).entity).hypervisor)
-    return [manager_of(one) for one in known.places.hypervisors() if one.driver == home.driver]
+    return [
+        manager_of(hypervisor)
+        for hypervisor in known.places.hypervisors()
+        if hypervisor.driver == home.driver
+    ]
 
 
 def beneath(known: Catalogue, kind: str, manager: str) -> list[str]:
     """The guids of the records of one kind under a manager, or seen by its hosts alone."""
-    hosts = {one.guid for one in known.places.hypervisors() if manager_of(one) == manager}
+    hosts = {
+        hypervisor.guid
+        for hypervisor in known.places.hypervisors()
+        if manager_of(hypervisor) == manager
+    }
     return [
-        one.guid
-        for one in known.records.of_kind(kind)
-        if one.parent == manager or (not one.parent and hosts & set(one.body.get(SEEN_ON, ())))
+        record.guid
+        for record in known.records.of_kind(kind)
+        if record.parent == manager
+        or (not record.parent and hosts & set(record.body.get(SEEN_ON, ())))
     ]
 
 
@@ -44,7 +53,11 @@ def _storage(shown: JsonObject, record: Record, known: Catalogue) -> None:
     """Add the clusters of the hosts that see it: portals show the storages of one cluster."""
     hosts = set(record.body.get(SEEN_ON, ()))
     found = [one["guid"] for one in shown.get("clusters", [])]
-    found += [cluster_of(one) for one in known.places.hypervisors() if one.guid in hosts]
+    found += [
+        cluster_of(hypervisor)
+        for hypervisor in known.places.hypervisors()
+        if hypervisor.guid in hosts
+    ]
     shown["clusters"] = [
         {"guid": guid, "name": _name(known, guid)} for guid in dict.fromkeys(found)
     ]

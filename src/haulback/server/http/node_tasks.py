@@ -168,7 +168,7 @@ def backup_type(call: ApiRequest) -> Reply:
 @room(
     "PUT",
     "/tasks/{guid}/transfer-info",
-    "What came of the work.",
+    "Results of the work.",
     request=TransferInfoRequest,
     request_schema=node_schemas.reports,
     answer=TaskDetails,
@@ -274,7 +274,7 @@ def cbt_id(call: ApiRequest) -> None:
 @room(
     "PUT",
     "/tasks/inc-snap-required",
-    "Keep a snapshot?",
+    "Whether the export must keep a snapshot.",
     request=UpdateIncSnapRequired,
     status=204,
     roles=NODES,
@@ -321,7 +321,7 @@ for _path, _name, _value in (
     room(
         "PUT",
         f"/tasks/{{guid}}/{_path}",
-        f"Where it is restored to: {_name}.",
+        f"Target of the restore: {_name}.",
         roles=NODES,
         request=StringDTO,
         status=204,
@@ -355,7 +355,7 @@ def inventory(call: ApiRequest) -> None:
 @room(
     "POST",
     "/tasks/instance-inventory",
-    "What one machine is like.",
+    "The inventory of a machine.",
     request=OneInventory,
     status=201,
     roles=NODES,
@@ -370,7 +370,7 @@ def instance_inventory(call: ApiRequest) -> None:
 @room(
     "POST",
     "/tasks/tape-manager-inventory",
-    "What a tape manager holds.",
+    "The inventory of a tape manager.",
     request=TapeManagerInventoryRequest,
     status=201,
     roles=NODES,

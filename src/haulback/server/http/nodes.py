@@ -63,7 +63,7 @@ def list_nodes(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/nodes/{guid}",
-    "One node.",
+    "A node.",
     answer=NodeRecord,
     roles=PEOPLE,
     projects=ProjectAccess.COMMON,
@@ -222,7 +222,7 @@ def _revision(wanted: Session) -> int:
 @room(
     "GET",
     "/nodes/self/orders/{guid}",
-    "What a taken task asks for.",
+    "The order of a task that the node took.",
     answer=WorkOrder,
     answer_schema=node_schemas.orders,
     roles=NODES,
@@ -261,7 +261,7 @@ def pins(call: ApiRequest) -> list[str]:
 @room(
     "POST",
     "/nodes/self/needed",
-    "Which names are needed.",
+    "Names that are still needed.",
     request=list[str],
     answer=str,
     many=True,
@@ -291,7 +291,7 @@ def expected(call: ApiRequest) -> list[str]:
     )
 
 
-@room("GET", "/nodes/self/shares", "What a node has to share.", answer=str, many=True, roles=NODES)
+@room("GET", "/nodes/self/shares", "Mounts of the node.", answer=str, many=True, roles=NODES)
 def shares(call: ApiRequest) -> list[str]:
     """The guids of the mounted backups of this node."""
     return nodes.mounts_of(call.app, call.node)
@@ -300,7 +300,7 @@ def shares(call: ApiRequest) -> list[str]:
 @room(
     "GET",
     "/nodes/self/shares/{guid}",
-    "What one share is to show.",
+    "The order of a mount.",
     answer=WorkOrder,
     roles=NODES,
 )
@@ -312,7 +312,7 @@ def share(call: ApiRequest) -> WorkOrder:
 @room(
     "GET",
     "/nodes/self/questions",
-    "What a node is asked.",
+    "File requests for the node.",
     answer=PendingRequest,
     many=True,
     waits=True,
@@ -348,7 +348,7 @@ def answer(call: ApiRequest) -> PieceTaken:
 @room(
     "POST",
     "/nodes/self/abandoned",
-    "Which snapshots nobody wants.",
+    "Snapshots of failed attempts.",
     request=list[str],
     answer=str,
     many=True,

@@ -57,7 +57,9 @@ class Surroundings:
     def schedules(self) -> list[Record]:
         """All schedules that the caller sees, by name."""
         return [
-            one for one in self.known.records.of_kind("schedule") if self._scope.shares(one.project)
+            record
+            for record in self.known.records.of_kind("schedule")
+            if self._scope.shares(record.project)
         ]
 
     def schedules_of(self, rule: str) -> list[Record]:
@@ -68,8 +70,8 @@ class Surroundings:
 def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add machines and their figures; `rules` are there already, in full."""
     members = around.members(record)
-    sizes = [int(one.facts["lastSuccessfulBackupSize"]) for one in members if one.facts]
-    shown["vms"] = [{"guid": one.guid, "name": one.name} for one in members]
+    sizes = [int(member.facts["lastSuccessfulBackupSize"]) for member in members if member.facts]
+    shown["vms"] = [{"guid": member.guid, "name": member.name} for member in members]
     shown["vmCount"], shown["ruleCount"] = len(members), len(shown["rules"])
     shown["averageBackupSize"] = sum(sizes) // len(sizes) if sizes else 0
     settings = shown.get("autoAssignSettings")

@@ -80,7 +80,7 @@ def _table(operation: Operation) -> str:
 
 
 def _commands(rows: Iterable[Operation]) -> str:
-    lines = [f"| `{one.key}` | `{one.command}` |" for one in rows]
+    lines = [f"| `{row.key}` | `{row.command}` |" for row in rows]
     return "\n".join(["| operation | command |", "|---|---|", *lines]) + "\n"
 
 

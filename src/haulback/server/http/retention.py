@@ -49,7 +49,7 @@ def mark(call: ApiRequest) -> None:
 @room(
     "POST",
     "/retention/mark-backups/preview",
-    "What marking backups would do.",
+    "Effects that marking backups would have.",
     request=Marks | list[MarkedLocation],
     answer=MarkPreview,
     many=True,
@@ -79,13 +79,16 @@ def preview(call: ApiRequest) -> list[MarkPreview]:
 def _of_machines(known: Catalogue, destination: str, wishes: list[Mark]) -> list[Backup]:
     """The backups on a destination of the machines whose backups are marked."""
     machines = {one.before.entity for one in wishes}
-    return [one for one in known.backups.stored_on(destination) if one.entity in machines]
+    return [backup for backup in known.backups.stored_on(destination) if backup.entity in machines]
 
 
 def _going(known: Catalogue, destination: str, stored: list[Backup], now: int) -> set[str]:
     """The guids of backups that a clean-up of a destination would remove."""
     rules = retention.of(known.places.destination(destination).settings)
-    sources = {one.guid: one for one in known.machines.get_many(list({b.entity for b in stored}))}
+    sources = {
+        machine.guid: machine
+        for machine in known.machines.get_many(list({b.entity for b in stored}))
+    }
     return set(retention.surplus(stored, rules, now, sources))
 
 

@@ -46,7 +46,7 @@ def list_snapshots(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/snapshots/{guid}",
-    "One snapshot.",
+    "A snapshot.",
     answer=SnapshotRecord,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -65,7 +65,9 @@ class _Names:
 
     def __init__(self, known: Catalogue, entities: Set[str]) -> None:
         self._known = known
-        self.entities = {one.guid: one.named() for one in known.machines.get_many(list(entities))}
+        self.entities = {
+            machine.guid: machine.named() for machine in known.machines.get_many(list(entities))
+        }
         self._records: dict[str, Named | None] = {}
 
     def record(self, kind: str, guid: str | None) -> Named | None:

@@ -114,7 +114,7 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
 @room(
     "GET",
     "/tasks/modification-timestamps",
-    "When any task last changed.",
+    "Time of the last change of any task.",
     answer=TimestampDTO,
     roles=PEOPLE_AND_NODES,
     projects=ProjectAccess.OBJECTS,
@@ -129,7 +129,7 @@ def last_change(call: ApiRequest) -> TimestampDTO:
 @room(
     "GET",
     "/tasks/{guid}",
-    "One task.",
+    "A task.",
     answer=TaskDetails,
     query=(_EXTENDED,),
     roles=PEOPLE_AND_NODES,
@@ -212,7 +212,7 @@ def last_rate(call: ApiRequest) -> DataTransferRateDetails:
 @room(
     "GET",
     "/tasks/{guid}/log",
-    "What the node said.",
+    "The log of a task.",
     answer=LogLine,
     many=True,
     roles=PEOPLE_AND_NODES,
@@ -414,7 +414,9 @@ def _shown(call: ApiRequest, found: list[Task]) -> list[TaskDetails]:
 def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
     return TaskBatchResponse(
         successful=plan.accepted,
-        unsuccessful=[Unsuccessful(one.guid, one.name, one.message) for one in plan.refused],
+        unsuccessful=[
+            Unsuccessful(refusal.guid, refusal.name, refusal.message) for refusal in plan.refused
+        ],
         tasks=_shown(call, plan.heads),
     )
 

@@ -90,7 +90,7 @@ def log_out(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/user-info",
-    "Who is logged in.",
+    "The user who is logged in.",
     answer=User,
     roles=PEOPLE,
     projects=ProjectAccess.ACCOUNT,
@@ -126,7 +126,7 @@ def list_users(call: ApiRequest) -> list[User]:
     return [_user(account) for account in users.all_users(call.app)]
 
 
-@room("GET", "/users/{guid}", "One user.", answer=User, roles=ADMINS)
+@room("GET", "/users/{guid}", "A user.", answer=User, roles=ADMINS)
 def one_user(call: ApiRequest) -> User:
     """A user by its guid."""
     return _user(users.user(call.app, call.guid))
@@ -262,7 +262,7 @@ def remove_token(call: ApiRequest) -> None:
 @room(
     "GET",
     "/audit-log",
-    "Who changed what, when.",
+    "The audit log of changes.",
     answer=AuditEntry,
     many=True,
     query=(

@@ -49,7 +49,7 @@ def list_executions(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/workflow-executions/{guid}",
-    "One workflow.",
+    "A workflow.",
     answer=WorkflowExecution,
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,

@@ -112,7 +112,7 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         ledger = SqlLedger(sql, change.now)
         ledger.inventory.unseen(guid)
         hypervisors.remove(sql, guid)
-        ledger.alarms.clear_all([guid, *(one.guid for one in machines)])
+        ledger.alarms.clear_all([guid, *(machine.guid for machine in machines)])
 
 
 def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:

@@ -61,7 +61,9 @@ class PolicyMembers(NamedTuple):
         A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
         """
         owned = OWNED[policy.kind]
-        before = {one.guid: one for one in self.known.records.of_kind(owned.kind, policy.guid)}
+        before = {
+            record.guid: record for record in self.known.records.of_kind(owned.kind, policy.guid)
+        }
         kept = {} if fresh else before
         wanted = _rules(sent, owned, kept)
         staying = {guid for guid, _ in wanted if guid}
@@ -91,13 +93,13 @@ class PolicyMembers(NamedTuple):
         if schedules is None:
             return
         wanted = {self._schedule(ref.guid, rule).guid for ref in schedules}
-        for one in self.known.records.of_kind("schedule"):
-            if not (self.scope.is_whole or self.scope.allows(one.project)):
-                self._check_kept(one, rule, wanted)
+        for record in self.known.records.of_kind("schedule"):
+            if not (self.scope.is_whole or self.scope.allows(record.project)):
+                self._check_kept(record, rule, wanted)
                 continue
-            rules = [ref for ref in one.body.get("rules", []) if ref["guid"] != rule]
-            rules += [{"guid": rule}] if one.guid in wanted else []
-            self._fires(one, rules)
+            rules = [ref for ref in record.body.get("rules", []) if ref["guid"] != rule]
+            rules += [{"guid": rule}] if record.guid in wanted else []
+            self._fires(record, rules)
 
     def _check_kept(self, schedule: Record, rule: str, wanted: Set[str]) -> None:
         """Raises Forbidden where a shared schedule would no longer fire a rule.
@@ -133,7 +135,8 @@ class PolicyMembers(NamedTuple):
         """
         setting = OWNED[policy.kind].setting
         found = {
-            one.guid: one for one in self.known.machines.get_many([ref.guid for ref in wanted])
+            machine.guid: machine
+            for machine in self.known.machines.get_many([ref.guid for ref in wanted])
         }
         for one in found.values():
             _check_project(policy, one)

@@ -81,7 +81,9 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
         if days is not None and not 0 <= days <= 36_500:
             raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
     primary = [
-        one for one in wanted.ruleBackupDestinations if one.roleType is DestinationRole.PRIMARY
+        target
+        for target in wanted.ruleBackupDestinations
+        if target.roleType is DestinationRole.PRIMARY
     ]
     if len(primary) > 1:
         raise Malformed(f"{field}: one PRIMARY only", field=field)

@@ -28,8 +28,8 @@ def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
     whole = Plan()
     for place, rule in enumerate(rules):
         made = _plan_rule(rule, record, catalogue, ask)
-        for one in made.tasks:
-            one.rank += place  # the order in which they start
+        for task in made.tasks:
+            task.rank += place  # the order in which they start
         whole.add(made)
     if not whole.tasks:
         raise Conflict(f"recovery plan {record.name} has no active rule with an entity")

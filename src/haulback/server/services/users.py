@@ -87,7 +87,9 @@ def remove_user(app: App, who: Caller, guid: str) -> None:
 
 
 def _check_an_administrator_is_left(sql: Connection) -> None:
-    administrators = [one for one in accounts.accounts(sql) if ADMINISTRATOR in one.roles]
+    administrators = [
+        account for account in accounts.accounts(sql) if ADMINISTRATOR in account.roles
+    ]
     if not any(one.projects is None for one in administrators):
         raise Conflict("one administrator of all projects must be left")
 

@@ -40,7 +40,11 @@ def plan_due(app: App) -> int:
     """Make the VERIFY tasks that are due; how many there were."""
     now = app.clock.now_ms()
     with app.store.read() as sql:
-        found = [one for one in SqlCatalogue(sql).places.destinations() if one.repository]
+        found = [
+            destination
+            for destination in SqlCatalogue(sql).places.destinations()
+            if destination.repository
+        ]
         due = [one for one in found if _is_due(sql, one, now)]
     for one in due:
         _plan(app, one)

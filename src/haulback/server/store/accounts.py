@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
 from haulback.server.caller import API_TOKEN, USER_TOKEN, Account, ApiToken
+from haulback.server.store.expressions import Row
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import account, api_token, login
 from haulback.wire import JsonObject
@@ -173,13 +173,13 @@ def _account_row(who: Account) -> JsonObject:
     return {**msgspec.structs.asdict(who), "roles": _json(who.roles), "projects": projects}
 
 
-def _account(row: sa.Row[Any]) -> Account:
+def _account(row: Row) -> Account:
     projects = msgspec.json.decode(row.projects) if row.projects is not None else None
     roles = msgspec.json.decode(row.roles)
     return Account(row.guid, row.login, roles, projects, row.time_zone)
 
 
-def _api_token(row: sa.Row[Any]) -> ApiToken:
+def _api_token(row: Row) -> ApiToken:
     roles = msgspec.json.decode(row.roles)
     projects = msgspec.json.decode(row.projects) if row.projects is not None else None
     return ApiToken(row.guid, row.name, row.account, roles, row.created, row.expires, projects)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from haulback.contract.audit import AuditEntry
 from haulback.errors import Conflict
+from haulback.server.store.expressions import Row
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import audit, idempotency
 
@@ -99,7 +100,7 @@ def _digest(request: bytes) -> str:
     return hashlib.sha256(request).hexdigest()
 
 
-def _entry(row: sa.Row[Any]) -> AuditEntry:
+def _entry(row: Row) -> AuditEntry:
     values = {str(k): v for k, v in row._mapping.items()}
     for name in ("before", "after"):
         values[name] = msgspec.json.decode(values[name]) if values[name] else None

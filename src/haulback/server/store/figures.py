@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from haulback.server.scope import Scope
 from haulback.server.store import lists, protection, tables
-from haulback.server.store.expressions import Expression
+from haulback.server.store.expressions import Column, Expression
 
 _DAY_MS = 86_400_000
 
@@ -76,5 +76,5 @@ def _by_day(
     return {str(moment): sums.get(moment, 0) for moment in range(first, last + 1, _DAY_MS)}
 
 
-def _scoped(column: sa.Column[Any], scope: Scope) -> list[sa.ColumnElement[bool]]:
+def _scoped(column: Column, scope: Scope) -> list[sa.ColumnElement[bool]]:
     return [] if scope.listed is None else [column.in_(scope.listed)]

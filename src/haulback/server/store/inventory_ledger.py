@@ -39,7 +39,7 @@ class InventoryLedger(PresenceLedger):
         unreadable: Sequence[UnreadableMachine] = (),
     ) -> None:
         self._lock(hypervisor)
-        found = {one.uuid: one for one in machines}
+        found = {machine.uuid: machine for machine in machines}
         shown = {uuid for uuid, one in found.items() if one.present}
         self._readable(hypervisor, shown)
         self._upsert(found.values())
@@ -49,13 +49,13 @@ class InventoryLedger(PresenceLedger):
         there = self._unread(hypervisor, unreadable, unseen, complete)
         absent = found.keys() - shown
         if absent:
-            unseen += [one for one in self._present(hypervisor) if one.uuid in absent]
-        missed = {one.guid: one for one in unseen if one.guid not in there}
+            unseen += [machine for machine in self._present(hypervisor) if machine.uuid in absent]
+        missed = {machine.guid: machine for machine in unseen if machine.guid not in there}
         self._weigh(hypervisor, list(missed.values()), HypervisorScan(by, since))
 
     def _upsert(self, machines: Iterable[Entity]) -> None:
         """Record machines as seen; a machine reported absent keeps its presence until judged."""
-        rows = [self._row(one) for one in machines]
+        rows = [self._row(machine) for machine in machines]
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
         new, old = insert(tables.entity), tables.entity.c
         shown = new.excluded.present
@@ -123,11 +123,17 @@ class InventoryLedger(PresenceLedger):
         host = SqlCatalogue(self._sql).places.hypervisor(hypervisor)
         parent = host.settings.get("hypervisorManager") or ""
         if networks is not None:
-            found = {one.name: {"uuid": one.uuid} for one in networks if is_printable(one.name)}
+            found = {
+                network.name: {"uuid": network.uuid}
+                for network in networks
+                if is_printable(network.name)
+            }
             self._around("network", hypervisor, parent, found)
         if pools is not None:
             spaces = {
-                f"{host.name}: {one.name}": _space(one) for one in pools if is_printable(one.name)
+                f"{host.name}: {pool.name}": _space(pool)
+                for pool in pools
+                if is_printable(pool.name)
             }
             self._around("hypervisor-storage", hypervisor, parent, spaces)
 
@@ -142,8 +148,8 @@ class InventoryLedger(PresenceLedger):
         here = (table.c.kind == kind, table.c.parent == parent)
         query = sa.select(table).where(*here).with_for_update()
         kept = records(self._sql, query, Record)
-        taken = {one.name for one in kept}
-        known = {str(one.body.get(SEEN_AS, one.name)): one for one in kept}
+        taken = {record.name for record in kept}
+        known = {str(record.body.get(SEEN_AS, record.name)): record for record in kept}
         for name, body in found.items():
             before = known.get(name)
             if before is None and name not in taken:
@@ -169,9 +175,11 @@ class InventoryLedger(PresenceLedger):
     def unseen(self, hypervisor: str) -> None:
         """A hypervisor that goes, or goes elsewhere, sees nothing here any more."""
         for kind in ("network", "hypervisor-storage"):
-            for one in SqlCatalogue(self._sql).records.of_kind(kind):
-                if hypervisor in (hosts := one.body.get(SEEN_ON, [])):
-                    self._write(one, {**one.body, SEEN_ON: [h for h in hosts if h != hypervisor]})
+            for record in SqlCatalogue(self._sql).records.of_kind(kind):
+                if hypervisor in (hosts := record.body.get(SEEN_ON, [])):
+                    self._write(
+                        record, {**record.body, SEEN_ON: [h for h in hosts if h != hypervisor]}
+                    )
 
     def _write(self, before: Record, body: JsonObject) -> None:
         table = tables.record

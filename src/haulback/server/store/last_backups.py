@@ -23,7 +23,7 @@ def recall(sql: sa.Connection, entity: str) -> None:
             named = {"guid": one.guid, "time": one.snapshot_time}
             facts[f"lastSuccessful{sort}Backup"] = named
             facts[f"lastSuccessful{sort}BackupSize"] = one.held
-    for one in rows.records(sql, newest, Backup):
-        facts |= {"lastBackup": one.snapshot_time, "lastSuccessfulBackupSize": one.held}
+    for backup in rows.records(sql, newest, Backup):
+        facts |= {"lastBackup": backup.snapshot_time, "lastSuccessfulBackupSize": backup.held}
     text = msgspec.json.encode(facts).decode()
     sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == entity).values(facts=text))

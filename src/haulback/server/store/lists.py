@@ -290,11 +290,11 @@ def kept(sql: sa.Connection, kind: str, wanted: ListQuery) -> tuple[list[Record]
     return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Record)
 
 
-def _scoped(column: sa.Column[Any], scope: Scope) -> list[Condition]:
+def _scoped(column: Column, scope: Scope) -> list[Condition]:
     return [] if scope.listed is None else [column.in_(scope.listed)]
 
 
-def _text(column: sa.Column[Any], wanted: ListQuery) -> list[Condition]:
+def _text(column: Column, wanted: ListQuery) -> list[Condition]:
     found = [wanted.text, wanted.name]
     return [column.icontains(text, autoescape=True) for text in found if text]
 

@@ -31,7 +31,7 @@ class MachineCatalogue:
         found: dict[str, Entity] = {}
         for at in range(0, len(guids), _MANY):
             query = sa.select(tables.entity).where(tables.entity.c.guid.in_(guids[at : at + _MANY]))
-            found |= {one.guid: one for one in records(self._sql, query, Entity)}
+            found |= {machine.guid: machine for machine in records(self._sql, query, Entity)}
         for guid in guids:
             if guid not in found or not self._scope.allows(found[guid].project):
                 raise NotFound(f"there is no protected entity {guid}", guid=guid)

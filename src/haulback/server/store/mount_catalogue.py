@@ -25,7 +25,7 @@ class MountCatalogue:
         return found
 
     def volumes(self, mount: str) -> list[tuple[str, BackupVolume]]:
-        return [(one.guid, one.volume) for one in mounts.volumes(self._sql, mount)]
+        return [(volume.guid, volume.volume) for volume in mounts.volumes(self._sql, mount)]
 
     def under_machine(self, entity: Entity) -> Mount | None:
         table = mount_tables.mounted_backup

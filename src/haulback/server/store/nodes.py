@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -13,6 +12,7 @@ from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
 from haulback.server.caller import NODE_TOKEN, Node, Process
 from haulback.server.store.accounts import digest
+from haulback.server.store.expressions import Row
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import enrolment, node
 from haulback.tasks.record import Task
@@ -183,7 +183,7 @@ def windows(sql: sa.Connection) -> dict[str, dict[str, int]]:
     return found
 
 
-def _node(row: sa.Row[Any]) -> Node:
+def _node(row: Row) -> Node:
     values = {str(k): v for k, v in row._mapping.items() if k in Node.__struct_fields__}
     roots = msgspec.json.decode(values["restore_roots"])
     return msgspec.convert({**values, "restore_roots": roots}, Node)

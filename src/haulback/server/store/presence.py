@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,6 +15,7 @@ from haulback.server.store import tables
 from haulback.server.store.alarm_tables import doubt
 from haulback.server.store.alarms import AlarmLedger, plain
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.expressions import Row
 from haulback.server.store.rows import records
 from haulback.wire import Named
 
@@ -33,16 +33,18 @@ class PresenceLedger:
     def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: HypervisorScan) -> None:
         self._lock(hypervisor)
         missed = set(uuids)
-        found = [one for one in self._present(hypervisor) if one.uuid in missed]
+        found = [machine for machine in self._present(hypervisor) if machine.uuid in missed]
         self._weigh(hypervisor, found, look)
 
     def confirmed_absent(self, hypervisor: str) -> list[Named]:
         """Mark missed machines as absent on a person's word."""
         self._lock(hypervisor)
-        missed = [one for one in self._present(hypervisor) if one.absent_since is not None]
-        self._gone([one.guid for one in missed])
+        missed = [
+            machine for machine in self._present(hypervisor) if machine.absent_since is not None
+        ]
+        self._gone([machine.guid for machine in missed])
         self.settle_doubt(hypervisor)
-        return [one.named() for one in missed]
+        return [machine.named() for machine in missed]
 
     def settle_doubt(self, hypervisor: str) -> None:
         """Say which machines are missed and not believed gone; without any the doubt is over."""
@@ -50,7 +52,7 @@ class PresenceLedger:
         if row is None:
             return
         machines = self._present(hypervisor)
-        missed = [one for one in machines if one.absent_since is not None]
+        missed = [machine for machine in machines if machine.absent_since is not None]
         if missed:
             self._not_believed(hypervisor, missed, len(machines), row.since)
             return
@@ -70,7 +72,7 @@ class PresenceLedger:
     def _hosts_beside(self, hypervisor: str) -> list[str]:
         """All hosts of its manager, itself included; none without a manager."""
         hosts = SqlCatalogue(self._sql).places.hypervisors()
-        managers = {one.guid: one.settings.get("hypervisorManager") for one in hosts}
+        managers = {host.guid: host.settings.get("hypervisorManager") for host in hosts}
         manager = managers.get(hypervisor)
         return [guid for guid, over in managers.items() if manager and over == manager]
 
@@ -80,25 +82,25 @@ class PresenceLedger:
         return records(self._sql, query.order_by(table.name, table.guid), Entity)
 
     def _unseen(self, hypervisor: str, since: int) -> list[Entity]:
-        """The present machines that no inventory has seen since a moment (epoch ms)."""
-        return [one for one in self._present(hypervisor) if one.seen < since]
+        """The present machines that no look has seen since a moment (epoch ms)."""
+        return [machine for machine in self._present(hypervisor) if machine.seen < since]
 
     def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: HypervisorScan) -> None:
         """Mark missed machines as absent, or doubt the inventory that missed them."""
         if missed:
             moved = self._elsewhere(hypervisor, missed)
             self._gone(moved)
-            rest = {one.guid for one in missed} - moved
+            rest = {machine.guid for machine in missed} - moved
             self._judge(hypervisor, rest, look)
         self.settle_doubt(hypervisor)
 
     def _judge(self, hypervisor: str, missed: Set[str], look: HypervisorScan) -> None:
         machines = self._present(hypervisor)
         row = self._doubt(hypervisor)
-        before = [one.guid for one in machines if row and one.absent_since is not None]
+        before = [machine.guid for machine in machines if row and machine.absent_since is not None]
         agrees = row is None or (look.begun >= row.seen and (not look.by or look.by != row.look))
         unshown = 0 if look.shown is None else len(machines) - look.shown
-        present = {one.guid for one in machines}
+        present = {machine.guid for machine in machines}
         found = judge(present, missed, set(before), agrees=agrees, unshown=unshown)
         self._gone(found.absent)
         if found.doubted:
@@ -114,7 +116,7 @@ class PresenceLedger:
         shown = (table.hypervisor.in_(hosts), table.present, table.absent_since.is_(None))
         query = sa.select(table.uuid, sa.func.max(table.seen)).where(*shown).group_by(table.uuid)
         there = {row[0]: row[1] for row in self._sql.execute(query)}
-        return {one.guid for one in missed if there.get(one.uuid, -1) >= one.seen}
+        return {machine.guid for machine in missed if there.get(machine.uuid, -1) >= machine.seen}
 
     def _gone(self, guids: Iterable[str]) -> None:
         """Mark machines as absent since the first inventory that missed them."""
@@ -132,7 +134,7 @@ class PresenceLedger:
             first = (table.guid.in_(some), table.absent_since.is_(None))
             self._sql.execute(sa.update(tables.entity).where(*first).values(absent_since=self._now))
 
-    def _doubt(self, hypervisor: str) -> sa.Row[Any] | None:
+    def _doubt(self, hypervisor: str) -> Row | None:
         return self._sql.execute(
             sa.select(doubt).where(doubt.c.hypervisor == hypervisor)
         ).one_or_none()
@@ -152,7 +154,7 @@ class PresenceLedger:
             "gone before a later look misses them too.  See whether its storage is mounted; if "
             f"they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
         )
-        names = [one.name for one in missed[:_SHOWN]]
+        names = [machine.name for machine in missed[:_SHOWN]]
         details = {"machines": names, "count": len(missed), "of": of, "since": since}
         self._alarms.report(AlarmKind.SOURCE_NOT_BELIEVED, Named(hypervisor, name), text, details)
 
@@ -167,12 +169,14 @@ class PresenceLedger:
         table = tables.entity.c
         here = sa.select(tables.entity).where(table.hypervisor == hypervisor)
         known = records(self._sql, here, Entity) if found else []
-        placed = place(found, known, {one.guid for one in unseen})
-        names = {one.guid: one for one in known}
+        placed = place(found, known, {machine.guid for machine in unseen})
+        names = {machine.guid: machine for machine in known}
         for guid, problems in placed.known.items():
             self._unread_machine(names[guid], problems)
         self._unread_places(hypervisor, placed.unknown, complete)
-        rest = {one.guid: one.place for one in unseen if one.guid not in placed.known}
+        rest = {
+            machine.guid: machine.place for machine in unseen if machine.guid not in placed.known
+        }
         maybe = undecided(placed.unknown, rest)
         self._miss(maybe)
         return {*placed.known, *maybe}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.expressions import Column
 from haulback.wire import Named
 
 RPO_MS = 86_400_000  # the age up to which a backup is up to date
@@ -28,10 +28,12 @@ def scheduled_policies(sql: sa.Connection) -> frozenset[str]:
     if not fired:
         return frozenset()
     active = {
-        one.guid for one in known.records.of_kind("vm-backup") if one.body.get("active", True)
+        record.guid
+        for record in known.records.of_kind("vm-backup")
+        if record.body.get("active", True)
     }
-    rules = [one for one in known.records.of_kind("rule") if one.body.get("active", True)]
-    return frozenset(one.parent for one in rules if one.guid in fired and one.parent in active)
+    rules = [record for record in known.records.of_kind("rule") if record.body.get("active", True)]
+    return frozenset(rule.parent for rule in rules if rule.guid in fired and rule.parent in active)
 
 
 def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Named]:
@@ -45,14 +47,14 @@ def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Nam
     return found
 
 
-def text_in(sql: sa.Connection, column: sa.Column[Any], name: str) -> sa.ColumnElement[str]:
+def text_in(sql: sa.Connection, column: Column, name: str) -> sa.ColumnElement[str]:
     """A text member of a column of JSON."""
     if sql.dialect.name == "postgresql":
         return sa.type_coerce(sa.cast(column, postgresql.JSONB)[name].astext, sa.String)
     return sa.func.json_extract(column, f"$.{name}", type_=sa.String)
 
 
-def number_in(sql: sa.Connection, column: sa.Column[Any], name: str) -> sa.ColumnElement[int]:
+def number_in(sql: sa.Connection, column: Column, name: str) -> sa.ColumnElement[int]:
     """A whole number of a column of JSON; -1 where it is absent, on any database."""
     found = sa.cast(text_in(sql, column, name), sa.BigInteger)
     return sa.func.coalesce(found, -1)
