@@ -201,7 +201,7 @@ class Connection(HttpToolsProtocol):
             self._late("the body of the request", cycle.more_body and not cycle.response_started)
 
     def _late(self, what: str, answerable: bool) -> None:
-        """Answer a request that came in part; close without a word where nothing came."""
+        """Answer an incomplete request; close an empty connection without a response."""
         if answerable:
             self._refuse(TooSlow(f"{what} did not arrive in time; send it again"))
         else:

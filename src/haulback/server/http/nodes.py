@@ -1,4 +1,4 @@
-"""Nodes: how people see and enrol them, and the channel that only they use."""
+"""Nodes: lists and enrolment for people, and the channel of nodes."""
 
 from __future__ import annotations
 

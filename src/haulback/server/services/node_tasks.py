@@ -307,7 +307,7 @@ def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
 
 
 def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> None:
-    """A sample of the transfer rate whose bytes come on top of those before."""
+    """Add a transfer sample and its bytes to the total."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
         before = task.results.get("dataTransferRate", {}).get("transferredBytes", 0)
