@@ -9,7 +9,7 @@ from haulback.wire import Mark, Ref
 
 
 class SnapshotCleanupRequest(msgspec.Struct, kw_only=True):
-    """SnapshotsCleanupTaskRequest; `snapshots` are removed whatever their rule says."""
+    """SnapshotsCleanupTaskRequest; `snapshots` are removed regardless of their retention rule."""
 
     protectedEntities: list[Ref] | None = None
     snapshots: list[Ref] | None = None

@@ -41,7 +41,7 @@ class VerifyOrder(msgspec.Struct):
 
 
 class VerifyResult(msgspec.Struct):
-    """The node's report: bytes and packs read, and whether that ended a round.
+    """The node's report: bytes and packs read, and whether the round is complete.
 
     `looked` is the backup after which the next task begins; "" after all backups.
     """

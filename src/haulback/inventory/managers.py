@@ -24,7 +24,7 @@ _SPACE = uuid.UUID("6d1b5d2e-6f0e-4c58-9d39-6e2f5a1f7c44")
 
 
 class Derived(NamedTuple):
-    """A manager or a cluster that nobody has made: its guid, and the name that it starts with."""
+    """A derived manager or cluster: its guid, and its first name."""
 
     guid: str
     name: str

@@ -171,7 +171,7 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 class RestoreJob(msgspec.Struct, kw_only=True):
-    """A restore as it was asked for and what came of it; times in epoch ms, sizes in bytes."""
+    """A restore with its request and its results; times in epoch ms, sizes in bytes."""
 
     guid: str
     type: str

@@ -80,7 +80,7 @@ class Caller(msgspec.Struct):
 
     @property
     def origin(self) -> Named:
-        """As the origin of what it asks for."""
+        """The caller as the origin of a submitted task."""
         return Named(self.guid, self.name, label("USER"))
 
 

@@ -1,4 +1,4 @@
-"""The server as a process: opened, listening, until told to stop."""
+"""The server process: open, listen, run until a signal."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _FIRST = 4  # how many of those that could all do something new are woken for it
 
 
 class Waiter(NamedTuple):
-    """A long poll: of a node, or "" of somebody who looks."""
+    """A long poll of a node, or of a user ("")."""
 
     loop: asyncio.AbstractEventLoop
     event: asyncio.Event

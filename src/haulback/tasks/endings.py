@@ -94,7 +94,7 @@ def retried(ending: Ending, now: int, chance: Random) -> Outcome:
 
 
 def repeated(ending: Ending, first: Task, backup: Named, now: int) -> Outcome:
-    """End a failed task, and begin its plan anew with a copy of its first task and of itself."""
+    """End a failed task, and start its plan again with a copy of its first task and of itself."""
     task = ending.task
     head = _copy(
         first,
@@ -151,7 +151,7 @@ def _replaced(ending: Ending, copy: Task, now: int) -> list[tuple[Task, Values]]
 
 
 def _handed_on(task: Task, followers: Sequence[Task]) -> list[str]:
-    """Limits that the first follower takes over; an inventory scan keeps nobody from a machine."""
+    """Limits that the first follower inherits."""
     goes_on = followers and followers[0].lane != "inventory"
     return [key for key in task.slots if key.startswith("entity:")] if goes_on else []
 

@@ -65,7 +65,7 @@ class GuestCommands(NamedTuple):
 def far_block(
     link: Exchange, commands: GuestCommands, warn: Callable[[str], None]
 ) -> Iterator[None]:
-    """Run commands in a guest at the far end, at the start and at the end of the block."""
+    """Run commands in a guest by the remote driver, at the start and at the end of the block."""
     begun = link.call(HYPERVISOR, "around", *commands, kind=Begun)
     try:
         for warning in begun.warnings:
@@ -75,5 +75,5 @@ def far_block(
         try:
             for warning in link.call(begun.number, "end", kind=list[str]):
                 warn(warning)
-        except HaulbackError as error:  # the far end runs the command even without us
+        except HaulbackError as error:  # the remote driver runs the command even without this node
             warn(f"the result of the command after the backup is unknown: {error.message}")

@@ -1,4 +1,6 @@
-"""Far end: serves the hypervisor of this machine to the node over standard input and output."""
+"""The remote driver's process: serves the hypervisor of this machine over standard input and
+output.
+"""
 
 from __future__ import annotations
 

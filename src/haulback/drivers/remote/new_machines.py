@@ -1,4 +1,6 @@
-"""New machines over a connection: the far end serves a NewMachine, the node writes its disks."""
+"""New machines over a connection: the remote driver serves a NewMachine, the node writes its
+disks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs over a connection: the far end boots a machine from disks that the node serves."""
+"""Proofs over a connection: the remote driver boots a machine from disks that the node serves."""
 
 from __future__ import annotations
 

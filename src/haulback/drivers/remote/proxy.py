@@ -1,4 +1,4 @@
-"""Hypervisor proxy: each call is carried out by a driver at the far end of a connection."""
+"""Hypervisor proxy: a remote driver carries out each call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class FarHypervisor:
-    """A hypervisor whose driver runs at the far end; `connect` opens a connection on demand."""
+    """A hypervisor whose driver runs on another host; `connect` opens a connection on demand."""
 
     declaration = LIBVIRT_BY_SSH
 

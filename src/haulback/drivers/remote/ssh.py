@@ -1,4 +1,4 @@
-"""SSH connection to a far end, by OpenSSH's client and its configuration."""
+"""SSH connection to a remote driver, by OpenSSH's client and its configuration."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _greeting(stream: IO[bytes]) -> str | None:
 
 
 def command(address: Address, storage: Path) -> list[str]:
-    """SSH command line that starts the far end on the host."""
+    """SSH command line that starts the remote driver on the host."""
     options = dict(_OPTIONS)
     if not address.verify:
         options |= {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null"}

@@ -36,7 +36,7 @@ def unreported(kind: str, report: tuple[Said, ...], results: JsonObject) -> str:
 
 
 def asked_type(task: Task) -> str:
-    """The type of backup that a user or a schedule asked for, whatever type was made."""
+    """The type of backup that a user or a schedule requested."""
     return str(task.params.get(ASKED) or task.backup_type or BackupType.FULL.value)
 
 

@@ -35,7 +35,7 @@ def token_of(headers: Mapping[str, str]) -> str | None:
 
 
 def check_origin(operation: Operation, headers: Mapping[str, str], origins: Sequence[str]) -> None:
-    """A page of a site that nobody allowed must not write with a visitor's cookie.
+    """Refuse writes that a page of a foreign site sends with a visitor's cookie.
 
     Raises Forbidden.
     """

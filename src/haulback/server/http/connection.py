@@ -161,7 +161,7 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def _grow(self, size: int) -> None:
-        """Count what a head has become.  Raises HeadTooLarge, which the parser passes on."""
+        """Count the bytes of a head.  Raises HeadTooLarge, which the parser passes on."""
         self._silent = 0
         self._head += size
         if self._head > HEAD_BYTES or (self.headers and len(self.headers) > HEAD_FIELDS):
@@ -169,7 +169,7 @@ class Connection(HttpToolsProtocol):
             raise self._wrong
 
     def _due(self, at: float) -> None:
-        """Have the connection looked at again at a time of the loop's clock."""
+        """Schedule a check of the connection at a time of the loop's clock."""
         self._until = at
         if at < self._rings:
             self._arm()
@@ -201,7 +201,7 @@ class Connection(HttpToolsProtocol):
             self._late("the body of the request", cycle.more_body and not cycle.response_started)
 
     def _late(self, what: str, answerable: bool) -> None:
-        """Answer a request that came in part; close without a word where nothing came."""
+        """Answer an incomplete request; close an empty connection without a response."""
         if answerable:
             self._refuse(TooSlow(f"{what} did not arrive in time; send it again"))
         else:
@@ -229,7 +229,7 @@ class Connection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Let what the client still sends drop for a while: a reset would take the answer back."""
+        """Drop the rest of the client's bytes for a while: a reset would discard the response."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()

@@ -1,4 +1,4 @@
-"""Figures for a first look: what is protected, what was done, how full it is."""
+"""Dashboard figures: protection, recent backups, used space."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def destination_stats(call: ApiRequest) -> DestinationStats:
 
 
 def _space(one: BackupDestination, stored: int) -> DestinationSpace:
-    """The space of a repository, told apart from that of the disk below it."""
+    """The space of a repository, separate from the space of its disk."""
     total, taken = one.total_space, one.used_space
     known = total is not None and taken is not None
     used = min(stored, taken) if known and taken is not None else stored

@@ -150,7 +150,7 @@ def remove_hypervisor(call: ApiRequest) -> None:
     command="hypervisor confirm-absent UNBELIEVED",
 )
 def confirm_absent(call: ApiRequest) -> list[Named]:
-    """Hold absent the machines that looks miss and that are not believed gone; answers which."""
+    """Mark the missed machines of a hypervisor as absent; returns these machines."""
     return hypervisors.confirm_absent(call.app, call.guid, call.who)
 
 

@@ -79,7 +79,7 @@ def one_machine(call: ApiRequest) -> VirtualMachine:
     command="machine set MACHINE --project acme",
 )
 def set_machine(call: ApiRequest) -> None:
-    """Policies and project; what is absent stays."""
+    """Set policies and project; members that are absent stay unchanged."""
     wanted: MachineSettings = call.read(MachineSettings)
     if wanted.project is not None and not 0 < len(wanted.project.guid) <= 80:
         raise Malformed("project: 1 to 80 characters", field="project")
@@ -127,7 +127,7 @@ def remove_absent(call: ApiRequest) -> None:
     command="machine check MACHINE",
 )
 def not_incremental(call: ApiRequest) -> list[NotIncremental]:
-    """Machines whose next backup will be full whatever is asked, and the reasons."""
+    """Machines whose next backup must be a full one, with the reasons."""
     wanted: Entities = call.read(Entities)
     with MachineReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue

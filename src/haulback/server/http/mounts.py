@@ -308,7 +308,7 @@ def _is_folder(
 
 
 def _closing(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    """The node is told when whoever fetches goes away."""
+    """Tell the node when the client disconnects."""
     try:
         yield from chain([first], rest)
     finally:

@@ -1,4 +1,4 @@
-"""Nodes: how people see and enrol them, and the channel that only they use."""
+"""Nodes: lists and enrolment for people, and the channel of nodes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _shown(call: ApiRequest, node: Node, token: str | None = None) -> NodeRecord
     command="node add mine",
 )
 def add_node(call: ApiRequest) -> NodeRecord:
-    """A node of somebody's own making: its token is all it needs for the task operations."""
+    """Register a foreign node; its token gives access to the task operations."""
     wanted: NewNode = call.read(NewNode)
     check_name(wanted.name)
     return _shown(call, *nodes.add(call.app, call.who, wanted))
@@ -108,7 +108,7 @@ def add_node(call: ApiRequest) -> NodeRecord:
     command="node token OTHER",
 )
 def renew_token(call: ApiRequest) -> NodeRecord:
-    """Another token for a node; what it ran under the old one is over."""
+    """Issue another token for a node; tasks under the old token end."""
     return _shown(call, *nodes.renew_token(call.app, call.who, call.guid))
 
 
@@ -254,7 +254,7 @@ def key(call: ApiRequest) -> Reply:
     roles=NODES,
 )
 def pins(call: ApiRequest) -> list[str]:
-    """Attempts that must not lose what they found on a destination."""
+    """Attempts that still need their data on a destination."""
     return node_tasks.pins(call.app, call.node, call.guid)
 
 

@@ -95,7 +95,7 @@ async def _chunks(source: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def failed(error: Exception, method: str, path: str) -> BytesResponse:
-    """The answer to whatever went wrong."""
+    """The response to any error."""
     if isinstance(error, OSError):
         error = _of_the_system(error)
         log.warning("%s %s: %s", method, path, error.message)

@@ -121,7 +121,7 @@ def _details(task: Task, why: Waiting | None) -> JsonObject:
 
 
 def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
-    """TaskDetails with what the kind was asked and reported, and the plan it belongs to."""
+    """TaskDetails with request, report and plan of the task."""
     steps = [Step(t.guid, label(t.type), label(t.state)) for t in plan]
     asked = present({k: v for k, v in task.params.items() if k not in ("before", "staging")})
     history = [rate(one, task) for one in task.results.get("transferHistory", [])]

@@ -29,7 +29,7 @@ LEASE_MS = 30_000
 
 @dataclass
 class AuditedChange:
-    """A write by somebody, under way: its transaction, and what the audit trail will say."""
+    """An audited write of a person: its transaction and its audit entry."""
 
     sql: Connection
     now: int

@@ -91,7 +91,7 @@ def _end(app: App, sql: Connection, task: Task) -> audit.Line | None:
 
 
 def each(app: App, who: Caller, operation: str, guids: Iterable[str], move: Move) -> list[Refusal]:
-    """Move each of many; what is refused keeps no other from moving.  Those that were refused."""
+    """Change many tasks one by one; a refusal does not stop the others.  Returns the refusals."""
     refused: list[Refusal] = []
     by = (who.guid, who.name)
 

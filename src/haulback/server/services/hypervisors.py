@@ -116,7 +116,7 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
 
 
 def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
-    """The machines that looks miss are gone: a person says so.  Raises NotFound, Conflict."""
+    """Mark missed machines as absent on a person's word.  Raises NotFound, Conflict."""
     with app.change(who, "confirm absent machines", guid) as change:
         name = SqlCatalogue(change.sql).places.hypervisor(guid).name
         gone = SqlLedger(change.sql, change.now).inventory.confirmed_absent(guid)

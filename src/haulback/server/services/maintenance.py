@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 
 
 def start(app: App) -> None:
-    """Before the first request: nobody could renew a lease while no server ran."""
+    """Restart all leases before the first request: no lease could be renewed while no server
+    ran.
+    """
     with app.store.write() as sql:
         now = app.clock.now_ms()
         if (last := task_lists.last_change(sql)) > now:
@@ -110,7 +112,7 @@ def _end_stubborn(app: App) -> None:
 
 
 def _tidy_hourly(app: App) -> None:
-    """Have nodes look for leftovers every hour: a platform may have been away before."""
+    """Have nodes clean up leftovers every hour: a platform may have been unreachable before."""
     now = app.clock.now_ms()
     if now < app.tidy_at:
         return
@@ -146,7 +148,7 @@ def _alone(app: App, sql: Any, task: Task) -> Iterator[None]:
 
 
 class Maintenance(Thread):
-    """Ticks until told to stop; what fails is tried again at the next tick."""
+    """The maintenance thread; a failed step is repeated at the next tick."""
 
     def __init__(self, app: App, every: float) -> None:
         super().__init__(name="upkeep", daemon=True)

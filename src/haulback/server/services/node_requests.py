@@ -102,7 +102,7 @@ class NodeRequests:
 
 
 class _Answer:
-    """Pieces that wait for whoever asked; the same piece may be brought twice."""
+    """Pieces of an answer for the waiting request; a repeated piece is no error."""
 
     def __init__(self) -> None:
         self._parts: dict[int, AnswerPiece] = {}

@@ -100,7 +100,7 @@ def _is_able(who: Node, task: Task) -> bool:
 
 
 def heard(app: App, who: Node) -> None:
-    """A node that asks for work lives, whatever else it does not say of itself."""
+    """Record a sign of life of a node that asks for work."""
     now = app.clock.now_ms()
     if who.seen is None or now - who.seen > _HEARD_MS:
         with app.store.write() as sql:
@@ -307,7 +307,7 @@ def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
 
 
 def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> None:
-    """A sample of the transfer rate whose bytes come on top of those before."""
+    """Add a transfer sample and its bytes to the total."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
         before = task.results.get("dataTransferRate", {}).get("transferredBytes", 0)
@@ -387,7 +387,7 @@ def abandoned(app: App, names: list[str]) -> list[str]:
 
 
 def pins(app: App, who: Node, destination: str) -> list[str]:
-    """Attempts that must not lose what they found on a destination.  Raises Forbidden."""
+    """Attempts that still need their data on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
         _check_reaches(who, known.places.destination(destination))

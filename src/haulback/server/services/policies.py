@@ -86,7 +86,7 @@ class PolicyMembers(NamedTuple):
         self.fired_by(guid, rule.schedules)
 
     def fired_by(self, rule: str, schedules: Iterable[Ref] | None) -> None:
-        """Have a rule fired by these schedules, and no others; None: as before.
+        """Set the schedules that run a rule; None changes nothing.
 
         Raises NotFound.
         """

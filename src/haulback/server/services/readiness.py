@@ -18,7 +18,7 @@ _LEAST = 16 * MIB  # of the disk below an SQLite file
 
 
 class Readiness:
-    """Looks at most once a second, in one thread at a time: anybody may ask."""
+    """The readiness check, made at most once a second in one thread at a time."""
 
     def __init__(self, store: Store, now_ms: Callable[[], int], key: Callable[[], str]) -> None:
         """`key` gives the reason why the server key is of no use, "" for none."""

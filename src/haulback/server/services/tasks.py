@@ -246,7 +246,7 @@ def set_states(app: App, who: Caller, guids: list[str], state: State, info: str 
 
 
 def one_by_one(guids: Iterable[str], move: Any) -> None:
-    """Move each of many; what is refused keeps no other from moving.
+    """Change many tasks one by one; a refusal does not stop the others.
 
     Raises Conflict at the end, with `refused` in its details.
     """
@@ -271,9 +271,9 @@ def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
 
 
 def remove(app: App, who: Caller, guid: str) -> str | None:
-    """Take a task off the lists; one that runs is cancelled, at the second asking by force.
+    """Remove a task from the lists; a running task is cancelled, the second time by force.
 
-    What a task that was forced out may have left behind, in words.
+    Returns the possible leftovers of a task that was ended by force.
     """
     left = None
     with app.change(who, "remove task", guid) as change:

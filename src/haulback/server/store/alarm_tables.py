@@ -1,4 +1,4 @@
-"""The tables of alarms and of looks that are not believed yet; see `tables`."""
+"""The tables of alarms and of inventories that are not believed yet; see `tables`."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
 
 
 def renamed(sql: sa.Connection, subject: Named) -> None:
-    """The alarms about a subject bear its new name."""
+    """Give the alarms about a subject its new name."""
     where = table.c.subject == subject.guid
     sql.execute(sa.update(table).where(where).values(subject_name=plain(subject.name, _NAME)))
 

@@ -49,7 +49,7 @@ class DamageLedger:
         self.sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
 
     def expected_over(self, task: str) -> None:
-        """Forget what a task had to find: the task is over."""
+        """Delete the set of backups that an ended task had to find."""
         expected = tables.expected_backup
         self.sql.execute(sa.delete(expected).where(expected.c.task == task))
 
@@ -257,7 +257,7 @@ class _Reported:
         return [one for one in found if one.destination == here and one.status == "SUCCESS"]
 
     def _whole(self, named: set[str]) -> None:
-        """Clear backups that a complete look did not name, and that were not found since."""
+        """Clear backups that a complete scan did not name as damaged."""
         table = tables.backup.c
         query = sa.select(tables.backup).where(
             sa.text("location_status <> 'PRESENT'"),

@@ -35,7 +35,7 @@ _CONNECTIONS = 16  # as many as threads answer requests
 
 
 class Turns:
-    """A lock that goes to who has waited longest: much work in pieces keeps nobody else out."""
+    """A fair lock: the longest waiter gets it first, so that bulk work blocks no other writer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

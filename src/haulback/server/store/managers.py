@@ -1,4 +1,4 @@
-"""Managers and clusters that nobody has made, as records beside those of people."""
+"""Managers and clusters that are derived from platforms, beside those of people."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def offer(sql: sa.Connection, node: str, now: int) -> list[PendingRequest]:
 
 
 def heard(sql: sa.Connection, guid: str) -> None:
-    """An answer comes: nobody else has to be asked."""
+    """Mark a request as answered: no other node has to be asked."""
     _mark(sql, [guid], _NEVER)
 
 

@@ -37,7 +37,7 @@ class PresenceLedger:
         self._weigh(hypervisor, found, look)
 
     def confirmed_absent(self, hypervisor: str) -> list[Named]:
-        """The machines that looks missed are gone: a person says so."""
+        """Mark missed machines as absent on a person's word."""
         self._lock(hypervisor)
         missed = [
             machine for machine in self._present(hypervisor) if machine.absent_since is not None
@@ -86,7 +86,7 @@ class PresenceLedger:
         return [machine for machine in self._present(hypervisor) if machine.seen < since]
 
     def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: HypervisorScan) -> None:
-        """Hold machines absent, or doubt the look that missed them."""
+        """Mark missed machines as absent, or doubt the inventory that missed them."""
         if missed:
             moved = self._elsewhere(hypervisor, missed)
             self._gone(moved)
@@ -119,7 +119,7 @@ class PresenceLedger:
         return {machine.guid for machine in missed if there.get(machine.uuid, -1) >= machine.seen}
 
     def _gone(self, guids: Iterable[str]) -> None:
-        """Machines are absent, since the first look that missed them."""
+        """Mark machines as absent since the first inventory that missed them."""
         table = tables.entity.c
         since = sa.func.coalesce(table.absent_since, self._now)
         for some in _parts(guids):
@@ -128,7 +128,7 @@ class PresenceLedger:
             self._alarms.clear_many(AlarmKind.MACHINE_UNREADABLE, some)
 
     def _miss(self, guids: Iterable[str]) -> None:
-        """Machines count as present, and a look has missed them."""
+        """Keep machines present, and record that an inventory missed them."""
         table = tables.entity.c
         for some in _parts(guids):
             first = (table.guid.in_(some), table.absent_since.is_(None))
@@ -140,7 +140,7 @@ class PresenceLedger:
         ).one_or_none()
 
     def _begin_doubt(self, hypervisor: str, by: str) -> None:
-        """A later look has to agree with this one; a doubt that goes on keeps its age."""
+        """Begin a doubt that a later inventory must confirm; a continued doubt keeps its age."""
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
         row = {"hypervisor": hypervisor, "look": by, "since": self._now, "seen": self._now}
         new = insert(doubt).values(row)
@@ -217,7 +217,7 @@ class PresenceLedger:
 
 
 def doubts(sql: sa.Connection) -> Mapping[str, int]:
-    """Hypervisors whose last look is not believed, and since when (epoch ms)."""
+    """Hypervisors whose last inventory is not believed, and the time since then (epoch ms)."""
     return {row.hypervisor: row.since for row in sql.execute(sa.select(doubt))}
 
 

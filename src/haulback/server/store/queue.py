@@ -1,4 +1,4 @@
-"""The queue: what a node may start, the taking of it, and the limit rows that taking fills."""
+"""The queue: the ready tasks of a node, the start of a task, and the limit rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alarms, looks that are not believed yet, and since when machines are absent or unreadable."""
+"""Alarms, inventories that are not believed, and times of absence and unreadability."""
 
 from __future__ import annotations
 
