@@ -91,17 +91,17 @@ def hot(port: int, one: Site, guids: list[str]) -> Figures:
     return found
 
 
-def beside(url: str, one: Site, guids: list[str]) -> tuple[Figures, Figures]:
+def beside(url: str, item: Site, guids: list[str]) -> tuple[Figures, Figures]:
     """Medians of our figures and of the reference's, measured in turn under equal conditions."""
     with psycopg.connect(url) as sql:
-        row = sql.execute("SELECT session FROM node WHERE guid = %s", [one.node_guid]).fetchone()
+        row = sql.execute("SELECT session FROM node WHERE guid = %s", [item.node_guid]).fetchone()
     assert row
-    port = one.port + 1
-    arguments = [url, str(port), one.hypervisor, one.node_guid, str(row[0])]
+    port = item.port + 1
+    arguments = [url, str(port), item.hypervisor, item.node_guid, str(row[0])]
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.control_reference", *arguments])
     try:
         _wait(port)
-        rounds = [(hot(one.port, one, guids), hot(port, one, guids)) for _ in range(ROUNDS)]
+        rounds = [(hot(item.port, item, guids), hot(port, item, guids)) for _ in range(ROUNDS)]
     finally:
         process.terminate()
         process.wait(20)
@@ -135,7 +135,7 @@ def batches(one: Site, count: int = 2000) -> float:
     return done / (time.perf_counter() - begun)
 
 
-def latency(one: Site, pollers: int = 1000, count: int = 100) -> list[float]:
+def latency(item: Site, pollers: int = 1000, count: int = 100) -> list[float]:
     """Seconds from the submission of a task until a node has taken it, with many polling nodes.
 
     The pollers are raw connections that wait; the task names the node that takes it.
@@ -144,18 +144,18 @@ def latency(one: Site, pollers: int = 1000, count: int = 100) -> list[float]:
 
     sockets = []
     name = uuid.uuid4().hex
-    other = one.people("POST", "/api/nodes", {"name": name})
+    other = item.people("POST", "/api/nodes", {"name": name})
     text = (
         "GET /api/tasks/queued?size=1 HTTP/1.1\r\nhost: x\r\nprefer: wait=60\r\n"
         f"authorization: Bearer {other['token']}\r\n\r\n"
     )
     for _ in range(pollers):
-        made = socket.create_connection(("127.0.0.1", one.port))
+        made = socket.create_connection(("127.0.0.1", item.port))
         made.sendall(text.encode())
         sockets.append(made)
     time.sleep(2)
     taken: dict[str, float] = {}
-    mover, stop = Client(one.port, one.node), threading.Event()
+    mover, stop = Client(item.port, item.node), threading.Event()
     mover.prefer = "wait=5"
 
     def take() -> None:
@@ -171,7 +171,7 @@ def latency(one: Site, pollers: int = 1000, count: int = 100) -> list[float]:
     asked = {}
     for _ in range(count):
         now = time.perf_counter()
-        [task] = one.people("POST", "/api/tasks/connectivity-test", one.body)
+        [task] = item.people("POST", "/api/tasks/connectivity-test", item.body)
         asked[task["guid"]] = now
         time.sleep(0.05)
     time.sleep(1)
@@ -182,19 +182,19 @@ def latency(one: Site, pollers: int = 1000, count: int = 100) -> list[float]:
     return sorted(taken[guid] - asked[guid] for guid in asked)
 
 
-def depth(one: Site, pages: int) -> Figures:
+def depth(item: Site, pages: int) -> Figures:
     """Milliseconds of a page far down by cursor, and of the first page; `pages` are turned to get
     there.
     """
     path, cursor = "/api/tasks?orderBy=priority&direction=asc&size=1000", ""
-    first = each(lambda: one.people("GET", f"{path[:-4]}50"), 10)
+    first = each(lambda: item.people("GET", f"{path[:-4]}50"), 10)
     for _ in range(pages):
-        one.people("GET", path + cursor)
-        cursor = f"&cursor={one.people.headers['x-next-cursor']}"
-    begin = one.people.headers["x-next-cursor"]
+        item.people("GET", path + cursor)
+        cursor = f"&cursor={item.people.headers['x-next-cursor']}"
+    begin = item.people.headers["x-next-cursor"]
     # The cursor of a page of any size leads on: only its position matters.
-    deep = each(lambda: one.people("GET", f"{path[:-4]}50&cursor={begin}"), 10)
-    early = each(lambda: one.people("GET", f"{path[:-4]}50&cursor={_first(one, path)}"), 10)
+    deep = each(lambda: item.people("GET", f"{path[:-4]}50&cursor={begin}"), 10)
+    early = each(lambda: item.people("GET", f"{path[:-4]}50&cursor={_first(item, path)}"), 10)
     return {"first page ms": first * 1000, "early cursor ms": early * 1000, "deep ms": deep * 1000}
 
 
@@ -205,22 +205,22 @@ def _first(one: Site, path: str) -> str:
     return str(one._first_cursor)  # type: ignore[attr-defined]
 
 
-def thousand(one: Site) -> float:
+def thousand(item: Site) -> float:
     """Seconds of one request for a thousand backups: a thousand EXPORTs and STOREs."""
     seen = [{"uuid": str(uuid.uuid4()), "name": f"m{i}"} for i in range(1000)]
-    body = {"hypervisors": [{"guid": one.hypervisor}], "priority": 100}
-    [sync] = one.people("POST", "/api/tasks/inventory-sync", body)
+    body = {"hypervisors": [{"guid": item.hypervisor}], "priority": 100}
+    [sync] = item.people("POST", "/api/tasks/inventory-sync", body)
     path = f"/api/tasks/{sync['guid']}/state"
-    one.mover("PUT", path, "RUNNING")
+    item.mover("PUT", path, "RUNNING")
     result = {"type": "x", "task": sync["guid"], "virtualMachines": seen}
-    one.mover("POST", "/api/tasks/inventory", result)
-    one.mover("PUT", path, "FINISHED")
-    place = {"name": uuid.uuid4().hex, "path": "/d", "node": {"guid": one.node_guid}}
-    to = one.people("POST", "/api/backup-destinations", place)["guid"]
-    machines = one.people("GET", "/api/virtual-machines")
+    item.mover("POST", "/api/tasks/inventory", result)
+    item.mover("PUT", path, "FINISHED")
+    place = {"name": uuid.uuid4().hex, "path": "/d", "node": {"guid": item.node_guid}}
+    to = item.people("POST", "/api/backup-destinations", place)["guid"]
+    machines = item.people("GET", "/api/virtual-machines")
     wanted = [{"guid": machine["guid"]} for machine in machines]
     export = {"protectedEntities": wanted, "backupDestination": to}
-    return each(lambda: one.people("POST", "/api/tasks/export", export), 5)
+    return each(lambda: item.people("POST", "/api/tasks/export", export), 5)
 
 
 def peer(python: str, cluster: str, count: int) -> Figures:

@@ -158,7 +158,7 @@ def _measure(given: argparse.Namespace, cluster: str) -> dict[str, Any]:
     if given.only in "lists":
         with served(database(), given.tasks) as (http, site):
             result["lists"] = lists(http, site, given.tasks)
-        for title, took in sorted(result["lists"].items(), key=lambda one: -one[1])[:12]:
+        for title, took in sorted(result["lists"].items(), key=lambda item: -item[1])[:12]:
             print(f"  {took:6.2f} s  {title}{'' if took <= _SECOND else '  MISSED'}")
     if given.only in "removal":
         with served(database(), given.removed) as (http, _):

@@ -110,11 +110,11 @@ def _rows(column: segments.Array) -> segments.Array:
     return np.random.default_rng(5).integers(0, len(column), 1 << 12)
 
 
-def _batches(found: list[segments.Segment], count: int, batch: int) -> Iterator[list[bytes]]:
+def _batches(result: list[segments.Segment], count: int, batch: int) -> Iterator[list[bytes]]:
     """Random chunk ids of the index, every other one unknown."""
     dice = np.random.default_rng(batch)
     for _ in range(count // batch):
-        c = found[int(dice.integers(len(found)))].columns
+        c = result[int(dice.integers(len(result)))].columns
         rows = dice.integers(0, len(c.heads), batch)
         ids = np.empty(batch, segments.ID)
         ids["head"], ids["rest"] = c.heads[rows], c.rests[rows]

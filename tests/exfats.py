@@ -45,8 +45,8 @@ class Volume:
         source = iter(self.free.pop, None) if chained else self.pieces
         taken = [next(source) for _ in range(-(-len(data) // 512))]
         if chained:
-            for one, following in zip(taken, [*taken[1:], END], strict=True):
-                self.table[one] = following
+            for item, following in zip(taken, [*taken[1:], END], strict=True):
+                self.table[item] = following
         for number, cluster in enumerate(taken):
             part = data[number * 512 : number * 512 + 512]
             at = (cluster - 2) * 512
@@ -152,13 +152,13 @@ def generated(count, seed):
     for number in range(count):
         slots, kept = [], []
         for length in [*[None] * volume.chance.randint(0, 20), number % 255 + 1]:
-            made, one = files.one(length)
+            made, item = files.one(length)
             if volume.chance.random() < 0.1:  # deleted
                 slots += [bytes([made[at] & 0x7F]) + made[at + 1 : at + 32]
                           for at in range(0, len(made), 32)]  # fmt: skip
             else:
                 slots.append(made)
-                kept.append(one)
+                kept.append(item)
         data = b"".join(slots)
         data = data.ljust(-(-len(data) // 512) * 512, b"\0")
         cluster, chained = volume.store(data, chained=volume.chance.random() < 0.5)

@@ -145,14 +145,14 @@ def long_slots(name, short, *, number=None, sum_=None):
         units += b"\0\0"
         units += b"\xff" * (-len(units) % 26)
     count = len(units) // 26
-    found = []
+    result = []
     for part in range(count, 0, -1):
         raw = units[(part - 1) * 26 : part * 26]
         first = part | (0x40 if part == count else 0)
         total = checksum(short) if sum_ is None else sum_
-        found.append(bytes([first]) + raw[:10] + bytes([LONG, 0, total]) + raw[10:22]
+        result.append(bytes([first]) + raw[:10] + bytes([LONG, 0, total]) + raw[10:22]
                      + b"\0\0" + raw[22:])  # fmt: skip
-    return found
+    return result
 
 
 def short_slot(short, attributes=0x20, *, flags=0, cluster=0, size=0):

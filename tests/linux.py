@@ -77,7 +77,7 @@ def _boot(folder, disks, steps):
     """Run a shell script in a virtual machine with disks, each (path, on or off)."""
     init = _INIT.replace("WORK", "\n".join(steps)).replace("LAST", _LETTERS[len(disks) - 1])
     initrd = Path(folder) / "initrd"
-    drivers = {f"drivers/{one.name}": one.read_bytes() for one in MODULES.iterdir()}
+    drivers = {f"drivers/{item.name}": item.read_bytes() for item in MODULES.iterdir()}
     initrd.write_bytes((PARTS / "initrd").read_bytes() + _packed({"init": init.encode()} | drivers))
     command = ["qemu-system-x86_64", "-accel", "tcg", "-m", "384", "-nographic", "-no-reboot"]
     command += ["-kernel", PARTS / "vmlinuz", "-initrd", initrd]

@@ -153,17 +153,19 @@ class Site:
         query = {"states": ["QUEUED", "RUNNING"]}
         self.wait_for(lambda: not self.api.get("/tasks", query))
 
-    def wait_for(self, what: Any, seconds: float = 60.0) -> Any:
+    def wait_for(self, subject: Any, seconds: float = 60.0) -> Any:
         """Repeat a call until its result is true; an unreachable server is tried again."""
         end = time.monotonic() + seconds
         while True:
             try:
-                if found := what():
-                    return found
+                if result := subject():
+                    return result
             except HaulbackError as error:
-                found = error.message
+                result = error.message
             if time.monotonic() > end:
-                raise AssertionError(f"waited {seconds} s: {found}\n{self.log.read_text()[-5000:]}")
+                raise AssertionError(
+                    f"waited {seconds} s: {result}\n{self.log.read_text()[-5000:]}"
+                )
             time.sleep(0.05)
 
     def _final(self, guid: str) -> Any:

@@ -157,7 +157,7 @@ def fat(path, tree, *options, size=64 * MIB):
 
 def described(tree, unix=True):
     """The entries below a folder, by path: type bits, size of files, time, mode and ids, target."""
-    found = {}
+    result = {}
     for folder, folders, files in os.walk(tree):
         for name in folders + files:
             path = os.path.join(folder, name)
@@ -167,8 +167,8 @@ def described(tree, unix=True):
             size = seen.st_size if kind in (stat.S_IFREG, stat.S_IFLNK) else None
             rights = (seen.st_mode & 0o7777, seen.st_uid, seen.st_gid) if unix else None
             time = seen.st_mtime_ns // 1_000_000 if kind == stat.S_IFREG else None
-            found["/" + os.path.relpath(path, tree)] = kind, size, time, rights, target
-    return found
+            result["/" + os.path.relpath(path, tree)] = kind, size, time, rights, target
+    return result
 
 
 _KINDS = {
@@ -182,7 +182,7 @@ _KINDS = {
 
 def listed(browser, volume, path="/", unix=True):
     """The entries of a volume in the form of `described`, without those that mkfs makes."""
-    found = {}
+    result = {}
     for entry in browser.listing(volume, path, most=10_000):
         place = path.rstrip("/") + "/" + entry.name
         kind = _KINDS[entry.type]
@@ -191,7 +191,7 @@ def listed(browser, volume, path="/", unix=True):
         time = entry.modified if kind == stat.S_IFREG else None
         if place == "/lost+found":
             continue
-        found[place] = kind, size, time, rights, entry.target
+        result[place] = kind, size, time, rights, entry.target
         if kind == stat.S_IFDIR:
-            found |= listed(browser, volume, place, unix)
-    return found
+            result |= listed(browser, volume, place, unix)
+    return result

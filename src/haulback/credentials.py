@@ -53,10 +53,10 @@ def read(path: Path, field: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "is no text"
         raise Malformed(f"{field}: {path} cannot be read: {why}", field=field) from None
-    found = line.rstrip("\r\n")
-    if not found or len(found) > _LONGEST:
+    result = line.rstrip("\r\n")
+    if not result or len(result) > _LONGEST:
         raise Malformed(f"{field}: {path} begins with no line of 1 to {_LONGEST} characters")
-    return found
+    return result
 
 
 def check_argument(value: str, option: str) -> None:

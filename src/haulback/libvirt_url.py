@@ -47,16 +47,16 @@ class Address(NamedTuple):
         """Parse and check a `qemu+ssh` URL. Raises Malformed for a bad URL or an unknown
         parameter.
         """
-        found = _URL.fullmatch(url)
-        if not found or int(found["port"] or 1) not in range(1, 65536):
+        match = _URL.fullmatch(url)
+        if not match or int(match["port"] or 1) not in range(1, 65536):
             raise Malformed(f"{url[:200]!r} is not qemu+ssh://[user@]host[:port]/system[?…]")
-        more = _parameters(found["more"] or "")
+        more = _parameters(match["more"] or "")
         socket = more.pop("socket", "")
-        path = f"/{found['path']}"
+        path = f"/{match['path']}"
         way = f"qemu+unix://{path}?socket={socket}" if socket else f"qemu://{path}"
         verify = more.pop("no_verify", "0") == "0"
-        port, host = int(found["port"] or 0), found["host"].strip("[]")
-        return cls(host, way, found["user"] or "", port, verify=verify, **more)
+        port, host = int(match["port"] or 0), match["host"].strip("[]")
+        return cls(host, way, match["user"] or "", port, verify=verify, **more)
 
 
 def _parameters(text: str) -> dict[str, str]:

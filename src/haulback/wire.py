@@ -78,10 +78,10 @@ def parse(body: bytes, deepest: int = _DEEPEST) -> Any:
     if not body.strip():
         raise Malformed("the request body is empty; send JSON")
     try:
-        found = msgspec.json.decode(body)
-        if _depth(found, deepest) > deepest:
+        decoded = msgspec.json.decode(body)
+        if _depth(decoded, deepest) > deepest:
             raise Malformed(f"the request body is nested more than {deepest} deep")
-        return found
+        return decoded
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the request body is not JSON: {error}") from None
 
@@ -150,7 +150,7 @@ def _struct(value: object, kind: type[msgspec.Struct], field: str) -> msgspec.St
         value = {"guid": value}
     if not isinstance(value, dict):
         raise _wrong(field, value, "an object")
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for member in _members(kind):
         path = f"{field}.{member.encode_name}" if field else member.encode_name
         given = value.get(member.encode_name)
@@ -158,8 +158,8 @@ def _struct(value: object, kind: type[msgspec.Struct], field: str) -> msgspec.St
             continue
         if given is None and _optional(member.type) is None:
             raise Malformed(f"{path}: is required", field=path)
-        found[member.name] = read(given, member.type, path)
-    return kind(**found)
+        result[member.name] = read(given, member.type, path)
+    return kind(**result)
 
 
 @cache

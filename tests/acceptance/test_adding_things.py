@@ -132,13 +132,13 @@ def test_an_operation_is_added_in_its_own_file_and_the_file_of_its_command(tree:
     tree.append("server/http/alarms.py", f"\nimport msgspec\n{_OPERATION}")
     tree.append("cli/alarms.py", _COMMAND)
     assert tree.changed() == {"server/http/alarms.py", "cli/alarms.py"}
-    found = tree.shown("POST /alarms/{guid}/comment")
-    assert found["roles"] == ["administrator", "operator"]
-    assert found["access"] == "own objects"
-    media = found["described"]["requestBody"]["content"]["application/json"]
+    result = tree.shown("POST /alarms/{guid}/comment")
+    assert result["roles"] == ["administrator", "operator"]
+    assert result["access"] == "own objects"
+    media = result["described"]["requestBody"]["content"]["application/json"]
     assert media["examples"]["example1"]["value"] == {"value": "the disk is ordered"}
-    assert "Roles: operator, administrator." in found["described"]["description"]
-    assert found["rows"] == {
+    assert "Roles: operator, administrator." in result["described"]["description"]
+    assert result["rows"] == {
         "access.md": ["| `POST /alarms/{guid}/comment` |  | • |  | • |  | own objects |"],
         "cli.md": ["| `POST /alarms/{guid}/comment` | `alarm comment ALARM WORDS` |"],
         "node-reports.md": [],
@@ -167,17 +167,17 @@ def test_a_kind_is_added_in_its_files_with_a_line_in_each_table(tree: Tree):
     assert tree.added_lines("kinds/registry.py") == ["    ping,", "    ping.KIND,"]
     assert tree.added_lines("work/registry.py") == ["    ping,", "    ping.WORK,"]
     assert len(tree.added_lines("cli/main.py")) == 1
-    found = tree.shown("POST /tasks/ping")
-    assert found["roles"] == ["administrator", "operator"]
-    assert found["access"] == "403"
-    [example] = found["described"]["requestBody"]["content"]["application/json"][
+    result = tree.shown("POST /tasks/ping")
+    assert result["roles"] == ["administrator", "operator"]
+    assert result["access"] == "403"
+    [example] = result["described"]["requestBody"]["content"]["application/json"][
         "examples"
     ].values()
     assert example["value"].keys() == {"backupDestination"}
-    assert found["described"]["summary"] == "Count the manifests of a destination."
-    assert found["rows"]["cli.md"] == ["| `POST /tasks/ping` | `ping DESTINATION` |"]
-    assert all(found["rows"][name] for name in ("access.md", "operations.md"))
-    assert "\n## PING\n\nOrder: `destination`." in found["reports"]
+    assert result["described"]["summary"] == "Count the manifests of a destination."
+    assert result["rows"]["cli.md"] == ["| `POST /tasks/ping` | `ping DESTINATION` |"]
+    assert all(result["rows"][name] for name in ("access.md", "operations.md"))
+    assert "\n## PING\n\nOrder: `destination`." in result["reports"]
     works = "from haulback.work.registry import WORK; print(WORK['PING'].order.__name__)"
     assert tree.run("-c", works) == "PingOrder\n"
     assert "Count the manifests of a destination." in tree.run("-m", "haulback", "ping", "--help")

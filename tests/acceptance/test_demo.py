@@ -26,18 +26,18 @@ def demo(*options: str, path: str | None = None) -> subprocess.CompletedProcess[
 
 def end_server(done: subprocess.CompletedProcess[str]) -> str:
     """Stop the server that a demo without --once left running; return its URL."""
-    found = re.search(r"goes on at (\S+) [^\n]*password (\S+)\)", done.stdout)
+    match = re.search(r"goes on at (\S+) [^\n]*password (\S+)\)", done.stdout)
     pid = re.search(r"kill (\d+)", done.stdout)
-    assert found, done.stdout + done.stderr
+    assert match, done.stdout + done.stderr
     assert pid
     try:
-        api = Api(found[1])
-        api.log_in("admin", found[2])
+        api = Api(match[1])
+        api.log_in("admin", match[2])
         assert {t["state"]["name"] for t in api.get("/tasks")} == {"FINISHED"}
         api.close()
     finally:
         os.kill(int(pid[1]), signal.SIGTERM)
-    return found[1]
+    return match[1]
 
 
 def test_every_byte_comes_back_and_the_server_goes_on(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def test_sweep_deletes_what_a_merge_replaced_and_nothing_that_is_needed(
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(expected)
     assert len(list(repository.destination.list("index"))) == 1
-    found = Repository.open(Folder(tmp_path / "d"), Secret.keyfile(tmp_path / "key"))
-    assert restored(found, last, pool) == disk.data
+    result = Repository.open(Folder(tmp_path / "d"), Secret.keyfile(tmp_path / "key"))
+    assert restored(result, last, pool) == disk.data
 
 
 def test_clean_gives_space_back_and_keeps_what_is_needed(

@@ -86,8 +86,8 @@ def test_a_backup_whose_line_is_cut_leaves_nothing_at_the_host_and_the_next_one_
     host.until(lambda: not backs_up(domain))
     running.hypervisor.sweep(set())
     assert running.hypervisor.drop_checkpoints(uuid, set()) == ["haulback-cut"]
-    [found] = contents(running.hypervisor, uuid)
-    assert found == (bytes(MIB) + b"a" * 4096).ljust(8 * MIB, b"\0")
+    [result] = contents(running.hypervisor, uuid)
+    assert result == (bytes(MIB) + b"a" * 4096).ljust(8 * MIB, b"\0")
 
 
 def backs_up(domain) -> bool:

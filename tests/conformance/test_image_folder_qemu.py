@@ -205,7 +205,7 @@ def test_going_back_that_dies_leaves_the_disks_as_they_were(folder, monkeypatch,
     dying.over()
     assert folder.sweep({"a1"}) == []
     assert folder.sweep(set()) == [".haulback-a1.back"]
-    assert [one.name for one in folder.machine(UUID).snapshots] == ["good"]
+    assert [snapshot.name for snapshot in folder.machine(UUID).snapshots] == ["good"]
     changed, _, data = backed_up(folder, "b2", "haulback-b1")
     assert data[MIB : MIB + 64 * KIB] == b"\x55" * 64 * KIB
     assert changed in (None, [Extent(MIB, 64 * KIB)])

@@ -178,7 +178,7 @@ def test_a_machine_takes_what_it_needs_from_its_share_and_then_needs_it_no_more(
         running.guest_writes(uuid, "vda", 4 * MIB, b"\x55" * 4096)
         with pytest.raises(KeyError):
             running.hypervisor.make_own(uuid, _fail)
-        assert [one.uuid for one in running.hypervisor.on_share(socket)] == [uuid]
+        assert [item.uuid for item in running.hypervisor.on_share(socket)] == [uuid]
         done: list[int] = []
         running.hypervisor.make_own(uuid, done.append)
         assert running.hypervisor.on_share(socket) == []
@@ -205,7 +205,7 @@ def test_a_machine_without_its_image_is_in_nobodys_way(running: RunningBench, tm
         machine = Machine("", "web", (MachineDisk("vda", 8 * MIB, "qcow2"),), {"memory": 64})
         uuid = running.hypervisor.create_over(machine, socket, "a1").commit().uuid
         running.hypervisor.wake(uuid)
-        assert [one.uuid for one in running.hypervisor.on_share(socket)] == [uuid]
+        assert [item.uuid for item in running.hypervisor.on_share(socket)] == [uuid]
         assert running.hypervisor.go_on(socket) == []  # the driver does not wait
         running.hypervisor.asleep()
 
@@ -292,9 +292,9 @@ def test_only_the_disk_whose_record_is_lost_is_read_whole(running: RunningBench)
         "execute": "block-dirty-bitmap-remove",
         "arguments": {"node": node, "name": "haulback-b1"},
     }))  # fmt: skip
-    found = reasons(running, uuid, "b2", "haulback-b1")
-    assert found["vda"] is None
-    assert "lost or broken" in (found["vdb"] or "")
+    result = reasons(running, uuid, "b2", "haulback-b1")
+    assert result["vda"] is None
+    assert "lost or broken" in (result["vdb"] or "")
 
 
 def test_only_the_disk_that_was_resized_is_read_whole(running: RunningBench):
@@ -315,9 +315,9 @@ def test_only_the_disk_that_was_added_is_read_whole(running: RunningBench):
         "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
         f"<source file='{image}'/><target dev='vdc' bus='virtio'/></disk>"
     )
-    found = reasons(running, uuid, "b2", "haulback-b1")
-    assert (found["vda"], found["vdb"]) == (None, None)
-    assert "no record" in (found["vdc"] or "")
+    result = reasons(running, uuid, "b2", "haulback-b1")
+    assert (result["vda"], result["vdb"]) == (None, None)
+    assert "no record" in (result["vdc"] or "")
 
 
 def test_an_increment_crosses_a_stop_and_a_start(running: RunningBench):
@@ -439,7 +439,7 @@ def test_a_machine_that_was_made_unheard_keeps_its_images(
     machines = inner.inventory().machines
     assert len(machines) == (1 if overwrite else 2)
     inner.sweep(set())
-    made = uuid if overwrite else next(one.uuid for one in machines if one.uuid != uuid)
+    made = uuid if overwrite else next(item.uuid for item in machines if item.uuid != uuid)
     with inner.snapshot(made, "look") as snapshot:
         assert read(snapshot.views()[0])[:3] == b"new"
     assert not list(running.host.storage.rglob(UNFINISHED))
@@ -462,7 +462,7 @@ def test_a_revert_that_dies_at_any_step_is_undone_and_the_machine_runs_again(
     assert inner.sweep({"a1"}) == []
     inner.sweep(set())
     assert inner._host.domain(uuid).is_active
-    assert [one.name for one in inner.machine(uuid).snapshots] == ["good"]
+    assert [item.name for item in inner.machine(uuid).snapshots] == ["good"]
     with inner.snapshot(uuid, "b2", base) as snapshot:
         (view, _) = snapshot.views()
         assert (view.changed, bool(view.reason)) == (None, True)
@@ -494,7 +494,7 @@ def test_a_disk_that_was_added_since_keeps_a_machine_from_going_back(running: Ru
     with pytest.raises(Conflict, match="disk1"):
         inner.revert(uuid, "good", "before", "a1")
     assert inner.sweep(set()) == []
-    assert [one.whole for one in inner.machine(uuid).snapshots] == [False]
+    assert [snapshot.whole for snapshot in inner.machine(uuid).snapshots] == [False]
 
 
 def test_a_raw_disk_keeps_no_snapshot_and_says_what_would(running: RunningBench):
@@ -519,15 +519,15 @@ def test_what_is_around_machines_is_told_and_what_they_are_tagged_with(running: 
     tags = "<tags> db, prod,,db</tags>"
     domain.setMetadata(2, tags, "haulback", "urn:haulback:tags:1", 2)
     with a_pool(host, "more"):
-        found = inner.inventory()
-        [network] = found.networks or []
+        result = inner.inventory()
+        [network] = result.networks or []
         assert (network.name, len(network.uuid)) == ("lan", 36)
-        [space] = found.pools or []
+        [space] = result.pools or []
         assert space.name == "more"
         assert 0 < (space.free or 0) < (space.total or 0)
-        hardware = hardware_of(found.machines[0].definition)
+        hardware = hardware_of(result.machines[0].definition)
         assert hardware.tags == ["db", "prod"]
-        assert [(one.mac, one.network) for one in hardware.cards] == [(_MAC, "lan")]
+        assert [(card.mac, card.network) for card in hardware.cards] == [(_MAC, "lan")]
     host.connection.networkLookupByName("lan").undefine()
 
 
@@ -588,8 +588,8 @@ def test_what_others_have_not_finished_in_a_pool_is_theirs(running: RunningBench
         ours = inner.create(wanted, "ours")
         assert len(inner.sweep(set())) == 1
         assert list(pool.iterdir()) == [room]
-        for one in (theirs, ours):
-            one.abandon()
+        for item in (theirs, ours):
+            item.abandon()
 
 
 def with_variables(running: RunningBench, template: str) -> tuple[str, Path, bytes]:
@@ -646,8 +646,8 @@ def test_the_variables_of_a_firmware_come_back_with_their_machine(running: Runni
         new.commit()
     assert not path.exists()
     assert Path(variables_of(running, uuid) or "").read_bytes() == raw
-    for one in (uuid, copy.uuid):
-        inner.remove(one)
+    for item in (uuid, copy.uuid):
+        inner.remove(item)
     assert not list(running.host.storage.iterdir())
 
 

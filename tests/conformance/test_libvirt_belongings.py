@@ -128,7 +128,7 @@ def test_libvirt_takes_a_copy_of_a_machine_that_has_everything_and_the_copy_star
     uuid = made(inner)
     given(bench.host, uuid, WHOLE)
     then = backed_up(inner, uuid)
-    names = sorted(one.name.split(" (")[0] for one in then.apart)
+    names = sorted(item.name.split(" (")[0] for item in then.apart)
     assert names == [
         "folder share", "host device 0", "host device 1", "sda", "sdb", "sdc", "the TPM", "vdy",
         "vdz",
@@ -137,11 +137,11 @@ def test_libvirt_takes_a_copy_of_a_machine_that_has_everything_and_the_copy_star
         copy = new.commit()
         told = new.left_out()
     text = definition(bench.host, copy.uuid)
-    assert not [one for one in ("original", "the-lun", "10.0.0.1", "5999", MAC) if one in text]
+    assert not [item for item in ("original", "the-lun", "10.0.0.1", "5999", MAC) if item in text]
     assert "org.qemu.guest_agent.0" in text
     more = ("tpm 0", "shmem 0", "redirdev 0", "network card 1", "network card 2")
-    for name in (*(one for one in names if one != "the TPM"), *more):
-        assert [one for one in told if one.startswith(name)], (name, told)
+    for name in (*(item for item in names if item != "the TPM"), *more):
+        assert [item for item in told if item.startswith(name)], (name, told)
     bench.host.connection.lookupByUUIDString(copy.uuid).create()
     assert inner.machine(copy.uuid).apart == ()
 
@@ -162,7 +162,7 @@ def test_a_machine_over_itself_keeps_all_of_it(bench: RunningBench, inner: Libvi
         for disk in root.findall("devices/disk/target[@dev='vda']/../source"):
             disk.attrib.clear()
     assert devices(after) == devices(before)
-    assert {one.partition(" stays")[0] for one in told} >= {"sda", "vdy", "vdz"}
+    assert {item.partition(" stays")[0] for item in told} >= {"sda", "vdy", "vdz"}
 
 
 def test_a_lun_that_went_to_another_machine_does_not_come_back(
@@ -176,19 +176,19 @@ def test_a_lun_that_went_to_another_machine_does_not_come_back(
     told = over(inner, then)
     assert "/dev/the-lun" not in definition(bench.host, uuid)
     assert [
-        one
-        for one in told
-        if one.startswith("sda is left out: the machine no longer has this device")
+        item
+        for item in told
+        if item.startswith("sda is left out: the machine no longer has this device")
     ]
 
 
 def test_a_machine_that_is_overwritten_by_the_backup_of_another_gets_nothing_of_that(
     bench: RunningBench, inner: LibvirtHost
 ):
-    one, two = made(inner), made(inner, "other")
-    given(bench.host, one, LUN, CARD)
+    item, two = made(inner), made(inner, "other")
+    given(bench.host, item, LUN, CARD)
     given(bench.host, two, LUN.replace("the-lun", "its-own"))
-    then = backed_up(inner, one)
+    then = backed_up(inner, item)
     with inner.create(then._replace(uuid=two, name="other"), "over", overwrite=True) as new:
         new.commit()
     text = definition(bench.host, two)
@@ -204,10 +204,10 @@ def test_a_machine_that_lives_off_its_backup_has_nothing_of_the_original(
     with NbdServer(tmp_path / "nbd", {"vda": MemoryDisk(MIB)}):
         with inner.create_over(then, tmp_path / "nbd", "a1") as new:
             copy = new.commit()
-            assert [one for one in new.left_out() if one.startswith("sda is left out")]
+            assert [item for item in new.left_out() if item.startswith("sda is left out")]
         assert "/dev/the-lun" not in definition(bench.host, copy.uuid)
         with inner.boot(then, {"vda": MemoryDisk(MIB)}, "proof") as booted:
-            assert [one for one in booted.left_out() if one.startswith("sda is left out")]
+            assert [item for item in booted.left_out() if item.startswith("sda is left out")]
             [text] = [d.XMLDesc() for d in bench.host.connection.listAllDomains(1)]
             assert "/dev/the-lun" not in text
 
@@ -233,8 +233,8 @@ def test_an_excluded_disk_is_not_in_a_copy_and_stays_with_its_machine(
     after = images(bench.host, uuid)
     assert (after["vdb"], before["vda"].exists()) == (before["vdb"], False)
     with inner.snapshot(uuid, "look") as look:
-        found = {view.disk.name: read(view)[:8] for view in look.views()}
-    assert found == {"vda": b"new!new!", "data": b"precious"}
+        result = {view.disk.name: read(view)[:8] for view in look.views()}
+    assert result == {"vda": b"new!new!", "data": b"precious"}
 
 
 def test_a_disk_that_came_after_the_backup_is_detached_and_not_deleted(
@@ -259,17 +259,17 @@ def test_a_disk_that_came_after_the_backup_is_detached_and_not_deleted(
 def test_an_image_that_another_machine_uses_in_any_way_is_not_deleted(
     bench: RunningBench, inner: LibvirtHost
 ):
-    one, two = made(inner, vda="raw"), made(inner, "other")
-    [image] = images(bench.host, one).values()
+    item, two = made(inner, vda="raw"), made(inner, "other")
+    [image] = images(bench.host, item).values()
     given(
         bench.host,
         two,
         "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
         f"<source file='{image}'/><target dev='vdb' bus='virtio'/><readonly/></disk>",
     )
-    over(inner, backed_up(inner, one))
+    over(inner, backed_up(inner, item))
     assert image.exists()
-    inner.remove(one)
+    inner.remove(item)
     assert image.exists()
 
 
@@ -320,13 +320,13 @@ def test_what_other_machines_write_too_is_said_and_does_not_move(
         "<target dev='vdb' bus='virtio'/><shareable/></disk>",
     )
     then = backed_up(inner, uuid)
-    assert [(one.name, one.held) for one in then.apart] == [("vdb", True)]
+    assert [(item.name, item.held) for item in then.apart] == [("vdb", True)]
     bench.hypervisor.wake(uuid)
     with pytest.raises(Conflict, match="vdb is shared with other machines; detach it"):
         inner.move(uuid, LibvirtHost(inner.uri, tmp_path), "m1", print, print)
     with inner.create(then, "copy") as new:
         copy = new.commit()
-        assert [one for one in new.left_out() if one.startswith("vdb is a separate image")]
+        assert [item for item in new.left_out() if item.startswith("vdb is a separate image")]
     assert shared not in images(bench.host, copy.uuid).values()
     bench.hypervisor.asleep()
     told = over(inner, then)

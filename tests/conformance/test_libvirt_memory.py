@@ -51,7 +51,7 @@ def test_a_backup_of_a_machine_in_managed_save_says_how_it_stands_and_increments
     bench.save_memory(uuid)
     with inner.snapshot(uuid, "b2", "haulback-b1") as saved:
         assert saved.consistency == "CRASH"
-        assert [one.name for one in saved.machine.apart] == ["the saved memory"]
+        assert [item.name for item in saved.machine.apart] == ["the saved memory"]
         assert list(saved.views()[0].changed or []) == [Extent(2 * MIB, 65536)]
     assert bench.has_memory(uuid)
     bench.guest_writes(uuid, "vda", 4 * MIB, b"\x33" * 65536)  # the machine resumes
@@ -141,7 +141,7 @@ def test_memory_stays_when_the_new_definition_is_refused_and_goes_with_the_old_d
     assert inner.machine(uuid) == machine
     with inner.create(machine, "a2", overwrite=True) as new:
         new.commit()
-        assert [one for one in new.left_out() if "saved memory" in one]
+        assert [item for item in new.left_out() if "saved memory" in item]
     assert not bench.has_memory(uuid)
 
 

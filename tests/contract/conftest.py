@@ -98,7 +98,7 @@ class Served:
 
     def new_machine(self, *disks: VirtualDisk, hypervisor: str = "") -> int:
         """The number of a machine that no other test uses."""
-        one = Entity(
+        entity = Entity(
             guid=new_guid(),
             uuid=new_guid(),
             name=new_guid(),
@@ -106,8 +106,8 @@ class Served:
             disks=list(disks),
         )
         with self.app.store.write() as sql:
-            self.seen(sql).inventory.scanned(one.hypervisor, [one], complete_since=None)
-        self.machines.append(one.guid)
+            self.seen(sql).inventory.scanned(entity.hypervisor, [entity], complete_since=None)
+        self.machines.append(entity.guid)
         return len(self.machines) - 1
 
     def new_machine_of(self, project: str) -> int:
@@ -214,8 +214,8 @@ class Served:
         self.run(head, {"disks": 1})
         [task] = self.task(head, "?extended=true")["followers"]
         volumes = [{"name": "root1", "type": "ext4", "size": 5, "path": "/mnt/a/root1"}, *others]
-        found: dict[str, Any] = {"disks": {"root": 10}, "volumes": volumes}
-        self.run(task["guid"], found | ({"portal": "n1:3260"} if body["mode"] == "ISCSI" else {}))
+        result: dict[str, Any] = {"disks": {"root": 10}, "volumes": volumes}
+        self.run(task["guid"], result | ({"portal": "n1:3260"} if body["mode"] == "ISCSI" else {}))
         mount = answer.json()["mountedBackup"]["guid"]
         return dict(self.call("GET", f"/api/mounted-backups/{mount}").json())
 
@@ -255,18 +255,18 @@ class Served:
         def work() -> None:
             with httpx2.Client(base_url=self.server.url, timeout=30) as http:
                 sent = {"authorization": f"Bearer {self.mover}"}
-                found: list[dict[str, Any]] = []
-                while not found:
+                dicts: list[dict[str, Any]] = []
+                while not dicts:
                     poll = http.get(
                         "/api/nodes/self/questions", headers={**sent, "prefer": "wait=5"}
                     )
-                    found = poll.json() or []
-                self.asked = found[0]["body"]
+                    dicts = poll.json() or []
+                self.asked = dicts[0]["body"]
                 said = (tar,) if tar is not None and self.asked.get("archive") else pieces
                 for number, piece in enumerate(said):
                     last = number == len(said) - 1
                     query = {"part": number, "last": last, "failed": failed and last}
-                    path = f"/api/nodes/self/answers/{found[0]['guid']}"
+                    path = f"/api/nodes/self/answers/{dicts[0]['guid']}"
                     http.post(path, content=piece, params=query, headers=sent)
 
         thread = threading.Thread(target=work, daemon=True)

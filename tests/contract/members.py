@@ -387,16 +387,16 @@ MEMBERS: Mapping[str, Mapping[str, str]] = {
 
 def complaints(operation: str, record: Any) -> list[str]:
     """The members of a record that are missing, null, or of another type than clients read."""
-    found = []
+    result = []
     for path, kind in MEMBERS[operation].items():
         optional = kind.startswith("?")
         check = CHECKS[kind.removeprefix("?")]
         for there, value in _values(record, path.split(".")):
             if not there:
-                found += [] if optional else [f"{operation}: {path} is missing"]
+                result += [] if optional else [f"{operation}: {path} is missing"]
             elif not check(value):
-                found.append(f"{operation}: {path} is {value!r}, not of type {kind}")
-    return found
+                result.append(f"{operation}: {path} is {value!r}, not of type {kind}")
+    return result
 
 
 _ABSENT = object()
@@ -410,8 +410,8 @@ def _values(value: Any, path: list[str]) -> Iterator[tuple[bool, Any]]:
     name, many = path[0].removesuffix("[]"), path[0].endswith("[]")
     inner = value.get(name, _ABSENT) if isinstance(value, dict) else _ABSENT
     if many and isinstance(inner, list):
-        for one in inner:
-            yield from _values(one, path[1:])
+        for item in inner:
+            yield from _values(item, path[1:])
     elif inner is _ABSENT or many:
         yield False, None
     else:

@@ -29,8 +29,8 @@ class Portal:
         shown = answer.json()
         if operation := _operation(method, path):
             self.walked.add(operation)
-            found = [text for one in _rows(shown) for text in complaints(operation, one)]
-            assert not found, "\n".join(found[:20])
+            rows = [text for row in _rows(shown) for text in complaints(operation, row)]
+            assert not rows, "\n".join(rows[:20])
         return shown
 
     def raw(self, method: str, path: str, body: Any = None) -> Answer:

@@ -80,14 +80,14 @@ class World:
         """The table and the project of each row that was added, removed or changed since
         `build`.
         """
-        found, now = [], self.rows()
+        result, now = [], self.rows()
         for table in tables.metadata.sorted_tables:
             before, after = self.kept.get(table.name, {}), now.get(table.name, {})
             for key in before.keys() | after.keys():
                 if before.get(key) != after.get(key):
                     row = after.get(key) or before[key]
-                    found.append((table.name, _project(table, row)))
-        return found
+                    result.append((table.name, _project(table, row)))
+        return result
 
     def names(self, owner: str) -> set[str]:
         """Texts in a response that would reveal an object of an owner."""
@@ -220,7 +220,7 @@ class World:
                 task=made["task"].guid, number=1, time=now, attempt=1, text=f"{entity.name} said"
             )
         )
-        return {sort: one.guid for sort, one in made.items()}
+        return {sort: item.guid for sort, item in made.items()}
 
     def _records(self, sql: sa.Connection, entity: Entity, project: str | None) -> dict[str, str]:
         made: dict[str, str] = {}
@@ -259,5 +259,5 @@ def _project(table: sa.Table, row: tuple[Any, ...]) -> str | None:
         return "of its mount"
     if table.name in ("base", "proof"):
         return "of its backup"
-    found: str | None = named.get("project")
-    return found
+    text: str | None = named.get("project")
+    return text

@@ -150,7 +150,7 @@ def test_an_api_token_has_no_more_rights_than_its_user(served: Served):
     more = {"name": "more", "roles": ["administrator"]}
     assert is_error(served.call("POST", "/api/api-tokens", more, token=viewer), 403)
     shown = served.call("GET", "/api/api-tokens", token=viewer).json()
-    assert [one["name"] for one in shown] == ["exporter"]
+    assert [item["name"] for item in shown] == ["exporter"]
     assert made["token"] not in str(shown)
     path = f"/api/api-tokens/{made['guid']}"
     assert served.call("DELETE", path, token=viewer).status_code == 204
@@ -214,16 +214,16 @@ def test_every_write_is_in_the_audit_trail(served: Served):
     served.rest()
     guid = served.export()["guid"]
     served.call("PUT", f"/api/tasks/{guid}/state", "CANCELLED")
-    found = served.call("GET", f"/api/audit-log?subject={guid}").json()
-    assert [one["operation"] for one in found] == ["set state CANCELLED", "submit export"]
-    assert (found[0]["before"], found[0]["after"]) == ("QUEUED", "CANCELLED")
-    assert found[0]["login"] == "admin"
+    result = served.call("GET", f"/api/audit-log?subject={guid}").json()
+    assert [item["operation"] for item in result] == ["set state CANCELLED", "submit export"]
+    assert (result[0]["before"], result[0]["after"]) == ("QUEUED", "CANCELLED")
+    assert result[0]["login"] == "admin"
     made = served.call("POST", "/api/projects", {"name": new_guid(), "uuid": "p1"}).json()
     path = f"/api/projects/{made['guid']}"
     served.call("PUT", path, {"name": made["name"], "uuid": "p2"})
     served.call("DELETE", path)
     trail = served.call("GET", f"/api/audit-log?subject={made['guid']}").json()
-    assert [one["operation"] for one in trail] == [
+    assert [item["operation"] for item in trail] == [
         "remove project",
         "change project",
         "add project",

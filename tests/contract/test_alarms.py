@@ -32,18 +32,18 @@ def rows(served: Served, query: str = "", token: str | None = "") -> list[dict[s
 def test_an_alarm_is_shown_with_its_subject_and_its_age(served: Served):
     machine = served.machines[served.new_machine()]
     raised(served, AlarmKind.MACHINE_UNREADABLE, machine, "db")
-    [found] = rows(served, f"?subject={machine}")
-    assert found["kind"] == {"name": "MACHINE_UNREADABLE", "description": "Machine unreadable"}
-    assert (found["subject"]["guid"], found["subject"]["name"]) == (machine, "db")
-    assert found["subject"]["type"]["name"] == "VM"
-    assert (found["text"], found["details"]) == ("why", {"bytes": 5})
-    assert found["since"] == found["seen"]
-    assert "project" not in found
-    assert served.call("GET", f"/api/alarms/{found['guid']}").json() == found
+    [result] = rows(served, f"?subject={machine}")
+    assert result["kind"] == {"name": "MACHINE_UNREADABLE", "description": "Machine unreadable"}
+    assert (result["subject"]["guid"], result["subject"]["name"]) == (machine, "db")
+    assert result["subject"]["type"]["name"] == "VM"
+    assert (result["text"], result["details"]) == ("why", {"bytes": 5})
+    assert result["since"] == result["seen"]
+    assert "project" not in result
+    assert served.call("GET", f"/api/alarms/{result['guid']}").json() == result
     with served.app.store.write() as sql:
         served.seen(sql).alarms.clear(AlarmKind.MACHINE_UNREADABLE, machine)
     assert rows(served, f"?subject={machine}") == []
-    assert is_error(served.call("GET", f"/api/alarms/{found['guid']}"), 404)
+    assert is_error(served.call("GET", f"/api/alarms/{result['guid']}"), 404)
 
 
 def test_alarms_are_listed_by_kind_and_in_pages(served: Served):
@@ -51,7 +51,7 @@ def test_alarms_are_listed_by_kind_and_in_pages(served: Served):
     for kind in (AlarmKind.MACHINE_UNREADABLE, AlarmKind.BACKUP_DAMAGED, AlarmKind.BACKUP_MISSING):
         raised(served, kind, machine, "db")
     both = rows(served, f"?subject={machine}&kind=BACKUP_DAMAGED&kind=BACKUP_MISSING")
-    assert [one["kind"]["name"] for one in both] == ["BACKUP_MISSING", "BACKUP_DAMAGED"]
+    assert [item["kind"]["name"] for item in both] == ["BACKUP_MISSING", "BACKUP_DAMAGED"]
     assert len(rows(served, f"?subject={machine}&size=2&page=1")) == 1
     by_kind = rows(served, f"?subject={machine}&orderBy=kind&direction=asc")
     assert by_kind[0]["kind"]["name"] == "BACKUP_DAMAGED"
@@ -66,7 +66,7 @@ def test_a_tenant_sees_alarms_of_the_own_projects_only(served: Served):
         raised(served, AlarmKind.MACHINE_UNREADABLE, machine, "db")
     raised(served, AlarmKind.CLEANUP_BLOCKED, served.destination["guid"], "bd")
     tenant = user(served, "viewer", projects=["alarm-a"])
-    assert [one["subject"]["guid"] for one in rows(served, token=tenant)] == [mine]
+    assert [row["subject"]["guid"] for row in rows(served, token=tenant)] == [mine]
     [hidden] = rows(served, f"?subject={theirs}")
     assert is_error(served.call("GET", f"/api/alarms/{hidden['guid']}", token=tenant), 404)
     [narrowed] = rows(served, "?project-uuid=alarm-b")
@@ -90,10 +90,10 @@ def test_commands_list_alarms_whatever_their_names_hold(
     assert all(word in told for word in ("since", "age", "[/red]db[bold]", "[/] torn", "0."))
     assert "haulback alarm ls" in said("dashboard")
     with Client(served.server.url, served.person) as client:
-        [one] = client.alarms.all(subject=machine)
-        assert '"bytes": 5' in said("alarm", "show", one.guid)
+        [item] = client.alarms.all(subject=machine)
+        assert '"bytes": 5' in said("alarm", "show", item.guid)
         with served.app.store.write() as sql:
             served.seen(sql).alarms.clear(AlarmKind.MACHINE_UNREADABLE, machine)
         with pytest.raises(NotFound, match="cleared"):
-            client.alarms.get(one.guid)
+            client.alarms.get(item.guid)
     asked.close()

@@ -92,7 +92,7 @@ def test_many_tasks_are_cancelled_by_state_and_the_refused_are_named(served: Ser
     answer = served.call("PUT", "/api/tasks/state", body)
     assert answer.status_code == 409, answer.text
     refused = answer.json()["details"]["refused"]
-    assert {one["guid"] for one in refused} == set(ended)
+    assert {item["guid"] for item in refused} == set(ended)
     assert served.task(queued)["state"]["name"] == "CANCELLED"
     served.rest()
 

@@ -375,8 +375,8 @@ def a_record(kind: RecordCollection[Any]) -> Any:
 
 def _of(kind: str) -> dict[str, Way]:
     def known(s: Scene) -> RecordCollection[Any]:
-        found: RecordCollection[Any] = getattr(s.client.records, kind)
-        return found
+        result: RecordCollection[Any] = getattr(s.client.records, kind)
+        return result
 
     path = known_paths[kind]
     return {
@@ -384,7 +384,7 @@ def _of(kind: str) -> dict[str, Way]:
         f"POST {path}": lambda s: a_record(known(s)),
         f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(known(s)).guid),
         f"PUT {path}/{{guid}}": lambda s: known(s).change(
-            (one := a_record(known(s))).guid, one.what
+            (item := a_record(known(s))).guid, item.what
         ),
         f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(known(s)).guid),
     }
@@ -443,8 +443,8 @@ def test_a_list_is_read_page_by_page_by_its_cursor(scene: Scene, monkeypatch: py
     scene.served.rest()
     asked = [str(scene.served.export()["guid"]) for _ in range(7)]
     calls = watch(monkeypatch)
-    found = [task.guid for task in scene.tasks.all(size=3)]
-    assert sorted(found) == sorted(asked)
+    guids = [task.guid for task in scene.tasks.all(size=3)]
+    assert sorted(guids) == sorted(asked)
     assert len(calls) == 3
     calls.clear()
     assert sorted(t.guid for t in scene.tasks.all(size=3, orderBy="startTime")) == sorted(asked)
@@ -452,7 +452,7 @@ def test_a_list_is_read_page_by_page_by_its_cursor(scene: Scene, monkeypatch: py
     assert (page.total, len(page.rows)) == (7, 3)
     after = scene.tasks.page(size=3, cursor=page.cursor or "")
     assert not {t.guid for t in page.rows} & {t.guid for t in after.rows}
-    machines = [one.name for one in scene.client.machines.all(size=1)]
+    machines = [row.name for row in scene.client.machines.all(size=1)]
     assert len(machines) == len(set(machines)) >= 2
 
 

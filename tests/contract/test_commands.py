@@ -61,7 +61,7 @@ def words(s: Scene, line: str, folder: Path) -> list[str]:
 
 
 def _real(s: Scene, word: str, folder: Path) -> str:
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "TASK": lambda: s.task,
         "MACHINE": lambda: s.with_disks(),
         "NODE": lambda: s.worker,
@@ -88,7 +88,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "FILE": lambda: str(folder / "file"),
         "FILES": lambda: str(folder / "files"),
     }
-    return str(found.get(word, lambda: s.guid)())
+    return str(result.get(word, lambda: s.guid)())
 
 
 def test_every_operation_is_on_the_page():
@@ -185,12 +185,12 @@ def test_what_is_fetched_is_called_a_tar_when_it_is_one(
     monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.person)
     monkeypatch.chdir(tmp_path)
-    found = scene.served.file_system(scene.mount)
+    result = scene.served.file_system(scene.mount)
     node = scene.served.answers(b"bytes", tar=bytes(1024))
     asked = watch(monkeypatch)
     more = ["/b"] if archive else []
     monkeypatch.setattr("haulback.server.http.mounts._is_folder", lambda *_: archive)
-    given = ["mount", "get", found, "/etc", *more]
+    given = ["mount", "get", result, "/etc", *more]
     commands(given, exit_on_error=False, result_action="return_value")
     node.join()
     asked.close()

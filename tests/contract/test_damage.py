@@ -43,7 +43,7 @@ def alarms(served: Served, subject: str) -> list[str]:
 def failed_restore(served: Served, backup: str, damage: dict[str, Any]) -> dict[str, Any]:
     """A RESTORE that found damage."""
     nodes = served.call("GET", "/api/nodes").json()
-    node = next(one["guid"] for one in nodes if one["name"] == "n1")
+    node = next(item["guid"] for item in nodes if item["name"] == "n1")
     body = {"backup": backup, "node": {"guid": node}, "restorePath": "/srv/r"}
     task = served.call("POST", "/api/tasks/restore", body).json()
     served.order(task["guid"])
@@ -57,13 +57,13 @@ def failed_restore(served: Served, backup: str, damage: dict[str, Any]) -> dict[
 def test_a_failed_restore_leaves_the_backup_damaged_shown_alarmed_and_no_base(served: Served):
     backup = served.stored()
     failed_restore(served, backup, report(served, losses=[loss(backup)], objects=["packs/ab/abcd"]))
-    found = shown(served, backup)
-    [place] = found["backupLocations"]
+    result = shown(served, backup)
+    [place] = result["backupLocations"]
     assert place["status"]["name"] == "DAMAGED"
-    assert (found["status"]["name"], found["level"]["name"]) == ("PARTIAL_SUCCESS", "DAMAGED")
-    assert "root lacks 1 MiB" in found["statusInfo"]
-    assert found["warningsPresent"]
-    assert "packs/ab/abcd" in found["warnings"][0]
+    assert (result["status"]["name"], result["level"]["name"]) == ("PARTIAL_SUCCESS", "DAMAGED")
+    assert "root lacks 1 MiB" in result["statusInfo"]
+    assert result["warningsPresent"]
+    assert "packs/ab/abcd" in result["warnings"][0]
     assert place["damage"]["disks"] == [DISK]
     assert place["damage"]["foundBy"].startswith("RESTORE ")
     assert place["damage"]["since"]
@@ -71,11 +71,11 @@ def test_a_failed_restore_leaves_the_backup_damaged_shown_alarmed_and_no_base(se
     assert "REPOSITORY_DAMAGED" in alarms(served, served.destination["guid"])
     where = f"/api/backup-locations?backup-destination={served.destination['guid']}&size=1000"
     listed = served.call("GET", f"{where}&location-status=DAMAGED").json()
-    assert backup in [one["backup"]["guid"] for one in listed]
+    assert backup in [item["backup"]["guid"] for item in listed]
     good = served.call("GET", "/api/backups?status=SUCCESS&size=1000").json()
-    assert backup not in [one["guid"] for one in good]
+    assert backup not in [item["guid"] for item in good]
     partial = served.call("GET", "/api/backups?status=PARTIAL_SUCCESS&size=1000").json()
-    assert backup in [one["guid"] for one in partial]
+    assert backup in [item["guid"] for item in partial]
     task = served.export(backupType="INCREMENTAL")
     assert served.order(task["guid"])["base"] is None
     verified(served, report(served, complete=True))
@@ -89,7 +89,7 @@ def test_a_complete_look_clears_what_is_whole_again_and_keeps_the_age_of_what_is
     verified(served, report(served, losses=[loss(first), loss(second)], complete=True))
     since = shown(served, first)["backupLocations"][0]["damage"]["since"]
     verified(served, report(served, losses=[loss(first)], complete=True))
-    places = [shown(served, one)["backupLocations"][0] for one in (first, second)]
+    places = [shown(served, item)["backupLocations"][0] for item in (first, second)]
     assert [place["status"]["name"] for place in places] == ["DAMAGED", "PRESENT"]
     assert places[0]["damage"]["since"] == since
     assert alarms(served, second) == []
@@ -120,9 +120,9 @@ def test_a_store_that_doubts_marks_nothing_and_raises_an_alarm(served: Served):
 def test_a_blocked_clean_up_is_an_alarm_until_a_person_confirms_the_loss(served: Served):
     backup = served.stored()
     served.cleaned({"missing": [backup]})
-    found = shown(served, backup)
-    assert found["backupLocations"][0]["status"]["name"] == "MISSING"
-    assert (found["status"]["name"], found["iscsiMountable"]) == ("FAILED", False)
+    result = shown(served, backup)
+    assert result["backupLocations"][0]["status"]["name"] == "MISSING"
+    assert (result["status"]["name"], result["iscsiMountable"]) == ("FAILED", False)
     assert alarms(served, backup) == ["BACKUP_MISSING"]
     [blocked] = served.call("GET", "/api/alarms?kind=CLEANUP_BLOCKED").json()
     assert blocked["details"]["bytesWaiting"] >= 0
@@ -141,12 +141,12 @@ def test_a_blocked_clean_up_is_an_alarm_until_a_person_confirms_the_loss(served:
     expected = served.as_node("GET", f"/api/nodes/self/expected/{task['guid']}").json()
     assert backup not in expected
     served.finish(task["guid"], {"removed": [], "givenUp": [backup]})
-    found = shown(served, backup)
-    assert found["status"]["name"] == "SUCCESS_REMOVED"
-    assert found["backupLocations"][0]["status"]["name"] == "REMOVED"
+    result = shown(served, backup)
+    assert result["status"]["name"] == "SUCCESS_REMOVED"
+    assert result["backupLocations"][0]["status"]["name"] == "REMOVED"
     assert served.call("GET", "/api/alarms?kind=CLEANUP_BLOCKED").json() == []
     said = served.call("GET", f"/api/audit-log?subject={backup}").json()
-    assert "confirm missing backup" in [one["operation"] for one in said]
+    assert "confirm missing backup" in [item["operation"] for item in said]
 
 
 def test_a_clean_up_that_finds_everything_again_calls_it_present(served: Served):
@@ -171,13 +171,13 @@ def test_the_set_to_find_is_fixed_when_the_clean_up_is_taken_and_comes_in_pages(
     [task] = served.call("POST", "/api/tasks/remove-old-backups", body).json()
     served.order(task["guid"])
     later = served.stored(1)
-    found: list[str] = []
+    result: list[str] = []
     path = f"/api/nodes/self/expected/{task['guid']}"
-    while page := served.as_node("GET", f"{path}?after={found[-1]}" if found else path).json():
+    while page := served.as_node("GET", f"{path}?after={result[-1]}" if result else path).json():
         assert len(page) <= 2
-        found += page
-    assert before <= set(found)
-    assert later not in found
+        result += page
+    assert before <= set(result)
+    assert later not in result
     assert is_error(served.call("GET", path), 403)
     served.finish(task["guid"], {"removed": []})
 
@@ -248,7 +248,7 @@ def test_a_node_of_the_first_release_gets_no_work_that_writes_a_repository(serve
     for guid in (task["guid"], clean_up["guid"]):
         assert is_error(served.call("PUT", f"/api/tasks/{guid}/state", "RUNNING", token=old), 409)
     offered = served.call("GET", "/api/tasks/queued", token=old).json()
-    assert not {one["type"]["name"] for one in offered} & {"EXPORT", "STORE", "BACKUP_CLEANUP"}
+    assert not {item["type"]["name"] for item in offered} & {"EXPORT", "STORE", "BACKUP_CLEANUP"}
     new = served.call("POST", "/api/nodes/session", {**session, "revision": 2}, token=None)
     assert new.status_code == 201
     served.rest()
@@ -301,9 +301,9 @@ def test_a_whole_round_verifies_the_backups_that_were_there_before_it(served: Se
     served.order(task["guid"])
     during = served.stored(1)
     damaged = served.stored()
-    found = report(served, losses=[loss(damaged)], complete=True)
-    served.finish(task["guid"], {"cursor": "", "isRound": True, **found})
-    levels = [shown(served, one)["level"]["name"] for one in (before, during, damaged)]
+    result = report(served, losses=[loss(damaged)], complete=True)
+    served.finish(task["guid"], {"cursor": "", "isRound": True, **result})
+    levels = [shown(served, item)["level"]["name"] for item in (before, during, damaged)]
     assert levels == ["VERIFIED", "STORED", "DAMAGED"]
     verified(served, report(served, complete=True))
 
@@ -334,9 +334,9 @@ def test_exports_report_damage_whatever_becomes_of_them(served: Served):
     backup = served.stored()
     task = served.export(retryCount=2)
     served.order(task["guid"])
-    found = report(served, losses=[loss(backup)], objects=["packs/ab/abcd"])
+    result = report(served, losses=[loss(backup)], objects=["packs/ab/abcd"])
     path = f"/api/tasks/{task['guid']}/transfer-info"
-    assert served.as_node("PUT", path, found).status_code == 204
+    assert served.as_node("PUT", path, result).status_code == 204
     assert served.state(task["guid"], "FAILED").status_code == 204
     assert shown(served, backup)["backupLocations"][0]["status"]["name"] == "DAMAGED"
     served.rest()

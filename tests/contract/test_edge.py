@@ -257,7 +257,7 @@ def test_a_client_that_leaves_a_long_list_leaves_no_trace(
 
 def test_no_word_of_an_address_counts_unless_a_proxy_is_named(served: Served):
     login = new_guid()
-    found = [
+    status_codes = [
         served.call(
             "POST",
             "/api/session/login",
@@ -267,7 +267,7 @@ def test_no_word_of_an_address_counts_unless_a_proxy_is_named(served: Served):
         ).status_code
         for i in range(11)
     ]
-    assert found == [401] * 10 + [429]
+    assert status_codes == [401] * 10 + [429]
 
 
 def test_every_answer_of_the_edge_stands_in_the_document(served: Served, tmp_path: Path):

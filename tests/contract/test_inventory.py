@@ -66,9 +66,9 @@ def test_what_nobody_has_seen_for_a_while_is_looked_at_before_its_backup(served:
     hardware = {"cards": [{"mac": "52:54:00:00:00:01", "network": "lan"}], "tags": ["db", "prod"]}
     disks = [{"name": "new", "size": 5}]
     served.finish(look["guid"], {"machines": [seen(machine, disks=disks, hardware=hardware)]})
-    found = shown(served, machine["guid"])
-    assert (found["tags"], [d["name"] for d in found["disks"]]) == (["db", "prod"], ["new"])
-    [card] = found["networkInterfaceCards"]
+    result = shown(served, machine["guid"])
+    assert (result["tags"], [d["name"] for d in result["disks"]]) == (["db", "prod"], ["new"])
+    [card] = result["networkInterfaceCards"]
     assert (card["macAddress"], card["network"]) == ("52:54:00:00:00:01", "lan")
     served.rest()
     served.export(protectedEntities=[machine["guid"]])
@@ -152,7 +152,7 @@ def test_what_is_seen_of_a_hypervisor_goes_with_it(served: Served):
     pools = [{"name": "fast", "uuid": "u", "total": 10, "free": 5}]
     synced(served, kvm, [], networks=[{"name": lan}], storages=pools)
     rows = served.call("GET", "/api/hypervisor-storages?size=100").json()
-    mine = next(one for one in rows if one.get("hypervisorManager", {}).get("guid") == manager)
+    mine = next(row for row in rows if row.get("hypervisorManager", {}).get("guid") == manager)
     renamed = {"name": f"quick-{new_guid()}", "hypervisorManager": {"guid": manager}}
     path = f"/api/hypervisor-storages/{mine['guid']}"
     assert served.call("PUT", path, renamed).status_code == 200
@@ -182,7 +182,7 @@ def test_networks_and_storages_of_a_platform_come_and_go_with_it(served: Served)
     synced(served, second, [], networks=[{"name": lan}], storages=None)
     assert {lan, dmz, theirs} <= names(served, "network")
     storages = served.call("GET", "/api/hypervisor-storages?size=100").json()
-    [mine] = [one for one in storages if one["name"].endswith(": images")]
+    [mine] = [storage for storage in storages if storage["name"].endswith(": images")]
     assert (mine["totalAvailableSpace"], mine["totalUsedSpace"]) == (100, 60)
     synced(served, first, [], networks=[], storages=[])
     assert names(served, "network") & {lan, dmz, theirs} == {lan, theirs}
@@ -197,8 +197,8 @@ def test_disks_are_restored_into_the_storages_of_their_host(served: Served):
     kvm, other, backup = served.kvm(), served.kvm(), served.stored()
     pools = [{"name": name, "uuid": f"{name}-uuid"} for name in ("fast", "slow")]
     synced(served, kvm, [], storages=pools)
-    found = served.call("GET", "/api/hypervisor-storages?size=100").json()
-    fast = next(one for one in found if one["name"].endswith(": fast"))
+    result = served.call("GET", "/api/hypervisor-storages?size=100").json()
+    fast = next(item for item in result if item["name"].endswith(": fast"))
     [file] = served.call("GET", f"/api/backup-files?backup={backup}").json()
     body = {"backup": backup, "hypervisor": kvm, "restoreStorageId": fast["guid"]}
     path = "/api/tasks/restore-and-import"
@@ -258,7 +258,7 @@ def test_hosts_of_no_manager_keep_machines_of_one_uuid_apart(served: Served):
 def test_a_host_that_shows_nothing_is_in_doubt_until_a_person_confirms(served: Served):
     kvm = served.kvm()
     machines = [{"uuid": new_guid(), "name": f"m-{new_guid()}"} for _ in range(3)]
-    synced(served, kvm, [seen(one) for one in machines])
+    synced(served, kvm, [seen(machine) for machine in machines])
     path = f"/api/hypervisors/{kvm}"
     confirm = f"{path}/confirm-absent"
     assert is_error(served.call("POST", confirm), 409)
@@ -273,24 +273,24 @@ def test_a_host_that_shows_nothing_is_in_doubt_until_a_person_confirms(served: S
     assert is_error(served.call("POST", confirm, token=tenant), 403)
     gone = served.call("POST", confirm)
     assert gone.status_code == 200
-    assert {one["guid"] for one in gone.json()} == {row["guid"] for row in rows}
+    assert {item["guid"] for item in gone.json()} == {row["guid"] for row in rows}
     assert served.call("GET", f"/api/alarms?subject={kvm}").json() == []
     host = served.call("GET", path).json()
     assert host["vmCount"] == 0
     assert "notBelievedSince" not in host
     said = served.call("GET", f"/api/audit-log?subject={kvm}").json()
-    assert "confirm absent machines" in [one["operation"] for one in said]
+    assert "confirm absent machines" in [item["operation"] for item in said]
 
 
 def test_settings_written_while_a_look_comes_in_change_no_presence(served: Served):
     """A settings request reads the machine, a scan misses the machine, then the request writes."""
     kvm = served.kvm()
     machines = [{"uuid": new_guid(), "name": f"m-{new_guid()}"} for _ in range(2)]
-    synced(served, kvm, [seen(one) for one in machines])
-    [found] = served.call("GET", f"/api/virtual-machines?filter={machines[0]['name']}").json()
+    synced(served, kvm, [seen(machine) for machine in machines])
+    [result] = served.call("GET", f"/api/virtual-machines?filter={machines[0]['name']}").json()
     with served.app.store.read() as sql:
-        before = SqlCatalogue(sql).machines.get(found["guid"])
+        before = SqlCatalogue(sql).machines.get(result["guid"])
     synced(served, kvm, [seen(machines[1])])
     with served.app.store.write() as sql:
         write(sql, before)
-    assert not shown(served, found["guid"])["present"]
+    assert not shown(served, result["guid"])["present"]

@@ -43,33 +43,33 @@ def test_every_page_of_every_sort_is_a_part_of_the_whole(
     served: Served, site: Site, name: str, direction: str
 ):
     sort = {"orderBy": name, "direction": direction}
-    found, total = listed(served, **sort, size=10_000)
-    assert (len(found), total, len(set(found))) == (_COUNT, _COUNT, _COUNT)
+    result, total = listed(served, **sort, size=10_000)
+    assert (len(result), total, len(set(result))) == (_COUNT, _COUNT, _COUNT)
     for page in (0, 7, 12, 13, 20, 24, 25, 9999):
         assert listed(served, **sort, size=100, page=page) == (
-            found[page * 100 : page * 100 + 100],
+            result[page * 100 : page * 100 + 100],
             _COUNT,
         )
     with served.app.store.read() as sql:  # the sort order by the database itself
         column = SORTS[name].desc() if direction == "desc" else SORTS[name].asc()
         guid = tables.task.c.guid.desc() if direction == "desc" else tables.task.c.guid.asc()
         query = sa.select(tables.task.c.guid).where(sa.text(_STATE)).order_by(column, guid)
-        assert found == list(sql.scalars(query))
+        assert result == list(sql.scalars(query))
 
 
 @pytest.mark.parametrize("title", sorted(filters(Site())))
 def test_every_filter_finds_what_looking_at_each_task_finds(served: Served, site: Site, title: str):
     query = filters(site)[title]
-    found, total = listed(served, **query, size=10_000)
+    result, total = listed(served, **query, size=10_000)
     streamed, again = listed(served, **query)
-    assert (total, again) == (len(found), len(found))
-    assert found == streamed
-    one = next(iter(query.values())) if len(query) == 1 else None
+    assert (total, again) == (len(result), len(result))
+    assert result == streamed
+    item = next(iter(query.values())) if len(query) == 1 else None
     if looked := _LOOKED.get(title):
         rows = served.http.get(
             "/api/tasks/detailed", headers={"authorization": f"Bearer {served.person}"}
         ).json()
-        assert set(found) == {row["guid"] for row in rows if looked(row, one)}
+        assert set(result) == {row["guid"] for row in rows if looked(row, item)}
     chance = random.Random(title)
     for page in {0, total // 100, chance.randrange(total // 50 + 1)}:
         part, _ = listed(served, **query, orderBy="finishTime", size=50, page=page)

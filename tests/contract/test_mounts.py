@@ -113,7 +113,7 @@ def test_files_that_a_tar_could_not_hold_are_raised_and_end_the_command_with_3(
         parts.extend(client.mounts.download(system, ["/f", "/g"]))
     node.join()
     assert b"".join(parts) == tar
-    assert [one["path"] for one in told.value.details["files"]] == ["/f/vm.vhdx", "/f/b.dll"]
+    assert [detail["path"] for detail in told.value.details["files"]] == ["/f/vm.vhdx", "/f/b.dll"]
     for to in (str(tmp_path / "f.tar"), "-"):
         node = served.answers(tar)
         said = haulback(served, "mount", "get", system, "/f", "/g", "--to", to)
@@ -195,8 +195,8 @@ def test_disks_are_shared_with_initiators_that_are_named(served: Served):
     [task] = served.task(head.json()["guid"], "?extended=true")["followers"]
     wanted = {"disks": ["root"], "clients": [INITIATOR, "eui.0123456789abcdef"]}
     assert served.order(task["guid"])["target"].items() >= {**wanted, "port": 0}.items()
-    found = {"disks": {"root": 10}, "volumes": [], "portal": "n1.example:3262"}
-    served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", found)
+    result = {"disks": {"root": 10}, "volumes": [], "portal": "n1.example:3262"}
+    served.as_node("PUT", f"/api/tasks/{task['guid']}/transfer-info", result)
     assert served.state(task["guid"], "FINISHED").status_code == 204
     told = served.call("GET", f"/api/mounted-backups/{guid}/iscsi").json()
     assert (told["portal"], told["user"], len(told["secret"])) == (
@@ -323,37 +323,37 @@ def test_a_mounted_backup_is_kept_and_its_share_is_needed(served: Served):
 
 def test_a_node_may_bring_its_answer_to_another_server(tmp_path: Path, cluster: str):
     url = databases.new_database(cluster, uuid.uuid4().hex)
-    one = Served(tmp_path, url)
+    served = Served(tmp_path, url)
     other = Server(ServerSettings(data=tmp_path, port=0, password=PASSWORD, database=url))
     thread = threading.Thread(target=other.run)
     thread.start()
     try:
-        one.furnish()
-        system = one.file_system(one.mounted()["guid"])
-        asked_at, one.http = one.http, httpx2.Client(base_url=one.server.url, timeout=30)
+        served.furnish()
+        system = served.file_system(served.mounted()["guid"])
+        asked_at, served.http = served.http, httpx2.Client(base_url=served.server.url, timeout=30)
         pieces = [bytes([65 + n]) * 1000 for n in range(9)]
-        node = threading.Thread(target=_answer, args=(other.url, one.mover, pieces))
+        node = threading.Thread(target=_answer, args=(other.url, served.mover, pieces))
         node.start()
         body = {"paths": ["/a", "/b"]}
-        answer = one.call("POST", f"/api/mounted-file-systems/{system}/download", body)
+        answer = served.call("POST", f"/api/mounted-file-systems/{system}/download", body)
         node.join()
         assert answer.content == b"".join(pieces)
         asked_at.close()
     finally:
         other.stop()
         thread.join()
-        one.close()
+        served.close()
 
 
 def _answer(url: str, token: str, pieces: list[bytes]) -> None:
     sent = {"authorization": f"Bearer {token}"}
     with httpx2.Client(base_url=url, timeout=30, headers=sent) as http:
-        found: list[dict[str, Any]] = []
-        while not found:
-            found = http.get("/api/nodes/self/questions", headers={"prefer": "wait=5"}).json() or []
+        dicts: list[dict[str, Any]] = []
+        while not dicts:
+            dicts = http.get("/api/nodes/self/questions", headers={"prefer": "wait=5"}).json() or []
         for number, piece in enumerate(pieces):
             query = {"part": number, "last": number == len(pieces) - 1}
-            path = f"/api/nodes/self/answers/{found[0]['guid']}"
+            path = f"/api/nodes/self/answers/{dicts[0]['guid']}"
             while not http.post(path, content=piece, params=query).json()["taken"]:
                 pass
 
@@ -372,7 +372,7 @@ def test_what_an_instant_restore_shared_in_vain_is_unmounted(served: Served):
     assert shown["unmountTime"] <= served.app.clock.now_ms()
     tick(served.app)
     waiting = served.call("GET", "/api/tasks/detailed?type=UNMOUNT&state=QUEUED").json()
-    [task] = [one for one in waiting if one.get("mountedBackup", {}).get("guid") == mount]
+    [task] = [item for item in waiting if item.get("mountedBackup", {}).get("guid") == mount]
     order = served.order(task["guid"])
     # on a hypervisor that can run a machine from the backup
     assert order["hypervisor"]["guid"] == body["hypervisor"]

@@ -126,19 +126,19 @@ def body_of(one: Operation, guid: str) -> Any:
     return json.loads(json.dumps((one.examples or [{}])[0]).replace(HERE, guid))
 
 
-def sort_of(one: Operation) -> str:
+def sort_of(item: Operation) -> str:
     """The type of object of a call; "" for a call about no object of a project."""
-    if one.key in KEYS:
-        return KEYS[one.key]
-    if "{guid}" in one.path:
-        if one.path.startswith(PLACES):
+    if item.key in KEYS:
+        return KEYS[item.key]
+    if "{guid}" in item.path:
+        if item.path.startswith(PLACES):
             return ""
-        return PATHS[one.path.partition("/{guid}")[0]]
-    if HERE not in json.dumps(body_of(one, HERE)):
+        return PATHS[item.path.partition("/{guid}")[0]]
+    if HERE not in json.dumps(body_of(item, HERE)):
         return ""
-    if one.path.startswith("/tasks/") and isinstance(body_of(one, HERE), list):
-        return "entity" if "delete" in one.path and "finished" not in one.path else "task"
-    return _named(body_of(one, HERE))
+    if item.path.startswith("/tasks/") and isinstance(body_of(item, HERE), list):
+        return "entity" if "delete" in item.path and "finished" not in item.path else "task"
+    return _named(body_of(item, HERE))
 
 
 def _named(body: Any, name: str = "") -> str:
@@ -210,29 +210,29 @@ class About(NamedTuple):
     owner: str
 
 
-def _problem(walk: Walk, one: Operation, by: By, about: About) -> str:
+def _problem(walk: Walk, item: Operation, by: By, about: About) -> str:
     """The difference between the effect of a call and the declared access; "" for none."""
-    reaches, owner = one.access, about.owner
-    if one.slow and owner == OWN:
+    reaches, owner = item.access, about.owner
+    if item.slow and owner == OWN:
         return ""  # a node would have to answer
     guid = walk.world.guids[owner][about.sort] if owner else new_guid()
-    answer = walk.ask(one, by, guid, about.param)
-    found = f"{answer.status_code} {answer.text[:300]}"
+    answer = walk.ask(item, by, guid, about.param)
+    result = f"{answer.status_code} {answer.text[:300]}"
     if harm := _harm(walk, reaches, answer, guid):
-        return f"{harm} by {found}"
+        return f"{harm} by {result}"
     if answer.status_code >= 500:
-        return found
+        return result
     refused = reaches in (ProjectAccess.WHOLE, ProjectAccess.NODE)
     is_record = about.sort in RECORD_KINDS.values()
     if refused or (reaches is ProjectAccess.CHANGE and owner == SHARED and is_record):
-        return "" if is_error(answer, 403) else f"not refused: {found}"
+        return "" if is_error(answer, 403) else f"not refused: {result}"
     if owner == OTHER or (owner == SHARED and not (is_record and reaches is ProjectAccess.USE)):
-        nothing = _of_whole(walk, one, new_guid(), about.param)
+        nothing = _of_whole(walk, item, new_guid(), about.param)
         same = said(answer, guid) == nothing
-        return "" if same else f"told apart: {found}, not {nothing}"
+        return "" if same else f"told apart: {result}, not {nothing}"
     if owner in (OWN, SHARED) and reaches is not ProjectAccess.ACCOUNT:
-        whole = _of_whole(walk, one, walk.world.guids[owner][about.sort], about.param)
-        return "" if answer.status_code == whole[0] else f"{found}, not as of all: {whole}"
+        whole = _of_whole(walk, item, walk.world.guids[owner][about.sort], about.param)
+        return "" if answer.status_code == whole[0] else f"{result}, not as of all: {whole}"
     return ""
 
 
@@ -272,24 +272,24 @@ def test_every_operation_has_a_reach_and_the_documents_say_it(walk: Walk):
 def test_lists_show_what_the_reach_says(walk: Walk, how: str):
     walk.build()
     by, world = walk.narrowed[how], walk.world
-    for one in OPERATIONS:
-        kind = PATHS.get(one.path) or {"/tasks/detailed": "task", "/tasks/queued": "task"}.get(
-            one.path, ""
+    for item in OPERATIONS:
+        kind = PATHS.get(item.path) or {"/tasks/detailed": "task", "/tasks/queued": "task"}.get(
+            item.path, ""
         )
-        if one.method != "GET" or not kind or any(p.name == "virtual-machine" for p in one.query):
+        if item.method != "GET" or not kind or any(p.name == "virtual-machine" for p in item.query):
             continue
-        text = walk.ask(one, by, "").text
-        assert world.guids[OWN][kind] in text, one.key
-        assert world.guids[OTHER][kind] not in text, one.key
+        text = walk.ask(item, by, "").text
+        assert world.guids[OWN][kind] in text, item.key
+        assert world.guids[OTHER][kind] not in text, item.key
         shown = world.guids[SHARED][kind] in text
-        assert shown == (one.access is ProjectAccess.USE), one.key
+        assert shown == (item.access is ProjectAccess.USE), item.key
 
 
 @pytest.mark.parametrize("how", BY)
 def test_a_record_bears_the_project_of_the_caller_and_keeps_it(walk: Walk, how: str):
     walk.build()
     by, served = walk.narrowed[how], walk.served
-    declared = {one.key: one for one in OPERATIONS}
+    declared = {item.key: item for item in OPERATIONS}
     for path in ("/policies/vm-backup", "/policies/vm-snapshot", "/schedules"):
         record = {"name": f"by {how}", "rules": []} if path == "/schedules" else {"name": how}
         for said_project in (None, "pa"):
@@ -349,8 +349,8 @@ def test_a_token_reaches_no_further_than_its_maker(served: Served):
     assert me["projects"] == ["pa"]
     everything = served.call("POST", "/api/api-tokens", {"name": "all"}).json()
     shown = served.call("GET", "/api/api-tokens", headers=mine).json()
-    assert made["guid"] in {one["guid"] for one in shown}
-    assert everything["guid"] not in {one["guid"] for one in shown}
+    assert made["guid"] in {item["guid"] for item in shown}
+    assert everything["guid"] not in {item["guid"] for item in shown}
     path = f"/api/api-tokens/{everything['guid']}"
     assert is_error(served.call("DELETE", path, headers=mine), 404)
     assert served.call("DELETE", path).status_code == 204

@@ -131,13 +131,13 @@ def test_a_task_takes_no_member_that_its_kind_does_not_have(served: Served, kind
     makers |= {"INVENTORY_SYNC": syncing, "CONNECTIVITY_TEST": connecting}
     guid = makers[kind](served)
     before = {k: v for k, v in served.task(guid).items() if k != "progressChange"}
-    for what in FOREIGN[kind]:
-        body = MEMBERS[what]
-        path = f"/api/tasks/{guid}/{what}"
-        if isinstance(body, dict) and what in ("cbt-id", "inc-snap-required"):
-            path, body = f"/api/tasks/{what}", {**body, "task": {"guid": guid}}
+    for item in FOREIGN[kind]:
+        body = MEMBERS[item]
+        path = f"/api/tasks/{guid}/{item}"
+        if isinstance(body, dict) and item in ("cbt-id", "inc-snap-required"):
+            path, body = f"/api/tasks/{item}", {**body, "task": {"guid": guid}}
         answer = served.as_node("PUT", path, body)
-        assert is_error(answer, 409), (what, answer.text)
+        assert is_error(answer, 409), (item, answer.text)
         assert kind in answer.json()["message"]
         assert answer.json()["details"]["field"]
     after = {k: v for k, v in served.task(guid).items() if k != "progressChange"}
@@ -211,7 +211,7 @@ def test_a_look_at_machines_says_which(served: Served):
         served.app.clock.now_ms = now  # type: ignore[method-assign]
     rows = served.call("GET", "/api/tasks/detailed?type=SCOPED_INVENTORY_SYNC").json()
     assert [row["protectedEntity"]["guid"] for row in rows] == [machine]
-    assert [one["guid"] for one in rows[0]["protectedEntities"]] == [machine]
+    assert [item["guid"] for item in rows[0]["protectedEntities"]] == [machine]
     assert len(rows[0]["instanceUuids"]) == 1
 
 
@@ -231,11 +231,11 @@ def test_a_backup_says_which_member_of_the_report_a_restore_lacks(
     served.finish(guid, report)
     for after in served.task(guid, "?extended=true")["followers"]:
         served.run(after["guid"], {"stored": 1})
-    found = one_backup(served, backup)
-    assert found["status"]["name"] == "PARTIAL_SUCCESS"
+    result = one_backup(served, backup)
+    assert result["status"]["name"] == "PARTIAL_SUCCESS"
     for name in names:
-        assert name in found["statusInfo"]
-    assert "transfer-info of the EXPORT" in found["statusInfo"]
+        assert name in result["statusInfo"]
+    assert "transfer-info of the EXPORT" in result["statusInfo"]
 
 
 def test_a_destination_is_ready_once_any_node_finishes_its_init(served: Served):

@@ -54,20 +54,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_the_document_describes_every_operation(served: Served):
-    found = served.call("GET", "/api/openapi.json", token=None).json()
+    result = served.call("GET", "/api/openapi.json", token=None).json()
     described = {
-        f"{method.upper()} {path}" for path, methods in found["paths"].items() for method in methods
+        f"{method.upper()} {path}"
+        for path, methods in result["paths"].items()
+        for method in methods
     }
     assert described == TABLE.keys()
-    assert found["openapi"] == "3.1.0"
-    identifiers = [one["operationId"] for m in found["paths"].values() for one in m.values()]
+    assert result["openapi"] == "3.1.0"
+    identifiers = [item["operationId"] for m in result["paths"].values() for item in m.values()]
     assert len(set(identifiers)) == len(identifiers)
-    for path, methods in found["paths"].items():
-        for method, one in methods.items():
-            assert one["summary"], path
-            assert {"400", "401", "403", "404", "409"} <= one["responses"].keys()
+    for path, methods in result["paths"].items():
+        for method, item in methods.items():
+            assert item["summary"], path
+            assert {"400", "401", "403", "404", "409"} <= item["responses"].keys()
             if method == "get" and path not in ("/docs",):
-                assert any("content" in r for s, r in one["responses"].items() if s == "200")
+                assert any("content" in r for s, r in item["responses"].items() if s == "200")
 
 
 def test_every_operation_with_a_body_shows_an_example():
@@ -81,12 +83,12 @@ def test_every_operation_with_a_body_shows_an_example():
 def test_every_example_of_a_request_is_understood(served: Served):
     """An example may name a missing object or an unavailable kind; no example is malformed."""
     # With a second node, a new hypervisor has to name one.
-    for one in sorted(OPERATIONS, key=lambda one: one.key == "POST /nodes"):
-        key, method, path = one.key, one.method, one.path
+    for operation in sorted(OPERATIONS, key=lambda item: item.key == "POST /nodes"):
+        key, method, path = operation.key, operation.method, operation.path
         if key in LEFT_OUT or key == "POST /session/login":
             continue
         token = served.mover if TABLE[key] == NODES else served.person
-        for body in one.examples:
+        for body in operation.examples:
             filled = path.replace("{guid}", "f8f73bf9-2445-4bce-a7dd-753be3b40a67")
             answer = served.call(method, f"/api{filled}", body, token=token)
             assert answer.status_code in (200, 201, 204, 404, 409), (key, answer.text)

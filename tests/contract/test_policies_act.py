@@ -59,15 +59,15 @@ def destination(served: Served) -> str:
 def test_where_no_rule_is_named_the_policy_of_the_machine_decides(
     served: Served, none: dict[str, Any]
 ):
-    one, two, _ = (destination(served) for _ in range(3))
+    item, two, _ = (destination(served) for _ in range(3))
     policy = Policy(served)
-    first = policy.rule(one)
+    first = policy.rule(item)
     [task] = policy.exported(**none)
-    assert (task["backupDestination"]["guid"], task["rule"]["guid"]) == (one, first)
+    assert (task["backupDestination"]["guid"], task["rule"]["guid"]) == (item, first)
     policy.rule(two)
     policy.rule(destination(served), active=False)
     tasks = policy.exported(**none)
-    assert {task["backupDestination"]["guid"] for task in tasks} == {one, two}
+    assert {task["backupDestination"]["guid"] for task in tasks} == {item, two}
 
 
 def test_each_machine_of_a_request_goes_where_its_own_policy_says(served: Served):

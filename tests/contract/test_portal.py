@@ -124,11 +124,11 @@ def test_a_backup_from_the_button_to_the_history(served: Served, portal: Portal)
     assert machine["lastSuccessfulFullBackup"]["name"].partition(" - ")[2]
     assert machine["lastSuccessfulFullBackupSize"] == 10
     query = f"protected-entity={served.machines[number]}&status=SUCCESS&status=PARTIAL_SUCCESS"
-    [one] = portal("GET", f"/backups?{query}&page=0&size=10")
-    assert one["guid"] == backup
-    assert one["warnings"] == []
-    assert one["taskTimeStats"].keys() >= {"queuedExportTime", "exportTime", "storeTime"}
-    assert one["backupLocations"][0]["status"]["name"] == "PRESENT"
+    [item] = portal("GET", f"/backups?{query}&page=0&size=10")
+    assert item["guid"] == backup
+    assert item["warnings"] == []
+    assert item["taskTimeStats"].keys() >= {"queuedExportTime", "exportTime", "storeTime"}
+    assert item["backupLocations"][0]["status"]["name"] == "PRESENT"
     portal("PUT", f"/backups/{backup}/description", {"value": "before the move"})
     portal("PUT", f"/backups/{backup}/warnings-acknowledged", {"value": True})
     again = portal("GET", f"/backups/{backup}")
@@ -156,7 +156,7 @@ def test_a_restore_from_the_location_to_the_job(served: Served, portal: Portal):
     assert file["backupFileType"]["name"] == "DISK"
     assert file["vmDisk"]["excludedFromBackup"] is False
     managers = portal("GET", f"/hypervisor-managers/?backup-to-be-restored={backup}")
-    assert all(one["guid"] for one in managers)
+    assert all(manager["guid"] for manager in managers)
     body = {
         "restoreStorageId": "",
         "restoreClusterId": "",
@@ -241,15 +241,15 @@ def test_policies_rules_and_schedules_are_kept(served: Served, portal: Portal):
     })  # fmt: skip
     assert schedule["daysOfWeek"][0]["name"] == "MONDAY"
     shown = portal("GET", f"/policies/vm-backup/{policy['guid']}?extended=true")
-    assert [one["name"] for one in shown["rules"]] == ["nightly"]
+    assert [item["name"] for item in shown["rules"]] == ["nightly"]
     assert portal.raw("POST", "/policies/vm-backup", {"name": name}).status_code == 409
     body = {"protectedEntities": [served.machines[0]], "rules": [{"guid": rule["guid"]}]}
     [task] = portal("POST", "/tasks/export", body)
     assert task["rule"]["guid"] == rule["guid"]
     assert portal.raw("POST", "/tasks/export", {**body, "rules": [new_guid()]}).status_code == 404
     kept = (("schedules", schedule), ("rules/vm-backup", rule), ("policies/vm-backup", policy))
-    for path, one in kept:
-        portal("DELETE", f"/{path}/{one['guid']}")
+    for path, item in kept:
+        portal("DELETE", f"/{path}/{item['guid']}")
 
 
 @pytest.mark.parametrize(
@@ -281,9 +281,9 @@ def test_a_node_configuration_sets_limits_and_windows(served: Served, portal: Po
     node = f"/nodes/{served.identity['guid']}"
     assert portal("PUT", node, {"nodeConfig": config})["nodeConfig"]["guid"] == config["guid"]
     body = {"protectedEntities": served.machines[:2], **served.there}
-    one, two = portal("POST", "/tasks/export", body)
-    assert one["windowEnd"] - one["windowStart"] == 7_200_000
-    assert served.state(one["guid"], "RUNNING").status_code == 204
+    item, two = portal("POST", "/tasks/export", body)
+    assert item["windowEnd"] - item["windowStart"] == 7_200_000
+    assert served.state(item["guid"], "RUNNING").status_code == 204
     refused = served.state(two["guid"], "RUNNING")
     assert is_error(refused, 409)
     assert "as many export tasks" in refused.json()["message"]
@@ -300,9 +300,9 @@ def test_a_threshold_fails_the_rest_of_a_run(served: Served, portal: Portal):
         "rules": [rule["guid"]],
         **served.there,
     }
-    one, two = portal("POST", "/tasks/export", body)
-    served.state(one["guid"], "RUNNING")
-    served.state(one["guid"], {"state": "FAILED", "statusInfo": "no space"})
+    item, two = portal("POST", "/tasks/export", body)
+    served.state(item["guid"], "RUNNING")
+    served.state(item["guid"], {"state": "FAILED", "statusInfo": "no space"})
     rest = served.task(two["guid"])
     assert rest["state"]["name"] == "FAILED"
     assert rest["statusInfo"].startswith("THRESHOLD: 1 of 2")
@@ -320,8 +320,8 @@ def test_a_node_written_from_the_reference_page_alone(served: Served):
     queue = http.get(f"/tasks/queued?node={made['guid']}").json()
     sync = next(t for t in queue if t["type"]["name"] == "INVENTORY_SYNC")
     assert http.put(f"/tasks/{sync['guid']}/state", json="RUNNING").status_code == 204
-    found = {"type": {"name": "KVM"}, "virtualMachines": [{"uuid": "u-1", "name": made["guid"]}]}
-    assert http.post("/tasks/inventory", json=found).status_code == 201
+    result = {"type": {"name": "KVM"}, "virtualMachines": [{"uuid": "u-1", "name": made["guid"]}]}
+    assert http.post("/tasks/inventory", json=result).status_code == 201
     assert http.put(f"/tasks/{sync['guid']}/state", json="FINISHED").status_code == 204
     query = f"/api/virtual-machines?hypervisor={hypervisor['guid']}"
     [machine] = served.call("GET", query).json()
@@ -333,15 +333,15 @@ def test_a_node_written_from_the_reference_page_alone(served: Served):
     [export] = served.call("POST", "/api/tasks/export", body).json()
     path = f"/tasks/{export['guid']}"
     assert export["guid"] in [t["guid"] for t in http.get("/tasks/queued").json()]
-    for what, sent in (
+    for item, sent in (
         ("state", {"state": {"name": "RUNNING"}}),
         ("progress", {"value": 50}),
         ("transfer-rate", {"transferRate": 1.0, "transferredBytes": 10}),
         ("backup-type", "FULL"),
         ("state", "FINISHED"),
     ):
-        answer = http.put(f"{path}/{what}", json=sent)
-        assert answer.status_code == 204, (what, answer.text)
+        answer = http.put(f"{path}/{item}", json=sent)
+        assert answer.status_code == 204, (item, answer.text)
     backup = served.call("GET", f"/api/backups/{export['backup']['guid']}").json()
     assert backup["status"]["name"] == "PARTIAL_SUCCESS"
     foreign = served.export()["guid"]
@@ -366,8 +366,8 @@ def test_an_exporter_reads_what_it_needs(served: Served):
         assert task["protectedEntity"]["name"] == "db"
         nodes = http.get("/nodes").json()
         assert {"state", "stagingSpace", "version", "name", "guid"} <= nodes[0].keys()
-        for one in http.get("/virtual-machines").json():
-            assert one.get("lastSuccessfulFullBackup", {}).get("name", "") is not None
+        for item in http.get("/virtual-machines").json():
+            assert item.get("lastSuccessfulFullBackup", {}).get("name", "") is not None
         for path in ("/hypervisors", "/backup-destinations", "/schedules", "/policies/vm-backup"):
             assert isinstance(http.get(path).json(), list)
     http.close()
@@ -377,10 +377,10 @@ def test_the_same_key_gives_the_same_tasks(served: Served):
     served.rest()
     body = {"protectedEntities": [served.machines[0]], **served.there}
     headers = {"idempotency-key": new_guid()}
-    one = served.call("POST", "/api/tasks/export", body, headers=headers)
+    item = served.call("POST", "/api/tasks/export", body, headers=headers)
     two = served.call("POST", "/api/tasks/export", body, headers=headers)
-    assert (one.status_code, two.status_code) == (201, 201)
-    assert [t["guid"] for t in one.json()] == [t["guid"] for t in two.json()]
+    assert (item.status_code, two.status_code) == (201, 201)
+    assert [t["guid"] for t in item.json()] == [t["guid"] for t in two.json()]
     assert len(served.call("GET", "/api/tasks").json()) == 1
     other = {"protectedEntities": [served.machines[1]]}
     assert is_error(served.call("POST", "/api/tasks/export", other, headers=headers), 409)

@@ -134,7 +134,7 @@ def test_a_policy_is_read_back_as_a_portal_sent_it(served: Served, portal: Porta
     assert "guid" not in secondary["backupDestination"]
     assert secondary["daysToKeepRetentionLock"] == 3
     [fired] = rule["schedules"]
-    assert [one["name"] for one in fired["months"]] == ["JUNE"]
+    assert [item["name"] for item in fired["months"]] == ["JUNE"]
     assert fired["rules"] == [{"guid": rule["guid"], "name": "Default"}]
     listed = portal("GET", f"/policies/vm-backup?filter={made['name']}")
     assert listed == [made]
@@ -171,7 +171,7 @@ def test_rules_sent_with_a_policy_replace_those_it_had(served: Served, portal: P
     fresh = rule_of(served.destination, [], name="Weekly", guid=new_guid())
     path = f"/policies/vm-backup/{made['guid']}"
     both = portal("PUT", path, {**made, "rules": [old, None, fresh]})
-    assert [one["name"] for one in both["rules"]] == ["Default", "Weekly"]
+    assert [item["name"] for item in both["rules"]] == ["Default", "Weekly"]
     assert both["rules"][0] == old
     renamed = {"guid": old["guid"], "name": "Nightly"}
     after = portal("PUT", path, {**both, "rules": [renamed]})
@@ -218,13 +218,13 @@ def test_a_policy_takes_its_rules_with_it(served: Served, portal: Portal, kind: 
         "rules": [{"schedules": [schedule]}, {"schedules": [schedule]}],
     }
     made = portal("POST", f"/policies/{kind}", body)
-    assert [one["name"] for one in made["rules"]] == ["Default", "Default 2"]
+    assert [item["name"] for item in made["rules"]] == ["Default", "Default 2"]
     other = portal("POST", f"/policies/{kind}", {**body, "name": new_guid(), "vms": []})
     portal("DELETE", f"/policies/{kind}/{made['guid']}")
     for rule in made["rules"]:
         assert portal.raw("GET", f"/rules/{kind}/{rule['guid']}").status_code == 404
     after = portal("GET", f"/schedules/{schedule['guid']}")
-    assert {one["guid"] for one in after["rules"]} == {one["guid"] for one in other["rules"]}
+    assert {item["guid"] for item in after["rules"]} == {item["guid"] for item in other["rules"]}
     shown = portal("GET", f"/virtual-machines/{machine}")
     assert not {"vmBackupPolicy", "snapshotMgmtPolicy"} & shown.keys()
     assert not {"backupPolicy", "snapshotPolicy"} & shown.get("settings", {}).keys()
@@ -295,9 +295,9 @@ def test_a_rule_that_makes_no_sense_leaves_no_half_policy(
 ):
     name, rule = new_guid(), deepcopy(rule)  # both databases share the test parameters
     if isinstance(rule, dict):
-        for one in rule.get("ruleBackupDestinations", []):
-            if one["backupDestination"] == "T":
-                one["backupDestination"] = served.destination["guid"]
+        for item in rule.get("ruleBackupDestinations", []):
+            if item["backupDestination"] == "T":
+                item["backupDestination"] = served.destination["guid"]
     answer = portal.raw("POST", "/policies/vm-backup", {"name": name, "rules": [rule]})
     assert is_error(answer, 400), answer.text
     assert word in answer.json()["message"]
@@ -361,7 +361,7 @@ def test_schedules_are_narrowed_by_type_and_by_machine(served: Served, portal: P
 
     def found(query: str) -> list[str]:
         rows = portal("GET", f"/schedules?size=1000&{query}")
-        return [one["guid"] for one in rows if one["guid"] in (backup["guid"], snapshot["guid"])]
+        return [row["guid"] for row in rows if row["guid"] in (backup["guid"], snapshot["guid"])]
 
     assert found("type=VM_BACKUP") == [backup["guid"]]
     assert found("type=VM_SNAPSHOT") == [snapshot["guid"]]
@@ -387,14 +387,14 @@ def test_a_rule_keeps_its_guid_by_its_name_and_two_may_swap_their_names(
     served: Served, portal: Portal
 ):
     made = policy_of(served, portal, vms=[], rules=[rule(served, "a"), rule(served, "b")])
-    first = {one["name"]: one["guid"] for one in made["rules"]}
+    first = {item["name"]: item["guid"] for item in made["rules"]}
     path = f"/policies/vm-backup/{made['guid']}"
     by_name = portal("PUT", path, {**made, "rules": [rule(served, "b"), rule(served, "a")]})
-    assert {one["name"]: one["guid"] for one in by_name["rules"]} == first
+    assert {item["name"]: item["guid"] for item in by_name["rules"]} == first
     swapped = [rule(served, "b", guid=first["a"]), rule(served, "a", guid=first["b"])]
     after = portal("PUT", path, {**made, "rules": swapped})
-    found = {one["name"]: one["guid"] for one in after["rules"]}
-    assert found == {"a": first["b"], "b": first["a"]}
+    result = {item["name"]: item["guid"] for item in after["rules"]}
+    assert result == {"a": first["b"], "b": first["a"]}
 
 
 def test_null_clears_a_member_of_a_rule_and_absence_keeps_it(served: Served, portal: Portal):

@@ -45,8 +45,8 @@ def now(portal: Portal, location: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_location_gets_its_own_hint(served: Served, portal: Portal):
-    one, two, three = locations_of(served, portal, 3)
-    body = [wish(one, "STANDARD_RETENTION"), wish(two, "ARCHIVE", archiveExpire=LATER)]
+    item, two, three = locations_of(served, portal, 3)
+    body = [wish(item, "STANDARD_RETENTION"), wish(two, "ARCHIVE", archiveExpire=LATER)]
     # the location's own guid works, too
     body.append({**wish(three, "TO_REMOVE"), "guid": three["guid"]})
     shown = portal("POST", f"{PATH}/preview", [*body, None])
@@ -60,7 +60,7 @@ def test_each_location_gets_its_own_hint(served: Served, portal: Portal):
     assert shown[1]["archiveExpire"] == LATER
     assert now(portal, three) == three  # a preview changes nothing
     portal("POST", PATH, body)
-    assert now(portal, one) == one
+    assert now(portal, item) == item
     assert now(portal, two)["archiveExpire"] == LATER
     assert now(portal, three)["retentionHint"]["name"] == "TO_REMOVE"
     portal("POST", PATH, [wish(now(portal, two), "STANDARD_RETENTION", archiveExpire=LATER)])
@@ -135,11 +135,11 @@ def test_a_locked_backup_is_not_marked_for_removal(served: Served, portal: Porta
     path = f"/backup-destinations/{served.destination['guid']}"
     portal("PUT", path, {"retention": {"daysToKeepRetentionLock": 1}})
     try:
-        [one] = locations_of(served, portal, 1)
+        [item] = locations_of(served, portal, 1)
         for where in (PATH, f"{PATH}/preview"):
-            assert is_error(portal.raw("POST", where, [wish(one, "TO_REMOVE")]), 409)
-        portal("POST", PATH, [wish(one, "STANDARD_RETENTION", archiveExpire=1)])
-        assert now(portal, one) == one
+            assert is_error(portal.raw("POST", where, [wish(item, "TO_REMOVE")]), 409)
+        portal("POST", PATH, [wish(item, "STANDARD_RETENTION", archiveExpire=1)])
+        assert now(portal, item) == item
     finally:
         portal("PUT", path, {"retention": {}})
 
@@ -160,13 +160,13 @@ def test_an_archive_without_an_end_outlasts_the_lock_and_gives_it_back(
     path = f"/backup-destinations/{served.destination['guid']}"
     portal("PUT", path, {"retention": {"daysToKeepRetentionLock": 1}})
     try:
-        [one] = locations_of(served, portal, 1)
-        lock = now(portal, one)["archiveExpire"]
-        portal("POST", PATH, [wish(one, "ARCHIVE", archiveExpire=None)])
-        assert "archiveExpire" not in now(portal, one)
-        assert is_error(portal.raw("POST", PATH, [wish(one, "TO_REMOVE")]), 409)
-        portal("POST", PATH, [wish(one, "STANDARD_RETENTION")])
-        assert now(portal, one)["archiveExpire"] == lock
+        [item] = locations_of(served, portal, 1)
+        lock = now(portal, item)["archiveExpire"]
+        portal("POST", PATH, [wish(item, "ARCHIVE", archiveExpire=None)])
+        assert "archiveExpire" not in now(portal, item)
+        assert is_error(portal.raw("POST", PATH, [wish(item, "TO_REMOVE")]), 409)
+        portal("POST", PATH, [wish(item, "STANDARD_RETENTION")])
+        assert now(portal, item)["archiveExpire"] == lock
     finally:
         portal("PUT", path, {"retention": {}})
 

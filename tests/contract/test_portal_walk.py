@@ -105,7 +105,7 @@ def test_a_guest_of_one_platform_never_goes_to_another(served: Served, portal: P
     guest = served.new_machine(hypervisor=kvm)
     backup = served.stored(machine=guest)
     [own] = portal("GET", f"/hypervisor-managers?backup-to-be-restored={backup}")
-    names = {one["guid"]: one for one in portal("GET", "/hypervisor-managers")}
+    names = {item["guid"]: item for item in portal("GET", "/hypervisor-managers")}
     folder = portal("GET", f"/virtual-machines/{served.machines[0]}")["hvManager"]
     assert own["guid"] != folder["guid"]
     assert {own["guid"], folder["guid"]} <= names.keys()
@@ -136,7 +136,7 @@ def test_the_project_of_a_machine_is_sent_back_as_it_was_shown(served: Served, p
         portal("PUT", f"{path}/settings", shown)
         assert portal("GET", path) == shown
     listed = portal("GET", f"/virtual-machines?project-uuid={project['uuid']}")
-    assert [one["guid"] for one in listed] == [machine]
+    assert [item["guid"] for item in listed] == [machine]
     portal("PUT", f"{path}/settings", {"project": "unheard-of"})
     assert portal("GET", path)["project"] == {"guid": "unheard-of", "name": "unheard-of"}
     assert is_error(portal.raw("PUT", f"{path}/settings", {"project": ""}), 400)
@@ -199,13 +199,13 @@ def test_every_day_of_the_chart_has_a_value(served: Served, portal: Portal):
     for query, days in (("", 15), (f"?from={today - 3 * DAY}", 4),
                         (f"?from={today - 3 * DAY}&to={today - DAY}", 3),
                         (f"?from={today}&to={now}", 1)):  # fmt: skip
-        found = portal("GET", f"/dashboard/vm-backup-size-stats{query}")
+        result = portal("GET", f"/dashboard/vm-backup-size-stats{query}")
         for name in ("backupSizeStatsResponses", "restoreSizeStatsResponses"):
-            moments = [int(day) for day in found[name]]
+            moments = [int(day) for day in result[name]]
             assert len(moments) == days, query
             assert moments == list(range(moments[0], moments[0] + days * DAY, DAY))
-    found = portal("GET", "/dashboard/vm-backup-size-stats")["backupSizeStatsResponses"]
-    assert list(found.values())[-1] > 0
+    result = portal("GET", "/dashboard/vm-backup-size-stats")["backupSizeStatsResponses"]
+    assert list(result.values())[-1] > 0
 
 
 @pytest.mark.parametrize(("total", "free"), [(100, 23), (100, 0), (10, 10), (None, None), (7, 9)])
@@ -216,10 +216,10 @@ def test_no_destination_is_more_than_full(
     guid = served.destination["guid"]
     with served.app.store.write() as sql:
         served.seen(sql).destinations.space(guid, total, free)
-    found = portal("GET", "/dashboard/backup-destination-stats")
-    mine = next(one for one in found["backupDestinations"] if one["guid"] == guid)
+    result = portal("GET", "/dashboard/backup-destination-stats")
+    mine = next(item for item in result["backupDestinations"] if item["guid"] == guid)
     assert 0 <= mine["totalUsedSpace"] <= mine["totalAvailableSpace"]
-    assert found["totalUsedSpace"] <= found["totalAvailableSpace"]
+    assert result["totalUsedSpace"] <= result["totalAvailableSpace"]
     if total is not None and free is not None:
         assert mine["diskTotalSpace"] == total
         assert mine["totalAvailableSpace"] == mine["totalUsedSpace"] + min(free, total)
@@ -235,8 +235,8 @@ def test_machines_are_sorted_by_what_portals_show(served: Served, portal: Portal
     scheduled(served, portal, *guids[1:3])
     for order in ("lastBackup", "lastSuccessfulBackupSize", "vmBackupPolicy", "backupUpToDate"):
         rows = portal("GET", f"/virtual-machines?orderBy={order}&direction={direction}")
-        found = [_key(row, order) for row in rows]
-        assert found == sorted(found, reverse=direction == "desc"), order
+        result = [_key(row, order) for row in rows]
+        assert result == sorted(result, reverse=direction == "desc"), order
         paged = [
             row["guid"]
             for page in range(len(rows))
@@ -269,7 +269,7 @@ def test_an_increment_is_as_large_as_what_it_holds(served: Served, portal: Porta
         sizes[kind] = portal("GET", f"/backups/{task['backup']['guid']}")["size"]
     assert sizes == {"FULL": 1000, "INCREMENTAL": 30}
     query = f"/backups?protected-entity={machine}&min-size=31"
-    assert [one["size"] for one in portal("GET", query)] == [1000]
+    assert [item["size"] for item in portal("GET", query)] == [1000]
     shown = portal("GET", f"/virtual-machines/{machine}")
     assert shown["lastSuccessfulIncBackupSize"] == 30
     assert shown["lastSuccessfulFullBackupSize"] == 1000
@@ -288,7 +288,7 @@ def test_a_workflow_that_failed_names_the_step_that_failed(
     served.state(guid, "RUNNING")
     served.state(guid, {"state": "FAILED", "statusInfo": "no space"})
     flows = portal("GET", "/workflow-executions?page=0&size=40")
-    flow = next(one for one in flows if one["guid"] == head)
+    flow = next(item for item in flows if item["guid"] == head)
     assert flow["state"]["name"] == "FAILED"
     assert flow["currentStep"] == {"name": failed, "description": failed.capitalize()}
 
@@ -302,10 +302,10 @@ def test_a_machine_has_a_type_of_manager_that_portals_know(served: Served, porta
         )
         place = {"name": new_guid(), "path": "/m2", "hypervisorManager": {"guid": made["guid"]}}
         host = served.call("POST", "/api/hypervisors", place).json()
-        one = Entity(guid=new_guid(), uuid=new_guid(), name="m", hypervisor=host["guid"])
+        entity = Entity(guid=new_guid(), uuid=new_guid(), name="m", hypervisor=host["guid"])
         with served.app.store.write() as sql:
-            served.seen(sql).inventory.scanned(host["guid"], [one], complete_since=None)
-        shown = portal("GET", f"/virtual-machines/{one.guid}")
+            served.seen(sql).inventory.scanned(host["guid"], [entity], complete_since=None)
+        shown = portal("GET", f"/virtual-machines/{entity.guid}")
         assert shown["hvmType"]["name"] in known
         assert shown["hvManager"]["guid"] == made["guid"]
         [cluster] = portal("GET", f"/hypervisor-clusters?hypervisor-manager={made['guid']}")

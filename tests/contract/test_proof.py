@@ -46,9 +46,9 @@ def test_a_backup_rises_from_stored_to_booted(served: Served, kvm: str):
     assert is_error(served.call("GET", f"/api/backups/{backup}/proof"), 404)
     backup = proved(served, kvm)
     assert level(served, backup) == "BOOTED"
-    found = served.call("GET", f"/api/backups/{backup}/proof").json()
-    evidence = json.loads(found["evidence"])
-    assert found["valid"] is True
+    result = served.call("GET", f"/api/backups/{backup}/proof").json()
+    evidence = json.loads(result["evidence"])
+    assert result["valid"] is True
     assert evidence["backup"] == backup
     assert {k: evidence[k] for k in EVIDENCE} == EVIDENCE
     task = served.task(evidence["task"], "?extended=true")

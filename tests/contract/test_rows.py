@@ -37,11 +37,11 @@ def test_every_row_has_its_test_and_its_operation(served: Served):
     assert missing == []
     paths = openapi.document(OPERATIONS)["paths"]
     for row in ROWS:
-        found = paths[row["path"]][row["method"].lower()]
-        assert row["status"] in found["responses"], row
-        named = {p["name"] for p in found["parameters"] if p["in"] == "query"}
+        path = paths[row["path"]][row["method"].lower()]
+        assert row["status"] in path["responses"], row
+        named = {p["name"] for p in path["parameters"] if p["in"] == "query"}
         assert set(row["query"].split()) <= named, row
-        assert bool(row["request"]) == ("requestBody" in found), row
+        assert bool(row["request"]) == ("requestBody" in path), row
 
 
 def guids(answer: Answer) -> list[str]:
@@ -109,7 +109,7 @@ def test_get_tasks_guid(served: Served):
     assert served.task(task["guid"])["guid"] == task["guid"]
     more = served.task(task["guid"], "?extended=true")
     assert {"followers", "taskFiles", "transferInfo", "transferHistory"} <= set(more)
-    assert [one["type"]["name"] for one in more["workflowExecution"]["tasks"]] == [
+    assert [item["type"]["name"] for item in more["workflowExecution"]["tasks"]] == [
         "EXPORT",
         "STORE",
     ]
@@ -209,8 +209,8 @@ def test_post_tasks_restore_and_import(served: Served):
     [follower] = served.task(task["guid"], "?extended=true")["followers"]
     order = served.as_node
     assert served.state(follower["guid"], "RUNNING").status_code == 204
-    found = order("GET", f"/api/nodes/self/orders/{follower['guid']}").json()["order"]
-    assert (found["rename"], found["allocate"]) == ({"root": "boot"}, False)
+    result = order("GET", f"/api/nodes/self/orders/{follower['guid']}").json()["order"]
+    assert (result["rename"], result["allocate"]) == ({"root": "boot"}, False)
     for name, value in (
         ("restoreVmFlavor", {"guid": new_guid()}),
         ("powerOnAfterRestore", True),
@@ -458,11 +458,11 @@ def test_post_tasks_batch_delete(served: Served):
     body = [{"value": guid}, {"value": other}, {"value": gone}, None]
     answer = served.call("POST", "/api/tasks/batch-delete", body)
     assert answer.status_code == 201
-    found = answer.json()
-    assert [one["guid"] for one in found["successful"]] == [other]
-    assert [one["guid"] for one in found["unsuccessful"]] == [guid, gone]
-    assert "locked" in found["unsuccessful"][0]["message"]
-    assert [task["protectedEntity"]["guid"] for task in found["tasks"]] == [other]
+    result = answer.json()
+    assert [item["guid"] for item in result["successful"]] == [other]
+    assert [item["guid"] for item in result["unsuccessful"]] == [guid, gone]
+    assert "locked" in result["unsuccessful"][0]["message"]
+    assert [task["protectedEntity"]["guid"] for task in result["tasks"]] == [other]
     assert is_error(served.call("POST", "/api/tasks/delete", {"value": guid}), 409)
 
 
@@ -480,7 +480,7 @@ def test_post_tasks_wizard_inventory_sync(served: Served):
     path = "/api/tasks/wizard/inventory-sync"
 
     def known() -> bool:
-        return name in [one["name"] for one in served.call("GET", "/api/hypervisors").json()]
+        return name in [item["name"] for item in served.call("GET", "/api/hypervisors").json()]
 
     failing = created(served.call("POST", path, {"hypervisors": [new]}))
     assert served.state(failing["guid"], "RUNNING").status_code == 204
@@ -696,14 +696,14 @@ def test_put_tasks_guid_state(served: Served):
 
 
 def test_put_tasks_state(served: Served):
-    one, two, running = three(served)
+    item, two, running = three(served)
     body = {"state": {"name": "CANCELLED"}, "tasks": [{"guid": two}, {"guid": running}]}
     assert served.call("PUT", "/api/tasks/state", body).status_code == 204
     assert served.task(two)["state"]["name"] == "CANCELLED"
     assert served.task(running)["cancelling"] is True
-    more = served.call("PUT", "/api/tasks/state", {"state": "CANCELLED", "tasks": [one]})
+    more = served.call("PUT", "/api/tasks/state", {"state": "CANCELLED", "tasks": [item]})
     assert is_error(more, 409)
-    assert [one] == [refused["guid"] for refused in more.json()["details"]["refused"]]
+    assert [item] == [refused["guid"] for refused in more.json()["details"]["refused"]]
     ended = {"state": "CANCELLED", "tasks": [running]}
     assert served.as_node("PUT", "/api/tasks/state", ended).status_code == 204
     assert served.task(running)["state"]["name"] == "CANCELLED"
@@ -730,9 +730,9 @@ def test_put_tasks_guid_progress(served: Served):
     assert served.task(guid)["progress"] == 71.5  # a task never goes back
 
 
-def objects(served: Served, what: str) -> None:
+def objects(served: Served, text: str) -> None:
     guid = taken(served)
-    path = f"/api/tasks/{guid}/{what}"
+    path = f"/api/tasks/{guid}/{text}"
     body = {"processedObjectCount": 3, "totalObjectCount": "12"}
     assert served.as_node("PUT", path, body).status_code == 204
     shown = served.task(guid)
@@ -865,9 +865,9 @@ def test_post_tasks_inventory(served: Served):
     }
     assert is_error(served.as_node("POST", "/api/tasks/inventory", body), 409)
     known = {
-        one["name"]: one["uuid"]
-        for one in served.call("GET", "/api/virtual-machines").json()
-        if one["hypervisor"]["guid"] == served.hypervisor["guid"]
+        item["name"]: item["uuid"]
+        for item in served.call("GET", "/api/virtual-machines").json()
+        if item["hypervisor"]["guid"] == served.hypervisor["guid"]
     }
     guid = syncing(served)
     seen = [{"uuid": uuid, "name": name} for name, uuid in known.items() if name != "web"]
@@ -875,8 +875,8 @@ def test_post_tasks_inventory(served: Served):
     answer = served.as_node("POST", "/api/tasks/inventory", body)
     assert (answer.status_code, answer.content) == (201, b"")
     assert served.state(guid, "FINISHED").status_code == 204
-    found = {m["name"]: m["present"] for m in served.call("GET", "/api/virtual-machines").json()}
-    assert (found["db"], found["web"], found["fresh"]) == (True, False, True)
+    result = {m["name"]: m["present"] for m in served.call("GET", "/api/virtual-machines").json()}
+    assert (result["db"], result["web"], result["fresh"]) == (True, False, True)
     again = syncing(served)
     body["virtualMachines"].append({"uuid": known["web"], "name": "web"})
     assert served.as_node("POST", "/api/tasks/inventory", body).status_code == 201

@@ -19,19 +19,19 @@ def test_a_node_that_waits_at_one_server_hears_of_work_asked_for_at_another(
     tmp_path: Path, cluster: str
 ):
     url = databases.new_database(cluster, uuid.uuid4().hex)
-    one = Served(tmp_path, url)
+    served = Served(tmp_path, url)
     other = Server(ServerSettings(data=tmp_path, port=0, password=PASSWORD, database=url))
     thread = threading.Thread(target=other.run)
     thread.start()
     try:
-        one.furnish()
-        one.rest()
-        while one.as_node("GET", "/api/tasks/queued").json():
-            one.rest()
+        served.furnish()
+        served.rest()
+        while served.as_node("GET", "/api/tasks/queued").json():
+            served.rest()
         heard: list[Any] = []
 
         def wait() -> None:
-            headers = {"authorization": f"Bearer {one.mover}", "prefer": "wait=19"}
+            headers = {"authorization": f"Bearer {served.mover}", "prefer": "wait=19"}
             answer = httpx2.get(f"{other.url}/api/tasks/queued", headers=headers, timeout=30)
             heard.extend(answer.json())
 
@@ -40,10 +40,10 @@ def test_a_node_that_waits_at_one_server_hears_of_work_asked_for_at_another(
         waiter.start()
         while not any(w.node for w in list(other.app.bell._waiting)):
             assert time.monotonic() - begun < 15
-        guid = one.export()["guid"]
+        guid = served.export()["guid"]
         waiter.join(15)  # sooner than its own poll
         assert [task["guid"] for task in heard] == [guid]
     finally:
         other.stop()
         thread.join()
-        one.close()
+        served.close()

@@ -60,7 +60,7 @@ def test_a_snapshot_is_shown_with_its_policy_and_kept_by_its_rule(served: Served
     assert (first["managed"], first["standAlone"]) == (True, False)
     assert names(served, entity, "&stand-alone=true") == []
     shown = served.call("GET", f"/api/policies/vm-snapshot/{keeping['policy']['guid']}").json()
-    assert [one["guid"] for one in shown["rules"]] == [keeping["guid"]]
+    assert [item["guid"] for item in shown["rules"]] == [keeping["guid"]]
 
 
 def test_a_snapshot_is_removed_by_name_and_what_others_took_is_not(served: Served):
@@ -72,10 +72,10 @@ def test_a_snapshot_is_removed_by_name_and_what_others_took_is_not(served: Serve
     assert served.order(task["guid"])["names"] == [held["uuid"]]
     with served.app.store.write() as sql:
         uuid = SqlCatalogue(sql).machines.get(entity).uuid
-        found = {uuid: {held["uuid"]: 5, "by hand": 7}}
+        result = {uuid: {held["uuid"]: 5, "by hand": 7}}
         ledger = SqlLedger(sql, 10)
         for _ in range(2):
-            ledger.snapshots.seen(served.hypervisor["guid"], found, since=0)
+            ledger.snapshots.seen(served.hypervisor["guid"], result, since=0)
     rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
     [theirs] = [row for row in rows if not row["managed"]]
     assert (theirs["uuid"], theirs["snapshotTime"], len(rows)) == ("by hand", 7, 2)
@@ -115,13 +115,13 @@ def test_what_an_inventory_no_longer_finds_is_no_longer_listed(served: Served):
     held = served.snapped()
     entity = held["protectedEntity"]["guid"]
     with served.app.store.write() as sql:
-        found = SqlCatalogue(sql).machines.get(entity)
-        one = SqlCatalogue(sql).snapshots.get(held["guid"])
+        result = SqlCatalogue(sql).machines.get(entity)
+        snapshot = SqlCatalogue(sql).snapshots.get(held["guid"])
         ledger, where = SqlLedger(sql, 0), served.hypervisor["guid"]
-        empty: dict[str, dict[str, int]] = {found.uuid: {}}
-        ledger.snapshots.seen(where, empty, since=one.created)
+        empty: dict[str, dict[str, int]] = {result.uuid: {}}
+        ledger.snapshots.seen(where, empty, since=snapshot.created)
         assert SqlCatalogue(sql).snapshots.of_entity(entity)  # it was taken while the look went on
-        ledger.snapshots.seen(where, empty, since=one.created + 1)
+        ledger.snapshots.seen(where, empty, since=snapshot.created + 1)
         assert not SqlCatalogue(sql).snapshots.of_entity(entity)
 
 
@@ -186,9 +186,9 @@ def test_what_a_machine_was_is_known_though_nobody_lived_to_tell(served: Served)
     [clean] = served.call("GET", "/api/tasks?type=STAGING_CLEANUP&state=QUEUED").json()
     with served.app.store.read() as sql:
         uuid = SqlCatalogue(sql).machines.get(entity).uuid
-    found = {uuid: {held["uuid"]: 5, before: 6}}
+    result = {uuid: {held["uuid"]: 5, before: 6}}
     elsewhere = served.call("POST", "/api/hypervisors", {"name": new_guid(), "path": "/y"}).json()
-    both = {served.hypervisor["guid"]: found, elsewhere["guid"]: found, new_guid(): found}
+    both = {served.hypervisor["guid"]: result, elsewhere["guid"]: result, new_guid(): result}
     served.run(clean["guid"], {"removed": 0, "held": both})
     rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
     assert {row["uuid"] for row in rows} == {held["uuid"], before}

@@ -62,7 +62,7 @@ def test_nodes_sort_by_their_names(served: Served):
     for number in (3, 1, 4, 0, 2):
         token = node(served, f"{mark}-{number}")
         row = served.call("GET", f"/api/nodes?filter={mark}").json()
-        guid = next(one["guid"] for one in row if one["name"] == f"{mark}-{number}")
+        guid = next(item["guid"] for item in row if item["name"] == f"{mark}-{number}")
         place = {"name": new_guid(), "path": "/z", "node": {"guid": guid}}
         task = served.call("POST", "/api/backup-destinations", place).json()["task"]["guid"]
         answer = served.call("PUT", f"/api/tasks/{task}/state", "RUNNING", token=token)

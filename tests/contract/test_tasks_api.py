@@ -278,10 +278,10 @@ def test_every_queued_task_says_why_it_waits_and_how_many_go_before_it(served: S
         "tasks/detailed?size=2",
         "tasks/queued",
     ):
-        found = served.call("GET", f"/api/{path}").json()
-        assert {one["guid"] for one in found} <= guids
-        assert all(one["queueReason"] for one in found), path
-        places = sorted(one["queuePosition"] for one in found)
+        result = served.call("GET", f"/api/{path}").json()
+        assert {item["guid"] for item in result} <= guids
+        assert all(item["queueReason"] for item in result), path
+        places = sorted(item["queuePosition"] for item in result)
         assert places in ([0, 1, 2], [1, 2]), path  # newest first
     assert served.export()["queuePosition"] == 3
 
@@ -290,13 +290,13 @@ def test_a_long_list_says_of_every_queued_task_why_it_waits(served: Served):
     served.rest()
     first = served.export()["guid"]
     with served.app.store.write() as sql:
-        one = tasks.get(sql, first)
+        task = tasks.get(sql, first)
         guids = [new_guid() for _ in range(600)]
-        copies = [replace(one, guid=guid, rank=one.rank + 1, workflow=guid) for guid in guids]
+        copies = [replace(task, guid=guid, rank=task.rank + 1, workflow=guid) for guid in guids]
         tasks.insert(sql, copies)
     for path in ("/api/tasks", "/api/tasks/detailed"):
-        found = served.call("GET", path).json()
-        assert len(found) == 601
-        assert {one["queueReason"] for one in found} == {"a node to take it"}
-        assert {one["queuePosition"] for one in found} == {0, 1}
+        result = served.call("GET", path).json()
+        assert len(result) == 601
+        assert {item["queueReason"] for item in result} == {"a node to take it"}
+        assert {item["queuePosition"] for item in result} == {0, 1}
     served.call("DELETE", "/api/tasks/all-finished-and-queued")

@@ -84,7 +84,9 @@ def test_an_overwrite_replaces_the_one_machine_it_named(served: Served):
     }
     answer = served.call("POST", "/api/tasks/restore-and-import", wanted)
     assert answer.status_code == 201, answer.text
-    uuids = {one["guid"]: one["uuid"] for one in served.call("GET", "/api/virtual-machines").json()}
+    uuids = {
+        item["guid"]: item["uuid"] for item in served.call("GET", "/api/virtual-machines").json()
+    }
     restore = served.task(answer.json()["guid"], "?extended=true")
     [follower] = restore["followers"]
     with served.app.store.read() as sql:
@@ -100,9 +102,9 @@ def test_an_overwrite_does_not_reach_into_another_project(served: Served):
     token = user(served, "operator", "restore_operator", projects=["pa"])
     backup = served.stored()
     name = next(
-        one["name"]
-        for one in served.call("GET", "/api/virtual-machines").json()
-        if one["guid"] == theirs
+        item["name"]
+        for item in served.call("GET", "/api/virtual-machines").json()
+        if item["guid"] == theirs
     )
     for more in ({"dstProtectedEntity": {"guid": theirs}}, {"restoredPeName": name}):
         wanted = {"backup": backup, "hypervisor": served.hypervisor["guid"], "overwrite": True}
@@ -145,17 +147,17 @@ def test_a_recovery_plan_with_a_machine_of_another_project_is_not_there(served: 
     token = user(served, "viewer", projects=["pa"])
     guids = []
     for name, machines in (("ours", [mine]), ("both", [mine, theirs]), ("theirs", [theirs])):
-        rules = [{"name": "r", "protectedEntities": [{"guid": one}]} for one in machines]
+        rules = [{"name": "r", "protectedEntities": [{"guid": machine}]} for machine in machines]
         body = {"name": name, "rules": rules}
         guids.append(served.call("POST", "/api/policies/recovery-plan", body).json()["guid"])
     path = "/api/policies/recovery-plan"
     seen = served.call("GET", path, token=token)
-    assert [one["name"] for one in seen.json()] == ["ours"]
+    assert [item["name"] for item in seen.json()] == ["ours"]
     assert seen.headers["x-total-count"] == "1"
-    codes = [served.call("GET", f"{path}/{one}", token=token).status_code for one in guids]
+    codes = [served.call("GET", f"{path}/{guid}", token=token).status_code for guid in guids]
     assert codes == [200, 404, 404]
     assert len(served.call("GET", path).json()) == 3
     narrowed = served.call("GET", f"{path}?project-uuid=pb").json()
-    assert [one["name"] for one in narrowed] == ["theirs"]
+    assert [item["name"] for item in narrowed] == ["theirs"]
     runs = user(served, "restore_operator", projects=["pa"])
     assert is_error(served.call("POST", f"/api/tasks/{guids[2]}", token=runs), 404)

@@ -122,8 +122,8 @@ def test_a_process_without_descriptors_is_not_ready(
     try:
         answer = ready(served)
     finally:
-        for one in taken:
-            os.close(one)
+        for item in taken:
+            os.close(item)
     assert answer.status_code == 503
     assert "descriptors" in answer.json()["message"]
     assert ready(served).status_code == 200

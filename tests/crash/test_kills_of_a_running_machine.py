@@ -270,23 +270,23 @@ class Story:
         found += ["a backup job"] if Host(self.host.uri).domain(UUID).backup() else []
         return self._left(found)
 
-    def _left(self, found: list[str]) -> bool:
+    def _left(self, leftovers: list[str]) -> bool:
         site, work = self.site, self.hypervisor.work
-        found += [str(path) for path in (*site.home.glob("staging/*"), *work.glob("*"))]
-        found += [str(path) for path in self.host.storage.glob(".haulback*")]
+        leftovers += [str(path) for path in (*site.home.glob("staging/*"), *work.glob("*"))]
+        leftovers += [str(path) for path in self.host.storage.glob(".haulback*")]
         used = {Path(v).parent for v in self._images()}
         rooms = self.host.storage.glob("*.haulback-*")
-        found += [str(room) for room in rooms if room not in used]
-        held = {one.name for one in self.hypervisor.machine(UUID).snapshots or ()}
-        found += sorted(held - self.names())
+        leftovers += [str(room) for room in rooms if room not in used]
+        held = {snapshot.name for snapshot in self.hypervisor.machine(UUID).snapshots or ()}
+        leftovers += sorted(held - self.names())
         shared, wanted = set(self.shares.all()), set(self.mounted())
-        found += [f"the share {one}" for one in shared ^ wanted]
-        found += [f"a dead share {one}" for one in wanted if not self.shares.lives(one)]
-        found += self._orphans(wanted)
+        leftovers += [f"the share {item}" for item in shared ^ wanted]
+        leftovers += [f"a dead share {item}" for item in wanted if not self.shares.lives(item)]
+        leftovers += self._orphans(wanted)
         marks = [c.getName() for c in self.domain().listAllCheckpoints()]
-        found += marks[1:]
-        if found:
-            raise HaulbackError(f"left behind: {found}")
+        leftovers += marks[1:]
+        if leftovers:
+            raise HaulbackError(f"left behind: {leftovers}")
         return True
 
     def _orphans(self, shares: set[str]) -> list[str]:

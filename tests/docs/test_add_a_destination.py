@@ -93,10 +93,10 @@ def test_commands_api_and_node_know_the_type(site: Site, tmp_path: Path):
     types, _, record = [run(site, *line.split()) for line in shown.splitlines()]
     assert "ATTIC" in types
     assert WORD not in record
-    found = json.loads(record)
-    assert (found["type"]["name"], found["driver"]) == ("ATTIC", "attic")
-    assert (found["settings"], found["initialized"]) == ({"file": str(file)}, True)
-    backed_up_and_restored(site, found["guid"])
+    decoded = json.loads(record)
+    assert (decoded["type"]["name"], decoded["driver"]) == ("ATTIC", "attic")
+    assert (decoded["settings"], decoded["initialized"]) == ({"file": str(file)}, True)
+    backed_up_and_restored(site, decoded["guid"])
 
 
 def backed_up_and_restored(site: Site, destination: str) -> None:
@@ -125,5 +125,5 @@ def test_the_api_refuses_unknown_settings_by_name(site: Site, tmp_path: Path):
         assert WORD not in caught.value.message
     with pytest.raises(Malformed, match="type: 'CELLAR' is not one of"):
         site.api.post("/backup-destinations", body | {"type": "CELLAR", "settings": whole})
-    names = [one["name"] for one in site.api.get("/backup-destinations")]
+    names = [item["name"] for item in site.api.get("/backup-destinations")]
     assert "second" not in names

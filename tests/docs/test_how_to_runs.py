@@ -84,7 +84,7 @@ class Reader:
         for begins, ready in self.before.items():
             if line.startswith(begins):
                 ready()
-        wanted = _GUID.sub(lambda found: self.named(found[0], line), line)
+        wanted = _GUID.sub(lambda item: self.named(item[0], line), line)
         done = subprocess.run(
             ["bash", "-c", wanted],
             env=self.env,
@@ -111,7 +111,7 @@ class Reader:
             return str(get("/mounted-file-systems/detailed", query)[0]["guid"])
         where = {"protected-entity": machine, "status": "SUCCESS", "orderBy": "snapshotTime"}
         backup = get("/backups", where)[0]["guid"]
-        found: dict[str, Callable[[], Any]] = {
+        result: dict[str, Callable[[], Any]] = {
             "BACKUP": lambda: backup,
             "MACHINE": lambda: machine,
             "FILE": lambda: get("/backup-files", {"backup": backup})[0]["guid"],
@@ -120,7 +120,7 @@ class Reader:
             "POLICY": lambda: get("/policies/vm-snapshot")[0]["guid"],
             "HYPERVISOR": lambda: get("/hypervisors", {"filter": "kvm2"})[0]["guid"],
         }
-        return str(found[word]())
+        return str(result[word]())
 
 
 def pool(host: LibvirtLab, name: str) -> None:
@@ -163,10 +163,10 @@ def test_a_libvirt_host_is_protected_as_shown(reader: Reader, way: Reached):
     assert {"web", "web-again"} <= names
     assert list((reader.host.folder / "pool-fast").iterdir())
     for kept in ("fast", "archive"):
-        found = reader.host.connection.storagePoolLookupByName(kept)
+        result = reader.host.connection.storagePoolLookupByName(kept)
         shutil.rmtree(reader.host.folder / f"pool-{kept}")
-        found.destroy()
-        found.undefine()
+        result.destroy()
+        result.undefine()
 
 
 def test_one_file_is_restored_as_shown(reader: Reader):
@@ -238,7 +238,7 @@ def test_a_machine_runs_from_its_backup_as_shown(
         reader.type(lines[1])
         reader.type("haulback migrate MOUNT --watch")
         reader.type(lines[end + 2])  # to the other host
-        found = {domain.name() for domain in second.connection.listAllDomains()}
-        assert found == {"web"}
+        result = {domain.name() for domain in second.connection.listAllDomains()}
+        assert result == {"web"}
         assert "migrate --machine web" in lines[end + 2]
         second.clear()

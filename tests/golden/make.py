@@ -67,8 +67,8 @@ def back_up(
         for name, disk in disks.items():
             base = MapReader(maps[name], load) if parent else None
             changed = disk.changed() if parent else None
-            found = back_up_disk(disk, writer, repository.keys, pool, base, changed)
-            stored.append(StoredDisk(name, found, "raw", {"bus": "virtio"}))
+            result = back_up_disk(disk, writer, repository.keys, pool, base, changed)
+            stored.append(StoredDisk(name, result, "raw", {"bus": "virtio"}))
         staged = writer.finish()
     manifest = Manifest(
         backup=backup,

@@ -118,7 +118,7 @@ def test_an_old_site_goes_on_where_it_stopped(site):
     assert _restored(site, site.held["waiting"]) == site.held["digests"]["db"]
     new = site.backed_up(machines["web"], "INCREMENTAL")
     assert _restored(site, new["guid"]) == site.held["digests"]["web"]
-    assert {one["name"] for one in site.api.get("/policies/vm-backup")} == {"gold"}
+    assert {item["name"] for item in site.api.get("/policies/vm-backup")} == {"gold"}
 
 
 def test_an_old_script_runs_unchanged(site):

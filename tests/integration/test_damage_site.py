@@ -55,11 +55,11 @@ def restored(site: Site, backup: str) -> dict[str, Any]:
     path = site.roots / str(uuid.uuid4())
     body = {"backup": backup, "node": node, "restorePath": str(path)}
     task = site.api.post("/tasks/restore", body)
-    found = site.final(task["guid"])
+    result = site.final(task["guid"])
     site.all_final()
-    if found["state"]["name"] == "FINISHED":
-        found["bytes"] = (path / "disk0.raw").read_bytes()
-    return found
+    if result["state"]["name"] == "FINISHED":
+        result["bytes"] = (path / "disk0.raw").read_bytes()
+    return result
 
 
 def place(site: Site, backup: str) -> str:
@@ -108,10 +108,10 @@ def test_damage_that_nobody_has_met_is_found_by_verify_and_stored_anew(site: Sit
     old = site.backed_up(machine)["guid"]
     other = site.backed_up(add_machine(site, "db", 3))["guid"]
     flip(next(p for p in packs(site) if size_of(p) > 1 << 20), 70_000)
-    found = work(site, "verify")
-    assert found["state"]["name"] == "FINISHED"
+    result = work(site, "verify")
+    assert result["state"]["name"] == "FINISHED"
     assert sorted([place(site, old), place(site, other)]) == ["DAMAGED", "PRESENT"]
-    [hurt] = [one for one in (old, other) if place(site, one) == "DAMAGED"]
+    [hurt] = [item for item in (old, other) if place(site, item) == "DAMAGED"]
     entity = site.api.get(f"/backups/{hurt}")["protectedEntity"]["guid"]
     new = site.backed_up(entity)["guid"]
     assert restored(site, new)["state"]["name"] == "FINISHED"
@@ -171,8 +171,8 @@ def test_a_flipped_bit_of_the_index_and_strangers_stop_nothing(site: Site):
     assert work(site, "verify")["state"]["name"] == "FINISHED"
     assert (place(site, old), place(site, new)) == ("PRESENT", "PRESENT")
     assert alarms(site) == set(), "the index was rebuilt on the way"
-    found = work(site, "repair", apply=True)
-    assert found["state"]["name"] == "FINISHED"
+    result = work(site, "repair", apply=True)
+    assert result["state"]["name"] == "FINISHED"
 
 
 def test_a_damaged_base_manifest_falls_back_to_a_full_with_a_warning(site: Site):

@@ -105,8 +105,8 @@ def test_a_node_that_is_killed_leaves_a_far_host_as_it_was(site: Site, host: Lib
     site.node.start()
     site.finished(task["guid"])
     site.all_final()
-    found = site.api.get(f"/backups/{task['backup']['guid']}")
-    assert found["status"]["name"] == "SUCCESS", site.log.read_text()
+    answer = site.api.get(f"/backups/{task['backup']['guid']}")
+    assert answer["status"]["name"] == "SUCCESS", site.log.read_text()
 
 
 def backs_up(guest: Guest) -> bool:

@@ -22,7 +22,7 @@ IDS = [f"FAT{bits}, code page {page[2:]}" for bits, page, _ in KINDS]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Volumes of each type with COUNT directories in total, and their paths."""
-    folder, found = tmp_path_factory.mktemp("fats"), []
+    folder, result = tmp_path_factory.mktemp("fats"), []
     for number, (bits, page, per_cluster) in enumerate(KINDS):
         share = COUNT // len(KINDS) + (number < COUNT % len(KINDS))
         # A FAT12 has no room for more than a hundred directories, a root of 512 slots not for 400.
@@ -32,25 +32,27 @@ def made(tmp_path_factory):
             volume, data = generated(bits, count, seed, page, per_cluster)
             path = folder / f"{number}-{part}"
             path.write_bytes(data)
-            found.append((volume, path))
-    assert sum(len(volume.folders) for volume, _ in found) == COUNT
-    return found
+            result.append((volume, path))
+    assert sum(len(volume.folders) for volume, _ in result) == COUNT
+    return result
 
 
 def test_every_name_is_what_its_slots_say_and_every_file_is_its_own(made, monkeypatch):
     kinds = Counter()
     for volume, path in made:
         monkeypatch.setenv("HAULBACK_FAT_CODE_PAGE", volume.page)
-        with browser(path) as found:
+        with browser(path) as result:
             for folder in volume.folders:
-                entries = found.listing("vda", f"/{folder.name}", most=10_000)
+                entries = result.listing("vda", f"/{folder.name}", most=10_000)
                 assert not entries.reason
                 place = f"/{folder.name}/"
-                shown = {one.name: found.read("vda", place + one.name, 0, 1 << 20)
-                         for one in entries}  # fmt: skip
-                assert shown == {one.name: one.data for one in folder.kept if one.name is not None}
-                assert all(one.size == len(shown[one.name]) for one in entries)
-                kinds.update(one.kind for one in folder.kept)
+                shown = {entry.name: result.read("vda", place + entry.name, 0, 1 << 20)
+                         for entry in entries}  # fmt: skip
+                assert shown == {
+                    item.name: item.data for item in folder.kept if item.name is not None
+                }
+                assert all(entry.size == len(shown[entry.name]) for entry in entries)
+                kinds.update(item.kind for item in folder.kept)
     assert kinds["long"] > COUNT
     assert len(kinds) > 15
 
@@ -67,8 +69,8 @@ def test_mtools_shows_the_same_but_where_it_is_known_to_differ(made, tmp_path, m
             done = subprocess.run(["mdir", "-a", "-b", place], capture_output=True, check=False)
             lines = done.stdout.decode(errors="surrogateescape").splitlines()
             shown = Counter(line[len(place) + 1 :] for line in lines)
-            theirs = (one.by_mtools for one in folder.kept)
-            assert shown == Counter(one for one in theirs if one is not None), folder.name
+            theirs = (item.by_mtools for item in folder.kept)
+            assert shown == Counter(their for their in theirs if their is not None), folder.name
 
 
 @needs_guest
@@ -85,10 +87,10 @@ def test_a_linux_kernel_shows_the_same_but_where_it_is_known_to_differ(made, tmp
             place = f"{folder.name}/"
             below = {name.removeprefix(place): data for name, data in theirs.items()
                      if name.startswith(place)}  # fmt: skip
-            assert set(below) == {one.by_kernel for one in folder.kept} - {None}, folder.name
-            for one in folder.kept:
-                if one.kind != "twice":  # a look-up returns the first file of that name
-                    assert below[one.by_kernel] == [one.data], (folder.name, one)
+            assert set(below) == {item.by_kernel for item in folder.kept} - {None}, folder.name
+            for item in folder.kept:
+                if item.kind != "twice":  # a look-up returns the first file of that name
+                    assert below[item.by_kernel] == [item.data], (folder.name, item)
 
 
 @needs_guest
@@ -103,10 +105,10 @@ def test_a_linux_kernel_shows_the_same_of_an_exfat(tmp_path):
         theirs = {name.rstrip("/"): data for name, [data] in seen.items() if name.strip("./")}
         for name, kept in volume.folders:
             assert theirs.pop(name) is None
-            for one in kept:
-                assert theirs.pop(f"{name}/{one.name}") == one.data
+            for item in kept:
+                assert theirs.pop(f"{name}/{item.name}") == item.data
         assert not theirs
-        with browser(path) as found:
+        with browser(path) as result:
             for name, kept in volume.folders:
-                ours = {one.name for one in found.listing("vda", f"/{name}", most=10_000)}
-                assert ours == {one.name for one in kept}
+                ours = {item.name for item in result.listing("vda", f"/{name}", most=10_000)}
+                assert ours == {item.name for item in kept}

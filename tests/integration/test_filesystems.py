@@ -42,7 +42,7 @@ def whole_seconds(found):
     }
 
 
-def same_bytes(found, volume, tree, most=64 * MIB):
+def same_bytes(browser, volume, tree, most=64 * MIB):
     """Compare every file below `tree` with the volume; of a huge file only the end."""
     for path, (kind, size, *_) in described(tree).items():
         if kind != stat.S_IFREG:
@@ -50,11 +50,11 @@ def same_bytes(found, volume, tree, most=64 * MIB):
         with open(os.fspath(tree) + path, "rb") as file:
             if size > most:
                 file.seek(size - MIB)
-                assert found.read(volume, path, size - MIB, 2 * MIB) == file.read(), path
-                assert found.read(volume, path, 1 * GIB, MIB) == bytes(MIB)
+                assert browser.read(volume, path, size - MIB, 2 * MIB) == file.read(), path
+                assert browser.read(volume, path, 1 * GIB, MIB) == bytes(MIB)
             else:
                 theirs = hashlib.file_digest(file, "sha256").digest()
-                ours = hashlib.sha256(b"".join(found.stream(volume, path))).digest()
+                ours = hashlib.sha256(b"".join(browser.stream(volume, path))).digest()
                 assert ours == theirs, path
 
 
@@ -76,15 +76,15 @@ def test_an_ext_filled_by_the_kernel_is_read_as_it_is(options, tmp_path, unix):
     image = empty(tmp_path / "image", 200 * MIB)
     run("mke2fs", "-q", "-F", "-L", "data", *options, image)
     filled(image, unix, tmp_path / "mount")
-    with browser(image) as found:
-        (volume,) = found.volumes()
+    with browser(image) as result:
+        (volume,) = result.volumes()
         assert (volume.name, volume.type, volume.label) == ("vda", options[1], "data")
-        theirs, ours = described(unix), listed(found, "vda")
+        theirs, ours = described(unix), listed(result, "vda")
         if "128" in options:
             theirs, ours = whole_seconds(theirs), whole_seconds(ours)
             theirs.pop("/future"), ours.pop("/future")
         assert ours == theirs
-        same_bytes(found, "vda", unix)
+        same_bytes(result, "vda", unix)
 
 
 def test_an_ext4_filled_by_mke2fs_is_read_as_it_is(tmp_path, unix):
@@ -108,17 +108,17 @@ def test_an_ext_caught_in_use_is_read_as_mounting_would_show_it(options, tmp_pat
         for number in range(40):  # more data than the journal holds
             folder = root / f"folder{number}"
             run("cp", "-a", unix / "d0", folder)
-            for one in range(200):
-                (folder / f"file{one}").write_bytes(b"%d" % number * 100)
+            for item in range(200):
+                (folder / f"file{item}").write_bytes(b"%d" % number * 100)
             (folder / "file7").unlink()
             if number % 3 == 0:
                 shutil.rmtree(folder)
             committed(root)
         run("cp", "--sparse=always", image, caught)
     assert b"needs_recovery" in subprocess.check_output(["/usr/sbin/dumpe2fs", "-h", caught])
-    with browser(caught) as found:
-        ours = listed(found, "vda")
-        read = {path: found.read("vda", path, 0, MIB) for path in ours if "/file" in path}
+    with browser(caught) as result:
+        ours = listed(result, "vda")
+        read = {path: result.read("vda", path, 0, MIB) for path in ours if "/file" in path}
     with volumes.mounted(caught, tmp_path / "mount") as root:
         theirs = described(root)
         theirs.pop("/lost+found")
@@ -152,11 +152,11 @@ def test_an_xfs_filled_by_the_kernel_is_read_as_it_is(options, tmp_path, unix):
     if done.returncode:
         pytest.skip("this mkfs.xfs does not know these options")
     filled(image, unix, tmp_path / "mount")
-    with browser(image) as found:
-        (volume,) = found.volumes()
+    with browser(image) as result:
+        (volume,) = result.volumes()
         assert (volume.type, volume.label) == ("xfs", "data")
-        assert listed(found, "vda") == described(unix)
-        same_bytes(found, "vda", unix)
+        assert listed(result, "vda") == described(unix)
+        same_bytes(result, "vda", unix)
 
 
 def test_an_xfs_says_when_its_log_holds_what_stands_nowhere_else(tmp_path):
@@ -176,7 +176,7 @@ def test_an_xfs_says_when_its_log_holds_what_stands_nowhere_else(tmp_path):
             run("xfs_freeze", "-u", root)
             said.append(reason(caught))
     said.append(reason(image))
-    assert [bool(one) for one in said] == [False, True, False, True, False, False]
+    assert [bool(item) for item in said] == [False, True, False, True, False, False]
     assert "the latest changes may be missing" in said[1]
 
 
@@ -204,8 +204,8 @@ def test_damage_in_an_xfs_is_named_and_the_rest_delivered(tmp_path):
     low = raw.index(whole[MIB : MIB + 64])
     data = [at for at in range(0, len(raw), 4096) if raw[at : at + 4] == b"XDD3"]
     raw[data[-1] : data[-1] + 4] = bytes(4)
-    with Browser({"vda": Torn(bytes(raw), (low, low + 1))}) as found:
-        members = unpacked(found.archive("vda", ["/f"]))
+    with Browser({"vda": Torn(bytes(raw), (low, low + 1))}) as result:
+        members = unpacked(result.archive("vda", ["/f"]))
     said = named(members)
     assert set(said) == {"/f/big", "/f/sub"}
     assert f"damaged from byte {MIB} of {3 * MIB}" in said["/f/big"]
@@ -228,15 +228,15 @@ def test_an_xfs_of_version_4_is_read_as_mkfs_fills_it(tmp_path):
     old = "crc=0,finobt=0,reflink=0,rmapbt=0,bigtime=0,inobtcount=0"
     image = empty(tmp_path / "image", 330 * MIB)
     run("mkfs.xfs", "-q", "-m", old, "-p", tmp_path / "proto", image)
-    with browser(image) as found:
-        names = [(one.name, one.type) for one in found.listing("vda", "/")]
+    with browser(image) as result:
+        names = [(item.name, item.type) for item in result.listing("vda", "/")]
         assert names == list(zip(
             ("big", "last", "link", "many"),
             ("REGULAR_FILE", "DIRECTORY", "SYMLINK", "DIRECTORY"), strict=True))  # fmt: skip
-        crowd = found.listing("vda", "/many", most=10_000)
+        crowd = result.listing("vda", "/many", most=10_000)
         assert len(crowd) == 1500
-        assert {(one.mode, one.uid, one.gid) for one in crowd} == {(0o640, 7, 8)}
-        assert b"".join(found.stream("vda", "/link")) == big.read_bytes()
+        assert {(item.mode, item.uid, item.gid) for item in crowd} == {(0o640, 7, 8)}
+        assert b"".join(result.stream("vda", "/link")) == big.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -285,11 +285,11 @@ def test_an_ntfs_is_read_as_it_is(tmp_path, plain):
         run("cp", "-a", f"{plain}/.", root)
         (root / "deleted").write_bytes(b"x" * 10_000)
         (root / "deleted").unlink()
-    with browser(image) as found:
-        (volume,) = found.volumes()
+    with browser(image) as result:
+        (volume,) = result.volumes()
         assert (volume.type, volume.label, volume.reason) == ("ntfs", "Daten", "")
-        assert listed(found, "vda", unix=False) == described(plain, unix=False)
-        same_bytes(found, "vda", plain)
+        assert listed(result, "vda", unix=False) == described(plain, unix=False)
+        same_bytes(result, "vda", plain)
 
 
 def reparse(path, tag, data):
@@ -314,12 +314,12 @@ def test_what_only_windows_does_is_read_or_refused(tmp_path):
         (root / "unix").symlink_to("folder")
         (root / "compact").write_bytes(b"x")
         reparse(root / "compact", 0x80000017, struct.pack("<IIII", 1, 2, 1, 0))
-    with browser(image) as found:
-        assert b"".join(found.stream("vda", "/packed/words")) == words
-        assert found.entry("vda", "/link").target == "folder/inner"
-        assert [one.name for one in found.listing("vda", "/unix")] == ["inner"]
+    with browser(image) as result:
+        assert b"".join(result.stream("vda", "/packed/words")) == words
+        assert result.entry("vda", "/link").target == "folder/inner"
+        assert [item.name for item in result.listing("vda", "/unix")] == ["inner"]
         with pytest.raises(Unsupported, match="0x80000017"):
-            found.read("vda", "/compact", 0, 10)
+            result.read("vda", "/compact", 0, 10)
 
 
 def listed_by_name(found):
@@ -428,20 +428,20 @@ def test_logical_volumes_linear_and_striped_are_read(tmp_path, plain):
             lvm.fill(name, ext(tmp_path / name, plain, "-t", "ext4", "-b", "1024", size=size))
     finally:
         lvm.close()
-    with browser(*lvm.images) as found:
-        seen = {one.name: (one.type, set(one.disks)) for one in found.volumes()}
+    with browser(*lvm.images) as result:
+        seen = {volume.name: (volume.type, set(volume.disks)) for volume in result.volumes()}
         assert seen == {
             "vg0/root": ("ext4", {"vda"}),
             "vg0/striped": ("ext4", {"vda", "vdb"}),
             "vg0/joined": ("ext4", {"vda", "vdb"}),
         }
         for name in seen:
-            same_bytes(found, name, plain)
-    with browser(lvm.images[0]) as found:
-        missing = {one.name: one.reason for one in found.volumes() if not one.readable}
+            same_bytes(result, name, plain)
+    with browser(lvm.images[0]) as result:
+        missing = {volume.name: volume.reason for volume in result.volumes() if not volume.readable}
         assert set(missing) == {"vg0/striped", "vg0/joined"}
         assert "not among the disks" in missing["vg0/joined"]
-        assert found.read("vg0/root", "/small", 0, 10) == b"hello\n"
+        assert result.read("vg0/root", "/small", 0, 10) == b"hello\n"
 
 
 def test_space_that_was_reserved_and_not_written_is_zeros(tmp_path):
@@ -455,22 +455,22 @@ def test_space_that_was_reserved_and_not_written_is_zeros(tmp_path):
         with open(root / "reserved", "r+b") as file:
             file.seek(7 * MIB)
             file.write(b"written")
-    with browser(image) as found:
-        data = b"".join(found.stream("vda", "/reserved"))
+    with browser(image) as result:
+        data = b"".join(result.stream("vda", "/reserved"))
     assert data == bytes(7 * MIB) + b"written" + bytes(13 * MIB - 7)
 
 
 def test_a_tar_of_directories_unpacks_to_what_they_hold(tmp_path, unix):
     tree = tmp_path / "tree"
     shutil.copytree(unix, tree, symlinks=True, ignore=shutil.ignore_patterns("huge", "fifo"))
-    with browser(ext(tmp_path / "image", tree, "-t", "ext4", size=128 * MIB)) as found:
+    with browser(ext(tmp_path / "image", tree, "-t", "ext4", size=128 * MIB)) as result:
         wanted = ["/d0", "/many", "/slow", "/" + os.fsdecode(b"caf\xe9"), "/fragments"]
-        packed = b"".join(found.archive("vda", wanted))
-        everything = b"".join(found.archive("vda", ["/"]))
+        packed = b"".join(result.archive("vda", wanted))
+        everything = b"".join(result.archive("vda", ["/"]))
     (tmp_path / "out").mkdir()
     subprocess.run(["tar", "-x", "-C", tmp_path / "out"], input=packed, check=True)
     theirs = {path: seen for path, seen in described(tree).items() if path.split("/")[1] in
-              [one[1:] for one in wanted]}  # fmt: skip
+              [item[1:] for item in wanted]}  # fmt: skip
     assert whole_seconds(described(tmp_path / "out")) == whole_seconds(theirs)
     with tarfile.open(fileobj=io.BytesIO(everything)) as tar:
         names = tar.getnames()

@@ -120,7 +120,7 @@ def test_a_machine_that_is_off_goes_with_the_share_it_lived_off(site: Site, host
     [domain] = host.connection.listAllDomains()
     assert (domain.name(), bool(domain.isActive())) == ("look", True)
     second = begun(site, backup)
-    assert {one.name() for one in host.connection.listAllDomains()} == {"look", "db"}
+    assert {all_domain.name() for all_domain in host.connection.listAllDomains()} == {"look", "db"}
     domain.destroy()
     body = {"mountedBackup": {"guid": mount["guid"]}}
     # A machine of another owner on the same images was not made by an instant restore.

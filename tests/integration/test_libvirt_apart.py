@@ -71,7 +71,7 @@ def restored(site: Site, backup: dict[str, Any], **more: Any) -> tuple[str, str,
     job = site.api.get(f"/restore-jobs/{head['restoreJob']['guid']}")
     assert job["status"]["name"] == "SUCCESS", (job, site.log.read_text())
     steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
-    [made] = [one["guid"] for one in steps if one["type"]["name"] == "IMPORT"]
+    [made] = [step["guid"] for step in steps if step["type"]["name"] == "IMPORT"]
     log = json.dumps(site.api.get(f"/tasks/{made}/log"))
     ended = site.api.get(f"/workflow-executions/{head['guid']}")["state"]["name"]
     return job.get("statusInfo", ""), log, ended

@@ -126,9 +126,9 @@ def test_a_backup_is_proved_by_booting_it(site: Site, host: LibvirtLab):
     script = "grep precious /mnt/kept && ls /sys/class/net | grep -vx lo && exit 3; true"
     head = site.api.post("/tasks/prove", {"backup": backup["guid"], "script": script})
     site.finished(head["guid"])
-    found = site.api.get(f"/backups/{backup['guid']}/proof")
-    evidence = json.loads(found["evidence"])
-    assert found["valid"]
+    answer = site.api.get(f"/backups/{backup['guid']}/proof")
+    evidence = json.loads(answer["evidence"])
+    assert answer["valid"]
     assert evidence["script"] == {"exitCode": 0, "output": "precious\n"}
     assert "MOUNTED proof" in evidence["console"]
     assert base64.b64decode(evidence["screenshot"]).startswith(b"\x89PNG")
@@ -321,7 +321,7 @@ def test_a_record_that_lies_is_found_out(site: Site, host: LibvirtLab):
     guest.start()
     machine = site.sync()["db"]
     site.backed_up(machine)
-    [mark] = [one.getName() for one in guest.domain.listAllCheckpoints()]
+    [mark] = [all_checkpoint.getName() for all_checkpoint in guest.domain.listAllCheckpoints()]
     where = {"node": host.node(guest.uuid, "vda"), "name": mark}
     for command in ("block-dirty-bitmap-disable", "block-dirty-bitmap-enable"):
         order = json.dumps({"execute": command, "arguments": where})

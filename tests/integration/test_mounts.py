@@ -104,7 +104,7 @@ def share(site: Site) -> MountSupervisor:
 def test_a_backup_is_browsed_and_files_are_fetched(site: Site, tmp_path: Path):
     backup = site.backed_up(a_machine(site, tmp_path))
     known = site.api.get("/file-systems", {"backup": backup["guid"]})
-    assert [(one["volume"], one["type"], one["label"]) for one in known] == [
+    assert [(item["volume"], item["type"], item["label"]) for item in known] == [
         ("root1", "ext4", "root")
     ]
     mount = mounted(site, backup["guid"])
@@ -201,7 +201,7 @@ def test_files_that_cannot_be_read_are_named_beside_those_that_are_fetched(
     assert "2 of the requested files could not be read" in done.stderr.splitlines()[-1]
     seed = tmp_path / "seed"
     with tarfile.open(tmp_path / "all.tar") as tar:
-        files = {one.name.removeprefix("./"): one for one in tar if one.isfile()}
+        files = {item.name.removeprefix("./"): item for item in tar if item.isfile()}
         *names, last = files
         assert last == "HAULBACK-UNREADABLE-FILES.txt"
         assert len([name for name in names if name.startswith("data/")]) == 1499
@@ -216,7 +216,7 @@ def test_files_that_cannot_be_read_are_named_beside_those_that_are_fetched(
     parts = []
     with pytest.raises(Incomplete) as told:
         parts.extend(client.mounts.download(system.guid, ["/data", "/etc"]))
-    assert [one["path"] for one in told.value.details["files"]] == ["/data/f00007"]
+    assert [detail["path"] for detail in told.value.details["files"]] == ["/data/f00007"]
     with tarfile.open(fileobj=BytesIO(b"".join(parts))) as tar:
         assert "etc/hostname" in tar.getnames()
     for path, reason in (("/big", "cannot be read"), ("/data/f00007", "encrypt")):
@@ -340,7 +340,7 @@ def test_nothing_is_shown_inside_of_what_is_shown(site: Site, tmp_path: Path):
     head = site.api.post("/tasks/restore-and-mount", body)
     site.all_final()
     steps = site.api.get("/tasks/detailed", {"workflow-execution": head["guid"]})
-    [failed] = [one for one in steps if one["state"]["name"] == "FAILED"]
+    [failed] = [step for step in steps if step["state"]["name"] == "FAILED"]
     assert f"{shown} is not writable, perhaps a backup is mounted there" in failed["statusInfo"]
 
 
@@ -404,7 +404,7 @@ def test_disks_are_read_by_initiators_that_are_named_and_know_the_secret(
     name = "iqn.2020-01.org.example:host"
     mount = mounted(site, backup, mode={"name": "ISCSI"}, allowedClients=[name])
     told = site.api.get(f"/mounted-backups/{mount['guid']}/iscsi")
-    assert [one["size"] for one in told["disks"]] == [image.stat().st_size]
+    assert [item["size"] for item in told["disks"]] == [image.stat().st_size]
     told["out"] = tmp_path / "out"
     read = initiator(told, name)
     assert read.returncode == 0, read.stderr
@@ -442,9 +442,9 @@ def test_several_are_shared_by_iscsi_at_ports_of_their_own(site: Site, tmp_path:
             begun.__enter__()
     mounts = [mounted(site, backup, mode="ISCSI", allowedClients=[name])["guid"] for _ in range(2)]
     told = [site.api.get(f"/mounted-backups/{guid}/iscsi") for guid in mounts]
-    assert len({one["portal"] for one in told}) == len({one["secret"] for one in told}) == 2
-    for one in told:
-        assert initiator({**one, "out": tmp_path / "out"}, name).returncode == 0
+    assert len({item["portal"] for item in told}) == len({item["secret"] for item in told}) == 2
+    for item in told:
+        assert initiator({**item, "out": tmp_path / "out"}, name).returncode == 0
 
 
 def test_a_share_that_cannot_begin_leaves_neither_folder_nor_process(site: Site, tmp_path: Path):
@@ -453,7 +453,7 @@ def test_a_share_that_cannot_begin_leaves_neither_folder_nor_process(site: Site,
     (site.roots / "full").mkdir()
     (site.roots / "full" / "file").write_text("kept")
     places = (site.roots / "a" / "b", site.roots / "full" / "file" / "deeper")
-    wanted = [{"fileSystem": {"guid": known["guid"]}, "mountPath": str(one)} for one in places]
+    wanted = [{"fileSystem": {"guid": known["guid"]}, "mountPath": str(place)} for place in places]
     body = {"mode": {"name": "MANUAL"}, "backup": backup["guid"], "mountedFileSystems": wanted}
     head = site.api.post("/tasks/restore-and-mount", body)
     site.all_final()

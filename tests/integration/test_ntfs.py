@@ -87,11 +87,11 @@ def test_a_sparse_file_longer_than_its_volume_is_read(write, packed, tmp_path):
                     file.seek(at)
                     expected[at] = file.read(4000)
 
-    with browser(made(tmp_path, fill, size=100 * MIB)) as found:
-        seen = [(one.name, one.size, one.reason) for one in found.listing("vda", "/f")]
+    with browser(made(tmp_path, fill, size=100 * MIB)) as result:
+        seen = [(item.name, item.size, item.reason) for item in result.listing("vda", "/f")]
         assert seen == [("a", 1, ""), ("vm.vhdx", expected.pop(None), ""), ("z", 1, "")]
         for at, data in expected.items():
-            assert found.read("vda", "/f/vm.vhdx", at, 4000) == data
+            assert result.read("vda", "/f/vm.vhdx", at, 4000) == data
 
 
 def test_a_tar_holds_a_sparse_file_longer_than_its_volume(tmp_path):
@@ -104,8 +104,8 @@ def test_a_tar_holds_a_sparse_file_longer_than_its_volume(tmp_path):
             file.write(b"end")
         (root / "f" / "z").write_bytes(b"z")
 
-    with browser(made(tmp_path, fill, size=20 * MIB)) as found:
-        packed = members(found, "/f")
+    with browser(made(tmp_path, fill, size=20 * MIB)) as result:
+        packed = members(result, "/f")
     assert list(packed) == ["f", "f/a", "f/vm.vhdx", "f/z"]
     assert packed["f/vm.vhdx"] == (bytes(85_000_000) + b"end").ljust(90 * MIB, b"\0")
 
@@ -156,10 +156,10 @@ def test_a_fragmented_ntfs_is_read_as_it_is(options, tmp_path):
                 with open(os.fspath(root) + path, "rb") as file:
                     sums[path] = hashlib.file_digest(file, "sha256").digest()
 
-    with browser(made(tmp_path, fill, "-c", *options, size=200 * MIB)) as found:
-        assert listed(found, "vda", unix=False) == theirs
+    with browser(made(tmp_path, fill, "-c", *options, size=200 * MIB)) as result:
+        assert listed(result, "vda", unix=False) == theirs
         for path, digest in sums.items():
-            assert hashlib.sha256(b"".join(found.stream("vda", path))).digest() == digest, path
+            assert hashlib.sha256(b"".join(result.stream("vda", path))).digest() == digest, path
 
 
 def test_a_table_of_files_in_very_many_pieces_is_read(tmp_path):
@@ -186,11 +186,11 @@ def test_a_table_of_files_in_very_many_pieces_is_read(tmp_path):
     image = made(tmp_path, fill, "-c", "512", size=20 * MIB)
     raw = image.read_bytes()
     table = struct.unpack_from("<Q", raw, 48)[0] * 512
-    assert LIST in [one.type for one in parsed(raw[table : table + 1024]).attributes]
-    with browser(image) as found:
+    assert LIST in [attribute.type for attribute in parsed(raw[table : table + 1024]).attributes]
+    with browser(image) as result:
         for name, data in names.items():
-            assert found.read("vda", f"/fill/{name}", 0, 99) == data
-        assert found.read("vda", "/fill/6999", 0, 1000) == b"x" * 700
+            assert result.read("vda", f"/fill/{name}", 0, 99) == data
+        assert result.read("vda", "/fill/6999", 0, 1000) == b"x" * 700
 
 
 @pytest.mark.parametrize("cluster", ["131072", "1048576", "2097152"])
@@ -214,16 +214,16 @@ def test_a_file_that_windows_keeps_in_a_way_of_its_own_is_named_beside_the_other
         os.setxattr(root / "win" / "b.dll", "system.ntfs_reparse_data", tag)
         os.mkfifo(root / "win" / "pipe")
 
-    with browser(made(tmp_path, fill)) as found:
-        packed = members(found, "/win")
+    with browser(made(tmp_path, fill)) as result:
+        packed = members(result, "/win")
         assert (packed["win/a.dll"], packed["win/c.dll"]) == (b"a" * 5000, b"c" * 5000)
         assert list(unreadable(packed)) == ["/win/b.dll"]
         assert "0x80000017" in unreadable(packed)["/win/b.dll"]
         assert "win/b.dll" not in packed
-        rows = {one.name: one.readable for one in found.listing("vda", "/win")}
+        rows = {item.name: item.readable for item in result.listing("vda", "/win")}
         assert rows == {"a.dll": True, "b.dll": False, "c.dll": True, "pipe": True}
         with pytest.raises(Unsupported, match="0x80000017"):
-            found.stream("vda", "/win/b.dll")
+            result.stream("vda", "/win/b.dll")
 
 
 @pytest.fixture(scope="module")
@@ -248,14 +248,14 @@ def image(tmp_path_factory):
 
 def record_of(image, name):
     """The offset of the record with the name of a file."""
-    wanted, found = name.encode("utf-16-le"), set()
+    wanted, result = name.encode("utf-16-le"), set()
     at = image.find(wanted)
     while at >= 0:
         start = at // 1024 * 1024
         if image[start : start + 4] == b"FILE" and image[start + 22] == 1:
-            found.add(start)
+            result.add(start)
         at = image.find(wanted, at + 2)
-    (start,) = found
+    (start,) = result
     return start
 
 
@@ -274,13 +274,13 @@ def test_a_file_whose_record_is_damaged_is_named_and_the_rest_delivered(offset, 
     raw = bytearray(image)
     at = record_of(image, "file-b")
     raw[at + offset : at + offset + len(data)] = data
-    with Browser({"vda": MemoryDisk(bytes(raw))}) as found:
-        packed = members(found, "/f")
+    with Browser({"vda": MemoryDisk(bytes(raw))}) as result:
+        packed = members(result, "/f")
         assert list(unreadable(packed)) == ["/f/file-b"]
         assert packed["f/file-a"] == b"a" * 5000
         assert packed["f/packed"] == b"line of text\n" * 5000
         assert packed["f/tiny"] == b"tiny"
-        (row,) = [one for one in found.listing("vda", "/f") if not one.readable]
+        (row,) = [item for item in result.listing("vda", "/f") if not item.readable]
         assert (row.name, row.reason) == ("file-b", unreadable(packed)["/f/file-b"])
 
 
@@ -290,15 +290,15 @@ def test_a_block_of_a_folder_that_is_damaged_hides_nothing_of_the_others(image):
     wanted = "name 0077".encode("utf-16-le")
     raw = bytearray(image)
     raw[next(at for at in blocks if wanted in image[at : at + 4096]) + 510] ^= 0xFF
-    with Browser({"vda": MemoryDisk(bytes(raw))}) as found:
-        page = found.listing("vda", "/g")
+    with Browser({"vda": MemoryDisk(bytes(raw))}) as result:
+        page = result.listing("vda", "/g")
         assert 50 < len(page) < 150
         assert "in parts" in page.reason
-        packed = members(found, "/g")
+        packed = members(result, "/g")
         assert len(packed) == len(page) + 2
         assert list(unreadable(packed)) == ["/g"]
         with pytest.raises(Malformed, match="not among the readable entries of its folder"):
-            found.read("vda", f"/g/{min(names - {one.name for one in page})}", 0, 9)
+            result.read("vda", f"/g/{min(names - {item.name for item in page})}", 0, 9)
 
 
 def test_the_copy_of_the_first_records_is_used_when_they_are_damaged(image):

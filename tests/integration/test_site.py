@@ -291,11 +291,11 @@ def test_a_log_in_json_has_one_object_a_line(tmp_path: Path):
     api.get("/readyz")
     api.close()
     assert program.end(signal.SIGTERM) == 0
-    found = [json.loads(line) for line in log.read_text().splitlines()]
-    messages = [one["message"] for one in found]
+    decodeds = [json.loads(line) for line in log.read_text().splitlines()]
+    messages = [item["message"] for item in decodeds]
     assert "server listens" in messages
     assert messages[-1] == "server stopped"
-    assert {"time", "level", "logger"} <= set(found[0])
+    assert {"time", "level", "logger"} <= set(decodeds[0])
 
 
 @needs_qemu
@@ -382,15 +382,15 @@ def test_a_share_that_is_away_costs_no_last_backup(site: Site, looks: int):
     for _ in range(looks):
         site.sync()
     alarms = site.api.get("/alarms")
-    assert [one["kind"]["name"] for one in alarms] == ["SOURCE_NOT_BELIEVED"][: 2 - looks]
+    assert [alarm["kind"]["name"] for alarm in alarms] == ["SOURCE_NOT_BELIEVED"][: 2 - looks]
     cleaned(site)
     assert [vaulted(site, guid) for guid in machines.values()] == [1, 1]
     site.machines.rmdir()
     away.rename(site.machines)
     assert site.sync() == machines
     assert site.api.get("/alarms") == []
-    found = site.api.get("/virtual-machines")
-    assert all(one["present"] and "absentSince" not in one for one in found)
+    answer = site.api.get("/virtual-machines")
+    assert all(item["present"] and "absentSince" not in item for item in answer)
 
 
 def test_one_unreadable_machine_hides_no_deleted_neighbour(site: Site):
@@ -401,8 +401,8 @@ def test_one_unreadable_machine_hides_no_deleted_neighbour(site: Site):
     (site.machines / "bad" / "machine.json").write_text(text[:-5])
     shutil.rmtree(site.machines / "gone")
     assert set(site.sync()) == {"bad", "good"}
-    shown = {one["name"]: one for one in site.api.get("/virtual-machines")}
-    assert {name: one["present"] for name, one in shown.items()} == {
+    shown = {item["name"]: item for item in site.api.get("/virtual-machines")}
+    assert {name: item["present"] for name, item in shown.items()} == {
         "bad": True,
         "gone": False,
         "good": True,

@@ -15,11 +15,11 @@ _SHARE = Storm(guessers=6, halves=30, seconds=11.0)
 def test_strangers_cost_the_others_little():
     """`scripts/soak strangers` measures the whole storm; the ordinary run looks at bounds only."""
     whole = shares.cases("strangers").whole
-    found = measure(_WHOLE if whole else _SHARE, 10.0 if whole else 1.0)
-    print(f"STRANGERS={found}")
-    assert found["lease kept"], found
-    assert found["server, MiB"] <= 300, found
-    assert 0 < found["half-open for, s"] <= 15, found
-    assert found["statuses"].keys() <= {"401", "429", "closed"}, found
+    result = measure(_WHOLE if whole else _SHARE, 10.0 if whole else 1.0)
+    print(f"STRANGERS={result}")
+    assert result["lease kept"], result
+    assert result["server, MiB"] <= 300, result
+    assert 0 < result["half-open for, s"] <= 15, result
+    assert result["statuses"].keys() <= {"401", "429", "closed"}, result
     if whole:
-        assert found["storm p99, ms"] <= 5 * found["quiet p99, ms"], found
+        assert result["storm p99, ms"] <= 5 * result["quiet p99, ms"], result

@@ -166,18 +166,18 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def the_rules_hold(self) -> None:
-        found = {task.guid: task for task in self.rows()}
-        self.i3_a_final_state_stays(found)
-        self.i4_progress_of_an_attempt_never_goes_back(found)
-        self.i6_limits_are_what_runs_and_are_kept(found)
-        self.i8_an_export_that_finished_has_one_store(found)
-        self.i9_a_backup_is_decided_when_its_tasks_are(found)
-        self.one_plan_of_a_machine_is_under_way(found)
-        for task in found.values():
+        result = {task.guid: task for task in self.rows()}
+        self.i3_a_final_state_stays(result)
+        self.i4_progress_of_an_attempt_never_goes_back(result)
+        self.i6_limits_are_what_runs_and_are_kept(result)
+        self.i8_an_export_that_finished_has_one_store(result)
+        self.i9_a_backup_is_decided_when_its_tasks_are(result)
+        self.one_plan_of_a_machine_is_under_way(result)
+        for task in result.values():
             assert (task.lease_until is not None) == (task.state == "RUNNING")
             assert not task.ready or task.state == "QUEUED"
             if task.state == "PLANNED":
-                assert found[str(task.follows)].state not in FINAL, "waits for what has ended"
+                assert result[str(task.follows)].state not in FINAL, "waits for what has ended"
 
     def i3_a_final_state_stays(self, found: dict[str, Task]) -> None:
         for task in found.values():
@@ -226,17 +226,17 @@ class History(RuleBasedStateMachine):
                 live = [t for t in copies if t.state not in ("FAILED",)]
                 assert len(live) <= 1, "I8"
 
-    def i9_a_backup_is_decided_when_its_tasks_are(self, found: dict[str, Task]) -> None:
+    def i9_a_backup_is_decided_when_its_tasks_are(self, rows: dict[str, Task]) -> None:
         with self.store.read() as sql:
             backups = records(sql, tables.backup.select(), Backup)
         live = {
             task.ref("backup")
-            for task in found.values()
+            for task in rows.values()
             if task.state not in FINAL and task.type in ("EXPORT", "STORE")
         }
         stored = {
             task.ref("backup")
-            for task in found.values()
+            for task in rows.values()
             if task.type == "STORE" and task.state == "FINISHED" and "stored" in task.results
         }
         for backup in backups:
@@ -305,9 +305,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         if request.param == "postgresql":
             cluster = request.getfixturevalue("cluster")
             url = databases.new_database(cluster, uuid.uuid4().hex)
-        found = open_store(url)
-        yield found
-        found.close()
+        result = open_store(url)
+        yield result
+        result.close()
 
 
 def test_any_history_keeps_the_rules(store: Store):

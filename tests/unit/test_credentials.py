@@ -72,8 +72,8 @@ def test_the_node_of_up_bears_no_secret(tmp_path: Path, monkeypatch: pytest.Monk
         own, texts = _command(program.process.pid), [""]
         while not any("--leash" in text for text in texts):
             # Between fork and exec a child still shows the memory of its parent.
-            found = [one for one in children(program.process.pid) if _command(one) != own]
-            texts = [text for one in found if (text := shown(one))]
+            result = [item for item in children(program.process.pid) if _command(item) != own]
+            texts = [text for item in result if (text := shown(item))]
             assert time.monotonic() < end
         for text in texts:
             assert "s3cret" not in text

@@ -23,9 +23,9 @@ DOMAIN = """<domain>
 
 
 def test_cards_and_tags_of_an_old_row_are_shown():
-    found = hardware_of({XML: DOMAIN, "tags": ["of another platform"]})
-    assert found.tags == ["gold", "web"]
-    assert found.cards == [
+    result = hardware_of({XML: DOMAIN, "tags": ["of another platform"]})
+    assert result.tags == ["gold", "web"]
+    assert result.cards == [
         CardSeen("52:54:00:00:00:01", "default"),
         CardSeen("52:54:00:00:00:02", "br0"),
         CardSeen("", "eth0"),

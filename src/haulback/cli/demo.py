@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from haulback import credentials, units
-from haulback.cli import demo_running
+from haulback.cli import demo_guest
 from haulback.cli.repository_keys import key_of
 from haulback.cli.repository_location import open_location
 from haulback.cli.watch import follow
@@ -66,7 +66,7 @@ def demo(
     libvirt, as root, and removes all traces at the end.
     """
     if running:
-        demo_running.check()
+        demo_guest.check()
     if megabytes < 1:
         raise Malformed("--megabytes: at least 1")
     if data and once:
@@ -79,7 +79,7 @@ def demo(
     keep = False
     try:
         if running:
-            demo_running.run(server.start())
+            demo_guest.run(server.start())
         else:
             _Demo(folder.absolute(), megabytes, server).run()
         keep = not once and not running

@@ -52,7 +52,7 @@ def _try(record: BackupDestination, key: bytes, folder: Path | None) -> None:
     """Open the repository's configuration; whatever keeps that from being done is Unavailable."""
     where = str(folder or record.config.get("path", record.name))
     try:
-        found = open_identity(_opened(record, folder), Secret("keyfile", key)).guid
+        result = open_identity(_opened(record, folder), Secret("keyfile", key)).guid
     except WrongKey:
         raise WrongKey(strangers(where)) from None
     except (Unavailable, NotFound, Damaged, Malformed, OSError) as error:
@@ -62,7 +62,7 @@ def _try(record: BackupDestination, key: bytes, folder: Path | None) -> None:
                 "see its task BACKUP_DESTINATION_INIT"
             ) from None
         raise _untried(record.name, error) from None
-    if record.repository not in (None, found):
+    if record.repository not in (None, result):
         raise WrongKey(strangers(where))
 
 

@@ -186,12 +186,12 @@ def _decode(content: bytes) -> Any:
 
 def _error(answer: httpx2.Response) -> HaulbackError:
     try:
-        found = msgspec.json.decode(answer.content, type=JsonObject)
+        decoded = msgspec.json.decode(answer.content, type=JsonObject)
     except msgspec.DecodeError:
         return Unavailable(f"the server answered status {answer.status_code} without a reason")
-    code = str(found.get("code"))
+    code = str(decoded.get("code"))
     if code not in _CLASSES and answer.status_code in _PROXY:
         return Unavailable(f"a proxy in front of the server answered {answer.status_code}")
-    details = found.get("details")
+    details = decoded.get("details")
     details = details if isinstance(details, dict) else {}
-    return errors.received(_CLASSES, code, str(found.get("message")), details)
+    return errors.received(_CLASSES, code, str(decoded.get("message")), details)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.places import NewPlace
+from haulback.contract.node_resources import NewPlace
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Label, Named, Word

@@ -57,13 +57,13 @@ def members(body: Any, kind: DestinationType) -> JsonObject:
 
     Raises Malformed naming the first member that is a setting of other storages.
     """
-    settings, found = settings_of(kind), {}
+    settings, result = settings_of(kind), {}
     for name, value in body.items() if isinstance(body, dict) else ():
         if name in settings:
-            found[name] = value
+            result[name] = value
         elif name in _OF_OTHERS and value not in (None, "", False, [], {}):
             raise _unknown(name, kind)
-    return found
+    return result
 
 
 def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
@@ -71,7 +71,7 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
 
     Raises Malformed naming the first setting that is unknown, missing or wrong.
     """
-    settings, found = settings_of(kind), CheckedSettings({}, {})
+    settings, result = settings_of(kind), CheckedSettings({}, {})
     for name in given:
         if name not in settings:
             raise _unknown(name, kind)
@@ -80,8 +80,8 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
         if value is None and setting.is_required:
             raise _wrong(setting)
         if value is not None:
-            (found.secrets if setting.is_secret else found.plain)[name] = _value(setting, value)
-    return found
+            (result.secrets if setting.is_secret else result.plain)[name] = _value(setting, value)
+    return result
 
 
 def _value(setting: Setting, value: Any) -> Any:

@@ -83,7 +83,7 @@ class Placed(NamedTuple):
 
 
 def place(
-    found: Iterable[UnreadableMachine], machines: Iterable[Entity], unseen: Set[str]
+    unreadable_machines: Iterable[UnreadableMachine], machines: Iterable[Entity], unseen: Set[str]
 ) -> Placed:
     """Match unreadable machines with a hypervisor's known machines, by uuid or by last known place.
 
@@ -91,13 +91,13 @@ def place(
     matched by place.
     """
     known = list(machines)
-    by_uuid = {one.uuid: one.guid for one in known}
+    by_uuid = {item.uuid: item.guid for item in known}
     by_place: dict[str, list[str]] = {}
-    for one in known:
-        if one.guid in unseen and one.place:
-            by_place.setdefault(one.place, []).append(one.guid)
+    for item in known:
+        if item.guid in unseen and item.place:
+            by_place.setdefault(item.place, []).append(item.guid)
     placed = Placed({}, [])
-    for broken in found:
+    for broken in unreadable_machines:
         guid, is_sure = by_uuid.get(broken.uuid), broken.uuid not in ("", broken.where)
         guids = [guid] if guid else [] if is_sure else by_place.get(broken.where, [])
         for one_of in guids:

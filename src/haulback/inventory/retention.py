@@ -33,23 +33,24 @@ def surplus(
     counted as good.  A missing backup is not removed: a user decides.
     """
     by_entity: dict[str, list[Backup]] = defaultdict(list)
-    for one in stored:
-        by_entity[one.entity].append(one)
-    found: list[str] = []
+    for item in stored:
+        by_entity[item.entity].append(item)
+    result: list[str] = []
     for entity, backups in by_entity.items():
         backups.sort(
-            key=lambda one: (one.snapshot_time or one.created, one.created, one.guid), reverse=True
+            key=lambda item: (item.snapshot_time or item.created, item.created, item.guid),
+            reverse=True,
         )
         last = _last(backups, sources[entity], rules, now)
-        found += [one.guid for one in _expired(backups, rules, now) if one.guid != last]
-    return found
+        result += [item.guid for item in _expired(backups, rules, now) if item.guid != last]
+    return result
 
 
 def _last(backups: list[Backup], source: Entity, rules: Retention, now: int) -> str | None:
     """Guid of an entity's backup that must stay; `backups` are sorted newest first."""
-    unmarked = [one for one in backups if one.hint != "TO_REMOVE"]
+    unmarked = [backup for backup in backups if backup.hint != "TO_REMOVE"]
     # The sort is stable: intact backups by age, then damaged and missing ones.
-    unmarked.sort(key=lambda one: _LAST_CHOICE.get(one.location_status, 0))
+    unmarked.sort(key=lambda item: _LAST_CHOICE.get(item.location_status, 0))
     if source.present and rules.keepLastBackupWhenSourceStillExists:
         return (unmarked or backups)[0].guid
     since, spared = source.absent_since, rules.keepLastBackupOfAbsentDays * DAY_MS
@@ -66,20 +67,20 @@ def surplus_snapshots(
     Snapshots without a rule stay, and so does the newest snapshot of each rule at any age.
     """
     by_rule: dict[str, list[PlatformSnapshot]] = defaultdict(list)
-    for one in held:
-        by_rule[one.rule or ""].append(one)
-    found: list[str] = []
+    for item in held:
+        by_rule[item.rule or ""].append(item)
+    result: list[str] = []
     for guid, snapshots in by_rule.items():
         if (rule := rules.get(guid)) is None:
             continue
-        snapshots.sort(key=lambda one: (one.snapshot_time, one.guid), reverse=True)
-        for place, one in enumerate(snapshots):
+        snapshots.sort(key=lambda item: (item.snapshot_time, item.guid), reverse=True)
+        for place, snapshot in enumerate(snapshots):
             many = rule.retentionVersions is not None and place >= rule.retentionVersions
-            age = now - one.snapshot_time
+            age = now - snapshot.snapshot_time
             old = rule.retentionDays is not None and age > rule.retentionDays * DAY_MS
             if place and (many or old):
-                found.append(one.guid)
-    return found
+                result.append(snapshot.guid)
+    return result
 
 
 def _expired(backups: list[Backup], rules: Retention, now: int) -> Iterable[Backup]:
@@ -88,14 +89,14 @@ def _expired(backups: list[Backup], rules: Retention, now: int) -> Iterable[Back
         "FULL": (rules.keepLastNFull, rules.keepFullNewerThan),
         "INCREMENTAL": (rules.keepLastNIncremental, rules.keepIncrementalNewerThan),
     }
-    for one in backups:
-        sort = "FULL" if one.type == "FULL" else "INCREMENTAL"
+    for backup in backups:
+        sort = "FULL" if backup.type == "FULL" else "INCREMENTAL"
         count, age = limits[sort]
         too_many = count is not None and seen[sort] >= count
-        seen[sort] += one.is_whole
-        if one.location_status in ("MISSING", "GIVEN_UP"):
+        seen[sort] += backup.is_whole
+        if backup.location_status in ("MISSING", "GIVEN_UP"):
             continue
-        too_old = age is not None and now - (one.snapshot_time or one.created) > age
-        wanted = one.hint == "TO_REMOVE" or too_many or too_old
-        if wanted and not one.locked(now):
-            yield one
+        too_old = age is not None and now - (backup.snapshot_time or backup.created) > age
+        wanted = backup.hint == "TO_REMOVE" or too_many or too_old
+        if wanted and not backup.locked(now):
+            yield backup

@@ -51,7 +51,7 @@ def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> P
     if len(request) > _MOST:
         raise Malformed(f"the body: at most {_MOST} entities at once")
     whole = Plan()
-    for value in dict.fromkeys(one.value for one in request):
+    for value in dict.fromkeys(item.value for item in request):
         try:
             name = _name(value, catalogue)
             whole.add(plan(DeleteRequest(value), catalogue, ask))
@@ -138,7 +138,7 @@ def prepare(task: Task, catalogue: Catalogue) -> DeleteOrder:
         catalogue.places.hypervisor(entity.hypervisor),
         msgspec.structs.replace(to, may_delete=True) if to else None,
         catalogue.backups.to_delete(to.guid, entity.guid) if to else [],
-        [one.uuid for one in catalogue.snapshots.of_entity(entity.guid) if one.managed],
+        [item.uuid for item in catalogue.snapshots.of_entity(entity.guid) if item.managed],
         catalogue.backups.given_up(to.guid) if to else [],
     )
 

@@ -142,13 +142,13 @@ def _listing(browser: Browser, wanted: DirectoryRequest) -> dict[str, object]:
     entry = browser.entry(wanted.volume, path)
     if entry.type in (EntryType.REGULAR_FILE, EntryType.OTHER):
         return {"entries": [_shown(entry)], "more": False}
-    found = browser.listing(wanted.volume, path, after=_name_of(wanted.after), most=most)
-    more = len(found) == most
+    result = browser.listing(wanted.volume, path, after=_name_of(wanted.after), most=most)
+    more = len(result) == most
     return {
-        "entries": [_shown(one) for one in found],
+        "entries": [_shown(item) for item in result],
         "more": more,
-        "next": _mark_of(found[-1].name) if more else "",
-        "reason": found.reason,
+        "next": _mark_of(result[-1].name) if more else "",
+        "reason": result.reason,
     }
 
 
@@ -204,12 +204,12 @@ def _by_shown(browser: Browser, volume: str, parts: Iterable[str]) -> str:
     at = ""
     for part in parts:
         after, reason = "", ""
-        while found := browser.listing(volume, at or "/", after=after, most=_MOST):
-            reason = found.reason
-            if same := [one.name for one in found if part in (one.name, one.shown)]:
+        while result := browser.listing(volume, at or "/", after=after, most=_MOST):
+            reason = result.reason
+            if same := [item.name for item in result if part in (item.name, item.shown)]:
                 at = f"{at}/{same[0]}"
                 break
-            after = found[-1].name
+            after = result[-1].name
         else:
             more = f": {reason}" if reason else ""
             raise NotFound(f"there is no {part} in {sendable(at or '/')}{more}")

@@ -55,7 +55,7 @@ class FilePackMemory:
     def _save(self) -> None:
         now = self._clock()
         self._packs = {
-            pack: found for pack, found in self._packs.items() if now - found[0] < KEPT_SECONDS
+            pack: entry for pack, entry in self._packs.items() if now - entry[0] < KEPT_SECONDS
         }
         self._unsaved = 0
         temp = self._path.with_name(self._path.name + ".new")

@@ -292,13 +292,13 @@ class Runner:
 
     def _say_why(self, work: RunningTask, error: Exception, kind: TaskWork) -> None:
         """Report the error code, by which the server decides about a retry, and damage found."""
-        found = work.damage(kind.type, error)
+        result = work.damage(kind.type, error)
         if isinstance(error, HaulbackError) and error.retryable:
-            found |= {"failure": error.code}
-        if not found:
+            result |= {"failure": error.code}
+        if not result:
             return
         try:
-            self._link.results(work.attempt, found)
+            self._link.results(work.attempt, result)
         except HaulbackError as other:
             log.warning("task %s: %s", work.guid, other.message)
 

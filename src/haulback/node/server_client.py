@@ -138,7 +138,7 @@ class ServerClient:
         """List the next guids of backups that a task must find; empty after the last."""
         query = {"after": after} if after else {}
         try:
-            found: list[str] = self._api.get(f"/nodes/self/expected/{task}", query)
+            answer: list[str] = self._api.get(f"/nodes/self/expected/{task}", query)
         except NotFound as error:
             if error.details.get("guid") == task:
                 raise
@@ -147,7 +147,7 @@ class ServerClient:
                 "(GET /nodes/self/expected); update Haulback on the server to "
                 f"{haulback.__version__}, then try again.  Nothing was deleted"
             ) from None
-        return found
+        return answer
 
     def shares(self) -> list[str]:
         """List the guids of the mounts that this node has to serve."""

@@ -74,11 +74,11 @@ class TaskRepositories:
         change how the attempt ends: an error in reporting is only logged.
         """
         sign = (by, self._link.now_ms())
-        found: Results = {}
+        results: Results = {}
         for report in self._reports([*backups, *self.damaged], sign, error):
-            found |= as_results(report)
+            results |= as_results(report)
             self._tell(report)
-        return found
+        return results
 
     def _reports(
         self, backups: list[str], sign: tuple[str, int], error: Exception | None

@@ -322,12 +322,12 @@ def _cut(data: memoryview, keys: Keys) -> Iterator[_Found]:
             yield _Found(len(piece), None, keys.chunk_id(piece), piece)
 
 
-def _store(found: list[_Found], writer: Writer) -> Pieces:
+def _store(runs: list[_Found], writer: Writer) -> Pieces:
     """Hand new chunks to the writer and return the segment's pieces, with adjacent holes joined."""
-    new = [(run.id, run.data) for run in found if run.data is not None]
+    new = [(run.id, run.data) for run in runs if run.data is not None]
     refs = iter(writer.add(new)) if new else iter(())
     pieces: list[SegmentPiece] = []
-    for run in found:
+    for run in runs:
         ref = run.ref or next(refs)
         if ref == HOLE and pieces and pieces[-1].ref == HOLE:
             pieces[-1] = SegmentPiece(pieces[-1].length + run.length, HOLE)

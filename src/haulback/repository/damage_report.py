@@ -71,14 +71,14 @@ def record_findings(
 
 def _doubt_all(
     repository: Repository,
-    found: Mapping[DamagedPlace, tuple[GroupLocation, str]],
+    result: Mapping[DamagedPlace, tuple[GroupLocation, str]],
     looked: int | None,
 ) -> str:
     """The reason for doubt: absent packs are compared with all packs, failed packs with the packs
     read.
     """
-    absent = {spot.pack for spot in found if spot.group is None}
-    torn = {spot.pack for spot in found} - absent
+    absent = {spot.pack for spot in result if spot.group is None}
+    torn = {spot.pack for spot in result} - absent
     return doubt(repository, absent, None) or doubt(repository, torn, looked)
 
 
@@ -95,14 +95,14 @@ def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
 
 
 def _read_again(
-    repository: Repository, found: Mapping[DamagedPlace, tuple[GroupLocation, str]]
+    repository: Repository, result: Mapping[DamagedPlace, tuple[GroupLocation, str]]
 ) -> tuple[dict[DamagedPlace, str], set[DamagedPlace]]:
     """Read every place again, with a new file handle and the place from a fresh index."""
     index = repository.index()
     placed = index.packs()
     damaged: dict[DamagedPlace, str] = {}
     readable: set[DamagedPlace] = set()
-    for spot, (place, reason) in found.items():
+    for spot, (place, reason) in result.items():
         if spot.pack not in placed:
             continue  # a clean-up deleted the pack meanwhile
         confirmed = _confirm(repository, index, spot, place)

@@ -86,12 +86,12 @@ class _Uvicorn(uvicorn.Server):
         self.servers = [
             await loop.create_server(
                 connection,
-                sock=one,
+                sock=item,
                 ssl=tls,
                 ssl_handshake_timeout=HEAD_SECONDS if tls else None,
                 backlog=self.config.backlog,
             )
-            for one in sockets or []
+            for item in sockets or []
         ]
         self.started = True
 

@@ -65,10 +65,10 @@ class Scope(NamedTuple):
         """
         if said is not None and not (said == "" or self.allows(said)):
             raise Forbidden(f"project: {said[:80]!r} is not a project of yours", field="project")
-        found = said or None if said is not None else before or self.project
-        if found is None and not self.is_whole:
+        result = said or None if said is not None else before or self.project
+        if result is None and not self.is_whole:
             raise Malformed("project: name the one of your projects", field="project")
-        return found
+        return result
 
 
 EVERYTHING = Scope()

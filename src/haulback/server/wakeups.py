@@ -48,9 +48,9 @@ class Wakeups:
         self.news.set()
         wanted = set(nodes)
         with self._lock:
-            chosen = {one for one in self._waiting if one.node in wanted}
+            chosen = {item for item in self._waiting if item.node in wanted}
             if "" in wanted:
-                others = [one for one in self._waiting if one not in chosen]
+                others = [item for item in self._waiting if item not in chosen]
                 chosen.update(others[:_FIRST])
                 self._more = True
             self._waiting -= chosen

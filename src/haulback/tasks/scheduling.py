@@ -49,13 +49,13 @@ def most(slot: str, limits: Mapping[str, int]) -> int:
 
     `limits` overrides the defaults by `<lane>`, `<lane>.source` or `<lane>.destination`.
     """
-    what, _, rest = slot.partition(":")
+    subject, _, rest = slot.partition(":")
     lane = rest.rpartition(":")[2]
-    if what == "node":
+    if subject == "node":
         return limits.get(lane, LANES[lane])
-    if what == "source":
+    if subject == "source":
         return limits.get(f"{lane}.source", PER_SOURCE[lane])
-    if what == "destination":
+    if subject == "destination":
         return limits.get(f"{lane}.destination", PER_DESTINATION[lane])
     return 1
 

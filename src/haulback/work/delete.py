@@ -11,10 +11,10 @@ from haulback.work.support.removal import remove
 
 def run(context: TaskContext) -> Results:
     order: DeleteOrder = context.order
-    found: Results = {"removed": order.backups}
+    results: Results = {"removed": order.backups}
     if order.destination and order.destination.repository:
         # Figures of the whole destination concern other projects too: none are told here.
-        _, found = remove(context, order.destination, order.backups, order.given_up)
+        _, results = remove(context, order.destination, order.backups, order.given_up)
         context.log(f"{len(order.backups)} backups of the machine are removed")
     with context.machines.lock(order.hypervisor, order.uuid):
         try:
@@ -25,7 +25,7 @@ def run(context: TaskContext) -> Results:
                 keeper.remove_snapshots(order.uuid, set(order.snapshots))
         except NotFound:
             context.log("the machine is no longer on its hypervisor")
-    return found
+    return results
 
 
 WORK = TaskWork("DELETE", DeleteOrder, run)

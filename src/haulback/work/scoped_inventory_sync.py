@@ -40,15 +40,17 @@ def _whole_look(
     """
     machines.check()
     whole = machines.inventory()
-    problems = [broken(one) for one in whole.problems]
+    problems = [broken(problem) for problem in whole.problems]
     gone = []
-    for uuid in set(missing) - {one.uuid for one in whole.machines}:
+    for uuid in set(missing) - {machine.uuid for machine in whole.machines}:
         place = context.order.places.get(uuid)
-        same = [one for one in problems if one["uuid"] == uuid or one["where"] == place]
+        same = [
+            problem for problem in problems if problem["uuid"] == uuid or problem["where"] == place
+        ]
         if same:
             context.log(f"{uuid}: {same[0]['message']}")
             unreadable.append({**same[0], "uuid": uuid})
-        elif place is None and any(not one["uuid"] for one in problems):
+        elif place is None and any(not problem["uuid"] for problem in problems):
             context.log(f"{uuid} was not found; it may be one of those that cannot be read")
         else:
             context.log(f"{uuid} is no longer there")

@@ -28,7 +28,7 @@ def run(context: TaskContext) -> Results:
         removed += _sweep(context, hypervisor, held.setdefault(hypervisor.guid, {}))
     for destination in context.order.destinations:
         removed += _sweep_destination(context, destination)
-    return {"removed": removed, "held": {guid: found for guid, found in held.items() if found}}
+    return {"removed": removed, "held": {guid: entry for guid, entry in held.items() if entry}}
 
 
 def _sweep_destination(context: TaskContext, record: BackupDestination) -> int:

@@ -56,7 +56,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of an annotated type."""
     inner = get_args(kind)
     if get_origin(kind) in (Union, types.UnionType):
-        return st.one_of(*(st.none() if one is type(None) else values(one) for one in inner))
+        return st.one_of(*(st.none() if item is type(None) else values(item) for item in inner))
     if get_origin(kind) is list:
         return st.lists(values(inner[0]), max_size=2)
     if get_origin(kind) is dict:
@@ -85,11 +85,13 @@ def as_portals_send(value: Any) -> Any:
         return {"guid": value.guid.upper(), "name": "a record", "members": [{"deep": True}]}
     if isinstance(value, msgspec.Struct):
         members = {name: getattr(value, name) for name in value.__struct_fields__}
-        return {name: as_portals_send(one) for name, one in members.items()} | {"unknown": [1]}
+        return {name: as_portals_send(member) for name, member in members.items()} | {
+            "unknown": [1]
+        }
     if isinstance(value, list):
-        return [*(as_portals_send(one) for one in value), None]
+        return [*(as_portals_send(item) for item in value), None]
     if isinstance(value, dict):
-        return {name: as_portals_send(one) for name, one in value.items()}
+        return {name: as_portals_send(item) for name, item in value.items()}
     return value
 
 

@@ -175,7 +175,7 @@ def test_what_is_proved_has_nothing_of_it(element: str, name: str, tmp_path: Pat
 def test_a_machine_over_itself_keeps_it_as_long_as_it_is_its_own(element: str, name: str):
     then = machine(element)
     root, told = over_itself(then, then)
-    kept = [one for one in root.findall("devices/*") if ORIGINAL in said(one)]
+    kept = [item for item in root.findall("devices/*") if ORIGINAL in said(item)]
     assert len(kept) == 1
     assert said(kept[0]) in said(parse(then.definition[XML])) or kept[0].tag == "disk"
     root, told = over_itself(then, machine())  # it went elsewhere since
@@ -183,7 +183,7 @@ def test_a_machine_over_itself_keeps_it_as_long_as_it_is_its_own(element: str, n
     if "device='cdrom'" in element or "device='floppy'" in element:
         assert root.find("devices/disk/target[@dev='sdb']") is not None
     else:
-        assert [one for one in told if one.startswith(name) and "left out" in one]
+        assert [item for item in told if item.startswith(name) and "left out" in item]
 
 
 REACHING = {
@@ -398,8 +398,8 @@ def _leaves(
     if node.tag == f"{_RNG}ref" and name in PATHS:
         yield "/".join(path)
     elif node.tag == f"{_RNG}ref":
-        for one in known.get(name, ()) if name not in stack else ():
-            for child in one:
+        for item in known.get(name, ()) if name not in stack else ():
+            for child in item:
                 yield from _leaves(child, path, (*stack, name), known)
     else:
         if node.tag in (f"{_RNG}element", f"{_RNG}attribute") and name:
@@ -431,22 +431,22 @@ def _instance(leaf: str, kind: dict[str, str]) -> str:
     "kind",
     [
         {},
-        *({"type": one, "mode": "connect"} for one in (
+        *({"type": item, "mode": "connect"} for item in (
             "file", "block", "network", "dir", "volume", "nvme", "vhostuser", "unix", "pty", "dev",
             "pipe", "tcp", "udp", "nmdm", "dbus", "spicevmc", "spiceport", "vnc", "spice", "sdl",
             "egl-headless", "rdp", "mount", "bridge", "direct", "ethernet", "hostdev", "user",
             "vdpa", "pci", "usb", "scsi", "mdev", "emulator", "passthrough", "external", "alsa",
             "oss", "evdev", "mouse", "rom", "pflash", "static", "subsystem",
         )),
-        *({"model": one} for one in ("nvdimm", "dimm", "virtio-pmem", "random", "egd", "builtin")),
-        *({"device": one, "type": "file"} for one in ("lun", "cdrom", "floppy", "disk")),
+        *({"model": m} for m in ("nvdimm", "dimm", "virtio-pmem", "random", "egd", "builtin")),
+        *({"device": item, "type": "file"} for item in ("lun", "cdrom", "floppy", "disk")),
         {"mode": "host-certificates"}, {"mode": "passthrough", "type": "direct"},
     ],
     ids=str,
 )  # fmt: skip
 def test_no_path_that_the_schema_of_libvirt_knows_is_in_a_copy_unless_it_is_on_the_list(kind):
     known = _definitions("domain.rng", {})
-    leaves = {leaf for one in known["domain"] for leaf in _leaves(one, (), (), known)}
+    leaves = {leaf for item in known["domain"] for leaf in _leaves(item, (), (), known)}
     leaves = {leaf.removeprefix("domain/") for leaf in leaves}
     assert len(leaves) > 60
     assert leaves | {"os/acpi/table"} >= ONLY_READ | NETWORKS
@@ -520,9 +520,9 @@ def test_whatever_a_definition_says_a_copy_lies_on_its_own_disks_only(
         root, _ = copied(wanted)
     except Malformed:
         return  # a disk without a name
-    assert [one for one in _kept(root) if not _HARMLESS.fullmatch(one)] == []
-    for one in root.findall(".//disk"):
-        assert [source.attrib for source in one.iter("source")] in ([], [{"file": str(NEW)}])
+    assert [item for item in _kept(root) if not _HARMLESS.fullmatch(item)] == []
+    for element in root.findall(".//disk"):
+        assert [source.attrib for source in element.iter("source")] in ([], [{"file": str(NEW)}])
 
 
 RUNS = "a network disk, which can be read only while the machine runs"
@@ -534,15 +534,15 @@ NETWORK = disk(
 def test_a_disk_that_cannot_be_read_now_is_named_too():
     text = said(parse(machine(NETWORK).definition[XML]))
     assert apart_of(text) == ()  # it runs
-    [found] = apart_of(text, read="vda")
-    assert found == ("sdb", RUNS, False)
+    [result] = apart_of(text, read="vda")
+    assert result == ("sdb", RUNS, False)
     root, told = copied(machine(NETWORK))
     assert "the-original" not in said(root)
     assert told == ["sdb is left out: the disk was not restored"]
     both = (MachineDisk("vda", 1, "qcow2"), MachineDisk("sdb", 1, "raw"))
     root, told = copied(machine(NETWORK, disks=both))
     assert ("the-original" in said(root), told) == (False, [])
-    assert [one.get("type") for one in root.findall("devices/disk")] == ["file", "file"]
+    assert [element.get("type") for element in root.findall("devices/disk")] == ["file", "file"]
 
 
 def test_what_was_plugged_in_while_the_machine_runs_is_named_too():
@@ -578,12 +578,12 @@ def test_a_restored_disk_keeps_its_seat_and_nothing_of_where_it_lay():
         over_itself(machine(element, disks=both), machine(element)),
     ):
         assert ORIGINAL not in said(root)
-        [found] = root.findall("devices/disk/target[@dev='sdb']/..")
-        assert found.find("target").get("bus") == "scsi"
-        assert found.find("driver").get("cache") == "none"
-        assert (found.findtext("serial"), found.findtext("iotune/total_iops_sec")) == ("S1", "9")
-        assert found.find("address").get("unit") == "4"
-        assert found.find("shareable") is None
+        [result] = root.findall("devices/disk/target[@dev='sdb']/..")
+        assert result.find("target").get("bus") == "scsi"
+        assert result.find("driver").get("cache") == "none"
+        assert (result.findtext("serial"), result.findtext("iotune/total_iops_sec")) == ("S1", "9")
+        assert result.find("address").get("unit") == "4"
+        assert result.find("shareable") is None
         assert told == ["sdb is a separate image: it is not shared with other machines"]
 
 
@@ -607,7 +607,7 @@ def test_a_copy_keeps_its_agent_its_screen_and_gets_an_empty_tpm():
         "<rng model='virtio'><rate bytes='9'/><backend model='random'>/dev/hwrng</backend></rng>"
     )
     root, told = copied(machine(devices))
-    assert [one.get("name") for one in root.findall("devices/channel/target")] == [
+    assert [element.get("name") for element in root.findall("devices/channel/target")] == [
         "org.qemu.guest_agent.0", "com.redhat.spice.0",
     ]  # fmt: skip
     screen = root.find("devices/graphics")
@@ -615,8 +615,8 @@ def test_a_copy_keeps_its_agent_its_screen_and_gets_an_empty_tpm():
     assert root.find("devices/tpm/backend").attrib == {"type": "emulator", "version": "2.0"}
     assert root.findtext("devices/rng/backend") == "/dev/hwrng"
     assert told == ["the TPM is empty: no backup holds the state of the original's TPM"]
-    [one] = apart_of(machine(devices).definition[XML])
-    assert one.name == "the TPM"
+    [item] = apart_of(machine(devices).definition[XML])
+    assert item.name == "the TPM"
 
 
 def test_a_copy_keeps_what_is_only_hardware():
@@ -637,9 +637,9 @@ def test_a_copy_keeps_what_is_only_hardware():
     wanted = machine(devices, more)
     root, told = copied(wanted)
     before = parse(wanted.definition[XML])
-    for one in (*before.findall("devices/*")[1:], *before):
-        if one.tag not in ("name", "uuid", "devices"):
-            assert said(one) in said(root), one.tag
+    for item in (*before.findall("devices/*")[1:], *before):
+        if item.tag not in ("name", "uuid", "devices"):
+            assert said(item) in said(root), item.tag
     assert told == []
 
 

@@ -66,8 +66,8 @@ def test_a_network_card_goes_where_it_is_wanted():
     root = parse(compose(wanted()._replace(cards=cards), PLACES, "qemu", Standing(fresh=True)))
     [card] = root.findall("devices/interface")
     assert card.get("type") == "network"
-    assert [one.get("network") for one in card.findall("source")] == ["lab"]
-    assert [one.get("address") for one in card.findall("mac")] == ["52:54:00:aa:bb:cc"]
+    assert [element.get("network") for element in card.findall("source")] == ["lab"]
+    assert [element.get("address") for element in card.findall("mac")] == ["52:54:00:aa:bb:cc"]
     with pytest.raises(Malformed, match="no network card 1"):
         compose(
             wanted()._replace(cards=(NetworkCardSettings(1, "lab"),)),

@@ -160,8 +160,8 @@ def test_a_disk_is_read_as_it_is_by_either_end(pieces: list[tuple[int, int]]):
     disk = MemoryDisk(3 * MIB)
     for at, count in pieces:
         disk.write_at(at * 65536, bytes([at + 1]) * 65536 * min(count, 48 - at))
-    with two_ends() as (one, other):
-        far = FarSource(other, Offered(one.offer(ServedSource(disk)), disk.size))
+    with two_ends() as (item, other):
+        far = FarSource(other, Offered(item.offer(ServedSource(disk)), disk.size))
         assert list(far.extents()) == list(disk.extents())
         data = bytearray(disk.size)
         far.read_into(0, memoryview(data))
@@ -187,24 +187,24 @@ def test_who_reads_what_was_told_finds_it_on_its_way_and_nothing_is_read_twice_o
     data = os.urandom(5 * MIB + 65536)
     disk.write_at(65536, data)
     disk.write_at(12 * MIB, data[:65536])
-    with two_ends() as (one, other):
-        far = FarSource(other, Offered(one.offer(ServedSource(disk)), disk.size))
+    with two_ends() as (item, other):
+        far = FarSource(other, Offered(item.offer(ServedSource(disk)), disk.size))
         told = list(far.extents())
-        found = bytearray(disk.size)
+        result = bytearray(disk.size)
         for start, length in told:
             low, end = start, start + length
             while low < end:
                 high = min(end, low // MIB * MIB + MIB)
-                far.read_into(low, memoryview(found)[low:high])
+                far.read_into(low, memoryview(result)[low:high])
                 low = high
-        assert found == disk.data
+        assert result == disk.data
     assert sum(length for _, length in disk.reads) == sum(length for _, length in told)
 
 
 def test_extents_that_nobody_follows_to_their_end_are_forgotten():
     disk = MemoryDisk(8 * MIB, b"x" * 8 * MIB)
-    with two_ends() as (one, other):
-        number = one.offer(ServedSource(disk))
+    with two_ends() as (item, other):
+        number = item.offer(ServedSource(disk))
         first = other.call(number, "extents", 0, kind=int)
         far = FarSource(other, Offered(number, disk.size))
         for start in range(100):
@@ -229,8 +229,8 @@ class Answers:
 
 
 def test_only_public_methods_with_the_right_arguments_are_called():
-    with two_ends() as (one, other):
-        number = one.offer(answers := Answers())
+    with two_ends() as (item, other):
+        number = item.offer(answers := Answers())
         assert other.call(number, "tell", "this", kind=str) == "this"
         for method, *given in (
             ("_hidden",),
@@ -246,7 +246,7 @@ def test_only_public_methods_with_the_right_arguments_are_called():
         with pytest.raises(Unavailable, match="malformed response"):
             other.call(number, "tell", "this", kind=int)
         assert answers.told == ["this", "this"]
-        one.withdraw(answers)
+        item.withdraw(answers)
         with pytest.raises(Conflict):
             other.call(number, "tell", "this", kind=str)
 
@@ -323,10 +323,10 @@ def test_a_far_disk_that_contradicts_itself_is_not_believed():
 
 
 def test_an_address_says_where_as_whom_and_which_libvirt():
-    found = Address.parse(
+    result = Address.parse(
         "qemu+ssh://backup@kvm1.example:2222/system?socket=/run/x/sock&keyfile=/etc/h/key&no_verify=1"
     )
-    assert found == Address(
+    assert result == Address(
         "kvm1.example", "qemu+unix:///system?socket=/run/x/sock", "backup", 2222, "/etc/h/key",
         verify=False,
     )  # fmt: skip

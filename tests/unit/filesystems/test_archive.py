@@ -93,8 +93,8 @@ def test_a_file_that_ends_half_way_is_filled_with_zeros_and_named_from_which_byt
     whole = (tree / "f" / "big").read_bytes()
     page = gone // KIB * KIB  # blocks are not smaller, and a file may have several fragments
     low = place(image, whole[page : page + 64])
-    with reading(Torn(image, (low, low + KIB))) as found:
-        members = unpacked(found.archive("vda", ["/f"]))
+    with reading(Torn(image, (low, low + KIB))) as result:
+        members = unpacked(result.archive("vda", ["/f"]))
     said = named(members)
     assert list(said) == ["/f/big"]
     first = page // (64 * KIB) * 64 * KIB
@@ -140,16 +140,16 @@ def test_blocks_of_a_folder_that_are_damaged_are_named_and_the_others_delivered(
     assert b"\x05\x01inner" not in image[block : block + size]
     broken = bytearray(image)
     broken[block + 4 : block + 6] = b"\3\0"  # the length of its first entry
-    with reading(MemoryDisk(bytes(broken))) as found:
-        page = found.listing("vda", "/f/sub")
+    with reading(MemoryDisk(bytes(broken))) as result:
+        page = result.listing("vda", "/f/sub")
         assert "damaged" in page.reason
         assert 260 < len(page) < 301
-        members = unpacked(found.archive("vda", ["/f"]))
+        members = unpacked(result.archive("vda", ["/f"]))
         assert "folder could not be listed completely" in named(members)["/f/sub"]
         assert members["f/sub/inner"] == b"inner" * 100
         assert members["f/zulu"] == b"Z" * 5000
         with pytest.raises(Malformed, match="not among the readable entries of its folder"):
-            found.entry("vda", f"/f/sub/299{'n' * 60}")
+            result.entry("vda", f"/f/sub/299{'n' * 60}")
 
 
 def test_a_folder_that_shows_nothing_is_named_and_the_rest_delivered(tmp_path):
@@ -159,8 +159,8 @@ def test_a_folder_that_shows_nothing_is_named_and_the_rest_delivered(tmp_path):
     (tree / "f" / "zulu").write_bytes(b"z")
     raw = bytearray(ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB).read_bytes())
     block = raw.index(b"\x05\x01inner") // 1024 * 1024
-    with reading(Torn(bytes(raw), (block, block + 1))) as found:
-        members = unpacked(found.archive("vda", ["/"]))
+    with reading(Torn(bytes(raw), (block, block + 1))) as result:
+        members = unpacked(result.archive("vda", ["/"]))
     said = named(members)
     assert list(said) == ["/f/sub"]
     assert "the folder could not be listed at all: " in said["/f/sub"]
@@ -169,17 +169,17 @@ def test_a_folder_that_shows_nothing_is_named_and_the_rest_delivered(tmp_path):
 
 
 def test_a_disk_whose_beginning_cannot_be_read_is_listed_with_the_reason(image):
-    with Browser({"vda": Torn(image, (0, 4096)), "vdb": MemoryDisk(image)}) as found:
-        first, second = found.volumes()
+    with Browser({"vda": Torn(image, (0, 4096)), "vdb": MemoryDisk(image)}) as result:
+        first, second = result.volumes()
         assert (first.name, first.type, first.readable) == ("vda", "unknown", False)
         assert "cannot be read" in first.reason
         assert second.readable
-        assert found.read("vdb", "/f/zulu", 0, 10) == b"Z" * 10
+        assert result.read("vdb", "/f/zulu", 0, 10) == b"Z" * 10
     with (
-        Browser({"vda": Torn(image, (0, 4096), error=Unavailable("it is gone"))}) as found,
+        Browser({"vda": Torn(image, (0, 4096), error=Unavailable("it is gone"))}) as result,
         pytest.raises(Unavailable, match="it is gone"),
     ):
-        found.volumes()
+        result.volumes()
 
 
 def inode_of(raw, name):
@@ -208,17 +208,17 @@ def test_a_file_whose_inode_is_damaged_is_named(offset, data, reason, image):
     raw = bytearray(image)
     at = inode_place(raw, inode_of(raw, b"zulu"))
     raw[at + offset : at + offset + len(data)] = data
-    with reading(MemoryDisk(bytes(raw))) as found:
-        members = unpacked(found.archive("vda", ["/f"]))
+    with reading(MemoryDisk(bytes(raw))) as result:
+        members = unpacked(result.archive("vda", ["/f"]))
         said = named(members)
         assert list(said) == ["/f/zulu"]
         assert reason in said["/f/zulu"]
         assert members["f/a"] == b"A" * 100
-        entry = found.entry("vda", "/f/zulu")
+        entry = result.entry("vda", "/f/zulu")
         if entry.reason:
             assert not entry.readable
             assert entry.reason == said["/f/zulu"]
-            assert entry in found.listing("vda", "/f")
+            assert entry in result.listing("vda", "/f")
 
 
 def test_a_link_whose_target_cannot_be_read_is_named(image):
@@ -264,9 +264,9 @@ def test_a_report_takes_the_name_of_no_file(tmp_path, taken):
     (tree / "z").write_bytes(b"Z" * 5000)
     data = ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB).read_bytes()
     start = place(data, b"Z" * 5000)
-    with reading(Torn(data, (start, start + 1))) as found:
+    with reading(Torn(data, (start, start + 1))) as result:
         for paths in (["/"], ["/z", f"/{taken}"]):
-            members = unpacked(found.archive("vda", paths))
+            members = unpacked(result.archive("vda", paths))
             assert b"the guest's own" in members.values()
             assert "/z" in named(members)
             tops = [name.removeprefix("./").upper() for name in members]
@@ -309,8 +309,8 @@ def test_a_folder_that_lies_within_itself_is_named(tmp_path):
     raw = bytearray(ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB).read_bytes())
     at = place(raw, b"\4\2loop") - 6
     raw[at : at + 4] = struct.pack("<I", inode_of_folder(raw, b"f"))
-    with reading(MemoryDisk(bytes(raw))) as found:
-        members = unpacked(found.archive("vda", ["/"]))
+    with reading(MemoryDisk(bytes(raw))) as result:
+        members = unpacked(result.archive("vda", ["/"]))
     assert list(named(members)) == ["/f/sub/loop"]
     assert "contains itself" in named(members)["/f/sub/loop"]
     assert members["./f/zulu"] == b"z"

@@ -12,8 +12,9 @@ from haulback.filesystems.records import EntryType
 from haulback.repository.stored_disk import StoredDisk
 from haulback.texts import printable
 from haulback.units import MIB
+from tests import volumes
 from tests.unit.repository.scene import MemoryDisk, back_up
-from tests.volumes import browser, empty, ext, needs_ext
+from tests.volumes import empty, ext, needs_ext
 
 pytestmark = needs_ext
 
@@ -38,34 +39,34 @@ def image(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(image):
-    with browser(image) as found:
-        yield found
+def browser(image):
+    with volumes.browser(image) as browser:
+        yield browser
 
 
-def test_a_disk_without_partitions_is_one_volume(found):
-    (volume,) = found.volumes()
+def test_a_disk_without_partitions_is_one_volume(browser):
+    (volume,) = browser.volumes()
     assert (volume.name, volume.type, volume.label) == ("vda", "ext4", "root")
     assert (volume.size, volume.disks, volume.readable) == (24 * MIB, ("vda",), True)
 
 
 def test_an_empty_disk_has_no_volumes(tmp_path):
-    with browser(empty(tmp_path / "image", MIB)) as found:
-        assert found.volumes() == []
+    with volumes.browser(empty(tmp_path / "image", MIB)) as browser:
+        assert browser.volumes() == []
 
 
-def test_pages_of_a_listing_are_sorted_and_complete(found):
-    whole = [one.name for one in found.listing("vda", "/")]
+def test_pages_of_a_listing_are_sorted_and_complete(browser):
+    whole = [one.name for one in browser.listing("vda", "/")]
     pages, after = [], ""
-    while page := found.listing("vda", "/", after=after, most=3):
+    while page := browser.listing("vda", "/", after=after, most=3):
         pages += [one.name for one in page]
         after = page[-1].name
     assert pages == whole == sorted(whole, key=os.fsencode)
 
 
-def test_a_name_that_is_not_utf8_is_found_again_and_can_be_printed(found):
-    (entry,) = [one for one in found.listing("vda", "/") if one.name.startswith("caf")]
-    assert found.read("vda", f"/{entry.name}", 0, 100) == b"latin"
+def test_a_name_that_is_not_utf8_is_found_again_and_can_be_printed(browser):
+    (entry,) = [one for one in browser.listing("vda", "/") if one.name.startswith("caf")]
+    assert browser.read("vda", f"/{entry.name}", 0, 100) == b"latin"
     assert entry.shown == "caf\\xe9\\n"
     assert printable("a\tb\x1b[31m\u202e") == "a\\tb\\x1b[31m\\u202e"
 
@@ -83,57 +84,57 @@ def test_a_name_that_is_not_utf8_is_found_again_and_can_be_printed(found):
         ("/\ud800", "characters"),
     ],
 )
-def test_a_bad_path_is_refused_with_the_reason(found, path, word):
-    for call in (found.entry, found.listing, found.stream):
+def test_a_bad_path_is_refused_with_the_reason(browser, path, word):
+    for call in (browser.entry, browser.listing, browser.stream):
         with pytest.raises(Malformed, match=word):
             call("vda", path)
 
 
-def test_a_missing_path_is_named(found):
+def test_a_missing_path_is_named(browser):
     for path in ("/nothing", "/etc/nothing", "/etc/passwd/below"):
         with pytest.raises(NotFound, match=path):
-            found.entry("vda", path)
+            browser.entry("vda", path)
     with pytest.raises(NotFound, match="sda9"):
-        found.listing("sda9", "/")
+        browser.listing("sda9", "/")
 
 
-def test_a_file_is_no_directory_and_a_directory_no_file(found):
+def test_a_file_is_no_directory_and_a_directory_no_file(browser):
     with pytest.raises(Malformed, match="not a directory"):
-        found.listing("vda", "/etc/passwd")
+        browser.listing("vda", "/etc/passwd")
     with pytest.raises(Malformed, match="not a file"):
-        found.stream("vda", "/etc")
+        browser.stream("vda", "/etc")
 
 
-def test_links_are_followed_within_their_volume_only(found):
-    assert found.entry("vda", "/bin").type is EntryType.SYMLINK
-    assert found.read("vda", "/bin/tool", 0, 10) == b"tool"
-    assert found.read("vda", "/up", 0, 4) == b"root"
-    assert found.read("vda", "/absolute", 0, 4) == b"root"
+def test_links_are_followed_within_their_volume_only(browser):
+    assert browser.entry("vda", "/bin").type is EntryType.SYMLINK
+    assert browser.read("vda", "/bin/tool", 0, 10) == b"tool"
+    assert browser.read("vda", "/up", 0, 4) == b"root"
+    assert browser.read("vda", "/absolute", 0, 4) == b"root"
     with pytest.raises(NotFound, match="links"):
-        found.read("vda", "/round", 0, 1)
-    assert found.entry("vda", "/round").type is EntryType.BROKEN_SYMLINK
+        browser.read("vda", "/round", 0, 1)
+    assert browser.entry("vda", "/round").type is EntryType.BROKEN_SYMLINK
 
 
-def test_any_part_of_a_file_can_be_read(found):
-    whole = b"".join(found.stream("vda", "/random"))
+def test_any_part_of_a_file_can_be_read(browser):
+    whole = b"".join(browser.stream("vda", "/random"))
     assert len(whole) == 9 * MIB + 77
     for offset, count in ((0, 1), (5_000_001, 4 * MIB), (9 * MIB, 1000), (20 * MIB, 5)):
-        assert found.read("vda", "/random", offset, count) == whole[offset : offset + count]
+        assert browser.read("vda", "/random", offset, count) == whole[offset : offset + count]
 
 
-def test_a_stored_disk_is_read_where_it_lies(image, found, repository, tmp_path, pool):
+def test_a_stored_disk_is_read_where_it_lies(image, browser, repository, tmp_path, pool):
     made = back_up(repository, MemoryDisk(image.read_bytes()), tmp_path / "s", pool)
     stored = StoredDisk(made.disks[0].map, repository.reader())
     with Browser({"vda": stored}) as again:
-        assert again.listing("vda", "/") == found.listing("vda", "/")
-        theirs = b"".join(found.stream("vda", "/random"))
+        assert again.listing("vda", "/") == browser.listing("vda", "/")
+        theirs = b"".join(browser.stream("vda", "/random"))
         assert b"".join(again.stream("vda", "/random")) == theirs
 
 
-def test_a_tar_holds_what_was_asked_for(found):
-    packed = b"".join(found.archive("vda", ["/etc", "/up", "/random"]))
+def test_a_tar_holds_what_was_asked_for(browser):
+    packed = b"".join(browser.archive("vda", ["/etc", "/up", "/random"]))
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        kinds = {one.name: one.type for one in tar}
+        kinds = {item.name: item.type for item in tar}
         assert kinds == {
             "etc": tarfile.DIRTYPE,
             "etc/deep": tarfile.DIRTYPE,
@@ -141,12 +142,12 @@ def test_a_tar_holds_what_was_asked_for(found):
             "up": tarfile.SYMTYPE,
             "random": tarfile.REGTYPE,
         }
-        assert tar.extractfile("random").read() == b"".join(found.stream("vda", "/random"))
+        assert tar.extractfile("random").read() == b"".join(browser.stream("vda", "/random"))
 
 
-def test_a_missing_path_shows_before_a_tar_begins(found):
+def test_a_missing_path_shows_before_a_tar_begins(browser):
     with pytest.raises(NotFound, match="/nothing"):
-        found.archive("vda", ["/etc", "/nothing"])
+        browser.archive("vda", ["/etc", "/nothing"])
 
 
 @pytest.mark.parametrize(
@@ -164,9 +165,9 @@ def test_what_cannot_be_read_is_listed_with_the_reason(offset, mark, type_, tmp_
     with open(image, "r+b") as file:
         file.seek(offset)
         file.write(mark)
-    with browser(image) as found:
-        (volume,) = found.volumes()
+    with volumes.browser(image) as result:
+        (volume,) = result.volumes()
         assert (volume.type, volume.readable) == (type_, False)
         assert volume.reason
         with pytest.raises(Unsupported, match=type_):
-            found.listing("vda", "/")
+            result.listing("vda", "/")

@@ -54,13 +54,13 @@ def explored(data):
             path = left.pop()
             entries = answer(asked, ListDirectory(volume.name, path, b"", 100))
             assert isinstance(entries, Entries | Failed)
-            for one in entries.entries if isinstance(entries, Entries) else ():
-                below = path.rstrip(b"/") + b"/" + one.name
+            for entry in entries.entries if isinstance(entries, Entries) else ():
+                below = path.rstrip(b"/") + b"/" + entry.name
                 assert isinstance(answer(asked, FindEntry(volume.name, below)), Entries | Failed)
-                if one.type == "DIRECTORY" and below.count(b"/") < 5:
+                if entry.type == "DIRECTORY" and below.count(b"/") < 5:
                     left.append(below)
-                if one.type == "REGULAR_FILE":
-                    for offset in (0, max(0, one.size - 5000)):
+                if entry.type == "REGULAR_FILE":
+                    for offset in (0, max(0, entry.size - 5000)):
                         content = answer(asked, ReadFile(volume.name, below, offset, 1 * MIB))
                         assert isinstance(content, Content | Failed)
     assert time.monotonic() - begun < 60

@@ -54,16 +54,16 @@ def test_what_is_not_written_of_a_file_are_zeros_and_unknown_slots_are_passed_ov
     vendor = bytes([0xE0]) + bytes(31)
     cluster, _ = volume.store(b"x" * 3000)
     root = file_set("half", cluster, 3000, written=700, more=[vendor, vendor])
-    one, _ = volume.store(b"y" * 3000, chained=False)
-    root += file_set("piece", one, 3000, chained=False, written=513)
+    item, _ = volume.store(b"y" * 3000, chained=False)
+    root += file_set("piece", item, 3000, chained=False, written=513)
     root += file_set("nothing", volume.store(b"z" * 600)[0], 600, written=0)
-    with reading(volume.image(root)) as found:
-        assert shown(found) == {
+    with reading(volume.image(root)) as result:
+        assert shown(result) == {
             "half": b"x" * 700 + bytes(2300),
             "piece": b"y" * 513 + bytes(3000 - 513),
             "nothing": bytes(600),
         }
-        entry = found.entry("vda", "/half")
+        entry = result.entry("vda", "/half")
         assert (entry.mode, entry.modified) == (0o755, 1_704_110_401_500 - 3_600_000)
 
 
@@ -97,17 +97,17 @@ def test_a_set_that_is_broken_is_named_and_the_others_are_delivered(change, reas
     volume = Volume()
     bad = change(file_set("bad file of some length", volume.store(b"b")[0], 1))
     good = [file_set(name, volume.store(name.encode())[0], 4) for name in ("good", "fine")]
-    with reading(volume.image(good[0] + bad + good[1])) as found:
-        entries = found.listing("vda", "/")
+    with reading(volume.image(good[0] + bad + good[1])) as result:
+        entries = result.listing("vda", "/")
         assert len(entries) == 3
-        (one,) = [one for one in entries if not one.readable]
-        assert reason in one.reason
+        (item,) = [entry for entry in entries if not entry.readable]
+        assert reason in item.reason
         with pytest.raises(Unsupported, match=reason):
-            found.read("vda", f"/{one.name}", 0, 1)
-        packed = members(found)
+            result.read("vda", f"/{item.name}", 0, 1)
+        packed = members(result)
         assert (packed["./good"], packed["./fine"]) == (b"good", b"fine")
         assert reason in packed[f"{NAME}.txt"].decode()
-        assert f"./{one.name}" not in packed
+        assert f"./{item.name}" not in packed
 
 
 def test_a_folder_whose_set_is_broken_is_named():
@@ -127,12 +127,12 @@ def test_a_chain_that_does_not_reach_is_named(where, reason):
     cluster, _ = volume.store(b"x" * 2000)
     volume.table[volume.table[cluster]] = where
     far = file_set("far", 19_999, 1 << 40, chained=False)
-    with reading(volume.image(file_set("cut", cluster, 2000) + far)) as found:
-        assert found.read("vda", "/cut", 0, 1024) == b"x" * 1024
+    with reading(volume.image(file_set("cut", cluster, 2000) + far)) as result:
+        assert result.read("vda", "/cut", 0, 1024) == b"x" * 1024
         with pytest.raises(HaulbackError, match=reason):
-            found.read("vda", "/cut", 0, 1025)
+            result.read("vda", "/cut", 0, 1025)
         with pytest.raises(HaulbackError, match="does not exist"):
-            found.read("vda", "/far", 1 << 30, 10)
+            result.read("vda", "/far", 1 << 30, 10)
 
 
 def test_a_set_goes_on_in_the_next_cluster_of_its_folder():
@@ -147,8 +147,8 @@ def test_a_set_goes_on_in_the_next_cluster_of_its_folder():
         inner = inner.ljust(-(-len(inner) // 512) * 512, b"\0")
         cluster, _ = volume.store(inner, chained=chained)
         root += file_set(f"sub{chained}", cluster, len(inner), chained=chained, folder=True)
-    with reading(volume.image(root)) as found:
-        assert shown(found, "/subTrue") == shown(found, "/subFalse") == files
+    with reading(volume.image(root)) as result:
+        assert shown(result, "/subTrue") == shown(result, "/subFalse") == files
 
 
 slots = st.one_of(

@@ -38,13 +38,13 @@ def by_mcopy(path, files, *options):
 
 def shown(image):
     """The files of the root, contents by name; a tar of the root must hold the same."""
-    with browser(image) as found:
-        files = {one.name: found.read("vda", f"/{one.name}", 0, MIB).decode()
-                 for one in found.listing("vda", "/")}  # fmt: skip
-        packed = b"".join(found.archive("vda", ["/"]))
+    with browser(image) as result:
+        files = {item.name: result.read("vda", f"/{item.name}", 0, MIB).decode()
+                 for item in result.listing("vda", "/")}  # fmt: skip
+        packed = b"".join(result.archive("vda", ["/"]))
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         members = {
-            one.name[2:]: tar.extractfile(one).read().decode() for one in tar if one.isfile()
+            item.name[2:]: tar.extractfile(item).read().decode() for item in tar if item.isfile()
         }
     assert members == files
     return files
@@ -166,7 +166,7 @@ def test_no_two_files_share_a_name_and_each_is_read_as_itself(tmp_path):
 def test_deleted_files_labels_and_dots_are_not_shown_and_an_end_ends(tmp_path):
     volume = Volume(32)
     short = b"GONE    TXT"
-    slots = [b"\xe5" + one[1:] for one in [*long_slots("gone.txt", short), short_slot(short)]]
+    slots = [b"\xe5" + item[1:] for item in [*long_slots("gone.txt", short), short_slot(short)]]
     dots = [short_slot(b".          ", DIRECTORY), short_slot(b"..         ", DIRECTORY)]
     below = volume.store(b"".join([*dots, short_slot(b"INNER      "), bytes(32), b"GARBAGE" * 9]))
     root = [
@@ -176,11 +176,11 @@ def test_deleted_files_labels_and_dots_are_not_shown_and_an_end_ends(tmp_path):
     ]
     root += [bytes(32), short_slot(b"BEHIND     ")]
     (tmp_path / "made").write_bytes(volume.image(b"".join(root)))
-    with browser(tmp_path / "made") as found:
-        assert [(one.name, one.type) for one in found.listing("vda", "/")] == [
+    with browser(tmp_path / "made") as result:
+        assert [(item.name, item.type) for item in result.listing("vda", "/")] == [
             ("SUB", EntryType.DIRECTORY)
         ]
-        assert [one.name for one in found.listing("vda", "/SUB")] == ["INNER"]
+        assert [item.name for item in result.listing("vda", "/SUB")] == ["INNER"]
 
 
 def chained(bits, change, files=("AAAA",)):
@@ -220,15 +220,15 @@ BAD = {
 def test_a_chain_that_does_not_reach_is_named_and_what_it_reaches_is_delivered(
     change, reason, bits
 ):
-    with Browser({"vda": chained(bits, change)}) as found:
-        assert found.read("vda", "/AAAA", 0, 3 * 512) == b"A" * 512 + b"B" * 512 + b"C" * 512
+    with Browser({"vda": chained(bits, change)}) as result:
+        assert result.read("vda", "/AAAA", 0, 3 * 512) == b"A" * 512 + b"B" * 512 + b"C" * 512
         for ask in (
-            lambda: found.read("vda", "/AAAA", 0, 3 * 512 + 1),
-            lambda: b"".join(found.stream("vda", "/AAAA")),
+            lambda: result.read("vda", "/AAAA", 0, 3 * 512 + 1),
+            lambda: b"".join(result.stream("vda", "/AAAA")),
         ):
             with pytest.raises(Malformed, match=reason):
                 ask()
-        with tarfile.open(fileobj=io.BytesIO(b"".join(found.archive("vda", ["/"])))) as tar:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(result.archive("vda", ["/"])))) as tar:
             assert "AAAA" in tar.extractfile(tar.getmembers()[-1]).read().decode()
 
 
@@ -252,12 +252,12 @@ def test_a_folder_whose_chain_is_broken_shows_what_it_reaches(tmp_path):
     volume.table[second] = first
     root = short_slot(b"SUB        ", DIRECTORY, cluster=first)
     root += short_slot(b"NONE       ", DIRECTORY, cluster=0)
-    with Browser({"vda": MemoryDisk(volume.image(root))}) as found:
-        page = found.listing("vda", "/SUB")
-        assert [one.name for one in page] == [f"FILE{number:03d}" for number in range(32)]
+    with Browser({"vda": MemoryDisk(volume.image(root))}) as result:
+        page = result.listing("vda", "/SUB")
+        assert [item.name for item in page] == [f"FILE{number:03d}" for number in range(32)]
         assert "leads into itself" in page.reason
         with pytest.raises(Malformed, match="no cluster"):
-            found.listing("vda", "/NONE")
+            result.listing("vda", "/NONE")
 
 
 def test_a_folder_that_is_its_own_parent_ends():
@@ -268,9 +268,9 @@ def test_a_folder_that_is_its_own_parent_ends():
         b"LEAF       "
     )
     root = short_slot(b"SUB        ", DIRECTORY, cluster=cluster)
-    with Browser({"vda": MemoryDisk(volume.image(root))}) as found:
-        with tarfile.open(fileobj=io.BytesIO(b"".join(found.archive("vda", ["/"])))) as tar:
-            members = [one.name for one in tar]
+    with Browser({"vda": MemoryDisk(volume.image(root))}) as result:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(result.archive("vda", ["/"])))) as tar:
+            members = [item.name for item in tar]
         assert len(members) < 10
         assert "./SUB/LEAF" in members
 
@@ -350,8 +350,8 @@ def test_only_one_table_of_a_fat32_may_be_the_active_one():
     image[start : start + length] = bytes(length)
     struct.pack_into("<H", image, 40, 0x81)
     assert second.strip(b"\0")
-    with Browser({"vda": MemoryDisk(bytes(image))}) as found:
-        assert b"".join(found.stream("vda", "/A")) == data
+    with Browser({"vda": MemoryDisk(bytes(image))}) as result:
+        assert b"".join(result.stream("vda", "/A")) == data
     struct.pack_into("<H", image, 40, 0)
-    with Browser({"vda": MemoryDisk(bytes(image))}) as found, pytest.raises(HaulbackError):
-        b"".join(found.stream("vda", "/A"))
+    with Browser({"vda": MemoryDisk(bytes(image))}) as result, pytest.raises(HaulbackError):
+        b"".join(result.stream("vda", "/A"))

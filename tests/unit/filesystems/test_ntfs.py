@@ -137,8 +137,8 @@ def node(*found):
     return struct.pack("<IIII", 16, 16 + len(body), 16 + len(body), 0) + body
 
 
-def block(*found):
-    body = node(*found)
+def block(*data):
+    body = node(*data)
     start = struct.unpack_from("<I", body)[0] + 32
     raw = b"INDX" + struct.pack("<HHQQ", 40, 9, 0, 0) + struct.pack("<I", start) + body[4:16]
     raw = raw.ljust(24 + start, b"\0") + body[16:]

@@ -53,10 +53,10 @@ def test_a_process_that_drips_bytes_is_given_up_at_the_deadline():
         time.sleep(0.05)
     """
     with (
-        hostile(text, deadline=0.5) as found,
+        hostile(text, deadline=0.5) as result,
         pytest.raises(Unavailable, match=r"longer than 0\.5 seconds"),
     ):
-        found.volumes()
+        result.volumes()
 
 
 LIES = {
@@ -128,9 +128,9 @@ class TestTheRealOne:
 
     @pytest.mark.skipif(os.getuid() != 0, reason="only root can give so much up")
     def test_it_has_no_files_no_rights_and_no_network(self, image):
-        with browser(image) as found:
-            found.volumes()
-            pid = found._confined._running.process.pid
+        with browser(image) as result:
+            result.volumes()
+            pid = result._confined._running.process.pid
             told = Path(f"/proc/{pid}/status").read_text().splitlines()
             status = dict(line.split(":\t", 1) for line in told)
             assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
@@ -140,10 +140,14 @@ class TestTheRealOne:
             assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
             limits = Path(f"/proc/{pid}/limits").read_text()
             for limit in ("Max file size", "Max processes", "Max core file size"):
-                line = next(one for one in limits.splitlines() if one.startswith(limit))
+                line = next(item for item in limits.splitlines() if item.startswith(limit))
                 assert line.removeprefix(limit).split()[:2] == ["0", "0"]
-            kinds = [os.readlink(f"/proc/{pid}/fd/{one}") for one in os.listdir(f"/proc/{pid}/fd")]
-            assert sorted(one.split(":")[0] for one in kinds) == ["/dev/null"] * 3 + ["socket"] * 2
+            kinds = [
+                os.readlink(f"/proc/{pid}/fd/{item}") for item in os.listdir(f"/proc/{pid}/fd")
+            ]
+            assert (
+                sorted(kind.split(":")[0] for kind in kinds) == ["/dev/null"] * 3 + ["socket"] * 2
+            )
 
     def test_nothing_is_left_after_the_browser(self, image):
         with browser(image) as found:

@@ -63,7 +63,7 @@ def test_the_schemas_name_every_kind():
     orders(schemas, {})
     for kind in KINDS:
         name = kind.title().replace("_", "")
-        report, order = (schemas.components[f"{name}{what}"] for what in ("Report", "Order"))
+        report, order = (schemas.components[f"{name}{item}"] for item in ("Report", "Order"))
         assert all(member["description"] for member in report["properties"].values())
         assert order["properties"].keys() == {
             field.encode_name for field in msgspec.structs.fields(KINDS[kind].order)

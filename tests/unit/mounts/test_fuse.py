@@ -38,8 +38,8 @@ def test_a_damaged_file_or_folder_is_an_input_output_error_and_no_pipe(tmp_path)
     )
     struct.pack_into("<I", raw, raw.index(b"\3\1bad") - 6, 1 << 30)
     struct.pack_into("<H", raw, raw.index(b"\5\1inner") - 2, 3)
-    with Browser({"vda": MemoryDisk(bytes(raw))}) as found:
-        folders = Folders(found, {"": "vda"})
+    with Browser({"vda": MemoryDisk(bytes(raw))}) as result:
+        folders = Folders(result, {"": "vda"})
         assert {"bad", "good", "pipe", "sub"} < set(folders.readdir("/", 0))
         assert failed(folders.getattr, "/bad") == errno.EIO
         assert stat.S_ISFIFO(folders.getattr("/pipe")["st_mode"])

@@ -57,17 +57,17 @@ def test_a_row_and_a_folder_say_why_they_cannot_be_read(image):
     raw = bytearray(image)
     at = raw.index(b"\5\1plain") - 6
     struct.pack_into("<I", raw, at, 1 << 30)
-    with Browser({"vda": MemoryDisk(bytes(raw))}) as found:
-        page = _listing(found, DirectoryRequest("m", "vda", "/f", "", 100))
-        (row,) = [one for one in page["entries"] if one["reason"]]
+    with Browser({"vda": MemoryDisk(bytes(raw))}) as result:
+        page = _listing(result, DirectoryRequest("m", "vda", "/f", "", 100))
+        (row,) = [item for item in page["entries"] if item["reason"]]
         assert (row["name"], row["type"]) == ("plain", "OTHER")
         assert "does not exist" in row["reason"]
-        assert _listing(found, DirectoryRequest("m", "vda", "/f/plain")) == {
+        assert _listing(result, DirectoryRequest("m", "vda", "/f/plain")) == {
             "entries": [row],
             "more": False,
         }
     raw[at + 4 : at + 6] = b"\1\0"
-    with Browser({"vda": MemoryDisk(bytes(raw))}) as found:
-        page = _listing(found, DirectoryRequest("m", "vda", "/f", "", 100))
+    with Browser({"vda": MemoryDisk(bytes(raw))}) as result:
+        page = _listing(result, DirectoryRequest("m", "vda", "/f", "", 100))
         assert "damaged" in page["reason"]
-        assert "plain" not in [one["name"] for one in page["entries"]]
+        assert "plain" not in [item["name"] for item in page["entries"]]

@@ -21,25 +21,25 @@ def memory(path: Path, clock: Clock) -> FilePackMemory:
 
 def test_a_checked_pack_is_known_by_its_length_for_seven_days(tmp_path: Path):
     clock = Clock()
-    one = memory(tmp_path, clock)
-    assert not one.knows(PACK, 10)
-    one.learn(PACK, 10)
-    assert one.knows(PACK, 10)
-    assert not one.knows(PACK, 11), "a pack of another length is checked anew"
+    item = memory(tmp_path, clock)
+    assert not item.knows(PACK, 10)
+    item.learn(PACK, 10)
+    assert item.knows(PACK, 10)
+    assert not item.knows(PACK, 11), "a pack of another length is checked anew"
     clock.now += KEPT_SECONDS - 1
-    assert one.knows(PACK, 10)
+    assert item.knows(PACK, 10)
     clock.now += 1
-    assert not one.knows(PACK, 10)
+    assert not item.knows(PACK, 10)
 
 
 def test_a_memory_outlives_the_process_and_drops_what_is_old(tmp_path: Path):
     clock = Clock()
-    one = memory(tmp_path, clock)
-    one.learn(PACK, 10)
-    one.save()
+    item = memory(tmp_path, clock)
+    item.learn(PACK, 10)
+    item.save()
     clock.now += KEPT_SECONDS + 1
-    one.learn(b"b" * 16, 20)
-    one.save()
+    item.learn(b"b" * 16, 20)
+    item.save()
     size = (tmp_path / "m").stat().st_size
     again = memory(tmp_path, clock)
     assert again.knows(b"b" * 16, 20)

@@ -327,8 +327,8 @@ def _named(site: Site, kind: str) -> list[str]:
         "manifest of a base": lambda: sorted(f"manifests/{b}" for b in bases),
         "configuration": lambda: ["haulback.json"],
         "configuration copy": lambda: ["haulback.copy.json"],
-        "grave": lambda: sorted(n for n, one in graves_read.items() if one.pins is not None),
-        "announcement": lambda: sorted(n for n, one in graves_read.items() if one.pins is None),
+        "grave": lambda: sorted(n for n, item in graves_read.items() if item.pins is not None),
+        "announcement": lambda: sorted(n for n, item in graves_read.items() if item.pins is None),
         "damage record": lambda: site.names("damage"),
         "roll": lambda: site.names("rolls"),
         "roll copy": lambda: site.names("rolls-copy"),
@@ -406,15 +406,15 @@ def _duplicate(site: Site, hit: Target, chance: random.Random) -> None:
 
 def hurt_backups(site: Site, names: set[str], before: dict[str, bytes]) -> set[str]:
     """Backups that have an object with changed content."""
-    found = set()
+    result = set()
     for backup, held in site.held.items():
         if f"manifests/{backup}" in names:
-            found.add(backup)
+            result.add(backup)
         for pack, offset, length in held.places:
             name = f"packs/{pack.hex()[:2]}/{pack.hex()}"
             if name in names:
                 path = site.path(name)
                 now = path.read_bytes() if path.exists() else b""
                 if now[offset : offset + length] != before[name][offset : offset + length]:
-                    found.add(backup)
-    return found
+                    result.add(backup)
+    return result

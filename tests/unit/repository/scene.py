@@ -74,7 +74,7 @@ def export(
     writer = repository.writer(staging, pool, io)
     old = MapReader(base, repository.reader().chunk) if base else None
     try:
-        found = back_up_disk(disk, writer, repository.keys, pool, old, changed, distrust=distrust)
+        result = back_up_disk(disk, writer, repository.keys, pool, old, changed, distrust=distrust)
         staged = writer.finish()
     except BaseException:
         writer.abandon()
@@ -85,7 +85,7 @@ def export(
         "machine",
         "INCREMENTAL" if base else "FULL",
         1,
-        (ManifestDisk("disk0", found),),
+        (ManifestDisk("disk0", result),),
         parent,
         stored=staged.stored,
     )

@@ -128,22 +128,22 @@ class Cleaning(RuleBasedStateMachine):
             for at, what, i, seed in plan
         ]
 
-    def do(self, what, machine, seed):
+    def do(self, subject, machine, seed):
         """Run one whole action of another task; a machine in use is left alone."""
         if machine.staging.name in self.at_work:
             return
-        if what == "full":
+        if subject == "full":
             self.export(machine, None, seed)
-        elif what == "increment":
+        elif subject == "increment":
             self.export(machine, machine.base, seed)
-        elif what == "store":
+        elif subject == "store":
             self.store_waiting(machine)
-        elif what == "back up":
+        elif subject == "back up":
             self.export(machine, machine.base, seed)
             self.store_waiting(machine)
-        elif what == "forget":
+        elif subject == "forget":
             self.forget(seed)
-        elif what == "merge":
+        elif subject == "merge":
             self.merge()
         else:
             machine.waiting = None

@@ -50,16 +50,16 @@ def test_a_backup_is_there_whole_or_not_at_all_wherever_power_fails(
         except PowerLost:
             failed += 1
             io.drop_unsynced()
-        found = Repository.open(Folder(tmp_path / "d"), SECRET)
-        assert restored(found, first, pool) == before, f"seed {seed}, operation {failed}"
+        result = Repository.open(Folder(tmp_path / "d"), SECRET)
+        assert restored(result, first, pool) == before, f"seed {seed}, operation {failed}"
         try:
-            manifest = found.manifest(BACKUP)
+            manifest = result.manifest(BACKUP)
         except NotFound:
             assert not done
         else:
-            assert restored(found, manifest, pool) == disk.data, f"seed {seed}, op {failed}"
+            assert restored(result, manifest, pool) == disk.data, f"seed {seed}, op {failed}"
             done = True
-        report = verify(found, Depth.DATA, pool)
+        report = verify(result, Depth.DATA, pool)
         assert report.ok, (seed, failed, report.findings)
     assert failed > 20
 
@@ -88,10 +88,10 @@ def test_merging_and_sweeping_the_index_lose_no_entry_wherever_power_fails(
         except PowerLost:
             failed += 1
             io.drop_unsynced()
-        found = Repository.open(Folder(tmp_path / "d"), SECRET)
+        result = Repository.open(Folder(tmp_path / "d"), SECRET)
         for manifest, data in stored.values():
-            assert restored(found, manifest, pool) == data, f"seed {seed}, operation {failed}"
-    assert len(list(found.destination.list("index"))) == 1
+            assert restored(result, manifest, pool) == data, f"seed {seed}, operation {failed}"
+    assert len(list(result.destination.list("index"))) == 1
     assert failed >= 8
 
 

@@ -49,29 +49,29 @@ def whole(tmp_path_factory, pool_of_two) -> Site:
     return site
 
 
-def follow(site: Site, what: str, chance: random.Random) -> None:
+def follow(site: Site, text: str, chance: random.Random) -> None:
     """Run one action on a damaged repository; it may be refused with one of our errors only.
 
     An increment shares the data of its base; undetected damage in the base is left for verify to
     find.
     """
     try:
-        if what == "restore":
+        if text == "restore":
             site.restoring()
-        elif what == "increment":
+        elif text == "increment":
             site.increment(chance.randrange(250) * 1024, chance.getrandbits(30))
-        elif what == "full":
+        elif text == "full":
             assert site.restores(site.full())
-        elif what == "merge":
+        elif text == "merge":
             site.open().merge_index(site.room("m"))
-        elif what == "clean":
+        elif text == "clean":
             site.clean()
-        elif what in ("verify", "record"):
-            site.verify(record=what == "record")
+        elif text in ("verify", "record"):
+            site.verify(record=text == "record")
         else:
             site.repair()
     except HaulbackError as error:
-        print(f"{what} was refused: {error.message}")
+        print(f"{text} was refused: {error.message}")
 
 
 def is_found(site: Site, kind: str, fault: str, merged: bool) -> None:
@@ -103,9 +103,9 @@ def test_after_any_damage_and_whatever_follows_all_that_is_whole_restores(whole,
         restoring = site.restoring()
         assert restoring >= set(site.held) - hurt, told
         first = site.last
-        for what in chance.choices(FOLLOWING, k=chance.randrange(1, 4)):
-            told += f", {what}"
-            follow(site, what, chance)
+        for item in chance.choices(FOLLOWING, k=chance.randrange(1, 4)):
+            told += f", {item}"
+            follow(site, item, chance)
             now = site.restoring()
             assert now >= restoring, told
             restoring = now

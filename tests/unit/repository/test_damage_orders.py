@@ -63,11 +63,11 @@ def test_in_any_order_the_new_backup_restores_and_heals_the_old(whole, tmp_path,
         if is_known:
             site.verify(record=True)
         restoring = site.restoring()
-        for what in order:
-            if what == "merge":
+        for item in order:
+            if item == "merge":
                 site.open().merge_index(site.room("m"))
             else:
-                getattr(site, what)()
+                getattr(site, item)()
             assert site.restoring() >= restoring
         assert site.restores(site.last)
         assert site.restores(old)
@@ -98,13 +98,13 @@ def test_beside_a_clean_up_damage_backups_and_merges_lose_nothing(whole, tmp_pat
         def damage() -> None:
             rot(site, old, chance)
 
-        plan = [(chance.randrange(1, 60), what) for what in (damage, full, merge, full)]
+        plan = [(chance.randrange(1, 60), item) for item in (damage, full, merge, full)]
         for number in range(2):
             shared = Shared(site.root / "d", plan=plan if number == 0 else ())
             site.clean(pins=lambda: {"a store"}, repository=Repository.open(shared, SECRET))
-        for _, what in plan:
-            if what in shared.plan.values():
-                what()
+        for _, item in plan:
+            if item in shared.plan.values():
+                item()
         site.full()
         for _ in range(2):
             site.clean()

@@ -158,8 +158,8 @@ def follow(site: FaultySite, step: str) -> None:
         site.attempt(lambda: site.verify(record=True))
     elif step == "restore":
         for backup, held in site.held.items():
-            found = site.attempt(lambda b=backup: restored_by(site, b))
-            assert found in (None, held.data)
+            result = site.attempt(lambda b=backup: restored_by(site, b))
+            assert result in (None, held.data)
 
 
 def restored_by(site: FaultySite, backup: str) -> bytes:

@@ -294,11 +294,11 @@ def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
     tmp_path, pool, story, outcomes
 ):
     """The other export is needed only when dead data was reused."""
-    found = set()
+    result = set()
     for at, site in sites(tmp_path, pool):
         disk, draft = story(site, "x")
         meddled = Meddled(site.root / "d", at, lambda site=site: site.clean(lambda: {"x"}))
-        found.add(publish(site, meddled, "x", disk, draft))
+        result.add(publish(site, meddled, "x", disk, draft))
         if meddled.calls < at:
             break
         site.assert_whole()
@@ -307,7 +307,7 @@ def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
         assert site.clean().damaged == []
         site.assert_tight()
     assert at > 8
-    assert found == outcomes
+    assert result == outcomes
 
 
 @pytest.mark.parametrize("story", [reusing, reusing_nothing])
@@ -316,7 +316,7 @@ def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is
     tmp_path, pool, story, pin
 ):
     """The rule holds even for a store that the server took for dead and that pins nothing."""
-    found = set()
+    result = set()
     for at, site in sites(tmp_path, pool):
         done = []
         disk, draft = story(site, "x")
@@ -334,15 +334,15 @@ def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is
         clean_up(opened, site.root / "c", lambda done=done: set() if done else {pin}, pool)
         if not done:
             break
-        found.update(done)
+        result.update(done)
         site.assert_whole()
         site.clean()
         site.assert_whole()
         site.clean()
         site.assert_tight()
     assert at > 10
-    assert True in found
-    assert (False in found) == (story is reusing)
+    assert True in result
+    assert (False in result) == (story is reusing)
 
 
 def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site, tmp_path):

@@ -41,15 +41,15 @@ def directories(draw: st.DrawFn) -> list[GroupEntry]:
     small = st.tuples(st.integers(0, 5), st.integers(0, 5))
     large = st.tuples(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
     ids = draw(st.lists(small | large, unique=True, max_size=24))
-    found = [
+    result = [
         entry(
             group(*name), draw(st.sampled_from(PACKS)), 100 * place, length=draw(st.integers(1, 99))
         )
         for place, name in enumerate(names)
     ]
-    for number, one in enumerate(ids if found else []):
-        found[number % len(found)].chunks.append(chunk(*one))
-    return found
+    for number, item in enumerate(ids if result else []):
+        result[number % len(result)].chunks.append(chunk(*item))
+    return result
 
 
 def arrays(chunks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def test_every_chunk_is_found_in_its_group_and_no_other_chunk_is(entries: list[G
 @given(directories())
 def test_every_group_is_found_at_its_place_and_no_other_group_is(entries: list[GroupEntry]):
     segment = Segment.build(entries)
-    places = {one.group: one.place for one in entries}
+    places = {item.group: item.place for item in entries}
     for session in range(5):
         for counter in range(5):
             name = group(session, counter)
@@ -100,13 +100,13 @@ def test_the_groups_of_a_pack_are_listed_with_their_places(entries: list[GroupEn
     segment = Segment.build(entries)
     for _ in range(2):
         for pack in PACKS:
-            wanted = sorted((one.group, one.place) for one in entries if one.place.pack == pack)
+            wanted = sorted((item.group, item.place) for item in entries if item.place.pack == pack)
             assert list(segment.groups_in(pack)) == wanted
             rows = segment.rows_in(pack).tolist()
             assert rows == sorted(rows)
             assert segment.packs_at(segment.rows_in(pack)) == ({pack} if wanted else set())
     assert len(segment.rows_in(bytes(16))) == 0
-    assert segment.packs_at(np.arange(len(entries))) == {one.place.pack for one in entries}
+    assert segment.packs_at(np.arange(len(entries))) == {item.place.pack for item in entries}
 
 
 @given(directories())
@@ -142,13 +142,13 @@ def test_a_written_segment_is_mapped_as_it_was(entries: list[GroupEntry]):
     segment = Segment.build(entries)
     with TemporaryDirectory() as folder:
         path = segment.write(Path(folder), KEYS, DurableFiles())
-        found = Segment.open(path, path.stem, KEYS)
-    assert found.name == path.stem
-    assert list(found.groups()) == list(segment.groups())
-    chunks = sorted(one for entry in entries for one in entry.chunks)
-    assert found_in(found, chunks) == found_in(segment, chunks)
-    found.release()
-    assert list(found.groups()) == list(segment.groups())
+        result = Segment.open(path, path.stem, KEYS)
+    assert result.name == path.stem
+    assert list(result.groups()) == list(segment.groups())
+    chunks = sorted(item for entry in entries for item in entry.chunks)
+    assert found_in(result, chunks) == found_in(segment, chunks)
+    result.release()
+    assert list(result.groups()) == list(segment.groups())
     segment.release()
 
 
@@ -175,15 +175,15 @@ def test_the_bytes_of_a_segment_are_those_of_the_format(tmp_path: Path):
 
 def test_a_renamed_segment_holds_the_same_under_a_name_of_its_own(tmp_path: Path):
     segment = Segment.build([entry(group(1, 1), PACKS[0], 0, chunk(1))])
-    one, other = segment.renamed("ab" * 20, "cd" * 20), segment.renamed("ab" * 20, "cd" * 20)
-    assert one.replaces[:2] == ["ab" * 20, "cd" * 20]
-    assert [len(name) for name in one.replaces] == [40, 40, 40]
-    assert one.replaces[2] != other.replaces[2]
-    assert list(one.groups()) == list(segment.groups())
-    assert (segment.replaces, one.name) == ([], "")
-    path = one.write(tmp_path, KEYS, DurableFiles())
-    found = Segment.open(path, path.stem, KEYS)
-    assert found.replaces == one.replaces
+    item, other = segment.renamed("ab" * 20, "cd" * 20), segment.renamed("ab" * 20, "cd" * 20)
+    assert item.replaces[:2] == ["ab" * 20, "cd" * 20]
+    assert [len(name) for name in item.replaces] == [40, 40, 40]
+    assert item.replaces[2] != other.replaces[2]
+    assert list(item.groups()) == list(segment.groups())
+    assert (segment.replaces, item.name) == ([], "")
+    path = item.write(tmp_path, KEYS, DurableFiles())
+    result = Segment.open(path, path.stem, KEYS)
+    assert result.replaces == item.replaces
     assert path != segment.write(tmp_path, KEYS, DurableFiles())
 
 

@@ -81,13 +81,13 @@ class House:
             self.app, self.secrets[name], Process("1", [], REVISION), done or []
         )
         with self.app.store.read() as sql:
-            found = nodes.node_of(sql, opened.token)
-        assert found
-        for task in node_tasks.offer(self.app, found):
+            result = nodes.node_of(sql, opened.token)
+        assert result
+        for task in node_tasks.offer(self.app, result):
             if task.type == "STAGING_CLEANUP":
-                self.take(found, task)
-                self.finish(found, task)
-        return found
+                self.take(result, task)
+                self.finish(result, task)
+        return result
 
     def export(self, *entities: Entity, **more: object) -> list[Task]:
         body = {"protectedEntities": [{"guid": e.guid} for e in entities or self.entities[:1]]}

@@ -67,61 +67,61 @@ def test_a_cleared_alarm_is_gone_and_begins_anew(house: House):
     assert (other.kind, other.subject_type) == ("MACHINE_UNREADABLE", "HYPERVISOR")
     assert audited(house, place.guid)[0] == "clear alarm SOURCE_NOT_BELIEVED"
     raised(house, AlarmKind.SOURCE_NOT_BELIEVED, place, later=9)
-    assert [one.since for one in shown(house, subject=place.guid)] == [START + 9, START]
+    assert [item.since for item in shown(house, subject=place.guid)] == [START + 9, START]
 
 
 def test_lists_of_alarms_are_narrowed_and_the_newest_comes_first(house: House):
     for number in range(3):
         raised(house, AlarmKind.MACHINE_UNREADABLE, machine(house, number).named(), later=number)
     raised(house, AlarmKind.CLEANUP_BLOCKED, Named(house.destination.guid, "bd"), later=3, bytes=7)
-    names = [one.subject_name for one in shown(house)]
+    names = [item.subject_name for item in shown(house)]
     assert names == ["bd", "web", "mail", "db"]
-    assert [one.subject_name for one in shown(house, size=2, page=1)] == ["mail", "db"]
-    assert [one.subject_name for one in shown(house, types=["CLEANUP_BLOCKED"])] == ["bd"]
-    assert [one.subject_name for one in shown(house, text="EB")] == ["web"]
-    assert [one.subject_name for one in shown(house, since=START + 2)] == ["bd", "web"]
-    assert [one.details for one in shown(house, subject=house.destination.guid)] == [{"bytes": 7}]
+    assert [item.subject_name for item in shown(house, size=2, page=1)] == ["mail", "db"]
+    assert [item.subject_name for item in shown(house, types=["CLEANUP_BLOCKED"])] == ["bd"]
+    assert [item.subject_name for item in shown(house, text="EB")] == ["web"]
+    assert [item.subject_name for item in shown(house, since=START + 2)] == ["bd", "web"]
+    assert [item.details for item in shown(house, subject=house.destination.guid)] == [{"bytes": 7}]
 
 
 def test_an_alarm_belongs_to_the_project_of_its_subject(house: House):
-    one = machine(house)
+    item = machine(house)
     [export] = house.export()
     backup = Named(export.ref("backup") or "", "db")
-    raised(house, AlarmKind.MACHINE_UNREADABLE, one.named())
+    raised(house, AlarmKind.MACHINE_UNREADABLE, item.named())
     raised(house, AlarmKind.BACKUP_DAMAGED, backup)
     raised(house, AlarmKind.REPOSITORY_DAMAGED, Named(house.destination.guid, "bd"))
     tenant = Scope(frozenset({"acme"}))
     assert shown(house, tenant) == []
     with house.app.store.write() as sql:
-        SqlLedger(sql, START).inventory.change_project(one.guid, "acme")
-        sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == one.guid).values(
+        SqlLedger(sql, START).inventory.change_project(item.guid, "acme")
+        sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == item.guid).values(
             project="acme"))  # fmt: skip
-    assert {found.subject for found in shown(house, tenant)} == {one.guid, backup.guid}
-    raised(house, AlarmKind.MACHINE_UNREADABLE, one.named(), later=1)
+    assert {entry.subject for entry in shown(house, tenant)} == {item.guid, backup.guid}
+    raised(house, AlarmKind.MACHINE_UNREADABLE, item.named(), later=1)
     assert len(shown(house, tenant)) == 2
     assert len(shown(house, Scope(None, "acme"))) == 2
 
 
 def test_alarms_go_with_what_they_are_about(house: House):
-    one = machine(house)
+    item = machine(house)
     [export] = house.export()
     node = house.node()
     house.take(node, export)
     house.fail(node, export)
     backup = export.ref("backup") or ""
     raised(house, AlarmKind.BACKUP_MISSING, Named(backup, "db"))
-    raised(house, AlarmKind.MACHINE_UNREADABLE, one.named())
+    raised(house, AlarmKind.MACHINE_UNREADABLE, item.named())
     raised(house, AlarmKind.SOURCE_NOT_BELIEVED, Named(house.hypervisor.guid, "hv"))
     raised(house, AlarmKind.DESTINATION_UNRELIABLE, Named(house.destination.guid, "bd"))
     with house.app.store.write() as sql:
         SqlLedger(sql, START).removals.deleted([backup])
-    assert "BACKUP_MISSING" not in [found.kind for found in shown(house)]
+    assert "BACKUP_MISSING" not in [entry.kind for entry in shown(house)]
     with house.app.store.write() as sql:
-        SqlLedger(sql, START).removals.forget_entity(one.guid)
-    assert "MACHINE_UNREADABLE" not in [found.kind for found in shown(house)]
+        SqlLedger(sql, START).removals.forget_entity(item.guid)
+    assert "MACHINE_UNREADABLE" not in [entry.kind for entry in shown(house)]
     raised(house, AlarmKind.MACHINE_UNREADABLE, machine(house, 1).named())
     hypervisors.remove_hypervisor(house.app, house.hypervisor.guid, house.user)
-    assert [found.kind for found in shown(house)] == ["DESTINATION_UNRELIABLE"]
+    assert [entry.kind for entry in shown(house)] == ["DESTINATION_UNRELIABLE"]
     destinations.remove_destination(house.app, house.destination.guid, house.user)
     assert shown(house) == []
 

@@ -51,19 +51,19 @@ def test_a_store_is_due_at_once_after_its_export_whatever_the_clock_did(
 
 
 @pytest.mark.parametrize("back", [adopted, restarted])
-@pytest.mark.parametrize("what", ["an export", "a store", "a lost attempt"])
+@pytest.mark.parametrize("work", ["an export", "a store", "a lost attempt"])
 def test_queued_work_that_was_due_stays_due_when_the_clock_goes_back(
-    house: House, back: Callable[[House], None], what: str
+    house: House, back: Callable[[House], None], work: str
 ):
     node = house.node()
-    if what == "a store":
+    if work == "a store":
         task = house.exported(node)
     else:
         [task] = house.export()
-    if what == "a lost attempt":
+    if work == "a lost attempt":
         house.take(node, task)
     back(house)
-    if what == "a lost attempt":
+    if work == "a lost attempt":
         house.clock.now += house.app.lease_ms + 1
         maintenance.tick(house.app)
     row = house.row(task)

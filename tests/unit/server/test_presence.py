@@ -100,7 +100,7 @@ def test_a_source_that_shows_nothing_is_not_believed_until_it_shows_nothing_agai
     assert len(present(house)) == 5
     [alarm] = alarms(house)
     assert (alarm.subject, alarm.since) == (house.hypervisor.guid, first)
-    assert alarm.details["machines"] == [one.name for one in machines]
+    assert alarm.details["machines"] == [machine.name for machine in machines]
     assert (alarm.details["count"], alarm.details["of"]) == (5, 5)
     assert "confirm-absent hv" in alarm.text
     synced(house, node, [])
@@ -224,13 +224,13 @@ def test_a_person_confirms_what_is_missed(house: House):
         hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     synced(house, node, machines[:1])
     gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
-    assert [one.name for one in gone] == ["m1", "m2"]
+    assert [item.name for item in gone] == ["m1", "m2"]
     assert present(house) == ["m0"]
     assert alarms(house) == []
     with house.app.store.read() as sql:
         said = audit.read(sql, house.hypervisor.guid, None, 10)
-    [entry] = [one for one in said if one.operation == "confirm absent machines"]
-    assert [one["name"] for one in entry.after] == ["m1", "m2"]
+    [entry] = [item for item in said if item.operation == "confirm absent machines"]
+    assert [item["name"] for item in entry.after] == ["m1", "m2"]
     with pytest.raises(NotFound):
         hypervisors.confirm_absent(house.app, new_guid(), house.user)
 
@@ -311,8 +311,8 @@ def test_a_node_that_says_that_machines_are_absent_is_believed_no_sooner(house: 
     sync = begun(house, node)
     again = {"uuid": machines[0].uuid, "name": "m0"}
     take_inventory(house.app, node, FullInventory(Word("KVM"), Ref(sync.guid), None, [again]))
-    found = OneInventory(Ref(machines[0].guid), Ref(sync.guid), {"present": False})
-    take_instance(house.app, node, found)
+    one_inventory = OneInventory(Ref(machines[0].guid), Ref(sync.guid), {"present": False})
+    take_instance(house.app, node, one_inventory)
     assert present(house) == ["m0"]
 
 
@@ -346,8 +346,8 @@ def test_an_old_record_at_another_host_excuses_no_loss(house: House):
 def test_a_host_whose_machines_moved_to_another_is_in_doubt_no_longer(house: House, order: str):
     node, (here, there) = house.node(), managed(house)
     machines = grown(house, 3, here)
-    for one in machines:
-        stored(house, node, one)
+    for machine in machines:
+        stored(house, node, machine)
     if order == "left first":
         synced(house, node, [], here)
         assert len(alarms(house)) == 1
@@ -356,9 +356,9 @@ def test_a_host_whose_machines_moved_to_another_is_in_doubt_no_longer(house: Hou
         synced(house, node, [], here)
     assert alarms(house) == []
     assert present(house, here) == []
-    moved = [entity(house, one.guid) for one in machines]
-    assert all(one.present and one.hypervisor == there for one in moved)
-    assert all(one.absent_since is None for one in moved)
+    moved = [entity(house, machine.guid) for machine in machines]
+    assert all(item.present and item.hypervisor == there for item in moved)
+    assert all(item.absent_since is None for item in moved)
 
 
 def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):

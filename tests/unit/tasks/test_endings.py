@@ -41,14 +41,14 @@ def test_the_end_of_a_task_writes_each_row_once(
     task, below = plan
     outcome = endings.over(Ending(task, state, "why", below, hidden=hidden), NOW)
     assert Counter(changed.guid for changed, _ in outcome.changes) == Counter(
-        one.guid for one in (task, *below)
+        item.guid for item in (task, *below)
     )
     values = {changed.guid: new for changed, new in outcome.changes}
     assert values[task.guid].get("archived", False) is hidden
     if state is State.FINISHED:
-        assert {values[one.guid]["state"] for one in below} <= {"QUEUED"}
+        assert {values[item.guid]["state"] for item in below} <= {"QUEUED"}
     else:
-        assert {(values[one.guid]["state"], values[one.guid]["archived"]) for one in below} <= {
+        assert {(values[item.guid]["state"], values[item.guid]["archived"]) for item in below} <= {
             ("CANCELLED", True)
         }
         assert len(outcome.settled) == 1 + len(below)
@@ -59,13 +59,16 @@ def test_every_limit_of_an_ended_task_is_released_or_held_by_one_other_task(
     plan: tuple[Task, list[Task]], state: State
 ):
     task, below = plan
-    direct = [one for one in below if one.follows == task.guid]
+    direct = [item for item in below if item.follows == task.guid]
     ending = Ending(task, state, None, direct if state is State.FINISHED else below)
     for outcome in (endings.over(ending, NOW), endings.retried(ending, NOW, Random(0))):
         held = [
-            key for one, new in outcome.changes if one is not task for key in new.get("slots", [])
+            key
+            for change, new in outcome.changes
+            if change is not task
+            for key in new.get("slots", [])
         ]
-        held += [key for one in outcome.new for key in one.slots]
+        held += [key for item in outcome.new for key in item.slots]
         assert Counter(held + outcome.freed) == Counter(task.slots)
 
 
@@ -77,7 +80,7 @@ def test_a_retry_counts_in_the_run_once_and_keeps_its_followers(plan: tuple[Task
     [copy] = outcome.new
     values = {changed.guid: new for changed, new in outcome.changes}
     assert (values[task.guid]["run"], copy.run) == ("", "run")
-    followers = [one.guid for one in below if one.follows == task.guid]
+    followers = [item.guid for item in below if item.follows == task.guid]
     assert {guid for guid, new in values.items() if new.get("follows") == copy.guid} == set(
         followers
     )

@@ -39,15 +39,15 @@ def test_unsynced_bytes_are_lost_from_the_end(tmp_path: Path, seed: int):
 
 def outcomes(tmp_path: Path, act) -> set[frozenset[str]]:
     """Names in the folder after power cuts with many seeds."""
-    found = set()
+    result = set()
     for seed in range(20):
         folder = tmp_path / str(seed)
         folder.mkdir()
         disk = CrashingDisk(seed=seed)
         act(disk, folder)
         disk.drop_unsynced()
-        found.add(frozenset(path.name for path in folder.iterdir()))
-    return found
+        result.add(frozenset(path.name for path in folder.iterdir()))
+    return result
 
 
 def made(disk: CrashingDisk, folder: Path) -> None:

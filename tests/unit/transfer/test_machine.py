@@ -90,7 +90,10 @@ def test_a_full_backup_holds_every_disk_and_the_definition(site: Site):
     assert (manifest.type, manifest.parent) == ("FULL", None)
     assert (manifest.entity, manifest.entity_name) == ("entity", "web")
     assert manifest.snapshot_time == 1_001
-    assert [(one.name, one.format) for one in manifest.disks] == [("vda", "raw"), ("vdb", "qcow2")]
+    assert [(disk.name, disk.format) for disk in manifest.disks] == [
+        ("vda", "raw"),
+        ("vdb", "qcow2"),
+    ]
     assert manifest.definition["cpus"] == 2
     assert manifest.read == site.read == 3 * MIB
     assert manifest.stored > 0

@@ -37,7 +37,7 @@ def test_without_a_target_the_machine_is_that_of_the_backup():
     wanted = wanted_of(MANIFEST, RestoreTarget("a"))
     assert (wanted.uuid, wanted.name) == ("u1", "web")
     assert wanted.definition == MANIFEST.definition
-    rows = [(one.name, one.size, one.format, one.allocate, one.store) for one in wanted.disks]
+    rows = [(disk.name, disk.size, disk.format, disk.allocate, disk.store) for disk in wanted.disks]
     assert rows == [
         ("vda", 2 * MIB, "raw", False, ""),
         ("vdb", 3 * MIB, "qcow2", False, ""),
@@ -59,14 +59,14 @@ def test_disks_are_skipped_renamed_placed_and_formatted_one_by_one(
     target = RestoreTarget(
         "a", skip=skip, rename=rename, stores=stores, format=form, allocate=whole
     )
-    kept = [one for one in DISKS if one.name not in skip]
-    found = wanted_of(MANIFEST, target).disks
-    assert [one.was for one in found] == [one.name for one in kept]
-    assert [one.name for one in found] == [rename.get(one.name, one.name) for one in kept]
-    assert [one.store for one in found] == [stores.get(one.name, "") for one in kept]
-    assert [one.format for one in found] == [form or one.format for one in kept]
-    assert [one.size for one in found] == [one.map.size for one in kept]
-    assert {one.allocate for one in found} <= {whole}
+    kept = [disk for disk in DISKS if disk.name not in skip]
+    result = wanted_of(MANIFEST, target).disks
+    assert [item.was for item in result] == [item.name for item in kept]
+    assert [item.name for item in result] == [rename.get(item.name, item.name) for item in kept]
+    assert [item.store for item in result] == [stores.get(item.name, "") for item in kept]
+    assert [item.format for item in result] == [form or item.format for item in kept]
+    assert [item.size for item in result] == [item.map.size for item in kept]
+    assert {item.allocate for item in result} <= {whole}
 
 
 def test_a_target_names_the_new_machine_and_marks_its_definition():

@@ -47,21 +47,21 @@ def physical(blocks: Blocks, disk: str) -> Physical | None:
     return None
 
 
-def groups(found: Iterable[Physical]) -> Iterator[Logical]:
+def groups(physicals: Iterable[Physical]) -> Iterator[Logical]:
     """Visible logical volumes of all volume groups.
 
     Of several copies of a group's metadata the one with the highest sequence number is used.
     """
-    volumes = list(found)
+    volumes = list(physicals)
     newest: dict[str, tuple[str, JsonObject]] = {}
-    for one in volumes:
-        for name, group in parse(one.text).items() if one.text else ():
+    for volume in volumes:
+        for name, group in parse(volume.text).items() if volume.text else ():
             if isinstance(group, dict) and "extent_size" in group:
                 known = newest.get(group["id"])
                 if not known or known[1]["seqno"] < group["seqno"]:
                     newest[group["id"]] = name, group
     for name, group in newest.values():
-        yield from _logical(name, group, {one.id: one for one in volumes})
+        yield from _logical(name, group, {volume.id: volume for volume in volumes})
 
 
 def _physical(blocks: Blocks, disk: str, header: bytes) -> Physical:
@@ -87,13 +87,13 @@ def _text(blocks: Blocks, start: int) -> bytes:
 def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterator[Logical]:
     extent = group["extent_size"] * _SECTOR
     places = {
-        key: (known.get(one["id"].replace("-", "")), one["pe_start"] * _SECTOR)
-        for key, one in group["physical_volumes"].items()
+        key: (known.get(item["id"].replace("-", "")), item["pe_start"] * _SECTOR)
+        for key, item in group["physical_volumes"].items()
     }
-    for key, one in group.get("logical_volumes", {}).items():
-        if "VISIBLE" not in one["status"]:
+    for key, item in group.get("logical_volumes", {}).items():
+        if "VISIBLE" not in item["status"]:
             continue
-        segments = [one[f"segment{number + 1}"] for number in range(one["segment_count"])]
+        segments = [item[f"segment{number + 1}"] for number in range(item["segment_count"])]
         size = sum(segment["extent_count"] for segment in segments) * extent
         blocks, reason = None, ""
         try:
@@ -101,7 +101,7 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
         except Unsupported as error:
             reason = error.message
         disks = _disks(segments, places)
-        yield Logical(f"{name}/{key}", one["id"], size, disks, blocks, reason)
+        yield Logical(f"{name}/{key}", item["id"], size, disks, blocks, reason)
 
 
 def _joined(
@@ -116,10 +116,10 @@ def _joined(
         each = segment["extent_count"] * extent // segment["stripe_count"]
         columns = []
         for key, first in _stripes(segment):
-            one, start = places[key]
-            if one is None:
+            item, start = places[key]
+            if item is None:
                 raise Unsupported(f"a part of it is on {key}, which is not among the disks")
-            columns.append(BlockRange(one.blocks, start + first * extent, each))
+            columns.append(BlockRange(item.blocks, start + first * extent, each))
         if len(columns) == 1:
             parts.append(columns[0])
         else:

@@ -26,22 +26,22 @@ def parse(data: bytes) -> JsonObject:
 
 def _section(tokens: Iterator[tuple[str, str]], depth: int) -> JsonObject:
     """Parse a section up to its closing brace, or at depth 0 to the end of the text."""
-    found: JsonObject = {}
+    result: JsonObject = {}
     for kind, name in tokens:
         if (kind, name) == ("sign", "}") and depth:
-            return found
+            return result
         if kind not in ("name", "number") or depth > _DEEPEST:
             raise ValueError(f"LVM metadata has {name[:20]!r} where a name is expected")
         sign = next(tokens, ("", ""))[1]
         if sign == "{":
-            found[name] = _section(tokens, depth + 1)
+            result[name] = _section(tokens, depth + 1)
         elif sign == "=":
-            found[name] = _value(tokens)
+            result[name] = _value(tokens)
         else:
             raise ValueError("LVM metadata has a name without a value")
     if depth:
         raise ValueError("LVM metadata is truncated")
-    return found
+    return result
 
 
 def _value(tokens: Iterator[tuple[str, str]]) -> Any:
@@ -52,12 +52,12 @@ def _value(tokens: Iterator[tuple[str, str]]) -> Any:
         return word
     if word != "[":
         raise ValueError("LVM metadata has a key without a value")
-    found: list[int | str] = []
+    result: list[int | str] = []
     for kind, word in tokens:
         if word == "]" and kind == "sign":
-            return found
+            return result
         if kind != "sign":
-            found.append(int(word) if kind == "number" else word)
+            result.append(int(word) if kind == "number" else word)
     raise ValueError("LVM metadata has a list without an end")
 
 

@@ -54,17 +54,17 @@ def _chunk(raw: bytes) -> bytes:
     return bytes(result)
 
 
-def _copy(found: bytearray, token: int) -> None:
+def _copy(result: bytearray, token: int) -> None:
     """Append the bytes of a back reference.
 
     The number of distance bits grows with the position in the chunk.
     """
-    bits = max(4, (len(found) - 1).bit_length())
+    bits = max(4, (len(result) - 1).bit_length())
     back, length = (token >> 16 - bits) + 1, (token & (1 << 16 - bits) - 1) + 3
-    start = len(found) - back
-    if start < 0 or len(found) + length > CHUNK:
+    start = len(result) - back
+    if start < 0 or len(result) + length > CHUNK:
         raise ValueError("compressed data has a reference outside its chunk")
     if back >= length:
-        found += found[start : start + length]
+        result += result[start : start + length]
     else:
-        found += (found[start:] * (length // back + 1))[:length]
+        result += (result[start:] * (length // back + 1))[:length]

@@ -27,14 +27,14 @@ def unlike_dots(name: bytes) -> bytes:
     return name.replace(b".", rb"\x2e") if is_dots(name) else possible(name)
 
 
-def distinct(found: Iterable[tuple[bytes, int]]) -> dict[bytes, int]:
+def distinct(result: Iterable[tuple[bytes, int]]) -> dict[bytes, int]:
     """Nodes by name, sorted; the second node of a name gets the suffix ~2, the next ~3.
 
     A number is skipped if another entry has that name.
     """
     names: dict[bytes, int] = {}
     later: list[tuple[bytes, int]] = []
-    for name, node in found:
+    for name, node in result:
         if name in names:
             later.append((name, node))
         else:

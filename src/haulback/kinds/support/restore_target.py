@@ -86,13 +86,13 @@ def _stores(
 ) -> dict[str, str]:
     """The storage pools of disks that do not go to the usual folder.  Raises Malformed."""
     usual = _pool(request.restoreStorageId, "restoreStorageId", to, catalogue)
-    known = {file_guid(backup.guid, one["name"]): str(one["name"]) for one in backup.files}
-    found = dict.fromkeys(known.values(), usual)
+    known = {file_guid(backup.guid, item["name"]): str(item["name"]) for item in backup.files}
+    result = dict.fromkeys(known.values(), usual)
     for i, file in enumerate(getattr(request, "taskFiles", None) or []):
         if file.storageId and file.backupFile.guid in known:
             field = f"taskFiles[{i}].storageId"
-            found[known[file.backupFile.guid]] = _pool(file.storageId, field, to, catalogue)
-    return {disk: pool for disk, pool in found.items() if pool}
+            result[known[file.backupFile.guid]] = _pool(file.storageId, field, to, catalogue)
+    return {disk: pool for disk, pool in result.items() if pool}
 
 
 def no_store(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:

@@ -52,14 +52,14 @@ def one_alarm(call: ApiRequest) -> AlarmRecord:
     return _shown(alarms.alarm(call.app, call.guid, call.who.scope))
 
 
-def _shown(one: Alarm) -> AlarmRecord:
+def _shown(alarm: Alarm) -> AlarmRecord:
     return AlarmRecord(
-        guid=one.guid,
-        kind=label(one.kind),
-        subject=Named(one.subject, one.subject_name, label(one.subject_type)),
-        since=one.since,
-        seen=one.seen,
-        text=one.text,
-        details=one.details,
-        project=one.project,
+        guid=alarm.guid,
+        kind=label(alarm.kind),
+        subject=Named(alarm.subject, alarm.subject_name, label(alarm.subject_type)),
+        since=alarm.since,
+        seen=alarm.seen,
+        text=alarm.text,
+        details=alarm.details,
+        project=alarm.project,
     )

@@ -137,15 +137,15 @@ def confirm_missing(call: ApiRequest) -> None:
 )
 def proof(call: ApiRequest) -> Proof:
     """The evidence of the last boot that succeeded, as it was signed."""
-    backup, found = backups.proof(call.app, call.guid, call.who.scope)
+    backup, result = backups.proof(call.app, call.guid, call.who.scope)
     vault = call.app.vault
     return Proof(
         level=label(backup.level),
-        time=found.time,
-        evidence=found.evidence,
-        signature=found.signature,
+        time=result.time,
+        evidence=result.evidence,
+        signature=result.signature,
         publicKey=vault.public_key,
-        valid=vault.is_signed(found.evidence.encode(), found.signature),
+        valid=vault.is_signed(result.evidence.encode(), result.signature),
     )
 
 
@@ -292,42 +292,44 @@ def _list(call: ApiRequest, wanted: ListQuery, view: Any) -> Reply:
         return paging.page(found, total, lambda backup: view(backup, reading.catalogue))
 
 
-def _backup(one: Backup, known: Catalogue) -> BackupRecord:
-    ran = sum(one.times.get(name, 0) for name in ("exportTime", "storeTime"))
+def _backup(backup: Backup, known: Catalogue) -> BackupRecord:
+    ran = sum(backup.times.get(name, 0) for name in ("exportTime", "storeTime"))
     return BackupRecord(
-        guid=one.guid,
-        name=one.entity_name,
-        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
-        type=label(one.type),
-        status=label(shown_status(one)),
-        statusInfo=damage_text(one) or one.status_info,
-        backupTime=one.created,
-        snapshotTime=one.snapshot_time,
-        size=one.held,
+        guid=backup.guid,
+        name=backup.entity_name,
+        protectedEntity=Named(backup.entity, backup.entity_name, label("VM")),
+        type=label(backup.type),
+        status=label(shown_status(backup)),
+        statusInfo=damage_text(backup) or backup.status_info,
+        backupTime=backup.created,
+        snapshotTime=backup.snapshot_time,
+        size=backup.held,
         hidden=False,
-        transferredSize=one.read,
-        storedSize=one.stored,
-        warnings=_warnings(one),
-        warningsPresent=bool(_warnings(one)),
-        warningsAcknowledged=one.acknowledged,
-        description=one.description,
-        parentBackup=Named(one.parent) if one.parent else None,
-        backupLocations=[shown_location(one, known)],
-        originEntity=one.origin or None,
-        backupRule=Named(one.rule) if one.rule else None,
-        taskTimeStats=one.times,
+        transferredSize=backup.read,
+        storedSize=backup.stored,
+        warnings=_warnings(backup),
+        warningsPresent=bool(_warnings(backup)),
+        warningsAcknowledged=backup.acknowledged,
+        description=backup.description,
+        parentBackup=Named(backup.parent) if backup.parent else None,
+        backupLocations=[shown_location(backup, known)],
+        originEntity=backup.origin or None,
+        backupRule=Named(backup.rule) if backup.rule else None,
+        taskTimeStats=backup.times,
         taskDurationTime=ran or None,
-        iscsiMountable=_is_mountable(one),
-        networkInterfaceCards=_cards(one, known),
-        archiveExpire=one.keep_until,
-        level=label(one.level if one.location_status == "PRESENT" else location_status(one)),
-        consistency=label(one.consistency) if one.consistency else None,
+        iscsiMountable=_is_mountable(backup),
+        networkInterfaceCards=_cards(backup, known),
+        archiveExpire=backup.keep_until,
+        level=label(
+            backup.level if backup.location_status == "PRESENT" else location_status(backup)
+        ),
+        consistency=label(backup.consistency) if backup.consistency else None,
     )
 
 
-def _cards(one: Backup, known: Catalogue) -> list[JsonObject]:
+def _cards(backup: Backup, known: Catalogue) -> list[JsonObject]:
     """The network cards of a backup; a network that no record names has an empty guid."""
-    cards = cards_of(one.guid, one.definition)
+    cards = cards_of(backup.guid, backup.definition)
     networks = (
         {record.name: record.guid for record in known.records.of_kind("network")} if cards else {}
     )
@@ -350,18 +352,18 @@ def shown_status(one: Backup) -> str:
     return shown.get(one.location_status, "FAILED")
 
 
-def damage_text(one: Backup) -> str:
+def damage_text(backup: Backup) -> str:
     """The damage of a stored backup in a sentence; "" where it is whole."""
-    if one.status != "SUCCESS" or one.location_status == "PRESENT":
+    if backup.status != "SUCCESS" or backup.location_status == "PRESENT":
         return ""
-    found = msgspec.convert(one.damage, BackupDamage)
-    objects = "; ".join(found.objects[:3])
-    by = f"found by {found.foundBy}"
-    if one.location_status == "DAMAGED":
-        disks = ", ".join(f"{disk.name} lacks {size(disk.bytes)}" for disk in found.disks)
+    converted = msgspec.convert(backup.damage, BackupDamage)
+    objects = "; ".join(converted.objects[:3])
+    by = f"found by {converted.foundBy}"
+    if backup.location_status == "DAMAGED":
+        disks = ", ".join(f"{disk.name} lacks {size(disk.bytes)}" for disk in converted.disks)
         return f"DAMAGED: {disks or 'its manifest cannot be read'}; {objects}; {by}"
-    if one.location_status == "GIVEN_UP":
-        return f"MISSING: given up by {found.confirmedBy}"
+    if backup.location_status == "GIVEN_UP":
+        return f"MISSING: given up by {converted.confirmedBy}"
     return f"MISSING from its destination; {by}"
 
 
@@ -374,59 +376,59 @@ def _is_mountable(one: Backup) -> bool:
     return one.status == "SUCCESS" and one.location_status in ("PRESENT", "DAMAGED")
 
 
-def shown_location(one: Backup, known: Catalogue) -> Location:
-    to = known.places.destination(one.destination)
+def shown_location(item: Backup, known: Catalogue) -> Location:
+    to = known.places.destination(item.destination)
     return Location(
-        guid=one.location,
-        backup=Named(one.guid, one.entity_name),
-        snapshotTime=one.snapshot_time,
+        guid=item.location,
+        backup=Named(item.guid, item.entity_name),
+        snapshotTime=item.snapshot_time,
         backupDestination=Named(to.guid, to.name),
         roleType=label("PRIMARY"),
-        status=label(location_status(one)),
-        statusInfo=damage_text(one) or None,
-        damage=one.damage or None,
-        retentionHint=label(one.hint),
-        archiveExpire=one.keep_until,
-        type=label(one.type),
+        status=label(location_status(item)),
+        statusInfo=damage_text(item) or None,
+        damage=item.damage or None,
+        retentionHint=label(item.hint),
+        archiveExpire=item.keep_until,
+        type=label(item.type),
     )
 
 
-def _file(one: Backup, disk: JsonObject) -> File:
+def _file(item: Backup, disk: JsonObject) -> File:
     name = str(disk["name"])
-    shown = {"guid": disk_guid(one.entity, name), "name": name, "excludedFromBackup": False}
+    shown = {"guid": disk_guid(item.entity, name), "name": name, "excludedFromBackup": False}
     # Portals read the guid of the storage where the disk lay; backups do not record the storage.
     shown["originalStorage"] = {"guid": "", "name": ""}
     return File(
-        guid=file_guid(one.guid, name),
+        guid=file_guid(item.guid, name),
         path=name,
         originalPath=name,
         objectName=name,
         size=int(disk["size"]),
-        backupTime=one.snapshot_time,
-        mountable=_is_mountable(one),
-        iscsiMountable=_is_mountable(one),
+        backupTime=item.snapshot_time,
+        mountable=_is_mountable(item),
+        iscsiMountable=_is_mountable(item),
         encryption=1,
-        backup=Named(one.guid, one.entity_name),
-        backupFileType=label("DISK" if one.type == "FULL" else "DISK_INC"),
+        backup=Named(item.guid, item.entity_name),
+        backupFileType=label("DISK" if item.type == "FULL" else "DISK_INC"),
         format=label(str(disk.get("format", "raw")).upper()),
-        locations=[Named(one.location)],
+        locations=[Named(item.location)],
         vmDisk=shown,
     )
 
 
-def _job(one: RestoreJob) -> RestoreJobRecord:
-    backup = {"guid": one.backup, "name": one.entity_name, "size": one.size}
-    if one.snapshot_time is not None:
-        backup["snapshotTime"] = one.snapshot_time
+def _job(restore_job: RestoreJob) -> RestoreJobRecord:
+    backup = {"guid": restore_job.backup, "name": restore_job.entity_name, "size": restore_job.size}
+    if restore_job.snapshot_time is not None:
+        backup["snapshotTime"] = restore_job.snapshot_time
     return RestoreJobRecord(
-        guid=one.guid,
-        restoreTime=one.created,
-        restoreType=label(one.type),
-        status=label(one.status),
-        statusInfo=one.status_info,
-        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
+        guid=restore_job.guid,
+        restoreTime=restore_job.created,
+        restoreType=label(restore_job.type),
+        status=label(restore_job.status),
+        statusInfo=restore_job.status_info,
+        protectedEntity=Named(restore_job.entity, restore_job.entity_name, label("VM")),
         backup=backup,
-        taskTimeStats=one.times,
-        finishTime=one.finished,
-        target=one.target,
+        taskTimeStats=restore_job.times,
+        finishTime=restore_job.finished,
+        target=restore_job.target,
     )

@@ -116,8 +116,8 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     def show_all(call: ApiRequest) -> Reply:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             around = Surroundings(reading)
-            found, total = reading.page(kind.name, _wanted(call, kind, around))
-            return paging.page(found, total, lambda record: _shown(record, kind, around))
+            result, total = reading.page(kind.name, _wanted(call, kind, around))
+            return paging.page(result, total, lambda record: _shown(record, kind, around))
 
     @room(
         "GET",
@@ -133,7 +133,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
             return _shown(record, kind, Surroundings(reading))
 
 
-def _declare_writing(served: _Served, kind: RecordKind, one: str) -> None:
+def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
     @room(
         "POST",
         served.path,
@@ -150,7 +150,7 @@ def _declare_writing(served: _Served, kind: RecordKind, one: str) -> None:
 
     @room(
         "PUT",
-        one,
+        text,
         f"Change a {kind.words}.",
         roles=ADMINS,
         projects=served.change,
@@ -163,7 +163,7 @@ def _declare_writing(served: _Served, kind: RecordKind, one: str) -> None:
         return _stored(call, kind, configuration.change(call.app, call.who, kind, call.guid, sent))
 
     @room(
-        "DELETE", one, f"Remove a {kind.words}.", roles=ADMINS, projects=served.change, status=204
+        "DELETE", text, f"Remove a {kind.words}.", roles=ADMINS, projects=served.change, status=204
     )
     def remove(call: ApiRequest) -> None:
         configuration.remove(call.app, call.who, kind, call.guid)
@@ -213,12 +213,12 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
         shown[kind.parent[0]] = {"guid": record.parent, "name": name}
     if owned := policies.OWNED.get(kind.name):
         rules = around.known.records.of_kind(owned.kind, record.guid)
-        rules.sort(key=lambda one: (one.body.get("position", 0), one.name))
+        rules.sort(key=lambda item: (item.body.get("position", 0), item.name))
         shown["rules"] = [shown_record(rule, around) for rule in rules]
         policy_views.policy(shown, record, around)
     if kind.name in policies.RULES:
         fired = around.schedules_of(record.guid)
-        shown["schedules"] = [shown_record(one, around) for one in fired]
+        shown["schedules"] = [shown_record(item, around) for item in fired]
         policy_views.rule(shown, record, around)
     if kind.name == "schedule":
         policy_views.schedule(shown, record, around)
@@ -237,7 +237,7 @@ def _member(value: Any, kind: Any) -> Any:
         return {**told, "shortName": told["description"][:3]} if kind in (Day, Month) else told
     if isinstance(value, list):
         inner = getattr(kind, "__args__", (Any,))[0]
-        return [_member(one, inner) for one in value]
+        return [_member(item, inner) for item in value]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         inner_kinds = {field.name: field.type for field in msgspec.structs.fields(kind)}
         return {k: _member(v, inner_kinds.get(k)) for k, v in value.items() if v is not None}

@@ -64,9 +64,9 @@ def backup_stats(call: ApiRequest) -> BackupStats:
     start = query_params.number(call, "from", 1 << 53)
     end = query_params.number(call, "to", 1 << 53)
     start = call.app.clock.now_ms() - _DAY_MS if start is None else start
-    found = dashboard.backups(call.app, call.who.scope, start, end)
-    counts = {status: count.backups for status, count in found.items()}
-    stored = sum(count.stored for count in found.values())
+    result = dashboard.backups(call.app, call.who.scope, start, end)
+    counts = {status: count.backups for status, count in result.items()}
+    stored = sum(count.stored for count in result.values())
     good = counts.get("SUCCESS", 0) + counts.get("SUCCESS_REMOVED", 0)
     bad = counts.get("FAILED", 0) + counts.get("PARTIAL_SUCCESS", 0)
     under_way, queued = counts.get("INPROGRESS", 0), counts.get("QUEUED", 0)
@@ -85,15 +85,15 @@ def backup_stats(call: ApiRequest) -> BackupStats:
 )
 def staging_space(call: ApiRequest) -> list[StagingSpace]:
     """Sizes and use of the staging areas of nodes."""
-    found = nodes.all_nodes(call.app)
+    result = nodes.all_nodes(call.app)
     return [
         StagingSpace(
-            Named(one.guid, one.name),
-            one.staging_total,
-            one.staging_total - one.staging_used,
-            one.staging_used,
+            Named(item.guid, item.name),
+            item.staging_total,
+            item.staging_total - item.staging_used,
+            item.staging_used,
         )
-        for one in found
+        for item in result
     ]
 
 
@@ -117,15 +117,15 @@ def destination_stats(call: ApiRequest) -> DestinationStats:
     )
 
 
-def _space(one: BackupDestination, stored: int) -> DestinationSpace:
+def _space(destination: BackupDestination, stored: int) -> DestinationSpace:
     """The space of a repository, separate from the space of its disk."""
-    total, taken = one.total_space, one.used_space
+    total, taken = destination.total_space, destination.used_space
     known = total is not None and taken is not None
     used = min(stored, taken) if known and taken is not None else stored
     free = max(0, total - taken) if total is not None and taken is not None else 0
     return DestinationSpace(
-        guid=one.guid,
-        name=one.name,
+        guid=destination.guid,
+        name=destination.name,
         totalUsedSpace=used,
         totalAvailableSpace=used + free,
         diskTotalSpace=total,

@@ -40,15 +40,15 @@ def list_hypervisors(call: ApiRequest) -> Reply:
     """All hypervisors, or those of a manager."""
     manager, text = query_params.guid(call, "hypervisor-manager"), query_params.one(call, "filter")
     with HypervisorReading.of(call.app) as reading:
-        found = [
+        rows = [
             hypervisor
             for hypervisor in reading.all()
             if (not manager or manager_of(hypervisor) == manager)
             and (not text or text.lower() in hypervisor.name.lower())
         ]
         around = _around(reading, call)
-        shown = [_hypervisor(hypervisor, around) for hypervisor in _paged(call, found)]
-    return Reply(shown, headers={"X-Total-Count": str(len(found))})
+        shown = [_hypervisor(hypervisor, around) for hypervisor in _paged(call, rows)]
+    return Reply(shown, headers={"X-Total-Count": str(len(rows))})
 
 
 class _Around(NamedTuple):
@@ -264,41 +264,43 @@ def remove_destination(call: ApiRequest) -> None:
     destinations.remove_destination(call.app, call.guid, call.who)
 
 
-def _hypervisor(one: Hypervisor, around: _Around) -> HypervisorRecord:
-    settings, known = one.settings, around.known
+def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
+    settings, known = hypervisor.settings, around.known
     return HypervisorRecord(
-        guid=one.guid,
-        name=one.name,
-        host=one.name,
-        type=label(TYPES[one.driver].label),
-        driver=one.driver,
-        path=str(one.config.get("path", "")),
+        guid=hypervisor.guid,
+        name=hypervisor.name,
+        host=hypervisor.name,
+        type=label(TYPES[hypervisor.driver].label),
+        driver=hypervisor.driver,
+        path=str(hypervisor.config.get("path", "")),
         licenseCovered=True,
-        vmCount=around.counts.get(one.guid, 0),
-        notBelievedSince=around.doubts.get(one.guid),
+        vmCount=around.counts.get(hypervisor.guid, 0),
+        notBelievedSince=around.doubts.get(hypervisor.guid),
         user="",
-        url=one.config.get("url"),
-        node=known.places.node(one.node) if one.node else None,
-        cluster=around.named("hypervisor-cluster", cluster_of(one)),
-        hypervisorManager=around.named("hypervisor-manager", manager_of(one)),
+        url=hypervisor.config.get("url"),
+        node=known.places.node(hypervisor.node) if hypervisor.node else None,
+        cluster=around.named("hypervisor-cluster", cluster_of(hypervisor)),
+        hypervisorManager=around.named("hypervisor-manager", manager_of(hypervisor)),
         storageId=settings.get("storage"),
     )
 
 
-def _destination(one: BackupDestination) -> DestinationRecord:
-    known = one.total_space is not None and one.used_space is not None
+def _destination(destination: BackupDestination) -> DestinationRecord:
+    known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
-        guid=one.guid,
-        name=one.name,
-        type=label(destination_types.chosen(None, one.driver).name),
-        driver=one.driver,
-        path=str(one.config.get("path", "")),
-        settings=destination_secrets.shown(one).config,
-        initialized=one.repository is not None,
-        retention=destinations.retention_of(one),
-        verification=wish_of(one),
-        verifiedTime=one.verify_state.get("completed"),
-        node=Named(one.node) if one.node else None,
-        totalUsedSpace=one.used_space,
-        totalAvailableSpace=(one.total_space or 0) - (one.used_space or 0) if known else None,
+        guid=destination.guid,
+        name=destination.name,
+        type=label(destination_types.chosen(None, destination.driver).name),
+        driver=destination.driver,
+        path=str(destination.config.get("path", "")),
+        settings=destination_secrets.shown(destination).config,
+        initialized=destination.repository is not None,
+        retention=destinations.retention_of(destination),
+        verification=wish_of(destination),
+        verifiedTime=destination.verify_state.get("completed"),
+        node=Named(destination.node) if destination.node else None,
+        totalUsedSpace=destination.used_space,
+        totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
+        if known
+        else None,
     )

@@ -65,47 +65,47 @@ class _Around:
         return self._found
 
 
-def _machine(one: Entity, around: _Around) -> VirtualMachine:
-    facts, settings, known = one.facts, one.settings, around.known
+def _machine(entity: Entity, around: _Around) -> VirtualMachine:
+    facts, settings, known = entity.facts, entity.settings, around.known
     if not around.sees_commands:
         settings = {name: value for name, value in settings.items() if name not in COMMANDS}
-    source = known.places.hypervisor(one.hypervisor)
+    source = known.places.hypervisor(entity.hypervisor)
     full, inc = (facts.get(f"lastSuccessful{sort}Backup") for sort in ("Full", "Inc"))
     manager = around.manager(manager_of(source))
     cluster = cluster_of(source)
     return VirtualMachine(
-        guid=one.guid,
-        name=one.name,
-        uuid=one.uuid,
-        present=one.present,
-        absentSince=one.absent_since,
-        problem=one.problem,
-        type=label(one.type),
+        guid=entity.guid,
+        name=entity.name,
+        uuid=entity.uuid,
+        present=entity.present,
+        absentSince=entity.absent_since,
+        problem=entity.problem,
+        type=label(entity.type),
         hypervisor=Named(source.guid, source.name),
         hvType=label(TYPES[source.driver].label),
         hvmType=manager.type,
         restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
         restorable=bool(facts),
-        tags=one.hardware.get("tags", []),
+        tags=entity.hardware.get("tags", []),
         networkInterfaceCards=[
             {"name": f"card {number}", "macAddress": card["mac"], "network": card["network"]}
-            for number, card in enumerate(one.hardware.get("cards", []))
+            for number, card in enumerate(entity.hardware.get("cards", []))
         ],
-        notBackedUp=one.hardware.get("apart", []),
-        disks=one.disks,
+        notBackedUp=entity.hardware.get("apart", []),
+        disks=entity.disks,
         hvManager=manager,
         hvCluster=around.named("hypervisor-cluster", cluster) or Named(cluster),
-        project=around.project(one.project),
+        project=around.project(entity.project),
         vmBackupPolicy=around.named("vm-backup", settings.get("backupPolicy")),
         snapshotMgmtPolicy=around.named("vm-snapshot", settings.get("snapshotPolicy")),
-        backupUpToDate=_up_to_date(one, around),
+        backupUpToDate=_up_to_date(entity, around),
         lastBackup=facts.get("lastBackup"),
         lastSuccessfulBackupSize=facts.get("lastSuccessfulBackupSize"),
-        lastSuccessfulFullBackup=_backup(one, full),
+        lastSuccessfulFullBackup=_backup(entity, full),
         lastSuccessfulFullBackupSize=facts.get("lastSuccessfulFullBackupSize"),
-        lastSuccessfulIncBackup=_backup(one, inc),
+        lastSuccessfulIncBackup=_backup(entity, inc),
         lastSuccessfulIncBackupSize=facts.get("lastSuccessfulIncBackupSize"),
-        lastStoredSnapshot=around.snapshots.get(one.guid),
+        lastStoredSnapshot=around.snapshots.get(entity.guid),
         settings=settings or None,
     )
 

@@ -186,14 +186,14 @@ def set_disk(call: ApiRequest) -> None:
     machines.set_disk(call.app, call.who, call.guid, excluded=wanted.excludedFromBackup)
 
 
-def _disk(one: Entity, disk: VirtualDisk) -> DiskRecord:
+def _disk(entity: Entity, disk: VirtualDisk) -> DiskRecord:
     return DiskRecord(
-        guid=disk_guid(one.guid, disk.name),
+        guid=disk_guid(entity.guid, disk.name),
         name=disk.name,
-        uuid=disk_guid(one.guid, disk.name),
+        uuid=disk_guid(entity.guid, disk.name),
         size=disk.size,
-        present=one.present,
+        present=entity.present,
         supported=True,
         type=label(disk.format.upper()),
-        excludedFromBackup=disk.name in one.settings.get("excludedDisks", []),
+        excludedFromBackup=disk.name in entity.settings.get("excludedDisks", []),
     )

@@ -52,14 +52,14 @@ def _cluster(shown: JsonObject, record: Record, known: Catalogue) -> None:
 def _storage(shown: JsonObject, record: Record, known: Catalogue) -> None:
     """Add the clusters of the hosts that see it: portals show the storages of one cluster."""
     hosts = set(record.body.get(SEEN_ON, ()))
-    found = [one["guid"] for one in shown.get("clusters", [])]
-    found += [
+    result = [item["guid"] for item in shown.get("clusters", [])]
+    result += [
         cluster_of(hypervisor)
         for hypervisor in known.places.hypervisors()
         if hypervisor.guid in hosts
     ]
     shown["clusters"] = [
-        {"guid": guid, "name": _name(known, guid)} for guid in dict.fromkeys(found)
+        {"guid": guid, "name": _name(known, guid)} for guid in dict.fromkeys(result)
     ]
 
 

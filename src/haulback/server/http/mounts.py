@@ -81,9 +81,9 @@ def list_mounts(call: ApiRequest) -> Reply:
     )
     over = query_params.flag(call, "finished-mount")
     with MountReading.of(call.app) as reading:
-        found, total = reading.page(wanted, over)
-        counts, known = reading.volume_counts([mount.guid for mount in found]), reading.catalogue
-        return paging.page(found, total, lambda mount: _mounted(mount, counts, known))
+        result, total = reading.page(wanted, over)
+        counts, known = reading.volume_counts([mount.guid for mount in result]), reading.catalogue
+        return paging.page(result, total, lambda mount: _mounted(mount, counts, known))
 
 
 @room(
@@ -154,13 +154,13 @@ def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
 )
 def mounted_files(call: ApiRequest) -> list[MountedFile]:
     """The disks that a mounted backup offers."""
-    one = _named(call)
-    disks = _offered(one)
-    raw = one.found.get("raw") or ""
-    files = files_of(_chosen(one)) if raw else {}
+    item = _named(call)
+    disks = _offered(item)
+    raw = item.found.get("raw") or ""
+    files = files_of(_chosen(item)) if raw else {}
     return [
         MountedFile(
-            guid=file_guid(one.backup, name),
+            guid=file_guid(item.backup, name),
             path=f"{raw}/{files[name]}" if name in files else name,
             size=size,
             randomAccess=True,
@@ -194,16 +194,16 @@ def _chosen(one: Mount) -> list[str]:
 )
 def iscsi(call: ApiRequest) -> Reply:
     """The target of a backup mounted in mode ISCSI; who asked for its secret is written down."""
-    one, key = mounts.iscsi_key(call.app, call.who, call.guid)
-    sizes: dict[str, int] = one.found["disks"]
+    item, key = mounts.iscsi_key(call.app, call.who, call.guid)
+    sizes: dict[str, int] = item.found["disks"]
     told = IscsiTarget(
-        target=name_of(one.guid),
-        portal=one.found["portal"],
+        target=name_of(item.guid),
+        portal=item.found["portal"],
         user=USER,
-        secret=secret_of(key, one.guid),
-        allowedClients=one.wanted["clients"],
+        secret=secret_of(key, item.guid),
+        allowedClients=item.wanted["clients"],
         disks=[
-            Lun(lun, name, sizes.get(name, 0)) for lun, name in enumerate(one.wanted["disks"], 1)
+            Lun(lun, name, sizes.get(name, 0)) for lun, name in enumerate(item.wanted["disks"], 1)
         ],
     )
     return Reply(told, headers={"Cache-Control": "no-store"})
@@ -244,13 +244,13 @@ def listing(call: ApiRequest) -> Reply:
     }
     said = b"".join(call.app.desk.ask(mount.node, asked))
     try:
-        found = msgspec.json.decode(said, type=_Listing)
+        decoded = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
         raise Unavailable("the node sent a malformed response") from None
-    rows = [_row(one) for one in found.entries]
-    more = {"X-Next-Name": quote(found.next or rows[-1].name)} if found.more and rows else {}
-    if found.reason:
-        more["X-Incomplete"] = quote(found.reason[:1000])
+    rows = [_row(entry) for entry in decoded.entries]
+    more = {"X-Next-Name": quote(decoded.next or rows[-1].name)} if decoded.more and rows else {}
+    if decoded.reason:
+        more["X-Incomplete"] = quote(decoded.reason[:1000])
     return Reply(rows, headers=more)
 
 
@@ -348,26 +348,26 @@ def _named(call: ApiRequest) -> Mount:
         return reading.catalogue.mounts.get(guid)
 
 
-def _mounted(one: Mount, counts: dict[str, int], known: Catalogue) -> MountedBackup:
-    shows = one.state == "MOUNTED"
-    backup: JsonObject = {"guid": one.backup, "name": one.entity_name, "size": one.size}
-    backup["protectedEntity"] = {"guid": one.entity, "name": one.entity_name}
-    backup |= {"snapshotTime": one.snapshot_time, "iscsiMountable": True}
+def _mounted(item: Mount, counts: dict[str, int], known: Catalogue) -> MountedBackup:
+    shows = item.state == "MOUNTED"
+    backup: JsonObject = {"guid": item.backup, "name": item.entity_name, "size": item.size}
+    backup["protectedEntity"] = {"guid": item.entity, "name": item.entity_name}
+    backup |= {"snapshotTime": item.snapshot_time, "iscsiMountable": True}
     return MountedBackup(
-        guid=one.guid,
-        name=one.entity_name,
+        guid=item.guid,
+        name=item.entity_name,
         backup=backup,
-        protectedEntity=Named(one.entity, one.entity_name, label("VM")),
-        mode=label(one.mode),
-        state=label(one.state),
-        node=_node(one, known),
-        mountedFileSystemCount=counts.get(one.guid, 0) if shows else 0,
-        mountedFileCount=len(_offered(one)),
-        creationTime=one.created,
-        mountTime=one.mounted,
-        unmountTime=one.unmount_at,
-        hypervisor=_hypervisor(one, known),
-        machine=one.machine,
+        protectedEntity=Named(item.entity, item.entity_name, label("VM")),
+        mode=label(item.mode),
+        state=label(item.state),
+        node=_node(item, known),
+        mountedFileSystemCount=counts.get(item.guid, 0) if shows else 0,
+        mountedFileCount=len(_offered(item)),
+        creationTime=item.created,
+        mountTime=item.mounted,
+        unmountTime=item.unmount_at,
+        hypervisor=_hypervisor(item, known),
+        machine=item.machine,
     )
 
 
@@ -408,17 +408,17 @@ def _file_system(guid: str, volume: BackupVolume) -> BackupFileSystem:
     )
 
 
-def _row(one: _Entry) -> FileRow:
-    bits = [bool(one.mode >> shift & 1) for shift in range(8, -1, -1)]
+def _row(_entry: _Entry) -> FileRow:
+    bits = [bool(_entry.mode >> shift & 1) for shift in range(8, -1, -1)]
     return FileRow(
-        name=one.name,
-        fileType=label(one.type),
-        size=one.size,
-        modified=one.modified,
-        owner=str(one.uid),
-        group=str(one.gid),
+        name=_entry.name,
+        fileType=label(_entry.type),
+        size=_entry.size,
+        modified=_entry.modified,
+        owner=str(_entry.uid),
+        group=str(_entry.gid),
         permissions=[right for right, granted in zip(_RIGHTS, bits, strict=True) if granted],
-        target=one.target,
-        readable=not one.reason,
-        reason=one.reason or None,
+        target=_entry.target,
+        readable=not _entry.reason,
+        reason=_entry.reason or None,
     )

@@ -93,7 +93,7 @@ def as_markdown() -> str:
         names = ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(order))
         lines += ["", f"## {kind}", "", f"Order: {names}.  {_about(order)}", ""]
         lines += ["| member | form | needed | meaning |", "|---|---|:-:|---|"]
-        lines += [_row(one) for one in KINDS[kind].report]
+        lines += [_row(item) for item in KINDS[kind].report]
     return "\n".join(lines) + "\n"
 
 

@@ -44,8 +44,8 @@ def document(operations: Iterable[Operation]) -> JsonObject:
     """The whole document."""
     schemas = Schemas()
     paths: dict[str, JsonObject] = {}
-    for one in sorted(operations, key=lambda one: (one.path, one.method)):
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, schemas)
+    for item in sorted(operations, key=lambda item: (item.path, item.method)):
+        paths.setdefault(item.path, {})[item.method.lower()] = _operation(item, schemas)
     schemas.components["Error"] = _ERROR
     return {
         "openapi": "3.1.0",
@@ -68,19 +68,19 @@ def document(operations: Iterable[Operation]) -> JsonObject:
     }
 
 
-def _operation(one: Operation, schemas: Schemas) -> JsonObject:
+def _operation(item: Operation, schemas: Schemas) -> JsonObject:
     made: JsonObject = {
-        "operationId": _id(one),
-        "summary": one.summary,
-        "description": _describe(one),
-        "tags": [one.path.split("/")[1]],
-        "parameters": _parameters(one),
-        "responses": _responses(one, schemas),
-        "x-haulback-narrowed": one.access.value,
+        "operationId": _id(item),
+        "summary": item.summary,
+        "description": _describe(item),
+        "tags": [item.path.split("/")[1]],
+        "parameters": _parameters(item),
+        "responses": _responses(item, schemas),
+        "x-haulback-narrowed": item.access.value,
     }
-    if one.request is not None:
-        made["requestBody"] = {"required": True, "content": _json(_request(one, schemas), one)}
-    if one.roles == PUBLIC:
+    if item.request is not None:
+        made["requestBody"] = {"required": True, "content": _json(_request(item, schemas), item)}
+    if item.roles == PUBLIC:
         made["security"] = []
     return made
 
@@ -98,23 +98,28 @@ def _describe(one: Operation) -> str:
     return f"{about} Roles: {who}. For narrowed callers: {ABOUT[one.access]}"
 
 
-def _parameters(one: Operation) -> list[JsonObject]:
-    found: list[JsonObject] = []
-    if "{guid}" in one.path:
+def _parameters(item: Operation) -> list[JsonObject]:
+    result: list[JsonObject] = []
+    if "{guid}" in item.path:
         schema = {"type": "string", "format": "uuid"}
-        found.append({"name": "guid", "in": "path", "required": True, "schema": schema})
-    for param in one.query:
+        result.append({"name": "guid", "in": "path", "required": True, "schema": schema})
+    for param in item.query:
         schema = dict(param.sort)
         shown: JsonObject = {"type": "array", "items": schema} if param.many else schema
         made = {"name": param.name, "in": "query", "description": param.about, "schema": shown}
-        found.append(made | ({"style": "form", "explode": True} if param.many else {}))
-    if one.path.startswith("/tasks/") and one.method == "POST" and one.status == 201 and one.answer:
+        result.append(made | ({"style": "form", "explode": True} if param.many else {}))
+    if (
+        item.path.startswith("/tasks/")
+        and item.method == "POST"
+        and item.status == 201
+        and item.answer
+    ):
         about = "The same key gives the same tasks."
         key = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
-        found.append(
+        result.append(
             {"name": "Idempotency-Key", "in": "header", "description": about, "schema": key}
         )
-    return found
+    return result
 
 
 def _request(one: Operation, schemas: Schemas) -> JsonObject:
@@ -131,33 +136,33 @@ def _json(schema: JsonObject, one: Operation) -> JsonObject:
     return {"application/json": found}
 
 
-def _responses(one: Operation, schemas: Schemas) -> JsonObject:
-    found: JsonObject = {}
-    if one.answer is None:
-        found[str(one.status)] = {"description": "Done; no body."}
-    elif one.status == 204:
-        found["204"] = {"description": "Done; no body."}
-        found["200"] = _body(one, schemas, "Done; with `Prefer: return=representation`.")
+def _responses(item: Operation, schemas: Schemas) -> JsonObject:
+    result: JsonObject = {}
+    if item.answer is None:
+        result[str(item.status)] = {"description": "Done; no body."}
+    elif item.status == 204:
+        result["204"] = {"description": "Done; no body."}
+        result["200"] = _body(item, schemas, "Done; with `Prefer: return=representation`.")
     else:
-        found[str(one.status)] = _body(one, schemas, "Done.")
+        result[str(item.status)] = _body(item, schemas, "Done.")
     for status, about in _ERRORS.items():
-        if status == "413" and not one.takes_body:
+        if status == "413" and not item.takes_body:
             continue
-        about = about or describe(one.body)
+        about = about or describe(item.body)
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-        found[status] = {"description": about, "content": content}
-    return found
+        result[status] = {"description": about, "content": content}
+    return result
 
 
-def _body(one: Operation, schemas: Schemas, about: str) -> JsonObject:
-    schema = schemas.of(one.answer, incoming=False)
-    schema = one.answer_schema(schemas, schema) if one.answer_schema else schema
-    schema = {"type": "array", "items": schema} if one.many else schema
+def _body(item: Operation, schemas: Schemas, about: str) -> JsonObject:
+    schema = schemas.of(item.answer, incoming=False)
+    schema = item.answer_schema(schemas, schema) if item.answer_schema else schema
+    schema = {"type": "array", "items": schema} if item.many else schema
     made: JsonObject = {
         "description": about,
         "content": {"application/json": {"schema": schema}},
     }
-    if one.many and one.method == "GET":
+    if item.many and item.method == "GET":
         total = {"schema": {"type": "integer"}, "description": "How many rows there are in all."}
         made["headers"] = {"X-Total-Count": total}
     return made
@@ -175,18 +180,18 @@ def page(operations: Iterable[Operation]) -> str:
     return _PAGE.replace("{title}", html.escape(title)).replace("{rows}", "\n".join(topics))
 
 
-def _row(method: str, path: str, one: JsonObject) -> str:
-    good = {k: v for k, v in one["responses"].items() if k.startswith("2")}
-    rows = [_parameter(param) for param in one["parameters"]]
+def _row(method: str, path: str, item: JsonObject) -> str:
+    good = {k: v for k, v in item["responses"].items() if k.startswith("2")}
+    rows = [_parameter(param) for param in item["parameters"]]
     params = f"<table>{''.join(rows)}</table>" if rows else ""
-    media = one.get("requestBody", {}).get("content", {}).get("application/json", {})
+    media = item.get("requestBody", {}).get("content", {}).get("application/json", {})
     asked = [example["value"] for example in media.get("examples", {}).values()]
     shown = "".join(f"<pre>{_text(value)}</pre>" for value in asked)
     schemas = _text({"request": media.get("schema"), "responses": good})
     return (
-        f'<details id="{one["operationId"]}"><summary><b class="{method}">{method}</b> '
-        f"<code>{html.escape(path)}</code> {html.escape(one['summary'])}</summary>"
-        f"<p>{html.escape(one['description'])}</p>{params}{shown}"
+        f'<details id="{item["operationId"]}"><summary><b class="{method}">{method}</b> '
+        f"<code>{html.escape(path)}</code> {html.escape(item['summary'])}</summary>"
+        f"<p>{html.escape(item['description'])}</p>{params}{shown}"
         f"<details><summary>Schemas</summary><pre>{schemas}</pre></details></details>"
     )
 

@@ -52,13 +52,13 @@ def operations(submissions: Iterable[Submission]) -> list[Operation]:
     Raises ValueError when two operations have the same method and path, or a public operation
     takes bodies that are too large.
     """
-    found = [*tasks.room.operations, *tasks.submissions(submissions)]
-    found += [operation for room in _ROOMS for operation in room.room.operations]
-    found += api_documents.documenting(tuple(found)).operations
-    for key, count in Counter(operation.key for operation in found).items():
+    result = [*tasks.room.operations, *tasks.submissions(submissions)]
+    result += [operation for room in _ROOMS for operation in room.room.operations]
+    result += api_documents.documenting(tuple(result)).operations
+    for key, count in Counter(operation.key for operation in result).items():
         if count > 1:
             raise ValueError(f"{key} is declared {count} times")
-    for operation in found:
+    for operation in result:
         is_open = operation.takes_body and operation.roles == PUBLIC
         check_declared(operation.key, operation.body, is_open)
-    return found
+    return result

@@ -36,12 +36,12 @@ class Surroundings:
         if (kind, guid) not in self._names:
             try:
                 is_place = kind == "destination"
-                found = (
+                result = (
                     self.known.places.destination(guid)
                     if is_place
                     else self.known.records.get(kind, guid)
                 )
-                self._names[kind, guid] = found.name
+                self._names[kind, guid] = result.name
             except NotFound:
                 self._names[kind, guid] = ""
         return self._names[kind, guid]
@@ -94,11 +94,11 @@ _NO_CHOICE: dict[str, list[Any]] = {
 def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the names of its destinations; `schedules` are there already, in full."""
     shown["markedForDeletion"] = False
-    for one in shown.get("ruleBackupDestinations", []):
-        guid = one["backupDestination"].get("guid")
+    for item in shown.get("ruleBackupDestinations", []):
+        guid = item["backupDestination"].get("guid")
         named = {"guid": guid, "name": around.name("destination", guid)} if guid else _NOTHING
-        one["backupDestination"] = dict(named)
-        one.setdefault("backupRetentionSettings", {})
+        item["backupDestination"] = dict(named)
+        item.setdefault("backupRetentionSettings", {})
     if record.kind == "rule":
         shown["backupDestinations"] = []
     shown["warnings"] = list(dict.fromkeys(_of_rule(shown)))
@@ -122,10 +122,10 @@ def wanted_schedules(
         return None
     rules = _rules_for(around, entity) if entity else None
     return [
-        one.guid
-        for one in around.schedules
-        if (not sorts or one.body.get("type", "VM_BACKUP") in sorts)
-        and (rules is None or rules & _rules_of(one))
+        item.guid
+        for item in around.schedules
+        if (not sorts or item.body.get("type", "VM_BACKUP") in sorts)
+        and (rules is None or rules & _rules_of(item))
     ]
 
 

@@ -57,7 +57,7 @@ def task_filter(call: ApiRequest) -> Filter:
     return Filter(
         states=_states(call),
         types=names(call, "type", set(_TYPES)),
-        refs={role: found for name, role in _REFS.items() if (found := guid(call, name))},
+        refs={role: result for name, role in _REFS.items() if (result := guid(call, name))},
         parent=guid(call, "parent-task"),
         workflow=guid(call, "workflow-execution"),
         scope=call.who.scope,

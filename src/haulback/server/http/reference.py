@@ -49,9 +49,9 @@ def access() -> str:
         "| operation | " + " | ".join(roles) + " | narrowed |",
         "|---|" + ":-:|" * len(roles) + "---|",
     ]
-    for one in OPERATIONS:
-        cells = ["*all*" if one.roles == PUBLIC else "•" if r in one.roles else "" for r in roles]
-        lines.append(f"| `{one.key}` | " + " | ".join(cells) + f" | {one.access.value} |")
+    for item in OPERATIONS:
+        cells = ["*all*" if item.roles == PUBLIC else "•" if r in item.roles else "" for r in roles]
+        lines.append(f"| `{item.key}` | " + " | ".join(cells) + f" | {item.access.value} |")
     return "\n".join(lines) + "\n"
 
 
@@ -87,10 +87,10 @@ def _commands(rows: Iterable[Operation]) -> str:
 def catalogue() -> str:
     """The page of operations: a section for each first part of a path."""
     sections: dict[str, list[str]] = {}
-    for one in OPERATIONS:
-        command = f"`{one.command}`" if one.command else ""
-        row = f"| `{one.key}` | {one.summary} | {command} |"
-        sections.setdefault(one.path.split("/")[1], []).append(row)
+    for item in OPERATIONS:
+        command = f"`{item.command}`" if item.command else ""
+        row = f"| `{item.key}` | {item.summary} | {command} |"
+        sections.setdefault(item.path.split("/")[1], []).append(row)
     lines = [
         "# Operations of the API",
         "",

@@ -66,8 +66,8 @@ def check_values(body: bytes, bounds: Bounds) -> None:
     """
     if not bounds.values or len(body) < bounds.values:
         return
-    found = body.count(b",") + body.count(b"[") + body.count(b"{")
-    if found > bounds.values:
+    result = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if result > bounds.values:
         raise TooLarge(
             f"the request body has more than {bounds.values} values; send it in parts",
             most=bounds.values,

@@ -46,12 +46,12 @@ class BytesResponse:
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-def answered(operation: Operation, found: object, secure: bool, embedded: bool) -> ASGIApp:
+def answered(operation: Operation, result: object, secure: bool, embedded: bool) -> ASGIApp:
     """The answer of a handler, as the operation declares it.
 
     `secure`: it goes over TLS; `embedded`: pages of other sites may use the API.
     """
-    reply = found if isinstance(found, Reply) else Reply(found)
+    reply = result if isinstance(result, Reply) else Reply(result)
     status = reply.status or operation.status
     if reply.stream is not None:
         return Stream(  # type: ignore[return-value]  # the framework makes an application of it

@@ -64,16 +64,16 @@ def preview(call: ApiRequest) -> list[MarkPreview]:
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
         wishes = _wishes(call, known, now)
-        marked = {one.before.guid: one.after for one in wishes}
+        marked = {wish.before.guid: wish.after for wish in wishes}
         stored, changes = dict[str, Backup](), set[str]()
         going = set[str]()
-        for destination in {one.before.destination for one in wishes}:
-            here = {one.guid: one for one in _of_machines(known, destination, wishes)}
+        for destination in {wish.before.destination for wish in wishes}:
+            here = {item.guid: item for item in _of_machines(known, destination, wishes)}
             after = _going(known, destination, [marked.get(k, v) for k, v in here.items()], now)
             changes |= after ^ _going(known, destination, list(here.values()), now)
             stored, going = stored | here, going | after
         others = [Mark(stored[guid], stored[guid]) for guid in sorted(changes - marked.keys())]
-        return [_shown(one, known, one.after.guid in going) for one in [*wishes, *others]]
+        return [_shown(item, known, item.after.guid in going) for item in [*wishes, *others]]
 
 
 def _of_machines(known: Catalogue, destination: str, wishes: list[Mark]) -> list[Backup]:
@@ -99,7 +99,7 @@ def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
         if len(body) > _MOST:
             raise Malformed(f"the body names more than {_MOST} locations")
         wanted: list[MarkedLocation] = read(body, list[MarkedLocation], "")
-        found = [(_meant(one, known), one.retentionHint, _moment(one)) for one in wanted]
+        result = [(_meant(item, known), item.retentionHint, _moment(item)) for item in wanted]
     else:
         marks: Marks = call.read(Marks)
         if marks.archiveExpire is not None and marks.retentionHint is not Hint.ARCHIVE:
@@ -107,8 +107,8 @@ def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
         if marks.archiveExpire is not None and not 0 < marks.archiveExpire < _LAST:
             raise Malformed("archiveExpire: a time in epoch ms", field="archiveExpire")
         places = [known.backups.at_location(ref.guid) for ref in marks.backupLocations]
-        found = [(one, marks.retentionHint, marks.archiveExpire) for one in places]
-    return [Mark(one, _marked(one, hint, until, now, known)) for one, hint, until in found]
+        result = [(place, marks.retentionHint, marks.archiveExpire) for place in places]
+    return [Mark(item, _marked(item, hint, until, now, known)) for item, hint, until in result]
 
 
 def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
@@ -123,10 +123,10 @@ def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
     return found
 
 
-def _moment(one: MarkedLocation) -> int | None:
+def _moment(marked_location: MarkedLocation) -> int | None:
     """The end of an archive in epoch ms; calendars send a date as text.  Raises Malformed."""
-    given = one.archiveExpire
-    if one.retentionHint is not Hint.ARCHIVE or given in (None, ""):
+    given = marked_location.archiveExpire
+    if marked_location.retentionHint is not Hint.ARCHIVE or given in (None, ""):
         return None
     if isinstance(given, str) and "-" in given:
         try:
@@ -140,25 +140,27 @@ def _moment(one: MarkedLocation) -> int | None:
     return moment
 
 
-def _marked(one: Backup, hint: Hint, until: int | None, now: int, known: Catalogue) -> Backup:
+def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Catalogue) -> Backup:
     """A backup as it is once it is marked.  Raises Conflict."""
-    if hint.value == one.hint and (hint is not Hint.ARCHIVE or until == one.keep_until):
-        return one  # portals send the locations that nobody touched as well
-    if one.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
-        raise Conflict(f"backup {one.guid} is {one.status}; only what is stored can be marked")
-    held = _held(one, now, known)
+    if hint.value == backup.hint and (hint is not Hint.ARCHIVE or until == backup.keep_until):
+        return backup  # portals send the locations that nobody touched as well
+    if backup.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
+        raise Conflict(
+            f"backup {backup.guid} is {backup.status}; only what is stored can be marked"
+        )
+    held = _held(backup, now, known)
     if hint is Hint.TO_REMOVE:
-        _check_goes(one, held)
+        _check_goes(backup, held)
     if hint is not Hint.ARCHIVE:
-        return msgspec.structs.replace(one, hint=hint.value, keep_until=held)
+        return msgspec.structs.replace(backup, hint=hint.value, keep_until=held)
     if held and until and until < held:
         raise Conflict(
-            f"archiveExpire: backup {one.guid} is kept until {held} (epoch ms), and that end only "
-            "moves forward",
+            f"archiveExpire: backup {backup.guid} is kept until {held} (epoch ms), and that end "
+            "only moves forward",
             field="archiveExpire",
         )
     # An archive without an end outlasts every lock.
-    return msgspec.structs.replace(one, hint=hint.value, keep_until=until or None)
+    return msgspec.structs.replace(backup, hint=hint.value, keep_until=until or None)
 
 
 def _held(one: Backup, now: int, known: Catalogue) -> int | None:
@@ -173,18 +175,18 @@ def _held(one: Backup, now: int, known: Catalogue) -> int | None:
     return end if end is not None and now < end else None
 
 
-def _check_goes(one: Backup, held: int | None) -> None:
+def _check_goes(backup: Backup, held: int | None) -> None:
     """Raises Conflict for a backup that no clean-up would remove."""
     if held:
-        raise Conflict(f"backup {one.guid} is locked until {held} (epoch ms)")
-    if one.status != "SUCCESS":
+        raise Conflict(f"backup {backup.guid} is locked until {held} (epoch ms)")
+    if backup.status != "SUCCESS":
         raise Conflict(
-            f"backup {one.guid} is {one.status}: it is not stored as a whole, and goes with the "
-            "clean-up after its task; delete the backup instead"
+            f"backup {backup.guid} is {backup.status}: it is not stored as a whole, and goes with "
+            "the clean-up after its task; delete the backup instead"
         )
-    if one.location_status in ("MISSING", "GIVEN_UP"):
+    if backup.location_status in ("MISSING", "GIVEN_UP"):
         raise Conflict(
-            f"backup {one.guid} is missing from its destination: give the backup up by "
+            f"backup {backup.guid} is missing from its destination: give the backup up by "
             "`haulback backup confirm-missing`"
         )
 

@@ -37,7 +37,7 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
     for operation in operations(app.ways):
         by_path[operation.path][operation.method] = operation
     made = Litestar(
-        [_route(app, path, found, origins) for path, found in by_path.items()],
+        [_route(app, path, entry, origins) for path, entry in by_path.items()],
         cors_config=_cors(origins),
         exception_handlers={HTTPException: refused, Exception: crashed},
         request_max_body_size=None,  # bodies are read here, as each operation declares
@@ -57,10 +57,10 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
 
 
 def _route(
-    app: App, path: str, found: Mapping[str, Operation], origins: Sequence[str]
+    app: App, path: str, result: Mapping[str, Operation], origins: Sequence[str]
 ) -> HTTPRouteHandler:
     async def answer(request: WebRequest) -> ASGIApp:
-        operation = found[str(request.method)]
+        operation = result[str(request.method)]
         try:
             return await _answer(app, operation, request, origins)
         except TooMany as error:
@@ -69,7 +69,7 @@ def _route(
         except Exception as error:  # noqa: BLE001 - the one place where all of them end
             return failed(error, request.method, request.url.path)
 
-    methods: Any = list(found)
+    methods: Any = list(result)
     wrapped = path.replace("{guid}", "{guid:str}")
     return HTTPRouteHandler(wrapped, http_method=methods, status_code=200, name=path)(answer)
 
@@ -91,8 +91,8 @@ async def _answer(
     who, body, bounds = None, b"", operation.body
 
     def known() -> tuple[Caller, Bounds]:
-        found = admit(app, operation, headers, query, token)
-        return found, operation.bounds(app, headers)
+        result = admit(app, operation, headers, query, token)
+        return result, operation.bounds(app, headers)
 
     if operation.takes_body:
         who, bounds = await loop.run_in_executor(_POOL, known)
@@ -121,10 +121,10 @@ async def _wait(app: App, operation: Operation, call: ApiRequest) -> Any:
     while True:
         waiter = app.bell.listen(call.who.guid if call.who.node else "")
         try:
-            found = await loop.run_in_executor(_POOL, operation.handle, call)
+            result = await loop.run_in_executor(_POOL, operation.handle, call)
             left = end - loop.time()
-            if found or left <= 0 or app.bell.is_over:
-                return found
+            if result or left <= 0 or app.bell.is_over:
+                return result
             await asyncio.wait_for(waiter.event.wait(), min(left, _LOOK_AGAIN))
         except TimeoutError:
             continue

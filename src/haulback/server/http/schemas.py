@@ -40,8 +40,8 @@ class Schemas:
             inner = [arm for arm in get_args(kind) if arm is not type(None)]
             if len(inner) > 1:
                 return {"anyOf": [self.of(arm, incoming=incoming) for arm in inner]}
-            found = self.of(inner[0], incoming=incoming)
-            return {"anyOf": [found, {"type": "null"}]} if incoming else found
+            result = self.of(inner[0], incoming=incoming)
+            return {"anyOf": [result, {"type": "null"}]} if incoming else result
         if get_origin(kind) is list:
             items = self.of(get_args(kind)[0], incoming=incoming)
             items = {"anyOf": [items, {"type": "null"}]} if incoming else items
@@ -89,11 +89,11 @@ class Schemas:
         members: Schema = {}
         required = []
         for field in msgspec.structs.fields(kind):
-            found = self.of(hints[field.name], incoming=incoming)
+            result = self.of(hints[field.name], incoming=incoming)
             optional = not field.required
-            if incoming and optional and "anyOf" not in found:
-                found = {"anyOf": [found, {"type": "null"}]}
-            members[field.encode_name] = found
+            if incoming and optional and "anyOf" not in result:
+                result = {"anyOf": [result, {"type": "null"}]}
+            members[field.encode_name] = result
             if field.required:
                 required.append(field.encode_name)
         made: Schema = {"type": "object", "properties": members}

@@ -80,20 +80,20 @@ class _Names:
         return self._records[guid] if guid else None
 
 
-def _shown(one: PlatformSnapshot, known: _Names) -> SnapshotRecord:
-    policy = known.record("vm-snapshot", one.policy)
+def _shown(snapshot: PlatformSnapshot, known: _Names) -> SnapshotRecord:
+    policy = known.record("vm-snapshot", snapshot.policy)
     return SnapshotRecord(
-        guid=one.guid,
-        name=one.uuid,
-        uuid=one.uuid,
-        snapshotTime=one.snapshot_time,
+        guid=snapshot.guid,
+        name=snapshot.uuid,
+        uuid=snapshot.uuid,
+        snapshotTime=snapshot.snapshot_time,
         status=label("PRESENT"),
-        protectedEntity=known.entities[one.entity],
-        managed=one.managed,
-        standAlone=one.policy is None,
+        protectedEntity=known.entities[snapshot.entity],
+        managed=snapshot.managed,
+        standAlone=snapshot.policy is None,
         policy=policy.name if policy else None,
         snapshotPolicy=policy,
-        rule=known.record("snapshot-rule", one.rule),
-        consistency=label(one.consistency) if one.consistency else None,
-        description=one.description,
+        rule=known.record("snapshot-rule", snapshot.rule),
+        consistency=label(snapshot.consistency) if snapshot.consistency else None,
+        description=snapshot.description,
     )

@@ -94,21 +94,21 @@ def details(task: Task, why: Waiting | None = None) -> TaskDetails:
 
 def _details(task: Task, why: Waiting | None) -> JsonObject:
     params, results = task.params, task.results
-    found = _listed(task, why)
+    result = _listed(task, why)
     for role in _REFS:
-        found[role] = task.refs.get(role)
+        result[role] = task.refs.get(role)
     for name in _LABELLED:
-        found[name] = _label(params.get(name))
+        result[name] = _label(params.get(name))
     for name in _PLAIN:
-        found[name] = params.get(name)
-    found["incSnapRequired"] = params.get("incSnapRequired")
-    found |= {name: results[name] for name in _REPORTED if name in results}
-    if found["taskFiles"] is not None:
-        found["taskFiles"] = present(found["taskFiles"])  # of earlier releases too
+        result[name] = params.get(name)
+    result["incSnapRequired"] = params.get("incSnapRequired")
+    result |= {name: results[name] for name in _REPORTED if name in results}
+    if result["taskFiles"] is not None:
+        result["taskFiles"] = present(result["taskFiles"])  # of earlier releases too
     if task.type == scoped_inventory_sync.KIND.type:
-        found["instanceUuids"] = scoped_inventory_sync.uuids_of(task)
-        found["protectedEntities"] = msgspec.convert(params.get("entities", []), list[Named])
-    return found | {
+        result["instanceUuids"] = scoped_inventory_sync.uuids_of(task)
+        result["protectedEntities"] = msgspec.convert(params.get("entities", []), list[Named])
+    return result | {
         "creationTime": task.created,
         "retryCount": task.retry_count,
         "progressChange": task.modified,
@@ -124,7 +124,7 @@ def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
     """TaskDetails with request, report and plan of the task."""
     steps = [Step(t.guid, label(t.type), label(t.state)) for t in plan]
     asked = present({k: v for k, v in task.params.items() if k not in ("before", "staging")})
-    history = [rate(one, task) for one in task.results.get("transferHistory", [])]
+    history = [rate(item, task) for item in task.results.get("transferHistory", [])]
     reported = {k: v for k, v in task.results.items() if k != "transferHistory"}
     more = {
         "workflowExecution": Workflow(guid=task.workflow, commonContext=asked, tasks=steps),

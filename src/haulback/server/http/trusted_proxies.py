@@ -53,11 +53,11 @@ def _translated(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
     if given & set(_WORDS):
         # A proxy writes one of the two and lets the other, which a client made up, pass: which
         # one is the proxy's cannot be told, so none counts.
-        return [one for one in headers if one[0] not in _WORDS]
+        return [header for header in headers if header[0] not in _WORDS]
     said = ", ".join(value.decode("latin-1") for name, value in headers if name == b"forwarded")
     pairs = [(name.lower(), quoted or plain) for name, quoted, plain in _PAIR.findall(said)]
     hops = ", ".join(value for name, value in pairs if name == "for")
     schemes = [value for name, value in pairs if name == "proto"]
-    found = [(b"x-forwarded-for", hops.encode("latin-1"))] if hops else []
-    found += [(b"x-forwarded-proto", schemes[-1].encode("latin-1"))] if schemes else []
-    return headers + found
+    result = [(b"x-forwarded-for", hops.encode("latin-1"))] if hops else []
+    result += [(b"x-forwarded-proto", schemes[-1].encode("latin-1"))] if schemes else []
+    return headers + result

@@ -60,19 +60,21 @@ def confirm_missing(app: App, who: Caller, guid: str) -> None:
     Raises NotFound, and Conflict for a backup that is not missing and whose manifest is readable.
     """
     with app.change(who, "confirm missing backup", guid) as change:
-        found = SqlCatalogue(change.sql, who.scope).backups.get(guid)
-        if found.location_status == "GIVEN_UP":
+        result = SqlCatalogue(change.sql, who.scope).backups.get(guid)
+        if result.location_status == "GIVEN_UP":
             change.silent = True
             return
-        lacks_manifest = found.damage.get("objects") == [f"manifests/{found.guid}"]
-        if found.status != "SUCCESS" or not (found.location_status == "MISSING" or lacks_manifest):
+        lacks_manifest = result.damage.get("objects") == [f"manifests/{result.guid}"]
+        if result.status != "SUCCESS" or not (
+            result.location_status == "MISSING" or lacks_manifest
+        ):
             raise Conflict(
-                f"backup {found.guid} is {location_status(found)}; only one that is missing, or "
+                f"backup {result.guid} is {location_status(result)}; only one that is missing, or "
                 "whose manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
             )
-        change.before = {"locationStatus": found.location_status}
+        change.before = {"locationStatus": result.location_status}
         change.after = {"locationStatus": "GIVEN_UP"}
-        SqlLedger(change.sql, change.now).damage.give_up(found, who.name)
+        SqlLedger(change.sql, change.now).damage.give_up(result, who.name)
 
 
 def proof(app: App, guid: str, scope: Scope) -> tuple[Backup, StoredProof]:

@@ -98,10 +98,12 @@ def each(app: App, who: Caller, operation: str, guids: Iterable[str], move: Move
     def piece(some: Sequence[str]) -> None:
         with app.store.write() as sql:
             moved = [_alone(app, sql, guid, move) for guid in some]
-            lines = [one for one in moved if isinstance(one, tuple)]
+            lines = [item for item in moved if isinstance(item, tuple)]
             audit.write_many(sql, app.clock.now_ms(), by, operation, lines)
         refused.extend(
-            (guid, one) for guid, one in zip(some, moved, strict=True) if isinstance(one, Exception)
+            (guid, item)
+            for guid, item in zip(some, moved, strict=True)
+            if isinstance(item, Exception)
         )
 
     in_pieces(app, guids, piece)

@@ -114,12 +114,12 @@ def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestina
     """Destinations that the node of each machine reaches.  Raises NotFound."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        found = known.machines.get_many(machines)
-        nodes = {known.places.hypervisor(one.hypervisor).node for one in found} - {None}
+        result = known.machines.get_many(machines)
+        nodes = {known.places.hypervisor(item.hypervisor).node for item in result} - {None}
         return [
-            one
-            for one in lists.places(sql, BackupDestination)
-            if one.node is None or not nodes or nodes == {one.node}
+            place
+            for place in lists.places(sql, BackupDestination)
+            if place.node is None or not nodes or nodes == {place.node}
         ]
 
 

@@ -106,9 +106,9 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         sql, known = change.sql, SqlCatalogue(change.sql)
         change.before = known.places.hypervisor(guid)
         machines = known.machines.on_hypervisor(guid)
-        for one in machines:
-            if backups.has_backups(sql, one.guid) or known.work.is_busy(one.guid):
-                raise Conflict(f"{one.name} has backups or tasks; delete those first")
+        for item in machines:
+            if backups.has_backups(sql, item.guid) or known.work.is_busy(item.guid):
+                raise Conflict(f"{item.name} has backups or tasks; delete those first")
         ledger = SqlLedger(sql, change.now)
         ledger.inventory.unseen(guid)
         hypervisors.remove(sql, guid)

@@ -71,11 +71,11 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
             if wanted.protectedEntity
             else task.ref("protectedEntity") or ""
         )
-        [found] = _machines([{"uuid": known.uuid, "name": known.name, **wanted.instance}])
-        if found.uuid != known.uuid:
+        [result] = _machines([{"uuid": known.uuid, "name": known.name, **wanted.instance}])
+        if result.uuid != known.uuid:
             raise Malformed(f"instance.uuid: {known.name} has another one", field="instance.uuid")
         ledger = SqlLedger(sql, app.clock.now_ms())
-        seen, host = [entity(found, known.hypervisor)], known.hypervisor
+        seen, host = [entity(result, known.hypervisor)], known.hypervisor
         ledger.inventory.scanned(host, seen, complete_since=None, by=task.workflow)
         ledger.inventory.reunited(host)
 

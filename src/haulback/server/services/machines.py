@@ -77,14 +77,14 @@ def change_settings(app: App, who: Caller, guid: str, wanted: MachineSettings) -
 def _check_governed(known: Catalogue, kind: str, policy: str | None, project: str | None) -> None:
     """Raises Conflict where the policy of a machine would belong to another project."""
     try:
-        found = known.records.get(kind, policy) if policy else None
+        result = known.records.get(kind, policy) if policy else None
     except NotFound:
         return
-    if found and found.project not in (None, project):
+    if result and result.project not in (None, project):
         raise Conflict(
-            f"the policy {found.name} belongs to project {found.project}; give the machine a "
+            f"the policy {result.name} belongs to project {result.project}; give the machine a "
             f"policy of {project or 'no project'}, or one of all projects",
-            policy=found.guid,
+            policy=result.guid,
         )
 
 
@@ -159,11 +159,11 @@ def _with_disk(sql: Connection, who: Caller, guid: str) -> tuple[Entity, str]:
     """The machine of a disk: disks have no rows, their guids derive from machine and name."""
     page = 0
     while True:
-        found, _ = lists.machines(sql, ListQuery(scope=who.scope, page=page, size=_PAGE))
-        for machine in found:
+        result, _ = lists.machines(sql, ListQuery(scope=who.scope, page=page, size=_PAGE))
+        for machine in result:
             for disk in machine.disks:
                 if disk_guid(machine.guid, disk.name) == guid:
                     return machine, disk.name
-        if len(found) < _PAGE:
+        if len(result) < _PAGE:
             raise NotFound(f"there is no disk {guid}", guid=guid)
         page += 1

@@ -48,14 +48,14 @@ def open_session(
     app: App, who: Enrolled, process: Process, done: list[FinishedWork]
 ) -> NodeSession:
     """A node's process starts: its predecessor is over, finished work of that one counts."""
-    finished = {(one.task, one.attempt): one for one in done}
+    finished = {(item.task, item.attempt): item for item in done}
     with app.store.write() as sql:
         now = app.clock.now_ms()
         session, token, old = nodes.open_session(sql, who, process, now)
         moves = app.life(sql)
         for task in task_lifecycle.of_session(sql, old) if old else []:
-            one = finished.get((task.guid, task.attempt))
-            if one is None or not _adopt(moves, task, one.results):
+            item = finished.get((task.guid, task.attempt))
+            if item is None or not _adopt(moves, task, item.results):
                 moves.lost(tasks.get(sql, task.guid), "its node restarted")
         app.tidy_node(sql, who.guid)
     about = {"node": who.guid, "version": process.version, "finished": len(finished)}
@@ -147,12 +147,12 @@ def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: Sta
     """Take, or finish, many together; False when that cannot be and nothing was changed."""
     if state not in (State.RUNNING, State.FINISHED):
         return False
-    found = tasks.get_many(sql, guids)
-    if len(found) != len(guids):
+    result = tasks.get_many(sql, guids)
+    if len(result) != len(guids):
         return False
     try:
         with mapped(), sql.begin_nested():
-            moves, chosen = app.life(sql), list(found.values())
+            moves, chosen = app.life(sql), list(result.values())
             if state is State.RUNNING:
                 _check_able(who, chosen)
                 limits = app.limits_of(who)
@@ -171,10 +171,10 @@ def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: Sta
 def _move_each(
     app: App, sql: Connection, guids: list[str], who: Node, state: State, info: str | None
 ) -> Conflict | None:
-    found = tasks.get_many(sql, guids)
+    result = tasks.get_many(sql, guids)
 
     def move(guid: str) -> None:
-        task = found.get(guid) or tasks.get(sql, guid)
+        task = result.get(guid) or tasks.get(sql, guid)
         with sql.begin_nested():
             _move(app, sql, task, who, state, info)
 

@@ -30,19 +30,19 @@ def node(app: App, guid: str) -> Node:
         return nodes.one_node(sql, guid)
 
 
-def shown(one: Node, now: int) -> NodeRecord:
+def shown(item: Node, now: int) -> NodeRecord:
     """A node as callers read it, at the time `now` (epoch ms)."""
-    is_online = one.seen is not None and now - one.seen < _SILENT_MS
+    is_online = item.seen is not None and now - item.seen < _SILENT_MS
     return NodeRecord(
-        guid=one.guid,
-        name=one.name,
-        version=one.version,
+        guid=item.guid,
+        name=item.name,
+        version=item.version,
         state=label("ONLINE" if is_online else "OFFLINE"),
-        stagingSpace=Space(one.staging_total, one.staging_used),
-        restoreRoots=one.restore_roots,
-        protocol=one.protocol,
-        lastSeen=one.seen,
-        nodeConfig=Named(one.config) if one.config else None,
+        stagingSpace=Space(item.staging_total, item.staging_used),
+        restoreRoots=item.restore_roots,
+        protocol=item.protocol,
+        lastSeen=item.seen,
+        nodeConfig=Named(item.config) if item.config else None,
     )
 
 

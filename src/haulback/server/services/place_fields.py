@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haulback.contract.places import NewPlace
+from haulback.contract.node_resources import NewPlace
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 

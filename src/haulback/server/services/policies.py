@@ -134,16 +134,16 @@ class PolicyMembers(NamedTuple):
         Raises NotFound.
         """
         setting = OWNED[policy.kind].setting
-        found = {
+        result = {
             machine.guid: machine
             for machine in self.known.machines.get_many([ref.guid for ref in wanted])
         }
-        for one in found.values():
-            _check_project(policy, one)
-            if one.settings.get(setting) != policy.guid:
-                machines.set_settings(self.sql, one.guid, {**one.settings, setting: policy.guid})
+        for item in result.values():
+            _check_project(policy, item)
+            if item.settings.get(setting) != policy.guid:
+                machines.set_settings(self.sql, item.guid, {**item.settings, setting: policy.guid})
         for member in members_of(self.sql, self.scope, policy.kind).get(policy.guid, []):
-            if member.guid not in found:
+            if member.guid not in result:
                 machines.set_settings(self.sql, member.guid, _without(member.settings, setting))
 
     def handed_over(self, policy: Record) -> None:
@@ -201,23 +201,23 @@ def _rules(sent: object, owned: Owned, before: Mapping[str, Record]) -> list[tup
     A rule without a guid is the one of its name, so that its history stays its own.
     """
     given = [_object(item, place) for place, item in enumerate(_present(sent))]
-    names = {str(one["name"]) for one in given if one.get("name")}
-    named = {one.name: guid for guid, one in before.items()}
-    claimed = {str(one["guid"]) for one in given if one.get("guid")}
-    found: list[tuple[str, Any]] = []
-    for place, one in enumerate(given):
+    names = {str(entry["name"]) for entry in given if entry.get("name")}
+    named = {entry.name: guid for guid, entry in before.items()}
+    claimed = {str(entry["guid"]) for entry in given if entry.get("guid")}
+    result: list[tuple[str, Any]] = []
+    for place, entry in enumerate(given):
         field = f"rules[{place}]"
-        guid = _known(one, before, field)
-        if not guid and (same := named.get(str(one.get("name")), "")) not in claimed:
+        guid = _known(entry, before, field)
+        if not guid and (same := named.get(str(entry.get("name")), "")) not in claimed:
             guid = same
         claimed.add(guid)
-        kept = {k: v for k, v in _members(before.get(guid)).items() if k not in one}
-        whole = {**kept, **{k: v for k, v in one.items() if v is not None}}
+        kept = {k: v for k, v in _members(before.get(guid)).items() if k not in entry}
+        whole = {**kept, **{k: v for k, v in entry.items() if v is not None}}
         whole.setdefault("name", _free(names))
         rule = read(whole, owned.struct, field)
         names.add(rule.name)
-        found.append((guid, rule))
-    return found
+        result.append((guid, rule))
+    return result
 
 
 def _present(sent: Any) -> list[Any]:

@@ -74,5 +74,5 @@ def _check_descriptors() -> None:
             f"the server runs out of descriptors: {error.strerror}; raise its limit (ulimit -n)"
         ) from None
     finally:
-        for one in opened:
-            os.close(one)
+        for item in opened:
+            os.close(item)

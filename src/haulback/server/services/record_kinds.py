@@ -73,11 +73,11 @@ def _check_config(wanted: NodeConfig, _: Catalogue) -> None:
 
 def _check_rule(wanted: Rule, known: Catalogue) -> None:
     field = "ruleBackupDestinations"
-    for one in wanted.ruleBackupDestinations:
-        if one.backupDestination.guid:
-            known.places.destination(one.backupDestination.guid)
-        _check_retention(one.backupRetentionSettings or RuleRetention())
-        days = one.daysToKeepRetentionLock
+    for rule_backup_destination in wanted.ruleBackupDestinations:
+        if rule_backup_destination.backupDestination.guid:
+            known.places.destination(rule_backup_destination.backupDestination.guid)
+        _check_retention(rule_backup_destination.backupRetentionSettings or RuleRetention())
+        days = rule_backup_destination.daysToKeepRetentionLock
         if days is not None and not 0 <= days <= 36_500:
             raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
     primary = [
@@ -87,7 +87,7 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
     ]
     if len(primary) > 1:
         raise Malformed(f"{field}: one PRIMARY only", field=field)
-    if wanted.ruleBackupDestinations and not any(one.backupDestination.guid for one in primary):
+    if wanted.ruleBackupDestinations and not any(item.backupDestination.guid for item in primary):
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
 
 

@@ -83,11 +83,11 @@ def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str
 
 
 def _queue_once(
-    app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None
+    app: App, make: Any, operation: str, marked: bytes, who: Caller, key: str | None
 ) -> Plan:
     if key and (before := _recalled(app, key, marked, who)):
         return before
-    with app.change(who, what) as change:
+    with app.change(who, operation) as change:
         sql = change.sql
         ask = Ask(change.now, who.scope.project, nodes.windows(sql))
         plan: Plan = make(sql, ask)
@@ -112,7 +112,9 @@ def _queue_once(
             audit.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
-    _LOG.info("tasks submitted", extra=members(by=who.name, what=what, count=len(made_here)))
+    _LOG.info(
+        "tasks submitted", extra=members(by=who.name, operation=operation, count=len(made_here))
+    )
     app.bell.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
     return plan
 

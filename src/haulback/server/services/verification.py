@@ -40,14 +40,14 @@ def plan_due(app: App) -> int:
     """Make the VERIFY tasks that are due; how many there were."""
     now = app.clock.now_ms()
     with app.store.read() as sql:
-        found = [
+        result = [
             destination
             for destination in SqlCatalogue(sql).places.destinations()
             if destination.repository
         ]
-        due = [one for one in found if _is_due(sql, one, now)]
-    for one in due:
-        _plan(app, one)
+        due = [item for item in result if _is_due(sql, item, now)]
+    for item in due:
+        _plan(app, item)
     return len(due)
 
 
@@ -68,29 +68,31 @@ def _damaged_since(sql: Connection, one: BackupDestination, state: VerifyState) 
     return seen is not None and seen > max(state.planned, state.ran)
 
 
-def _plan(app: App, one: BackupDestination) -> None:
+def _plan(app: App, item: BackupDestination) -> None:
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
-        state = verify_state(sql, one.guid)
-        save_verify_state(sql, one.guid, msgspec.structs.replace(state, planned=now))
-        _watch(SqlLedger(sql, now), one, state, backups.first_stored(sql, one.guid), now)
-        if queue.has_task(sql, "VERIFY", one.guid):
+        state = verify_state(sql, item.guid)
+        save_verify_state(sql, item.guid, msgspec.structs.replace(state, planned=now))
+        _watch(SqlLedger(sql, now), item, state, backups.first_stored(sql, item.guid), now)
+        if queue.has_task(sql, "VERIFY", item.guid):
             return
-        wish = wish_of(one)
+        wish = wish_of(item)
         bounds = {"days": wish.days, "seconds": wish.seconds}
-        tasks.insert(sql, [verify.task(known.places.destination(one.guid), Ask(now), bounds)])
-        log.info("a share of %s is verified", one.name)
+        tasks.insert(sql, [verify.task(known.places.destination(item.guid), Ask(now), bounds)])
+        log.info("a share of %s is verified", item.name)
 
 
 def _watch(
-    ledger: SqlLedger, one: BackupDestination, state: VerifyState, first: int, now: int
+    ledger: SqlLedger, destination: BackupDestination, state: VerifyState, first: int, now: int
 ) -> None:
     """Raise an alarm when no whole round ended within one and a half periods."""
     since = state.completed or state.begun or first
-    late = bool(since) and now - since > wish_of(one).days * DAY_MS * _LATE
+    late = bool(since) and now - since > wish_of(destination).days * DAY_MS * _LATE
     if not late:
-        ledger.alarms.clear(AlarmKind.VERIFY_OVERDUE, one.guid)
+        ledger.alarms.clear(AlarmKind.VERIFY_OVERDUE, destination.guid)
         return
     days = (now - since) // DAY_MS
-    text = f"{one.name} was last read as a whole {days} days ago; give its VERIFY more time"
-    ledger.alarms.report(AlarmKind.VERIFY_OVERDUE, Named(one.guid, one.name), text, {"days": days})
+    text = f"{destination.name} was last read as a whole {days} days ago; give its VERIFY more time"
+    ledger.alarms.report(
+        AlarmKind.VERIFY_OVERDUE, Named(destination.guid, destination.name), text, {"days": days}
+    )

@@ -148,12 +148,12 @@ def account_of_api_token(sql: sa.Connection, token: str, now: int) -> Account | 
     row = sql.execute(query.where(api_token.c.token == digest(token))).one_or_none()
     if row is None or (row.expires is not None and row.expires <= now):
         return None
-    found = _account(row)
+    result = _account(row)
     given = msgspec.json.decode(row.granted)
-    mine = given if _EVERYTHING in found.roles else found.roles
-    found.roles = [role for role in given if role in mine]
-    found.projects = _within(found.projects, row.within and msgspec.json.decode(row.within))
-    return found
+    mine = given if _EVERYTHING in result.roles else result.roles
+    result.roles = [role for role in given if role in mine]
+    result.projects = _within(result.projects, row.within and msgspec.json.decode(row.within))
+    return result
 
 
 def _within(account: list[str] | None, token: list[str] | None) -> list[str] | None:

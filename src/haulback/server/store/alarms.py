@@ -32,10 +32,10 @@ class AlarmLedger:
         self._sql, self._now = sql, now
 
     def report(self, kind: AlarmKind, subject: Named, text: str, details: JsonObject) -> None:
-        found = _subject(self._sql, subject.guid)
-        if found is None:
+        result = _subject(self._sql, subject.guid)
+        if result is None:
             return
-        sort, project = found
+        sort, project = result
         about = (table.c.kind == kind.value, table.c.subject == subject.guid)
         same = sa.select(table.c.guid).where(*about)
         is_new = self._sql.scalar(same) is None

@@ -66,8 +66,8 @@ class BackupLedger:
         values: JsonObject = {"keep_until": self._now + lock} if lock else {}
         values |= {"stored": stored, "parent": parent, "stored_time": self._now}
         self._change(backup, status="SUCCESS", **values)
-        found = one(self._sql, tables.backup, Backup, backup, "backup")
-        recall(self._sql, found.entity)  # what portals ask of each machine's last backup
+        result = one(self._sql, tables.backup, Backup, backup, "backup")
+        recall(self._sql, result.entity)  # what portals ask of each machine's last backup
 
     def partial(self, backup: str, reason: str) -> None:
         self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)

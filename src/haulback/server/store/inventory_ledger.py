@@ -39,15 +39,15 @@ class InventoryLedger(PresenceLedger):
         unreadable: Sequence[UnreadableMachine] = (),
     ) -> None:
         self._lock(hypervisor)
-        found = {machine.uuid: machine for machine in machines}
-        shown = {uuid for uuid, one in found.items() if one.present}
+        result = {machine.uuid: machine for machine in machines}
+        shown = {uuid for uuid, item in result.items() if item.present}
         self._readable(hypervisor, shown)
-        self._upsert(found.values())
+        self._upsert(result.values())
         complete = complete_since is not None
         since = self._now if complete_since is None else complete_since
         unseen = self._unseen(hypervisor, since) if complete else []
         there = self._unread(hypervisor, unreadable, unseen, complete)
-        absent = found.keys() - shown
+        absent = result.keys() - shown
         if absent:
             unseen += [machine for machine in self._present(hypervisor) if machine.uuid in absent]
         missed = {machine.guid: machine for machine in unseen if machine.guid not in there}
@@ -93,21 +93,21 @@ class InventoryLedger(PresenceLedger):
         """Move a machine to a hypervisor; an earlier machine of its uuid changes places with it."""
         self._lock(hypervisor)
         table = tables.entity.c
-        found = self._sql.execute(
+        result = self._sql.execute(
             sa.select(table.uuid, table.hypervisor).where(table.guid == entity)
         ).one()
-        other = (table.hypervisor == hypervisor, table.uuid == found.uuid, table.guid != entity)
+        other = (table.hypervisor == hypervisor, table.uuid == result.uuid, table.guid != entity)
         earlier = self._sql.scalar(sa.select(table.guid).where(*other))
         if earlier:  # no two of one place may bear the same uuid, not even for a moment
             self._place(earlier, uuid=earlier, present=False, absent_since=self._now, problem=None)
         here = {"present": True, "absent_since": None, "problem": None, "place": ""}
         self._place(entity, hypervisor=hypervisor, seen=self._now, **here)
         if earlier:
-            self._place(earlier, uuid=found.uuid, hypervisor=found.hypervisor)
+            self._place(earlier, uuid=result.uuid, hypervisor=result.hypervisor)
         self._alarms.clear_many(
             AlarmKind.MACHINE_UNREADABLE, [entity, *([earlier] if earlier else [])]
         )
-        for host in {found.hypervisor, hypervisor}:
+        for host in {result.hypervisor, hypervisor}:
             self.settle_doubt(host)
 
     def _place(self, entity: str, **values: object) -> None:
@@ -123,12 +123,12 @@ class InventoryLedger(PresenceLedger):
         host = SqlCatalogue(self._sql).places.hypervisor(hypervisor)
         parent = host.settings.get("hypervisorManager") or ""
         if networks is not None:
-            found = {
+            result = {
                 network.name: {"uuid": network.uuid}
                 for network in networks
                 if is_printable(network.name)
             }
-            self._around("network", hypervisor, parent, found)
+            self._around("network", hypervisor, parent, result)
         if pools is not None:
             spaces = {
                 f"{host.name}: {pool.name}": _space(pool)
@@ -138,7 +138,7 @@ class InventoryLedger(PresenceLedger):
             self._around("hypervisor-storage", hypervisor, parent, spaces)
 
     def _around(
-        self, kind: str, hypervisor: str, parent: str, found: dict[str, JsonObject]
+        self, kind: str, hypervisor: str, parent: str, result: dict[str, JsonObject]
     ) -> None:
         """Update the records that scans made; records of people stay, and unseen ones go.
 
@@ -150,7 +150,7 @@ class InventoryLedger(PresenceLedger):
         kept = records(self._sql, query, Record)
         taken = {record.name for record in kept}
         known = {str(record.body.get(SEEN_AS, record.name)): record for record in kept}
-        for name, body in found.items():
+        for name, body in result.items():
             before = known.get(name)
             if before is None and name not in taken:
                 whole = {**body, SEEN_AS: name, SEEN_ON: [hypervisor]}
@@ -160,8 +160,8 @@ class InventoryLedger(PresenceLedger):
                 hosts = sorted({*before.body[SEEN_ON], hypervisor})
                 self._write(before, {**before.body, **body, SEEN_ON: hosts})
         for name, before in known.items():
-            if name not in found and hypervisor in before.body.get(SEEN_ON, ()):
-                hosts = [one for one in before.body[SEEN_ON] if one != hypervisor]
+            if name not in result and hypervisor in before.body.get(SEEN_ON, ()):
+                hosts = [item for item in before.body[SEEN_ON] if item != hypervisor]
                 self._write(before, {**before.body, SEEN_ON: hosts})
 
     def _add(self, made: Record) -> None:

@@ -19,10 +19,10 @@ def recall(sql: sa.Connection, entity: str) -> None:
     )
     newest = whole.order_by(table.snapshot_time.desc(), table.created.desc()).limit(1)
     for sort, where in (("Full", table.type == "FULL"), ("Inc", table.type != "FULL")):
-        for one in rows.records(sql, newest.where(where), Backup):
-            named = {"guid": one.guid, "time": one.snapshot_time}
+        for record in rows.records(sql, newest.where(where), Backup):
+            named = {"guid": record.guid, "time": record.snapshot_time}
             facts[f"lastSuccessful{sort}Backup"] = named
-            facts[f"lastSuccessful{sort}BackupSize"] = one.held
+            facts[f"lastSuccessful{sort}BackupSize"] = record.held
     for backup in rows.records(sql, newest, Backup):
         facts |= {"lastBackup": backup.snapshot_time, "lastSuccessfulBackupSize": backup.held}
     text = msgspec.json.encode(facts).decode()

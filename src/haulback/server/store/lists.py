@@ -61,7 +61,7 @@ def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
 def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
     """Sort columns of machines; absent values come first, on any database."""
     table, order = tables.entity.c, wanted.order
-    found: JsonObject = {
+    result: JsonObject = {
         "name": table.name,
         "present": table.present,
         "uuid": table.uuid,
@@ -70,10 +70,10 @@ def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
         .scalar_subquery(),
     }
     if order in ("lastBackup", "lastSuccessfulBackupSize", "lastSuccessfulFullBackupSize"):
-        found[order] = protection.number_in(sql, table.facts, order)
+        result[order] = protection.number_in(sql, table.facts, order)
     if order == "backupUpToDate":
         words = protection.standing(sql, wanted.now)
-        found[order] = sa.case((words == "SCHEDULED_FRESH", 2), (words == "", 0), else_=1)
+        result[order] = sa.case((words == "SCHEDULED_FRESH", 2), (words == "", 0), else_=1)
     for name, setting in (
         ("vmBackupPolicy", "backupPolicy"),
         ("snapshotMgmtPolicy", "snapshotPolicy"),
@@ -81,8 +81,8 @@ def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
         if order == name:
             guid = protection.text_in(sql, table.settings, setting)
             named = sa.select(tables.record.c.name).where(tables.record.c.guid == guid)
-            found[name] = sa.func.coalesce(named.scalar_subquery(), "")
-    return found
+            result[name] = sa.func.coalesce(named.scalar_subquery(), "")
+    return result
 
 
 def absent_machines(sql: sa.Connection, scope: Scope) -> list[Entity]:
@@ -208,7 +208,7 @@ def backup_place(places: list[str]) -> sa.ColumnElement[bool]:
         "REMOVED": ["SUCCESS_REMOVED"],
         "IN_PROGRESS": ["QUEUED", "INPROGRESS"],
     }
-    statuses = [one for place in places for one in by_status.get(place, [])]
+    statuses = [item for place in places for item in by_status.get(place, [])]
     stored = [place for place in places if place not in by_status]
     stored += ["GIVEN_UP"] if "MISSING" in stored else []
     return sa.or_(

@@ -22,11 +22,11 @@ class MountLedger:
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
 
-    def mounted(self, mount: str, found: JsonObject, volumes: list[BackupVolume]) -> None:
+    def mounted(self, mount: str, result: JsonObject, volumes: list[BackupVolume]) -> None:
         table = mount_tables.mounted_backup
         known = one(self._sql, table, Mount, mount, "mounted backup")
         values: JsonObject = {"state": "MOUNTED", "mounted": self._now}
-        values["found"] = msgspec.json.encode(found).decode()
+        values["found"] = msgspec.json.encode(result).decode()
         values["unmount_at"] = self._now + known.keep if known.keep else None
         self._sql.execute(sa.update(table).where(table.c.guid == mount).values(values))
         shown = mount_tables.mounted_volume

@@ -194,9 +194,9 @@ def with_node_name(sql: sa.Connection, task: Task) -> Task:
     return with_node_names(sql, [task])[0]
 
 
-def with_node_names(sql: sa.Connection, found: list[Task]) -> list[Task]:
+def with_node_names(sql: sa.Connection, result: list[Task]) -> list[Task]:
     """The tasks with their nodes as references, by one query."""
-    unnamed = [task for task in found if task.node and "node" not in task.refs]
+    unnamed = [task for task in result if task.node and "node" not in task.refs]
     if unnamed:
         query = sa.select(node.c.guid, node.c.name)
         rows = sql.execute(query.where(node.c.guid.in_({task.node for task in unnamed})))
@@ -204,4 +204,4 @@ def with_node_names(sql: sa.Connection, found: list[Task]) -> list[Task]:
         for task in unnamed:
             guid = str(task.node)
             task.refs["node"] = Named(guid, names.get(guid) or "a node that is gone")
-    return found
+    return result

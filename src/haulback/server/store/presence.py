@@ -101,10 +101,10 @@ class PresenceLedger:
         agrees = row is None or (look.begun >= row.seen and (not look.by or look.by != row.look))
         unshown = 0 if look.shown is None else len(machines) - look.shown
         present = {machine.guid for machine in machines}
-        found = judge(present, missed, set(before), agrees=agrees, unshown=unshown)
-        self._gone(found.absent)
-        if found.doubted:
-            self._miss(found.doubted)
+        result = judge(present, missed, set(before), agrees=agrees, unshown=unshown)
+        self._gone(result.absent)
+        if result.doubted:
+            self._miss(result.doubted)
             self._begin_doubt(hypervisor, look.by)
 
     def _elsewhere(self, hypervisor: str, missed: Sequence[Entity]) -> set[str]:
@@ -161,15 +161,15 @@ class PresenceLedger:
     def _unread(
         self,
         hypervisor: str,
-        found: Sequence[UnreadableMachine],
+        unreadable_machines: Sequence[UnreadableMachine],
         unseen: Sequence[Entity],
         complete: bool,
     ) -> set[str]:
         """Record what cannot be read; the guids of those of `unseen` that stay as they are."""
         table = tables.entity.c
         here = sa.select(tables.entity).where(table.hypervisor == hypervisor)
-        known = records(self._sql, here, Entity) if found else []
-        placed = place(found, known, {machine.guid for machine in unseen})
+        known = records(self._sql, here, Entity) if unreadable_machines else []
+        placed = place(unreadable_machines, known, {machine.guid for machine in unseen})
         names = {machine.guid: machine for machine in known}
         for guid, problems in placed.known.items():
             self._unread_machine(names[guid], problems)
@@ -201,7 +201,7 @@ class PresenceLedger:
                 self._alarms.clear(AlarmKind.MACHINE_UNREADABLE, hypervisor)
             return
         name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
-        places = {one.where or "?": one.message[:_REASON] for one in unknown[:_SHOWN]}
+        places = {item.where or "?": item.message[:_REASON] for item in unknown[:_SHOWN]}
         told = "; ".join(f"{where}: {why}" for where, why in places.items())
         text = f"{name} holds {len(unknown)} machines that cannot be read: {told}"
         details = {"places": places, "count": len(unknown)}

@@ -21,9 +21,9 @@ def scheduled_policies(sql: sa.Connection) -> frozenset[str]:
     known = SqlCatalogue(sql)
     fired = {
         ref["guid"]
-        for one in known.records.of_kind("schedule")
-        if one.body.get("active", True) and one.body.get("type", "VM_BACKUP") == "VM_BACKUP"
-        for ref in one.body.get("rules", [])
+        for item in known.records.of_kind("schedule")
+        if item.body.get("active", True) and item.body.get("type", "VM_BACKUP") == "VM_BACKUP"
+        for ref in item.body.get("rules", [])
     }
     if not fired:
         return frozenset()

@@ -83,12 +83,12 @@ def offer(
     most: int = OFFERED,
 ) -> list[Task]:
     """Tasks that `node` may start now, by rank: never more than its limits leave room for."""
-    found: list[Task] = []
+    result: list[Task] = []
     for lane, used in _occupied(connection, node).items():
         room = min(scheduling.most(scheduling.node_slot(node, lane), limits) - used, most)
         if room > 0:
-            found += _lane(connection, lane, node, now, room)
-    return sorted(found, key=lambda task: (task.rank, task.created, task.guid))[:most]
+            result += _lane(connection, lane, node, now, room)
+    return sorted(result, key=lambda task: (task.rank, task.created, task.guid))[:most]
 
 
 def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
@@ -103,14 +103,14 @@ def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
 
 def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) -> list[Task]:
     """The first tasks of a lane; one source or entity may not get more than it has room for."""
-    found = [
+    result = [
         tasks.task_of(row)
         for pinned in ("", node)
         for row in READY.rows(connection, lane=lane, pinned=pinned, now=now, most=room + _SPARE)
     ]
     chosen: list[Task] = []
     entities: set[str] = set()
-    for task in sorted(found, key=lambda task: task.rank):
+    for task in sorted(result, key=lambda task: task.rank):
         if task.entity_slot in entities:
             continue
         chosen.append(task)

@@ -39,12 +39,12 @@ class Line:
                 lanes.setdefault((task.lane, task.pinned_node), []).append(task)
         keys = {key for queued in lanes.values() for task in queued for key in _own(task)}
         full = self._full(list(keys))
-        found = {}
+        result = {}
         for lane, queued in lanes.items():
             places = self._places(lane, {task.rank for task in queued})
             for task in queued:
-                found[task.guid] = Waiting(self._why(task, full), places[task.rank])
-        return found
+                result[task.guid] = Waiting(self._why(task, full), places[task.rank])
+        return result
 
     def _why(self, task: Task, full: set[str]) -> str:
         if self._now < task.window_start:

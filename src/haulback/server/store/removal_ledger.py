@@ -24,12 +24,12 @@ class RemovalLedger:
 
     def remove(self, backups: Iterable[str], why: str) -> None:
         for guid in (going := list(backups)):
-            found = one(self._sql, tables.backup, Backup, guid, "backup")
+            result = one(self._sql, tables.backup, Backup, guid, "backup")
             table = tables.backup.c
             stored = (table.guid == guid, table.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
             removed = sa.update(tables.backup).where(*stored)
             self._sql.execute(removed.values(status=REMOVED, status_info=why))
-            recall(self._sql, found.entity)
+            recall(self._sql, result.entity)
             # An increment must not build on what may vanish at any moment.
             self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
         self._alarms.clear_all(going)

@@ -38,9 +38,9 @@ class SnapshotLedger:
             return
         entity = tables.entity.c
         here = sa.select(entity.guid, entity.uuid, entity.project)
-        found = self._sql.execute(here.where(entity.hypervisor == hypervisor)).all()
+        result = self._sql.execute(here.where(entity.hypervisor == hypervisor)).all()
         known = self._known(hypervisor)
-        for row in found:
+        for row in result:
             if row.uuid not in machines:
                 continue
             held = {name[:_NAME]: time for name, time in machines[row.uuid].items()}

@@ -30,13 +30,13 @@ class Origin(Enum):
 
 def origin(sql: sa.Connection, name: str) -> Origin:
     """Of a snapshot that no record names."""
-    found = _NAME.fullmatch(name)
+    match = _NAME.fullmatch(name)
     table = tables.task.c
     query = sa.select(table.type, table.state, table.attempt)
-    row = sql.execute(query.where(table.guid == found["task"])).one_or_none() if found else None
-    if found is None or row is None:
+    row = sql.execute(query.where(table.guid == match["task"])).one_or_none() if match else None
+    if match is None or row is None:
         return Origin.FOREIGN
-    over = row.attempt > int(found["number"]) or row.state in ("FAILED", "CANCELLED")
+    over = row.attempt > int(match["number"]) or row.state in ("FAILED", "CANCELLED")
     if not over:
         return Origin.UNDER_WAY
     return Origin.ABANDONED if row.type == "SNAPSHOT" else Origin.BEFORE

@@ -217,8 +217,8 @@ def shift_leases(connection: sa.Connection, until: int) -> None:
 def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
     """All tasks of a workflow, planned ones too: what goes before stands before."""
     query = sa.select(*tasks.COLUMNS).where(table.c.workflow == workflow)
-    found = [tasks.task_of(row) for row in connection.execute(query)]
-    before = {task.guid: task.follows for task in found}
+    result = [tasks.task_of(row) for row in connection.execute(query)]
+    before = {task.guid: task.follows for task in result}
 
     def place(task: Task) -> tuple[int, int, str]:
         depth, guid = 0, before[task.guid]
@@ -226,4 +226,4 @@ def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
             depth, guid = depth + 1, before.get(guid)
         return depth, task.created, task.guid
 
-    return sorted(found, key=place)
+    return sorted(result, key=place)

@@ -63,13 +63,13 @@ def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
         return list(rows(sql, Finder(sql, asked).guids(size))), -1
     finder, offset = Finder(sql, asked), (wanted.page or 0) * size
     if offset < _NEAR:
-        found = finder.guids(size, offset)
-        is_last = len(found) < size and (found or not offset)
-        total = offset + len(found) if is_last else finder.count()
+        result = finder.guids(size, offset)
+        is_last = len(result) < size and (result or not offset)
+        total = offset + len(result) if is_last else finder.count()
     else:
         total = finder.count()
-        found = finder.guids(size, offset, total) if offset < total else []
-    return list(rows(sql, found)), total
+        result = finder.guids(size, offset, total) if offset < total else []
+    return list(rows(sql, result)), total
 
 
 def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
@@ -159,22 +159,22 @@ def _question(wanted: Filter) -> Question:
 def _indexed(wanted: Filter) -> dict[str, Condition]:
     """The conditions that an index of their own serves, by its name."""
     entity, listed = wanted.refs.get("protectedEntity"), wanted.scope.listed
-    found: dict[str, Condition] = {}
+    result: dict[str, Condition] = {}
     if entity:
-        found["task_entity"] = table.c.entity == entity
+        result["task_entity"] = table.c.entity == entity
     if wanted.workflow:
-        found["task_workflow"] = table.c.workflow == wanted.workflow
+        result["task_workflow"] = table.c.workflow == wanted.workflow
     if wanted.parent:
-        found["task_follows"] = table.c.follows == wanted.parent
+        result["task_follows"] = table.c.follows == wanted.parent
     if wanted.since is not None:
-        found["task_modified"] = table.c.modified >= wanted.since
+        result["task_modified"] = table.c.modified >= wanted.since
     if wanted.states:
-        found["task_state"] = table.c.state.in_(wanted.states)
+        result["task_state"] = table.c.state.in_(wanted.states)
     if wanted.types:
-        found["task_type"] = table.c.type.in_(wanted.types)
+        result["task_type"] = table.c.type.in_(wanted.types)
     if listed is not None:
-        found["task_project"] = table.c.project.in_(listed)
-    return found
+        result["task_project"] = table.c.project.in_(listed)
+    return result
 
 
 def _refers(role: str, guid: str) -> Condition:

@@ -57,8 +57,8 @@ class Finder:
         if left <= 0:
             return []
         turned = query.order_by(*map(_turned, self._asked.order))
-        found = self._rows(turned.limit(left).offset(total - offset - left), self._index)
-        return [row[0] for row in reversed(found)]
+        result = self._rows(turned.limit(left).offset(total - offset - left), self._index)
+        return [row[0] for row in reversed(result)]
 
     def _choose(self) -> str:
         """The index that SQLite, which keeps no statistics, is told to use."""

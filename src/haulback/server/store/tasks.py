@@ -66,10 +66,10 @@ def get(
 
     Raises NotFound.
     """
-    found = find(connection, guid, lock=lock)
-    if found is None or not scope.allows(found.project):
+    element = find(connection, guid, lock=lock)
+    if element is None or not scope.allows(element.project):
         raise NotFound(f"there is no task {guid}", guid=guid)
-    return found
+    return element
 
 
 def find(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task | None:

@@ -53,13 +53,13 @@ class WorkCatalogue:
         """Attempts that use a destination now, or whose export waits to be stored there."""
         task = tables.task.c
         query = sa.select(task.guid, task.state, task.attempt, task.params)
-        found = []
+        result = []
         for row in self._sql.execute(query.where(_LIVE, task.destination == destination)):
             if row.state == "RUNNING":
-                found.append(f"{row.guid}-{row.attempt}")
+                result.append(f"{row.guid}-{row.attempt}")
             if staging := msgspec.json.decode(row.params).get("staging"):
-                found.append(str(staging))
-        return found
+                result.append(str(staging))
+        return result
 
     def is_needed(self, name: str) -> bool:
         """Whether an attempt runs or its export waits to be stored, or an increment builds on it.
@@ -69,10 +69,10 @@ class WorkCatalogue:
         where = tables.base.c.checkpoint == name
         if self._sql.scalar(sa.select(tables.base.c.entity).where(where).limit(1)):
             return True
-        found = _ATTEMPT.search(name)
-        if found is None:
+        match = _ATTEMPT.search(name)
+        if match is None:
             return mounts.is_wanted(self._sql, name)
-        return self._attempt_lives(found["task"], int(found["number"]))
+        return self._attempt_lives(match["task"], int(match["number"]))
 
     def is_abandoned(self, snapshot: str) -> bool:
         """Tell whether a failed attempt took a snapshot that no record names."""

@@ -146,13 +146,13 @@ def test_another_text_in_a_path_is_not_found(text: str):
 
 
 def test_the_parameters_of_lists_are_those_of_the_contract():
-    assert [one.name for one in PAGING] == ["page", "size", "filter", "orderBy", "direction"]
-    sorts = [one.sort for one in PAGING]
+    assert [item.name for item in PAGING] == ["page", "size", "filter", "orderBy", "direction"]
+    sorts = [item.sort for item in PAGING]
     assert sorts == [NUMBER, NUMBER, TEXT, TEXT, {"enum": ["asc", "desc"]}]
     assert (PROJECT.name, PROJECT.sort) == ("project-uuid", TEXT)
     every = (*PAGING, PROJECT, Param("a", "b", TEXT))
-    assert {one.many for one in every} == {False}
-    assert all(one.about.endswith(".") for one in (*PAGING, PROJECT))
+    assert {item.many for item in every} == {False}
+    assert all(item.about.endswith(".") for item in (*PAGING, PROJECT))
     assert dict(TEXT) == {"type": "string", "maxLength": 200}
     assert dict(GUID) == {"type": "string", "format": "uuid"}
     assert dict(NUMBER) == {"type": "integer", "minimum": 0, "maximum": 10_000_000}

@@ -100,8 +100,8 @@ def test_a_share_is_bounded_so_that_a_round_takes_its_days(house: House):
     house.take(node, guid)
     with house.app.store.read() as sql:
         order = house.app.kinds["VERIFY"].prepare(house.row(guid), SqlCatalogue(sql))
-    found = msgspec.to_builtins(order)
-    assert (found["days"], found["seconds"], found["cursor"]) == (10, 600, "")
+    result = msgspec.to_builtins(order)
+    assert (result["days"], result["seconds"], result["cursor"]) == (10, 600, "")
 
 
 def test_a_round_that_does_not_end_is_an_alarm_until_one_does(house: House):

@@ -86,7 +86,7 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
     assert gone.absent_since is not None
     # the time of absence is unknown: the last backup is kept longest then
     assert gone.absent_since >= before
-    assert [one.status for one in backups] == ["SUCCESS", "SUCCESS", "INPROGRESS"]
+    assert [backup.status for backup in backups] == ["SUCCESS", "SUCCESS", "INPROGRESS"]
     assert backups[0].files == [{"name": "root", "size": 10, "format": "qcow2"}]
 
 

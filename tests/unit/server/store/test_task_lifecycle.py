@@ -363,13 +363,13 @@ def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
         house.take(node, sync)
         house.finish(node, sync, machines=[{"uuid": house.entities[0].uuid, "name": "db2"}])
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
-    assert sorted((e.name, e.present) for e in found) == [
+        result = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
+    assert sorted((e.name, e.present) for e in result) == [
         ("db2", True),
         ("mail", False),
         ("web", False),
     ]
-    assert house.entities[0].guid in {e.guid for e in found}
+    assert house.entities[0].guid in {e.guid for e in result}
 
 
 def test_lists_are_paged_filtered_and_counted(house: House):
@@ -407,11 +407,11 @@ def test_a_machine_imported_while_a_sync_looked_stays_present(house: House):
         SqlLedger(sql, house.clock.now).inventory.scanned(
             house.hypervisor.guid, [made, made], complete_since=None
         )
-    seen = [{"uuid": one.uuid, "name": one.name} for one in house.entities[:2]]
+    seen = [{"uuid": entity.uuid, "name": entity.name} for entity in house.entities[:2]]
     house.finish(node, sync, machines=seen)
     with house.app.store.read() as sql:
-        found = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
-    assert [e.name for e in found if e.present] == ["db", "mail", "new"]
+        result = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
+    assert [e.name for e in result if e.present] == ["db", "mail", "new"]
 
 
 def test_late_words_of_an_earlier_attempt_of_the_same_process_do_not_count(house: House):

@@ -28,12 +28,12 @@ def test_more_lacking_backups_than_a_report_holds_are_marked_in_the_next_ones(co
     marked: set[str] = set()
     after, rounds = "", 0
     while rounds == 0 or (after and rounds < 10):
-        found = complete_report("d", report, [*lacking, *missing], after)
-        assert len(named(found)) == MOST
-        assert not found.report.complete
-        assert str(sum(counts)) in found.report.findings[0]
-        marked |= named(found)
-        after, rounds = found.told, rounds + 1
+        result = complete_report("d", report, [*lacking, *missing], after)
+        assert len(named(result)) == MOST
+        assert not result.report.complete
+        assert str(sum(counts)) in result.report.findings[0]
+        marked |= named(result)
+        after, rounds = result.told, rounds + 1
         if marked >= {*lacking, *unreadable, *missing}:
             break
     assert marked == {*lacking, *unreadable, *missing}
