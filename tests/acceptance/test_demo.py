@@ -26,7 +26,7 @@ def demo(*options: str, path: str | None = None) -> subprocess.CompletedProcess[
 
 def end_server(done: subprocess.CompletedProcess[str]) -> str:
     """Stop the server that a demo without --once left running; return its URL."""
-    match = re.search(r"goes on at (\S+) [^\n]*password (\S+)\)", done.stdout)
+    match = re.search(r"keeps running at (\S+) [^\n]*password (\S+)\)", done.stdout)
     pid = re.search(r"kill (\d+)", done.stdout)
     assert match, done.stdout + done.stderr
     assert pid
