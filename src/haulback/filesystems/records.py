@@ -100,18 +100,18 @@ class Begin(msgspec.Struct, tag=True):
     code_page: str = "cp850"
 
 
-class ListVolumes(msgspec.Struct, tag=True):
+class ListVolumes(msgspec.Struct, tag="Volumes"):
     """Request for all volumes."""
 
 
-class FindEntry(msgspec.Struct, tag=True):
+class FindEntry(msgspec.Struct, tag="Look"):
     """Request for one entry; a link at the end of the path is not followed."""
 
     volume: str
     path: bytes
 
 
-class ListDirectory(msgspec.Struct, tag=True):
+class ListDirectory(msgspec.Struct, tag="Listing"):
     """Request for at most `most` entries of a directory, sorted by name, after the name `after`."""
 
     volume: str
@@ -120,7 +120,7 @@ class ListDirectory(msgspec.Struct, tag=True):
     most: int
 
 
-class ReadFile(msgspec.Struct, tag=True):
+class ReadFile(msgspec.Struct, tag="Read"):
     """Request for the pieces of `count` bytes of a file from `offset`."""
 
     volume: str
@@ -165,7 +165,7 @@ class FilePiece(msgspec.Struct, array_like=True):
     data: Annotated[bytes, Meta(max_length=MOST_BYTES)] = b""
 
 
-class VolumesFound(msgspec.Struct, tag=True):
+class VolumesFound(msgspec.Struct, tag="Disks"):
     """Response to ListVolumes."""
 
     volumes: Annotated[list[Volume], Meta(max_length=4096)]

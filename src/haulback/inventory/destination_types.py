@@ -37,11 +37,13 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
     Raises Malformed naming `type` or `driver`.
     """
     types = destination_types.TYPES
-    wanted = name or (None if driver else destination_types.DEFAULT)
+    wanted = destination_types.DEFAULT if name is None and not driver else name
     kind = (
-        destination_types.by_name(wanted) if wanted else destination_types.by_driver(driver or "")
+        destination_types.by_driver(driver or "")
+        if wanted is None
+        else destination_types.by_name(wanted)
     )
-    if name and kind is None:
+    if name is not None and kind is None:
         names = ", ".join(known.name for known in types)
         raise Malformed(
             f"type: {name[:40]!r} is not one of {names}; nothing was made", field="type"

@@ -41,13 +41,14 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     name = restore_target.name_of(request, catalogue)
     node = planning.pinned(to, catalogue.places.destination(backup.destination))
     replaced = _replaced(request, catalogue, to, backup, name)
-    usual = restore_target.target(request, catalogue, backup.entity, name)
     where = {"hypervisor": planning.named(to), "name": name}
     job = new_job("RESTORE_AND_IMPORT", backup, ask, where)
     refs = {
         **references(backup, catalogue),
         **planning.platform(to, catalogue),
-        "dstProtectedEntity": replaced.named() if replaced else usual,
+        "dstProtectedEntity": replaced.named()
+        if replaced
+        else restore_target.target(request, catalogue, backup.entity, name),
         "restoreJob": Named(job.guid),
     }
     wishes = restore_target.wishes(request, name, to, backup, catalogue)

@@ -220,7 +220,7 @@ class Runner:
         """Retry a clean-up for _TIDYING seconds; a later staging clean-up finds the rest."""
         backoff = Backoff(_AGAIN, seconds=_TIDYING)
         try:
-            retry(call, backoff, lambda error: isinstance(error, Unavailable), self._stop.wait)
+            retry(call, backoff, _is_unavailable, self._stop.wait)
         except HaulbackError as error:
             log.warning("task %s: tidying up: %s", work.guid, error.message)
 
@@ -307,11 +307,20 @@ class Runner:
         if self._stop.is_set():
             return
         try:
-            patiently(lambda: self._link.set_state(attempt, state, info[:2000]), self._stop)
-        except Unavailable:
-            return  # the node stops
+            # An internal error of the server is not repeated: the lease decides then.
+            retry(
+                lambda: self._link.set_state(attempt, state, info[:2000]),
+                Backoff(_AGAIN),
+                _is_unavailable,
+                self._stop.wait,
+            )
         except HaulbackError as error:
-            log.warning("%s: %s: %s", attempt, state, error.message)
+            if not self._stop.is_set():
+                log.warning("%s: %s: %s", attempt, state, error.message)
+
+
+def _is_unavailable(error: Exception) -> bool:
+    return isinstance(error, Unavailable)
 
 
 def _is_away(error: Exception) -> bool:

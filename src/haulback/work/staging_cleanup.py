@@ -10,7 +10,7 @@ from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.staging_cleanup import StagingCleanupOrder
 from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.drivers.hypervisor import Machine, MachineSource
-from haulback.errors import Cancelled, Fenced, HaulbackError, NotFound
+from haulback.errors import HaulbackError, NotFound
 from haulback.retry import Backoff, retry
 from haulback.wire import JsonObject
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
@@ -39,6 +39,10 @@ def _sweep_destination(context: TaskContext, record: BackupDestination) -> int:
         return 0
 
 
+class _Unswept(Exception):
+    """A hypervisor that could not be swept."""
+
+
 def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
     """Sweep a hypervisor; a hypervisor that does not answer is skipped after a few tries.
 
@@ -47,25 +51,24 @@ def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
     """
 
     def look() -> tuple[MachineSource, int, Sequence[Machine]]:
-        machines = context.machines.open(record)
-        return machines, len(machines.sweep(context.server.needed())), machines.inventory().machines
+        try:
+            machines = context.machines.open(record)
+            removed = len(machines.sweep(context.server.needed()))
+            return machines, removed, machines.inventory().machines
+        except HaulbackError as error:
+            context.log(f"{record.name}: {error.message}")
+            raise _Unswept from error
 
     def again(error: Exception) -> bool:
-        if not isinstance(error, HaulbackError) or isinstance(error, Cancelled | Fenced):
-            return False
-        context.log(f"{record.name}: {error.message}")
-        return True
+        return isinstance(error, _Unswept)
 
     def wait(seconds: float) -> None:
         time.sleep(seconds)
-        context.progress.confirm()
+        context.progress.confirm()  # an error of this call ends the attempt
 
     try:
         machines, removed, scanned = retry(look, _BACKOFF, again, wait)
-    except (Cancelled, Fenced):
-        raise
-    except HaulbackError as error:
-        context.log(f"{record.name}: {error.message}")
+    except _Unswept:
         return 0
     for machine in scanned:
         context.progress.confirm()

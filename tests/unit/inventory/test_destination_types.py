@@ -31,7 +31,7 @@ def two_types(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_type_is_chosen_by_its_name_or_by_its_driver_and_is_a_folder_else():
     assert chosen("ATTIC") is chosen(None, "attic") is chosen("ATTIC", "attic") is ATTIC
-    assert chosen(None) is chosen("") is chosen("FILESYSTEM", "folder") is FOLDER
+    assert chosen(None) is chosen("FILESYSTEM", "folder") is FOLDER
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,8 @@ def test_settings_may_stand_at_the_top_of_a_request_but_not_those_of_another_typ
     for name in ("bucket", "secretKey", "endpointUrl"):
         with pytest.raises(Malformed, match=f"{name}: a destination of type FILESYSTEM has no"):
             members({"path": "/srv", name: "x"}, FOLDER)
+
+
+def test_an_empty_type_is_refused():
+    with pytest.raises(Malformed, match="type: ''"):
+        chosen("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.hypervisor_types import TYPES, Capability
+from haulback.hypervisor_types import TYPES, Capability, type_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.managers import cluster_of, manager_of
@@ -66,7 +66,7 @@ def _best(
 
 def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
     """Raises Malformed for a wish that the platform cannot fulfil."""
-    platform = TYPES[to.driver]
+    platform = type_of(to.driver, to.config)
     platform.require(Capability.CREATE, "hypervisor")
     fields = ["restoreProject", "restoreVmFlavor"]
     fields += [] if platform.networks else ["restoredNetworks"]

@@ -6,7 +6,7 @@ A new kind of record is a kind in `services/record_kinds.py`, and its path in `_
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
@@ -146,7 +146,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         examples=[served.example],
     )
     def make(call: ApiRequest) -> JsonObject:
-        return _stored(call, kind, configuration.add(call.app, call.who, kind, _sent(call, kind)))
+        return configuration.add(call.app, call.who, _sent(call, kind), _view(kind))
 
     @room(
         "PUT",
@@ -160,7 +160,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
     )
     def put(call: ApiRequest) -> JsonObject:
         sent = _sent(call, kind)
-        return _stored(call, kind, configuration.change(call.app, call.who, kind, call.guid, sent))
+        return configuration.change(call.app, call.who, call.guid, sent, _view(kind))
 
     @room(
         "DELETE", text, f"Remove a {kind.words}.", roles=ADMINS, projects=served.change, status=204
@@ -170,13 +170,12 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
 
 
 def _sent(call: ApiRequest, kind: RecordKind) -> SentRecord:
-    return SentRecord(lambda: call.read(kind.struct), call.body)
+    return SentRecord(kind, lambda: call.read(kind.struct), call.body)
 
 
-def _stored(call: ApiRequest, kind: RecordKind, record: Record) -> JsonObject:
-    """A record as it is shown once it is stored."""
-    with ConfigurationReading.of(call.app, call.who.scope) as reading:
-        return _shown(record, kind, Surroundings(reading))
+def _view(kind: RecordKind) -> Callable[[Record, ConfigurationReading], JsonObject]:
+    """The view of a stored record, from the transaction that stores it."""
+    return lambda record, reading: _shown(record, kind, Surroundings(reading))
 
 
 def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQuery:

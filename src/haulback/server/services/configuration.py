@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from haulback.contract.records import PolicyRecord
 from haulback.errors import Conflict
@@ -44,15 +44,22 @@ class ConfigurationReading(Reading):
 class SentRecord(NamedTuple):
     """A record as a request sent it: `read` gives the struct or raises Malformed."""
 
+    kind: RecordKind
     read: Callable[[], PolicyRecord]
     body: bytes
 
 
-def add(app: App, who: Caller, kind: RecordKind, sent: SentRecord) -> Record:
-    """Add a record with the members that belong to other records.
+T = TypeVar("T")
+Show = Callable[[Record, ConfigurationReading], T]
 
+
+def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
+    """Add a record with the members that belong to other records; returns the record as shown.
+
+    `show` reads within the transaction, so that an error of the view adds nothing.
     Raises Malformed, NotFound, Conflict, Forbidden.
     """
+    kind = sent.kind
     with app.change(who, f"add {kind.words}") as change:
         known = SqlCatalogue(change.sql, who.scope)
         wanted = sent.read()
@@ -60,16 +67,18 @@ def add(app: App, who: Caller, kind: RecordKind, sent: SentRecord) -> Record:
         record.created = record.modified = change.now
         configuration.add(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
-        _keep_apart(kind, members, record, sent, fresh=True)
+        _keep_apart(members, record, sent, fresh=True)
         change.subject, change.after = record.guid, record
-    return record
+        return show(record, ConfigurationReading(change.sql, who.scope))
 
 
-def change(app: App, who: Caller, kind: RecordKind, guid: str, sent: SentRecord) -> Record:
-    """Change a record; members that scans write stay.
+def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) -> T:
+    """Change a record; members that scans write stay.  Returns the record as shown.
 
+    `show` reads within the transaction, so that an error of the view changes nothing.
     Raises Malformed, NotFound, Conflict, Forbidden.
     """
+    kind = sent.kind
     with app.change(who, f"change {kind.words}", guid) as change:
         known = SqlCatalogue(change.sql, who.scope)
         before = known.records.changeable(kind.name, guid)
@@ -82,9 +91,9 @@ def change(app: App, who: Caller, kind: RecordKind, guid: str, sent: SentRecord)
             ownership.hand_down(change.sql, record)
             if kind.name in policies.OWNED:
                 members.handed_over(record)
-        _keep_apart(kind, members, record, sent, fresh=False)
+        _keep_apart(members, record, sent, fresh=False)
         change.before, change.after = before, record
-    return record
+        return show(record, ConfigurationReading(change.sql, who.scope))
 
 
 def remove(app: App, who: Caller, kind: RecordKind, guid: str) -> None:
@@ -138,14 +147,12 @@ def _record(
     )
 
 
-def _keep_apart(
-    kind: RecordKind, members: PolicyMembers, record: Record, sent: SentRecord, *, fresh: bool
-) -> None:
+def _keep_apart(members: PolicyMembers, record: Record, sent: SentRecord, *, fresh: bool) -> None:
     """Keep the members of a request that belong to other records.
 
     Raises Malformed, NotFound, Conflict.
     """
-    given, wanted = parse(sent.body), sent.read()
+    kind, given, wanted = sent.kind, parse(sent.body), sent.read()
     if kind.name in policies.RULES:
         members.fired_by(record.guid, getattr(wanted, "schedules", None))
     if (owned := policies.OWNED.get(kind.name)) is None:

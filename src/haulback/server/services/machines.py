@@ -10,7 +10,7 @@ import msgspec
 from haulback.contract.machines import MachineSettings
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Conflict, Malformed, NotFound
-from haulback.hypervisor_types import TYPES, Capability
+from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid
 from haulback.inventory.records import Entity
@@ -109,8 +109,9 @@ def _set_commands(settings: JsonObject, wanted: MachineSettings, host: Hyperviso
             continue
         if len(command) > _COMMAND or "\0" in command:
             raise Malformed(f"{name}: at most {_COMMAND} characters, without NUL", field=name)
-        if not TYPES[host.driver].can(Capability.GUEST):
-            raise Malformed(f"{name}: {TYPES[host.driver].words} runs no machines", field=name)
+        platform = type_of(host.driver, host.config)
+        if not platform.can(Capability.GUEST):
+            raise Malformed(f"{name}: {platform.words} runs no machines", field=name)
         settings[name] = command
 
 

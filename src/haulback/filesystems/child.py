@@ -1,0 +1,14 @@
+"""Entry of the sandbox by the name of version 0.1: `python -m haulback.filesystems.child`.
+
+A mount that was made before an upgrade keeps its process, which starts readers by this name and
+speaks to them with the message tags of `records`; both stay until no such mount can live.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from haulback.filesystems.sandbox_main import main
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
