@@ -96,7 +96,7 @@ class _Uvicorn(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.bell.end()
+        self._app.wakeups.end()
         await super().shutdown(sockets)
 
 

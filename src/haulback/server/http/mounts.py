@@ -242,7 +242,7 @@ def listing(call: ApiRequest) -> Reply:
         "after": query_params.one(call, "after") or "",
         "most": max(1, query_params.number(call, "size", 10_000) or _PAGE),
     }
-    said = b"".join(call.app.desk.ask(mount.node, asked))
+    said = b"".join(call.app.node_requests.ask(mount.node, asked))
     try:
         decoded = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
@@ -285,7 +285,7 @@ def download(call: ApiRequest) -> Reply:
         "paths": wanted.paths,
         "archive": archive,
     }
-    parts = call.app.desk.ask(mount.node, asked)
+    parts = call.app.node_requests.ask(mount.node, asked)
     first = next(parts)  # what cannot be read is said before anything is sent
     mounts.record_download(call.app, call.who, mount, shown.volume.name, wanted.paths)
     last = wanted.paths[0].rstrip("/").rpartition("/")[2] or mount.entity_name
@@ -304,7 +304,7 @@ def _is_folder(
     """Whether the one path names a folder: its listing then has other names than its own."""
     path = wanted.paths[0]
     asked = {"type": "look", "mount": mount.guid, "volume": shown.volume.name, "path": path}
-    return b"".join(call.app.desk.ask(mount.node, asked)) == b"DIRECTORY"
+    return b"".join(call.app.node_requests.ask(mount.node, asked)) == b"DIRECTORY"
 
 
 def _closing(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

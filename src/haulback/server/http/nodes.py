@@ -320,7 +320,7 @@ def share(call: ApiRequest) -> WorkOrder:
 )
 def asked(call: ApiRequest) -> list[PendingRequest]:
     """A file request of a waiting user; repeated until the first piece of its answer comes."""
-    return call.app.desk.fetch(call.node.guid)
+    return call.app.node_requests.fetch(call.node.guid)
 
 
 @room(
@@ -342,7 +342,7 @@ def answer(call: ApiRequest) -> PieceTaken:
     last, failed = query_params.flag(call, "last"), query_params.flag(call, "failed")
     error = call.body.decode(errors="replace") if failed else None
     part = AnswerPiece(number, b"" if failed else call.body, bool(last or failed), error)
-    return PieceTaken(call.app.desk.bring(call.node.guid, call.guid, part))
+    return PieceTaken(call.app.node_requests.bring(call.node.guid, call.guid, part))
 
 
 @room(

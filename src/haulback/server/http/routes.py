@@ -119,17 +119,17 @@ async def _wait(app: App, operation: Operation, call: ApiRequest) -> Any:
     loop = asyncio.get_running_loop()
     end = loop.time() + _wanted_wait(call.headers)
     while True:
-        waiter = app.bell.listen(call.who.guid if call.who.node else "")
+        waiter = app.wakeups.listen(call.who.guid if call.who.node else "")
         try:
             result = await loop.run_in_executor(_POOL, operation.handle, call)
             left = end - loop.time()
-            if result or left <= 0 or app.bell.is_over:
+            if result or left <= 0 or app.wakeups.is_over:
                 return result
             await asyncio.wait_for(waiter.event.wait(), min(left, _LOOK_AGAIN))
         except TimeoutError:
             continue
         finally:
-            app.bell.leave(waiter)
+            app.wakeups.leave(waiter)
 
 
 def _wanted_wait(headers: Mapping[str, str]) -> float:

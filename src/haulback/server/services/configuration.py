@@ -23,7 +23,7 @@ from haulback.server.store import configuration, lists
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import parse
 
-# A record cannot be removed while a record of one of these kinds names it.
+# The kinds whose records keep a record that they name from removal.
 _HELD = {
     "hypervisor-manager": ("hypervisor-cluster", "hypervisor-storage", "network", "flavor"),
 }
@@ -49,7 +49,7 @@ class SentRecord(NamedTuple):
 
 
 def add(app: App, who: Caller, kind: RecordKind, sent: SentRecord) -> Record:
-    """Add a record with the members that belong to other records.
+    """Add a record, and write its members that are stored with other records.
 
     Raises Malformed, NotFound, Conflict, Forbidden.
     """
@@ -66,7 +66,7 @@ def add(app: App, who: Caller, kind: RecordKind, sent: SentRecord) -> Record:
 
 
 def change(app: App, who: Caller, kind: RecordKind, guid: str, sent: SentRecord) -> Record:
-    """Change a record; members that scans write stay.
+    """Change a record; members that scans write stay unchanged.
 
     Raises Malformed, NotFound, Conflict, Forbidden.
     """
@@ -141,7 +141,7 @@ def _record(
 def _keep_apart(
     kind: RecordKind, members: PolicyMembers, record: Record, sent: SentRecord, *, fresh: bool
 ) -> None:
-    """Keep the members of a request that belong to other records.
+    """Store the members of a request that belong to other records.
 
     Raises Malformed, NotFound, Conflict.
     """
