@@ -11,16 +11,16 @@ from haulback.wire import JsonObject, dump
 
 
 def documenting(others: Iterable[Operation]) -> Router:
-    """Operations that show the documents of the API: of `others` and of themselves."""
+    """Operations that show the documents of the API: of `others` and of these two operations."""
     room = Router()
 
     def described() -> list[Operation]:
         return [*others, *room.operations]
 
-    # Callers need no login and may ask often, so each document is made once.
+    # Callers need no login and may repeat requests, so each document is made once.
     @cache
     def openapi() -> bytes:
-        from haulback.server.http.openapi import document  # slow to import, and seldom needed
+        from haulback.server.http.openapi import document  # a slow import that few processes need
 
         return dump(document(described()))
 

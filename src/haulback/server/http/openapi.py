@@ -33,7 +33,7 @@ _ERRORS = {
     "405": "The path takes other methods, as /tasks/state does in place of a guid.",
     "409": "The object is not in a state that allows it.",
     "408": "The head or the body of the request did not arrive in time.",
-    "413": "",  # each operation says what it takes
+    "413": "",  # each operation declares its content type
     "429": "Asked too often; Retry-After says when to ask again.",
     "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
     "503": "Something behind the server does not answer; try again.",
@@ -41,7 +41,7 @@ _ERRORS = {
 
 
 def document(operations: Iterable[Operation]) -> JsonObject:
-    """The whole document."""
+    """The OpenAPI document."""
     schemas = Schemas()
     paths: dict[str, JsonObject] = {}
     for item in sorted(operations, key=lambda item: (item.path, item.method)):
@@ -169,7 +169,7 @@ def _body(item: Operation, schemas: Schemas, about: str) -> JsonObject:
 
 
 def page(operations: Iterable[Operation]) -> str:
-    """The document as one page that needs nothing from anywhere; tasks come first."""
+    """The document as one page without external resources; tasks come first."""
     found = document(operations)
     by_topic: dict[str, list[str]] = {"tasks": []}
     for path, methods in found["paths"].items():

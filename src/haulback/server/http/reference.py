@@ -18,7 +18,7 @@ TABLE: dict[str, Roles] = {operation.key: operation.roles for operation in OPERA
 
 
 def pages(folder: Path) -> dict[str, str]:
-    """Names and texts of all pages; the page of commands keeps the prose that `folder` holds."""
+    """Names and texts of all pages; the page of commands keeps its prose from `folder`."""
     return {
         "access.md": access(),
         "cli.md": commands((folder / "cli.md").read_text()),

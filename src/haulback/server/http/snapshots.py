@@ -71,7 +71,7 @@ class _Names:
         self._records: dict[str, Named | None] = {}
 
     def record(self, kind: str, guid: str | None) -> Named | None:
-        """None for one that is gone."""
+        """None for a deleted record."""
         if guid and guid not in self._records:
             try:
                 self._records[guid] = Named(guid, self._known.records.get(kind, guid).name)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def start(app: App) -> None:
-    """Restart all leases before the first request: no node could renew a lease while no server ran."""
+    """Restart all leases before the first request: nodes could not renew them meanwhile."""
     with app.store.write() as sql:
         now = app.clock.now_ms()
         if (last := task_lists.last_change(sql)) > now:
