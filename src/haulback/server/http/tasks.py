@@ -287,7 +287,7 @@ def set_states(call: ApiRequest) -> None:
     command="task rm TASK",
 )
 def remove(call: ApiRequest) -> Reply:
-    """Remove a task, or cancel a running one, by force at the second request: X-Left-Behind says of what."""
+    """Remove a task, or cancel a running one, by force at the second request (X-Left-Behind)."""
     left = tasks.remove(call.app, call.who, call.guid)
     return Reply(headers={"X-Left-Behind": left} if left else {})
 

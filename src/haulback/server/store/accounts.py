@@ -26,11 +26,11 @@ _BY_LOGIN = Hot(
     "WHERE login.token = :token AND login.expires > :now"
 )
 _HASHER = PasswordHasher()
-_NOBODY = _HASHER.hash("the password of no account")
+_NOBODY = _HASHER.hash("nobody has this password")
 
 
 def set_password(sql: sa.Connection, name: str, password: str) -> None:
-    """Set the password of an administrator's account, and create a missing account."""
+    """Set the password of an account; a missing account is created as an administrator's."""
     done = sql.execute(
         sa.update(account).where(account.c.login == name).values(password=hashed(password))
     )
@@ -51,7 +51,7 @@ def add_account(sql: sa.Connection, who: Account, stored: str) -> None:
 
 
 def change_account(sql: sa.Connection, who: Account, stored: str | None) -> None:
-    """Write an account; a new password or fewer rights end its sessions."""
+    """Write an account, and end its sessions."""
     values = _account_row(who)
     values |= {"password": stored} if stored else {}
     sql.execute(sa.update(account).where(account.c.guid == who.guid).values(values))

@@ -160,7 +160,7 @@ class Store:
             connection.exec_driver_sql("SELECT pg_notify('haulback', %(by)s)", {"by": self._name})
 
     def heard(self) -> Iterator[bool]:
-        """Notifications of other servers: True for each, False at least once a second.  Raises Unavailable."""
+        """Notifications of other servers: True for one, else False.  Raises Unavailable."""
         with mapped(), self._reader.connect() as connection:
             connection.exec_driver_sql("LISTEN haulback")
             plain: Any = connection.connection.driver_connection

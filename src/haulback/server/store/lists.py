@@ -138,7 +138,7 @@ def held() -> sa.ColumnElement[int]:
 def snapshots(
     sql: sa.Connection, wanted: ListQuery, *, alone: bool | None = None
 ) -> tuple[list[PlatformSnapshot], int]:
-    """A page of snapshots, the newest first, and their number; `alone`: without, or with, a policy."""
+    """A page of snapshots, newest first, and their number; `alone`: without, or with, a policy."""
     table = tables.snapshot
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table.c.uuid, wanted)
@@ -154,7 +154,7 @@ def snapshots(
 def mounts(
     sql: sa.Connection, wanted: ListQuery, *, over: bool | None = None
 ) -> tuple[list[Mount], int]:
-    """A page of mounted backups, newest first, and their number; `over`: only ended mounts, or only the others."""
+    """A page of mounted backups, newest first, and their number; `over`: has it ended."""
     table = mount_tables.mounted_backup
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table.c.entity_name, wanted)

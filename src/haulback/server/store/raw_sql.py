@@ -1,5 +1,4 @@
-"""Frequent statements, run directly on the database driver.  All other statements use SQLAlchemy.
-"""
+"""Frequent statements, sent to the database driver directly.  Others use SQLAlchemy."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ task = Table(
     Column("window_start", BigInteger, nullable=False),
     Column("window_end", BigInteger, nullable=False),
     Column("window_length", BigInteger, nullable=False),
-    Column("asked_start", BigInteger),  # the windowStart that a user requested; NULL: the task is due at once
+    Column("asked_start", BigInteger),  # requested start; NULL: due at once
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
     Column("started", BigInteger),
@@ -64,7 +64,7 @@ task = Table(
     # of all objects.
     *(Column(name, _GUID) for name in REF_COLUMNS.values()),
     Column("names", Text, nullable=False),
-    Column("subject", Text, nullable=False, server_default=""),  # the name of the task's main object
+    Column("subject", Text, nullable=False, server_default=""),  # name of the main object
     # The default is '' and not NULL, so that both databases can use the column inside an index.
     Column("pinned_node", _GUID, nullable=False),
     Column("source_slot", String(80)),
@@ -247,8 +247,8 @@ entity = Table(
     Column("settings", Text, nullable=False),
     Column("facts", Text, nullable=False),
     Column("hardware", Text, nullable=False),
-    Column("absent_since", BigInteger),  # the first scan that missed the machine; NULL: the last scan saw the machine
-    Column("problem", Text),  # the reason why the platform could not read the machine; NULL for a readable machine
+    Column("absent_since", BigInteger),  # first scan that missed the machine
+    Column("problem", Text),  # reason why it is unreadable
     Column("place", Text, nullable=False, server_default=""),  # the machine's place on its platform
     Index("entity_uuid", "hypervisor", "uuid", unique=True),
     Index("entity_name", "name", "guid"),

@@ -106,7 +106,9 @@ class Life:
             raise Malformed(f"transfer-info of {task.type}: {error}") from None
 
     def cancel(self, task: Task, info: str | None, *, hidden: bool = False) -> None:
-        """Cancel a task, a queued task at once.  A running task is cancelled by its node, at the second request by the server.
+        """Cancel a task; a queued task ends at once.
+
+        Its node cancels a running task, the server at the second request.
 
         `hidden`: a task that ends leaves the lists.
         """

@@ -89,7 +89,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 
 
 def _beyond(wanted: Filter) -> Condition:
-    """The condition of the rows after the cursor, as a comparison of rows: any depth costs the same."""
+    """The condition of the rows after the cursor, as a comparison of rows: no depth costs more."""
     name, descending = wanted.order or "creationTime", _descending(wanted)
     try:
         raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")

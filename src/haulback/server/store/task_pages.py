@@ -1,6 +1,7 @@
 """The tasks of a page: first their guids from an index, then their rows.
 
-A row is twenty times as wide as its index entry.  Any query scans one index (`task_list`), or a shorter index where a filter leaves few rows.
+A row is twenty times as wide as its index entry. Any query scans one index (`task_list`), or a
+shorter index where a filter leaves few rows.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _told(sql: sa.Connection, query: Select, index: str, before: str = "") -> Se
 
 @contextmanager
 def _room(sql: sa.Connection) -> Iterator[None]:
-    """A block with more memory for sorting; connections are many, so the block restores the limit."""
+    """A block with more memory for sorting; its end restores the limit of the connection."""
     sql.exec_driver_sql(f"PRAGMA cache_size=-{_ROOM_KIB}")
     try:
         yield

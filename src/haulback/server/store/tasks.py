@@ -89,7 +89,7 @@ def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]
 
 
 def concerns(node: str) -> sa.ColumnElement[bool]:
-    """The tasks that a node may read: tasks that it runs or ran, and queued tasks that it may take."""
+    """The tasks that a node may read: tasks that it runs, ran or may take."""
     waits = sa.and_(table.c.state == "QUEUED", table.c.node.is_(None))
     return sa.or_(table.c.node == node, sa.and_(waits, table.c.pinned_node.in_(("", node))))
 
