@@ -32,12 +32,12 @@ def documenting(others: Iterable[Operation]) -> Router:
 
     @room("GET", "/openapi.json", "The OpenAPI 3.1 document.", roles=PUBLIC, answer=JsonObject)
     def show_openapi(call: ApiRequest) -> Reply:
-        """All operations of this API, for machines."""
+        """All operations of this API, as a document."""
         return Reply(raw=(openapi(), "application/json"))
 
-    @room("GET", "/docs", "The same for people, offline.", roles=PUBLIC)
+    @room("GET", "/docs", "The operations as a page, offline.", roles=PUBLIC)
     def show_page(call: ApiRequest) -> Reply:
-        """All operations of this API, for people."""
+        """All operations of this API, as a page."""
         return Reply(raw=(page(), "text/html; charset=utf-8"))
 
     return room

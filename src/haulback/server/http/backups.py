@@ -38,8 +38,8 @@ _FILTERS = (
         "backup-destination", "backup-rule", "hypervisor", "parent-backup",
     )),
     Param("nameLike", "Part of the machine's name.", TEXT),
-    Param("only-mountable", "Only those that can be restored.", FLAG),
-    Param("min-size", "At least so many bytes.", paging.TIME),
+    Param("only-mountable", "Only backups that can be restored.", FLAG),
+    Param("min-size", "Smallest size in bytes.", paging.TIME),
     Param("status", "With these statuses.", {"enum": sorted(_STATUSES)}, many=True),
     Param("type", "Of this type.", {"enum": sorted(_TYPES)}),
 )  # fmt: skip
@@ -89,7 +89,7 @@ def one_backup(call: ApiRequest) -> BackupRecord:
     command="backup describe BACKUP WORDS",
 )
 def describe(call: ApiRequest) -> None:
-    """Words about a backup."""
+    """Set the description of a backup."""
     wanted: TextValue = call.read(TextValue)
     text = wanted.value[:4000]
     backups.set_members(call.app, call.who, "describe backup", call.guid, description=text)

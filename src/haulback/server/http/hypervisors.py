@@ -143,7 +143,7 @@ def remove_hypervisor(call: ApiRequest) -> None:
 @room(
     "POST",
     "/hypervisors/{guid}/confirm-absent",
-    "Confirm that machines are gone.",
+    "Confirm the absence of missed machines.",
     answer=Named,
     many=True,
     roles=ADMINS,

@@ -144,7 +144,7 @@ def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     if not known.backups.of_entity(one.guid, "SUCCESS"):
         return [Reason("MISSING_FULL_BACKUP", "There is no backup to build on")]
     if not known.backups.bases(one.guid):
-        return [Reason("MISSING_BASE", "What the last backup was built on is gone")]
+        return [Reason("MISSING_BASE", "The base of the next increment is gone")]
     return []
 
 

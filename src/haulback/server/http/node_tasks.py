@@ -46,8 +46,8 @@ room = Router()
     answer=TaskDetails,
     many=True,
     query=(
-        Param("node", "The node that asks.", GUID),
-        Param("size", "How many at most, usually 100.", NUMBER),
+        Param("node", "The node that sends the request.", GUID),
+        Param("size", "Largest number of tasks, usually 100.", NUMBER),
     ),
     waits=True,
     roles=PEOPLE_AND_NODES,
@@ -222,7 +222,7 @@ def transfer_rate(call: ApiRequest) -> None:
 @room(
     "PUT",
     "/tasks/{guid}/transfer-rate/incremental",
-    "A sample whose bytes come on top.",
+    "A sample whose bytes are added to the total.",
     request=DataTransferRateRequest,
     status=204,
     roles=NODES,

@@ -248,7 +248,7 @@ def key(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/nodes/self/pins/{guid}",
-    "Attempts a destination must wait for.",
+    "Attempts that still use a destination.",
     answer=str,
     many=True,
     roles=NODES,
@@ -281,7 +281,7 @@ def needed(call: ApiRequest) -> list[str]:
     "Backups that a task must find.",
     answer=str,
     many=True,
-    query=(Param("after", "Those after this guid.", GUID),),
+    query=(Param("after", "Backups after this guid.", GUID),),
     roles=NODES,
 )
 def expected(call: ApiRequest) -> list[str]:
@@ -330,7 +330,7 @@ def asked(call: ApiRequest) -> list[PendingRequest]:
     answer=PieceTaken,
     body=request_body.PIECES,
     query=(
-        Param("part", "Which piece, from 0.", NUMBER),
+        Param("part", "The number of the piece, from 0.", NUMBER),
         Param("last", "Whether it is the last.", FLAG),
         Param("failed", "Whether it is an error, in JSON.", FLAG),
     ),

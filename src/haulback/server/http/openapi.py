@@ -27,16 +27,16 @@ _ERROR = {
 }
 _ERRORS = {
     "400": "Malformed; `message` names the field and the remedy.",
-    "401": "Nobody is logged in, or the token is no longer good.",
+    "401": "The request has no login, or its token is void.",
     "403": "The caller's roles or projects do not allow it.",
-    "404": "There is no such object for the caller.",
+    "404": "The caller sees no such object.",
     "405": "The path takes other methods, as /tasks/state does in place of a guid.",
     "409": "The object is not in a state that allows it.",
     "408": "The head or the body of the request did not arrive in time.",
     "413": "",  # each operation declares its content type
-    "429": "Asked too often; Retry-After says when to ask again.",
+    "429": "Too many requests; Retry-After names the time of the next try.",
     "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
-    "503": "Something behind the server does not answer; try again.",
+    "503": "The database, a node or a store does not answer; try again.",
 }
 
 
@@ -163,7 +163,7 @@ def _body(item: Operation, schemas: Schemas, about: str) -> JsonObject:
         "content": {"application/json": {"schema": schema}},
     }
     if item.many and item.method == "GET":
-        total = {"schema": {"type": "integer"}, "description": "How many rows there are in all."}
+        total = {"schema": {"type": "integer"}, "description": "Number of all rows."}
         made["headers"] = {"X-Total-Count": total}
     return made
 

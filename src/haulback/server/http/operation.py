@@ -31,13 +31,13 @@ GUID: JsonMapping = {"type": "string", "format": "uuid"}
 NUMBER: JsonMapping = {"type": "integer", "minimum": 0, "maximum": 10_000_000}
 FLAG: JsonMapping = {"type": "boolean"}
 PAGING = (
-    Param("page", "Which page, from 0.", NUMBER),
-    Param("size", "How many rows a page has, at most 10000; 0: none, only the total.", NUMBER),
-    Param("filter", "Text to look for, without regard to case.", TEXT),
+    Param("page", "Number of the page, from 0.", NUMBER),
+    Param("size", "Number of rows of a page, at most 10000; 0: only the total.", NUMBER),
+    Param("filter", "Text to search for, in any case.", TEXT),
     Param("orderBy", "The member to sort by.", TEXT),
-    Param("direction", "Which way to sort.", {"enum": ["asc", "desc"]}),
+    Param("direction", "Direction of the sort.", {"enum": ["asc", "desc"]}),
 )
-PROJECT = Param("project-uuid", "Narrows what is seen to one project.", TEXT)
+PROJECT = Param("project-uuid", "Limits the answer to one project.", TEXT)
 
 
 @dataclass(frozen=True)

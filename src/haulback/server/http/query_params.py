@@ -32,7 +32,7 @@ TASKS = (
     Param("parent-task", "Tasks that follow this one.", GUID),
     Param("workflow-execution", "Tasks of this workflow.", GUID),
     Param("mounted-backup-assigned", "With, or without, a mounted backup; absent: both.", FLAG),
-    Param("nameLike", "Part of the name of the machine, or of what else a task is about.", TEXT),
+    Param("nameLike", "Part of the name of the machine, or of another object of the task.", TEXT),
     Param("state", "Tasks in this state.", {"enum": sorted(State.__members__)}),
     Param("states", "Tasks in these states.", {"enum": sorted(State.__members__)}, many=True),
     Param("type", "Tasks of this type.", {"enum": sorted(_TYPES)}),
@@ -41,7 +41,7 @@ TASKS = (
     PROJECT,
     Param(
         "cursor",
-        "Where the page before ended (its X-Next-Cursor); costs the same at any depth.",
+        "End of the previous page (its X-Next-Cursor); costs the same at any depth.",
         TEXT,
     ),
     Param(

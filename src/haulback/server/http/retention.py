@@ -146,7 +146,7 @@ def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Cata
         return backup  # portals send unchanged locations as well
     if backup.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
         raise Conflict(
-            f"backup {backup.guid} is {backup.status}; only what is stored can be marked"
+            f"backup {backup.guid} is {backup.status}; only a stored backup can be marked"
         )
     held = _held(backup, now, known)
     if hint is Hint.TO_REMOVE:

@@ -28,7 +28,7 @@ room = Router()
         *paging.COMMON,
         *paging.SPAN,
         paging.ENTITY,
-        Param("stand-alone", "Only those of no policy.", FLAG),
+        Param("stand-alone", "Only snapshots without a policy.", FLAG),
     ),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,

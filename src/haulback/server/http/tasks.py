@@ -60,7 +60,7 @@ def list_tasks(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/tasks/detailed",
-    "The same, in full.",
+    "Tasks with all members.",
     answer=TaskDetails,
     many=True,
     query=query_params.TASKS,
@@ -164,7 +164,7 @@ def state(call: ApiRequest) -> TaskStatus:
 @room(
     "GET",
     "/tasks/{guid}/state/v2",
-    "The state, guid and progress.",
+    "State, guid and progress of a task.",
     answer=TaskStatus,
     roles=PEOPLE_AND_NODES,
     projects=ProjectAccess.OBJECTS,
@@ -233,7 +233,7 @@ def _or_state(schemas: Schemas, known: Schema) -> Schema:
 @room(
     "PUT",
     "/tasks/{guid}/state",
-    "Move a task on.",
+    "Change the state of a task.",
     request=NewState,
     request_schema=_or_state,
     status=204,
@@ -259,7 +259,7 @@ def set_state(call: ApiRequest) -> None:
 @room(
     "PUT",
     "/tasks/state",
-    "Move several tasks on.",
+    "Change the states of several tasks.",
     request=NewStates,
     status=204,
     roles=WORKERS_AND_NODES,
@@ -280,7 +280,7 @@ def set_states(call: ApiRequest) -> None:
 @room(
     "DELETE",
     "/tasks/{guid}",
-    "Remove a task; cancel it if it runs.",
+    "Remove a task, or cancel a running task.",
     status=204,
     roles=WORKERS,
     projects=ProjectAccess.OBJECTS,

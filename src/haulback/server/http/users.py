@@ -268,7 +268,7 @@ def remove_token(call: ApiRequest) -> None:
     query=(
         Param("subject", "The object that was changed.", GUID),
         Param("before", "Entries older than this number.", NUMBER),
-        Param("size", "How many, at most 1000.", NUMBER),
+        Param("size", "Number of entries, at most 1000.", NUMBER),
     ),
     roles=ADMINS,
     command="audit",

@@ -63,7 +63,7 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
     Raises Conflict when the node runs no such task, Forbidden for another node's task.
     """
     if wanted.instance is None:
-        raise Malformed("instance: say what was seen", field="instance")
+        raise Malformed("instance: send the machine's inventory", field="instance")
     with app.store.write() as sql:
         task = _task_about(sql, who, wanted)
         known = SqlCatalogue(sql).machines.get(

@@ -92,7 +92,7 @@ class NodeRequests:
             return answer.put(part, _TAKES)
         with self._store.write() as sql:
             if not node_requests.is_asked(sql, node, guid):
-                raise NotFound("nobody waits for this answer any more", guid=guid)
+                raise NotFound("no client waits for this answer any more", guid=guid)
             if not part.number:
                 node_requests.heard(sql, guid)
         if answer:

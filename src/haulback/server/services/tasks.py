@@ -305,7 +305,7 @@ def _left_behind(task: Task) -> str | None:
     """A sentence about files that a task ended by force may leave, None for no files."""
     if task.state != State.RUNNING.value or not task.cancel_wanted:
         return None
-    return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP looks for it"
+    return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP removes the rest"
 
 
 def _cancel(

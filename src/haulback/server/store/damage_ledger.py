@@ -37,7 +37,7 @@ class DamageLedger:
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
         """Fix the backups of a destination that a task must find.
 
-        Without `forgotten`, missing backups that a person has given up are left out.
+        Without `forgotten`, the list leaves out missing backups that a user has given up.
         """
         backup, expected = tables.backup.c, tables.expected_backup
         self.sql.execute(sa.delete(expected).where(expected.c.task == task))
@@ -135,7 +135,7 @@ class DamageLedger:
         for guid in backups:
             where = (table.guid == guid, table.location_status == LocationStatus.GIVEN_UP.value)
             values = {"status": "SUCCESS_REMOVED", "gone": True}
-            info = "lost, as a person has confirmed"
+            info = "lost, as a user has confirmed"
             self.sql.execute(
                 sa.update(tables.backup).where(*where).values(**values, status_info=info)
             )
@@ -275,7 +275,7 @@ class _Reported:
         self._ledger.set_location(backup, LocationStatus.PRESENT, None)
         self._alarms.clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
         self._alarms.clear(AlarmKind.BACKUP_MISSING, backup.guid)
-        log.info("backup %s is whole again, by %s", backup.guid, self._by)
+        log.info("backup %s is sound again, by %s", backup.guid, self._by)
 
     def _damage(self, backup: Backup, disks: list[LostDisk], objects: list[str]) -> BackupDamage:
         """The current damage of a backup, with the time of its first report."""

@@ -98,7 +98,7 @@ class Store:
 
     @contextmanager
     def savepoint(self, connection: sa.Connection) -> Iterator[None]:
-        """Part of a transaction that may fail by itself."""
+        """A part of a transaction that can be rolled back by itself."""
         with connection.begin_nested():
             yield
 

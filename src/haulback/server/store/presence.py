@@ -150,8 +150,8 @@ class PresenceLedger:
     def _not_believed(self, hypervisor: str, missed: Sequence[Entity], of: int, since: int) -> None:
         name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         text = (
-            f"{name} no longer shows {len(missed)} of {of} machines; they are not believed to be "
-            "gone before a later look misses them too.  See whether its storage is mounted; if "
+            f"{name} no longer shows {len(missed)} of {of} machines; they count as "
+            "present until a later inventory misses them too.  See whether its storage is mounted; if "
             f"they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
         )
         names = [machine.name for machine in missed[:_SHOWN]]

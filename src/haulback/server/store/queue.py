@@ -168,7 +168,7 @@ def _places(task: Task, node: str, now: int) -> list[str]:
     if not is_open or now >= task.window_end:
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in ("", node):
-        raise Conflict("the task needs what is on another node")
+        raise Conflict("the task needs files of another node")
     wanted = (scheduling.node_slot(node, task.lane), *_own_slots(task))
     return sorted(key for key in wanted if key)
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
 CANCEL_MS = 600_000  # time after which the server no longer waits for the node's clean-up
 _CHANCE = random.Random()
-_BEGUN_AGAIN = "what it built on was removed meanwhile; another backup was begun in its place"
+_BEGUN_AGAIN = "the base of the increment was removed meanwhile; another backup replaces it"
 
 
 class Life:
