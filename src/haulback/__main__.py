@@ -1,4 +1,4 @@
-"""`python -m haulback` is `haulback`."""
+"""The command line, as `python -m haulback`."""
 
 from haulback.cli.main import main
 

@@ -1,7 +1,7 @@
-"""Passwords and tokens: from files, standard input or the environment, and never to a child.
+"""Passwords and tokens from files, standard input or the environment; children get none.
 
-Arguments and environments of a process can be read by others on its machine, and a child inherits
-an environment for as long as it lives.
+Other users of the machine can read a process's arguments, and child processes inherit its
+environment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _taken: dict[str, str] = {}
 def take(*, database: bool = True) -> None:
     """Move all secrets out of this process's environment, where a child would inherit them.
 
-    `database`: those of the database too; a server's own driver reads them from there.
+    `database`: also the secrets of the database, which the driver of a server reads from the
+    environment.
     """
     for name in list(os.environ):
         if _NAMED.fullmatch(name) or (database and name in _DATABASE):
@@ -35,7 +36,7 @@ def take(*, database: bool = True) -> None:
 
 
 def get(name: str) -> str | None:
-    """The secret of a variable, or of the file that `name`_FILE names; None for neither."""
+    """The secret of a variable, or of the file that `name`_FILE names; None without both."""
     if found := os.environ.get(name) or _taken.get(name):
         return found
     file = os.environ.get(f"{name}_FILE") or _taken.get(f"{name}_FILE")
@@ -60,7 +61,7 @@ def read(path: Path, field: str) -> str:
 
 
 def check_argument(value: str, option: str) -> None:
-    """Refuse a secret that stands in the command line.  Raises Malformed with the remedy."""
+    """Refuse a secret in the command line.  Raises Malformed with the remedy."""
     if value != "-":
         raise Malformed(
             f"{option}: a command line can be read by every user of this machine: write the "

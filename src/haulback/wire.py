@@ -42,9 +42,9 @@ class Choice(msgspec.Struct, frozen=True):
 JsonObject = dict[str, Any]
 """A JSON object whose members no struct lists."""
 JsonMapping = Mapping[str, Any]
-"""The same, read only."""
+"""The same schema for read-only members."""
 
-# Limits on what nodes and people send.
+# Limits of values in requests.
 Amount = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Mark = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]

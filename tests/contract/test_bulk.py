@@ -107,7 +107,7 @@ class _Stopping:
     """The part of a server that bulk work uses."""
 
     def __init__(self) -> None:
-        self.bell, self.store = Wakeups(), _Lone()
+        self.wakeups, self.store = Wakeups(), _Lone()
 
 
 def test_a_server_that_stops_does_the_piece_at_hand_and_no_more():
@@ -116,7 +116,7 @@ def test_a_server_that_stops_does_the_piece_at_hand_and_no_more():
 
     def work(piece: Any) -> None:
         done.extend(piece)
-        app.bell.is_over = True
+        app.wakeups.is_over = True
 
     with pytest.raises(Unavailable, match="50 of 1000 are done"):
         bulk_removal.in_pieces(app, map(str, range(1000)), work)

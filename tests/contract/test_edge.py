@@ -308,16 +308,16 @@ def test_connections_whose_bodies_do_not_come_make_room_too(
 
 
 def test_a_refused_guess_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    store, door = open_store(f"sqlite:///{tmp_path}/a.db"), LoginLimiter()
+    store, limiter = open_store(f"sqlite:///{tmp_path}/a.db"), LoginLimiter()
 
     def busy(*_: object) -> bool:
         raise TooMany("later", retryAfter=1)
 
-    monkeypatch.setattr(door.hashing, "run", busy)
+    monkeypatch.setattr(limiter.hashing, "run", busy)
     for number in range(20):
         with pytest.raises(TooMany):
-            door.enter(store, f"{number}" * 60_000, "x", "192.0.2.1")
-    assert not door._wrong
+            limiter.enter(store, f"{number}" * 60_000, "x", "192.0.2.1")
+    assert not limiter._wrong
     store.close()
 
 

@@ -20,7 +20,7 @@ class BackupCleanupRequest(msgspec.Struct):
 class BackupCleanupOrder(msgspec.Struct):
     """Backups to remove; the destination grants deletion.
 
-    `given_up` are missing backups whose loss a person has confirmed.
+    `given_up` are missing backups whose loss a user has confirmed.
     """
 
     destination: BackupDestination

@@ -12,7 +12,7 @@ from haulback.wire import Ref
 
 
 class TaskFile(msgspec.Struct):
-    """Wishes for a file of the backup."""
+    """Options for a file of the backup."""
 
     backupFile: Ref
     path: str | None = None

@@ -7,7 +7,7 @@ import msgspec
 from haulback.contract.records import PolicyRecord
 from haulback.wire import JsonObject, Label, Named, Ref
 
-PROTOCOL = 1  # of the channel between node and server; nodes say theirs when they enrol
+PROTOCOL = 1  # version of the channel between node and server; nodes send theirs when they enrol
 
 
 class Space(msgspec.Struct):

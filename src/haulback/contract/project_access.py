@@ -22,8 +22,8 @@ class ProjectAccess(Enum):
 
 _P = ProjectAccess
 ABOUT: Final[Mapping[ProjectAccess, str]] = {
-    _P.ANYBODY: "Nobody has to log in; the answer holds nothing of any project.",
-    _P.ACCOUNT: "Concerns the caller's own login, and tokens that reach no further than it.",
+    _P.ANYBODY: "No login is needed; the answer holds no data of a project.",
+    _P.ACCOUNT: "Concerns the caller's own account, and tokens within the caller's projects.",
     _P.COMMON: "The same answer for all projects; figures count the caller's projects only.",
     _P.OBJECTS: "Objects of other projects and of no project do not exist: 404, absent from "
     "lists, passed over by bulk operations.",
@@ -31,6 +31,6 @@ ABOUT: Final[Mapping[ProjectAccess, str]] = {
     "exist: 404.",
     _P.CHANGE: "Records of no project are 403, those of other projects 404; a new record "
     "belongs to the caller's project.",
-    _P.WHOLE: "Acts on a shared place or on all projects: 403 for every narrowed caller.",
+    _P.WHOLE: "Acts on a shared object or on all projects: 403 for every narrowed caller.",
     _P.NODE: "The channel of nodes: the tasks that a node runs, ran or may start.",
 }

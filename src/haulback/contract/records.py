@@ -16,7 +16,7 @@ class PolicyRecord(msgspec.Struct, kw_only=True):
 
 
 class ShownRecord(msgspec.Struct):
-    """A record as it is shown: guid, name, and what its sort holds."""
+    """A record in an answer: guid, name, and the members of its kind."""
 
     guid: str
     name: str

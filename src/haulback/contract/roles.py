@@ -9,10 +9,10 @@ VIEWER, OPERATOR, RESTORER = "viewer", "operator", "restore_operator"
 ADMINISTRATOR, NODE = "administrator", "node"
 ROLES: Final = {
     VIEWER: "Sees everything in its projects, changes nothing",
-    OPERATOR: "Backs up, cancels, cleans up, looks anew at what there is",
+    OPERATOR: "Backs up, cancels, cleans up, and scans hypervisors",
     RESTORER: "Restores, and cancels tasks",
-    ADMINISTRATOR: "May do everything that people may",
-    NODE: "Carries out tasks; never a person's role",
+    ADMINISTRATOR: "Has the rights of all roles of users",
+    NODE: "Runs tasks; never the role of a user",
 }
 PUBLIC: Final[Roles] = frozenset()  # no login is needed
 ADMINS: Final[Roles] = frozenset({ADMINISTRATOR})

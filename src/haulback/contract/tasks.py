@@ -70,7 +70,7 @@ class TaskDetails(TaskListRecord, omit_defaults=True, kw_only=True):
     """All details of a task.
 
     `protectedEntities` and `instanceUuids` (their uuids on the hypervisor) are the machines that a
-    SCOPED_INVENTORY_SYNC looks at.  `cancelling` says that its node has still to clean up.  The
+    SCOPED_INVENTORY_SYNC scans.  `cancelling`: the node has not finished its clean-up.  The
     last three come with `extended=true`.
     """
 

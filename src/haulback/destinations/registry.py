@@ -43,7 +43,10 @@ def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStor
 
 
 def usage(driver: str, config: JsonMapping) -> Usage | None:
-    """Space of a destination, None for a type that does not tell. Raises Malformed, OSError."""
+    """Space of a destination, None for a type that does not report it.
+
+    Raises Malformed, OSError.
+    """
     kind, settings = _declared(driver, config)
     if not kind.capabilities.usage:
         return None

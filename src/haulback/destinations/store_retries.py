@@ -17,7 +17,7 @@ BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8)
 
 
 class Retrying(PassThrough):
-    """A store each of whose operations is repeated while the store does not answer.
+    """A store whose operations are repeated while it does not answer.
 
     `wait` pauses for seconds; a true result ends the retries. Raises the error of the last try.
     """
@@ -31,7 +31,8 @@ class Retrying(PassThrough):
     def store(self, name: str, data: bytes) -> None:
         """Store an object; equal bytes under the name are this object, whose reply was lost.
 
-        The client library of a store may repeat a request as well, so each Conflict is looked at.
+        The client library of a store may repeat a request as well, so the bytes are compared after
+        each Conflict.
         Competing writers never store equal bytes: a sealed object holds a random nonce.
         """
         try:

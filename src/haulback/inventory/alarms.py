@@ -1,4 +1,4 @@
-"""Alarms: states that an operator must know about, each with its age."""
+"""Alarms: states that an administrator must know, each with its age."""
 
 from __future__ import annotations
 

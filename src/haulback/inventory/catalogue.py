@@ -24,7 +24,7 @@ class MachineRecords(Protocol):
         """The present machine of a name on a hypervisor, None without one.
 
         Raises NotFound when the machine is outside the caller's projects, so that only its name
-        becomes known; Conflict when several machines have the name.
+        becomes known; Raises Conflict when several machines have the name.
         """
 
     def find_at(self, hypervisor: str, uuid: str) -> Entity | None:
@@ -124,7 +124,7 @@ class WorkInProgress(Protocol):
 
     def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
         """Tasks of these kinds that refer to an object in a role and are not over, planned ones
-        too.  From then on no other plan asks about the object until this one is made or dropped.
+        too.  The object stays locked for other plans until this plan is stored or dropped.
         """
 
     def is_in_use(self, backup: Backup) -> bool:

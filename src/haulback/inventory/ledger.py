@@ -208,7 +208,7 @@ class DamageChanges(Protocol):
     def verified_share(
         self, destination: str, cursor: str, *, since: int, is_round: bool, looked: str = ""
     ) -> None:
-        """Note how far a destination is read: up to the pack `cursor`, or to the last of all.
+        """Record how far a destination is verified: up to the pack `cursor`, or to the last pack.
 
         `since` (epoch ms) is the start of the task.  After a whole round the backups that were
         stored before it count as verified.  `looked` is the backup after which the next task looks

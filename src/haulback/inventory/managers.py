@@ -1,7 +1,6 @@
-"""The manager and the cluster of a hypervisor: those that people gave it, else its platform's own.
+"""The manager and the cluster of a hypervisor: assigned by users, else derived from its platform.
 
-The derived ones have guids that follow from the platform, so that they are the same at any time
-and on any server.
+The guids of derived records are computed from the platform, so that they are equal on all servers.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from typing import NamedTuple
 from haulback.contract.order_records import Hypervisor
 from haulback.hypervisor_types import TYPES
 
-# Portals look up what a machine can do by the type of its manager, and know only these.
+# Portals derive a machine's features from the type of its manager, and know only these types.
 MANAGER_TYPES = frozenset(
     {"AWS", "KUBERNETES", "NUTANIX", "OPENSHIFT", "OPENSTACK", "ORACLE", "RHEV", "RHV", "VCENTER"}
 )
-USUAL_TYPE = "RHV"  # portals offer increments and snapshots for it: both are there
+USUAL_TYPE = "RHV"  # portals offer increments and snapshots for this type
 SEEN_AS = "seenAs"  # the name under which scans know a record
 SEEN_ON = "seenOn"  # hypervisors that show a record; records made by people have no such member
-SEEN = (SEEN_ON, SEEN_AS, "pool")  # members that scans write and people cannot take away
+SEEN = (SEEN_ON, SEEN_AS, "pool")  # members that scans write and users cannot remove
 _SPACE = uuid.UUID("6d1b5d2e-6f0e-4c58-9d39-6e2f5a1f7c44")
 
 
@@ -31,12 +30,12 @@ class Derived(NamedTuple):
 
 
 def own_manager(driver: str) -> Derived:
-    """The manager of the hosts of one platform that have no other."""
+    """The derived manager for hosts of one platform without an assigned manager."""
     return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), TYPES[driver].words)
 
 
 def own_cluster(manager: str, driver: str) -> Derived:
-    """The cluster of the hosts of one platform under a manager that have no other."""
+    """The derived cluster for hosts of one platform and manager without an assigned cluster."""
     return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), TYPES[driver].words)
 
 

@@ -1,4 +1,4 @@
-"""Inventory and catalogue records, and the Protocols by which kinds ask for them."""
+"""Inventory and catalogue records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulback.contract.order_records import IncrementBase as IncrementBase
 from haulback.contract.store import BackupVolume as BackupVolume
 from haulback.wire import JsonObject, Named, label
 
-NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks are still under way
+NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks have not ended
 REMOVED = "SUCCESS_REMOVED"
 
 
@@ -99,7 +99,7 @@ class Backup(msgspec.Struct, kw_only=True):
 
     @property
     def held(self) -> int:
-        """Bytes that it holds of its own: of an increment those that were read for it."""
+        """Bytes that belong to the backup alone: for an increment the bytes that were read."""
         return self.size if self.type == "FULL" else min(self.read, self.size)
 
     def locked(self, now: int) -> bool:

@@ -17,7 +17,7 @@ from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
 Struct = type[msgspec.Struct]
-# Members that a node may set of a task which brings something back.
+# Members that a node may set in a task that restores data.
 TARGET = frozenset({"restoreHostId", "restoreStorageId", "taskFiles"})
 
 
@@ -38,7 +38,7 @@ class Ask(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Submission:
-    """A way to ask for work: `POST /tasks/{path}` with a request struct, and its planner.
+    """A submission of a kind: `POST /tasks/{path}` with a request struct, and its planner.
 
     `roles`, `projects`, `examples` and `command` are those of the operation
     (`server/http/operation.py`).  `many`: the answer is a list of tasks.  `batch`: the answer names

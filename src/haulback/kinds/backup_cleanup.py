@@ -69,7 +69,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.damage.expected_over(task.guid)
 
 
-Request = BackupCleanupRequest  # the name in scripts that were written for the first release
+Request = BackupCleanupRequest  # the name in scripts for the first release
 KIND = TaskKind(
     type="BACKUP_CLEANUP",
     lane="cleanup",

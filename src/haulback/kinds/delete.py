@@ -1,4 +1,4 @@
-"""DELETE: removes an entity: its backups, its checkpoints and snapshots of ours, its record."""
+"""DELETE: removes an entity with its backups, our checkpoints and snapshots, and its record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from haulback.tasks.record import Plan, Refused, Task
 from haulback.wire import Named
 
 _MOST = 10_000
-_STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the rest is decided already
+_STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # backups of any other status are removed already
 
 
 def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:

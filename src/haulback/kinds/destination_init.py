@@ -35,7 +35,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED:
         found = msgspec.convert(task.results, InitResult)
         destination = task.ref("backupDestination") or ""
-        # A node with a format of its own need not name what it made.
+        # A node with its own format need not report a repository guid.
         ledger.destinations.initialised(destination, found.repository or destination)
         ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
 

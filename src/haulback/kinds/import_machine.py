@@ -76,7 +76,7 @@ def _params(request: ImportMachineRequest, replaced: Entity | None) -> JsonObjec
 def _replaced(
     request: ImportMachineRequest, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
 ) -> Entity | None:
-    """The machine to overwrite: the machine that is named, else the backup's own.
+    """The machine to overwrite: the machine that is named, else the machine of the backup.
 
     Raises NotFound for a machine of another caller, Malformed for a machine on another hypervisor.
     """
@@ -120,9 +120,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if share and state is not State.FINISHED:
         ledger.mounts.until(share, ledger.now)
     if state is State.FINISHED and not task.params.get("skip") and not share:
-        ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
+        ledger.proofs.verified(task.ref("backup") or "")  # the task read all chunks
     if state is not State.FINISHED or "uuid" not in task.results:
-        return  # a node that does not say what it made: the next inventory will
+        return  # without the uuid, the next inventory adds the machine
     report = msgspec.convert(task.results, Imported)
     entity = Entity(
         guid=new_guid(),

@@ -86,7 +86,7 @@ def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
             raise Malformed(f"{field}: a machine gets whole disks; leave it out", field=field)
     if request.overwrite:
         raise Malformed(
-            "overwrite: nothing is replaced by a machine that lives off its backup; restore under "
+            "overwrite: an instant restore replaces no machine; restore the machine under "
             "another name, move it (POST /tasks/live-migration), then remove the old one",
             field="overwrite",
         )

@@ -119,7 +119,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if "machines" not in task.results:
         return
     seen = msgspec.convert(task.results, Seen)
-    # Any machine may be one that the node could not read and did not name: such a look misses none.
+    # Any machine may be among the unreadable machines that the node did not name: such a scan
+    # misses none.
     since = None if seen.unnamed else task.started
     hypervisor = task.ref("hypervisor") or ""
     take_in(task, seen, since, ledger)

@@ -96,7 +96,7 @@ def _target(
 def _hindrance(entity: Entity, here: Hypervisor, to: Hypervisor, mount: Mount | None) -> str:
     """The reason why the machine cannot move from `here` to `to`, "" where it can."""
     if mount and to.guid != here.guid:
-        return f"{entity.name} lives off a backup; move its disks to {here.name} first"
+        return f"{entity.name} runs from a backup; move its disks to {here.name} first"
     if not mount and to.guid == here.guid:
         return f"{entity.name} lives on {here.name}; name another one"
     if to.driver != here.driver:
@@ -124,7 +124,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record the new host; a machine that moved keeps its guid and its backups."""
     to, entity = task.ref("hypervisor") or "", task.ref("protectedEntity") or ""
     if task.started is not None and to != task.params["from"]:
-        ledger.bases.void(entity)  # what was recorded of its changes has not come along
+        ledger.bases.void(entity)  # the new host has no record of the changed blocks
         if state is State.FINISHED:
             ledger.inventory.lives_on(entity, to)
 

@@ -16,7 +16,7 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
-_LANE = "cleanup"  # one at a time on a destination, and none beside a clean-up
+_LANE = "cleanup"  # one REPAIR or clean-up at a time on a destination
 
 
 def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:

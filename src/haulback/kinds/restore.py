@@ -59,7 +59,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     else:
         job_ended(task, state, ledger)
     if state is State.FINISHED and only and "path" in task.results:
-        ledger.proofs.verified(task.ref("backup") or "")  # every disk was read, each chunk checked
+        ledger.proofs.verified(task.ref("backup") or "")  # the task read all chunks
 
 
 Request = RestoreRequest  # the name in scripts that were written for the first release

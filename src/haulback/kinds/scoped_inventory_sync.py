@@ -18,7 +18,7 @@ from haulback.tasks.record import Task
 def uuids_of(task: Task) -> list[str]:
     """The machines to scan, by their uuids on the platform."""
     uuids: list[str] | None = task.params.get("uuids")
-    if uuids is None:  # it follows what made the machine, and is told what that reported
+    if uuids is None:  # the scan follows the task that created the machine, and reads its report
         made = task.params.get("before", {}).get("uuid")
         return [made] if isinstance(made, str) else []
     return uuids

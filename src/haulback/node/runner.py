@@ -256,7 +256,7 @@ class Runner:
             self._discard_unless_needed(work)
         except HaulbackError as error:
             if error.code == "internal":
-                return  # a defect of the server: the lease decides, the journal stays
+                return  # a defect of the server: the lease decides, and the journal entry stays
             self._give_up(work, "FAILED", error.message)
         else:
             log.info("task finished", extra=members(task=work.guid, type=kind.type))

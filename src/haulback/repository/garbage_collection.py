@@ -75,7 +75,7 @@ class CleanupOrder:
     """The instructions of a clean-up.
 
     `forget` are guids of backups to delete, `expected` guids that must exist (None: only the last
-    roll is checked), `given_up` guids whose loss a person has confirmed.  `by` and `now` (epoch ms)
+    roll is checked), `given_up` guids whose loss a user has confirmed.  `by` and `now` (epoch ms)
     sign damage records.
     """
 

@@ -12,12 +12,12 @@ from haulback.contract.roles import ADMINS, NODES
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.wire import Named, label
 
-# A token's first letters tell a login, an API token and a node's session apart.
+# The prefix of a token distinguishes a login, an API token and a session of a node.
 USER_TOKEN, API_TOKEN, NODE_TOKEN = "hbu_", "hbt_", "hbn_"
 
 
 class Node(msgspec.Struct):
-    """A data mover as the server knows it; `session` is that of its present process."""
+    """A node as the server records it; `session` is the session of its present process."""
 
     guid: str
     name: str
@@ -29,13 +29,13 @@ class Node(msgspec.Struct):
     restore_roots: list[str]
     config: str | None = None
     protocol: int = PROTOCOL
-    revision: int = 1  # of the repository format that its process can write
-    limits: Mapping[str, int] = {}  # what its configuration lets it run at once
-    attempt: int | None = None  # for which it speaks in the call at hand, if it says so
+    revision: int = 1  # revision of the repository format that its process can write
+    limits: Mapping[str, int] = {}  # concurrency limits of its configuration
+    attempt: int | None = None  # the attempt that the current request names, if any
 
 
 class Process(NamedTuple):
-    """A process of a node, by its own word."""
+    """A process of a node, as the process reports it."""
 
     version: str
     restore_roots: list[str]
@@ -43,7 +43,7 @@ class Process(NamedTuple):
 
 
 class Account(msgspec.Struct):
-    """An account of a person.  `projects` None: all projects."""
+    """The account of a user.  `projects` None: all projects."""
 
     guid: str
     login: str
@@ -55,7 +55,7 @@ class Account(msgspec.Struct):
 class ApiToken(msgspec.Struct):
     """A token for programs, with at most the roles and projects of its account; times in epoch ms.
 
-    `projects` None: those of its account, whatever they are when the token is used.
+    `projects` None: the projects of its account at the time of use.
     """
 
     guid: str
@@ -68,7 +68,7 @@ class ApiToken(msgspec.Struct):
 
 
 class Caller(msgspec.Struct):
-    """`account` for people, `node` for nodes; never both."""
+    """`account` for users, `node` for nodes; never both."""
 
     guid: str
     name: str
@@ -76,7 +76,7 @@ class Caller(msgspec.Struct):
     scope: Scope = EVERYTHING
     account: Account | None = None
     node: Node | None = None
-    by_program: bool = False  # with an API token
+    by_program: bool = False  # the caller has an API token
 
     @property
     def origin(self) -> Named:

@@ -1,4 +1,4 @@
-"""Sealing repository keys, so that the database alone opens no backup."""
+"""The key vault seals repository keys, so that the database alone opens no backup."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _KEY_BYTES, _NONCE_BYTES = 32, 12
 
 
 class KeyVault:
-    """Seals with a key in a file of its own, readable by the server's user only."""
+    """A vault with a key in its own file, readable by the server's user only."""
 
     def __init__(self, key: bytes, path: Path | None = None) -> None:
         self.path, self._mark = path, hashlib.sha256(key).digest()
         self._cipher = AESGCM(key)
-        # Another use, another key: what signs opens no backup.
+        # Signatures have a derived key of their own, which opens no backup.
         seed = HKDF(SHA256(), _KEY_BYTES, None, b"haulback proof of restore").derive(key)
         self._signer = Ed25519PrivateKey.from_private_bytes(seed)
         public = self._signer.public_key()
@@ -37,7 +37,7 @@ class KeyVault:
         return base64.b64encode(self._signer.sign(text)).decode()
 
     def is_signed(self, text: bytes, signature: str) -> bool:
-        """Tell whether this server signed exactly these bytes."""
+        """Whether this server signed these bytes."""
         try:
             raw = base64.b64decode(signature, validate=True)
             self._signer.public_key().verify(raw, text)
@@ -47,14 +47,14 @@ class KeyVault:
 
     @classmethod
     def open(cls, path: Path, *, make: bool = True) -> KeyVault:
-        """The vault of a key file; with `make` a missing one is made, durably.
+        """The vault of a key file; with `make` a missing key file is created durably.
 
-        Raises NotFound, or WrongKey when the file holds something else.
+        Raises NotFound, or WrongKey for a file without a server key.
         """
         if not path.exists():
             if not make:
                 raise NotFound(f"there is no server key {path}")
-            # Losing it loses every key in the database: durable before anything is sealed.
+            # The key is durable before its first use: without it all keys in the database are lost.
             _make(path)
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
@@ -71,7 +71,7 @@ class KeyVault:
         except FileNotFoundError:
             return False
         except OSError:
-            return True  # no answer of the file system is no sign of another key
+            return True  # an unreadable file is no evidence of another key
 
     def opens(self, owner: str, sealed: str) -> bool:
         """Whether this vault sealed a text for `owner`."""
@@ -97,7 +97,7 @@ class KeyVault:
 
 
 def _make(path: Path) -> None:
-    """Make a key file whole or not at all; the file of a server that was faster stays."""
+    """Create a key file atomically; a key file that another server created first stays."""
     temp = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     write_private(temp, os.urandom(_KEY_BYTES))
     try:

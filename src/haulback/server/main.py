@@ -46,7 +46,7 @@ class ServerSettings(msgspec.Struct, kw_only=True):
     insecure_http: bool = False
     password: str | None = None
     origins: list[str] = []
-    proxies: list[str] = []  # addresses or networks whose word about a client's address counts
+    proxies: list[str] = []  # addresses or networks of proxies that report the client's address
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = {}
 
@@ -55,7 +55,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Uvicorn(uvicorn.Server):
-    """Sends waiting nodes home before it waits for open requests."""
+    """A server that ends long polls before it waits for open requests."""
 
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
@@ -63,7 +63,7 @@ class _Uvicorn(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As the original, but a signal that ended us well does not kill us afterwards."""
+        """The original method, without raising a handled signal again afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -75,7 +75,7 @@ class _Uvicorn(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As the original, with a limit to how long a handshake may take."""
+        """The original method, with a time limit for the TLS handshake."""
         await self.lifespan.startup()
         loop, tls = asyncio.get_running_loop(), self.config.ssl
         halves: Halves = {}
@@ -96,12 +96,12 @@ class _Uvicorn(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.bell.end()
+        self._app.wakeups.end()
         await super().shutdown(sockets)
 
 
 class Server:
-    """Listens from the moment it is made; `run` answers.  `password` is one that was made up."""
+    """A listening server; `run` answers.  `password` is the generated one."""
 
     def __init__(self, settings: ServerSettings) -> None:
         _check_reach(settings)
@@ -131,7 +131,7 @@ class Server:
         self._upkeep.start()
         self._herald.start()
         gc.collect()
-        gc.freeze()  # what was loaded stays: a collection need not look at it again
+        gc.freeze()  # loaded modules stay: the garbage collector need not scan them again
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
@@ -173,7 +173,7 @@ def _check_reach(settings: ServerSettings) -> None:
 
 
 def _admit_admin(app: App, password: str | None) -> str | None:
-    """The first user; a password that was made up, to be shown once."""
+    """Create the first user; returns a generated password, which is shown once."""
     with app.store.write() as sql:
         if password:
             accounts.set_password(sql, "admin", password)
@@ -186,7 +186,8 @@ def _admit_admin(app: App, password: str | None) -> str | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, else asyncio leaves Nagle on, and every second answer waits 40 ms for an ACK.
+    # The protocol is TCP explicitly: otherwise asyncio leaves Nagle's algorithm on, and answers
+    # wait 40 ms.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

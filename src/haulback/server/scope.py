@@ -1,4 +1,4 @@
-"""The projects that a caller is confined to: by account and token, narrowed by the request."""
+"""The projects of a caller: the projects of account and token, narrowed by the request."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from haulback.errors import Forbidden, Malformed, NotFound
 
 
 class Scope(NamedTuple):
-    """`own`: the projects of account and token, None for all.  `wanted`: the one a request names.
+    """`own`: the projects of account and token, None for all.
 
-    A request can narrow, never widen.  Every narrowing confines in the same way: objects of other
-    projects and objects of no project do not exist for a narrowed caller.
+    `wanted`: the project that a request names.
+
+    A request can narrow the projects and never widen them.  For a narrowed caller, objects of other
+    projects and objects of no project do not exist.
     """
 
     own: frozenset[str] | None = None
@@ -23,7 +25,7 @@ class Scope(NamedTuple):
         return listed is None or project in listed
 
     def shares(self, project: str | None) -> bool:
-        """Whether a record of `project` can be used: records of no project are for everybody."""
+        """Whether the caller can use a record of `project`, or of no project."""
         return project is None or self.allows(project)
 
     def check_change(self, project: str | None, what: str) -> None:
@@ -41,16 +43,16 @@ class Scope(NamedTuple):
 
     @property
     def listed(self) -> frozenset[str] | None:
-        """The projects that a list is confined to, None for no confinement."""
+        """The projects of a list, None for all projects."""
         if self.wanted is None:
             return self.own
         return frozenset({self.wanted}) if self.own is None else self.own & {self.wanted}
 
     @property
     def project(self) -> str | None:
-        """The project of something new that belongs to nothing else.
+        """The project of a new object without a parent.
 
-        Raises NotFound for one that is not the account's.
+        Raises NotFound for a project that the account lacks.
         """
         if self.wanted is not None and self.own is not None and self.wanted not in self.own:
             raise NotFound(f"there is no project {self.wanted}")
@@ -59,9 +61,10 @@ class Scope(NamedTuple):
         return self.wanted
 
     def owner(self, said: str | None, before: str | None = None) -> str | None:
-        """The project of a record: the one that is said ("" for none), else as before.
+        """The project of a record: the requested project ("" for none), else the old project.
 
-        Raises Forbidden for a project out of reach, Malformed where a narrowed caller must say one.
+        Raises Forbidden for a project that the caller lacks, Malformed where a narrowed caller must
+        name a project.
         """
         if said is not None and not (said == "" or self.allows(said)):
             raise Forbidden(f"project: {said[:80]!r} is not a project of yours", field="project")

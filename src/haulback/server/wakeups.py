@@ -1,4 +1,4 @@
-"""Waking long polls when there may be something to do for them, and no others without need."""
+"""Wake-ups: the end of long polls for which there may be work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from threading import Event, Lock
 from typing import NamedTuple
 
-_FIRST = 4  # how many of those that could all do something new are woken for it at once
+_FIRST = 4  # nodes that are woken at once for a task that any of them may run
 
 
 class Waiter(NamedTuple):
@@ -19,7 +19,10 @@ class Waiter(NamedTuple):
 
 
 class Wakeups:
-    """Rung from any thread, heard on any event loop.  `news`: other servers should hear of it."""
+    """Wake-ups from any thread to long polls on any event loop.
+
+    `news`: a notification for other servers is due.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -29,21 +32,21 @@ class Wakeups:
         self.is_over = False
 
     def ring(self) -> None:
-        """Wake everybody who listens now, here and on other servers."""
+        """Wake all long polls, on this server and on other servers."""
         self.news.set()
         self.ring_here()
 
     def ring_here(self) -> None:
-        """Wake everybody who listens to this server."""
+        """Wake all long polls of this server."""
         with self._lock:
             self._more = False
             waiting, self._waiting = self._waiting, set()
         _wake(waiting)
 
     def ring_for(self, nodes: Iterable[str]) -> None:
-        """Wake the nodes that something new is for; "" is work that any node may do.
+        """Wake the nodes for new work; "" stands for work that any node may run.
 
-        Of those who may, some are woken now, and the rest with the next `ring_rest`.
+        Some of the nodes that may run the work are woken now, the others by the next `ring_rest`.
         """
         self.news.set()
         wanted = set(nodes)
@@ -57,24 +60,24 @@ class Wakeups:
         _wake(chosen)
 
     def ring_rest(self) -> None:
-        """Wake the nodes that were passed over: those woken first may have had no room."""
+        """Wake the remaining nodes: the nodes woken first may be at their limits."""
         if self._more:
             self.ring_here()
 
     def end(self) -> None:
-        """Send everybody home: the server stops."""
+        """End all long polls: the server stops."""
         self.is_over = True
         self.ring()
 
     def listen(self, node: str = "") -> Waiter:
-        """The event that the next ring sets; listen first, look then, wait last."""
+        """The event that the next wake-up sets; listen first, then query, then wait."""
         made = Waiter(asyncio.get_running_loop(), asyncio.Event(), node)
         with self._lock:
             self._waiting.add(made)
         return made
 
     def leave(self, waiter: Waiter) -> None:
-        """No longer wait."""
+        """Remove a waiting long poll."""
         with self._lock:
             self._waiting.discard(waiter)
 

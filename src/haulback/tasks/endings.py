@@ -1,4 +1,4 @@
-"""Consequences of the end of a task for its plan, worked out before anything is written."""
+"""Consequences of the end of a task for its plan, computed before the first write."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def inherited_slots(task: Task) -> list[str]:
 
 
 def _replaced(ending: Ending, copy: Task, now: int) -> list[tuple[Task, Values]]:
-    """The task ends outside of its run, because its copy counts there; followers wait on."""
+    """End a task outside its run, where its copy counts; its followers keep waiting."""
     values = ended(ending.task, ending.state, ending.info, now) | {"run": ""}
     direct = [task for task in ending.below if task.follows == ending.task.guid]
     return [(ending.task, values), *((task, {"follows": copy.guid}) for task in direct)]
@@ -157,7 +157,7 @@ def _handed_on(task: Task, followers: Sequence[Task]) -> list[str]:
 
 
 def _queued(follower: Task, ending: Ending, slots: list[str], now: int) -> Values:
-    """Members of a follower whose turn has come."""
+    """Members of a follower that may start."""
     # Times that were computed when it was planned may lie ahead of a clock that was set back.
     task, start = ending.task, max(now, follower.asked_start or 0)
     staging = {"staging": task.attempt_name} if ending.stages else {}
@@ -174,7 +174,7 @@ def _queued(follower: Task, ending: Ending, slots: list[str], now: int) -> Value
 
 
 def _dropped(follower: Task, ending: Ending, now: int) -> Values:
-    """Members of a follower whose turn will never come: cancelled, and off the lists."""
+    """Members of a follower that can never start: CANCELLED, and off the lists."""
     is_direct = follower.follows == ending.task.guid
     how = ending.state if is_direct else State.CANCELLED
     info = f"task {follower.follows} ended {how.value}"

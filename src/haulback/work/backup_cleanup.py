@@ -19,7 +19,7 @@ def run(context: TaskContext) -> Results:
 
 
 def _tell(context: TaskContext, cleaned: CleanupReport) -> None:
-    """Log the outcome for an operator."""
+    """Log the result of a clean-up."""
     context.log(
         f"{cleaned.backups} backups kept, {cleaned.unknown} of them unknown to the catalogue; "
         f"{cleaned.packs_deleted} packs deleted, {size(cleaned.bytes_freed)} freed, "

@@ -1,4 +1,4 @@
-"""CONNECTIVITY_TEST on the node: reach a hypervisor or open a destination."""
+"""CONNECTIVITY_TEST on the node: test a hypervisor or a destination."""
 
 from __future__ import annotations
 

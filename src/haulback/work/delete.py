@@ -13,7 +13,7 @@ def run(context: TaskContext) -> Results:
     order: DeleteOrder = context.order
     results: Results = {"removed": order.backups}
     if order.destination and order.destination.repository:
-        # Figures of the whole destination concern other projects too: none are told here.
+        # Figures of the whole destination would disclose other projects, so the log has none.
         _, results = remove(context, order.destination, order.backups, order.given_up)
         context.log(f"{len(order.backups)} backups of the machine are removed")
     with context.machines.lock(order.hypervisor, order.uuid):

@@ -23,7 +23,7 @@ def run(context: TaskContext) -> Results:
         context.repositories.secret(record),
         str(record.config.get("path", record.name)),
     )
-    with suppress(NotFound, Damaged):  # the repository lives on the copy of this object then
+    with suppress(NotFound, Damaged):  # the repository then uses the copy of this object
         require_exclusive_create(repository.destination, CONFIG)
     return {"repository": repository.guid} | context.repositories.space(record)
 
@@ -34,7 +34,7 @@ def _made(place: Place, secret: Secret, where: str) -> Repository:
     Raises Conflict for the repository of another server, which stays as it is.
     """
     if not is_repository(place):
-        with suppress(Conflict):  # another attempt was faster
+        with suppress(Conflict):  # another attempt has created the repository
             return Repository.init(place, secret)
     try:
         return Repository.open(place, secret)

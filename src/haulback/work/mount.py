@@ -16,7 +16,7 @@ def run(context: TaskContext) -> Results:
     order: MountOrder = context.order
     shared = context.mounts.begin(sharing_of(order))
     try:
-        # Whoever waits for a machine to run does not wait for its files to be looked at.
+        # An instant restore does not wait for the scan of file systems.
         volumes = [] if order.hypervisor else context.mounts.volumes(order.mount)
         for volume in volumes:
             context.log(
@@ -32,7 +32,7 @@ def run(context: TaskContext) -> Results:
 
 
 def sharing_of(order: MountOrder) -> Sharing:
-    """The share that an order asks for."""
+    """The share of an order."""
     for_machine = order.hypervisor is not None
     return Sharing(
         order.mount, order.backup, order.destination, order.visible, order.target, for_machine

@@ -20,7 +20,7 @@ def run(context: TaskContext) -> Results:
         except NotFound:
             missing.append(uuid)
         except HaulbackError as error:
-            machines.check()  # the machine cannot be read in a place that is there
+            machines.check()  # the machine's place exists, and the machine is unreadable
             context.log(f"{uuid}: {error.message}")
             unreadable.append(broken(Problem(uuid, error.message, uuid)))
     results: Results = {"machines": reports, "unreadable": unreadable}
@@ -33,10 +33,10 @@ def _whole_look(
     missing: list[str],
     unreadable: list[JsonObject],
 ) -> Results:
-    """Machines that were not found are gone, unless they are there and cannot be read.
+    """The requested machines that are gone: not found, and not among the unreadable machines.
 
-    The whole platform is scanned for that; its other machines are counted and not reported, since
-    the task may belong to a tenant.
+    The check scans the whole platform; other machines are only counted, since the task may belong
+    to a tenant.
     """
     machines.check()
     whole = machines.inventory()

@@ -15,7 +15,7 @@ from haulback.retry import Backoff, retry
 from haulback.wire import JsonObject
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
-_BACKOFF = Backoff(2.0, attempts=4)  # a platform that was restarted is back by then
+_BACKOFF = Backoff(2.0, attempts=4)  # seconds in which a restarted platform answers again
 
 
 def run(context: TaskContext) -> Results:
@@ -97,7 +97,7 @@ def _drop(
     """Drop checkpoints and snapshots of dead attempts; returns their names."""
     with context.machines.lock(record, machine.uuid, wait=False) as mine:
         if not mine:
-            return []  # an EXPORT is at work; it begins by doing the same
+            return []  # an EXPORT runs, which starts with the same clean-up
         try:
             dropped = machines.drop_checkpoints(machine.uuid, context.server.needed())
             return [*dropped, *_drop_snapshots(context, machines, machine)]

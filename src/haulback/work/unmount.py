@@ -28,7 +28,7 @@ def _end_machines(context: TaskContext, machines: MachineSource, order: UnmountO
         return  # the hypervisor is reached by SSH now: no machine there runs from a mount here
     users = machines.on_share(context.mounts.socket(order.mount))
     if foreign := [machine.name for machine in users if MARK not in machine.definition]:
-        raise Conflict(f"{', '.join(foreign)}: lives off this backup too, but was not made here")
+        raise Conflict(f"{', '.join(foreign)}: runs from this backup, and no IMPORT created it")
     target = capability(machines, MachineTarget)
     for machine in users:
         try:
@@ -36,9 +36,7 @@ def _end_machines(context: TaskContext, machines: MachineSource, order: UnmountO
         except SourceChanged as error:
             remedy = "or move it off its backup (POST /tasks/live-migration)"
             raise SourceChanged(f"{error.message}; {remedy}") from None
-        context.log(
-            f"{machine.name} lived off this backup, and was removed with what it had written"
-        )
+        context.log(f"{machine.name} ran from this backup, and was removed with its own writes")
 
 
 WORK = TaskWork("UNMOUNT", UnmountOrder, run)

@@ -14,11 +14,11 @@ def run(context: TaskContext) -> Results:
     order: UploadOrder = context.order
     machines = capability(context.machines.open(order.hypervisor), GuestOperations)
     context.progress.confirm()
-    # Zeros and gaps would overwrite intact files of the guest: every file, or none.
+    # A damaged file would overwrite an intact file of the guest, so all files are copied or none.
     parts = context.mounts.archive(order.mount, order.volume, order.paths)
-    first = next(parts)  # what is missing is found out before the guest is touched
+    first = next(parts)  # missing files are found before the guest is changed
     whole = _metered(context, chain((first,), parts))
-    with context.machines.lock(order.hypervisor, order.uuid):  # one that is frozen takes nothing
+    with context.machines.lock(order.hypervisor, order.uuid):  # a frozen guest accepts no files
         machines.unpack(order.uuid, whole, order.folder, f".haulback-{context.guid}.tar")
     return {"uploaded": len(order.paths)}
 

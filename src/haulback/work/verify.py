@@ -12,8 +12,8 @@ from haulback.units import GIB, size
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import Complete, complete_report
 
-_NOTED_EVERY = 8  # packs, 512 MiB: what is read again after a node died
-_LEAST = GIB  # of a nightly share, bytes: a small destination is read in one night
+_NOTED_EVERY = 8  # packs, 512 MiB, that a VERIFY reads again after the death of a node
+_LEAST = GIB  # smallest nightly share in bytes: one night for a small destination
 
 
 def run(context: TaskContext) -> Results:

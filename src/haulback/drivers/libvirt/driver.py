@@ -199,7 +199,7 @@ class LibvirtHost:
     def _undo_revert(self, attempt: str) -> None:
         """Undo a failed revert, retrying for a minute.
 
-        The machine is off meanwhile, and a libvirt that died is often back within seconds.
+        The machine is off meanwhile, and a crashed libvirt usually restarts within seconds.
         """
         note = self._left.back_note(attempt)
 

@@ -1,8 +1,8 @@
 """Devices that a machine keeps when a backup of itself is restored over it.
 
-The backup's XML lists the devices of the time of the backup, the machine's current XML those that
-it has now. The current ones count: a LUN that was given to another machine since must not come
-back.
+The backup's XML lists the devices of the time of the backup, the machine's current XML lists its
+present devices. The present devices count: a LUN that was assigned to another machine since must
+not be attached again.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _seat(disk: ET.Element) -> tuple[str, str, str]:
 def _device_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) -> bool:
     """Whether a device stays.
 
-    Virtual hardware comes back as in the backup. A device that no copy may have stays only if the
+    Virtual hardware is restored from the backup. A device that no copy may have stays only if the
     machine still has the same device.
     """
     copy = copied_members.Copy(fresh=False, files=frozenset(), tell=lambda _: None, names=names)

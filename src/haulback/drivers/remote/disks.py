@@ -139,7 +139,7 @@ class FarSource:
     def _take(self, one: _Coming, into: memoryview) -> None:
         data = self._link.result(one.data, bytes)
         if len(data) != one.length:
-            raise Unavailable(f"the far end sent {len(data)} of {one.length} bytes")
+            raise Unavailable(f"the peer sent {len(data)} of {one.length} bytes")
         into[:] = data
 
     def _paged(self, how: str, *arguments: int) -> Iterator[Extent]:
@@ -152,7 +152,7 @@ class FarSource:
             most = min(most * 4, _MOST_EXTENTS)
             for extent in page:
                 if extent.offset < last or extent.length <= 0:
-                    raise Unavailable(f"the far end sent extents out of order at {extent.offset}")
+                    raise Unavailable(f"the peer sent extents out of order at {extent.offset}")
                 last = extent.offset + extent.length
             self._told = page
             yield from page

@@ -69,7 +69,7 @@ class FarNewMachine:
     def abandon(self) -> None:
         if not self._over:
             self._over = True
-            with suppress(HaulbackError):  # a far end that lost its connection has cleaned up
+            with suppress(HaulbackError):  # a remote driver that lost its connection has cleaned up
                 self._link.call(self._number, "close", kind=type(None))
 
     def __enter__(self) -> Self:

@@ -28,7 +28,7 @@ from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-HYPERVISOR = 0  # number of the first object that the far end offers
+HYPERVISOR = 0  # number of the first object that the peer offers
 _LARGEST = 64 * MIB  # bytes of a message
 _AT_ONCE = 16  # calls of the peer that run at the same time
 # Seconds between heartbeats, until a silent peer counts as gone, and between checks for the end.
@@ -147,7 +147,7 @@ class Exchange:
         try:
             return msgspec.msgpack.decode(future.result(), type=kind)
         except msgspec.MsgspecError as error:
-            raise Unavailable(f"the far end sent a malformed response: {error}") from None
+            raise Unavailable(f"the peer sent a malformed response: {error}") from None
 
     def close(self) -> None:
         """Close the connection; a second call is no error. Waiting calls raise Unavailable."""
@@ -161,7 +161,7 @@ class Exchange:
         self._reader.join()
 
     def _gone(self) -> Unavailable:
-        return Unavailable(self._why() or "the connection to the far end is broken")
+        return Unavailable(self._why() or "the connection to the peer is broken")
 
     def _send(self, message: _Message) -> None:
         data = framing.pack(message)

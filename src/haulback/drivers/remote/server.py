@@ -1,4 +1,4 @@
-"""Server of a hypervisor: the first object that the far end offers."""
+"""Server of a hypervisor: the first object that the remote driver offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots over a connection: the far end serves an open Snapshot, the node reads it."""
+"""Snapshots over a connection: the remote driver serves an open Snapshot, the node reads it."""
 
 from __future__ import annotations
 

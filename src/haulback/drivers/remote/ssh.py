@@ -74,7 +74,7 @@ class _Connection:
         self.link.start()
 
     def _greet(self, stream: IO[bytes]) -> None:
-        """Wait for the greeting of the far end, ignoring the output of login scripts.
+        """Wait for the greeting of the remote driver, ignoring the output of login scripts.
 
         Raises Unavailable without a greeting, Unsupported for another version.
         """
@@ -123,7 +123,7 @@ class _Connection:
 
 
 def _greeting(stream: IO[bytes]) -> str | None:
-    """Version in the greeting of the far end; None when no greeting came."""
+    """Version in the greeting of the remote driver; None when no greeting came."""
     read = 0
     while read < _FIRST_WORDS and (line := stream.readline(4 * KIB)):
         if line.startswith(GREETING):

@@ -16,7 +16,7 @@ from haulback.tasks.record import Plan, Task
 _SAME = ("hypervisor", "hypervisorManager", "dstProtectedEntity")
 
 
-FRESH_MS = 15 * 60_000  # what was seen since then is not looked at again before a backup
+FRESH_MS = 15 * 60_000  # machines seen since then are not scanned again before a backup
 
 
 def before(

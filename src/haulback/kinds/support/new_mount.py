@@ -10,7 +10,7 @@ from haulback.tasks.record import NewMount
 from haulback.wire import JsonObject, Ref
 
 _USUAL_MS = 86_400_000
-_MOMENT_MS = 1_000_000_000_000  # what is later is no duration but a time, as old clients send it
+_MOMENT_MS = 1_000_000_000_000  # a larger value is a time and no duration, as old clients send it
 _LONGEST_MS = 366 * _USUAL_MS
 
 

@@ -21,7 +21,7 @@ from haulback.wire import JsonObject, Named, Ref
 
 PRIORITIES = range(101)
 RETRIES = range(101)
-_FAR = 1 << 48  # the year 10889: what is later is a mistake, in nanoseconds or worse
+_FAR = 1 << 48  # the year 10889; a later time is a mistake of the unit
 
 
 class TaskSpec(msgspec.Struct, kw_only=True):
@@ -30,7 +30,7 @@ class TaskSpec(msgspec.Struct, kw_only=True):
     `locked` is the entity that no other mutating task may touch meanwhile, `source` the hypervisor
     that the task reads from, `pinned` the only node that can run the task, `run` the guid that a
     failure threshold counts over.  `window` is the length in ms where no node configuration sets a
-    length.  A task that `follows` another opens its window when its turn comes.
+    length.  The window of a task that `follows` another opens at the end of that task.
     """
 
     refs: Mapping[str, Named | None]
@@ -43,7 +43,7 @@ class TaskSpec(msgspec.Struct, kw_only=True):
     run: str = ""
 
     def after(self, task: Task, locked: str | None = None) -> TaskSpec:
-        """The same for a task that follows `task`."""
+        """The circumstances of a task that follows `task`."""
         return msgspec.structs.replace(self, follows=task, locked=locked)
 
 
@@ -86,7 +86,7 @@ def task(kind: str, lane: str, ask: Ask, request: AnyRequest, spec: TaskSpec) ->
 
 
 def by_policy(request: AnyRequest, policy: Record | None) -> Any:
-    """A request with the priority and the retries of a policy where it says none itself."""
+    """A request with the priority and the retries of a policy as defaults."""
     body = policy.body if policy else {}
     said = {"priority": body.get("priority"), "retryCount": body.get("backupRetryCount")}
     absent = {
@@ -98,7 +98,7 @@ def by_policy(request: AnyRequest, policy: Record | None) -> Any:
 
 
 def pinned(*records: Hypervisor | BackupDestination | None) -> str | None:
-    """The only node that reaches all of `records`.  Raises Malformed when there is none."""
+    """The only node that reaches all of `records`.  Raises Malformed when no node reaches all."""
     nodes = {record.node for record in records if record and record.node}
     if len(nodes) > 1:
         names = " and ".join(record.name for record in records if record and record.node)
@@ -134,7 +134,7 @@ def some(field: str, found: list[Any] | None) -> list[Any]:
 
 
 def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDestination]:
-    """The destinations named, each with a repository.  Raises Malformed, NotFound."""
+    """The named destinations, each with a repository.  Raises Malformed, NotFound."""
     field = "backupDestinations"
     destinations = [catalogue.places.destination(ref.guid) for ref in some(field, refs)]
     for destination in destinations:
@@ -148,14 +148,14 @@ def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDes
 
 
 def no_such(request: AnyRequest, *fields: str) -> None:
-    """Raises NotFound for the first reference in lists of things that nothing here can hold."""
+    """Raises NotFound for the first reference to an object that this version cannot have."""
     for field in fields:
         for ref in getattr(request, field) or []:
             raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid, field=field)
 
 
 def refuse(request: AnyRequest, platform: str, *fields: str, within: str = "") -> None:
-    """Raises Malformed for the first of `fields` that asks for what a platform cannot do."""
+    """Raises Malformed for the first of `fields` that requests a feature the platform lacks."""
     for field in fields:
         if getattr(request, field, None) not in (None, "", False, []):
             path = f"{within}{field}"

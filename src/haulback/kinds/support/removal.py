@@ -21,7 +21,7 @@ def is_blocked(task: Task) -> bool:
 
 
 def settle_removal(task: Task, found: BackupCleanupResult, ledger: Ledger) -> None:
-    """A clean-up went through: all that it had to find was there."""
+    """Record a successful clean-up: it found all expected backups."""
     ledger.damage.found_again(task)
     ledger.damage.lost_for_good(found.givenUp)
     ledger.removals.deleted(found.removed)

@@ -12,11 +12,11 @@ from haulback.kinds.api import Ask
 from haulback.tasks.record import NewRestoreJob, Task
 from haulback.wire import JsonObject
 
-_LONGEST = 2000  # letters of a restore job's status
+_LONGEST = 2000  # characters of a restore job's status
 
 
 def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewRestoreJob:
-    """The record of a request to bring a backup back."""
+    """The restore job of a request."""
     return NewRestoreJob(
         type=kind,
         entity=backup.entity,

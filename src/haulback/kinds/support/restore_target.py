@@ -39,7 +39,8 @@ def _best(
 ) -> Hypervisor:
     """The host of a manager, and of a cluster if one is named, that takes a machine of `home`.
 
-    Home itself comes first, then the hosts of its node, then the others by name.  Raises NotFound
+    The host `home` comes first, then the hosts of its node, then the others by name.  Raises
+    NotFound
     where the manager has no host, Malformed where none of its hosts fits.
     """
     hosts = [host for host in catalogue.places.hypervisors() if manager_of(host) == manager.guid]
@@ -65,7 +66,7 @@ def _best(
 
 
 def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
-    """Raises Malformed for a wish that the platform cannot fulfil."""
+    """Raises Malformed for an option that the platform does not support."""
     platform = type_of(to.driver, to.config)
     platform.require(Capability.CREATE, "hypervisor")
     fields = ["restoreProject", "restoreVmFlavor"]

@@ -1,1 +1,1 @@
-"""The API over HTTP; the only room that knows the web framework."""
+"""The HTTP API; the only package that uses the web framework."""

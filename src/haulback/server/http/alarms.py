@@ -1,4 +1,4 @@
-"""Alarms: states of affairs that a person must know, the newest first."""
+"""Alarms: states that an administrator must know, the newest first."""
 
 from __future__ import annotations
 

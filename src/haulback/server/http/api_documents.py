@@ -11,16 +11,16 @@ from haulback.wire import JsonObject, dump
 
 
 def documenting(others: Iterable[Operation]) -> Router:
-    """Operations that show the documents of the API: of `others` and of themselves."""
+    """Operations that show the documents of the API: of `others` and of these two operations."""
     room = Router()
 
     def described() -> list[Operation]:
         return [*others, *room.operations]
 
-    # Callers need no login and may ask often, so each document is made once.
+    # Callers need no login and may repeat requests, so each document is made once.
     @cache
     def openapi() -> bytes:
-        from haulback.server.http.openapi import document  # slow to import, and seldom needed
+        from haulback.server.http.openapi import document  # a slow import that few processes need
 
         return dump(document(described()))
 
@@ -32,12 +32,12 @@ def documenting(others: Iterable[Operation]) -> Router:
 
     @room("GET", "/openapi.json", "The OpenAPI 3.1 document.", roles=PUBLIC, answer=JsonObject)
     def show_openapi(call: ApiRequest) -> Reply:
-        """All operations of this API, for machines."""
+        """All operations of this API, as a document."""
         return Reply(raw=(openapi(), "application/json"))
 
-    @room("GET", "/docs", "The same for people, offline.", roles=PUBLIC)
+    @room("GET", "/docs", "The operations as a page, offline.", roles=PUBLIC)
     def show_page(call: ApiRequest) -> Reply:
-        """All operations of this API, for people."""
+        """All operations of this API, as a page."""
         return Reply(raw=(page(), "text/html; charset=utf-8"))
 
     return room

@@ -1,4 +1,4 @@
-"""Authentication of callers: people by cookie or bearer token, programs and nodes by token."""
+"""Authentication of callers: users by cookie or bearer token, programs and nodes by token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOBODY = Caller("", "nobody", frozenset())
 
 
 def token_of(headers: Mapping[str, str]) -> str | None:
-    """The token a request carries; a bare token in Authorization will do."""
+    """The token of a request; Authorization may hold a token without a scheme."""
     said = headers.get("authorization", "").strip()
     kind, _, token = said.partition(" ")
     if kind.lower() == "bearer" and token:
@@ -35,7 +35,7 @@ def token_of(headers: Mapping[str, str]) -> str | None:
 
 
 def check_origin(operation: Operation, headers: Mapping[str, str], origins: Sequence[str]) -> None:
-    """Refuse writes that a page of a foreign site sends with a visitor's cookie.
+    """Refuse writes that a page of another site sends with a user's cookie.
 
     Raises Forbidden.
     """
@@ -54,7 +54,7 @@ def admit(
     query: list[tuple[str, str]],
     token: str | None,
 ) -> Caller:
-    """The caller, if the operation admits the caller.  Raises Unauthenticated or Forbidden."""
+    """The caller of an operation that admits the caller.  Raises Unauthenticated or Forbidden."""
     if operation.roles == PUBLIC:
         return NOBODY
     who = _identify(app, token, project(query, headers.get("3rd-party-project")))
@@ -92,6 +92,6 @@ def _why(who: Caller, allowed: Roles) -> str:
 
 
 def _attempt(query: list[tuple[str, str]]) -> int | None:
-    """A node's process may run a task twice: late words of the first attempt must not count."""
+    """A process of a node may run a task twice; reports of an earlier attempt must not count."""
     said = next((value for name, value in query if name == "attempt"), "")
     return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None

@@ -38,8 +38,8 @@ _FILTERS = (
         "backup-destination", "backup-rule", "hypervisor", "parent-backup",
     )),
     Param("nameLike", "Part of the machine's name.", TEXT),
-    Param("only-mountable", "Only those that can be restored.", FLAG),
-    Param("min-size", "At least so many bytes.", paging.TIME),
+    Param("only-mountable", "Only backups that can be restored.", FLAG),
+    Param("min-size", "Smallest size in bytes.", paging.TIME),
     Param("status", "With these statuses.", {"enum": sorted(_STATUSES)}, many=True),
     Param("type", "Of this type.", {"enum": sorted(_TYPES)}),
 )  # fmt: skip
@@ -89,7 +89,7 @@ def one_backup(call: ApiRequest) -> BackupRecord:
     command="backup describe BACKUP WORDS",
 )
 def describe(call: ApiRequest) -> None:
-    """Words about a backup."""
+    """Set the description of a backup."""
     wanted: TextValue = call.read(TextValue)
     text = wanted.value[:4000]
     backups.set_members(call.app, call.who, "describe backup", call.guid, description=text)
@@ -122,7 +122,7 @@ def acknowledge(call: ApiRequest) -> None:
     command="backup confirm-missing MISSING --yes",
 )
 def confirm_missing(call: ApiRequest) -> None:
-    """Give up a backup that is missing, so that clean-ups of its destination go on without it."""
+    """Give up a missing backup, so that clean-ups of its destination no longer wait for it."""
     backups.confirm_missing(call.app, call.who, call.guid)
 
 
@@ -136,7 +136,7 @@ def confirm_missing(call: ApiRequest) -> None:
     command="backup proof PROVEN",
 )
 def proof(call: ApiRequest) -> Proof:
-    """The evidence of the last boot that succeeded, as it was signed."""
+    """The signed evidence of the last successful boot."""
     backup, result = backups.proof(call.app, call.guid, call.who.scope)
     vault = call.app.vault
     return Proof(
@@ -345,7 +345,7 @@ def _cards(backup: Backup, known: Catalogue) -> list[JsonObject]:
 
 
 def shown_status(one: Backup) -> str:
-    """The status in the words that portals know: damaged is partial, missing is failed."""
+    """The status for portals: partial for a damaged backup, failed for a missing backup."""
     if one.status != "SUCCESS":
         return one.status
     shown = {"PRESENT": "SUCCESS", "DAMAGED": "PARTIAL_SUCCESS"}
@@ -353,7 +353,7 @@ def shown_status(one: Backup) -> str:
 
 
 def damage_text(backup: Backup) -> str:
-    """The damage of a stored backup in a sentence; "" where it is whole."""
+    """The damage of a stored backup in a sentence; "" for a sound backup."""
     if backup.status != "SUCCESS" or backup.location_status == "PRESENT":
         return ""
     converted = msgspec.convert(backup.damage, BackupDamage)
@@ -396,7 +396,7 @@ def shown_location(item: Backup, known: Catalogue) -> Location:
 def _file(item: Backup, disk: JsonObject) -> File:
     name = str(disk["name"])
     shown = {"guid": disk_guid(item.entity, name), "name": name, "excludedFromBackup": False}
-    # Portals read the guid of the storage where the disk lay; backups do not record the storage.
+    # Portals read the guid of the disk's storage; backups do not record the storage.
     shown["originalStorage"] = {"guid": "", "name": ""}
     return File(
         guid=file_guid(item.guid, name),

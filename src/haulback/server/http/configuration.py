@@ -34,7 +34,7 @@ class _Served(NamedTuple):
     """The path of a kind of record.
 
     `change` limits narrowed callers that add, change or remove records; `more` are members of the
-    example beside its name.
+    example besides the name.
     """
 
     path: str
@@ -179,7 +179,7 @@ def _view(kind: RecordKind) -> Callable[[Record, ConfigurationReading], JsonObje
 
 
 def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQuery:
-    """The part of a list that a query asks for.  Raises Malformed, NotFound."""
+    """The part of a list that a query selects.  Raises Malformed, NotFound."""
     parent = query_params.guid(call, kind.parent[1]) if kind.parent else None
     wanted = paging.wanted(call, parent=parent)
     if kind.name == "schedule":
@@ -196,7 +196,7 @@ def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQue
 
 
 def shown_record(record: Record, around: Surroundings) -> JsonObject:
-    """A record of any sort as portals read it."""
+    """A record of any kind as portals read it."""
     return _shown(record, RECORD_KINDS[record.kind], around)
 
 
@@ -227,7 +227,7 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
 
 
 def _member(value: Any, kind: Any) -> Any:
-    """Enums leave as objects, whatever they lie in."""
+    """Enums become objects, in structs, lists and mappings."""
     arms = [arm for arm in get_args(kind) if arm is not type(None)]
     if get_origin(kind) in (Union, types.UnionType) and len(arms) == 1:
         return _member(value, arms[0])

@@ -1,7 +1,7 @@
-"""A connection as strangers may use it: heads and bodies arrive in their time, or it is closed.
+"""A connection of a client: heads and bodies arrive within a time limit, or the server closes it.
 
-uvicorn parses HTTP and runs the application.  What it leaves open stands here: how long a head
-and a body may take, how large a head may be, and that half-open connections make room for new ones.
+uvicorn parses HTTP and runs the application.  This module adds the limits: the time of a head and
+of a body, the size of a head, and the number of half-open connections.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from haulback.errors import HaulbackError, Malformed, TooLarge, TooSlow
 from haulback.server.http.responses import failed
 from haulback.units import KIB
 
-HEAD_SECONDS = 10.0  # from the first byte of a head, or the connection's begin, to its end
-BODY_SECONDS = 10.0  # for the first byte of a body; each RATE bytes bring one second more
+HEAD_SECONDS = 10.0  # seconds for a head, from its first byte or the connection's start
+BODY_SECONDS = 10.0  # seconds to the first byte of a body; each RATE bytes add one second
 RATE = 16 * KIB
-STALL_SECONDS = 60.0  # a client that reads nothing of its answer for so long is gone
-KEEP_ALIVE_SECONDS = 5  # between two requests on one connection
+STALL_SECONDS = 60.0  # seconds after which a client that reads nothing is disconnected
+KEEP_ALIVE_SECONDS = 5  # seconds between two requests on one connection
 LINGER_SECONDS = 2.0
 HEAD_BYTES, HEAD_FIELDS = 32 * KIB, 100
-MOST_PIPELINED = 8  # requests on one connection that wait for the one before
+MOST_PIPELINED = 8  # requests on one connection that wait for an earlier request
 MOST_CONNECTIONS = 2048
-_RESERVE = 192  # descriptors for the database, the log and what the process loads
+_RESERVE = 192  # descriptors for the database, the log and loaded modules
 _MOST_DESCRIPTORS = 65_536
 
 
 class HeadTooLarge(TooLarge):
-    """The request line and the header fields are more than a client ever needs."""
+    """The request line and the header fields are too large."""
 
     code, status = "head_too_large", 431
 
@@ -44,7 +44,7 @@ Halves = dict["Connection", None]
 
 @cache
 def room_for_connections() -> int:
-    """The number of connections that fit; raises the process's limit of descriptors if need be."""
+    """The number of connections that fit; raises the process's descriptor limit if necessary."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -57,9 +57,9 @@ def room_for_connections() -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """The connection of a client, with a deadline for whatever it still has to send.
+    """The connection of a client, with a deadline for the head or body that it sends.
 
-    `halves`, which all connections share, are those whose first head is not complete, in order.
+    `halves` are the connections of the server whose first head is incomplete, in order.
     """
 
     def __init__(self, server: Any, loop: asyncio.AbstractEventLoop, halves: Halves) -> None:
@@ -69,8 +69,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._until, self._rings = math.inf, math.inf
         self._timer: asyncio.TimerHandle | None = None
-        self._head = 0  # bytes of the head that is being read
-        self._silent = 0  # bytes since the parser last made something of them
+        self._head = 0  # bytes of the current head
+        self._silent = 0  # bytes since the parser last completed an event
         self._wrong: HaulbackError | None = None
         self._waits_for_head, self._has_begun = True, False
         super().connection_made(transport)
@@ -86,13 +86,13 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._wrong is not None or self.parser is None:
-            return  # refused already: the rest is let drop
+            return  # the request was refused: the rest is dropped
         self._unset_keepalive_if_required()
         self._silent += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            return  # there is nothing to upgrade to; the request is answered as it is
+            return  # the server upgrades to no protocol and answers the request
         except httptools.HttpParserError:
             self._refuse(self._wrong or Malformed("the request is not HTTP/1.1"))
             return
@@ -112,7 +112,7 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grow(len(name) + len(value))
-        if self._waits_for_head:  # a chunked body may end with fields that nobody asked for
+        if self._waits_for_head:  # the trailer fields of a chunked body are ignored
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -142,7 +142,7 @@ class Connection(HttpToolsProtocol):
         is_last = not self.pipeline
         super().on_response_complete()
         now = self.loop.time()
-        if self.cycle.more_body:  # what is still to come is let drop, for a while
+        if self.cycle.more_body:  # the rest of the client's bytes is dropped for a while
             self._due(now + BODY_SECONDS)
         elif is_last:
             self._waits_for_head = True
@@ -196,7 +196,7 @@ class Connection(HttpToolsProtocol):
         elif cycle is None or cycle.response_complete:
             self._late("the head of the request", self._has_begun and self._waits_for_head)
         elif cycle.more_body and self.flow.read_paused:
-            self._due(self.loop.time() + BODY_SECONDS)  # the server itself is behind
+            self._due(self.loop.time() + BODY_SECONDS)  # the server has not read the bytes yet
         else:
             self._late("the body of the request", cycle.more_body and not cycle.response_started)
 
@@ -208,9 +208,9 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: HaulbackError) -> None:
-        """Say why and close: what follows on this connection cannot be understood any more."""
+        """Send the error and close: the parser cannot find the next request on this connection."""
         self._wrong = error
-        if self.pipeline:  # an answer now would stand before those of earlier requests
+        if self.pipeline:  # an answer would precede the answers to earlier requests
             self.pipeline.clear()
             self.transport.close()
             return
@@ -236,7 +236,7 @@ class Connection(HttpToolsProtocol):
         self._due(self.loop.time() + LINGER_SECONDS)
 
     def _make_room(self) -> None:
-        """Let the connection go that has been half-open longest, where there are too many."""
+        """Close the oldest half-open connection where there are too many."""
         if len(self.connections) <= room_for_connections():
             return
         oldest = next(iter(self._halves))

@@ -28,7 +28,7 @@ from haulback.units import size
 from haulback.wire import JsonObject, Named
 
 _DAY_MS = 86_400_000
-_CHARTED = 15  # days of the chart of portals, which put values to days by their order
+_CHARTED = 15  # days of the chart in portals, which assign values to days by position
 _MOST_DAYS = 3660
 room = Router()
 
@@ -107,7 +107,7 @@ def staging_space(call: ApiRequest) -> list[StagingSpace]:
     command="dashboard",
 )
 def destination_stats(call: ApiRequest) -> DestinationStats:
-    """Use of the destinations: bytes of their backups, of the bytes that they can take."""
+    """Use of the destinations: bytes of their backups, of the bytes that they can hold."""
     used = dashboard.destinations(call.app, call.who.scope)
     shown = [_space(one.destination, one.stored) for one in used]
     return DestinationStats(
@@ -118,7 +118,7 @@ def destination_stats(call: ApiRequest) -> DestinationStats:
 
 
 def _space(destination: BackupDestination, stored: int) -> DestinationSpace:
-    """The space of a repository, separate from the space of its disk."""
+    """The space of a repository, apart from the space of its disk."""
     total, taken = destination.total_space, destination.used_space
     known = total is not None and taken is not None
     used = min(stored, taken) if known and taken is not None else stored
@@ -185,7 +185,7 @@ def global_settings(call: ApiRequest) -> JsonObject:
     command="machine policies MACHINE",
 )
 def policies_of(call: ApiRequest) -> list[JsonObject]:
-    """The backup policies of machines, each once, with their rules."""
+    """The backup policies of machines with their rules, each policy once."""
     wanted: ProtectedEntities = call.read(ProtectedEntities)
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
@@ -197,7 +197,7 @@ def policies_of(call: ApiRequest) -> list[JsonObject]:
 
 
 def _policy(known: Catalogue, guid: str) -> Record | None:
-    """A policy; None for one that is gone or of another project: its machine has none then."""
+    """A policy; None for a deleted policy or a policy of another project."""
     try:
         return known.records.get("vm-backup", guid)
     except NotFound:

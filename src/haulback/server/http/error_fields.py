@@ -1,4 +1,4 @@
-"""The member of a request that an error concerns, where the error itself does not name it."""
+"""The member of a request that an error concerns, for errors that do not name it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMED = re.compile(r"(?P<field>[A-Za-z][\w.\[\]-]*): ")
 def name_field(
     error: HaulbackError, guid: str, query: list[tuple[str, str]], body: bytes
 ) -> HaulbackError:
-    """The same error; a 400 or a 404 has `field` in its details from now on."""
+    """The error, with `field` added to the details of a 400 or a 404."""
     if isinstance(error, Malformed | NotFound) and not error.details.get("field"):
         error.details["field"] = _field(error, guid, query, body)
     return error

@@ -1,4 +1,4 @@
-"""Hypervisors and destinations: where machines live and where backups go."""
+"""Hypervisors and destinations: the sources of machines and the stores of backups."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def list_hypervisors(call: ApiRequest) -> Reply:
 
 
 class _Around(NamedTuple):
-    """Facts about hypervisors beside their records: numbers of machines, doubts, the catalogue."""
+    """Data for answers about hypervisors: numbers of machines, doubts, the catalogue."""
 
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
     known: Catalogue
 
     def named(self, kind: str, guid: str) -> Named:
-        """A record of people's or of the platform's own."""
+        """A record that users added or that was derived from a platform."""
         return Named(guid, self.known.records.get(kind, guid).name)
 
 
@@ -101,7 +101,7 @@ def one_hypervisor(call: ApiRequest) -> HypervisorRecord:
     command="hypervisor add there /srv/machines --node NODE",
 )
 def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """Add one; its machines are listed by the task in the answer."""
+    """Add a hypervisor; the task in the answer lists its machines."""
     record, task = hypervisors.add_hypervisor(call.app, call.read(NewHypervisor), call.who)
     with HypervisorReading.of(call.app) as reading:
         shown = _hypervisor(record, _around(reading, call))
@@ -120,7 +120,7 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     command="hypervisor set HYPERVISOR --rename hv",
 )
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """Rename it, or put it under a manager."""
+    """Rename a hypervisor, or assign it to a manager."""
     wanted = call.read(ChangedHypervisor)
     record = hypervisors.change_hypervisor(call.app, call.guid, wanted, call.who)
     with HypervisorReading.of(call.app) as reading:
@@ -136,14 +136,14 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     command="hypervisor rm HYPERVISOR",
 )
 def remove_hypervisor(call: ApiRequest) -> None:
-    """Remove one whose machines have no backups."""
+    """Remove a hypervisor whose machines have no backups."""
     hypervisors.remove_hypervisor(call.app, call.guid, call.who)
 
 
 @room(
     "POST",
     "/hypervisors/{guid}/confirm-absent",
-    "Confirm that machines are gone.",
+    "Confirm the absence of missed machines.",
     answer=Named,
     many=True,
     roles=ADMINS,
@@ -222,7 +222,7 @@ def one_destination(call: ApiRequest) -> DestinationRecord:
     command="destination add vault /srv/vault --node NODE",
 )
 def add_destination(call: ApiRequest) -> DestinationRecord:
-    """Add one; its repository is made by the task in the answer."""
+    """Add a destination; the task in the answer creates its repository."""
     wanted: NewDestination = call.read(NewDestination)
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
@@ -243,7 +243,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     command="destination set DESTINATION --keep-full 4 --lock-days 7",
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
-    """Rename it, or set what it keeps."""
+    """Rename a destination, or set its retention."""
     wanted: ChangedDestination = call.read(ChangedDestination)
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
@@ -260,7 +260,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     command="destination rm DESTINATION",
 )
 def remove_destination(call: ApiRequest) -> None:
-    """Remove one that holds no backup; its files stay."""
+    """Remove a destination without backups; its files stay."""
     destinations.remove_destination(call.app, call.guid, call.who)
 
 

@@ -20,13 +20,13 @@ from haulback.wire import JsonObject, Named, label
 def view_of(
     call: ApiRequest, reading: MachineReading, found: Sequence[Entity]
 ) -> Callable[[Entity], VirtualMachine]:
-    """The view of the machines of an answer; records around them are read once for all."""
+    """The machines of an answer as portals read them; related records are read once for all."""
     around = _Around(call, reading, [one.guid for one in found])
     return lambda one: _machine(one, around)
 
 
 class _Around:
-    """The records that machines refer to."""
+    """The records to which machines refer."""
 
     def __init__(self, call: ApiRequest, reading: MachineReading, guids: Sequence[str]) -> None:
         self.known, self.now = reading.catalogue, call.app.clock.now_ms()
@@ -36,7 +36,7 @@ class _Around:
         self.record = cache(self._record)
 
     def _record(self, kind: str, guid: str | None) -> Any:
-        """A record, None for one that is gone."""
+        """A record, None for a deleted record."""
         try:
             return self.known.records.get(kind, guid) if guid else None
         except NotFound:
@@ -53,7 +53,7 @@ class _Around:
         return ManagerOf(guid, found.name if found else "", str(body.get("url", "")), kind)
 
     def project(self, uuid: str | None) -> Named | None:
-        """The project of a machine, by its record where it has one."""
+        """The project of a machine, from the project's record if there is a record."""
         return (self._projects().get(uuid) or Named(uuid, uuid)) if uuid else None
 
     def _projects(self) -> dict[str, Named]:
@@ -111,12 +111,12 @@ def _machine(entity: Entity, around: _Around) -> VirtualMachine:
 
 
 def _up_to_date(one: Entity, around: _Around) -> bool | None:
-    """None where no schedule applies; else whether the last backup is of the last day."""
+    """Whether the last backup is at most a day old; None where no schedule applies."""
     if one.settings.get("backupPolicy") not in around.scheduled:
         return None
     return around.now - int(one.facts.get("lastBackup") or 0) <= RPO_MS
 
 
 def _backup(one: Entity, fact: JsonObject | None) -> Named | None:
-    """Exporters read the time after " - "."""
+    """Monitoring exporters read the time after " - "."""
     return Named(fact["guid"], f"{one.name} - {fact['time']}") if fact else None

@@ -44,7 +44,7 @@ room = Router()
     command="machine ls",
 )
 def list_machines(call: ApiRequest) -> Reply:
-    """A page of machines, or all."""
+    """A page of machines, or all machines."""
     wanted = paging.wanted(call, hypervisor=query_params.guid(call, "hypervisor"))
     with MachineReading.of(call.app, call.who.scope) as reading:
         found, total = reading.page(wanted)
@@ -79,7 +79,7 @@ def one_machine(call: ApiRequest) -> VirtualMachine:
     command="machine set MACHINE --project acme",
 )
 def set_machine(call: ApiRequest) -> None:
-    """Set policies and project; members that are absent stay unchanged."""
+    """Set policies and project of a machine; absent members stay unchanged."""
     wanted: MachineSettings = call.read(MachineSettings)
     if wanted.project is not None and not 0 < len(wanted.project.guid) <= 80:
         raise Malformed("project: 1 to 80 characters", field="project")
@@ -96,7 +96,7 @@ def set_machine(call: ApiRequest) -> None:
     command="machine forget MACHINE",
 )
 def remove_machine(call: ApiRequest) -> None:
-    """Forget one that is not present and has no backups; POST /tasks/delete does more."""
+    """Remove an absent machine without backups; POST /tasks/delete removes backups too."""
     machines.remove(call.app, call.who, call.guid)
 
 
@@ -110,7 +110,7 @@ def remove_machine(call: ApiRequest) -> None:
     command="machine forget",
 )
 def remove_absent(call: ApiRequest) -> None:
-    """Forget those that are not present and have no backups."""
+    """Remove absent machines without backups."""
     machines.remove_absent(call.app, call.who)
 
 
@@ -127,7 +127,7 @@ def remove_absent(call: ApiRequest) -> None:
     command="machine check MACHINE",
 )
 def not_incremental(call: ApiRequest) -> list[NotIncremental]:
-    """Machines whose next backup must be a full one, with the reasons."""
+    """Machines whose next backup must be a full backup, with the reasons."""
     wanted: Entities = call.read(Entities)
     with MachineReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
@@ -144,7 +144,7 @@ def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     if not known.backups.of_entity(one.guid, "SUCCESS"):
         return [Reason("MISSING_FULL_BACKUP", "There is no backup to build on")]
     if not known.backups.bases(one.guid):
-        return [Reason("MISSING_BASE", "What the last backup was built on is gone")]
+        return [Reason("MISSING_BASE", "The base of the next increment is gone")]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Managers, clusters and storages as portals read them, and the links between them."""
+"""Managers, clusters and storages as portals read them, with the references between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def managers_for(known: Catalogue, backup: str) -> list[str]:
 
 
 def beneath(known: Catalogue, kind: str, manager: str) -> list[str]:
-    """The guids of the records of one kind under a manager, or seen by its hosts alone."""
+    """The guids of the records of one kind that belong to a manager, or to its hosts only."""
     hosts = {
         hypervisor.guid
         for hypervisor in known.places.hypervisors()
@@ -50,7 +50,7 @@ def _cluster(shown: JsonObject, record: Record, known: Catalogue) -> None:
 
 
 def _storage(shown: JsonObject, record: Record, known: Catalogue) -> None:
-    """Add the clusters of the hosts that see it: portals show the storages of one cluster."""
+    """Add to a storage the clusters of its hosts: portals show the storages of one cluster."""
     hosts = set(record.body.get(SEEN_ON, ()))
     result = [item["guid"] for item in shown.get("clusters", [])]
     result += [

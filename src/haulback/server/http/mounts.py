@@ -45,7 +45,7 @@ from haulback.server.services import backups, mounts
 from haulback.server.services.mounts import MountReading
 from haulback.wire import JsonObject, Named, label
 
-_PAGE = 1000  # rows of a listing, unless more are asked for
+_PAGE = 1000  # rows of a page, unless the request asks for more
 _RIGHTS = [f"{who}_{what}" for who in ("OWNER", "GROUP", "OTHERS")
            for what in ("READ", "WRITE", "EXECUTE")]  # fmt: skip
 room = Router()
@@ -63,8 +63,8 @@ room = Router()
         paging.ENTITY,
         Param("backup", "Of this backup.", GUID),
         Param("node", "On this node.", GUID),
-        Param("mode", "Mounted in this way.", {"enum": [mode.value for mode in MountMode]}),
-        Param("finished-mount", "Those that are over, or only those that are not.", FLAG),
+        Param("mode", "Mounted in this mode.", {"enum": [mode.value for mode in MountMode]}),
+        Param("finished-mount", "Only mounts that have ended, or only the others.", FLAG),
         Param("protected-entity-type", "Of this type.", TEXT),
     ),
     roles=PEOPLE,
@@ -114,7 +114,7 @@ def one_mount(call: ApiRequest) -> MountedBackup:
     command="mount found BACKUP",
 )
 def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
-    """File systems of a backup, from which a MANUAL mount chooses; found at its storage."""
+    """File systems of a backup that a MANUAL mount may choose; the STORE task found them."""
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
@@ -135,7 +135,7 @@ def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
     command="mount volumes MOUNT",
 )
 def mounted_file_systems(call: ApiRequest) -> list[MountedFileSystem]:
-    """The file systems that a mounted backup shows."""
+    """The file systems of a mounted backup."""
     one = _named(call)
     with MountReading.of(call.app) as reading:
         return [_shown(shown, one) for shown in reading.volumes(one.guid)]
@@ -170,14 +170,14 @@ def mounted_files(call: ApiRequest) -> list[MountedFile]:
 
 
 def _offered(one: Mount) -> dict[str, int]:
-    """Bytes of the disks that a mounted backup offers, by name: the chosen ones, else all."""
+    """Bytes of the disks of a mounted backup, by name: the chosen disks, else all."""
     disks: dict[str, int] = one.found.get("disks", {}) if one.state == "MOUNTED" else {}
     chosen = _chosen(one)
     return {name: size for name, size in disks.items() if not chosen or name in chosen}
 
 
 def _chosen(one: Mount) -> list[str]:
-    """The disks that the request for a mount chose; none stands for all."""
+    """The disks that the request for a mount chose; an empty set stands for all disks."""
     if one.mode == MountMode.ISCSI.value:
         return list(one.wanted.get("disks", []))
     return next((v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), [])
@@ -193,7 +193,7 @@ def _chosen(one: Mount) -> list[str]:
     command="mount iscsi ISCSI",
 )
 def iscsi(call: ApiRequest) -> Reply:
-    """The target of a backup mounted in mode ISCSI; who asked for its secret is written down."""
+    """The target of a backup mounted in mode ISCSI; an audit entry records the caller."""
     item, key = mounts.iscsi_key(call.app, call.who, call.guid)
     sizes: dict[str, int] = item.found["disks"]
     told = IscsiTarget(
@@ -218,8 +218,8 @@ def iscsi(call: ApiRequest) -> Reply:
     many=True,
     slow=True,
     query=(
-        Param("after", "Only names behind this one.", TEXT),
-        Param("size", "How many at most.", NUMBER),
+        Param("after", "Only names after this name.", TEXT),
+        Param("size", "Largest number of entries.", NUMBER),
     ),
     roles=RESTORERS,
     projects=ProjectAccess.OBJECTS,
@@ -229,8 +229,8 @@ def iscsi(call: ApiRequest) -> Reply:
 def listing(call: ApiRequest) -> Reply:
     """Rows by name; `X-Next-Name`, if there is a next page, is the value of `after` for it.
 
-    A row whose contents cannot be read has `readable` false and a `reason`.  `X-Incomplete` says
-    why a folder that is damaged shows only a part of what it held.
+    A row whose contents cannot be read has `readable` false and a `reason`.  `X-Incomplete` gives
+    the reason why a damaged folder lists only a part of its entries.
     """
     wanted: PathRequest = call.read(PathRequest)
     mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
@@ -242,7 +242,7 @@ def listing(call: ApiRequest) -> Reply:
         "after": query_params.one(call, "after") or "",
         "most": max(1, query_params.number(call, "size", 10_000) or _PAGE),
     }
-    said = b"".join(call.app.desk.ask(mount.node, asked))
+    said = b"".join(call.app.node_requests.ask(mount.node, asked))
     try:
         decoded = msgspec.json.decode(said, type=_Listing)
     except msgspec.MsgspecError:
@@ -266,12 +266,12 @@ def listing(call: ApiRequest) -> Reply:
     command="mount get FILESYSTEM /etc/hosts --archive --to FILE",
 )
 def download(call: ApiRequest) -> Reply:
-    """A single file as it is; several files, or a folder, as a tar.
+    """A single file unchanged; several files or a folder as a tar.
 
     A file that cannot be read does not end the tar.  The last member of the tar is then
-    HAULBACK-UNREADABLE-FILES.txt, with the path, a tab and the reason of each such file.  A file
-    that is damaged half-way has zeros from the byte on that its reason names.  An answer that
-    breaks off is never complete.
+    HAULBACK-UNREADABLE-FILES.txt, with the path, a tab and the reason of each such file.  A partly
+    damaged file holds zeros from the byte that its reason names.  An interrupted answer is always
+    incomplete.
     """
     wanted: PathsRequest = call.read(PathsRequest)
     if not wanted.paths or len(wanted.paths) > 10_000:
@@ -285,8 +285,8 @@ def download(call: ApiRequest) -> Reply:
         "paths": wanted.paths,
         "archive": archive,
     }
-    parts = call.app.desk.ask(mount.node, asked)
-    first = next(parts)  # what cannot be read is said before anything is sent
+    parts = call.app.node_requests.ask(mount.node, asked)
+    first = next(parts)  # an unreadable path is reported before the first byte
     mounts.record_download(call.app, call.who, mount, shown.volume.name, wanted.paths)
     last = wanted.paths[0].rstrip("/").rpartition("/")[2] or mount.entity_name
     name = f"{last}.tar" if archive else last
@@ -301,10 +301,10 @@ def download(call: ApiRequest) -> Reply:
 def _is_folder(
     call: ApiRequest, mount: Mount, shown: ShownFileSystem, wanted: PathsRequest
 ) -> bool:
-    """Whether the one path names a folder: its listing then has other names than its own."""
+    """Whether the only path names a folder, whose tar holds the names below it."""
     path = wanted.paths[0]
     asked = {"type": "look", "mount": mount.guid, "volume": shown.volume.name, "path": path}
-    return b"".join(call.app.desk.ask(mount.node, asked)) == b"DIRECTORY"
+    return b"".join(call.app.node_requests.ask(mount.node, asked)) == b"DIRECTORY"
 
 
 def _closing(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -318,7 +318,7 @@ def _closing(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Entry(msgspec.Struct):
-    """A name as a node reports it."""
+    """The name of an entry as the node reports it."""
 
     name: str
     type: str

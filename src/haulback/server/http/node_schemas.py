@@ -61,7 +61,7 @@ def _order(schemas: Schemas, kind: str) -> Schema:
 
 
 def _shape(schemas: Schemas, field: msgspec.structs.FieldInfo) -> Schema:
-    """The JSON type alone: what a member holds inside is the platform's or the destination's."""
+    """The JSON type of a member; the platform or the destination defines its contents."""
     found = schemas.of(field.type, incoming=False)
     return {"type": "object"} if "$ref" in found else found
 
@@ -75,7 +75,7 @@ def _about(struct: type) -> str:
 
 
 def as_markdown() -> str:
-    """The tables as the page docs/reference/node-reports.md."""
+    """The page docs/reference/node-reports.md with the tables."""
     lines = [
         "# Orders and reports of each kind of task",
         "",

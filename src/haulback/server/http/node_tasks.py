@@ -46,8 +46,8 @@ room = Router()
     answer=TaskDetails,
     many=True,
     query=(
-        Param("node", "The node that asks.", GUID),
-        Param("size", "How many at most, usually 100.", NUMBER),
+        Param("node", "The node that sends the request.", GUID),
+        Param("size", "Largest number of tasks, usually 100.", NUMBER),
     ),
     waits=True,
     roles=PEOPLE_AND_NODES,
@@ -55,16 +55,16 @@ room = Router()
     command="task queued NODE",
 )
 def queued(call: ApiRequest) -> list[TaskDetails]:
-    """The tasks that a node may start now; waits for it when asked to (`Prefer: wait=30`)."""
+    """The tasks that a node may start now; with `Prefer: wait=30` the request waits for tasks."""
     found = _offer(call, _asking(call))
     if call.who.node:
-        return [task_views.details(task) for task in found]  # nothing is in their way
+        return [task_views.details(task) for task in found]  # no limit delays them
     waits = tasks.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
 def _asking(call: ApiRequest) -> Node | None:
-    """The node whose offer is asked for; None for everything queued.  Raises Forbidden."""
+    """The node whose offer the request reads; None for all queued tasks.  Raises Forbidden."""
     guid = query_params.guid(call, "node")
     if call.who.node:
         if guid not in (None, call.who.node.guid):
@@ -158,7 +158,7 @@ for _what in ("cloud", "os"):
     command="task node backup-type TASK full",
 )
 def backup_type(call: ApiRequest) -> Reply:
-    """An increment that had to become a full backup."""
+    """Record that an increment became a full backup."""
     kind: BackupType = read(call.parsed(), BackupType, "backupType")
     if kind not in (BackupType.FULL, BackupType.INCREMENTAL):
         raise Malformed("backupType: an export is FULL or INCREMENTAL", field="backupType")
@@ -178,22 +178,22 @@ def backup_type(call: ApiRequest) -> Reply:
     command="task node transfer-info TASK FILE",
 )
 def transfer_info(call: ApiRequest) -> Reply:
-    """The result of the work; the result counts once the task is FINISHED.
+    """The results of a task; they count once the task is FINISHED.
 
-    Each kind of task has a report of its own, EXPORT for example ExportReport.  A member that is
-    sent again replaces the one before.
+    Each kind of task has a report of its own, EXPORT for example ExportReport.  A repeated member
+    replaces the earlier value.
     """
     info: Any = call.parsed()
     if not isinstance(info, dict):
         raise Malformed("the body: transfer info is an object")
     known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
     kept = present({**info, **known})
-    kept.pop("transferHistory", None)  # made of samples here, not said
+    kept.pop("transferHistory", None)  # the server computes it from samples
     return _represented(call, node_tasks.add_results(call.app, call.node, call.guid, kept))
 
 
 def _represented(call: ApiRequest, task: Task) -> Reply:
-    """204 without a body, as the page says; 200 with one for who asks to see it (RFC 7240)."""
+    """Status 204 without a body, or 200 with the result where the caller prefers it (RFC 7240)."""
     if not call.wants_representation:
         return Reply()
     task.refs["node"] = Named(call.who.guid, call.who.name)
@@ -212,7 +212,7 @@ def _represented(call: ApiRequest, task: Task) -> Reply:
     command="task node transfer-rate TASK 1048576 4194304",
 )
 def transfer_rate(call: ApiRequest) -> None:
-    """A sample of how fast it goes; its bytes are all so far."""
+    """A sample of the transfer rate; its bytes are the total so far."""
     sample, total = _sample(call)
     if total is not None:
         sample["transferredBytes"] = total
@@ -222,7 +222,7 @@ def transfer_rate(call: ApiRequest) -> None:
 @room(
     "PUT",
     "/tasks/{guid}/transfer-rate/incremental",
-    "A sample whose bytes come on top.",
+    "A sample whose bytes are added to the total.",
     request=DataTransferRateRequest,
     status=204,
     roles=NODES,
@@ -230,7 +230,7 @@ def transfer_rate(call: ApiRequest) -> None:
     command="task node transfer-rate TASK 1048576 1048576 --add",
 )
 def more_transferred(call: ApiRequest) -> None:
-    """A sample of how fast it goes; its bytes come on top of those before."""
+    """A sample of the transfer rate; its bytes are added to the total."""
     sample, more = _sample(call)
     node_tasks.add_bytes(call.app, call.node, call.guid, sample, more or 0)
 
@@ -282,7 +282,7 @@ def cbt_id(call: ApiRequest) -> None:
     command="task node inc-snap-required TASK",
 )
 def inc_snap_required(call: ApiRequest) -> None:
-    """Whether the export must leave a snapshot; only where a schedule will use it."""
+    """Whether the export must keep a snapshot, which an incremental schedule will use."""
     wanted: UpdateIncSnapRequired = call.read(UpdateIncSnapRequired)
     node_tasks.inc_snap_required(call.app, call.node, _task_of(wanted), wanted.incSnapRequired)
 
@@ -298,7 +298,7 @@ def inc_snap_required(call: ApiRequest) -> None:
     command="task node files TASK FILES",
 )
 def task_files(call: ApiRequest) -> None:
-    """The files of a task; they replace those it had."""
+    """The files of a task; they replace its earlier files."""
     wanted: TaskFilesListRequest = call.read(TaskFilesListRequest)
     files = present(msgspec.to_builtins(wanted.taskFiles))
     node_tasks.set_member(call.app, call.node, call.guid, "taskFiles", files)
@@ -348,7 +348,7 @@ for _path, _name, _value in (
     command="task node inventory FILE",
 )
 def inventory(call: ApiRequest) -> None:
-    """The inventory of a whole hypervisor, by its node."""
+    """The inventory of a hypervisor, sent by its node."""
     inventory_sync.take_inventory(call.app, call.node, call.read(FullInventory))
 
 
@@ -363,7 +363,7 @@ def inventory(call: ApiRequest) -> None:
     command="task node instance-inventory FILE",
 )
 def instance_inventory(call: ApiRequest) -> None:
-    """The inventory of one machine, by its node."""
+    """The inventory of a machine, sent by its node."""
     inventory_sync.take_instance(call.app, call.node, call.read(OneInventory))
 
 
@@ -393,13 +393,13 @@ def tape_inventory(call: ApiRequest) -> None:
 @room(
     "POST",
     "/tasks/{guid}/log",
-    "Lines for the task's log.",
+    "Add lines to the log of a task.",
     request=list[str],
     status=201,
     roles=NODES,
     examples=[["disk 1 of 2"]],
 )
 def write_log(call: ApiRequest) -> None:
-    """Lines for the task's log."""
+    """Add lines to the log of a task."""
     lines: list[str] = call.read(list[str])
     node_tasks.add_log(call.app, call.node, call.guid, lines)

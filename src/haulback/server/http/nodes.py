@@ -134,7 +134,7 @@ def change_node(call: ApiRequest) -> NodeRecord:
     "DELETE", "/nodes/{guid}", "Remove a node.", status=204, roles=ADMINS, command="node rm OTHER"
 )
 def remove_node(call: ApiRequest) -> None:
-    """Remove a node and void its token.  409 while it runs tasks or something lies on it."""
+    """Remove a node and void its token. 409 while tasks, hypervisors or destinations need it."""
     nodes.remove(call.app, call.who, call.guid)
 
 
@@ -193,9 +193,9 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
     roles=PUBLIC,
 )
 def open_session(call: ApiRequest) -> NodeSession:
-    """A node's process has started.
+    """Open a session for a started process of a node.
 
-    Its guid and secret as basic credentials in the head let it bring up to 64 MiB of finished work.
+    With guid and secret of the node as basic credentials, the body may hold 64 MiB of results.
     """
     try:
         wanted = msgspec.convert(call.parsed(), Session)
@@ -205,7 +205,7 @@ def open_session(call: ApiRequest) -> NodeSession:
         if "\0" in text or len(text) > 1000:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
-    if not nodes.is_enrolled(call.app, who):  # in a read: a stranger's guess makes no writer wait
+    if not nodes.is_enrolled(call.app, who):  # reads only: a guess makes no writer wait
         raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
     roots, version = wanted.restoreRoots, wanted.version[:40]
     process = Process(version, roots, _revision(wanted))
@@ -213,7 +213,7 @@ def open_session(call: ApiRequest) -> NodeSession:
 
 
 def _revision(wanted: Session) -> int:
-    """The revision that a process can write: the first releases did not say theirs."""
+    """The revision of the repository format that a process writes; the first releases sent none."""
     if wanted.revision is None:
         return 1 if _FIRST_RELEASES.match(wanted.version) else REVISION
     return wanted.revision
@@ -228,7 +228,7 @@ def _revision(wanted: Session) -> int:
     roles=NODES,
 )
 def order(call: ApiRequest) -> WorkOrder:
-    """The exact order of a task that the node took."""
+    """The order of a task that the node took."""
     return node_tasks.order(call.app, call.node, call.guid)
 
 
@@ -248,13 +248,13 @@ def key(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/nodes/self/pins/{guid}",
-    "Attempts a destination must wait for.",
+    "Attempts that still use a destination.",
     answer=str,
     many=True,
     roles=NODES,
 )
 def pins(call: ApiRequest) -> list[str]:
-    """Attempts that still need their data on a destination."""
+    """The attempts that still need their data on a destination."""
     return node_tasks.pins(call.app, call.node, call.guid)
 
 
@@ -270,7 +270,7 @@ def pins(call: ApiRequest) -> list[str]:
     examples=[["haulback-1"]],
 )
 def needed(call: ApiRequest) -> list[str]:
-    """The names of attempts and checkpoints that are still needed."""
+    """The names of attempts and checkpoints that tasks or backups still need."""
     names: list[str] = call.read(list[str])
     return node_tasks.needed(call.app, names)
 
@@ -281,11 +281,11 @@ def needed(call: ApiRequest) -> list[str]:
     "Backups that a task must find.",
     answer=str,
     many=True,
-    query=(Param("after", "Those after this guid.", GUID),),
+    query=(Param("after", "Backups after this guid.", GUID),),
     roles=NODES,
 )
 def expected(call: ApiRequest) -> list[str]:
-    """A page of the backups that were fixed when the task was taken, by guid."""
+    """A page of the backups that a task must find, by guid, fixed when the node took it."""
     return node_tasks.expected(
         call.app, call.node, call.guid, query_params.guid(call, "after") or ""
     )
@@ -305,7 +305,7 @@ def shares(call: ApiRequest) -> list[str]:
     roles=NODES,
 )
 def share(call: ApiRequest) -> WorkOrder:
-    """The order of a mount that should exist, as for the task that made it."""
+    """The order of a mount that should exist, like the order of its MOUNT task."""
     return node_tasks.share(call.app, call.node, call.guid)
 
 
@@ -320,7 +320,7 @@ def share(call: ApiRequest) -> WorkOrder:
 )
 def asked(call: ApiRequest) -> list[PendingRequest]:
     """A file request of a waiting user; repeated until the first piece of its answer comes."""
-    return call.app.desk.fetch(call.node.guid)
+    return call.app.node_requests.fetch(call.node.guid)
 
 
 @room(
@@ -330,19 +330,19 @@ def asked(call: ApiRequest) -> list[PendingRequest]:
     answer=PieceTaken,
     body=request_body.PIECES,
     query=(
-        Param("part", "Which piece, from 0.", NUMBER),
+        Param("part", "The number of the piece, from 0.", NUMBER),
         Param("last", "Whether it is the last.", FLAG),
         Param("failed", "Whether it is an error, in JSON.", FLAG),
     ),
     roles=NODES,
 )
 def answer(call: ApiRequest) -> PieceTaken:
-    """The bytes in the body; without room for them they have to be brought again."""
+    """Add the bytes of the body to an answer; a node repeats them while the buffer is full."""
     number = query_params.number(call, "part", 1 << 31) or 0
     last, failed = query_params.flag(call, "last"), query_params.flag(call, "failed")
     error = call.body.decode(errors="replace") if failed else None
     part = AnswerPiece(number, b"" if failed else call.body, bool(last or failed), error)
-    return PieceTaken(call.app.desk.bring(call.node.guid, call.guid, part))
+    return PieceTaken(call.app.node_requests.bring(call.node.guid, call.guid, part))
 
 
 @room(
@@ -372,7 +372,7 @@ def abandoned(call: ApiRequest) -> list[str]:
     examples=[{"totalSpace": 1073741824, "usedSpace": 1048576}],
 )
 def staging(call: ApiRequest) -> None:
-    """A sign of life, and how full the staging area is."""
+    """Record a sign of life, and size and use of the staging area."""
     space: Space = call.read(Space)
     if not 0 <= space.usedSpace <= space.totalSpace:
         raise Malformed("usedSpace: is between 0 and totalSpace", field="usedSpace")

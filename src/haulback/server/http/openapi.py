@@ -27,21 +27,21 @@ _ERROR = {
 }
 _ERRORS = {
     "400": "Malformed; `message` names the field and the remedy.",
-    "401": "Nobody is logged in, or the token is no longer good.",
+    "401": "The request has no login, or its token is void.",
     "403": "The caller's roles or projects do not allow it.",
-    "404": "There is no such object for the caller.",
+    "404": "The caller sees no such object.",
     "405": "The path takes other methods, as /tasks/state does in place of a guid.",
     "409": "The object is not in a state that allows it.",
     "408": "The head or the body of the request did not arrive in time.",
-    "413": "",  # each operation says what it takes
-    "429": "Asked too often; Retry-After says when to ask again.",
+    "413": "",  # each operation declares its content type
+    "429": "Too many requests; Retry-After names the time of the next try.",
     "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
-    "503": "Something behind the server does not answer; try again.",
+    "503": "The database, a node or a store does not answer; try again.",
 }
 
 
 def document(operations: Iterable[Operation]) -> JsonObject:
-    """The whole document."""
+    """The OpenAPI document."""
     schemas = Schemas()
     paths: dict[str, JsonObject] = {}
     for item in sorted(operations, key=lambda item: (item.path, item.method)):
@@ -163,13 +163,13 @@ def _body(item: Operation, schemas: Schemas, about: str) -> JsonObject:
         "content": {"application/json": {"schema": schema}},
     }
     if item.many and item.method == "GET":
-        total = {"schema": {"type": "integer"}, "description": "How many rows there are in all."}
+        total = {"schema": {"type": "integer"}, "description": "Number of all rows."}
         made["headers"] = {"X-Total-Count": total}
     return made
 
 
 def page(operations: Iterable[Operation]) -> str:
-    """The document as one page that needs nothing from anywhere; tasks come first."""
+    """The document as one page without external resources; tasks come first."""
     found = document(operations)
     by_topic: dict[str, list[str]] = {"tasks": []}
     for path, methods in found["paths"].items():

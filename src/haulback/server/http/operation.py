@@ -31,13 +31,13 @@ GUID: JsonMapping = {"type": "string", "format": "uuid"}
 NUMBER: JsonMapping = {"type": "integer", "minimum": 0, "maximum": 10_000_000}
 FLAG: JsonMapping = {"type": "boolean"}
 PAGING = (
-    Param("page", "Which page, from 0.", NUMBER),
-    Param("size", "How many rows a page has, at most 10000; 0: none, only the total.", NUMBER),
-    Param("filter", "Text to look for, without regard to case.", TEXT),
+    Param("page", "Number of the page, from 0.", NUMBER),
+    Param("size", "Number of rows of a page, at most 10000; 0: only the total.", NUMBER),
+    Param("filter", "Text to search for, in any case.", TEXT),
     Param("orderBy", "The member to sort by.", TEXT),
-    Param("direction", "Which way to sort.", {"enum": ["asc", "desc"]}),
+    Param("direction", "Direction of the sort.", {"enum": ["asc", "desc"]}),
 )
-PROJECT = Param("project-uuid", "Narrows what is seen to one project.", TEXT)
+PROJECT = Param("project-uuid", "Limits the answer to one project.", TEXT)
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Reply:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     stream: Iterator[bytes] | None = None
-    cookie: str | None = None  # a session to begin; "" ends it
+    cookie: str | None = None  # the token of a new session; "" ends the session
     raw: tuple[bytes, str] | None = None  # a body that is not JSON, and its media type
 
 
 @dataclass
 class ApiRequest:
-    """A request that has been let in."""
+    """A request that passed the access check."""
 
     app: App
     who: Caller
@@ -76,13 +76,13 @@ class ApiRequest:
 
     @property
     def node(self) -> Node:
-        """The node that asks, in an operation for nodes."""
+        """The node that sent the request, in an operation for nodes."""
         assert self.who.node
         return self.who.node
 
     @property
     def wants_representation(self) -> bool:
-        """Whether the caller asked to see the outcome (RFC 7240)."""
+        """Whether the caller prefers the result in the answer (RFC 7240)."""
         return "return=representation" in self.headers.get("prefer", "").replace(" ", "").lower()
 
 
@@ -133,7 +133,7 @@ class Operation:
 
     @property
     def takes_body(self) -> bool:
-        """Whether a body is read at all; of other operations it is let drop."""
+        """Whether the operation reads a body; other bodies are dropped."""
         return self.request is not None or self.body is PIECES
 
     @property
@@ -143,7 +143,7 @@ class Operation:
 
     @property
     def access(self) -> ProjectAccess:
-        """Limits of a narrowed caller; public operations and those of nodes have their own."""
+        """Limits of a narrowed caller; public operations and operations of nodes have their own."""
         if self.roles == PUBLIC:
             return ProjectAccess.ANYBODY
         return ProjectAccess.NODE if self.roles == NODES else self.projects
@@ -166,7 +166,7 @@ class Router:
 
 
 def path_guid(text: str, path: str) -> str:
-    """The guid in a path.  Raises NotFound: nothing else is ever there."""
+    """The guid in a path, in lower case.  Raises NotFound for any other text."""
     if not is_guid(text.lower()):
         where = path.replace("{guid}", text[:60])
         raise NotFound(f"there is no {where}; a guid is a UUID", field="guid")

@@ -1,4 +1,4 @@
-"""Paging, text filter, sorting and total of all lists other than tasks."""
+"""Paging, text filter, sorting and total of all lists except tasks."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def wanted(call: ApiRequest, **more: Any) -> ListQuery:
 
 
 def page(found: Iterable[T], total: int, view: Callable[[T], Any]) -> Reply:
-    """A bare array with its total."""
+    """An array with its total in a header."""
     return Reply([view(one) for one in found], headers={"X-Total-Count": str(total)})

@@ -23,7 +23,7 @@ _REPORT = "dailyReportEnabled is kept and does not act yet"
 
 
 class Surroundings:
-    """The records around those of one answer, each question asked once."""
+    """The records that one answer refers to, each query made once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:
         self.known: Catalogue = reading.catalogue
@@ -32,7 +32,7 @@ class Surroundings:
         self._names: dict[tuple[str, str], str] = {}
 
     def name(self, kind: str, guid: str) -> str:
-        """The name of a record, "" for one that is gone or not the caller's."""
+        """The name of a record, "" for a deleted record or a record hidden from the caller."""
         if (kind, guid) not in self._names:
             try:
                 is_place = kind == "destination"
@@ -68,7 +68,7 @@ class Surroundings:
 
 
 def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add machines and their figures; `rules` are there already, in full."""
+    """Add the machines of a policy and their figures; `rules` are there already, in full."""
     members = around.members(record)
     sizes = [int(member.facts["lastSuccessfulBackupSize"]) for member in members if member.facts]
     shown["vms"] = [{"guid": member.guid, "name": member.name} for member in members]
@@ -92,7 +92,7 @@ _NO_CHOICE: dict[str, list[Any]] = {
 
 
 def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the names of its destinations; `schedules` are there already, in full."""
+    """Add the names of a rule's destinations; `schedules` are there already, in full."""
     shown["markedForDeletion"] = False
     for item in shown.get("ruleBackupDestinations", []):
         guid = item["backupDestination"].get("guid")
@@ -105,7 +105,7 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
 
 
 def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the names of its rules."""
+    """Add the names of a schedule's rules."""
     kind = "snapshot-rule" if record.body.get("type") == "VM_SNAPSHOT" else "rule"
     _named(shown.get("rules", []), kind, around)
     shown["warnings"] = [_SCHEDULE]
@@ -116,7 +116,7 @@ def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
 def wanted_schedules(
     around: Surroundings, types: Iterable[str], entity: str | None
 ) -> list[str] | None:
-    """The guids of the schedules of some types and of one machine; None for all of them."""
+    """The guids of the schedules of some types or of one machine; None stands for all schedules."""
     sorts = set(types)
     if not sorts and entity is None:
         return None
@@ -130,7 +130,7 @@ def wanted_schedules(
 
 
 def _rules_for(around: Surroundings, entity: str) -> set[str]:
-    """The rules of the policies that a machine has; none for one that the caller does not see."""
+    """The rules of a machine's policies; none for a machine hidden from the caller."""
     try:
         settings = around.known.machines.get(entity).settings
     except NotFound:

@@ -1,4 +1,4 @@
-"""Query strings: tolerant of what clients in the field send, strict about values that matter."""
+"""Query strings: tolerant of known clients' habits, strict about values that matter."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _REFS = {
     "schedule": "schedule",
     "storage-provider": "storageProvider",
 }
-_OLDER = {"protectedEntity": "protected-entity"}  # as older clients say
+_OLDER = {"protectedEntity": "protected-entity"}  # the name in older clients
 _PROJECTS = ("project-uuid", "project-id", "tenantId", "tenant-id")
 TASKS = (
     *(Param(name, f"Tasks of this {name.replace('-', ' ')}.", GUID) for name in _REFS),
     Param("parent-task", "Tasks that follow this one.", GUID),
     Param("workflow-execution", "Tasks of this workflow.", GUID),
     Param("mounted-backup-assigned", "With, or without, a mounted backup; absent: both.", FLAG),
-    Param("nameLike", "Part of the name of the machine, or of what else a task is about.", TEXT),
+    Param("nameLike", "Part of the name of the machine, or of another object of the task.", TEXT),
     Param("state", "Tasks in this state.", {"enum": sorted(State.__members__)}),
     Param("states", "Tasks in these states.", {"enum": sorted(State.__members__)}, many=True),
     Param("type", "Tasks of this type.", {"enum": sorted(_TYPES)}),
@@ -41,7 +41,7 @@ TASKS = (
     PROJECT,
     Param(
         "cursor",
-        "Where the page before ended (its X-Next-Cursor); costs the same at any depth.",
+        "End of the previous page (its X-Next-Cursor); costs the same at any depth.",
         TEXT,
     ),
     Param(
@@ -75,7 +75,7 @@ def task_filter(call: ApiRequest) -> Filter:
 
 
 def _states(call: ApiRequest) -> list[str]:
-    """Both `state` and `states` hold where both are given; a state that none has finds nothing."""
+    """The states of the query; with both `state` and `states` only the common states."""
     single, many = (names(call, name, set(State.__members__)) for name in ("state", "states"))
     if single and many:
         return [state for state in many if state in single] or ["NONE"]
@@ -95,14 +95,14 @@ def several(call: ApiRequest, name: str) -> list[str]:
 
 
 def checked(name: str, value: str) -> str:
-    """Raises Malformed for a value that no parameter has."""
+    """Raises Malformed for a value that is too long or holds NUL."""
     if "\0" in value or len(value) > _LONGEST:
         raise Malformed(f"{name}: at most {_LONGEST} characters, none of them NUL", field=name)
     return value
 
 
 def project(query: list[tuple[str, str]], header: str | None) -> str | None:
-    """The tenant a portal adds to every call, by query or header.  Raises Malformed."""
+    """The tenant that a portal adds to every call, by query or header.  Raises Malformed."""
     said = {value for name, value in query if name in _PROJECTS and value}
     said |= {header} if header else set()
     for value in said:
@@ -134,7 +134,7 @@ def number(call: ApiRequest, name: str, most: int) -> int | None:
 
 
 def names(call: ApiRequest, name: str, allowed: set[str]) -> list[str]:
-    """Enum values.  Raises Malformed that lists them."""
+    """Enum values.  Raises Malformed with the list of known values."""
     found = several(call, name)
     for value in found:
         if value not in allowed:
@@ -144,7 +144,7 @@ def names(call: ApiRequest, name: str, allowed: set[str]) -> list[str]:
 
 
 def descending(call: ApiRequest) -> bool:
-    """Whether `direction` asks for it.  Raises Malformed."""
+    """Whether `direction` requests descending order.  Raises Malformed."""
     value = (one(call, "direction") or "asc").lower()
     if value not in ("asc", "desc"):
         raise Malformed(f"direction: {value[:40]!r} is not asc or desc", field="direction")
@@ -158,11 +158,14 @@ def guid(call: ApiRequest, name: str) -> str | None:
 
 
 def paging(call: ApiRequest) -> tuple[int, int]:
-    """(page, size) of a list; without a size the largest page there is.  Raises Malformed."""
+    """Page number and size of a list; without a size the page is as large as possible.
+
+    Raises Malformed.
+    """
     return number(call, "page", _DEEPEST) or 0, size(call, MOST, MOST)
 
 
 def size(call: ApiRequest, most: int, usual: int) -> int:
-    """The number of wanted rows, at most `most`, `usual` without a size.  Raises Malformed."""
+    """The number of requested rows, at most `most`; `usual` without a size.  Raises Malformed."""
     found = number(call, "size", most)
     return usual if found is None else found

@@ -18,7 +18,7 @@ TABLE: dict[str, Roles] = {operation.key: operation.roles for operation in OPERA
 
 
 def pages(folder: Path) -> dict[str, str]:
-    """Names and texts of all pages; the page of commands keeps the prose that `folder` holds."""
+    """Names and texts of all pages; the page of commands keeps its prose from `folder`."""
     return {
         "access.md": access(),
         "cli.md": commands((folder / "cli.md").read_text()),
@@ -31,18 +31,18 @@ def access() -> str:
     """The page of roles and projects: a row for each operation."""
     roles = list(ROLES)
     lines = [
-        "# Who may do what",
+        "# Access by role and project",
         "",
         "Made by `scripts/reference` from the declarations that the server enforces: those of the "
         "operations (`server/http/`) and of the submissions of kinds (`kinds/`).  "
-        "A dot: this role may; *all*: nobody has to log in.  A user may have several roles.",
+        "A dot: this role may; *all*: no login is needed.  A user may have several roles.",
         "",
         *(f"- **{role}**: {about}." for role, about in ROLES.items()),
         "",
         "A caller is **narrowed** by the projects of the account, by those of the API token, by "
-        "the header `3rd-party-project` or by the query `project-uuid`; all four confine in the "
-        "same way, and together they confine to what all of them allow.  The last column says "
-        "what a narrowed caller reaches; roles count besides.",
+        "the header `3rd-party-project` or by the query `project-uuid`; all four limit a caller in "
+        "the same way, and together they allow the projects that all of them allow.  The last "
+        "column shows the access of a narrowed caller, in addition to the roles.",
         "",
         *(f"- **{limit.value}**: {about}" for limit, about in ABOUT.items()),
         "",

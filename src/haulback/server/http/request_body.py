@@ -1,4 +1,4 @@
-"""The body of a request: how large, deep and numerous it may be, and how it is read."""
+"""The body of a request: its limits of size, depth and number of values, and its reading."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from haulback.units import KIB, MIB
 
 
 class Bounds(NamedTuple):
-    """Bounds of a body: bytes, arrays and objects in each other, values in all.
+    """Bounds of a body: bytes, nesting depth, number of values.
 
-    `values` are counted by commas and opening brackets, texts included: an upper bound of the
-    values that costs no decoding.
+    `values` counts commas and opening brackets, also in texts: an upper bound that needs no
+    decoding.
     """
 
     size: int
@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
 STRANGERS = Bounds(64 * KIB, 32, 4_000)
 PEOPLE = Bounds(4 * MIB, 100, 400_000)
 NODES = Bounds(8 * MIB, 100, 800_000)
-INVENTORY = Bounds(64 * MIB, 100, 4_000_000)  # a whole large site
+INVENTORY = Bounds(64 * MIB, 100, 4_000_000)  # the inventory of a large site
 PIECES = Bounds(64 * MIB, 0, 0)  # bytes of files, never decoded
 
 
@@ -37,9 +37,9 @@ class HungUp(HaulbackError):
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds) -> bytes:
-    """The whole body, never more of it than `bounds` allow.
+    """The body, read up to the limits of `bounds`.
 
-    Raises TooLarge before the first byte where the head says the length, and HungUp.
+    Raises HungUp, and TooLarge, before the first byte where the head gives the length.
     """
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > bounds.size:
@@ -60,7 +60,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds
 
 
 def check_values(body: bytes, bounds: Bounds) -> None:
-    """Refuse what would become too many objects in memory, before any of it is decoded.
+    """Refuse a body of too many values before decoding it.
 
     Raises TooLarge.
     """
@@ -75,7 +75,7 @@ def check_values(body: bytes, bounds: Bounds) -> None:
 
 
 def check_declared(key: str, bounds: Bounds, public: bool) -> None:
-    """Hold a declaration against the rule for strangers.  Raises ValueError."""
+    """Check that a public operation declares a small body.  Raises ValueError."""
     if public and any(own > most for own, most in zip(bounds, STRANGERS, strict=True)):
         raise ValueError(f"{key}: strangers may send at most {STRANGERS}")
 

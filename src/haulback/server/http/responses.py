@@ -1,4 +1,4 @@
-"""Responses: JSON with the contract's status codes; every error has a body."""
+"""Responses: Responses: JSON with the contract's status codes; every error has a body."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ WebResponse = Response[Any]
 
 
 class BytesResponse:
-    """Status, headers and a body that is at hand, as an ASGI application.
+    """Status, headers and a complete body, as an ASGI application.
 
-    An answer without a body promises no type of one: proxies believe what they read.
+    An answer without a body has no Content-Type: proxies would rely on it.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class BytesResponse:
 
 
 def answered(operation: Operation, result: object, secure: bool, embedded: bool) -> ASGIApp:
-    """The answer of a handler, as the operation declares it.
+    """The response for a handler's result, as the operation declares it.
 
-    `secure`: it goes over TLS; `embedded`: pages of other sites may use the API.
+    `secure`: the connection uses TLS; `embedded`: pages of other sites may use the API.
     """
     reply = result if isinstance(result, Reply) else Reply(result)
     status = reply.status or operation.status
@@ -68,7 +68,8 @@ def answered(operation: Operation, result: object, secure: bool, embedded: bool)
 
 
 def _cookie(token: str, secure: bool, embedded: bool) -> tuple[bytes, bytes]:
-    # Pages of another site may embed a console only over TLS, and only with these words.
+    # Pages of another site may embed a console only over TLS, and only with these cookie
+    # attributes.
     rule: Any = "none" if secure and embedded else "strict"
     age = None if token else 0
     made = Cookie(
@@ -84,7 +85,7 @@ def _cookie(token: str, secure: bool, embedded: bool) -> tuple[bytes, bytes]:
 
 
 async def _chunks(source: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """A generator that waits for the database, read off the event loop."""
+    """The parts of a generator that waits for the database, read outside the event loop."""
     try:
         while (chunk := await asyncio.to_thread(next, source, None)) is not None:
             yield chunk
@@ -111,7 +112,7 @@ def failed(error: Exception, method: str, path: str) -> BytesResponse:
 
 
 def _of_the_system(error: OSError) -> Unavailable:
-    """Refusals of the operating system (a full disk, no descriptors, a read-only file system)."""
+    """Errors of the operating system, as a full disk, no descriptors or a read-only file system."""
     where = f"{error.filename}: " if error.filename else ""
     return Unavailable(
         f"the server's machine refuses: {where}{error.strerror or error}; see to its disks and "
@@ -120,7 +121,7 @@ def _of_the_system(error: OSError) -> Unavailable:
 
 
 def refused(_: WebRequest, error: HTTPException) -> WebResponse:
-    """Refusals of the framework: no such path, method or size."""
+    """Errors of the framework: unknown path, wrong method, wrong size."""
     codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     code = codes.get(error.status_code, Malformed.code)
     where = {"field": "path"} if error.status_code == NotFound.status else {}
@@ -129,12 +130,12 @@ def refused(_: WebRequest, error: HTTPException) -> WebResponse:
 
 
 def crashed(request: WebRequest, error: Exception) -> WebResponse:
-    """A defect outside every handler: the log gets everything, the caller nothing of it."""
+    """A defect outside the handlers: the log gets the traceback, the caller a plain error."""
     return _framed(failed(error, request.method, request.url.path))
 
 
 def _framed(answer: BytesResponse) -> WebResponse:
-    """As the framework wants it from who handles its exceptions."""
+    """An exception handler in the form that the framework expects."""
     headers = {name.decode(): value.decode() for name, value in answer.headers}
     headers.pop("content-length", None)
     return Response(answer.body, status_code=answer.status, headers=headers)

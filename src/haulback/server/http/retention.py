@@ -39,7 +39,7 @@ room = Router()
     command="backup mark archive BACKUP",
 )
 def mark(call: ApiRequest) -> None:
-    """Have backups removed at the next clean-up, kept as an archive, or treated as usual.
+    """Mark backups for removal at the next clean-up, as an archive, or for normal retention.
 
     One hint for several locations, or an array of locations, each with its own hint.
     """
@@ -59,7 +59,7 @@ def mark(call: ApiRequest) -> None:
     command="backup mark remove BACKUP --preview",
 )
 def preview(call: ApiRequest) -> list[MarkPreview]:
-    """The locations as they would be, then others that would stay or go because of it."""
+    """The marked locations as they would be, then other locations whose retention would change."""
     now = call.app.clock.now_ms()
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
@@ -124,7 +124,7 @@ def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
 
 
 def _moment(marked_location: MarkedLocation) -> int | None:
-    """The end of an archive in epoch ms; calendars send a date as text.  Raises Malformed."""
+    """The end of an archive in epoch ms; some clients send a date as text.  Raises Malformed."""
     given = marked_location.archiveExpire
     if marked_location.retentionHint is not Hint.ARCHIVE or given in (None, ""):
         return None
@@ -141,12 +141,12 @@ def _moment(marked_location: MarkedLocation) -> int | None:
 
 
 def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Catalogue) -> Backup:
-    """A backup as it is once it is marked.  Raises Conflict."""
+    """A backup with its new mark.  Raises Conflict."""
     if hint.value == backup.hint and (hint is not Hint.ARCHIVE or until == backup.keep_until):
-        return backup  # portals send the locations that nobody touched as well
+        return backup  # portals send unchanged locations as well
     if backup.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
         raise Conflict(
-            f"backup {backup.guid} is {backup.status}; only what is stored can be marked"
+            f"backup {backup.guid} is {backup.status}; only a stored backup can be marked"
         )
     held = _held(backup, now, known)
     if hint is Hint.TO_REMOVE:
@@ -164,9 +164,9 @@ def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Cata
 
 
 def _held(one: Backup, now: int, known: Catalogue) -> int | None:
-    """The end of a backup's lock (epoch ms), None without one: a lock is never shortened.
+    """The end of a backup's lock (epoch ms), None without a lock; a lock is never shortened.
 
-    An archive without an end has no other end, so the lock of its destination counts again.
+    An archive without an end stores no lock, so the lock of its destination applies.
     """
     end = one.keep_until
     if end is None and one.hint == Hint.ARCHIVE.value and one.stored_time:

@@ -1,4 +1,4 @@
-"""All routes, below /api and at the root, with the rules that hold for every one of them."""
+"""All routes, below /api and at the root, with the rules that apply to all operations."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from haulback.server.http.request_body import Bounds, check_values, read_body
 from haulback.server.http.responses import WebRequest, answered, crashed, failed, refused
 from haulback.server.services.app import App
 
-_LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds; whatever was not told is found by looking
-_HELD = 1.0  # seconds before somebody who asks too often hears so
+_LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds between two queries
+_HELD = 1.0  # seconds of delay for a client that repeats long polls too often
 _POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
 _SLOW = ThreadPoolExecutor(max_workers=16, thread_name_prefix="slow")
 
@@ -40,7 +40,7 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
         [_route(app, path, entry, origins) for path, entry in by_path.items()],
         cors_config=_cors(origins),
         exception_handlers={HTTPException: refused, Exception: crashed},
-        request_max_body_size=None,  # bodies are read here, as each operation declares
+        request_max_body_size=None,  # this function reads bodies, as each operation declares
         openapi_config=None,
         logging_config=None,
     )
@@ -64,7 +64,7 @@ def _route(
         try:
             return await _answer(app, operation, request, origins)
         except TooMany as error:
-            await asyncio.sleep(_HELD)  # no thread waits; who asks again at once asks less often
+            await asyncio.sleep(_HELD)  # the delay occupies no thread and slows the client
             return failed(error, request.method, request.url.path)
         except Exception as error:  # noqa: BLE001 - the one place where all of them end
             return failed(error, request.method, request.url.path)
@@ -77,7 +77,7 @@ def _route(
 async def _answer(
     app: App, operation: Operation, request: WebRequest, origins: Sequence[str]
 ) -> ASGIApp:
-    # Read as they came: the framework's own views of them cost more than a small request itself.
+    # Headers are read from the ASGI scope: the framework's objects cost more than a small request.
     scope = request.scope
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = list(request.query_params.multi_items()) if scope["query_string"] else []
@@ -104,7 +104,7 @@ async def _answer(
         call = ApiRequest(app, by, guid, query, headers, body, place, token, bounds)
         try:
             return call, None if operation.waits else operation.handle(call)
-        except HaulbackError as error:  # here, for a large body takes long to look through
+        except HaulbackError as error:  # here, as a large body takes long
             raise name_field(error, guid, query, body) from error.__cause__
 
     pool = _SLOW if operation.slow else _POOL
@@ -115,21 +115,21 @@ async def _answer(
 
 
 async def _wait(app: App, operation: Operation, call: ApiRequest) -> Any:
-    """Ask, and ask again whenever something happens, for as long as the caller likes to wait."""
+    """Call the handler, and repeat the call at each event, until the caller's wait ends."""
     loop = asyncio.get_running_loop()
     end = loop.time() + _wanted_wait(call.headers)
     while True:
-        waiter = app.bell.listen(call.who.guid if call.who.node else "")
+        waiter = app.wakeups.listen(call.who.guid if call.who.node else "")
         try:
             result = await loop.run_in_executor(_POOL, operation.handle, call)
             left = end - loop.time()
-            if result or left <= 0 or app.bell.is_over:
+            if result or left <= 0 or app.wakeups.is_over:
                 return result
             await asyncio.wait_for(waiter.event.wait(), min(left, _LOOK_AGAIN))
         except TimeoutError:
             continue
         finally:
-            app.bell.leave(waiter)
+            app.wakeups.leave(waiter)
 
 
 def _wanted_wait(headers: Mapping[str, str]) -> float:

@@ -1,4 +1,4 @@
-"""JSON schemas of request and answer types, as the tolerant codec really reads and writes them."""
+"""JSON schemas of request and answer types, as the tolerant codec reads and writes them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SCALARS_OUT: dict[Any, Schema] = {
 
 
 class Schemas:
-    """Collects components; `of` gives a schema that refers to them."""
+    """The components of a document; `of` gives a schema that refers to components."""
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
 
     def of(self, kind: object, *, incoming: bool) -> Schema:
-        """The schema of a type, as requests (`incoming`) or answers spell it."""
+        """The schema of a type, as requests (`incoming`) or answers use it."""
         if get_origin(kind) in (Union, types.UnionType):
             inner = [arm for arm in get_args(kind) if arm is not type(None)]
             if len(inner) > 1:
@@ -77,7 +77,7 @@ class Schemas:
             return {"anyOf": [_GUID, {"type": "object", "properties": {"guid": _GUID}}]}
         name = _name(kind, incoming)
         if name not in self.components:
-            self.components[name] = {}  # a struct may hold itself
+            self.components[name] = {}  # a struct may contain its own type
             self.components[name] = self._object(kind, incoming)
         whole = {"$ref": f"#/components/schemas/{name}"}
         if incoming and kind.__struct_fields__ == ("guid",):

@@ -28,7 +28,7 @@ room = Router()
         *paging.COMMON,
         *paging.SPAN,
         paging.ENTITY,
-        Param("stand-alone", "Only those of no policy.", FLAG),
+        Param("stand-alone", "Only snapshots without a policy.", FLAG),
     ),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,
@@ -71,7 +71,7 @@ class _Names:
         self._records: dict[str, Named | None] = {}
 
     def record(self, kind: str, guid: str | None) -> Named | None:
-        """None for one that is gone."""
+        """None for a deleted record."""
         if guid and guid not in self._records:
             try:
                 self._records[guid] = Named(guid, self._known.records.get(kind, guid).name)

@@ -1,4 +1,4 @@
-"""Tasks as the contract shows them."""
+"""Tasks in the form of the contract."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _details(task: Task, why: Waiting | None) -> JsonObject:
     result["incSnapRequired"] = params.get("incSnapRequired")
     result |= {name: results[name] for name in _REPORTED if name in results}
     if result["taskFiles"] is not None:
-        result["taskFiles"] = present(result["taskFiles"])  # of earlier releases too
+        result["taskFiles"] = present(result["taskFiles"])  # also for tasks of earlier releases
     if task.type == scoped_inventory_sync.KIND.type:
         result["instanceUuids"] = scoped_inventory_sync.uuids_of(task)
         result["protectedEntities"] = msgspec.convert(params.get("entities", []), list[Named])

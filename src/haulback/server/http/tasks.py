@@ -1,4 +1,4 @@
-"""The task operations that people use."""
+"""The task operations of users."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def list_tasks(call: ApiRequest) -> Reply:
 @room(
     "GET",
     "/tasks/detailed",
-    "The same, in full.",
+    "Tasks with all members.",
     answer=TaskDetails,
     many=True,
     query=query_params.TASKS,
@@ -69,7 +69,7 @@ def list_tasks(call: ApiRequest) -> Reply:
     command="task ls --detailed",
 )
 def list_detailed(call: ApiRequest) -> Reply:
-    """The same with every member."""
+    """A page of tasks with every member."""
     return _list(call, task_views.details)
 
 
@@ -89,7 +89,7 @@ def _headers(wanted: Filter, found: list[Task], total: int) -> dict[str, str]:
 
 
 def _streamed(call: ApiRequest, wanted: Filter, view: View) -> Reply:
-    """The whole list as one array, whatever its length.  A page number means nothing here."""
+    """The whole list as one array of any length.  A page number has no effect."""
     if wanted.page:
         return Reply([], headers={"X-Total-Count": str(tasks.count(call.app, wanted))})
     total = tasks.count(call.app, wanted)
@@ -100,7 +100,7 @@ def _streamed(call: ApiRequest, wanted: Filter, view: View) -> Reply:
 
 
 def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
-    """JSON of a long array, some rows at a time."""
+    """The JSON of a long array, some rows at a time."""
     start, piece = b"[", bytearray()
     for number, row in enumerate(rows, 1):
         piece += start + dump(row)
@@ -121,7 +121,7 @@ def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
     command="task modified",
 )
 def last_change(call: ApiRequest) -> TimestampDTO:
-    """The time of the last change of a task; GET /tasks?modified-since= takes it."""
+    """The time of the last change of a task; GET /tasks?modified-since= accepts this time."""
     value = tasks.last_change(call.app, call.who.scope, _reader(call))
     return TimestampDTO(value, value)
 
@@ -157,26 +157,26 @@ def one_task(call: ApiRequest) -> TaskDetails:
     command="task state TASK",
 )
 def state(call: ApiRequest) -> TaskStatus:
-    """The state; a node that runs the task learns here that it is to be cancelled."""
+    """The state of a task; the node that runs the task reads a requested cancellation here."""
     return task_views.status(_seen(call))
 
 
 @room(
     "GET",
     "/tasks/{guid}/state/v2",
-    "The state, guid and progress.",
+    "State, guid and progress of a task.",
     answer=TaskStatus,
     roles=PEOPLE_AND_NODES,
     projects=ProjectAccess.OBJECTS,
     command="task state TASK --full",
 )
 def state_v2(call: ApiRequest) -> TaskStatus:
-    """The same with guid and progress."""
+    """The state of a task with guid and progress."""
     return task_views.status_v2(_seen(call))
 
 
 def _reader(call: ApiRequest) -> str | None:
-    """The node that asks, if a node does."""
+    """The node that sent the request, None for other callers."""
     return call.who.node.guid if call.who.node else None
 
 
@@ -202,7 +202,7 @@ def _seen(call: ApiRequest) -> Task:
     command="task rate TASK",
 )
 def last_rate(call: ApiRequest) -> DataTransferRateDetails:
-    """The last sample of how fast it went, also for tasks that left the lists."""
+    """The last sample of the transfer rate, also for tasks that left the lists."""
     _check_reader(call)
     task = tasks.task(call.app, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
@@ -233,7 +233,7 @@ def _or_state(schemas: Schemas, known: Schema) -> Schema:
 @room(
     "PUT",
     "/tasks/{guid}/state",
-    "Move a task on.",
+    "Change the state of a task.",
     request=NewState,
     request_schema=_or_state,
     status=204,
@@ -247,7 +247,7 @@ def _or_state(schemas: Schemas, known: Schema) -> Schema:
     command="task cancel TASK",
 )
 def set_state(call: ApiRequest) -> None:
-    """People cancel; the node that takes or runs the task moves it on."""
+    """Change the state of a task: users cancel, the task's node sets the other states."""
     wanted = read_state(call.parsed())
     app, info = call.app, wanted.statusInfo
     if call.who.node:
@@ -259,7 +259,7 @@ def set_state(call: ApiRequest) -> None:
 @room(
     "PUT",
     "/tasks/state",
-    "Move several tasks on.",
+    "Change the states of several tasks.",
     request=NewStates,
     status=204,
     roles=WORKERS_AND_NODES,
@@ -268,7 +268,7 @@ def set_state(call: ApiRequest) -> None:
     command="task cancel TASK TASK",
 )
 def set_states(call: ApiRequest) -> None:
-    """The same for many, each by itself; 409 names those that did not move."""
+    """Change the states of many tasks, each by itself; a 409 names the refused tasks."""
     wanted: NewStates = call.read(NewStates)
     guids = [ref.guid for ref in wanted.tasks]
     if call.who.node:
@@ -280,14 +280,14 @@ def set_states(call: ApiRequest) -> None:
 @room(
     "DELETE",
     "/tasks/{guid}",
-    "Remove a task; cancel it if it runs.",
+    "Remove a task, or cancel a running task.",
     status=204,
     roles=WORKERS,
     projects=ProjectAccess.OBJECTS,
     command="task rm TASK",
 )
 def remove(call: ApiRequest) -> Reply:
-    """Remove a task; cancel it if it runs, by force if asked twice: X-Left-Behind says what of."""
+    """Remove a task, or cancel a running one, by force at the second request (X-Left-Behind)."""
     left = tasks.remove(call.app, call.who, call.guid)
     return Reply(headers={"X-Left-Behind": left} if left else {})
 
@@ -304,14 +304,14 @@ def remove(call: ApiRequest) -> Reply:
     command="plan run PLAN",
 )
 def recover(call: ApiRequest) -> list[TaskListRecord]:
-    """The guid is a recovery plan's: a restore for each machine of its active rules."""
+    """Run the recovery plan of this guid: a restore for each machine of its active rules."""
     plan = tasks.recover(call.app, call.guid, call.who, _key(call))
     waits = tasks.waits(call.app, plan.heads)
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
 
 
 def read_state(value: object) -> NewState:
-    """A new state in any of the three forms clients send."""
+    """A new state in any of the three forms that clients send."""
     if isinstance(value, dict) and "state" in value:
         found: NewState = read(value, NewState, "")
         return found
@@ -377,7 +377,7 @@ _some(
 
 
 def submissions(ways: Iterable[Submission]) -> list[Operation]:
-    """An operation for each way to submit work."""
+    """The operations that submit tasks, one for each submission of a kind."""
     return [_submission(way) for way in ways]
 
 
@@ -422,7 +422,7 @@ def _batch(call: ApiRequest, plan: Plan) -> TaskBatchResponse:
 
 
 def _key(call: ApiRequest) -> str | None:
-    """The Idempotency-Key of a request, if it brings one.  Raises Malformed."""
+    """The Idempotency-Key of a request, if it has one.  Raises Malformed."""
     key = call.headers.get("idempotency-key")
     if key is not None and not is_printable(key, _KEY_LENGTH):
         raise Malformed(f"Idempotency-Key: 1 to {_KEY_LENGTH} printable characters")

@@ -1,7 +1,7 @@
-"""Addresses of clients behind a proxy: believed from configured proxies only, from none at first.
+"""Addresses of clients behind a proxy, accepted from configured proxies only.
 
-Throttling of logins counts by address.  Any client could write `X-Forwarded-For`, so the header
-counts where the connection itself comes from a proxy that the operator named.
+The login limiter counts by address.  Any client could write `X-Forwarded-For`, so the header counts
+only on a connection from a configured proxy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PAIR = re.compile(r'(for|proto)=(?:"([^"]*)"|([^;,"\s]+))', re.IGNORECASE)
 
 
 def check(proxies: Sequence[str]) -> None:
-    """Raises Malformed for what is neither an address nor a network."""
+    """Raises Malformed for a text that is neither an address nor a network."""
     for one in proxies:
         try:
             ipaddress.ip_network(one)
@@ -32,7 +32,7 @@ def check(proxies: Sequence[str]) -> None:
 
 
 def behind(site: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
-    """The site, with clients' addresses and schemes as `proxies` report them."""
+    """The application, with the clients' addresses and schemes as `proxies` report them."""
     if not proxies:
         return site
     trusting: Any = ProxyHeadersMiddleware(site, list(proxies))  # type: ignore[arg-type]
@@ -46,13 +46,13 @@ def behind(site: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
 
 
 def _translated(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """`Forwarded` (RFC 7239) in the words of the older headers, where those are not there."""
+    """The fields of `Forwarded` (RFC 7239) as the older headers, where those are absent."""
     given = {name for name, _ in headers}
     if b"forwarded" not in given:
         return headers
     if given & set(_WORDS):
-        # A proxy writes one of the two and lets the other, which a client made up, pass: which
-        # one is the proxy's cannot be told, so none counts.
+        # A proxy writes one of the two headers and passes a forged copy of the other: with both,
+        # neither counts.
         return [header for header in headers if header[0] not in _WORDS]
     said = ", ".join(value.decode("latin-1") for name, value in headers if name == b"forwarded")
     pairs = [(name.lower(), quoted or plain) for name, quoted, plain in _PAIR.findall(said)]

@@ -29,7 +29,7 @@ from haulback.texts import check_name
 _DAY_MS = 86_400_000
 _SHORTEST = 8
 _MOST_ENTRIES = 1000
-# What portals look for before they show a page, by role.
+# The privileges that portals check before they show a page, by role.
 _READ = (
     "NODE_READ",
     "VE_BACKUP_SLA_READ",
@@ -80,7 +80,7 @@ def log_in(call: ApiRequest) -> Reply:
     command="logout",
 )
 def log_out(call: ApiRequest) -> Reply:
-    """The token is worth nothing any more."""
+    """End the session; its token is void."""
     if call.who.by_program or call.token is None:
         raise Malformed("an API token is not logged out; revoke it (DELETE /api-tokens/{guid})")
     users.log_out(call.app, call.who, call.token)
@@ -116,7 +116,7 @@ def user_info(call: ApiRequest) -> User:
     command="user roles",
 )
 def roles(call: ApiRequest) -> list[Role]:
-    """All roles; people have any but `node`."""
+    """All roles; users may have any role except `node`."""
     return [Role(name, about) for name, about in ROLES.items()]
 
 
@@ -171,7 +171,7 @@ def add_user(call: ApiRequest) -> User:
     command="user set USER --role operator",
 )
 def change_user(call: ApiRequest) -> User:
-    """Change a user, whose logins end."""
+    """Change a user; the user's sessions end."""
     wanted: ChangedUser = call.read(ChangedUser)
     stored = _hashed(call, wanted.password) if wanted.password is not None else None
 
@@ -205,7 +205,7 @@ def remove_user(call: ApiRequest) -> None:
 def list_tokens(call: ApiRequest) -> list[Token]:
     """API tokens of the caller; administrators of all projects see all.
 
-    A narrowed caller sees tokens that reach no further.
+    A narrowed caller sees only tokens within the caller's projects.
     """
     return [_token(token) for token in users.api_tokens(call.app, call.who)]
 
@@ -234,7 +234,7 @@ def add_token(call: ApiRequest) -> Token:
     if call.who.by_program:
         raise Forbidden("a token makes no other token, which could outlive it; log in")
     granted = _roles(who.roles if wanted.roles is None else wanted.roles)
-    # An administrator may do what any other person may, so may give less of it.
+    # An administrator has the rights of all roles, and may give a token fewer rights.
     if ADMINISTRATOR not in who.roles and not set(granted) <= set(who.roles):
         raise Forbidden("roles: a token has no role that its user does not have")
     within = _granted_projects(call, wanted.projects)
@@ -268,7 +268,7 @@ def remove_token(call: ApiRequest) -> None:
     query=(
         Param("subject", "The object that was changed.", GUID),
         Param("before", "Entries older than this number.", NUMBER),
-        Param("size", "How many, at most 1000.", NUMBER),
+        Param("size", "Number of entries, at most 1000.", NUMBER),
     ),
     roles=ADMINS,
     command="audit",
@@ -282,7 +282,10 @@ def audit_log(call: ApiRequest) -> list[AuditEntry]:
 
 
 def _granted_projects(call: ApiRequest, wanted: list[str] | None) -> list[str] | None:
-    """The projects of a new token.  Raises Malformed, Forbidden beyond the caller's own."""
+    """The projects of a new token.
+
+    Raises Malformed, and Forbidden for projects that the caller lacks.
+    """
     scope = call.who.scope
     if wanted is None:
         own = [str(scope.project)] if scope.wanted is not None else scope.own
@@ -321,7 +324,7 @@ def _zone(name: str) -> str:
 
 
 def _hashed(call: ApiRequest, password: str) -> str:
-    """A new password as it is stored, made outside every transaction: it is slow on purpose."""
+    """The hash of a new password, computed outside transactions: the hash is slow on purpose."""
     if not _SHORTEST <= len(password) <= 1000:
         raise Malformed(f"password: {_SHORTEST} to 1000 characters", field="password")
     return users.hashed(call.app, password, call.place)

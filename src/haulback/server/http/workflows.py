@@ -1,4 +1,4 @@
-"""Workflow executions: one row over the tasks of one plan, like EXPORT and STORE."""
+"""Workflow executions: a row for the tasks of a plan, as EXPORT and STORE."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _NAMES = {
     "INVENTORY_SYNC": "INVENTORY",
 }
 _FINAL = {state.value for state in FINAL}
-_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # looks at what was done; they undo none of it
-_OWN = Named(SYSTEM.guid, SYSTEM.name, label("SYSTEM_SCHEDULE"))  # work that no person asked for
+_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # scans after the work; their failure undoes nothing
+_OWN = Named(SYSTEM.guid, SYSTEM.name, label("SYSTEM_SCHEDULE"))  # tasks that no user requested
 _WARNED = "FINISHED_WITH_WARNINGS"
 room = Router()
 
@@ -74,7 +74,7 @@ def one_execution(call: ApiRequest) -> WorkflowExecution:
     command="workflow rm WORKFLOW",
 )
 def remove_execution(call: ApiRequest) -> None:
-    """Take its finished tasks off the lists."""
+    """Take the finished tasks of a workflow off the lists."""
     _, steps = workflows.workflow(call.app, call.guid, call.who.scope)
     finished = [task.guid for task in steps if task.state in _FINAL]
     bulk_removal.remove_some(call.app, call.who, finished, FINAL)
@@ -104,10 +104,10 @@ def _execution(head: Task, steps: list[Task]) -> WorkflowExecution:
 
 
 def _current(steps: list[Task], live: list[Task]) -> Task:
-    """The step under way; of a workflow that is over the one that ended it."""
+    """The running step of a workflow; the last step of an ended workflow."""
     if live:
         return next((task for task in live if task.state != PLANNED), live[-1])
-    last = {task.type: task for task in steps}  # an earlier attempt was made good by a later one
+    last = {task.type: task for task in steps}  # a retry replaces the failed task
     for state in ("FAILED", "CANCELLED"):
         if ended := [task for task in last.values() if task.state == state]:
             return ended[0]
@@ -119,7 +119,7 @@ def _first(texts: Any) -> str | None:
 
 
 def _state(head: Task, steps: list[Task]) -> str:
-    """RUNNING until nothing is left to do; a failure that a retry made good is a warning."""
+    """The state of a workflow; a failed task with a successful retry is a warning."""
     if any(task.state not in _FINAL for task in steps):
         return "RUNNING"
     last: dict[str, Task] = {task.type: task for task in steps}

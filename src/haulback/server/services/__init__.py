@@ -1,1 +1,1 @@
-"""Services of the server: the decisions behind each operation, one file a noun."""
+"""Services of the server: the decisions behind each operation, one file for each noun."""

@@ -1,4 +1,4 @@
-"""The state and the parts that every service of one server process shares."""
+"""The state and the parts that all services of a server process share."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ LEASE_MS = 30_000
 
 @dataclass
 class AuditedChange:
-    """An audited write of a person: its transaction and its audit entry."""
+    """A write transaction of a user, with its audit entry."""
 
     sql: Connection
     now: int
     before: object = None
     after: object = None
     subject: str | None = None
-    silent: bool = False  # nothing came of it
+    silent: bool = False  # the operation changed nothing
 
 
 @dataclass
 class App:
-    """The store, the kinds, the clock that orders events, the bell, and the limits."""
+    """The store, the kinds, the clock that orders events, the wake-ups, and the limits."""
 
     store: Store
     kinds: Kinds
     vault: KeyVault
     clock: SteadyClock = field(default_factory=SteadyClock)
-    bell: Wakeups = field(default_factory=Wakeups)
-    door: LoginLimiter = field(default_factory=LoginLimiter)
+    wakeups: Wakeups = field(default_factory=Wakeups)
+    login_limiter: LoginLimiter = field(default_factory=LoginLimiter)
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
-    tidy_at: int = 0  # when nodes are next asked to look for leftovers, epoch ms
+    tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))
 
     def __post_init__(self) -> None:
-        self.desk = NodeRequests(self.store, self.bell, self.clock.now_ms)
+        self.node_requests = NodeRequests(self.store, self.wakeups, self.clock.now_ms)
         self.readiness = Readiness(
             self.store, self.clock.now_ms, lambda: own_key.trouble(self.vault, self.store)
         )
@@ -66,7 +66,7 @@ class App:
     def change(
         self, who: Caller, operation: str, subject: str | None = None
     ) -> Iterator[AuditedChange]:
-        """A transaction that is audited: both happen, or neither."""
+        """A transaction with an audit entry: the database commits both or neither."""
         with self.store.write() as sql:
             change = AuditedChange(sql, self.clock.now_ms(), subject=subject)
             yield change
@@ -82,13 +82,13 @@ class App:
         return {**self.limits, **node.limits} if node.limits else self.limits
 
     def tidy_after(self, sql: Connection, task: Task) -> None:
-        """Have what an ended task may have left removed: on its node, or where its staging is."""
+        """Plan the removal of an ended task's leftovers, on its node or its staging's node."""
         self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
 
     def tidy_node(self, sql: Connection, node: str | None) -> None:
         """Make a clean-up task for a node, unless one is waiting."""
         if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
             return
-        with suppress(NotFound):  # a node that was removed tidies up no more
+        with suppress(NotFound):  # a removed node runs no clean-up
             named = SqlCatalogue(sql).places.node(node)
             tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])

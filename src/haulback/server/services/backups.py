@@ -46,7 +46,7 @@ def location_status(one: Backup) -> str:
 
 
 def set_members(app: App, who: Caller, operation: str, guid: str, **values: object) -> None:
-    """Write members of a backup that users may set.  Raises NotFound."""
+    """Write the members of a backup that users may set.  Raises NotFound."""
     with app.change(who, operation, guid) as change:
         before = SqlCatalogue(change.sql, who.scope).backups.get(guid)
         backups.write(change.sql, guid, values)

@@ -1,7 +1,7 @@
-"""Removing and cancelling many tasks: in pieces of bounded time, with room for others in between.
+"""Removal and cancellation of many tasks, in transactions of bounded time.
 
-A piece is one transaction.  What is asked for is done when the answer comes; a server that is told
-to stop does the piece at hand and says how far it came.
+A piece is a transaction.  The server answers after the last piece; a stopping server finishes the
+current piece and reports how many tasks are done.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from haulback.server.store import audit, task_lists, tasks
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
 
-_AIM = 0.1  # seconds of one piece: SQLite lets nobody else write meanwhile
-_ALONE = 0.4  # the same where rows are locked, not the database
+_AIM = 0.1  # seconds of one piece: SQLite has one writer at a time
+_ALONE = 0.4  # seconds of a piece on PostgreSQL, which locks rows only
 _FIRST, _MOST = 50, 4000
 _FINAL = frozenset(state.value for state in FINAL)
 Piece = Callable[[Sequence[str]], None]
@@ -28,14 +28,14 @@ Refusal = tuple[str, HaulbackError]
 
 
 def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
-    """Have `work` do all of them, as many at once as take the time of a piece.
+    """Call `work` for all guids, with as many at once as fit into the time of a piece.
 
     Raises Unavailable when the server stops, and what `work` raises.
     """
     left = list(dict.fromkeys(guids))
     at, size, aim = 0, _FIRST, _AIM if app.store.is_sqlite else _ALONE
     while at < len(left):
-        if app.bell.is_over:
+        if app.wakeups.is_over:
             raise Unavailable(f"the server stops; {at} of {len(left)} are done, ask again")
         begun = time.monotonic()
         try:
@@ -43,7 +43,7 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
         except Unavailable:
             if size == 1:
                 raise
-            size = 1  # two pieces that waited for each other: one by one they cannot
+            size = 1  # two pieces waited for each other; single tasks cannot
             continue
         at += size
         took = time.monotonic() - begun
@@ -74,11 +74,11 @@ def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> No
         lines = [line for task in live if (line := _end(app, sql, task))]
         audit.write_many(sql, now, (by.guid, by.name), by.operation, lines)
     if live:
-        app.bell.ring()
+        app.wakeups.ring()
 
 
 def _end(app: App, sql: Connection, task: Task) -> audit.Line | None:
-    """Cancel a task that is queued or runs; what is queued leaves the lists as well."""
+    """Cancel a queued or running task; a queued task leaves the lists as well."""
     moves, before = app.life(sql), task.state
     if before == State.RUNNING.value:
         if task.cancel_wanted:
@@ -111,7 +111,10 @@ def each(app: App, who: Caller, operation: str, guids: Iterable[str], move: Move
 
 
 def _alone(app: App, sql: Connection, guid: str, move: Move) -> audit.Line | HaulbackError | None:
-    """Move one, or undo what was begun of its move.  Raises Unavailable: that is not about it."""
+    """Change the state of a task, or roll its changes back.
+
+    Raises Unavailable, which is no refusal of this task.
+    """
     try:
         with app.store.savepoint(sql):
             return move(sql, guid)

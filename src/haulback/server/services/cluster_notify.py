@@ -1,4 +1,4 @@
-"""Telling other servers on the same PostgreSQL of news, and hearing of theirs."""
+"""Notifications between the servers on one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from threading import Event, Thread
 from haulback.errors import HaulbackError
 from haulback.server.services.app import App
 
-_TOGETHER = 0.1  # seconds in which news are told once: each telling makes commits wait for another
+_TOGETHER = 0.1  # seconds between two notifications: commits wait for each notification
 _AGAIN = 2.0
 log = logging.getLogger(__name__)
 
 
 class ClusterNotifier:
-    """Two threads, one that tells and one that listens; nothing to do for SQLite."""
+    """Two threads that send and receive notifications; SQLite has one server and needs none."""
 
     def __init__(self, app: App) -> None:
         self._core, self._over = app, Event()
@@ -30,15 +30,15 @@ class ClusterNotifier:
 
     def stop(self) -> None:
         self._over.set()
-        self._core.bell.news.set()
+        self._core.wakeups.news.set()
         for thread in self._threads:
             thread.join()
 
     def _tell(self) -> None:
-        bell = self._core.bell
+        wakeups = self._core.wakeups
         while not self._over.is_set():
-            bell.news.wait()
-            bell.news.clear()
+            wakeups.news.wait()
+            wakeups.news.clear()
             try:
                 self._core.store.notify()
             except HaulbackError as error:
@@ -58,4 +58,4 @@ class ClusterNotifier:
             if self._over.is_set():
                 return
             if is_news:
-                self._core.bell.ring_here()
+                self._core.wakeups.ring_here()

@@ -23,7 +23,7 @@ from haulback.server.store import configuration, lists
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import parse
 
-# A record cannot be removed while a record of one of these kinds names it.
+# The kinds whose records keep a record that they name from removal.
 _HELD = {
     "hypervisor-manager": ("hypervisor-cluster", "hypervisor-storage", "network", "flavor"),
 }
@@ -148,7 +148,7 @@ def _record(
 
 
 def _keep_apart(members: PolicyMembers, record: Record, sent: SentRecord, *, fresh: bool) -> None:
-    """Keep the members of a request that belong to other records.
+    """Store the members of a request that belong to other records.
 
     Raises Malformed, NotFound, Conflict.
     """

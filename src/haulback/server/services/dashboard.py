@@ -12,7 +12,7 @@ from haulback.server.store.figures import StatusCount
 
 
 class DestinationUse(NamedTuple):
-    """A destination, and the bytes that its backups occupy."""
+    """A destination with the bytes that its backups occupy."""
 
     destination: BackupDestination
     stored: int

@@ -1,4 +1,4 @@
-"""Secret settings of destinations: sealed in the database, opened for a node that works there."""
+"""Secret settings of destinations: sealed in the database, opened for a node that uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulback.server.key_vault import KeyVault
 def sealed(
     vault: KeyVault, record: BackupDestination, secrets: Mapping[str, str]
 ) -> BackupDestination:
-    """The record as the database holds it: its secret settings only as sealed text."""
+    """The record for the database, with its secret settings as sealed text."""
     if not secrets:
         return record
     text = vault.seal(_owner(record), msgspec.json.encode(secrets))
@@ -36,5 +36,5 @@ def shown(record: BackupDestination) -> BackupDestination:
 
 
 def _owner(record: BackupDestination) -> str:
-    """The vault's owner of the sealed text: no sealed key passes for the settings."""
+    """The owner name of the sealed text, so that no sealed key can replace the settings."""
     return f"{record.guid} settings"

@@ -1,4 +1,4 @@
-"""Backup destinations: adding, changing and removing."""
+"""Backup destinations: insertion, change and removal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ _LONGEST_AGE = 100 * 365 * DAY_MS
 def add_destination(
     app: App, wanted: NewDestination, who: Caller = SYSTEM
 ) -> tuple[BackupDestination, Task]:
-    """Add a destination; the task makes its repository.  Raises Malformed, NotFound, Conflict."""
+    """Add a destination; the returned task creates its repository.
+
+    Raises Malformed, NotFound, Conflict.
+    """
     name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
     checked = destination_types.checked(kind, _given(wanted))
     with app.change(who, "add destination") as change:
@@ -66,14 +69,14 @@ def add_destination(
         task = init(record, Ask(change.now))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
-    app.bell.ring()
+    app.wakeups.ring()
     return record, task
 
 
 def change_destination(
     app: App, guid: str, wanted: ChangedDestination, who: Caller
 ) -> BackupDestination:
-    """Raises NotFound, Malformed, Conflict.  A lock is never shortened for what is stored."""
+    """Raises NotFound, Malformed, Conflict.  The locks of stored backups are never shortened."""
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
@@ -88,7 +91,7 @@ def change_destination(
 
 
 def remove_destination(app: App, guid: str, who: Caller) -> None:
-    """Raises NotFound, or Conflict while it holds backups: their keys would go with it."""
+    """Raises NotFound, or Conflict while the destination holds backups: they need its key."""
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
         change.before = destination_secrets.shown(SqlCatalogue(sql).places.destination(guid))
@@ -160,7 +163,7 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
 
 
 def _given(wanted: NewDestination) -> JsonObject:
-    """The settings in a request; `path` may stand beside the others."""
+    """The settings in a request; `path` may stand outside `settings`."""
     path = {} if wanted.path is None else {"path": wanted.path}
     return path | (wanted.settings or {})
 

@@ -1,4 +1,4 @@
-"""Hypervisors: adding, changing, removing, and the machines that scans miss."""
+"""Hypervisors: insertion, change, removal, and the machines that scans miss."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class HypervisorReading(Reading):
         return lists.places(self._sql, Hypervisor)
 
     def machine_counts(self, scope: Scope) -> dict[str, int]:
-        """The number of present machines on each hypervisor, of those that the caller sees."""
+        """The number of present machines on each hypervisor, within the caller's projects."""
         return lists.machine_counts(self._sql, scope)
 
     def doubts(self) -> Mapping[str, int]:
@@ -55,7 +55,10 @@ class HypervisorReading(Reading):
 def add_hypervisor(
     app: App, wanted: NewHypervisor, who: Caller = SYSTEM
 ) -> tuple[Hypervisor, Task]:
-    """Add a hypervisor; the task lists its machines.  Raises Malformed, NotFound, Conflict."""
+    """Add a hypervisor; the returned task lists its machines.
+
+    Raises Malformed, NotFound, Conflict.
+    """
     chosen = hypervisor_types.driver_of(wanted.type, wanted.driver)
     driver, path, more = hypervisor_types.config(chosen, wanted.path, wanted.url)
     name, path = planning.place(wanted.name, path)
@@ -76,7 +79,7 @@ def add_hypervisor(
         task = sync(record, Ask(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
-    app.bell.ring()
+    app.wakeups.ring()
     return record, task
 
 
@@ -91,17 +94,17 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         alarms.renamed(change.sql, Named(after.guid, after.name))
         managers.surround(change.sql, after, change.now)
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
-            # What it has around it belongs to another manager now; a look brings it there.
+            # Networks and storages belong to another manager now; the next scan records them there.
             SqlLedger(change.sql, change.now).inventory.unseen(guid)
             look = sync(after, Ask(change.now), SqlCatalogue(change.sql))
             tasks.insert(change.sql, [look])
         change.before, change.after = before, after
-    app.bell.ring()
+    app.wakeups.ring()
     return after
 
 
 def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
-    """Raises NotFound, or Conflict while its machines have backups or tasks."""
+    """Raises NotFound, or Conflict while machines of the hypervisor have backups or tasks."""
     with app.change(who, "remove hypervisor", guid) as change:
         sql, known = change.sql, SqlCatalogue(change.sql)
         change.before = known.places.hypervisor(guid)
@@ -116,7 +119,7 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
 
 
 def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
-    """Mark missed machines as absent on a person's word.  Raises NotFound, Conflict."""
+    """Mark missed machines as absent, as an administrator confirmed.  Raises NotFound, Conflict."""
     with app.change(who, "confirm absent machines", guid) as change:
         name = SqlCatalogue(change.sql).places.hypervisor(guid).name
         gone = SqlLedger(change.sql, change.now).inventory.confirmed_absent(guid)
@@ -129,7 +132,7 @@ def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
 def _under(
     sql: Connection, wanted: NewHypervisor | ChangedHypervisor, before: JsonObject
 ) -> JsonObject:
-    """Settings with the manager and the cluster that are wanted."""
+    """Settings of a hypervisor with the requested manager and cluster."""
     known, settings = SqlCatalogue(sql), dict(before)
     for field, kind, name in (
         ("hypervisorManager", "hypervisor-manager", "hypervisorManager"),

@@ -20,9 +20,9 @@ from haulback.wire import JsonObject, Ref
 
 
 def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
-    """Take in the inventory of a hypervisor whose INVENTORY_SYNC the node runs.
+    """Record the inventory of a hypervisor whose INVENTORY_SYNC the node runs.
 
-    Raises Conflict when it runs none, Forbidden for another's, Malformed.
+    Raises Conflict when the node runs no such task, Forbidden for another node's task.
     """
     with app.store.write() as sql:
         task = _sync_of(sql, who, wanted)
@@ -31,7 +31,7 @@ def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
             seen = msgspec.to_builtins(machines)
             values = {**task.results, "machines": seen, "unsaved": bool(unsaved)}
             tasks.change(sql, task, app.clock.now_ms(), results=values)
-            return  # kept until the task is FINISHED: only then the hypervisor is saved
+            return  # the candidate is saved when the task is FINISHED; its machines wait until then
         since = task.started if wanted.virtualMachines is not None else None
         deliver(task, Seen(machines), since, SqlLedger(sql, app.clock.now_ms()))
 
@@ -50,7 +50,7 @@ def _sync_of(sql: Connection, who: Node, wanted: FullInventory) -> Task:
 
 
 def _machines(found: list[JsonObject]) -> list[ReportedMachine]:
-    """Machines from whatever a node calls them.  Raises Malformed."""
+    """The machines in a report, under any member name that nodes use.  Raises Malformed."""
     try:
         return msgspec.convert(found, list[ReportedMachine])
     except (msgspec.ValidationError, AttributeError) as error:
@@ -58,12 +58,12 @@ def _machines(found: list[JsonObject]) -> list[ReportedMachine]:
 
 
 def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
-    """Take in the inventory of a machine, from a node that runs a task about the machine.
+    """Record the inventory of a machine, from a node that runs a task about the machine.
 
-    Raises Conflict when it runs none, Forbidden for another's, Malformed.
+    Raises Conflict when the node runs no such task, Forbidden for another node's task.
     """
     if wanted.instance is None:
-        raise Malformed("instance: say what was seen", field="instance")
+        raise Malformed("instance: send the machine's inventory", field="instance")
     with app.store.write() as sql:
         task = _task_about(sql, who, wanted)
         known = SqlCatalogue(sql).machines.get(

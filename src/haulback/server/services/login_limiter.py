@@ -1,7 +1,8 @@
-"""Logging in: guesses are slowed down, portals that log in on every request are not.
+"""The login limiter slows guesses of passwords, not portals that log in on every request.
 
-A login that was right a moment ago is recognised without the slow hash, and is let in whatever
-strangers try meanwhile.  What is kept for that is a keyed digest that dies with the process.
+A login that succeeded a moment ago is recognised without the slow hash, and succeeds again whatever
+other clients try meanwhile.  The limiter recognises a login by a keyed digest, which dies with the
+process.
 """
 
 from __future__ import annotations
@@ -19,16 +20,14 @@ from haulback.server.services.passwords import Hashing
 from haulback.server.store import accounts
 from haulback.server.store.engine import Store
 
-_FRESH = 300.0  # seconds for which a right login is recognised
-_WINDOW, _GUESSES = 60.0, 10  # wrong ones from one place for one login
+_FRESH = 300.0  # seconds for which a successful login is recognised
+_WINDOW, _GUESSES = 60.0, 10  # failed logins from one address for one account
 _KEPT = 10_000
-Guesser = tuple[
-    bytes, str
-]  # a digest of the login, of which a stranger chooses the length; a place
+Guesser = tuple[bytes, str]  # a digest of the login, whose length the client chooses; an address
 
 
 class LoginLimiter:
-    """Recognises and slows down, per server process."""
+    """The recognised logins and the failed logins of a server process."""
 
     def __init__(self) -> None:
         self._key = os.urandom(32)
@@ -38,21 +37,21 @@ class LoginLimiter:
         self.hashing = Hashing()
 
     def enter(self, store: Store, login: str, password: str, place: str) -> Account:
-        """The account, for the right password.  Raises Unauthenticated or TooMany."""
+        """The account of a login with the right password.  Raises Unauthenticated or TooMany."""
         with store.read() as sql:
             who, stored = accounts.stored_password(sql, login)
-        # With the stored hash in it, a changed password makes the old mark worthless.
+        # The digest covers the stored hash, so that a changed password voids it.
         said = "\0".join((login, password, stored)).encode("utf-8", "surrogatepass")
         mark = hmac.digest(self._key, said, hashlib.sha256)
         if who is not None and self._is_fresh(mark):
             return who
         guesser = (hashlib.sha256(login.encode("utf-8", "surrogatepass")).digest(), place)
         guess = self._guess(guesser, login)
-        # Slow on purpose: not inside a transaction that others wait for.
+        # The hash is slow on purpose, and is computed outside the transaction.
         try:
             right = self.hashing.run(lambda: accounts.check_password(stored, password), place)
         except TooMany:
-            self._take_back(guesser)  # it was not looked at
+            self._take_back(guesser)  # the password was not checked
             raise
         if not right or who is None:
             raise Unauthenticated("login or password is wrong")
@@ -64,7 +63,7 @@ class LoginLimiter:
         return who
 
     def _take_back(self, guesser: Guesser) -> None:
-        """Forget a guess; an entry without guesses goes, so that refused ones leave nothing."""
+        """Forget a guess, and remove an entry without guesses, to use no memory for it."""
         with self._lock:
             guesses = self._wrong.get(guesser)
             if guesses:
@@ -81,7 +80,7 @@ class LoginLimiter:
             return True
 
     def _guess(self, who: Guesser, login: str) -> deque[float]:
-        """Count this as a wrong one until it is known to be right, so that none slips by beside.
+        """Count a login as failed until it succeeds, so that simultaneous guesses count too.
 
         Raises TooMany.
         """

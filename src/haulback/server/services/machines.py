@@ -27,7 +27,7 @@ from haulback.wire import JsonObject, Named
 COMMANDS = ("preCommand", "postCommand")
 RPO_MS = protection.RPO_MS
 _COMMAND = 4000  # characters of a command
-_PAGE = 1000  # machines that are read at once in the search for a disk
+_PAGE = 1000  # machines that one query reads in the search for a disk
 
 
 class MachineReading(Reading):
@@ -39,16 +39,16 @@ class MachineReading(Reading):
 
     @cached_property
     def scheduled_policies(self) -> frozenset[str]:
-        """The guids of the backup policies that an active schedule fires."""
+        """The guids of the backup policies with an active schedule."""
         return protection.scheduled_policies(self._sql)
 
     def last_snapshots(self, machines: Sequence[str]) -> dict[str, Named]:
-        """The newest snapshot of each of these machines on its platform."""
+        """The newest snapshot of each machine on its platform."""
         return protection.last_snapshots(self._sql, machines)
 
 
 def change_settings(app: App, who: Caller, guid: str, wanted: MachineSettings) -> None:
-    """Set policies, commands and project of a machine; absent members stay.
+    """Set policies, commands and project of a machine; absent members stay unchanged.
 
     Raises NotFound, Malformed, and Conflict for a policy of another project.
     """
@@ -89,7 +89,7 @@ def _check_governed(known: Catalogue, kind: str, policy: str | None, project: st
 
 
 def _project(wanted: MachineSettings, known: Catalogue) -> str | None:
-    """The uuid of the wanted project; portals send the reference that they were shown."""
+    """The uuid of the requested project; portals send the reference that an answer showed."""
     if wanted.project is None:
         return None
     for record in known.records.of_kind("project"):
@@ -99,7 +99,7 @@ def _project(wanted: MachineSettings, known: Catalogue) -> str | None:
 
 
 def _set_commands(settings: JsonObject, wanted: MachineSettings, host: Hypervisor) -> None:
-    """Raises Malformed where nothing can run the commands."""
+    """Raises Malformed where the platform cannot run the commands."""
     for name in COMMANDS:
         command: str | None = getattr(wanted, name)
         if command is None:
@@ -116,7 +116,7 @@ def _set_commands(settings: JsonObject, wanted: MachineSettings, host: Hyperviso
 
 
 def remove(app: App, who: Caller, guid: str) -> None:
-    """Forget a machine that is absent and has no backups.  Raises NotFound, Conflict."""
+    """Remove the record of an absent machine without backups.  Raises NotFound, Conflict."""
     with app.change(who, "remove machine", guid) as change:
         machine = SqlCatalogue(change.sql, who.scope).machines.get(guid)
         change.before = machine
@@ -127,7 +127,7 @@ def remove(app: App, who: Caller, guid: str) -> None:
 
 
 def remove_absent(app: App, who: Caller) -> None:
-    """Forget the machines that are absent and have no backups."""
+    """Remove the records of absent machines without backups."""
     with app.change(who, "remove machines that are not present") as change:
         absent = lists.absent_machines(change.sql, who.scope)
         change.before = [machine.guid for machine in absent if _forget(change.sql, machine)]
@@ -140,9 +140,9 @@ def _forget(sql: Connection, machine: Entity) -> bool:
 
 
 def set_disk(app: App, who: Caller, guid: str, *, excluded: bool) -> None:
-    """Leave a disk out of backups, or take the disk in again.
+    """Exclude a disk from backups, or include the disk again.
 
-    Raises NotFound, and Conflict when no disk would be left to back up.
+    Raises NotFound, and Conflict for the last disk that is backed up.
     """
     with app.change(who, "set disk", guid) as change:
         before, name = _with_disk(change.sql, who, guid)
@@ -157,7 +157,7 @@ def set_disk(app: App, who: Caller, guid: str, *, excluded: bool) -> None:
 
 
 def _with_disk(sql: Connection, who: Caller, guid: str) -> tuple[Entity, str]:
-    """The machine of a disk: disks have no rows, their guids derive from machine and name."""
+    """The machine of a disk; disks have no rows, and their guids derive from machine and name."""
     page = 0
     while True:
         result, _ = lists.machines(sql, ListQuery(scope=who.scope, page=page, size=_PAGE))

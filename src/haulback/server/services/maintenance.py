@@ -1,4 +1,4 @@
-"""The small services that run all the time: windows open and close, lost attempts are noticed."""
+"""Maintenance: the periodic services, as opening start windows and ending lost attempts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ from haulback.server.store.engine import Connection
 from haulback.tasks.record import HOUR_MS, Task
 
 _JUMP_MS = 1_000
-LISTED_MS = 14 * 86_400_000  # how long a task that ended stays on the lists
-KEEP_MS = 30 * 86_400_000  # how long one off the lists can still be asked for its log and rate
+LISTED_MS = 14 * 86_400_000  # time for which an ended task stays on the lists
+KEEP_MS = 30 * 86_400_000  # time for which a task off the lists keeps its log and rate
 log = logging.getLogger(__name__)
 
 
 def start(app: App) -> None:
-    """Restart all leases before the first request: no lease could be renewed while no server
-    ran.
-    """
+    """Restart all leases before the first request: nodes could not renew them meanwhile."""
     with app.store.write() as sql:
         now = app.clock.now_ms()
         if (last := task_lists.last_change(sql)) > now:
@@ -37,7 +35,7 @@ def start(app: App) -> None:
 
 
 def tick(app: App) -> None:
-    """Do everything that is due."""
+    """Run all steps of maintenance once."""
     follow_the_clock(app)
     with app.store.write() as sql:
         opened = queue.open_windows(sql, app.clock.now_ms())
@@ -54,12 +52,12 @@ def tick(app: App) -> None:
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
-        app.bell.ring()
-    app.bell.ring_rest()
+        app.wakeups.ring()
+    app.wakeups.ring_rest()
 
 
 def follow_the_clock(app: App) -> None:
-    """A clock that was set: believe it, but let no lease run out by it."""
+    """Follow a clock that was set, without letting leases expire by the change."""
     if abs(app.clock.drift_ms()) < _JUMP_MS:
         return
     with app.store.write() as sql:
@@ -72,7 +70,7 @@ def follow_the_clock(app: App) -> None:
 
 
 def _set_back(app: App, sql: Connection, step: int) -> None:
-    """Times that were computed by a clock that was ahead follow the clock that was set back."""
+    """Move times back that were computed before the clock was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
     app.tidy_at = min(app.tidy_at, now + HOUR_MS)
@@ -100,7 +98,7 @@ def _end_late(app: App) -> None:
 
 
 def _end_stubborn(app: App) -> None:
-    """A node that lives but does not heed a cancel has had its time: the task is forced out."""
+    """End the cancelled tasks that a living node did not stop in time."""
     with app.store.write() as sql:
         moves = app.life(sql)
         for task in task_lifecycle.overdue(sql, moves.now):
@@ -112,13 +110,13 @@ def _end_stubborn(app: App) -> None:
 
 
 def _tidy_hourly(app: App) -> None:
-    """Have nodes clean up leftovers every hour: a platform may have been unreachable before."""
+    """Plan clean-ups of leftovers every hour: a platform may have been unreachable before."""
     now = app.clock.now_ms()
     if now < app.tidy_at:
         return
     begun, app.tidy_at = app.tidy_at, now + HOUR_MS
     if not begun:
-        return  # a node tidies up when its session begins
+        return  # a node cleans up when its session begins
     with app.store.write() as sql:
         for node in nodes.nodes(sql):
             if node.seen is not None and now - node.seen < HOUR_MS:
@@ -126,7 +124,7 @@ def _tidy_hourly(app: App) -> None:
 
 
 def _unmount(app: App) -> int:
-    """Have what was mounted for a time unmounted after it."""
+    """Plan UNMOUNT tasks for mounts whose time has ended."""
     with app.store.read() as sql:
         if not mounts.due(sql, app.clock.now_ms()):
             return 0
@@ -139,7 +137,7 @@ def _unmount(app: App) -> int:
 
 @contextmanager
 def _alone(app: App, sql: Any, task: Task) -> Iterator[None]:
-    """A task that cannot be ended must not keep the others from it."""
+    """End each task by itself: an error with one task must not stop the others."""
     try:
         with app.store.savepoint(sql):
             yield
@@ -161,7 +159,7 @@ class Maintenance(Thread):
                 tick(self._core)
                 self._said = ""
             except HaulbackError as error:
-                if error.message != self._said:  # once, not every second
+                if error.message != self._said:  # log an error once, not every second
                     log.error("upkeep: %s", error.message)
                 self._said = error.message
             except Exception:

@@ -22,12 +22,12 @@ class MountReading(Reading):
     def page(self, wanted: ListQuery, over: bool | None) -> tuple[list[Mount], int]:
         """A page of mounted backups, the newest first, and the number of all.
 
-        `over`: only the mounts that have ended, or only the others.
+        `over`: only ended mounts, or only the others.
         """
         return lists.mounts(self._sql, wanted, over=over)
 
     def volume_counts(self, guids: Sequence[str]) -> dict[str, int]:
-        """The number of file systems of each of these mounts."""
+        """The number of file systems of each mount."""
         return mounts.counts(self._sql, guids)
 
     def volumes(self, mount: str) -> list[ShownFileSystem]:
@@ -36,7 +36,10 @@ class MountReading(Reading):
 
 
 def open_volume(app: App, scope: Scope, guid: str) -> tuple[Mount, ShownFileSystem]:
-    """A mounted file system and its mount.  Raises NotFound, Conflict once the mount is over."""
+    """A mounted file system and its mount.
+
+    Raises NotFound, and Conflict once the mount has ended.
+    """
     with app.store.read() as sql:
         shown = mounts.volume(sql, guid)
         mount = shown and SqlCatalogue(sql).mounts.get(shown.mount)
@@ -50,7 +53,7 @@ def open_volume(app: App, scope: Scope, guid: str) -> tuple[Mount, ShownFileSyst
 def iscsi_key(app: App, who: Caller, guid: str) -> tuple[Mount, bytes]:
     """A backup mounted by iSCSI, and the repository key from which its secret derives.
 
-    The audit trail records the caller.  Raises NotFound, Conflict for another mount.
+    The audit trail records the caller.  Raises NotFound, and Conflict for a mount of another mode.
     """
     with app.change(who, "iscsi secret", guid) as change:
         known = SqlCatalogue(change.sql, who.scope)

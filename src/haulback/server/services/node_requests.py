@@ -1,8 +1,8 @@
-"""Asking a node while somebody waits, and passing its answer on piece by piece.
+"""File requests to nodes: the server passes the pieces of a node's answer to the waiting client.
 
-A node never listens: it fetches questions by a long poll, at whichever server, and brings pieces of
-the answer back.  The server that was asked takes them from memory; brought to another server, they
-lie in the database for a moment.
+A node never listens: it fetches requests from any server by a long poll, and sends the pieces of
+its answer.  The client's server takes the pieces from memory; pieces that arrive at another server
+pass through the database.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ from haulback.server.store.node_requests import AHEAD
 from haulback.server.wakeups import Wakeups
 from haulback.wire import JsonObject
 
-_SILENT = 60.0  # seconds without a piece
-_TAKES = 1.0  # seconds that a piece waits for room
+_SILENT = 60.0  # seconds to wait for a piece
+_TAKES = 1.0  # seconds that a piece waits for space in the buffer
 _ASK_AGAIN = node_requests.AGAIN_MS / 1000 + 0.1
-_LOOK_AGAIN = 0.25  # seconds between two looks for what another server was given
+_LOOK_AGAIN = 0.25  # seconds between two queries for pieces that another server received
 
 
 class NodeRequests:
-    """The questions of one server process."""
+    """The file requests of one server process."""
 
-    def __init__(self, store: Store, bell: Wakeups, now: Callable[[], int]) -> None:
-        self._store, self._bell, self._now = store, bell, now
+    def __init__(self, store: Store, wakeups: Wakeups, now: Callable[[], int]) -> None:
+        self._store, self._wakeups, self._now = store, wakeups, now
         self._open: dict[str, _Answer] = {}
 
     def ask(self, node: str, body: JsonObject) -> Iterator[bytes]:
-        """The pieces of a node's answer.  Raises what the node says, Unavailable when silent."""
+        """The pieces of a node's answer.
+
+        Raises the error that the node sends, Unavailable when the node is silent.
+        """
         with self._store.write() as sql:
             guid = node_requests.put(sql, node, body, self._now())
         answer = self._open[guid] = _Answer()
-        self._bell.ring_for([node])
+        self._wakeups.ring_for([node])
         try:
             number, more = 0, True
             while more:
@@ -63,11 +66,11 @@ class NodeRequests:
                 with self._store.write() as sql:
                     if part := node_requests.pick_up(sql, guid, number):
                         return part
-            if self._bell.is_over:
+            if self._wakeups.is_over:
                 raise Unavailable("the server stops; ask again")
             if not number and time.monotonic() > again + _ASK_AGAIN:
                 again = time.monotonic()
-                self._bell.ring_for([node])
+                self._wakeups.ring_for([node])
         raise Unavailable("the node does not answer; is it running?")
 
     def fetch(self, node: str) -> list[PendingRequest]:
@@ -80,16 +83,16 @@ class NodeRequests:
             return node_requests.offer(sql, node, now)
 
     def bring(self, node: str, guid: str, part: AnswerPiece) -> bool:
-        """A piece of an answer; False: there is no room yet, bring it again.
+        """Accept a piece of an answer; returns False while the buffer is full.
 
-        Raises NotFound when nobody waits for it any more.
+        Raises NotFound when the client no longer waits.
         """
         answer = self._open.get(guid)
         if answer and part.number:
             return answer.put(part, _TAKES)
         with self._store.write() as sql:
             if not node_requests.is_asked(sql, node, guid):
-                raise NotFound("nobody waits for this answer any more", guid=guid)
+                raise NotFound("no client waits for this answer any more", guid=guid)
             if not part.number:
                 node_requests.heard(sql, guid)
         if answer:
@@ -129,7 +132,7 @@ class _Answer:
 
 
 def _told(text: str) -> HaulbackError:
-    """An error that a node names; one of ours that is not known there is what it says."""
+    """The error that a node sent, as an exception of its code."""
     try:
         found = msgspec.json.decode(text, type=dict[str, str])
         kind = _KINDS.get(found.get("code", ""), Unavailable)

@@ -41,13 +41,13 @@ OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or 
 _REQUEUED = "its node gave it back"
 _HEARD_MS = 20_000
 _EXPECTED = 5_000  # guids in one page: 200 KB
-_SAMPLES = 120  # of the transfer rate that a task keeps
+_SAMPLES = 120  # samples of the transfer rate that a task keeps
 
 
 def open_session(
     app: App, who: Enrolled, process: Process, done: list[FinishedWork]
 ) -> NodeSession:
-    """A node's process starts: its predecessor is over, finished work of that one counts."""
+    """Open a session of a node: it fences the previous session, whose finished work counts."""
     finished = {(item.task, item.attempt): item for item in done}
     with app.store.write() as sql:
         now = app.clock.now_ms()
@@ -60,7 +60,7 @@ def open_session(
         app.tidy_node(sql, who.guid)
     about = {"node": who.guid, "version": process.version, "finished": len(finished)}
     log.info("node connected", extra=members(**about))
-    app.bell.ring()
+    app.wakeups.ring()
     return NodeSession(session, token, app.lease_ms, app.clock.now_ms())
 
 
@@ -72,7 +72,7 @@ def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
 
 
 def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
-    """End a task as FINISHED with what its dead process had written down, if that can be read."""
+    """End a task as FINISHED with the journalled results of its dead process, if readable."""
     try:
         with mapped(), moves.sql.begin_nested():
             tasks.change(moves.sql, task, moves.now, results=results)
@@ -93,7 +93,7 @@ def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
 def _is_able(who: Node, task: Task) -> bool:
     """Whether a node may write repositories as this version does.
 
-    A node of an earlier Haulback would reuse damaged data, and miss that backups vanished.  A node
+    A node of an earlier Haulback would reuse damaged data, and overlook missing backups.  A node
     that opens no session of its own (`version` empty) is another program, with its own format.
     """
     return not who.version or who.revision >= REVISION or task.type not in WRITING
@@ -108,7 +108,7 @@ def heard(app: App, who: Node) -> None:
 
 
 def set_state(app: App, who: Node, guid: str, state: State, info: str | None) -> None:
-    """Take a task, end it, or give it back.  Repeating what is true already changes nothing.
+    """Take a task, end it, or give it back.  A repeated request changes nothing.
 
     Raises Conflict, Forbidden, Fenced, or Malformed for results that cannot be read.
     """
@@ -123,28 +123,29 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
 def _ring(app: App, who: Node, freed: list[str]) -> None:
     """Wake the nodes that may start tasks in the place of the freed limits."""
     if all(key.startswith("node:") for key in freed):
-        app.bell.ring_for([who.guid])
+        app.wakeups.ring_for([who.guid])
     else:
-        app.bell.ring()
+        app.wakeups.ring()
 
 
 def set_states(app: App, who: Node, guids: list[str], state: State, info: str | None) -> None:
-    """The same for many in one transaction: all at once, or, where that fails, each by itself.
+    """Change the states of many tasks in one transaction: at once, or else one by one.
 
-    Raises Conflict, with `refused` in its details, when some could not move; the others have.
+    Raises Conflict, with `refused` in its details, when some tasks were refused; the other tasks
+    have changed.
     """
     refused: Conflict | None = None
     wanted = list(dict.fromkeys(guids))
     with app.store.write() as sql:
         if not _move_all(app, sql, wanted, who, state):
             refused = _move_each(app, sql, wanted, who, state, info)
-    app.bell.ring()
+    app.wakeups.ring()
     if refused:
         raise refused
 
 
 def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: State) -> bool:
-    """Take, or finish, many together; False when that cannot be and nothing was changed."""
+    """Take or finish many tasks together; False, with nothing changed, when one task cannot."""
     if state not in (State.RUNNING, State.FINISHED):
         return False
     result = tasks.get_many(sql, guids)
@@ -198,7 +199,7 @@ def _move(app: App, sql: Connection, task: Task, who: Node, state: State, info: 
         moves.give_back(task, _REQUEUED)
     else:
         moves.end(task, state, info)
-    # A clean-up that cannot be done is tried again within the hour, not at once and for ever.
+    # The hourly clean-up repeats a failed clean-up; an immediate retry could repeat for ever.
     if task.state != State.FINISHED.value and task.type != staging_cleanup.KIND.type:
         app.tidy_node(sql, who.guid)
 
@@ -220,7 +221,7 @@ def order(app: App, who: Node, guid: str) -> WorkOrder:
 
 
 def share(app: App, who: Node, guid: str) -> WorkOrder:
-    """The order of a mount of a node.  Raises NotFound for a mount that is not to exist."""
+    """The order of a mount of a node.  Raises NotFound for a mount that should not exist."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
         found = known.mounts.get(guid)
@@ -241,7 +242,7 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
 
 
 def became(app: App, who: Node, guid: str, kind: str) -> Task:
-    """The backup of a running task is of another type than before; the backup bears a warning."""
+    """Record another type for the backup of a running task, with a warning on the backup."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
         _check_member(app, task, "backupType")
@@ -277,12 +278,12 @@ def _check_member(app: App, task: Task, name: str) -> None:
 
 
 def report(app: App, who: Node, guid: str, **values: object) -> Task:
-    """Write members of a running task and renew its lease.  Progress never goes back."""
+    """Write members of a running task and renew its lease.  Progress never decreases."""
     return _reported(app, who, guid, lambda _: values)
 
 
 def add_results(app: App, who: Node, guid: str, more: JsonObject, **values: object) -> Task:
-    """Add to what a running task reported so far, and renew its lease."""
+    """Add results to the report of a running task, and renew its lease."""
     return _reported(app, who, guid, lambda task: {"results": {**task.results, **more}, **values})
 
 
@@ -347,7 +348,7 @@ def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
 
 
 def state_for(app: App, who: Node, guid: str) -> Task:
-    """The task as its owner must see it: a wish to cancel reads CANCELLED.
+    """The task as its node reads it: a requested cancellation reads CANCELLED.
 
     Raises Fenced, Forbidden for a task that another node runs, NotFound for one that this node
     neither ran nor may take.
@@ -413,7 +414,7 @@ def mine(sql: Connection, who: Node, guid: str, *, lock: bool = False) -> Task:
 
 
 def _check_mine(task: Task, who: Node) -> None:
-    """Raises Forbidden for another node's task, Fenced for an attempt that is over."""
+    """Raises Forbidden for the task of another node, Fenced for an ended attempt."""
     if task.node not in (None, who.guid):
         raise Forbidden("another node runs this task")
     if task.state != State.RUNNING.value:

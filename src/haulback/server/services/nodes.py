@@ -15,7 +15,7 @@ from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named, label
 
-_SILENT_MS = 90_000  # a node that was silent for so long counts as offline
+_SILENT_MS = 90_000  # milliseconds of silence after which a node counts as offline
 
 
 def all_nodes(app: App) -> list[Node]:
@@ -64,13 +64,13 @@ def add(app: App, who: Caller, wanted: NewNode) -> tuple[Node, str]:
 
 
 def admit(app: App, identity: Enrolled, name: str) -> None:
-    """Make a node known that brings its own identity; a known node stays as it is."""
+    """Enrol a node that has its own identity; a known node stays unchanged."""
     with app.store.write() as sql:
         nodes.admit(sql, identity, name, app.clock.now_ms())
 
 
 def renew_token(app: App, who: Caller, guid: str) -> tuple[Node, str]:
-    """Replace the token of a node; the attempts under the old token are over.  Raises NotFound."""
+    """Replace the token of a node; attempts under the old token end.  Raises NotFound."""
     with app.change(who, "renew node token", guid) as change:
         nodes.one_node(change.sql, guid)
         token, old = nodes.renew(change.sql, guid)
@@ -121,7 +121,7 @@ def invite(app: App, who: Caller) -> str:
 
 def enrol(app: App, token: str, name: str, protocol: int) -> Enrolled:
     """Use up an enrolment token.  Raises Unauthenticated, Conflict."""
-    with app.store.read() as sql:  # a stranger's guess makes no writer wait
+    with app.store.read() as sql:  # a guess by an unauthenticated client makes no writer wait
         nodes.check_invited(sql, token, app.clock.now_ms())
     with app.change(SYSTEM, "enrol node") as change:
         made = nodes.enrol(change.sql, token, name, protocol, change.now)
@@ -130,13 +130,13 @@ def enrol(app: App, token: str, name: str, protocol: int) -> Enrolled:
 
 
 def is_enrolled(app: App, identity: Enrolled) -> bool:
-    """Tell whether a node of this guid has this secret."""
+    """Whether a node of this guid has this secret."""
     with app.store.read() as sql:
         return nodes.is_enrolled(sql, identity)
 
 
 def mounts_of(app: App, who: Node) -> list[str]:
-    """The guids of the backups that a node has to keep mounted."""
+    """The guids of the mounts that a node must serve."""
     with app.store.read() as sql:
         return mounts.shared_by(sql, who.guid)
 

@@ -1,4 +1,4 @@
-"""The server's own key is proved when a server starts: a key that opens nothing seals nothing."""
+"""Check of the server key at the start: a key of another database must not seal anything."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def open_vault(path: Path, store: Store) -> KeyVault:
     strange = [key.name for key in keys if not vault.opens(key.destination, key.text)]
     if keys and len(strange) == len(keys):
         raise WrongKey(f"{path} opens no key in the database ({', '.join(strange)}): {_REMEDY}")
-    # Sealed keys count for more than the check.  Where there are neither, SQLite has one server.
+    # A sealed repository key is stronger evidence than the stored check text.  A database without
+    # both is new; an SQLite database has one server.
     renews = not strange if keys else store.is_sqlite
     with store.write() as sql:
         kept = sealed_secrets.keep_check(sql, vault.seal(_OWNER, _TEXT), replace=renews)
@@ -48,7 +49,7 @@ def open_vault(path: Path, store: Store) -> KeyVault:
 def trouble(vault: KeyVault, store: Store) -> str:
     """The reason why a running server could not seal or open keys, or not start again; "" for none.
 
-    A database may be exchanged, and a file removed, while a server runs.
+    An operator may replace the database or remove the key file while the server runs.
     """
     with store.read() as sql:
         check = sealed_secrets.check(sql)

@@ -1,4 +1,4 @@
-"""The project of a record: named, given by the caller's narrowing, or that of its policy."""
+"""The project of a record: the named project, the caller's own, or the project of its policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def owner(
 ) -> str | None:
     """The project of the record that `wanted` describes, None for a record of all projects.
 
-    `above` is the record that this one is part of.  Raises Forbidden, Malformed.
+    `above` is the record that contains this record.  Raises Forbidden, Malformed.
     """
     if isinstance(wanted, Project):
         return wanted.uuid[:80] or None
@@ -34,6 +34,6 @@ def owner(
 
 
 def hand_down(sql: Connection, policy: Record) -> None:
-    """Give the rules of a policy the project that the policy has now."""
+    """Give the rules of a policy the policy's project."""
     if rules := _GOVERNED.get(policy.kind):
         configuration.hand_down(sql, policy, rules)

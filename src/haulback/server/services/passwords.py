@@ -1,4 +1,4 @@
-"""The slow hash of passwords, in a thread of its own: strangers who guess take no other's time."""
+"""The slow hash of passwords, in a thread of its own: guesses do not delay other requests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from haulback.errors import TooMany
 
 T = TypeVar("T")
 _THREADS = 1  # a hash takes 64 MiB and threads of its own
-_WAITING, _OF_A_PLACE = 8, 6  # who may wait for a hash, and how many of them from one place
-_NICE = 4  # steps behind the threads that answer everybody else
-_AGAIN = 2  # seconds after which to try again
+_WAITING, _OF_A_PLACE = 8, 6  # callers that may wait for a hash, and callers of one address
+_NICE = 4  # steps of priority below the threads that answer requests
+_AGAIN = 2  # seconds after which a refused client may try again
 
 
 class Hashing:
-    """Computes one hash after the other; who finds too many before it is sent away."""
+    """A queue of hashes; a caller that finds a full queue is refused."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, "passwords", initializer=_step_back)
@@ -50,6 +50,6 @@ class Hashing:
 
 
 def _step_back() -> None:
-    """On Linux a thread has a priority of its own, and what it starts inherits it."""
+    """Lower the priority of this thread; on Linux its child threads inherit the priority."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,4 +1,4 @@
-"""Belongings of a policy besides its own members: its rules, their schedules, its machines."""
+"""The rules of a policy, the schedules of the rules, and the machines of the policy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RULES = frozenset(one.kind for one in OWNED.values())
 
 
 class PolicyMembers(NamedTuple):
-    """A change of records under way: its connection, what the caller sees, epoch ms."""
+    """A change of records: its connection, the caller's scope, and the time (epoch ms)."""
 
     sql: Connection
     scope: Scope
@@ -52,11 +52,11 @@ class PolicyMembers(NamedTuple):
 
     @property
     def known(self) -> SqlCatalogue:
-        """The records as they are at this moment."""
+        """The catalogue at this moment."""
         return SqlCatalogue(self.sql, self.scope)
 
     def rules(self, policy: Record, sent: object, check: Check, *, fresh: bool) -> None:
-        """Give a policy these rules, and no others; `fresh`: it is new, and so are they.
+        """Give a policy these rules, and no others; `fresh`: policy and rules are new.
 
         A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
         """
@@ -86,7 +86,7 @@ class PolicyMembers(NamedTuple):
         self.fired_by(guid, rule.schedules)
 
     def fired_by(self, rule: str, schedules: Iterable[Ref] | None) -> None:
-        """Set the schedules that run a rule; None changes nothing.
+        """Set the schedules that run a rule; None leaves them unchanged.
 
         Raises NotFound.
         """
@@ -102,16 +102,16 @@ class PolicyMembers(NamedTuple):
             self._fires(record, rules)
 
     def _check_kept(self, schedule: Record, rule: str, wanted: Set[str]) -> None:
-        """Raises Forbidden where a shared schedule would no longer fire a rule.
+        """Raises Forbidden where a schedule of all projects would no longer fire the rule.
 
-        A schedule of another project is not seen, and stays as it is.
+        A schedule of another project is hidden from the caller and stays unchanged.
         """
         fires = {"guid": rule} in schedule.body.get("rules", [])
         if schedule.project is None and fires and schedule.guid not in wanted:
             self.known.records.changeable("schedule", schedule.guid)
 
     def _schedule(self, guid: str, rule: str) -> Record:
-        """A schedule that fires a rule already, or that the caller may change to do so."""
+        """A schedule that fires a rule already, or that the caller may change."""
         found = self.known.records.get("schedule", guid)
         if {"guid": rule} in found.body.get("rules", []):
             return found
@@ -129,7 +129,7 @@ class PolicyMembers(NamedTuple):
         configuration.remove(self.sql, rule.guid)
 
     def members(self, policy: Record, wanted: Iterable[Ref]) -> None:
-        """Give a policy to these machines, and to no others that the caller sees.
+        """Give a policy to these machines, and take it from all other machines of the caller.
 
         Raises NotFound.
         """
@@ -147,7 +147,7 @@ class PolicyMembers(NamedTuple):
                 machines.set_settings(self.sql, member.guid, _without(member.settings, setting))
 
     def handed_over(self, policy: Record) -> None:
-        """Check that a policy which changed its project leaves no machine of another one.
+        """Check that a policy with a new project has no machine of another project.
 
         Raises Conflict.
         """
@@ -174,7 +174,7 @@ def _check_project(policy: Record, machine: Entity) -> None:
 
 
 def body_of(wanted: PolicyRecord, parent: str | None) -> JsonObject:
-    """The members that a record itself keeps: no name, no parent, nothing of other records."""
+    """The members of a record without name, parent and the members that other records keep."""
     apart = _APART.get(type(wanted), ())  # members that other records keep
     left_out = {"name", "project", parent, *apart}
     body = msgspec.to_builtins(wanted)
@@ -182,7 +182,7 @@ def body_of(wanted: PolicyRecord, parent: str | None) -> JsonObject:
 
 
 def members_of(sql: Connection, scope: Scope, kind: str) -> dict[str, list[Entity]]:
-    """The machines within a scope, by the guid of the policy of one kind that they have."""
+    """The machines within a scope, by the guid of their policy of one kind."""
     setting = OWNED[kind].setting
     found: dict[str, list[Entity]] = {}
     for machine in machines.with_setting(sql, setting):
@@ -196,9 +196,9 @@ def _without(settings: JsonMapping, name: str) -> JsonObject:
 
 
 def _rules(sent: object, owned: Owned, before: Mapping[str, Record]) -> list[tuple[str, Any]]:
-    """The rules of a request, each with the guid of the one that it changes, "" for a new one.
+    """The rules of a request, each with the guid of the stored rule, "" for a new rule.
 
-    A rule without a guid is the one of its name, so that its history stays its own.
+    A rule without a guid is the stored rule of its name, so that it keeps its history.
     """
     given = [_object(item, place) for place, item in enumerate(_present(sent))]
     names = {str(entry["name"]) for entry in given if entry.get("name")}
@@ -232,7 +232,7 @@ def _object(item: object, place: int) -> JsonObject:
 
 
 def _known(given: JsonMapping, before: Mapping[str, Record], field: str) -> str:
-    """The guid of the rule that is meant; portals give rules that are not saved yet one as well."""
+    """The guid of the rule to change; portals send a guid for unsaved rules as well."""
     guid = given.get("guid")
     if guid is not None and not isinstance(guid, str):
         raise Malformed(f"{field}.guid: a guid is a text", field=f"{field}.guid")
@@ -248,7 +248,7 @@ def _members(rule: Record | None) -> JsonObject:
 
 
 def _free(names: set[str]) -> str:
-    """A name for a rule that comes without one: they are told apart by their names."""
+    """A name for a rule without a name: names distinguish the rules of a policy."""
     name, number = "Default", 1
     while name in names:
         number += 1

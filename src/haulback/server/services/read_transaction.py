@@ -13,7 +13,7 @@ from haulback.server.store.engine import Connection
 
 
 class Reading:
-    """Records as they are at one moment; a subclass adds the lists of its noun."""
+    """Records at one moment; a subclass adds the lists of its noun."""
 
     def __init__(self, sql: Connection, scope: Scope) -> None:
         self._sql, self.scope = sql, scope

@@ -11,24 +11,24 @@ from haulback.errors import HaulbackError, NotWritable, Unavailable
 from haulback.server.store.engine import Store
 from haulback.units import MIB, size
 
-_FRESH = 1.0  # seconds: whoever asks more often gets the same answer
-_REMEMBERED = 10.0  # seconds for which a write that failed keeps the server from being ready
-_SPARE = 16  # descriptors that must be left
-_LEAST = 16 * MIB  # of the disk below an SQLite file
+_FRESH = 1.0  # seconds for which a result of the check is reused
+_REMEMBERED = 10.0  # seconds for which a failed write makes the server not ready
+_SPARE = 16  # descriptors that must be free
+_LEAST = 16 * MIB  # free bytes that an SQLite database's disk must have
 
 
 class Readiness:
     """The readiness check, made at most once a second in one thread at a time."""
 
     def __init__(self, store: Store, now_ms: Callable[[], int], key: Callable[[], str]) -> None:
-        """`key` gives the reason why the server key is of no use, "" for none."""
+        """`key` gives the reason why the server key is unusable, "" for a usable key."""
         self._store, self._now_ms, self._key = store, now_ms, key
         self._looking = Lock()
         self._until = 0.0
         self._error: HaulbackError | None = None
 
     def check(self) -> None:
-        """Raises Unavailable with what keeps the server from its work."""
+        """Raises Unavailable with the reason why the server cannot work."""
         if time.monotonic() >= self._until and self._looking.acquire(blocking=False):
             try:
                 self._error = self._look()
@@ -37,8 +37,8 @@ class Readiness:
                 self._looking.release()
         if self._error is not None:
             raise self._error
-        # After the look: without descriptors or a database the key cannot be read either.
-        if why := self._key():  # one small file and one row: cheap enough for every asking
+        # The key is checked last: reading it needs descriptors and the database.
+        if why := self._key():  # reads one file and one row
             raise Unavailable(why)
 
     def _look(self) -> HaulbackError | None:

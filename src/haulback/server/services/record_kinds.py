@@ -111,7 +111,7 @@ def _check_schedule(wanted: Schedule, known: Catalogue) -> None:
     for ref in wanted.rules:
         known.records.changeable(
             kind, ref.guid
-        )  # a schedule fires its rules for all of their machines
+        )  # a schedule starts its rules for all machines of the rules
     day = range(86_400_000)
     if wanted.hour is not None and wanted.hour not in day:
         raise Malformed("hour: ms from midnight UTC", field="hour")

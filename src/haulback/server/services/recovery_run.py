@@ -1,4 +1,4 @@
-"""Running a recovery plan: a RESTORE and an IMPORT for each machine of each active rule."""
+"""The run of a recovery plan: a RESTORE and an IMPORT for each machine of each active rule."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from haulback.wire import Ref
 def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
     """The plan of the restores and imports of a recovery plan, from the records of this moment.
 
-    Raises NotFound, Conflict for an inactive plan or an entity without a backup, and whatever a
-    restore and import of one machine raises; then nothing is planned.
+    Raises NotFound, Conflict for an inactive plan or an entity without a backup, and the errors of
+    a restore and import of one machine; nothing is planned then.
     """
     record = catalogue.records.get("recovery-plan", guid)
     if record.body.get("active") is False:
@@ -29,7 +29,7 @@ def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
     for place, rule in enumerate(rules):
         made = _plan_rule(rule, record, catalogue, ask)
         for task in made.tasks:
-            task.rank += place  # the order in which they start
+            task.rank += place  # the order in which the restores start
         whole.add(made)
     if not whole.tasks:
         raise Conflict(f"recovery plan {record.name} has no active rule with an entity")
@@ -65,7 +65,7 @@ def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask)
 
 
 def _selected(entity: str, name: str, catalogue: Catalogue) -> Backup:
-    """The newest that can be restored; ANY names no better one."""
+    """The newest restorable backup; the level ANY names no other backup."""
     for backup in catalogue.backups.of_entity(entity, "SUCCESS"):
         return backup
     raise Conflict(f"{name} has no backup that can be restored")

@@ -1,4 +1,4 @@
-"""Task operations of people: submit, read, cancel and remove tasks."""
+"""Task operations of users: submit, read, cancel and remove tasks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SORTS = sorted(task_lists.SORTS)  # members by which lists of tasks can be sorte
 _LOG = logging.getLogger(__name__)
 
 _SHOWN = 100  # tasks named in one audit entry
-_PIECE = 500  # tasks of a long list that are looked at together
-Seen = tuple[Task, Waiting | None]  # why it waits, if it is queued
+_PIECE = 500  # tasks of a long list that one query reads
+Seen = tuple[Task, Waiting | None]  # the reason why a queued task waits
 
 
 class Remembered(msgspec.Struct):
@@ -46,7 +46,10 @@ class Remembered(msgspec.Struct):
 
 
 def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
-    """Plan and queue, all of it or nothing.  The same `key` gives the same tasks again."""
+    """Plan and queue the tasks of a submission, all or none.
+
+    A repeated `key` returns the same tasks.
+    """
     wanted = request(body, way.request)
     marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
 
@@ -67,7 +70,7 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
 
 
 def _narrowing(scope: Scope) -> str:
-    """The narrowing of a request in words: the same key within other projects asks anew."""
+    """The projects of a request as text: the same key within other projects is another request."""
     return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
 
 
@@ -75,7 +78,7 @@ def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str
     try:
         return _queue_once(app, make, what, marked, who, key)
     except Conflict:
-        # Perhaps the same request, sent twice at the same time: the other one has made them.
+        # The same request may have arrived twice; the other request has made the tasks.
         before = key and _recalled(app, key, marked, who)
         if not before:
             raise
@@ -115,7 +118,7 @@ def _queue_once(
     _LOG.info(
         "tasks submitted", extra=members(by=who.name, operation=operation, count=len(made_here))
     )
-    app.bell.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
+    app.wakeups.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
     return plan
 
 
@@ -130,14 +133,14 @@ def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
 
 
 def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
-    """A page of tasks and how many there are; -1 for a page by cursor, whose first said it."""
+    """A page of tasks and the number of all; -1 for a page by cursor, as the first page gave it."""
     with app.store.read() as sql:
         found, total = task_lists.page(sql, wanted)
         return _seen(with_node_names(sql, found), Line(sql, app.clock.now_ms())), total
 
 
 def whole(app: App, wanted: Filter) -> Iterator[Seen]:
-    """All that a filter finds, a few at a time."""
+    """All tasks that a filter finds, a few at a time."""
     with app.store.snapshot() as sql:
         line = Line(sql, app.clock.now_ms())
         source = task_lists.stream(sql, wanted)
@@ -151,7 +154,7 @@ def _seen(found: Sequence[Task], line: Line) -> list[Seen]:
 
 
 def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
-    """A task, and why it waits if it does."""
+    """A task, and the reason why it waits if it is queued."""
     with app.store.read() as sql:
         task = tasks.visible(sql, guid, scope)
         return with_node_name(sql, task), waiting(app, sql, [task]).get(guid)
@@ -163,7 +166,7 @@ def waiting(app: App, sql: Connection, found: Sequence[Task]) -> dict[str, Waiti
 
 
 def waits(app: App, found: Sequence[Task]) -> dict[str, Waiting]:
-    """The reasons why the queued ones of these tasks wait, by guid."""
+    """The reasons why queued tasks among `found` wait, by guid."""
     with app.store.read() as sql:
         return waiting(app, sql, found)
 
@@ -175,7 +178,7 @@ def count(app: App, wanted: Filter) -> int:
 
 
 def last_change(app: App, scope: Scope, reader: str | None) -> int:
-    """The time (epoch ms) of the last change of a task; `reader` is the guid of the asking node."""
+    """The time (epoch ms) of the last change of a task; `reader` is the guid of a node."""
     with app.store.read() as sql:
         return task_lists.last_change(sql, scope, reader)
 
@@ -187,7 +190,7 @@ def check_reader(app: App, guid: str, node: str) -> None:
 
 
 def task(app: App, guid: str, scope: Scope) -> Task:
-    """A task, also one that was removed from the lists.  Raises NotFound."""
+    """A task, also a task that was removed from the lists.  Raises NotFound."""
     with app.store.read() as sql:
         return tasks.get(sql, guid, scope)
 
@@ -216,7 +219,7 @@ def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
 
 
 def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:
-    """Cancel a task, or keep a queued task QUEUED: people set no other state.
+    """Cancel a task, or leave a queued task QUEUED: users set no other state.
 
     Raises Forbidden or Conflict for anything else.
     """
@@ -238,7 +241,10 @@ def _set_state(
 
 
 def set_states(app: App, who: Caller, guids: list[str], state: State, info: str | None) -> None:
-    """The same for many, each by itself.  Raises Conflict that names those it was refused for."""
+    """Cancel many tasks, each by itself.
+
+    Raises Conflict, with the refused tasks in its details.
+    """
     operation = f"set state {state.value}"
 
     def move(sql: Connection, guid: str) -> audit.Line | None:
@@ -262,7 +268,7 @@ def one_by_one(guids: Iterable[str], move: Any) -> None:
 
 
 def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
-    """Raises Conflict that names the tasks that did not move and why."""
+    """Raises Conflict with the tasks that did not change and the reasons."""
     if refused:
         shown = [
             {"guid": guid, "code": error.code, "message": error.message}
@@ -296,10 +302,10 @@ def remove(app: App, who: Caller, guid: str) -> str | None:
 
 
 def _left_behind(task: Task) -> str | None:
-    """Words about files that a task which is forced out may leave, None where it leaves none."""
+    """A sentence about files that a task ended by force may leave, None for no files."""
     if task.state != State.RUNNING.value or not task.cancel_wanted:
         return None
-    return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP looks for it"
+    return f"attempt {task.attempt_name} on node {task.node}: STAGING_CLEANUP removes the rest"
 
 
 def _cancel(
@@ -313,4 +319,4 @@ def _cancel(
         moves.cancel(task, info or "cancelled by a user", hidden=hidden)
     if task.state == State.CANCELLED.value:
         app.tidy_after(moves.sql, task)
-    app.bell.ring()
+    app.wakeups.ring()

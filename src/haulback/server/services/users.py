@@ -26,7 +26,7 @@ def account_of_token(app: App, token: str) -> tuple[Account, bool] | None:
 
 def log_in(app: App, login: str, password: str, address: str) -> tuple[Account, str]:
     """The account and a session token.  Raises Unauthenticated, TooMany."""
-    account = app.door.enter(app.store, login, password, address)
+    account = app.login_limiter.enter(app.store, login, password, address)
     with app.store.write() as sql:
         return account, accounts.log_in(sql, account, app.clock.now_ms())
 
@@ -50,8 +50,8 @@ def user(app: App, guid: str) -> Account:
 
 
 def hashed(app: App, password: str, address: str) -> str:
-    """The stored form of a password, made outside every transaction: hashing is slow on purpose."""
-    return app.door.hashing.run(lambda: accounts.hashed(password), address)
+    """The hash of a password, computed outside transactions: the hash is slow on purpose."""
+    return app.login_limiter.hashing.run(lambda: accounts.hashed(password), address)
 
 
 def add_user(app: App, who: Caller, account: Account, password: str) -> None:
@@ -97,7 +97,7 @@ def _check_an_administrator_is_left(sql: Connection) -> None:
 def api_tokens(app: App, who: Caller) -> list[ApiToken]:
     """The API tokens that a caller may see: those of the account, or all for administrators.
 
-    A narrowed caller sees only tokens that reach no further than the caller.
+    A narrowed caller sees only tokens for the caller's own projects.
     """
     with app.store.read() as sql:
         found = accounts.api_tokens(sql, _owner(who))
@@ -129,7 +129,7 @@ def _owner(who: Caller) -> str | None:
 
 
 def _in_reach(who: Caller, token: ApiToken) -> bool:
-    """Tell whether a token of the caller's account reaches no further than the caller."""
+    """Whether a token of the caller's account is within the caller's projects."""
     listed, account = who.scope.listed, who.account
     if listed is None:
         return True

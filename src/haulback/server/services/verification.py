@@ -1,4 +1,4 @@
-"""Verification that runs by itself: a share of each destination every night, an alarm when late.
+"""Scheduled verification: a part of each destination every night, and an alarm when it is late.
 
 A destination is also verified soon after damage was recorded in it: a VERIFY finds every backup
 that the damage touches.
@@ -26,8 +26,8 @@ from haulback.units import DAY_MS
 from haulback.wire import Named
 
 _NIGHT_MS = 2 * HOUR_MS  # after midnight UTC
-_COOLDOWN_MS = HOUR_MS  # a VERIFY that fails on the damage must not be made again at once
-_LATE = 1.5  # rounds may take so many times their period before an alarm
+_COOLDOWN_MS = HOUR_MS  # a VERIFY that fails on damage must not be planned again at once
+_LATE = 1.5  # periods that a round may take before the alarm
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ def wish_of(one: BackupDestination) -> Verification:
 
 
 def plan_due(app: App) -> int:
-    """Make the VERIFY tasks that are due; how many there were."""
+    """Plan the VERIFY tasks that are due, and return their number."""
     now = app.clock.now_ms()
     with app.store.read() as sql:
         result = [
@@ -58,7 +58,7 @@ def _is_due(sql: Connection, one: BackupDestination, now: int) -> bool:
     if now - state.planned > _COOLDOWN_MS and _damaged_since(sql, one, state):
         return True
     night = (now - _NIGHT_MS) // DAY_MS * DAY_MS + _NIGHT_MS
-    # A destination is verified from the night on that follows its first backup.
+    # The first verification of a destination is in the night after its first backup.
     return state.planned < night and destinations.stored_before(sql, one.guid, night)
 
 

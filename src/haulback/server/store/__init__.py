@@ -1,1 +1,1 @@
-"""The database of the server, SQLite or PostgreSQL; the only room that knows SQL."""
+"""The database of the server, SQLite or PostgreSQL; the only package with SQL."""

@@ -19,7 +19,7 @@ from haulback.server.store.tables import account, api_token, login
 from haulback.wire import JsonObject
 
 LOGIN_MS = 12 * 3_600_000
-_EVERYTHING = "administrator"  # has what every other person's role has
+_EVERYTHING = "administrator"  # this role has the rights of all other roles of users
 _BY_LOGIN = Hot(
     "SELECT account.guid, account.login, account.roles, account.projects, account.time_zone "
     "FROM login JOIN account ON account.guid = login.account "
@@ -30,7 +30,7 @@ _NOBODY = _HASHER.hash("nobody has this password")
 
 
 def set_password(sql: sa.Connection, name: str, password: str) -> None:
-    """Give an account another password, or make it, an administrator."""
+    """Set the password of an account; a missing account is created as an administrator's."""
     done = sql.execute(
         sa.update(account).where(account.c.login == name).values(password=hashed(password))
     )
@@ -39,7 +39,7 @@ def set_password(sql: sa.Connection, name: str, password: str) -> None:
 
 
 def hashed(password: str) -> str:
-    """A password as it is stored.  Slow on purpose."""
+    """The hash of a password.  Slow on purpose."""
     return _HASHER.hash(password)
 
 
@@ -51,7 +51,7 @@ def add_account(sql: sa.Connection, who: Account, stored: str) -> None:
 
 
 def change_account(sql: sa.Connection, who: Account, stored: str | None) -> None:
-    """Write an account; a new hashed password, or less to do, ends its logins."""
+    """Write an account, and end its sessions."""
     values = _account_row(who)
     values |= {"password": stored} if stored else {}
     sql.execute(sa.update(account).where(account.c.guid == who.guid).values(values))
@@ -59,12 +59,12 @@ def change_account(sql: sa.Connection, who: Account, stored: str | None) -> None
 
 
 def remove_account(sql: sa.Connection, guid: str) -> None:
-    """Logins and API tokens go with it."""
+    """Delete an account with its sessions and API tokens."""
     sql.execute(sa.delete(account).where(account.c.guid == guid))
 
 
 def accounts(sql: sa.Connection) -> list[Account]:
-    """All of them, by login."""
+    """All accounts, by login."""
     return [_account(row) for row in sql.execute(sa.select(account).order_by(account.c.login))]
 
 
@@ -81,13 +81,13 @@ def has_accounts(sql: sa.Connection) -> bool:
 
 
 def stored_password(sql: sa.Connection, name: str) -> tuple[Account | None, str]:
-    """An account by its login, and what its password is compared with."""
+    """An account by its login, and the hash to compare its password with."""
     row = sql.execute(sa.select(account).where(account.c.login == name)).one_or_none()
     return (_account(row), row.password) if row else (None, _NOBODY)
 
 
 def check_password(stored: str, password: str) -> bool:
-    """Takes the same time whether the login is known or not."""
+    """Compares a password with a hash; the time is the same for unknown logins."""
     try:
         return _HASHER.verify(stored, password)
     except (Argon2Error, InvalidHashError):
@@ -95,7 +95,7 @@ def check_password(stored: str, password: str) -> bool:
 
 
 def log_in(sql: sa.Connection, who: Account, now: int) -> str:
-    """A token for further calls."""
+    """Start a session of an account, and return its token."""
     token = USER_TOKEN + secrets.token_urlsafe(32)
     sql.execute(sa.delete(login).where(login.c.expires < now))
     row = {"token": digest(token), "account": who.guid, "expires": now + LOGIN_MS}
@@ -118,7 +118,7 @@ def account_of(sql: sa.Connection, token: str, now: int) -> Account | None:
 
 
 def add_api_token(sql: sa.Connection, made: ApiToken) -> str:
-    """The secret of a new token, shown this once."""
+    """Add an API token, and return its secret, which only this answer shows."""
     token = API_TOKEN + secrets.token_urlsafe(32)
     projects = None if made.projects is None else _json(made.projects)
     row = {**msgspec.structs.asdict(made), "roles": _json(made.roles), "projects": projects}
@@ -135,14 +135,14 @@ def api_tokens(sql: sa.Connection, owner: str | None) -> list[ApiToken]:
 
 
 def remove_api_token(sql: sa.Connection, guid: str, owner: str | None) -> None:
-    """Raises NotFound, also for somebody else's when `owner` is given."""
+    """Raises NotFound, with `owner` also for the token of another account."""
     where = [api_token.c.guid == guid] + ([api_token.c.account == owner] if owner else [])
     if sql.execute(sa.delete(api_token).where(*where)).rowcount != 1:
         raise NotFound(f"there is no API token {guid}", guid=guid)
 
 
 def account_of_api_token(sql: sa.Connection, token: str, now: int) -> Account | None:
-    """The account of an API token, with no more roles and projects than both have."""
+    """The account of an API token, with the roles and projects that account and token share."""
     granted = (api_token.c.roles.label("granted"), api_token.c.projects.label("within"))
     query = sa.select(account, *granted, api_token.c.expires).join(api_token)
     row = sql.execute(query.where(api_token.c.token == digest(token))).one_or_none()
@@ -157,14 +157,14 @@ def account_of_api_token(sql: sa.Connection, token: str, now: int) -> Account | 
 
 
 def _within(account: list[str] | None, token: list[str] | None) -> list[str] | None:
-    """The projects that account and token have in common; None is all."""
+    """The projects that account and token have in common; None stands for all."""
     if account is None or token is None:
         return token if account is None else account
     return [project for project in account if project in token]
 
 
 def digest(token: str) -> str:
-    """A token as it is stored."""
+    """The hash of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -26,9 +26,9 @@ alarm = Table(
     Index("alarm_newest", "since", "guid"),
 )
 
-# The last look at a hypervisor that missed too many machines to be believed: its workflow (`look`),
-# when it was taken in (`seen`), and since when one is not believed.  The machines in doubt are the
-# present ones whose `absent_since` is set.
+# The last inventory of a hypervisor that is not believed: its workflow (`look`), the time of its
+# record (`seen`), and the start of the doubt.  The machines in doubt are the present machines with
+# `absent_since`.
 doubt = Table(
     "doubt",
     metadata,

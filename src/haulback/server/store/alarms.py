@@ -20,7 +20,7 @@ from haulback.server.store.rows import records, row_of
 from haulback.wire import JsonObject, Named
 
 log = logging.getLogger(__name__)
-_TEXT, _NAME = 2000, 400  # characters that are kept
+_TEXT, _NAME = 2000, 400  # characters of a stored text
 _MANY = 500  # guids in one statement
 _SYSTEM = ("00000000-0000-0000-0000-000000000000", "system")
 
@@ -66,10 +66,10 @@ class AlarmLedger:
             _clear(self._sql, self._now, sa.and_(table.c.kind == kind.value, about))
 
     def clear_all(self, subjects: Iterable[str]) -> None:
-        """Clear all alarms about subjects that have gone, by their guids.
+        """Clear all alarms about deleted subjects, by their guids.
 
-        To be called once their rows are removed or changed: that waits for those who raise an
-        alarm about them, and sees it then.
+        Call it after the rows of the subjects are removed or changed: that change waits for
+        transactions that raise an alarm about them.
         """
         for about in _parts(subjects):
             _clear(self._sql, self._now, about)
@@ -91,7 +91,7 @@ def seen(sql: sa.Connection, kind: AlarmKind, subject: str) -> int | None:
 
 
 def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
-    """A machine belongs to another project, and with it the alarms about it and its backups."""
+    """Move the alarms about a machine and its backups to the machine's new project."""
     of_it = sa.select(tables.backup.c.guid).where(tables.backup.c.entity == entity)
     about = sa.or_(table.c.subject == entity, table.c.subject.in_(of_it))
     sql.execute(sa.update(table).where(about).values(project=project))
@@ -112,8 +112,8 @@ def _parts(subjects: Iterable[str]) -> Iterator[sa.ColumnElement[bool]]:
 def _subject(sql: sa.Connection, guid: str) -> tuple[str, str | None] | None:
     """Type and project of an alarm's subject, None when it is gone.
 
-    The row is locked against its removal: no alarm may outlive the transaction that removes
-    its subject, for none would ever clear it.  A backup is removed by a change of its row.
+    The row is locked against removal, because an alarm that outlives its subject is never cleared.
+    The removal of a backup changes its row.
     """
     entity, backup, none = tables.entity, tables.backup, sa.null().label("project")
     stays = (backup.c.status != REMOVED, ~backup.c.gone)
@@ -147,5 +147,5 @@ def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
 
 
 def plain(text: str, most: int) -> str:
-    """Printable text: what platforms and nodes say may hold control characters."""
+    """The printable characters of a text: platforms and nodes may send control characters."""
     return "".join(c if c.isprintable() else " " for c in text)[:most]

@@ -19,8 +19,8 @@ _WRITE = Hot(
     "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
-Line = tuple[str, object, object]  # an object that was changed, before and after
-KEPT_MS = 86_400_000  # how long a key gives the same answer
+Line = tuple[str, object, object]  # a changed object, before and after
+KEPT_MS = 86_400_000  # time for which a key returns the same result
 
 
 def write(
@@ -32,7 +32,7 @@ def write(
     before: object,
     after: object,
 ) -> None:
-    """Add to the trail; `caller` is guid and login."""
+    """Add an audit entry; `caller` is guid and login."""
     _WRITE.run(
         sql,
         time=now,
@@ -77,7 +77,10 @@ def remember(
 
 
 def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> Any:
-    """The result of an earlier request.  Raises Conflict when the key was used for another one."""
+    """The result of an earlier request.
+
+    Raises Conflict when the key was used for another request.
+    """
     where = (idempotency.c.caller == caller, idempotency.c.key == key)
     row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()
     if row is None:
@@ -88,7 +91,7 @@ def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> Any:
 
 
 def forget(sql: sa.Connection, now: int) -> None:
-    """Keys that had their time."""
+    """Delete expired keys."""
     old = sa.select(idempotency.c.caller, idempotency.c.key)
     old = old.where(idempotency.c.created < now - KEPT_MS).limit(500)
     for caller, key in sql.execute(old).all():

@@ -67,7 +67,7 @@ class BackupLedger:
         values |= {"stored": stored, "parent": parent, "stored_time": self._now}
         self._change(backup, status="SUCCESS", **values)
         result = one(self._sql, tables.backup, Backup, backup, "backup")
-        recall(self._sql, result.entity)  # what portals ask of each machine's last backup
+        recall(self._sql, result.entity)  # portals read the last backup
 
     def partial(self, backup: str, reason: str) -> None:
         self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)
@@ -102,7 +102,7 @@ class BackupLedger:
         _BACKUPS(self._sql, rows)
 
     def begun_again(self, backup: str, why: str) -> Named:
-        """A new entry in place of a backup that cannot be completed, which has failed."""
+        """Fail a backup that cannot be completed, and add an entry in its place."""
         old = one(self._sql, tables.backup, Backup, backup, "backup")
         self.failed(backup, why)
         new = NewBackup(
@@ -118,6 +118,6 @@ class BackupLedger:
         return Named(new.guid, old.entity_name)
 
     def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: object) -> None:
-        # A stored backup stays what it is, whatever a late task says.
+        # A late task does not change a stored backup.
         where = (tables.backup.c.guid == backup, tables.backup.c.status.in_(states))
         self._sql.execute(sa.update(tables.backup).where(*where).values(**values))

@@ -21,7 +21,7 @@ class StoredProof(NamedTuple):
 
 
 def write(sql: sa.Connection, guid: str, values: JsonObject) -> None:
-    """Write these columns only: a task may be changing the state of the backup at this moment."""
+    """Write only these columns: a task may change the state of the backup at the same time."""
     sql.execute(sa.update(_BACKUP).where(_BACKUP.c.guid == guid).values(**values))
 
 

@@ -22,7 +22,7 @@ from haulback.tasks.record import Task
 from haulback.units import size
 from haulback.wire import JsonObject, Named
 
-_ALARMS = 100  # about single backups, of one report: the destination's own alarm gives the count
+_ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
 _MANY = 500  # guids in one statement
 _CLEARS = ("VERIFY", "REPAIR")
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class DamageLedger:
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
         """Fix the backups of a destination that a task must find.
 
-        Without `forgotten`, missing backups that a person has given up are left out.
+        Without `forgotten`, the list leaves out missing backups that a user has given up.
         """
         backup, expected = tables.backup.c, tables.expected_backup
         self.sql.execute(sa.delete(expected).where(expected.c.task == task))
@@ -54,7 +54,7 @@ class DamageLedger:
         self.sql.execute(sa.delete(expected).where(expected.c.task == task))
 
     def reported(self, task: Task, state: State) -> None:
-        """Take in what a task says of damage, whatever its own end.
+        """Record the damage report of a task, whatever the final state of the task.
 
         Raises Malformed for a report that cannot be read, when the task is to be FINISHED.
         """
@@ -72,9 +72,9 @@ class DamageLedger:
     def verified_share(
         self, destination: str, cursor: str, *, since: int, is_round: bool, looked: str = ""
     ) -> None:
-        """Note how far a destination is read: up to the pack `cursor`, or to the last of all.
+        """Record how far a destination is verified: up to the pack `cursor`, or to the last pack.
 
-        `looked` is the last backup whose map there was time for; "" where there was for all.
+        `looked` is the last backup whose map was read; "" after all maps.
         """
         before = verify_state(self.sql, destination)
         begun = before.begun if before.cursor and before.begun else since
@@ -86,12 +86,12 @@ class DamageLedger:
         save_verify_state(self.sql, destination, msgspec.structs.replace(before, **values))
 
     def verify_ended(self, destination: str) -> None:
-        """Note that a VERIFY failed over damage that it reported: that damage brings no other."""
+        """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""
         state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)
         save_verify_state(self.sql, destination, state)
 
     def _read_back(self, destination: str, begun: int) -> None:
-        """Backups that were stored before a whole round began have been read to the last byte."""
+        """Set backups to VERIFIED that were stored before a complete round began."""
         table = tables.backup.c
         where = (
             table.destination == destination,
@@ -103,7 +103,7 @@ class DamageLedger:
         self.sql.execute(sa.update(tables.backup).where(*where).values(level="VERIFIED"))
 
     def cleanup_blocked(self, task: Task, why: str) -> None:
-        """A clean-up deleted nothing: an alarm with the bytes that wait for it."""
+        """Raise an alarm that a clean-up deleted nothing, with the bytes that wait for deletion."""
         destination = task.ref("backupDestination") or ""
         backup = tables.backup.c
         going = sa.text("status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone")
@@ -115,7 +115,7 @@ class DamageLedger:
         self._alarms.report(AlarmKind.CLEANUP_BLOCKED, subject, text, details)
 
     def found_again(self, task: Task) -> None:
-        """A clean-up found every backup that it had to: those called missing are there."""
+        """Set missing backups to present: a clean-up found all expected backups."""
         table, expected = tables.backup.c, tables.expected_backup.c
         query = (
             sa.select(tables.backup)
@@ -130,19 +130,19 @@ class DamageLedger:
         self._alarms.clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
-        """A clean-up has given up backups whose loss was confirmed: they are over."""
+        """Record backups as lost that a clean-up gave up after a confirmation."""
         table = tables.backup.c
         for guid in backups:
             where = (table.guid == guid, table.location_status == LocationStatus.GIVEN_UP.value)
             values = {"status": "SUCCESS_REMOVED", "gone": True}
-            info = "lost, as a person has confirmed"
+            info = "lost, as a user has confirmed"
             self.sql.execute(
                 sa.update(tables.backup).where(*where).values(**values, status_info=info)
             )
             self._alarms.clear(AlarmKind.BACKUP_MISSING, guid)
 
     def give_up(self, backup: Backup, who: str) -> None:
-        """A person confirms that a backup which cannot be found is lost."""
+        """Record that a user confirmed the loss of a missing backup."""
         damage = msgspec.convert(backup.damage, BackupDamage)
         confirmed = msgspec.structs.replace(damage, confirmed=self.now, confirmedBy=who)
         self.set_location(backup, LocationStatus.GIVEN_UP, confirmed)
@@ -152,7 +152,7 @@ class DamageLedger:
     def set_location(
         self, backup: Backup, status: LocationStatus, damage: BackupDamage | None
     ) -> None:
-        """Write the state of a stored backup; one that is not whole is no base any more."""
+        """Write the state of a stored backup; a damaged or missing backup is no longer a base."""
         table = tables.backup
         values = {
             "location_status": status.value,
@@ -160,7 +160,7 @@ class DamageLedger:
         }
         self.sql.execute(sa.update(table).where(table.c.guid == backup.guid).values(**values))
         if status is not LocationStatus.PRESENT:
-            # An increment must not build on it.
+            # An increment must not build on this backup.
             self.sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
         recall(self.sql, backup.entity)
 
@@ -213,7 +213,7 @@ class _Reported:
         self._repository()
 
     def _is_its_own(self) -> bool:
-        """Whether the task is about the destination that it reports on."""
+        """Whether the reported destination is the destination of the task."""
         if self._task.ref("backupDestination") == self._report.destination:
             return True
         backup = self._task.ref("backup")
@@ -225,7 +225,7 @@ class _Reported:
         found: list[Backup] = []
         for at in range(0, len(wanted), _MANY):
             query = sa.select(tables.backup).where(table.guid.in_(wanted[at : at + _MANY]))
-            # One order for all: two tasks that end together must not wait for each other.
+            # All tasks lock in one order: two tasks that end together must not wait for each other.
             query = query.order_by(table.guid).with_for_update()
             found += records(self._sql, query, Backup)
         return found
@@ -234,7 +234,7 @@ class _Reported:
         for backup in self._ours(losses):
             loss = losses[backup.guid]
             if backup.location_status == LocationStatus.GIVEN_UP.value and not loss.disks:
-                continue  # a person has given it up, and its manifest is as it was
+                continue  # a user has given the backup up, and its manifest is still missing
             damage = self._damage(backup, loss.disks, loss.objects)
             self._ledger.set_location(backup, LocationStatus.DAMAGED, damage)
             disks = ", ".join(f"{d.name} lacks {size(d.bytes)}" for d in loss.disks)
@@ -251,7 +251,7 @@ class _Reported:
             self._alarm(AlarmKind.BACKUP_MISSING, backup, text, damage)
 
     def _ours(self, guids: Iterable[str]) -> list[Backup]:
-        """Stored backups of the destination that the report is about."""
+        """The stored backups of the reported destination."""
         here = self._report.destination
         found = self._stored(guids)
         return [one for one in found if one.destination == here and one.status == "SUCCESS"]
@@ -271,14 +271,14 @@ class _Reported:
                 self.clear(backup)
 
     def clear(self, backup: Backup) -> None:
-        """The backup is whole again."""
+        """Record that a backup is sound again."""
         self._ledger.set_location(backup, LocationStatus.PRESENT, None)
         self._alarms.clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
         self._alarms.clear(AlarmKind.BACKUP_MISSING, backup.guid)
-        log.info("backup %s is whole again, by %s", backup.guid, self._by)
+        log.info("backup %s is sound again, by %s", backup.guid, self._by)
 
     def _damage(self, backup: Backup, disks: list[LostDisk], objects: list[str]) -> BackupDamage:
-        """The damage as known now, since it was first known."""
+        """The current damage of a backup, with the time of its first report."""
         before = backup.damage
         same = backup.location_status != LocationStatus.PRESENT.value and "since" in before
         since = int(before["since"]) if same else self._ledger.now
@@ -292,7 +292,7 @@ class _Reported:
             self._alarms.report(kind, Named(backup.guid, backup.entity_name), text, details)
 
     def _repository(self) -> None:
-        """The alarms about the destination itself."""
+        """Raise or clear the alarms about the destination itself."""
         report, alarms = self._report, self._alarms
         query = sa.select(tables.destination.c.name)
         where = tables.destination.c.guid == report.destination

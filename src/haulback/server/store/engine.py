@@ -1,4 +1,4 @@
-"""Opening the database: migrated first, one writer on SQLite, never two servers on a file."""
+"""The database: migrated at the opening, with one writer and one server on an SQLite file."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 Connection = sa.Connection
 
 _WAIT_MS = 30_000
-LONGEST_READ_MS = 30_000  # a list that no index serves ends with 503 after so long
-_STEPS = 100_000  # of SQLite's machine, between two looks at the time
-_CONNECTIONS = 16  # as many as threads answer requests
+LONGEST_READ_MS = 30_000  # seconds after which a list without an index ends with 503
+_STEPS = 100_000  # SQLite instructions between two checks of the time
+_CONNECTIONS = 16  # as many as the threads that answer requests
 
 
 class Turns:
@@ -50,7 +50,7 @@ class Turns:
             mine = threading.Lock()
             mine.acquire()
             self._waiting.append(mine)
-        mine.acquire()  # until the one before passes it on
+        mine.acquire()  # until the previous owner releases the lock
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -68,8 +68,8 @@ class Store:
         self._name = uuid.uuid4().hex
         self._reader = engine
         if engine.dialect.name == "postgresql":
-            # Every statement sees what is committed when it begins, with or without a transaction
-            # around it: reading without one saves two trips to the database.
+            # Every statement sees the commits before its start, with or without a transaction:
+            # reads without a transaction save two round trips.
             self._reader = sa.create_engine(
                 engine.url,
                 pool_size=_CONNECTIONS,
@@ -78,11 +78,11 @@ class Store:
             )
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = Turns()
-        self.refused: tuple[float, str] | None = None  # when the last write failed, and why
+        self.refused: tuple[float, str] | None = None  # time and reason of the last failed write
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """To read: on SQLite one moment, on PostgreSQL what is committed at each statement."""
+        """A read connection: SQLite reads one moment, PostgreSQL the start of each statement."""
         if not self.is_sqlite:
             with mapped(), self._reader.connect() as connection:
                 yield connection
@@ -98,19 +98,19 @@ class Store:
 
     @contextmanager
     def savepoint(self, connection: sa.Connection) -> Iterator[None]:
-        """Part of a transaction that may fail by itself."""
+        """A part of a transaction that can be rolled back by itself."""
         with connection.begin_nested():
             yield
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
-        """A transaction that reads for long, some rows at a time."""
+        """A transaction that reads many rows, some rows at a time."""
         with mapped(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction; everything in it happens, durably, or nothing does.
+        """A write transaction: the database commits all of it durably, or nothing.
 
         Raises NotWritable when the database's disk is full or the database is read-only.
         """
@@ -134,7 +134,7 @@ class Store:
                 yield connection
 
     def beat(self, now: int) -> None:
-        """Write something, to find out whether that works.  Raises Unavailable."""
+        """Write a row, to check that the database accepts writes.  Raises Unavailable."""
         with self.write() as sql:
             values = {"number": 1, "time": now}
             if sql.execute(sa.update(pulse).values(time=now)).rowcount == 0:
@@ -155,12 +155,12 @@ class Store:
             yield connection
 
     def notify(self) -> None:
-        """Tell the other servers on this PostgreSQL that there is something new."""
+        """Notify the other servers on this PostgreSQL of a change."""
         with mapped(), self._reader.begin() as connection:
             connection.exec_driver_sql("SELECT pg_notify('haulback', %(by)s)", {"by": self._name})
 
     def heard(self) -> Iterator[bool]:
-        """True for news of another server, False at least once a second.  Raises Unavailable."""
+        """Notifications of other servers: True for one, else False.  Raises Unavailable."""
         with mapped(), self._reader.connect() as connection:
             connection.exec_driver_sql("LISTEN haulback")
             plain: Any = connection.connection.driver_connection
@@ -200,7 +200,10 @@ def open_store(url: str) -> Store:
 
 
 def peek(url: str) -> Store:
-    """A database that is there, to read only, also while a server uses it.  Raises NotFound."""
+    """Open an existing database for reading, also while a server uses the database.
+
+    Raises NotFound.
+    """
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
         return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
@@ -224,12 +227,12 @@ def _parse(url: str) -> sa.URL:
 
 
 def sqlite_url(data: Path) -> str:
-    """The URL of the database that a server keeps in its data folder."""
+    """The URL of the SQLite database in a server's data folder."""
     return f"sqlite:///{data.absolute()}/haulback.db"
 
 
 def _own(path: Path) -> IO[bytes]:
-    """The lock beside the file; the kernel drops it when this process dies."""
+    """The lock file beside the database; the kernel releases the lock when this process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     taken = f"another server uses {path}; SQLite serves one, PostgreSQL many"
@@ -247,9 +250,9 @@ def _sqlite(path: Path) -> Store:
 
 
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
-    # FULL: what was answered to a caller survives a power cut.
-    # A longer log between two checkpoints: work in pieces writes the same pages again and again.
+    connection.isolation_level = None  # this module sends BEGIN itself
+    # FULL: a confirmed change survives a power failure.
+    # A longer log between two checkpoints: bulk changes in pieces write the same pages repeatedly.
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
@@ -266,7 +269,7 @@ def _begin(connection: sa.Connection) -> None:
 
 
 def _drivers(name: str) -> tuple[type[Exception], ...]:
-    """An error as SQLAlchemy has it, and as the drivers do: hot statements meet it unwrapped."""
+    """The errors of SQLAlchemy and of the drivers, which raw statements raise directly."""
     found: list[type[Exception]] = [getattr(sa.exc, name), getattr(sqlite3, name)]
     with suppress(ImportError):
         import psycopg
@@ -279,13 +282,13 @@ _OPERATIONAL = _drivers("OperationalError")
 _DATA: tuple[type[Exception], ...] = (OverflowError, *_drivers("DataError"))
 _INTEGRITY = _drivers("IntegrityError")
 _OTHER: tuple[type[Exception], ...] = (sa.exc.TimeoutError, *_drivers("DatabaseError"))
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's codes, their lowest byte
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's error codes, lowest byte
 _REFUSING = {"53100", "25006"}  # PostgreSQL: disk full, read-only
 
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """The database's refusals as ours: away, a value it cannot hold, a clash with another row."""
+    """Map database errors to Haulback's: no response, unsuitable value, conflict of rows."""
     try:
         yield
     except _DATA as error:
@@ -343,7 +346,7 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _copy(file: str, target: str) -> None:
-    """A consistent copy of the file, so that a migration can be taken back by hand."""
+    """A consistent copy of the file, so that an administrator can undo a migration."""
     source, copy = sqlite3.connect(file), sqlite3.connect(target)
     with source, copy:
         source.backup(copy)

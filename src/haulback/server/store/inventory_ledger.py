@@ -63,7 +63,7 @@ class InventoryLedger(PresenceLedger):
         fresh["present"] = sa.or_(shown, old.present)
         for name, value in (("absent_since", None), ("problem", None), ("seen", self._now)):
             fresh[name] = sa.case((shown, sa.literal(value, old[name].type)), else_=old[name])
-        # A platform that knows no projects must not take away the one that people gave.
+        # A platform without projects must not clear the project that users set.
         fresh["project"] = sa.func.coalesce(new.excluded.project, old.project)
         for name, none in (("hardware", _NONE), ("place", "")):
             told = new.excluded[name]
@@ -90,7 +90,7 @@ class InventoryLedger(PresenceLedger):
             self.lives_on(guid, host)
 
     def lives_on(self, entity: str, hypervisor: str) -> None:
-        """Move a machine to a hypervisor; an earlier machine of its uuid changes places with it."""
+        """Move a machine to a hypervisor; an earlier machine of its uuid takes its old place."""
         self._lock(hypervisor)
         table = tables.entity.c
         result = self._sql.execute(
@@ -98,7 +98,7 @@ class InventoryLedger(PresenceLedger):
         ).one()
         other = (table.hypervisor == hypervisor, table.uuid == result.uuid, table.guid != entity)
         earlier = self._sql.scalar(sa.select(table.guid).where(*other))
-        if earlier:  # no two of one place may bear the same uuid, not even for a moment
+        if earlier:  # a uuid is unique on a hypervisor, also within a transaction
             self._place(earlier, uuid=earlier, present=False, absent_since=self._now, problem=None)
         here = {"present": True, "absent_since": None, "problem": None, "place": ""}
         self._place(entity, hypervisor=hypervisor, seen=self._now, **here)
@@ -140,9 +140,9 @@ class InventoryLedger(PresenceLedger):
     def _around(
         self, kind: str, hypervisor: str, parent: str, result: dict[str, JsonObject]
     ) -> None:
-        """Update the records that scans made; records of people stay, and unseen ones go.
+        """Update the records that scans made, and delete unseen records; records of users stay.
 
-        One that was seen is known by the name it had then, whatever people call it now.
+        A scanned record is recognised by its platform name, also after users renamed it.
         """
         table = tables.record
         here = (table.c.kind == kind, table.c.parent == parent)
@@ -170,10 +170,10 @@ class InventoryLedger(PresenceLedger):
             with self._sql.begin_nested():
                 self._sql.execute(sa.insert(tables.record).values(row))
         except sa.exc.IntegrityError:
-            pass  # another host brought it in this moment; the next look adds this one
+            pass  # another host just added the record; the next scan adds this host
 
     def unseen(self, hypervisor: str) -> None:
-        """A hypervisor that goes, or goes elsewhere, sees nothing here any more."""
+        """Remove a deleted or moved hypervisor from the records that it showed."""
         for kind in ("network", "hypervisor-storage"):
             for record in SqlCatalogue(self._sql).records.of_kind(kind):
                 if hypervisor in (hosts := record.body.get(SEEN_ON, [])):
@@ -191,7 +191,7 @@ class InventoryLedger(PresenceLedger):
             self._sql.execute(sa.update(table).where(here).values(body=text, modified=self._now))
 
     def change_project(self, entity: str, project: str | None) -> None:
-        """An entity belongs to another project, and with it all that was done with it."""
+        """Move an entity, with its backups, tasks and mounts, to another project."""
         for table in (
             tables.backup,
             tables.restore_job,
@@ -207,7 +207,7 @@ class InventoryLedger(PresenceLedger):
     def save_hypervisor(self, record: Hypervisor) -> None:
         taken = set(self._sql.scalars(sa.select(tables.hypervisor.c.name)))
         name, number = record.name, 1
-        while name in taken:  # somebody was faster; what was seen is worth keeping all the same
+        while name in taken:  # the name is taken: the hypervisor gets a numbered name
             number += 1
             name = f"{record.name} ({number})"
         named = msgspec.structs.replace(record, name=name)

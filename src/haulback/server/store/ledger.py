@@ -1,4 +1,4 @@
-"""The ledger on a connection: changes that the start and the end of tasks make to records."""
+"""The ledger on a connection: changes of records at the start and the end of tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from haulback.server.store.snapshot_ledger import SnapshotLedger
 class SqlLedger:
     """`inventory.ledger.Ledger` on a connection, at the server's time `now` (epoch ms).
 
-    `sign` signs evidence of proofs; without `sign` no proof can be recorded.
+    `sign` signs the evidence of proofs; a ledger without `sign` records no proof.
     """
 
     def __init__(self, sql: sa.Connection, now: int, sign: Sign | None = None) -> None:

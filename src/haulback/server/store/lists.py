@@ -59,7 +59,7 @@ def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
 
 
 def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
-    """Sort columns of machines; absent values come first, on any database."""
+    """Sort columns of machines; absent values come first on both databases."""
     table, order = tables.entity.c, wanted.order
     result: JsonObject = {
         "name": table.name,
@@ -129,7 +129,7 @@ def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
 
 
 def held() -> sa.ColumnElement[int]:
-    """Bytes that a backup holds of its own, as `records.Backup.held`."""
+    """Bytes that belong to a backup alone, as `records.Backup.held`."""
     table = tables.backup.c
     part = sa.case((table.read < table.size, table.read), else_=table.size)
     return sa.case((table.type == "FULL", table.size), else_=part)
@@ -138,7 +138,7 @@ def held() -> sa.ColumnElement[int]:
 def snapshots(
     sql: sa.Connection, wanted: ListQuery, *, alone: bool | None = None
 ) -> tuple[list[PlatformSnapshot], int]:
-    """A page of snapshots, the newest first, and how many; `alone`: those of no policy, or not."""
+    """A page of snapshots, newest first, and their number; `alone`: without, or with, a policy."""
     table = tables.snapshot
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table.c.uuid, wanted)
@@ -154,7 +154,7 @@ def snapshots(
 def mounts(
     sql: sa.Connection, wanted: ListQuery, *, over: bool | None = None
 ) -> tuple[list[Mount], int]:
-    """A page of mounted backups, the newest first, and how many; `over`: those that are, or not."""
+    """A page of mounted backups, newest first, and their number; `over`: has it ended."""
     table = mount_tables.mounted_backup
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table.c.entity_name, wanted)
@@ -263,7 +263,7 @@ def heads(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Task], int]:
 
 
 def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
-    """All tasks of those workflows, removed and planned ones too."""
+    """All tasks of these workflows, with removed and planned tasks."""
     found: dict[str, list[Task]] = {guid: [] for guid in guids}
     for at in range(0, len(guids), 500):
         query = sa.select(*tasks.COLUMNS).where(tables.task.c.workflow.in_(guids[at : at + 500]))
@@ -300,7 +300,7 @@ def _text(column: Column, wanted: ListQuery) -> list[Condition]:
 
 
 def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Column) -> list[Expression]:
-    """By the wanted member; one that cannot be sorted by falls back to the usual order."""
+    """The sort column of the requested member, or the default order for other members."""
     name = wanted.order if wanted.order in sorts else usual
     newest = name == usual and wanted.order is None and usual.endswith(("Time", "since"))
     columns = (sorts[name], last)

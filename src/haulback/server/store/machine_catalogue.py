@@ -70,7 +70,7 @@ class MachineCatalogue:
         return records(self._sql, query.order_by(tables.entity.c.name), Entity)
 
     def _incremental_rules(self) -> set[str]:
-        """The rules that an active incremental schedule fires."""
+        """The rules with an active incremental schedule."""
         if self._fired is None:
             bodies = [schedule.body for schedule in self._configuration.of_kind("schedule")]
             self._fired = {

@@ -1,4 +1,4 @@
-"""Settings of machines, written beside inventory scans."""
+"""Settings of machines, written independently of inventory scans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ENTITY = tables.entity
 
 
 def write_settings(sql: sa.Connection, machine: Entity) -> None:
-    """Write settings and project alone: a scan may change the rest at the same moment."""
+    """Write settings and project only: a scan may change other columns at the same time."""
     row = row_of(machine, _ENTITY)
     values = {name: row[name] for name in ("settings", "project")}
     sql.execute(sa.update(_ENTITY).where(_ENTITY.c.guid == machine.guid).values(values))

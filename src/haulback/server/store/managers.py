@@ -1,4 +1,4 @@
-"""Managers and clusters that are derived from platforms, beside those of people."""
+"""Managers and clusters that are derived from platforms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _add(sql: sa.Connection, wanted: Record, now: int) -> None:
     here = (table.kind == wanted.kind, table.parent == wanted.parent)
     taken = set(sql.scalars(sa.select(table.name).where(*here)))
     name, number = wanted.name, 1
-    while wanted.name in taken:  # people may have given the name to one of theirs
+    while wanted.name in taken:  # a user's record may have the name already
         number += 1
         wanted.name = f"{name} ({number})"
     wanted.created = wanted.modified = now
@@ -39,4 +39,4 @@ def _add(sql: sa.Connection, wanted: Record, now: int) -> None:
         with sql.begin_nested():
             sql.execute(sa.insert(tables.record).values(row_of(wanted, tables.record)))
     except sa.exc.IntegrityError:
-        pass  # another host of the platform brought it in this moment
+        pass  # another host of the platform just added the record

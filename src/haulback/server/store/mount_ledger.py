@@ -62,7 +62,7 @@ class MountLedger:
         self._sql.execute(here.values(hypervisor=hypervisor, machine=machine))
 
     def wanted(self, new: Iterable[NewMount]) -> None:
-        """Shares of a plan."""
+        """Add the mounts of a plan."""
         for wanted in new:
             made = Mount(**msgspec.structs.asdict(wanted), created=self._now)
             self._sql.execute(

@@ -1,4 +1,4 @@
-"""The tables of what nodes share, and of what they are asked about it; see `tables`."""
+"""The tables of mounts and of file requests to nodes; see `tables`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ mounted_backup = Table(
     Index("mounted_until", "state", "unmount_at"),
 )
 
-# A file system that a share shows.
+# A file system of a mount.
 mounted_volume = Table(
     "mounted_volume",
     metadata,
@@ -58,7 +58,7 @@ mounted_volume = Table(
     Index("mounted_volume_of", "mount", "number"),
 )
 
-# What a node is asked while somebody waits, and pieces of its answers on the way.
+# File requests to nodes, and the pieces of their answers.
 question = Table(
     "question",
     metadata,

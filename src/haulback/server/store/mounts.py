@@ -47,7 +47,7 @@ def is_mounted(sql: sa.Connection, backup: str) -> bool:
 
 
 def is_wanted(sql: sa.Connection, guid: str) -> bool:
-    """Tell whether a mount is to exist."""
+    """Whether a mount should exist."""
     query = sa.select(table.guid).where(table.guid == guid, table.state.in_(WANTED))
     return sql.scalar(query) is not None
 
@@ -59,7 +59,7 @@ def shared_by(sql: sa.Connection, node: str) -> list[str]:
 
 
 def due(sql: sa.Connection, now: int) -> list[str]:
-    """Mounts whose time is over and that no task ends yet."""
+    """Mounts whose time has ended and that no task ends."""
     task = tables.task.c
     live = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
     ended = sa.select(task.guid).where(live, task.mounted_backup == table.guid)

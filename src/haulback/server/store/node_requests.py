@@ -1,4 +1,4 @@
-"""Requests to nodes, and pieces of the answers, readable for every server of a site."""
+"""Requests to nodes, and pieces of the answers, readable by all servers of a database."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from haulback.server.store import mount_tables
 from haulback.wire import JsonObject
 
 _QUESTIONS, _PARTS = mount_tables.question, mount_tables.answer_part
-AHEAD = 4  # pieces of an answer that lie here at once
+AHEAD = 4  # pieces of an answer that are stored at once
 AGAIN_MS = 3_000
 _OLD_MS = 3_600_000
 _NEVER = 1 << 62
 
 
 def put(sql: sa.Connection, node: str, body: JsonObject, now: int) -> str:
-    """Ask a node; the guid of the question."""
+    """Add a request to a node, and return the guid of the request."""
     guid = new_guid()
     text = msgspec.json.encode(body).decode()
     row = {"guid": guid, "node": node, "created": now, "offered": 0, "body": text}
@@ -28,13 +28,13 @@ def put(sql: sa.Connection, node: str, body: JsonObject, now: int) -> str:
 
 
 def waiting(sql: sa.Connection, node: str, now: int) -> bool:
-    """Tell whether a node has to hear a request, perhaps once more."""
+    """Whether a node must read a request, perhaps again."""
     where = (_QUESTIONS.c.node == node, _QUESTIONS.c.offered < now - AGAIN_MS)
     return sql.scalar(sa.select(_QUESTIONS.c.guid).where(*where).limit(1)) is not None
 
 
 def offer(sql: sa.Connection, node: str, now: int) -> list[PendingRequest]:
-    """The requests that a node has to hear, offered again after a poll that died."""
+    """The requests that a node must read; requests of an interrupted poll are offered again."""
     mine = (_QUESTIONS.c.node == node, _QUESTIONS.c.offered < now - AGAIN_MS)
     query = sa.select(_QUESTIONS.c.guid, _QUESTIONS.c.body).where(*mine)
     rows = sql.execute(query.order_by(_QUESTIONS.c.created).with_for_update()).all()
@@ -43,7 +43,7 @@ def offer(sql: sa.Connection, node: str, now: int) -> list[PendingRequest]:
 
 
 def heard(sql: sa.Connection, guid: str) -> None:
-    """Mark a request as answered: no other node has to be asked."""
+    """Mark a request as answered: it is not offered again."""
     _mark(sql, [guid], _NEVER)
 
 
@@ -60,7 +60,7 @@ def is_asked(sql: sa.Connection, node: str, guid: str) -> bool:
 
 
 def drop(sql: sa.Connection, guid: str) -> None:
-    """Delete a request with its pieces: its user waits no longer."""
+    """Delete a request whose user no longer waits, with its pieces."""
     sql.execute(sa.delete(_PARTS).where(_PARTS.c.question == guid))
     sql.execute(sa.delete(_QUESTIONS).where(_QUESTIONS.c.guid == guid))
 
@@ -72,7 +72,7 @@ def has_room(sql: sa.Connection, guid: str) -> bool:
 
 
 def lay_down(sql: sa.Connection, guid: str, part: AnswerPiece) -> None:
-    """Keep a piece for another server; the same again changes nothing."""
+    """Store a piece for another server; a repeated piece changes nothing."""
     same = (_PARTS.c.question == guid, _PARTS.c.number == part.number)
     sql.execute(sa.delete(_PARTS).where(*same))
     values = {**msgspec.structs.asdict(part), "question": guid}
@@ -80,7 +80,7 @@ def lay_down(sql: sa.Connection, guid: str, part: AnswerPiece) -> None:
 
 
 def pick_up(sql: sa.Connection, guid: str, number: int) -> AnswerPiece | None:
-    """A piece that another server was given, and it no longer lies here."""
+    """Read a piece that another server received, and delete it."""
     where = (_PARTS.c.question == guid, _PARTS.c.number == number)
     row = sql.execute(sa.select(_PARTS).where(*where)).one_or_none()
     if row is None:

@@ -1,4 +1,4 @@
-"""Nodes and their sessions.  A session's token names the node and the process that speaks."""
+"""Nodes and their sessions.  A session's token identifies the node and its process."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _CONFIGS = Hot(
 
 def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:
     """A token with which one node enrols, once."""
-    token = secrets.token_hex(24)  # may stand in a command line: no leading dash
+    token = secrets.token_hex(24)  # usable in a command line: no leading dash
     sql.execute(sa.insert(enrolment).values(token=digest(token), expires=now + valid_ms))
     return token
 
 
 def check_invited(sql: sa.Connection, token: str, now: int) -> None:
-    """Raises Unauthenticated for a token that is no invitation now."""
+    """Raises Unauthenticated for a token that is unknown, used or expired."""
     if sql.scalar(sa.select(enrolment.c.token).where(*_invitation(token, now))) is None:
         raise Unauthenticated(_NOT_INVITED)
 
@@ -51,9 +51,9 @@ def _invitation(token: str, now: int) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def enrol(sql: sa.Connection, token: str, name: str, protocol: int, now: int) -> Enrolled:
-    """Use up an invitation.
+    """Use up an enrolment token.
 
-    Raises Unauthenticated, or Conflict for a taken name or a protocol that is not spoken here.
+    Raises Unauthenticated, or Conflict for a taken name or an unsupported protocol version.
     """
     if protocol != PROTOCOL:
         raise Conflict(
@@ -69,7 +69,7 @@ def enrol(sql: sa.Connection, token: str, name: str, protocol: int, now: int) ->
 
 
 def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
-    """Make a node known that brings its own identity; twice is fine.
+    """Enrol a node that has its own identity; a repetition is no error.
 
     Raises Conflict when another node has the name.
     """
@@ -101,7 +101,7 @@ def is_enrolled(sql: sa.Connection, who: Enrolled) -> bool:
 def open_session(
     sql: sa.Connection, who: Enrolled, process: Process, now: int
 ) -> tuple[str, str, str | None]:
-    """A new process of a node speaks: its session, its token, and the session this one fences.
+    """Open the session of a node's new process: the session, its token, and the fenced session.
 
     Raises Unauthenticated.
     """
@@ -115,7 +115,7 @@ def open_session(
 
 
 def renew(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
-    """A token for a node that opens no session of its own, and the session it fences."""
+    """Make a token for a node that opens no session, and return it with the fenced session."""
     old = sql.scalar(sa.select(node.c.session).where(node.c.guid == guid).with_for_update())
     return _renew(sql, guid)[1], old
 
@@ -167,7 +167,7 @@ def seen(sql: sa.Connection, guid: str, now: int, total: int, used: int) -> None
 
 
 def nodes(sql: sa.Connection) -> list[Node]:
-    """All nodes, by name; a site never has many."""
+    """All nodes, by name; their number is small."""
     return [_node(row) for row in sql.execute(sa.select(node).order_by(node.c.name))]
 
 

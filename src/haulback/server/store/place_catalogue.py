@@ -17,7 +17,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class PlaceCatalogue:
-    """`inventory.catalogue.PlaceRecords` on a connection; a record read once is read no more."""
+    """`inventory.catalogue.PlaceRecords` on a connection; each record is read once."""
 
     def __init__(self, sql: sa.Connection) -> None:
         self._sql = sql

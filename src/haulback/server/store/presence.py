@@ -20,8 +20,8 @@ from haulback.server.store.rows import records
 from haulback.wire import Named
 
 _MANY = 500  # guids in one statement
-_SHOWN = 20  # names or folders in one alarm
-_REASON = 1000  # characters of why a machine cannot be read
+_SHOWN = 20  # names or folders of machines in one alarm
+_REASON = 1000  # characters of the reason why a machine cannot be read
 
 
 class PresenceLedger:
@@ -37,7 +37,7 @@ class PresenceLedger:
         self._weigh(hypervisor, found, look)
 
     def confirmed_absent(self, hypervisor: str) -> list[Named]:
-        """Mark missed machines as absent on a person's word."""
+        """Mark missed machines as absent, as an administrator confirmed."""
         self._lock(hypervisor)
         missed = [
             machine for machine in self._present(hypervisor) if machine.absent_since is not None
@@ -47,7 +47,7 @@ class PresenceLedger:
         return [machine.named() for machine in missed]
 
     def settle_doubt(self, hypervisor: str) -> None:
-        """Say which machines are missed and not believed gone; without any the doubt is over."""
+        """Raise the alarm about missed machines in doubt, or clear it if there are none."""
         row = self._doubt(hypervisor)
         if row is None:
             return
@@ -60,9 +60,9 @@ class PresenceLedger:
         self._alarms.clear(AlarmKind.SOURCE_NOT_BELIEVED, hypervisor)
 
     def _lock(self, hypervisor: str) -> None:
-        """Take in looks one after the other, at all hosts between which machines may move.
+        """Lock the hosts between which machines may move: inventories are recorded one by one.
 
-        The lock is none that would hold up a new machine's reference to its hypervisor.
+        The lock does not block the foreign key of a new machine to its hypervisor.
         """
         table = tables.hypervisor.c
         hosts = {hypervisor, *self._hosts_beside(hypervisor)}
@@ -70,7 +70,7 @@ class PresenceLedger:
         self._sql.execute(locked.with_for_update(key_share=True)).all()
 
     def _hosts_beside(self, hypervisor: str) -> list[str]:
-        """All hosts of its manager, itself included; none without a manager."""
+        """All hosts of the hypervisor's manager, with this host; none without a manager."""
         hosts = SqlCatalogue(self._sql).places.hypervisors()
         managers = {host.guid: host.settings.get("hypervisorManager") for host in hosts}
         manager = managers.get(hypervisor)
@@ -82,7 +82,7 @@ class PresenceLedger:
         return records(self._sql, query.order_by(table.name, table.guid), Entity)
 
     def _unseen(self, hypervisor: str, since: int) -> list[Entity]:
-        """The present machines that no look has seen since a moment (epoch ms)."""
+        """The present machines that no scan has seen since a moment (epoch ms)."""
         return [machine for machine in self._present(hypervisor) if machine.seen < since]
 
     def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: HypervisorScan) -> None:
@@ -150,9 +150,9 @@ class PresenceLedger:
     def _not_believed(self, hypervisor: str, missed: Sequence[Entity], of: int, since: int) -> None:
         name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         text = (
-            f"{name} no longer shows {len(missed)} of {of} machines; they are not believed to be "
-            "gone before a later look misses them too.  See whether its storage is mounted; if "
-            f"they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
+            f"{name} no longer shows {len(missed)} of {of} machines; they count as "
+            "present until a later inventory misses them too.  Check whether its storage is mounted; "
+            f"if they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
         )
         names = [machine.name for machine in missed[:_SHOWN]]
         details = {"machines": names, "count": len(missed), "of": of, "since": since}
@@ -165,7 +165,7 @@ class PresenceLedger:
         unseen: Sequence[Entity],
         complete: bool,
     ) -> set[str]:
-        """Record what cannot be read; the guids of those of `unseen` that stay as they are."""
+        """Record unreadable machines; returns guids in `unseen` whose records stay unchanged."""
         table = tables.entity.c
         here = sa.select(tables.entity).where(table.hypervisor == hypervisor)
         known = records(self._sql, here, Entity) if unreadable_machines else []
@@ -182,7 +182,7 @@ class PresenceLedger:
         return {*placed.known, *maybe}
 
     def _unread_machine(self, one: Entity, problems: Sequence[UnreadableMachine]) -> None:
-        """A machine that cannot be read is there, and its platform shows it."""
+        """Keep an unreadable machine present: its platform shows it."""
         why = "; ".join(dict.fromkeys(broken.message for broken in problems))
         why = plain(why, _REASON)
         values = {"present": True, "absent_since": None, "seen": self._now}
@@ -208,7 +208,7 @@ class PresenceLedger:
         self._alarms.report(AlarmKind.MACHINE_UNREADABLE, Named(hypervisor, name), text, details)
 
     def _readable(self, hypervisor: str, uuids: Set[str]) -> None:
-        """The machines of these uuids have been read: what was wrong with them is over."""
+        """Clear the problems of the machines with these uuids, which a scan has read."""
         table = tables.entity.c
         query = sa.select(table.guid, table.uuid)
         broken = query.where(table.hypervisor == hypervisor, table.problem.is_not(None))

@@ -32,10 +32,10 @@ class ProofLedger:
         where = (tables.backup.c.guid == backup, tables.backup.c.status == "SUCCESS")
         raised = sa.update(tables.backup).where(*where).values(level="BOOTED")
         if self._sql.execute(raised).rowcount != 1:
-            return  # decided to go meanwhile: there is nothing to prove any more
+            return  # the backup was removed meanwhile: it needs no proof
         whole = {**evidence, "backup": backup, "time": self._now, "task": task.guid}
         text = json_text(whole | {"node": task.node, "hypervisor": task.ref("hypervisor")})
-        # What is kept with the backup need not lie in every list of tasks.
+        # The evidence is stored with the backup, and need not burden lists of tasks.
         slim = json_text({k: v for k, v in task.results.items() if k != "evidence"})
         here = tables.task.c.guid == task.guid
         self._sql.execute(sa.update(tables.task).where(here).values(results=slim))
@@ -56,7 +56,7 @@ class BaseLedger:
             table.guid == base.backup, table.status == "SUCCESS", table.location_status == "PRESENT"
         )
         if self._sql.scalar(whole) is None:
-            return  # decided otherwise before, or damaged: never a base
+            return  # a removed or damaged backup is never a base
         keys = (tables.base.c.entity == base.entity, tables.base.c.destination == base.destination)
         self._sql.execute(sa.delete(tables.base).where(*keys))
         self._sql.execute(sa.insert(tables.base).values(msgspec.structs.asdict(base)))

@@ -12,12 +12,12 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.expressions import Column
 from haulback.wire import Named
 
-RPO_MS = 86_400_000  # the age up to which a backup is up to date
+RPO_MS = 86_400_000  # largest age of an up-to-date backup
 _MANY = 500
 
 
 def scheduled_policies(sql: sa.Connection) -> frozenset[str]:
-    """The guids of the backup policies with an active rule that an active schedule fires."""
+    """The guids of the backup policies with an active rule and an active schedule of the rule."""
     known = SqlCatalogue(sql)
     fired = {
         ref["guid"]
@@ -48,14 +48,14 @@ def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Nam
 
 
 def text_in(sql: sa.Connection, column: Column, name: str) -> sa.ColumnElement[str]:
-    """A text member of a column of JSON."""
+    """A text member of a JSON column."""
     if sql.dialect.name == "postgresql":
         return sa.type_coerce(sa.cast(column, postgresql.JSONB)[name].astext, sa.String)
     return sa.func.json_extract(column, f"$.{name}", type_=sa.String)
 
 
 def number_in(sql: sa.Connection, column: Column, name: str) -> sa.ColumnElement[int]:
-    """A whole number of a column of JSON; -1 where it is absent, on any database."""
+    """An integer member of a JSON column; -1 for an absent member on both databases."""
     found = sa.cast(text_in(sql, column, name), sa.BigInteger)
     return sa.func.coalesce(found, -1)
 

@@ -15,9 +15,9 @@ from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
 from haulback.tasks.record import Task
 
-_READY = sa.text("ready")  # as the partial index says it
+_READY = sa.text("ready")  # the condition of the partial index
 OFFERED = 100  # tasks at most in one offer
-_SPARE = 20  # more are looked at: of one entity only the first may start
+_SPARE = 20  # tasks that are read for an offer: only the first task of an entity may start
 _NOT_FULL = "NOT EXISTS (SELECT 1 FROM slot WHERE slot.key = task.{} AND slot.used >= slot.most)"
 # The ready tasks of a lane in their order, read from the index of ready tasks alone.
 READY = Hot(
@@ -27,7 +27,7 @@ READY = Hot(
     + " ORDER BY rank LIMIT :most"
 )
 _USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
-# For each lane one look into the index: a list of lanes is short, the queue may be long.
+# One index query for each lane: lanes are few, the queue may be long.
 _LANES = Hot(
     "SELECT lane FROM ("
     + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in scheduling.LANES)
@@ -44,7 +44,7 @@ _DROP = Hot("DELETE FROM slot WHERE key = :key AND used <= 0")
 
 
 def open_windows(connection: sa.Connection, now: int) -> int:
-    """Make the tasks whose start window has opened ready; how many did."""
+    """Make the tasks ready whose start window has opened, and return their number."""
     waiting = sa.text("state = 'QUEUED' AND NOT ready")
     done = connection.execute(
         sa.update(table).where(waiting, table.c.window_start <= now).values(ready=True)
@@ -55,7 +55,7 @@ def open_windows(connection: sa.Connection, now: int) -> int:
 def follow_back(connection: sa.Connection, now: int, step: int) -> None:
     """Move windows and ranks with a clock that was set back by `step` ms to `now`.
 
-    Work that was due by the clock before stays due; a windowStart that a person named is kept.
+    Due tasks stay due; a windowStart that a user requested stays unchanged.
     """
     waits = table.c.state.in_(("QUEUED", PLANNED))
     asked = sa.func.coalesce(table.c.asked_start, 0)
@@ -82,7 +82,7 @@ def offer(
     limits: Mapping[str, int],
     most: int = OFFERED,
 ) -> list[Task]:
-    """Tasks that `node` may start now, by rank: never more than its limits leave room for."""
+    """Tasks that `node` may start now, by rank: never more than its limits allow."""
     result: list[Task] = []
     for lane, used in _occupied(connection, node).items():
         room = min(scheduling.most(scheduling.node_slot(node, lane), limits) - used, most)
@@ -102,7 +102,7 @@ def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
 
 
 def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) -> list[Task]:
-    """The first tasks of a lane; one source or entity may not get more than it has room for."""
+    """The first tasks of a lane; never more for a source or an entity than its limit allows."""
     result = [
         tasks.task_of(row)
         for pinned in ("", node)
@@ -130,12 +130,12 @@ def take(
 ) -> None:
     """Give queued tasks to a session, each as its next attempt.
 
-    Raises Conflict, changing nothing once the transaction is rolled back, when one cannot start.
+    Raises Conflict when a task cannot start; the caller rolls the transaction back.
     """
     places: Counter[str] = Counter()
     for task in wanted:
         places.update(_places(task, node, now))
-    for key, count in sorted(places.items()):  # one order for everybody: no deadlock
+    for key, count in sorted(places.items()):  # all callers lock in one order: no deadlock
         fill(connection, key, scheduling.most(key, limits), count)
     taken = {
         "state": "RUNNING",
@@ -155,17 +155,20 @@ def take(
 
 
 def _places(task: Task, node: str, now: int) -> list[str]:
-    """The limit rows that a task occupies on a node.  Raises Conflict when it cannot start."""
+    """The limit rows that a task occupies on a node.
+
+    Raises Conflict when the task cannot start.
+    """
     if task.state == PLANNED:
         raise Conflict("the task before this one has not finished")
     if task.state != "QUEUED":
         raise Conflict(f"the task is {task.state}; only a QUEUED one can be taken")
-    # A clock that was set back closes no window that had opened, unless a person named its start.
+    # A clock that was set back closes no open window, unless a user requested the start.
     is_open = task.window_start <= now or (task.ready and task.asked_start is None)
     if not is_open or now >= task.window_end:
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in ("", node):
-        raise Conflict("the task needs what is on another node")
+        raise Conflict("the task needs files of another node")
     wanted = (scheduling.node_slot(node, task.lane), *_own_slots(task))
     return sorted(key for key in wanted if key)
 
@@ -175,13 +178,13 @@ def _own_slots(task: Task) -> tuple[str | None, ...]:
 
 
 def fill(connection: sa.Connection, key: str, most: int, count: int = 1) -> None:
-    """Occupy places in a limit row.  Raises Conflict when there are not so many left."""
+    """Occupy places of a limit row.  Raises Conflict when too few places are free."""
     if most < count or _FILL.run(connection, key=key, most=most, count=count) != 1:
         raise Conflict(f"the task has to wait: {scheduling.waiting_for(key)}", slot=key)
 
 
 def release(connection: sa.Connection, keys: Iterable[str]) -> None:
-    """Give places back."""
+    """Release places of a limit row."""
     for key, count in sorted(Counter(keys).items()):
         _EMPTY.run(connection, key=key, count=count)
         _DROP.run(connection, key=key)

@@ -12,7 +12,7 @@ from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
 from haulback.tasks.record import Task, Waiting
 
-COUNTED = 1000  # a longer queue is long enough to say so
+COUNTED = 1000  # the largest position that is counted
 NOTHING_ELSE = "a node to take it"
 _MANY = 500
 _READY = "FROM task WHERE ready AND lane = :lane AND pinned_node"
@@ -21,11 +21,11 @@ _BEFORE = Hot(
     "AS before"
 )
 _FIRST = Hot(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
-_Lane = tuple[str, str]  # its name, and the node that its tasks are pinned to
+_Lane = tuple[str, str]  # name of the lane, and the node that its tasks are pinned to
 
 
 class Line:
-    """The queue at one moment.  However many tasks are asked about, a lane is read once."""
+    """The queue at one moment.  Each lane is read once, for any number of tasks."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
@@ -55,7 +55,7 @@ class Line:
     def _places(self, lane: _Lane, ranks: set[int]) -> dict[int, int]:
         """The number of ready tasks before each rank.
 
-        What is pinned to one node does not wait behind what is pinned to another.
+        Tasks that are pinned to one node do not wait behind tasks of another node.
         """
         if lane not in self._firsts:
             lowest = self._before(lane, min(ranks))
@@ -70,7 +70,7 @@ class Line:
         return int(row[0]) if row else 0
 
     def _first(self, lane: _Lane) -> list[int]:
-        """The ranks of those that go first, in order."""
+        """The ranks of the first tasks of a lane, in order."""
         return sorted(
             row[0]
             for pinned in dict.fromkeys(("", lane[1]))
@@ -78,11 +78,11 @@ class Line:
         )
 
     def _full(self, keys: list[str]) -> set[str]:
-        """The limit rows that have no place left, and for many keys perhaps others."""
+        """The limit rows without a free place; for many keys also other rows."""
         if not keys:
             return set()
         query = sa.select(slots.c.key).where(slots.c.used >= slots.c.most)
-        # There are no more full rows than tasks that run.
+        # Full rows are at most as many as running tasks.
         asked = query.where(slots.c.key.in_(keys)) if len(keys) <= _MANY else query
         return set(self._sql.scalars(asked))
 

@@ -1,6 +1,4 @@
-"""Statements that run thousands of times a second, on the driver itself: tuned by hand, tested on
-both databases.  Everything else goes through SQLAlchemy.
-"""
+"""Frequent statements, sent to the database driver directly.  Others use SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ from haulback.wire import JsonMapping
 _FEW = 20
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
-Values = tuple[Any, ...]  # of a row, in the order of the statement's columns
-Cursor = Any  # of either database driver
+Values = tuple[Any, ...]  # values of a row, in the order of the statement's columns
+Cursor = Any  # a cursor of either database driver
 
 
 class Hot:
@@ -40,7 +38,7 @@ class Hot:
         return found
 
     def row(self, sql: sa.Connection, **params: object) -> Values | None:
-        """The first row, if there is one."""
+        """The first row, None without rows."""
         found = self.rows(sql, **params)
         return found[0] if found else None
 
@@ -63,7 +61,7 @@ class Hot:
 
 
 class Insert:
-    """Adding rows of some columns to a table; many at once are copied in where that is faster."""
+    """Insertion of rows into some columns of a table; PostgreSQL copies many rows at once."""
 
     def __init__(self, table: str, columns: Sequence[str]) -> None:
         self._columns = tuple(columns)
@@ -73,7 +71,7 @@ class Insert:
         self._copy = f"COPY {table} ({names}) FROM STDIN"
 
     def __call__(self, sql: sa.Connection, rows: Iterable[JsonMapping]) -> None:
-        """Add rows; the database works on the first while the others are still being made."""
+        """Add rows; the database stores the first rows while later rows are computed."""
         source = iter(rows)
         few = list(islice(source, _FEW + 1))
         if len(few) <= _FEW or sql.dialect.name == "sqlite":

@@ -40,7 +40,7 @@ class RecordCatalogue:
         return found
 
     def _sees(self, record: Record) -> bool:
-        """Records of no project are for all to use, a plan for callers who see its machines."""
+        """Records without a project are for all callers, plans for callers of their machines."""
         if not self._scope.shares(record.project):
             return False
         is_plan = record.kind == recovery_plans.RECOVERY_PLAN

@@ -1,4 +1,4 @@
-"""Recovery plans that a caller sees: those whose machines the caller sees, all of them."""
+"""Recovery plans that a caller sees: plans all of whose machines the caller sees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Body(msgspec.Struct):
 
 
 def hidden(sql: sa.Connection, scope: Scope, plan: str | None = None) -> list[str]:
-    """The guids of the recovery plans, or of one, that name a machine out of `scope`."""
+    """The guids of recovery plans, or of one, that name a machine outside `scope`."""
     if scope == EVERYTHING:
         return []
     record = tables.record.c
@@ -35,7 +35,7 @@ def _machines(body: str) -> set[str]:
 
 
 def _strange(sql: sa.Connection, scope: Scope, guids: list[str]) -> set[str]:
-    """The machines among these that belong to other projects."""
+    """The machines of these guids that belong to other projects."""
     entity, found = tables.entity.c, set[str]()
     for at in range(0, len(guids), _MANY):
         query = sa.select(entity.guid, entity.project).where(

@@ -30,7 +30,7 @@ class RemovalLedger:
             removed = sa.update(tables.backup).where(*stored)
             self._sql.execute(removed.values(status=REMOVED, status_info=why))
             recall(self._sql, result.entity)
-            # An increment must not build on what may vanish at any moment.
+            # An increment must not build on a backup that is being deleted.
             self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
         self._alarms.clear_all(going)
 
@@ -42,7 +42,7 @@ class RemovalLedger:
             self._alarms.clear_all(self._sql.scalars(went.returning(table.guid)))
 
     def forget_entity(self, entity: str) -> None:
-        """Forget an entity once no data of it is left and no task works on it."""
+        """Delete an entity that has no data left and no task."""
         backup, task = tables.backup.c, tables.task.c
         left = sa.select(backup.guid).where(backup.entity == entity, ~backup.gone)
         live = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")

@@ -31,7 +31,7 @@ class RestoreLedger:
         self._sql.execute(sa.update(table).where(where).values(**values, times=times))
 
     def begun(self, new: Iterable[NewRestoreJob]) -> None:
-        """Restore jobs of a plan."""
+        """Add the restore jobs of a plan."""
         for job in new:
             row = {**row_of(job, tables.restore_job), "status": "QUEUED", "times": "{}"}
             row["created"] = self._now

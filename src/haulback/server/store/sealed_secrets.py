@@ -29,15 +29,15 @@ def keys(sql: sa.Connection) -> list[Key]:
 
 
 def check(sql: sa.Connection) -> str | None:
-    """The text that only the key of this database opens, None for a database without one."""
+    """The text that only the server key of this database opens, None for a new database."""
     found: str | None = sql.scalar(sa.select(key_check.c.sealed))
     return found
 
 
 def keep_check(sql: sa.Connection, text: str, *, replace: bool) -> str:
-    """The text that is kept: of servers that begin a database together the first one's.
+    """Store the check text, and return the stored text: the first of several servers wins.
 
-    With `replace` an older text gives way.
+    `replace` overwrites an older text.
     """
     if replace:
         sql.execute(sa.delete(key_check))

@@ -12,8 +12,8 @@ from haulback.server.store import tables
 from haulback.server.store.rows import records, row_of
 from haulback.server.store.snapshot_origin import Origin, origin
 
-_NAME = 200  # letters that are kept of a platform's name
-Held = Mapping[str, int]  # times in epoch ms by the platform's name
+_NAME = 200  # characters of a stored platform name
+Held = Mapping[str, int]  # times in epoch ms by name on the platform
 
 
 class SnapshotLedger:

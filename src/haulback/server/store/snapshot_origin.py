@@ -1,4 +1,4 @@
-"""Origin of a snapshot on a platform that no record names: its name and the task tell it."""
+"""The origin of a snapshot that no record names, derived from its name and the attempt's task."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _NAME = re.compile(
 
 
 class Origin(Enum):
-    """ABANDONED: by an attempt that ended badly; nobody asked for it any more.
+    """ABANDONED: taken by a failed attempt; no task needs the snapshot.
 
-    UNDER_WAY: an attempt of ours may yet say so.  BEFORE: what a machine was before it was put
-    back, by an attempt whose end is not known: perhaps the only copy.  FOREIGN: nobody's here; it
-    may be another server's, or from before this one's own records were lost.
+    UNDER_WAY: a running attempt may still report the snapshot.  BEFORE: the state before a revert
+    whose end is unknown: perhaps the only copy.  FOREIGN: taken by no attempt of this server; it
+    may belong to another server or to lost records.
     """
 
     ABANDONED = "ABANDONED"
@@ -29,7 +29,7 @@ class Origin(Enum):
 
 
 def origin(sql: sa.Connection, name: str) -> Origin:
-    """Of a snapshot that no record names."""
+    """The origin of a snapshot that no record names."""
     match = _NAME.fullmatch(name)
     table = tables.task.c
     query = sa.select(table.type, table.state, table.attempt)

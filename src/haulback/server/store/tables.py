@@ -43,7 +43,7 @@ task = Table(
     Column("window_start", BigInteger, nullable=False),
     Column("window_end", BigInteger, nullable=False),
     Column("window_length", BigInteger, nullable=False),
-    Column("asked_start", BigInteger),  # the windowStart that a person named; NULL: due at once
+    Column("asked_start", BigInteger),  # requested start; NULL: due at once
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
     Column("started", BigInteger),
@@ -60,11 +60,12 @@ task = Table(
     Column("workflow", _GUID, nullable=False),
     Column("run", _GUID, nullable=False),
     Column("project", String(80)),
-    # What it is about, from `refs`, so that lists filter without a join; `names`: all in words.
+    # The objects of the task, from `refs`, so that lists filter without a join; `names`: the names
+    # of all objects.
     *(Column(name, _GUID) for name in REF_COLUMNS.values()),
     Column("names", Text, nullable=False),
-    Column("subject", Text, nullable=False, server_default=""),  # the name of what it is about
-    # '' and not NULL, so that both databases can use it in the middle of an index.
+    Column("subject", Text, nullable=False, server_default=""),  # name of the main object
+    # The default is '' and not NULL, so that both databases can use the column inside an index.
     Column("pinned_node", _GUID, nullable=False),
     Column("source_slot", String(80)),
     Column("entity_slot", String(80)),
@@ -80,7 +81,7 @@ task = Table(
 )
 
 _READY = text("ready")
-VISIBLE = text("NOT archived AND state <> 'PLANNED'")  # what lists show
+VISIBLE = text("NOT archived AND state <> 'PLANNED'")  # the tasks that lists show
 ENDED = text("NOT archived AND state IN ('FINISHED', 'FAILED', 'CANCELLED')")
 _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
@@ -90,9 +91,9 @@ for name, columns, where in (
     ("task_closes", ("window_end",), _QUEUED),
     ("task_leased", ("lease_until",), _RUNNING),
     ("task_session", ("session",), _RUNNING),
-    # state and archived: so that counting a list need not look at the rows
+    # state and archived are in the index, so that a count reads no rows
     ("task_newest", ("created", "guid", "state", "archived"), VISIBLE),
-    # not of all rows: SQLite would take it for every question that begins with a state
+    # not of all rows: SQLite would use this index for every query that begins with a state
     ("task_state", ("state", "created"), VISIBLE),
     ("task_archived", ("finished",), text("archived")),
     ("task_ended", ("finished",), ENDED),
@@ -104,9 +105,8 @@ for name, columns, where in (
     ("task_run", ("run", "type", "state"), text("run <> ''")),
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
-# Everything that lists filter and sort by, in the order of creation: any page is found by reading
-# this alone, a part of the table.  PostgreSQL takes 2,700 bytes, which bounds `names` and
-# `subject`.
+# All columns that lists filter and sort by, in the order of creation: a page is found by reading
+# this index alone.  PostgreSQL limits an entry to 2,700 bytes, and so `names` and `subject`.
 LISTED = (
     *("created", "guid", "state", "archived", "type", "node", "pinned_node", "follows", "workflow"),
     *("project", *REF_COLUMNS.values(), "priority", "window_start", "window_end", "progress"),
@@ -118,7 +118,7 @@ Index("task_follows", task.c.follows)
 Index("task_workflow", task.c.workflow)
 Index("task_modified", task.c.modified)
 
-# One row, written to find out whether the database can be written.
+# One row, written to check that the database accepts writes.
 pulse = Table(
     "pulse",
     metadata,
@@ -160,7 +160,7 @@ node = Table(
     Column("restore_roots", Text, nullable=False),
     Column("config", _GUID),
     Column("protocol", Integer, nullable=False),
-    # Of the repository format that its process can write.
+    # The revision of the repository format that the node's process can write.
     Column("revision", Integer, nullable=False, server_default="1"),
     Index("node_token", "token"),
 )
@@ -179,7 +179,7 @@ account = Table(
     Column("login", String(200), nullable=False, unique=True),
     Column("password", Text, nullable=False),
     Column("roles", Text, nullable=False),
-    Column("projects", Text),  # NULL: all of them
+    Column("projects", Text),  # NULL: all projects
     Column("time_zone", String(64), nullable=False),
 )
 
@@ -193,7 +193,7 @@ api_token = Table(
     Column("roles", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger),
-    Column("projects", Text),  # NULL: those of its account
+    Column("projects", Text),  # NULL: the projects of the account
 )
 
 login = Table(
@@ -224,7 +224,7 @@ destination = Table(
     Column("config", Text, nullable=False),
     Column("node", _GUID),
     Column("repository", _GUID),
-    # The key that opens the repository, sealed by the server's own key, which is not stored here.
+    # The key that opens the repository, sealed by the server key, which is not in the database.
     Column("sealed_key", Text, nullable=False),
     Column("settings", Text, nullable=False),
     Column("total_space", BigInteger),
@@ -247,9 +247,9 @@ entity = Table(
     Column("settings", Text, nullable=False),
     Column("facts", Text, nullable=False),
     Column("hardware", Text, nullable=False),
-    Column("absent_since", BigInteger),  # the first look that missed it; NULL: the last one saw it
-    Column("problem", Text),  # why its platform could not read it; NULL when it could
-    Column("place", Text, nullable=False, server_default=""),  # as its platform names it
+    Column("absent_since", BigInteger),  # first scan that missed the machine
+    Column("problem", Text),  # reason why it is unreadable
+    Column("place", Text, nullable=False, server_default=""),  # the machine's place on its platform
     Index("entity_uuid", "hypervisor", "uuid", unique=True),
     Index("entity_name", "name", "guid"),
     Index("entity_project", "project", "name"),
@@ -376,7 +376,7 @@ record = Table(
     Column("body", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("modified", BigInteger, nullable=False),
-    # A name is taken within its project only; no two NULLs are equal, hence the second index.
+    # A name is unique within its project; NULLs are never equal, hence the second index.
     Index("record_name", "kind", "parent", "project", "name", unique=True),
     Index(
         "record_shared_name",

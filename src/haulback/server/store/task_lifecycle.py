@@ -25,9 +25,9 @@ from haulback.tasks.scheduling import MAX_ATTEMPTS
 
 log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
-CANCEL_MS = 600_000  # a node that has not cleaned up by then is no longer waited for
+CANCEL_MS = 600_000  # time after which the server no longer waits for the node's clean-up
 _CHANCE = random.Random()
-_BEGUN_AGAIN = "what it built on was removed meanwhile; another backup was begun in its place"
+_BEGUN_AGAIN = "the base of the increment was removed meanwhile; another backup replaces it"
 
 
 class Life:
@@ -49,7 +49,7 @@ class Life:
             _tell("task taken", task)
 
     def finish(self, done: Sequence[Task]) -> None:
-        """End many tasks that went well, in as few statements as possible."""
+        """End many successful tasks, in as few statements as possible."""
         if tasks.have_followers(self.sql, [task.guid for task in done]):
             for task in done:
                 self.end(task, State.FINISHED, None)
@@ -61,8 +61,8 @@ class Life:
     def end(self, task: Task, state: State, info: str | None, *, hidden: bool = False) -> None:
         """Write final state, backup record, followers, retry copy and limits, all or nothing.
 
-        A task that was to be cancelled and finished all the same ends CANCELLED where tasks follow
-        it.  `hidden`: the task leaves the lists.
+        A task with a requested cancellation that finished ends CANCELLED if it has followers.
+        `hidden`: an ended task leaves the lists.
         """
         below = tasks.below(self.sql, task.guid, deep=state is not State.FINISHED)
         if state is State.FINISHED and task.cancel_wanted and below:
@@ -75,7 +75,7 @@ class Life:
             self._fail_the_rest(task)
 
     def _outcome(self, ending: Ending) -> Outcome:
-        """The consequences of an ending; a failed task may be tried again."""
+        """The consequences of an ending; a failed task may be queued again."""
         task = ending.task
         if ending.state is State.FAILED and not task.cancel_wanted:
             if self._may_repeat(task):
@@ -87,9 +87,9 @@ class Life:
         return endings.over(ending, self.now)
 
     def _apply(self, outcome: Outcome, replaced: Ending | None = None) -> None:
-        """Write an outcome: every row once, then the records of the tasks that are over."""
+        """Write an outcome: every row once, then the records of the ended tasks."""
         tasks.change_rows(self.sql, outcome.changes, outcome.new, self.now)
-        if replaced and outcome.new:  # damage counts whether or not the task is tried again
+        if replaced and outcome.new:  # damage is recorded also when the task is queued again
             self.ledger.damage.reported(replaced.task, replaced.state)
             _tell("task ended", replaced.task, state=replaced.state.value, info=replaced.info)
         for task, state in outcome.settled:
@@ -98,7 +98,7 @@ class Life:
         queue.release(self.sql, outcome.freed)
 
     def _settle(self, task: Task, state: State) -> None:
-        """Change the records of a task that is over.  Raises Malformed for an unreadable report."""
+        """Change the records of an ended task.  Raises Malformed for an unreadable report."""
         self.ledger.damage.reported(task, state)
         try:
             self.kinds[task.type].settle(task, state, self.ledger)
@@ -106,7 +106,9 @@ class Life:
             raise Malformed(f"transfer-info of {task.type}: {error}") from None
 
     def cancel(self, task: Task, info: str | None, *, hidden: bool = False) -> None:
-        """Queued: at once.  Running: a wish to its node, granted at the second asking.
+        """Cancel a task; a queued task ends at once.
+
+        Its node cancels a running task, the server at the second request.
 
         `hidden`: a task that ends leaves the lists.
         """
@@ -119,11 +121,11 @@ class Life:
             self.end(task, State.CANCELLED, info, hidden=hidden)
 
     def hide(self, task: Task) -> None:
-        """Take a task off every list; its row stays for callers that hold its guid."""
+        """Take a task off all lists; its row stays for callers that have its guid."""
         tasks.change(self.sql, task, self.now, archived=True)
 
     def lost(self, task: Task, why: str) -> None:
-        """The attempt is over without a word: run again, or say how it ended."""
+        """End an attempt whose node is silent: queue the task again, or fail the task."""
         if task.cancel_wanted:
             self.end(task, State.CANCELLED, task.status_info)
         elif not self.kinds[task.type].repeatable:
@@ -134,7 +136,10 @@ class Life:
             self.requeue(task, why)
 
     def give_back(self, task: Task, why: str) -> None:
-        """Queue a task again that its node gives back.  Raises Conflict for one that cannot be."""
+        """Queue a task again that its node returned.
+
+        Raises Conflict for a task that cannot run again.
+        """
         if not self.kinds[task.type].repeatable:
             raise Conflict(f"a task of type {task.type} cannot simply run again; FAIL it instead")
         if task.cancel_wanted:
@@ -183,7 +188,7 @@ def expired(connection: sa.Connection, now: int, limit: int = 100) -> list[Task]
 
 
 def overdue(connection: sa.Connection, now: int) -> list[Task]:
-    """Running tasks whose node was asked to stop and has not, locked."""
+    """Running tasks that their node did not cancel in time, locked."""
     query = sa.select(*tasks.COLUMNS).where(sa.text("state = 'RUNNING'"), table.c.cancel_wanted)
     rows = connection.execute(query.with_for_update())
     found = [tasks.task_of(row) for row in rows]
@@ -203,7 +208,7 @@ def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) 
     query = sa.select(*tasks.COLUMNS).where(table.c.state == "QUEUED", table.c.pinned_node == node)
     for row in connection.execute(query.with_for_update()).all():
         task = tasks.task_of(row)
-        task.retry_count = 0  # there is nobody left to try again
+        task.retry_count = 0  # no other node can repeat the task
         moves.end(task, state, "its node was removed")
 
 
@@ -215,7 +220,7 @@ def shift_leases(connection: sa.Connection, until: int) -> None:
 
 
 def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
-    """All tasks of a workflow, planned ones too: what goes before stands before."""
+    """All tasks of a workflow, with planned tasks, in the order of execution."""
     query = sa.select(*tasks.COLUMNS).where(table.c.workflow == workflow)
     result = [tasks.task_of(row) for row in connection.execute(query)]
     before = {task.guid: task.follows for task in result}

@@ -22,7 +22,7 @@ from haulback.server.store.task_pages import Finder, Question, rows
 from haulback.tasks.record import LogRow, Task
 from haulback.wire import JsonObject
 
-_NEAR = 2000  # rows before a page that is read from the beginning without counting first
+_NEAR = 2000  # rows before a page that is read from the beginning without a count
 _OF_A_GUID = re.compile("[0-9a-f-]+")
 LOG_LINES = 1000
 SORTS: JsonObject = {
@@ -53,7 +53,7 @@ def guids(sql: sa.Connection, wanted: Filter) -> list[str]:
 
 
 def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
-    """A page and how many tasks there are; -1 for a page by cursor, whose first page said it.
+    """A page and the number of tasks; -1 for a page by cursor, as the first page gave it.
 
     Raises Malformed for an unknown sort or a cursor of another list.
     """
@@ -73,7 +73,7 @@ def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
 
 
 def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
-    """The whole list, some rows at a time; only the guids are all in memory at once."""
+    """The whole list, some rows at a time; only the guids are in memory together."""
     return rows(sql, guids(sql, wanted))
 
 
@@ -89,7 +89,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 
 
 def _beyond(wanted: Filter) -> Condition:
-    """The condition of the rows after the cursor, by comparing rows: as cheap at any depth."""
+    """The condition of the rows after the cursor, as a comparison of rows: no depth costs more."""
     name, descending = wanted.order or "creationTime", _descending(wanted)
     try:
         raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")
@@ -136,7 +136,7 @@ def log(sql: sa.Connection, task: str) -> list[LogRow]:
 
 
 def _question(wanted: Filter) -> Question:
-    """A filter for the database.  Raises Malformed for an unknown sort."""
+    """The conditions of a filter.  Raises Malformed for an unknown sort."""
     indexed = _indexed(wanted)
     where: list[Condition] = [VISIBLE, *indexed.values()]  # type: ignore[list-item]
     if wanted.reader:
@@ -157,7 +157,7 @@ def _question(wanted: Filter) -> Question:
 
 
 def _indexed(wanted: Filter) -> dict[str, Condition]:
-    """The conditions that an index of their own serves, by its name."""
+    """The conditions that a special index serves, by the name of the index."""
     entity, listed = wanted.refs.get("protectedEntity"), wanted.scope.listed
     result: dict[str, Condition] = {}
     if entity:
@@ -185,16 +185,16 @@ def _refers(role: str, guid: str) -> Condition:
 
 
 def _named(text: str) -> Condition:
-    """The name of something the task is about."""
+    """The name of an object of the task."""
     return table.c.names.contains(text.lower(), autoescape=True)
 
 
 def _contains(text: str) -> Condition:
-    """Free text over type, state and guid, and the names of what the task is about."""
+    """A text search over type, state, guid, and the names of the task's objects."""
     on_node = sa.select(node.c.guid).where(node.c.name.icontains(text, autoescape=True))
     found = [table.c.type.contains(text.upper(), autoescape=True)]
     found += [table.c.state == state for state in State.__members__ if text.upper() in state]
-    if _OF_A_GUID.fullmatch(text.lower()):  # it is compared with every row
+    if _OF_A_GUID.fullmatch(text.lower()):  # every row is compared with the text
         found.append(table.c.guid.contains(text.lower(), autoescape=True))
     return sa.or_(*found, table.c.node.in_(on_node), _named(text))
 

@@ -1,7 +1,7 @@
-"""Finding the tasks of a page: their guids from an index first, their rows when they are known.
+"""The tasks of a page: first their guids from an index, then their rows.
 
-A row is twenty times as wide as what lists filter and sort by.  Whatever is asked for, all that is
-looked through is one index (`task_list`), or a shorter one where a filter leaves little.
+A row is twenty times as wide as its index entry. Any query scans one index (`task_list`), or a
+shorter index where a filter leaves few rows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from haulback.tasks.record import Task
 
 _FEW = 2000  # rows that may be read one by one
 _FETCHED = 500
-_ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # SQLite sorts in this much memory
+_ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # KiB of memory for a sort in SQLite
 
 
 class Question(NamedTuple):
-    """Conditions and order of a list; `indexed` are those conditions that an index serves."""
+    """Conditions and order of a list; `indexed` are the conditions that an index serves."""
 
     where: list[Condition]
     order: list[Expression]
@@ -32,11 +32,11 @@ class Question(NamedTuple):
 
 
 class Finder:
-    """Answers one question on one connection; how to go about it is decided once."""
+    """A list query on one connection; the index is chosen once."""
 
     def __init__(self, sql: sa.Connection, asked: Question) -> None:
         self._sql, self._asked = sql, asked
-        self._is_whole = not asked.where[1:]  # nothing but what every list leaves out
+        self._is_whole = not asked.where[1:]  # only the condition of every list
         self._is_sqlite = sql.dialect.name == "sqlite"
         self._index = self._choose() if self._is_sqlite else ""
 
@@ -48,7 +48,7 @@ class Finder:
     def guids(
         self, size: int | None = None, offset: int = 0, total: int | None = None
     ) -> list[str]:
-        """Guids in order; a deep page is counted from the end that is nearer, by `total`."""
+        """Guids in order; a deep page is read from the nearer end, by `total`."""
         query = sa.select(table.c.guid).where(*self._asked.where)
         if size is None or total is None or offset <= total // 2:
             query = query.order_by(*self._asked.order).limit(size).offset(offset or None)
@@ -79,7 +79,7 @@ class Finder:
 
 
 def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
-    """The tasks of these guids, in their order; those that went meanwhile are left out."""
+    """The tasks of these guids, in their order; tasks deleted meanwhile are left out."""
     for at in range(0, len(guids), _FETCHED):
         some = guids[at : at + _FETCHED]
         found = sql.execute(sa.select(*tasks.COLUMNS).where(table.c.guid.in_(some)))
@@ -88,7 +88,7 @@ def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
 
 
 def _turned(column: Expression) -> sa.UnaryExpression[Any]:
-    """The same order from its end."""
+    """The reverse of an order."""
     assert isinstance(column, sa.UnaryExpression)
     inner: Expression = column.element
     return inner.asc() if column.modifier is sa.sql.operators.desc_op else inner.desc()
@@ -105,7 +105,7 @@ def _told(sql: sa.Connection, query: Select, index: str, before: str = "") -> Se
 
 @contextmanager
 def _room(sql: sa.Connection) -> Iterator[None]:
-    """More memory to sort in, given back afterwards: there are many connections."""
+    """A block with more memory for sorting; its end restores the limit of the connection."""
     sql.exec_driver_sql(f"PRAGMA cache_size=-{_ROOM_KIB}")
     try:
         yield

@@ -24,7 +24,7 @@ _FLAGS = ("ready", "cancel_wanted", "archived")
 _MANY = 500
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
-LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same, in a statement's text
+LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same condition as SQL text
 _ALL = (*_NAMES, *REF_COLUMNS.values(), "names", "subject")
 _INSERT = Insert("task", _ALL)
 _ONE = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid")
@@ -50,7 +50,7 @@ class By(NamedTuple):
 
 
 def insert(connection: sa.Connection, tasks: Iterable[Task]) -> None:
-    """Add tasks, and what they refer to as columns."""
+    """Add tasks, with their references as columns."""
     _INSERT(connection, (_encode(msgspec.structs.asdict(t) | _about(t)) for t in tasks))
 
 
@@ -89,7 +89,7 @@ def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]
 
 
 def concerns(node: str) -> sa.ColumnElement[bool]:
-    """The tasks that a node may read: those it runs or ran, and queued ones that it may take."""
+    """The tasks that a node may read: tasks that it runs, ran or may take."""
     waits = sa.and_(table.c.state == "QUEUED", table.c.node.is_(None))
     return sa.or_(table.c.node == node, sa.and_(waits, table.c.pinned_node.in_(("", node))))
 
@@ -121,7 +121,7 @@ def forget(connection: sa.Connection, before: int, limit: int = 200) -> int:
 
 
 def archive(connection: sa.Connection, now: int, before: int, limit: int = 500) -> int:
-    """Take some tasks that ended before a time off the lists; they still answer by guid."""
+    """Take some tasks that ended before a time off the lists; their rows stay."""
     ended = sa.select(table.c.guid).where(ENDED, table.c.finished < before).limit(limit)
     change = sa.update(table).where(table.c.guid.in_(ended)).values(archived=True, modified=now)
     return connection.execute(change).rowcount
@@ -130,9 +130,9 @@ def archive(connection: sa.Connection, now: int, before: int, limit: int = 500) 
 def hide_ended(
     connection: sa.Connection, guids: Sequence[str], states: Collection[str], who: By, now: int
 ) -> None:
-    """Take those that ended off the lists, and write so into the audit trail, all in the database.
+    """Take ended tasks off the lists and add audit entries, all in the database.
 
-    Thousands go in the time that a few take one by one.
+    This is far faster than one statement for each task.
     """
     if not states:
         return
@@ -140,7 +140,7 @@ def hide_ended(
     change = (
         sa.update(table).where(*where, *_seen_by(who.scope)).values(archived=True, modified=now)
     )
-    if connection.dialect.name == "sqlite":  # one writer: what is read first is what changes next
+    if connection.dialect.name == "sqlite":  # one writer: rows do not change after the read
         here = sa.select(table.c.guid, table.c.state).where(*where, *_seen_by(who.scope))
         connection.execute(_noted(here.subquery(), who, now))
         connection.execute(change)
@@ -150,7 +150,7 @@ def hide_ended(
 
 
 def _noted(gone: sa.FromClause, who: By, now: int) -> sa.Insert:
-    """A line of the audit trail for each task that leaves the lists."""
+    """An audit entry for each task that leaves the lists."""
     state = gone.c.state
     after = sa.literal('{"state":"') + state + sa.literal('","removed":true}')
     line: JsonObject = {
@@ -179,7 +179,7 @@ def in_states(
 def _among(connection: sa.Connection, guids: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a task has one of many guids, which are one parameter.
 
-    A parameter for each of thousands of guids costs more time than the statement itself.
+    Thousands of parameters would cost more time than the statement itself.
     """
     if connection.dialect.name == "sqlite":
         given = sa.literal(msgspec.json.encode(list(guids)).decode(), sa.Text)
@@ -202,7 +202,7 @@ def below(connection: sa.Connection, guid: str, *, deep: bool) -> list[Task]:
     """The tasks that follow a task; `deep`: and the tasks that follow these, level by level."""
     found = followers(connection, guid)
     if deep:
-        for task in found:  # grows while it is read
+        for task in found:  # the loop adds tasks to this list
             found += followers(connection, task.guid)
     return found
 
@@ -229,7 +229,7 @@ def change_rows(
 def change(connection: sa.Connection, task: Task, now: int, **values: object) -> None:
     """Write some members of a task that the caller read in this transaction.
 
-    Raises Conflict when it left its state meanwhile.
+    Raises Conflict when the task left its state meanwhile.
     """
     statement = _update(tuple(values))
     encoded = _encode(values)
@@ -242,9 +242,9 @@ def change(connection: sa.Connection, task: Task, now: int, **values: object) ->
 def change_many(
     connection: sa.Connection, tasks: Sequence[Task], now: int, values: Sequence[JsonObject]
 ) -> None:
-    """The same for many, in one go: every task the same members, each its own values.
+    """Write the same members of many tasks in one statement, with values for each task.
 
-    Raises Conflict when one of them left its state meanwhile.
+    Raises Conflict when a task left its state meanwhile.
     """
     if len(tasks) == 1:
         change(connection, tasks[0], now, **values[0])
@@ -261,7 +261,7 @@ def change_many(
 
 
 def advance(connection: sa.Connection, attempt: int | None, **values: object) -> bool:
-    """Raise the progress of a running task and renew its lease; False if the attempt is over.
+    """Raise the progress of a running task and renew its lease; Returns False for an ended attempt.
 
     `values`: guid, percent, now and lease (epoch ms), session.
     """
@@ -296,7 +296,7 @@ def task_of(row: Sequence[Any]) -> Task:
 
 
 def _encode(values: JsonObject) -> JsonObject:
-    """`values` with those that are kept as text as text."""
+    """The `values`, with members of text columns as text."""
     texts = {k: msgspec.json.encode(values[k]).decode() for k in _JSON if k in values}
     return values | texts
 

@@ -1,4 +1,4 @@
-"""Tasks that are not over, asked by the object that the tasks use."""
+"""Queued and running tasks, by the object that the tasks use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WorkCatalogue:
         return self._sql.scalar(sa.select(table.guid).where(*where).limit(1)) is not None
 
     def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
-        if self._sql.dialect.name == "postgresql":  # SQLite has one writer anyway
+        if self._sql.dialect.name == "postgresql":  # SQLite has one writer
             mark = sa.func.hashtext(guid)
             self._sql.execute(sa.select(sa.func.pg_advisory_xact_lock(mark)))
         table = tables.task.c
@@ -64,7 +64,8 @@ class WorkCatalogue:
     def is_needed(self, name: str) -> bool:
         """Whether an attempt runs or its export waits to be stored, or an increment builds on it.
 
-        `name` is an attempt's, or a checkpoint's that ends with it, or a share's guid.
+        `name` names an attempt, or a checkpoint that ends with the attempt's name, or is the guid
+        of a mount.
         """
         where = tables.base.c.checkpoint == name
         if self._sql.scalar(sa.select(tables.base.c.entity).where(where).limit(1)):

@@ -84,6 +84,6 @@ def _unsaid(report: VerifyReport) -> list[str]:
 
 
 def as_loss(loss: BackupLoss) -> Loss:
-    """A loss as it crosses the wire."""
+    """A loss in the form of the report."""
     disks = [LostDisk(disk.name[:400], disk.bytes) for disk in loss.disks]
     return Loss(loss.backup, disks, [text[:_TEXT] for text in loss.objects])

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-MARK = "haulbackTask"  # in the definition of what an IMPORT made, so that it is made once
+MARK = "haulbackTask"  # in the definition of an imported machine, for a repeated IMPORT

@@ -10,8 +10,8 @@ from haulback.ids import is_guid
 from haulback.inventory.hardware import hardware_of
 from haulback.wire import JsonObject
 
-_REASON = 500  # characters of why one cannot be read
-_MOST = 100  # parts of a machine that are named
+_REASON = 500  # characters of the reason why a machine is unreadable
+_MOST = 100  # parts of a machine in a report
 
 
 def told(machine: Machine) -> JsonObject:

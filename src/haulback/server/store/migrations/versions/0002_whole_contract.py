@@ -29,7 +29,7 @@ _GOING = "status IN ('SUCCESS_REMOVED', 'FAILED') AND NOT gone"
 
 
 def upgrade() -> None:
-    """Add columns with what old rows mean, then tables, then indexes."""
+    """Add columns with values for old rows, then tables, then indexes."""
     _add_columns()
     _fill_tasks()
     _fill_backups()
@@ -57,7 +57,7 @@ def _add_columns() -> None:
     protocol = sa.Column("protocol", sa.Integer(), nullable=False, server_default="1")
     _add("node", sa.Column("config", _GUID), protocol)
     zone = sa.Column("time_zone", sa.String(64), nullable=False, server_default="UTC")
-    roles = _text("roles", '["administrator"]')  # there was only one kind of user
+    roles = _text("roles", '["administrator"]')  # all users had the same role
     _add("account", roles, sa.Column("projects", sa.Text()), zone)
     _add("hypervisor", _text("settings", "{}"))
     total, used = (sa.Column(n, sa.BigInteger()) for n in ("total_space", "used_space"))
@@ -103,12 +103,13 @@ def _fill_tasks() -> None:
 
 
 def _fill_backups() -> None:
-    """RUNNING is not a status that the contract knows."""
+    """The contract has no status RUNNING."""
     op.execute("UPDATE backup SET status = 'INPROGRESS' WHERE status = 'RUNNING'")
     connection = op.get_bind()
     query = sa.text("SELECT guid, disks FROM entity")
     for guid, disks in connection.execute(query).all():
-        # What old backups hold was not noted: the disks that their machine has come closest.
+        # The disks of old backups were not recorded: the present disks of the machine are the best
+        # guess.
         change = sa.text("UPDATE backup SET files = :files WHERE entity = :guid")
         connection.execute(change, {"files": disks, "guid": guid})
         _fill_facts(guid)

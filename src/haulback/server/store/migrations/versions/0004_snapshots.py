@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """None are known yet."""
+    """Add an empty table of snapshots."""
     guid = sa.String(36)
     op.create_table(
         "snapshot",

@@ -1,4 +1,4 @@
-"""Backups that nodes share, their file systems, and what nodes are asked meanwhile."""
+"""Mounts, their file systems, and file requests to nodes."""
 
 from __future__ import annotations
 

@@ -10,6 +10,6 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """The next look at its platform fills it in."""
+    """Add the column; the next inventory fills it."""
     column = sa.Column("hardware", sa.Text(), nullable=False, server_default="{}")
     op.add_column("entity", column)

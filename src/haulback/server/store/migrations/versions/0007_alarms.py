@@ -13,7 +13,7 @@ _GUID = sa.String(36)
 
 
 def upgrade() -> None:
-    """Machines that are absent already count from now: their last backups stay longest so."""
+    """Absent machines count as absent from now, which keeps their last backups longest."""
     op.add_column("entity", sa.Column("absent_since", sa.BigInteger()))
     op.add_column("entity", sa.Column("problem", sa.Text()))
     place = sa.Column("place", sa.Text(), nullable=False, server_default="")

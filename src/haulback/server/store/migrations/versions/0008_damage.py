@@ -1,4 +1,4 @@
-"""Damage of backups as a state, how far destinations are verified, revisions of nodes."""
+"""Damage state of backups, verification progress of destinations, revisions of nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GUID = sa.String(36)
 
 
 def upgrade() -> None:
-    """Backups that are there count as present; nodes say their revision when they next start."""
+    """Stored backups count as present; nodes report their revision at their next start."""
     _add("backup", sa.Column("location_status", sa.String(12), server_default="PRESENT"))
     _add("backup", sa.Column("damage", sa.Text(), server_default="{}"))
     _add("destination", sa.Column("verify_state", sa.Text(), server_default="{}"))

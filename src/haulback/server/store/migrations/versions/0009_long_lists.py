@@ -1,4 +1,4 @@
-"""Lists of any order and filter from one index; a row to find out whether writing works."""
+"""Lists of any order and filter from one index; a row for checks of writing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTED = (
 
 
 def upgrade() -> None:
-    """Add one index in the place of three, and bound the lengths of names."""
+    """Replace three indexes by one, and limit the lengths of names."""
     op.execute("UPDATE task SET names = substr(names, 1, 400) WHERE length(names) > 400")
     for name in ("task_node", "task_priority", "task_window"):
         op.drop_index(name, "task")

@@ -1,4 +1,4 @@
-"""Projects of API tokens and names of records, the server key's check, windows that were asked."""
+"""Projects of API tokens and names of records, the check of the server key, requested windows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Windows of tasks that wait already count as asked where they begin after their creation.
+    """Windows of waiting tasks count as requested where they begin after the task's creation.
 
-    Projects that portals keep as records belong to themselves from now on.
+    Make each project record belong to its own project.
     """
     op.add_column("task", sa.Column("asked_start", sa.BigInteger()))
     op.execute(
@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.Text(), nullable=False),
     )
     _own_projects()
-    # Logs and results of work on shared places are for callers of all projects.
+    # Logs and results of tasks on shared destinations are for callers of all projects.
     op.execute(
         "UPDATE task SET project = NULL WHERE type IN ('BACKUP_CLEANUP', 'VERIFY', 'REPAIR', "
         "'BACKUP_DESTINATION_INIT', 'INVENTORY_SYNC')"

@@ -23,7 +23,7 @@ _RECORD = sa.table(
 
 
 def upgrade() -> None:
-    """Hosts that are added from now on bring theirs along."""
+    """Add the manager and the cluster of each stored host."""
     sql = op.get_bind()
     for row in sql.execute(sa.text("SELECT driver, settings FROM hypervisor")).all():
         manager = own_manager(row.driver)

@@ -27,7 +27,7 @@ _LISTED = (
 
 
 def upgrade() -> None:
-    """Tasks that are there get the name that their references give."""
+    """Add the column, with the names from the references of stored tasks."""
     column: sa.Column[str] = sa.Column("subject", sa.Text(), server_default="", nullable=False)
     op.add_column("task", column)
     task = sa.table("task", *(sa.column(name) for name in ("guid", "refs", "subject")))
@@ -39,7 +39,7 @@ def upgrade() -> None:
 
 
 def _name(task: sa.TableClause) -> None:
-    """Give the tasks their subjects, a thousand rows at a time."""
+    """Write the subjects of stored tasks, a thousand rows at a time."""
     sql, last = op.get_bind(), ""
     change = (
         sa.update(task)
