@@ -151,7 +151,7 @@ class PresenceLedger:
         name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         text = (
             f"{name} no longer shows {len(missed)} of {of} machines; they count as "
-            "present until a later inventory misses them too.  Check whether its storage is mounted; "
+            "present until a later inventory misses them too.  Check that its storage is mounted; "
             f"if they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
         )
         names = [machine.name for machine in missed[:_SHOWN]]
