@@ -63,9 +63,9 @@ def back_up(
     base = MapReader(parent.disks[0].map, store.reader().chunk) if parent else None
     with staged_writer(store, folder) as (writer, pool):
         old = DiskBase(base, changed) if base else None
-        found = back_up_disk(source, writer, store.keys, Resources(pool), old)
+        stored_map = back_up_disk(source, writer, store.keys, Resources(pool), old)
         source.close()
-        return publish(store, folder, found, writer.finish())
+        return publish(store, folder, stored_map, writer.finish())
 
 
 def list_chain(folder: Path) -> Figures:
