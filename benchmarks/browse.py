@@ -25,6 +25,7 @@ from benchmarks.measured import Figures, publish, repository, resident, staged_w
 from haulback.drivers.source import RawImage
 from haulback.filesystems.browser import Browser
 from haulback.repository.backup import back_up_disk
+from haulback.repository.resources import Resources
 from haulback.repository.stored_disk import StoredDisk
 from haulback.units import GIB, MIB
 
@@ -64,7 +65,7 @@ def store(folder: Path, path: Path) -> None:
     """Back the image up with the repository's writer."""
     kept, source = repository(folder), RawImage(path)
     with staged_writer(kept, folder) as (writer, pool):
-        found = back_up_disk(source, writer, kept.keys, pool)
+        found = back_up_disk(source, writer, kept.keys, Resources(pool))
         publish(kept, folder, found, writer.finish())
     source.close()
 

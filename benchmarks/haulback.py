@@ -13,11 +13,12 @@ from haulback.destinations.folder import Folder
 from haulback.drivers.sink import RawFile
 from haulback.drivers.source import Extent, RawImage
 from haulback.durable_files import DurableFiles
-from haulback.repository.backup import back_up_disk
+from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.keys import Secret
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
 
@@ -37,7 +38,8 @@ def backup(folder: Path, image: Path, changes: Path | None) -> None:
     source = RawImage(image)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         writer = repository.writer(staging, pool)
-        stored_map = back_up_disk(source, writer, repository.keys, pool, base, changed)
+        old = DiskBase(base, changed) if base else None
+        stored_map = back_up_disk(source, writer, repository.keys, Resources(pool), old)
         staged = writer.finish()
     source.close()
     when = parent.snapshot_time + 1 if parent else 1
@@ -57,7 +59,7 @@ def restore(folder: Path, target: Path) -> None:
 
 def check(folder: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        report = verify(Repository.open(Folder(folder), SECRET), Depth.DATA, pool)
+        report = verify(Repository.open(Folder(folder), SECRET), Depth.DATA, Resources(pool))
     if not report.ok:
         sys.exit(report.findings[0])
 

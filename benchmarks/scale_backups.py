@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmarks.measured import Figures, Loads, peak, publish, repository, staged_writer
 from haulback.drivers.source import Extent, RawImage
-from haulback.repository.backup import back_up_disk
+from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.manifest import Manifest
 from haulback.repository.mapping import MapReader
+from haulback.repository.resources import Resources
 from haulback.units import GIB, KIB, MIB
 
 
@@ -61,9 +62,10 @@ def back_up(
     store, source = repository(folder), RawImage(image)
     base = MapReader(parent.disks[0].map, store.reader().chunk) if parent else None
     with staged_writer(store, folder) as (writer, pool):
-        found = back_up_disk(source, writer, store.keys, pool, base, changed)
+        old = DiskBase(base, changed) if base else None
+        stored_map = back_up_disk(source, writer, store.keys, Resources(pool), old)
         source.close()
-        return publish(store, folder, found, writer.finish())
+        return publish(store, folder, stored_map, writer.finish())
 
 
 def list_chain(folder: Path) -> Figures:

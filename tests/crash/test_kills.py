@@ -23,6 +23,7 @@ from haulback.drivers.images import qemu
 from haulback.errors import HaulbackError
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
 from tests import shares
@@ -195,7 +196,7 @@ class Story:
         # the revision object stays
         assert list(self.site.repository.glob("graves/[0-9a-f]*")) == []
         with ThreadPoolExecutor(2) as pool:
-            report = verify(self.repository(), Depth(3), pool)
+            report = verify(self.repository(), Depth(3), Resources(pool))
         assert report.findings == []
 
     def check(self, backup: str) -> None:

@@ -17,11 +17,12 @@ from unittest.mock import patch
 from haulback.disk import Disk
 
 from haulback.destinations.folder import Folder
-from haulback.repository.backup import back_up_disk
+from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.keys import Secret
 from haulback.repository.manifest import Manifest, StoredDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk
 
@@ -67,7 +68,8 @@ def back_up(
         for name, disk in disks.items():
             base = MapReader(maps[name], load) if parent else None
             changed = disk.changed() if parent else None
-            result = back_up_disk(disk, writer, repository.keys, pool, base, changed)
+            old = DiskBase(base, changed) if base else None
+            result = back_up_disk(disk, writer, repository.keys, Resources(pool), old)
             stored.append(StoredDisk(name, result, "raw", {"bus": "virtio"}))
         staged = writer.finish()
     manifest = Manifest(

@@ -14,6 +14,7 @@ import pytest
 from haulback.destinations.folder import Folder
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
 from tests.unit.repository.scene import MemoryDisk, back_up, restored
@@ -55,7 +56,7 @@ def test_an_old_repository_lists_its_backups(golden):
 
 
 def test_an_old_repository_verifies_to_the_last_byte(golden, pool):
-    report = verify(golden, Depth.DATA, pool)
+    report = verify(golden, Depth.DATA, Resources(pool))
     assert report.ok, report.findings
     assert (report.backups, report.groups > 0) == (2, True)
     assert len(golden.index().segments) == 1, "the merged segment replaces the other two"

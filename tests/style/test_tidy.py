@@ -23,3 +23,17 @@ def test_no_function_is_longer_than_60_lines(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if "cli" not in path.parts],  # there a parameter is an option
+    ids=lambda p: "/".join(p.parts[-2:]),
+)
+def test_no_function_has_more_than_five_parameters(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args
+            names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+            names += [each.arg for each in (given.vararg, given.kwarg) if each]
+            assert len(names) - (names[:1] in (["self"], ["cls"])) <= 5, node.name

@@ -35,6 +35,7 @@ from haulback.drivers.source import RawImage
 from haulback.errors import Damaged, Malformed, Unavailable
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from haulback.wire import Ref
 
@@ -262,7 +263,7 @@ class _Demo:
         key = bytes.fromhex(key_of(self.server.data, "", place.name))
         repository = Repository.open(open_location(Path(place.path)), Secret("keyfile", key))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            report = verify(repository, Depth(3), pool)
+            report = verify(repository, Depth(3), Resources(pool))
         if not report.ok:
             raise Damaged(f"verify found damage: {report.findings[0]}")
         self.rows.append(_Row("verify all", report.bytes, 0, self.clock.monotonic() - started))

@@ -28,7 +28,8 @@ from haulback.cli.repository import (
 from haulback.errors import Malformed
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, RepairReport, repair
-from haulback.repository.verify import Depth, VerifyReport, verify
+from haulback.repository.resources import Resources
+from haulback.repository.verify import CheckOrder, Depth, VerifyReport, verify
 
 Work = Annotated[Path | None, Parameter(help="Folder for temporary files.")]
 
@@ -61,7 +62,8 @@ def verify_command(
         raise Malformed("--depth is 1, 2 or 3")
     repository = open_repository(folder, key_file, kit)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        report = verify(repository, Depth(depth), pool, record=_signer if record else None)
+        order = CheckOrder(record=_signer if record else None)
+        report = verify(repository, Depth(depth), Resources(pool), order)
     _print(report)
     if not report.ok:
         sys.exit(1)
@@ -111,9 +113,8 @@ def repair_command(
         agree_to(yes)
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         secret = secret_of(key_file)
-        context = RepairContext(
-            Path(temp), pool, _signer, (secret,) if secret else (), believe=believe
-        )
+        secrets = (secret,) if secret else ()
+        context = RepairContext(Path(temp), Resources(pool), _signer, secrets, believe=believe)
         done = repair(repository, context, apply=apply)
     _print_repaired(done)
     if done.losses:
@@ -158,7 +159,7 @@ def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit
     repository = open_repository(folder, key_file, kit)
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         orders = CleanupOrder(by=_signer()[0])
-        cleaned = clean_up(repository, Path(temp), frozenset, pool, orders=orders)
+        cleaned = clean_up(repository, Path(temp), frozenset, Resources(pool), orders)
     for backup in cleaned.damaged:
         print(f"DAMAGED  backup {backup} refers to data that is missing or damaged")
     for backup in cleaned.unreadable:

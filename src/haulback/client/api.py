@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import httpx2
 import msgspec
@@ -21,6 +21,29 @@ _TIMEOUT = 30.0  # seconds until the server begins its response, in addition to 
 _PROXY = (429, 502, 503, 504)  # statuses that proxies answer with in place of the server
 _CLASSES = errors.by_code()
 Query = JsonObject | None
+
+
+class Timing(TypedDict, total=False):
+    """Seconds of a request: `wait` as in `HttpCall`, and `patience` as in `HttpCall`."""
+
+    wait: float
+    patience: float
+
+
+class HttpCall(NamedTuple):
+    """A request to the server.
+
+    `wait` is the number of seconds for which the server may hold the request; `patience` is the
+    timeout in seconds in addition to `wait`.
+    """
+
+    method: str
+    path: str
+    body: object = None
+    query: Query = None
+    headers: Mapping[str, str] | None = None
+    wait: float = 0.0
+    patience: float = _TIMEOUT
 
 
 class ApiResponse(NamedTuple):
@@ -67,24 +90,25 @@ class Api:
         Raises Unauthenticated for wrong credentials.
         """
         body = {"login": login, "password": password}
-        answer = self.ask("POST", "/session/login", body)
+        answer = self.ask(HttpCall("POST", "/session/login", body))
         self.token = answer.headers["x-session-token"]
         return self.token
 
-    def get(self, path: str, query: Query = None, *, wait: float = 0.0, **more: float) -> Any:
-        """Send a GET and return the decoded JSON.
+    def get(self, path: str, query: Query = None, **timing: Unpack[Timing]) -> Any:
+        """Send a GET and return the decoded JSON."""
+        return self.call("GET", path, None, query, **timing)
 
-        `wait` is the number of seconds for which the server may hold the request (long poll).
-        """
-        return self.call("GET", path, None, query, wait=wait, **more)
-
-    def post(self, path: str, body: object = None, query: Query = None, **more: float) -> Any:
+    def post(
+        self, path: str, body: object = None, query: Query = None, **timing: Unpack[Timing]
+    ) -> Any:
         """Send a POST with a JSON body and return the decoded JSON."""
-        return self.call("POST", path, body, query, **more)
+        return self.call("POST", path, body, query, **timing)
 
-    def put(self, path: str, body: object = None, query: Query = None, **more: float) -> Any:
+    def put(
+        self, path: str, body: object = None, query: Query = None, **timing: Unpack[Timing]
+    ) -> Any:
         """Send a PUT with a JSON body and return the decoded JSON."""
-        return self.call("PUT", path, body, query, **more)
+        return self.call("PUT", path, body, query, **timing)
 
     def delete(self, path: str) -> Any:
         """Send a DELETE and return the decoded JSON."""
@@ -96,15 +120,13 @@ class Api:
         path: str,
         body: object = None,
         query: Query = None,
-        *,
-        wait: float = 0.0,
-        patience: float = _TIMEOUT,
+        **timing: Unpack[Timing],
     ) -> Any:
         """Send a request and return the decoded JSON; None for an empty response.
 
-        Parameters and errors are those of `ask`.
+        The errors are those of `ask`.
         """
-        answer = self.ask(method, path, body, query, wait=wait, patience=patience)
+        answer = self.ask(HttpCall(method, path, body, query, **timing))
         return _decode(answer.content) if answer.content else None
 
     def send(self, path: str, data: bytes, query: Query = None) -> Any:
@@ -141,30 +163,23 @@ class Api:
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} stopped responding: {error}") from None
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        query: Query = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        wait: float = 0.0,
-        patience: float = _TIMEOUT,
-    ) -> ApiResponse:
+    def ask(self, call: HttpCall) -> ApiResponse:
         """Send a request and return the response.
 
-        `wait` is the number of seconds for which the server may hold the request; `patience` is the
-        timeout in seconds in addition to `wait`. Raises the error that the server reports, or
-        Unavailable when there is no response.
+        Raises the error that the server reports, or Unavailable when there is no response.
         """
-        sent = {**self._headers(wait), **(headers or {})}
-        content = None if body is None else msgspec.json.encode(body)
+        sent = {**self._headers(call.wait), **(call.headers or {})}
+        content = None if call.body is None else msgspec.json.encode(call.body)
         if content is not None:
             sent["content-type"] = "application/json"
         try:
             answer = self._http.request(
-                method, path, content=content, params=query, headers=sent, timeout=patience + wait
+                call.method,
+                call.path,
+                content=content,
+                params=call.query,
+                headers=sent,
+                timeout=call.patience + call.wait,
             )
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} does not answer: {error}") from None

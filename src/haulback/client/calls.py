@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from haulback.client.api import Api, ApiResponse
+from haulback.client.api import Api, ApiResponse, HttpCall
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.ids import is_guid
 from haulback.wire import JsonObject
@@ -83,22 +83,23 @@ class Calls:
         path: str,
         body: object = None,
         query: JsonObject | None = None,
-        headers: dict[str, str] | None = None,
-        wait: float = 0.0,
     ) -> T:
         """Send a request and decode its response as a `kind`."""
-        sent = spelled(query or {})
-        return _read(self.api.ask(method, path, body, sent, headers=headers, wait=wait), kind)
+        return self.fetch(kind, HttpCall(method, path, body, query))
+
+    def fetch(self, kind: type[T], call: HttpCall) -> T:
+        """Send a request with headers or times of its own; decode its response as a `kind`."""
+        return _read(self.api.ask(call._replace(query=spelled(call.query or {}))), kind)
 
     def done(
         self, method: str, path: str, body: object = None, query: JsonObject | None = None
     ) -> None:
         """Send a request and ignore its response body."""
-        self.api.ask(method, path, body, spelled(query or {}))
+        self.api.ask(HttpCall(method, path, body, spelled(query or {})))
 
     def page(self, kind: type[T], path: str, query: JsonObject) -> Page[T]:
         """Fetch one page of a list."""
-        answer = self.api.ask("GET", path, query=spelled(query))
+        answer = self.api.ask(HttpCall("GET", path, query=spelled(query)))
         rows = _read(answer, list[kind])  # type: ignore[valid-type]
         total = answer.headers.get("x-total-count")
         cursor = answer.headers.get("x-next-cursor")

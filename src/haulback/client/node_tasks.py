@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haulback.client.api import HttpCall
 from haulback.client.calls import Calls
 from haulback.contract.backups import BackupType
 from haulback.contract.tasks import TaskDetails
@@ -99,7 +100,7 @@ class NodeTasks:
 
     def _shown(self, guid: str, what: str, body: object) -> TaskDetails:
         path = f"/tasks/{guid}/{what}"
-        return self._calls.one(TaskDetails, "PUT", path, body, headers=_SHOW)
+        return self._calls.fetch(TaskDetails, HttpCall("PUT", path, body, headers=_SHOW))
 
 
 def _sample(rate: float, count: int | None, at: int | None) -> JsonObject:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from haulback.client.api import HttpCall
 from haulback.client.archive import followed
 from haulback.client.calls import Collection, Narrowed, Page, ReadableCollection
 from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
@@ -207,7 +208,7 @@ class Mounts(ReadableCollection[MountedBackup]):
         where, after = f"/mounted-file-systems/{file_system}/listing", ""
         while True:
             query = {"after": after} if after else {}
-            answer = self._calls.api.ask("POST", where, {"path": path}, query)
+            answer = self._calls.api.ask(HttpCall("POST", where, {"path": path}, query))
             yield from msgspec.json.decode(answer.content, type=list[FileRow])
             after = unquote(answer.headers.get("x-next-name", ""))
             if not after:

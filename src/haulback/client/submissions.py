@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict, TypeVar, Unpack
 
+from haulback.client.api import HttpCall
 from haulback.client.calls import Calls
 from haulback.contract import unavailable
 from haulback.contract.backup_cleanup import BackupCleanupRequest as Cleanup
@@ -202,4 +203,4 @@ class Submissions:
     def _post(self, kind: type[T], way: str, request: Any, how: SubmissionResult) -> T:
         headers = {"idempotency-key": key} if (key := how.get("key")) else {}
         query = {"project_uuid": how.get("project")}
-        return self._calls.one(kind, "POST", f"/tasks/{way}", request, query, headers)
+        return self._calls.fetch(kind, HttpCall("POST", f"/tasks/{way}", request, query, headers))

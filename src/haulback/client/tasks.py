@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Unpack
 
+from haulback.client.api import HttpCall
 from haulback.client.calls import Calls, Listed, Page
 from haulback.client.node_tasks import NodeTasks
 from haulback.client.submissions import Submissions
@@ -77,7 +78,8 @@ class Tasks(Submissions):
         `wait` is the number of seconds for which the server may hold the request.
         """
         query = {"node": node}
-        return self._calls.one(list[TaskDetails], "GET", "/tasks/queued", query=query, wait=wait)
+        call = HttpCall("GET", "/tasks/queued", query=query, wait=wait)
+        return self._calls.fetch(list[TaskDetails], call)
 
     def last_change(self) -> int:
         """Time of the last change of any task (epoch ms), usable as `modified_since`."""

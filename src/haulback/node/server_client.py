@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 import haulback
-from haulback.client.api import Api
+from haulback.client.api import Api, HttpCall
 from haulback.errors import Fenced, NotFound, Unsupported
 from haulback.node.state_dir import StateDir
 from haulback.repository.config import WRITER_REVISION
@@ -56,7 +56,7 @@ class ServerClient:
         # Also in the header: the server reads a long body only from an authenticated node.
         said = base64.b64encode(f"{identity.guid}:{identity.secret}".encode()).decode()
         head = {"authorization": f"Basic {said}"}
-        answer = self._api.ask("POST", "/nodes/session", body, headers=head)
+        answer = self._api.ask(HttpCall("POST", "/nodes/session", body, headers=head))
         opened = msgspec.json.decode(answer.content)
         self._api.token = opened["token"]
         self.lease = opened["leaseMs"] / 1000

@@ -5,8 +5,8 @@ result is a map.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from itertools import groupby
 from typing import NamedTuple
 
@@ -23,15 +23,33 @@ from haulback.repository.pages import (
     Pieces,
     SegmentPiece,
 )
+from haulback.repository.resources import Meter, Resources
 from haulback.repository.writer import Writer
 
 _SEGMENTS_AHEAD = 12
 _ZEROS = bytes(SEGMENT_BYTES)
-Meter = Callable[[int], None]
 
 
-def unmetered(count: int) -> None:
-    """The default meter: counts nothing."""
+class DiskBase(NamedTuple):
+    """A disk of an earlier backup that a new backup builds on.
+
+    With `changed`, only those extents are read from the source; without `changed`, the whole disk
+    is read and compared with the chunk ids of `map`.  With `distrust` the disk is cut at the chunk
+    borders of `map`, but no chunk is reused from the map: an equal chunk is stored again, unless a
+    sound copy of the chunk is stored.
+    """
+
+    map: MapReader
+    changed: Iterable[Extent] | None = None
+    distrust: bool = False
+
+
+class _Comparison(NamedTuple):
+    """The means to compare a disk with its base; without `keep`, unchanged pieces count as new."""
+
+    keys: Keys
+    load: LoadPage | None
+    keep: bool
 
 
 class _Found(NamedTuple):
@@ -69,31 +87,26 @@ def back_up_disk(
     source: Source,
     writer: Writer,
     keys: Keys,
-    pool: ThreadPoolExecutor,
-    base: MapReader | None = None,
-    changed: Iterable[Extent] | None = None,
-    meter: Meter = unmetered,
-    *,
-    distrust: bool = False,
+    resources: Resources,
+    base: DiskBase | None = None,
 ) -> DiskMap:
     """Store a disk and return its map.
 
-    With `base` and `changed` only the changed extents, and few bytes around them, are read from the
-    source; the rest of a chunk comes from the base.  With `base` alone the whole disk is read and
-    compared with the base's chunk ids.  A base of another size is only a hint for deduplication.
-    `meter` gets the number of bytes read.  With `distrust` the disk is cut at the base's chunk
-    borders, but no chunk is reused from the base: an equal chunk is stored again, unless a sound
-    copy of the chunk is stored.
+    With the changed extents of a base only these extents, and few bytes around them, are read from
+    the source; the rest of a chunk comes from the base.  A base of another size is only a hint for
+    deduplication.  The meter of `resources` gets the number of bytes read.
     """
-    if base and base.root.size != source.size:
-        base, changed = None, None
-    if base and changed is not None and not distrust:
-        work = _changed(source, base, changed)
+    if base and base.map.root.size != source.size:
+        base = None
+    old = base.map if base else None
+    if base and base.changed is not None and not base.distrust:
+        work = _changed(source, base.map, base.changed)
     else:
-        work = _all(source, base)
-    looked = _examine_all(source, work, base, keys, pool, meter, keep=not distrust)
+        work = _all(source, old)
+    known = _Comparison(keys, old.load if old else None, not (base and base.distrust))
+    looked = _examine_all(source, work, known, resources)
     segments = ((number, _store(pieces, writer)) for number, pieces in looked)
-    return rewrite(source.size, base, segments, writer.add_page)
+    return rewrite(source.size, old, segments, writer.add_page)
 
 
 def _all(source: Source, base: MapReader | None) -> Iterator[_Work]:
@@ -144,28 +157,15 @@ def _per_segment(extents: Iterable[Extent], size: int) -> Iterator[tuple[int, in
 
 
 def _examine_all(
-    source: Source,
-    work: Iterable[_Work],
-    base: MapReader | None,
-    keys: Keys,
-    pool: ThreadPoolExecutor,
-    meter: Meter,
-    *,
-    keep: bool,
+    source: Source, work: Iterable[_Work], known: _Comparison, resources: Resources
 ) -> Iterator[tuple[int, list[_Found]]]:
-    """Read segments ahead and examine them in the pool; results come in order.
-
-    Without `keep`, unchanged pieces are treated like new pieces.
-    """
+    """Read segments ahead and examine them in the pool; results come in order."""
     queue: deque[tuple[int, Future[list[_Found]]]] = deque()
-    load, allowance = base.load if base else None, _Allowance()
+    pool, meter, allowance = resources.pool, resources.meter, _Allowance()
     for item in work:
         length = _length(item.number, source.size)
-        runs = [
-            _read(source, item, low, high, allowance, meter)
-            for low, high in _enclosing(item, length)
-        ]
-        examined = pool.submit(_examine, item.old, runs, length, keys, load, keep)
+        runs = [_read(source, item, span, allowance, meter) for span in _enclosing(item, length)]
+        examined = pool.submit(_examine, item.old, runs, length, known)
         queue.append((item.number, examined))
         if len(queue) > _SEGMENTS_AHEAD:
             number, future = queue.popleft()
@@ -220,9 +220,10 @@ class _Allowance:
 
 
 def _read(
-    source: Source, item: _Work, low: int, high: int, allowance: _Allowance, meter: Meter
+    source: Source, item: _Work, span: tuple[int, int], allowance: _Allowance, meter: Meter
 ) -> _Run:
-    """Read the spans of a run; the whole run at once where the allowance covers the gaps."""
+    """Read the spans of the run `span`; all of it at once where the allowance covers the gaps."""
+    low, high = span
     data = memoryview(bytearray(high - low))
     spans = [(max(a, low), min(b, high)) for a, b in item.spans if a < high and b > low]
     changed = sum(b - a for a, b in spans)
@@ -239,15 +240,9 @@ def _read(
     return _Run(low, data, gaps + ([(at - low, high - low)] if at < high else []))
 
 
-def _examine(
-    old: Pieces | None,
-    runs: list[_Run],
-    length: int,
-    keys: Keys,
-    load: LoadPage | None,
-    keep: bool,
-) -> list[_Found]:
+def _examine(old: Pieces | None, runs: list[_Run], length: int, known: _Comparison) -> list[_Found]:
     """The present pieces of a segment; outside of the runs they are the old pieces."""
+    keys, load, keep = known
     if not runs:
         return [_Found(length, HOLE)]
     if old is None:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from haulback.errors import BaseGone, Damaged
-from haulback.repository.backup import Meter, unmetered
 from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.damage import DamagedPlace
 from haulback.repository.index import Index
@@ -27,6 +26,7 @@ from haulback.repository.pages import (
 )
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Meter, unmetered
 from haulback.units import MIB
 
 _OBJECTS_NAMED = 50

@@ -28,22 +28,27 @@ class _Pick(NamedTuple):
     within: int
 
 
+class SampleSize(NamedTuple):
+    """The numbers of pieces to read: `stored` from the base's data, `anywhere` from the disk."""
+
+    stored: int = STORED
+    anywhere: int = ANYWHERE
+
+
+_USUAL = SampleSize()
+
+
 def is_true(
     source: Source,
     base: MapReader,
     changed: Iterable[Extent],
     random: Random | None = None,
-    *,
-    stored: int = STORED,
-    anywhere: int = ANYWHERE,
+    size: SampleSize = _USUAL,
 ) -> bool:
-    """Whether a sample of the data outside `changed` (ascending extents) equals the base.
-
-    `stored` pieces are sampled from the base's data, `anywhere` pieces from the whole disk.
-    """
+    """Whether a sample of the data outside `changed` (ascending extents) equals the base."""
     chance = random or SystemRandom()
-    picks = [pick for _ in range(stored) if (pick := _some_stored(base, chance))]
-    picks += [_anything(base, chance) for _ in range(anywhere) if base.root.size]
+    picks = [pick for _ in range(size.stored) if (pick := _some_stored(base, chance))]
+    picks += [_anything(base, chance) for _ in range(size.anywhere) if base.root.size]
     return all(_holds(source, pick, base) for pick in _untouched(sorted(set(picks)), changed))
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from haulback.destinations.protocol import ObjectStore
 from haulback.errors import Damaged
-from haulback.repository.backup import Meter
 from haulback.repository.group import Group, decode
 from haulback.repository.keys import Keys
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.pack import name_of
+from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.segment import Array
 from haulback.repository.writer import Writer
 
@@ -63,13 +62,12 @@ class Copier:
         mark: LiveChunks,
         plan: CompactionPlan,
         writer: Writer,
-        destination: ObjectStore,
-        keys: Keys,
-        pool: ThreadPoolExecutor,
-        meter: Meter,
+        repository: Repository,
+        resources: Resources,
     ) -> None:
         self._mark, self._worth, self._writer = mark, plan, writer
-        self._destination, self._keys, self._pool, self._meter = destination, keys, pool, meter
+        self._destination, self._keys = repository.destination, repository.keys
+        self._pool, self._meter = resources.pool, resources.meter
         self.groups = 0
 
     def copy(self) -> Array:

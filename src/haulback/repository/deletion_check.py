@@ -13,10 +13,10 @@ from itertools import islice
 import numpy as np
 
 from haulback.errors import Damaged, NotFound
-from haulback.repository.backup import Meter
 from haulback.repository.pack import name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Meter
 from haulback.repository.scan import RepositoryScan
 
 _GROUPS_AT_ONCE = 16

@@ -9,17 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import pending_deletes
-from haulback.repository.backup import Meter, unmetered
 from haulback.repository.catalogue_check import Agreement, Expected, agree
 from haulback.repository.compaction import CompactionPlan, Copier, plan_compaction
 from haulback.repository.damage import DamagedPlace
@@ -27,10 +24,11 @@ from haulback.repository.damage_report import record_findings
 from haulback.repository.deletion_check import unproved
 from haulback.repository.index import Index, inside
 from haulback.repository.live_chunks import LiveChunks
-from haulback.repository.merge import merge
+from haulback.repository.merge import MergePlan, merge
 from haulback.repository.pack import name_of
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.scan import RepositoryScan, scan_completing_index
 from haulback.repository.segment import Array, Segment
 from haulback.repository.writer import Staged, Writer
@@ -62,10 +60,6 @@ class CleanupReport(msgspec.Struct):
     held: bool = False
 
 
-def _always_running() -> None:
-    """The default confirmation: no attempt can have ended."""
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -90,27 +84,20 @@ def clean_up(
     repository: Repository,
     folder: Path,
     pins: Callable[[], Set[str]],
-    pool: ThreadPoolExecutor,
-    disk: DurableFiles | None = None,
-    meter: Meter = unmetered,
-    confirm: Callable[[], None] = _always_running,
+    resources: Resources,
     orders: CleanupOrder | None = None,
 ) -> CleanupReport:
     """Delete the data that no present backup needs; needs the right to delete.
 
     `folder` is empty and belongs to the caller: new packs and index files are written there first.
     `pins` returns the names of everything that reads or writes this repository now: exports, stores
-    (as long as they may be tried again), restores, checks, other clean-ups.  `confirm` raises when
-    this attempt has ended; it is called before every step that others see.  `meter` gets the number
-    of bytes copied.
+    (as long as they may be tried again), restores, checks, other clean-ups.  The meter of
+    `resources` gets the number of bytes copied.
 
     Safe to repeat after a failure at any point.  Raises Missing, having deleted nothing, when an
     expected backup is missing, and Unavailable when the destination does not show its objects.
     """
-    told = orders or CleanupOrder()
-    return _CleanUp(
-        repository, folder, pins, pool, disk or DurableFiles(), meter, confirm, told
-    ).run()
+    return _CleanUp(repository, folder, pins, resources, orders or CleanupOrder()).run()
 
 
 class _CleanUp:
@@ -121,16 +108,13 @@ class _CleanUp:
         repository: Repository,
         folder: Path,
         pins: Callable[[], Set[str]],
-        pool: ThreadPoolExecutor,
-        disk: DurableFiles,
-        meter: Meter,
-        confirm: Callable[[], None],
+        resources: Resources,
         orders: CleanupOrder,
     ) -> None:
-        self._repository, self._folder, self._disk = repository, folder, disk
+        self._repository, self._folder = repository, folder
         self._destination, self._keys = repository.destination, repository.keys
-        self._pins, self._pool, self._meter, self._confirm = pins, pool, meter, confirm
-        self._orders = orders
+        self._pins, self._resources, self._orders = pins, resources, orders
+        self._confirm, self._disk = resources.confirm, resources.disk
         self._cleaned = CleanupReport()
         self._forgotten: Set[str] = frozenset()
 
@@ -216,9 +200,8 @@ class _CleanUp:
                 self._repository.findings.note_pack(pack, 0, f"{name_of(pack)} is missing")
 
     def _scan(self, before: RepositoryScan | None = None) -> RepositoryScan:
-        repository, folder, disk = self._repository, self._folder, self._disk
         return scan_completing_index(
-            repository, folder, disk, self._confirm, before, self._forgotten
+            self._repository, self._folder, self._resources, before, self._forgotten
         )
 
     def _drop_dead(self, scanned: RepositoryScan) -> bool:
@@ -249,8 +232,8 @@ class _CleanUp:
         return True
 
     def _copy(self, mark: LiveChunks, plan: CompactionPlan) -> tuple[Array, Staged]:
-        writer = Writer(self._keys, Index(), self._folder, self._disk, self._pool)
-        copier = Copier(mark, plan, writer, self._destination, self._keys, self._pool, self._meter)
+        writer = Writer(self._keys, Index(), self._folder, self._resources)
+        copier = Copier(mark, plan, writer, self._repository, self._resources)
         try:
             copied, staged = copier.copy(), writer.finish()
         except BaseException:
@@ -302,12 +285,12 @@ class _CleanUp:
         stored = sorted(names & self._repository.index_folder.names())
         kept = [np.ones(len(s.columns.sessions), bool) for s in added]
         kept.append(~lost[whole.columns.packs_of])
-        damage = scanned.index.damage
         sources = [*added, whole]
         if scanned.is_short and scanned.mark.missing:
             sources += scanned.index.segments
             kept += [~inside(segment, scanned.packs) for segment in scanned.index.segments]
-        path = merge(sources, stored, self._folder, self._keys, self._disk, kept, damage)
+        plan = MergePlan(sources, stored, kept, scanned.index.damage)
+        path = merge(plan, self._folder, self._keys, self._disk)
         self._confirm()
         self._repository.index_folder.store(path)
 
@@ -366,7 +349,8 @@ class _CleanUp:
         The index may lead to a damaged copy that nobody has read yet: the copy in this pack is then
         the only good one.
         """
-        spared = unproved(self._repository, scans, packs, self._pool, self._meter)
+        resources = self._resources
+        spared = unproved(self._repository, scans, packs, resources.pool, resources.meter)
         if spared:
             log.warning(
                 "%d packs are kept: they hold the only good copy of some chunks", len(spared)

@@ -12,7 +12,7 @@ from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository.damage import RepositoryDamage
 from haulback.repository.index_cache import IndexCache
 from haulback.repository.keys import Keys
-from haulback.repository.merge import due, merge
+from haulback.repository.merge import MergePlan, due, merge
 from haulback.repository.names import Objects, leaf_of
 from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.segment import Segment
@@ -88,7 +88,8 @@ class IndexFolder:
             names = {segment.name for segment in segments}
             replaced = names.union(*(segment.replaces for segment in segments))
             stored = sorted(replaced & self.names())
-            self.store(merge(segments, stored, folder, self._keys, disk, damage=damage))
+            plan = MergePlan(segments, stored, damage=damage)
+            self.store(merge(plan, folder, self._keys, disk))
             done += 1
         return done
 

@@ -33,25 +33,29 @@ def due(segments: Iterable[Segment]) -> list[Segment]:
     return tiers[full[0]] if full else []
 
 
-def merge(
-    segments: Sequence[Segment],
-    replaces: Iterable[str],
-    folder: Path,
-    keys: Keys,
-    disk: DurableFiles,
-    kept: Sequence[Array] | None = None,
-    damage: RepositoryDamage = NO_DAMAGE,
-) -> Path:
-    """Write one index file with every entry of `segments`, durably, into `folder`.
+class MergePlan(NamedTuple):
+    """The index files to merge, and the names of the files that the merged file replaces.
 
     `kept` has a mask over the groups of each file; a group outside of the mask is left out with its
-    chunks.  When two files hold the same chunk or group, the copy at a sound place is taken, else
-    the first file's copy: a damaged copy must not replace a good one. Takes about 60 MiB and 40
-    bytes per group, whatever the number of chunks.
+    chunks.
     """
-    segments = segments or [Segment.build([])]  # an empty index still is an index file
-    masks = kept or [np.ones(len(s.columns.sessions), bool) for s in segments]
-    groups = _merge_groups(segments, masks, replaces, damage)
+
+    segments: Sequence[Segment]
+    replaces: Iterable[str] = ()
+    kept: Sequence[Array] | None = None
+    damage: RepositoryDamage = NO_DAMAGE
+
+
+def merge(plan: MergePlan, folder: Path, keys: Keys, disk: DurableFiles) -> Path:
+    """Write one index file with every entry of the planned files, durably, into `folder`.
+
+    When two files hold the same chunk or group, the copy at a sound place is taken, else the first
+    file's copy: a damaged copy must not replace a good one.  Takes about 60 MiB and 40 bytes per
+    group, whatever the number of chunks.
+    """
+    segments = plan.segments or [Segment.build([])]  # an empty index still is an index file
+    masks = plan.kept or [np.ones(len(s.columns.sessions), bool) for s in segments]
+    groups = _merge_groups(segments, masks, plan.replaces, plan.damage)
     return write(_parts(segments, groups), folder, keys, disk)
 
 

@@ -43,11 +43,10 @@ class ReuseProof:
         keys: Keys,
         findings: Findings,
         memory: PackMemory | None = None,
-        chance: Random | None = None,
     ) -> None:
         self._destination, self._index, self._keys = destination, index, keys
         self._findings, self._memory = findings, memory
-        self._chance = chance or SystemRandom()
+        self._chance: Random = SystemRandom()
         self._groups: dict[bytes, bool] = {}
         self._packs: dict[bytes, bool] = {}
         self._suspect: set[bytes] = set()

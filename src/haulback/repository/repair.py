@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,23 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from haulback.destinations.protocol import ObjectStore
-from haulback.durable_files import DurableFiles
 from haulback.errors import Conflict, Damaged, HaulbackError, NotFound
 from haulback.repository import config, pending_deletes
-from haulback.repository.backup import Meter, unmetered
 from haulback.repository.backup_loss import BackupLoss
 from haulback.repository.damage_report import doubt
 from haulback.repository.group import Group
 from haulback.repository.index import Index
 from haulback.repository.keys import Secret
-from haulback.repository.merge import merge
+from haulback.repository.merge import MergePlan, merge
 from haulback.repository.names import exists
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.scan import lost_entries, scan, scan_completing_index
 from haulback.repository.segment import Segment
-from haulback.repository.verify import Depth, VerifyReport, verify
+from haulback.repository.verify import CheckOrder, Depth, VerifyReport, verify
 from haulback.repository.writer import PAGE_GROUP_BYTES, Writer
 
 log = logging.getLogger(__name__)
@@ -49,13 +47,10 @@ class RepairContext:
     """
 
     folder: Path
-    pool: ThreadPoolExecutor
+    resources: Resources
     record: Callable[[], tuple[str, int]]
     secrets: tuple[Secret, ...] = ()
     pins: Callable[[], Set[str]] = frozenset
-    disk: DurableFiles = field(default_factory=DurableFiles)
-    meter: Meter = unmetered
-    confirm: Callable[[], None] = lambda: None
     believe: bool = False
 
 
@@ -111,20 +106,14 @@ class _Repair:
     def _verify(self, depth: Depth) -> VerifyReport:
         context = self._workshop
         record = context.record if self._apply else None
-        return verify(
-            self._repository,
-            depth,
-            context.pool,
-            context.meter,
-            record=record,
-            believe=context.believe,
-        )
+        order = CheckOrder(record=record, believe=context.believe)
+        return verify(self._repository, depth, context.resources, order)
 
     def _act(self, text: str, action: Callable[[], object]) -> None:
         """Record an action, and run it when the repair is applied."""
         self._done.actions.append(text)
         if self._apply:
-            self._workshop.confirm()
+            self._workshop.resources.confirm()
             action()
             log.info("repair: %s", text)
 
@@ -229,7 +218,7 @@ class _Repair:
         for name, why in sorted(folder.damaged.items()):
             self._act(
                 f"the entries of index/{name} are read from the packs",
-                lambda: folder.mend(self._workshop.folder, self._workshop.disk),
+                lambda: folder.mend(self._workshop.folder, self._workshop.resources.disk),
             )
             self._set_aside(f"index/{name}", why)
         self._complete_index()
@@ -237,13 +226,11 @@ class _Repair:
     def _complete_index(self) -> None:
         """Read pack directories for chunks that backups need and that the index does not list."""
         repository, context = self._repository, self._workshop
-        scanned = scan(repository, context.folder, context.disk)
+        scanned = scan(repository, context.folder, context.resources.disk)
         if count := sum(map(len, lost_entries(scanned, repository))):
             self._act(
                 f"{count} groups that the index lost are added to it again",
-                lambda: scan_completing_index(
-                    repository, context.folder, context.disk, context.confirm
-                ),
+                lambda: scan_completing_index(repository, context.folder, context.resources),
             )
 
     def _packs(self, report: VerifyReport) -> None:
@@ -307,7 +294,7 @@ class _Repair:
         twice for a while.
         """
         context = self._workshop
-        writer = Writer(self._keys, Index(), context.folder, context.disk, context.pool)
+        writer = Writer(self._keys, Index(), context.folder, context.resources)
         try:
             for pack in sorted(taken):
                 self._copy(pack, index, writer)
@@ -316,11 +303,11 @@ class _Repair:
             writer.abandon()
             raise
         for path in staged.packs:
-            context.confirm()
+            context.resources.confirm()
             self._destination.adopt(name_of(bytes.fromhex(path.stem)), path)
         added = [Segment.open(path, path.stem, self._keys) for path in staged.segments]
         for path in staged.segments:
-            context.confirm()
+            context.resources.confirm()
             self._repository.index_folder.store(path)
         self._publish(index, added, taken | gone)
 
@@ -361,8 +348,9 @@ class _Repair:
                 mask[segment.rows_in(pack)] = False
             kept.append(mask)
         stored = sorted(names & folder.names())
-        path = merge(segments, stored, context.folder, self._keys, context.disk, kept, index.damage)
-        context.confirm()
+        plan = MergePlan(segments, stored, kept, index.damage)
+        path = merge(plan, context.folder, self._keys, context.resources.disk)
+        context.resources.confirm()
         folder.store(path)
 
 

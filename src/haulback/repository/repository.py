@@ -32,6 +32,7 @@ from haulback.repository.names import Objects
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.reader import Finding, Findings, Reader
+from haulback.repository.resources import Resources
 from haulback.repository.roll import Rolls
 from haulback.repository.writer import Staged, Writer
 
@@ -175,7 +176,8 @@ class Repository:
         """
         index = self.index(pending_deletes.announced(pending_deletes.read(self.objects, self.keys)))
         proof = ReuseProof(self.destination, index, self.keys, self.findings, memory)
-        return Writer(self.keys, index, folder, disk or DurableFiles(), pool, proof)
+        resources = Resources(pool, disk or DurableFiles())
+        return Writer(self.keys, index, folder, resources, proof)
 
     def backups(self) -> Iterator[Manifest]:
         """The manifest of every backup; no map is read."""

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from haulback.drivers.sink import Sink
 from haulback.errors import Damaged
-from haulback.repository.backup import Meter, unmetered
 from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader
+from haulback.repository.resources import Meter, unmetered
 
 _SEGMENTS_AHEAD = 8
 

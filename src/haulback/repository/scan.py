@@ -16,10 +16,11 @@ from haulback.repository.dedup_check import place_again
 from haulback.repository.index import Index, inside
 from haulback.repository.keys import Keys
 from haulback.repository.live_chunks import LiveChunks
-from haulback.repository.merge import merge
+from haulback.repository.merge import MergePlan, merge
 from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.segment import Segment
 
 _PACKS_AT_ONCE = 64
@@ -76,8 +77,7 @@ _EVERYTHING = ScanExtent()
 def scan_completing_index(
     repository: Repository,
     folder: Path,
-    disk: DurableFiles,
-    confirm: Callable[[], None],
+    resources: Resources,
     before: RepositoryScan | None = None,
     forgotten: Set[str] = frozenset(),
 ) -> RepositoryScan:
@@ -87,6 +87,7 @@ def scan_completing_index(
     index is completed from pack directories first.  `forgotten` are guids of given-up backups whose
     manifest still exists: unreadable parts of them block nothing.
     """
+    disk, confirm = resources.disk, resources.confirm
     repository.closed.clear()
     while True:
         scanned = scan(repository, folder, disk, ScanExtent(before, forgotten=forgotten))
@@ -197,7 +198,8 @@ def _whole(
         return Segment.build([]), False
     if len(segments) == 1 and not is_short:
         return segments[0], False
-    path = merge(segments, (), folder, keys, disk, kept, index.damage)
+    plan = MergePlan(segments, kept=kept, damage=index.damage)
+    path = merge(plan, folder, keys, disk)
     whole = Segment.open(path, path.stem, keys)
     disk.unlink(path)
     return whole, is_short

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository import config, pending_deletes
-from haulback.repository.backup import Meter, unmetered
 from haulback.repository.backup_loss import Assessor, BackupLoss
 from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import Recorded, record_findings
@@ -22,6 +20,7 @@ from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.scan import RepositoryScan, ScanExtent, in_turn, scan
 
 _GROUPS_AHEAD = 16
@@ -52,6 +51,21 @@ class Share:
     seconds: float | None = None
     done: Callable[[PackId], None] | None = None
     after_backup: str = ""
+
+
+@dataclass
+class CheckOrder:
+    """The instructions of a check.
+
+    `folder` holds a merged index temporarily.  With `record` (a name and epoch ms), damage is
+    recorded, and damage that can be read again is cleared; otherwise nothing is written.  `believe`
+    as in `record_findings`.
+    """
+
+    share: Share = field(default_factory=Share)
+    folder: Path | None = None
+    record: Callable[[], tuple[str, int]] | None = None
+    believe: bool = False
 
 
 @dataclass
@@ -91,42 +105,26 @@ class VerifyReport:
 def verify(
     repository: Repository,
     depth: Depth,
-    pool: ThreadPoolExecutor,
-    meter: Meter = unmetered,
-    *,
-    share: Share | None = None,
-    folder: Path | None = None,
-    record: Callable[[], tuple[str, int]] | None = None,
-    believe: bool = False,
+    resources: Resources,
+    order: CheckOrder | None = None,
 ) -> VerifyReport:
     """Check a repository, or a share of its packs.
 
-    Damage becomes a finding, never an exception.  `meter` gets the number of stored bytes read.
-    `folder` holds a merged index temporarily.  With `record` (a name and epoch ms), damage is
-    recorded, and damage that can be read again is cleared; otherwise nothing is written.  `believe`
-    as in `record_findings`.
+    Damage becomes a finding, never an exception.  The meter of `resources` gets the number of
+    stored bytes read.
     Raises Unavailable when the destination does not answer.
     """
-    run = _Verify(repository, depth, pool, meter, share or Share(), record)
-    run.believe = believe
-    return run.run(folder)
+    return _Verify(repository, depth, resources, order or CheckOrder()).run()
 
 
 class _Verify:
     """A run of VERIFY."""
 
     def __init__(
-        self,
-        repository: Repository,
-        depth: Depth,
-        pool: ThreadPoolExecutor,
-        meter: Meter,
-        share: Share,
-        record: Callable[[], tuple[str, int]] | None,
+        self, repository: Repository, depth: Depth, resources: Resources, order: CheckOrder
     ) -> None:
-        self._repository, self._depth, self._pool = repository, depth, pool
-        self._meter, self._share, self._record = meter, share, record
-        self.believe = False
+        self._repository, self._depth, self._resources = repository, depth, resources
+        self._order, self._share, self._record = order, order.share, order.record
         self._report = VerifyReport()
         self._read = 0
         self._readable: set[DamagedPlace] = set()
@@ -139,12 +137,12 @@ class _Verify:
         seconds = self._share.seconds
         return seconds is not None and time.monotonic() - self._began > seconds * part
 
-    def run(self, folder: Path | None) -> VerifyReport:
+    def run(self) -> VerifyReport:
         self._small_objects()
         self._packs()
         self._record_damage()
-        if folder:
-            self._backups(folder)
+        if self._order.folder:
+            self._backups(self._order.folder)
         else:
             with TemporaryDirectory() as made:
                 self._backups(Path(made))
@@ -251,7 +249,7 @@ class _Verify:
         queue: deque[tuple[GroupLocation, bytes, Future[str]]] = deque()
         for place in sorted(placed):
             group = placed[place]
-            future = self._pool.submit(_check_group, self._repository, group, place, held)
+            future = self._resources.pool.submit(_check_group, self._repository, group, place, held)
             queue.append((place, group, future))
             if len(queue) > _GROUPS_AHEAD:
                 self._judge(*queue.popleft())
@@ -262,7 +260,7 @@ class _Verify:
         problem = future.result()
         self._report.groups += 1
         self._report.bytes += place.length
-        self._meter(place.length)
+        self._resources.meter(place.length)
         if problem:
             self._find(f"{name_of(place.pack)}: {problem}")
             self._repository.findings.note(group, place, problem)
@@ -294,7 +292,7 @@ class _Verify:
             return
         by, now = self._record()
         looked = self._read
-        recorded = record_findings(self._repository, by, now, looked, believe=self.believe)
+        recorded = record_findings(self._repository, by, now, looked, believe=self._order.believe)
         if recorded.unreliable:
             self._find(recorded.unreliable)
         self._report.recorded = recorded
@@ -336,7 +334,7 @@ class _Verify:
         walk = ScanExtent(
             noted=self._record is None, after=self._share.after_backup, is_over=self._is_over
         )
-        scanned = scan(repository, folder, DurableFiles(), walk)
+        scanned = scan(repository, folder, self._resources.disk, walk)
         self._report.backups = len(scanned.backups)
         self._report.unreadable = scanned.unreadable
         for backup in scanned.unreadable:

@@ -10,19 +10,19 @@ import os
 import struct
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.durable_files import DurableFiles
 from haulback.repository.group import GROUP_BYTES, Group, encode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
-from haulback.repository.merge import due, merge
+from haulback.repository.merge import MergePlan, due, merge
 from haulback.repository.pack import PACK_BYTES, GroupEntry, PackWriter
 from haulback.repository.pack_verification import ReuseProof
 from haulback.repository.pages import ChunkRef
+from haulback.repository.resources import Resources
 from haulback.repository.segment import Segment
 from haulback.units import KIB
 
@@ -61,12 +61,11 @@ class Writer:
         keys: Keys,
         index: Index,
         folder: Path,
-        disk: DurableFiles,
-        pool: ThreadPoolExecutor,
+        resources: Resources,
         proof: ReuseProof | None = None,
     ) -> None:
-        self._keys, self._index, self._folder, self._disk = keys, index, folder, disk
-        self._pool, self._proof = pool, proof
+        self._keys, self._index, self._folder, self._proof = keys, index, folder, proof
+        self._disk, self._pool = resources.disk, resources.pool
         self._session, self._counter = os.urandom(8), 0
         self._data, self._pages = _Stream(GROUP_BYTES), _Stream(PAGE_GROUP_BYTES)
         self._new: dict[bytes, bytes] = {}
@@ -184,7 +183,7 @@ class Writer:
         self._entries.clear()
         self._new.clear()
         while segments := due(self._segments.values()):
-            self._adopt(merge(segments, (), self._folder, self._keys, self._disk))
+            self._adopt(merge(MergePlan(segments), self._folder, self._keys, self._disk))
             self._index.remove(segment.name for segment in segments)
             for segment in segments:
                 del self._segments[segment.name]

@@ -12,12 +12,13 @@ from haulback.drivers.source import Extent
 from haulback.durable_files import DurableFiles
 from haulback.errors import BaseGone, Damaged, NotFound
 from haulback.repository import cbt_check
-from haulback.repository.backup import Meter, back_up_disk, unmetered
+from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.backup_loss import assess
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Draft, Repository
+from haulback.repository.resources import Meter, Resources, unmetered
 from haulback.repository.writer import Writer
 
 
@@ -132,16 +133,17 @@ def _store(
 ) -> tuple[ManifestDisk, bool]:
     """Store one disk; returns the stored disk, and whether it builds on the parent's disk."""
     keys, source, name = repository.keys, view.source, view.disk.name
-    pool, meter, warn = services.pool, services.meter, services.warn
+    warn, resources = services.warn, Resources(services.pool, meter=services.meter)
     if base is not None:
         old, lacks = base
         try:
             changed = None if lacks else _believed(view, old, warn)
-            stored = back_up_disk(source, writer, keys, pool, old, changed, meter, distrust=lacks)
+            parent = DiskBase(old, changed, lacks)
+            stored = back_up_disk(source, writer, keys, resources, parent)
             return ManifestDisk(name, stored, view.disk.format), not lacks
         except (Damaged, BaseGone) as error:
             warn(f"{name} is read whole: the previous backup is damaged: {error.message}")
-    stored = back_up_disk(source, writer, keys, pool, meter=meter)
+    stored = back_up_disk(source, writer, keys, resources)
     return ManifestDisk(name, stored, view.disk.format), False
 
 

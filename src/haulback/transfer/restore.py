@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from haulback.drivers.capabilities import MachineTarget
 from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
-from haulback.repository.backup import Meter, unmetered
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Meter, unmetered
 from haulback.repository.restore import restore_disk
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from haulback.contract.repair import RepairOrder
 from haulback.repository.repair import RepairContext, repair
+from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
 
@@ -15,17 +16,15 @@ _SAID = 500  # lines of the log
 def run(context: TaskContext) -> Results:
     order: RepairOrder = context.order
     repository = context.repositories.open(order.destination)
-    context.progress.expect(sum(repository.objects.packs().values()))
+    progress = context.progress
+    progress.expect(sum(repository.objects.packs().values()))
     sign = (f"REPAIR {context.guid}", context.server.now_ms())
     repair_context = RepairContext(
         context.staging.folder,
-        context.pool,
+        Resources(context.pool, context.disk, progress.meter, progress.confirm),
         lambda: sign,
         (context.repositories.secret(order.destination),),
         lambda: context.server.pins(order.destination.guid),
-        context.disk,
-        context.progress.meter,
-        context.progress.confirm,
         order.believe,
     )
     done = repair(repository, repair_context, apply=order.apply)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from haulback.contract.verify import VerifyOrder
-from haulback.repository.verify import Depth, Share, VerifyReport, verify
+from haulback.repository.resources import Resources
+from haulback.repository.verify import CheckOrder, Depth, Share, VerifyReport, verify
 from haulback.units import GIB, size
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import Complete, complete_report
@@ -21,15 +22,9 @@ def run(context: TaskContext) -> Results:
     repository = context.repositories.open(order.destination)
     share = _share(context, order, sum(repository.objects.packs().values()))
     sign = (f"VERIFY {context.guid}", context.server.now_ms())
-    report = verify(
-        repository,
-        Depth.DATA,
-        context.pool,
-        context.progress.meter,
-        share=share,
-        folder=context.staging.folder,
-        record=lambda: sign,
-    )
+    check = CheckOrder(share, context.staging.folder, lambda: sign)
+    resources = Resources(context.pool, context.disk, context.progress.meter)
+    report = verify(repository, Depth.DATA, resources, check)
     complete = complete_report(
         order.destination.guid, report, context.server.expected(), order.looked
     )

@@ -24,7 +24,8 @@ from haulback.repository.pack import name_of, read_directory
 from haulback.repository.pages import HOLE, unpack_inner, unpack_leaf
 from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.repository import Repository
-from haulback.repository.verify import Depth, VerifyReport, verify
+from haulback.repository.resources import Resources
+from haulback.repository.verify import CheckOrder, Depth, VerifyReport, verify
 from haulback.units import KIB, MIB
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, export, noise, restored
@@ -193,14 +194,18 @@ class Site:
     def clean(self, pins=frozenset, repository=None, **orders):
         orders.setdefault("now", lambda: 7)
         opened = repository or self.open()
-        return clean_up(opened, self.room("c"), pins, self.pool, orders=CleanupOrder(**orders))
+        return clean_up(
+            opened, self.room("c"), pins, Resources(self.pool), orders=CleanupOrder(**orders)
+        )
 
     def verify(self, depth: Depth = Depth.DATA, *, record: bool = False) -> VerifyReport:
         signer = (lambda: ("a test", 1)) if record else None
-        return verify(self.open(), depth, self.pool, record=signer)
+        return verify(self.open(), depth, Resources(self.pool), CheckOrder(record=signer))
 
     def repair(self, *, apply: bool = True) -> RepairReport:
-        context = RepairContext(self.room("w"), self.pool, lambda: ("a test", 1), (SECRET,))
+        context = RepairContext(
+            self.room("w"), Resources(self.pool), lambda: ("a test", 1), (SECRET,)
+        )
         return repair(self.open(), context, apply=apply)
 
     def restores(self, backup: str) -> bool:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from haulback.drivers.source import Extent
 from haulback.durable_files import DurableFiles
-from haulback.repository.backup import back_up_disk
+from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import DiskMap
 from haulback.repository.repository import Draft, Repository
+from haulback.repository.resources import Resources
 from haulback.repository.restore import restore_disk
 
 
@@ -74,7 +75,8 @@ def export(
     writer = repository.writer(staging, pool, io)
     old = MapReader(base, repository.reader().chunk) if base else None
     try:
-        result = back_up_disk(disk, writer, repository.keys, pool, old, changed, distrust=distrust)
+        known = DiskBase(old, changed, distrust) if old else None
+        result = back_up_disk(disk, writer, repository.keys, Resources(pool), known)
         staged = writer.finish()
     except BaseException:
         writer.abandon()

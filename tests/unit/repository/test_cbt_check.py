@@ -32,7 +32,7 @@ def disk() -> MemoryDisk:
 
 def trusts(base: MapReader, repository: Repository, now: MemoryDisk, changed: list[Extent]) -> bool:
     chance = random.Random(3)
-    return cbt_check.is_true(now, base, changed, chance, stored=3000, anywhere=3000)
+    return cbt_check.is_true(now, base, changed, chance, cbt_check.SampleSize(3000, 3000))
 
 
 @pytest.mark.parametrize("at", [0, MIB, 3 * MIB, SIZE - 512])

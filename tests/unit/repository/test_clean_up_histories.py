@@ -21,8 +21,9 @@ from haulback.errors import BaseGone
 from haulback.repository.backup_loss import check_backup
 from haulback.repository.compaction import plan_compaction
 from haulback.repository.garbage_collection import clean_up
-from haulback.repository.merge import due, merge
+from haulback.repository.merge import MergePlan, due, merge
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.scan import scan_completing_index
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
@@ -163,7 +164,10 @@ class Cleaning(RuleBasedStateMachine):
             names = {segment.name for segment in segments}
             names.update(name for segment in segments for name in segment.replaces)
             self.merged = merge(
-                segments, sorted(names), self.root / "m", repository.keys, DurableFiles()
+                MergePlan(segments, sorted(names)),
+                self.root / "m",
+                repository.keys,
+                DurableFiles(),
             )
 
     def export(self, machine, base, seed, io=None, plan=()):
@@ -234,7 +238,8 @@ class Cleaning(RuleBasedStateMachine):
         watch = self.what_is_present_restores if watched else None
         repository = self.open(io, plan, False, watch)
         with self.power(io):
-            return clean_up(repository, self.root / "c", self.pins, self.pool, io)
+            resources = Resources(self.pool, io or DurableFiles())
+            return clean_up(repository, self.root / "c", self.pins, resources)
 
     @rule(machine=machines, seed=seeds)
     def back_up_in_peace(self, machine, seed):
@@ -280,7 +285,7 @@ class Cleaning(RuleBasedStateMachine):
     @precondition(lambda self: not self.unfinished)
     @rule()
     def verifying(self):
-        report = verify(self.open(), Depth.DATA, self.pool)
+        report = verify(self.open(), Depth.DATA, Resources(self.pool))
         assert report.ok, report.findings
 
     @invariant()
@@ -302,7 +307,7 @@ class Cleaning(RuleBasedStateMachine):
             Repository.open(Folder(self.root / "d"), SECRET).forget(backup)
         for _ in range(2):
             assert self.clean().damaged == []
-        look = scan_completing_index(self.open(), self.root / "c", DurableFiles(), lambda: None)
+        look = scan_completing_index(self.open(), self.root / "c", Resources(self.pool))
         assert sorted(look.backups) == sorted(self.present)
         assert look.packs.keys() == look.index.packs()
         worth = plan_compaction(look.mark)
@@ -317,7 +322,7 @@ class Cleaning(RuleBasedStateMachine):
                 self.everything_restores()
                 self.space_comes_back()
                 self.everything_restores()
-                report = verify(self.open(), Depth.DATA, self.pool)
+                report = verify(self.open(), Depth.DATA, Resources(self.pool))
                 assert report.ok, report.findings
             finally:
                 self.end()

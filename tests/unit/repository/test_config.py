@@ -14,6 +14,7 @@ from haulback.errors import Damaged, HaulbackError, WrongKey
 from haulback.repository.config import CONFIG, CONFIG_COPY, revision_problems
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from tests.conftest import SECRET
 
@@ -45,7 +46,7 @@ def test_any_flipped_bit_of_one_copy_is_found_and_the_other_opens(root, two_keys
         (root / name).write_bytes(raw)
         repository = Repository.open(Folder(root), SECRET)
         assert list(repository.problems) == [name]
-        assert not verify(repository, Depth.OBJECTS, pool).ok
+        assert not verify(repository, Depth.OBJECTS, Resources(pool)).ok
 
 
 @pytest.mark.parametrize("more", [b"\n", b" ", b"{}", b"\0"])

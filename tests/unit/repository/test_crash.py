@@ -7,6 +7,7 @@ import pytest
 from haulback.destinations.folder import Folder
 from haulback.errors import Damaged, NotFound
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import MIB
@@ -59,7 +60,7 @@ def test_a_backup_is_there_whole_or_not_at_all_wherever_power_fails(
         else:
             assert restored(result, manifest, pool) == disk.data, f"seed {seed}, op {failed}"
             done = True
-        report = verify(result, Depth.DATA, pool)
+        report = verify(result, Depth.DATA, Resources(pool))
         assert report.ok, (seed, failed, report.findings)
     assert failed > 20
 
@@ -123,7 +124,7 @@ def test_a_store_is_repeated_after_others_merged_and_swept_what_it_had_stored(
         back_up(repository, MemoryDisk(noise(MIB, seed)), tmp_path / "s", pool)
         assert (repository.merge_index(tmp_path), repository.sweep_index()) == (1, 2)
     assert restored(repository, repository.publish(tmp_path / "dead", draft), pool) == disk.data
-    assert verify(repository, Depth.DATA, pool).ok
+    assert verify(repository, Depth.DATA, Resources(pool)).ok
 
 
 def test_a_repeated_store_whose_index_is_lost_makes_it_anew_from_its_packs(
@@ -133,7 +134,7 @@ def test_a_repeated_store_whose_index_is_lost_makes_it_anew_from_its_packs(
     for item in list(folder.list("index")):
         folder.delete(item.name)
     assert restored(repository, repository.publish(tmp_path / "dead", draft), pool) == disk.data
-    assert verify(repository, Depth.DATA, pool).ok
+    assert verify(repository, Depth.DATA, Resources(pool)).ok
 
 
 def test_a_repeated_store_whose_packs_are_lost_fails(half_stored, folder, repository, tmp_path):

@@ -10,6 +10,7 @@ from haulback.errors import Damaged, HaulbackError, NotFound, Unavailable, Wrong
 from haulback.repository.config import CONFIG
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from haulback.units import MIB
 from tests.conftest import SECRET
@@ -38,7 +39,7 @@ def test_one_flipped_byte_anywhere_is_found(stored, folder, pool, kind, where):
         byte = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 0x40]))
-    report = verify(Repository.open(Folder(folder.root), SECRET), Depth.DATA, pool)
+    report = verify(Repository.open(Folder(folder.root), SECRET), Depth.DATA, Resources(pool))
     assert not report.ok or (kind == "packs" and where == 0.0)
     with suppress(Damaged):
         assert restored(repository, manifest, pool) == data
@@ -50,7 +51,7 @@ def test_an_index_that_is_missing_is_named_and_its_packs_tell_what_it_said(store
         path.unlink()
     repository = Repository.open(Folder(folder.root), SECRET)
     assert restored(repository, manifest, pool) == data
-    assert not verify(repository, Depth.MAPS, pool).ok
+    assert not verify(repository, Depth.MAPS, Resources(pool)).ok
 
 
 @pytest.mark.parametrize("kind", ["packs", "manifests"])
@@ -62,7 +63,7 @@ def test_a_missing_object_is_named_and_not_restored_around(stored, folder, pool,
     with pytest.raises(HaulbackError):
         restored(repository, repository.manifest(manifest.backup), pool)
     if kind != "manifests":  # a backup without a manifest does not exist
-        assert not verify(repository, Depth.MAPS, pool).ok
+        assert not verify(repository, Depth.MAPS, Resources(pool)).ok
 
 
 def test_swapped_packs_are_found(stored, folder, tmp_path, pool):
@@ -72,7 +73,7 @@ def test_swapped_packs_are_found(stored, folder, tmp_path, pool):
     one.rename(tmp_path / "x")
     two.rename(one)
     (tmp_path / "x").rename(two)
-    assert not verify(repository, Depth.OBJECTS, pool).ok
+    assert not verify(repository, Depth.OBJECTS, Resources(pool)).ok
 
 
 def test_another_key_opens_nothing(folder, repository):

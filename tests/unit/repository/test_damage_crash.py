@@ -10,7 +10,8 @@ from haulback.repository.config import CONFIG, CONFIG_COPY
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
-from haulback.repository.verify import Depth, verify
+from haulback.repository.resources import Resources
+from haulback.repository.verify import CheckOrder, Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from tests.conftest import SECRET
 from tests.unit.repository.test_repair import Patient
@@ -75,7 +76,12 @@ def test_wherever_power_fails_while_damage_is_recorded_all_that_is_whole_restore
     patient.flip(patient.data_pack(first), 1000)
 
     def work(io):
-        verify(open_by(patient, io), Depth.DATA, pool, record=lambda: ("a test", 1))
+        verify(
+            open_by(patient, io),
+            Depth.DATA,
+            Resources(pool),
+            CheckOrder(record=lambda: ("a test", 1)),
+        )
 
     failed = until_done(work, lambda: patient.restores(second) or pytest.fail("lost"))
     assert failed > 3
@@ -93,7 +99,7 @@ def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_comp
     patient.path(CONFIG_COPY).unlink()
 
     def work(io):
-        context = RepairContext(room(patient), pool, lambda: ("a test", 1), disk=io)
+        context = RepairContext(room(patient), Resources(pool, io), lambda: ("a test", 1))
         repair(open_by(patient, io), context, apply=True)
 
     failed = until_done(work, lambda: patient.restores(second) or pytest.fail("lost"))
@@ -114,9 +120,9 @@ def test_wherever_power_fails_in_a_clean_up_that_forgets_its_rolls_lead_to_no_fa
 
     def work(io):
         orders = CleanupOrder(forget=[first], expected=lambda: [second])
-        clean_up(open_by(patient, io), room(patient), frozenset, pool, io, orders=orders)
+        clean_up(open_by(patient, io), room(patient), frozenset, Resources(pool, io), orders)
 
     failed = until_done(work, lambda: patient.restores(second) or pytest.fail("lost"))
     assert failed > 20
     assert patient.clean().backups == 1
-    assert verify(patient.open(), Depth.DATA, pool).ok
+    assert verify(patient.open(), Depth.DATA, Resources(pool)).ok

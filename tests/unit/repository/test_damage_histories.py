@@ -14,11 +14,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
+from haulback.durable_files import DurableFiles
 from haulback.errors import BaseGone, HaulbackError, Missing
 from haulback.repository.backup_loss import check_backup
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, repair
-from haulback.repository.verify import Depth, verify
+from haulback.repository.resources import Resources
+from haulback.repository.verify import CheckOrder, Depth, verify
 from haulback.testing.crash import CrashingDisk
 from tests import shares
 from tests.conftest import SECRET
@@ -146,9 +148,8 @@ class Ailing(Cleaning):
         with self.power(io):
             try:
                 repository = self.open(io, plan, False)
-                return clean_up(
-                    repository, self.root / "c", self.pins, self.pool, io, orders=orders
-                )
+                resources = Resources(self.pool, io or DurableFiles())
+                return clean_up(repository, self.root / "c", self.pins, resources, orders)
             except Missing:
                 assert before <= self.names(), "a clean-up that misses a backup deletes nothing"
             except HaulbackError:
@@ -162,14 +163,20 @@ class Ailing(Cleaning):
         return {path for folder in folders for path in (root / folder).rglob("*")}
 
     def verify_and_record(self):
-        verify(self.open(), Depth.DATA, self.pool, record=lambda: ("a test", 1))
+        verify(
+            self.open(), Depth.DATA, Resources(self.pool), CheckOrder(record=lambda: ("a test", 1))
+        )
 
     def repair(self, io):
         shutil.rmtree(self.root / "r")
         (self.root / "r").mkdir()
         with self.power(io), suppress(HaulbackError):
             context = RepairContext(
-                self.root / "r", self.pool, lambda: ("a test", 1), (SECRET,), self.pins
+                self.root / "r",
+                Resources(self.pool),
+                lambda: ("a test", 1),
+                (SECRET,),
+                self.pins,
             )
             repair(self.open(io, (), False), context, apply=True)
 

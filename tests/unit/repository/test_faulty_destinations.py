@@ -23,6 +23,7 @@ from haulback.errors import BaseGone, HaulbackError, Missing
 from haulback.repository.index_cache import CacheFolder
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from haulback.retry import Backoff
 from haulback.testing.faulty_store import Fault, FaultyStore, seeded
@@ -190,5 +191,5 @@ def clean_without_faults(site: FaultySite, told: str) -> None:
     for _ in range(2):
         site.clean(expected=lambda: list(site.held))
     assert site.restoring() == set(site.held), told
-    report = verify(site.calm(), Depth.DATA, site.pool)
+    report = verify(site.calm(), Depth.DATA, Resources(site.pool))
     assert report.ok, (told, report.findings)

@@ -13,8 +13,9 @@ from haulback.errors import BaseGone, Damaged, Fenced, Forbidden, NotFound, Unav
 from haulback.repository.backup_loss import check_backup
 from haulback.repository.compaction import plan_compaction
 from haulback.repository.garbage_collection import clean_up
-from haulback.repository.merge import due, merge
+from haulback.repository.merge import MergePlan, due, merge
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.scan import scan_completing_index
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
@@ -56,12 +57,13 @@ class Site:
         self.repository.forget(manifest.backup)
         self.present.pop(manifest.backup, None)
 
-    def clean(self, pins=NOBODY, io=None, **rest):
+    def clean(self, pins=NOBODY, io=None, **more):
         folder = self.root / "clean"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         opened = Repository.open(Folder(self.root / "d", io), SECRET)
-        cleaned = clean_up(opened, folder, pins, self.pool, io, **rest)
+        resources = Resources(self.pool, io or DurableFiles(), **more)
+        cleaned = clean_up(opened, folder, pins, resources)
         assert list(folder.iterdir()) == []
         return cleaned
 
@@ -79,16 +81,14 @@ class Site:
         for manifest, data in self.present.values():
             check_backup(opened, manifest.backup, thorough=False)
             assert restored(opened, manifest, self.pool) == data
-        report = verify(opened, Depth.DATA, self.pool)
+        report = verify(opened, Depth.DATA, Resources(self.pool))
         assert report.ok, report.findings
 
     def assert_tight(self):
         """Check that every pack has a living group, no delete is pending, and the index names no
         other pack.
         """
-        look = scan_completing_index(
-            self.repository, self.root / "clean", DurableFiles(), lambda: None
-        )
+        look = scan_completing_index(self.repository, self.root / "clean", Resources(self.pool))
         assert look.packs.keys() == look.index.packs()
         assert not plan_compaction(look.mark).dead.any()
         assert len(self.names("index")) == len(look.index.segments)
@@ -331,7 +331,9 @@ def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is
 
         (site.root / "c").mkdir()
         opened = Repository.open(Meddled(site.root / "d", at, store, watch), SECRET)
-        clean_up(opened, site.root / "c", lambda done=done: set() if done else {pin}, pool)
+        clean_up(
+            opened, site.root / "c", lambda done=done: set() if done else {pin}, Resources(pool)
+        )
         if not done:
             break
         result.update(done)
@@ -386,7 +388,7 @@ def test_a_merge_that_outlasts_a_clean_up_only_delays_it(site, monkeypatch):
     site.forget(gone)
     segments = due(site.repository.index().segments)
     names = [segment.name for segment in segments]
-    path = merge(segments, names, site.root, site.repository.keys, DurableFiles())
+    path = merge(MergePlan(segments, names), site.root, site.repository.keys, DurableFiles())
     assert site.clean(lambda: {"store"}).packs_waiting == 2
     site.repository.destination.adopt(f"index/{path.stem}", path)
     site.assert_whole()
@@ -453,7 +455,7 @@ def test_a_destination_that_is_gone_is_not_an_empty_one(site):
     (site.root / "d").rename(site.root / "away")
     for _ in range(2):
         with pytest.raises((Unavailable, NotFound)):
-            clean_up(opened, site.root, NOBODY, site.pool)
+            clean_up(opened, site.root, NOBODY, Resources(site.pool))
         (site.root / "d").mkdir(exist_ok=True)
 
 
@@ -488,7 +490,7 @@ def test_who_may_only_add_cannot_clean_up_nor_forget(thinned):
         only.forget(second.backup)
     (site.root / "c").mkdir()
     with pytest.raises(Forbidden):
-        clean_up(only, site.root / "c", NOBODY, site.pool)
+        clean_up(only, site.root / "c", NOBODY, Resources(site.pool))
     assert only.destination.sweep(set()) == 0
     site.assert_whole()
     site.clean()

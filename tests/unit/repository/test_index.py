@@ -12,9 +12,10 @@ from haulback.errors import Damaged
 from haulback.repository import merge as merging
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
-from haulback.repository.merge import FAN_IN, due, merge
+from haulback.repository.merge import FAN_IN, MergePlan, due, merge
 from haulback.repository.pack import GroupEntry, GroupLocation
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.segment import Segment
 from haulback.repository.verify import Depth, verify
 from haulback.units import KIB, MIB
@@ -43,7 +44,7 @@ def stored(folder: Path, found: list[GroupEntry]) -> Segment:
 
 
 def merged(folder: Path, segments: list[Segment]) -> Segment:
-    path = merge(segments, [s.name for s in segments], folder, KEYS, DurableFiles())
+    path = merge(MergePlan(segments, [s.name for s in segments]), folder, KEYS, DurableFiles())
     return Segment.open(path, path.stem, KEYS)
 
 
@@ -139,7 +140,7 @@ def assert_whole(folder, kept, pool):
     opened = Repository.open(Folder(folder.root), SECRET)
     for manifest, data in kept:
         assert restored(opened, manifest, pool) == data
-    report = verify(opened, Depth.DATA, pool)
+    report = verify(opened, Depth.DATA, Resources(pool))
     assert report.ok, report.findings
 
 
@@ -176,7 +177,7 @@ def test_a_listing_outrun_by_a_sweep_is_taken_again(folder, repository, grown, t
 
 def test_two_merges_at_once_lose_nothing(folder, repository, grown, tmp_path, pool):
     other = Repository.open(Folder(folder.root), SECRET)
-    late = merge(other.index().segments[1:], (), tmp_path, other.keys, DurableFiles())
+    late = merge(MergePlan(other.index().segments[1:]), tmp_path, other.keys, DurableFiles())
     repository.merge_index(tmp_path)
     folder.adopt(f"index/{late.stem}", late)
     repository.sweep_index()

@@ -12,6 +12,7 @@ from haulback.destinations.pass_through import PassThrough
 from haulback.errors import NotFound, Unavailable
 from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from haulback.testing.memory_store import MemoryBucket, MemoryStore
 from haulback.units import KIB, MIB
@@ -93,7 +94,7 @@ def test_a_copy_that_rotted_is_fetched_again(two, bucket, cache, pool, rot):
     repository, reads = opened(bucket, cache)
     assert restored(repository, manifest, pool) == disk.data
     assert (reads.index_loads, repository.index_folder.damaged) == (2, {})
-    assert verify(opened(bucket, cache)[0], Depth.DATA, pool).ok
+    assert verify(opened(bucket, cache)[0], Depth.DATA, Resources(pool)).ok
 
 
 def test_a_segment_that_rotted_in_the_store_is_damaged_and_leaves_no_copy(two, bucket, cache, pool):

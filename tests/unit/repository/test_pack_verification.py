@@ -90,7 +90,8 @@ def test_the_first_groups_are_always_read_and_later_ones_with_the_stated_chance(
 
     class Counting(ReuseProof):
         def __init__(self, chance):
-            super().__init__(None, None, None, None, chance=chance)
+            super().__init__(None, None, None, None)
+            self._chance = chance
 
         def chosen(self):
             class Place:

@@ -12,7 +12,8 @@ from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.keys import Keys
 from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
-from haulback.repository.verify import Depth, verify
+from haulback.repository.resources import Resources
+from haulback.repository.verify import CheckOrder, Depth, verify
 from haulback.units import KIB, MIB
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
@@ -47,18 +48,20 @@ class Patient:
         self.path(name).unlink()
         self.path(name).write_bytes(raw)
 
-    def repair(self, apply=True, secret=SECRET, secrets=(), **more):
+    def repair(self, apply=True, secret=SECRET, secrets=()):
         folder = self.root / "w"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        context = RepairContext(folder, self.pool, lambda: ("a test", 1), secrets, **more)
+        context = RepairContext(folder, Resources(self.pool), lambda: ("a test", 1), secrets)
         return repair(self.open(secret), context, apply=apply)
 
     def clean(self, **orders):
         folder = self.root / "w"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return clean_up(self.open(), folder, frozenset, self.pool, orders=CleanupOrder(**orders))
+        return clean_up(
+            self.open(), folder, frozenset, Resources(self.pool), orders=CleanupOrder(**orders)
+        )
 
     def data_pack(self, backup):
         """The name of the largest pack with a first chunk of a backup."""
@@ -119,18 +122,18 @@ def test_after_a_repair_a_new_full_heals_the_old_backup(patient, pool):
     for _ in range(2):
         patient.clean()
     assert patient.restores(first)
-    assert verify(patient.open(), Depth.DATA, pool).ok
+    assert verify(patient.open(), Depth.DATA, Resources(pool)).ok
 
 
 @pytest.mark.parametrize("at", [0, -5, -40])
 def test_a_pack_with_a_damaged_beginning_or_directory_is_written_anew(patient, pool, at):
     first, second = patient.held
     patient.flip(patient.data_pack(first), at)
-    assert not verify(patient.open(), Depth.OBJECTS, pool).ok
+    assert not verify(patient.open(), Depth.OBJECTS, Resources(pool)).ok
     assert patient.repair().losses == []
     assert patient.restores(first)
     assert patient.restores(second)
-    assert verify(patient.open(), Depth.DATA, pool).ok
+    assert verify(patient.open(), Depth.DATA, Resources(pool)).ok
 
 
 def test_a_damaged_index_segment_is_rebuilt_and_set_aside(patient, pool):
@@ -138,7 +141,7 @@ def test_a_damaged_index_segment_is_rebuilt_and_set_aside(patient, pool):
         patient.flip(name)
     assert all(map(patient.restores, patient.held)), "readers do without it"
     patient.repair()
-    assert verify(patient.open(), Depth.DATA, pool).ok
+    assert verify(patient.open(), Depth.DATA, Resources(pool)).ok
     assert all(map(patient.restores, patient.held))
     assert len([n for n in patient.names("aside") if n.startswith("aside/index/")]) == 2
 
@@ -154,10 +157,10 @@ def test_either_copy_of_the_configuration_opens_and_restores_the_other(patient, 
         patient.path(name).unlink()
         if how == "empty":
             patient.path(name).write_bytes(b"")
-    assert not verify(patient.open(), Depth.OBJECTS, patient.pool).ok
+    assert not verify(patient.open(), Depth.OBJECTS, Resources(patient.pool)).ok
     patient.repair()
     assert patient.path(name).read_bytes() == original
-    assert verify(patient.open(), Depth.OBJECTS, patient.pool).ok
+    assert verify(patient.open(), Depth.OBJECTS, Resources(patient.pool)).ok
 
 
 def test_the_kit_opens_a_repository_without_any_configuration_and_makes_one_anew(patient, pool):
@@ -203,14 +206,16 @@ def test_packs_that_are_away_all_at_once_are_not_believed(patient, pool):
         manifest = back_up(patient.open(), disk, patient.root / "s", pool)
         patient.held[manifest.backup] = (manifest, bytes(disk.data))
     patient.path("packs").rename(patient.root / "away")
-    report = verify(patient.open(), Depth.MAPS, pool, record=lambda: ("a test", 1))
+    report = verify(
+        patient.open(), Depth.MAPS, Resources(pool), CheckOrder(record=lambda: ("a test", 1))
+    )
     assert report.recorded.unreliable
     assert patient.names("damage") == []
     done = patient.repair()
     assert any("not be mounted" in action for action in done.actions)
     (patient.root / "away").rename(patient.path("packs"))
     assert all(map(patient.restores, patient.held))
-    assert verify(patient.open(), Depth.DATA, pool).ok
+    assert verify(patient.open(), Depth.DATA, Resources(pool)).ok
 
 
 def test_a_missing_backup_is_not_invented(patient):

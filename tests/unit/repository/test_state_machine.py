@@ -17,6 +17,7 @@ from haulback.destinations.folder import Folder
 from haulback.drivers.source import Extent
 from haulback.errors import Damaged, NotFound
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from haulback.testing.crash import CrashingDisk, PowerLost
 from haulback.units import KIB, MIB
@@ -204,7 +205,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(depth=st.sampled_from(Depth))
     def verify(self, depth):
-        report = verify(self.repository, depth, self.pool)
+        report = verify(self.repository, depth, Resources(self.pool))
         assert report.ok, report.findings
 
     @invariant()

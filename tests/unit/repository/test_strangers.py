@@ -16,6 +16,7 @@ from haulback.repository.config import is_repository
 from haulback.repository.names import FOLDERS
 from haulback.repository.pack import name_of
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
 from tests.conftest import SECRET
 from tests.unit.repository.damaged_site import Site, limits, make
@@ -79,7 +80,7 @@ def everything(site: Site) -> None:
 def test_strangers_in_any_folder_stop_nothing_and_are_reported_once(site, where):
     site.path(where).mkdir(exist_ok=True)
     names = [f"{where}/{name}" if where else name for name in litter(site.path(where))]
-    report = verify(site.open(), Depth.DATA, site.pool)
+    report = verify(site.open(), Depth.DATA, Resources(site.pool))
     assert report.ok, report.findings
     assert sorted(report.strangers) == sorted(names)
     everything(site)

@@ -6,8 +6,9 @@ import pytest
 
 from haulback.repository.backup_loss import Assessor
 from haulback.repository.pack import name_of
+from haulback.repository.resources import Resources
 from haulback.repository.scan import in_turn
-from haulback.repository.verify import Depth, Share, verify
+from haulback.repository.verify import CheckOrder, Depth, Share, verify
 from tests.unit.repository.damaged_site import Site, limits, make
 
 
@@ -24,7 +25,7 @@ def site(whole, tmp_path):
 
 def share(site: Site, after: str, seconds: float | None = 0.0):
     bounds = Share(seconds=seconds, after_backup=after)
-    return verify(site.open(), Depth.DATA, site.pool, share=bounds)
+    return verify(site.open(), Depth.DATA, Resources(site.pool), CheckOrder(bounds))
 
 
 def test_without_time_one_pack_and_one_backup_are_looked_at_and_the_next_goes_on(site):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.filesystem import Run
@@ -13,6 +14,15 @@ _HEADER = struct.Struct("<HHHHI")
 _LEAF, _BRANCH = struct.Struct("<IHHI"), struct.Struct("<IIHxx")
 _MAGIC, _DEEPEST, _LONGEST = 0xF30A, 5, 32768
 _END = 1 << 32
+
+
+class _Range(NamedTuple):
+    """The file blocks from `low` to before `high` of a volume with blocks of `size` bytes."""
+
+    blocks: Blocks
+    size: int
+    low: int
+    high: int
 
 
 def extents(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Iterator[Run]:
@@ -49,11 +59,12 @@ def pointers(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Ite
     """
     entries = struct.unpack("<15I", root)
     at, run = 0, Run(0, 0, None)
+    wanted = _Range(blocks, size, low, high)
     for number, pointer in enumerate(entries):
         level = max(0, number - 11)
         covered = (size // 4) ** level
         if pointer and at < high and at + covered > low:
-            for logical, block in _below(blocks, size, pointer, level, at, low, high):
+            for logical, block in _below(wanted, pointer, level, at):
                 run, done = _grown(run, logical * size, block * size, size)
                 if done:
                     yield done
@@ -62,20 +73,19 @@ def pointers(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Ite
         yield run
 
 
-def _below(
-    blocks: Blocks, size: int, pointer: int, level: int, at: int, low: int, high: int
-) -> Iterator[tuple[int, int]]:
-    """File blocks below a pointer, with their blocks on the volume."""
+def _below(wanted: _Range, pointer: int, level: int, at: int) -> Iterator[tuple[int, int]]:
+    """File blocks of the range below a pointer, with their blocks on the volume."""
     if level == 0:
         yield at, pointer
         return
+    blocks, size, low, high = wanted
     covered = (size // 4) ** (level - 1)
     table = struct.unpack(f"<{size // 4}I", blocks.read(pointer * size, size))
     first, last = max(0, (low - at) // covered), min(len(table), -(-(high - at) // covered))
     for number in range(first, last):
         if table[number]:
             start = at + number * covered
-            yield from _below(blocks, size, table[number], level - 1, start, low, high)
+            yield from _below(wanted, table[number], level - 1, start)
 
 
 def _grown(run: Run, at: int, offset: int, size: int) -> tuple[Run, Run | None]:

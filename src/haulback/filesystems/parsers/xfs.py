@@ -41,6 +41,16 @@ class _Inode(NamedTuple):
     fork: bytes
 
 
+class _Branch(NamedTuple):
+    """A branch node of an extent tree: `held` keys from byte `at` on, with room for `most`."""
+
+    raw: bytes
+    at: int
+    most: int
+    level: int
+    held: int
+
+
 class Xfs:
     """XFS at the start of `blocks`; nodes are inode numbers."""
 
@@ -125,7 +135,8 @@ class Xfs:
         level, count = struct.unpack_from(">HH", inode.fork)
         if not 0 < level <= _DEEPEST:
             raise ValueError("the extent tree has an impossible depth")
-        return self._below(inode.fork, 4, (len(inode.fork) - 4) // 16, level, count, low, high)
+        room = (len(inode.fork) - 4) // 16
+        return self._below(_Branch(inode.fork, 4, room, level, count), low, high)
 
     def _records(self, raw: bytes, at: int, count: int, low: int, high: int) -> Iterator[Run]:
         if at + 16 * count > len(raw):
@@ -138,10 +149,9 @@ class Xfs:
                 place = None if one >> 63 else self._byte((one & 0x1FF) << 43 | two >> 21)
                 yield Run(start * self._size, length * self._size, place)
 
-    def _below(
-        self, raw: bytes, at: int, most: int, level: int, count: int, low: int, high: int
-    ) -> Iterator[Run]:
-        """Runs below a branch node, whose keys begin at `at` with room for `most` keys."""
+    def _below(self, branch: _Branch, low: int, high: int) -> Iterator[Run]:
+        """Runs below a branch node that overlap the blocks from `low` to before `high`."""
+        raw, at, most, level, count = branch
         if count > most:
             raise ValueError("there are more branches than their block can hold")
         keys = struct.unpack_from(f">{count}Q", raw, at)
@@ -159,7 +169,8 @@ class Xfs:
                 yield from self._records(node, header, records, low, high)
             else:
                 room = (self._size - header) // 16
-                yield from self._below(node, header, room, below, records, low, high)
+                inner = _Branch(node, header, room, below, records)
+                yield from self._below(inner, low, high)
 
     def _byte(self, block: int) -> int:
         group, within = block >> self._group_log, block & (1 << self._group_log) - 1

@@ -72,7 +72,7 @@ class App:
             yield change
             if not change.silent:
                 entry = (change.subject, change.before, change.after)
-                audit.write(sql, change.now, (who.guid, who.name), operation, *entry)
+                audit.write(sql, change.now, (who.guid, who.name), operation, entry)
 
     def life(self, sql: Connection) -> Life:
         return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)

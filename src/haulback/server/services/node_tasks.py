@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -42,6 +43,14 @@ _REQUEUED = "its node gave it back"
 _HEARD_MS = 20_000
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # samples of the transfer rate that a task keeps
+
+
+class StateChange(NamedTuple):
+    """A change of state that the node `who` asks for; `info` is the reason, if there is one."""
+
+    state: State
+    info: str | None
+    who: Node
 
 
 def open_session(
@@ -115,7 +124,7 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
     with app.store.write() as sql:
         task = tasks.get(sql, guid, lock=True)
         held = task.slots
-        _move(app, sql, task, who, state, info)
+        _move(app, sql, task, StateChange(state, info, who))
     if state is not State.RUNNING:
         _ring(app, who, held)
 
@@ -138,7 +147,7 @@ def set_states(app: App, who: Node, guids: list[str], state: State, info: str | 
     wanted = list(dict.fromkeys(guids))
     with app.store.write() as sql:
         if not _move_all(app, sql, wanted, who, state):
-            refused = _move_each(app, sql, wanted, who, state, info)
+            refused = _move_each(app, sql, wanted, StateChange(state, info, who))
     app.wakeups.ring()
     if refused:
         raise refused
@@ -169,15 +178,13 @@ def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: Sta
     return True
 
 
-def _move_each(
-    app: App, sql: Connection, guids: list[str], who: Node, state: State, info: str | None
-) -> Conflict | None:
+def _move_each(app: App, sql: Connection, guids: list[str], change: StateChange) -> Conflict | None:
     result = tasks.get_many(sql, guids)
 
     def move(guid: str) -> None:
         task = result.get(guid) or tasks.get(sql, guid)
         with sql.begin_nested():
-            _move(app, sql, task, who, state, info)
+            _move(app, sql, task, change)
 
     try:
         one_by_one(guids, move)
@@ -186,7 +193,8 @@ def _move_each(
     return None
 
 
-def _move(app: App, sql: Connection, task: Task, who: Node, state: State, info: str | None) -> None:
+def _move(app: App, sql: Connection, task: Task, change: StateChange) -> None:
+    state, info, who = change
     if task.state == state.value and (state is State.QUEUED or _is_mine(task, who)):
         return
     moves = app.life(sql)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,18 @@ class Remembered(msgspec.Struct):
     refused: list[Refused]
 
 
+class _Request(NamedTuple):
+    """A request for new tasks; `marked` are the bytes that a repeated request must equal."""
+
+    operation: str
+    marked: bytes
+    who: Caller
+    key: str | None
+
+    def repeatable(self, key: str) -> audit.RepeatableRequest:
+        return audit.RepeatableRequest(self.who.guid, key, self.marked)
+
+
 def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None = None) -> Plan:
     """Plan and queue the tasks of a submission, all or none.
 
@@ -56,7 +68,7 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
     def make(sql: Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
 
-    return _queued(app, make, f"submit {way.path}", marked, who, key)
+    return _queued(app, make, _Request(f"submit {way.path}", marked, who, key))
 
 
 def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
@@ -66,7 +78,7 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
     marked = f"{guid}\0{_narrowing(who.scope)}".encode()
-    return _queued(app, make, "run recovery plan", marked, who, key)
+    return _queued(app, make, _Request("run recovery plan", marked, who, key))
 
 
 def _narrowing(scope: Scope) -> str:
@@ -74,21 +86,21 @@ def _narrowing(scope: Scope) -> str:
     return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
 
 
-def _queued(app: App, make: Any, what: str, marked: bytes, who: Caller, key: str | None) -> Plan:
+def _queued(app: App, make: Any, asked: _Request) -> Plan:
     try:
-        return _queue_once(app, make, what, marked, who, key)
+        return _queue_once(app, make, asked)
     except Conflict:
-        # The same request may have arrived twice; the other request has made the tasks.
-        before = key and _recalled(app, key, marked, who)
+        # Perhaps the same request, sent twice at the same time: the other one has made them.
+        before = asked.key and _recalled(app, asked.repeatable(asked.key))
         if not before:
             raise
         return before
 
 
-def _queue_once(
-    app: App, make: Any, operation: str, marked: bytes, who: Caller, key: str | None
-) -> Plan:
-    if key and (before := _recalled(app, key, marked, who)):
+def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
+    who, operation = asked.who, asked.operation
+    repeatable = asked.repeatable(asked.key) if asked.key else None
+    if repeatable and (before := _recalled(app, repeatable)):
         return before
     with app.change(who, operation) as change:
         sql = change.sql
@@ -110,9 +122,9 @@ def _queue_once(
         for entity in plan.gone:
             ledger.removals.forget_entity(entity)
         heads = [task.guid for task in plan.heads]
-        if key:
+        if repeatable:
             made = Remembered(heads, plan.accepted, plan.refused)
-            audit.remember(sql, who.guid, key, marked, msgspec.to_builtins(made), ask.now)
+            audit.remember(sql, repeatable, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
     _LOG.info(
@@ -122,9 +134,9 @@ def _queue_once(
     return plan
 
 
-def _recalled(app: App, key: str, marked: bytes, who: Caller) -> Plan | None:
+def _recalled(app: App, asked: audit.RepeatableRequest) -> Plan | None:
     with app.store.read() as sql:
-        before = audit.recall(sql, who.guid, key, marked)
+        before = audit.recall(sql, asked)
         if before is None:
             return None
         made = msgspec.convert(before, Remembered)

@@ -55,7 +55,8 @@ class AlarmLedger:
         if is_new:
             log.info("alarm %s: %s: %s", raised.kind, raised.subject_name, raised.text)
             operation = f"alarm {raised.kind}"
-            audit.write(self._sql, self._now, _SYSTEM, operation, raised.subject, None, raised)
+            line = (raised.subject, None, raised)
+            audit.write(self._sql, self._now, _SYSTEM, operation, line)
 
     def clear(self, kind: AlarmKind, subject: str) -> None:
         self.clear_many(kind, [subject])
@@ -143,7 +144,7 @@ def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
     gone = sa.delete(table).where(which).returning(table)
     for one in records(sql, gone, Alarm):
         log.info("alarm %s is over: %s", one.kind, one.subject_name)
-        audit.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", one.subject, one, None)
+        audit.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", (one.subject, one, None))
 
 
 def plain(text: str, most: int) -> str:

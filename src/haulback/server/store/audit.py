@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -19,20 +19,23 @@ _WRITE = Hot(
     "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
-Line = tuple[str, object, object]  # a changed object, before and after
-KEPT_MS = 86_400_000  # time for which a key returns the same result
+Line = tuple[str | None, object, object]  # an object that was changed, before and after
+KEPT_MS = 86_400_000  # how long a key gives the same answer
+
+
+class RepeatableRequest(NamedTuple):
+    """A request with an idempotency key: the caller's guid, the key, the bytes of the request."""
+
+    caller: str
+    key: str
+    request: bytes
 
 
 def write(
-    sql: sa.Connection,
-    now: int,
-    caller: tuple[str, str],
-    operation: str,
-    subject: str | None,
-    before: object,
-    after: object,
+    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, line: Line
 ) -> None:
-    """Add an audit entry; `caller` is guid and login."""
+    """Add to the trail; `caller` is guid and login."""
+    subject, before, after = line
     _WRITE.run(
         sql,
         time=now,
@@ -67,25 +70,21 @@ def read(
     return [_entry(row) for row in sql.execute(query)]
 
 
-def remember(
-    sql: sa.Connection, caller: str, key: str, request: bytes, made: object, now: int
-) -> None:
+def remember(sql: sa.Connection, asked: RepeatableRequest, made: object, now: int) -> None:
     """Store the result of a request with a key; a second request at the same time is a Conflict."""
-    row = {"caller": caller, "key": key, "request": _digest(request), "created": now}
+    row = {"caller": asked.caller, "key": asked.key, "created": now}
+    row["request"] = _digest(asked.request)
     row["tasks"] = msgspec.json.encode(made).decode()
     sql.execute(sa.insert(idempotency).values(row))
 
 
-def recall(sql: sa.Connection, caller: str, key: str, request: bytes) -> Any:
-    """The result of an earlier request.
-
-    Raises Conflict when the key was used for another request.
-    """
-    where = (idempotency.c.caller == caller, idempotency.c.key == key)
+def recall(sql: sa.Connection, asked: RepeatableRequest) -> Any:
+    """The result of an earlier request.  Raises Conflict when the key was used for another one."""
+    where = (idempotency.c.caller == asked.caller, idempotency.c.key == asked.key)
     row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()
     if row is None:
         return None
-    if row.request != _digest(request):
+    if row.request != _digest(asked.request):
         raise Conflict("Idempotency-Key: was used for another request; use a new one")
     return msgspec.json.decode(row.tasks)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -55,7 +55,8 @@ def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
     if wanted.hypervisor:
         where.append(table.c.hypervisor == wanted.hypervisor)
     sorts = machine_sorts(sql, wanted)
-    return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Entity)
+    order = _order(sorts, "name", wanted, table.c.guid)
+    return _page(sql, _Rows(table, where, order), wanted, Entity)
 
 
 def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
@@ -125,7 +126,7 @@ def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
         "protectedEntity": table.c.entity_name,
     }
     order = _order(sorts, "backupTime", wanted, table.c.guid)
-    return _page(sql, table, where, order, wanted, Backup)
+    return _page(sql, _Rows(table, where, order), wanted, Backup)
 
 
 def held() -> sa.ColumnElement[int]:
@@ -148,7 +149,7 @@ def snapshots(
     where += [table.c.snapshot_time <= wanted.until] if wanted.until is not None else []
     sorts = {"snapshotTime": table.c.snapshot_time, "uuid": table.c.uuid}
     order = _order(sorts, "snapshotTime", wanted, table.c.guid)
-    return _page(sql, table, where, order, wanted, PlatformSnapshot)
+    return _page(sql, _Rows(table, where, order), wanted, PlatformSnapshot)
 
 
 def mounts(
@@ -171,7 +172,7 @@ def mounts(
     where += [table.c.created <= wanted.until] if wanted.until is not None else []
     sorts = {"creationTime": table.c.created, "mode": table.c.mode, "state": table.c.state}
     order = _order(sorts, "creationTime", wanted, table.c.guid)
-    return _page(sql, table, where, order, wanted, Mount)
+    return _page(sql, _Rows(table, where, order), wanted, Mount)
 
 
 def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
@@ -186,7 +187,8 @@ def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
     columns = (table.c.since, table.c.seen, table.c.kind, table.c.text)
     sorts = {column.name: column for column in columns}
     sorts["subject"] = table.c.subject_name
-    return _page(sql, table, where, _order(sorts, "since", wanted, table.c.guid), wanted, Alarm)
+    order = _order(sorts, "since", wanted, table.c.guid)
+    return _page(sql, _Rows(table, where, order), wanted, Alarm)
 
 
 def backup_status(statuses: list[str]) -> sa.ColumnElement[bool]:
@@ -227,7 +229,7 @@ def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob
     where += [table.c.created <= wanted.until] if wanted.until is not None else []
     sorts = {"restoreTime": table.c.created, "status": table.c.status}
     order = _order(sorts, "restoreTime", wanted, table.c.guid)
-    return _page(sql, table, where, order, wanted, RestoreJob)
+    return _page(sql, _Rows(table, where, order), wanted, RestoreJob)
 
 
 def restore_job(sql: sa.Connection, guid: str, scope: Scope) -> RestoreJob | None:
@@ -287,7 +289,8 @@ def kept(sql: sa.Connection, kind: str, wanted: ListQuery) -> tuple[list[Record]
     ):
         where.append(table.c.guid.not_in(unseen))
     sorts = {"name": table.c.name}
-    return _page(sql, table, where, _order(sorts, "name", wanted, table.c.guid), wanted, Record)
+    order = _order(sorts, "name", wanted, table.c.guid)
+    return _page(sql, _Rows(table, where, order), wanted, Record)
 
 
 def _scoped(column: Column, scope: Scope) -> list[Condition]:
@@ -307,14 +310,16 @@ def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Column) -> li
     return [c.desc() if wanted.descending or newest else c.asc() for c in columns]
 
 
-def _page(
-    sql: sa.Connection,
-    table: sa.Table,
-    where: list[Condition],
-    order: list[Expression],
-    wanted: ListQuery,
-    kind: type[T],
-) -> tuple[list[T], int]:
+class _Rows(NamedTuple):
+    """The rows of a list: their table, the conditions that they meet, and their order."""
+
+    table: sa.Table
+    where: list[Condition]
+    order: list[Expression]
+
+
+def _page(sql: sa.Connection, rows: _Rows, wanted: ListQuery, kind: type[T]) -> tuple[list[T], int]:
+    table, where, order = rows
     query = sa.select(table).where(*where).order_by(*order)
     query = query.limit(wanted.size).offset(wanted.page * wanted.size)
     total = sql.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0

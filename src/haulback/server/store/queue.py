@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -119,19 +120,21 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
     return chosen[:room]
 
 
-def take(
-    connection: sa.Connection,
-    wanted: Sequence[Task],
-    node: str,
-    session: str,
-    now: int,
-    lease_until: int,
-    limits: Mapping[str, int],
-) -> None:
+class NodeLease(NamedTuple):
+    """The lease on tasks of a node's session until `until` (epoch ms), within the node's limits."""
+
+    node: str
+    session: str
+    until: int
+    limits: Mapping[str, int]
+
+
+def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, now: int) -> None:
     """Give queued tasks to a session, each as its next attempt.
 
     Raises Conflict when a task cannot start; the caller rolls the transaction back.
     """
+    node, session, until, limits = lease
     places: Counter[str] = Counter()
     for task in wanted:
         places.update(_places(task, node, now))
@@ -144,7 +147,7 @@ def take(
         "progress": 0.0,
         "node": node,
         "session": session,
-        "lease_until": lease_until,
+        "lease_until": until,
         "results": {},
     }
     own = [

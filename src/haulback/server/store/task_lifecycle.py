@@ -43,7 +43,8 @@ class Life:
         self, wanted: Sequence[Task], node: str, session: str, lease: int, limits: Limits
     ) -> None:
         """Give queued tasks to a session.  Raises Conflict when one of them cannot start."""
-        queue.take(self.sql, wanted, node, session, self.now, self.now + lease, limits)
+        held = queue.NodeLease(node, session, self.now + lease, limits)
+        queue.take(self.sql, wanted, held, self.now)
         for task in wanted:
             self.kinds[task.type].start(task, self.ledger, SqlCatalogue(self.sql))
             _tell("task taken", task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulback.contract.order_records import BackupDestination
 from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
+from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext
 
 _REPORTED = 100  # damaged backups; a VERIFY soon names the others
@@ -24,15 +25,13 @@ def remove(
         f"clean-up {context.guid}",
         context.server.now_ms,
     )
+    progress = context.progress
     cleaned = clean_up(
         repository,
         context.staging.folder,
         lambda: context.server.pins(destination.guid),
-        context.pool,
-        disk=context.disk,
-        meter=context.progress.meter,
-        confirm=context.progress.confirm,
-        orders=orders,
+        Resources(context.pool, context.disk, progress.meter, progress.confirm),
+        orders,
     )
     context.repositories.damaged += cleaned.damaged[:_REPORTED]
     results: Results = {"removed": backups, "givenUp": cleaned.given_up}
