@@ -1,4 +1,4 @@
-"""`haulback server`: the server alone, which loads nothing of a node."""
+"""`haulback server`: the server without a node, and without the modules of a node."""
 
 from __future__ import annotations
 

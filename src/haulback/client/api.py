@@ -43,8 +43,8 @@ class Api:
     ) -> None:
         """Open no connection yet.
 
-        `trust` is the path of a PEM file with a certificate that is trusted in addition to those of
-        the system.  Raises Malformed for plain HTTP to another machine, unless `insecure_http`
+        `trust` is the path of a PEM file with a certificate that is trusted besides the system's
+        certificates.  Raises Malformed for plain HTTP to another machine, unless `insecure_http`
         allows it.
         """
         check_plain(url, is_allowed=insecure_http)
@@ -102,7 +102,7 @@ class Api:
     ) -> Any:
         """Send a request and return the decoded JSON; None for an empty response.
 
-        Parameters and errors are those of `ask`.
+        Parameters and errors as in `ask`.
         """
         answer = self.ask(method, path, body, query, wait=wait, patience=patience)
         return _decode(answer.content) if answer.content else None

@@ -148,7 +148,7 @@ def remove_node(call: ApiRequest) -> None:
     command="node token",
 )
 def invite(call: ApiRequest) -> Invitation:
-    """A token with which one node may enrol within the hour."""
+    """Create a token with which one node can enrol within an hour."""
     return Invitation(nodes.invite(call.app, call.who))
 
 

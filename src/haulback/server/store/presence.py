@@ -151,8 +151,8 @@ class PresenceLedger:
         name = SqlCatalogue(self._sql).places.hypervisor(hypervisor).name
         text = (
             f"{name} no longer shows {len(missed)} of {of} machines; they count as "
-            "present until a later inventory misses them too.  See whether its storage is mounted; if "
-            f"they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
+            "present until a later inventory misses them too.  See whether its storage is mounted; "
+            f"if they were deleted: haulback hypervisor confirm-absent {shlex.quote(name)}"
         )
         names = [machine.name for machine in missed[:_SHOWN]]
         details = {"machines": names, "count": len(missed), "of": of, "since": since}
@@ -195,7 +195,7 @@ class PresenceLedger:
     def _unread_places(
         self, hypervisor: str, unknown: Sequence[UnreadableMachine], complete: bool
     ) -> None:
-        """Unreadable machines that are none of the known ones; `complete`: there are no others."""
+        """Raise the alarm about unreadable machines that match no known machine; `complete`: there are no others."""
         if not unknown:
             if complete:
                 self._alarms.clear(AlarmKind.MACHINE_UNREADABLE, hypervisor)
