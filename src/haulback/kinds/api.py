@@ -32,7 +32,7 @@ class Ask(msgspec.Struct):
     windows: Mapping[str, Mapping[str, int]] = {}
 
     def of(self, project: str | None) -> Ask:
-        """These circumstances for another project."""
+        """Copy of these circumstances for another project."""
         return msgspec.structs.replace(self, project=project)
 
 

@@ -93,7 +93,7 @@ def _id(one: Operation) -> str:
 def _describe(one: Operation) -> str:
     about = " ".join((one.handle.__doc__ or one.summary).split())
     if one.roles == PUBLIC:
-        return f"{about} Anybody may."
+        return f"{about} No login is needed."
     who = ", ".join(role for role in ROLES if role in one.roles)
     return f"{about} Roles: {who}. For narrowed callers: {ABOUT[one.access]}"
 
