@@ -82,7 +82,7 @@ def add_destination(
     where = ref(node and client.nodes.find(node).guid)
     new = NewDestination(
         name=name,
-        path=settings.pop("path", None),  # beside the others, as servers of 0.2 read it
+        path=settings.pop("path", None),  # the old member, which servers of 0.2 read
         type=Word(declared.name) if kind else None,
         settings=settings or None,
         node=where,

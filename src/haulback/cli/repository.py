@@ -103,7 +103,7 @@ def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
 def forget(
     folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, yes: Yes = False
 ) -> None:
-    """Delete backups in FOLDER for good, or confirm that missing backups are lost.
+    """Delete backups in FOLDER permanently, or confirm the loss of missing backups.
 
     The next `repository clean` frees the space of a deleted backup.
     """

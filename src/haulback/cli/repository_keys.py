@@ -49,7 +49,7 @@ def key_of(
 
 
 def _try(record: BackupDestination, key: bytes, folder: Path | None) -> None:
-    """Open the repository's configuration; whatever keeps that from being done is Unavailable."""
+    """Open the repository's configuration; any failure is raised as Unavailable."""
     where = str(folder or record.config.get("path", record.name))
     try:
         result = open_identity(_opened(record, folder), Secret("keyfile", key)).guid

@@ -17,7 +17,7 @@ _OWNER = "by-hand"
 def open_location(location: Path) -> ObjectStore:
     """Open the destination at a location.
 
-    A folder is opened as it is. A file is JSON with the member `type` and the settings of the type
+    A folder needs no settings. A file is JSON with the member `type` and the settings of the type
     by name, secrets included. Raises Malformed, Unavailable.
     """
     if not location.is_file():

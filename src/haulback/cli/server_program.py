@@ -1,4 +1,4 @@
-"""`haulback server`: the server alone, which loads nothing of a node."""
+"""`haulback server`: the server without a node, and without the modules of a node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server(
 
 
 def announce(server: Server) -> None:
-    """Print the URL, and a new password, for people and for programs that wait for the server."""
+    """Print the URL, and a new password, for users and for programs that wait for the server."""
     print(f"Haulback listens at {server.url}", flush=True)
     if server.password:
         print(f"log in as admin with the password {server.password}", flush=True)

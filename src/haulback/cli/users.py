@@ -50,7 +50,7 @@ def add_user(
     time_zone: str = "UTC",
     password_file: PasswordFile = None,
 ) -> None:
-    """Add a user; the password is asked for, or comes from a file or HAULBACK_NEW_PASSWORD."""
+    """Add a user; the password comes from a prompt, a file or HAULBACK_NEW_PASSWORD."""
     new = NewUser(login, _password(login, password_file), role, project or None, time_zone)
     print(connect().users.add(new).guid)
 

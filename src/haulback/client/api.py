@@ -66,8 +66,8 @@ class Api:
     ) -> None:
         """Open no connection yet.
 
-        `trust` is the path of a PEM file with a certificate that is trusted in addition to those of
-        the system.  Raises Malformed for plain HTTP to another machine, unless `insecure_http`
+        `trust` is the path of a PEM file with a certificate that is trusted besides the system's
+        certificates.  Raises Malformed for plain HTTP to another machine, unless `insecure_http`
         allows it.
         """
         check_plain(url, is_allowed=insecure_http)

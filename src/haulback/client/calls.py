@@ -150,7 +150,7 @@ class ReadableCollection(Generic[T]):
 
     path: str = ""
     kind: ClassVar[Any]
-    title: ClassVar[str] = "name"  # the member by which people refer to a record
+    title: ClassVar[str] = "name"  # the member by which users refer to a record
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls

@@ -86,7 +86,7 @@ class Machines(Collection[VirtualMachine]):
         self._calls.done("DELETE", f"{self.path}/all-non-present")
 
     def not_incremental(self, machines: Iterable[str]) -> list[NotIncremental]:
-        """Machines whose next backup has to be a full one, with the reason."""
+        """Machines whose next backup must be a full backup, with the reasons."""
         path, body = f"{self.path}/incremental-not-possible", {"entities": _refs(machines)}
         return self._calls.one(list[NotIncremental], "POST", path, body)
 
@@ -141,7 +141,7 @@ class Backups(ReadableCollection[BackupRecord]):
     def preview_mark(
         self, locations: Iterable[str], hint: Hint, until: int | None = None
     ) -> list[MarkPreview]:
-        """Preview of `mark`: these locations, and others whose fate changes; nothing is written."""
+        """Preview of `mark`: these locations, and other locations whose retention changes; nothing is written."""
         body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
         path = "/retention/mark-backups/preview"
         return self._calls.one(list[MarkPreview], "POST", path, body)
@@ -231,7 +231,8 @@ class Mounts(ReadableCollection[MountedBackup]):
         """Download one file unchanged, or a tar of several files or a folder.
 
         `archive` asks for a tar in any case. `told` is called with the response headers;
-        content-type tells which form arrives. Raises Unavailable for a truncated download. A tar
+        content-type names the form of the response. Raises Unavailable for a truncated download. A
+        tar
         with unreadable files is delivered to its end; then Incomplete is raised with the `files`
         (`path` and `reason` each).
         """

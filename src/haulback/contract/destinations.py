@@ -49,9 +49,9 @@ class Verification(msgspec.Struct, kw_only=True):
 class VerifyState(msgspec.Struct, omit_defaults=True):
     """Verification progress of a destination; times in epoch ms.
 
-    `cursor` is the last pack read; `begun` when the round under way began, `completed` when the
-    last whole one ended; `ran` when the last task ended, `planned` when the last nightly one was
-    planned.  `looked` is the backup after which the next task looks at maps first.
+    `cursor` is the last pack read; `begun` is the start of the current round, `completed` the end
+    of the last complete round; `ran` is the end of the last task, `planned` the planning of the
+    last nightly task.  `looked` is the backup after which the next task looks at maps first.
     """
 
     cursor: str = ""
@@ -88,7 +88,8 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 class NewDestination(NewPlace, kw_only=True):
     """Request to add a destination; `type`, where named, must be a served type.
 
-    `settings` are those of the type by name; each may stand beside `name` instead, as `path` does.
+    `settings` are the settings of the type by name; a request may give each setting beside `name`,
+    like `path`.
     """
 
     type: Word | None = None

@@ -23,7 +23,7 @@ class LiveMigrationRequest(msgspec.Struct, kw_only=True):
 
 
 class LiveMigrationOrder(msgspec.Struct):
-    """The machine, its hypervisor, and the new one; the same one moves the disks off the backup."""
+    """The machine, its hypervisor, and the new one; an equal one moves the disks off the backup."""
 
     uuid: str
     hypervisor: Hypervisor

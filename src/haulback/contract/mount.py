@@ -55,7 +55,7 @@ class MountedDisk(msgspec.Struct):
 
 
 class MountRequest(msgspec.Struct, kw_only=True):
-    """RestoreAndMountTaskRequest; `unmountTime` in ms, 0 for good."""
+    """RestoreAndMountTaskRequest; `unmountTime` in ms, 0 without end."""
 
     mode: MountMode
     backup: Ref | None = None

@@ -37,7 +37,7 @@ class ObjectStore(Protocol):
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Read bytes of an object; `offset` and `length` are in bytes.
 
-        Raises Damaged for an object that is shorter than asked for.
+        Raises Damaged for an object that is shorter than requested.
         """
 
     def info(self, name: str) -> Item:

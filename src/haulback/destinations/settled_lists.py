@@ -1,8 +1,8 @@
-"""Lists of a store whose lists lag: a list waits until it shows what its process relies on.
+"""Lists of a store whose lists lag: a list waits until it shows the writes of its process.
 
 A STORE lists the announcements after its manifest is stored, a clean-up lists manifests after its
-announcement is stored. Both lists have to show what was stored before, or neither sees the other
-and the clean-up deletes chunks of the new backup (docs/design/locking.md). With this wait at least
+announcement is stored. Each list must show the other's earlier object: otherwise the clean-up
+deletes chunks of the new backup (docs/design/locking.md). With this wait at least
 one of the two does.
 """
 

@@ -76,7 +76,7 @@ class SnapshotKeeper(Protocol):
         """
 
     def remove_snapshots(self, uuid: str, names: Set[str]) -> list[str]:
-        """Remove snapshots from all disks that have them; returns the removed ones, sorted."""
+        """Remove snapshots from all disks that have them; returns the removed snapshots, sorted."""
 
 
 @runtime_checkable

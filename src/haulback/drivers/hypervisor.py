@@ -161,7 +161,7 @@ class NewMachine(AbstractContextManager["NewMachine"], Protocol):
     def commit(self) -> Machine:
         """Make the machine visible, complete and durable, and return its description.
 
-        Its uuid and name differ from the wanted ones when another machine has those.
+        The uuid and the name differ from the requested values when another machine has them.
         """
 
     def left_out(self) -> list[str]:
@@ -211,7 +211,7 @@ class MachineSource(Protocol):
 
     @property
     def declaration(self) -> HypervisorType:
-        """Declaration of the hypervisor's type; its capabilities are those that the driver has."""
+        """Declaration of the hypervisor's type; the driver implements its capabilities."""
 
     def check(self) -> None:
         """Raise Unavailable or Malformed, with a remedy, if the hypervisor cannot be used."""
@@ -231,7 +231,7 @@ class MachineSource(Protocol):
         """
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
-        """Remove all checkpoints of ours except `keep`; returns the removed ones, sorted."""
+        """Remove all checkpoints of ours except `keep`; returns the removed checkpoints, sorted."""
 
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove or undo unfinished work of attempts that are not in `alive`.

@@ -123,8 +123,9 @@ class WorkInProgress(Protocol):
         """Tell whether a queued or running task needs the entity's backups."""
 
     def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
-        """Tasks of these kinds that refer to an object in a role and are not over, planned ones
-        too.  The object stays locked for other plans until this plan is stored or dropped.
+        """Queued, running and planned tasks of these kinds that refer to an object in a role.
+
+        The object stays locked for other plans until this plan is stored or dropped.
         """
 
     def is_in_use(self, backup: Backup) -> bool:

@@ -221,7 +221,7 @@ class DamageChanges(Protocol):
         """Raise an alarm that a clean-up deleted no data, with the bytes that wait for deletion."""
 
     def found_again(self, task: Task) -> None:
-        """Record that a clean-up found all expected backups: MISSING ones are PRESENT again."""
+        """Record that a clean-up found all expected backups: MISSING backups become PRESENT."""
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """Record the loss of backups that a clean-up gave up after a user's confirmation."""

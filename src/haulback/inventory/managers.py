@@ -17,7 +17,7 @@ MANAGER_TYPES = frozenset(
 )
 USUAL_TYPE = "RHV"  # portals offer increments and snapshots for this type
 SEEN_AS = "seenAs"  # the name under which scans know a record
-SEEN_ON = "seenOn"  # hypervisors that show a record; records made by people have no such member
+SEEN_ON = "seenOn"  # hypervisors that show a record; records of users have no such member
 SEEN = (SEEN_ON, SEEN_AS, "pool")  # members that scans write and users cannot remove
 _SPACE = uuid.UUID("6d1b5d2e-6f0e-4c58-9d39-6e2f5a1f7c44")
 

@@ -108,7 +108,7 @@ def place(
 
 
 def undecided(unknown: Iterable[UnreadableMachine], unseen: Mapping[str, str]) -> frozenset[str]:
-    """Guids of machines that may be one of the `unknown` unreadable machines, and stay as they are.
+    """Guids of machines that may be one of the `unknown` unreadable machines, and stay unchanged.
 
     `unseen` maps guids to places.  A machine with a known place is still there or is gone: an
     unreadable folder elsewhere is not that machine.  A machine without a known place may be any

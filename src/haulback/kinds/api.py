@@ -32,7 +32,7 @@ class Ask(msgspec.Struct):
     windows: Mapping[str, Mapping[str, int]] = {}
 
     def of(self, project: str | None) -> Ask:
-        """The same circumstances for another project."""
+        """Copy of these circumstances for another project."""
         return msgspec.structs.replace(self, project=project)
 
 
@@ -40,7 +40,7 @@ class Ask(msgspec.Struct):
 class Submission:
     """A submission of a kind: `POST /tasks/{path}` with a request struct, and its planner.
 
-    `roles`, `projects`, `examples` and `command` are those of the operation
+    `roles`, `projects`, `examples` and `command` are members of the operation
     (`server/http/operation.py`).  `many`: the answer is a list of tasks.  `batch`: the answer names
     accepted and refused objects beside the tasks.
     """

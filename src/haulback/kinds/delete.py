@@ -23,7 +23,7 @@ from haulback.tasks.record import Plan, Refused, Task
 from haulback.wire import Named
 
 _MOST = 10_000
-_STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # backups of any other status are removed already
+_STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the removal of other backups is decided already
 
 
 def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:

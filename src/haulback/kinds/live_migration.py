@@ -98,7 +98,7 @@ def _hindrance(entity: Entity, here: Hypervisor, to: Hypervisor, mount: Mount | 
     if mount and to.guid != here.guid:
         return f"{entity.name} runs from a backup; move its disks to {here.name} first"
     if not mount and to.guid == here.guid:
-        return f"{entity.name} lives on {here.name}; name another one"
+        return f"{entity.name} is on {here.name}; name another hypervisor"
     if to.driver != here.driver:
         words = TYPES[here.driver].words
         return f"what runs on {words} cannot go on elsewhere; restore it there"

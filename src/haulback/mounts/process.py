@@ -1,9 +1,9 @@
 """Process of a mount: `python -m haulback.mounts.process FOLDER`, with a MountSpec on standard
 input.
 
-The process survives the node and runs until SIGTERM, because a machine may run from the mount. It
-holds a lock on `FOLDER/lock` as long as it lives and serves all disks of the backup by NBD at
-`FOLDER/nbd`, read-only.
+The process survives the node and runs until SIGTERM, because a machine may run from the mount. The
+process holds a lock on `FOLDER/lock` and serves all disks of the backup read-only by NBD at
+`FOLDER/nbd`.
 """
 
 from __future__ import annotations

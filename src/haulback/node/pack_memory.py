@@ -75,7 +75,7 @@ class FilePackMemory:
 
 
 class PackMemories:
-    """The memories of all repositories, shared by all attempts of this node."""
+    """The pack caches of all repositories, shared by all attempts of this node."""
 
     def __init__(self, folder: Path, disk: DurableFiles) -> None:
         self._folder, self._disk = folder, disk

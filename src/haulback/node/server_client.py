@@ -15,7 +15,7 @@ from haulback.node.state_dir import StateDir
 from haulback.repository.config import WRITER_REVISION
 from haulback.wire import JsonObject
 
-PROTOCOL = 1  # of this channel; the server says whether it speaks it
+PROTOCOL = 1  # version of this channel, which the server checks
 
 _POLL = 20.0  # seconds
 

@@ -13,7 +13,7 @@ from haulback.work.context import Results
 
 
 class AttemptServer:
-    """The server, as attempt number `number` of the task `guid` asks it."""
+    """The server's answers to attempt number `number` of the task `guid`."""
 
     def __init__(self, guid: str, number: int, progress: TaskProgress, link: ServerClient) -> None:
         self._guid, self._attempt = guid, f"{guid}-{number}"

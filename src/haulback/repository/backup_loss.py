@@ -54,7 +54,7 @@ class BackupLoss(msgspec.Struct, frozen=True):
         return sum(disk.bytes for disk in self.disks)
 
     def __str__(self) -> str:
-        """The object names, as text for people."""
+        """The object names as readable text."""
         disks = ", ".join(f"{disk.name} ({disk.bytes / MIB:.1f} MiB)" for disk in self.disks)
         objects = "; ".join(self.objects[:5])
         return f"backup {self.backup} lacks data of {disks}: {objects}"

@@ -1,6 +1,4 @@
-"""A spot check of the platform's change tracking: a sample of the blocks called unchanged is read
-all the same.
-"""
+"""A spot check of the platform's change tracking: a sample of unchanged blocks is read."""
 
 from __future__ import annotations
 

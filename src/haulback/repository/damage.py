@@ -38,7 +38,7 @@ class DamagedPlace(NamedTuple):
     group: bytes | None = None
 
     def __str__(self) -> str:
-        """The place as text for people: the object's name, and the group in it."""
+        """The place as readable text: the object's name, and the group in it."""
         group = f", group {self.group.hex()}" if self.group else ""
         return f"{name_of(self.pack)}{group}"
 

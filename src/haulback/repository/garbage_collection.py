@@ -129,7 +129,9 @@ class _CleanUp:
             scanned = self._scan_twice()
             if self._drop_dead(scanned):
                 break
-            log.info("a new backup needs data that was to be deleted; the clean-up scans again")
+            log.info(
+                "a new backup needs data that the clean-up would delete; the clean-up scans again"
+            )
         self._report(scanned)
         self._add_pending_delete(self._unplaced(scanned) - pending_deletes.waiting(pending))
         self._remove_pending(name for name, entry in pending.items() if entry.pins is None)
@@ -346,7 +348,8 @@ class _CleanUp:
     ) -> set[bytes]:
         """Packs with a living chunk whose place in the index cannot be read.
 
-        The index may lead to a damaged copy that nobody has read yet: the copy in this pack is then
+        The index may lead to a damaged copy that no task has read yet: the copy in this pack is
+        then
         the only good one.
         """
         resources = self._resources

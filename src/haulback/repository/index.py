@@ -14,9 +14,7 @@ from haulback.repository.segment import ID, Array, Segment
 
 
 class Index:
-    """The index files of a repository that no other file replaces, and those of a running
-    session.
-    """
+    """The current index files of a repository, with the index files of a running session."""
 
     def __init__(
         self,

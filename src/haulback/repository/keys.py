@@ -42,7 +42,7 @@ class Slot(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Secret:
-    """A person's secret: either a passphrase or the bytes of a key file."""
+    """A user's secret: a passphrase, or the bytes of a key file."""
 
     kind: Literal["passphrase", "keyfile"]
     value: bytes

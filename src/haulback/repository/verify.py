@@ -349,7 +349,7 @@ class _Verify:
         self._losses(scanned)
 
     def _note_unread(self, unlooked: list[str], looked: list[str]) -> None:
-        """Note backups that the time did not suffice for, and the last backup checked."""
+        """Record the backups that were not checked in time, and the last checked backup."""
         if unlooked:
             self._report.unlooked += unlooked
             self._report.looked = looked[-1]

@@ -63,7 +63,7 @@ class KeyVault:
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the key file, where there is one, still holds this key."""
+        """Whether the key file holds this key; True for an unreadable file, and without a path."""
         if self.path is None:
             return True
         try:

@@ -29,7 +29,7 @@ class Scope(NamedTuple):
         return project is None or self.allows(project)
 
     def check_change(self, project: str | None, what: str) -> None:
-        """Raise Forbidden where `what` is a record of no project and the caller is narrowed."""
+        """Raise Forbidden for a record of no project (`what`) where the caller is narrowed."""
         if project is None and not self.is_whole:
             raise Forbidden(
                 f"{what} is shared by all projects; changing it takes an administrator of all of "

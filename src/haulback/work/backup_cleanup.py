@@ -26,7 +26,7 @@ def _tell(context: TaskContext, cleaned: CleanupReport) -> None:
         f"{cleaned.packs_waiting} packs wait for running tasks"
     )
     if cleaned.held:
-        context.log("nothing could be called dead: a part of some backup's map cannot be read")
+        context.log("no data was deleted: a part of a backup's map cannot be read")
 
 
 WORK = TaskWork("BACKUP_CLEANUP", BackupCleanupOrder, run)

@@ -281,7 +281,7 @@ _RANDOM = ("/dev/random", "/dev/urandom", "/dev/hwrng")
 
 
 def _rng(element: ET.Element, copy: Copy) -> str | None:
-    """Limit sources of random numbers to those that all machines can read."""
+    """Limit sources of random numbers to sources that all machines can read."""
     only(element, _RNG)
     for backend in element.findall("backend"):
         path, model = (backend.text or "").strip(), backend.get("model")

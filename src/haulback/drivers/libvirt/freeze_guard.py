@@ -27,7 +27,7 @@ class Frozen:
     """Freezes the guest's file systems for the duration of a block.
 
     `held` is True if the guest was frozen until the end of the block. A guest that cannot be frozen
-    is backed up all the same.
+    is backed up without a freeze.
     """
 
     def __init__(self, uri: str, domain: Domain, deadline: int = DEADLINE) -> None:

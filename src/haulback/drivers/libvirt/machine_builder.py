@@ -37,7 +37,7 @@ class ImageFolders(NamedTuple):
 
     `room` returns the folder for a disk, or for a machine without disks (None). `is_used` tells
     whether a machine of libvirt has images in a folder. `mark` is written to unfinished folders and
-    tells to which installation they belong.
+    names the installation to which they belong.
     """
 
     room: Callable[[MachineDisk | None], Path]

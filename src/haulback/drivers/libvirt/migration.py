@@ -40,7 +40,7 @@ def check(here: Host, domain: Domain, there: Host) -> None:
 
 
 def _refuse_what_stays(domain: Domain, disk: ET.Element) -> None:
-    """Raises Conflict: libvirt copies a LUN onto itself, and does not copy a shared disk at all."""
+    """Raises Conflict: libvirt copies a LUN onto itself, and copies no shared disk."""
     device = unprotected_devices.device_of(disk)
     if disk.get("device") == "lun":
         raise Conflict(f"{domain.name}: {device} is a passed-through LUN; detach it first")

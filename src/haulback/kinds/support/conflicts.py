@@ -9,7 +9,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject, Named
 
-_SHARES = ("MOUNT", "UNMOUNT", "LIVE_MIGRATION")  # what begins, ends or moves off a share
+_SHARES = ("MOUNT", "UNMOUNT", "LIVE_MIGRATION")  # kinds that begin or end the use of a mount
 
 
 def share_free(mount: Named, catalogue: Catalogue) -> None:

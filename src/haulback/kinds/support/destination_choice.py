@@ -28,7 +28,7 @@ class Goal(msgspec.Struct):
     to: BackupDestination
     policy: Record | None = None
     rule: Record | None = None
-    run: str = msgspec.field(default_factory=new_guid)  # what the thresholds count over
+    run: str = msgspec.field(default_factory=new_guid)  # the run over which the thresholds count
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from haulback.tasks.record import Task
 
 REMOVAL_REPORT = (
     Said("removed", "guids", "The backups of the order that are gone now.", needed=True),
-    Said("givenUp", "guids", "Backups whose loss a person confirmed and that were not found."),
+    Said("givenUp", "guids", "Backups whose loss a user confirmed and that were not found."),
     *SPACE,
 )
 

@@ -84,7 +84,7 @@ def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
 
 def _why(who: Caller, allowed: Roles) -> str:
     if who.node:
-        return "a node may not do this; it is for people"
+        return "a node may not do this; the operation is for users"
     if allowed == NODES:
         return "only the node that runs a task may do this"
     people = sorted(allowed - {NODE})

@@ -37,7 +37,7 @@ room = Router()
     command="hypervisor ls",
 )
 def list_hypervisors(call: ApiRequest) -> Reply:
-    """All hypervisors, or those of a manager."""
+    """All hypervisors, or the hypervisors of a manager."""
     manager, text = query_params.guid(call, "hypervisor-manager"), query_params.one(call, "filter")
     with HypervisorReading.of(call.app) as reading:
         rows = [

@@ -40,7 +40,7 @@ def _report(kind: str) -> Schema:
 
 
 def orders(schemas: Schemas, known: Schema) -> Schema:
-    """An order: the number of the attempt, and what the kind of the task asks for."""
+    """An order: the number of the attempt, and the order of the task's kind."""
     found = [_order(schemas, kind) for kind in sorted(KINDS)]
     return {
         "type": "object",

@@ -1,4 +1,4 @@
-"""Nodes: lists and enrolment for people, and the channel of nodes."""
+"""Nodes: lists and enrolment for users, and the channel of nodes."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def remove_node(call: ApiRequest) -> None:
     command="node token",
 )
 def invite(call: ApiRequest) -> Invitation:
-    """A token with which one node may enrol within the hour."""
+    """Create a token with which one node can enrol within an hour."""
     return Invitation(nodes.invite(call.app, call.who))
 
 
@@ -331,8 +331,8 @@ def asked(call: ApiRequest) -> list[PendingRequest]:
     body=request_body.PIECES,
     query=(
         Param("part", "The number of the piece, from 0.", NUMBER),
-        Param("last", "Whether it is the last.", FLAG),
-        Param("failed", "Whether it is an error, in JSON.", FLAG),
+        Param("last", "Whether the piece is the last.", FLAG),
+        Param("failed", "Whether the piece is an error, in JSON.", FLAG),
     ),
     roles=NODES,
 )

@@ -33,7 +33,7 @@ _ERRORS = {
     "405": "The path takes other methods, as /tasks/state does in place of a guid.",
     "409": "The object is not in a state that allows it.",
     "408": "The head or the body of the request did not arrive in time.",
-    "413": "",  # each operation declares its content type
+    "413": "",  # each operation declares its limits
     "429": "Too many requests; Retry-After names the time of the next try.",
     "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
     "503": "The database, a node or a store does not answer; try again.",
@@ -93,7 +93,7 @@ def _id(one: Operation) -> str:
 def _describe(one: Operation) -> str:
     about = " ".join((one.handle.__doc__ or one.summary).split())
     if one.roles == PUBLIC:
-        return f"{about} Anybody may."
+        return f"{about} No login is needed."
     who = ", ".join(role for role in ROLES if role in one.roles)
     return f"{about} Roles: {who}. For narrowed callers: {ABOUT[one.access]}"
 

@@ -47,7 +47,7 @@ _ROOMS = (
 
 
 def operations(submissions: Iterable[Submission]) -> list[Operation]:
-    """All operations of the API; each way to submit work is one of them.
+    """All operations of the API, with an operation for each submission.
 
     Raises ValueError when two operations have the same method and path, or a public operation
     takes bodies that are too large.

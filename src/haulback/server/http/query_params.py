@@ -124,7 +124,7 @@ def flag(call: ApiRequest, name: str) -> bool | None:
 
 
 def number(call: ApiRequest, name: str, most: int) -> int | None:
-    """A whole number from 0; larger ones than `most` count as `most`.  Raises Malformed."""
+    """A whole number from 0, at most `most`.  Raises Malformed."""
     value = one(call, name)
     if value is None:
         return None

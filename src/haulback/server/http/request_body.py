@@ -77,7 +77,7 @@ def check_values(body: bytes, bounds: Bounds) -> None:
 def check_declared(key: str, bounds: Bounds, public: bool) -> None:
     """Check that a public operation declares a small body.  Raises ValueError."""
     if public and any(own > most for own, most in zip(bounds, STRANGERS, strict=True)):
-        raise ValueError(f"{key}: strangers may send at most {STRANGERS}")
+        raise ValueError(f"{key}: clients without a login may send at most {STRANGERS}")
 
 
 def describe(bounds: Bounds) -> str:

@@ -78,7 +78,7 @@ class App:
         return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
 
     def limits_of(self, node: Node) -> Mapping[str, int]:
-        """Concurrency limits of a node: those of its configuration override the server's."""
+        """Concurrency limits of a node: its configuration overrides the server's limits."""
         return {**self.limits, **node.limits} if node.limits else self.limits
 
     def tidy_after(self, sql: Connection, task: Task) -> None:

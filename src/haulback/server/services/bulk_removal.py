@@ -30,7 +30,7 @@ Refusal = tuple[str, HaulbackError]
 def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
     """Call `work` for all guids, with as many at once as fit into the time of a piece.
 
-    Raises Unavailable when the server stops, and what `work` raises.
+    Raises Unavailable when the server stops, and the errors of `work`.
     """
     left = list(dict.fromkeys(guids))
     at, size, aim = 0, _FIRST, _AIM if app.store.is_sqlite else _ALONE

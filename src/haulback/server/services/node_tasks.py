@@ -324,7 +324,7 @@ def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> 
 
 
 def add_sample(app: App, who: Node, guid: str, sample: JsonObject) -> None:
-    """A sample of the transfer rate; the task keeps the last ones as its history."""
+    """A sample of the transfer rate; the task keeps the last samples as its history."""
     with app.store.write() as sql:
         _add_sample(app, sql, mine(sql, who, guid, lock=True), sample)
 
@@ -358,7 +358,7 @@ def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
 def state_for(app: App, who: Node, guid: str) -> Task:
     """The task as its node reads it: a requested cancellation reads CANCELLED.
 
-    Raises Fenced, Forbidden for a task that another node runs, NotFound for one that this node
+    Raises Fenced, Forbidden for a task that another node runs, NotFound for a task that this node
     neither ran nor may take.
     """
     with app.store.read() as sql:

@@ -219,7 +219,7 @@ def queued(app: App, projects: frozenset[str] | None, node: str | None, most: in
 
 
 def workflow(app: App, task: Task) -> list[Task]:
-    """All tasks of the plan that a task belongs to, those still planned included."""
+    """All tasks of the plan of a task, with planned tasks."""
     with app.store.read() as sql:
         return with_node_names(sql, task_lifecycle.plan_of(sql, task.workflow))
 

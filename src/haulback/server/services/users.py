@@ -66,7 +66,7 @@ def change_user(
 ) -> Account:
     """Apply `edit` to an account, set a new hashed password, and end the logins of the account.
 
-    Raises NotFound, what `edit` raises, and Conflict when no administrator would be left.
+    Raises NotFound, the errors of `edit`, and Conflict for the last administrator.
     """
     with app.change(who, "change user", guid) as change:
         account = accounts.one_account(change.sql, guid)
@@ -95,7 +95,7 @@ def _check_an_administrator_is_left(sql: Connection) -> None:
 
 
 def api_tokens(app: App, who: Caller) -> list[ApiToken]:
-    """The API tokens that a caller may see: those of the account, or all for administrators.
+    """The API tokens of the caller's account; all tokens for administrators.
 
     A narrowed caller sees only tokens for the caller's own projects.
     """

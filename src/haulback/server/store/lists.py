@@ -40,7 +40,7 @@ def places(sql: sa.Connection, kind: type[T]) -> list[T]:
 
 
 def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
-    """The number of present machines on each hypervisor, of those that the caller sees."""
+    """The number of present machines on each hypervisor, within the caller's projects."""
     table = tables.entity.c
     where = [table.present, *_scoped(table.project, scope)]
     query = sa.select(table.hypervisor, sa.func.count()).where(*where)
@@ -192,7 +192,7 @@ def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
 
 
 def backup_status(statuses: list[str]) -> sa.ColumnElement[bool]:
-    """Backups with these statuses, as clients read them: a damaged one is PARTIAL_SUCCESS."""
+    """Backups with these statuses, as clients read them: a damaged backup is PARTIAL_SUCCESS."""
     table = tables.backup.c
     stored, place = table.status == "SUCCESS", table.location_status
     shown = {"SUCCESS": ["PRESENT"], "PARTIAL_SUCCESS": ["DAMAGED"]}
@@ -233,7 +233,7 @@ def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob
 
 
 def restore_job(sql: sa.Connection, guid: str, scope: Scope) -> RestoreJob | None:
-    """A restore job, None for one outside the caller's projects."""
+    """A restore job, None for a job outside the caller's projects."""
     table = tables.restore_job
     row = sql.execute(sa.select(table).where(table.c.guid == guid)).one_or_none()
     if row is None or not scope.allows(row.project):

@@ -172,7 +172,7 @@ def nodes(sql: sa.Connection) -> list[Node]:
 
 
 def windows(sql: sa.Connection) -> dict[str, dict[str, int]]:
-    """Start windows in ms by node and kind; under "" those of the `default` configuration."""
+    """Start windows in ms by node and kind; under "" the windows of the `default` configuration."""
     found: dict[str, dict[str, int]] = {}
     for body, name, guid in _CONFIGS.rows(sql):
         lengths = dict(msgspec.json.decode(body).get("windows", {}))

@@ -195,7 +195,7 @@ class PresenceLedger:
     def _unread_places(
         self, hypervisor: str, unknown: Sequence[UnreadableMachine], complete: bool
     ) -> None:
-        """Unreadable machines that are none of the known ones; `complete`: there are no others."""
+        """Raise or clear the alarm about unknown unreadable machines; `complete`: these are all."""
         if not unknown:
             if complete:
                 self._alarms.clear(AlarmKind.MACHINE_UNREADABLE, hypervisor)

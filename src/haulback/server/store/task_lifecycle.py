@@ -153,7 +153,7 @@ class Life:
         self._apply(endings.requeued(task, why, self.now))
 
     def _may_repeat(self, task: Task) -> bool:
-        """Whether the plan can start again: the base of a STORE is gone."""
+        """Whether a plan whose STORE lost its base can start again."""
         gone = task.results.get("failure") == BaseGone.code
         first = bool(task.follows) and not task.params.get("repeated")
         return gone and first

@@ -61,7 +61,7 @@ class Finder:
         return [row[0] for row in reversed(result)]
 
     def _choose(self) -> str:
-        """The index that SQLite, which keeps no statistics, is told to use."""
+        """The index that the query names for SQLite, which keeps no statistics."""
         if self._is_whole and _turned(self._asked.order[0]).element is table.c.created:
             return "task_newest"
         for name, condition in self._asked.indexed.items():

@@ -1,4 +1,4 @@
-"""The first schema; `tables.py` says what it means."""
+"""The first schema; `tables.py` describes the columns."""
 
 import sqlalchemy as sa
 from alembic import op
