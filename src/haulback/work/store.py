@@ -45,7 +45,7 @@ def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -
         with Browser(disks, deadline=_LOOK_SECONDS) as browser:
             return {"volumes": [msgspec.to_builtins(as_volume(one)) for one in browser.volumes()]}
     except HaulbackError as error:
-        context.log(f"what file systems it holds is not known: {error.message}")
+        context.log(f"the file systems of the backup are unknown: {error.message}")
         return {}
 
 
