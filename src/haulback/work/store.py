@@ -14,7 +14,7 @@ from haulback.transfer.store import store_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.volumes import as_volume
 
-_LOOK_SECONDS = 20.0  # for finding file systems
+_LOOK_SECONDS = 20.0  # seconds to find the file systems
 
 
 def run(context: TaskContext) -> Results:
