@@ -216,7 +216,7 @@ class _Demo:
         return added.guid, machine.guid
 
     def back_up(self, entity: str, kind: BackupType) -> str:
-        """Back up through EXPORT and STORE; return the backup's guid."""
+        """Back up the machine by EXPORT and STORE; return the backup's guid."""
         started = self.clock.monotonic()
         request = export.ExportRequest(protectedEntities=[Ref(entity)], backupType=kind)
         [task] = self.client.tasks.export(request)

@@ -141,7 +141,7 @@ class Backups(ReadableCollection[BackupRecord]):
     def preview_mark(
         self, locations: Iterable[str], hint: Hint, until: int | None = None
     ) -> list[MarkPreview]:
-        """Preview of `mark`: these locations, and other locations whose retention changes; nothing is written."""
+        """Preview of `mark`: these locations, and others with changed retention."""
         body = {"backupLocations": _refs(locations), "retentionHint": hint, "archiveExpire": until}
         path = "/retention/mark-backups/preview"
         return self._calls.one(list[MarkPreview], "POST", path, body)

@@ -81,7 +81,7 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
             )
             raise Conflict(
                 f"{entity.name} has the backup {backup.guid}, which is locked {until}; "
-                "it cannot be deleted before",
+                "the machine cannot be deleted before",
                 backup=backup.guid,
             )
     stored = [backup for backup in _data(entity.guid, catalogue) if backup.status in _STORED]

@@ -50,8 +50,8 @@ KIND = TaskKind(
         Said(
             "repository",
             "guid",
-            "The guid of what was made in the destination's folder; without it the server takes "
-            "the guid of the destination.",
+            "The guid of the new repository; without this member the server takes the guid of "
+            "the destination.",
         ),
         *SPACE,
     ),

@@ -83,7 +83,9 @@ def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
     platform.require(Capability.INSTANT_RESTORE, "hypervisor")
     for field in ("mountedFileSystems", "mountedDisks", "allowedClients"):
         if getattr(request, field):
-            raise Malformed(f"{field}: a machine gets whole disks; leave it out", field=field)
+            raise Malformed(
+                f"{field}: a machine gets whole disks; leave the member out", field=field
+            )
     if request.overwrite:
         raise Malformed(
             "overwrite: an instant restore replaces no machine; restore the machine under "

@@ -58,7 +58,7 @@ def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: 
     whole = plan(InventorySyncRequest(hypervisors=known, **rest), catalogue, ask)
     new = [candidate.name for candidate in candidates if not candidate.guid]
     if len(set(new)) != len(new):
-        raise Malformed("hypervisors: each needs a name of its own", field="hypervisors")
+        raise Malformed("hypervisors: each hypervisor needs a name of its own", field="hypervisors")
     for i, candidate in enumerate(candidates):
         if not candidate.guid:
             whole.tasks.append(_try(candidate, f"hypervisors[{i}]", request, catalogue, ask))

@@ -57,19 +57,23 @@ def _meant(request: LiveMigrationRequest, catalogue: Catalogue) -> tuple[Mount |
     if request.mountedBackup:
         mount = catalogue.mounts.get(request.mountedBackup.guid)
         if mount.state != "MOUNTED" or mount.mode != MountMode.INSTANT_RESTORE.value:
-            raise Conflict(f"mountedBackup: no machine runs from it; it is {mount.state}")
+            raise Conflict(
+                f"mountedBackup: no machine runs from the mount; its state is {mount.state}"
+            )
         entity = catalogue.machines.find_at(mount.hypervisor or "", mount.machine or "")
         if entity is None:
-            raise Conflict("mountedBackup: the machine that is to run from it is not there yet")
+            raise Conflict("mountedBackup: the machine of the mount does not exist yet")
         if request.protectedEntity and request.protectedEntity.guid != entity.guid:
             raise Malformed(
-                f"protectedEntity: it is {entity.name} that runs from it", field="protectedEntity"
+                f"protectedEntity: {entity.name} runs from the mount", field="protectedEntity"
             )
         return mount, entity
     if request.protectedEntity:
         entity = catalogue.machines.get(request.protectedEntity.guid)
         return catalogue.mounts.under_machine(entity), entity
-    raise Malformed("mountedBackup: name it, or a protectedEntity", field="mountedBackup")
+    raise Malformed(
+        "mountedBackup: name a mounted backup, or a protectedEntity", field="mountedBackup"
+    )
 
 
 def _target(
@@ -101,7 +105,7 @@ def _hindrance(entity: Entity, here: Hypervisor, to: Hypervisor, mount: Mount | 
         return f"{entity.name} is on {here.name}; name another hypervisor"
     if to.driver != here.driver:
         words = TYPES[here.driver].words
-        return f"what runs on {words} cannot go on elsewhere; restore it there"
+        return f"what runs on {words} cannot move to another host; restore the machine there"
     for host in (here, to):
         if is_remote(host.config):
             return (

@@ -133,7 +133,7 @@ KIND = TaskKind(
         Said("disks", "object", "Size (bytes) of each disk that is shared, by its name."),
         Said("raw", "text", "The folder in which the disks are files."),
         Said("portal", "text", "ADDRESS:PORT of an iSCSI target."),
-        Said("volumes", "array", "Each file system: name, type, size, path where it is seen."),
+        Said("volumes", "array", "Each file system: name, type, size, path of its folder."),
     ),
     submissions=(
         Submission(

@@ -57,7 +57,7 @@ def _checked(request: ProveRequest) -> JsonObject:
     text, script = request.text or "", request.script or ""
     timeout = _USUAL_MS if request.timeout is None else request.timeout
     if (sign is Sign.TEXT) != bool(text):
-        raise Malformed("text: goes with the sign TEXT, which needs it", field="text")
+        raise Malformed("text: belongs to the sign TEXT, and only to this sign", field="text")
     if len(text) > _LONGEST_TEXT or "\0" in text:
         raise Malformed(f"text: at most {_LONGEST_TEXT} characters", field="text")
     if len(script) > _LONGEST_SCRIPT or "\0" in script:

@@ -30,7 +30,7 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
     """Plan the task.  Raises NotFound, or Malformed for a snapshot that was not taken here."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
-        raise Malformed("snapshot: name the one to go back to", field="snapshot")
+        raise Malformed("snapshot: name the snapshot of the revert", field="snapshot")
     snapshot = catalogue.snapshots.get(named.guid)
     if not snapshot.managed:
         raise Malformed(
@@ -88,7 +88,7 @@ KIND = TaskKind(
     settle=settle,
     repeatable=False,
     report=(
-        Said("before", "text", "The name of the snapshot that keeps what was.", needed=True),
+        Said("before", "text", "The name of the snapshot of the previous state.", needed=True),
         Said("snapshotTime", "time", "The moment of that snapshot, epoch ms.", needed=True),
     ),
     submissions=(

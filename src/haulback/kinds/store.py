@@ -17,7 +17,7 @@ from haulback.tasks.record import Task
 _REPORT = (
     Said("stored", "bytes", "Bytes that the backup takes on the destination.", needed=True),
     Said("parent", "guid", "The backup that an increment builds on."),
-    Said("volumes", "array", "Each file system in it: name, type, size (bytes)."),
+    Said("volumes", "array", "Each file system in the backup: name, type, size (bytes)."),
     *SPACE,
 )
 

@@ -32,7 +32,7 @@ def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Call
         check(request, catalogue)
         raise KindUnavailable(
             f"POST /tasks/{path} is not served in this version: nothing was started; "
-            f"{_INSTEAD.get(kind, 'there are no tapes here')}",
+            f"{_INSTEAD.get(kind, 'Haulback does not use tapes')}",
             type=kind,
         )
 

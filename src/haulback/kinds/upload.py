@@ -84,7 +84,7 @@ def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
     if request.mountedFileSystem:
         chosen = shown.get(request.mountedFileSystem.guid)
         if chosen is None:
-            raise Malformed(f"{field}: this backup shows none of that guid", field=field)
+            raise Malformed(f"{field}: this backup has no file system of this guid", field=field)
         return chosen.name
     if len(shown) != 1:
         raise Malformed(f"{field}: name one of the {len(shown)} that are shown", field=field)

@@ -99,11 +99,15 @@ KIND = TaskKind(
     start=start,
     settle=settle,
     report=(
-        Said("cursor", "text", "How far the destination was read, in hex; empty at its end."),
-        Said("isRound", "flag", "Whether that ended a round."),
+        Said(
+            "cursor",
+            "text",
+            "The last pack that was read, in hex; empty at the end of the destination.",
+        ),
+        Said("isRound", "flag", "Whether the task ended a round."),
         Said("read", "bytes", "Bytes that were read."),
         Said("groups", "count", "Number of groups that were read."),
-        Said("backups", "count", "Number of backups that were looked at."),
+        Said("backups", "count", "Number of backups whose maps were checked."),
         Said("looked", "text", "The backup after which the next VERIFY goes on; empty after all."),
         Said("unknown", "count", "Number of backups that the catalogue does not know."),
         Said("strangers", "count", "Number of objects that belong to no repository."),

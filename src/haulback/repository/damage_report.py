@@ -1,7 +1,7 @@
 """Recording damage: a place is read a second time before it is recorded as damaged.
 
 An unmounted folder, or a login page in place of the store, looks like damage everywhere at once.
-In that case nothing is recorded, and the caller raises an alarm.
+Such a result is not recorded, and the caller raises an alarm.
 """
 
 from __future__ import annotations

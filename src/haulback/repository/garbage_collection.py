@@ -129,9 +129,7 @@ class _CleanUp:
             scanned = self._scan_twice()
             if self._drop_dead(scanned):
                 break
-            log.info(
-                "a new backup needs data that the clean-up would delete; the clean-up scans again"
-            )
+            log.info("a new backup needs data that was about to be deleted; the scan is repeated")
         self._report(scanned)
         self._add_pending_delete(self._unplaced(scanned) - pending_deletes.waiting(pending))
         self._remove_pending(name for name, entry in pending.items() if entry.pins is None)

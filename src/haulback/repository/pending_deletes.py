@@ -1,8 +1,8 @@
 """Pending deletes: the packs to be deleted, and the tasks that may still use them.
 
 Every drop from the index and every deletion of a pack is *announced* here first.  A STORE reads the
-announcements after its manifest is stored, a clean-up lists manifests after its announcement: each
-race is seen by one of the two (docs/design/locking.md).
+announcements after its manifest is stored, a clean-up lists manifests after its announcement: in
+any order, one of the two sees the other's object (docs/design/locking.md).
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ class Segment:
     def renamed(self, *replaces: str) -> Segment:
         """The same entries under a new, unused name; the new file replaces those named.
 
-        Without a new name the file could bear the name of a replaced or damaged file.
+        The name is new, because the file could otherwise get the name of a replaced or damaged
+        file.
         """
         names = (*replaces, os.urandom(NAME_BYTES).hex())
         raw = np.frombuffer(b"".join(map(bytes.fromhex, names)), f"V{NAME_BYTES}")

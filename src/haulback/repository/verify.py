@@ -75,8 +75,8 @@ class VerifyReport:
     `findings` are sentences that name an object, `losses` the data that backups lack, `unreadable`
     guids of backups whose manifest does not open, `listed` the guids of all others.  `recorded` is
     the damage written into the repository, None when nothing was to be written.  `cursor` is the
-    last pack read; `is_round`: that was the last pack of all, so that the next run begins with the
-    first. `unlooked` are guids of backups that the time did not suffice for, `looked` the last
+    last pack read; `is_round`: the run read the last pack, and the next run begins with the first
+    pack. `unlooked` are guids of backups that the time did not suffice for, `looked` the last
     backup that was checked, "" when all were checked.
     """
 

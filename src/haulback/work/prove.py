@@ -64,10 +64,10 @@ def _wait(context: TaskContext, booted: Booted, order: ProveOrder, end: float) -
         if _shows(booted, order, first):
             return
         over = "it stopped" if not booted.is_running() else None
-        over = over or ("it took too long" if time.monotonic() > end else None)
+        over = over or ("the time limit was reached" if time.monotonic() > end else None)
         if over:
             said = booted.console()[-_LOST_BYTES:].strip() or "nothing"
-            raise Unavailable(f"no {order.sign.value}: {over}; its console said: {said}")
+            raise Unavailable(f"no {order.sign.value}: {over}; the end of its console: {said}")
         time.sleep(_LOOK_EVERY)
 
 

@@ -51,9 +51,9 @@ def _whole_look(
             context.log(f"{uuid}: {same[0]['message']}")
             unreadable.append({**same[0], "uuid": uuid})
         elif place is None and any(not problem["uuid"] for problem in problems):
-            context.log(f"{uuid} was not found; it may be one of those that cannot be read")
+            context.log(f"{uuid} was not found; it may be one of the unreadable machines")
         else:
-            context.log(f"{uuid} is no longer there")
+            context.log(f"{uuid} is no longer on the platform")
             gone.append(uuid)
     return {"gone": gone, "shown": len(whole.machines) + len(problems)}
 

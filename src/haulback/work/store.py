@@ -14,7 +14,7 @@ from haulback.transfer.store import store_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.volumes import as_volume
 
-_LOOK_SECONDS = 20.0  # for finding file systems
+_LOOK_SECONDS = 20.0  # seconds to find the file systems
 
 
 def run(context: TaskContext) -> Results:
@@ -45,7 +45,7 @@ def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -
         with Browser(disks, deadline=_LOOK_SECONDS) as browser:
             return {"volumes": [msgspec.to_builtins(as_volume(one)) for one in browser.volumes()]}
     except HaulbackError as error:
-        context.log(f"what file systems it holds is not known: {error.message}")
+        context.log(f"the file systems of the backup are unknown: {error.message}")
         return {}
 
 

@@ -68,7 +68,7 @@ class Leftovers:
     def note_replaced(self, attempt: str, domain: Domain, devices: Set[str] | None) -> Path:
         """Record the files and the saved memory that a machine loses when its disks are replaced.
 
-        `devices` names the replaced disks, None all of them.
+        `devices` names the replaced disks, None stands for all disks.
         """
         text = domain.definition()
         volumes = [v for v in located(self._host, text) if devices is None or v.device in devices]

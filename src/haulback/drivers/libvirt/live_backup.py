@@ -100,9 +100,9 @@ class RunningSnapshot:
 
 
 def end_abandoned(domain: Domain) -> None:
-    """End a backup job that a dead attempt of ours left.
+    """End a backup job that a dead attempt left.
 
-    Any job of ours is abandoned, because only one task at a time works on a machine. Raises
+    A running job of Haulback is a leftover, because one task at a time works on a machine. Raises
     SourceChanged for a job of another program, Unavailable when libvirt is stuck.
     """
     running = domain.backup()

@@ -29,7 +29,7 @@ def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
 def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
     if location is None or not location.guid:
         if backup is None:
-            raise Malformed("backupLocation: name its guid", field="backupLocation")
+            raise Malformed("backupLocation: name the guid of the location", field="backupLocation")
         return catalogue.backups.get(backup.guid)
     try:
         stored = catalogue.backups.at_location(location.guid)

@@ -14,17 +14,17 @@ from haulback.wire import JsonObject
 WINDOW = 5 * HOUR_MS
 ASKED = "askedType"  # the parameter of a task whose backup became another type
 EXPORT_REPORT = (
-    Said("type", "text", "FULL or INCREMENTAL: the type that was made.", needed=True),
+    Said("type", "text", "FULL or INCREMENTAL: the type of the backup.", needed=True),
     Said("snapshotTime", "time", "The moment whose state was read, epoch ms.", needed=True),
     Said("size", "bytes", "Size of all disks of the backup.", needed=True),
-    Said("read", "bytes", "Bytes that were read of the machine.", needed=True),
+    Said("read", "bytes", "Bytes that the export read of the machine.", needed=True),
     Said("stored", "bytes", "Bytes that wait to be stored.", needed=True),
     Said("files", "array", "Each disk: name, size (bytes), format (raw, qcow2)."),
     Said("parent", "guid", "The backup that an increment builds on."),
-    Said("checkpoint", "text", "What the next increment may build on, once it is stored."),
-    Said("cbtId", "text", "The same, as PUT /tasks/cbt-id sets it."),
-    Said("definition", "object", "The machine around its disks, as the platform says it."),
-    Said("warnings", "texts", "Sentences about what the backup does not hold."),
+    Said("checkpoint", "text", "The checkpoint for the next increment, once the backup is stored."),
+    Said("cbtId", "text", "The same checkpoint, as PUT /tasks/cbt-id sets it."),
+    Said("definition", "object", "The definition of the machine, as the platform reports it."),
+    Said("warnings", "texts", "Sentences about parts that the backup does not hold."),
     Said("consistency", "text", "STOPPED, APPLICATION or CRASH."),
 )
 

@@ -23,10 +23,10 @@ SCAN_REPORT = (
     ),
     Said("networks", "array", "Each network: name and uuid; absent where the node cannot tell."),
     Said("storages", "array", "Each storage: name, uuid, total and free (bytes)."),
-    Said("gone", "texts", "Uuids that were asked for and that the platform does not show."),
+    Said("gone", "texts", "Requested uuids that the platform does not show."),
     Said("problems", "count", "Number of machines that cannot be read."),
     Said("unreadable", "array", "Each machine that cannot be read: where, message, uuid."),
-    Said("shown", "count", "Number of machines there are in all, where a few were asked for."),
+    Said("shown", "count", "Number of all machines, where a few were requested."),
 )
 
 

@@ -38,7 +38,9 @@ def _visible(request: MountRequest, backup: Backup) -> list[Visible]:
     if request.mode is MountMode.MANUAL and not (wanted or request.mountedDisks):
         raise Malformed(f"{field}: name at least one, or one of mountedDisks", field=field)
     if request.mode is MountMode.AUTO and (len(wanted) > 1 or any(w.fileSystem for w in wanted)):
-        raise Malformed(f"{field}: AUTO finds them by itself; at most a mountPath", field=field)
+        raise Malformed(
+            f"{field}: AUTO finds the file systems; only a mountPath may be given", field=field
+        )
     visible = []
     for i, choice in enumerate(wanted):
         volume = ""

@@ -36,7 +36,7 @@ FORMS: dict[str, JsonObject] = {
 }
 SPACE = (
     Said("totalSpace", "bytes", "Size of the file system that holds the destination."),
-    Said("freeSpace", "bytes", "Bytes that are free there."),
+    Said("freeSpace", "bytes", "Free bytes of this file system."),
 )
 
 

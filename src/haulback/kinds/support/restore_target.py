@@ -23,13 +23,15 @@ def hypervisor(request: AnyRequest, catalogue: Catalogue, origin: Entity) -> Hyp
     if request.hypervisor and not request.hypervisorManager:
         return catalogue.places.hypervisor(request.hypervisor.guid)
     if not request.hypervisorManager:
-        raise Malformed("hypervisor: name the one to import to", field="hypervisor")
+        raise Malformed("hypervisor: name the hypervisor of the restore", field="hypervisor")
     manager = catalogue.records.get("hypervisor-manager", request.hypervisorManager.guid)
     if request.hypervisor:
         named = catalogue.places.hypervisor(request.hypervisor.guid)
         if manager_of(named) != manager.guid:
             field = "hypervisorManager"
-            raise Malformed(f"{field}: {named.name} does not belong to it", field=field)
+            raise Malformed(
+                f"{field}: {named.name} does not belong to the named manager", field=field
+            )
         return named
     return _best(request, manager, catalogue, catalogue.places.hypervisor(origin.hypervisor))
 

@@ -21,7 +21,7 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
     if not entity.present:
         raise Malformed(f"{field}: {entity.name} is no longer on its hypervisor", field=field)
     if not entity.disks:
-        raise Malformed(f"{field}: {entity.name} has no disk that could keep one", field=field)
+        raise Malformed(f"{field}: {entity.name} has no disk that can hold a snapshot", field=field)
     platform = type_of(hypervisor.driver, hypervisor.config)
     platform.require(Capability.SNAPSHOTS, field)
     able = platform.snapshot_formats

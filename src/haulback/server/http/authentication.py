@@ -88,7 +88,7 @@ def _why(who: Caller, allowed: Roles) -> str:
     if allowed == NODES:
         return "only the node that runs a task may do this"
     people = sorted(allowed - {NODE})
-    return f"this takes one of the roles {', '.join(people)}; ask an administrator"
+    return f"this operation needs one of the roles {', '.join(people)}; ask an administrator"
 
 
 def _attempt(query: list[tuple[str, str]]) -> int | None:

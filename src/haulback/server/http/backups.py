@@ -218,7 +218,7 @@ def list_files(call: ApiRequest) -> list[File]:
     many=True,
     query=(
         Param("backup", "The backup of the files.", GUID),
-        Param("with-modified-configs", "Accepted, there are none.", FLAG),
+        Param("with-modified-configs", "Accepted without effect.", FLAG),
     ),
     roles=PEOPLE,
     projects=ProjectAccess.OBJECTS,

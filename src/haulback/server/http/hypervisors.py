@@ -180,7 +180,7 @@ def list_destinations(call: ApiRequest) -> Reply:
 @room(
     "POST",
     "/backup-destinations/usable-for-vms",
-    "Destinations that machines can go to.",
+    "Destinations for backups of machines.",
     request=list[JsonObject],
     answer=DestinationRecord,
     many=True,

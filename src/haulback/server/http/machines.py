@@ -103,7 +103,7 @@ def remove_machine(call: ApiRequest) -> None:
 @room(
     "DELETE",
     "/virtual-machines/all-non-present",
-    "Forget machines that are gone.",
+    "Remove absent machines.",
     status=204,
     roles=ADMINS,
     projects=ProjectAccess.OBJECTS,

@@ -375,7 +375,7 @@ def _node(one: Mount, known: Catalogue) -> Named:
     try:
         return known.places.node(one.node)
     except NotFound:
-        return Named(one.node, "a node that is gone")
+        return Named(one.node, "a removed node")
 
 
 def _hypervisor(one: Mount, known: Catalogue) -> Named | None:

@@ -34,7 +34,7 @@ def _report(kind: str) -> Schema:
         one.name: {**FORMS[one.form], "description": one.about} for one in KINDS[kind].report
     }
     needed = [one.name for one in KINDS[kind].report if one.needed]
-    about = f"The transfer-info of a task of type {kind}; members that are not named are kept too."
+    about = f"The transfer-info of a task of type {kind}; other members are stored too."
     made: Schema = {"type": "object", "description": about, "properties": members}
     return made | ({"required": needed} if needed else {})
 
@@ -83,7 +83,7 @@ def as_markdown() -> str:
         "A node takes a task by "
         "`PUT /tasks/{guid}/state`, reads its order by `GET /nodes/self/orders/{guid}`, sends its "
         "report by `PUT /tasks/{guid}/transfer-info`, and ends the task by "
-        "`PUT /tasks/{guid}/state`.  [Write a node](../howto/write-a-node.md) shows a whole one.  "
+        "`PUT /tasks/{guid}/state`.  [Write a node](../howto/write-a-node.md) shows one.  "
         "A hypervisor and a destination in an order hold guid, name, driver and config; "
         "`config.path` is the folder.  Without a member that is marked as needed the task does "
         "not count in full: a backup stays PARTIAL_SUCCESS, other kinds are refused.",

@@ -28,10 +28,10 @@ _ERROR = {
 _ERRORS = {
     "400": "Malformed; `message` names the field and the remedy.",
     "401": "The request has no login, or its token is void.",
-    "403": "The caller's roles or projects do not allow it.",
+    "403": "The caller's roles or projects do not allow the operation.",
     "404": "The caller sees no such object.",
     "405": "The path takes other methods, as /tasks/state does in place of a guid.",
-    "409": "The object is not in a state that allows it.",
+    "409": "The state of the object does not allow the operation.",
     "408": "The head or the body of the request did not arrive in time.",
     "413": "",  # each operation declares its limits
     "429": "Too many requests; Retry-After names the time of the next try.",

@@ -87,7 +87,7 @@ class ApiRequest:
 
 
 Handle = Callable[[ApiRequest], Any]
-SchemaOf = Callable[[Schemas, Schema], Schema]  # from the schema of the type
+SchemaOf = Callable[[Schemas, Schema], Schema]  # changes the schema of a type
 
 
 @dataclass(frozen=True)

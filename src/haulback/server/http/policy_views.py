@@ -14,9 +14,9 @@ from haulback.server.services.policies import OWNED
 from haulback.wire import JsonObject
 
 _NOTHING: JsonObject = {"name": ""}
-_SCHEDULE = "a schedule is kept and does not start anything yet"
+_SCHEDULE = "a schedule of this kind is stored and starts no task"
 _MONTHS = "months and dayOfWeekOccurrences are kept and do not act yet"
-_RETENTION = "the retention of a rule is kept and does not act yet: its destination's own does"
+_RETENTION = "the retention of a rule is stored without effect: the destination's retention applies"
 _ASSIGN = "auto-assignment is kept and does not act yet: vms names the machines of a policy"
 _REMOVE = "autoRemoveNonPresent is kept and does not act yet"
 _REPORT = "dailyReportEnabled is kept and does not act yet"

@@ -29,7 +29,7 @@ _OLDER = {"protectedEntity": "protected-entity"}  # the name in older clients
 _PROJECTS = ("project-uuid", "project-id", "tenantId", "tenant-id")
 TASKS = (
     *(Param(name, f"Tasks of this {name.replace('-', ' ')}.", GUID) for name in _REFS),
-    Param("parent-task", "Tasks that follow this one.", GUID),
+    Param("parent-task", "Tasks that follow this task.", GUID),
     Param("workflow-execution", "Tasks of this workflow.", GUID),
     Param("mounted-backup-assigned", "With, or without, a mounted backup; absent: both.", FLAG),
     Param("nameLike", "Part of the name of the machine, or of another object of the task.", TEXT),

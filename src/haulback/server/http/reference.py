@@ -35,7 +35,8 @@ def access() -> str:
         "",
         "Made by `scripts/reference` from the declarations that the server enforces: those of the "
         "operations (`server/http/`) and of the submissions of kinds (`kinds/`).  "
-        "A dot: this role may; *all*: no login is needed.  A user may have several roles.",
+        "A dot: the role may call the operation; *all*: no login is needed.  A user may have "
+        "several roles.",
         "",
         *(f"- **{role}**: {about}." for role, about in ROLES.items()),
         "",

@@ -291,7 +291,9 @@ def _granted_projects(call: ApiRequest, wanted: list[str] | None) -> list[str] |
         own = [str(scope.project)] if scope.wanted is not None else scope.own
         return None if own is None else sorted(own)
     if not wanted:
-        raise Malformed("projects: name at least one, or leave it out", field="projects")
+        raise Malformed(
+            "projects: name at least one project, or leave the member out", field="projects"
+        )
     for project in _projects(wanted) or []:
         if not scope.allows(project):
             raise Forbidden(f"projects: {project[:80]!r} is not a project of yours")
@@ -304,7 +306,7 @@ def _roles(wanted: list[str]) -> list[str]:
         if role not in people:
             raise Malformed(f"roles: {role[:40]!r} is not one of {', '.join(people)}")
     if not wanted:
-        raise Malformed("roles: name at least one", field="roles")
+        raise Malformed("roles: name at least one role", field="roles")
     return list(dict.fromkeys(wanted))
 
 

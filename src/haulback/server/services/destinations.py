@@ -96,7 +96,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         sql = change.sql
         change.before = destination_secrets.shown(SqlCatalogue(sql).places.destination(guid))
         if destinations.has_backups(sql, guid):
-            raise Conflict("the destination holds backups; delete those first")
+            raise Conflict("the destination holds backups; delete the backups first")
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
             if guid in _destinations_of(rule):
                 raise Conflict(

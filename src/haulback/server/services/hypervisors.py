@@ -48,7 +48,7 @@ class HypervisorReading(Reading):
         return lists.machine_counts(self._sql, scope)
 
     def doubts(self) -> Mapping[str, int]:
-        """Hypervisors whose last scan is not believed, and since when (epoch ms)."""
+        """Hypervisors whose last scan is not believed, with the start of the doubt (epoch ms)."""
         return presence.doubts(self._sql)
 
 
@@ -111,7 +111,7 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         machines = known.machines.on_hypervisor(guid)
         for item in machines:
             if backups.has_backups(sql, item.guid) or known.work.is_busy(item.guid):
-                raise Conflict(f"{item.name} has backups or tasks; delete those first")
+                raise Conflict(f"{item.name} has backups or tasks; delete them first")
         ledger = SqlLedger(sql, change.now)
         ledger.inventory.unseen(guid)
         hypervisors.remove(sql, guid)

@@ -73,7 +73,7 @@ def take_instance(app: App, who: Node, wanted: OneInventory) -> None:
         )
         [result] = _machines([{"uuid": known.uuid, "name": known.name, **wanted.instance}])
         if result.uuid != known.uuid:
-            raise Malformed(f"instance.uuid: {known.name} has another one", field="instance.uuid")
+            raise Malformed(f"instance.uuid: {known.name} has another uuid", field="instance.uuid")
         ledger = SqlLedger(sql, app.clock.now_ms())
         seen, host = [entity(result, known.hypervisor)], known.hypervisor
         ledger.inventory.scanned(host, seen, complete_since=None, by=task.workflow)

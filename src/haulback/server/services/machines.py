@@ -121,7 +121,9 @@ def remove(app: App, who: Caller, guid: str) -> None:
         machine = SqlCatalogue(change.sql, who.scope).machines.get(guid)
         change.before = machine
         if machine.present:
-            raise Conflict(f"{machine.name} is present; it would come back with the next inventory")
+            raise Conflict(
+                f"{machine.name} is present; the next inventory would add the machine again"
+            )
         if not _forget(change.sql, machine):
             raise Conflict(f"{machine.name} has backups or tasks; use POST /tasks/delete")
 

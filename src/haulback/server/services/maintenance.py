@@ -83,7 +83,7 @@ def _end_lost(app: App) -> int:
         for task in found:
             with _alone(app, sql, task):
                 node = task.node
-                moves.lost(task, "its node fell silent")
+                moves.lost(task, "the node of the task is silent")
                 app.tidy_node(sql, node)
     return len(found)
 

@@ -39,7 +39,7 @@ from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
-_REQUEUED = "its node gave it back"
+_REQUEUED = "the node returned the task"
 _HEARD_MS = 20_000
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # samples of the transfer rate that a task keeps
@@ -171,7 +171,7 @@ def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: Sta
             for task in chosen:
                 _check_mine(task, who)
                 if task.cancel_wanted:
-                    raise Conflict("one of them is to be cancelled")
+                    raise Conflict("one of the tasks is to be cancelled")
             moves.finish(chosen)
     except (HaulbackError, msgspec.ValidationError):
         return False
@@ -428,7 +428,7 @@ def _check_mine(task: Task, who: Node) -> None:
     if task.state != State.RUNNING.value:
         raise Fenced(f"the task is {task.state}; this attempt is over", state=task.state)
     if not _is_mine(task, who):
-        raise Fenced("another attempt runs this task; this one is over")
+        raise Fenced("another attempt runs this task; this attempt is over")
 
 
 def _is_mine(task: Task, who: Node) -> bool:

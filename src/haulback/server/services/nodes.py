@@ -74,7 +74,7 @@ def renew_token(app: App, who: Caller, guid: str) -> tuple[Node, str]:
     with app.change(who, "renew node token", guid) as change:
         nodes.one_node(change.sql, guid)
         token, old = nodes.renew(change.sql, guid)
-        node_tasks.give_up(app, change.sql, old, "its node got another token")
+        node_tasks.give_up(app, change.sql, old, "the node of the task got another token")
         return nodes.one_node(change.sql, guid), token
 
 
@@ -103,7 +103,7 @@ def remove(app: App, who: Caller, guid: str) -> None:
     with app.change(who, "remove node", guid) as change:
         removed = nodes.one_node(change.sql, guid)
         if removed.session and task_lifecycle.of_session(change.sql, removed.session):
-            raise Conflict(f"{removed.name} runs tasks; stop it or cancel them first")
+            raise Conflict(f"{removed.name} runs tasks; stop the node or cancel the tasks first")
         known = SqlCatalogue(change.sql)
         places: list[Any] = [*known.places.hypervisors(), *known.places.destinations()]
         if names := [place.name for place in places if place.node == removed.guid]:

@@ -61,7 +61,7 @@ class RecordKind(NamedTuple):
 def _check_config(wanted: NodeConfig, _: Catalogue) -> None:
     for name, count in wanted.limits.items():
         if not is_limit(name):
-            raise Malformed(f"limits: {name[:40]!r} is no lane to limit", field="limits")
+            raise Malformed(f"limits: {name[:40]!r} is not a lane", field="limits")
         if not 1 <= count <= 100_000:
             raise Malformed(f"limits.{name}: at least 1", field=f"limits.{name}")
     for name, length in wanted.windows.items():

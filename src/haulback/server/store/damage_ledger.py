@@ -247,7 +247,7 @@ class _Reported:
                 continue
             damage = self._damage(backup, [], [f"manifests/{backup.guid}"])
             self._ledger.set_location(backup, LocationStatus.MISSING, damage)
-            text = "the manifest is not in the repository; nothing is cleaned up until it is back"
+            text = "the manifest is not in the repository; no clean-up deletes data without it"
             self._alarm(AlarmKind.BACKUP_MISSING, backup, text, damage)
 
     def _ours(self, guids: Iterable[str]) -> list[Backup]:

@@ -203,5 +203,5 @@ def with_node_names(sql: sa.Connection, result: list[Task]) -> list[Task]:
         names = {row.guid: row.name for row in rows}
         for task in unnamed:
             guid = str(task.node)
-            task.refs["node"] = Named(guid, names.get(guid) or "a node that is gone")
+            task.refs["node"] = Named(guid, names.get(guid) or "a removed node")
     return result

@@ -53,7 +53,7 @@ class PlaceCatalogue:
     def only_node(self, field: str) -> str:
         found = list(self._sql.scalars(sa.select(tables.node.c.guid).limit(2)))
         if len(found) != 1:
-            raise Malformed(f"{field}: name the node on which it lies", field=field)
+            raise Malformed(f"{field}: name the node of the folder", field=field)
         return str(found[0])
 
     def _once(self, table: sa.Table, kind: type[T], guid: str, what: str) -> T:

@@ -130,7 +130,9 @@ class Life:
         if task.cancel_wanted:
             self.end(task, State.CANCELLED, task.status_info)
         elif not self.kinds[task.type].repeatable:
-            self.end(task, State.FAILED, f"{why}; it is not safe to repeat by itself")
+            self.end(
+                task, State.FAILED, f"{why}; a repetition is not safe without a user's decision"
+            )
         elif task.attempt >= MAX_ATTEMPTS:
             self.end(task, State.FAILED, f"{why}, for the {task.attempt}th time")
         else:
@@ -142,9 +144,11 @@ class Life:
         Raises Conflict for a task that cannot run again.
         """
         if not self.kinds[task.type].repeatable:
-            raise Conflict(f"a task of type {task.type} cannot simply run again; FAIL it instead")
+            raise Conflict(
+                f"a task of type {task.type} cannot simply run again; report FAILED instead"
+            )
         if task.cancel_wanted:
-            raise Conflict("the task is to be cancelled; say CANCELLED once it is cleaned up")
+            raise Conflict("the task is to be cancelled; report CANCELLED after the clean-up")
         self.requeue(task, why)
 
     def requeue(self, task: Task, why: str) -> None:
@@ -210,7 +214,7 @@ def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) 
     for row in connection.execute(query.with_for_update()).all():
         task = tasks.task_of(row)
         task.retry_count = 0  # no other node can repeat the task
-        moves.end(task, state, "its node was removed")
+        moves.end(task, state, "the node of the task was removed")
 
 
 def shift_leases(connection: sa.Connection, until: int) -> None:

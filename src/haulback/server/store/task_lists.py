@@ -95,7 +95,7 @@ def _beyond(wanted: Filter) -> Condition:
         raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")
         said, direction, value, guid = msgspec.json.decode(raw, type=tuple[str, bool, Any, str])
     except (ValueError, msgspec.MsgspecError):
-        raise Malformed("cursor: is none that this server gave", field="cursor") from None
+        raise Malformed("cursor: this server gave no such cursor", field="cursor") from None
     column = SORTS[name]
     fits = isinstance(value, column.type.python_type) and not isinstance(value, bool)
     if (said, direction) != (name, wanted.descending) or name not in _WITHOUT_GAPS or not fits:
