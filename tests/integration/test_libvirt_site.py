@@ -16,7 +16,7 @@ import pytest
 from haulback.drivers.libvirt.connection import Host
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.freeze_guard import Frozen
-from haulback.drivers.libvirt.hooks import around
+from haulback.drivers.libvirt.hooks import Commands, around
 from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
@@ -195,7 +195,7 @@ def test_the_command_after_is_run_though_its_guard_died(host: LibvirtLab):
     guest.make()
     guest.start()
     domain, said = Host(host.uri).domain(guest.uuid), list[str]()
-    with around(host.uri, domain, "", "rm /tmp/held; echo gone", said.append):
+    with around(host.uri, domain, Commands("", "rm /tmp/held; echo gone"), said.append):
         guest.run("touch /tmp/held")
         killed = subprocess.run(["pkill", "-9", "-f", f"hooks .*{guest.uuid}"], check=False)
         assert killed.returncode == 0
@@ -209,7 +209,7 @@ def test_what_is_held_in_a_guest_is_let_go_after_its_time(host: LibvirtLab):
     guest.make()
     guest.start()
     domain, said = Host(host.uri).domain(guest.uuid), list[str]()
-    with around(host.uri, domain, "touch /tmp/held", "rm /tmp/held", said.append, deadline=1):
+    with around(host.uri, domain, Commands("touch /tmp/held", "rm /tmp/held"), said.append, 1):
         guest.until(lambda: guest.run("ls /tmp/held 2>/dev/null; true") == "")
     assert said == ["the command after the backup ran at its deadline, too early"]
 

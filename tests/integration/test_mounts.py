@@ -153,7 +153,10 @@ def test_no_process_of_a_share_bears_a_secret(site: Site, tmp_path: Path):
         [system] = client.mounts.file_systems(mount["guid"])
         assert client.mounts.listing(system.guid, "/etc")  # its reader process runs from now on
     assert site.node.process
-    below = [site.node.process.pid, int((share(site).room(mount["guid"]) / "pid").read_text())]
+    below = [
+        site.node.process.pid,
+        int((share(site).run_folder(mount["guid"]) / "pid").read_text()),
+    ]
     started = [pid for first in below for pid in children(first)]
     texts = [shown(pid) for pid in [*started, str(below[1])]]
     assert any("haulback.mounts.process" in text for text in texts)
@@ -235,7 +238,7 @@ def test_a_download_whose_share_dies_is_no_archive(site: Site, tmp_path: Path):
     [system] = client.mounts.file_systems(mount["guid"])
     parts = client.mounts.download(system.guid, ["/big", "/data", "/etc"])
     next(parts)
-    os.kill(int((share(site).room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    os.kill(int((share(site).run_folder(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     with pytest.raises(Unavailable):
         list(parts)
     client.close()
@@ -248,7 +251,7 @@ def test_what_was_unmounted_can_be_mounted_again_and_nothing_is_left(site: Site,
     body = {"mountedBackup": {"guid": mount["guid"], "name": ""}}
     site.finished(site.api.post("/tasks/unmount", body)["guid"])
     assert not share(site).lives(mount["guid"])
-    assert not share(site).room(mount["guid"]).exists()
+    assert not share(site).run_folder(mount["guid"]).exists()
     with pytest.raises(Conflict):
         site.api.post(f"/mounted-file-systems/{system['guid']}/listing", {"path": "/"})
     with pytest.raises(Conflict):
@@ -265,7 +268,7 @@ def test_a_mounted_backup_is_not_removed_and_outlives_its_node(site: Site, tmp_p
     [system] = site.api.get("/mounted-file-systems/detailed", {"mounted-backup": mount["guid"]})
     site.node.end()
     assert share(site).lives(mount["guid"])
-    os.kill(int((share(site).room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    os.kill(int((share(site).run_folder(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     site.wait_for(lambda: not share(site).lives(mount["guid"]))
     site.node.start()
     site.wait_for(lambda: share(site).lives(mount["guid"]))
@@ -299,7 +302,7 @@ def test_its_files_are_seen_on_the_node_and_the_folder_goes_with_it(site: Site, 
     assert (seen / os.fsdecode(b"caf\xe9")).read_text() == "latin"
     with pytest.raises(OSError, match="ead-only"):
         (seen / "new").write_text("x")
-    os.kill(int((share(site).room(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
+    os.kill(int((share(site).run_folder(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     site.wait_for(lambda: not share(site).lives(mount["guid"]))
     site.wait_for(lambda: share(site).lives(mount["guid"]))
     site.wait_for((seen / "etc" / "hostname").exists)
@@ -411,7 +414,7 @@ def test_disks_are_read_by_initiators_that_are_named_and_know_the_secret(
     assert told["out"].read_bytes() == image.read_bytes()
     assert initiator(told, "iqn.2020-01.org.example:other").returncode != 0
     assert "uthentication" in initiator(told, name, secret="A" * 16).stderr
-    room = share(site).room(mount["guid"])
+    room = share(site).run_folder(mount["guid"])
     for part in ("haulback.mounts.fuse_disks", "tgtd", "haulback.mounts.process"):
         kill(part, str(room))
         told["out"].unlink()
@@ -466,9 +469,9 @@ def test_a_share_that_cannot_begin_leaves_neither_folder_nor_process(site: Site,
 
 
 def test_a_room_that_somebody_else_made_is_neither_believed_nor_used(tmp_path: Path):
-    keeper = MountSupervisor(tmp_path / "shares", rooms=tmp_path)
+    keeper = MountSupervisor(tmp_path / "shares", run_folders=tmp_path)
     guid = str(uuid.uuid4())
-    room = keeper.room(guid)
+    room = keeper.run_folder(guid)
     room.mkdir()
     if os.geteuid() == 0:
         os.chown(room, 65534, 65534)
