@@ -13,7 +13,8 @@ import httpx2
 
 _PASSWORD = "correct horse"
 _SERVE = (
-    "import sys; from pathlib import Path; from haulback.server.main import Server, ServerSettings; "
+    "import sys; from pathlib import Path; "
+    "from haulback.server.main import Server, ServerSettings; "
     "made = Server(ServerSettings(data=Path(sys.argv[1]), port=0, password=sys.argv[2], "
     "database=sys.argv[3], lease_ms=10000)); print(made.url, flush=True); made.run()"
 )
