@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from haulback.client.api import Api
+from haulback.client.api import Api, HttpCall
 from haulback.client.client import Client
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.machines import VirtualDisk
@@ -42,10 +42,10 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Asked:
     ask: Callable[..., Any] = Api.ask
     stream: Callable[..., Any] = Api.stream
 
-    def watched(self: Api, method: str, path: str, *rest: Any, **more: Any) -> Any:
-        seen.append(f"{method} {_GUID.sub('{guid}', path)}")
+    def watched(self: Api, call: HttpCall) -> Any:
+        seen.append(f"{call.method} {_GUID.sub('{guid}', call.path)}")
         seen.by.append(self)
-        return ask(self, method, path, *rest, **more)
+        return ask(self, call)
 
     def streamed(self: Api, path: str, *rest: Any) -> Any:
         seen.append(f"POST {_GUID.sub('{guid}', path)}")
