@@ -89,7 +89,7 @@ def test_commands_api_and_node_know_the_type(site: Site, tmp_path: Path):
     file, word = tmp_path / "attic.db", tmp_path / "word"
     word.write_text(f"{WORD}\n")
     [shown] = blocks(PAGE, "sh")
-    shown = shown.replace("/srv/attic.db", str(file)).replace("/root/word", str(word))
+    shown = shown.replace("/srv/attic.db", str(file)).replace("/etc/haulback/word", str(word))
     types, _, record = [run(site, *line.split()) for line in shown.splitlines()]
     assert "ATTIC" in types
     assert WORD not in record
