@@ -1,0 +1,1 @@
+"""Policy decisions as pure functions: due times, retention, assignment.  No input or output."""

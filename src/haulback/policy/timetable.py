@@ -1,0 +1,200 @@
+"""Due times of a schedule: daily, at intervals, or by a cron expression, in an IANA zone.
+
+A daily time, and a cron expression with fixed hours, name a time of the clock: a time that a change
+of the clock skips falls due once at the next valid time, and a time that exists twice falls due
+once.  Intervals, and cron expressions with a wildcard hour, follow elapsed time: both hours run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby, takewhile
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from haulback.policy.local_time import first_instant, instants
+
+DAY = timedelta(days=1)
+LAST = -1  # the last of a month's days of one name
+_SEARCHED_DAYS = 366 * 8 + 2  # 29 February is at most eight years away
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Due(NamedTuple):
+    """A due time: the instant (epoch ms), and the local date and time that names the fire.
+
+    `nominal` is unique within a timetable; of a time that exists twice and runs twice, the second
+    bears the offset from UTC.
+    """
+
+    at: int
+    nominal: str
+
+
+@dataclass(frozen=True)
+class Daily:
+    """A time of the day, as the time since midnight on the clock."""
+
+    hour: timedelta
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Repeated from `start` to `end` (time of the day, both included), each `every`.
+
+    An `end` before `start` lies on the next day; an `end` of 24 hours leaves midnight out.
+    """
+
+    start: timedelta
+    end: timedelta
+    every: timedelta
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A cron expression of five fields, as cronsim reads it."""
+
+    expression: str
+
+    @property
+    def follows_elapsed_time(self) -> bool:
+        """Whether the hour is a wildcard."""
+        return "*" in self.expression.split()[1]
+
+
+@dataclass(frozen=True)
+class Days:
+    """Days on which a timetable is valid; an empty set is no restriction.
+
+    `weekdays` count from 0 (Monday), `months` from 1; `occurrences` are 1 to 4 and LAST: which of a
+    month's days of one name.
+    """
+
+    weekdays: frozenset[int] = frozenset()
+    months: frozenset[int] = frozenset()
+    occurrences: frozenset[int] = frozenset()
+
+    def has(self, day: date) -> bool:
+        """Whether `day` is one of these days."""
+        if self.weekdays and day.weekday() not in self.weekdays:
+            return False
+        if self.months and day.month not in self.months:
+            return False
+        last = (day + 7 * DAY).month != day.month
+        occurrence = (day.day - 1) // 7 + 1
+        return (
+            not self.occurrences
+            or occurrence in self.occurrences
+            or (last and LAST in self.occurrences)
+        )
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """A schedule's times: how often on a day, on which days, by the clocks of which zone."""
+
+    times: Daily | Interval | Cron
+    zone: ZoneInfo
+    days: Days = field(default_factory=Days)
+
+
+def due_times(table: Timetable, after: int, until: int) -> Iterator[Due]:
+    """Due times later than `after` and not later than `until` (epoch ms), in order.
+
+    Two nominal times that fall due at one instant are one due time.  Raises nothing; a timetable
+    without further times ends.
+    """
+    # A time of the day before may be skipped to one after `after`.
+    first = _local_day(after, table.zone) - DAY
+    final = _local_day(until, table.zone) + DAY
+    last = after
+    for due in _from_day(table, first, final):
+        if due.at > until and due.at > last:
+            return
+        if due.at > last:
+            last = due.at
+            yield due
+
+
+def next_due(table: Timetable, after: int) -> Due | None:
+    """The first due time later than `after` (epoch ms); None if the next eight years have none."""
+    horizon = after + _SEARCHED_DAYS * 86_400_000
+    return next(due_times(table, after, horizon), None)
+
+
+def _from_day(table: Timetable, first: date, final: date) -> Iterator[Due]:
+    """Due times of the local days from `first` to `final`, in order within a day."""
+    if isinstance(table.times, Cron):
+        for day, locals_ in _cron_days(table.times, first, final):
+            if table.days.has(day):
+                yield from sorted(_by_cron(table.times, locals_, table.zone))
+        return
+    day = first
+    while day <= final:
+        if table.days.has(day):
+            yield from _of_day(table.times, datetime.combine(day, time.min), table.zone)
+        day += DAY
+
+
+def _of_day(times: Daily | Interval, midnight: datetime, zone: ZoneInfo) -> list[Due]:
+    if isinstance(times, Daily):
+        return [_once(midnight + times.hour, zone)]
+    return _elapsed(times, midnight, zone)
+
+
+def _once(local: datetime, zone: ZoneInfo) -> Due:
+    return Due(_epoch_ms(first_instant(local, zone)), _text(local))
+
+
+def _elapsed(interval: Interval, midnight: datetime, zone: ZoneInfo) -> list[Due]:
+    end = interval.end + (DAY if interval.end < interval.start else timedelta())
+    instant = first_instant(midnight + interval.start, zone)
+    last = first_instant(midnight + end, zone)
+    if interval.end == DAY:
+        last -= timedelta(milliseconds=1)
+    found = []
+    while instant <= last:
+        found.append(_shown(instant, zone))
+        instant += interval.every
+    return found
+
+
+def _cron_days(
+    cron: Cron, first: date, final: date
+) -> Iterator[tuple[date, Iterable[datetime]]]:
+    """Local times of an expression by day.  One search goes through all days: a rare time is found
+    once and not anew for each day before it."""
+    # cronsim gives times later than its start: a minute earlier lets midnight itself be found.
+    start = datetime.combine(first, time.min) - timedelta(minutes=1)
+    within = takewhile(lambda local: local.date() <= final, CronSim(cron.expression, start))
+    return groupby(within, key=datetime.date)
+
+
+def _by_cron(cron: Cron, locals_: Iterable[datetime], zone: ZoneInfo) -> Iterator[Due]:
+    for local in locals_:
+        if cron.follows_elapsed_time:
+            yield from (_shown(instant, zone) for instant in instants(local, zone))
+        else:
+            yield _once(local, zone)
+
+
+def _shown(instant: datetime, zone: ZoneInfo) -> Due:
+    local = instant.astimezone(zone)
+    offset = local.strftime("%z") if local.fold else ""
+    return Due(_epoch_ms(instant), _text(local) + offset)
+
+
+def _text(local: datetime) -> str:
+    return local.replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _epoch_ms(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _local_day(at: int, zone: ZoneInfo) -> date:
+    return (_EPOCH + timedelta(milliseconds=at)).astimezone(zone).date()

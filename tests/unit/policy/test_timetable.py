@@ -1,0 +1,210 @@
+"""Due times equal an oracle that steps minute by minute through real zone data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from cronsim import CronSimError
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from haulback.policy.timetable import (
+    LAST,
+    Cron,
+    Daily,
+    Days,
+    Due,
+    Interval,
+    Timetable,
+    due_times,
+    next_due,
+)
+
+MINUTE = timedelta(minutes=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Changes by an hour, half an hour (Lord Howe), a whole day (Apia), at midnight (Beirut, Havana,
+# Santiago), and zones that gave the change up or never had one.
+ZONES = (
+    "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Beirut",
+    "America/Havana", "America/Santiago", "Africa/Casablanca", "Asia/Kolkata", "UTC",
+    "America/Sao_Paulo", "Asia/Pyongyang", "Europe/Istanbul", "Africa/Cairo",
+)  # fmt: skip
+
+
+def ms(instant: datetime) -> int:
+    return (instant - EPOCH) // timedelta(milliseconds=1)
+
+
+def week_of_change(zone: ZoneInfo, year: int) -> datetime:
+    """Three days before a change of the clock in `year`, or its beginning if there is none."""
+    day = datetime(year, 1, 1, tzinfo=UTC)
+    for _ in range(366):
+        if day.astimezone(zone).utcoffset() != (day + timedelta(days=1)).astimezone(zone).utcoffset():
+            return day - timedelta(days=3)
+        day += timedelta(days=1)
+    return datetime(year, 1, 1, tzinfo=UTC)
+
+
+@st.composite
+def weeks(draw: st.DrawFn) -> tuple[ZoneInfo, datetime]:
+    zone = ZoneInfo(draw(st.sampled_from(ZONES)))
+    year = draw(st.integers(2000, 2039))
+    if draw(st.integers(0, 9)):
+        return zone, week_of_change(zone, year)
+    return zone, datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=draw(st.integers(0, 364)))
+
+
+DAYS = st.builds(
+    Days,
+    st.frozensets(st.integers(0, 6), max_size=7),
+    st.just(frozenset()) | st.frozensets(st.integers(1, 12), min_size=6, max_size=12),
+    st.just(frozenset()) | st.frozensets(st.sampled_from([1, 2, 3, 4, LAST]), min_size=2),
+)
+MINUTES_OF_A_DAY = st.integers(0, 1439).map(lambda n: timedelta(minutes=n))
+
+
+class Oracle:
+    """The clock of a zone, minute by minute, for nine days from `start`."""
+
+    def __init__(self, zone: ZoneInfo, start: datetime) -> None:
+        self.start, self.end = start, start + timedelta(days=7)
+        self.minutes = []
+        instant = start - timedelta(days=3)
+        while instant <= self.end + timedelta(days=3):
+            self.minutes.append((instant, instant.astimezone(zone).replace(tzinfo=None)))
+            instant += MINUTE
+        self.first_shown: dict[datetime, datetime] = {}
+        for instant, local in self.minutes:
+            self.first_shown.setdefault(local, instant)
+
+    def first(self, wanted: datetime) -> datetime | None:
+        """The first minute that shows `wanted`, else the first that shows a later time."""
+        if wanted in self.first_shown:
+            return self.first_shown[wanted]
+        return next((instant for instant, local in self.minutes if local > wanted), None)
+
+    def local_midnights(self, days: Days) -> list[datetime]:
+        dates = sorted({local.date() for _, local in self.minutes})
+        # A day that the zone skipped has times, too: they are moved to the next valid one.
+        span = range((dates[-1] - dates[0]).days + 1)
+        every = [dates[0] + timedelta(days=n) for n in span]
+        return [datetime(d.year, d.month, d.day) for d in every if is_day(d, days)]
+
+    def in_week(self, instants: list[datetime]) -> list[int]:
+        return [ms(one) for one in sorted(set(instants)) if self.start < one <= self.end]
+
+
+def is_day(day, days: Days) -> bool:
+    same_name = [
+        day.replace(day=n)
+        for n in range(1, 32)
+        if valid(day, n) and day.replace(day=n).weekday() == day.weekday()
+    ]
+    rank = same_name.index(day) + 1
+    ranks = {rank} | ({LAST} if day == same_name[-1] else set())
+    return (
+        (not days.weekdays or day.weekday() in days.weekdays)
+        and (not days.months or day.month in days.months)
+        and (not days.occurrences or bool(ranks & days.occurrences))
+    )
+
+
+def valid(day, number: int) -> bool:
+    try:
+        day.replace(day=number)
+    except ValueError:
+        return False
+    return True
+
+
+def due(table: Timetable, oracle: Oracle) -> list[Due]:
+    found = list(due_times(table, ms(oracle.start), ms(oracle.end)))
+    assert len({one.nominal for one in found}) == len(found)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(weeks(), MINUTES_OF_A_DAY, DAYS)
+def test_a_daily_time_falls_due_once_a_day_whatever_the_clock_does(week, hour, days):
+    zone, start = week
+    oracle = Oracle(zone, start)
+    wanted = [oracle.first(midnight + hour) for midnight in oracle.local_midnights(days)]
+    found = due(Timetable(Daily(hour), zone, days), oracle)
+    assert [one.at for one in found] == oracle.in_week([one for one in wanted if one])
+
+
+@settings(max_examples=60, deadline=None)
+@given(weeks(), MINUTES_OF_A_DAY, MINUTES_OF_A_DAY, st.integers(1, 1440), DAYS)
+def test_an_interval_follows_elapsed_time(week, first, last, every, days):
+    zone, start = week
+    oracle = Oracle(zone, start)
+    wanted = []
+    for midnight in oracle.local_midnights(days):
+        instant = oracle.first(midnight + first)
+        end = oracle.first(midnight + last + timedelta(days=last < first))
+        while instant and end and instant <= end:
+            wanted.append(instant)
+            instant += timedelta(minutes=every)
+    table = Timetable(Interval(first, last, timedelta(minutes=every)), zone, days)
+    assert [one.at for one in due(table, oracle)] == oracle.in_week(wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(weeks(), st.sampled_from(["*", "*/2", "*/5"]), st.sampled_from(["0", "30", "*/15", "7,53"]))
+def test_a_cron_expression_with_a_wildcard_hour_runs_in_both_hours(week, hour, minute):
+    zone, start = week
+    oracle = Oracle(zone, start)
+    step = int(hour[2:]) if hour != "*" else 1
+    minutes = {"0": {0}, "30": {30}, "*/15": {0, 15, 30, 45}, "7,53": {7, 53}}[minute]
+    wanted = [
+        instant
+        for instant, local in oracle.minutes
+        if local.minute in minutes and local.hour % step == 0
+    ]
+    found = due(Timetable(Cron(f"{minute} {hour} * * *"), zone), oracle)
+    assert [one.at for one in found] == oracle.in_week(wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(weeks(), st.integers(0, 23), st.integers(0, 59))
+def test_a_cron_expression_with_a_fixed_hour_is_a_daily_time(week, hour, minute):
+    zone, start = week
+    oracle = Oracle(zone, start)
+    daily = Timetable(Daily(timedelta(hours=hour, minutes=minute)), zone)
+    assert due(Timetable(Cron(f"{minute} {hour} * * *"), zone), oracle) == due(daily, oracle)
+
+
+@settings(max_examples=60, deadline=None)
+@given(weeks(), MINUTES_OF_A_DAY, DAYS, st.integers(0, 7 * 1440))
+def test_the_next_due_time_is_the_first_of_those_to_come(week, hour, days, minutes):
+    zone, start = week
+    table = Timetable(Daily(hour), zone, days)
+    after = ms(start) + minutes * 60_000
+    assume(days.has(datetime(2000, 1, 3)) or days.weekdays)
+    later = next(due_times(table, after, after + 400 * 86_400_000), None)
+    assert next_due(table, after) == later or later is None
+
+
+def test_an_expression_that_never_falls_due_is_refused():
+    with pytest.raises(CronSimError):
+        next_due(Timetable(Cron("0 0 30 2 *"), ZoneInfo("UTC")), 0)
+
+
+@pytest.mark.parametrize(
+    ("day", "hour", "shown"),
+    [
+        ("2026-03-29", "02:30", ["2026-03-29T01:00:00+00:00"]),  # skipped: the end of the gap
+        ("2026-10-25", "02:30", ["2026-10-25T00:30:00+00:00"]),  # twice: the first
+    ],
+)
+def test_half_past_two_in_berlin_runs_once_on_both_days_of_change(day, hour, shown):
+    start = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(hours=3)
+    hours, minutes = hour.split(":")
+    table = Timetable(
+        Daily(timedelta(hours=int(hours), minutes=int(minutes))), ZoneInfo("Europe/Berlin")
+    )
+    found = list(due_times(table, ms(start), ms(start + timedelta(hours=24))))
+    assert [(EPOCH + timedelta(milliseconds=one.at)).isoformat() for one in found] == shown
+    assert [one.nominal for one in found] == [f"{day}T{hour}:00"]
