@@ -156,16 +156,14 @@ def _elapsed(interval: Interval, midnight: datetime, zone: ZoneInfo) -> list[Due
     last = first_instant(midnight + end, zone)
     if interval.end == DAY:
         last -= timedelta(milliseconds=1)
-    found = []
+    result = []
     while instant <= last:
-        found.append(_shown(instant, zone))
+        result.append(_shown(instant, zone))
         instant += interval.every
-    return found
+    return result
 
 
-def _cron_days(
-    cron: Cron, first: date, final: date
-) -> Iterator[tuple[date, Iterable[datetime]]]:
+def _cron_days(cron: Cron, first: date, final: date) -> Iterator[tuple[date, Iterable[datetime]]]:
     """Local times of an expression by day.  One search goes through all days: a rare time is found
     once and not anew for each day before it."""
     # cronsim gives times later than its start: a minute earlier lets midnight itself be found.

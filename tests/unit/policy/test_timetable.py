@@ -41,7 +41,10 @@ def week_of_change(zone: ZoneInfo, year: int) -> datetime:
     """Three days before a change of the clock in `year`, or its beginning if there is none."""
     day = datetime(year, 1, 1, tzinfo=UTC)
     for _ in range(366):
-        if day.astimezone(zone).utcoffset() != (day + timedelta(days=1)).astimezone(zone).utcoffset():
+        if (
+            day.astimezone(zone).utcoffset()
+            != (day + timedelta(days=1)).astimezone(zone).utcoffset()
+        ):
             return day - timedelta(days=3)
         day += timedelta(days=1)
     return datetime(year, 1, 1, tzinfo=UTC)

@@ -24,6 +24,7 @@ _JSON = frozenset(
     "damage",
     "verify_state",
     "details",
+    "data",
 }
 
 

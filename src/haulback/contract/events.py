@@ -1,0 +1,50 @@
+"""Events: changes that people and portals are told about."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from haulback.wire import JsonObject
+
+
+class EventKind(Enum):
+    """Kinds of events; the subject of each is named behind it."""
+
+    TASK_ENDED = "TASK_ENDED"  # task
+    WORKFLOW_ENDED = "WORKFLOW_ENDED"  # first task of the workflow
+    RUN_ENDED = "RUN_ENDED"  # policy: all tasks of a scheduled run have ended
+    FIRE_MISSED = "FIRE_MISSED"  # schedule
+    FIRE_VOIDED = "FIRE_VOIDED"  # schedule
+    FIRE_SKIPPED = "FIRE_SKIPPED"  # schedule: an entity's earlier plan of the rule is pending
+    PROTECTION_CHANGED = "PROTECTION_CHANGED"  # entity
+    ASSIGNMENT_CHANGED = "ASSIGNMENT_CHANGED"  # policy
+    ALARM_RAISED = "ALARM_RAISED"  # subject of the alarm
+    ALARM_CLEARED = "ALARM_CLEARED"  # subject of the alarm
+    NODE_DOWN = "NODE_DOWN"  # node
+    NODE_UP = "NODE_UP"  # node
+    DESTINATION_FILLING = "DESTINATION_FILLING"  # backup destination
+    PROOF_FAILED = "PROOF_FAILED"  # backup
+    LOCK_REFUSED = "LOCK_REFUSED"  # backup
+    KEY_TROUBLE = "KEY_TROUBLE"  # server or backup destination
+    RETENTION_WAITS = "RETENTION_WAITS"  # rule: its first deletion waits for a confirmation
+    SERVER_HELD = "SERVER_HELD"  # server: a restored database holds schedules and deletions
+    HOLD_LIFTED = "HOLD_LIFTED"  # server
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """An event about a subject; `time` in epoch ms, `data` differs by kind.
+
+    `project` is the project of the subject, None for a subject of all projects; `policy` the policy
+    that the event belongs to.
+    """
+
+    kind: EventKind
+    time: int
+    subject: str
+    subject_name: str
+    project: str | None = None
+    policy: str | None = None
+    text: str
+    data: JsonObject = {}
