@@ -123,9 +123,9 @@ def valid(day, number: int) -> bool:
 
 
 def due(table: Timetable, oracle: Oracle) -> list[Due]:
-    found = list(due_times(table, ms(oracle.start), ms(oracle.end)))
-    assert len({one.nominal for one in found}) == len(found)
-    return found
+    result = list(due_times(table, ms(oracle.start), ms(oracle.end)))
+    assert len({one.nominal for one in result}) == len(result)
+    return result
 
 
 @settings(max_examples=60, deadline=None)
@@ -134,8 +134,8 @@ def test_a_daily_time_falls_due_once_a_day_whatever_the_clock_does(week, hour, d
     zone, start = week
     oracle = Oracle(zone, start)
     wanted = [oracle.first(midnight + hour) for midnight in oracle.local_midnights(days)]
-    found = due(Timetable(Daily(hour), zone, days), oracle)
-    assert [one.at for one in found] == oracle.in_week([one for one in wanted if one])
+    result = due(Timetable(Daily(hour), zone, days), oracle)
+    assert [one.at for one in result] == oracle.in_week([one for one in wanted if one])
 
 
 @settings(max_examples=60, deadline=None)
@@ -166,8 +166,8 @@ def test_a_cron_expression_with_a_wildcard_hour_runs_in_both_hours(week, hour, m
         for instant, local in oracle.minutes
         if local.minute in minutes and local.hour % step == 0
     ]
-    found = due(Timetable(Cron(f"{minute} {hour} * * *"), zone), oracle)
-    assert [one.at for one in found] == oracle.in_week(wanted)
+    result = due(Timetable(Cron(f"{minute} {hour} * * *"), zone), oracle)
+    assert [one.at for one in result] == oracle.in_week(wanted)
 
 
 @settings(max_examples=60, deadline=None)
@@ -208,6 +208,6 @@ def test_half_past_two_in_berlin_runs_once_on_both_days_of_change(day, hour, sho
     table = Timetable(
         Daily(timedelta(hours=int(hours), minutes=int(minutes))), ZoneInfo("Europe/Berlin")
     )
-    found = list(due_times(table, ms(start), ms(start + timedelta(hours=24))))
-    assert [(EPOCH + timedelta(milliseconds=one.at)).isoformat() for one in found] == shown
-    assert [one.nominal for one in found] == [f"{day}T{hour}:00"]
+    result = list(due_times(table, ms(start), ms(start + timedelta(hours=24))))
+    assert [(EPOCH + timedelta(milliseconds=one.at)).isoformat() for one in result] == shown
+    assert [one.nominal for one in result] == [f"{day}T{hour}:00"]
