@@ -96,7 +96,7 @@ class Oracle:
         return [datetime(d.year, d.month, d.day) for d in every if is_day(d, days)]
 
     def in_week(self, instants: list[datetime]) -> list[int]:
-        return [ms(one) for one in sorted(set(instants)) if self.start < one <= self.end]
+        return [ms(item) for item in sorted(set(instants)) if self.start < item <= self.end]
 
 
 def is_day(day, days: Days) -> bool:
@@ -124,7 +124,7 @@ def valid(day, number: int) -> bool:
 
 def due(table: Timetable, oracle: Oracle) -> list[Due]:
     result = list(due_times(table, ms(oracle.start), ms(oracle.end)))
-    assert len({one.nominal for one in result}) == len(result)
+    assert len({item.nominal for item in result}) == len(result)
     return result
 
 
@@ -135,7 +135,7 @@ def test_a_daily_time_falls_due_once_a_day_whatever_the_clock_does(week, hour, d
     oracle = Oracle(zone, start)
     wanted = [oracle.first(midnight + hour) for midnight in oracle.local_midnights(days)]
     result = due(Timetable(Daily(hour), zone, days), oracle)
-    assert [one.at for one in result] == oracle.in_week([one for one in wanted if one])
+    assert [item.at for item in result] == oracle.in_week([item for item in wanted if item])
 
 
 @settings(max_examples=60, deadline=None)
@@ -151,7 +151,7 @@ def test_an_interval_follows_elapsed_time(week, first, last, every, days):
             wanted.append(instant)
             instant += timedelta(minutes=every)
     table = Timetable(Interval(first, last, timedelta(minutes=every)), zone, days)
-    assert [one.at for one in due(table, oracle)] == oracle.in_week(wanted)
+    assert [item.at for item in due(table, oracle)] == oracle.in_week(wanted)
 
 
 @settings(max_examples=60, deadline=None)
@@ -167,7 +167,7 @@ def test_a_cron_expression_with_a_wildcard_hour_runs_in_both_hours(week, hour, m
         if local.minute in minutes and local.hour % step == 0
     ]
     result = due(Timetable(Cron(f"{minute} {hour} * * *"), zone), oracle)
-    assert [one.at for one in result] == oracle.in_week(wanted)
+    assert [item.at for item in result] == oracle.in_week(wanted)
 
 
 @settings(max_examples=60, deadline=None)
@@ -209,5 +209,5 @@ def test_half_past_two_in_berlin_runs_once_on_both_days_of_change(day, hour, sho
         Daily(timedelta(hours=int(hours), minutes=int(minutes))), ZoneInfo("Europe/Berlin")
     )
     result = list(due_times(table, ms(start), ms(start + timedelta(hours=24))))
-    assert [(EPOCH + timedelta(milliseconds=one.at)).isoformat() for one in result] == shown
-    assert [one.nominal for one in result] == [f"{day}T{hour}:00"]
+    assert [(EPOCH + timedelta(milliseconds=item.at)).isoformat() for item in result] == shown
+    assert [item.nominal for item in result] == [f"{day}T{hour}:00"]
