@@ -121,9 +121,7 @@ def _tell(sql: Connection, kind: EventKind, fire: Fire, record: Record, reason: 
 
 def run_now(sql: Connection, record: Record, now: int) -> Fire:
     """A fire of a schedule at once, besides its due times."""
-    clock = schedule_clocks.find(sql, record.guid, lock=True)
-    if clock is None:
-        raise NotFound(f"there is no schedule {record.guid}", guid=record.guid)
+    clock = schedule_clocks.of(sql, record)
     name = new_guid()
     fire = new_fire(clock, record, Due(now, f"run {name}"), now)
     fire.manual = True
