@@ -60,7 +60,7 @@ _NOUNS = (
     ("snapshot-policy", "records:snapshot_policy", "Snapshot policies."),
     ("rule", "records:rule", "Rules of backup policies: destinations."),
     ("snapshot-rule", "records:snapshot_rule", "Retention rules of snapshot policies."),
-    ("schedule", "records:schedule", "Backup schedules."),
+    ("schedule", "schedules:app", "Schedules: their times, fires, pause and run."),
     ("project", "records:project", "Tenants."),
     ("node-config", "records:node_config", "Limits and windows of nodes."),
     ("manager", "records:manager", "Managers of hypervisors."),
