@@ -79,6 +79,8 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
     shown["autoAssignMode"] = mode
     shown.setdefault("autoAssignSettings", {"mode": mode, **_NO_CHOICE})
     _named(shown["autoAssignSettings"]["hvClusters"], "hypervisor-cluster", around)
+    if (chosen := shown.get("mailingList")) and chosen.get("guid"):
+        _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
     shown["warnings"] = list(dict.fromkeys(_of_policy(shown)))

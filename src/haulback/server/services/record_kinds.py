@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from haulback.contract.credentials import SECRETS, Credential
+from haulback.contract.mailing_lists import MailingList
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.policies import (
@@ -28,6 +30,7 @@ from haulback.contract.schedules import Schedule, Sort
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.registry import KINDS
+from haulback.server.services import credentials, mailing_lists
 from haulback.tasks.scheduling import is_limit
 from haulback.texts import check_name
 
@@ -39,12 +42,14 @@ class RecordKind(NamedTuple):
     """A kind of record: its name, its struct, and the member and kind of its parent.
 
     `check` raises Malformed or NotFound for a record that contradicts itself or the catalogue.
+    `secrets` are write-only members: the database holds them sealed, and no answer shows them.
     """
 
     name: str
     struct: type[PolicyRecord]
     parent: tuple[str, str] | None = None
     check: Check | None = None
+    secrets: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -124,7 +129,8 @@ def _check_schedule(wanted: Schedule, known: Catalogue) -> None:
         raise Malformed("timeZone: name an IANA time zone, like UTC", field="timeZone") from None
 
 
-def _check_policy(wanted: AnyPolicy, _: Catalogue) -> None:
+def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
+    mailing_lists.check_named(wanted, known)
     for name in ("Export", "Store"):
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)
@@ -168,5 +174,7 @@ _ALL = (
         _check_snapshot_rule,
     ),
     RecordKind("schedule", Schedule, check=_check_schedule),
+    RecordKind("mailing-list", MailingList, check=mailing_lists.check),
+    RecordKind("credential", Credential, check=credentials.check, secrets=SECRETS),
 )
 RECORD_KINDS = {kind.name: kind for kind in _ALL}
