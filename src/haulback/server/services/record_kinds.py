@@ -19,13 +19,13 @@ from haulback.contract.policies import (
     DestinationRole,
     Policy,
     Rule,
-    RuleRetention,
     SnapshotPolicy,
     SnapshotRule,
 )
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
+from haulback.contract.retention import RuleRetention
 from haulback.contract.schedules import Schedule, Sort
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
