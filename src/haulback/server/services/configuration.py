@@ -14,14 +14,14 @@ from haulback.inventory.records import Entity, Record
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
-from haulback.server.services import credentials, mailing_lists, ownership, policies
+from haulback.server.services import credentials, mailing_lists, ownership, policies, schedules
 from haulback.server.services.app import App
 from haulback.server.services.policies import PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
 from haulback.server.store import configuration, lists
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.wire import parse
+from haulback.wire import JsonObject, parse
 
 # The kinds whose records keep a record that they name from removal.
 _HELD = {
@@ -39,6 +39,10 @@ class ConfigurationReading(Reading):
     def members(self, kind: str) -> dict[str, list[Entity]]:
         """The machines that the caller sees, by the guid of their policy of one kind."""
         return policies.members_of(self._sql, self.scope, kind)
+
+    def clock(self, schedule: str) -> JsonObject:
+        """The members of a schedule that tell when the schedule runs."""
+        return schedules.times(self._sql, schedule)
 
 
 class SentRecord(NamedTuple):
