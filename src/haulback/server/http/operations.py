@@ -10,6 +10,7 @@ from haulback.kinds.api import Submission
 from haulback.server.http import (
     alarms,
     api_documents,
+    assignment,
     backups,
     configuration,
     dashboard,
@@ -41,6 +42,7 @@ _ROOMS = (
     alarms,
     workflows,
     configuration,
+    assignment,
     dashboard,
     health,
 )

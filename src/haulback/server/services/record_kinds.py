@@ -28,6 +28,7 @@ from haulback.contract.schedules import Schedule, Sort
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.registry import KINDS
+from haulback.policy.assignment import Conditions
 from haulback.tasks.scheduling import is_limit
 from haulback.texts import check_name
 
@@ -124,7 +125,11 @@ def _check_schedule(wanted: Schedule, known: Catalogue) -> None:
         raise Malformed("timeZone: name an IANA time zone, like UTC", field="timeZone") from None
 
 
-def _check_policy(wanted: AnyPolicy, _: Catalogue) -> None:
+def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
+    if wanted.autoAssignSettings:
+        Conditions(wanted.autoAssignSettings)
+        for ref in wanted.autoAssignSettings.hvClusters:
+            known.records.get("hypervisor-cluster", ref.guid)
     for name in ("Export", "Store"):
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)
