@@ -169,7 +169,7 @@ def test_of_several_policies_the_highest_priority_wins_then_the_first_name(
 
 def test_clusters_without_other_conditions_take_all_their_machines(portal: Portal, fleet: Fleet):
     fleet.shows("m")
-    [host] = [one for one in portal("GET", "/hypervisors") if one["guid"] == fleet.host]
+    [host] = [item for item in portal("GET", "/hypervisors") if item["guid"] == fleet.host]
     cluster = host["cluster"]
     told = portal(
         "POST",
@@ -227,7 +227,9 @@ def test_an_instant_restore_is_never_taken_and_refused_by_name(
 ):
     kvm = served.kvm()
     mount = served.living_off(kvm)
-    [copy] = [one for one in portal("GET", "/virtual-machines") if one["hypervisor"]["guid"] == kvm]
+    [copy] = [
+        item for item in portal("GET", "/virtual-machines") if item["hypervisor"]["guid"] == kvm
+    ]
     wanted = fleet.policy(settings={"includeRegExps": [".*"]})
     made = portal("POST", "/policies/vm-backup", wanted)
     assert copy["guid"] not in [item["guid"] for item in made["vms"]]

@@ -10,7 +10,7 @@ from haulback.contract.policies import AutoAssign, AutoAssignSettings
 from haulback.policy.name_patterns import NamePatterns
 
 
-class Candidate(NamedTuple):
+class AssignableMachine(NamedTuple):
     """A machine as assignment sees it; `policy` is the guid of its policy, "" without a policy.
 
     `present` is false once the loss of the machine is believed.  `copied`: Haulback made the
@@ -45,11 +45,11 @@ class Conditions:
         self._clusters = frozenset(ref.guid for ref in settings.hvClusters)
         self._names_no_machine = not (settings.includeTags or settings.includeRegExps)
 
-    def take(self, machine: Candidate) -> bool:
+    def take(self, machine: AssignableMachine) -> bool:
         """Whether a policy with these conditions takes a machine."""
         return self._includes(machine) and not self._excludes(machine)
 
-    def keep(self, machine: Candidate) -> bool:
+    def keep(self, machine: AssignableMachine) -> bool:
         """Whether a policy with these conditions keeps a machine that it has.
 
         Conditions that include no machine at all remove only excluded machines: the members of such
@@ -58,10 +58,10 @@ class Conditions:
         chosen_by_hand = self._names_no_machine and not self._clusters
         return (chosen_by_hand or self._includes(machine)) and not self._excludes(machine)
 
-    def _excludes(self, machine: Candidate) -> bool:
+    def _excludes(self, machine: AssignableMachine) -> bool:
         return not self._exclude_tags.isdisjoint(machine.tags) or self._exclude.match(machine.name)
 
-    def _includes(self, machine: Candidate) -> bool:
+    def _includes(self, machine: AssignableMachine) -> bool:
         if self._clusters and machine.cluster not in self._clusters:
             return False
         if self._names_no_machine:
@@ -113,7 +113,7 @@ class Assignment:
         """Whether no policy takes or removes a machine."""
         return not self._taking and not any(item.removes_absent for item in self._known.values())
 
-    def policy_of(self, machine: Candidate) -> str:
+    def policy_of(self, machine: AssignableMachine) -> str:
         """The guid of the policy that a machine should have, "" for no policy.
 
         A machine keeps its policy; it leaves a policy that assigns and removes, once it no longer
@@ -127,7 +127,7 @@ class Assignment:
             return policy.guid
         return "" if machine.copied else self._best(machine)
 
-    def _best(self, machine: Candidate) -> str:
+    def _best(self, machine: AssignableMachine) -> str:
         for policy in self._taking:
             if policy.project in (None, machine.project) and policy.conditions.take(machine):
                 return policy.guid

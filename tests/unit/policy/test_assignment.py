@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from haulback.contract.policies import AutoAssign, AutoAssignSettings
 from haulback.errors import Malformed
-from haulback.policy.assignment import AssigningPolicy, Assignment, Candidate, Conditions
+from haulback.policy.assignment import AssignableMachine, AssigningPolicy, Assignment, Conditions
 from haulback.policy.name_patterns import LONGEST, MOST, NamePatterns
 from haulback.wire import Ref
 from tests import shares
@@ -34,7 +34,7 @@ criteria = st.builds(
     hvClusters=some(st.sampled_from(CLUSTERS).map(Ref), max_size=2),
 )
 machines = st.builds(
-    Candidate,
+    AssignableMachine,
     guid=st.just("m"),
     name=st.sampled_from(NAMES),
     tags=st.frozensets(st.sampled_from(TAGS)),
@@ -65,7 +65,7 @@ def policies(draw: st.DrawFn) -> list[tuple[AssigningPolicy, AutoAssignSettings]
     return result
 
 
-def matches(wanted: AutoAssignSettings, machine: Candidate) -> bool:
+def matches(wanted: AutoAssignSettings, machine: AssignableMachine) -> bool:
     includes = [tag in machine.tags for tag in wanted.includeTags]
     includes += [bool(re.match(text, machine.name)) for text in wanted.includeRegExps]
     excludes = [tag in machine.tags for tag in wanted.excludeTags]
@@ -76,7 +76,9 @@ def matches(wanted: AutoAssignSettings, machine: Candidate) -> bool:
     return any(includes) if includes else bool(clusters)
 
 
-def oracle(known: list[tuple[AssigningPolicy, AutoAssignSettings]], machine: Candidate) -> str:
+def oracle(
+    known: list[tuple[AssigningPolicy, AutoAssignSettings]], machine: AssignableMachine
+) -> str:
     """The policy of a machine, by the sentences of the vendor's manual and ours."""
     own = next((item for item in known if item[0].guid == machine.policy), None)
     if not machine.present:

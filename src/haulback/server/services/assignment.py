@@ -14,7 +14,7 @@ from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.managers import cluster_of
 from haulback.inventory.records import Entity, Record
-from haulback.policy.assignment import AssigningPolicy, Assignment, Candidate, Conditions
+from haulback.policy.assignment import AssignableMachine, AssigningPolicy, Assignment, Conditions
 from haulback.server.caller import Caller
 from haulback.server.scope import Scope
 from haulback.server.services import ownership
@@ -147,9 +147,9 @@ class _Surroundings(NamedTuple):
         hosts = SqlCatalogue(sql).places.hypervisors()
         return cls({host.guid: cluster_of(host) for host in hosts}, copies.copies(sql, page))
 
-    def candidate(self, machine: Entity, policy: str) -> Candidate:
+    def candidate(self, machine: Entity, policy: str) -> AssignableMachine:
         """A machine as assignment sees it, with its policy of one kind."""
-        return Candidate(
+        return AssignableMachine(
             guid=machine.guid,
             name=machine.name,
             tags=frozenset(machine.hardware.get("tags", ())),

@@ -45,14 +45,14 @@ def ask(sql: sa.Connection, kind: WalkKind, subject: str, since: int = 0) -> Non
 
 
 def next_walk(sql: sa.Connection) -> Walk | None:
-    """A walk that no other server is doing, locked; None if there is none."""
+    """A walk that no other server carries out, locked; None without a request."""
     query = sa.select(_walk).order_by(_walk.c.kind, _walk.c.subject).limit(1)
     row = sql.execute(query.with_for_update(skip_locked=True)).one_or_none()
     return _read(row) if row else None
 
 
 def the_walk(sql: sa.Connection, kind: WalkKind, subject: str) -> Walk | None:
-    """One walk, locked; None once it has ended."""
+    """The walk of a kind and a subject, locked; None once the walk has ended."""
     query = sa.select(_walk).where(_walk.c.kind == kind.value, _walk.c.subject == subject)
     row = sql.execute(query.with_for_update()).one_or_none()
     return _read(row) if row else None
