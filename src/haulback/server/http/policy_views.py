@@ -12,11 +12,10 @@ from haulback.inventory.records import Record
 from haulback.server.services.assignment import unreadable_conditions
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED, Member
+from haulback.server.services.schedule_checks import rule_kind
 from haulback.wire import JsonObject
 
 _NOTHING: JsonObject = {"name": ""}
-_SCHEDULE = "a schedule of this kind is stored and starts no task"
-_MONTHS = "months and dayOfWeekOccurrences are kept and do not act yet"
 _RETENTION = "the retention of a rule is stored without effect: the destination's retention applies"
 _REPORT = "dailyReportEnabled is kept and does not act yet"
 
@@ -28,6 +27,7 @@ class Surroundings:
         self.known: Catalogue = reading.catalogue
         self._reading, self._scope = reading, reading.scope
         self._names: dict[tuple[str, str], str] = {}
+        self._clocks: dict[str, JsonObject] = {}
 
     def name(self, kind: str, guid: str) -> str:
         """The name of a record, "" for a deleted record or a record hidden from the caller."""
@@ -47,6 +47,12 @@ class Surroundings:
     def members(self, policy: Record) -> list[Member]:
         """The machines of a policy that the caller sees, by name."""
         return self._reading.members(policy)
+
+    def clock(self, schedule: str) -> JsonObject:
+        """The members of a schedule that tell when the schedule runs."""
+        if schedule not in self._clocks:
+            self._clocks[schedule] = self._reading.clock(schedule)
+        return self._clocks[schedule]
 
     @cached_property
     def schedules(self) -> list[Record]:
@@ -74,6 +80,8 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
     shown["autoAssignMode"] = mode
     shown.setdefault("autoAssignSettings", {"mode": mode, **_NO_CHOICE})
     _named(shown["autoAssignSettings"]["hvClusters"], "hypervisor-cluster", around)
+    if (chosen := shown.get("mailingList")) and chosen.get("guid"):
+        _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
     shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record)))
@@ -100,12 +108,9 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
 
 
 def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the names of a schedule's rules."""
-    kind = "snapshot-rule" if record.body.get("type") == "VM_SNAPSHOT" else "rule"
-    _named(shown.get("rules", []), kind, around)
-    shown["warnings"] = [_SCHEDULE]
-    if shown.get("months") or shown.get("dayOfWeekOccurrences"):
-        shown["warnings"].append(_MONTHS)
+    """Add the names of a schedule's rules, and its last and next run."""
+    _named(shown.get("rules", []), rule_kind(record), around)
+    shown |= around.clock(record.guid)
 
 
 def wanted_schedules(
@@ -165,8 +170,6 @@ def _of_policy(shown: JsonObject, record: Record) -> Iterable[str]:
         yield _REPORT
     for one in shown["rules"]:
         yield from one["warnings"]
-        for fired in one["schedules"]:
-            yield from fired["warnings"]
 
 
 def _of_rule(shown: JsonObject) -> Iterable[str]:
