@@ -38,6 +38,11 @@ class FirePlanning:
     rule: FireRule
 
     @property
+    def about(self) -> tuple[Fire, Record, int]:
+        """The fire, its schedule and the time of the planning."""
+        return self.fire, self.schedule, self.ask.now
+
+    @property
     def known(self) -> SqlCatalogue:
         return SqlCatalogue(self.sql)
 

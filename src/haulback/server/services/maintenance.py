@@ -12,7 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import assignment, fires, verification
+from haulback.server.services import assignment, fire_voiding, fires, verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -32,6 +32,8 @@ def start(app: App) -> None:
         if (last := task_lists.last_change(sql)) > now:
             _set_back(app, sql, last - now)
         task_lifecycle.shift_leases(sql, now + app.lease_ms)
+    fire_voiding.follow_back(app)
+    fire_voiding.wind_all(app)
 
 
 def tick(app: App) -> None:
@@ -69,6 +71,8 @@ def follow_the_clock(app: App) -> None:
         if drift < 0:
             _set_back(app, sql, -drift)
         task_lifecycle.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
+    if drift < 0:
+        fire_voiding.follow_back(app)
 
 
 def _set_back(app: App, sql: Connection, step: int) -> None:

@@ -6,7 +6,7 @@ VOIDING (tasks are being cancelled), VOIDED (the clock was set back to before th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from haulback.server.store.tables import task
 
 PLANNING, RUNNING, DONE = "PLANNING", "RUNNING", "DONE"
 MISSED, SKIPPED, VOIDING, VOIDED = "MISSED", "SKIPPED", "VOIDING", "VOIDED"
+_SOME = 500
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
 _OPEN = Hot(
     "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "
@@ -150,6 +151,52 @@ def finished(sql: sa.Connection, most: int) -> list[Fire]:
     query = sa.select(table).where(sa.text("fire.state = 'RUNNING'"), ~waits.exists())
     query = query.order_by(table.c.due_at).limit(most)
     return records(sql, query.with_for_update(skip_locked=True), Fire)
+
+
+def schedules_ahead(sql: sa.Connection, moment: int) -> list[str]:
+    """Some schedules with fires that `ahead` gives."""
+    found: dict[str, None] = {}
+    for where in _ahead(moment):
+        query = sa.select(table.c.schedule).where(*where).distinct().limit(_SOME)
+        found |= dict.fromkeys(sql.scalars(query))
+    return list(found)
+
+
+def ahead(sql: sa.Connection, schedule: str, moment: int, most: int) -> list[Fire]:
+    """Some fires of a schedule that lie behind `moment`, locked.
+
+    They are the fires due after it, and those made after it of which no node has begun a task.
+    """
+    of_schedule, found = table.c.schedule == schedule, dict[str, Fire]()
+    for where in _ahead(moment):
+        query = sa.select(table).where(of_schedule, *where).limit(most).with_for_update()
+        found |= {fire.guid: fire for fire in records(sql, query, Fire)}
+    return list(found.values())
+
+
+def _ahead(moment: int) -> Iterator[tuple[sa.ColumnElement[bool], ...]]:
+    counts = (table.c.voided == 0, ~table.c.manual)
+    yield (*counts, table.c.due_at > moment)
+    of_run = sa.and_(task.c.run == fire_rule.c.run, sa.text("task.run <> ''"), task.c.attempt > 0)
+    begun = sa.select(fire_rule.c.fire).where(
+        fire_rule.c.fire == table.c.guid, sa.select(task.c.guid).where(of_run).exists()
+    )
+    yield (*counts, table.c.created > moment, ~begun.exists())
+
+
+def next_voided(sql: sa.Connection, fire: Fire) -> int:
+    """The number that takes a fire out of the count of its due time."""
+    key = (table.c.schedule == fire.schedule, table.c.generation == fire.generation)
+    query = sa.select(sa.func.max(table.c.voided)).where(*key, table.c.nominal == fire.nominal)
+    return int(sql.scalar(query) or 0) + 1
+
+
+def last_run(sql: sa.Connection, schedule: str) -> int | None:
+    """The moment (epoch ms) of the last fire of a schedule that counts and did something."""
+    did = table.c.state.in_((PLANNING, RUNNING, DONE))
+    query = sa.select(table.c.created).where(table.c.schedule == schedule, did)
+    found: int | None = sql.scalar(query.order_by(table.c.due_at.desc()).limit(1))
+    return found
 
 
 def states(sql: sa.Connection, run: str) -> dict[str, int]:
