@@ -29,7 +29,7 @@ from haulback.wire import Named, Ref, label
 
 @dataclass(frozen=True)
 class Wanted:
-    """One rule of a fire with its schedule, at the time and in the transaction of its planning."""
+    """A rule of a fire with its schedule, at the time and in the transaction of its planning."""
 
     sql: Connection
     ask: Ask
@@ -43,8 +43,8 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Served:
-    """How a type of schedule acts: the kinds of its rules and policies, and the plan of a rule.
+class ScheduleAction:
+    """Action of a type of schedule: the kinds of its rules and policies, and the plan of a rule.
 
     `setting` is the setting of a machine that names its policy; "" for rules that name their
     machines themselves.
@@ -84,14 +84,14 @@ def _refs(machines: Sequence[Entity]) -> list[Ref]:
 
 
 SERVED = {
-    Sort.VM_BACKUP: Served("rule", "vm-backup", "backupPolicy", _backups),
-    Sort.VM_SNAPSHOT: Served("snapshot-rule", "vm-snapshot", "snapshotPolicy", _snapshots),
-    Sort.VM_RESTORE: Served("recovery-plan", "", "", _recovery),
+    Sort.VM_BACKUP: ScheduleAction("rule", "vm-backup", "backupPolicy", _backups),
+    Sort.VM_SNAPSHOT: ScheduleAction("snapshot-rule", "vm-snapshot", "snapshotPolicy", _snapshots),
+    Sort.VM_RESTORE: ScheduleAction("recovery-plan", "", "", _recovery),
 }
 
 
-def served(schedule: Record) -> Served:
-    """How a schedule acts."""
+def served(schedule: Record) -> ScheduleAction:
+    """The action of a schedule."""
     return SERVED[Sort(schedule.body.get("type", Sort.VM_BACKUP.value))]
 
 

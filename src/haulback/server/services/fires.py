@@ -217,8 +217,10 @@ def _plan_whole(wanted: Wanted) -> None:
 def _plan_machines(wanted: Wanted, machines: Sequence[Entity]) -> None:
     """Plan for those machines of a piece that can have a plan; record the others."""
     policy = wanted.known.records.get(served(wanted.schedule).policy, wanted.rule.policy)
-    busy = fire_members.pending(wanted.sql, wanted.rule.rule, [one.guid for one in machines])
-    left_out = {one.guid: _unfit(one, policy, busy) for one in machines}
+    busy = fire_members.pending(
+        wanted.sql, wanted.rule.rule, [machine.guid for machine in machines]
+    )
+    left_out = {machine.guid: _unfit(machine, policy, busy) for machine in machines}
     fit = [machine for machine in machines if not left_out[machine.guid]]
     skips = [(machine, str(left_out[machine.guid])) for machine in machines if machine not in fit]
     try:
