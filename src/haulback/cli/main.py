@@ -60,7 +60,7 @@ _NOUNS = (
     ("snapshot-policy", "policies:snapshot_policy", "Snapshot policies."),
     ("rule", "records:rule", "Rules of backup policies: destinations."),
     ("snapshot-rule", "records:snapshot_rule", "Retention rules of snapshot policies."),
-    ("schedule", "records:schedule", "Backup schedules."),
+    ("schedule", "schedules:app", "Schedules: their times, fires, pause and run."),
     ("mailing-list", "records:mailing_list", "Mail addresses for reports and notifications."),
     ("credential", "records:credential", "Logins with secrets, for services."),
     ("project", "records:project", "Tenants."),

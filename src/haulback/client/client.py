@@ -19,8 +19,10 @@ from haulback.client.resources import (
     Snapshots,
     Workflows,
 )
+from haulback.client.schedules import Schedules
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
+from haulback.contract.schedules import Schedule
 
 
 class Client:
@@ -50,6 +52,7 @@ class Client:
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.alarms = Alarms(calls)
+        self.schedules = Schedules(calls, "/schedules", Schedule)
 
     @property
     def url(self) -> str:
