@@ -30,6 +30,13 @@ def tell(sql: Connection, book: TermsBook, going: Iterable[Location], now: int) 
             _tell(sql, record, now)
 
 
+def end(sql: Connection, rules: Iterable[str], now: int) -> list[str]:
+    """End the wait of rules that a user confirmed or removed; the rules that waited."""
+    ended = retention.confirm(sql, rules)
+    SqlLedger(sql, now).alarms.clear_many(AlarmKind.RETENTION_WAITS, ended)
+    return ended
+
+
 def _tell(sql: Connection, rule: Record, now: int) -> None:
     text = (
         f"the retention of the rule {rule.name} was stored by an earlier version and would remove "
