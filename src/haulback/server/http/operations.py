@@ -10,6 +10,7 @@ from haulback.kinds.api import Submission
 from haulback.server.http import (
     alarms,
     api_documents,
+    assignment,
     backups,
     configuration,
     dashboard,
@@ -43,6 +44,7 @@ _ROOMS = (
     alarms,
     workflows,
     configuration,
+    assignment,
     dashboard,
     health,
 )

@@ -29,6 +29,7 @@ from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.registry import KINDS
 from haulback.policy import terms
+from haulback.policy.assignment import Conditions
 from haulback.server.services import credentials, mailing_lists
 from haulback.server.services.schedule_checks import check_schedule
 from haulback.tasks.scheduling import is_limit
@@ -106,6 +107,10 @@ def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
 
 def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
     mailing_lists.check_named(wanted, known)
+    if wanted.autoAssignSettings:
+        Conditions(wanted.autoAssignSettings)
+        for ref in wanted.autoAssignSettings.hvClusters:
+            known.records.get("hypervisor-cluster", ref.guid)
     for name in ("Export", "Store"):
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)
