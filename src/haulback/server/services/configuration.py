@@ -26,7 +26,7 @@ from haulback.server.services.app import App
 from haulback.server.services.policies import Member, PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
-from haulback.server.store import configuration, lists, walks
+from haulback.server.store import configuration, lists, retention, walks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.walks import WalkKind
@@ -48,6 +48,10 @@ class ConfigurationReading(Reading):
     def members(self, policy: Record) -> list[Member]:
         """The machines of a policy that the caller sees, by name."""
         return policies.members_of(self._sql, self.scope, policy)
+
+    def waiting_rules(self) -> frozenset[str]:
+        """Rules whose retention waits for a confirmation."""
+        return frozenset(retention.waiting(self._sql))
 
     def clock(self, schedule: str) -> JsonObject:
         """The members of a schedule that tell when the schedule runs."""

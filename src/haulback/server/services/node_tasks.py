@@ -14,11 +14,11 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
 from haulback.inventory.repository_revision import REVISION, WRITING
-from haulback.kinds import mount, staging_cleanup
+from haulback.kinds import backup_cleanup, mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
-from haulback.server.services import destination_secrets
+from haulback.server.services import destination_secrets, retention_run
 from haulback.server.services.app import App
 from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
@@ -222,7 +222,14 @@ def _check_able(who: Node, wanted: list[Task]) -> None:
 
 
 def order(app: App, who: Node, guid: str) -> WorkOrder:
-    """The order of a task, from the records of this moment; only for the node that took it."""
+    """The order of a task, from the records of this moment; only for the node that took it.
+
+    A clean-up judges the backups of its destination first.  Raises Unavailable while it does.
+    """
+    with app.store.read() as sql:
+        judges = mine(sql, who, guid).type == backup_cleanup.KIND.type
+    if judges:
+        retention_run.carry_out(app, lambda sql: mine(sql, who, guid, lock=True))
     with app.store.read() as sql:
         task = mine(sql, who, guid)
         return WorkOrder(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))

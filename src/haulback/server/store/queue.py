@@ -226,6 +226,12 @@ def is_waiting(connection: sa.Connection, kind: str, lane: str, node: str) -> bo
     return connection.scalar(query) is not None
 
 
+def is_queued(connection: sa.Connection, kind: str, destination: str) -> bool:
+    """Tell whether a task of a kind waits to start at a destination."""
+    where = (table.c.state == "QUEUED", table.c.type == kind, table.c.destination == destination)
+    return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None
+
+
 def has_task(connection: sa.Connection, kind: str, destination: str) -> bool:
     """Tell whether a task of a kind is queued or runs at a destination."""
     live = sa.text("state IN ('QUEUED', 'RUNNING')")
