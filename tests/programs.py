@@ -65,6 +65,7 @@ class Site:
         self.folder = folder
         self.machines, self.repository = folder / "machines", folder / "repository"
         self.roots, self.log = folder / "restores", folder / "log"
+        self.database = database
         for path in (self.machines, self.repository, self.roots):
             path.mkdir(parents=True)
         self._options = ["--data", str(folder / "server"), "--lease", str(lease)]

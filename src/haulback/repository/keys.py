@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from haulback.errors import Malformed, WrongKey
 
 KEY_BYTES = 32
+# Purpose under which a sealed copy of the server's database holds the secret of the key file.
+SERVER_COPY = "server copy"
 ID_BYTES = 20
 _NONCE_BYTES = 12
 # OWASP's 2023 minimum for Argon2id with one lane, rounded up; the upper bounds stop a hostile

@@ -12,7 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import verification
+from haulback.server.services import database_stream, verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 def start(app: App) -> None:
     """Restart all leases before the first request: nodes could not renew them meanwhile."""
+    database_stream.remove_leftovers(app)
     with app.store.write() as sql:
         now = app.clock.now_ms()
         if (last := task_lists.last_change(sql)) > now:

@@ -314,11 +314,19 @@ def _first_line(error: BaseException | None) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _migrate(engine: sa.Engine) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    newest = ScriptDirectory.from_config(config).get_current_head()
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _migrate(engine: sa.Engine) -> None:
+    config, known = _config(), known_schemas()
+    newest = known[0]
     with engine.connect() as connection:
         connection = connection.execution_options(immediate=True)
         with connection.begin():
@@ -338,6 +346,16 @@ def _migrate(engine: sa.Engine) -> None:
 def _one_migrator(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4861756)")
+
+
+def schema_of(connection: sa.Connection) -> str:
+    """The revision of a database's schema."""
+    return _revision(connection) or ""
+
+
+def known_schemas() -> list[str]:
+    """The revisions of the schema that this Haulback knows, the newest first."""
+    return [script.revision for script in _scripts().walk_revisions()]
 
 
 def _revision(connection: sa.Connection) -> str | None:
