@@ -94,6 +94,12 @@ class Site:
         self.destination = self.add("/backup-destinations", "bd", self.repository)
         self.hypervisor = self.add("/hypervisors", "hv", self.machines)
 
+    def move_to(self, data: Path, database: str = "") -> None:
+        """Use another data folder and database at the next start of the server."""
+        self._options[1], self.database = str(data), database
+        if "--database" in self._options:
+            self._options[self._options.index("--database") + 1] = database
+
     def start_server(self) -> None:
         self.server = Program(self.log, "server", *self._options, "--port", str(self.port))
         line = self.server.start()

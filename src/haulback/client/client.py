@@ -19,6 +19,7 @@ from haulback.client.resources import (
     Snapshots,
     Workflows,
 )
+from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
 
@@ -49,7 +50,7 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
-        self.alarms = Alarms(calls)
+        self.alarms, self.server = Alarms(calls), OwnDatabase(calls)
 
     @property
     def url(self) -> str:

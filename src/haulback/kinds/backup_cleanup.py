@@ -89,4 +89,5 @@ KIND = TaskKind(
             command="backup rm-old DESTINATION",
         ),
     ),
+    removes=True,
 )

@@ -15,7 +15,6 @@ from haulback.node.task_progress import TaskProgress
 from haulback.node.task_repositories import TaskRepositories
 from haulback.node.task_server import AttemptServer
 from haulback.node.task_staging import TaskStaging
-from haulback.repository.keys import SERVER_COPY
 from haulback.work.context import Results
 
 
@@ -49,7 +48,7 @@ class RunningTask:
         """The answer of the server that sends its database for this attempt's destination."""
         secret = self.repositories.secret(self.order.destination)
         keys = self.repositories.open(self.order.destination).keys
-        return self._link.database_copy(self.attempt, keys.seal(SERVER_COPY, b"", secret.value))
+        return self._link.database_copy(self.attempt, keys.enclose(secret.value))
 
     def log(self, text: str) -> None:
         self.progress.log(text)

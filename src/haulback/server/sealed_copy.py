@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 import msgspec
@@ -58,6 +59,14 @@ class CopyHead(msgspec.Struct, kw_only=True):
         """Bytes of the whole sealed copy."""
         count = -(-self.content // PIECE)
         return HEAD + self.content + (count + 1) * CopyCipher.SEAL + hashlib.sha256().digest_size
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a file begins like a sealed copy."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def sealed(head: CopyHead, files: Sequence[IO[bytes]], cipher: CopyCipher) -> Iterator[bytes]:

@@ -298,6 +298,7 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         retention=destinations.retention_of(destination),
         verification=wish_of(destination),
         verifiedTime=destination.verify_state.get("completed"),
+        unknownBackups=destination.verify_state.get("unknown", 0),
         node=Named(destination.node) if destination.node else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from haulback.contract import example_values as example
-from haulback.contract.own_database import DatabaseBackupRequest, DatabaseCopyRequest
-from haulback.contract.roles import NODES, OPERATORS
+from haulback.contract.own_database import (
+    DatabaseBackupRequest,
+    DatabaseCopyRequest,
+    ServerHold,
+)
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS, NODES, OPERATORS, PEOPLE
 from haulback.contract.tasks import TaskDetails
 from haulback.server.http import task_views
 from haulback.server.http.operation import ApiRequest, Reply, Router
-from haulback.server.services import database_stream, tasks
+from haulback.server.services import database_stream, hold, tasks
 
 room = Router()
 
@@ -32,6 +37,33 @@ def back_up(call: ApiRequest) -> list[TaskDetails]:
     plan = tasks.back_up_database(call.app, to, call.who)
     waits = tasks.waits(call.app, plan.heads)
     return [task_views.details(task, waits.get(task.guid)) for task in plan.heads]
+
+
+@room(
+    "GET",
+    "/server/hold",
+    "Whether the server is held.",
+    answer=ServerHold,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="server hold",
+)
+def show_hold(call: ApiRequest) -> ServerHold:
+    """Whether the server is held after the restore of its database, and what it waits for."""
+    return hold.shown(call.app)
+
+
+@room(
+    "POST",
+    "/server/hold/lift",
+    "Lift the hold.",
+    answer=ServerHold,
+    roles=ADMINS,
+    command="server hold --lift",
+)
+def lift_hold(call: ApiRequest) -> ServerHold:
+    """End the hold before every destination was looked through; schedules and clean-ups run."""
+    return hold.lift(call.app, call.who)
 
 
 @room(

@@ -13,8 +13,18 @@ from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import database_stream, verification
+from haulback.server.services import hold as held_server
 from haulback.server.services.app import App
-from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store import (
+    audit,
+    hold,
+    mounts,
+    nodes,
+    queue,
+    task_lifecycle,
+    task_lists,
+    tasks,
+)
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import HOUR_MS, Task
@@ -49,7 +59,7 @@ def tick(app: App) -> None:
         tasks.forget(sql, now - KEEP_MS)
         audit.forget(sql, app.clock.now_ms())
     _tidy_hourly(app)
-    opened += verification.plan_due(app)
+    opened += held_server.tend(app) + verification.plan_due(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
@@ -127,7 +137,8 @@ def _tidy_hourly(app: App) -> None:
 def _unmount(app: App) -> int:
     """Plan UNMOUNT tasks for mounts whose time has ended."""
     with app.store.read() as sql:
-        if not mounts.due(sql, app.clock.now_ms()):
+        # A restored database may not know that a user has kept a mount for longer.
+        if not mounts.due(sql, app.clock.now_ms()) or hold.is_held(sql):
             return 0
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
