@@ -64,6 +64,12 @@ def begin(sql: Connection, now: int, copied: int, text: str) -> None:
     events.add(sql, _event(EventKind.SERVER_HELD, now, text))
 
 
+def is_held(app: App) -> bool:
+    """Whether the server is held: one look-up."""
+    with app.store.read() as sql:
+        return hold.is_held(sql)
+
+
 def shown(app: App) -> ServerHold:
     """The hold as callers read it."""
     with app.store.read() as sql:
@@ -100,11 +106,8 @@ def lift(app: App, who: Caller) -> ServerHold:
 def tend(app: App) -> int:
     """Plan the tasks that look through the held destinations, and end the hold after the last.
 
-    Returns the number of planned tasks; without a hold it costs one look-up.
+    Returns the number of planned tasks.
     """
-    with app.store.read() as sql:
-        if not hold.is_held(sql):
-            return 0
     with app.store.write() as sql:
         now, planned = app.clock.now_ms(), 0
         for row in hold.destinations(sql):

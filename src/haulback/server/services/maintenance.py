@@ -12,7 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import database_stream, verification
+from haulback.server.services import database_stream, fires, verification
 from haulback.server.services import hold as held_server
 from haulback.server.services.app import App
 from haulback.server.store import (
@@ -59,7 +59,11 @@ def tick(app: App) -> None:
         tasks.forget(sql, now - KEEP_MS)
         audit.forget(sql, app.clock.now_ms())
     _tidy_hourly(app)
-    opened += held_server.tend(app) + verification.plan_due(app)
+    if held_server.is_held(app):
+        opened += held_server.tend(app)
+    else:
+        opened += verification.plan_due(app)
+        opened += fires.run_due(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
