@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 _ENTITY = sa.table(
     "entity",
     *(sa.column(name) for name in ("guid", "settings", "backup_policy", "snapshot_policy")),
