@@ -97,6 +97,7 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.wakeups.end()
+        self._app.event_hub.end()
         await super().shutdown(sockets)
 
 
@@ -130,6 +131,7 @@ class Server:
         maintenance.start(self.app)
         self._upkeep.start()
         self._herald.start()
+        self.app.event_hub.start()
         gc.collect()
         gc.freeze()  # loaded modules stay: the garbage collector need not scan them again
         try:
@@ -137,6 +139,7 @@ class Server:
         finally:
             self._upkeep.stop()
             self._herald.stop()
+            self.app.event_hub.stop()
             self._socket.close()
             self.app.store.close()
             log.info("server stopped")

@@ -12,7 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import verification
+from haulback.server.services import events, verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -47,6 +47,7 @@ def tick(app: App) -> None:
         tasks.archive(sql, now, now - LISTED_MS)
         tasks.forget(sql, now - KEEP_MS)
         audit.forget(sql, app.clock.now_ms())
+    events.forget(app)
     _tidy_hourly(app)
     opened += verification.plan_due(app)
     if mounts_due := _unmount(app):
