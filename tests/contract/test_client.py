@@ -370,7 +370,8 @@ REST: dict[str, Way] = {
 
 
 def a_record(kind: RecordCollection[Any]) -> Any:
-    extra = {"uuid": "u-1"} if "uuid" in kind.struct.__struct_fields__ else {}
+    needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"]}
+    extra = {k: v for k, v in needed.items() if k in kind.struct.__struct_fields__}
     return kind.add(kind.struct(name=new_guid(), **extra))
 
 

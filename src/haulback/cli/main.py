@@ -62,6 +62,8 @@ _NOUNS = (
     ("rule", "records:rule", "Rules of backup policies: destinations."),
     ("snapshot-rule", "records:snapshot_rule", "Retention rules of snapshot policies."),
     ("schedule", "records:schedule", "Backup schedules."),
+    ("mailing-list", "records:mailing_list", "Mail addresses for reports and notifications."),
+    ("credential", "records:credential", "Logins with secrets, for services."),
     ("project", "records:project", "Tenants."),
     ("node-config", "records:node_config", "Limits and windows of nodes."),
     ("manager", "records:manager", "Managers of hypervisors."),

@@ -6,16 +6,19 @@ A record is written as `member=value` words, where a value is JSON or plain text
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
 
+from haulback import credentials
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.client.records import ClientRecord, RecordCollection
+from haulback.contract.credentials import SECRETS, Credential
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.errors import Malformed
@@ -83,13 +86,32 @@ def _warn(one: ClientRecord[PolicyRecord]) -> None:
 
 def _members(words: tuple[str, ...], struct: type[PolicyRecord]) -> JsonObject:
     plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
-    found: JsonObject = {}
+    members: JsonObject = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
             raise Malformed(f"{word!r}: write member=value")
-        found[name] = value if name in plain else _json_or_text(value)
-    return found
+        if name in SECRETS and struct is Credential:
+            members[name] = _secret(name, value)
+        else:
+            members[name] = value if name in plain else _json_or_text(value)
+    return members
+
+
+def _secret(name: str, value: str) -> str:
+    """The secret in a file (`password=@FILE`), or on standard input (`password=-`)."""
+    if value == "-":
+        return credentials.read(Path("-"), name)
+    if not value.startswith("@"):
+        raise Malformed(
+            f"{name}: a command line can be read by every user of this machine: write "
+            f"{name}=@FILE, or {name}=- and give the secret on standard input",
+            field=name,
+        )
+    try:
+        return Path(value[1:]).read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed(f"{name}: {value[1:]} cannot be read: {error}", field=name) from None
 
 
 def _json_or_text(value: str) -> Any:
@@ -111,6 +133,8 @@ cluster = _noun("cluster", "clusters", "uuid")
 storage = _noun("storage", "storages", "uuid")
 flavor = _noun("flavor", "flavors", "uuid")
 network = _noun("network", "networks", "uuid")
+mailing_list = _noun("mailing-list", "mailing_lists", "recipients", "isDefault")
+credential = _noun("credential", "credentials", "username", "secrets")
 plan = _noun("plan", "recovery_plans", "active", adds=False)
 
 

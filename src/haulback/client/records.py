@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, Unpack
 
 from haulback.client.calls import Calls, Collection, Narrowed, Page
+from haulback.contract.credentials import Credential
+from haulback.contract.mailing_lists import MailingList
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.policies import Policy, Rule, SnapshotPolicy, SnapshotRule
@@ -89,4 +91,6 @@ class Records:
         self.clusters = RecordCollection(calls, "/hypervisor-clusters", Managed)
         self.storages = RecordCollection(calls, "/hypervisor-storages", Storage)
         self.flavors = RecordCollection(calls, "/virtual-machine-flavors", Managed)
+        self.mailing_lists = RecordCollection(calls, "/mailing-lists", MailingList)
+        self.credentials = RecordCollection(calls, "/credential", Credential)
         self.networks = Networks(calls, "/network", Managed)

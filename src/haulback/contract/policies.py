@@ -7,6 +7,7 @@ from enum import Enum
 import msgspec
 
 from haulback.contract.records import PolicyRecord
+from haulback.contract.retention import RuleRetention
 from haulback.wire import Choice, Ref
 
 
@@ -62,16 +63,6 @@ class DestinationRole(Enum):
     PRIMARY = "PRIMARY"
     SECONDARY = "SECONDARY"
     ARCHIVE = "ARCHIVE"
-
-
-class RuleRetention(msgspec.Struct, kw_only=True):
-    """Retention of the backups of a rule; ages in ms."""
-
-    keepLastBackupWhenSourceStillExists: bool | None = None
-    retentionKeepLastNFull: int | None = None
-    retentionKeepFullNewerThan: int | None = None
-    retentionKeepLastNIncremental: int | None = None
-    retentionKeepIncrementalNewerThan: int | None = None
 
 
 class RuleDestination(msgspec.Struct, kw_only=True):

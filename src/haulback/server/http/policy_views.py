@@ -11,11 +11,10 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED
+from haulback.server.services.schedule_checks import rule_kind
 from haulback.wire import JsonObject
 
 _NOTHING: JsonObject = {"name": ""}
-_SCHEDULE = "a schedule of this kind is stored and starts no task"
-_MONTHS = "months and dayOfWeekOccurrences are kept and do not act yet"
 _RETENTION = "the retention of a rule is stored without effect: the destination's retention applies"
 _ASSIGN = "auto-assignment is kept and does not act yet: vms names the machines of a policy"
 _REMOVE = "autoRemoveNonPresent is kept and does not act yet"
@@ -30,6 +29,7 @@ class Surroundings:
         self._reading, self._scope = reading, reading.scope
         self._members: dict[str, dict[str, list[Entity]]] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self._clocks: dict[str, JsonObject] = {}
 
     def name(self, kind: str, guid: str) -> str:
         """The name of a record, "" for a deleted record or a record hidden from the caller."""
@@ -52,6 +52,12 @@ class Surroundings:
         if kind not in self._members:
             self._members[kind] = self._reading.members(kind)
         return self._members[kind].get(policy.guid, [])
+
+    def clock(self, schedule: str) -> JsonObject:
+        """The members of a schedule that tell when the schedule runs."""
+        if schedule not in self._clocks:
+            self._clocks[schedule] = self._reading.clock(schedule)
+        return self._clocks[schedule]
 
     @cached_property
     def schedules(self) -> list[Record]:
@@ -79,6 +85,8 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
     shown["autoAssignMode"] = mode
     shown.setdefault("autoAssignSettings", {"mode": mode, **_NO_CHOICE})
     _named(shown["autoAssignSettings"]["hvClusters"], "hypervisor-cluster", around)
+    if (chosen := shown.get("mailingList")) and chosen.get("guid"):
+        _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
     shown["warnings"] = list(dict.fromkeys(_of_policy(shown)))
@@ -105,12 +113,9 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
 
 
 def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the names of a schedule's rules."""
-    kind = "snapshot-rule" if record.body.get("type") == "VM_SNAPSHOT" else "rule"
-    _named(shown.get("rules", []), kind, around)
-    shown["warnings"] = [_SCHEDULE]
-    if shown.get("months") or shown.get("dayOfWeekOccurrences"):
-        shown["warnings"].append(_MONTHS)
+    """Add the names of a schedule's rules, and its last and next run."""
+    _named(shown.get("rules", []), rule_kind(record), around)
+    shown |= around.clock(record.guid)
 
 
 def wanted_schedules(
@@ -171,8 +176,6 @@ def _of_policy(shown: JsonObject) -> Iterable[str]:
             yield warning
     for one in shown["rules"]:
         yield from one["warnings"]
-        for fired in one["schedules"]:
-            yield from fired["warnings"]
 
 
 def _of_rule(shown: JsonObject) -> Iterable[str]:

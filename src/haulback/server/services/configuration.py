@@ -14,14 +14,14 @@ from haulback.inventory.records import Entity, Record
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
-from haulback.server.services import ownership, policies
+from haulback.server.services import credentials, mailing_lists, ownership, policies, schedules
 from haulback.server.services.app import App
 from haulback.server.services.policies import PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
 from haulback.server.store import configuration, lists
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.wire import parse
+from haulback.wire import JsonObject, parse
 
 # The kinds whose records keep a record that they name from removal.
 _HELD = {
@@ -39,6 +39,10 @@ class ConfigurationReading(Reading):
     def members(self, kind: str) -> dict[str, list[Entity]]:
         """The machines that the caller sees, by the guid of their policy of one kind."""
         return policies.members_of(self._sql, self.scope, kind)
+
+    def clock(self, schedule: str) -> JsonObject:
+        """The members of a schedule that tell when the schedule runs."""
+        return schedules.times(self._sql, schedule)
 
 
 class SentRecord(NamedTuple):
@@ -65,10 +69,12 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
         wanted = sent.read()
         record = _record(who.scope, kind, wanted, known)
         record.created = record.modified = change.now
+        if kind.secrets:
+            record = credentials.sealed(app.vault, record, None)
         configuration.add(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
         _keep_apart(members, record, sent, fresh=True)
-        change.subject, change.after = record.guid, record
+        change.subject, change.after = record.guid, credentials.shown(record)
         return show(record, ConfigurationReading(change.sql, who.scope))
 
 
@@ -85,6 +91,8 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
         record = _record(who.scope, kind, sent.read(), known, before)
         record.created, record.modified = before.created, change.now
         record.body |= {k: before.body[k] for k in (*SEEN, "derived") if k in before.body}
+        if kind.secrets:
+            record = credentials.sealed(app.vault, record, before)
         configuration.change(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
         if record.project != before.project:
@@ -92,7 +100,7 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
             if kind.name in policies.OWNED:
                 members.handed_over(record)
         _keep_apart(members, record, sent, fresh=False)
-        change.before, change.after = before, record
+        change.before, change.after = credentials.shown(before), credentials.shown(record)
         return show(record, ConfigurationReading(change.sql, who.scope))
 
 
@@ -107,11 +115,13 @@ def remove(app: App, who: Caller, kind: RecordKind, guid: str) -> None:
         if kind.name in policies.RULES:
             members.without_rule(record)
         configuration.remove(change.sql, guid)
-        change.before = record
+        change.before = credentials.shown(record)
 
 
 def _check_unused(known: Catalogue, kind: str, guid: str) -> None:
     """Raises Conflict while records or hypervisors belong to a record."""
+    if kind == mailing_lists.KIND:
+        mailing_lists.check_unused(known, guid)
     for below in _HELD.get(kind, ()):
         for record in known.records.of_kind(below, guid):
             if not record.body.get("derived"):
