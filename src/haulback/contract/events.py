@@ -28,7 +28,6 @@ class EventKind(Enum):
     NODE_UP = "NODE_UP"  # node
     DESTINATION_FILLING = "DESTINATION_FILLING"  # backup destination
     DESTINATION_DOWN = "DESTINATION_DOWN"  # backup destination: a task could not reach it
-    DAMAGE_FOUND = "DAMAGE_FOUND"  # backup
     PROOF_FAILED = "PROOF_FAILED"  # backup
     LOCK_REFUSED = "LOCK_REFUSED"  # backup
     KEY_TROUBLE = "KEY_TROUBLE"  # server or backup destination

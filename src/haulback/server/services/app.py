@@ -15,6 +15,7 @@ from haulback.server.caller import Caller, Node
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import own_key
 from haulback.server.services.event_hub import EventHub
+from haulback.server.services.host_addresses import Network
 from haulback.server.services.login_limiter import LoginLimiter
 from haulback.server.services.node_requests import NodeRequests
 from haulback.server.services.readiness import Readiness
@@ -52,6 +53,7 @@ class App:
     login_limiter: LoginLimiter = field(default_factory=LoginLimiter)
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
+    notify_networks: list[Network] = field(default_factory=list)  # allowed receivers of webhooks
     tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)

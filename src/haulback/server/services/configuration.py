@@ -14,7 +14,14 @@ from haulback.inventory.records import Entity, Record
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
-from haulback.server.services import credentials, mailing_lists, ownership, policies, schedules
+from haulback.server.services import (
+    credentials,
+    mailing_lists,
+    notifications,
+    ownership,
+    policies,
+    schedules,
+)
 from haulback.server.services.app import App
 from haulback.server.services.policies import PolicyMembers
 from haulback.server.services.read_transaction import Reading
@@ -70,7 +77,7 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
         record = _record(who.scope, kind, wanted, known)
         record.created = record.modified = change.now
         if kind.secrets:
-            record = credentials.sealed(app.vault, record, None)
+            record = kind.sealed(app.vault, record, None)
         configuration.add(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
         _keep_apart(members, record, sent, fresh=True)
@@ -92,7 +99,7 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
         record.created, record.modified = before.created, change.now
         record.body |= {k: before.body[k] for k in (*SEEN, "derived") if k in before.body}
         if kind.secrets:
-            record = credentials.sealed(app.vault, record, before)
+            record = kind.sealed(app.vault, record, before)
         configuration.change(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
         if record.project != before.project:
@@ -122,6 +129,8 @@ def _check_unused(known: Catalogue, kind: str, guid: str) -> None:
     """Raises Conflict while records or hypervisors belong to a record."""
     if kind == mailing_lists.KIND:
         mailing_lists.check_unused(known, guid)
+    if kind == notifications.CHANNEL:
+        notifications.check_unused(known, guid)
     for below in _HELD.get(kind, ()):
         for record in known.records.of_kind(below, guid):
             if not record.body.get("derived"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from haulback.contract.events import EventRecord
-from haulback.server.services import work_ends
+from haulback.server.services import notification_outbox, work_ends
 from haulback.server.store import events
 from haulback.server.store.engine import Connection, Store
 
@@ -28,3 +28,4 @@ def number_new(store: Store, now: int) -> int:
 def _follow(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
     """Changes that events bring about, in the transaction that numbers them."""
     work_ends.record(sql, numbered, now)
+    notification_outbox.enqueue(sql, numbered, now)

@@ -12,7 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import events, fires, verification
+from haulback.server.services import delivery, events, fires, verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -48,6 +48,7 @@ def tick(app: App) -> None:
         tasks.forget(sql, now - KEEP_MS)
         audit.forget(sql, app.clock.now_ms())
     events.forget(app)
+    delivery.forget(app)
     _tidy_hourly(app)
     opened += verification.plan_due(app)
     opened += fires.run_due(app)

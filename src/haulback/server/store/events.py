@@ -79,7 +79,7 @@ def number_some(sql: sa.Connection) -> list[EventRecord]:
         return []
     _COUNT.run(sql, last=last + count)
     query = sa.select(table).where(table.c.number > last, table.c.number <= last + count)
-    return [_record(row) for row in sql.execute(query.order_by(table.c.number))]
+    return [record(row) for row in sql.execute(query.order_by(table.c.number))]
 
 
 def head(sql: sa.Connection) -> int:
@@ -97,7 +97,7 @@ def page(sql: sa.Connection, wanted: EventQuery) -> list[EventRecord]:
     """Events after a number, the oldest first, or before a number, the newest first."""
     order = table.c.number.desc() if wanted.after is None else table.c.number
     query = sa.select(table).where(*_conditions(wanted)).order_by(order).limit(wanted.size)
-    return [_record(row) for row in sql.execute(query)]
+    return [record(row) for row in sql.execute(query)]
 
 
 def has_old(sql: sa.Connection, before: int) -> bool:
@@ -128,7 +128,7 @@ def _conditions(wanted: EventQuery) -> list[Condition]:
     return where if listed is None else [*where, table.c.project.in_(listed)]
 
 
-def _record(row: Row) -> EventRecord:
+def record(row: Row) -> EventRecord:
     return EventRecord(
         number=row.number,
         kind=label(row.kind),
