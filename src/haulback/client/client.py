@@ -8,6 +8,7 @@ from haulback.client.alarms import Alarms
 from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
+from haulback.client.events import Events
 from haulback.client.records import Records
 from haulback.client.resources import (
     Backups,
@@ -53,7 +54,8 @@ class Client:
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
-        self.alarms, self.server = Alarms(calls), OwnDatabase(calls)
+        self.alarms, self.events = Alarms(calls), Events(calls)
+        self.server = OwnDatabase(calls)
 
     @property
     def url(self) -> str:
