@@ -30,6 +30,7 @@ _NOUNS = (
         "dashboard:dashboard",
         "Protection, last day's backups and used space.",
     ),
+    ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     (

@@ -9,6 +9,7 @@ from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.records import Records
+from haulback.client.reports import Reports
 from haulback.client.resources import (
     Backups,
     Destinations,
@@ -49,7 +50,7 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
-        self.alarms = Alarms(calls)
+        self.alarms, self.reports = Alarms(calls), Reports(calls)
 
     @property
     def url(self) -> str:

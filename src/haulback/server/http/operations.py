@@ -11,6 +11,7 @@ from haulback.server.http import (
     alarms,
     api_documents,
     backups,
+    chargeback,
     configuration,
     dashboard,
     health,
@@ -19,6 +20,7 @@ from haulback.server.http import (
     mounts,
     node_tasks,
     nodes,
+    reports,
     retention,
     snapshots,
     tasks,
@@ -42,6 +44,8 @@ _ROOMS = (
     workflows,
     configuration,
     dashboard,
+    reports,
+    chargeback,
     health,
 )
 

@@ -51,6 +51,7 @@ class App:
     login_limiter: LoginLimiter = field(default_factory=LoginLimiter)
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
+    time_zone: str = "UTC"  # IANA zone of reports
     tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
