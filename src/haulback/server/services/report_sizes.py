@@ -13,7 +13,7 @@ from haulback.server.scope import Scope
 from haulback.server.store import lists, report_figures
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.report_figures import SizeGroup, LargestGroups, ReportedBackups
+from haulback.server.store.report_figures import LargestGroups, ReportedBackups, SizeGroup
 from haulback.wire import Label, Ref
 
 _MOST_GUIDS = 10_000  # of one list of a filter; databases limit the values of a statement
