@@ -10,6 +10,7 @@ from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
 from haulback.client.records import Records
+from haulback.client.reports import Reports
 from haulback.client.resources import (
     Backups,
     Destinations,
@@ -55,7 +56,7 @@ class Client:
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
         self.alarms, self.events = Alarms(calls), Events(calls)
-        self.server = OwnDatabase(calls)
+        self.server, self.reports = OwnDatabase(calls), Reports(calls)
 
     @property
     def url(self) -> str:
