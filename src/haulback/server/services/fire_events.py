@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract.events import Event, EventKind
 from haulback.errors import NotFound
 from haulback.inventory.records import Record
+from haulback.server.services import run_events
 from haulback.server.services.fire_plans import served
 from haulback.server.store import events, fires
 from haulback.server.store.catalogue import SqlCatalogue
@@ -60,6 +61,7 @@ def _tell_run(
             "states": states,
             "skipped": fire.skipped,
             "due": fire.due_at,
+            "first": run_events.is_first(sql, fire, rule),
         },
     )
     events.add(sql, event)

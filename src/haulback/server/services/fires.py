@@ -17,7 +17,7 @@ from haulback.kinds.api import Ask
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
-from haulback.server.services import fire_voiding
+from haulback.server.services import fire_voiding, run_events
 from haulback.server.services.app import App
 from haulback.server.services.fire_events import tell, tell_runs
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
@@ -99,6 +99,7 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
         fire.ended, rules = fire.created, []
     if fires.add(sql, fire, rules) and fire.state == fires.PLANNING:
         clock.last_run = fire.created
+        run_events.started(sql, fire, record, rules)
         log.info("schedule %s fires for %s", record.name, fire.nominal)
 
 

@@ -8,20 +8,15 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.inventory.records import Entity
-from haulback.server.store import tables
-from haulback.server.store.rows import records
+from haulback.server.store import machines, tables
 from haulback.server.store.tables import task
 
-_ENTITY = tables.entity
-_COLUMNS = {"backupPolicy": "backup_policy", "snapshotPolicy": "snapshot_policy"}
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 
 
 def piece(sql: sa.Connection, setting: str, policy: str, after: str, most: int) -> list[Entity]:
     """The next machines of a policy by guid; `setting` is the setting that names the policy."""
-    where = (_ENTITY.c[_COLUMNS[setting]] == policy, _ENTITY.c.guid > after)
-    query = sa.select(_ENTITY).where(*where).order_by(_ENTITY.c.guid)
-    return records(sql, query.limit(most), Entity)
+    return machines.of_policy(sql, setting, policy, after=after, limit=most)
 
 
 def hold_rule(sql: sa.Connection, rule: str) -> None:
