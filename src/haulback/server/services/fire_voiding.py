@@ -14,14 +14,13 @@ from haulback.inventory.records import Record
 from haulback.server.services.app import App
 from haulback.server.services.fire_events import tell
 from haulback.server.store import fire_members, fires, schedule_clocks, tasks
-from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.fires import Fire
 from haulback.server.store.schedule_clocks import ScheduleClock
 
 SKEW_MS = 5_000  # by which the clocks of two servers may differ without voiding a fire
 _PIECE = 100
-_DID_WORK = (fires.PLANNING, fires.RUNNING, fires.DONE)
+_OPEN = (fires.PLANNING, fires.PROVING, fires.RUNNING)
 _WHY = "the clock was set back to before the fire; it fires when its time comes"
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def _ahead(app: App) -> list[str]:
 def _follow_back(app: App, schedule: str) -> int:
     with app.store.write() as sql:
         now = app.clock.now_ms()
-        record = SqlCatalogue(sql).records.get("schedule", schedule)
+        record = schedule_clocks.record_of(sql, schedule)
         clock = schedule_clocks.of(sql, record)
         clock.after = min(clock.after, now)
         ahead = fires.ahead(sql, schedule, now + SKEW_MS, _PIECE)
@@ -57,10 +56,10 @@ def _follow_back(app: App, schedule: str) -> int:
 
 
 def _void(sql: Connection, fire: Fire, record: Record, now: int) -> None:
-    if fire.state in _DID_WORK:
+    if fire.state in (*_OPEN, fires.DONE):
         tell(sql, EventKind.FIRE_VOIDED, (fire, record, now), _WHY)
         log.warning("the fire %s of %s is voided", fire.nominal, record.name)
-    fire.state = fires.VOIDING if fire.state in (fires.PLANNING, fires.RUNNING) else fires.VOIDED
+    fire.state = fires.VOIDING if fire.state in _OPEN else fires.VOIDED
     fire.voided = fires.next_voided(sql, fire)
     fire.ended, fire.reason = now, _WHY
     fires.write(sql, fire)
@@ -102,7 +101,7 @@ def wind_all(app: App) -> None:
             for guid in guids:
                 clock = schedule_clocks.find(sql, guid, lock=True)
                 if clock and not clock.paused:
-                    _wind(sql, clock, SqlCatalogue(sql).records.get("schedule", guid))
+                    _wind(sql, clock, schedule_clocks.record_of(sql, guid))
         last = guids[-1]
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from haulback.contract.events import EventKind
+from haulback.contract.system_schedules import SystemTask
 from haulback.errors import HaulbackError, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity, Record
@@ -17,10 +18,11 @@ from haulback.kinds.api import Ask
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
-from haulback.server.services import fire_voiding, run_events
+from haulback.server.services import fire_voiding, proof_turns, run_events, system_plans
 from haulback.server.services.app import App
 from haulback.server.services.fire_events import tell, tell_runs
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
+from haulback.server.services.system_schedules import task_of
 from haulback.server.store import fire_members, fires, nodes, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -48,6 +50,7 @@ def run_due(app: App) -> int:
         pass  # before the planning: a task that waits would keep its machine from the next plan
     while time.monotonic() < end and (made := plan_piece(app)) is not None:
         planned += made
+    planned += proof_turns.top_up(app)
     end_finished(app)
     return planned
 
@@ -59,7 +62,7 @@ def begin(app: App, schedule: str) -> None:
         clock = schedule_clocks.take(sql, schedule, now)
         if clock is None:
             return
-        record = SqlCatalogue(sql).records.get("schedule", schedule)
+        record = schedule_clocks.record_of(sql, schedule)
         try:
             table = schedule_clocks.table_of(record)
         except Malformed as error:
@@ -106,7 +109,7 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
 def _miss(sql: Connection, fire: Fire, record: Record) -> None:
     fire.state, fire.ended = fires.MISSED, fire.created
     fire.reason = "no server fired it in its time, and a later time has come or its window closed"
-    if fires.add(sql, fire):
+    if fires.add(sql, fire) and record.kind == schedule_clocks.SCHEDULE:
         tell(sql, EventKind.FIRE_MISSED, (fire, record, fire.created), fire.reason)
 
 
@@ -128,14 +131,15 @@ def plan_piece(app: App) -> int | None:
         if fire is None:
             return None
         now = app.clock.now_ms()
-        record = SqlCatalogue(sql).records.get("schedule", fire.schedule)
+        record = schedule_clocks.record_of(sql, fire.schedule)
         rules = fires.rules(sql, fire.guid)
         before = fire.planned
         if now >= fire.window_end:
             _close(sql, fire, record, now)
         elif fire.at_rule < len(rules):
             ask = Ask(now, None, nodes.windows(sql))
-            _plan(FirePlanning(sql, ask, fire, record, rules[fire.at_rule]))
+            wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
+            (_plan if record.kind == schedule_clocks.SCHEDULE else _plan_system)(wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
@@ -166,6 +170,15 @@ def _plan(wanted: FirePlanning) -> None:
             fire.at_entity = machines[-1].guid
             return
     fire.at_rule, fire.at_entity = fire.at_rule + 1, ""
+
+
+def _plan_system(wanted: FirePlanning) -> None:
+    """Plan the work of a system schedule; proofs are planned in turn, from tick to tick."""
+    if task_of(wanted.schedule) is SystemTask.PROVE:
+        wanted.fire.state = fires.PROVING
+    else:
+        _enter(wanted, system_plans.plan(wanted))
+    wanted.fire.at_rule += 1
 
 
 def _inert(wanted: FirePlanning) -> str | None:
@@ -260,6 +273,7 @@ def end_finished(app: App) -> int:
         now, ended = app.clock.now_ms(), fires.finished(sql, _ENDED)
         for fire in ended:
             fire.state, fire.ended = fires.DONE, now
+            fire.last_start = fires.last_start(sql, fire.guid)
             fires.write(sql, fire)
             tell_runs(sql, fire, now)
     return len(ended)

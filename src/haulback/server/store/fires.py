@@ -1,6 +1,7 @@
 """Fires of schedules in the database: whoever inserts the key of a due time fires it.
 
-States: PLANNING (tasks are being made), RUNNING, DONE; MISSED, SKIPPED (nothing was to be done);
+States: PLANNING (tasks are being made), PROVING (proofs are planned in turn), RUNNING, DONE;
+MISSED, SKIPPED (nothing was to be done);
 VOIDING (tasks are being cancelled), VOIDED (the clock was set back to before the fire).
 """
 
@@ -21,12 +22,20 @@ from haulback.server.store.tables import task
 
 PLANNING, RUNNING, DONE = "PLANNING", "RUNNING", "DONE"
 MISSED, SKIPPED, VOIDING, VOIDED = "MISSED", "SKIPPED", "VOIDING", "VOIDED"
+PROVING = "PROVING"
+# The literal conditions of the partial indexes.
+_INDEXED = {
+    PLANNING: sa.text("fire.state IN ('PLANNING', 'VOIDING')"),
+    VOIDING: sa.text("fire.state IN ('PLANNING', 'VOIDING')"),
+    PROVING: sa.text("fire.state = 'PROVING'"),
+}
 _SOME = 500
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
 _OPEN = Hot(
     "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "
     "OR EXISTS (SELECT 1 FROM fire WHERE state IN ('PLANNING', 'VOIDING')) "
-    "OR EXISTS (SELECT 1 FROM fire WHERE state = 'RUNNING')"
+    "OR EXISTS (SELECT 1 FROM fire WHERE state = 'RUNNING') "
+    "OR EXISTS (SELECT 1 FROM fire WHERE state = 'PROVING')"
 )
 
 
@@ -53,6 +62,7 @@ class Fire(msgspec.Struct, kw_only=True):
     planned: int = 0
     skipped: int = 0
     reason: str | None = None
+    last_start: int | None = None
 
 
 class FireRule(msgspec.Struct, kw_only=True):
@@ -100,9 +110,7 @@ def exists(sql: sa.Connection, schedule: str, generation: int, nominal: str) -> 
 
 def take(sql: sa.Connection, state: str) -> Fire | None:
     """The oldest fire in a state, locked; a fire that another server works on is passed over."""
-    # The literal condition is the condition of the partial index.
-    open_ = sa.text("fire.state IN ('PLANNING', 'VOIDING')")
-    query = sa.select(table).where(open_, table.c.state == state)
+    query = sa.select(table).where(_INDEXED[state], table.c.state == state)
     query = query.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
     return next(iter(records(sql, query, Fire)), None)
 
@@ -196,6 +204,14 @@ def last_run(sql: sa.Connection, schedule: str) -> int | None:
     did = table.c.state.in_((PLANNING, RUNNING, DONE))
     query = sa.select(table.c.created).where(table.c.schedule == schedule, did)
     found: int | None = sql.scalar(query.order_by(table.c.due_at.desc()).limit(1))
+    return found
+
+
+def last_start(sql: sa.Connection, fire: str) -> int | None:
+    """The moment (epoch ms) at which the last task of a fire started, None if none did."""
+    of_fire = sa.select(fire_rule.c.run).where(fire_rule.c.fire == fire)
+    query = sa.select(sa.func.max(task.c.started))
+    found: int | None = sql.scalar(query.where(task.c.run.in_(of_fire), sa.text("run <> ''")))
     return found
 
 
