@@ -29,9 +29,12 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.fires import Fire, Skip
 from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.tasks.record import Plan
+from haulback.units import DAY_MS
 
 PIECE = 100  # machines in a transaction: other writers wait no longer than that
 _BUDGET_S = 4.0  # of one tick of maintenance
+_KEEP_MS = 400 * DAY_MS  # for which a fire is remembered
+_FORGOTTEN = 200  # fires that one tick forgets
 _ENDED = 100  # fires that one tick ends
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,9 @@ def run_due(app: App) -> int:
     while time.monotonic() < end and (made := plan_piece(app)) is not None:
         planned += made
     planned += proof_turns.top_up(app)
+    if due:
+        with app.store.write() as sql:
+            fires.forget(sql, now - _KEEP_MS, _FORGOTTEN)
     end_finished(app)
     return planned
 

@@ -152,6 +152,20 @@ def past(sql: sa.Connection, schedule: str, most: int) -> list[Fire]:
     return records(sql, query.order_by(table.c.due_at.desc(), table.c.guid).limit(most), Fire)
 
 
+def done(sql: sa.Connection, schedule: str, most: int) -> list[Fire]:
+    """The newest fires of a schedule that are done and had tasks."""
+    where = (table.c.schedule == schedule, table.c.state == DONE, table.c.planned > 0)
+    query = sa.select(table).where(*where).order_by(table.c.due_at.desc()).limit(most)
+    return records(sql, query, Fire)
+
+
+def forget(sql: sa.Connection, before: int, most: int) -> int:
+    """Delete some fires that ended and were made before a time (epoch ms); their number."""
+    old = (table.c.created < before, table.c.ended.is_not(None), table.c.state != VOIDING)
+    guids = sa.select(table.c.guid).where(*old).order_by(table.c.created).limit(most)
+    return sql.execute(sa.delete(table).where(table.c.guid.in_(guids))).rowcount
+
+
 def finished(sql: sa.Connection, most: int) -> list[Fire]:
     """Some running fires none of whose tasks waits or runs."""
     of_run = sa.select(task.c.guid).where(task.c.run == fire_rule.c.run, _LIVE)

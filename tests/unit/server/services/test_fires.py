@@ -8,6 +8,7 @@ from haulback.contract.events import EventKind
 from haulback.server.http.configuration import RECORD_KINDS
 from haulback.server.services import configuration, fires, maintenance, schedules
 from haulback.server.services.configuration import SentRecord
+from haulback.server.services.forecast import forecast
 from haulback.server.store import event_tables, tables
 from haulback.server.store import fires as fire_store
 from haulback.wire import read
@@ -310,3 +311,23 @@ def test_a_server_that_starts_with_an_earlier_clock_voids_as_well(site):
     assert "RUNNING" not in site.states(schedule)
     site.at(due)
     assert sorted(site.states(schedule)) == ["RUNNING", "VOIDED"]
+
+
+def test_the_forecast_shows_what_runs_when_with_the_duration_of_earlier_nights(site):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR
+    site.at(due)
+    node = site.house.node()
+    for task in site.tasks():
+        site.house.take(node, task.guid)
+        site.house.fail(node, task.guid)
+    site.at(due + 20 * MINUTE)
+    scope = site.house.user.scope
+    entries, is_cut = forecast(site.house.app, scope, 7, 1000)
+    of_it = [entry.fire for entry in entries if entry.schedule.guid == schedule]
+    assert [fire.due.at for fire in of_it] == [due + day * DAY for day in range(1, 8)]
+    assert {(fire.duration, fire.fits) for fire in of_it} == {(20 * MINUTE, True)}
+    assert not is_cut
+    assert forecast(site.house.app, scope, 7, 2)[1]
+    schedules.pause(site.house.app, site.house.user, schedule)
+    assert forecast(site.house.app, scope, 7, 1000) == ([], False)
