@@ -1,0 +1,91 @@
+"""The schema of the database: its known revisions, and their migration.
+
+Alembic is imported only to migrate: it and its template engine take 8 MB, and a server that starts
+on a database of its own version needs neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from haulback.errors import Conflict
+from haulback.logs import members
+
+log = logging.getLogger(__name__)
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
+_LOCK = 4861756  # any number that no other user of the database locks
+
+
+def known_schemas() -> list[str]:
+    """The revisions of the schema that this Haulback knows, the newest first."""
+    names = [dict(_REVISION.findall(path.read_text())) for path in _scripts()]
+    before = {name["revision"]: name.get("down_revision") for name in names}
+    [newest] = set(before) - set(before.values())
+    chain: list[str] = []
+    step: str | None = newest
+    while step is not None:
+        chain.append(step)
+        step = before[step]
+    return chain
+
+
+def schema_of(connection: sa.Connection) -> str | None:
+    """The revision of a database's schema; None for an empty database."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: object = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found if found is None else str(found)
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring a database to the newest schema.  Raises Conflict for a schema of a newer Haulback."""
+    known = known_schemas()
+    newest = known[0]
+    with engine.connect() as connection:
+        connection = connection.execution_options(immediate=True)
+        with connection.begin():
+            _one_migrator(connection)
+            now = schema_of(connection)
+            if now is not None and now not in known:
+                raise Conflict(f"a newer Haulback wrote this database (schema {now}); upgrade")
+            if now == newest:
+                return
+            log.info("database is migrated", extra=members(schema=newest, before=now))
+            if now is not None and engine.dialect.name == "sqlite":
+                _copy(str(engine.url.database), f"{engine.url.database}.before-{newest}")
+            _upgrade(connection)
+
+
+def _scripts() -> list[Path]:
+    return list((_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _one_migrator(connection: sa.Connection) -> None:
+    """Let one server migrate at a time: others wait here until its transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+def _copy(file: str, target: str) -> None:
+    """A consistent copy of the file, so that an administrator can undo a migration."""
+    source, copy = sqlite3.connect(file), sqlite3.connect(target)
+    with source, copy:
+        source.backup(copy)
+    source.close()
+    copy.close()
