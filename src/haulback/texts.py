@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from haulback.errors import Malformed
 
 _MOST = 200  # characters of a name
+_ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_LONGEST_LOCAL, _LONGEST_ADDRESS = 64, 254  # RFC 5321, 4.5.3.1
 
 
 def is_printable(text: str, most: int = _MOST) -> bool:
@@ -17,6 +22,19 @@ def check_name(text: str | None, field: str = "name", most: int = _MOST) -> str:
     if text is None or not 0 < len(text.strip()) <= most or not text.isprintable():
         raise Malformed(f"{field}: 1 to {most} printable characters", field=field)
     return text
+
+
+def check_address(text: str, field: str) -> str:
+    """Return a mail address as `ops@example.org`, without spaces around it.  Raises Malformed.
+
+    An address with a line break would add headers to a mail.
+    """
+    address = text.strip(" ")
+    is_short = len(address) <= _LONGEST_ADDRESS
+    if not is_short or not _ADDRESS.fullmatch(address) or address.index("@") > _LONGEST_LOCAL:
+        shown = printable(text)[:80]
+        raise Malformed(f"{field}: {shown!r} is not a mail address as ops@example.org", field=field)
+    return address
 
 
 def printable(text: str) -> str:

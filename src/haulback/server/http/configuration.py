@@ -74,7 +74,15 @@ _SERVED = (
         RECORD_KINDS["snapshot-rule"],
         more={"policy": {"vm-snapshot": example.GUID, "guid": example.GUID}},
     ),
-    _Served("/schedules", RECORD_KINDS["schedule"], more={"rules": [example.REF]}),
+    _Served("/schedules", RECORD_KINDS["schedule"], more={"hour": 0, "rules": [example.REF]}),
+    _Served(
+        "/mailing-lists",
+        RECORD_KINDS["mailing-list"],
+        more={"recipients": ["ops@example.org"]},
+    ),
+    _Served(
+        "/credential", RECORD_KINDS["credential"], more={"username": "ops", "password": "secret"}
+    ),
 )
 
 _FILTERS: dict[str, tuple[Param, ...]] = {
@@ -221,6 +229,8 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
         policy_views.rule(shown, record, around)
     if kind.name == "schedule":
         policy_views.schedule(shown, record, around)
+    if kind.secrets:
+        shown["secrets"] = record.body.get("secrets", [])
     if view := manager_views.VIEWS.get(kind.name):
         view(shown, record, around.known)
     return shown

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from haulback.contract.credentials import SECRETS, Credential
+from haulback.contract.mailing_lists import MailingList
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.policies import (
@@ -17,17 +18,20 @@ from haulback.contract.policies import (
     DestinationRole,
     Policy,
     Rule,
-    RuleRetention,
     SnapshotPolicy,
     SnapshotRule,
 )
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
-from haulback.contract.schedules import Schedule, Sort
+from haulback.contract.schedules import Schedule
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.registry import KINDS
+from haulback.policy import terms
+from haulback.policy.assignment import Conditions
+from haulback.server.services import credentials, mailing_lists
+from haulback.server.services.schedule_checks import check_schedule
 from haulback.tasks.scheduling import is_limit
 from haulback.texts import check_name
 
@@ -39,12 +43,14 @@ class RecordKind(NamedTuple):
     """A kind of record: its name, its struct, and the member and kind of its parent.
 
     `check` raises Malformed or NotFound for a record that contradicts itself or the catalogue.
+    `secrets` are write-only members: the database holds them sealed, and no answer shows them.
     """
 
     name: str
     struct: type[PolicyRecord]
     parent: tuple[str, str] | None = None
     check: Check | None = None
+    secrets: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -76,7 +82,8 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
     for rule_backup_destination in wanted.ruleBackupDestinations:
         if rule_backup_destination.backupDestination.guid:
             known.places.destination(rule_backup_destination.backupDestination.guid)
-        _check_retention(rule_backup_destination.backupRetentionSettings or RuleRetention())
+        if settings := rule_backup_destination.backupRetentionSettings:
+            terms.check(settings, "backupRetentionSettings")
         days = rule_backup_destination.daysToKeepRetentionLock
         if days is not None and not 0 <= days <= 36_500:
             raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
@@ -91,14 +98,6 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
 
 
-def _check_retention(wanted: RuleRetention) -> None:
-    for name in RuleRetention.__struct_fields__:
-        value = getattr(wanted, name)
-        if value is not None and value < 0:
-            field = f"backupRetentionSettings.{name}"
-            raise Malformed(f"{field}: at least 0", field=field)
-
-
 def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
     for name, most in (("retentionVersions", 1000), ("retentionDays", 36_500)):
         value = getattr(wanted, name)
@@ -106,25 +105,12 @@ def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
             raise Malformed(f"{name}: 1 to {most}", field=name)
 
 
-def _check_schedule(wanted: Schedule, known: Catalogue) -> None:
-    kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
-    for ref in wanted.rules:
-        known.records.changeable(
-            kind, ref.guid
-        )  # a schedule starts its rules for all machines of the rules
-    day = range(86_400_000)
-    if wanted.hour is not None and wanted.hour not in day:
-        raise Malformed("hour: ms from midnight UTC", field="hour")
-    if wanted.startWindowLength is not None and wanted.startWindowLength < 1000:
-        raise Malformed("startWindowLength: ms, at least 1000", field="startWindowLength")
-
-    try:
-        ZoneInfo(wanted.timeZone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Malformed("timeZone: name an IANA time zone, like UTC", field="timeZone") from None
-
-
-def _check_policy(wanted: AnyPolicy, _: Catalogue) -> None:
+def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
+    mailing_lists.check_named(wanted, known)
+    if wanted.autoAssignSettings:
+        Conditions(wanted.autoAssignSettings)
+        for ref in wanted.autoAssignSettings.hvClusters:
+            known.records.get("hypervisor-cluster", ref.guid)
     for name in ("Export", "Store"):
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)
@@ -167,6 +153,8 @@ _ALL = (
         ("policy", "vm-snapshot"),
         _check_snapshot_rule,
     ),
-    RecordKind("schedule", Schedule, check=_check_schedule),
+    RecordKind("schedule", Schedule, check=check_schedule),
+    RecordKind("mailing-list", MailingList, check=mailing_lists.check),
+    RecordKind("credential", Credential, check=credentials.check, secrets=SECRETS),
 )
 RECORD_KINDS = {kind.name: kind for kind in _ALL}

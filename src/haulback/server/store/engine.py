@@ -29,6 +29,7 @@ Connection = sa.Connection
 _WAIT_MS = 30_000
 LONGEST_READ_MS = 30_000  # seconds after which a list without an index ends with 503
 _STEPS = 100_000  # SQLite instructions between two checks of the time
+RESTORING = "haulback_restoring"  # a table that marks a database whose restore has not ended
 _CONNECTIONS = 16  # as many as the threads that answer requests
 
 
@@ -173,13 +174,14 @@ class Store:
             self._lock.close()
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, restoring: bool = False) -> Store:
     """Open and migrate the database at `url` (`sqlite:///…` or `postgresql://…`).
 
     Raises Malformed for another kind of URL, Conflict when another server uses the SQLite file or
-    a newer Haulback wrote the database, Unavailable when the database does not answer.
+    a newer Haulback wrote the database, Unavailable when the database does not answer; Conflict
+    for a database whose restore has not ended, unless the caller is `restoring` it.
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         store = _sqlite(Path(str(parsed.database)).absolute())
     else:
@@ -188,6 +190,8 @@ def open_store(url: str) -> Store:
         )
     try:
         with mapped():
+            if not restoring:
+                _check_restored(store.engine)
             schema.migrate(store.engine)
     except BaseException as error:
         store.close()
@@ -197,12 +201,20 @@ def open_store(url: str) -> Store:
     return store
 
 
+def _check_restored(engine: sa.Engine) -> None:
+    if engine.dialect.name == "postgresql" and sa.inspect(engine).has_table(RESTORING):
+        raise Conflict(
+            "the restore of this database has not ended: run haulback server restore-database with "
+            "the same --data and --database again"
+        )
+
+
 def peek(url: str) -> Store:
     """Open an existing database for reading, also while a server uses the database.
 
     Raises NotFound.
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
         return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
     path = Path(str(parsed.database)).absolute()
@@ -211,7 +223,8 @@ def peek(url: str) -> Store:
     return Store(sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
 
 
-def _parse(url: str) -> sa.URL:
+def parse_url(url: str) -> sa.URL:
+    """The parts of a database's URL.  Raises Malformed."""
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:

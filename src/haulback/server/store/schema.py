@@ -35,12 +35,11 @@ def known_schemas() -> list[str]:
     return chain
 
 
-def schema_of(connection: sa.Connection) -> str | None:
-    """The revision of a database's schema; None for an empty database."""
+def schema_of(connection: sa.Connection) -> str:
+    """The revision of a database's schema, empty for an empty database."""
     if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found: object = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return found if found is None else str(found)
+        return ""
+    return connection.scalar(sa.text("SELECT version_num FROM alembic_version")) or ""
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -52,12 +51,12 @@ def migrate(engine: sa.Engine) -> None:
         with connection.begin():
             _one_migrator(connection)
             now = schema_of(connection)
-            if now is not None and now not in known:
+            if now and now not in known:
                 raise Conflict(f"a newer Haulback wrote this database (schema {now}); upgrade")
             if now == newest:
                 return
-            log.info("database is migrated", extra=members(schema=newest, before=now))
-            if now is not None and engine.dialect.name == "sqlite":
+            log.info("database is migrated", extra=members(schema=newest, before=now or None))
+            if now and engine.dialect.name == "sqlite":
                 _copy(str(engine.url.database), f"{engine.url.database}.before-{newest}")
             _upgrade(connection)
 

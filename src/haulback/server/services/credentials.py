@@ -1,0 +1,68 @@
+"""Credentials: secrets are sealed in the database, and opened for the service that logs in."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.credentials import SECRETS, Credential
+from haulback.errors import Malformed
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Record
+from haulback.server.key_vault import KeyVault
+
+_SEALED = "sealedSecrets"  # the member of a stored credential that holds its secrets
+_LONGEST_TEXT, _LONGEST_LOGIN, _LONGEST_SECRET = 1000, 200, 16_384
+
+
+def check(wanted: Credential, _: Catalogue) -> None:
+    """Raises Malformed for texts that are too long, and for unknown secrets to remove."""
+    if len(wanted.description) > _LONGEST_TEXT:
+        raise Malformed(f"description: at most {_LONGEST_TEXT} characters", field="description")
+    for name in ("username", "domain"):
+        text = getattr(wanted, name)
+        if len(text) > _LONGEST_LOGIN or (text and not text.isprintable()):
+            raise Malformed(f"{name}: at most {_LONGEST_LOGIN} printable characters", field=name)
+    for name in SECRETS:
+        if len(getattr(wanted, name) or "") > _LONGEST_SECRET:
+            raise Malformed(f"{name}: at most {_LONGEST_SECRET} characters", field=name)
+    for name in wanted.remove:
+        if name not in SECRETS:
+            raise Malformed(
+                f"remove: {name[:40]!r} is not one of {', '.join(SECRETS)}", field="remove"
+            )
+
+
+def sealed(vault: KeyVault, record: Record, before: Record | None) -> Record:
+    """The record of a request for the database, its secrets as sealed text.
+
+    Secrets that the request does not name stay as in `before`.  Raises WrongKey.
+    """
+    body = dict(record.body)
+    kept = opened(vault, before) if before else {}
+    kept |= {name: text for name in SECRETS if (text := body.pop(name, None))}
+    for name in body.pop("remove", []):
+        kept.pop(name, None)
+    body["secrets"] = [name for name in SECRETS if name in kept]
+    if kept:
+        body[_SEALED] = vault.seal(_owner(record), msgspec.json.encode(kept))
+    return msgspec.structs.replace(record, body=body)
+
+
+def opened(vault: KeyVault, record: Record) -> dict[str, str]:
+    """The secrets of a stored credential by their names in `SECRETS`.  Raises WrongKey."""
+    if _SEALED not in record.body:
+        return {}
+    return msgspec.json.decode(
+        vault.unseal(_owner(record), record.body[_SEALED]), type=dict[str, str]
+    )
+
+
+def shown(record: Record) -> Record:
+    """The record without its secrets, for answers and the audit trail."""
+    plain = {name: value for name, value in record.body.items() if name != _SEALED}
+    return msgspec.structs.replace(record, body=plain)
+
+
+def _owner(record: Record) -> str:
+    """The owner name of the sealed text, so that no other sealed text can replace the secrets."""
+    return f"{record.guid} credential"

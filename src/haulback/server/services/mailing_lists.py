@@ -1,0 +1,51 @@
+"""Mailing lists: checks of a list, and the policies that a list belongs to."""
+
+from __future__ import annotations
+
+from haulback.contract.mailing_lists import MailingList
+from haulback.contract.policies import AnyPolicy
+from haulback.errors import Conflict, Malformed
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Record
+from haulback.texts import check_address
+
+KIND = "mailing-list"
+_MOST_RECIPIENTS, _LONGEST_TEXT = 500, 1000
+_POLICIES = ("vm-backup", "vm-snapshot")
+
+
+def check(wanted: MailingList, _: Catalogue) -> None:
+    """Raises Malformed for a list without recipients or with an address that is none."""
+    if not 1 <= len(wanted.recipients) <= _MOST_RECIPIENTS:
+        raise Malformed(f"recipients: 1 to {_MOST_RECIPIENTS} mail addresses", field="recipients")
+    wanted.recipients = [
+        check_address(address, f"recipients[{place}]")
+        for place, address in enumerate(wanted.recipients)
+    ]
+    if len(wanted.description) > _LONGEST_TEXT:
+        raise Malformed(f"description: at most {_LONGEST_TEXT} characters", field="description")
+
+
+def check_named(wanted: AnyPolicy, known: Catalogue) -> None:
+    """Raises Malformed where a policy names a mailing list that does not exist."""
+    guid = wanted.mailingList.guid if wanted.mailingList else None
+    if guid and all(record.guid != guid for record in known.records.of_kind(KIND)):
+        raise Malformed(f"mailingList: there is no mailing list {guid}", field="mailingList")
+
+
+def check_unused(known: Catalogue, guid: str) -> None:
+    """Raises Conflict while a policy sends its reports to a mailing list."""
+    for kind in _POLICIES:
+        for policy in known.records.of_kind(kind):
+            if named(policy) == guid:
+                raise Conflict(
+                    f"the policy {policy.name} sends its reports to this list; give the policy "
+                    "another list first",
+                    policy=policy.guid,
+                )
+
+
+def named(policy: Record) -> str | None:
+    """The guid of a policy's mailing list."""
+    guid = (policy.body.get("mailingList") or {}).get("guid")
+    return str(guid) if guid else None
