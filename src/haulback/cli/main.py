@@ -30,7 +30,9 @@ _NOUNS = (
         "dashboard:dashboard",
         "Protection, last day's backups and used space.",
     ),
+    ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
+    ("events", "events:events", "Events: ends of tasks, alarms and the like, as they happen."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     (
         "workflow",

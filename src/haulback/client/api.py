@@ -169,6 +169,21 @@ class Api:
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} stopped responding: {error}") from None
 
+    def lines(self, path: str, query: Query, accept: str) -> Iterator[str]:
+        """GET a body without end and yield its lines, without their ends, as they arrive.
+
+        Raises the error that the server reports, or Unavailable when the connection breaks.
+        """
+        sent = {**self._headers(0), "accept": accept}
+        try:
+            with self._http.stream("GET", path, params=query, headers=sent) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _error(answer)
+                yield from answer.iter_lines()
+        except httpx2.TransportError as error:
+            raise Unavailable(f"{self.url} stopped responding: {error}") from None
+
     def ask(self, call: HttpCall) -> ApiResponse:
         """Send a request and return the response.
 

@@ -8,7 +8,9 @@ from haulback.client.alarms import Alarms
 from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
+from haulback.client.events import Events
 from haulback.client.records import Records
+from haulback.client.reports import Reports
 from haulback.client.resources import (
     Backups,
     Destinations,
@@ -53,7 +55,8 @@ class Client:
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
-        self.alarms, self.server = Alarms(calls), OwnDatabase(calls)
+        self.alarms, self.events = Alarms(calls), Events(calls)
+        self.server, self.reports = OwnDatabase(calls), Reports(calls)
 
     @property
     def url(self) -> str:

@@ -17,6 +17,7 @@ from haulback.kinds.api import Ask
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
+from haulback.server.services import run_events
 from haulback.server.services.app import App
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
 from haulback.server.store import events, fire_members, fires, nodes, schedule_clocks
@@ -95,6 +96,7 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
         fire.ended, rules = fire.created, []
     if fires.add(sql, fire, rules) and fire.state == fires.PLANNING:
         clock.last_run = fire.created
+        run_events.started(sql, fire, record, rules)
         log.info("schedule %s fires for %s", record.name, fire.nominal)
 
 
@@ -307,6 +309,7 @@ def _tell_run(
             "states": states,
             "skipped": fire.skipped,
             "due": fire.due_at,
+            "first": run_events.is_first(sql, fire, rule),
         },
     )
     events.add(sql, event)

@@ -15,6 +15,8 @@ from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
     database_stream,
+    delivery,
+    events,
     fires,
     retention_plan,
     verification,
@@ -64,6 +66,8 @@ def tick(app: App) -> None:
         tasks.archive(sql, now, now - LISTED_MS)
         tasks.forget(sql, now - KEEP_MS)
         audit.forget(sql, app.clock.now_ms())
+    events.forget(app)
+    delivery.forget(app)
     _tidy_hourly(app)
     assignment.continue_walks(app)
     if held_server.is_held(app):

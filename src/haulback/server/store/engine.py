@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ Connection = sa.Connection
 
 _WAIT_MS = 30_000
 LONGEST_READ_MS = 30_000  # seconds after which a list without an index ends with 503
+EVENTS = "events"  # member of a connection's `info`, set by `events.add`
 _STEPS = 100_000  # SQLite instructions between two checks of the time
 RESTORING = "haulback_restoring"  # a table that marks a database whose restore has not ended
 _CONNECTIONS = 16  # as many as the threads that answer requests
@@ -78,6 +79,7 @@ class Store:
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = Turns()
         self.refused: tuple[float, str] | None = None  # time and reason of the last failed write
+        self.on_events: Callable[[], None] = lambda: None  # called after a commit with new events
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -115,10 +117,14 @@ class Store:
         """
         try:
             with self._writing() as connection:
+                connection.info.pop(EVENTS, None)  # of a transaction that was rolled back
                 yield connection
+                has_events = connection.info.pop(EVENTS, False)
         except NotWritable as error:
             self.refused = (time.monotonic(), error.message)
             raise
+        if has_events:
+            self.on_events()
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
