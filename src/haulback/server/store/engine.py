@@ -180,8 +180,10 @@ class Store:
             self._lock.close()
 
 
-def open_store(url: str, *, restoring: bool = False) -> Store:
+def open_store(url: str, *, restoring: bool = False, apart: bool = False) -> Store:
     """Open and migrate the database at `url` (`sqlite:///…` or `postgresql://…`).
+
+    `apart`: the migration runs in a forked process; the caller has no other thread.
 
     Raises Malformed for another kind of URL, Conflict when another server uses the SQLite file or
     a newer Haulback wrote the database, Unavailable when the database does not answer; Conflict
@@ -198,7 +200,7 @@ def open_store(url: str, *, restoring: bool = False) -> Store:
         with mapped():
             if not restoring:
                 _check_restored(store.engine)
-            schema.migrate(store.engine)
+            schema.migrate_apart(store.engine) if apart else schema.migrate(store.engine)
     except BaseException as error:
         store.close()
         if isinstance(error, sa.exc.DatabaseError):

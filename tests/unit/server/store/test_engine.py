@@ -53,6 +53,26 @@ def test_a_server_on_a_current_sqlite_file_loads_no_migrations_and_no_other_driv
     assert done.stdout.strip() == "[]"
 
 
+def test_a_migration_apart_leaves_its_libraries_to_the_process_that_ended(url: str):
+    code = (
+        "import sys\n"
+        "from haulback.server.store.engine import open_store\n"
+        f"open_store({url!r}, apart=True).close()\n"
+        "print([name for name in ('alembic', 'mako') if name in sys.modules])\n"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    store = open_store(url)
+    with store.write() as sql:
+        assert schema.schema_of(sql) == schema.known_schemas()[0]
+        sql.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert "a newer Haulback wrote this database (schema 9999)" in done.stderr
+    assert done.returncode == 1
+
+
 def test_a_database_written_by_a_newer_version_is_refused(url: str):
     store = open_store(url)
     with store.write() as sql:
