@@ -35,6 +35,30 @@ def shown(record: BackupDestination) -> BackupDestination:
     return msgspec.structs.replace(record, config=plain)
 
 
+def changed(
+    vault: KeyVault, record: BackupDestination, secrets: Mapping[str, str]
+) -> BackupDestination:
+    """The stored record with some secret settings replaced.  Raises WrongKey."""
+    if not secrets:
+        return record
+    return sealed(vault, record, {**opened(vault, record), **secrets})
+
+
+def without_secrets(order: msgspec.Struct) -> msgspec.Struct:
+    """An order whose destinations carry no sealed settings.
+
+    The node that works on a destination asks for its secrets apart (`node_tasks.destination_keys`).
+    """
+    names = order.__struct_fields__
+    return msgspec.structs.replace(order, **{name: _plain(getattr(order, name)) for name in names})
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BackupDestination):
+        return shown(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
 def _owner(record: BackupDestination) -> str:
     """The owner name of the sealed text, so that no sealed key can replace the settings."""
     return f"{record.guid} settings"
