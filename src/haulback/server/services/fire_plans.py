@@ -96,7 +96,9 @@ def served(schedule: Record) -> ScheduleType:
 
 
 def rules_of(fire: Fire, schedule: Record, known: SqlCatalogue) -> list[FireRule]:
-    """The rules of a fire; those of one policy share a run, over which its thresholds count."""
+    """The rules of a fire; the rules of one policy share a run, to which the policy's thresholds
+    apply.
+    """
     found = []
     for place, ref in enumerate(schedule.body.get("rules", [])):
         policy = _parent(known, served(schedule).rule, ref["guid"])

@@ -81,7 +81,7 @@ def _check_window(length: int | None) -> None:
 
 
 def _check_times(wanted: Schedule) -> None:
-    """Check that one of hour, interval and cron sets the times, and that it is valid."""
+    """Check that exactly one of hour, interval and cron is set, with a valid value."""
     if wanted.cron is not None:
         _refuse(wanted, ("hour", "interval"), "cron sets the times")
         _check_cron(wanted.cron)

@@ -1,4 +1,5 @@
-"""Fires of schedules in the database: whoever inserts the key of a due time fires it.
+"""Fires of schedules in the database: the server that inserts the key of a due time fires the
+schedule.
 
 States: PLANNING (tasks are being made), RUNNING, DONE; MISSED, SKIPPED (nothing was to be done);
 VOIDING (tasks are being cancelled), VOIDED (the clock was set back to before the fire).
