@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.contract.destination_types import SEALED
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.server.key_vault import KeyVault
 
 
