@@ -253,7 +253,7 @@ def _limited(item: Location, rank: int, terms: Terms, now: int) -> Reason:
 def _protected(
     ordered: Sequence[Location], rulings: Mapping[str, Ruling], source: Source, now: int
 ) -> dict[str, Reason]:
-    """Backups that stay whatever their terms say, by role: the last good and the only proven one.
+    """Backups that stay even against their terms, by role: the last good and the only proven one.
 
     Each living rule keeps its own last good backup.  A machine that exists keeps the best backup of
     all whose terms keep the last one; so does a machine that is absent for a short time.

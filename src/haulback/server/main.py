@@ -110,7 +110,8 @@ class Server:
         _check_reach(settings)
         trusted_proxies.check(settings.proxies)
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = open_store(settings.database or sqlite_url(settings.data))
+        url = settings.database or sqlite_url(settings.data)
+        store = open_store(url, apart=threading.active_count() == 1)
         try:
             vault = open_vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)

@@ -28,7 +28,7 @@ _REPORT = "dailyReportEnabled is kept and does not act yet"
 
 
 class Surroundings:
-    """The records that one answer refers to, each query made once."""
+    """The records that an answer refers to; each query runs once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:
         self.known: Catalogue = reading.catalogue

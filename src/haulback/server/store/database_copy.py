@@ -22,7 +22,8 @@ import sqlalchemy as sa
 
 from haulback import credentials
 from haulback.errors import OutOfSpace, Unavailable
-from haulback.server.store.engine import Store, mapped, schema_of
+from haulback.server.store.engine import Store, mapped
+from haulback.server.store.schema import schema_of
 
 SQLITE, POSTGRESQL = "SQLITE", "POSTGRESQL"
 _PAGES = 1024  # pages of one step, 4 MiB: other threads run between two steps

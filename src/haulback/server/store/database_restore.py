@@ -20,12 +20,12 @@ from haulback.server.store.engine import (
     RESTORING,
     Connection,
     Store,
-    known_schemas,
     mapped,
     open_store,
     parse_url,
     sqlite_url,
 )
+from haulback.server.store.schema import known_schemas
 from haulback.tasks.record import Task
 
 _PIECE = 200  # tasks of one transaction
