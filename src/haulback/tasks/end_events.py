@@ -40,7 +40,7 @@ def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
     """The end of a workflow; `steps` are all of its tasks, in order."""
     main = workflow_state.main_steps(steps)
     state, name = workflow_state.state_of(main), _subject(head)
-    info = next((task.status_info for task in reversed(main) if task.status_info), None) or ""
+    info = _cause(main)
     data: JsonObject = {
         "name": workflow_state.name_of(head),
         "type": head.type,
@@ -48,7 +48,7 @@ def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
         "workflow": head.workflow,
         "tasks": len(main),
     }
-    data |= {"statusInfo": info[:_INFO]} if info else {}
+    data |= {"statusInfo": info} if info else {}
     data |= {"run": run} if (run := next((t.run for t in main if t.run), "")) else {}
     return Event(
         kind=EventKind.WORKFLOW_ENDED,
@@ -57,10 +57,19 @@ def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
         subject_name=name,
         project=head.project,
         rule=head.ref("rule"),
-        text=f"{data['name']} of {name}: {state}" + (f": {info[:_INFO]}" if info else ""),
+        text=f"{data['name']} of {name}: {state}" + (f": {info}" if info else ""),
         data=data | _refs(head),
         once=f"WORKFLOW_ENDED {head.workflow}",
     )
+
+
+def _cause(steps: Sequence[Task]) -> str:
+    """The reason of the first task that failed, else of the first that was cancelled."""
+    for state in (State.FAILED, State.CANCELLED, State.FINISHED):
+        for task in steps:
+            if task.state == state.value and task.status_info:
+                return task.status_info[:_INFO]
+    return ""
 
 
 def _subject(task: Task) -> str:
