@@ -144,7 +144,11 @@ class Api:
         return _decode(answer.content)
 
     def stream(
-        self, path: str, body: object, told: Callable[[Mapping[str, str]], object] = len
+        self,
+        path: str,
+        body: object,
+        told: Callable[[Mapping[str, str]], object] = len,
+        query: Query = None,
     ) -> Iterator[bytes]:
         """POST `body` as JSON and yield the response body in pieces as they arrive.
 
@@ -154,7 +158,9 @@ class Api:
         sent = {**self._headers(0), "content-type": "application/json"}
         content = msgspec.json.encode(body)
         try:
-            with self._http.stream("POST", path, content=content, headers=sent) as answer:
+            with self._http.stream(
+                "POST", path, content=content, params=query, headers=sent
+            ) as answer:
                 if answer.status_code >= 400:
                     answer.read()
                     raise _error(answer)

@@ -20,8 +20,11 @@ from haulback.client.resources import (
     Snapshots,
     Workflows,
 )
+from haulback.client.schedules import Schedules
+from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
+from haulback.contract.schedules import Schedule
 
 
 class Client:
@@ -50,7 +53,9 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
-        self.alarms, self.events = Alarms(calls), Events(calls)
+        self.schedules = Schedules(calls, "/schedules", Schedule)
+        self.alarms, self.server = Alarms(calls), OwnDatabase(calls)
+        self.events = Events(calls)
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ from haulback.kinds.api import Submission
 from haulback.server.http import (
     alarms,
     api_documents,
+    assignment,
     backups,
     configuration,
     dashboard,
@@ -21,6 +22,7 @@ from haulback.server.http import (
     node_tasks,
     nodes,
     notifications,
+    own_database,
     retention,
     schedules,
     snapshots,
@@ -35,6 +37,7 @@ _ROOMS = (
     node_tasks,
     users,
     nodes,
+    own_database,
     hypervisors,
     machines,
     backups,
@@ -47,6 +50,7 @@ _ROOMS = (
     notifications,
     workflows,
     configuration,
+    assignment,
     dashboard,
     health,
 )

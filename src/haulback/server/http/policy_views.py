@@ -6,18 +6,24 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
+from haulback.contract.retention import RuleRetention
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Entity, Record
+from haulback.inventory.records import Record
+from haulback.policy import terms
+from haulback.server.services.assignment import unreadable_conditions
 from haulback.server.services.configuration import ConfigurationReading
-from haulback.server.services.policies import OWNED
+from haulback.server.services.policies import OWNED, Member
 from haulback.server.services.schedule_checks import rule_kind
 from haulback.wire import JsonObject
 
 _NOTHING: JsonObject = {"name": ""}
-_RETENTION = "the retention of a rule is stored without effect: the destination's retention applies"
-_ASSIGN = "auto-assignment is kept and does not act yet: vms names the machines of a policy"
-_REMOVE = "autoRemoveNonPresent is kept and does not act yet"
+_WAITS = (
+    "the retention was stored by an earlier version and removes nothing before "
+    "`haulback retention confirm`"
+)
 _REPORT = "dailyReportEnabled is kept and does not act yet"
 
 
@@ -27,7 +33,6 @@ class Surroundings:
     def __init__(self, reading: ConfigurationReading) -> None:
         self.known: Catalogue = reading.catalogue
         self._reading, self._scope = reading, reading.scope
-        self._members: dict[str, dict[str, list[Entity]]] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._clocks: dict[str, JsonObject] = {}
 
@@ -46,18 +51,20 @@ class Surroundings:
                 self._names[kind, guid] = ""
         return self._names[kind, guid]
 
-    def members(self, policy: Record) -> list[Entity]:
-        """The machines of a policy."""
-        kind = policy.kind
-        if kind not in self._members:
-            self._members[kind] = self._reading.members(kind)
-        return self._members[kind].get(policy.guid, [])
+    def members(self, policy: Record) -> list[Member]:
+        """The machines of a policy that the caller sees, by name."""
+        return self._reading.members(policy)
 
     def clock(self, schedule: str) -> JsonObject:
         """The members of a schedule that tell when the schedule runs."""
         if schedule not in self._clocks:
             self._clocks[schedule] = self._reading.clock(schedule)
         return self._clocks[schedule]
+
+    @cached_property
+    def waiting_rules(self) -> frozenset[str]:
+        """Rules whose retention waits for a confirmation."""
+        return self._reading.waiting_rules()
 
     @cached_property
     def schedules(self) -> list[Record]:
@@ -76,12 +83,12 @@ class Surroundings:
 def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the machines of a policy and their figures; `rules` are there already, in full."""
     members = around.members(record)
-    sizes = [int(member.facts["lastSuccessfulBackupSize"]) for member in members if member.facts]
+    sizes = [member.size for member in members if member.size is not None]
     shown["vms"] = [{"guid": member.guid, "name": member.name} for member in members]
     shown["vmCount"], shown["ruleCount"] = len(members), len(shown["rules"])
     shown["averageBackupSize"] = sum(sizes) // len(sizes) if sizes else 0
-    settings = shown.get("autoAssignSettings")
-    mode = settings["mode"] if settings else shown.get("autoAssignMode") or _DISABLED
+    settings = shown.get("autoAssignSettings", {})
+    mode = settings.get("mode") or shown.get("autoAssignMode") or _DISABLED
     shown["autoAssignMode"] = mode
     shown.setdefault("autoAssignSettings", {"mode": mode, **_NO_CHOICE})
     _named(shown["autoAssignSettings"]["hvClusters"], "hypervisor-cluster", around)
@@ -89,7 +96,7 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
         _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
-    shown["warnings"] = list(dict.fromkeys(_of_policy(shown)))
+    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record)))
 
 
 _DISABLED = {"name": "DISABLED", "description": "Disabled"}
@@ -109,13 +116,14 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
         item.setdefault("backupRetentionSettings", {})
     if record.kind == "rule":
         shown["backupDestinations"] = []
-    shown["warnings"] = list(dict.fromkeys(_of_rule(shown)))
+    waits = [_WAITS] if record.guid in around.waiting_rules else []
+    shown["warnings"] = list(dict.fromkeys([*waits, *_of_rule(shown)]))
 
 
 def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the names of a schedule's rules, and its last and next run."""
     _named(shown.get("rules", []), rule_kind(record), around)
-    shown |= around.clock(record.guid)
+    shown |= {**around.clock(record.guid), "warnings": []}
 
 
 def wanted_schedules(
@@ -168,12 +176,11 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-def _of_policy(shown: JsonObject) -> Iterable[str]:
-    if shown["autoAssignMode"]["name"] != "DISABLED":
-        yield _ASSIGN
-    for member, warning in (("autoRemoveNonPresent", _REMOVE), ("dailyReportEnabled", _REPORT)):
-        if shown.get(member):
-            yield warning
+def _of_policy(shown: JsonObject, record: Record) -> Iterable[str]:
+    if trouble := unreadable_conditions(record):
+        yield f"auto-assignment does not act: {trouble}"
+    if shown.get("dailyReportEnabled"):
+        yield _REPORT
     for one in shown["rules"]:
         yield from one["warnings"]
 
@@ -183,5 +190,4 @@ def _of_rule(shown: JsonObject) -> Iterable[str]:
         role, to = one["roleType"]["name"], one["backupDestination"]
         if role != "PRIMARY" and "guid" in to:
             yield f"the {role} copy to {to['name']} is kept and is not made yet"
-        if one["backupRetentionSettings"] or one.get("daysToKeepRetentionLock"):
-            yield _RETENTION
+        yield from terms.warnings(msgspec.convert(one["backupRetentionSettings"], RuleRetention))

@@ -19,7 +19,7 @@ from haulback.server.services.host_addresses import Network
 from haulback.server.services.login_limiter import LoginLimiter
 from haulback.server.services.node_requests import NodeRequests
 from haulback.server.services.readiness import Readiness
-from haulback.server.store import audit, queue, tasks
+from haulback.server.store import audit, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection, Store
 from haulback.server.store.task_lifecycle import Life
@@ -91,8 +91,12 @@ class App:
         self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
 
     def tidy_node(self, sql: Connection, node: str | None) -> None:
-        """Make a clean-up task for a node, unless one is waiting."""
-        if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
+        """Make a clean-up task for a node, unless one is waiting or the server is held."""
+        if (
+            node is None
+            or hold.is_held(sql)
+            or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node)
+        ):
             return
         with suppress(NotFound):  # a removed node runs no clean-up
             named = SqlCatalogue(sql).places.node(node)

@@ -29,12 +29,13 @@ from haulback.contract.policies import (
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
-from haulback.contract.retention import RuleRetention
 from haulback.contract.schedules import Schedule
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.kinds.registry import KINDS
+from haulback.policy import terms
+from haulback.policy.assignment import Conditions
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import credentials, mailing_lists, notifications
 from haulback.server.services.schedule_checks import check_schedule
@@ -97,7 +98,8 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
     for rule_backup_destination in wanted.ruleBackupDestinations:
         if rule_backup_destination.backupDestination.guid:
             known.places.destination(rule_backup_destination.backupDestination.guid)
-        _check_retention(rule_backup_destination.backupRetentionSettings or RuleRetention())
+        if settings := rule_backup_destination.backupRetentionSettings:
+            terms.check(settings, "backupRetentionSettings")
         days = rule_backup_destination.daysToKeepRetentionLock
         if days is not None and not 0 <= days <= 36_500:
             raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
@@ -112,14 +114,6 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
 
 
-def _check_retention(wanted: RuleRetention) -> None:
-    for name in RuleRetention.__struct_fields__:
-        value = getattr(wanted, name)
-        if value is not None and value < 0:
-            field = f"backupRetentionSettings.{name}"
-            raise Malformed(f"{field}: at least 0", field=field)
-
-
 def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
     for name, most in (("retentionVersions", 1000), ("retentionDays", 36_500)):
         value = getattr(wanted, name)
@@ -129,6 +123,10 @@ def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
 
 def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
     mailing_lists.check_named(wanted, known)
+    if wanted.autoAssignSettings:
+        Conditions(wanted.autoAssignSettings)
+        for ref in wanted.autoAssignSettings.hvClusters:
+            known.records.get("hypervisor-cluster", ref.guid)
     for name in ("Export", "Store"):
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)

@@ -137,8 +137,8 @@ class Life:
             self.end(
                 task, State.FAILED, f"{why}; a repetition is not safe without a user's decision"
             )
-        elif task.attempt >= MAX_ATTEMPTS:
-            self.end(task, State.FAILED, f"{why}, for the {task.attempt}th time")
+        elif task.tries_made >= MAX_ATTEMPTS:
+            self.end(task, State.FAILED, f"{why}, for the {task.tries_made}th time")
         else:
             self.requeue(task, why)
 
