@@ -9,6 +9,7 @@ from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
+from haulback.client.notifications import Notifications
 from haulback.client.records import Records
 from haulback.client.resources import (
     Backups,
@@ -55,7 +56,7 @@ class Client:
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
         self.alarms, self.server = Alarms(calls), OwnDatabase(calls)
-        self.events = Events(calls)
+        self.events, self.notifications = Events(calls), Notifications(calls)
 
     @property
     def url(self) -> str:
