@@ -37,6 +37,8 @@ RECORD_KINDS = {
     "/rules/vm-backup": "rule",
     "/rules/vm-snapshot": "snapshot-rule",
     "/schedules": "schedule",
+    "/mailing-lists": "mailing-list",
+    "/credential": "credential",
 }
 _FIXED = {
     *("account", "login", "node", "enrolment", "hypervisor", "destination", "key_check"),

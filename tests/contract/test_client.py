@@ -42,6 +42,7 @@ from haulback.contract.nodes import ChangedNode
 from haulback.contract.notifications import NotificationChannel, NotificationRule
 from haulback.contract.policies import Policy, SnapshotPolicy
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
+from haulback.contract.reports import Measure, SizeFilter
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
@@ -365,6 +366,16 @@ REST: dict[str, Way] = {
     "GET /dashboard/staging-space": lambda s: s.client.dashboard.staging(),
     "GET /dashboard/backup-destination-stats": lambda s: s.client.dashboard.destinations(),
     "GET /dashboard/vm-backup-size-stats": lambda s: s.client.dashboard.sizes(),
+    "GET /dashboard/report": lambda s: s.client.reports.get(since=0),
+    "POST /dashboard/report-pdf": lambda s: s.client.reports.file("pdf"),
+    "POST /dashboard/report-html": lambda s: s.client.reports.file("html"),
+    "POST /dashboard/report-text": lambda s: s.client.reports.file("text"),
+    "POST /chargeback-reporting/backup-size/vm": lambda s: s.client.reports.chargeback(
+        SizeFilter()
+    ),
+    "POST /chargeback-reporting/transfer-size/vm": lambda s: s.client.reports.chargeback(
+        SizeFilter(), Measure.TRANSFER_SIZE
+    ),
     "GET /global-settings": lambda s: s.client.dashboard.settings(),
     "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
     "POST /policies/vm-backup/auto-assignment-preview": lambda s: (

@@ -30,6 +30,7 @@ _NOUNS = (
         "dashboard:dashboard",
         "Protection, last day's backups and used space.",
     ),
+    ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
     ("notify", "notifications:app", "Who is told what: mail, webhooks, monitors."),
     ("events", "events:events", "Events: ends of tasks, alarms and the like, as they happen."),

@@ -28,8 +28,10 @@ from haulback.wire import Ref, read
 app = App(name="notify")
 channel = noun("channel", "channels", "type", "active", adds=False)
 rule = noun("rule", "notification_rules", "active", adds=False)
-app.command(channel, name="channel", help="Mail servers, webhooks and monitors.")
-app.command(rule, name="rule", help="The events that channels are told.")
+channel.help = "Mail servers, webhooks and monitors."
+rule.help = "The events that channels are told."
+app.command(channel)
+app.command(rule)
 _COLUMNS = (
     text("guid"),
     moment("creationTime"),
@@ -178,7 +180,7 @@ def _milliseconds(word: str) -> int:
 def show_log(
     *,
     channel: str = "",
-    state: Words = [],
+    state: Words = [],  # noqa: B006 - read only
     size: int = 50,
     output: Output = "table",
 ) -> None:

@@ -11,6 +11,7 @@ from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
 from haulback.client.notifications import Notifications
 from haulback.client.records import Records
+from haulback.client.reports import Reports
 from haulback.client.resources import (
     Backups,
     Destinations,
@@ -55,8 +56,9 @@ class Client:
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
-        self.alarms, self.server = Alarms(calls), OwnDatabase(calls)
-        self.events, self.notifications = Events(calls), Notifications(calls)
+        self.alarms, self.events = Alarms(calls), Events(calls)
+        self.server, self.reports = OwnDatabase(calls), Reports(calls)
+        self.notifications = Notifications(calls)
 
     @property
     def url(self) -> str:

@@ -12,6 +12,7 @@ from haulback.server.http import (
     api_documents,
     assignment,
     backups,
+    chargeback,
     configuration,
     dashboard,
     events,
@@ -23,6 +24,7 @@ from haulback.server.http import (
     nodes,
     notifications,
     own_database,
+    reports,
     retention,
     schedules,
     snapshots,
@@ -52,6 +54,8 @@ _ROOMS = (
     configuration,
     assignment,
     dashboard,
+    reports,
+    chargeback,
     health,
 )
 

@@ -54,6 +54,7 @@ class App:
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
     notify_networks: list[Network] = field(default_factory=list)  # allowed receivers of webhooks
+    time_zone: str = "UTC"  # IANA zone of reports
     tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
