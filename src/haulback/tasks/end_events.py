@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from haulback.contract.events import Event, EventKind
 from haulback.contract.task_states import State
+from haulback.errors import Unavailable
 from haulback.tasks import workflow_state
-from haulback.tasks.record import Task
-from haulback.wire import JsonObject
+from haulback.tasks.record import HOUR_MS, Task
+from haulback.wire import JsonObject, Named
 
 _SUBJECTS = ("protectedEntity", "backupDestination", "hypervisor", "hypervisorManager", "node")
 _SHOWN = (*_SUBJECTS, "backup", "rule", "schedule")
@@ -33,6 +34,41 @@ def of_task(task: Task, state: State, now: int, *, retried: bool = False) -> Eve
         rule=task.ref("rule"),
         text=f"{task.type} of {name}: {result}" + (f": {info}" if info else ""),
         data={key: value for key, value in data.items() if value is not None} | _refs(task),
+    )
+
+
+def troubles(task: Task, state: State, now: int) -> list[Event]:
+    """What a failed task tells about its backup or its destination."""
+    if state is not State.FAILED:
+        return []
+    made = []
+    if task.type == "PROVE" and (backup := task.refs.get("backup")):
+        made.append(_trouble(EventKind.PROOF_FAILED, task, backup, now))
+    place = task.refs.get("backupDestination")
+    if place and task.results.get("failure") == Unavailable.code:
+        down = _trouble(EventKind.DESTINATION_DOWN, task, place, now)
+        # Many tasks fail at once by one destination.
+        down.once = f"DESTINATION_DOWN {place.guid} {now // HOUR_MS}"
+        down.project = None
+        made.append(down)
+    return made
+
+
+def _trouble(kind: EventKind, task: Task, about: Named, now: int) -> Event:
+    info = (task.status_info or "")[:_INFO]
+    words = {
+        EventKind.PROOF_FAILED: f"the proof of a backup of {about.name} failed",
+        EventKind.DESTINATION_DOWN: f"{task.type} could not reach {about.name}",
+    }[kind]
+    return Event(
+        kind=kind,
+        time=now,
+        subject=about.guid,
+        subject_name=about.name,
+        project=task.project,
+        rule=task.ref("rule"),
+        text=f"{words}: {info}",
+        data={"task": task.guid, "type": task.type} | _refs(task),
     )
 
 
