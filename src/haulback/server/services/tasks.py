@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -92,6 +92,13 @@ def back_up_database(
 
     marked = f"{destination or ''}\0{_narrowing(who.scope)}".encode()
     return _queued(app, make, _Request("back up own database", marked, who, key))
+
+
+def queue_plan(
+    app: App, who: Caller, operation: str, make: Callable[[Connection, Ask], Plan]
+) -> Plan:
+    """Queue the tasks that `make` plans, in one transaction with its audit entry."""
+    return _queued(app, make, _Request(operation, b"", who, None))
 
 
 def _narrowing(scope: Scope) -> str:
