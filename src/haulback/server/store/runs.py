@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from haulback.contract.task_states import FINAL, PLANNED
+from haulback.contract.task_states import FINAL
 from haulback.server.scope import Scope
 from haulback.server.store import tasks
 from haulback.server.store.expressions import Condition
@@ -31,18 +31,15 @@ def failed(sql: sa.Connection, run: str, scope: Scope, after: str, most: int) ->
 
 
 def settled(sql: sa.Connection, run: str, entities: Sequence[str]) -> set[tuple[str, str]]:
-    """The pairs (rule, machine) whose newest workflow in a run waits, runs or has succeeded."""
+    """The pairs (rule, machine) of which a workflow of a run waits, runs or has succeeded."""
     query = sa.select(*tasks.COLUMNS).where(
-        sa.text("run <> ''"), table.c.run == run, table.c.entity.in_(entities)
+        table.c.run == run, table.c.run != "", table.c.entity.in_(entities)
     )
-    newest: dict[tuple[str, str], list[Task]] = {}
-    for row in sql.execute(query.order_by(table.c.created, table.c.workflow)):
+    plans: dict[str, list[Task]] = {}
+    for row in sql.execute(query):
         task = tasks.task_of(row)
-        plan = newest.setdefault(pair_of(task), [])
-        if plan and plan[0].workflow != task.workflow:
-            plan.clear()
-        plan.append(task)
-    return {pair for pair, plan in newest.items() if _is_settled(plan)}
+        plans.setdefault(task.workflow, []).append(task)
+    return {pair_of(plan[0]) for plan in plans.values() if _is_settled(plan)}
 
 
 def pair_of(task: Task) -> tuple[str, str]:
@@ -51,7 +48,7 @@ def pair_of(task: Task) -> tuple[str, str]:
 
 
 def _is_settled(plan: Sequence[Task]) -> bool:
-    if any(task.state not in _FINAL or task.state == PLANNED for task in plan):
+    if any(task.state not in _FINAL for task in plan):
         return True
     return all(task.state == "FINISHED" for task in plan)
 
