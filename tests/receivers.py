@@ -109,9 +109,16 @@ class WebServer:
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.calls: list[Call] = []
+        self.news = threading.Condition()
         self.answers: list[tuple[int, dict[str, str]]] = []
         self.host = f"127.0.0.1:{server.server_port}"
         self.url = f"http://{self.host}"
+
+    def wait(self, count: int) -> list[Call]:
+        """The calls, once there are so many of them."""
+        with self.news:
+            assert self.news.wait_for(lambda: len(self.calls) >= count, 30), self.calls
+            return list(self.calls)
 
     def paths(self) -> list[str]:
         return [call.path for call in self.calls]
@@ -125,7 +132,9 @@ def web_server() -> Iterator[WebServer]:
         def do_GET(self) -> None:
             size = int(self.headers.get("content-length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            made.calls.append(Call(self.command, self.path, headers, self.rfile.read(size)))
+            with made.news:
+                made.calls.append(Call(self.command, self.path, headers, self.rfile.read(size)))
+                made.news.notify_all()
             status, more = made.answers.pop(0) if made.answers else (204, {})
             self.send_response(status)
             for name, value in more.items():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from haulback.contract.task_states import FINAL
 from haulback.server.scope import Scope
 from haulback.server.store import tasks
-from haulback.server.store.expressions import Condition
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _REPEATABLE = ("EXPORT", "STORE", "SNAPSHOT")
+_HAS_RUN = sa.text("run <> ''")  # the condition of the index
 _FINAL = {state.value for state in FINAL}
 
 
@@ -33,7 +34,7 @@ def failed(sql: sa.Connection, run: str, scope: Scope, after: str, most: int) ->
 def settled(sql: sa.Connection, run: str, entities: Sequence[str]) -> set[tuple[str, str]]:
     """The pairs (rule, machine) of which a workflow of a run waits, runs or has succeeded."""
     query = sa.select(*tasks.COLUMNS).where(
-        table.c.run == run, table.c.run != "", table.c.entity.in_(entities)
+        _HAS_RUN, table.c.run == run, table.c.entity.in_(entities)
     )
     plans: dict[str, list[Task]] = {}
     for row in sql.execute(query):
@@ -53,7 +54,7 @@ def _is_settled(plan: Sequence[Task]) -> bool:
     return all(task.state == "FINISHED" for task in plan)
 
 
-def _of(run: str, scope: Scope) -> list[Condition]:
-    where: list[Condition] = [table.c.run == run, table.c.run != ""]
+def _of(run: str, scope: Scope) -> list[Any]:
+    where: list[Any] = [_HAS_RUN, table.c.run == run]
     listed = scope.listed
     return where if listed is None else [*where, table.c.project.in_(listed)]
