@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from haulback.cli.main import app as commands
-from haulback.errors import TaskFailed
+from haulback.errors import NotFound, TaskFailed
 from haulback.ids import new_guid
 from haulback.server.services import host_addresses
 from tests.contract.conftest import Served
 from tests.contract.scene import watch
 from tests.contract.test_access import user
 from tests.contract.test_transport import is_error
-from tests.receivers import WebServer, web_server
+from tests.docs.test_how_to import DOCS, blocks
+from tests.receivers import WebServer, mail_server, web_server
 
+PAGE = DOCS / "howto" / "notifications.md"
 KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
@@ -138,3 +143,38 @@ def test_commands_add_try_and_remove_notifications(
         run(f"notify rule rm {name}")
         run(f"notify channel rm {name}")
     asked.close()
+
+
+def test_the_page_about_notifications_runs_as_written(
+    served: Served, web: WebServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    served.rest()
+    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
+    asked = watch(monkeypatch)
+    policy = add(served, "policies/vm-backup", name="gold")
+    done = []
+    with mail_server(tmp_path, "STARTTLS") as box:
+        (tmp_path / "ca.pem").write_text(box.certificate)
+        here = f"127.0.0.1 --port {box.port} --certificate {tmp_path}/ca.pem"
+        for line in "".join(blocks(PAGE, "sh")).splitlines():
+            line = line.replace("mail.example.org", here)
+            line = line.replace("https://hooks.example.org", web.url)
+            with suppress(NotFound):  # no run of the policy has ended yet
+                words = shlex.split(line)[1:]
+                commands(words, exit_on_error=False, result_action="return_value")
+            done.append(words[1])
+        assert [mail["Subject"] for mail in box.mails] == ["Haulback: test"]
+    asked.close()
+    assert done.count("channel") == 4
+    assert "POST /notification-rules" in asked
+    rules = served.call("GET", "/api/notification-rules").json()
+    names = {rule["name"]: rule for rule in rules}
+    assert names["gold"]["policies"][0]["guid"] == policy["guid"]
+    assert [kind["name"] for kind in names["chat"]["events"]] == [
+        "WORKFLOW_ENDED",
+        "NODE_DOWN",
+        "NODE_UP",
+    ]
+    for name in ("failures", "stores", "chat", "gold"):
+        served.call("DELETE", f"/api/notification-rules/{names[name]['guid']}")
