@@ -38,7 +38,7 @@ def of_task(task: Task, state: State, now: int, *, retried: bool = False) -> Eve
 
 
 def troubles(task: Task, state: State, now: int) -> list[Event]:
-    """What a failed task tells about its backup or its destination."""
+    """Events about the backup or the destination of a failed task."""
     if state is not State.FAILED:
         return []
     made = []

@@ -38,7 +38,7 @@ class _Way:
 
     def __init__(self, rule: Record, channel: Record, now: int) -> None:
         self.rule, self.channel, self.now = rule, channel, now
-        self.type = channel.body.get("type")
+        self.type = str(channel.body.get("type"))
         self.filter = filter_of(rule)
 
     @property

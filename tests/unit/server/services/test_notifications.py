@@ -382,8 +382,8 @@ def test_secrets_of_a_channel_are_never_shown_and_stay_when_it_is_changed(
     sent = msgspec.json.encode(
         {"name": "other", "type": "WEBHOOK", "url": f"{web.url}/new", "active": True}
     )
-    what = RECORD_KINDS["notification-channel"]
-    record = SentRecord(what, lambda: request(sent, what.struct), sent)
+    kind = RECORD_KINDS["notification-channel"]
+    record = SentRecord(kind, lambda: request(sent, kind.struct), sent)
     configuration.change(house.app, house.user, guid, record, lambda made, _: made)
     assert delivery.try_channel(house.app, house.user, guid).state == "DELIVERED"
 
