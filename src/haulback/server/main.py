@@ -116,6 +116,7 @@ class Server:
             vault = open_vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
             self.app.notify_networks = host_addresses.networks(settings.notify_networks)
+            self.app.certificate = str(settings.tls_cert or "")
             self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
         except BaseException:

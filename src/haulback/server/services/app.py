@@ -55,6 +55,8 @@ class App:
     limits: Mapping[str, int] = field(default_factory=dict)
     notify_networks: list[Network] = field(default_factory=list)  # allowed receivers of webhooks
     time_zone: str = "UTC"  # IANA zone of reports
+    certificate: str = ""  # path of the server's own certificate
+    health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     event_hub: EventHub = field(init=False)

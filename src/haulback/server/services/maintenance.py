@@ -19,6 +19,7 @@ from haulback.server.services import (
     events,
     fire_voiding,
     fires,
+    health_events,
     retention_plan,
     system_schedules,
     verification,
@@ -72,6 +73,7 @@ def tick(app: App) -> None:
         audit.forget(sql, app.clock.now_ms())
     events.forget(app)
     delivery.forget(app)
+    health_events.look(app)
     assignment.continue_walks(app)
     if held_server.is_held(app):
         opened += held_server.tend(app)
