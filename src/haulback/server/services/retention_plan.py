@@ -86,11 +86,11 @@ def _places(sql: Connection) -> list[BackupDestination]:
 
 
 def _is_due(
-    sql: Connection, to: BackupDestination, states: dict[str, retention.State], now: int
+    sql: Connection, to: BackupDestination, states: dict[str, retention.RetentionState], now: int
 ) -> bool:
     """Whether the night of a destination has come, the first time after its first backup."""
     night = (now - _NIGHT_MS) // DAY_MS * DAY_MS + _NIGHT_MS
-    state = states.get(to.guid, retention.State())
+    state = states.get(to.guid, retention.RetentionState())
     is_new = state.planned < night or state.planned > now  # the clock went back since
     return is_new and destinations.stored_before(sql, to.guid, night)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.events import Event, EventKind
 from haulback.inventory.records import Record
-from haulback.policy.retention import Location
+from haulback.policy.retention import StoredBackup
 from haulback.server.services.retention_terms import TermsBook
 from haulback.server.store import events, retention
 from haulback.server.store.engine import Connection
@@ -16,7 +16,7 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named
 
 
-def tell(sql: Connection, book: TermsBook, going: Iterable[Location], now: int) -> None:
+def tell(sql: Connection, book: TermsBook, going: Iterable[StoredBackup], now: int) -> None:
     """Raise an alarm and an event about each rule whose retention would remove these backups.
 
     People are told once of each rule.
