@@ -19,6 +19,7 @@ from haulback.client.resources import (
     Snapshots,
     Workflows,
 )
+from haulback.client.retention import RuleRetentions
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
 
@@ -50,6 +51,7 @@ class Client:
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.alarms = Alarms(calls)
+        self.retention = RuleRetentions(calls)
 
     @property
     def url(self) -> str:

@@ -210,3 +210,14 @@ def _parts(guids: Iterable[str]) -> Iterator[Sequence[str]]:
     every = sorted(set(guids))
     for at in range(0, len(every), _MANY):
         yield every[at : at + _MANY]
+
+
+def names(sql: sa.Connection, entities: Iterable[str]) -> dict[str, tuple[str, str | None]]:
+    """Names and projects of machines by guid."""
+    entity = tables.entity.c
+    query = sa.select(entity.guid, entity.name, entity.project)
+    return {
+        row[0]: (row[1], row[2])
+        for part in _parts(entities)
+        for row in sql.execute(query.where(entity.guid.in_(part)))
+    }
