@@ -129,7 +129,7 @@ class _Draft:
 def _rule_of(wanted: RetentionPreviewRequest) -> JsonObject:
     """The rule of a request as an object.  Raises Malformed."""
     given = {"guid": wanted.rule} if isinstance(wanted.rule, str) else wanted.rule
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or not isinstance(given.get("guid", ""), str | None):
         raise Malformed("rule: name a saved rule by its guid, or draft a rule", field="rule")
     return given
 
