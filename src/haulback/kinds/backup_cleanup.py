@@ -92,4 +92,5 @@ KIND = TaskKind(
             command="backup rm-old DESTINATION",
         ),
     ),
+    removes=True,
 )

@@ -103,4 +103,5 @@ KIND = TaskKind(
             command="snapshot clean MACHINE",
         ),
     ),
+    removes=True,
 )

@@ -123,7 +123,7 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
 def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the names of a schedule's rules, and its last and next run."""
     _named(shown.get("rules", []), rule_kind(record), around)
-    shown |= around.clock(record.guid)
+    shown |= {**around.clock(record.guid), "warnings": []}
 
 
 def wanted_schedules(

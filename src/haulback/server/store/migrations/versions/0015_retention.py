@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0018"
+down_revision = "0014"
 _MANY = 1000
 _JUDGED = (
     "destination, entity, guid, location, role, rule, type, created, snapshot_time, hint, "
