@@ -47,10 +47,11 @@ def preview(call: ApiRequest) -> RetentionPreview | list[MarkPreview]:
     judged = retention_preview.preview(call.app, call.who, wanted)
     with Reading.of(call.app, call.who.scope) as reading:
         places = {to.guid: to.name for to in reading.catalogue.places.destinations()}
-    return _shown(judged, places)
+    return shown(judged, places)
 
 
-def _shown(judged: RulePreview, places: dict[str, str]) -> RetentionPreview:
+def shown(judged: RulePreview, places: dict[str, str]) -> RetentionPreview:
+    """A preview as the API shows it; `places` are the names of destinations."""
     going = [verdict for verdict in judged.verdicts if verdict.goes]
     settings = terms.of_role(judged.rule.body, "PRIMARY")
     return RetentionPreview(
