@@ -40,9 +40,10 @@ from haulback.contract.machines import MachineSettings
 from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
 from haulback.contract.notifications import NotificationChannel, NotificationRule
-from haulback.contract.policies import Policy, SnapshotPolicy
+from haulback.contract.policies import Policy, Rule, SnapshotPolicy
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.contract.reports import Measure, SizeFilter
+from haulback.contract.retention_preview import RetentionPreviewRequest
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
@@ -335,6 +336,14 @@ REST: dict[str, Way] = {
     "POST /retention/mark-backups/preview": lambda s: s.client.backups.preview_mark(
         [s.location], Hint.TO_REMOVE
     ),
+    "POST /retention/preview": lambda s: list(
+        s.client.retention.previews(
+            RetentionPreviewRequest(
+                rule={"guid": s.client.records.rules.add(Rule(name=new_guid())).guid}
+            )
+        )
+    ),
+    "POST /retention/confirm": lambda s: s.client.retention.confirm(),
     "GET /mounted-backups": lambda s: list(s.client.mounts.all(finished_mount=False)),
     "GET /mounted-backups/{guid}": lambda s: s.client.mounts.get(s.mount),
     "GET /mounted-backups/{guid}/iscsi": lambda s: s.client.mounts.iscsi(s.iscsi),

@@ -22,6 +22,7 @@ from haulback.client.resources import (
     Snapshots,
     Workflows,
 )
+from haulback.client.retention import RuleRetentions
 from haulback.client.schedules import Schedules
 from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
@@ -56,6 +57,7 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
+        self.retention = RuleRetentions(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
         self.system_schedules = Schedules(calls, "/system-schedules", SystemSchedule)
         self.alarms, self.events = Alarms(calls), Events(calls)
