@@ -188,10 +188,10 @@ def major(program: str) -> int:
         text=True,
         check=False,
     )
-    found = re.search(r"\s(\d+)(?:\.\d+)*", call.stdout)
-    if call.returncode or not found:
+    version = re.search(r"\s(\d+)(?:\.\d+)*", call.stdout)
+    if call.returncode or not version:
         raise Unavailable(f"{program} does not run: {last_line(call.stderr)}")
-    return int(found[1])
+    return int(version[1])
 
 
 def connection(url: sa.URL) -> str:
