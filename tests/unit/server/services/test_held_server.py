@@ -41,9 +41,7 @@ def test_a_held_server_starts_no_task_that_deletes(house: House):
     why = house.refuses(Conflict, house.submit, "remove-old-backups", cleanup(house))
     assert "the server is held" in why
     assert "haulback server hold --lift" in why
-    why = house.refuses(
-        Conflict, house.submit, "delete", {"protectedEntities": [house.entities[0].guid]}
-    )
+    why = house.refuses(Conflict, house.submit, "delete", {"value": house.entities[0].guid})
     assert "the server is held" in why
     assert house.offered(node) == []
     house.refuses(Conflict, house.take, node, task)
