@@ -82,8 +82,8 @@ def reopened(site: NewSite, home: House) -> Iterator[Any]:
         return made
 
     yield open_house
-    for one in opened:
-        one.app.store.close()
+    for house in opened:
+        house.app.store.close()
 
 
 def test_a_restored_server_is_held_and_has_ended_what_was_going_on(

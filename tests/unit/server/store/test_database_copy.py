@@ -25,7 +25,7 @@ on_postgresql = pytest.mark.parametrize(
 def test_a_copy_of_a_busy_sqlite_database_ends_and_has_one_moment(tmp_path: Path, house: House):
     store = house.app.store
     with store.write() as sql:
-        sql.exec_driver_sql("CREATE TABLE pair (one INTEGER, two INTEGER)")
+        sql.exec_driver_sql("CREATE TABLE pair (first INTEGER, second INTEGER)")
         sql.exec_driver_sql("INSERT INTO pair VALUES (0, 0)")
         sql.exec_driver_sql("CREATE TABLE bulk AS SELECT randomblob(8000000) AS data")
     stop = Event()
@@ -33,8 +33,8 @@ def test_a_copy_of_a_busy_sqlite_database_ends_and_has_one_moment(tmp_path: Path
     def write() -> None:
         while not stop.is_set():
             with store.write() as sql:
-                sql.exec_driver_sql("UPDATE pair SET one = one + 1")
-                sql.exec_driver_sql("UPDATE pair SET two = two + 1")
+                sql.exec_driver_sql("UPDATE pair SET first = first + 1")
+                sql.exec_driver_sql("UPDATE pair SET second = second + 1")
 
     writer = Thread(target=write)
     writer.start()
@@ -47,8 +47,8 @@ def test_a_copy_of_a_busy_sqlite_database_ends_and_has_one_moment(tmp_path: Path
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(tmp_path / "copy")) as copied:
         assert copied.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        [(one, two)] = copied.execute("SELECT one, two FROM pair").fetchall()
-    assert one == two
+        [(first, second)] = copied.execute("SELECT first, second FROM pair").fetchall()
+    assert first == second
 
 
 @on_postgresql
