@@ -151,7 +151,7 @@ def _unmount(app: App) -> int:
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
         due = [known.mounts.get(guid) for guid in mounts.due(sql, now)]
-        tasks.insert(sql, [unmount_task.task(one, known, Ask(now)) for one in due])
+        tasks.insert(sql, [unmount_task.task(mount, known, Ask(now)) for mount in due])
     return len(due)
 
 
