@@ -13,6 +13,7 @@ from haulback.repository.repository import Repository
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from haulback.testing.remote import Reached, reached
 from tests import databases
+from tests.shares import FAMILIES, ROOT
 
 # No test depends on timing: a loaded machine must not fail a test.
 settings.register_profile(
@@ -21,8 +22,24 @@ settings.register_profile(
 settings.load_profile("any-machine")
 
 
+FAST = (ROOT / "tests" / "unit", ROOT / "tests" / "style")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the queue histories first, because they take longest, on both databases."""
+    """Mark what the fast gate leaves to scripts/test, and put the longest tests first.
+
+    Slow are the families of seeded cases, all tests that start programs or servers, which stand
+    outside tests/unit and tests/style, and all that need PostgreSQL.  A heavy unit test bears the
+    mark itself.
+    """
+    families = {ROOT / path for row in FAMILIES.values() for path in row["tests"]}
+    for item in items:
+        is_fast = any(folder in item.path.parents for folder in FAST)
+        uses = item.fixturenames if isinstance(item, pytest.Function) else ()
+        if not is_fast or item.path in families or "cluster" in uses:
+            item.add_marker(pytest.mark.slow)
+    # The queue histories take longest, on both databases.
     items.sort(key=lambda item: "tests/model/" not in item.nodeid)
 
 

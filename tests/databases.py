@@ -1,15 +1,19 @@
 """A real PostgreSQL for tests: one cluster per process, one database per test."""
 
+import atexit
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import psycopg
 import pytest
+
+from haulback.server.store.engine import open_store
 
 
 def _programs() -> Path | None:
@@ -44,8 +48,34 @@ def cluster(*, durable: bool = False) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def new_database(cluster: str, name: str) -> str:
-    """The URL of a fresh, empty database."""
+def new_database(cluster: str, name: str, template: str = "template1") -> str:
+    """The URL of a fresh database, empty unless a template is given."""
     with psycopg.connect(cluster.format(database="postgres"), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return cluster.format(database=name)
+
+
+def migrated_database(cluster: str, name: str) -> str:
+    """The URL of a fresh database whose migrations ran once for all tests of this process."""
+    return new_database(cluster, name, _migrated(cluster))
+
+
+def migrated_file(path: Path) -> str:
+    """The URL of a fresh SQLite database whose migrations ran once for all tests."""
+    shutil.copy(_migrated_file(), path)
+    return f"sqlite:///{path}"
+
+
+@cache
+def _migrated(cluster: str) -> str:
+    name = "migrated"
+    open_store(new_database(cluster, name)).close()
+    return name
+
+
+@cache
+def _migrated_file() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="haulback-migrated-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    open_store(f"sqlite:///{folder}/haulback.db").close()
+    return folder / "haulback.db"

@@ -12,7 +12,7 @@ import pytest
 
 from haulback import errors
 from haulback.client.client import Client
-from haulback.client.records import RecordCollection
+from haulback.client.records import Policies, RecordCollection
 from haulback.contract import (
     backup_cleanup,
     connectivity_test,
@@ -39,7 +39,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
 from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
-from haulback.contract.policies import Policy
+from haulback.contract.policies import Policy, SnapshotPolicy
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.contract.reports import Measure, SizeFilter
 from haulback.contract.task_states import State
@@ -372,11 +372,28 @@ REST: dict[str, Way] = {
     ),
     "GET /global-settings": lambda s: s.client.dashboard.settings(),
     "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
+    "POST /policies/vm-backup/auto-assignment-preview": lambda s: (
+        s.client.records.backup_policies.preview(Policy(name="gold"))
+    ),
+    "POST /policies/vm-backup/{guid}/auto-assignment-preview": lambda s: preview_of(
+        s.client.records.backup_policies
+    ),
+    "POST /policies/vm-snapshot/auto-assignment-preview": lambda s: (
+        s.client.records.snapshot_policies.preview(SnapshotPolicy(name="gold"))
+    ),
+    "POST /policies/vm-snapshot/{guid}/auto-assignment-preview": lambda s: preview_of(
+        s.client.records.snapshot_policies
+    ),
     "GET /network/shared": lambda s: list(s.client.records.networks.shared()),
     "GET /livez": lambda s: s.client.dashboard.alive(),
     "GET /readyz": lambda s: s.client.dashboard.ready(),
     "GET /openapi.json": lambda s: s.client.dashboard.openapi(),
 }
+
+
+def preview_of(kind: Policies[Any]) -> Any:
+    made = a_record(kind)
+    return kind.preview(made.what, made.guid)
 
 
 def a_record(kind: RecordCollection[Any]) -> Any:

@@ -4,13 +4,11 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.style.sources import ROOT, SOURCES, TESTS, functions, name_of, nodes, parsed
 
-ROOT = Path(__file__).parents[2]
-SOURCES = sorted((ROOT / "src" / "haulback").rglob("*.py"))
-TESTS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 GLOSSARY = ROOT / "docs" / "design" / "words.md"
 ALLOWED = Path(__file__).parent / "words_to_mend.txt"
 
@@ -144,11 +142,7 @@ VAGUE_LOCALS = {"one", "found", "what"}
 LONG = 10  # lines of a function in which a vague local name is hard to follow
 
 
-def name_of(path: Path) -> str:
-    """The path of a module as the allow-list writes it."""
-    return path.relative_to(ROOT).as_posix()
-
-
+@cache
 def refused_words() -> set[str]:
     """The single words in the last column of the glossary."""
     rows = [row.split("|") for row in GLOSSARY.read_text().splitlines() if row.startswith("| ")]
@@ -156,17 +150,10 @@ def refused_words() -> set[str]:
     return {word for word in words if word.isidentifier()} - {"not"}
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Every function of a module, methods and nested functions included."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
-
-
-def docstrings(tree: ast.AST) -> Iterator[str]:
+def docstrings(path: Path) -> Iterator[str]:
     """Every docstring of a module."""
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, kinds) and (text := ast.get_docstring(node)):
             yield text
 
@@ -177,10 +164,10 @@ def is_headless(text: str) -> bool:
     return bool(first) and first[0].lower() in HEADLESS
 
 
-def vague_locals(tree: ast.AST) -> set[str]:
+def vague_locals(path: Path) -> set[str]:
     """The functions of more than ten lines with a local named `one`, `found` or `what`."""
     names = set()
-    for function in functions(tree):
+    for function in functions(path):
         if (function.end_lineno or 0) - function.lineno < LONG:
             continue
         bound = {
@@ -193,10 +180,15 @@ def vague_locals(tree: ast.AST) -> set[str]:
     return names
 
 
+@cache
+def exemptions() -> list[list[str]]:
+    """The rows of the allow-list: a rule, and a path or a name that is exempt from the rule."""
+    return [row.split() for row in ALLOWED.read_text().splitlines() if row]
+
+
 def is_mended(path: Path, rule: str) -> bool:
     """Whether a rule holds for a module: no line of the allow-list exempts its path or its room."""
-    rows = [row.split() for row in ALLOWED.read_text().splitlines() if row]
-    return not any(row[0] == rule and name_of(path).startswith(row[1]) for row in rows)
+    return not any(row[0] == rule and name_of(path).startswith(row[1]) for row in exemptions())
 
 
 def checked(paths: list[Path], rule: str) -> list[Path]:
@@ -204,32 +196,42 @@ def checked(paths: list[Path], rule: str) -> list[Path]:
     return [path for path in paths if is_mended(path, rule)]
 
 
-@pytest.mark.parametrize("path", checked(SOURCES, "names"), ids=name_of)
-def test_a_module_has_a_name_that_the_field_knows(path: Path):
-    assert path.stem not in VAGUE
-    assert path.stem not in OLD_NAMES
-    assert path.stem not in refused_words(), "the glossary has another word for it"
-    last = path.stem.rpartition("_")[2]
-    assert not re.search(r"[a-z]{2}(ing|ed)$", last) or last in NOUNS, "a noun, not a participle"
+def is_known(stem: str) -> bool:
+    """Whether the name of a module is a noun that the field knows."""
+    if stem in VAGUE | OLD_NAMES or stem in refused_words():
+        return False
+    last = stem.rpartition("_")[2]
+    return not re.search(r"[a-z]{2}(ing|ed)$", last) or last in NOUNS
+
+
+def test_a_module_has_a_name_that_the_field_knows():
+    assert [name_of(path) for path in checked(SOURCES, "names") if not is_known(path.stem)] == []
 
 
 def test_no_two_public_classes_have_one_name():
     classes = Counter(
         node.name
         for path in SOURCES
-        for node in ast.parse(path.read_text()).body
+        for node in parsed(path).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
-    rows = [row.split() for row in ALLOWED.read_text().splitlines() if row]
-    exempt = {row[1] for row in rows if row[0] == "classes"}
+    exempt = {row[1] for row in exemptions() if row[0] == "classes"}
     assert {name for name, count in classes.items() if count > 1} <= exempt
 
 
-@pytest.mark.parametrize("path", checked([*SOURCES, *TESTS], "docstrings"), ids=name_of)
-def test_a_docstring_starts_with_the_thing(path: Path):
-    assert [text for text in docstrings(ast.parse(path.read_text())) if is_headless(text)] == []
+def test_a_docstring_starts_with_the_thing():
+    headless = {
+        name_of(path): texts
+        for path in checked([*SOURCES, *TESTS], "docstrings")
+        if (texts := [text for text in docstrings(path) if is_headless(text)])
+    }
+    assert headless == {}
 
 
-@pytest.mark.parametrize("path", checked([*SOURCES, *TESTS], "locals"), ids=name_of)
-def test_a_long_function_has_no_local_called_one_found_or_what(path: Path):
-    assert vague_locals(ast.parse(path.read_text())) == set()
+def test_a_long_function_has_no_local_called_one_found_or_what():
+    vague = {
+        name_of(path): names
+        for path in checked([*SOURCES, *TESTS], "locals")
+        if (names := vague_locals(path))
+    }
+    assert vague == {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
@@ -25,10 +25,11 @@ from haulback.errors import Malformed
 from haulback.wire import JsonObject, read
 
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
+R = TypeVar("R", bound=PolicyRecord)
 _ROW = (text("guid"), text("name"))
 
 
-def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
+def noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     """Build the commands of a record type; `members` are extra columns of its list.
 
     `adds`: the type has an `add` command with `member=value` words.
@@ -53,8 +54,7 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     def add(name: str, *member: str) -> None:
         """Add a record: a name, then words like priority=80; values are JSON or text."""
         known = kind(connect())
-        body = {**_members(member, known.struct), "name": name}
-        made = known.add(read(body, known.struct, ""))
+        made = known.add(with_members({}, (*member, f"name={name}"), known.struct))
         _warn(made)
         print(made.guid)
 
@@ -66,8 +66,8 @@ def _noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
         """Change members of a record; other members stay."""
         known = kind(connect())
         record = known.find(name)
-        body = {**msgspec.to_builtins(record.what), **_members(member, known.struct)}
-        _warn(known.change(record.guid, read(body, known.struct, "")))
+        wanted = with_members(msgspec.to_builtins(record.what), member, known.struct)
+        _warn(known.change(record.guid, wanted))
 
     @app.command
     def rm(name: str) -> None:
@@ -82,6 +82,15 @@ def _warn(one: ClientRecord[PolicyRecord]) -> None:
     """Print on standard error the members of a record that have no effect yet."""
     for sentence in one.shown.get("warnings", []):
         print(f"warning: {sentence}", file=sys.stderr)
+
+
+def with_members(before: JsonObject, words: tuple[str, ...], struct: type[R]) -> R:
+    """A record with members like `priority=80` changed; values are JSON or text.
+
+    Raises Malformed for a word without a value, and for a value of another type.
+    """
+    changed: R = read({**before, **_members(words, struct)}, struct, "")
+    return changed
 
 
 def _members(words: tuple[str, ...], struct: type[PolicyRecord]) -> JsonObject:
@@ -121,21 +130,19 @@ def _json_or_text(value: str) -> Any:
         return value
 
 
-policy = _noun("policy", "backup_policies", "priority")
-snapshot_policy = _noun("snapshot-policy", "snapshot_policies", "priority")
-rule = _noun("rule", "rules", "active")
-snapshot_rule = _noun("snapshot-rule", "snapshot_rules", "retentionVersions", "retentionDays")
-schedule = _noun("schedule", "schedules", "active", "hour")
-project = _noun("project", "projects", "uuid")
-node_config = _noun("node-config", "node_configs", "limits")
-manager = _noun("manager", "managers", "url")
-cluster = _noun("cluster", "clusters", "uuid")
-storage = _noun("storage", "storages", "uuid")
-flavor = _noun("flavor", "flavors", "uuid")
-network = _noun("network", "networks", "uuid")
-mailing_list = _noun("mailing-list", "mailing_lists", "recipients", "isDefault")
-credential = _noun("credential", "credentials", "username", "secrets")
-plan = _noun("plan", "recovery_plans", "active", adds=False)
+rule = noun("rule", "rules", "active")
+snapshot_rule = noun("snapshot-rule", "snapshot_rules", "retentionVersions", "retentionDays")
+schedule = noun("schedule", "schedules", "active", "hour")
+project = noun("project", "projects", "uuid")
+node_config = noun("node-config", "node_configs", "limits")
+manager = noun("manager", "managers", "url")
+cluster = noun("cluster", "clusters", "uuid")
+storage = noun("storage", "storages", "uuid")
+flavor = noun("flavor", "flavors", "uuid")
+network = noun("network", "networks", "uuid")
+mailing_list = noun("mailing-list", "mailing_lists", "recipients", "isDefault")
+credential = noun("credential", "credentials", "username", "secrets")
+plan = noun("plan", "recovery_plans", "active", adds=False)
 
 
 @plan.command(name="add")

@@ -11,7 +11,14 @@ from haulback.contract.credentials import Credential
 from haulback.contract.mailing_lists import MailingList
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
-from haulback.contract.policies import Policy, Rule, SnapshotPolicy, SnapshotRule
+from haulback.contract.policies import (
+    AnyPolicy,
+    AssignmentPreview,
+    Policy,
+    Rule,
+    SnapshotPolicy,
+    SnapshotRule,
+)
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
@@ -19,6 +26,7 @@ from haulback.contract.schedules import Schedule
 from haulback.wire import JsonObject, read
 
 T = TypeVar("T", bound=PolicyRecord)
+P = TypeVar("P", bound=AnyPolicy)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,15 @@ class RecordCollection(Collection[ClientRecord[T]]):
         return ClientRecord(shown["guid"], shown["name"], read(shown, self.struct, ""), shown)
 
 
+class Policies(RecordCollection[P]):
+    """Policies of one type, with previews of their auto-assignment."""
+
+    def preview(self, wanted: P, guid: str | None = None) -> AssignmentPreview:
+        """The machines that a policy would take and lose; `guid` of a stored policy, else None."""
+        path = f"{self.path}/{guid}" if guid else self.path
+        return self._calls.one(AssignmentPreview, "POST", f"{path}/auto-assignment-preview", wanted)
+
+
 class Networks(RecordCollection[Managed]):
     """Networks, including those that belong to no hypervisor manager."""
 
@@ -79,8 +96,8 @@ class Records:
     """All types of configuration records."""
 
     def __init__(self, calls: Calls) -> None:
-        self.backup_policies = RecordCollection(calls, "/policies/vm-backup", Policy)
-        self.snapshot_policies = RecordCollection(calls, "/policies/vm-snapshot", SnapshotPolicy)
+        self.backup_policies = Policies(calls, "/policies/vm-backup", Policy)
+        self.snapshot_policies = Policies(calls, "/policies/vm-snapshot", SnapshotPolicy)
         self.recovery_plans = RecordCollection(calls, "/policies/recovery-plan", RecoveryPlan)
         self.rules = RecordCollection(calls, "/rules/vm-backup", Rule)
         self.snapshot_rules = RecordCollection(calls, "/rules/vm-snapshot", SnapshotRule)

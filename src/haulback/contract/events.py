@@ -18,6 +18,7 @@ class EventKind(Enum):
     FIRE_MISSED = "FIRE_MISSED"  # schedule
     FIRE_VOIDED = "FIRE_VOIDED"  # schedule
     FIRE_SKIPPED = "FIRE_SKIPPED"  # schedule: an entity's earlier plan of the rule is pending
+    SCHEDULES_PAUSED = "SCHEDULES_PAUSED"  # server: schedules of an earlier version wait
     PROTECTION_CHANGED = "PROTECTION_CHANGED"  # entity
     ASSIGNMENT_CHANGED = "ASSIGNMENT_CHANGED"  # policy
     ALARM_RAISED = "ALARM_RAISED"  # subject of the alarm

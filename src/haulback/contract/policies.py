@@ -6,7 +6,9 @@ from enum import Enum
 
 import msgspec
 
+from haulback.contract.machines import VirtualMachine
 from haulback.contract.records import PolicyRecord
+from haulback.contract.retention import RuleRetention
 from haulback.wire import Choice, Ref
 
 
@@ -25,9 +27,14 @@ class AutoAssign(Enum):
 
 
 class AutoAssignSettings(msgspec.Struct, kw_only=True):
-    """Conditions of the machines that a policy is assigned to automatically."""
+    """Conditions of the machines that a policy is assigned to automatically.
 
-    mode: AutoAssign = AutoAssign.DISABLED
+    An expression is one of RE2, and matches the names that begin with it.  Exclude conditions win;
+    any include tag or expression includes a machine; where `hvClusters` are named, the machine must
+    belong to one of them.
+    """
+
+    mode: AutoAssign | None = None
     includeTags: list[str] = []
     excludeTags: list[str] = []
     includeRegExps: list[str] = []
@@ -38,7 +45,9 @@ class AutoAssignSettings(msgspec.Struct, kw_only=True):
 class AnyPolicy(PolicyRecord, kw_only=True):
     """Members of backup and snapshot policies; thresholds in percent of a run's tasks.
 
-    `vms` are all machines of the policy; absent: the machines of the policy stay.
+    `vms` are all machines of the policy; absent: the machines of the policy stay.  The mode of
+    `autoAssignSettings` and `autoAssignMode` are the same: of two that differ, the changed one
+    counts.
     """
 
     active: bool = True
@@ -56,22 +65,19 @@ class AnyPolicy(PolicyRecord, kw_only=True):
     failRemainingBackupTasksStoreThreshold: float | None = None
 
 
+class AssignmentPreview(msgspec.Struct):
+    """Machines that a policy would take, and machines that it would lose, by auto-assignment."""
+
+    assigned: list[VirtualMachine]
+    removed: list[VirtualMachine]
+
+
 class DestinationRole(Enum):
     """Role of a destination in a rule."""
 
     PRIMARY = "PRIMARY"
     SECONDARY = "SECONDARY"
     ARCHIVE = "ARCHIVE"
-
-
-class RuleRetention(msgspec.Struct, kw_only=True):
-    """Retention of the backups of a rule; ages in ms."""
-
-    keepLastBackupWhenSourceStillExists: bool | None = None
-    retentionKeepLastNFull: int | None = None
-    retentionKeepFullNewerThan: int | None = None
-    retentionKeepLastNIncremental: int | None = None
-    retentionKeepIncrementalNewerThan: int | None = None
 
 
 class RuleDestination(msgspec.Struct, kw_only=True):

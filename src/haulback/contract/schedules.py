@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+import msgspec
+
 from haulback.contract.backups import BackupType
 from haulback.contract.records import PolicyRecord
 from haulback.wire import Ref
@@ -68,10 +70,22 @@ class Sort(Enum):
     VM_SNAPSHOT = "VM_SNAPSHOT"
 
 
-class Schedule(PolicyRecord, kw_only=True):
-    """A schedule of backups or snapshots; `hour` in ms from midnight UTC, the window in ms.
+class Repetition(msgspec.Struct, kw_only=True):
+    """Times of an interval: ms from midnight of the first and the last, and ms between two."""
 
-    No `months`, and no `dayOfWeekOccurrences`, stand for all.  `timeZone` is an IANA name.
+    startHour: int = 0
+    endHour: int = 86_400_000
+    frequency: int
+
+
+class Schedule(PolicyRecord, kw_only=True):
+    """A schedule of backups, snapshots or runs of recovery plans.
+
+    TIME fires at `hour` (ms from midnight), INTERVAL as `interval` says, a `cron` expression of
+    five fields replaces both; all by the clocks of `timeZone`, an IANA name.  No `daysOfWeek`,
+    `months` or `dayOfWeekOccurrences` stand for all.  The tasks of a fire start within
+    `startWindowLength` ms, by default within six hours.  `rules` are rules of policies of the
+    schedule's type; of a VM_RESTORE they are recovery plans.
     """
 
     type: Sort = Sort.VM_BACKUP
@@ -84,6 +98,6 @@ class Schedule(PolicyRecord, kw_only=True):
     dayOfWeekOccurrences: list[Occurrence] = []
     timeZone: str = "UTC"
     cron: str | None = None
-    interval: dict[str, int] | None = None
+    interval: Repetition | None = None
     startWindowLength: int | None = None
     rules: list[Ref] = []

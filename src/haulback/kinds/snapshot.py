@@ -27,20 +27,20 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
     Raises NotFound, or Malformed for a machine that can have no snapshots.
     """
-    refs = planning.some("protectedEntities", request.protectedEntities)
+    chosen = planning.some("protectedEntities", request.protectedEntities)
     rule = _rule(request, catalogue)
     request = planning.by_policy(request, _policy(rule, catalogue))
     if len(request.description or "") > 400:
         raise Malformed("description: at most 400 characters", field="description")
-    whole = Plan()
-    for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
+    whole, refs = Plan(), {"rule": planning.named(rule) if rule else None}
+    for entity in catalogue.machines.get_many([ref.guid for ref in chosen]):
         hypervisor = catalogue.places.hypervisor(entity.hypervisor)
         refuse_unable(entity, hypervisor, "protectedEntities")
-        spec = planning.TaskSpec(refs={}, params=_params(request, rule))
+        spec = planning.TaskSpec(refs=refs, params=_params(request, rule))
         taken = snapshots.task("SNAPSHOT", entity, Asked(request, catalogue, ask), spec)
         whole.tasks.append(taken)
         if rule:
-            after = planning.TaskSpec(refs={}, follows=taken)
+            after = planning.TaskSpec(refs=refs, follows=taken)
             whole.tasks.append(snapshots.cleanup_task(entity, Asked(None, catalogue, ask), after))
     return whole
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import groupby, takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -19,6 +18,7 @@ from cronsim import CronSim
 from haulback.policy.local_time import first_instant, instants
 
 DAY = timedelta(days=1)
+_MINUTE = timedelta(minutes=1)
 LAST = -1  # the last of a month's days of one name
 _SEARCHED_DAYS = 366 * 8 + 2  # 29 February is at most eight years away
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -129,9 +129,8 @@ def next_due(table: Timetable, after: int) -> Due | None:
 def _from_day(table: Timetable, first: date, final: date) -> Iterator[Due]:
     """Due times of the local days from `first` to `final`, in order within a day."""
     if isinstance(table.times, Cron):
-        for day, locals_ in _cron_days(table.times, first, final):
-            if table.days.has(day):
-                yield from sorted(_by_cron(table.times, locals_, table.zone))
+        for locals_ in _cron_days(table, table.times.expression, first, final):
+            yield from sorted(_by_cron(table.times, locals_, table.zone))
         return
     day = first
     while day <= final:
@@ -163,13 +162,28 @@ def _elapsed(interval: Interval, midnight: datetime, zone: ZoneInfo) -> list[Due
     return result
 
 
-def _cron_days(cron: Cron, first: date, final: date) -> Iterator[tuple[date, Iterable[datetime]]]:
-    """Local times of an expression by day.  One search goes through all days: a rare time is found
-    once and not anew for each day before it."""
+def _cron_days(
+    table: Timetable, expression: str, first: date, final: date
+) -> Iterator[list[datetime]]:
+    """Local times of an expression on each valid day.
+
+    A search goes on from day to day: a rare time is found once and not anew for each day before it.
+    After a day that is not valid the search begins anew, so that its minutes are not read.
+    """
     # cronsim gives times later than its start: a minute earlier lets midnight itself be found.
-    start = datetime.combine(first, time.min) - timedelta(minutes=1)
-    within = takewhile(lambda local: local.date() <= final, CronSim(cron.expression, start))
-    return groupby(within, key=datetime.date)
+    times = CronSim(expression, datetime.combine(first, time.min) - _MINUTE)
+    local = next(times, None)
+    while local and local.date() <= final:
+        day = local.date()
+        if not table.days.has(day):
+            times = CronSim(expression, datetime.combine(day + DAY, time.min) - _MINUTE)
+            local = next(times, None)
+            continue
+        of_day = []
+        while local and local.date() == day:
+            of_day.append(local)
+            local = next(times, None)
+        yield of_day
 
 
 def _by_cron(cron: Cron, locals_: Iterable[datetime], zone: ZoneInfo) -> Iterator[Due]:

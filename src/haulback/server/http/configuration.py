@@ -74,7 +74,7 @@ _SERVED = (
         RECORD_KINDS["snapshot-rule"],
         more={"policy": {"vm-snapshot": example.GUID, "guid": example.GUID}},
     ),
-    _Served("/schedules", RECORD_KINDS["schedule"], more={"rules": [example.REF]}),
+    _Served("/schedules", RECORD_KINDS["schedule"], more={"hour": 0, "rules": [example.REF]}),
     _Served(
         "/mailing-lists",
         RECORD_KINDS["mailing-list"],

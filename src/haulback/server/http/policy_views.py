@@ -8,17 +8,15 @@ from typing import Any
 
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.records import Entity, Record
+from haulback.inventory.records import Record
+from haulback.server.services.assignment import unreadable_conditions
 from haulback.server.services.configuration import ConfigurationReading
-from haulback.server.services.policies import OWNED
+from haulback.server.services.policies import OWNED, Member
+from haulback.server.services.schedule_checks import rule_kind
 from haulback.wire import JsonObject
 
 _NOTHING: JsonObject = {"name": ""}
-_SCHEDULE = "a schedule of this kind is stored and starts no task"
-_MONTHS = "months and dayOfWeekOccurrences are kept and do not act yet"
 _RETENTION = "the retention of a rule is stored without effect: the destination's retention applies"
-_ASSIGN = "auto-assignment is kept and does not act yet: vms names the machines of a policy"
-_REMOVE = "autoRemoveNonPresent is kept and does not act yet"
 _REPORT = "dailyReportEnabled is kept and does not act yet"
 
 
@@ -28,8 +26,8 @@ class Surroundings:
     def __init__(self, reading: ConfigurationReading) -> None:
         self.known: Catalogue = reading.catalogue
         self._reading, self._scope = reading, reading.scope
-        self._members: dict[str, dict[str, list[Entity]]] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self._clocks: dict[str, JsonObject] = {}
 
     def name(self, kind: str, guid: str) -> str:
         """The name of a record, "" for a deleted record or a record hidden from the caller."""
@@ -46,12 +44,15 @@ class Surroundings:
                 self._names[kind, guid] = ""
         return self._names[kind, guid]
 
-    def members(self, policy: Record) -> list[Entity]:
-        """The machines of a policy."""
-        kind = policy.kind
-        if kind not in self._members:
-            self._members[kind] = self._reading.members(kind)
-        return self._members[kind].get(policy.guid, [])
+    def members(self, policy: Record) -> list[Member]:
+        """The machines of a policy that the caller sees, by name."""
+        return self._reading.members(policy)
+
+    def clock(self, schedule: str) -> JsonObject:
+        """The members of a schedule that tell when the schedule runs."""
+        if schedule not in self._clocks:
+            self._clocks[schedule] = self._reading.clock(schedule)
+        return self._clocks[schedule]
 
     @cached_property
     def schedules(self) -> list[Record]:
@@ -70,12 +71,12 @@ class Surroundings:
 def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the machines of a policy and their figures; `rules` are there already, in full."""
     members = around.members(record)
-    sizes = [int(member.facts["lastSuccessfulBackupSize"]) for member in members if member.facts]
+    sizes = [member.size for member in members if member.size is not None]
     shown["vms"] = [{"guid": member.guid, "name": member.name} for member in members]
     shown["vmCount"], shown["ruleCount"] = len(members), len(shown["rules"])
     shown["averageBackupSize"] = sum(sizes) // len(sizes) if sizes else 0
-    settings = shown.get("autoAssignSettings")
-    mode = settings["mode"] if settings else shown.get("autoAssignMode") or _DISABLED
+    settings = shown.get("autoAssignSettings", {})
+    mode = settings.get("mode") or shown.get("autoAssignMode") or _DISABLED
     shown["autoAssignMode"] = mode
     shown.setdefault("autoAssignSettings", {"mode": mode, **_NO_CHOICE})
     _named(shown["autoAssignSettings"]["hvClusters"], "hypervisor-cluster", around)
@@ -83,7 +84,7 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
         _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
-    shown["warnings"] = list(dict.fromkeys(_of_policy(shown)))
+    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record)))
 
 
 _DISABLED = {"name": "DISABLED", "description": "Disabled"}
@@ -107,12 +108,9 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
 
 
 def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the names of a schedule's rules."""
-    kind = "snapshot-rule" if record.body.get("type") == "VM_SNAPSHOT" else "rule"
-    _named(shown.get("rules", []), kind, around)
-    shown["warnings"] = [_SCHEDULE]
-    if shown.get("months") or shown.get("dayOfWeekOccurrences"):
-        shown["warnings"].append(_MONTHS)
+    """Add the names of a schedule's rules, and its last and next run."""
+    _named(shown.get("rules", []), rule_kind(record), around)
+    shown |= around.clock(record.guid)
 
 
 def wanted_schedules(
@@ -165,16 +163,13 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-def _of_policy(shown: JsonObject) -> Iterable[str]:
-    if shown["autoAssignMode"]["name"] != "DISABLED":
-        yield _ASSIGN
-    for member, warning in (("autoRemoveNonPresent", _REMOVE), ("dailyReportEnabled", _REPORT)):
-        if shown.get(member):
-            yield warning
+def _of_policy(shown: JsonObject, record: Record) -> Iterable[str]:
+    if trouble := unreadable_conditions(record):
+        yield f"auto-assignment does not act: {trouble}"
+    if shown.get("dailyReportEnabled"):
+        yield _REPORT
     for one in shown["rules"]:
         yield from one["warnings"]
-        for fired in one["schedules"]:
-            yield from fired["warnings"]
 
 
 def _of_rule(shown: JsonObject) -> Iterable[str]:

@@ -10,18 +10,27 @@ from haulback.errors import Conflict
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import SEEN, cluster_of, manager_of
-from haulback.inventory.records import Entity, Record
+from haulback.inventory.records import Record
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
-from haulback.server.services import credentials, mailing_lists, ownership, policies
+from haulback.server.services import (
+    assignment,
+    credentials,
+    mailing_lists,
+    ownership,
+    policies,
+    schedules,
+)
 from haulback.server.services.app import App
-from haulback.server.services.policies import PolicyMembers
+from haulback.server.services.policies import Member, PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
-from haulback.server.store import configuration, lists
+from haulback.server.store import configuration, lists, walks
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.wire import parse
+from haulback.server.store.engine import Connection
+from haulback.server.store.walks import WalkKind
+from haulback.wire import JsonObject, parse
 
 # The kinds whose records keep a record that they name from removal.
 _HELD = {
@@ -36,9 +45,13 @@ class ConfigurationReading(Reading):
         """A page of records of one kind by name, and the number of all."""
         return lists.kept(self._sql, kind, wanted)
 
-    def members(self, kind: str) -> dict[str, list[Entity]]:
-        """The machines that the caller sees, by the guid of their policy of one kind."""
-        return policies.members_of(self._sql, self.scope, kind)
+    def members(self, policy: Record) -> list[Member]:
+        """The machines of a policy that the caller sees, by name."""
+        return policies.members_of(self._sql, self.scope, policy)
+
+    def clock(self, schedule: str) -> JsonObject:
+        """The members of a schedule that tell when the schedule runs."""
+        return schedules.times(self._sql, schedule)
 
 
 class SentRecord(NamedTuple):
@@ -70,8 +83,10 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
         configuration.add(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
         _keep_apart(members, record, sent, fresh=True)
+        is_walked = _ask_walk(change.sql, record)
         change.subject, change.after = record.guid, credentials.shown(record)
-        return show(record, ConfigurationReading(change.sql, who.scope))
+        shown = show(record, ConfigurationReading(change.sql, who.scope))
+    return _assigned(app, who, record, show) if is_walked else shown
 
 
 def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) -> T:
@@ -96,8 +111,25 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
             if kind.name in policies.OWNED:
                 members.handed_over(record)
         _keep_apart(members, record, sent, fresh=False)
+        is_walked = _ask_walk(change.sql, record)
         change.before, change.after = credentials.shown(before), credentials.shown(record)
-        return show(record, ConfigurationReading(change.sql, who.scope))
+        shown = show(record, ConfigurationReading(change.sql, who.scope))
+    return _assigned(app, who, record, show) if is_walked else shown
+
+
+def _ask_walk(sql: Connection, record: Record) -> bool:
+    """Request the auto-assignment of a policy in the transaction that saves it, if it says so."""
+    wanted = record.body.get("executeAutoAssignmentAfterSavingPolicy") is True
+    if wanted:
+        walks.ask(sql, WalkKind.POLICY, record.guid)
+    return wanted
+
+
+def _assigned(app: App, who: Caller, record: Record, show: Show[T]) -> T:
+    """Carry out the requested auto-assignment; returns the policy with its machines after it."""
+    assignment.assign_now(app, record.guid)
+    with ConfigurationReading.of(app, who.scope) as reading:
+        return show(record, reading)
 
 
 def remove(app: App, who: Caller, kind: RecordKind, guid: str) -> None:
@@ -139,6 +171,7 @@ def _record(
     before: Record | None = None,
 ) -> Record:
     """The record that a request describes.  Raises Malformed, NotFound, Forbidden."""
+    wanted = policies.with_mode(wanted, before)
     kind.check_record(wanted, known)
     above = None
     if kind.parent and (ref := getattr(wanted, kind.parent[0])):

@@ -16,6 +16,7 @@ from haulback.inventory.derived_guids import disk_guid
 from haulback.inventory.records import Entity
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
+from haulback.server.services import policies
 from haulback.server.services.app import App
 from haulback.server.services.read_transaction import Reading
 from haulback.server.store import lists, machines, protection
@@ -59,12 +60,14 @@ def change_settings(app: App, who: Caller, guid: str, wanted: MachineSettings) -
         project = _project(wanted, known) or before.project
         if not who.scope.allows(project):
             raise NotFound(f"there is no project {project}")
-        for kind, name, ref in (
-            ("vm-backup", "backupPolicy", wanted.vmBackupPolicy),
-            ("vm-snapshot", "snapshotPolicy", wanted.snapshotMgmtPolicy),
+        for kind, member in (
+            ("vm-backup", "vmBackupPolicy"),
+            ("vm-snapshot", "snapshotMgmtPolicy"),
         ):
-            if ref:
+            name, ref = policies.OWNED[kind].setting, getattr(wanted, member)
+            if ref and ref.guid != settings.get(name):
                 settings[name] = known.records.get(kind, ref.guid).guid
+                policies.check_no_copy(change.sql, [before], member)
             _check_governed(known, kind, settings.get(name), project)
         _set_commands(settings, wanted, known.places.hypervisor(before.hypervisor))
         after = msgspec.structs.replace(before, settings=settings, project=project)

@@ -12,7 +12,7 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import verification
+from haulback.server.services import assignment, fires, verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -48,7 +48,9 @@ def tick(app: App) -> None:
         tasks.forget(sql, now - KEEP_MS)
         audit.forget(sql, app.clock.now_ms())
     _tidy_hourly(app)
+    assignment.continue_walks(app)
     opened += verification.plan_due(app)
+    opened += fires.run_due(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:

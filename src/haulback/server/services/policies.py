@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from haulback.contract.policies import Policy, Rule, SnapshotPolicy, SnapshotRule
+from haulback.contract.policies import (
+    AnyPolicy,
+    AutoAssign,
+    AutoAssignSettings,
+    Policy,
+    Rule,
+    SnapshotPolicy,
+    SnapshotRule,
+)
 from haulback.contract.records import PolicyRecord
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.store import configuration, machines
+from haulback.server.store import configuration, copies, machines
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
+from haulback.server.store.machines import Member as Member
 from haulback.wire import JsonMapping, JsonObject, Ref, read
 
 Check = Callable[[Any, Catalogue], None]
+R = TypeVar("R", bound=PolicyRecord)
 
 
 class Owned(NamedTuple):
@@ -138,20 +148,26 @@ class PolicyMembers(NamedTuple):
             machine.guid: machine
             for machine in self.known.machines.get_many([ref.guid for ref in wanted])
         }
+        new = [item for item in result.values() if item.settings.get(setting) != policy.guid]
+        check_no_copy(self.sql, new, "vms")
         for item in result.values():
             _check_project(policy, item)
-            if item.settings.get(setting) != policy.guid:
-                machines.set_settings(self.sql, item.guid, {**item.settings, setting: policy.guid})
-        for member in members_of(self.sql, self.scope, policy.kind).get(policy.guid, []):
-            if member.guid not in result:
-                machines.set_settings(self.sql, member.guid, _without(member.settings, setting))
+        for item in new:
+            machines.set_settings(self.sql, item.guid, {**item.settings, setting: policy.guid})
+        gone = [
+            member.guid
+            for member in members_of(self.sql, self.scope, policy)
+            if member.guid not in result
+        ]
+        for item in self.known.machines.get_many(gone):
+            machines.set_settings(self.sql, item.guid, _without(item.settings, setting))
 
     def handed_over(self, policy: Record) -> None:
         """Check that a policy with a new project has no machine of another project.
 
         Raises Conflict.
         """
-        for member in members_of(self.sql, EVERYTHING, policy.kind).get(policy.guid, []):
+        for member in members_of(self.sql, EVERYTHING, policy):
             _check_project(policy, member)
 
     def without_policy(self, policy: Record) -> None:
@@ -159,11 +175,10 @@ class PolicyMembers(NamedTuple):
         owned = OWNED[policy.kind]
         for rule in self.known.records.of_kind(owned.kind, policy.guid):
             self.without_rule(rule)
-        for member in members_of(self.sql, EVERYTHING, policy.kind).get(policy.guid, []):
-            machines.set_settings(self.sql, member.guid, _without(member.settings, owned.setting))
+        machines.leave_policy(self.sql, owned.setting, policy.guid)
 
 
-def _check_project(policy: Record, machine: Entity) -> None:
+def _check_project(policy: Record, machine: Entity | Member) -> None:
     """Raises Conflict where a machine would get the policy of another project."""
     if policy.project not in (None, machine.project):
         raise Conflict(
@@ -171,6 +186,18 @@ def _check_project(policy: Record, machine: Entity) -> None:
             f"{policy.name} of project {policy.project}; give the machine to that project first",
             field="vms",
         )
+
+
+def check_no_copy(sql: Connection, wanted: Sequence[Entity], field: str) -> None:
+    """Raises Conflict where a machine would get a policy that Haulback made from a backup."""
+    made = copies.copies(sql, wanted)
+    for machine in wanted:
+        if machine.guid in made:
+            raise Conflict(
+                f"{field}: {machine.name} runs from a backup, and a policy does not back up its "
+                "own copies; move the machine to its storage first (haulback migrate)",
+                field=field,
+            )
 
 
 def body_of(wanted: PolicyRecord, parent: str | None) -> JsonObject:
@@ -181,14 +208,32 @@ def body_of(wanted: PolicyRecord, parent: str | None) -> JsonObject:
     return {k: v for k, v in body.items() if k not in left_out and v is not None}
 
 
-def members_of(sql: Connection, scope: Scope, kind: str) -> dict[str, list[Entity]]:
-    """The machines within a scope, by the guid of their policy of one kind."""
-    setting = OWNED[kind].setting
-    found: dict[str, list[Entity]] = {}
-    for machine in machines.with_setting(sql, setting):
-        if scope.allows(machine.project):
-            found.setdefault(str(machine.settings.get(setting)), []).append(machine)
-    return found
+def with_mode(wanted: R, before: Record | None) -> R:
+    """A policy with one mode of auto-assignment; other records stay as they are.
+
+    Portals send `autoAssignMode` as they read it beside a changed mode in `autoAssignSettings`.
+    Raises Malformed where both differ from the stored mode and from each other.
+    """
+    if not isinstance(wanted, AnyPolicy):
+        return wanted
+    settings = wanted.autoAssignSettings or AutoAssignSettings()
+    stored = AutoAssign((before.body if before else {}).get("autoAssignMode") or "DISABLED")
+    sent = {mode for mode in (settings.mode, wanted.autoAssignMode) if mode is not None}
+    changed = sent - {stored}
+    if len(changed) > 1:
+        raise Malformed(
+            "autoAssignMode: differs from autoAssignSettings.mode; send one of them, or both alike",
+            field="autoAssignMode",
+        )
+    mode = next(iter(changed or sent), AutoAssign.DISABLED)
+    settings = msgspec.structs.replace(settings, mode=mode)
+    return msgspec.structs.replace(wanted, autoAssignMode=mode, autoAssignSettings=settings)
+
+
+def members_of(sql: Connection, scope: Scope, policy: Record) -> list[Member]:
+    """The machines of a policy within a scope, by name."""
+    found = machines.members(sql, OWNED[policy.kind].setting, policy.guid)
+    return [member for member in found if scope.allows(member.project)]
 
 
 def _without(settings: JsonMapping, name: str) -> JsonObject:
@@ -196,27 +241,42 @@ def _without(settings: JsonMapping, name: str) -> JsonObject:
 
 
 def _rules(sent: object, owned: Owned, before: Mapping[str, Record]) -> list[tuple[str, Any]]:
-    """The rules of a request, each with the guid of the stored rule, "" for a new rule.
-
-    A rule without a guid is the stored rule of its name, so that it keeps its history.
-    """
+    """The rules of a request, each with the guid of the stored rule, "" for a new rule."""
     given = [_object(item, place) for place, item in enumerate(_present(sent))]
     names = {str(entry["name"]) for entry in given if entry.get("name")}
-    named = {entry.name: guid for guid, entry in before.items()}
-    claimed = {str(entry["guid"]) for entry in given if entry.get("guid")}
     result: list[tuple[str, Any]] = []
-    for place, entry in enumerate(given):
-        field = f"rules[{place}]"
-        guid = _known(entry, before, field)
-        if not guid and (same := named.get(str(entry.get("name")), "")) not in claimed:
-            guid = same
-        claimed.add(guid)
+    for place, (guid, entry) in enumerate(zip(_identified(given, before), given, strict=True)):
         kept = {k: v for k, v in _members(before.get(guid)).items() if k not in entry}
         whole = {**kept, **{k: v for k, v in entry.items() if v is not None}}
         whole.setdefault("name", _free(names))
-        rule = read(whole, owned.struct, field)
+        whole.setdefault("position", place)
+        rule = read(whole, owned.struct, f"rules[{place}]")
         names.add(rule.name)
         result.append((guid, rule))
+    return result
+
+
+def _identified(given: Sequence[JsonMapping], before: Mapping[str, Record]) -> list[str]:
+    """The stored rule of each rule of a request, "" for a new rule, so that rules keep their past.
+
+    A rule is the stored rule of its guid, else of its name, else of its position.  Raises Malformed
+    for a guid that is unknown or given twice.
+    """
+    result = [_known(entry, before, f"rules[{place}]") for place, entry in enumerate(given)]
+    for place, guid in enumerate(result):
+        if guid and guid in result[:place]:
+            field = f"rules[{place}].guid"
+            raise Malformed(f"{field}: the rule is given twice", field=field)
+    names = {rule.name: guid for guid, rule in before.items()}
+    places = {str(rule.body.get("position")): guid for guid, rule in before.items()}
+    for member, stored in (("name", names), ("position", places)):
+        for place, entry in enumerate(given):
+            value = entry.get(member)
+            is_new = member == "position" and entry.get("isNotSaved") is True
+            if result[place] or value is None or is_new:
+                continue
+            guid = stored.get(str(value), "")
+            result[place] = "" if guid in result else guid
     return result
 
 
@@ -236,7 +296,9 @@ def _known(given: JsonMapping, before: Mapping[str, Record], field: str) -> str:
     guid = given.get("guid")
     if guid is not None and not isinstance(guid, str):
         raise Malformed(f"{field}.guid: a guid is a text", field=f"{field}.guid")
-    if not guid or given.get("isNotSaved") is True or not before:
+    if not guid or not before:
+        return ""
+    if guid not in before and given.get("isNotSaved") is True:
         return ""
     if guid not in before:
         raise Malformed(f"{field}.guid: the policy has no rule {guid}", field=f"{field}.guid")

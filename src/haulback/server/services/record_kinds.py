@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from haulback.contract.credentials import SECRETS, Credential
 from haulback.contract.mailing_lists import MailingList
@@ -19,18 +18,20 @@ from haulback.contract.policies import (
     DestinationRole,
     Policy,
     Rule,
-    RuleRetention,
     SnapshotPolicy,
     SnapshotRule,
 )
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
-from haulback.contract.schedules import Schedule, Sort
+from haulback.contract.retention import RuleRetention
+from haulback.contract.schedules import Schedule
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.kinds.registry import KINDS
+from haulback.policy.assignment import Conditions
 from haulback.server.services import credentials, mailing_lists
+from haulback.server.services.schedule_checks import check_schedule
 from haulback.tasks.scheduling import is_limit
 from haulback.texts import check_name
 
@@ -111,26 +112,12 @@ def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
             raise Malformed(f"{name}: 1 to {most}", field=name)
 
 
-def _check_schedule(wanted: Schedule, known: Catalogue) -> None:
-    kind = "snapshot-rule" if wanted.type is Sort.VM_SNAPSHOT else "rule"
-    for ref in wanted.rules:
-        known.records.changeable(
-            kind, ref.guid
-        )  # a schedule starts its rules for all machines of the rules
-    day = range(86_400_000)
-    if wanted.hour is not None and wanted.hour not in day:
-        raise Malformed("hour: ms from midnight UTC", field="hour")
-    if wanted.startWindowLength is not None and wanted.startWindowLength < 1000:
-        raise Malformed("startWindowLength: ms, at least 1000", field="startWindowLength")
-
-    try:
-        ZoneInfo(wanted.timeZone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Malformed("timeZone: name an IANA time zone, like UTC", field="timeZone") from None
-
-
 def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
     mailing_lists.check_named(wanted, known)
+    if wanted.autoAssignSettings:
+        Conditions(wanted.autoAssignSettings)
+        for ref in wanted.autoAssignSettings.hvClusters:
+            known.records.get("hypervisor-cluster", ref.guid)
     for name in ("Export", "Store"):
         field = f"failRemainingBackupTasks{name}Threshold"
         value = getattr(wanted, field)
@@ -173,7 +160,7 @@ _ALL = (
         ("policy", "vm-snapshot"),
         _check_snapshot_rule,
     ),
-    RecordKind("schedule", Schedule, check=_check_schedule),
+    RecordKind("schedule", Schedule, check=check_schedule),
     RecordKind("mailing-list", MailingList, check=mailing_lists.check),
     RecordKind("credential", Credential, check=credentials.check, secrets=SECRETS),
 )

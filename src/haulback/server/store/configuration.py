@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from haulback.inventory.records import Record
-from haulback.server.store import rows, tables
+from haulback.server.store import rows, schedule_clocks, tables
 
 _RECORD = tables.record
 
@@ -13,11 +13,13 @@ _RECORD = tables.record
 def add(sql: sa.Connection, record: Record) -> None:
     """Insert a record.  Raises Conflict for a taken name."""
     rows.add(sql, _RECORD, record)
+    schedule_clocks.follow(sql, record)
 
 
 def change(sql: sa.Connection, record: Record) -> None:
     """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
     rows.change(sql, _RECORD, record)
+    schedule_clocks.follow(sql, record)
 
 
 def rename(sql: sa.Connection, guid: str, name: str) -> None:

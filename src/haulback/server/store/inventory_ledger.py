@@ -15,10 +15,12 @@ from haulback.ids import new_guid
 from haulback.inventory.managers import SEEN_AS, SEEN_ON
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
 from haulback.inventory.records import Entity, Record
-from haulback.server.store import alarms, managers, mount_tables, rows, tables
+from haulback.server.store import alarms, managers, mount_tables, rows, tables, walks
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.machines import policy_columns
 from haulback.server.store.presence import PresenceLedger
 from haulback.server.store.rows import records, row_of
+from haulback.server.store.walks import WalkKind
 from haulback.texts import is_printable
 from haulback.wire import JsonObject
 
@@ -52,6 +54,7 @@ class InventoryLedger(PresenceLedger):
             unseen += [machine for machine in self._present(hypervisor) if machine.uuid in absent]
         missed = {machine.guid: machine for machine in unseen if machine.guid not in there}
         self._weigh(hypervisor, list(missed.values()), HypervisorScan(by, since))
+        walks.ask(self._sql, WalkKind.HOST, hypervisor, 0 if complete or absent else since)
 
     def _upsert(self, machines: Iterable[Entity]) -> None:
         """Record machines as seen; a machine reported absent keeps its presence until judged."""
@@ -74,6 +77,7 @@ class InventoryLedger(PresenceLedger):
 
     def _row(self, one: Entity) -> JsonObject:
         row = {**row_of(one, tables.entity), "seen": self._now, "problem": None}
+        row |= policy_columns(one.settings)
         return {**row, "absent_since": None if one.present else self._now}
 
     def reunited(self, hypervisor: str) -> None:

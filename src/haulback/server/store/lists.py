@@ -20,7 +20,7 @@ from haulback.server.store import (
     tables,
     tasks,
 )
-from haulback.server.store.expressions import Column, Condition, Expression
+from haulback.server.store.expressions import Column, Condition, Expression, number_in
 from haulback.server.store.nodes import with_node_names
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
@@ -71,16 +71,15 @@ def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
         .scalar_subquery(),
     }
     if order in ("lastBackup", "lastSuccessfulBackupSize", "lastSuccessfulFullBackupSize"):
-        result[order] = protection.number_in(sql, table.facts, order)
+        result[order] = number_in(sql, table.facts, order)
     if order == "backupUpToDate":
         words = protection.standing(sql, wanted.now)
         result[order] = sa.case((words == "SCHEDULED_FRESH", 2), (words == "", 0), else_=1)
-    for name, setting in (
-        ("vmBackupPolicy", "backupPolicy"),
-        ("snapshotMgmtPolicy", "snapshotPolicy"),
+    for name, guid in (
+        ("vmBackupPolicy", table.backup_policy),
+        ("snapshotMgmtPolicy", table.snapshot_policy),
     ):
         if order == name:
-            guid = protection.text_in(sql, table.settings, setting)
             named = sa.select(tables.record.c.name).where(tables.record.c.guid == guid)
             result[name] = sa.func.coalesce(named.scalar_subquery(), "")
     return result

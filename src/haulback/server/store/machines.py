@@ -2,34 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
 import sqlalchemy as sa
 
 from haulback.inventory.records import Entity
-from haulback.server.store import tables
+from haulback.server.store import expressions, tables
 from haulback.server.store.rows import json_text, records, row_of
-from haulback.wire import JsonMapping
+from haulback.wire import JsonMapping, JsonObject
 
 _ENTITY = tables.entity
+# Columns that repeat members of the settings for an index; written with the settings only.
+POLICIES: Mapping[str, sa.Column[str]] = {
+    "backupPolicy": _ENTITY.c.backup_policy,
+    "snapshotPolicy": _ENTITY.c.snapshot_policy,
+}
+
+
+def policy_columns(settings: JsonMapping) -> JsonObject:
+    """The columns of the policies that settings name."""
+    return {column.name: settings.get(member) for member, column in POLICIES.items()}
 
 
 def write_settings(sql: sa.Connection, machine: Entity) -> None:
     """Write settings and project only: a scan may change other columns at the same time."""
     row = row_of(machine, _ENTITY)
     values = {name: row[name] for name in ("settings", "project")}
+    values |= policy_columns(machine.settings)
     sql.execute(sa.update(_ENTITY).where(_ENTITY.c.guid == machine.guid).values(values))
 
 
 def set_settings(sql: sa.Connection, guid: str, settings: JsonMapping) -> None:
     """Write the settings of a machine alone."""
     here = sa.update(_ENTITY).where(_ENTITY.c.guid == guid)
-    sql.execute(here.values(settings=json_text(settings)))
+    sql.execute(here.values(settings=json_text(settings), **policy_columns(settings)))
 
 
-def with_setting(sql: sa.Connection, name: str) -> list[Entity]:
-    """Machines whose settings may hold a member, by name."""
+def change_settings(sql: sa.Connection, machine: Entity, settings: JsonMapping) -> bool:
+    """Write the settings of a machine unless they changed since it was read; tell whether."""
     column = _ENTITY.c
-    query = sa.select(_ENTITY).where(column.settings.contains(f'"{name}"'))
-    return records(sql, query.order_by(column.name, column.guid), Entity)
+    old = sa.select(column.settings).where(column.guid == machine.guid)
+    text = sql.scalar(old.with_for_update())
+    if text is None or msgspec.json.decode(text) != machine.settings:
+        return False
+    set_settings(sql, machine.guid, settings)
+    return True
+
+
+class Member(NamedTuple):
+    """A machine of a policy; `size` of its last good backup in bytes, None without a backup."""
+
+    guid: str
+    name: str
+    project: str | None
+    size: int | None
+
+
+def members(sql: sa.Connection, setting: str, policy: str) -> list[Member]:
+    """The machines of a policy by name; `setting` is the member that names the policy."""
+    column = _ENTITY.c
+    size = expressions.number_in(sql, column.facts, "lastSuccessfulBackupSize")
+    query = sa.select(column.guid, column.name, column.project, size.label("size"))
+    query = query.where(POLICIES[setting] == policy).order_by(column.name, column.guid)
+    return [
+        Member(row.guid, row.name, row.project, row.size if row.size >= 0 else None)
+        for row in sql.execute(query)
+    ]
+
+
+def leave_policy(sql: sa.Connection, setting: str, policy: str) -> None:
+    """Take a policy from all its machines."""
+    settings = expressions.without_member(sql, _ENTITY.c.settings, setting)
+    here = sa.update(_ENTITY).where(POLICIES[setting] == policy)
+    sql.execute(here.values({_ENTITY.c.settings: settings, POLICIES[setting]: None}))
+
+
+def of_policy(
+    sql: sa.Connection, setting: str, policy: str, *, after: str = "", limit: int = 500
+) -> list[Entity]:
+    """Machines of a policy by guid, from the first guid later than `after`.
+
+    `setting` is the member of the settings that names the policy.
+    """
+    column = _ENTITY.c
+    query = sa.select(_ENTITY).where(POLICIES[setting] == policy, column.guid > after)
+    return records(sql, query.order_by(column.guid).limit(limit), Entity)
 
 
 def is_known(sql: sa.Connection, guid: str) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.expressions import Column
+from haulback.server.store.expressions import number_in
 from haulback.wire import Named
 
 RPO_MS = 86_400_000  # largest age of an up-to-date backup
@@ -47,24 +46,10 @@ def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Nam
     return found
 
 
-def text_in(sql: sa.Connection, column: Column, name: str) -> sa.ColumnElement[str]:
-    """A text member of a JSON column."""
-    if sql.dialect.name == "postgresql":
-        return sa.type_coerce(sa.cast(column, postgresql.JSONB)[name].astext, sa.String)
-    return sa.func.json_extract(column, f"$.{name}", type_=sa.String)
-
-
-def number_in(sql: sa.Connection, column: Column, name: str) -> sa.ColumnElement[int]:
-    """An integer member of a JSON column; -1 for an absent member on both databases."""
-    found = sa.cast(text_in(sql, column, name), sa.BigInteger)
-    return sa.func.coalesce(found, -1)
-
-
 def standing(sql: sa.Connection, now: int) -> sa.ColumnElement[str]:
     """Protection of a machine: SCHEDULED_FRESH, SCHEDULED_STALE, or "" without a schedule."""
     column = tables.entity.c
-    policy = text_in(sql, column.settings, "backupPolicy")
-    scheduled = policy.in_(sorted(scheduled_policies(sql)))
+    scheduled = column.backup_policy.in_(sorted(scheduled_policies(sql)))
     fresh = number_in(sql, column.facts, "lastBackup") >= now - RPO_MS
     return sa.case(
         (sa.and_(scheduled, fresh), "SCHEDULED_FRESH"), (scheduled, "SCHEDULED_STALE"), else_=""

@@ -14,7 +14,7 @@ from haulback.contract.reports import Measure
 from haulback.server.scope import Scope
 from haulback.server.store import lists, protection, tables
 from haulback.server.store.event_tables import event
-from haulback.server.store.expressions import Condition
+from haulback.server.store.expressions import Condition, number_in
 from haulback.server.store.report_tables import FAILED
 
 _MOST_LATE = 50
@@ -172,7 +172,7 @@ def protection_by_policy(
 ) -> list[PolicyProtection]:
     """Numbers of present machines by backup policy and protection at `now` (epoch ms)."""
     table = tables.entity.c
-    policy = sa.func.coalesce(protection.text_in(sql, table.settings, "backupPolicy"), "")
+    policy = sa.func.coalesce(table.backup_policy, "")
     state = _state(sql, now)
     query = sa.select(policy, state, sa.func.count()).where(*_present(scope, entity_type))
     rows = sql.execute(query.group_by(policy, state))
@@ -184,8 +184,8 @@ def late(
 ) -> Late:
     """The present machines that are late, longest without a backup first, and their number."""
     table = tables.entity.c
-    policy = sa.func.coalesce(protection.text_in(sql, table.settings, "backupPolicy"), "")
-    last = protection.number_in(sql, table.facts, "lastBackup")
+    policy = sa.func.coalesce(table.backup_policy, "")
+    last = number_in(sql, table.facts, "lastBackup")
     where = [*_present(scope, entity_type), _state(sql, now) == "LATE"]
     where += [] if policies is None else [policy.in_(policies)]
     total = sql.scalar(sa.select(sa.func.count()).where(*where)) or 0

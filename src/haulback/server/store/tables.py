@@ -250,9 +250,14 @@ entity = Table(
     Column("absent_since", BigInteger),  # first scan that missed the machine
     Column("problem", Text),  # reason why it is unreadable
     Column("place", Text, nullable=False, server_default=""),  # the machine's place on its platform
+    # The policies in `settings`, so that the members of a policy are found by an index.
+    Column("backup_policy", _GUID),
+    Column("snapshot_policy", _GUID),
     Index("entity_uuid", "hypervisor", "uuid", unique=True),
     Index("entity_name", "name", "guid"),
     Index("entity_project", "project", "name"),
+    Index("entity_backup_policy", "backup_policy", "guid"),
+    Index("entity_snapshot_policy", "snapshot_policy", "guid"),
 )
 
 backup = Table(

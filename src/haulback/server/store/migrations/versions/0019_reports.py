@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
-down_revision = "0013"
+down_revision = "0018"
 _SUMMED = ["entity", "destination", "rule", "project", "status", "type", "size", "read", "stored"]
 
 

@@ -1,0 +1,51 @@
+"""`haulback policy` and `snapshot-policy`: policies, and previews of their auto-assignment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from cyclopts import App
+
+from haulback.cli.connection import connect
+from haulback.cli.output import Output, dump, show, text
+from haulback.cli.records import noun, with_members
+from haulback.client.client import Client
+from haulback.client.records import Policies
+
+_CHANGES = (text("change"), text("guid"), text("name"))
+
+
+def _policies(name: str, topic: str) -> App:
+    app = noun(name, topic, "priority", "vmCount")
+
+    def kind(client: Client) -> Policies[Any]:
+        collection: Policies[Any] = getattr(client.records, topic)
+        return collection
+
+    @app.command
+    def preview(name: str, *member: str, new: bool = False, output: Output = "table") -> None:
+        """Show the machines that auto-assignment would give to a policy, and take from it.
+
+        Words like priority=80 change the policy for the preview only; --new drafts a policy.
+        """
+        known = kind(connect())
+        stored = None if new else known.find(name)
+        before = msgspec.to_builtins(stored.what) if stored else {}
+        wanted = with_members({"name": name, **before}, member, known.struct)
+        result = known.preview(wanted, stored.guid if stored else None)
+        if output == "json":
+            dump(result)
+            return
+        rows = [
+            {"change": change, "guid": machine.guid, "name": machine.name}
+            for change, machines in (("assigned", result.assigned), ("removed", result.removed))
+            for machine in machines
+        ]
+        show(rows, _CHANGES, output)
+
+    return app
+
+
+policy = _policies("policy", "backup_policies")
+snapshot_policy = _policies("snapshot-policy", "snapshot_policies")

@@ -1,0 +1,46 @@
+"""Keeps of a rule as people write them: `7d,4w,12m,3y`."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from haulback.contract.retention import RuleRetention
+from haulback.errors import Malformed
+
+_PERIODS = {"d": "keepDaily", "w": "keepWeekly", "m": "keepMonthly", "y": "keepYearly"}
+_KEEP = re.compile(r"([0-9]{1,5})([dwmy])")
+MOST_KEPT = 36_500  # days of a century
+
+
+def read_keeps(text: str, field: str = "keep") -> RuleRetention:
+    """Settings that keep so many days, weeks, months and years, and set no count and no age.
+
+    `7d,4w,12m` keeps the newest good backup of each of 7 days, 4 weeks and 12 months.
+    Raises Malformed with `field` for any other text, for a period named twice, and for a text that
+    keeps nothing.
+    """
+    counts: dict[str, int] = {}
+    for part in re.split(r" *, *", text.strip().lower()):
+        match = _KEEP.fullmatch(part)
+        if match is None:
+            raise Malformed(
+                f"{field}: {part[:20]!r} is no number with d, w, m or y; write 7d,4w,12m,3y",
+                field=field,
+            )
+        count, member = int(match[1]), _PERIODS[match[2]]
+        if member in counts:
+            raise Malformed(f"{field}: {match[2]} is named twice", field=field)
+        if count > MOST_KEPT:
+            raise Malformed(f"{field}: {part}: at most {MOST_KEPT}", field=field)
+        counts[member] = count
+    if not any(counts.values()):
+        raise Malformed(f"{field}: {text} keeps nothing; write 7d,4w,12m,3y", field=field)
+    return msgspec.convert({**counts, "keepOthers": False}, RuleRetention)
+
+
+def keeps_text(settings: RuleRetention) -> str:
+    """The keeps of settings as people write them, "" without keeps."""
+    parts = zip(settings.keeps, _PERIODS, strict=True)
+    return ",".join(f"{count}{letter}" for count, letter in parts if count)

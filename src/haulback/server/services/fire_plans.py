@@ -1,0 +1,145 @@
+"""Plans of a fire: the tasks that a rule of each type of schedule makes for its machines."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from haulback.contract.backups import BackupType
+from haulback.contract.export import ExportRequest
+from haulback.contract.schedules import Sort
+from haulback.contract.snapshot import SnapshotRequest
+from haulback.errors import HaulbackError, NotFound
+from haulback.inventory.records import Entity, Record
+from haulback.kinds import export, snapshot
+from haulback.kinds.api import Ask
+from haulback.server.services.recovery_run import plan_recovery
+from haulback.server.store import tasks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.fires import Fire, FireRule
+from haulback.server.store.ledger import SqlLedger
+from haulback.tasks.record import Plan
+from haulback.wire import Named, Ref, label
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One rule of a fire with its schedule, at the time and in the transaction of its planning."""
+
+    sql: Connection
+    ask: Ask
+    fire: Fire
+    schedule: Record
+    rule: FireRule
+
+    @property
+    def known(self) -> SqlCatalogue:
+        return SqlCatalogue(self.sql)
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a type of schedule acts: the kinds of its rules and policies, and the plan of a rule.
+
+    `setting` is the setting of a machine that names its policy; "" for rules that name their
+    machines themselves.
+    """
+
+    rule: str
+    policy: str
+    setting: str
+    plan: Callable[[Wanted, Sequence[Entity]], Plan]
+
+
+def _backups(wanted: Wanted, machines: Sequence[Entity]) -> Plan:
+    request = ExportRequest(
+        protectedEntities=_refs(machines),
+        backupType=BackupType(wanted.schedule.body.get("backupType", "FULL")),
+        rules=[Ref(wanted.rule.rule)],
+        windowEnd=wanted.fire.window_end,
+    )
+    return export.plan(request, wanted.known, wanted.ask)
+
+
+def _snapshots(wanted: Wanted, machines: Sequence[Entity]) -> Plan:
+    request = SnapshotRequest(
+        protectedEntities=_refs(machines),
+        rule=Ref(wanted.rule.rule),
+        windowEnd=wanted.fire.window_end,
+    )
+    return snapshot.plan(request, wanted.known, wanted.ask)
+
+
+def _recovery(wanted: Wanted, _: Sequence[Entity]) -> Plan:
+    return plan_recovery(wanted.rule.rule, wanted.known, wanted.ask)
+
+
+def _refs(machines: Sequence[Entity]) -> list[Ref]:
+    return [Ref(machine.guid) for machine in machines]
+
+
+SERVED = {
+    Sort.VM_BACKUP: Served("rule", "vm-backup", "backupPolicy", _backups),
+    Sort.VM_SNAPSHOT: Served("snapshot-rule", "vm-snapshot", "snapshotPolicy", _snapshots),
+    Sort.VM_RESTORE: Served("recovery-plan", "", "", _recovery),
+}
+
+
+def served(schedule: Record) -> Served:
+    """How a schedule acts."""
+    return SERVED[Sort(schedule.body.get("type", Sort.VM_BACKUP.value))]
+
+
+def rules_of(fire: Fire, schedule: Record, known: SqlCatalogue) -> list[FireRule]:
+    """The rules of a fire; those of one policy share a run, over which its thresholds count."""
+    found = []
+    for place, ref in enumerate(schedule.body.get("rules", [])):
+        policy = _parent(known, served(schedule).rule, ref["guid"])
+        run = str(uuid.uuid5(uuid.UUID(fire.guid), policy or ref["guid"]))
+        found.append(
+            FireRule(fire=fire.guid, position=place, rule=ref["guid"], policy=policy, run=run)
+        )
+    return found
+
+
+def _parent(known: SqlCatalogue, kind: str, guid: str) -> str:
+    try:
+        return known.records.get(kind, guid).parent
+    except NotFound:
+        return ""
+
+
+def one_by_one(
+    wanted: Wanted, machines: Sequence[Entity]
+) -> tuple[Plan, list[tuple[Entity, HaulbackError]]]:
+    """The plan of machines of which some can have none, and these with the reasons."""
+    whole, refused = Plan(), []
+    for machine in machines:
+        try:
+            made = served(wanted.schedule).plan(wanted, [machine])
+        except HaulbackError as error:
+            refused.append((machine, error))
+            continue
+        whole.add(made)
+    return whole, refused
+
+
+def enter(wanted: Wanted, plan: Plan) -> None:
+    """Store the tasks and records of a plan, with the schedule as their origin."""
+    schedule, run = wanted.schedule, wanted.rule.run
+    origin = Named(schedule.guid, schedule.name, label("SCHEDULE"))
+    for task in plan.tasks:
+        task.run = run
+        task.refs["schedule"] = Named(schedule.guid, schedule.name)
+    for task in (*plan.besides, *plan.tasks):
+        task.refs["originEntity"] = origin
+    ledger = SqlLedger(wanted.sql, wanted.ask.now)
+    begun: Any = msgspec.to_builtins(origin)
+    ledger.backups.begun(plan.backups, begun)
+    ledger.restores.begun(plan.restores)
+    tasks.insert(wanted.sql, [*plan.besides, *plan.tasks])

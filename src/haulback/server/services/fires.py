@@ -1,0 +1,312 @@
+"""The scheduler: fires what is due, makes the tasks of a fire in pieces, and ends fires.
+
+Each step is one transaction that a restart, or another server, goes on from.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from haulback.contract.events import Event, EventKind
+from haulback.errors import HaulbackError, Malformed, NotFound
+from haulback.ids import new_guid
+from haulback.inventory.records import Entity, Record
+from haulback.kinds.api import Ask
+from haulback.policy.fires import due_now
+from haulback.policy.schedule_times import window_of
+from haulback.policy.timetable import Due
+from haulback.server.services.app import App
+from haulback.server.services.fire_plans import Wanted, enter, one_by_one, rules_of, served
+from haulback.server.store import events, fire_members, fires, nodes, schedule_clocks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.fires import Fire, FireRule, Skip
+from haulback.server.store.schedule_clocks import ScheduleClock
+from haulback.tasks.record import Plan
+
+PIECE = 100  # machines in a transaction: other writers wait no longer than that
+_BUDGET_S = 4.0  # of one tick of maintenance
+_ENDED = 100  # fires that one tick ends
+log = logging.getLogger(__name__)
+
+
+def run_due(app: App) -> int:
+    """Fire the schedules that are due, and plan their tasks; returns the workflows planned."""
+    with app.store.read() as sql:
+        now = app.clock.now_ms()
+        if not fires.is_anything_due(sql, now):
+            return 0
+        due = schedule_clocks.due(sql, now)
+    for schedule in due:
+        begin(app, schedule)
+    planned, end = 0, time.monotonic() + _BUDGET_S
+    while time.monotonic() < end and (made := plan_piece(app)) is not None:
+        planned += made
+    end_finished(app)
+    return planned
+
+
+def begin(app: App, schedule: str) -> None:
+    """Insert the fire of a due schedule and move its clock on, in one transaction."""
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        clock = schedule_clocks.take(sql, schedule, now)
+        if clock is None:
+            return
+        record = SqlCatalogue(sql).records.get("schedule", schedule)
+        try:
+            table = schedule_clocks.table_of(record)
+        except Malformed as error:
+            log.error("%s", error.message)
+            clock.due_at = None
+            schedule_clocks.write(sql, clock)
+            return
+        choice = due_now(table, clock.after, now, window_of(record.body))
+        is_active = record.body.get("active", True)
+        for due in choice.missed if is_active else []:
+            _miss(sql, new_fire(clock, record, due, now), record)
+        if choice.runs:
+            _fire(sql, new_fire(clock, record, choice.runs, now), record, clock)
+        clock.after = choice.newest.at if choice.newest else now
+        schedule_clocks.wind(sql, clock, record)
+
+
+def new_fire(clock: ScheduleClock, record: Record, due: Due, now: int) -> Fire:
+    """A fire of a due time, not yet stored."""
+    return Fire(
+        schedule=record.guid,
+        generation=clock.generation,
+        nominal=due.nominal,
+        due_at=due.at,
+        window_end=due.at + window_of(record.body),
+        created=now,
+    )
+
+
+def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> None:
+    rules = rules_of(fire, record, SqlCatalogue(sql))
+    if not record.body.get("active", True):
+        fire.state, fire.reason = fires.SKIPPED, f"the schedule {record.name} is not active"
+    elif not rules:
+        fire.state, fire.reason = fires.SKIPPED, f"the schedule {record.name} has no rules"
+    if fire.state == fires.SKIPPED:
+        fire.ended, rules = fire.created, []
+    if fires.add(sql, fire, rules) and fire.state == fires.PLANNING:
+        clock.last_run = fire.created
+        log.info("schedule %s fires for %s", record.name, fire.nominal)
+
+
+def _miss(sql: Connection, fire: Fire, record: Record) -> None:
+    fire.state, fire.ended = fires.MISSED, fire.created
+    fire.reason = "no server fired it in its time, and a later time has come or its window closed"
+    if fires.add(sql, fire):
+        _tell(sql, EventKind.FIRE_MISSED, fire, record, fire.reason)
+
+
+def _tell(sql: Connection, kind: EventKind, fire: Fire, record: Record, reason: str) -> None:
+    """Add an event about a fire."""
+    event = Event(
+        kind=kind,
+        time=fire.created,
+        subject=record.guid,
+        subject_name=record.name,
+        project=record.project,
+        text=f"{record.name}, due {fire.nominal}: {reason}",
+        data={"fire": fire.guid, "due": fire.due_at, "nominal": fire.nominal},
+    )
+    events.add(sql, event)
+
+
+def run_now(sql: Connection, record: Record, now: int) -> Fire:
+    """A fire of a schedule at once, besides its due times."""
+    clock = schedule_clocks.find(sql, record.guid, lock=True)
+    if clock is None:
+        raise NotFound(f"there is no schedule {record.guid}", guid=record.guid)
+    name = new_guid()
+    fire = new_fire(clock, record, Due(now, f"run {name}"), now)
+    fire.manual = True
+    _fire(sql, fire, record, clock)
+    schedule_clocks.write(sql, clock)
+    return fire
+
+
+def plan_piece(app: App) -> int | None:
+    """Plan the next machines of the oldest fire; returns the workflows, None without a fire."""
+    with app.store.write() as sql:
+        fire = fires.take(sql, fires.PLANNING)
+        if fire is None:
+            return None
+        now = app.clock.now_ms()
+        record = SqlCatalogue(sql).records.get("schedule", fire.schedule)
+        rules = fires.rules(sql, fire.guid)
+        before = fire.planned
+        if now >= fire.window_end:
+            _close(sql, fire, record, now)
+        elif fire.at_rule < len(rules):
+            ask = Ask(now, None, nodes.windows(sql))
+            _plan(Wanted(sql, ask, fire, record, rules[fire.at_rule]))
+        if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
+            fire.state = fires.RUNNING
+        fires.write(sql, fire)
+        return fire.planned - before
+
+
+def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:
+    """End the planning of a fire whose window closed, as no server was there."""
+    fire.reason = f"its window closed after {fire.planned} of its workflows had been planned"
+    fire.state = fires.RUNNING if fire.planned else fires.MISSED
+    fire.ended = None if fire.planned else now
+    _tell(sql, EventKind.FIRE_MISSED, fire, record, fire.reason)
+
+
+def _plan(wanted: Wanted) -> None:
+    """Plan a piece of a rule, and move the cursor of the fire behind the piece."""
+    fire, how = wanted.fire, served(wanted.schedule)
+    fire_members.hold_rule(wanted.sql, wanted.rule.rule)
+    if reason := _inert(wanted):
+        _skip_rule(wanted, reason)
+    elif not how.setting:
+        _plan_whole(wanted)
+    else:
+        policy = wanted.rule.policy
+        machines = fire_members.piece(wanted.sql, how.setting, policy, fire.at_entity, PIECE)
+        _plan_machines(wanted, machines)
+        if len(machines) == PIECE:
+            fire.at_entity = machines[-1].guid
+            return
+    fire.at_rule, fire.at_entity = fire.at_rule + 1, ""
+
+
+def _inert(wanted: Wanted) -> str | None:
+    """The reason why a rule plans nothing at this time."""
+    how, known = served(wanted.schedule), wanted.known
+    try:
+        rule = known.records.get(how.rule, wanted.rule.rule)
+        above = [known.records.get(how.policy, rule.parent)] if how.policy else []
+    except NotFound:
+        return "the rule was removed"
+    for record in (rule, *above):
+        if record.body.get("active") is False:
+            return f"{record.name} is not active"
+    return None
+
+
+def _skip_rule(wanted: Wanted, reason: str) -> None:
+    rule = wanted.rule.rule
+    fires.skip(wanted.sql, [Skip(fire=wanted.fire.guid, rule=rule, name="", reason=reason)])
+    wanted.fire.skipped += 1
+
+
+def _plan_whole(wanted: Wanted) -> None:
+    """Plan a rule that names its machines itself: all of it or nothing."""
+    if task := fire_members.pending_of(wanted.sql, wanted.schedule.guid, "RESTORE"):
+        reason = f"the task {task} of an earlier fire has not ended"
+        _skip_rule(wanted, reason)
+        _tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.fire, wanted.schedule, reason)
+        return
+    try:
+        plan = served(wanted.schedule).plan(wanted, [])
+    except HaulbackError as error:
+        _skip_rule(wanted, error.message)
+        return
+    _enter(wanted, plan)
+
+
+def _plan_machines(wanted: Wanted, machines: Sequence[Entity]) -> None:
+    """Plan for those machines of a piece that can have a plan; record the others."""
+    policy = wanted.known.records.get(served(wanted.schedule).policy, wanted.rule.policy)
+    busy = fire_members.pending(wanted.sql, wanted.rule.rule, [one.guid for one in machines])
+    left_out = {one.guid: _unfit(one, policy, busy) for one in machines}
+    fit = [machine for machine in machines if not left_out[machine.guid]]
+    skips = [(machine, str(left_out[machine.guid])) for machine in machines if machine not in fit]
+    try:
+        plan = served(wanted.schedule).plan(wanted, fit) if fit else Plan()
+    except HaulbackError:
+        plan, refused = one_by_one(wanted, fit)
+        skips += [(machine, error.message) for machine, error in refused]
+    _enter(wanted, plan)
+    _leave_out(wanted, skips)
+    if busy:
+        names = ", ".join(machine.name for machine in machines if machine.guid in busy)[:400]
+        reason = f"an earlier plan of the rule has not ended for {names}"
+        _tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.fire, wanted.schedule, reason)
+
+
+def _unfit(machine: Entity, policy: Record, busy: dict[str, str]) -> str | None:
+    """The reason why a machine of a policy gets no plan."""
+    if not machine.present:
+        return f"{machine.name} is no longer on its hypervisor"
+    if policy.project not in (None, machine.project):
+        return f"{machine.name} is of another project than the policy {policy.name}"
+    if machine.guid in busy:
+        return f"the task {busy[machine.guid]} of the rule has not ended"
+    return None
+
+
+def _leave_out(wanted: Wanted, skips: Sequence[tuple[Entity, str]]) -> None:
+    rule, fire = wanted.rule.rule, wanted.fire
+    rows = [
+        Skip(fire=fire.guid, rule=rule, entity=machine.guid, name=machine.name, reason=reason)
+        for machine, reason in skips
+    ]
+    fires.skip(wanted.sql, rows)
+    fire.skipped += len(rows)
+
+
+def _enter(wanted: Wanted, plan: Plan) -> None:
+    enter(wanted, plan)
+    wanted.fire.planned += len(plan.heads)
+
+
+def end_finished(app: App) -> int:
+    """End the fires whose tasks have all ended; each policy's run is an event."""
+    with app.store.read() as sql:
+        if not fires.finished(sql, 1):
+            return 0
+    with app.store.write() as sql:
+        now, ended = app.clock.now_ms(), fires.finished(sql, _ENDED)
+        for fire in ended:
+            fire.state, fire.ended = fires.DONE, now
+            fires.write(sql, fire)
+            _tell_runs(sql, fire, now)
+    return len(ended)
+
+
+def _tell_runs(sql: Connection, fire: Fire, now: int) -> None:
+    """Add an event for each policy of a fire that had tasks."""
+    runs = {rule.policy: rule for rule in fires.rules(sql, fire.guid) if rule.policy}
+    for rule in runs.values():
+        if states := fires.states(sql, rule.run):
+            _tell_run(sql, fire, rule, states, now)
+
+
+def _tell_run(
+    sql: Connection, fire: Fire, rule: FireRule, states: dict[str, int], now: int
+) -> None:
+    known = SqlCatalogue(sql)
+    schedule = known.records.get("schedule", fire.schedule)
+    try:
+        policy = known.records.get(served(schedule).policy, rule.policy)
+    except NotFound:
+        return  # the policy was removed meanwhile
+    ends = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
+    event = Event(
+        kind=EventKind.RUN_ENDED,
+        time=now,
+        subject=policy.guid,
+        subject_name=policy.name,
+        project=policy.project,
+        policy=policy.guid,
+        text=f"{policy.name}, due {fire.nominal} by {schedule.name}: tasks {ends}",
+        data={
+            "fire": fire.guid,
+            "schedule": schedule.guid,
+            "run": rule.run,
+            "states": states,
+            "skipped": fire.skipped,
+            "due": fire.due_at,
+        },
+    )
+    events.add(sql, event)

@@ -1,0 +1,73 @@
+"""Machines that a fire plans for, in pieces, and the plans of a rule that are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from haulback.inventory.records import Entity
+from haulback.server.store import tables
+from haulback.server.store.rows import records
+from haulback.server.store.tables import task
+
+_ENTITY = tables.entity
+_LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+
+
+def piece(sql: sa.Connection, setting: str, policy: str, after: str, most: int) -> list[Entity]:
+    """The next machines of a policy by guid; `setting` is the setting that names the policy."""
+    where = (_policy_of(sql, setting) == policy, _ENTITY.c.guid > after)
+    query = sa.select(_ENTITY).where(*where).order_by(_ENTITY.c.guid)
+    return records(sql, query.limit(most), Entity)
+
+
+def _policy_of(sql: sa.Connection, setting: str) -> sa.ColumnElement[str]:
+    """The policy in the settings, in the words of the index of its database."""
+    if sql.dialect.name == "postgresql":
+        settings = sa.cast(_ENTITY.c.settings, postgresql.JSONB)
+        member: sa.ColumnElement[str] = settings.op("->>")(sa.literal_column(f"'{setting}'"))
+        return sa.type_coerce(member, sa.String)
+    path: sa.ColumnElement[str] = sa.literal_column(f"'$.{setting}'")
+    return sa.func.json_extract(_ENTITY.c.settings, path, type_=sa.String)
+
+
+def hold_rule(sql: sa.Connection, rule: str) -> None:
+    """Lock a rule until the transaction ends: two fires of a rule must see each other's plans."""
+    query = sa.select(tables.record.c.guid).where(tables.record.c.guid == rule)
+    sql.execute(query.with_for_update(key_share=True))
+
+
+def pending(sql: sa.Connection, rule: str, entities: Sequence[str]) -> dict[str, str]:
+    """The machines, among some, with a task of the rule that waits or runs; each with its task."""
+    query = sa.select(task.c.entity, task.c.guid, task.c.refs).where(
+        _LIVE, task.c.entity.in_(entities)
+    )
+    found: dict[str, str] = {}
+    for row in sql.execute(query.order_by(task.c.created.desc())):
+        of_rule = msgspec.json.decode(row.refs).get("rule", {})
+        if of_rule.get("guid") == rule:
+            found[row.entity] = row.guid
+    return found
+
+
+def pending_of(sql: sa.Connection, schedule: str, kind: str) -> str | None:
+    """A task of one type that a schedule made, and that waits or runs."""
+    where = (_LIVE, task.c.schedule == schedule, task.c.type == kind)
+    found: str | None = sql.scalar(sa.select(task.c.guid).where(*where).limit(1))
+    return found
+
+
+def unstarted(sql: sa.Connection, run: str, most: int) -> list[str]:
+    """Some tasks of a run that wait and that no node has started."""
+    waiting = (sa.text("run <> ''"), sa.text("state = 'QUEUED'"), task.c.attempt == 0)
+    query = sa.select(task.c.guid).where(task.c.run == run, *waiting)
+    return list(sql.scalars(query.order_by(task.c.guid).limit(most)))
+
+
+def has_started(sql: sa.Connection, runs: Sequence[str]) -> bool:
+    """Tell whether a node has started a task of these runs."""
+    where = (task.c.run.in_(runs), sa.text("run <> ''"), task.c.attempt > 0)
+    return sql.scalar(sa.select(task.c.guid).where(*where).limit(1)) is not None

@@ -1,0 +1,158 @@
+"""Fires of schedules in the database: whoever inserts the key of a due time fires it.
+
+States: PLANNING (tasks are being made), RUNNING, DONE; MISSED, SKIPPED (nothing was to be done);
+VOIDING (tasks are being cancelled), VOIDED (the clock was set back to before the fire).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import NotFound
+from haulback.ids import new_guid
+from haulback.server.store.raw_sql import Hot
+from haulback.server.store.rows import records, row_of
+from haulback.server.store.schedule_tables import fire as table
+from haulback.server.store.schedule_tables import fire_rule, fire_skip
+from haulback.server.store.tables import task
+
+PLANNING, RUNNING, DONE = "PLANNING", "RUNNING", "DONE"
+MISSED, SKIPPED, VOIDING, VOIDED = "MISSED", "SKIPPED", "VOIDING", "VOIDED"
+_LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
+_OPEN = Hot(
+    "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "
+    "OR EXISTS (SELECT 1 FROM fire WHERE state IN ('PLANNING', 'VOIDING')) "
+    "OR EXISTS (SELECT 1 FROM fire WHERE state = 'RUNNING')"
+)
+
+
+class Fire(msgspec.Struct, kw_only=True):
+    """A fire of a schedule.  Times in epoch ms.
+
+    `nominal` is the local date and time of a due time.  `planned` counts workflows, `skipped` the
+    rules and machines that got none.
+    """
+
+    guid: str = msgspec.field(default_factory=new_guid)
+    schedule: str
+    generation: int
+    nominal: str
+    voided: int = 0
+    due_at: int
+    window_end: int
+    created: int
+    ended: int | None = None
+    state: str = PLANNING
+    manual: bool = False
+    at_rule: int = 0
+    at_entity: str = ""
+    planned: int = 0
+    skipped: int = 0
+    reason: str | None = None
+
+
+class FireRule(msgspec.Struct, kw_only=True):
+    """A rule of a fire: its place, its policy, and the run over which thresholds count."""
+
+    fire: str
+    position: int
+    rule: str
+    policy: str
+    run: str
+
+
+class Skip(msgspec.Struct, kw_only=True):
+    """A rule, or a machine of a rule, for which a fire planned nothing; `entity` "": the rule."""
+
+    fire: str
+    rule: str
+    entity: str = ""
+    name: str
+    reason: str
+
+
+def is_anything_due(sql: sa.Connection, now: int) -> bool:
+    """Tell whether a schedule is due or a fire is under way."""
+    row = _OPEN.row(sql, now=now)
+    return bool(row and row[0])
+
+
+def add(sql: sa.Connection, fire: Fire, rules: Sequence[FireRule] = ()) -> bool:
+    """Insert a fire with its rules; False where the due time has fired already."""
+    if exists(sql, fire.schedule, fire.generation, fire.nominal):
+        return False
+    sql.execute(sa.insert(table).values(row_of(fire, table)))
+    if rules:
+        sql.execute(sa.insert(fire_rule), [row_of(rule, fire_rule) for rule in rules])
+    return True
+
+
+def exists(sql: sa.Connection, schedule: str, generation: int, nominal: str) -> bool:
+    """Tell whether a due time has a fire that counts."""
+    key = (table.c.schedule == schedule, table.c.generation == generation)
+    query = sa.select(table.c.guid).where(*key, table.c.nominal == nominal, table.c.voided == 0)
+    return sql.scalar(query) is not None
+
+
+def take(sql: sa.Connection, state: str) -> Fire | None:
+    """The oldest fire in a state, locked; a fire that another server works on is passed over."""
+    # The literal condition is the condition of the partial index.
+    open_ = sa.text("fire.state IN ('PLANNING', 'VOIDING')")
+    query = sa.select(table).where(open_, table.c.state == state)
+    query = query.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
+    return next(iter(records(sql, query, Fire)), None)
+
+
+def get(sql: sa.Connection, guid: str) -> Fire:
+    """A fire by its guid.  Raises NotFound."""
+    for fire in records(sql, sa.select(table).where(table.c.guid == guid), Fire):
+        return fire
+    raise NotFound(f"there is no fire {guid}", guid=guid)
+
+
+def write(sql: sa.Connection, fire: Fire) -> None:
+    """Write a fire that was locked in this transaction."""
+    values = row_of(fire, table)
+    sql.execute(sa.update(table).where(table.c.guid == values.pop("guid")).values(values))
+
+
+def rules(sql: sa.Connection, fire: str) -> list[FireRule]:
+    """The rules of a fire in their order."""
+    query = sa.select(fire_rule).where(fire_rule.c.fire == fire)
+    return records(sql, query.order_by(fire_rule.c.position), FireRule)
+
+
+def skip(sql: sa.Connection, skips: Sequence[Skip]) -> None:
+    """Insert what a fire left out, with the reasons."""
+    if skips:
+        sql.execute(sa.insert(fire_skip), [row_of(item, fire_skip) for item in skips])
+
+
+def skips(sql: sa.Connection, fire: str, most: int) -> list[Skip]:
+    """The first of what a fire left out."""
+    query = sa.select(fire_skip).where(fire_skip.c.fire == fire)
+    return records(sql, query.order_by(fire_skip.c.rule, fire_skip.c.entity).limit(most), Skip)
+
+
+def past(sql: sa.Connection, schedule: str, most: int) -> list[Fire]:
+    """The newest fires of a schedule, the newest first."""
+    query = sa.select(table).where(table.c.schedule == schedule)
+    return records(sql, query.order_by(table.c.due_at.desc(), table.c.guid).limit(most), Fire)
+
+
+def finished(sql: sa.Connection, most: int) -> list[Fire]:
+    """Some running fires none of whose tasks waits or runs."""
+    of_run = sa.select(task.c.guid).where(task.c.run == fire_rule.c.run, _LIVE)
+    waits = sa.select(fire_rule.c.fire).where(fire_rule.c.fire == table.c.guid, of_run.exists())
+    query = sa.select(table).where(sa.text("fire.state = 'RUNNING'"), ~waits.exists())
+    query = query.order_by(table.c.due_at).limit(most)
+    return records(sql, query.with_for_update(skip_locked=True), Fire)
+
+
+def states(sql: sa.Connection, run: str) -> dict[str, int]:
+    """The number of a run's tasks in each state."""
+    query = sa.select(task.c.state, sa.func.count()).where(task.c.run == run, sa.text("run <> ''"))
+    return {row[0]: row[1] for row in sql.execute(query.group_by(task.c.state))}

@@ -1,0 +1,67 @@
+"""The hold of a restored database: neither schedules nor deletions run while it lasts."""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.server.store import tables
+from haulback.server.store.hold_tables import hold as table
+from haulback.server.store.raw_sql import Hot
+from haulback.server.store.rows import records
+
+_HELD = Hot("SELECT 1 FROM hold LIMIT 1")
+
+
+class HeldDestination(msgspec.Struct, kw_only=True):
+    """The hold of one destination.  Times in epoch ms.
+
+    `copied` is the time of the restored copy of the database; `looked` the end of the VERIFY that
+    compared catalogue and store, None before; `unknown` the number of its backups that the
+    catalogue does not know.
+    """
+
+    destination: str
+    name: str
+    since: int
+    copied: int
+    looked: int | None = None
+    unknown: int | None = None
+    reason: str
+
+
+def is_held(sql: sa.Connection) -> bool:
+    """Tell whether the server is held: no schedule, retention, clean-up or deletion may run."""
+    return _HELD.row(sql) is not None
+
+
+def begin(sql: sa.Connection, now: int, copied: int, reason: str) -> None:
+    """Hold the server until each of its destinations was looked through; begins anew if held."""
+    sql.execute(sa.delete(table))
+    values = (sa.literal(now), sa.literal(copied), sa.literal(reason))
+    each = sa.select(tables.destination.c.guid, *values)
+    sql.execute(sa.insert(table).from_select(["destination", "since", "copied", "reason"], each))
+
+
+def looked(sql: sa.Connection, destination: str, now: int, unknown: int) -> None:
+    """Record that a VERIFY which began under the hold has compared catalogue and store."""
+    row = sa.update(table).where(table.c.destination == destination)
+    sql.execute(row.values(looked=now, unknown=unknown))
+
+
+def is_looked_through(sql: sa.Connection) -> bool:
+    """Tell whether every held destination was looked through."""
+    waiting = sa.select(table.c.destination).where(table.c.looked.is_(None)).limit(1)
+    return sql.scalar(waiting) is None
+
+
+def lift(sql: sa.Connection) -> int:
+    """End the hold; the number of destinations that were held."""
+    return sql.execute(sa.delete(table)).rowcount
+
+
+def destinations(sql: sa.Connection) -> list[HeldDestination]:
+    """The held destinations by name; their number is small."""
+    name = tables.destination.c.name
+    query = sa.select(table, name).join(tables.destination).order_by(name)
+    return records(sql, query, HeldDestination)

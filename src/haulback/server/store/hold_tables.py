@@ -1,0 +1,29 @@
+"""The tables of the server's own state: the epoch of its database, and the hold; see `tables`."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, String, Table, Text
+
+from haulback.server.store.tables import metadata
+
+_GUID = String(36)
+
+# One row: the epoch grows by one each time the database is restored from a backup.
+site = Table(
+    "site",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+)
+
+# A row for each destination while a restored database is held; without rows there is no hold.
+hold = Table(
+    "hold",
+    metadata,
+    Column("destination", ForeignKey("destination.guid", ondelete="CASCADE"), primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    Column("copied", BigInteger, nullable=False),  # time of the restored copy
+    Column("looked", BigInteger),  # end of the VERIFY that compared catalogue and store
+    Column("unknown", Integer),  # backups on the store that the catalogue does not know
+    Column("reason", Text, nullable=False),
+)

@@ -1,0 +1,22 @@
+"""The table of walks: machines whose policies, or whose protection, must be judged anew."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, String, Table
+
+from haulback.server.store.tables import metadata
+
+_GUID = String(36)
+
+# A walk goes through machines in the order of their guids, in bounded transactions.  A walk that is
+# requested again begins anew: `asked` rises, so that the transaction of an older piece is not
+# taken for the end of the new walk.
+walk = Table(
+    "walk",
+    metadata,
+    Column("kind", String(12), primary_key=True),
+    Column("subject", _GUID, primary_key=True),
+    Column("since", BigInteger, nullable=False),  # only machines seen since then, epoch ms
+    Column("cursor", _GUID, nullable=False),  # the guid of the last machine judged
+    Column("asked", BigInteger, nullable=False),
+)
