@@ -261,5 +261,7 @@ def _project(table: sa.Table, row: tuple[Any, ...]) -> str | None:
         return "of its mount"
     if table.name in ("base", "proof"):
         return "of its backup"
+    if table.name in ("schedule_clock", "fire", "fire_rule", "fire_skip"):
+        return "of its schedule"
     text: str | None = named.get("project")
     return text

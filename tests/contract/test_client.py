@@ -350,6 +350,7 @@ REST: dict[str, Way] = {
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
     "GET /alarms": lambda s: list(s.client.alarms.all(kind=["BACKUP_DAMAGED"])),
     "GET /alarms/{guid}": lambda s: s.client.alarms.get(s.alarm),
+    "GET /events": lambda s: s.client.events.page(kind=["TASK_ENDED"]),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
     "GET /workflow-executions": lambda s: s.client.workflows.page(),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.server.scope import Scope
 from haulback.server.store import lists, protection, tables
 from haulback.server.store.expressions import Column, Expression
@@ -26,7 +27,7 @@ def protection_counts(sql: sa.Connection, scope: Scope, now: int) -> dict[str, i
     The keys are SCHEDULED_FRESH, SCHEDULED_STALE, BACKED_UP and "" (unprotected).
     """
     table = tables.entity.c
-    where = [table.present, *_scoped(table.project, scope)]
+    where = [table.present, table.guid != OWN_ENTITY, *_scoped(table.project, scope)]
     words = protection.standing(sql, now)
     words = sa.case((sa.and_(words == "", table.facts != "{}"), "BACKED_UP"), else_=words)
     query = sa.select(words, sa.func.count()).where(*where).group_by(words)

@@ -6,32 +6,17 @@ from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from haulback.inventory.records import Entity
-from haulback.server.store import tables
-from haulback.server.store.rows import records
+from haulback.server.store import machines, tables
 from haulback.server.store.tables import task
 
-_ENTITY = tables.entity
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 
 
 def piece(sql: sa.Connection, setting: str, policy: str, after: str, most: int) -> list[Entity]:
     """The next machines of a policy by guid; `setting` is the setting that names the policy."""
-    where = (_policy_of(sql, setting) == policy, _ENTITY.c.guid > after)
-    query = sa.select(_ENTITY).where(*where).order_by(_ENTITY.c.guid)
-    return records(sql, query.limit(most), Entity)
-
-
-def _policy_of(sql: sa.Connection, setting: str) -> sa.ColumnElement[str]:
-    """The policy in the settings, in the words of the index of its database."""
-    if sql.dialect.name == "postgresql":
-        settings = sa.cast(_ENTITY.c.settings, postgresql.JSONB)
-        member: sa.ColumnElement[str] = settings.op("->>")(sa.literal_column(f"'{setting}'"))
-        return sa.type_coerce(member, sa.String)
-    path: sa.ColumnElement[str] = sa.literal_column(f"'$.{setting}'")
-    return sa.func.json_extract(_ENTITY.c.settings, path, type_=sa.String)
+    return machines.of_policy(sql, setting, policy, after=after, limit=most)
 
 
 def hold_rule(sql: sa.Connection, rule: str) -> None:
@@ -45,12 +30,12 @@ def pending(sql: sa.Connection, rule: str, entities: Sequence[str]) -> dict[str,
     query = sa.select(task.c.entity, task.c.guid, task.c.refs).where(
         _LIVE, task.c.entity.in_(entities)
     )
-    found: dict[str, str] = {}
+    busy: dict[str, str] = {}
     for row in sql.execute(query.order_by(task.c.created.desc())):
         of_rule = msgspec.json.decode(row.refs).get("rule", {})
         if of_rule.get("guid") == rule:
-            found[row.entity] = row.guid
-    return found
+            busy[row.entity] = row.guid
+    return busy
 
 
 def pending_of(sql: sa.Connection, schedule: str, kind: str) -> str | None:
