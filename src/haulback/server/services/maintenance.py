@@ -14,6 +14,7 @@ from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
+    daily_reports,
     database_stream,
     delivery,
     events,
@@ -70,6 +71,7 @@ def tick(app: App) -> None:
     delivery.forget(app)
     _tidy_hourly(app)
     assignment.continue_walks(app)
+    daily_reports.send_due(app)
     if held_server.is_held(app):
         opened += held_server.tend(app)
     else:
