@@ -41,7 +41,7 @@ from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
 from haulback.contract.policies import Policy, SnapshotPolicy
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
-from haulback.contract.reports import Measure, SizeFilter
+from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
@@ -262,6 +262,11 @@ def log_in_and_out(s: Scene) -> None:
         made.log_out()
 
 
+def a_mailed_report(s: Scene) -> None:
+    with contextlib.suppress(Conflict):  # there may be no mail channel
+        s.client.reports.mail(ReportRequest(value="ops@example.org"))
+
+
 REST: dict[str, Way] = {
     "POST /session/login": log_in_and_out,
     "POST /session/logout": log_in_and_out,
@@ -365,6 +370,7 @@ REST: dict[str, Way] = {
     "POST /dashboard/report-pdf": lambda s: s.client.reports.file("pdf"),
     "POST /dashboard/report-html": lambda s: s.client.reports.file("html"),
     "POST /dashboard/report-text": lambda s: s.client.reports.file("text"),
+    "POST /dashboard/report-email": a_mailed_report,
     "POST /chargeback-reporting/backup-size/vm": lambda s: s.client.reports.chargeback(
         SizeFilter()
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from datetime import time
 from zoneinfo import ZoneInfo
 
 from haulback.contract.notifications import Message
@@ -117,7 +116,7 @@ def mail(app: App, who: Caller, wanted: WantedReport, value: str) -> MailedRepor
     """
     with app.store.read() as sql:
         recipients = _recipients(SqlCatalogue(sql), who.scope, value)
-    date = due_report(wanted.span.end, time.min, ZoneInfo(app.time_zone)).date
+    date = report_document.day(wanted.span.end, ZoneInfo(app.time_zone))
     message = _message(app, wanted, who.scope, date)
     message.recipients = recipients
     with app.change(who, "mail report") as change:
