@@ -23,7 +23,6 @@ def upgrade() -> None:
         op.add_column("entity", sa.Column(column, sa.String(36)))
     _fill(op.get_bind())
     for column in ("backup_policy", "snapshot_policy"):
-        op.drop_index(f"entity_{column}", "entity", if_exists=True)  # of the member of the settings
         op.create_index(f"entity_{column}", "entity", [column, "guid"])
     op.create_table(
         "walk",
