@@ -39,6 +39,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
 from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
+from haulback.contract.notifications import NotificationChannel, NotificationRule
 from haulback.contract.policies import Policy, SnapshotPolicy
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.contract.reports import Measure, ReportRequest, SizeFilter
@@ -60,7 +61,7 @@ from haulback.ids import new_guid
 from haulback.server.http.reference import TABLE
 from haulback.wire import Ref
 from tests.contract.conftest import PASSWORD, Served
-from tests.contract.scene import Scene, watch
+from tests.contract.scene import CHANNEL, Scene, watch
 
 CSV = Path(__file__).with_name("operations.csv")
 CONTRACT = [
@@ -355,6 +356,10 @@ REST: dict[str, Way] = {
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
     "GET /alarms": lambda s: list(s.client.alarms.all(kind=["BACKUP_DAMAGED"])),
     "GET /alarms/{guid}": lambda s: s.client.alarms.get(s.alarm),
+    "POST /notification-channels/{guid}/test": lambda s: s.client.notifications.test(s.channel),
+    "GET /deliveries": lambda s: s.client.notifications.page(state=["FAILED"]),
+    "GET /deliveries/{guid}": lambda s: s.client.notifications.get(s.delivery),
+    "POST /deliveries/{guid}/redeliver": lambda s: s.client.notifications.redeliver(s.delivery),
     "GET /events": lambda s: s.client.events.page(kind=["TASK_ENDED"]),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
@@ -403,10 +408,13 @@ def preview_of(kind: Policies[Any]) -> Any:
     return kind.preview(made.what, made.guid)
 
 
-def a_record(kind: RecordCollection[Any]) -> Any:
+def a_record(s: Scene, kind: RecordCollection[Any]) -> Any:
     needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"]}
     extra = {k: v for k, v in needed.items() if k in kind.struct.__struct_fields__}
-    return kind.add(kind.struct(name=new_guid(), **extra))
+    if kind is not s.client.records.notification_rules:
+        extra |= CHANNEL if kind.struct is NotificationChannel else {}
+        return kind.add(kind.struct(name=new_guid(), **extra))
+    return kind.add(NotificationRule(name=new_guid(), channels=[Ref(s.channel)]))
 
 
 def _of(kind: str) -> dict[str, Way]:
@@ -417,12 +425,12 @@ def _of(kind: str) -> dict[str, Way]:
     path = known_paths[kind]
     return {
         f"GET {path}": lambda s: list(known(s).all()),
-        f"POST {path}": lambda s: a_record(known(s)),
-        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(known(s)).guid),
+        f"POST {path}": lambda s: a_record(s, known(s)),
+        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(s, known(s)).guid),
         f"PUT {path}/{{guid}}": lambda s: known(s).change(
-            (item := a_record(known(s))).guid, item.what
+            (item := a_record(s, known(s))).guid, item.what
         ),
-        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(known(s)).guid),
+        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(s, known(s)).guid),
     }
 
 

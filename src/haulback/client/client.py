@@ -9,6 +9,7 @@ from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
+from haulback.client.notifications import Notifications
 from haulback.client.records import Records
 from haulback.client.reports import Reports
 from haulback.client.resources import (
@@ -57,6 +58,7 @@ class Client:
         self.schedules = Schedules(calls, "/schedules", Schedule)
         self.alarms, self.events = Alarms(calls), Events(calls)
         self.server, self.reports = OwnDatabase(calls), Reports(calls)
+        self.notifications = Notifications(calls)
 
     @property
     def url(self) -> str:

@@ -119,6 +119,7 @@ class Server:
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
             self.app.time_zone, self.app.report_at = settings.time_zone, settings.report_at
             self.app.notify_networks = host_addresses.networks(settings.notify_networks)
+            self.app.certificate = str(settings.tls_cert or "")
             self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
         except BaseException:

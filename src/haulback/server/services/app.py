@@ -58,6 +58,8 @@ class App:
     time_zone: str = "UTC"  # IANA zone of reports
     report_at: time = time(7)  # local time of daily reports
     reported_date: str = ""  # local date whose daily reports are made
+    certificate: str = ""  # path of the server's own certificate
+    health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
     tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)

@@ -19,6 +19,7 @@ from haulback.server.services import (
     delivery,
     events,
     fires,
+    health_events,
     retention_plan,
     verification,
 )
@@ -69,6 +70,7 @@ def tick(app: App) -> None:
         audit.forget(sql, app.clock.now_ms())
     events.forget(app)
     delivery.forget(app)
+    health_events.look(app)
     _tidy_hourly(app)
     assignment.continue_walks(app)
     daily_reports.send_due(app)
