@@ -132,7 +132,6 @@ def _json_or_text(value: str) -> Any:
 
 rule = noun("rule", "rules", "active")
 snapshot_rule = noun("snapshot-rule", "snapshot_rules", "retentionVersions", "retentionDays")
-schedule = noun("schedule", "schedules", "active", "hour")
 project = noun("project", "projects", "uuid")
 node_config = noun("node-config", "node_configs", "limits")
 manager = noun("manager", "managers", "url")

@@ -27,6 +27,7 @@ from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
 from haulback.contract.schedules import Schedule
+from haulback.contract.system_schedules import SystemSchedule
 
 
 class Client:
@@ -56,6 +57,7 @@ class Client:
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
+        self.system_schedules = Schedules(calls, "/system-schedules", SystemSchedule)
         self.alarms, self.events = Alarms(calls), Events(calls)
         self.server, self.reports = OwnDatabase(calls), Reports(calls)
         self.notifications = Notifications(calls)

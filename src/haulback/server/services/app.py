@@ -60,7 +60,6 @@ class App:
     reported_date: str = ""  # local date whose daily reports are made
     certificate: str = ""  # path of the server's own certificate
     health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
-    tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     event_hub: EventHub = field(init=False)

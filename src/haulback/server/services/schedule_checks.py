@@ -39,9 +39,14 @@ def check_schedule(wanted: Schedule, known: Catalogue) -> None:
     for ref in wanted.rules:
         # A schedule starts its rules for all machines of the rules.
         known.records.changeable(_RULES[wanted.type], ref.guid)
+    check_times(wanted)
+
+
+def check_times(wanted: Schedule) -> None:
+    """Raises Malformed for a zone, a window or times that cannot be, or that never come."""
     _check_zone(wanted.timeZone)
     _check_window(wanted.startWindowLength)
-    _check_times(wanted)
+    _check_acting(wanted)
     if next_due(timetable(wanted), _FROM) is None:
         member = "cron" if wanted.cron is not None else "daysOfWeek"
         raise Malformed(
@@ -80,7 +85,7 @@ def _check_window(length: int | None) -> None:
         raise Malformed("startWindowLength: ms, from 1000 to 31 days", field="startWindowLength")
 
 
-def _check_times(wanted: Schedule) -> None:
+def _check_acting(wanted: Schedule) -> None:
     """Check that one of hour, interval and cron sets the times, and that it is valid."""
     if wanted.cron is not None:
         _refuse(wanted, ("hour", "interval"), "cron sets the times")
