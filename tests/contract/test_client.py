@@ -42,7 +42,7 @@ from haulback.contract.nodes import ChangedNode
 from haulback.contract.notifications import NotificationChannel, NotificationRule
 from haulback.contract.policies import Policy, Rule, SnapshotPolicy
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
-from haulback.contract.reports import Measure, SizeFilter
+from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.contract.retention_preview import RetentionPreviewRequest
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
@@ -264,6 +264,11 @@ def log_in_and_out(s: Scene) -> None:
         made.log_out()
 
 
+def a_mailed_report(s: Scene) -> None:
+    with contextlib.suppress(Conflict):  # there may be no mail channel
+        s.client.reports.mail(ReportRequest(value="ops@example.org"))
+
+
 REST: dict[str, Way] = {
     "POST /session/login": log_in_and_out,
     "POST /session/logout": log_in_and_out,
@@ -379,6 +384,7 @@ REST: dict[str, Way] = {
     "POST /dashboard/report-pdf": lambda s: s.client.reports.file("pdf"),
     "POST /dashboard/report-html": lambda s: s.client.reports.file("html"),
     "POST /dashboard/report-text": lambda s: s.client.reports.file("text"),
+    "POST /dashboard/report-email": a_mailed_report,
     "POST /chargeback-reporting/backup-size/vm": lambda s: s.client.reports.chargeback(
         SizeFilter()
     ),

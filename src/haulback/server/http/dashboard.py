@@ -169,7 +169,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
 )
 def global_settings(call: ApiRequest) -> JsonObject:
     """Settings of the whole server that portals read."""
-    return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
+    return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone}
 
 
 @room(

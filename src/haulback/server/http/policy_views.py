@@ -13,6 +13,7 @@ from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.policy import terms
+from haulback.server.services import notifications
 from haulback.server.services.assignment import unreadable_conditions
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED, Member
@@ -24,7 +25,8 @@ _WAITS = (
     "the retention was stored by an earlier version and removes nothing before "
     "`haulback retention confirm`"
 )
-_REPORT = "dailyReportEnabled is kept and does not act yet"
+_REPORT = "dailyReportEnabled acts on backup policies only"
+_NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
 class Surroundings:
@@ -75,6 +77,15 @@ class Surroundings:
             if self._scope.shares(record.project)
         ]
 
+    @cached_property
+    def has_mail_channel(self) -> bool:
+        """Whether mails can be sent."""
+        channels = self.known.records.of_kind(notifications.CHANNEL)
+        return any(
+            record.body.get("type") == "MAIL" and record.body.get("active", True)
+            for record in channels
+        )
+
     def schedules_of(self, rule: str) -> list[Record]:
         """The schedules that fire a rule."""
         return [one for one in self.schedules if rule in _rules_of(one)]
@@ -96,7 +107,7 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
         _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
-    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record)))
+    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record, around)))
 
 
 _DISABLED = {"name": "DISABLED", "description": "Disabled"}
@@ -176,11 +187,13 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-def _of_policy(shown: JsonObject, record: Record) -> Iterable[str]:
+def _of_policy(shown: JsonObject, record: Record, around: Surroundings) -> Iterable[str]:
     if trouble := unreadable_conditions(record):
         yield f"auto-assignment does not act: {trouble}"
-    if shown.get("dailyReportEnabled"):
+    if shown.get("dailyReportEnabled") and record.kind != "vm-backup":
         yield _REPORT
+    elif shown.get("dailyReportEnabled") and not around.has_mail_channel:
+        yield _NO_MAIL
     for one in shown["rules"]:
         yield from one["warnings"]
 

@@ -14,6 +14,7 @@ from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
+    daily_reports,
     database_stream,
     delivery,
     events,
@@ -75,6 +76,7 @@ def tick(app: App) -> None:
     delivery.forget(app)
     health_events.look(app)
     assignment.continue_walks(app)
+    daily_reports.send_due(app)
     if held_server.is_held(app):
         opened += held_server.tend(app)
     else:
