@@ -361,6 +361,8 @@ REST: dict[str, Way] = {
     "GET /dashboard/vm-backup-size-stats": lambda s: s.client.dashboard.sizes(),
     "GET /global-settings": lambda s: s.client.dashboard.settings(),
     "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
+    "GET /protection": lambda s: s.client.protection.counts(),
+    "GET /protection/machines": lambda s: s.client.protection.machines(["UNASSIGNED"]),
     "POST /policies/vm-backup/auto-assignment-preview": lambda s: (
         s.client.records.backup_policies.preview(Policy(name="gold"))
     ),

@@ -25,6 +25,7 @@ _NOUNS = (
     ),
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
+    ("status", "status:status", "What is late, failing, running and next, on one screen."),
     (
         "dashboard",
         "dashboard:dashboard",

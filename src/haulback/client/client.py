@@ -8,6 +8,7 @@ from haulback.client.alarms import Alarms
 from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
+from haulback.client.protection import ProtectionStates
 from haulback.client.records import Records
 from haulback.client.resources import (
     Backups,
@@ -49,7 +50,7 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
-        self.alarms = Alarms(calls)
+        self.alarms, self.protection = Alarms(calls), ProtectionStates(calls)
 
     @property
     def url(self) -> str:

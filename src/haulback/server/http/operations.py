@@ -20,6 +20,7 @@ from haulback.server.http import (
     mounts,
     node_tasks,
     nodes,
+    protection,
     retention,
     schedules,
     snapshots,
@@ -45,6 +46,7 @@ _ROOMS = (
     workflows,
     configuration,
     assignment,
+    protection,
     dashboard,
     health,
 )

@@ -48,6 +48,10 @@ class Surroundings:
         """The machines of a policy that the caller sees, by name."""
         return self._reading.members(policy)
 
+    def rpo(self, policy: Record) -> int | None:
+        """The RPO of a backup policy in ms, as it was computed last; None without a limit."""
+        return self._reading.rpo(policy.guid)
+
     def clock(self, schedule: str) -> JsonObject:
         """The members of a schedule that tell when the schedule runs."""
         if schedule not in self._clocks:
@@ -84,6 +88,8 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
         _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
+        rpo = around.rpo(record)
+        shown |= {"effectiveRpo": rpo} if rpo is not None else {}
     shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record)))
 
 

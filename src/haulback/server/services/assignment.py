@@ -27,6 +27,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.walks import Walk, WalkKind
 from haulback.wire import read
 
+_KINDS = (WalkKind.HOST, WalkKind.POLICY)
 _PIECES = 40  # pieces of walks in one maintenance tick
 _NAMED = 100  # names of machines in the data of an event
 
@@ -57,10 +58,10 @@ def continue_walks(app: App) -> None:
     """Judge the next machines of the walks that are requested, each piece in its transaction."""
     for _ in range(_PIECES):
         with app.store.read() as sql:
-            if not walks.is_any(sql):
+            if not walks.is_any(sql, _KINDS):
                 return
         with app.store.write() as sql:
-            walk = walks.next_walk(sql)
+            walk = walks.next_walk(sql, _KINDS)
             if walk is None:
                 return
             _piece(app, sql, walk)

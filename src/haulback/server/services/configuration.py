@@ -20,13 +20,14 @@ from haulback.server.services import (
     mailing_lists,
     ownership,
     policies,
+    protection,
     schedules,
 )
 from haulback.server.services.app import App
 from haulback.server.services.policies import Member, PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
-from haulback.server.store import configuration, lists, walks
+from haulback.server.store import configuration, lists, promises, walks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.walks import WalkKind
@@ -48,6 +49,10 @@ class ConfigurationReading(Reading):
     def members(self, policy: Record) -> list[Member]:
         """The machines of a policy that the caller sees, by name."""
         return policies.members_of(self._sql, self.scope, policy)
+
+    def rpo(self, policy: str) -> int | None:
+        """The RPO of an active backup policy in ms, None without a limit."""
+        return promises.active(self._sql, [policy]).get(policy)
 
     def clock(self, schedule: str) -> JsonObject:
         """The members of a schedule that tell when the schedule runs."""
@@ -84,6 +89,7 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
         members = PolicyMembers(change.sql, who.scope, change.now)
         _keep_apart(members, record, sent, fresh=True)
         is_walked = _ask_walk(change.sql, record)
+        protection.compute_promises(change.sql, change.now)
         change.subject, change.after = record.guid, credentials.shown(record)
         shown = show(record, ConfigurationReading(change.sql, who.scope))
     return _assigned(app, who, record, show) if is_walked else shown
@@ -112,6 +118,7 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
                 members.handed_over(record)
         _keep_apart(members, record, sent, fresh=False)
         is_walked = _ask_walk(change.sql, record)
+        protection.compute_promises(change.sql, change.now)
         change.before, change.after = credentials.shown(before), credentials.shown(record)
         shown = show(record, ConfigurationReading(change.sql, who.scope))
     return _assigned(app, who, record, show) if is_walked else shown

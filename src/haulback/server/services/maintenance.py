@@ -12,9 +12,10 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import assignment, fires, verification
+from haulback.server.services import assignment, fires, protection, verification
 from haulback.server.services.app import App
 from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store import protection as protection_store
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import HOUR_MS, Task
@@ -51,6 +52,7 @@ def tick(app: App) -> None:
     assignment.continue_walks(app)
     opened += verification.plan_due(app)
     opened += fires.run_due(app)
+    protection.keep_current(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
@@ -76,6 +78,7 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
     app.tidy_at = min(app.tidy_at, now + HOUR_MS)
+    protection_store.judge_late(sql)
 
 
 def _end_lost(app: App) -> int:

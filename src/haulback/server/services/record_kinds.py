@@ -36,6 +36,7 @@ from haulback.tasks.scheduling import is_limit
 from haulback.texts import check_name
 
 _LONGEST_WINDOW = 31 * 86_400_000
+_SHORTEST_RPO, _LONGEST_RPO = 60_000, 3_650 * 86_400_000
 Check = Callable[[Any, Catalogue], None]
 
 
@@ -123,6 +124,9 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
         value = getattr(wanted, field)
         if value is not None and not 0 <= value <= 100:
             raise Malformed(f"{field}: percent, 0 to 100", field=field)
+    rpo = wanted.rpo if isinstance(wanted, Policy) else None
+    if rpo is not None and not _SHORTEST_RPO <= rpo <= _LONGEST_RPO:
+        raise Malformed("rpo: ms, from a minute to ten years", field="rpo")
     if not 0 <= wanted.backupRetryCount <= 100:
         raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
     _check_priority(wanted)

@@ -1,5 +1,7 @@
 """Opening a database: new, twice, too new, damaged."""
 
+import importlib
+import pkgutil
 import sqlite3
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import haulback.server.store
 from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.server.store import queue
 from haulback.server.store.catalogue import SqlCatalogue
@@ -19,6 +22,9 @@ from haulback.server.store.tables import metadata
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(url: str):
+    for module in pkgutil.iter_modules(haulback.server.store.__path__):
+        if module.name.endswith("_tables"):
+            importlib.import_module(f"haulback.server.store.{module.name}")
     store = open_store(url)
     with store.read() as sql:
         assert compare_metadata(MigrationContext.configure(sql), metadata) == []
