@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     # The queue histories take longest, on both databases.
     items.sort(key=lambda item: "tests/model/" not in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Take the modules and the collected tests out of the garbage collector's rounds."""
+    gc.freeze()
 
 
 SECRET = Secret("keyfile", bytes(range(32)))

@@ -65,6 +65,7 @@ class Site:
         self.folder = folder
         self.machines, self.repository = folder / "machines", folder / "repository"
         self.roots, self.log = folder / "restores", folder / "log"
+        self.database = database
         for path in (self.machines, self.repository, self.roots):
             path.mkdir(parents=True)
         self._options = ["--data", str(folder / "server"), "--lease", str(lease)]
@@ -92,6 +93,12 @@ class Site:
         self.wait_for(lambda: [n for n in self.api.get("/nodes") if "lastSeen" in n])
         self.destination = self.add("/backup-destinations", "bd", self.repository)
         self.hypervisor = self.add("/hypervisors", "hv", self.machines)
+
+    def move_to(self, data: Path, database: str = "") -> None:
+        """Use another data folder and database at the next start of the server."""
+        self._options[1], self.database = str(data), database
+        if "--database" in self._options:
+            self._options[self._options.index("--database") + 1] = database
 
     def start_server(self) -> None:
         self.server = Program(self.log, "server", *self._options, "--port", str(self.port))

@@ -86,11 +86,26 @@ LIBVIRT_BY_SSH = LIBVIRT._replace(
     capabilities=LIBVIRT.capabilities - {Capability.INSTANT_RESTORE, Capability.LIVE_MIGRATION},
     remedy="run a node on that machine",
 )
-TYPES = {declared.driver: declared for declared in (IMAGE_FOLDER, LIBVIRT)}
+# The record above the server's own database: nodes read it over their channel to the server.
+OWN_SERVER = HypervisorType(
+    driver="haulback-server",
+    label="HAULBACK",
+    words="Haulback's own server",
+    capabilities=frozenset(),
+)
+TYPES = {declared.driver: declared for declared in (IMAGE_FOLDER, LIBVIRT)}  # those of users
+_ALL = {**TYPES, OWN_SERVER.driver: OWN_SERVER}
+
+
+def declared(driver: str) -> HypervisorType:
+    """Type of a recorded hypervisor by its driver."""
+    return _ALL[driver]
 
 
 def type_of(driver: str, config: Mapping[str, Any]) -> HypervisorType:
     """Type of a hypervisor by its driver and its settings. Raises Malformed without such a type."""
+    if driver == OWN_SERVER.driver:
+        return OWN_SERVER
     if driver not in TYPES:
         raise Malformed(f"driver: {driver[:40]!r} is not one of {', '.join(TYPES)}", field="driver")
     if driver == LIBVIRT.driver and is_remote(config):

@@ -94,6 +94,9 @@ _SCHEDULE = {
     "rules": "array",
     "rules[]": "named",
     "rules[].name": "filled",
+    "paused": "flag",
+    "lastRun": "?number",
+    "nextRun": "?number",
     "warnings": "array",
 }
 _POLICY = {

@@ -37,6 +37,8 @@ RECORD_KINDS = {
     "/rules/vm-backup": "rule",
     "/rules/vm-snapshot": "snapshot-rule",
     "/schedules": "schedule",
+    "/mailing-lists": "mailing-list",
+    "/credential": "credential",
 }
 _FIXED = {
     *("account", "login", "node", "enrolment", "hypervisor", "destination", "key_check"),
@@ -259,5 +261,7 @@ def _project(table: sa.Table, row: tuple[Any, ...]) -> str | None:
         return "of its mount"
     if table.name in ("base", "proof"):
         return "of its backup"
+    if table.name in ("schedule_clock", "fire", "fire_rule", "fire_skip"):
+        return "of its schedule"
     text: str | None = named.get("project")
     return text

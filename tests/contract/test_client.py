@@ -41,6 +41,7 @@ from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
 from haulback.contract.policies import Policy, SnapshotPolicy
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
+from haulback.contract.reports import Measure, SizeFilter
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
@@ -349,6 +350,7 @@ REST: dict[str, Way] = {
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
     "GET /alarms": lambda s: list(s.client.alarms.all(kind=["BACKUP_DAMAGED"])),
     "GET /alarms/{guid}": lambda s: s.client.alarms.get(s.alarm),
+    "GET /events": lambda s: s.client.events.page(kind=["TASK_ENDED"]),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
     "GET /workflow-executions": lambda s: s.client.workflows.page(),
@@ -359,6 +361,16 @@ REST: dict[str, Way] = {
     "GET /dashboard/staging-space": lambda s: s.client.dashboard.staging(),
     "GET /dashboard/backup-destination-stats": lambda s: s.client.dashboard.destinations(),
     "GET /dashboard/vm-backup-size-stats": lambda s: s.client.dashboard.sizes(),
+    "GET /dashboard/report": lambda s: s.client.reports.get(since=0),
+    "POST /dashboard/report-pdf": lambda s: s.client.reports.file("pdf"),
+    "POST /dashboard/report-html": lambda s: s.client.reports.file("html"),
+    "POST /dashboard/report-text": lambda s: s.client.reports.file("text"),
+    "POST /chargeback-reporting/backup-size/vm": lambda s: s.client.reports.chargeback(
+        SizeFilter()
+    ),
+    "POST /chargeback-reporting/transfer-size/vm": lambda s: s.client.reports.chargeback(
+        SizeFilter(), Measure.TRANSFER_SIZE
+    ),
     "GET /global-settings": lambda s: s.client.dashboard.settings(),
     "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
     "GET /protection": lambda s: s.client.protection.counts(),

@@ -249,7 +249,7 @@ def _harm(walk: Walk, reaches: ProjectAccess, answer: Answer, guid: str) -> str:
     return " ".join([f"changed {strange}" * bool(strange), f"told {told}" * bool(told)]).strip()
 
 
-_OWN_PARTS = ("of its mount", "of its backup", "system")
+_OWN_PARTS = ("of its mount", "of its backup", "of its schedule", "system")
 
 
 def _of_whole(walk: Walk, one: Operation, guid: str, param: str) -> tuple[int, str]:
@@ -291,7 +291,9 @@ def test_a_record_bears_the_project_of_the_caller_and_keeps_it(walk: Walk, how: 
     by, served = walk.narrowed[how], walk.served
     declared = {item.key: item for item in OPERATIONS}
     for path in ("/policies/vm-backup", "/policies/vm-snapshot", "/schedules"):
-        record = {"name": f"by {how}", "rules": []} if path == "/schedules" else {"name": how}
+        record = {"name": how}
+        if path == "/schedules":
+            record = {"name": f"by {how}", "hour": 0, "rules": []}
         for said_project in (None, "pa"):
             body = {**record, "project": said_project} if said_project else record
             answer = walk.ask(replace(declared[f"POST {path}"], examples=[body]), by, "")

@@ -831,7 +831,7 @@ def schedule(served: Served, machine: str) -> str:
     policy = served.call("POST", "/api/policies/vm-backup", {"name": new_guid()}).json()
     rule = {"name": new_guid(), "policy": policy["guid"]}
     rule = served.call("POST", "/api/rules/vm-backup", rule).json()
-    body = {"name": new_guid(), "backupType": "INCREMENTAL", "rules": [rule["guid"]]}
+    body = {"name": new_guid(), "backupType": "INCREMENTAL", "hour": 0, "rules": [rule["guid"]]}
     made = served.call("POST", "/api/schedules", body).json()
     path = f"/api/virtual-machines/{machine}/settings"
     assert served.call("PUT", path, {"vmBackupPolicy": policy["guid"]}).status_code == 204

@@ -14,7 +14,7 @@ app = App(name="haulback", help="Open backup and recovery.", version=haulback.__
 # (name, module, help); the help stands here because modules are loaded only on use
 _NOUNS = (
     ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
-    ("server", "server_program:server", "Run the server alone."),
+    ("server", "server_program:app", "Run the server alone; back up and restore its database."),
     ("node", "nodes:app", "Run a node, list nodes, enrol another node."),
     ("far-end", "remote_driver:far_end", "Remote driver process that a node starts over SSH."),
     ("demo", "demo:app", "Back up, change, destroy and restore a machine; verify every byte."),
@@ -31,7 +31,9 @@ _NOUNS = (
         "dashboard:dashboard",
         "Protection, last day's backups and used space.",
     ),
+    ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
+    ("events", "events:events", "Events: ends of tasks, alarms and the like, as they happen."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     (
         "workflow",
@@ -61,7 +63,7 @@ _NOUNS = (
     ("snapshot-policy", "policies:snapshot_policy", "Snapshot policies."),
     ("rule", "records:rule", "Rules of backup policies: destinations."),
     ("snapshot-rule", "records:snapshot_rule", "Retention rules of snapshot policies."),
-    ("schedule", "records:schedule", "Backup schedules."),
+    ("schedule", "schedules:app", "Schedules: their times, fires, pause and run."),
     ("mailing-list", "records:mailing_list", "Mail addresses for reports and notifications."),
     ("credential", "records:credential", "Logins with secrets, for services."),
     ("project", "records:project", "Tenants."),

@@ -159,11 +159,12 @@ class _Stream:
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
     """Open the repository at a location by its recovery kit, a key file or the passphrase."""
     if kit:
-        return Repository.open(open_location(folder), _kit(kit))
+        return Repository.open(open_location(folder), read_kit(kit))
     return Repository.open(open_location(folder), _secret(key_file))
 
 
-def _kit(path: Path) -> Keys:
+def read_kit(path: Path) -> Keys:
+    """The keys of a recovery kit in a file.  Raises Malformed."""
     try:
         return Keys.from_kit(path.read_text())
     except (OSError, UnicodeDecodeError) as error:

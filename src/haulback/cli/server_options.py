@@ -29,6 +29,13 @@ Proxy = Annotated[
         env_var="HAULBACK_PROXY",
     ),
 ]
+NotifyNetwork = Annotated[
+    list[str],
+    Parameter(
+        help="Network of this machine that webhooks and monitors may reach, like 127.0.0.0/8.",
+        env_var="HAULBACK_NOTIFY_NETWORK",
+    ),
+]
 
 
 @Parameter(name="*")
@@ -45,6 +52,7 @@ class ServerOptions:
     limit: Limit = field(default_factory=list)
     origin: Origin = field(default_factory=list)
     proxy: Proxy = field(default_factory=list)
+    notify_network: NotifyNetwork = field(default_factory=list)
     password_file: PasswordFile = None
     insecure_http: InsecureHttp = False
     log_format: LogFormat = LogFormat.TEXT
@@ -66,6 +74,7 @@ class ServerOptions:
             origins=self.origin,
             proxies=self.proxy,
             insecure_http=self.insecure_http,
+            notify_networks=self.notify_network,
         )
 
     def _password(self) -> str | None:

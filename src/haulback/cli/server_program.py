@@ -5,14 +5,20 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from haulback import credentials
 from haulback.cli.nodes import start_log
 from haulback.cli.server_options import USUAL, ServerOptions
 from haulback.server.main import Server
 
+app = App(name="server")
+# Loaded on use: a running server needs no repository.
+for _name in ("backup-database", "restore-database", "hold"):
+    app.command(f"haulback.cli.server_database:{_name.replace('-', '_')}", name=_name)
 
+
+@app.default
 def server(
     *,
     database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",

@@ -144,7 +144,11 @@ class Api:
         return _decode(answer.content)
 
     def stream(
-        self, path: str, body: object, told: Callable[[Mapping[str, str]], object] = len
+        self,
+        path: str,
+        body: object,
+        told: Callable[[Mapping[str, str]], object] = len,
+        query: Query = None,
     ) -> Iterator[bytes]:
         """POST `body` as JSON and yield the response body in pieces as they arrive.
 
@@ -154,12 +158,29 @@ class Api:
         sent = {**self._headers(0), "content-type": "application/json"}
         content = msgspec.json.encode(body)
         try:
-            with self._http.stream("POST", path, content=content, headers=sent) as answer:
+            with self._http.stream(
+                "POST", path, content=content, params=query, headers=sent
+            ) as answer:
                 if answer.status_code >= 400:
                     answer.read()
                     raise _error(answer)
                 told(answer.headers)
                 yield from answer.iter_bytes()
+        except httpx2.TransportError as error:
+            raise Unavailable(f"{self.url} stopped responding: {error}") from None
+
+    def lines(self, path: str, query: Query, accept: str) -> Iterator[str]:
+        """GET a body without end and yield its lines, without their ends, as they arrive.
+
+        Raises the error that the server reports, or Unavailable when the connection breaks.
+        """
+        sent = {**self._headers(0), "accept": accept}
+        try:
+            with self._http.stream("GET", path, params=query, headers=sent) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _error(answer)
+                yield from answer.iter_lines()
         except httpx2.TransportError as error:
             raise Unavailable(f"{self.url} stopped responding: {error}") from None
 

@@ -8,8 +8,10 @@ from haulback.client.alarms import Alarms
 from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
+from haulback.client.events import Events
 from haulback.client.protection import ProtectionStates
 from haulback.client.records import Records
+from haulback.client.reports import Reports
 from haulback.client.resources import (
     Backups,
     Destinations,
@@ -20,8 +22,11 @@ from haulback.client.resources import (
     Snapshots,
     Workflows,
 )
+from haulback.client.schedules import Schedules
+from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
+from haulback.contract.schedules import Schedule
 
 
 class Client:
@@ -50,7 +55,10 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
-        self.alarms, self.protection = Alarms(calls), ProtectionStates(calls)
+        self.schedules = Schedules(calls, "/schedules", Schedule)
+        self.alarms, self.events = Alarms(calls), Events(calls)
+        self.protection = ProtectionStates(calls)
+        self.server, self.reports = OwnDatabase(calls), Reports(calls)
 
     @property
     def url(self) -> str:

@@ -11,6 +11,7 @@ from haulback.contract.credentials import Credential
 from haulback.contract.mailing_lists import MailingList
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
+from haulback.contract.notifications import NotificationChannel, NotificationRule
 from haulback.contract.policies import (
     AnyPolicy,
     AssignmentPreview,
@@ -110,4 +111,6 @@ class Records:
         self.flavors = RecordCollection(calls, "/virtual-machine-flavors", Managed)
         self.mailing_lists = RecordCollection(calls, "/mailing-lists", MailingList)
         self.credentials = RecordCollection(calls, "/credential", Credential)
+        self.channels = RecordCollection(calls, "/notification-channels", NotificationChannel)
+        self.notification_rules = RecordCollection(calls, "/notification-rules", NotificationRule)
         self.networks = Networks(calls, "/network", Managed)

@@ -20,6 +20,8 @@ class AlarmKind(Enum):
     REPOSITORY_DAMAGED = "REPOSITORY_DAMAGED"  # a destination
     VERIFY_OVERDUE = "VERIFY_OVERDUE"  # a destination
     DESTINATION_UNRELIABLE = "DESTINATION_UNRELIABLE"  # a destination; no backup was marked
+    RETENTION_WAITS = "RETENTION_WAITS"  # a rule, until a user confirms its retention
+    SERVER_HELD = "SERVER_HELD"  # the server's own database; details: time of the restored copy
 
 
 class AlarmRecord(msgspec.Struct, omit_defaults=True, kw_only=True):

@@ -51,7 +51,8 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
 
     `cursor` is the last pack read; `begun` is the start of the current round, `completed` the end
     of the last complete round; `ran` is the end of the last task, `planned` the planning of the
-    last nightly task.  `looked` is the backup after which the next task looks at maps first.
+    last nightly task.  `looked` is the backup after which the next task looks at maps first;
+    `unknown` counts the backups that the catalogue does not know.
     """
 
     cursor: str = ""
@@ -60,13 +61,15 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     ran: int = 0
     planned: int = 0
     looked: str = ""
+    unknown: int = 0
 
 
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
-    (epoch ms) is the end of the last verification round that read every stored byte.
+    (epoch ms) is the end of the last verification round that read every stored byte;
+    `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
     """
 
     guid: str
@@ -79,6 +82,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     retention: Retention
     verification: Verification = msgspec.field(default_factory=Verification)
     verifiedTime: int | None = None
+    unknownBackups: int = 0
     node: Named | None = None
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None

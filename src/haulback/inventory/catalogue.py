@@ -39,7 +39,8 @@ class PlaceRecords(Protocol):
 
     def hypervisor(self, guid: str) -> Hypervisor: ...
 
-    def hypervisors(self) -> list[Hypervisor]: ...
+    def hypervisors(self) -> list[Hypervisor]:
+        """The hypervisors of users, by name: without the server's own record."""
 
     def destination(self, guid: str) -> BackupDestination: ...
 

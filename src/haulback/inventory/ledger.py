@@ -215,6 +215,13 @@ class DamageChanges(Protocol):
         at maps first; "" where there was time for all.
         """
 
+    def compared(self, destination: str, unknown: int, *, since: int) -> None:
+        """Record that a task compared the catalogue with a destination.
+
+        `unknown` is the number of backups there that the catalogue does not know, `since` (epoch
+        ms) the start of the task.
+        """
+
     def verify_ended(self, destination: str) -> None: ...
 
     def cleanup_blocked(self, task: Task, why: str) -> None:

@@ -9,7 +9,7 @@ import uuid
 from typing import NamedTuple
 
 from haulback.contract.order_records import Hypervisor
-from haulback.hypervisor_types import TYPES
+from haulback.hypervisor_types import declared
 
 # Portals derive a machine's features from the type of its manager, and know only these types.
 MANAGER_TYPES = frozenset(
@@ -31,12 +31,12 @@ class Derived(NamedTuple):
 
 def own_manager(driver: str) -> Derived:
     """The derived manager for hosts of one platform without an assigned manager."""
-    return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), TYPES[driver].words)
+    return Derived(str(uuid.uuid5(_SPACE, f"manager/{driver}")), declared(driver).words)
 
 
 def own_cluster(manager: str, driver: str) -> Derived:
     """The derived cluster for hosts of one platform and manager without an assigned cluster."""
-    return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), TYPES[driver].words)
+    return Derived(str(uuid.uuid5(_SPACE, f"{manager}/{driver}")), declared(driver).words)
 
 
 def manager_of(host: Hypervisor) -> str:

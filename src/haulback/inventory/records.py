@@ -62,6 +62,8 @@ class Backup(msgspec.Struct, kw_only=True):
     retention lock.  `level` is the highest proof: STORED, VERIFIED, MOUNTED, BOOTED; `consistency`
     the machine's state at the snapshot: STOPPED, APPLICATION, CRASH; `volumes` the file systems.
     `location_status` is a `damage.LocationStatus` of a stored backup, `damage` a `damage.Damage`.
+    `role` is the role of the destination in the rule, `terms` the key of the retention terms under
+    which the backup was made; `lock_until` (epoch ms) is the end of the lock set at its making.
     """
 
     guid: str
@@ -96,6 +98,9 @@ class Backup(msgspec.Struct, kw_only=True):
     consistency: str | None = None
     location_status: str = "PRESENT"
     damage: JsonObject = {}
+    role: str = "PRIMARY"
+    terms: str | None = None
+    lock_until: int | None = None
 
     @property
     def is_whole(self) -> bool:

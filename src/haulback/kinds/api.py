@@ -75,6 +75,7 @@ class TaskKind:
     finishes the task, for every final state.  `members` are the members of the task that a node may
     set beside the results (`backupType`, `cbtId`); a node that sets another gets a Conflict.
     `report` lists the members of the node's report.
+    `removes`: the task deletes backups, snapshots or leftovers, which a held server does not do.
     `stages`: the tasks that follow need the node that ran this one.  `repeatable`: after the death
     of a node the task may run again.
     """
@@ -92,6 +93,7 @@ class TaskKind:
     retries: bool = False
     repeatable: bool = True
     stages: bool = False
+    removes: bool = False
 
 
 AnyRequest = Any  # a request struct of some kind, whose members are looked up by name

@@ -13,13 +13,14 @@ from haulback.contract.backup_cleanup import (
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
-from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
 from haulback.tasks.record import Plan, Task
+
+_TYPE = "BACKUP_CLEANUP"
 
 
 def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -30,7 +31,7 @@ def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Task:
     return planning.task(
-        "BACKUP_CLEANUP",
+        _TYPE,
         "cleanup",
         ask,
         request,
@@ -38,18 +39,21 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
     )
 
 
-def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Decide which backups go before a byte is deleted: no restore uses them from now on."""
-    to = catalogue.places.destination(task.ref("backupDestination") or "")
-    stored = catalogue.backups.stored_on(to.guid)
-    entities = {one.entity: catalogue.machines.get(one.entity) for one in stored}
-    for guid in retention.surplus(stored, retention.of(to.settings), ledger.now, entities):
-        if not catalogue.work.is_in_use(catalogue.backups.get(guid)):
-            ledger.removals.remove([guid], "removed by retention")
-    ledger.damage.expect(task.guid, to.guid, forgotten=False)
+def of_removed(to: BackupDestination, ask: Ask) -> Task:
+    """A clean-up that deletes the backups which are removed already, and judges no other."""
+    spec = planning.TaskSpec(
+        refs={"backupDestination": planning.named(to)}, pinned=to.node, params={"scope": "marked"}
+    )
+    return planning.task(_TYPE, "cleanup", ask, None, spec)
+
+
+def nightly(to: BackupDestination, ask: Ask) -> Task:
+    """A clean-up that judges every backup of a destination."""
+    return _task(to, BackupCleanupRequest([]), ask)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> BackupCleanupOrder:
+    """The order of a clean-up whose backups the server has judged."""
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     granted = msgspec.structs.replace(to, may_delete=True)
     return BackupCleanupOrder(
@@ -71,11 +75,10 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
 
 Request = BackupCleanupRequest  # the name in scripts for the first release
 KIND = TaskKind(
-    type="BACKUP_CLEANUP",
+    type=_TYPE,
     lane="cleanup",
     order=BackupCleanupOrder,
     prepare=prepare,
-    start=start,
     settle=settle,
     report=REMOVAL_REPORT,
     submissions=(
@@ -89,4 +92,5 @@ KIND = TaskKind(
             command="backup rm-old DESTINATION",
         ),
     ),
+    removes=True,
 )

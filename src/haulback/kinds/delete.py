@@ -185,4 +185,5 @@ KIND = TaskKind(
             command="machine rm MACHINE MACHINE",
         ),
     ),
+    removes=True,
 )

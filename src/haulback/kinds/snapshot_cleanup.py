@@ -17,13 +17,13 @@ from haulback.contract.snapshot_cleanup import (
 )
 from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
-from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import Asked, cleanup_task
+from haulback.policy import snapshot_retention
 from haulback.tasks.record import Plan, Task
 
 
@@ -61,7 +61,7 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     ours = [one for one in catalogue.snapshots.of_entity(entity.guid) if one.managed]
     rules = {one.rule: _rule(one.rule, catalogue) for one in ours if one.rule}
-    surplus = retention.surplus_snapshots(ours, rules, task.started or 0)
+    surplus = snapshot_retention.surplus(ours, rules, task.started or 0)
     going = {*surplus, *task.params.get("chosen", [])}
     names = [one.uuid for one in ours if one.guid in going]
     return SnapshotCleanupOrder(entity.uuid, catalogue.places.hypervisor(entity.hypervisor), names)
@@ -103,4 +103,5 @@ KIND = TaskKind(
             command="snapshot clean MACHINE",
         ),
     ),
+    removes=True,
 )

@@ -51,4 +51,5 @@ KIND = TaskKind(
         Said("removed", "count", "Number of leftovers that were removed."),
         Said("held", "object", "Times of snapshots by hypervisor, machine and name."),
     ),
+    removes=True,
 )

@@ -78,6 +78,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if report.damage and report.damage.unreliable:
         return  # the next share reads the same packs again
     since = task.started or 0
+    ledger.damage.compared(destination, report.unknown, since=since)
     ledger.damage.verified_share(
         destination, report.cursor, since=since, is_round=report.isRound, looked=report.looked
     )

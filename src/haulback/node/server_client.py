@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -168,6 +169,13 @@ class ServerClient:
         query = {"part": part, "last": last, "failed": failed}
         found = self._api.send(f"/nodes/self/answers/{guid}", body, query)
         return bool(found["taken"])
+
+    def database_copy(self, attempt: str, slot: bytes) -> Iterator[bytes]:
+        """Yield the answer to a request for the copy of the server's database."""
+        guid, _, number = attempt.rpartition("-")
+        body = {"slot": base64.b64encode(slot).decode()}
+        path = f"/nodes/self/database-copy/{guid}"
+        return self._api.stream(path, body, query={"attempt": number})
 
     def needed(self, names: list[str]) -> list[str]:
         found: list[str] = self._api.post("/nodes/self/needed", names)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from haulback.node.own_server import OwnServer
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_machines import Locks, TaskMachines
@@ -31,12 +33,22 @@ class RunningTask:
         self.guid, self.attempt, self.order = guid, f"{guid}-{number}", order
         self.disk = home.disk
         self.progress = TaskProgress(self.attempt, link)
-        self.machines = TaskMachines(node.locks)
+        self.machines = TaskMachines(node.locks, self._own_server)
         self.repositories = TaskRepositories(self.attempt, self.progress, link, home)
         self.staging = TaskStaging(guid, number, home)
         self.mounts = TaskMounts(home.shares, self.progress, link)
         self.server = AttemptServer(guid, number, self.progress, link)
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"work-{guid[:8]}")
+        self._link = link
+
+    def _own_server(self) -> OwnServer:
+        return OwnServer(self._database_copy, self.staging.folder)
+
+    def _database_copy(self) -> Iterator[bytes]:
+        """The answer of the server that sends its database for this attempt's destination."""
+        secret = self.repositories.secret(self.order.destination)
+        keys = self.repositories.open(self.order.destination).keys
+        return self._link.database_copy(self.attempt, keys.enclose(secret.value))
 
     def log(self, text: str) -> None:
         self.progress.log(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
@@ -10,6 +10,7 @@ from haulback.contract.order_records import Hypervisor
 from haulback.drivers import registry
 from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import Malformed
+from haulback.hypervisor_types import OWN_SERVER
 
 
 def open_hypervisor(record: Hypervisor) -> MachineSource:
@@ -33,15 +34,18 @@ class Locks:
 
 
 class TaskMachines:
-    """Hypervisors of one attempt; `used` are their records by guid."""
+    """Hypervisors of one attempt; `used` are their records by guid, `own` opens the server's own
+    database.
+    """
 
-    def __init__(self, locks: Locks) -> None:
-        self._locks = locks
+    def __init__(self, locks: Locks, own: Callable[[], MachineSource]) -> None:
+        self._locks, self._own = locks, own
         self.used: dict[str, Hypervisor] = {}
         self._opened: list[MachineSource] = []
 
     def open(self, record: Hypervisor) -> MachineSource:
-        made = open_hypervisor(record)
+        is_own = record.driver == OWN_SERVER.driver
+        made = self._own() if is_own else open_hypervisor(record)
         self.used[record.guid] = record
         self._opened.append(made)
         return made

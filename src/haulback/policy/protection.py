@@ -39,29 +39,29 @@ class Case(NamedTuple):
     before: ProtectionState
 
 
-class Standing(NamedTuple):
+class Judgement(NamedTuple):
     """The state of a machine, and the time (epoch ms) at which the state changes by itself."""
 
     state: ProtectionState
     due: int | None = None
 
 
-def judge(case: Case, now: int) -> Standing:
+def judge(case: Case, now: int) -> Judgement:
     """The state of a machine at the time `now` (epoch ms).
 
     A backup that is retried does not fail its machine before the last try has ended; a machine
     that fails stays failing until a backup succeeds.
     """
     if not case.governed:
-        return Standing(ProtectionState.UNASSIGNED)
+        return Judgement(ProtectionState.UNASSIGNED)
     if case.last_good is None:
-        return Standing(ProtectionState.NEVER)
+        return Judgement(ProtectionState.NEVER)
     due = case.last_good + case.rpo if case.rpo is not None else None
     if due is not None and now > due:
-        return Standing(ProtectionState.LATE)
+        return Judgement(ProtectionState.LATE)
     waits = case.pending and case.before is not ProtectionState.FAILING
     failing = case.failed and not waits
-    return Standing(ProtectionState.FAILING if failing else ProtectionState.PROTECTED, due)
+    return Judgement(ProtectionState.FAILING if failing else ProtectionState.PROTECTED, due)
 
 
 def rpo_of(promises: Sequence[Promise], now: int) -> int | None:

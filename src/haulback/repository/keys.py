@@ -26,6 +26,7 @@ _NONCE_BYTES = 12
 # configuration from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
 _SLOTS_MAX = 16
+_ENCLOSED = "server secret"
 _KIT_KEY = re.compile(r"^\s*key\s*$", re.MULTILINE | re.IGNORECASE)
 _KIT_REPOSITORY = re.compile(r"repository ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
@@ -112,6 +113,19 @@ class Keys:
         if len(text) < 16:
             raise InvalidTag
         return AESGCM(self._derive(purpose, name)).decrypt(nonce, text, name)
+
+    def enclose(self, secret: bytes) -> bytes:
+        """A secret of the server, readable with the master key, so with a recovery kit alone."""
+        return self.seal(_ENCLOSED, b"", secret)
+
+    def disclose(self, enclosed: bytes) -> bytes:
+        """The secret that `enclose` made readable.  Raises WrongKey for another repository's."""
+        try:
+            return self.unseal(_ENCLOSED, b"", enclosed)
+        except InvalidTag:
+            raise WrongKey(
+                "the kit or key does not open the copy: it belongs to another repository"
+            ) from None
 
     def wrap(self, secret: Secret) -> Slot:
         salt, nonce = os.urandom(16), os.urandom(_NONCE_BYTES)

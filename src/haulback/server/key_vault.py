@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -73,6 +73,15 @@ class KeyVault:
         except OSError:
             return True  # an unreadable file is no evidence of another key
 
+    def file_bytes(self) -> bytes:
+        """The content of the key file, for a sealed copy.
+
+        Raises NotFound when the file is gone, or holds another key than this vault.
+        """
+        if self.path is None or not self.is_on_disk:
+            raise NotFound(f"the server's key file {self.path} is missing or holds another key")
+        return self.path.read_bytes()
+
     def opens(self, owner: str, sealed: str) -> bool:
         """Whether this vault sealed a text for `owner`."""
         try:
@@ -94,6 +103,32 @@ class KeyVault:
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
         except (InvalidTag, ValueError):
             raise WrongKey("the server's key file does not belong to this database") from None
+
+
+class CopyCipher:
+    """The cipher of the parts of a sealed copy, from the secret of a repository's key file.
+
+    Equal parts at equal places become equal bytes (AES-SIV), so that a repository stores the
+    unchanged parts of two copies once.  A sealed part is SEAL bytes longer than its content.
+    """
+
+    SEAL = 16
+
+    def __init__(self, secret: bytes, repository: str) -> None:
+        info = b"haulback sealed copy 1"
+        key = HKDF(SHA256(), 2 * _KEY_BYTES, repository.encode(), info).derive(secret)
+        self._cipher = AESSIV(key)
+
+    def seal(self, place: bytes, content: bytes) -> bytes:
+        """`content` sealed for its `place`; content must not be empty."""
+        return self._cipher.encrypt(content, [place])
+
+    def unseal(self, place: bytes, sealed: bytes) -> bytes:
+        """Raises WrongKey unless this key sealed the bytes for this place."""
+        try:
+            return self._cipher.decrypt(sealed, [place])
+        except (InvalidTag, ValueError):
+            raise WrongKey("the key does not open this part of the copy") from None
 
 
 def _make(path: Path) -> None:

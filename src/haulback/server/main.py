@@ -24,9 +24,10 @@ from haulback.loopback import is_loopback
 from haulback.server.http import trusted_proxies
 from haulback.server.http.connection import HEAD_SECONDS, KEEP_ALIVE_SECONDS, Connection, Halves
 from haulback.server.http.routes import site
-from haulback.server.services import maintenance
+from haulback.server.services import host_addresses, maintenance
 from haulback.server.services.app import LEASE_MS, App
 from haulback.server.services.cluster_notify import ClusterNotifier
+from haulback.server.services.delivery_dispatcher import DeliveryDispatcher
 from haulback.server.services.own_key import open_vault
 from haulback.server.store import accounts
 from haulback.server.store.engine import open_store, sqlite_url
@@ -49,6 +50,7 @@ class ServerSettings(msgspec.Struct, kw_only=True):
     proxies: list[str] = []  # addresses or networks of proxies that report the client's address
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = {}
+    notify_networks: list[str] = []  # networks of this machine that webhooks may reach
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -97,6 +99,7 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.wakeups.end()
+        self._app.event_hub.end()
         await super().shutdown(sockets)
 
 
@@ -111,6 +114,7 @@ class Server:
         try:
             vault = open_vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
+            self.app.notify_networks = host_addresses.networks(settings.notify_networks)
             self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
         except BaseException:
@@ -122,6 +126,7 @@ class Server:
         self.url = f"{scheme}://{shown}:{port}"
         self._uvicorn = _Uvicorn(_config(self.app, settings), self.app)
         self._herald = ClusterNotifier(self.app)
+        self._dispatcher = DeliveryDispatcher(self.app)
         self._upkeep = maintenance.Maintenance(self.app, min(1.0, settings.lease_ms / 5000))
 
     def run(self) -> None:
@@ -130,6 +135,8 @@ class Server:
         maintenance.start(self.app)
         self._upkeep.start()
         self._herald.start()
+        self.app.event_hub.start()
+        self._dispatcher.start()
         gc.collect()
         gc.freeze()  # loaded modules stay: the garbage collector need not scan them again
         try:
@@ -137,6 +144,8 @@ class Server:
         finally:
             self._upkeep.stop()
             self._herald.stop()
+            self._dispatcher.stop()
+            self.app.event_hub.stop()
             self._socket.close()
             self.app.store.close()
             log.info("server stopped")

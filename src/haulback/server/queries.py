@@ -62,3 +62,21 @@ class Filter(msgspec.Struct, kw_only=True):
     page: int | None = None
     size: int | None = None
     cursor: str | None = None
+
+
+class EventQuery(msgspec.Struct, kw_only=True):
+    """Filter and page of events.  Times in epoch ms; `after`, `before` and `head` are numbers.
+
+    With `after` the oldest event comes first, without it the newest; no number exceeds `head`.
+    """
+
+    scope: Scope = EVERYTHING
+    after: int | None = None
+    before: int | None = None
+    head: int | None = None
+    size: int = 100
+    kinds: list[str] = []
+    subject: str | None = None
+    policy: str | None = None
+    since: int | None = None
+    until: int | None = None

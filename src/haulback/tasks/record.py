@@ -9,6 +9,9 @@ from haulback.wire import JsonObject, Named
 
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50
+# The first attempt of epoch N has the number N * EPOCH + 1: no attempt of an earlier epoch has the
+# name of a later one.
+EPOCH = 10_000
 # Characters: these lengths keep rows within the size of a PostgreSQL index entry.
 NAMES, SUBJECT = 290, 100
 
@@ -119,6 +122,15 @@ class Task(msgspec.Struct, kw_only=True):
         """
         found = next((self.refs[role].name for role in _SUBJECTS if role in self.refs), "")
         return found.lower()[:SUBJECT]
+
+    @property
+    def tries_made(self) -> int:
+        """Number of attempts in the epoch of the last one."""
+        return self.attempt % EPOCH
+
+    def next_attempt(self, epoch: int) -> int:
+        """Number of the next attempt, in an epoch of the database."""
+        return max(self.attempt, epoch * EPOCH) + 1
 
     @property
     def attempt_name(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 DATA_PLANE = (
     "numpy",
     "zstandard",
@@ -21,6 +23,7 @@ DATA_PLANE = (
 )
 
 
+@pytest.mark.slow
 def test_the_server_program_loads_no_data_plane():
     code = (
         "import sys, haulback.cli.server_program\n"

@@ -426,6 +426,7 @@ def _instance(leaf: str, kind: dict[str, str]) -> str:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SCHEMA.exists(), reason="needs libvirt's schemas")
 @pytest.mark.parametrize(
     "kind",

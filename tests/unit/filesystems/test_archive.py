@@ -337,6 +337,7 @@ class Crowd:
         )
 
 
+@pytest.mark.slow
 def test_a_report_of_many_files_does_not_fill_the_memory():
     import tracemalloc
 

@@ -59,6 +59,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "cut"), FORMS)
 @pytest.mark.parametrize("finder", ["clean", "verify"])
 def test_a_restore_goes_on_once_the_packs_are_back(site, chosen, cut, finder):

@@ -88,6 +88,7 @@ def test_wherever_power_fails_while_damage_is_recorded_all_that_is_whole_restore
     assert patient.open().damage()
 
 
+@pytest.mark.slow
 def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_completes_it(
     patient, pool
 ):
@@ -112,6 +113,7 @@ def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_comp
     assert patient.path(CONFIG_COPY).exists()
 
 
+@pytest.mark.slow
 def test_wherever_power_fails_in_a_clean_up_that_forgets_its_rolls_lead_to_no_false_alarm(
     patient, pool
 ):

@@ -51,6 +51,7 @@ def spoil(site: Site, place: GroupLocation, at: int) -> None:
     path.write_bytes(raw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_known", [False, True], ids=["unnoticed", "recorded"])
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
 def test_in_any_order_the_new_backup_restores_and_heals_the_old(whole, tmp_path, order, is_known):
@@ -76,6 +77,7 @@ def test_in_any_order_the_new_backup_restores_and_heals_the_old(whole, tmp_path,
         assert {site.last, old} <= site.restoring()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_beside_a_clean_up_damage_backups_and_merges_lose_nothing(whole, tmp_path, seed):
     chance = random.Random(seed)

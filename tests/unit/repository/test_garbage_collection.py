@@ -287,6 +287,7 @@ def sites(tmp_path, pool):
         yield at, Site(root, pool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("story", "outcomes"), [(reusing, {True, False}), (reusing_nothing, {True})]
 )
@@ -310,6 +311,7 @@ def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
     assert result == outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("story", [reusing, reusing_nothing])
 @pytest.mark.parametrize("pin", ["x", "another's"])
 def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is_told(
@@ -517,6 +519,7 @@ def test_who_may_only_add_backs_up_and_is_told_what_is_gone(site, tmp_path):
     assert disk.size
 
 
+@pytest.mark.slow
 def test_wherever_power_fails_in_a_clean_up_the_next_one_completes_it(
     tmp_path, pool, record_property
 ):

@@ -98,6 +98,7 @@ def test_a_folder_named_like_an_object_is_a_stranger(site, folder):
     everything(site)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "pipe", "symlink"])
 @pytest.mark.parametrize("folder", ["damage", "rolls", "rolls-copy"])
 def test_what_takes_the_next_number_is_stepped_over(site, folder, kind):

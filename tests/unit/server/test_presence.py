@@ -16,13 +16,13 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import Entity, Record
-from haulback.kinds import backup_cleanup
 from haulback.server.caller import Node
 from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
-from haulback.server.services import destinations, hypervisors
+from haulback.server.services import destinations, hypervisors, retention_run
 from haulback.server.services.inventory_sync import take_instance, take_inventory
-from haulback.server.store import audit, lists, rows, tables
+from haulback.server.services.retention_terms import TermsBook
+from haulback.server.store import audit, lists, retention, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
@@ -376,11 +376,10 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
     day = 86_400_000
 
     def going() -> int:
-        with house.app.store.write() as sql:
-            ledger, known = SqlLedger(sql, house.clock.now), SqlCatalogue(sql)
-            refs = {"backupDestination": backup_cleanup.planning.named(house.destination)}
-            backup_cleanup.start(msgspec.structs.replace(export, refs=refs), ledger, known)
-            return len(known.backups.to_delete(house.destination.guid))
+        with house.app.store.read() as sql:
+            stored = retention.page(sql, house.destination.guid, "", 100).stored
+            found = retention_run.verdicts(sql, TermsBook(sql), stored, house.clock.now)
+            return sum(verdict.goes for verdict in found)
 
     synced(house, node, [])
     assert going() == 0

@@ -8,6 +8,7 @@ import msgspec
 
 from haulback.contract.order_records import Hypervisor
 from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
 from haulback.kinds.api import AnyRequest, Ask
 from haulback.kinds.support import planning
@@ -25,11 +26,11 @@ def before(
     """Scans of the machines that no scan saw lately, a task for each hypervisor and project.
 
     No backup waits for a scan: the export reads the machine itself, and a failed scan must not
-    prevent the backup.
+    prevent the backup.  The server's own database is never scanned.
     """
     stale: dict[tuple[str, str | None], list[Entity]] = {}
     for entity in entities:
-        if entity.seen < ask.now - FRESH_MS:
+        if entity.seen < ask.now - FRESH_MS and entity.guid != OWN_ENTITY:
             stale.setdefault((entity.hypervisor, entity.project or ask.project), []).append(entity)
     return [
         _look(catalogue.places.hypervisor(host), machines, catalogue, ask.of(project), request)

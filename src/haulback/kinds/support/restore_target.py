@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.hypervisor_types import TYPES, Capability, type_of
+from haulback.hypervisor_types import Capability, declared, type_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.managers import cluster_of, manager_of
@@ -55,7 +55,7 @@ def _best(
         raise Malformed(f"{field}: {manager.name} has no host in {wanted[:80]}", field=field)
     fitting = [host for host in inside if host.driver == home.driver]
     if not fitting:
-        field, words = "hypervisorManager", TYPES[home.driver].words
+        field, words = "hypervisorManager", declared(home.driver).words
         raise Malformed(
             f"{field}: {manager.name} has no host there that is {words} like {home.name};"
             " name a hypervisor to restore to another platform",

@@ -83,6 +83,21 @@ _SERVED = (
     _Served(
         "/credential", RECORD_KINDS["credential"], more={"username": "ops", "password": "secret"}
     ),
+    _Served(
+        "/notification-channels",
+        RECORD_KINDS["notification-channel"],
+        more={
+            "type": "MAIL",
+            "host": "mail.example.org",
+            "sender": "haulback@example.org",
+            "recipients": ["ops@example.org"],
+        },
+    ),
+    _Served(
+        "/notification-rules",
+        RECORD_KINDS["notification-rule"],
+        more={"channels": [example.REF], "events": ["WORKFLOW_ENDED"], "states": ["FAILED"]},
+    ),
 )
 
 _FILTERS: dict[str, tuple[Param, ...]] = {

@@ -11,7 +11,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, N
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
-from haulback.hypervisor_types import TYPES
+from haulback.hypervisor_types import declared
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
@@ -270,7 +270,7 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
         guid=hypervisor.guid,
         name=hypervisor.name,
         host=hypervisor.name,
-        type=label(TYPES[hypervisor.driver].label),
+        type=label(declared(hypervisor.driver).label),
         driver=hypervisor.driver,
         path=str(hypervisor.config.get("path", "")),
         licenseCovered=True,
@@ -298,6 +298,7 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         retention=destinations.retention_of(destination),
         verification=wish_of(destination),
         verifiedTime=destination.verify_state.get("completed"),
+        unknownBackups=destination.verify_state.get("unknown", 0),
         node=Named(destination.node) if destination.node else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)

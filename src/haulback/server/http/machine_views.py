@@ -9,7 +9,7 @@ from typing import Any
 from haulback.contract.machines import ManagerOf, VirtualMachine
 from haulback.contract.roles import ADMINS
 from haulback.errors import NotFound
-from haulback.hypervisor_types import TYPES
+from haulback.hypervisor_types import declared
 from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
 from haulback.server.http.operation import ApiRequest
@@ -82,7 +82,7 @@ def _machine(entity: Entity, around: _Around) -> VirtualMachine:
         problem=entity.problem,
         type=label(entity.type),
         hypervisor=Named(source.guid, source.name),
-        hvType=label(TYPES[source.driver].label),
+        hvType=label(declared(source.driver).label),
         hvmType=manager.type,
         restoreStatus="RESTORABLE" if facts else "NOT_RESTORABLE",
         restorable=bool(facts),

@@ -58,8 +58,8 @@ def list_machines(call: ApiRequest) -> Reply:
         statuses=states(call),
     )
     with MachineReading.of(call.app, call.who.scope) as reading:
-        found, total = reading.page(wanted)
-        return paging.page(found, total, view_of(call, reading, found))
+        machines_shown, total = reading.page(wanted)
+        return paging.page(machines_shown, total, view_of(call, reading, machines_shown))
 
 
 @room(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import NODES, PUBLIC, Roles
-from haulback.errors import NotFound
+from haulback.errors import NotFound, Unauthenticated
 from haulback.ids import is_guid
 from haulback.server.caller import Caller, Node
 from haulback.server.http.request_body import PEOPLE, PIECES, Bounds
@@ -42,14 +42,23 @@ PROJECT = Param("project-uuid", "Limits the answer to one project.", TEXT)
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with headers or a status of its own.  `stream` yields bytes of a long body."""
+    """An answer with headers or a status of its own.
+
+    `stream` yields bytes of a long body; `live` is an ASGI application that answers as events
+    happen.
+    """
 
     value: object = None
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     stream: Iterator[bytes] | None = None
     cookie: str | None = None  # the token of a new session; "" ends the session
+    live: Any = None
     raw: tuple[bytes, str] | None = None  # a body that is not JSON, and its media type
+
+
+def _nobody() -> Caller:
+    raise Unauthenticated("log in first (POST /api/session/login)")
 
 
 @dataclass
@@ -65,6 +74,7 @@ class ApiRequest:
     place: str
     token: str | None
     bounds: Bounds = PEOPLE
+    readmit: Callable[[], Caller] = field(default=_nobody)  # checks the access again, or raises
 
     def read(self, kind: object) -> Any:
         """The body as `kind`.  Raises Malformed."""

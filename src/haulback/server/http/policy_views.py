@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
+from haulback.contract.retention import RuleRetention
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
+from haulback.policy import terms
 from haulback.server.services.assignment import unreadable_conditions
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED, Member
@@ -16,7 +20,10 @@ from haulback.server.services.schedule_checks import rule_kind
 from haulback.wire import JsonObject
 
 _NOTHING: JsonObject = {"name": ""}
-_RETENTION = "the retention of a rule is stored without effect: the destination's retention applies"
+_WAITS = (
+    "the retention was stored by an earlier version and removes nothing before "
+    "`haulback retention confirm`"
+)
 _REPORT = "dailyReportEnabled is kept and does not act yet"
 
 
@@ -57,6 +64,11 @@ class Surroundings:
         if schedule not in self._clocks:
             self._clocks[schedule] = self._reading.clock(schedule)
         return self._clocks[schedule]
+
+    @cached_property
+    def waiting_rules(self) -> frozenset[str]:
+        """Rules whose retention waits for a confirmation."""
+        return self._reading.waiting_rules()
 
     @cached_property
     def schedules(self) -> list[Record]:
@@ -110,13 +122,14 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
         item.setdefault("backupRetentionSettings", {})
     if record.kind == "rule":
         shown["backupDestinations"] = []
-    shown["warnings"] = list(dict.fromkeys(_of_rule(shown)))
+    waits = [_WAITS] if record.guid in around.waiting_rules else []
+    shown["warnings"] = list(dict.fromkeys([*waits, *_of_rule(shown)]))
 
 
 def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     """Add the names of a schedule's rules, and its last and next run."""
     _named(shown.get("rules", []), rule_kind(record), around)
-    shown |= around.clock(record.guid)
+    shown |= {**around.clock(record.guid), "warnings": []}
 
 
 def wanted_schedules(
@@ -183,5 +196,4 @@ def _of_rule(shown: JsonObject) -> Iterable[str]:
         role, to = one["roleType"]["name"], one["backupDestination"]
         if role != "PRIMARY" and "guid" in to:
             yield f"the {role} copy to {to['name']} is kept and is not made yet"
-        if one["backupRetentionSettings"] or one.get("daysToKeepRetentionLock"):
-            yield _RETENTION
+        yield from terms.warnings(msgspec.convert(one["backupRetentionSettings"], RuleRetention))

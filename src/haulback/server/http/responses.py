@@ -52,6 +52,9 @@ def answered(operation: Operation, result: object, secure: bool, embedded: bool)
     `secure`: the connection uses TLS; `embedded`: pages of other sites may use the API.
     """
     reply = result if isinstance(result, Reply) else Reply(result)
+    if reply.live is not None:
+        live: ASGIApp = reply.live
+        return live
     status = reply.status or operation.status
     if reply.stream is not None:
         return Stream(  # type: ignore[return-value]  # the framework makes an application of it

@@ -12,9 +12,9 @@ from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
-from haulback.inventory import retention
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
+from haulback.policy import terms
 from haulback.server.http.backups import shown_location
 from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import retention as retention_marks
@@ -60,36 +60,12 @@ def mark(call: ApiRequest) -> None:
 )
 def preview(call: ApiRequest) -> list[MarkPreview]:
     """The marked locations as they would be, then other locations whose retention would change."""
-    now = call.app.clock.now_ms()
+    marked = retention_marks.preview(
+        call.app, call.who, lambda known, now: _wishes(call, known, now)
+    )
     with BackupReading.of(call.app, call.who.scope) as reading:
         known = reading.catalogue
-        wishes = _wishes(call, known, now)
-        marked = {wish.before.guid: wish.after for wish in wishes}
-        stored, changes = dict[str, Backup](), set[str]()
-        going = set[str]()
-        for destination in {wish.before.destination for wish in wishes}:
-            here = {item.guid: item for item in _of_machines(known, destination, wishes)}
-            after = _going(known, destination, [marked.get(k, v) for k, v in here.items()], now)
-            changes |= after ^ _going(known, destination, list(here.values()), now)
-            stored, going = stored | here, going | after
-        others = [Mark(stored[guid], stored[guid]) for guid in sorted(changes - marked.keys())]
-        return [_shown(item, known, item.after.guid in going) for item in [*wishes, *others]]
-
-
-def _of_machines(known: Catalogue, destination: str, wishes: list[Mark]) -> list[Backup]:
-    """The backups on a destination of the machines whose backups are marked."""
-    machines = {one.before.entity for one in wishes}
-    return [backup for backup in known.backups.stored_on(destination) if backup.entity in machines]
-
-
-def _going(known: Catalogue, destination: str, stored: list[Backup], now: int) -> set[str]:
-    """The guids of backups that a clean-up of a destination would remove."""
-    rules = retention.of(known.places.destination(destination).settings)
-    sources = {
-        machine.guid: machine
-        for machine in known.machines.get_many(list({b.entity for b in stored}))
-    }
-    return set(retention.surplus(stored, rules, now, sources))
+        return [_shown(item, known, item.after.guid in marked.going) for item in marked.marks]
 
 
 def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
@@ -164,13 +140,11 @@ def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Cata
 
 
 def _held(one: Backup, now: int, known: Catalogue) -> int | None:
-    """The end of a backup's lock (epoch ms), None without a lock; a lock is never shortened.
-
-    An archive without an end stores no lock, so the lock of its destination applies.
-    """
-    end = one.keep_until
+    """The end of a backup's lock (epoch ms), None without a lock; a lock is never shortened."""
+    end = one.keep_until or one.lock_until
     if end is None and one.hint == Hint.ARCHIVE.value and one.stored_time:
-        lock = retention.of(known.places.destination(one.destination).settings).lock_ms
+        # An earlier version stored no lock beside an archive without an end.
+        lock = terms.of(known.places.destination(one.destination).settings).lock_ms
         end = one.stored_time + lock
     return end if end is not None and now < end else None
 

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from litestar import Litestar
@@ -100,8 +101,9 @@ async def _answer(
 
     def first() -> tuple[ApiRequest, Any]:
         check_values(body, bounds)
-        by = who or admit(app, operation, headers, query, token)
-        call = ApiRequest(app, by, guid, query, headers, body, place, token, bounds)
+        readmit = partial(admit, app, operation, headers, query, token)
+        by = who or readmit()
+        call = ApiRequest(app, by, guid, query, headers, body, place, token, bounds, readmit)
         try:
             return call, None if operation.waits else operation.handle(call)
         except HaulbackError as error:  # here, as a large body takes long
@@ -146,7 +148,14 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
         allow_origins=list(origins),
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["content-type", "x-csrftoken", "authorization", "prefer", "idempotency-key"],
+        allow_headers=[
+            "content-type",
+            "x-csrftoken",
+            "authorization",
+            "prefer",
+            "idempotency-key",
+            "last-event-id",
+        ],
         expose_headers=[
             "X-Total-Count",
             "X-Next-Cursor",

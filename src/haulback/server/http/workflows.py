@@ -12,20 +12,12 @@ from haulback.server.caller import SYSTEM
 from haulback.server.http import paging, task_views
 from haulback.server.http.operation import ApiRequest, Reply, Router
 from haulback.server.services import bulk_removal, tasks, workflows
+from haulback.tasks import workflow_state
 from haulback.tasks.record import Task
 from haulback.wire import Named, label
 
-_NAMES = {
-    "EXPORT": "BACKUP",
-    "RESTORE": "RESTORE",
-    "DELETE": "DELETE",
-    "BACKUP_CLEANUP": "CLEANUP",
-    "INVENTORY_SYNC": "INVENTORY",
-}
 _FINAL = {state.value for state in FINAL}
-_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # scans after the work; their failure undoes nothing
 _OWN = Named(SYSTEM.guid, SYSTEM.name, label("SYSTEM_SCHEDULE"))  # tasks that no user requested
-_WARNED = "FINISHED_WITH_WARNINGS"
 room = Router()
 
 
@@ -81,15 +73,15 @@ def remove_execution(call: ApiRequest) -> None:
 
 
 def _execution(head: Task, steps: list[Task]) -> WorkflowExecution:
-    steps = [task for task in steps if task.type not in _BESIDES] or steps
+    steps = workflow_state.main_steps(steps)
     live = [task for task in steps if task.state not in _FINAL]
     now = _current(steps, live)
     refs = head.refs
     to = refs.get("backupDestination")
     return WorkflowExecution(
         guid=head.guid,
-        state=label(_state(head, steps)),
-        definitionName=label(_NAMES.get(head.type, head.type)),
+        state=label(workflow_state.state_of(steps)),
+        definitionName=label(workflow_state.name_of(head)),
         averageProgress=round(sum(t.progress for t in steps) / len(steps), 2),
         currentStep=label(now.type),
         protectedEntity=refs.get("protectedEntity"),
@@ -116,19 +108,3 @@ def _current(steps: list[Task], live: list[Task]) -> Task:
 
 def _first(texts: Any) -> str | None:
     return next((text for text in texts if text), None)
-
-
-def _state(head: Task, steps: list[Task]) -> str:
-    """The state of a workflow; a failed task with a successful retry is a warning."""
-    if any(task.state not in _FINAL for task in steps):
-        return "RUNNING"
-    last: dict[str, Task] = {task.type: task for task in steps}
-    ends = {task.state for task in last.values()}
-    if "FAILED" in ends:
-        stored = any(t.state == "FINISHED" and t.type == "STORE" for t in steps)
-        return "PARTIALLY_FINISHED" if stored else "FAILED"
-    if "CANCELLED" in ends:
-        return "CANCELLED"
-    retried = any(task.state == "FAILED" for task in steps)
-    warned = any(task.results.get("warnings") for task in last.values())
-    return _WARNED if retried or warned else "FINISHED"

@@ -14,10 +14,12 @@ from haulback.kinds.staging_cleanup import clean_up
 from haulback.server.caller import Caller, Node
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import own_key
+from haulback.server.services.event_hub import EventHub
+from haulback.server.services.host_addresses import Network
 from haulback.server.services.login_limiter import LoginLimiter
 from haulback.server.services.node_requests import NodeRequests
 from haulback.server.services.readiness import Readiness
-from haulback.server.store import audit, queue, tasks
+from haulback.server.store import audit, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection, Store
 from haulback.server.store.task_lifecycle import Life
@@ -51,12 +53,16 @@ class App:
     login_limiter: LoginLimiter = field(default_factory=LoginLimiter)
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = field(default_factory=dict)
+    notify_networks: list[Network] = field(default_factory=list)  # allowed receivers of webhooks
+    time_zone: str = "UTC"  # IANA zone of reports
     tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
+    event_hub: EventHub = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))
 
     def __post_init__(self) -> None:
+        self.event_hub = EventHub(self.store, self.clock.now_ms, self.wakeups.news.set)
         self.node_requests = NodeRequests(self.store, self.wakeups, self.clock.now_ms)
         self.readiness = Readiness(
             self.store, self.clock.now_ms, lambda: own_key.trouble(self.vault, self.store)
@@ -86,8 +92,12 @@ class App:
         self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
 
     def tidy_node(self, sql: Connection, node: str | None) -> None:
-        """Make a clean-up task for a node, unless one is waiting."""
-        if node is None or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node):
+        """Make a clean-up task for a node, unless one is waiting or the server is held."""
+        if (
+            node is None
+            or hold.is_held(sql)
+            or queue.is_waiting(sql, "STAGING_CLEANUP", "upkeep", node)
+        ):
             return
         with suppress(NotFound):  # a removed node runs no clean-up
             named = SqlCatalogue(sql).places.node(node)

@@ -59,3 +59,4 @@ class ClusterNotifier:
                 return
             if is_news:
                 self._core.wakeups.ring_here()
+                self._core.event_hub.look()

@@ -18,6 +18,7 @@ from haulback.server.services import (
     assignment,
     credentials,
     mailing_lists,
+    notifications,
     ownership,
     policies,
     protection,
@@ -27,7 +28,7 @@ from haulback.server.services.app import App
 from haulback.server.services.policies import Member, PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
-from haulback.server.store import configuration, lists, promises, walks
+from haulback.server.store import configuration, lists, promises, retention, walks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.walks import WalkKind
@@ -53,6 +54,10 @@ class ConfigurationReading(Reading):
     def rpo(self, policy: str) -> int | None:
         """The RPO of an active backup policy in ms, None without a limit."""
         return promises.active(self._sql, [policy]).get(policy)
+
+    def waiting_rules(self) -> frozenset[str]:
+        """Rules whose retention waits for a confirmation."""
+        return frozenset(retention.waiting(self._sql))
 
     def clock(self, schedule: str) -> JsonObject:
         """The members of a schedule that tell when the schedule runs."""
@@ -84,7 +89,7 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
         record = _record(who.scope, kind, wanted, known)
         record.created = record.modified = change.now
         if kind.secrets:
-            record = credentials.sealed(app.vault, record, None)
+            record = kind.sealed(app.vault, record, None)
         configuration.add(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
         _keep_apart(members, record, sent, fresh=True)
@@ -109,7 +114,7 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
         record.created, record.modified = before.created, change.now
         record.body |= {k: before.body[k] for k in (*SEEN, "derived") if k in before.body}
         if kind.secrets:
-            record = credentials.sealed(app.vault, record, before)
+            record = kind.sealed(app.vault, record, before)
         configuration.change(change.sql, record)
         members = PolicyMembers(change.sql, who.scope, change.now)
         if record.project != before.project:
@@ -157,6 +162,8 @@ def _check_unused(known: Catalogue, kind: str, guid: str) -> None:
     """Raises Conflict while records or hypervisors belong to a record."""
     if kind == mailing_lists.KIND:
         mailing_lists.check_unused(known, guid)
+    if kind == notifications.CHANNEL:
+        notifications.check_unused(known, guid)
     for below in _HELD.get(kind, ()):
         for record in known.records.of_kind(below, guid):
             if not record.body.get("derived"):

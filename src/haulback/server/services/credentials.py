@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from haulback.contract.credentials import SECRETS, Credential
@@ -32,17 +34,20 @@ def check(wanted: Credential, _: Catalogue) -> None:
             )
 
 
-def sealed(vault: KeyVault, record: Record, before: Record | None) -> Record:
+def sealed(
+    vault: KeyVault, record: Record, before: Record | None, names: Sequence[str] = SECRETS
+) -> Record:
     """The record of a request for the database, its secrets as sealed text.
 
-    Secrets that the request does not name stay as in `before`.  Raises WrongKey.
+    `names` are the members that are secrets; those that the request does not name stay as in
+    `before`.  Raises WrongKey.
     """
     body = dict(record.body)
     kept = opened(vault, before) if before else {}
-    kept |= {name: text for name in SECRETS if (text := body.pop(name, None))}
+    kept |= {name: text for name in names if (text := body.pop(name, None))}
     for name in body.pop("remove", []):
         kept.pop(name, None)
-    body["secrets"] = [name for name in SECRETS if name in kept]
+    body["secrets"] = [name for name in names if name in kept]
     if kept:
         body[_SEALED] = vault.seal(_owner(record), msgspec.json.encode(kept))
     return msgspec.structs.replace(record, body=body)

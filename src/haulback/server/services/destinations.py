@@ -16,10 +16,11 @@ from haulback.contract.destinations import (
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
-from haulback.inventory import destination_types, retention
+from haulback.inventory import destination_types
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
+from haulback.policy import terms
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.services import destination_secrets
 from haulback.server.services.app import App
@@ -128,7 +129,7 @@ def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestina
 
 def retention_of(one: BackupDestination) -> Retention:
     """The retention settings of a destination."""
-    return retention.of(one.settings)
+    return terms.of(one.settings)
 
 
 def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:

@@ -28,8 +28,8 @@ from haulback.wire import Named, Ref, label
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One rule of a fire with its schedule, at the time and in the transaction of its planning."""
+class FirePlanning:
+    """A rule of a fire with its schedule, at the time and in the transaction of its planning."""
 
     sql: Connection
     ask: Ask
@@ -43,8 +43,8 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Served:
-    """How a type of schedule acts: the kinds of its rules and policies, and the plan of a rule.
+class ScheduleType:
+    """A type of schedule: the kinds of its rules and policies, and the plan of a rule.
 
     `setting` is the setting of a machine that names its policy; "" for rules that name their
     machines themselves.
@@ -53,10 +53,10 @@ class Served:
     rule: str
     policy: str
     setting: str
-    plan: Callable[[Wanted, Sequence[Entity]], Plan]
+    plan: Callable[[FirePlanning, Sequence[Entity]], Plan]
 
 
-def _backups(wanted: Wanted, machines: Sequence[Entity]) -> Plan:
+def _backups(wanted: FirePlanning, machines: Sequence[Entity]) -> Plan:
     request = ExportRequest(
         protectedEntities=_refs(machines),
         backupType=BackupType(wanted.schedule.body.get("backupType", "FULL")),
@@ -66,7 +66,7 @@ def _backups(wanted: Wanted, machines: Sequence[Entity]) -> Plan:
     return export.plan(request, wanted.known, wanted.ask)
 
 
-def _snapshots(wanted: Wanted, machines: Sequence[Entity]) -> Plan:
+def _snapshots(wanted: FirePlanning, machines: Sequence[Entity]) -> Plan:
     request = SnapshotRequest(
         protectedEntities=_refs(machines),
         rule=Ref(wanted.rule.rule),
@@ -75,7 +75,7 @@ def _snapshots(wanted: Wanted, machines: Sequence[Entity]) -> Plan:
     return snapshot.plan(request, wanted.known, wanted.ask)
 
 
-def _recovery(wanted: Wanted, _: Sequence[Entity]) -> Plan:
+def _recovery(wanted: FirePlanning, _: Sequence[Entity]) -> Plan:
     return plan_recovery(wanted.rule.rule, wanted.known, wanted.ask)
 
 
@@ -84,14 +84,14 @@ def _refs(machines: Sequence[Entity]) -> list[Ref]:
 
 
 SERVED = {
-    Sort.VM_BACKUP: Served("rule", "vm-backup", "backupPolicy", _backups),
-    Sort.VM_SNAPSHOT: Served("snapshot-rule", "vm-snapshot", "snapshotPolicy", _snapshots),
-    Sort.VM_RESTORE: Served("recovery-plan", "", "", _recovery),
+    Sort.VM_BACKUP: ScheduleType("rule", "vm-backup", "backupPolicy", _backups),
+    Sort.VM_SNAPSHOT: ScheduleType("snapshot-rule", "vm-snapshot", "snapshotPolicy", _snapshots),
+    Sort.VM_RESTORE: ScheduleType("recovery-plan", "", "", _recovery),
 }
 
 
-def served(schedule: Record) -> Served:
-    """How a schedule acts."""
+def served(schedule: Record) -> ScheduleType:
+    """The type of a schedule."""
     return SERVED[Sort(schedule.body.get("type", Sort.VM_BACKUP.value))]
 
 
@@ -115,7 +115,7 @@ def _parent(known: SqlCatalogue, kind: str, guid: str) -> str:
 
 
 def one_by_one(
-    wanted: Wanted, machines: Sequence[Entity]
+    wanted: FirePlanning, machines: Sequence[Entity]
 ) -> tuple[Plan, list[tuple[Entity, HaulbackError]]]:
     """The plan of machines of which some can have none, and these with the reasons."""
     whole, refused = Plan(), []
@@ -129,7 +129,7 @@ def one_by_one(
     return whole, refused
 
 
-def enter(wanted: Wanted, plan: Plan) -> None:
+def enter(wanted: FirePlanning, plan: Plan) -> None:
     """Store the tasks and records of a plan, with the schedule as their origin."""
     schedule, run = wanted.schedule, wanted.rule.run
     origin = Named(schedule.guid, schedule.name, label("SCHEDULE"))

@@ -17,8 +17,9 @@ from haulback.kinds.api import Ask
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
+from haulback.server.services import run_events
 from haulback.server.services.app import App
-from haulback.server.services.fire_plans import Wanted, enter, one_by_one, rules_of, served
+from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
 from haulback.server.store import events, fire_members, fires, nodes, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -95,6 +96,7 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
         fire.ended, rules = fire.created, []
     if fires.add(sql, fire, rules) and fire.state == fires.PLANNING:
         clock.last_run = fire.created
+        run_events.started(sql, fire, record, rules)
         log.info("schedule %s fires for %s", record.name, fire.nominal)
 
 
@@ -121,9 +123,7 @@ def _tell(sql: Connection, kind: EventKind, fire: Fire, record: Record, reason: 
 
 def run_now(sql: Connection, record: Record, now: int) -> Fire:
     """A fire of a schedule at once, besides its due times."""
-    clock = schedule_clocks.find(sql, record.guid, lock=True)
-    if clock is None:
-        raise NotFound(f"there is no schedule {record.guid}", guid=record.guid)
+    clock = schedule_clocks.of(sql, record)
     name = new_guid()
     fire = new_fire(clock, record, Due(now, f"run {name}"), now)
     fire.manual = True
@@ -146,7 +146,7 @@ def plan_piece(app: App) -> int | None:
             _close(sql, fire, record, now)
         elif fire.at_rule < len(rules):
             ask = Ask(now, None, nodes.windows(sql))
-            _plan(Wanted(sql, ask, fire, record, rules[fire.at_rule]))
+            _plan(FirePlanning(sql, ask, fire, record, rules[fire.at_rule]))
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
@@ -161,7 +161,7 @@ def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:
     _tell(sql, EventKind.FIRE_MISSED, fire, record, fire.reason)
 
 
-def _plan(wanted: Wanted) -> None:
+def _plan(wanted: FirePlanning) -> None:
     """Plan a piece of a rule, and move the cursor of the fire behind the piece."""
     fire, how = wanted.fire, served(wanted.schedule)
     fire_members.hold_rule(wanted.sql, wanted.rule.rule)
@@ -179,7 +179,7 @@ def _plan(wanted: Wanted) -> None:
     fire.at_rule, fire.at_entity = fire.at_rule + 1, ""
 
 
-def _inert(wanted: Wanted) -> str | None:
+def _inert(wanted: FirePlanning) -> str | None:
     """The reason why a rule plans nothing at this time."""
     how, known = served(wanted.schedule), wanted.known
     try:
@@ -193,13 +193,13 @@ def _inert(wanted: Wanted) -> str | None:
     return None
 
 
-def _skip_rule(wanted: Wanted, reason: str) -> None:
+def _skip_rule(wanted: FirePlanning, reason: str) -> None:
     rule = wanted.rule.rule
     fires.skip(wanted.sql, [Skip(fire=wanted.fire.guid, rule=rule, name="", reason=reason)])
     wanted.fire.skipped += 1
 
 
-def _plan_whole(wanted: Wanted) -> None:
+def _plan_whole(wanted: FirePlanning) -> None:
     """Plan a rule that names its machines itself: all of it or nothing."""
     if task := fire_members.pending_of(wanted.sql, wanted.schedule.guid, "RESTORE"):
         reason = f"the task {task} of an earlier fire has not ended"
@@ -214,11 +214,13 @@ def _plan_whole(wanted: Wanted) -> None:
     _enter(wanted, plan)
 
 
-def _plan_machines(wanted: Wanted, machines: Sequence[Entity]) -> None:
+def _plan_machines(wanted: FirePlanning, machines: Sequence[Entity]) -> None:
     """Plan for those machines of a piece that can have a plan; record the others."""
     policy = wanted.known.records.get(served(wanted.schedule).policy, wanted.rule.policy)
-    busy = fire_members.pending(wanted.sql, wanted.rule.rule, [one.guid for one in machines])
-    left_out = {one.guid: _unfit(one, policy, busy) for one in machines}
+    busy = fire_members.pending(
+        wanted.sql, wanted.rule.rule, [machine.guid for machine in machines]
+    )
+    left_out = {machine.guid: _unfit(machine, policy, busy) for machine in machines}
     fit = [machine for machine in machines if not left_out[machine.guid]]
     skips = [(machine, str(left_out[machine.guid])) for machine in machines if machine not in fit]
     try:
@@ -245,7 +247,7 @@ def _unfit(machine: Entity, policy: Record, busy: dict[str, str]) -> str | None:
     return None
 
 
-def _leave_out(wanted: Wanted, skips: Sequence[tuple[Entity, str]]) -> None:
+def _leave_out(wanted: FirePlanning, skips: Sequence[tuple[Entity, str]]) -> None:
     rule, fire = wanted.rule.rule, wanted.fire
     rows = [
         Skip(fire=fire.guid, rule=rule, entity=machine.guid, name=machine.name, reason=reason)
@@ -255,7 +257,7 @@ def _leave_out(wanted: Wanted, skips: Sequence[tuple[Entity, str]]) -> None:
     fire.skipped += len(rows)
 
 
-def _enter(wanted: Wanted, plan: Plan) -> None:
+def _enter(wanted: FirePlanning, plan: Plan) -> None:
     enter(wanted, plan)
     wanted.fire.planned += len(plan.heads)
 
@@ -307,6 +309,7 @@ def _tell_run(
             "states": states,
             "skipped": fire.skipped,
             "due": fire.due_at,
+            "first": run_events.is_first(sql, fire, rule),
         },
     )
     events.add(sql, event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haulback.contract.mailing_lists import MailingList
 from haulback.contract.policies import AnyPolicy
-from haulback.errors import Conflict, Malformed
+from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.texts import check_address
@@ -29,8 +29,11 @@ def check(wanted: MailingList, _: Catalogue) -> None:
 def check_named(wanted: AnyPolicy, known: Catalogue) -> None:
     """Raises Malformed where a policy names a mailing list that does not exist."""
     guid = wanted.mailingList.guid if wanted.mailingList else None
-    if guid and all(record.guid != guid for record in known.records.of_kind(KIND)):
-        raise Malformed(f"mailingList: there is no mailing list {guid}", field="mailingList")
+    try:
+        if guid:
+            known.records.get(KIND, guid)
+    except NotFound as error:
+        raise Malformed(f"mailingList: {error.message}", field="mailingList") from None
 
 
 def check_unused(known: Catalogue, guid: str) -> None:

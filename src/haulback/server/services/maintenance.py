@@ -12,9 +12,28 @@ from haulback.contract.task_states import State
 from haulback.errors import HaulbackError
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
-from haulback.server.services import assignment, fires, protection, verification
+from haulback.server.services import (
+    assignment,
+    database_stream,
+    delivery,
+    events,
+    fires,
+    protection,
+    retention_plan,
+    verification,
+)
+from haulback.server.services import hold as held_server
 from haulback.server.services.app import App
-from haulback.server.store import audit, mounts, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store import (
+    audit,
+    hold,
+    mounts,
+    nodes,
+    queue,
+    task_lifecycle,
+    task_lists,
+    tasks,
+)
 from haulback.server.store import protection as protection_store
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -28,6 +47,7 @@ log = logging.getLogger(__name__)
 
 def start(app: App) -> None:
     """Restart all leases before the first request: nodes could not renew them meanwhile."""
+    database_stream.remove_leftovers(app)
     with app.store.write() as sql:
         now = app.clock.now_ms()
         if (last := task_lists.last_change(sql)) > now:
@@ -48,10 +68,16 @@ def tick(app: App) -> None:
         tasks.archive(sql, now, now - LISTED_MS)
         tasks.forget(sql, now - KEEP_MS)
         audit.forget(sql, app.clock.now_ms())
+    events.forget(app)
+    delivery.forget(app)
     _tidy_hourly(app)
     assignment.continue_walks(app)
-    opened += verification.plan_due(app)
-    opened += fires.run_due(app)
+    if held_server.is_held(app):
+        opened += held_server.tend(app)
+    else:
+        opened += verification.plan_due(app)
+        opened += retention_plan.run_due(app)
+        opened += fires.run_due(app)
     protection.keep_current(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
@@ -131,7 +157,8 @@ def _tidy_hourly(app: App) -> None:
 def _unmount(app: App) -> int:
     """Plan UNMOUNT tasks for mounts whose time has ended."""
     with app.store.read() as sql:
-        if not mounts.due(sql, app.clock.now_ms()):
+        # A restored database may not know that a user has kept a mount for longer.
+        if not mounts.due(sql, app.clock.now_ms()) or hold.is_held(sql):
             return 0
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)

@@ -14,11 +14,11 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
 from haulback.inventory.repository_revision import REVISION, WRITING
-from haulback.kinds import mount, staging_cleanup
+from haulback.kinds import backup_cleanup, mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
-from haulback.server.services import destination_secrets
+from haulback.server.services import destination_secrets, hold, retention_run
 from haulback.server.services.app import App
 from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
@@ -96,7 +96,8 @@ def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
     with app.store.read() as sql:
         now = app.clock.now_ms()
         found = queue.offer(sql, who.guid, now, app.limits_of(who), most)
-        return with_node_names(sql, [task for task in found if _is_able(who, task)])
+        able = hold.startable(sql, app.kinds, (task for task in found if _is_able(who, task)))
+        return with_node_names(sql, able)
 
 
 def _is_able(who: Node, task: Task) -> bool:
@@ -164,7 +165,7 @@ def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: Sta
         with mapped(), sql.begin_nested():
             moves, chosen = app.life(sql), list(result.values())
             if state is State.RUNNING:
-                _check_able(who, chosen)
+                _check_able(app, sql, who, chosen)
                 limits = app.limits_of(who)
                 moves.take(chosen, who.guid, who.session or "", app.lease_ms, limits)
                 return True
@@ -199,7 +200,7 @@ def _move(app: App, sql: Connection, task: Task, change: StateChange) -> None:
         return
     moves = app.life(sql)
     if state is State.RUNNING:
-        _check_able(who, [task])
+        _check_able(app, sql, who, [task])
         moves.take([task], who.guid, who.session or "", app.lease_ms, app.limits_of(who))
         return
     _check_mine(task, who)
@@ -212,7 +213,9 @@ def _move(app: App, sql: Connection, task: Task, change: StateChange) -> None:
         app.tidy_node(sql, who.guid)
 
 
-def _check_able(who: Node, wanted: list[Task]) -> None:
+def _check_able(app: App, sql: Connection, who: Node, wanted: list[Task]) -> None:
+    if len(hold.startable(sql, app.kinds, wanted)) < len(wanted):
+        raise Conflict("the server is held after the restore of its database: nothing is deleted")
     for task in wanted:
         if not _is_able(who, task):
             raise Conflict(
@@ -222,7 +225,14 @@ def _check_able(who: Node, wanted: list[Task]) -> None:
 
 
 def order(app: App, who: Node, guid: str) -> WorkOrder:
-    """The order of a task, from the records of this moment; only for the node that took it."""
+    """The order of a task, from the records of this moment; only for the node that took it.
+
+    A clean-up judges the backups of its destination first.  Raises Unavailable while it does.
+    """
+    with app.store.read() as sql:
+        judges = mine(sql, who, guid).type == backup_cleanup.KIND.type
+    if judges:
+        retention_run.carry_out(app, lambda sql: mine(sql, who, guid, lock=True))
     with app.store.read() as sql:
         task = mine(sql, who, guid)
         return WorkOrder(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))

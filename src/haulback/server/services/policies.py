@@ -22,6 +22,7 @@ from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
 from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.services import retention_waits
 from haulback.server.store import configuration, copies, machines
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -135,6 +136,7 @@ class PolicyMembers(NamedTuple):
 
     def without_rule(self, rule: Record) -> None:
         """Remove a rule, and every mention of it in schedules."""
+        retention_waits.end(self.sql, [rule.guid], self.now)
         PolicyMembers(self.sql, EVERYTHING, self.now).fired_by(rule.guid, [])
         configuration.remove(self.sql, rule.guid)
 

@@ -12,7 +12,7 @@ from haulback.contract.events import Event, EventKind
 from haulback.contract.protection import ProtectionState
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.records import Entity, Record
-from haulback.policy.protection import Case, Promise, Standing, judge, rpo_of
+from haulback.policy.protection import Case, Promise, Judgement, judge, rpo_of
 from haulback.policy.schedule_times import window_of
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
@@ -173,13 +173,13 @@ def _case(machine: Unjudged, rpos: dict[str, int | None]) -> Case:
     )
 
 
-def _judged(machine: Unjudged, standing: Standing, now: int) -> Judged:
+def _judged(machine: Unjudged, standing: Judgement, now: int) -> Judged:
     is_same = standing.state.value == machine.before and machine.since is not None
     since = machine.since if is_same and machine.since is not None else now
     return Judged(machine.guid, standing.state.value, since, standing.due)
 
 
-def _event(machine: Unjudged, standing: Standing, rpo: int | None, now: int) -> Event:
+def _event(machine: Unjudged, standing: Judgement, rpo: int | None, now: int) -> Event:
     state = standing.state.value
     return Event(
         kind=EventKind.PROTECTION_CHANGED,

@@ -13,6 +13,11 @@ from haulback.contract.credentials import SECRETS, Credential
 from haulback.contract.mailing_lists import MailingList
 from haulback.contract.managers import Managed, Manager, Storage
 from haulback.contract.nodes import NodeConfig
+from haulback.contract.notifications import (
+    CHANNEL_SECRETS,
+    NotificationChannel,
+    NotificationRule,
+)
 from haulback.contract.policies import (
     AnyPolicy,
     DestinationRole,
@@ -24,13 +29,15 @@ from haulback.contract.policies import (
 from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
-from haulback.contract.retention import RuleRetention
 from haulback.contract.schedules import Schedule
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Record
 from haulback.kinds.registry import KINDS
+from haulback.policy import terms
 from haulback.policy.assignment import Conditions
-from haulback.server.services import credentials, mailing_lists
+from haulback.server.key_vault import KeyVault
+from haulback.server.services import credentials, mailing_lists, notifications
 from haulback.server.services.schedule_checks import check_schedule
 from haulback.tasks.scheduling import is_limit
 from haulback.texts import check_name
@@ -45,6 +52,7 @@ class RecordKind(NamedTuple):
 
     `check` raises Malformed or NotFound for a record that contradicts itself or the catalogue.
     `secrets` are write-only members: the database holds them sealed, and no answer shows them.
+    `check_stored` raises Malformed for a record that lacks a secret.
     """
 
     name: str
@@ -52,11 +60,19 @@ class RecordKind(NamedTuple):
     parent: tuple[str, str] | None = None
     check: Check | None = None
     secrets: tuple[str, ...] = ()
+    check_stored: Callable[[Record], None] | None = None
 
     @property
     def words(self) -> str:
         """The name of the kind in words."""
         return self.name.replace("-", " ")
+
+    def sealed(self, vault: KeyVault, record: Record, before: Record | None) -> Record:
+        """The record for the database, with sealed secrets.  Raises WrongKey, Malformed."""
+        made = credentials.sealed(vault, record, before, self.secrets)
+        if self.check_stored:
+            self.check_stored(made)
+        return made
 
     def check_record(self, wanted: PolicyRecord, known: Catalogue) -> None:
         """Check a record before it is stored.  Raises Malformed, NotFound, Forbidden."""
@@ -83,7 +99,8 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
     for rule_backup_destination in wanted.ruleBackupDestinations:
         if rule_backup_destination.backupDestination.guid:
             known.places.destination(rule_backup_destination.backupDestination.guid)
-        _check_retention(rule_backup_destination.backupRetentionSettings or RuleRetention())
+        if settings := rule_backup_destination.backupRetentionSettings:
+            terms.check(settings, "backupRetentionSettings")
         days = rule_backup_destination.daysToKeepRetentionLock
         if days is not None and not 0 <= days <= 36_500:
             raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
@@ -96,14 +113,6 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
         raise Malformed(f"{field}: one PRIMARY only", field=field)
     if wanted.ruleBackupDestinations and not any(item.backupDestination.guid for item in primary):
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
-
-
-def _check_retention(wanted: RuleRetention) -> None:
-    for name in RuleRetention.__struct_fields__:
-        value = getattr(wanted, name)
-        if value is not None and value < 0:
-            field = f"backupRetentionSettings.{name}"
-            raise Malformed(f"{field}: at least 0", field=field)
 
 
 def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
@@ -167,5 +176,13 @@ _ALL = (
     RecordKind("schedule", Schedule, check=check_schedule),
     RecordKind("mailing-list", MailingList, check=mailing_lists.check),
     RecordKind("credential", Credential, check=credentials.check, secrets=SECRETS),
+    RecordKind(
+        notifications.CHANNEL,
+        NotificationChannel,
+        check=notifications.check_channel,
+        secrets=CHANNEL_SECRETS,
+        check_stored=notifications.check_stored,
+    ),
+    RecordKind(notifications.RULE, NotificationRule, check=notifications.check_rule),
 )
 RECORD_KINDS = {kind.name: kind for kind in _ALL}

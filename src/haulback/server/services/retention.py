@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+import msgspec
 
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
+from haulback.policy.retention import Location
 from haulback.server.caller import Caller
+from haulback.server.services import retention_run
 from haulback.server.services.app import App
-from haulback.server.store import backups
+from haulback.server.services.retention_terms import TermsBook
+from haulback.server.store import backups, retention
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.wire import JsonObject
 
 
@@ -31,6 +38,44 @@ def mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) 
         change.before = {one.before.guid: one.before.hint for one in marks}
         change.after = {one.after.guid: _values(one.after) for one in marks}
         change.silent = not marks
+
+
+class MarkEffect(NamedTuple):
+    """Marks, then other backups whose fate they change, and the guids of all that would go."""
+
+    marks: list[Mark]
+    going: set[str]
+
+
+def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> MarkEffect:
+    """The effect that marks would have at the next clean-up; the clean-up decides the same way."""
+    with app.store.read() as sql:
+        now, known = app.clock.now_ms(), SqlCatalogue(sql, who.scope)
+        wishes = decide(known, now)
+        marked = {wish.before.guid: wish.after for wish in wishes}
+        changes, going = set[str](), set[str]()
+        machines: dict[str, set[str]] = defaultdict(set)
+        for wish in wishes:
+            machines[wish.before.destination].add(wish.before.entity)
+        for destination, entities in sorted(machines.items()):
+            stored = retention.of_entities(sql, destination, entities)
+            before = _going(sql, stored, now)
+            after = _going(sql, [_as_marked(item, marked.get(item.guid)) for item in stored], now)
+            changes |= before ^ after
+            going |= after
+        others = [known.backups.get(guid) for guid in sorted(changes - marked.keys())]
+        return MarkEffect([*wishes, *(Mark(other, other) for other in others)], going)
+
+
+def _going(sql: Connection, stored: Iterable[Location], now: int) -> set[str]:
+    found = retention_run.verdicts(sql, TermsBook(sql), stored, now)
+    return {verdict.location.guid for verdict in found if verdict.goes}
+
+
+def _as_marked(item: Location, after: Backup | None) -> Location:
+    if after is None:
+        return item
+    return msgspec.structs.replace(item, hint=after.hint, keep_until=after.keep_until)
 
 
 def _values(after: Backup) -> JsonObject:

@@ -132,10 +132,7 @@ def ahead(app: App, guid: str, scope: Scope, most: int) -> list[tuple[Due, int]]
 
 def _locked(sql: Connection, who: Caller, guid: str) -> tuple[Record, ScheduleClock]:
     record = SqlCatalogue(sql, who.scope).records.changeable("schedule", guid)
-    clock = schedule_clocks.find(sql, guid, lock=True)
-    if clock is None:
-        raise NotFound(f"there is no schedule {guid}", guid=guid)
-    return record, clock
+    return record, schedule_clocks.of(sql, record)
 
 
 def _resume(sql: Connection, clock: ScheduleClock, record: Record, now: int) -> None:

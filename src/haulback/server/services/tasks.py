@@ -16,7 +16,7 @@ from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.services import bulk_removal
+from haulback.server.services import bulk_removal, hold, own_database
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
@@ -81,6 +81,18 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     return _queued(app, make, _Request("run recovery plan", marked, who, key))
 
 
+def back_up_database(
+    app: App, destination: str | None, who: Caller, key: str | None = None
+) -> Plan:
+    """Back up the server's own database.  Raises NotFound, Malformed or Conflict."""
+
+    def make(sql: Connection, ask: Ask) -> Plan:
+        return own_database.plan(sql, ask, destination)
+
+    marked = f"{destination or ''}\0{_narrowing(who.scope)}".encode()
+    return _queued(app, make, _Request("back up own database", marked, who, key))
+
+
 def _narrowing(scope: Scope) -> str:
     """The projects of a request as text: the same key within other projects is another request."""
     return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
@@ -106,6 +118,7 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
         sql = change.sql
         ask = Ask(change.now, who.scope.project, nodes.windows(sql))
         plan: Plan = make(sql, ask)
+        hold.check(sql, app.kinds, plan)
         made_here = [*plan.besides, *plan.tasks]
         for task in made_here:
             task.refs["originEntity"] = who.origin

@@ -16,7 +16,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.kinds import verify
 from haulback.kinds.api import Ask
 from haulback.server.services.app import App
-from haulback.server.store import alarms, backups, destinations, queue, tasks
+from haulback.server.store import alarms, backups, destinations, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.damage_ledger import save_verify_state, verify_state
 from haulback.server.store.engine import Connection
@@ -37,9 +37,11 @@ def wish_of(one: BackupDestination) -> Verification:
 
 
 def plan_due(app: App) -> int:
-    """Plan the VERIFY tasks that are due, and return their number."""
+    """Plan the due VERIFY tasks, none while the server is held, and return their number."""
     now = app.clock.now_ms()
     with app.store.read() as sql:
+        if hold.is_held(sql):
+            return 0
         result = [
             destination
             for destination in SqlCatalogue(sql).places.destinations()

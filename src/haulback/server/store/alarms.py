@@ -120,9 +120,12 @@ def _subject(sql: sa.Connection, guid: str) -> tuple[str, str | None] | None:
     stays = (backup.c.status != REMOVED, ~backup.c.gone)
     places = (("HYPERVISOR", tables.hypervisor), ("BACKUP_DESTINATION", tables.destination))
     of_backup = sa.select(sa.literal("BACKUP"), backup.c.project)
+    record = tables.record
+    of_rule = sa.select(sa.literal("RULE"), record.c.project)
     for query, is_changed in (
         (sa.select(entity.c.type, entity.c.project).where(entity.c.guid == guid), False),
         (of_backup.where(backup.c.guid == guid, *stays), True),
+        (of_rule.where(record.c.guid == guid, record.c.kind == "rule"), False),
         *((sa.select(sa.literal(s), none).where(t.c.guid == guid), False) for s, t in places),
     ):
         locked = query.with_for_update(read=not is_changed, key_share=True)

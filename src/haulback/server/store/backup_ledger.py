@@ -9,9 +9,8 @@ import sqlalchemy as sa
 
 from haulback.contract.store import BackupVolume
 from haulback.ids import new_guid
-from haulback.inventory import retention
 from haulback.inventory.records import NOT_DECIDED, Backup
-from haulback.server.store import tables
+from haulback.server.store import retention, retention_making, tables
 from haulback.server.store.backup_times import with_times
 from haulback.server.store.last_backups import recall
 from haulback.server.store.raw_sql import Insert
@@ -58,16 +57,16 @@ class BackupLedger:
         self._sql.execute(sa.update(tables.backup).where(here).values(volumes=text))
 
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
-        query = sa.select(tables.destination.c.settings).join(
-            tables.backup, tables.backup.c.destination == tables.destination.c.guid
-        )
-        text = self._sql.scalar(query.where(tables.backup.c.guid == backup))
-        lock = retention.of(msgspec.json.decode(text or "{}")).lock_ms
-        values: JsonObject = {"keep_until": self._now + lock} if lock else {}
-        values |= {"stored": stored, "parent": parent, "stored_time": self._now}
+        record = one(self._sql, tables.backup, Backup, backup, "backup")
+        making = retention_making.of(self._sql, record)
+        end = self._now + making.lock_ms if making.lock_ms else None
+        values: JsonObject = {"stored": stored, "parent": parent, "stored_time": self._now}
+        values |= {"keep_until": end, "lock_until": end, "terms": making.terms}
         self._change(backup, status="SUCCESS", **values)
-        result = one(self._sql, tables.backup, Backup, backup, "backup")
-        recall(self._sql, result.entity)  # portals read the last backup
+        recall(self._sql, record.entity)  # portals read the last backup
+        if record.rule:
+            due = {"destination": record.destination, "entity": record.entity, "rule": record.rule}
+            retention.add_due(self._sql, due, self._now)
 
     def partial(self, backup: str, reason: str) -> None:
         self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)

@@ -14,7 +14,7 @@ from haulback.contract.destinations import VerifyState
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.records import Backup
-from haulback.server.store import tables
+from haulback.server.store import hold, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
 from haulback.server.store.rows import records
@@ -84,6 +84,12 @@ class DamageLedger:
             values["completed"] = self.now
             self._read_back(destination, begun)
         save_verify_state(self.sql, destination, msgspec.structs.replace(before, **values))
+
+    def compared(self, destination: str, unknown: int, *, since: int) -> None:
+        """Record the backups that the catalogue does not know, also for the hold of the server."""
+        state = msgspec.structs.replace(verify_state(self.sql, destination), unknown=unknown)
+        save_verify_state(self.sql, destination, state)
+        hold.looked(self.sql, destination, self.now, unknown, since=since)
 
     def verify_ended(self, destination: str) -> None:
         """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""

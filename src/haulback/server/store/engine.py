@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +30,9 @@ Connection = sa.Connection
 
 _WAIT_MS = 30_000
 LONGEST_READ_MS = 30_000  # seconds after which a list without an index ends with 503
+EVENTS = "events"  # member of a connection's `info`, set by `events.add`
 _STEPS = 100_000  # SQLite instructions between two checks of the time
+RESTORING = "haulback_restoring"  # a table that marks a database whose restore has not ended
 _CONNECTIONS = 16  # as many as the threads that answer requests
 
 
@@ -79,6 +81,7 @@ class Store:
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = Turns()
         self.refused: tuple[float, str] | None = None  # time and reason of the last failed write
+        self.on_events: Callable[[], None] = lambda: None  # called after a commit with new events
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -116,10 +119,14 @@ class Store:
         """
         try:
             with self._writing() as connection:
+                connection.info.pop(EVENTS, None)  # of a transaction that was rolled back
                 yield connection
+                has_events = connection.info.pop(EVENTS, False)
         except NotWritable as error:
             self.refused = (time.monotonic(), error.message)
             raise
+        if has_events:
+            self.on_events()
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -175,13 +182,14 @@ class Store:
             self._lock.close()
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, restoring: bool = False) -> Store:
     """Open and migrate the database at `url` (`sqlite:///…` or `postgresql://…`).
 
     Raises Malformed for another kind of URL, Conflict when another server uses the SQLite file or
-    a newer Haulback wrote the database, Unavailable when the database does not answer.
+    a newer Haulback wrote the database, Unavailable when the database does not answer; Conflict
+    for a database whose restore has not ended, unless the caller is `restoring` it.
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         store = _sqlite(Path(str(parsed.database)).absolute())
     else:
@@ -190,6 +198,8 @@ def open_store(url: str) -> Store:
         )
     try:
         with mapped():
+            if not restoring:
+                _check_restored(store.engine)
             _migrate(store.engine)
     except BaseException as error:
         store.close()
@@ -199,12 +209,20 @@ def open_store(url: str) -> Store:
     return store
 
 
+def _check_restored(engine: sa.Engine) -> None:
+    if engine.dialect.name == "postgresql" and sa.inspect(engine).has_table(RESTORING):
+        raise Conflict(
+            "the restore of this database has not ended: run haulback server restore-database with "
+            "the same --data and --database again"
+        )
+
+
 def peek(url: str) -> Store:
     """Open an existing database for reading, also while a server uses the database.
 
     Raises NotFound.
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
         return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
     path = Path(str(parsed.database)).absolute()
@@ -213,7 +231,8 @@ def peek(url: str) -> Store:
     return Store(sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
 
 
-def _parse(url: str) -> sa.URL:
+def parse_url(url: str) -> sa.URL:
+    """The parts of a database's URL.  Raises Malformed."""
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
@@ -314,11 +333,19 @@ def _first_line(error: BaseException | None) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _migrate(engine: sa.Engine) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    newest = ScriptDirectory.from_config(config).get_current_head()
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _migrate(engine: sa.Engine) -> None:
+    config, known = _config(), known_schemas()
+    newest = known[0]
     with engine.connect() as connection:
         connection = connection.execution_options(immediate=True)
         with connection.begin():
@@ -338,6 +365,16 @@ def _migrate(engine: sa.Engine) -> None:
 def _one_migrator(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4861756)")
+
+
+def schema_of(connection: sa.Connection) -> str:
+    """The revision of a database's schema."""
+    return _revision(connection) or ""
+
+
+def known_schemas() -> list[str]:
+    """The revisions of the schema that this Haulback knows, the newest first."""
+    return [script.revision for script in _scripts().walk_revisions()]
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -1,17 +1,20 @@
-"""The table of events; see `tables`."""
+"""The tables of events; see `tables`."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, text
 
 from haulback.server.store.tables import metadata
 
 _GUID = String(36)
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
+# `id` is given at the insertion, `number` after the commit: see `event_numbers`.
 event = Table(
     "event",
     metadata,
-    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", _NUMBER, primary_key=True),
+    Column("number", BigInteger),
     Column("kind", String(40), nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("subject", _GUID, nullable=False),
@@ -20,5 +23,23 @@ event = Table(
     Column("policy", _GUID),
     Column("text", Text, nullable=False),
     Column("data", Text, nullable=False),
+    Column("once", String(120)),
+    Index("event_number", "number", unique=True),
+    Index("event_once", "once", unique=True),
+    Index("event_project", "project", "number"),
+    Index("event_kind", "kind", "number"),
+    Index("event_policy", "policy", "number"),
+    Index("event_subject", "subject", "number"),
     Index("event_time", "time"),
+    sqlite_autoincrement=True,
+)
+_UNNUMBERED = text("number IS NULL")
+Index("event_new", event.c.id, sqlite_where=_UNNUMBERED, postgresql_where=_UNNUMBERED)
+
+# One row: the last number that an event got.  Its lock makes one writer of all servers.
+event_counter = Table(
+    "event_counter",
+    metadata,
+    Column("name", String(8), primary_key=True),
+    Column("last", BigInteger, nullable=False),
 )

@@ -1,15 +1,141 @@
-"""Events in the database, added in the transaction that makes the change."""
+"""Events in the database, added in the transaction that makes the change.
+
+An event has no number before its commit.  `number_some` numbers committed events in order, under
+the lock of one row: a reader that saw number N never misses a smaller number, although PostgreSQL
+commits transactions in another order than it inserts their rows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import msgspec
 import sqlalchemy as sa
 
-from haulback.contract.events import Event
-from haulback.server.store import rows
+from haulback.contract.events import Event, EventRecord
+from haulback.server.queries import EventQuery
+from haulback.server.store.engine import EVENTS
 from haulback.server.store.event_tables import event as table
+from haulback.server.store.expressions import Condition, Row
+from haulback.server.store.raw_sql import Hot
+from haulback.wire import JsonObject, Named, label
+
+MOST = 500  # events that one transaction numbers or deletes
+_NAME, _TEXT = 400, 4000  # characters
+# A rule is a record below its policy.
+_INSERT = Hot(
+    "INSERT INTO event (kind, time, subject, subject_name, project, policy, text, data, once) "
+    "VALUES (:kind, :time, :subject, :subject_name, :project, "
+    "COALESCE(:policy, (SELECT parent FROM record WHERE guid = :rule)), :text, :data, :once) "
+    "ON CONFLICT (once) DO NOTHING"
+)
+_LOCK = Hot("SELECT last FROM event_counter WHERE name = 'event'", " FOR UPDATE")
+_NUMBER = Hot(
+    "UPDATE event SET number = :last + place.nth FROM (SELECT id, row_number() OVER (ORDER BY id) "
+    "AS nth FROM event WHERE number IS NULL ORDER BY id LIMIT :most) AS place "
+    "WHERE event.id = place.id"
+)
+_COUNT = Hot("UPDATE event_counter SET last = :last WHERE name = 'event'")
+_HEAD = Hot("SELECT last FROM event_counter WHERE name = 'event'")
+_NEW = Hot("SELECT id FROM event WHERE number IS NULL LIMIT 1")
+_OLD = Hot("SELECT id FROM event WHERE time < :before LIMIT 1")
+_OLDEST = Hot("SELECT min(number) FROM event")
+_FORGET = Hot(
+    "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE time < :before "
+    "AND number IS NOT NULL ORDER BY time LIMIT :most)"
+)
 
 
 def add(sql: sa.Connection, event: Event) -> None:
-    """Insert an event."""
-    values = {**rows.row_of(event, table), "kind": event.kind.value}
-    sql.execute(sa.insert(table).values(values))
+    """Insert an event; a second event of one `once` text changes nothing."""
+    add_many(sql, [event])
+
+
+def add_many(sql: sa.Connection, events: Iterable[Event]) -> None:
+    """Insert events, in one statement."""
+    if values := [_row(event) for event in events]:
+        _INSERT.many(sql, values)
+        sql.info[EVENTS] = True
+
+
+def _row(event: Event) -> JsonObject:
+    row = msgspec.structs.asdict(event) | {"kind": event.kind.value}
+    row["subject_name"] = event.subject_name[:_NAME]
+    row["text"] = event.text.replace("\0", " ")[:_TEXT]
+    row["data"] = msgspec.json.encode(event.data).decode()
+    return row
+
+
+def has_new(sql: sa.Connection) -> bool:
+    """Whether a committed event has no number yet."""
+    return _NEW.row(sql) is not None
+
+
+def number_some(sql: sa.Connection) -> list[EventRecord]:
+    """Number up to MOST committed events; a lock makes other servers wait for the commit."""
+    last = _last(_LOCK.row(sql))
+    count = _NUMBER.run(sql, last=last, most=MOST)
+    if not count:
+        return []
+    _COUNT.run(sql, last=last + count)
+    query = sa.select(table).where(table.c.number > last, table.c.number <= last + count)
+    return [record(row) for row in sql.execute(query.order_by(table.c.number))]
+
+
+def head(sql: sa.Connection) -> int:
+    """The number of the newest event, 0 without events."""
+    return _last(_HEAD.row(sql))
+
+
+def oldest(sql: sa.Connection) -> int | None:
+    """The smallest stored number, None without events."""
+    row = _OLDEST.row(sql)
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def page(sql: sa.Connection, wanted: EventQuery) -> list[EventRecord]:
+    """Events after a number, the oldest first, or before a number, the newest first."""
+    order = table.c.number.desc() if wanted.after is None else table.c.number
+    query = sa.select(table).where(*_conditions(wanted)).order_by(order).limit(wanted.size)
+    return [record(row) for row in sql.execute(query)]
+
+
+def has_old(sql: sa.Connection, before: int) -> bool:
+    """Whether an event is older than a time (epoch ms)."""
+    return _OLD.row(sql, before=before) is not None
+
+
+def forget(sql: sa.Connection, before: int) -> int:
+    """Delete up to MOST events before a time (epoch ms); returns their number."""
+    return _FORGET.run(sql, before=before, most=MOST)
+
+
+def _last(row: tuple[int, ...] | None) -> int:
+    return int(row[0]) if row else 0
+
+
+def _conditions(wanted: EventQuery) -> list[Condition]:
+    where: list[Condition] = [table.c.number.is_not(None)]
+    for column, value in ((table.c.subject, wanted.subject), (table.c.policy, wanted.policy)):
+        where += [column == value] if value else []
+    where += [table.c.kind.in_(wanted.kinds)] if wanted.kinds else []
+    where += [table.c.number > wanted.after] if wanted.after is not None else []
+    where += [table.c.number < wanted.before] if wanted.before is not None else []
+    where += [table.c.number <= wanted.head] if wanted.head is not None else []
+    where += [table.c.time >= wanted.since] if wanted.since is not None else []
+    where += [table.c.time <= wanted.until] if wanted.until is not None else []
+    listed = wanted.scope.listed
+    return where if listed is None else [*where, table.c.project.in_(listed)]
+
+
+def record(row: Row) -> EventRecord:
+    return EventRecord(
+        number=row.number,
+        kind=label(row.kind),
+        time=row.time,
+        subject=Named(row.subject, row.subject_name),
+        text=row.text,
+        project=row.project,
+        policy=row.policy,
+        data=msgspec.json.decode(row.data, type=JsonObject),
+    )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.server.scope import Scope
 from haulback.server.store import lists, tables
 from haulback.server.store.expressions import Column, Expression
@@ -23,7 +24,12 @@ class StatusCount(NamedTuple):
 def unassigned_with_backup(sql: sa.Connection, scope: Scope) -> int:
     """The number of present machines that no policy governs and that have a backup."""
     table = tables.entity.c
-    where = [table.present, table.protection == "UNASSIGNED", table.facts != "{}"]
+    where = [
+        table.present,
+        table.protection == "UNASSIGNED",
+        table.facts != "{}",
+        table.guid != OWN_ENTITY,
+    ]
     where += _scoped(table.project, scope)
     return sql.scalar(sa.select(sa.func.count()).where(*where)) or 0
 

@@ -30,12 +30,12 @@ def pending(sql: sa.Connection, rule: str, entities: Sequence[str]) -> dict[str,
     query = sa.select(task.c.entity, task.c.guid, task.c.refs).where(
         _LIVE, task.c.entity.in_(entities)
     )
-    found: dict[str, str] = {}
+    busy: dict[str, str] = {}
     for row in sql.execute(query.order_by(task.c.created.desc())):
         of_rule = msgspec.json.decode(row.refs).get("rule", {})
         if of_rule.get("guid") == rule:
-            found[row.entity] = row.guid
-    return found
+            busy[row.entity] = row.guid
+    return busy
 
 
 def pending_of(sql: sa.Connection, schedule: str, kind: str) -> str | None:

@@ -43,9 +43,9 @@ def begin(sql: sa.Connection, now: int, copied: int, reason: str) -> None:
     sql.execute(sa.insert(table).from_select(["destination", "since", "copied", "reason"], each))
 
 
-def looked(sql: sa.Connection, destination: str, now: int, unknown: int) -> None:
-    """Record that a VERIFY which began under the hold has compared catalogue and store."""
-    row = sa.update(table).where(table.c.destination == destination)
+def looked(sql: sa.Connection, destination: str, now: int, unknown: int, *, since: int) -> None:
+    """Record that a VERIFY which began at `since`, under the hold, compared catalogue and store."""
+    row = sa.update(table).where(table.c.destination == destination, table.c.since <= since)
     sql.execute(row.values(looked=now, unknown=unknown))
 
 

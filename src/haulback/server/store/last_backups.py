@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 import msgspec
 import sqlalchemy as sa
 
 from haulback.inventory.records import Backup
 from haulback.server.store import rows, tables
 from haulback.wire import JsonObject
+
+
+def recall_without(sql: sa.Connection, entities: Iterable[str], backups: Collection[str]) -> None:
+    """Find the last good backups again of machines (at most 500) whose last ones were removed."""
+    table = tables.entity.c
+    query = sa.select(table.guid, table.facts).where(table.guid.in_(list(entities)))
+    for guid, facts in sql.execute(query).all():
+        if not _named(facts).isdisjoint(backups):
+            recall(sql, guid)
+
+
+def _named(facts: str) -> set[str]:
+    """The backups that the facts of a machine name."""
+    decoded = msgspec.json.decode(facts).values()
+    return {value["guid"] for value in decoded if isinstance(value, dict)}
 
 
 def recall(sql: sa.Connection, entity: str) -> None:

@@ -8,7 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.hypervisor_types import OWN_SERVER
 from haulback.inventory.alarms import Alarm
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record, RestoreJob
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
@@ -34,9 +36,10 @@ PLACES: dict[type[msgspec.Struct], sa.Table] = {
 
 
 def places(sql: sa.Connection, kind: type[T]) -> list[T]:
-    """All hypervisors, or all destinations, by name."""
+    """All hypervisors of users, or all destinations, by name."""
     table = PLACES[kind]
-    return records(sql, sa.select(table).order_by(table.c.name), kind)
+    query = sa.select(table).where(table.c.driver != OWN_SERVER.driver)
+    return records(sql, query.order_by(table.c.name), kind)
 
 
 def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
@@ -48,9 +51,9 @@ def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
 
 
 def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
-    """A page of machines by name, and how many there are."""
+    """A page of machines by name, and how many there are; the server's database is none."""
     table = tables.entity
-    where = _scoped(table.c.project, wanted.scope)
+    where = [table.c.guid != OWN_ENTITY, *_scoped(table.c.project, wanted.scope)]
     where += _text(table.c.name, wanted)
     for column, value in (
         (table.c.hypervisor, wanted.hypervisor),

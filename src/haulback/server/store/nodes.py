@@ -11,6 +11,7 @@ from haulback.contract.nodes import PROTOCOL, Enrolled
 from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
 from haulback.server.caller import NODE_TOKEN, Node, Process
+from haulback.server.store import epoch
 from haulback.server.store.accounts import digest
 from haulback.server.store.expressions import Row
 from haulback.server.store.raw_sql import Hot
@@ -121,7 +122,9 @@ def renew(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
 
 
 def _renew(sql: sa.Connection, guid: str, **values: object) -> tuple[str, str]:
-    session, token = new_guid(), NODE_TOKEN + secrets.token_urlsafe(32)
+    # The first digits of a session are the epoch, as in the numbers of attempts.
+    session = f"{epoch.current(sql):08x}{new_guid()[8:]}"
+    token = NODE_TOKEN + secrets.token_urlsafe(32)
     values |= {"session": session, "token": digest(token)}
     sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
     return session, token

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
+from haulback.hypervisor_types import OWN_SERVER
 from haulback.server.store import tables
 from haulback.server.store.rows import one, records
 from haulback.wire import JsonObject, Named
@@ -27,8 +28,9 @@ class PlaceCatalogue:
         return self._once(tables.hypervisor, Hypervisor, guid, "hypervisor")
 
     def hypervisors(self) -> list[Hypervisor]:
-        query = sa.select(tables.hypervisor).order_by(tables.hypervisor.c.name)
-        return records(self._sql, query, Hypervisor)
+        table = tables.hypervisor.c
+        query = sa.select(tables.hypervisor).where(table.driver != OWN_SERVER.driver)
+        return records(self._sql, query.order_by(table.name), Hypervisor)
 
     def destination(self, guid: str) -> BackupDestination:
         return self._once(tables.destination, BackupDestination, guid, "backup destination")

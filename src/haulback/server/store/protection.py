@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import NOT_DECIDED, REMOVED, Entity
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
@@ -126,7 +127,7 @@ def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
 
 def _counted(scope: Scope) -> list[sa.ColumnElement[bool]]:
     column = _ENTITY.c
-    where = [sa.or_(column.present, column.protection != _UNASSIGNED)]
+    where = [sa.or_(column.present, column.protection != _UNASSIGNED), column.guid != OWN_ENTITY]
     return where if scope.listed is None else [*where, column.project.in_(scope.listed)]
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
-from haulback.server.store import tasks
+from haulback.server.store import epoch, tasks
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
@@ -150,8 +150,9 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
         "lease_until": until,
         "results": {},
     }
+    now_is = epoch.current(connection)
     own = [
-        {"attempt": task.attempt + 1, "slots": task.slots + _places(task, node, now)}
+        {"attempt": task.next_attempt(now_is), "slots": task.slots + _places(task, node, now)}
         for task in wanted
     ]
     tasks.change_many(connection, wanted, now, [taken | more for more in own])
@@ -224,6 +225,12 @@ def is_waiting(connection: sa.Connection, kind: str, lane: str, node: str) -> bo
     query = sa.select(table.c.guid).where(_READY, table.c.lane == lane)
     query = query.where(table.c.pinned_node == node, table.c.type == kind).limit(1)
     return connection.scalar(query) is not None
+
+
+def is_queued(connection: sa.Connection, kind: str, destination: str) -> bool:
+    """Tell whether a task of a kind waits to start at a destination."""
+    where = (table.c.state == "QUEUED", table.c.type == kind, table.c.destination == destination)
+    return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None
 
 
 def has_task(connection: sa.Connection, kind: str, destination: str) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from haulback.inventory.records import REMOVED, Backup
+from haulback.inventory.records import REMOVED
 from haulback.server.store import mount_tables, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.inventory_ledger import InventoryLedger
-from haulback.server.store.last_backups import recall
+from haulback.server.store.last_backups import recall_without
 from haulback.server.store.proof_ledger import BaseLedger
-from haulback.server.store.rows import one
+
+_MANY = 500  # guids in one statement
 
 
 class RemovalLedger:
@@ -23,16 +24,19 @@ class RemovalLedger:
         self._bases = BaseLedger(sql)
 
     def remove(self, backups: Iterable[str], why: str) -> None:
-        for guid in (going := list(backups)):
-            result = one(self._sql, tables.backup, Backup, guid, "backup")
-            table = tables.backup.c
-            stored = (table.guid == guid, table.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
-            removed = sa.update(tables.backup).where(*stored)
-            self._sql.execute(removed.values(status=REMOVED, status_info=why))
-            recall(self._sql, result.entity)
-            # An increment must not build on a backup that is being deleted.
-            self._sql.execute(sa.delete(tables.base).where(tables.base.c.backup == guid))
+        going = list(backups)
+        for at in range(0, len(going), _MANY):
+            self._remove(going[at : at + _MANY], why)
         self._alarms.clear_all(going)
+
+    def _remove(self, backups: Sequence[str], why: str) -> None:
+        table, base = tables.backup.c, tables.base
+        stored = (table.guid.in_(backups), table.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
+        removed = sa.update(tables.backup).where(*stored).values(status=REMOVED, status_info=why)
+        entities = set(self._sql.scalars(removed.returning(table.entity)))
+        # An increment must not build on a backup that is being deleted.
+        self._sql.execute(sa.delete(base).where(base.c.backup.in_(backups)))
+        recall_without(self._sql, entities, backups)
 
     def deleted(self, backups: Iterable[str]) -> None:
         table = tables.backup.c

@@ -41,13 +41,19 @@ def follow(sql: sa.Connection, record: Record) -> None:
     """
     if record.kind not in KINDS:
         return
+    clock = of(sql, record)
+    if mark(clock, record):
+        clock.after = record.modified
+        wind(sql, clock, record)
+
+
+def of(sql: sa.Connection, record: Record) -> ScheduleClock:
+    """The clock of a schedule, locked until the transaction ends; a new one if it has none."""
     clock = find(sql, record.guid, lock=True)
     if clock is None:
         clock = ScheduleClock(schedule=record.guid, generation=0, after=record.modified)
         sql.execute(sa.insert(table).values(row_of(clock, table)))
-    if mark(clock, record):
-        clock.after = record.modified
-        wind(sql, clock, record)
+    return clock
 
 
 def mark(clock: ScheduleClock, record: Record) -> bool:

@@ -301,6 +301,9 @@ backup = Table(
     Column("consistency", String(20)),
     Column("location_status", String(12), nullable=False, server_default="PRESENT"),
     Column("damage", Text, nullable=False, server_default="{}"),
+    Column("role", String(12), nullable=False, server_default="PRIMARY"),
+    Column("lock_until", BigInteger),  # end of the retention lock; marks change keep_until
+    Column("terms", String(64)),  # key of the retention terms under which the backup was made
     Index("backup_entity", "entity", "created"),
     Index("backup_newest", "created", "guid"),
     Index("backup_project", "project", "created"),
@@ -316,6 +319,22 @@ backup = Table(
         sqlite_where=text("location_status <> 'PRESENT'"),
         postgresql_where=text("location_status <> 'PRESENT'"),
     ),
+)
+
+# All columns that retention judges by: backups are judged from this index alone.
+JUDGED = (
+    *("destination", "entity", "guid", "location", "role", "rule", "type", "created"),
+    *("snapshot_time", "hint", "keep_until", "location_status", "level", "terms", "stored"),
+)
+_STORED = text("status = 'SUCCESS'")
+_JUDGED = [backup.c[name] for name in JUDGED]
+Index("backup_judged", *_JUDGED, sqlite_where=_STORED, postgresql_where=_STORED)
+_OF_RULE = text("status = 'SUCCESS' AND rule IS NOT NULL")
+Index(
+    "backup_of_rule",
+    *(backup.c[name] for name in ("rule", "destination", "entity")),
+    sqlite_where=_OF_RULE,
+    postgresql_where=_OF_RULE,
 )
 
 # The backups that a clean-up or a VERIFY must find, fixed when its task was taken.

@@ -13,12 +13,12 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
-from haulback.server.store import queue, tasks
+from haulback.server.store import events, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.proof_ledger import Sign
 from haulback.server.store.tables import task as table
-from haulback.tasks import endings
+from haulback.tasks import end_events, endings
 from haulback.tasks.endings import CANCEL_BY, Ending, Outcome
 from haulback.tasks.record import Task
 from haulback.tasks.scheduling import MAX_ATTEMPTS
@@ -93,9 +93,13 @@ class Life:
         if replaced and outcome.new:  # damage is recorded also when the task is queued again
             self.ledger.damage.reported(replaced.task, replaced.state)
             _tell("task ended", replaced.task, state=replaced.state.value, info=replaced.info)
+            event = end_events.of_task(replaced.task, replaced.state, self.now, retried=True)
+            events.add(self.sql, event)
         for task, state in outcome.settled:
             self._settle(task, state)
             _tell("task ended", task, state=state.value, info=task.status_info)
+        ends = [end_events.of_task(task, state, self.now) for task, state in outcome.settled]
+        events.add_many(self.sql, ends)
         queue.release(self.sql, outcome.freed)
 
     def _settle(self, task: Task, state: State) -> None:
@@ -133,8 +137,8 @@ class Life:
             self.end(
                 task, State.FAILED, f"{why}; a repetition is not safe without a user's decision"
             )
-        elif task.attempt >= MAX_ATTEMPTS:
-            self.end(task, State.FAILED, f"{why}, for the {task.attempt}th time")
+        elif task.tries_made >= MAX_ATTEMPTS:
+            self.end(task, State.FAILED, f"{why}, for the {task.tries_made}th time")
         else:
             self.requeue(task, why)
 

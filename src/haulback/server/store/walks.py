@@ -9,6 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.policy_tables import walk as _walk
@@ -69,7 +70,7 @@ def is_any(sql: sa.Connection, kinds: Collection[WalkKind]) -> bool:
 def piece(sql: sa.Connection, walk: Walk) -> list[Entity]:
     """The next machines of a walk, at most PIECE, in the order of their guids."""
     table = tables.entity.c
-    query = sa.select(tables.entity).where(table.guid > walk.cursor)
+    query = sa.select(tables.entity).where(table.guid > walk.cursor, table.guid != OWN_ENTITY)
     if walk.kind is WalkKind.HOST:
         query = query.where(table.hypervisor == walk.subject)
     if walk.kind is WalkKind.MEMBERS:

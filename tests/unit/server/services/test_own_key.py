@@ -48,6 +48,7 @@ def cut(key: Path) -> None:
     key.write_bytes(key.read_bytes()[:16])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [missing, another, cut])
 def test_a_server_without_the_key_of_its_database_does_not_start(
     tmp_path: Path, url: str, harm: Callable[[Path], None]
@@ -125,6 +126,7 @@ def test_a_database_of_an_earlier_version_is_checked_by_its_sealed_keys(tmp_path
     closed(server)
 
 
+@pytest.mark.slow
 def test_an_embedded_database_that_seals_nothing_may_begin_anew(tmp_path: Path):
     for harm in (missing, another):
         closed(begun(tmp_path, "", seals=False))
@@ -132,6 +134,7 @@ def test_an_embedded_database_that_seals_nothing_may_begin_anew(tmp_path: Path):
     closed(begun(tmp_path, ""))
 
 
+@pytest.mark.slow
 def test_up_refuses_another_key_too(tmp_path: Path):
     server = begun(tmp_path, "")
     write_identity(tmp_path / "node", NodeIdentity(*["22222222-2222-4222-8222-222222222222"] * 2))
@@ -144,6 +147,7 @@ def test_up_refuses_another_key_too(tmp_path: Path):
         up(how=ServerOptions(data=tmp_path, port=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [missing, another])
 def test_a_running_server_whose_key_file_is_exchanged_is_not_ready(
     tmp_path: Path, harm: Callable[[Path], None]

@@ -12,15 +12,12 @@ revision = "0014"
 down_revision = "0013"
 _GUID = sa.String(36)
 _SERVER = "00000000-0000-0000-0000-000000000000"
-_SETTINGS = (("entity_backup_policy", "backupPolicy"), ("entity_snapshot_policy", "snapshotPolicy"))
 
 
 def upgrade() -> None:
-    """Add the tables, the indexes of a policy's machines, and a paused clock for each schedule."""
+    """Add the tables, and a paused clock for each schedule."""
     _clocks()
     _fires()
-    for name, setting in _SETTINGS:
-        _index_of_members(name, setting)
     _pause_all(time.time_ns() // 1_000_000)
 
 
@@ -89,15 +86,6 @@ def _fires() -> None:
 def _partial(name: str, state: str) -> None:
     where = sa.text(state)
     op.create_index(name, "fire", ["due_at"], sqlite_where=where, postgresql_where=where)
-
-
-def _index_of_members(name: str, setting: str) -> None:
-    """An index of machines by the policy that their settings name."""
-    if op.get_bind().dialect.name == "postgresql":
-        member = f"((settings::jsonb ->> '{setting}'))"
-    else:
-        member = f"json_extract(settings, '$.{setting}')"
-    op.execute(f"CREATE INDEX {name} ON entity ({member}, guid)")
 
 
 def _pause_all(now: int) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 _ENTITY = sa.table(
     "entity",
     *(sa.column(name) for name in ("guid", "settings", "backup_policy", "snapshot_policy")),
@@ -23,7 +23,6 @@ def upgrade() -> None:
         op.add_column("entity", sa.Column(column, sa.String(36)))
     _fill(op.get_bind())
     for column in ("backup_policy", "snapshot_policy"):
-        op.drop_index(f"entity_{column}", "entity")  # of the member of the settings
         op.create_index(f"entity_{column}", "entity", [column, "guid"])
     op.create_table(
         "walk",

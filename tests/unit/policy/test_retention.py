@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.contract.destinations import Retention
-from haulback.inventory.records import Backup, Entity
-from haulback.inventory.retention import of, surplus
+from haulback.policy.retention import Location, Source
+from haulback.policy.terms import of
 from haulback.units import DAY_MS
+from tests.unit.policy import stored_backups
+from tests.unit.policy.stored_backups import NOW, location, surplus
 
-NOW = 1_000 * DAY_MS
 TIGHT = {
     "keepLastNFull": 1,
     "keepFullNewerThan": DAY_MS,
@@ -21,20 +22,17 @@ TIGHT = {
 }
 
 
-def backup(number: int, **more: Any) -> Backup:
+def backup(number: int, **more: Any) -> Location:
     """A backup; a higher number is newer."""
-    one = {"guid": f"b{number:03}", "entity": "e", "entity_name": "db", "destination": "d"}
-    one |= {"location": f"l{number}", "type": "FULL", "status": "SUCCESS"}
-    return Backup(**{**one, "snapshot_time": NOW - 500 * DAY_MS + number, **more})
+    taken = NOW - 500 * DAY_MS + number
+    return location(f"b{number:03}", **{"created": 0, "snapshot_time": taken, **more})
 
 
-def source(*, present: bool = False, missed_days: float | None = None) -> dict[str, Entity]:
-    since = None if missed_days is None else int(NOW - missed_days * DAY_MS)
-    one = Entity(guid="e", uuid="u", name="db", hypervisor="h", present=present, absent_since=since)
-    return {"e": one}
+def source(*, present: bool = False, missed_days: float | None = None) -> dict[str, Source]:
+    return {"e": stored_backups.source(present=present, missed_days=missed_days)}
 
 
-def left(backups: list[Backup], sources: dict[str, Entity], **rules: Any) -> list[str]:
+def left(backups: list[Location], sources: dict[str, Source], **rules: Any) -> list[str]:
     going = surplus(backups, Retention(**{**TIGHT, **rules}), NOW, sources)
     return [one.guid for one in backups if one.guid not in going]
 
@@ -95,7 +93,7 @@ RULES = st.builds(
 
 @given(BACKUPS, RULES, st.floats(0, 100), st.booleans())
 def test_no_rule_takes_the_newest_of_what_is_missed_before_its_time(
-    backups: list[Backup], rules: Retention, days: float, present: bool
+    backups: list[Location], rules: Retention, days: float, present: bool
 ):
     going = surplus(backups, rules, NOW, source(present=present, missed_days=days))
     newest = max(backups, key=lambda one: (one.snapshot_time or 0, one.guid)).guid
@@ -106,7 +104,7 @@ def test_no_rule_takes_the_newest_of_what_is_missed_before_its_time(
 
 
 @given(BACKUPS, RULES, st.floats(0, 100))
-def test_more_days_never_remove_more(backups: list[Backup], rules: Retention, days: float):
+def test_more_days_never_remove_more(backups: list[Location], rules: Retention, days: float):
     where = source(missed_days=days)
     spared = Retention(
         **{
@@ -120,5 +118,5 @@ def test_more_days_never_remove_more(backups: list[Backup], rules: Retention, da
 def test_a_missing_backup_is_never_the_last_one_that_is_kept_for_its_machine():
     """Some disks of a damaged backup can still be restored; a missing backup restores nothing."""
     for gone in ("MISSING", "GIVEN_UP"):
-        two = [backup(0, location_status="DAMAGED"), backup(1, location_status=gone)]
+        two = [backup(0, state="DAMAGED"), backup(1, state=gone)]
         assert left(two, source(present=True)) == ["b000", "b001"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from haulback.contract.policies import SnapshotRule
 from haulback.inventory.records import PlatformSnapshot
-from haulback.inventory.retention import surplus_snapshots
+from haulback.policy.snapshot_retention import surplus
 from haulback.units import DAY_MS
 
 NOW = 1_000 * DAY_MS
@@ -26,7 +26,7 @@ def rule(versions: int | None = None, days: int | None = None) -> SnapshotRule:
 
 
 def going(held: list[PlatformSnapshot], **rules: Any) -> list[PlatformSnapshot]:
-    guids = surplus_snapshots(held, rules, NOW)
+    guids = surplus(held, rules, NOW)
     return [one for one in held if one.guid in guids]
 
 

@@ -9,25 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.contract.destinations import Retention
-from haulback.inventory.records import Backup, Entity
-from haulback.inventory.retention import of, surplus
+from haulback.policy.retention import Location
+from haulback.policy.terms import of
 from haulback.units import DAY_MS
+from tests.unit.policy.stored_backups import NOW, location, source, surplus
 
-NOW = 1_000 * DAY_MS
 # The machine is gone for long: no backup stays only because it is the last one.
-GONE = {"e": Entity(guid="e", uuid="u", name="db", hypervisor="h", present=False)}
-THERE = {"e": Entity(guid="e", uuid="u", name="db", hypervisor="h", present=True)}
+GONE = {"e": source()}
+THERE = {"e": source(present=True)}
 
 
-def backup(days: float, **more: Any) -> Backup:
+def backup(days: float, **more: Any) -> Location:
     """A stored backup of so many days ago; its guid tells its age in milliseconds."""
     taken = NOW - round(days * DAY_MS)
-    usual = {"guid": f"{taken:016}", "entity": "e", "entity_name": "db", "destination": "d"}
-    usual |= {"location": "l", "type": "FULL", "status": "SUCCESS", "snapshot_time": taken}
-    return Backup(**{**usual, **more})
+    usual = {"created": 0, "location": "l", "snapshot_time": taken}
+    return location(**{"guid": f"{taken:016}", **usual, **more})
 
 
-def going(backups: list[Backup], sources: Any = GONE, **rules: Any) -> list[Backup]:
+def going(backups: list[Location], sources: Any = GONE, **rules: Any) -> list[Location]:
     guids = surplus(backups, Retention(**rules), NOW, sources)
     assert len(guids) == len(set(guids))
     return [one for one in backups if one.guid in guids]
@@ -90,21 +89,19 @@ def test_backups_of_one_moment_are_ordered_by_record_and_then_by_guid():
 
 
 def test_a_backup_that_is_not_whole_takes_no_place_among_those_that_are_kept():
-    newest = backup(1, location_status="DAMAGED")
+    newest = backup(1, state="DAMAGED")
     second, third = backup(2), backup(3)
     assert going([newest, second, third], keepLastNFull=1) == [third]
-    failed = backup(1, status="FAILED")
-    assert going([failed, second, third], keepLastNFull=1) == [third]
 
 
 @pytest.mark.parametrize("status", ["MISSING", "GIVEN_UP"])
 def test_a_missing_backup_waits_for_a_decision_of_a_user(status: str):
-    missing = backup(400, location_status=status, hint="TO_REMOVE")
+    missing = backup(400, state=status, hint="TO_REMOVE")
     assert going([missing], keepLastNFull=0, keepFullNewerThan=1) == []
 
 
 def test_a_damaged_backup_expires_like_any():
-    damaged = backup(400, location_status="DAMAGED")
+    damaged = backup(400, state="DAMAGED")
     assert going([damaged], keepFullNewerThan=DAY_MS) == [damaged]
 
 
@@ -121,7 +118,7 @@ def test_a_marked_backup_goes_without_any_limit():
 
 
 def test_the_last_backup_of_each_machine_is_its_own():
-    sources = {**THERE, "f": Entity(guid="f", uuid="v", name="web", hypervisor="h", present=True)}
+    sources = {**THERE, "f": source(present=True)}
     one, two = backup(1), backup(2, entity="f")
     old = backup(3, entity="f")
     assert going([one, two, old], sources, keepLastNFull=0) == [old]
@@ -138,16 +135,16 @@ def test_the_last_backup_of_each_machine_is_its_own():
     ],
 )
 def test_the_backup_that_stays_is_the_newest_of_the_best(statuses: tuple[str, ...], stays: int):
-    backups = [backup(1 + day, location_status=one) for day, one in enumerate(statuses)]
-    wanted = [one for one in backups if one.location_status in ("PRESENT", "DAMAGED")]
+    backups = [backup(1 + day, state=one) for day, one in enumerate(statuses)]
+    wanted = [one for one in backups if one.state in ("PRESENT", "DAMAGED")]
     found = going(backups, THERE, keepLastNFull=0)
     assert found == [one for one in wanted if one is not backups[stays]]
 
 
 def test_a_missing_backup_is_chosen_before_one_that_was_given_up():
     backups = [
-        backup(1, location_status="GIVEN_UP"),
-        backup(2, location_status="MISSING"),
+        backup(1, state="GIVEN_UP"),
+        backup(2, state="MISSING"),
         backup(3, hint="TO_REMOVE"),
     ]
     assert going(backups, THERE) == [backups[2]]
@@ -167,17 +164,18 @@ def test_an_absent_machine_without_a_known_moment_keeps_nothing_for_its_days():
             type=st.sampled_from(["FULL", "INCREMENTAL", "SYNTHETIC"]),
             hint=st.sampled_from(["STANDARD_RETENTION", "ARCHIVE", "TO_REMOVE"]),
             keep_until=st.none() | st.integers(NOW - DAY_MS, NOW + DAY_MS),
-            location_status=st.sampled_from(["PRESENT", "DAMAGED", "MISSING", "GIVEN_UP"]),
+            state=st.sampled_from(["PRESENT", "DAMAGED", "MISSING", "GIVEN_UP"]),
         ),
         max_size=8,
         unique_by=lambda one: one.guid,
     ),
     st.booleans(),
 )
-def test_nothing_that_is_locked_missing_or_archived_ever_goes(backups: list[Backup], there: bool):
+def test_nothing_that_is_locked_missing_or_archived_ever_goes(backups: list[Location], there: bool):
     found = going(backups, THERE if there else GONE, keepLastNFull=0, keepFullNewerThan=0)
-    assert not any(one.locked(NOW) for one in found)
-    assert not any(one.location_status in ("MISSING", "GIVEN_UP") for one in found)
+    assert not any(one.keep_until is None and one.hint == "ARCHIVE" for one in found)
+    assert not any((one.keep_until or 0) > NOW for one in found)
+    assert not any(one.state in ("MISSING", "GIVEN_UP") for one in found)
     if there and backups:
         assert len(found) < len(backups)
 

@@ -1,0 +1,76 @@
+"""`haulback report`: reports of backups, and chargeback."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from haulback.cli.connection import connect
+from haulback.cli.output import Output, dump, show, size, text
+from haulback.contract.reports import Measure, SizeFilter
+from haulback.errors import Malformed
+from haulback.wire import Word
+
+app = App(name="report")
+Since = Annotated[
+    str, Parameter(name="--from", help="Begin: 2026-11-27, 2026-11-27T07:00, or epoch ms.")
+]
+Until = Annotated[str, Parameter(name="--to", help="End, in the same form; absent: now.")]
+ToFile = Annotated[Path | None, Parameter(help="File for the report; absent: standard output.")]
+
+
+@app.default
+def report(
+    *,
+    since: Since = "",
+    until: Until = "",
+    format: Literal["text", "html", "pdf"] = "text",  # noqa: A002  the name of the option
+    to_file: ToFile = None,
+    output: Output = "table",
+) -> None:
+    """Report the backups of the last day, or from one time to another."""
+    reports, span = connect().reports, (_moment(since, "--from"), _moment(until, "--to"))
+    if output == "json":
+        dump(reports.get(*span))
+        return
+    content = reports.file(format, *span)
+    if to_file:
+        to_file.write_bytes(content)
+    elif format == "pdf" and sys.stdout.isatty():
+        raise Malformed("--format pdf: name a file with --to-file", field="--to-file")
+    else:
+        sys.stdout.buffer.write(content)
+
+
+@app.command
+def chargeback(
+    *,
+    by: str = "project",
+    transfer: Annotated[
+        bool, Parameter(negative="", help="Bytes read of machines, not sizes of backups.")
+    ] = False,
+    since: Since = "",
+    until: Until = "",
+    output: Output = "table",
+) -> None:
+    """Add up bytes by project, virtual-machine, backup-policy, backup-destination, hypervisor,
+    hypervisor-cluster or hypervisor-manager.
+    """
+    measure = Measure.TRANSFER_SIZE if transfer else Measure.BACKUP_SIZE
+    span = (_moment(since, "--from"), _moment(until, "--to"))
+    rows = connect().reports.chargeback(SizeFilter(groupBy=Word(by)), measure, *span)
+    show(rows, (text("name"), size("size")), output)
+
+
+def _moment(words: str, option: str) -> int | None:
+    """Epoch ms of a date or a time in this machine's zone.  Raises Malformed."""
+    if not words or words.isdecimal():
+        return int(words) if words else None
+    try:
+        return int(datetime.fromisoformat(words).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise Malformed(f"{option} {words}: write 2026-11-27T07:00", field=option) from None

@@ -1,0 +1,72 @@
+"""Commands of `haulback server` about its own database: backup, restore and hold."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from haulback import credentials
+from haulback.cli.connection import connect
+from haulback.cli.database_source import DatabaseSource
+from haulback.cli.output import Output, dump, moment, show, size, text
+from haulback.cli.submit_options import watch as follow
+from haulback.contract.own_database import DatabaseBackupRequest
+from haulback.server.services.database_restore import NewSite, restore
+from haulback.wire import Choice
+
+KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
+Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed into a file.")]
+Watch = Annotated[bool, Parameter(negative="", help="Follow the tasks to their end.")]
+Data = Annotated[Path | None, Parameter(help="New folder of the restored server.")]
+_LISTED = (text("backup"), moment("snapshot_time"), size("size"))
+
+
+def backup_database(*, to: str = "", watch: Watch = False) -> None:
+    """Back up the server's own database and key file, sealed, to a destination.
+
+    Without --to the backup goes to the only destination.
+    """
+    client = connect()
+    destination = Choice(client.destinations.find(to).guid) if to else None
+    heads = [task.guid for task in client.server.back_up(DatabaseBackupRequest(destination))]
+    print("\n".join(heads))
+    if watch:
+        follow(client, heads)
+
+
+def hold(*, lift: bool = False) -> None:
+    """Show whether the server is held after the restore of its database, or --lift the hold."""
+    server = connect().server
+    dump(server.lift_hold() if lift else server.hold())
+
+
+def restore_database(
+    location: Path,
+    *,
+    kit: Kit = None,
+    key_file: KeyFile = None,
+    data: Data = None,
+    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+    backup: str = "",
+    output: Output = "table",
+) -> None:
+    """Restore the server's database from the backups in LOCATION into the new folder --data.
+
+    LOCATION is the folder of a destination, a JSON file with `type` and settings of a destination
+    of another type, or a sealed copy that a RESTORE gave back.  Without --data the backups of the
+    database are listed.  --backup names one of them; the newest is the default.  A copy of
+    PostgreSQL goes into an empty --database.  The restored server is held: nothing is deleted until
+    each destination was looked through.
+    """
+    credentials.check_url(database, "--database", sys.argv[1:])
+    source = DatabaseSource(location, kit, key_file)
+    if data is None:
+        show(source.rows(), _LISTED, output)
+        return
+    done = restore(NewSite(data.absolute(), database), source.writer(backup), source.secret)
+    print(f"restored into {data}: the database of Haulback {done.haulback}, epoch {done.epoch}")
+    print(f"start it with: haulback server --data {data}{' --database …' if database else ''}")
+    print("it is held: see haulback server hold")

@@ -1,0 +1,32 @@
+"""Schedules: records that fire, with their fires and due times."""
+
+from __future__ import annotations
+
+from haulback.client.records import RecordCollection
+from haulback.contract.fires import FireRecord, Fires, ResumedSchedules
+from haulback.contract.schedules import Schedule
+
+
+class Schedules(RecordCollection[Schedule]):
+    """All schedules."""
+
+    def pause(self, guid: str) -> None:
+        """Let no due time of a schedule fire until it is resumed."""
+        self._calls.done("POST", f"{self.path}/{guid}/pause")
+
+    def resume(self, guid: str) -> None:
+        """Let a paused schedule fire for the due times that lie ahead."""
+        self._calls.done("POST", f"{self.path}/{guid}/resume")
+
+    def resume_all(self) -> ResumedSchedules:
+        """Resume all paused schedules; the answer names those that cannot fire."""
+        return self._calls.one(ResumedSchedules, "POST", f"{self.path}/resume")
+
+    def run(self, guid: str) -> FireRecord:
+        """Fire a schedule at once.  Raises Conflict for an inactive schedule."""
+        return self._calls.one(FireRecord, "POST", f"{self.path}/{guid}/run")
+
+    def fires(self, guid: str, past: int = 20, coming: int = 20) -> Fires:
+        """The newest fires of a schedule, and its next due times."""
+        where = f"{self.path}/{guid}/fires?past={past}&next={coming}"
+        return self._calls.one(Fires, "GET", where)

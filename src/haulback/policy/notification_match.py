@@ -1,0 +1,96 @@
+"""The choice of events that a notification rule tells."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.events import EventKind, EventRecord
+
+_ENDS = {
+    EventKind.TASK_ENDED.value,
+    EventKind.WORKFLOW_ENDED.value,
+    EventKind.RUN_ENDED.value,
+}
+_BAD_ENDS = frozenset({"FAILED", "PARTIALLY_FINISHED"})
+# The events of a rule that names none: what a person has to know, each of them once.
+TROUBLES = frozenset(
+    kind.value
+    for kind in (
+        EventKind.WORKFLOW_ENDED,
+        EventKind.RUN_ENDED,
+        EventKind.FIRE_MISSED,
+        EventKind.FIRE_VOIDED,
+        EventKind.PROTECTION_CHANGED,
+        EventKind.ALARM_RAISED,
+        EventKind.NODE_DOWN,
+        EventKind.DESTINATION_FILLING,
+        EventKind.DESTINATION_DOWN,
+        EventKind.PROOF_FAILED,
+        EventKind.LOCK_REFUSED,
+        EventKind.KEY_TROUBLE,
+        EventKind.RETENTION_WAITS,
+        EventKind.SERVER_HELD,
+        EventKind.CHANNEL_DISABLED,
+        EventKind.DELIVERY_FAILED,
+    )
+)
+# The monitor of a policy hears of its runs only, in any state.
+HEARTBEATS = frozenset({EventKind.RUN_STARTED.value, EventKind.RUN_ENDED.value})
+
+
+class RuleFilter(msgspec.Struct, kw_only=True):
+    """The conditions of a rule; `project` None: a rule of all projects.
+
+    Empty members are no condition; empty `events` are the troubles.
+    """
+
+    project: str | None = None
+    events: frozenset[str] = frozenset()
+    task_types: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
+    projects: frozenset[str] = frozenset()
+
+
+def state_of(event: EventRecord) -> str | None:
+    """The state of an end; that of a run is FAILED as soon as one of its tasks failed."""
+    if (state := event.data.get("state")) is not None:
+        return str(state)
+    states = event.data.get("states")
+    if event.kind.name != EventKind.RUN_ENDED.value or not isinstance(states, dict):
+        return None
+    return next((word for word in ("FAILED", "CANCELLED") if states.get(word)), "FINISHED")
+
+
+def is_told(rule: RuleFilter, event: EventRecord) -> bool:
+    """Whether a rule tells an event to people or programs.
+
+    The first scheduled run of a policy is told whatever its end.
+    """
+    if not _concerns(rule, event) or event.data.get("retried"):
+        return False
+    if event.kind.name == EventKind.RUN_ENDED.value and event.data.get("first"):
+        return True
+    if event.kind.name not in (rule.events or TROUBLES):
+        return False
+    if event.kind.name not in _ENDS:
+        return True
+    kind = event.data.get("type")
+    if rule.task_types and kind is not None and kind not in rule.task_types:
+        return False
+    states = rule.states or (frozenset() if rule.events else _BAD_ENDS)
+    return not states or state_of(event) in states
+
+
+def is_heartbeat(rule: RuleFilter, event: EventRecord) -> bool:
+    """Whether a rule reports an event to a monitor: starts and ends of the runs of its policies."""
+    return event.kind.name in HEARTBEATS and _concerns(rule, event)
+
+
+def _concerns(rule: RuleFilter, event: EventRecord) -> bool:
+    """Whether policy and project of an event are those of a rule."""
+    if rule.project is not None and event.project != rule.project:
+        return False
+    if rule.projects and event.project not in rule.projects:
+        return False
+    return not rule.policies or event.policy in rule.policies

@@ -1,0 +1,292 @@
+"""Retention: which backups of a machine on a destination stay and which go, each with the reason.
+
+The decision needs the stored backups of one machine on one destination, the retention terms of
+each, and a time.  The clean-up and its preview call the same function.  In doubt a backup stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from haulback.policy import keeps
+from haulback.units import DAY_MS
+
+_LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
+_FULL, _INCREMENTAL = "FULL", "INCREMENTAL"
+
+
+class Reason(Enum):
+    """Reasons why a backup stays or goes."""
+
+    WITHIN_LIMITS = "within every count and age"
+    DAILY = "the newest good backup of its day"
+    WEEKLY = "the newest good backup of its week"
+    MONTHLY = "the newest good backup of its month"
+    YEARLY = "the newest good backup of its year"
+    LOCKED = "its retention lock has not ended"
+    ARCHIVED = "marked as an archive"
+    IN_USE = "mounted, or used by a task"
+    LAST_GOOD = "the last good backup of a machine that exists"
+    ABSENT_MACHINE = "the last backup of a machine that is absent for a short time"
+    ONLY_PROVEN = "the only backup that is proved to boot"
+    MISSING = "missing from its destination; a user decides"
+    WAITS = "the retention of its rule waits for a confirmation"
+    MARKED = "marked for removal"
+    COUNT = "more backups are stored than the count keeps"
+    AGE = "older than the age keeps"
+    NOT_CHOSEN = "chosen by no daily, weekly, monthly or yearly keep"
+
+
+_PERIODS = (Reason.DAILY, Reason.WEEKLY, Reason.MONTHLY, Reason.YEARLY)
+
+
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Most backups of a type, and their greatest age in ms; None is no limit."""
+
+    count: int | None = None
+    age: int | None = None
+
+
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Retention terms of a backup.
+
+    `keeps` are numbers of days, weeks, months and years with a good backup; `others`: backups that
+    no keep chooses are judged by the limits, else they go.  `zone` is the calendar of the keeps.
+    `keep_last`: the last good backup of a machine that exists stays.
+    """
+
+    full: Limits = Limits()
+    incremental: Limits = Limits()
+    keeps: tuple[int, int, int, int] = (0, 0, 0, 0)
+    others: bool = True
+    zone: str = "UTC"
+    keep_last: bool = True
+
+
+class Location(msgspec.Struct):
+    """A stored backup on a destination, as retention judges it; times in epoch ms, sizes in bytes.
+
+    `guid` is the backup.  `state` is the location's `damage.LocationStatus`, `level` the highest
+    proof, `terms` the key of the terms under which the backup was made, `stored` the bytes that the
+    backup added to the destination, `in_use`: mounted, or needed by a task.
+    """
+
+    destination: str
+    entity: str
+    guid: str
+    location: str
+    role: str
+    rule: str | None
+    type: str
+    created: int
+    snapshot_time: int | None
+    hint: str
+    keep_until: int | None
+    state: str
+    level: str
+    terms: str | None
+    stored: int
+    in_use: bool = False
+
+    @property
+    def time(self) -> int:
+        """Time of the data, epoch ms."""
+        return self.snapshot_time or self.created
+
+    @property
+    def counts(self) -> bool:
+        """Whether the backup is good and no user marked the backup for removal."""
+        return self.state == "PRESENT" and self.hint != "TO_REMOVE"
+
+    @property
+    def sort(self) -> str:
+        """FULL, or INCREMENTAL for every other type."""
+        return _FULL if self.type == _FULL else _INCREMENTAL
+
+
+class Source(NamedTuple):
+    """The machine of the backups; `absent_since` (epoch ms) is the first scan that missed it.
+
+    `spared_days`: the last backup of an absent machine stays for so many days.
+    """
+
+    present: bool
+    absent_since: int | None
+    spared_days: int
+
+    def is_spared(self, now: int) -> bool:
+        """Whether the machine is absent for less than the spared days."""
+        since = self.absent_since
+        return since is not None and now - since < self.spared_days * DAY_MS
+
+
+class Ruling(NamedTuple):
+    """The terms that judge a backup: the backup stays if any of them keeps the backup.
+
+    `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
+    """
+
+    terms: tuple[Terms, ...]
+    is_living: bool = False
+    waits: bool = False
+
+    @property
+    def keep_last(self) -> bool:
+        """Whether the last good backup of an existing machine stays."""
+        return any(terms.keep_last for terms in self.terms)
+
+
+class Verdict(NamedTuple):
+    """The decision about a backup."""
+
+    location: Location
+    goes: bool
+    reason: Reason
+
+
+RulingOf = Callable[[Location], Ruling]
+
+
+def decide(
+    stored: Iterable[Location], ruling_of: RulingOf, source: Source, now: int
+) -> list[Verdict]:
+    """Decide about the stored backups of one machine on one destination at `now` (epoch ms).
+
+    The verdicts are in order of time, newest first.  Backups are counted by role and rule.
+    """
+    ordered = sorted(stored, key=lambda item: (item.time, item.created, item.guid), reverse=True)
+    rulings = {item.guid: ruling_of(item) for item in ordered}
+    decided = _by_terms(ordered, rulings, now)
+    protected = _protected(ordered, rulings, source, now)
+    return [_final(item, decided[item.guid], protected.get(item.guid), now) for item in ordered]
+
+
+def _final(item: Location, by_terms: Reason, protection: Reason | None, now: int) -> Verdict:
+    if item.state in ("MISSING", "GIVEN_UP"):
+        return Verdict(item, False, Reason.MISSING)
+    if by_terms not in _GOING:
+        return Verdict(item, False, by_terms)
+    reason = _held(item, now) or protection
+    return Verdict(item, reason is None, reason or by_terms)
+
+
+_GOING = frozenset((Reason.MARKED, Reason.COUNT, Reason.AGE, Reason.NOT_CHOSEN))
+
+
+def _held(item: Location, now: int) -> Reason | None:
+    """The lock, archive mark or use that keeps a backup; an archive without end stays forever."""
+    if item.keep_until is None:
+        held = Reason.ARCHIVED if item.hint == "ARCHIVE" else None
+    else:
+        reason = Reason.ARCHIVED if item.hint == "ARCHIVE" else Reason.LOCKED
+        held = reason if now < item.keep_until else None
+    return held or (Reason.IN_USE if item.in_use else None)
+
+
+def _by_terms(
+    ordered: Sequence[Location], rulings: Mapping[str, Ruling], now: int
+) -> dict[str, Reason]:
+    """What the terms alone say about each backup."""
+    groups: dict[tuple[str, str], list[Location]] = defaultdict(list)
+    for item in ordered:
+        groups[item.role, item.rule or ""].append(item)
+    result: dict[str, Reason] = {}
+    for group in groups.values():
+        _judge(group, rulings, now, result)
+    return result
+
+
+def _judge(
+    group: Sequence[Location],
+    rulings: Mapping[str, Ruling],
+    now: int,
+    result: dict[str, Reason],
+) -> None:
+    """Judge the backups of one role and rule; `result` receives the reasons."""
+    ranks = _ranks(group)
+    chosen: dict[Terms, dict[str, Reason]] = {}
+    for item in group:
+        if item.hint == "TO_REMOVE":
+            result[item.guid] = Reason.MARKED
+            continue
+        ruling = rulings[item.guid]
+        if ruling.waits:
+            result[item.guid] = Reason.WAITS
+            continue
+        reason = Reason.WITHIN_LIMITS
+        for terms in ruling.terms:
+            if terms not in chosen:
+                chosen[terms] = keeps.chosen(group, terms.keeps, terms.zone, _PERIODS)
+            reason = chosen[terms].get(item.guid) or _limited(item, ranks[item.guid], terms, now)
+            if reason not in _GOING:
+                break
+        result[item.guid] = reason
+
+
+def _ranks(group: Sequence[Location]) -> dict[str, int]:
+    """The number of newer good backups of the same sort, for each backup."""
+    seen = {_FULL: 0, _INCREMENTAL: 0}
+    ranks: dict[str, int] = {}
+    for item in group:
+        ranks[item.guid] = seen[item.sort]
+        seen[item.sort] += item.counts
+    return ranks
+
+
+def _limited(item: Location, rank: int, terms: Terms, now: int) -> Reason:
+    if not terms.others:
+        return Reason.NOT_CHOSEN
+    limits = terms.full if item.type == _FULL else terms.incremental
+    if limits.count is not None and rank >= limits.count:
+        return Reason.COUNT
+    if limits.age is not None and now - item.time > limits.age:
+        return Reason.AGE
+    return Reason.WITHIN_LIMITS
+
+
+def _protected(
+    ordered: Sequence[Location], rulings: Mapping[str, Ruling], source: Source, now: int
+) -> dict[str, Reason]:
+    """Backups that stay whatever their terms say, by role: the last good and the only proven one.
+
+    Each living rule keeps its own last good backup.  A machine that exists keeps the best backup of
+    all whose terms keep the last one; so does a machine that is absent for a short time.
+    """
+    result: dict[str, Reason] = {}
+    spared = source.is_spared(now)
+    for role in {item.role for item in ordered}:
+        items = [item for item in ordered if item.role == role]
+        if source.present or spared:
+            proven = (item.guid for item in items if item.counts and item.level == "BOOTED")
+            result |= dict.fromkeys(islice(proven, 1), Reason.ONLY_PROVEN)
+        unmarked = [item for item in items if item.hint != "TO_REMOVE"]
+        if spared:
+            result |= dict.fromkeys(_best(unmarked), Reason.ABSENT_MACHINE)
+        if source.present:
+            last = _last_of_rules(items, rulings)
+            keeping = [item for item in items if rulings[item.guid].keep_last]
+            unmarked = [item for item in keeping if item.hint != "TO_REMOVE"]
+            result |= dict.fromkeys([*last, *_best(unmarked or keeping)], Reason.LAST_GOOD)
+    return result
+
+
+def _best(items: Sequence[Location]) -> list[str]:
+    """The newest good backup, else the newest damaged, missing or given up one; none of none."""
+    ranked = sorted(items, key=lambda item: _LAST_CHOICE.get(item.state, 0))  # stable: by time
+    return [item.guid for item in ranked[:1]]
+
+
+def _last_of_rules(items: Iterable[Location], rulings: Mapping[str, Ruling]) -> list[str]:
+    """The newest good backup of each living rule that keeps its last one."""
+    last: dict[str, str] = {}
+    for item in items:
+        ruling = rulings[item.guid]
+        if item.counts and ruling.is_living and ruling.keep_last:
+            last.setdefault(item.rule or "", item.guid)
+    return list(last.values())

@@ -1,0 +1,133 @@
+"""Retention terms from the settings of rules and destinations, and settings that keep nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from haulback.contract.destinations import Retention
+from haulback.contract.retention import RuleRetention
+from haulback.errors import Malformed
+from haulback.policy.retention import Limits, Terms
+from haulback.policy.retention_text import MOST_KEPT
+from haulback.tasks.record import HOUR_MS
+from haulback.units import DAY_MS
+from haulback.wire import JsonMapping, JsonObject
+
+_MOST = 1_000_000  # backups
+_OLDEST = MOST_KEPT * DAY_MS
+_KEEPS = ("keepDaily", "keepWeekly", "keepMonthly", "keepYearly")
+_COUNTS = ("retentionKeepLastNFull", "retentionKeepLastNIncremental")
+_AGES = ("retentionKeepFullNewerThan", "retentionKeepIncrementalNewerThan")
+
+
+def of(settings: JsonMapping) -> Retention:
+    """Retention settings of a destination, from its `settings`."""
+    return msgspec.convert(settings.get("retention") or {}, Retention)
+
+
+def of_role(rule: JsonMapping, role: str) -> RuleRetention | None:
+    """Retention settings in the body of a rule for the destinations of a role, None without any."""
+    for target in _targets(rule, role):
+        if target.get("backupRetentionSettings"):
+            settings = msgspec.convert(target["backupRetentionSettings"], RuleRetention)
+            return None if settings.is_empty else settings
+    return None
+
+
+def lock_ms(rule: JsonMapping, role: str) -> int:
+    """Length in ms of the retention lock that the body of a rule sets for a role."""
+    days = [int(target.get("daysToKeepRetentionLock") or 0) for target in _targets(rule, role)]
+    return max(days, default=0) * DAY_MS
+
+
+def _targets(rule: JsonMapping, role: str) -> list[JsonObject]:
+    targets = rule.get("ruleBackupDestinations") or []
+    return [target for target in targets if target.get("roleType", "PRIMARY") == role]
+
+
+def of_rule(settings: RuleRetention, zone: str) -> Terms:
+    """Terms of a rule's settings; `zone` (IANA) applies where the settings name none."""
+    others = settings.keepOthers
+    if others is None:
+        others = settings.has_limit or not any(settings.keeps)
+    return Terms(
+        full=Limits(settings.retentionKeepLastNFull, settings.retentionKeepFullNewerThan),
+        incremental=Limits(
+            settings.retentionKeepLastNIncremental, settings.retentionKeepIncrementalNewerThan
+        ),
+        keeps=settings.keeps,
+        others=others,
+        zone=(settings.timeZone or zone) if any(settings.keeps) else "UTC",
+        keep_last=settings.keepLastBackupWhenSourceStillExists is not False,
+    )
+
+
+def of_destination(settings: Retention) -> Terms:
+    """Terms of a destination's own settings."""
+    return Terms(
+        full=Limits(settings.keepLastNFull, settings.keepFullNewerThan),
+        incremental=Limits(settings.keepLastNIncremental, settings.keepIncrementalNewerThan),
+        keep_last=settings.keepLastBackupWhenSourceStillExists,
+    )
+
+
+def body_of(terms: Terms) -> str:
+    """Terms as JSON text; equal terms give equal texts."""
+    return msgspec.json.encode(terms, order="deterministic").decode()
+
+
+def key_of(body: str) -> str:
+    """Key of the JSON text of terms."""
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def check(settings: RuleRetention, field: str) -> None:
+    """Check settings before they are saved.
+
+    Raises Malformed, naming a member of `field`, for a number out of range and for settings that
+    keep no full backup, or nothing.
+    """
+    for names, most in ((_COUNTS, _MOST), (_AGES, _OLDEST), (_KEEPS, MOST_KEPT)):
+        for name in names:
+            value = getattr(settings, name)
+            if value is not None and not 0 <= value <= most:
+                raise Malformed(f"{field}.{name}: 0 to {most}", field=f"{field}.{name}")
+    if any(settings.keeps):
+        return
+    if settings.keepOthers is False:
+        raise Malformed(
+            f"{field}.keepOthers: false keeps nothing without keepDaily, keepWeekly, keepMonthly "
+            "or keepYearly; set one, or leave keepOthers out",
+            field=f"{field}.keepOthers",
+        )
+    for name in ("retentionKeepLastNFull", "retentionKeepFullNewerThan"):
+        if getattr(settings, name) == 0:
+            raise Malformed(
+                f"{field}.{name}: 0 keeps nothing; keep at least 1, or leave the member out for no "
+                "limit",
+                field=f"{field}.{name}",
+            )
+
+
+def warnings(settings: RuleRetention) -> Iterable[str]:
+    """Sentences about settings that are allowed and dangerous, or without effect."""
+    if settings.keepLastBackupWhenSourceStillExists is False:
+        yield (
+            "keepLastBackupWhenSourceStillExists is false: retention may remove the last good "
+            "backup of a machine that exists"
+        )
+    if not any(settings.keeps):
+        for name in ("retentionKeepLastNIncremental", "retentionKeepIncrementalNewerThan"):
+            if getattr(settings, name) == 0:
+                yield f"{name} is 0: every incremental backup is removed at the next clean-up"
+    if settings.keepOthers is False and settings.has_limit:
+        yield "counts and ages have no effect while keepOthers is false: the keeps alone decide"
+    if settings.keepOthers is True and any(settings.keeps) and not settings.has_limit:
+        yield "no count and no age limits the backups: the keeps remove nothing"
+    for name in _AGES:
+        age = getattr(settings, name)
+        if age is not None and 0 < age < HOUR_MS:
+            yield f"{name} is {age} ms, less than an hour: ages are milliseconds"

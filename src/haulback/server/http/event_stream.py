@@ -1,0 +1,112 @@
+"""Server-sent streams of events: blocks as events happen, and comments while nothing happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from haulback.errors import HaulbackError
+from haulback.server.caller import Caller
+from haulback.server.queries import EventQuery
+from haulback.server.services import events
+from haulback.server.services.app import App
+
+HEARTBEAT_SECONDS = 15.0
+_RETRY_MS = 2000
+_HEAD = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # a proxy must not hold events back
+]
+# Streams share these threads: an admission or a page of old events occupies a thread briefly.
+_POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="streams")
+
+
+class EventStream:
+    """An ASGI application that streams the events which a query wants, after `wanted.after`.
+
+    `admitted` gives the caller anew, or raises: an ended login ends its streams within a heartbeat.
+    """
+
+    def __init__(
+        self, app: App, wanted: EventQuery, admitted: Callable[[], Caller], *, incomplete: bool
+    ) -> None:
+        self._app, self._wanted, self._admitted = app, wanted, admitted
+        self._head = [*_HEAD, *([(b"x-incomplete", b"true")] if incomplete else [])]
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._head})
+        # The number alone moves the position of a client that is cut off before the first event.
+        first = f"retry: {_RETRY_MS}\nid: {self._wanted.after}\n\n".encode()
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await self._pump(send, gone)
+        finally:
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pump(self, send: Send, gone: asyncio.Future[None]) -> None:
+        """Send blocks until the client has left, the server stops or the login ends."""
+        loop, readers = asyncio.get_running_loop(), self._app.event_hub.readers
+        beat = loop.time() + HEARTBEAT_SECONDS
+        while not gone.done() and not readers.is_over:
+            waiter = readers.listen()
+            try:
+                data = await self._next()
+                if not data:
+                    await _first_of(waiter.event, gone, max(0.0, beat - loop.time()))
+            finally:
+                readers.leave(waiter)
+            if loop.time() >= beat:
+                beat = loop.time() + HEARTBEAT_SECONDS
+                if not await self._still_admitted():
+                    return
+                data += b": \n\n"
+            if data:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _next(self) -> bytes:
+        """The next blocks; an empty result means that the stream has come to the newest event."""
+        app = self._app
+        while True:
+            after = self._wanted.after or 0
+            if events.is_in_memory(app, after):
+                part = events.next_part(app, self._wanted)
+            else:
+                loop = asyncio.get_running_loop()
+                part = await loop.run_in_executor(_POOL, events.next_part, app, self._wanted)
+            self._wanted = msgspec.structs.replace(self._wanted, after=part.number)
+            if part.data or part.number == after:
+                return part.data
+
+    async def _still_admitted(self) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            who = await loop.run_in_executor(_POOL, self._admitted)
+        except HaulbackError:
+            return False
+        self._wanted = msgspec.structs.replace(self._wanted, scope=who.scope)
+        return True
+
+
+async def _first_of(event: asyncio.Event, gone: asyncio.Future[None], seconds: float) -> None:
+    """Wait for a signal, for the client to leave, or for some seconds."""
+    rings: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
+    both: set[asyncio.Future[Any]] = {rings, gone}
+    await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    rings.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,86 @@
+"""The server's own database: its backups, and the copy that a node stores."""
+
+from __future__ import annotations
+
+from haulback.contract import example_values as example
+from haulback.contract.own_database import (
+    DatabaseBackupRequest,
+    DatabaseCopyRequest,
+    ServerHold,
+)
+from haulback.contract.project_access import ProjectAccess
+from haulback.contract.roles import ADMINS, NODES, OPERATORS, PEOPLE
+from haulback.contract.tasks import TaskDetails
+from haulback.server.http import task_views
+from haulback.server.http.operation import ApiRequest, Reply, Router
+from haulback.server.services import database_stream, hold, tasks
+
+room = Router()
+
+
+@room(
+    "POST",
+    "/server/database-backups",
+    "Back up the server's own database.",
+    request=DatabaseBackupRequest,
+    answer=TaskDetails,
+    many=True,
+    status=201,
+    roles=OPERATORS,
+    examples=[{"backupDestination": example.REF}],
+    command="server backup-database --to DESTINATION",
+)
+def back_up(call: ApiRequest) -> list[TaskDetails]:
+    """Create the tasks that store a sealed copy of the database and of the server's key file."""
+    wanted: DatabaseBackupRequest = call.read(DatabaseBackupRequest)
+    to = wanted.backupDestination.guid if wanted.backupDestination else None
+    plan = tasks.back_up_database(call.app, to, call.who)
+    waits = tasks.waits(call.app, plan.heads)
+    return [task_views.details(task, waits.get(task.guid)) for task in plan.heads]
+
+
+@room(
+    "GET",
+    "/server/hold",
+    "Whether the server is held.",
+    answer=ServerHold,
+    roles=PEOPLE,
+    projects=ProjectAccess.COMMON,
+    command="server hold",
+)
+def show_hold(call: ApiRequest) -> ServerHold:
+    """Whether the server is held after the restore of its database, and what it waits for."""
+    return hold.shown(call.app)
+
+
+@room(
+    "POST",
+    "/server/hold/lift",
+    "Lift the hold.",
+    answer=ServerHold,
+    roles=ADMINS,
+    command="server hold --lift",
+)
+def lift_hold(call: ApiRequest) -> ServerHold:
+    """End the hold before every destination was looked through; schedules and clean-ups run."""
+    return hold.lift(call.app, call.who)
+
+
+@room(
+    "POST",
+    "/nodes/self/database-copy/{guid}",
+    "The copy of the database for an EXPORT.",
+    request=DatabaseCopyRequest,
+    slow=True,
+    roles=NODES,
+    examples=[{"slot": "c2VhbGVk"}],
+)
+def copy(call: ApiRequest) -> Reply:
+    """The sealed copy of the server's database, for the node that runs its EXPORT.
+
+    Line feeds come while the copy is made; then a line of JSON, with the `size` of the copy in
+    bytes, or `code` and `message` of an error; then the bytes of the copy.
+    """
+    wanted: DatabaseCopyRequest = call.read(DatabaseCopyRequest)
+    parts = database_stream.stream(call.app, call.node, call.guid, wanted.slot)
+    return Reply(headers={"Content-Type": "application/octet-stream"}, stream=parts)

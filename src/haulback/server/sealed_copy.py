@@ -1,0 +1,189 @@
+"""The file format of a sealed copy of the server's database and key file.
+
+A head of HEAD bytes names the parts of the content in JSON; the content follows in sealed pieces of
+PIECE bytes, each bound to its number.  The last piece seals a hash of the head and of all pieces
+before it: a copy that is cut short, or put together from two copies, does not open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from haulback.errors import Conflict, Damaged, WrongKey
+from haulback.server.key_vault import CopyCipher
+
+# Pieces as small as the repository's chunks: a change of a database page renews one of them.
+HEAD, PIECE = 64 * 1024, 64 * 1024
+_MAGIC = b"haulback sealed copy\n"
+_VERSION = 1
+_AT_ONCE = 16  # pieces in one block of the stream
+
+
+class CopyPart(msgspec.Struct):
+    """A file in the copy, with its size in bytes."""
+
+    name: str
+    size: int
+
+
+class CopyHead(msgspec.Struct, kw_only=True):
+    """The readable head of a copy: nothing in it is secret.
+
+    `made` (epoch ms) is the moment of the copy, `haulback` the version that made it, `schema` the
+    revision of its database, `database` SQLITE or POSTGRESQL.  `slot` (base64) is the secret of the
+    repository's key file, sealed by the repository's master key, which recovery kits hold.
+    """
+
+    version: int = _VERSION
+    haulback: str
+    schema: str
+    database: str
+    made: int
+    destination: str
+    repository: str
+    slot: str
+    parts: list[CopyPart]
+
+    @property
+    def content(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole sealed copy."""
+        count = -(-self.content // PIECE)
+        return HEAD + self.content + (count + 1) * CopyCipher.SEAL + hashlib.sha256().digest_size
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a file begins like a sealed copy."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def sealed(head: CopyHead, files: Sequence[IO[bytes]], cipher: CopyCipher) -> Iterator[bytes]:
+    """The bytes of a sealed copy; `files` hold the parts of the head, in its order.
+
+    Raises Conflict when a file is shorter than its part.
+    """
+    first = _encoded(head)
+    proof = hashlib.sha256(first)
+    yield first
+    source, number, block = _joined(head, files), 0, bytearray()
+    for content in _pieces(source):
+        piece = cipher.seal(_place(number), content)
+        proof.update(piece[: CopyCipher.SEAL])
+        block += piece
+        number += 1
+        if number % _AT_ONCE == 0:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block + cipher.seal(_end(number), proof.digest()))
+
+
+def read_head(file: IO[bytes]) -> tuple[CopyHead, bytes]:
+    """The head of a copy, not yet authenticated, and its bytes.
+
+    Raises Damaged for a file that is no copy, Conflict for a copy of a newer Haulback.
+    """
+    first = file.read(HEAD)
+    if len(first) < HEAD or not first.startswith(_MAGIC):
+        raise Damaged("the file is no sealed copy of a Haulback database, or its head is damaged")
+    try:
+        text = first[len(_MAGIC) :].rstrip(b"\0")
+        version = msgspec.json.decode(text, type=dict[str, object]).get("version")
+        if isinstance(version, int) and version > _VERSION:
+            raise Conflict(
+                f"the copy has format {version}, and this Haulback reads formats up to {_VERSION}: "
+                "install the Haulback that made the copy, or a newer one"
+            )
+        return msgspec.json.decode(text, type=CopyHead), first
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"the head of the sealed copy is damaged: {error}") from None
+
+
+def opened(file: IO[bytes], head: CopyHead, first: bytes, cipher: CopyCipher) -> Iterator[bytes]:
+    """The content of a copy whose head was read, piece by piece.
+
+    The content counts only when the iterator has ended without an error.  Raises WrongKey when the
+    key does not open the first piece; Damaged for a changed, truncated or extended copy.
+    """
+    proof, number, left = hashlib.sha256(first), 0, head.content
+    while left > 0:
+        piece = _read(file, min(PIECE, left) + CopyCipher.SEAL)
+        content = _unsealed(cipher, _place(number), piece, number)
+        proof.update(piece[: CopyCipher.SEAL])
+        left -= len(content)
+        number += 1
+        yield content
+    last = _read(file, proof.digest_size + CopyCipher.SEAL)
+    if _unsealed(cipher, _end(number), last, number) != proof.digest():
+        raise Damaged("the sealed copy was put together from several copies, or changed")
+    if file.read(1):
+        raise Damaged("the sealed copy has bytes after its end")
+
+
+def _unsealed(cipher: CopyCipher, place: bytes, piece: bytes, number: int) -> bytes:
+    try:
+        return cipher.unseal(place, piece)
+    except WrongKey:
+        if number == 0:
+            raise WrongKey(
+                "the key does not open the copy, or the copy is damaged from its beginning: "
+                "check that the kit or key file belongs to this repository"
+            ) from None
+        raise Damaged(f"the sealed copy is damaged at byte {HEAD + number * PIECE}") from None
+
+
+def _read(file: IO[bytes], count: int) -> bytes:
+    found = file.read(count)
+    if len(found) < count:
+        raise Damaged("the sealed copy is cut short: its end is missing")
+    return found
+
+
+def _encoded(head: CopyHead) -> bytes:
+    first = _MAGIC + msgspec.json.encode(head)
+    if len(first) > HEAD:
+        raise Conflict("the head of the copy is too long")
+    return first.ljust(HEAD, b"\0")
+
+
+def _joined(head: CopyHead, files: Sequence[IO[bytes]]) -> Iterator[bytes]:
+    """The content of the files one after another, each in the length that the head names."""
+    for part, file in zip(head.parts, files, strict=True):
+        left = part.size
+        while left:
+            found = file.read(min(left, PIECE))
+            if not found:
+                raise Conflict(f"{part.name} became shorter while it was read")
+            left -= len(found)
+            yield found
+
+
+def _pieces(source: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of PIECE bytes; only the last piece may be shorter."""
+    held = bytearray()
+    for block in source:
+        held += block
+        while len(held) >= PIECE:
+            yield bytes(held[:PIECE])
+            del held[:PIECE]
+    if held:
+        yield bytes(held)
+
+
+def _place(number: int) -> bytes:
+    return b"piece" + number.to_bytes(8)
+
+
+def _end(number: int) -> bytes:
+    return b"end" + number.to_bytes(8)

@@ -1,0 +1,119 @@
+"""The sealed copy of the server's own database, as the node that stores it receives it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+import haulback
+from haulback.contract.order_records import BackupDestination
+from haulback.errors import Conflict, HaulbackError
+from haulback.inventory.own_server import OWN_ENTITY
+from haulback.server.caller import Node
+from haulback.server.key_vault import CopyCipher
+from haulback.server.sealed_copy import CopyHead, CopyPart, sealed
+from haulback.server.services import node_tasks
+from haulback.server.services.app import App
+from haulback.server.store import database_copy, destinations
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.database_copy import CopiedDatabase
+
+KEY_FILE = "server.key"
+_STILL = b"\n"  # sent while the copy is made: the node's connection must not time out
+log = logging.getLogger(__name__)
+
+
+class _Wanted(NamedTuple):
+    """The copy for one attempt: its destination, the secret of the repository's key file, the
+    secret sealed by the repository's master key.
+    """
+
+    destination: BackupDestination
+    secret: bytes
+    slot: str
+
+
+def stream(app: App, who: Node, task: str, slot: str) -> Iterator[bytes]:
+    """The answer to the node that runs the EXPORT of the own database.
+
+    Line feeds while the copy is made; then a line of JSON, with the size in bytes or an error as
+    the API shows errors; then the bytes of the sealed copy.  Raises Conflict, Forbidden, Fenced.
+    """
+    with app.store.read() as sql:
+        found = node_tasks.mine(sql, who, task)
+        if found.type != "EXPORT" or found.ref("protectedEntity") != OWN_ENTITY:
+            raise Conflict("the task is no EXPORT of the server's own database")
+        to = SqlCatalogue(sql).places.destination(found.ref("backupDestination") or "")
+        secret = app.vault.unseal(to.guid, destinations.sealed_key(sql, to.guid))
+    return _stream(app, _Wanted(to, secret, slot))
+
+
+def _stream(app: App, wanted: _Wanted) -> Iterator[bytes]:
+    try:
+        with _folder(app) as folder:
+            about, made = database_copy.about(app.store), app.clock.now_ms()
+            for _ in database_copy.copy(app.store, folder / about.file):
+                yield _STILL
+            (folder / KEY_FILE).write_bytes(app.vault.file_bytes())
+            yield from _sealed(_head(wanted, about, made, folder), folder, wanted.secret)
+    except (HaulbackError, OSError) as error:
+        yield _error_line(error)
+
+
+def _sealed(head: CopyHead, folder: Path, secret: bytes) -> Iterator[bytes]:
+    yield msgspec.json.encode({"size": head.size}) + b"\n"
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / part.name).open("rb")) for part in head.parts]
+        yield from sealed(head, files, CopyCipher(secret, head.repository))
+
+
+def _error_line(error: Exception) -> bytes:
+    code = error.code if isinstance(error, HaulbackError) else "unavailable"
+    message = error.message if isinstance(error, HaulbackError) else str(error)
+    log.warning("the database cannot be copied: %s", message)
+    return msgspec.json.encode({"code": code, "message": message}) + b"\n"
+
+
+def _head(wanted: _Wanted, about: CopiedDatabase, made: int, folder: Path) -> CopyHead:
+    """The head of the copy whose files lie in a folder."""
+    names = (about.file, KEY_FILE)
+    return CopyHead(
+        haulback=haulback.__version__,
+        schema=about.schema,
+        database=about.kind,
+        made=made,
+        destination=wanted.destination.guid,
+        repository=wanted.destination.repository or "",
+        slot=wanted.slot,
+        parts=[CopyPart(name, (folder / name).stat().st_size) for name in names],
+    )
+
+
+def _place(app: App) -> Path:
+    if app.vault.path is None:
+        raise Conflict("this server has no data folder, which a copy of the database needs")
+    return app.vault.path.parent / "copies"
+
+
+@contextmanager
+def _folder(app: App) -> Iterator[Path]:
+    """A new private folder in the server's data folder, removed at the end."""
+    folder = _place(app) / uuid.uuid4().hex
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(app: App) -> None:
+    """Remove the copies that a dead process left; call it before the first request."""
+    if app.vault.path is not None:
+        shutil.rmtree(_place(app), ignore_errors=True)

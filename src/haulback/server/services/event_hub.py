@@ -1,0 +1,129 @@
+"""The event hub of a server process: one thread reads new events for any number of readers.
+
+A reader keeps the number that it saw last and takes what follows from the newest events in memory;
+a reader that lags behind reads pages of the database.  So no reader has a queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from threading import Event, Lock, Thread
+from typing import NamedTuple
+
+from haulback.contract.events import EventRecord
+from haulback.errors import HaulbackError
+from haulback.server.queries import EventQuery
+from haulback.server.services.event_numbers import number_new
+from haulback.server.store import events
+from haulback.server.store.engine import Store
+from haulback.server.wakeups import Wakeups
+from haulback.wire import dump
+
+_IN_MEMORY = 512  # events
+_AGAIN = 2.0  # seconds between two reads without a signal: a server may die before it signals
+log = logging.getLogger(__name__)
+
+
+class HubEntry(NamedTuple):
+    """An event, and its block of a server-sent stream."""
+
+    event: EventRecord
+    block: bytes
+
+
+class EventHub:
+    """The newest events, and the signals to readers of streams.
+
+    `readers` wakes readers after new events; `next_step` is called after new events.
+    """
+
+    def __init__(self, store: Store, now: Callable[[], int], tell: Callable[[], None]) -> None:
+        """`now`: epoch ms; `tell` informs the other servers that there are new events."""
+        self.readers = Wakeups()
+        self.next_step: Callable[[], None] = lambda: None
+        self._store, self._now, self._tell = store, now, tell
+        self._turn, self._lock, self._signal = Lock(), Lock(), Event()
+        self._newest: deque[HubEntry] = deque(maxlen=_IN_MEMORY)
+        self._head: int | None = None
+        store.on_events = self._committed
+
+    @property
+    def head(self) -> int:
+        """The number of the newest event that was read."""
+        return self._head or 0
+
+    def look(self) -> None:
+        """Make the thread read new events."""
+        self._signal.set()
+
+    def advance(self) -> None:
+        """Number new events, read them, and wake the readers."""
+        with self._turn:
+            number_new(self._store, self._now())
+            while self._read():
+                pass
+
+    def after(self, number: int) -> list[HubEntry] | None:
+        """The events after a number, None where memory no longer holds them."""
+        with self._lock:
+            missing = self.head - number
+            if missing <= 0:
+                return []
+            if missing > len(self._newest):
+                return None
+            return list(islice(self._newest, len(self._newest) - missing, None))
+
+    def end(self) -> None:
+        """End all streams: the server stops."""
+        self.readers.end()
+        self._signal.set()
+
+    def _committed(self) -> None:
+        self._signal.set()
+        self._tell()
+
+    def _read(self) -> bool:
+        with self._store.read() as sql:
+            if self._head is None:
+                self._head = events.head(sql)
+                return False
+            fresh = events.page(sql, EventQuery(after=self._head, size=_IN_MEMORY))
+        if fresh:
+            entries = [HubEntry(event, block(event)) for event in fresh]
+            with self._lock:
+                self._newest.extend(entries)
+                self._head = fresh[-1].number
+            self.readers.ring_here()
+            self.next_step()
+        return len(fresh) == _IN_MEMORY
+
+    def _run(self) -> None:
+        while not self.readers.is_over:
+            self._signal.wait(_AGAIN)
+            self._signal.clear()
+            try:
+                self.advance()
+            except HaulbackError as error:
+                log.warning("events: %s", error.message)
+                self._signal.wait(_AGAIN)
+            except Exception:
+                log.exception("events")
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = Thread(target=self._run, name="events", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all streams and the thread."""
+        self.end()
+        self._thread.join()
+
+
+def block(event: EventRecord) -> bytes:
+    """An event as a block of a server-sent stream."""
+    head = f"id: {event.number}\nevent: {event.kind.name}\ndata: ".encode()
+    return head + dump(event) + b"\n\n"

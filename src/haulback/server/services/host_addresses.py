@@ -1,0 +1,80 @@
+"""Addresses of receivers: names are resolved once, checked, and connected to as they were checked.
+
+A receiver must not be this machine or a cloud's metadata service, because whoever may add a channel
+could reach services there that trust this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from haulback.errors import Forbidden, Malformed, Unavailable
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# Metadata services outside the link-local range: EC2 over IPv6, Alibaba, Oracle.
+_METADATA = frozenset(
+    ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_OPTION = "--notify-network"
+
+
+def networks(texts: Sequence[str]) -> list[Network]:
+    """The networks that an administrator allows.  Raises Malformed."""
+    try:
+        return [ipaddress.ip_network(text, strict=False) for text in texts]
+    except ValueError:
+        raise Malformed(f"{_OPTION}: write a network like 127.0.0.0/8") from None
+
+
+def checked(host: str, port: int, allowed: Sequence[Network]) -> str:
+    """The address of a host to connect to.
+
+    Raises Unavailable for a name without an address, Forbidden when one of its addresses is not
+    allowed.
+    """
+    addresses = _resolved(host, port)
+    for text in addresses:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        if not any(address in network for network in allowed) and is_internal(address):
+            raise Forbidden(
+                f"{host} is {address}, an address of this machine or of its platform; allow it by "
+                f"{_OPTION} of the server, or name another receiver"
+            )
+    return addresses[0]
+
+
+def resolved(host: str, port: int) -> str:
+    """The first address of a host, without a check.  Raises Unavailable."""
+    return _resolved(host, port)[0]
+
+
+def _resolved(host: str, port: int) -> list[str]:
+    try:
+        rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Unavailable(f"{host} has no address: {reason}") from None
+    return list(dict.fromkeys(str(row[4][0]) for row in rows))
+
+
+def is_internal(address: Address) -> bool:
+    """Whether an address is loopback, link-local, a metadata service, or no single host at all."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_internal(inner)
+    return (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_unspecified
+        or address.is_multicast
+        or address.is_reserved
+        or address in _METADATA
+        or (address.version == 4 and int(address) >> 24 == 0)
+    )

@@ -1,0 +1,117 @@
+"""Mail: one attempt to hand a message to the mail server of a channel."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from email.message import EmailMessage
+from typing import NamedTuple
+
+from haulback.contract.notifications import MailSecurity
+from haulback.server.services.notifications import PORTS
+
+TIMEOUT_SECONDS = 20.0
+_PERMANENT = 500  # SMTP codes from here on: the server refuses the message for good
+
+
+class MailServer(NamedTuple):
+    """A mail server: `address` was checked, `host` is the name of its certificate."""
+
+    host: str
+    address: str
+    port: int | None
+    security: MailSecurity
+    login: str = ""
+    password: str = ""
+    certificate: str = ""
+
+
+class MailAnswer(NamedTuple):
+    """The end of an attempt; `is_final`: another attempt would end alike."""
+
+    is_good: bool
+    text: str
+    is_final: bool = False
+
+
+class _Smtp(smtplib.SMTP):
+    """A connection to an address, under the name of its host."""
+
+    address = ""
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return socket.create_connection((self.address, port), timeout)
+
+
+class _SmtpTls(smtplib.SMTP_SSL):
+    """As `_Smtp`, with TLS from the start."""
+
+    address = ""
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        plain = socket.create_connection((self.address, port), timeout)
+        return self.context.wrap_socket(plain, server_hostname=host)
+
+
+def send(server: MailServer, mail: EmailMessage, recipients: list[str]) -> MailAnswer:
+    """Send a mail once; every fault is an answer."""
+    try:
+        with _connected(server) as smtp:
+            refused = smtp.send_message(mail, to_addrs=recipients)
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = [code for code, _ in error.recipients.values()]
+        is_final = all(code >= _PERMANENT for code in codes)
+        return MailAnswer(False, f"no recipient was taken: {_refused(error.recipients)}", is_final)
+    except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
+        is_final = error.smtp_code >= _PERMANENT
+        return MailAnswer(False, f"{server.host} refuses the mail: {_said(error)}", is_final)
+    except smtplib.SMTPAuthenticationError as error:
+        return MailAnswer(False, f"{server.host} refuses the login: {_said(error)}")
+    except smtplib.SMTPException as error:
+        return MailAnswer(False, f"{server.host}: {error or type(error).__name__}")
+    except (OSError, UnicodeError) as error:
+        return MailAnswer(False, f"{server.host} cannot be reached: {error}")
+    if refused:
+        return MailAnswer(True, f"sent, but not to {_refused(refused)}")
+    return MailAnswer(True, f"{server.host} took the mail for {len(recipients)} recipients")
+
+
+def _connected(server: MailServer) -> smtplib.SMTP:
+    """A connection with TLS and login as the server's settings demand."""
+    port = server.port or PORTS[server.security]
+    context = ssl.create_default_context()
+    if server.certificate:
+        context.load_verify_locations(cadata=server.certificate)
+    smtp: _Smtp | _SmtpTls = (
+        _SmtpTls(timeout=TIMEOUT_SECONDS, context=context)
+        if server.security is MailSecurity.TLS
+        else _Smtp(timeout=TIMEOUT_SECONDS)
+    )
+    smtp.address = server.address
+    # The name that a certificate is checked against: `connect` sets none.
+    smtp._host = server.host  # type: ignore[union-attr]
+    try:
+        smtp.connect(server.host, port)
+        if server.security is MailSecurity.STARTTLS:
+            smtp.starttls(context=context)
+        if server.login:
+            smtp.login(server.login, server.password)
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
+
+
+def _said(error: smtplib.SMTPResponseException) -> str:
+    text = error.smtp_error
+    words = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return f"{error.smtp_code} {words}"
+
+
+def _refused(recipients: dict[str, tuple[int, bytes]]) -> str:
+    told = [
+        f"{address} ({code} {text.decode(errors='replace')})"
+        for address, (code, text) in recipients.items()
+    ]
+    return ", ".join(told)[:1000]

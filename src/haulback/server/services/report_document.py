@@ -1,0 +1,178 @@
+"""The content of a report as plain texts: headings, figures and tables, the same in every form.
+
+Names of machines and reasons of failures come from outside.  Control characters in them are shown
+as escapes, so that no name changes the order of a line or adds a line; each form escapes the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from haulback import units
+from haulback.contract.reports import PolicyReport, Report, SizeTable
+from haulback.texts import printable
+
+_LONGEST_REASON = 300
+
+
+class DocumentTable(NamedTuple):
+    """A table; `numbers` are the columns that are aligned to the right, `note` follows the rows."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    numbers: frozenset[int] = frozenset()
+    note: str = ""
+
+
+class ReportDocument(NamedTuple):
+    """A report for people; `is_good` tells whether the verdict asks for nothing."""
+
+    title: str
+    span: str
+    verdict: str
+    is_good: bool
+    figures: list[tuple[str, str]]
+    tables: list[DocumentTable]
+
+
+def document(report: Report) -> ReportDocument:
+    """The texts of a report, with times in its zone."""
+    zone = ZoneInfo(report.timeZone)
+    title = f"Backup report: {_name(report.title)}" if report.title else "Backup report"
+    tables = [_policies(report)] if not report.title else []
+    tables += [_failures(report, zone), _late(report, zone)]
+    tables += [_sizes("Backup size", report.backupSize)]
+    tables += [_sizes("Transferred", report.transferSize)]
+    return ReportDocument(
+        title,
+        f"{_time(report.start, zone)} to {_time(report.end, zone)}",
+        verdict(report),
+        _is_good(report),
+        _figures(report),
+        [table for table in tables if table.rows],
+    )
+
+
+def verdict(report: Report) -> str:
+    """The state of the backups in a few words, for the head of the report and a mail's subject."""
+    machines, backups = report.machines, report.backups
+    if report.title and not machines.machines:
+        return "the policy has no machines"
+    trouble = [
+        _counted(backups.failed, "backup failed", "backups failed"),
+        _counted(machines.late, "machine late", "machines late"),
+        _counted(machines.failing, "machine failing", "machines failing"),
+        _counted(machines.never, "machine never backed up", "machines never backed up"),
+    ]
+    words = [text for text in trouble if text]
+    if backups.successful:
+        words.append(_counted(backups.successful, "backup good", "backups good"))
+    return ", ".join(words) or "no backup was made"
+
+
+def _is_good(report: Report) -> bool:
+    machines, backups = report.machines, report.backups
+    return not (backups.failed or machines.late or machines.failing or machines.never)
+
+
+def _figures(report: Report) -> list[tuple[str, str]]:
+    machines, backups = report.machines, report.backups
+    states = [
+        (machines.protected, "protected"),
+        (machines.late, "late"),
+        (machines.failing, "failing"),
+        (machines.never, "never backed up"),
+        (machines.unassigned, "without policy"),
+    ]
+    made = [
+        (backups.successful, "successful"),
+        (backups.failed, "failed"),
+        (backups.inProgress, "running"),
+        (backups.queued, "waiting"),
+        (backups.removed, "removed since"),
+    ]
+    return [
+        ("Machines", f"{machines.machines}: {_listed(states)}" if machines.machines else "none"),
+        ("Backups", _listed(made)),
+        ("Backup size", units.size(backups.backupSize)),
+        ("Read of machines", units.size(backups.transferSize)),
+        ("Written to destinations", units.size(backups.storedSize)),
+    ]
+
+
+def _policies(report: Report) -> DocumentTable:
+    heads = ("Policy", "Runs", "Machines", "Protected", "Late", "Failing", "Good", "Failed", "Size")
+    rows = [_policy(row) for row in report.policies]
+    return DocumentTable("Policies", heads, rows, frozenset(range(1, 9)))
+
+
+def _policy(row: PolicyReport) -> tuple[str, ...]:
+    machines, backups = row.machines, row.backups
+    failing = machines.failing + machines.never
+    numbers = (row.runs, machines.machines, machines.protected, machines.late, failing)
+    counts = (*numbers, backups.successful, backups.failed)
+    return (_name(row.name), *map(str, counts), units.size(backups.backupSize))
+
+
+def _failures(report: Report, zone: ZoneInfo) -> DocumentTable:
+    rows = [
+        (_time(row.time, zone), _name(row.machine), _reason(row.reason))
+        for row in report.failures.rows
+    ]
+    note = _more(report.failures.total - len(rows))
+    return DocumentTable("Failed backups", ("Time", "Machine", "Reason"), rows, note=note)
+
+
+def _late(report: Report, zone: ZoneInfo) -> DocumentTable:
+    rows = [
+        (
+            _time(row.lastBackup, zone) if row.lastBackup else "never",
+            _name(row.machine),
+            row.state.lower(),
+        )
+        for row in report.late.rows
+    ]
+    note = _more(report.late.total - len(rows))
+    heads = ("Last good backup", "Machine", "State")
+    return DocumentTable("Late machines", heads, rows, note=note)
+
+
+def _sizes(title: str, table: SizeTable) -> DocumentTable:
+    rows = [(_name(group.name), units.size(group.size)) for group in table.groups]
+    noun = table.groupBy.description
+    note = f"Total: {units.size(table.total)}"
+    return DocumentTable(f"{title} by {noun.lower()}", (noun, "Size"), rows, frozenset({1}), note)
+
+
+def _more(count: int) -> str:
+    return f"and {count} more" if count > 0 else ""
+
+
+def _listed(counts: Sequence[tuple[int, str]]) -> str:
+    """The counts that are not zero: `3 protected, 1 late`."""
+    return ", ".join(f"{count} {word}" for count, word in counts if count) or "none"
+
+
+def _counted(count: int, word: str, words: str) -> str:
+    return f"{count} {word if count == 1 else words}" if count else ""
+
+
+def _name(text: str) -> str:
+    return printable(text) or "(without name)"
+
+
+def _reason(text: str) -> str:
+    plain = printable(" ".join(text.split()))
+    return plain if len(plain) <= _LONGEST_REASON else plain[: _LONGEST_REASON - 1] + "…"
+
+
+def _time(ms: int, zone: ZoneInfo) -> str:
+    """A time with its zone; a time beyond the calendar as epoch ms."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, zone).strftime("%Y-%m-%d %H:%M %Z")
+    except (OverflowError, OSError, ValueError):
+        return str(ms)

@@ -1,0 +1,112 @@
+"""When retention runs: after each STORE of a rule, and every night for each destination."""
+
+from __future__ import annotations
+
+import logging
+
+from haulback.contract.order_records import BackupDestination
+from haulback.kinds import backup_cleanup
+from haulback.kinds.api import Ask
+from haulback.server.services import retention_run
+from haulback.server.services.app import App
+from haulback.server.services.retention_terms import TermsBook
+from haulback.server.store import destinations, hold, queue, retention, tasks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.tasks.record import HOUR_MS
+from haulback.units import DAY_MS
+
+_NIGHT_MS = HOUR_MS  # after midnight UTC; verification begins an hour later
+_PIECE = 20  # machines that one transaction judges
+_AGAIN_MS = 60_000  # between two attempts to plan a clean-up while backups are stored
+_LONGEST_MS = HOUR_MS  # for which a clean-up waits for the end of running backups
+_TYPE = backup_cleanup.KIND.type
+log = logging.getLogger(__name__)
+
+
+def run_due(app: App) -> int:
+    """Judge machines with new backups, and plan the clean-ups that are due; their number."""
+    with app.store.read() as sql:
+        if hold.is_held(sql):
+            return 0
+        judges = retention.has_due(sql)
+    if judges:
+        _judge_stored(app)
+    with app.store.read() as sql:
+        now, states = app.clock.now_ms(), retention.states(sql)
+        reclaims = [guid for guid, state in states.items() if _is_reached(state.reclaim_at, now)]
+        nights = [to for to in _places(sql) if _is_due(sql, to, states, now)]
+    return sum(_reclaim(app, guid) for guid in reclaims) + sum(plan_night(app, to) for to in nights)
+
+
+def plan_night(app: App, to: BackupDestination) -> int:
+    """Plan a clean-up that judges every backup of a destination, unless one waits; its number."""
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        retention.set_state(sql, to.guid, planned=now)
+        if queue.has_task(sql, _TYPE, to.guid):
+            return 0
+        tasks.insert(sql, [backup_cleanup.nightly(to, Ask(now))])
+        log.info("retention judges the backups of %s", to.name)
+    return 1
+
+
+def _judge_stored(app: App) -> None:
+    """Judge the machines with a new backup of a rule: the backups of that rule, and no others."""
+    while True:
+        with app.store.write() as sql:
+            now, due = app.clock.now_ms(), retention.take_due(sql, _PIECE)
+            if not due:
+                return
+            if sum(_judge_place(sql, place, now) for place in due):
+                _wish_reclaim(sql, due[0][0], now)
+
+
+def _wish_reclaim(sql: Connection, destination: str, now: int) -> None:
+    """Note that a destination has removed backups to delete, unless that is noted."""
+    state = retention.states(sql).get(destination)
+    if state is None or state.reclaim_since is None:
+        retention.set_state(sql, destination, reclaim_at=now, reclaim_since=now)
+
+
+def _judge_place(sql: Connection, place: tuple[str, str, str], now: int) -> int:
+    """Judge the backups of a rule of one machine on one destination; the number removed."""
+    destination, entity, rule = place
+    stored = retention.of_entities(sql, destination, [entity])
+    return retention_run.remove(sql, TermsBook(sql), stored, now, rule)
+
+
+def _is_reached(moment: int | None, now: int) -> bool:
+    """Whether a time has come; one that lies far ahead was set before the clock went back."""
+    return moment is not None and not now < moment <= now + _AGAIN_MS
+
+
+def _places(sql: Connection) -> list[BackupDestination]:
+    return [to for to in SqlCatalogue(sql).places.destinations() if to.repository]
+
+
+def _is_due(
+    sql: Connection, to: BackupDestination, states: dict[str, retention.State], now: int
+) -> bool:
+    """Whether the night of a destination has come, the first time after its first backup."""
+    night = (now - _NIGHT_MS) // DAY_MS * DAY_MS + _NIGHT_MS
+    state = states.get(to.guid, retention.State())
+    is_new = state.planned < night or state.planned > now  # the clock went back since
+    return is_new and destinations.stored_before(sql, to.guid, night)
+
+
+def _reclaim(app: App, destination: str) -> int:
+    """Plan the deletion of removed backups, unless backups are being stored there; its number."""
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        since = retention.states(sql)[destination].reclaim_since or now
+        stores = any(queue.has_task(sql, kind, destination) for kind in ("EXPORT", "STORE"))
+        if stores and now - since < _LONGEST_MS:
+            retention.set_state(sql, destination, reclaim_at=now + _AGAIN_MS)
+            return 0
+        retention.set_state(sql, destination, reclaim_at=None, reclaim_since=None)
+        if queue.is_queued(sql, _TYPE, destination):
+            return 0
+        to = SqlCatalogue(sql).places.destination(destination)
+        tasks.insert(sql, [backup_cleanup.of_removed(to, Ask(now))])
+    return 1

@@ -1,0 +1,139 @@
+"""Runs of retention: decide which stored backups go and mark them removed, in bounded pieces.
+
+A clean-up decides before its node gets the order: a piece is a transaction over some machines, and
+the task keeps the place where the next piece begins, so that a restart continues.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from haulback.errors import Unavailable
+from haulback.policy.retention import Location, Reason, Ruling, Verdict, decide
+from haulback.server.services import retention_waits
+from haulback.server.services.app import App
+from haulback.server.services.retention_terms import TermsBook
+from haulback.server.store import retention, tasks
+from haulback.server.store.engine import Connection
+from haulback.server.store.ledger import SqlLedger
+from haulback.tasks.record import Task
+from haulback.wire import JsonObject
+
+_FIRST_ROWS = 500  # backups of the first piece
+_MOST_ROWS = 4_000
+_AIM = 0.04  # seconds of a piece: others write between two pieces
+_PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
+WHY = "removed by retention"
+MARKED = "scope"  # the parameter of a clean-up that decides nothing
+Check = Callable[[Connection], Task]
+
+
+class Pieces(NamedTuple):
+    """The place of a run: the last machine that was judged, and whether the run is over."""
+
+    attempt: int
+    after: str = ""
+    is_over: bool = False
+
+
+def verdicts(
+    sql: Connection, book: TermsBook, stored: Iterable[Location], now: int
+) -> Iterator[Verdict]:
+    """The verdicts about stored backups of any machines on one destination, machine by machine."""
+    by_entity: dict[str, list[Location]] = defaultdict(list)
+    for item in stored:
+        by_entity[item.entity].append(item)
+    if not by_entity:
+        return
+    destination = next(iter(by_entity.values()))[0].destination
+    book.learn(item for items in by_entity.values() for item in items)
+    sources = retention.sources(sql, by_entity, book.spared_days(destination))
+    used = retention.in_use(sql, by_entity)
+    for entity, items in by_entity.items():
+        for item in items:
+            item.in_use = item.guid in used
+        yield from decide(items, book.ruling, sources[entity], now)
+
+
+def remove(
+    sql: Connection, book: TermsBook, stored: Iterable[Location], now: int, rule: str | None = None
+) -> int:
+    """Mark removed what retention no longer keeps, of one rule or of all; the number removed."""
+    held, going = list(stored), list[str]()
+    waits = False
+    for verdict in verdicts(sql, book, held, now):
+        if rule is not None and verdict.location.rule != rule:
+            continue
+        if verdict.goes:
+            going.append(verdict.location.guid)
+        waits |= verdict.reason is Reason.WAITS
+    if going:
+        SqlLedger(sql, now).removals.remove(going, WHY)
+    if waits:
+        retention_waits.tell(sql, book, _unheld(sql, book, held, now), now)
+    return len(going)
+
+
+def _unheld(sql: Connection, book: TermsBook, held: Iterable[Location], now: int) -> list[Location]:
+    """The backups that would go if no retention waited for a confirmation."""
+
+    def ruling(item: Location) -> Ruling:
+        return book.ruling(item)._replace(waits=False)
+
+    by_entity: dict[str, list[Location]] = defaultdict(list)
+    for item in held:
+        by_entity[item.entity].append(item)
+    result: list[Location] = []
+    for entity, items in by_entity.items():
+        days = book.spared_days(items[0].destination)
+        source = retention.sources(sql, [entity], days)[entity]
+        result += [one.location for one in decide(items, ruling, source, now) if one.goes]
+    return [item for item in result if book.ruling(item).waits]
+
+
+def carry_out(app: App, check: Check) -> None:
+    """Judge the destination of a taken clean-up, piece by piece, once for each attempt.
+
+    `check` locks and returns the task, or raises Fenced for an attempt that is over.
+    Raises Unavailable after 10 seconds: the node asks again, and the run continues.
+    """
+    begun, rows = time.monotonic(), _FIRST_ROWS
+    while True:
+        started = time.monotonic()
+        with app.store.write() as sql:
+            if _piece(app, sql, check(sql), rows):
+                return
+        took = time.monotonic() - started
+        rows = min(_MOST_ROWS, rows * 2) if took < _AIM / 2 else rows
+        rows = max(100, rows // 2) if took > _AIM else rows
+        if time.monotonic() - begun > _PATIENCE:
+            raise Unavailable("retention is judging the backups of the destination; ask again")
+
+
+def _piece(app: App, sql: Connection, task: Task, rows: int) -> bool:
+    """Judge the next machines of a run, and tell whether the run is over."""
+    place = _place(task)
+    if place.is_over:
+        return True
+    now, destination = app.clock.now_ms(), task.ref("backupDestination") or ""
+    last: str | None = None
+    if task.params.get(MARKED) != "marked":
+        page = retention.page(sql, destination, place.after, rows)
+        remove(sql, TermsBook(sql), page.stored, now)
+        last = page.last
+    if last is None:
+        SqlLedger(sql, now).damage.expect(task.guid, destination, forgotten=False)
+    after = Pieces(task.attempt, last or "", last is None)
+    params: JsonObject = {**task.params, "retention": after._asdict()}
+    tasks.change(sql, task, now, params=params, lease_until=now + app.lease_ms)
+    return after.is_over
+
+
+def _place(task: Task) -> Pieces:
+    """The place of the present attempt; another attempt begins anew."""
+    known = task.params.get("retention")
+    place = Pieces(**known) if known else Pieces(task.attempt)
+    return place if place.attempt == task.attempt else Pieces(task.attempt)

@@ -1,0 +1,88 @@
+"""The retention terms that judge each backup: of its rule, its destination, or of its making."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from haulback.contract.retention import RuleRetention
+from haulback.errors import NotFound
+from haulback.inventory.records import Record
+from haulback.policy import terms as policy_terms
+from haulback.policy.retention import Location, Ruling, Terms
+from haulback.server.store import retention, schedule_zones
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+
+
+class TermsBook:
+    """Retention terms at one moment, each read once.  `drafts` replace stored rules by guid."""
+
+    def __init__(self, sql: Connection, drafts: Mapping[str, Record] | None = None) -> None:
+        self._sql, self._known = sql, SqlCatalogue(sql)
+        self._rules: dict[str, Record | None] = dict(drafts or {})
+        self._drafts = frozenset(self._rules)
+        self._waiting = retention.waiting(sql)
+        self._made: dict[str, Terms] = {}
+        self._destinations: dict[str, Terms] = {}
+        self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
+
+    def learn(self, stored: Iterable[Location]) -> None:
+        """Read the terms under which these backups were made, in one query."""
+        keys = {item.terms for item in stored if item.terms} - self._made.keys()
+        for key, body in retention.terms_of(self._sql, keys).items():
+            self._made[key] = msgspec.json.decode(body, type=Terms)
+
+    def ruling(self, item: Location) -> Ruling:
+        """The terms that judge a backup.
+
+        A living rule's present settings for the role; without a rule: the settings of the
+        destination when the backup was made, and its present ones; of a removed rule: the settings
+        when the backup was made.  A rule without settings follows its destination.
+        """
+        key = (item.destination, item.role, item.rule, item.terms)
+        if key not in self._rulings:
+            self._rulings[key] = self._ruling(item)
+        return self._rulings[key]
+
+    def _ruling(self, item: Location) -> Ruling:
+        rule = self.rule(item.rule) if item.rule else None
+        made = self._made.get(item.terms or "")
+        present = self._of_destination(item.destination)
+        if rule:
+            settings = policy_terms.of_role(rule.body, item.role)
+            if settings is None:
+                return Ruling((present,), is_living=True)
+            own = policy_terms.of_rule(settings, self.zone(rule.guid, settings))
+            waits = rule.guid in self._waiting and rule.guid not in self._drafts
+            return Ruling((own,), is_living=True, waits=waits)
+        if item.rule:
+            return Ruling((made or present,))
+        return Ruling((made, present) if made else (present,))
+
+    def rule(self, guid: str) -> Record | None:
+        """A rule by its guid, None for a removed rule."""
+        if guid not in self._rules:
+            try:
+                self._rules[guid] = self._known.records.get("rule", guid)
+            except NotFound:
+                self._rules[guid] = None
+        return self._rules[guid]
+
+    def zone(self, rule: str, settings: RuleRetention) -> str:
+        """The zone of the calendar of a rule's keeps: its own, its schedule's, else UTC."""
+        if settings.timeZone or not any(settings.keeps):
+            return settings.timeZone or "UTC"
+        return schedule_zones.of_rule(self._sql, rule) or "UTC"
+
+    def spared_days(self, destination: str) -> int:
+        """Days for which the last backup of an absent machine stays on a destination."""
+        settings = self._known.places.destination(destination).settings
+        return policy_terms.of(settings).keepLastBackupOfAbsentDays
+
+    def _of_destination(self, guid: str) -> Terms:
+        if guid not in self._destinations:
+            settings = self._known.places.destination(guid).settings
+            self._destinations[guid] = policy_terms.of_destination(policy_terms.of(settings))
+        return self._destinations[guid]

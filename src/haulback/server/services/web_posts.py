@@ -1,0 +1,120 @@
+"""HTTP requests to webhooks and monitors: one attempt, to an address that was checked.
+
+The HTTP library is loaded at the first request, so that a server without webhooks stays small.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from haulback.errors import HaulbackError, Malformed
+from haulback.server.services import host_addresses, notifications
+from haulback.server.services.host_addresses import Network
+
+TIMEOUT_SECONDS = 15.0
+_READ = 2000  # bytes of an answer
+_PORTS = {"http": 80, "https": 443}
+
+
+class WebAnswer(NamedTuple):
+    """The end of a request: status of HTTP, None without an answer; `delay` (ms) was asked for."""
+
+    status: int | None
+    text: str
+    delay: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the receiver took the message."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class WebRequest(NamedTuple):
+    """A request: `body` None for a GET; `certificate` (PEM) is trusted besides the system's."""
+
+    url: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+    certificate: str = ""
+
+
+def signed(secret: str, guid: str, seconds: int, body: bytes) -> dict[str, str]:
+    """The headers of a message as Standard Webhooks define them; `seconds` since the epoch."""
+    content = f"{guid}.{seconds}.".encode() + body
+    digest = hmac.new(notifications.webhook_key(secret), content, hashlib.sha256).digest()
+    return {
+        "webhook-id": guid,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def send(wanted: WebRequest, allowed: Sequence[Network]) -> WebAnswer:
+    """Send a request once; every fault is an answer without a status.  Redirects are not followed:
+    they would lead to an address that was not checked.
+    """
+    try:
+        parts = notifications.checked_url(wanted.url, "url")
+        port = parts.port or _PORTS[parts.scheme]
+        address = host_addresses.checked(parts.hostname or "", port, allowed)
+        return _sent(wanted, f"[{address}]" if ":" in address else address)
+    except Malformed as error:
+        return WebAnswer(None, error.message)
+    except HaulbackError as error:
+        return WebAnswer(None, error.message)
+
+
+def _sent(wanted: WebRequest, address: str) -> WebAnswer:
+    import httpx2
+
+    url = httpx2.URL(wanted.url)
+    name = url.host
+    headers = {"host": url.netloc.decode(), "user-agent": "Haulback", **wanted.headers}
+    try:
+        with (
+            httpx2.Client(
+                timeout=TIMEOUT_SECONDS,
+                verify=_trust(wanted.certificate),
+                trust_env=False,
+                follow_redirects=False,
+            ) as http,
+            http.stream(
+                "GET" if wanted.body is None else "POST",
+                url.copy_with(host=address),
+                content=wanted.body,
+                headers=headers,
+                extensions={"sni_hostname": name},
+            ) as answer,
+        ):
+            return _answer(answer.status_code, answer.headers, _start(answer.iter_raw(_READ)))
+    except httpx2.TimeoutException:
+        return WebAnswer(None, f"{name} did not answer within {TIMEOUT_SECONDS:.0f} seconds")
+    except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, ValueError) as error:
+        return WebAnswer(None, f"{name} cannot be reached: {error}")
+
+
+def _start(pieces: object) -> str:
+    piece = next(iter(pieces), b"")  # type: ignore[call-overload]
+    text = bytes(piece)[:_READ].decode(errors="replace")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+
+
+def _answer(status: int, headers: Mapping[str, str], start: str) -> WebAnswer:
+    text = f"the receiver answered {status}" + (f": {start}" if start else "")
+    if 300 <= status < 400:
+        text = f"the receiver answered {status}; redirects are not followed, name the new URL"
+    said = headers.get("retry-after", "")
+    delay = int(said) * 1000 if said.isascii() and said.isdigit() and len(said) < 8 else 0
+    return WebAnswer(status, text, delay)
+
+
+def _trust(certificate: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if certificate:
+        context.load_verify_locations(cadata=certificate)
+    return context

@@ -1,0 +1,24 @@
+"""Ends of workflows, found when the ends of their tasks are numbered.
+
+The last two tasks of a workflow may end in two transactions at once, where neither sees the other:
+the numbering comes after both commits, so the later of its turns sees all tasks ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from haulback.contract.events import EventKind, EventRecord
+from haulback.server.store import events, work_ends
+from haulback.server.store.engine import Connection
+from haulback.tasks import end_events
+
+_TASK = EventKind.TASK_ENDED.value
+
+
+def record(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
+    """Add an event for each workflow whose last task ended with these events."""
+    ended = [event for event in numbered if event.kind.name == _TASK]
+    touched = list(dict.fromkeys(str(event.data["workflow"]) for event in ended))
+    whole = work_ends.ended_workflows(sql, touched)
+    events.add_many(sql, (end_events.of_workflow(plan[0], plan, now) for plan in whole))

@@ -1,0 +1,214 @@
+"""A consistent copy of the database in a file: SQLite's backup API, or pg_dump.
+
+Writers go on meanwhile; the copy has the state of one moment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from haulback import credentials
+from haulback.errors import OutOfSpace, Unavailable
+from haulback.server.store.engine import Store, mapped, schema_of
+
+SQLITE, POSTGRESQL = "SQLITE", "POSTGRESQL"
+_PAGES = 1024  # pages of one step, 4 MiB: other threads run between two steps
+_LOOK = 1.0  # seconds between two looks at a running copy
+_RESERVE = 64 * 1024 * 1024  # bytes that the copy leaves free
+_LOGIN = ("PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
+
+
+class CopiedDatabase(NamedTuple):
+    """The kind of the database, the name of its file in a copy, and its schema's revision."""
+
+    kind: str
+    file: str
+    schema: str
+
+
+def about(store: Store) -> CopiedDatabase:
+    """The kind of a database and the revision of its schema."""
+    with store.read() as sql:
+        schema = schema_of(sql)
+    if store.is_sqlite:
+        return CopiedDatabase(SQLITE, "haulback.db", schema)
+    return CopiedDatabase(POSTGRESQL, "haulback.dump", schema)
+
+
+def copy(store: Store, target: Path) -> Iterator[None]:
+    """Write a copy of the database to a new file, and yield every second meanwhile.
+
+    The copy is complete when the iterator ends; it is stopped and removed when the iterator is
+    closed.  Raises OutOfSpace; Unavailable when pg_dump is missing, too old, or fails.
+    """
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        yield from _sqlite(store, target) if store.is_sqlite else _dumped(store, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _sqlite(store: Store, target: Path) -> Iterator[None]:
+    file = Path(str(store.engine.url.database)).absolute()
+    size = file.stat().st_size
+    free = shutil.disk_usage(target.parent).free
+    if free < size + _RESERVE:
+        raise OutOfSpace(
+            f"the copy of the database needs {size} bytes below {target.parent}, and {free} are "
+            "free; make room there"
+        )
+    stop = Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="database-copy") as pool:
+        copying = pool.submit(_copy_pages, file, target, stop)
+        try:
+            yield from _waiting(copying)
+        finally:
+            stop.set()
+
+
+def _waiting(job: Future[None]) -> Iterator[None]:
+    while True:
+        try:
+            return job.result(_LOOK)
+        except NotYet:
+            yield
+
+
+class _Stopped(Exception):
+    """The caller closed the copy."""
+
+
+def _copy_pages(file: Path, target: Path, stop: Event) -> None:
+    def look(*_: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    with (
+        suppress(_Stopped),
+        mapped(),
+        closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(target)) as copied,
+    ):
+        source.isolation_level = None
+        # An open read transaction keeps one moment: without it every commit of another connection
+        # begins the copy anew, and the copy of a busy database never ends.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        copied.execute("PRAGMA synchronous=OFF")  # the copy is read once and removed
+        source.backup(copied, pages=_PAGES, progress=look, sleep=0)
+
+
+def _dumped(store: Store, target: Path) -> Iterator[None]:
+    program = _pg_dump(store)
+    with store.read() as sql:
+        schema = str(sql.scalar(sa.text("SELECT current_schema()")))
+    # No compression: equal rows of two copies are stored once.
+    how = ["--format=custom", "--compress=0", "--no-owner", "--no-privileges", "--no-password"]
+    command = [
+        program,
+        *how,
+        f"--schema={schema}",
+        f"--file={target}",
+        connection(store.engine.url),
+    ]
+    with subprocess.Popen(
+        command,
+        env=environment(store.engine.url),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield from _running(process)
+        finally:
+            process.kill()
+
+
+def _running(process: subprocess.Popen[str]) -> Iterator[None]:
+    while True:
+        try:
+            _, said = process.communicate(timeout=_LOOK)
+            break
+        except subprocess.TimeoutExpired:
+            yield
+    if process.returncode:
+        raise Unavailable(f"pg_dump cannot copy the database: {last_line(said)}")
+
+
+def _pg_dump(store: Store) -> str:
+    """The path of a pg_dump that is not older than the server.  Raises Unavailable."""
+    with store.read() as sql:
+        server = int(sql.scalar(sa.text("SHOW server_version_num")) or 0) // 10_000
+    program = tool("pg_dump", server)
+    version = major(program)
+    if version < server:
+        raise Unavailable(
+            f"{program} has version {version}, and the database is PostgreSQL {server}: install "
+            f"the client programs of PostgreSQL {server} or newer on the server's machine"
+        )
+    return program
+
+
+def tool(name: str, version: int) -> str:
+    """The path of a client program of PostgreSQL: of this version where it is installed, else the
+    one on the path.
+
+    Raises Unavailable.
+    """
+    own = Path(f"/usr/lib/postgresql/{version}/bin/{name}")
+    program = str(own) if own.exists() else shutil.which(name)
+    if program is None:
+        raise Unavailable(
+            f"{name} is not installed on this machine: install the client programs of PostgreSQL "
+            f"{version} (package postgresql-client), which copy and restore the database"
+        )
+    return program
+
+
+def major(program: str) -> int:
+    """The major version of a client program.  Raises Unavailable."""
+    call = subprocess.run(
+        [program, "--version"],
+        env=credentials.for_children(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"\s(\d+)(?:\.\d+)*", call.stdout)
+    if call.returncode or not found:
+        raise Unavailable(f"{program} does not run: {last_line(call.stderr)}")
+    return int(found[1])
+
+
+def connection(url: sa.URL) -> str:
+    """The option that names the database to a client program, without the password."""
+    plain = url.set(drivername="postgresql", password=None)
+    return f"--dbname={plain.render_as_string(hide_password=False)}"
+
+
+def environment(url: sa.URL) -> dict[str, str]:
+    """The environment of a client program: the only child that gets the database's password."""
+    own = {name: os.environ[name] for name in _LOGIN if name in os.environ}
+    if url.password:
+        own["PGPASSWORD"] = str(url.password)
+    return credentials.for_children(own)
+
+
+def last_line(said: str) -> str:
+    """The last line of a program's errors, which names the cause."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "it gave no reason"

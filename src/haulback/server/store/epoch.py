@@ -1,0 +1,29 @@
+"""The epoch of the database: the number of times that it was restored from a backup."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from haulback.server.store import tables
+from haulback.server.store.hold_tables import site
+from haulback.server.store.raw_sql import Hot
+
+_EPOCH = Hot("SELECT epoch FROM site WHERE number = 1")
+
+
+def current(sql: sa.Connection) -> int:
+    """The epoch of the database."""
+    row = _EPOCH.row(sql)
+    return int(row[0]) if row else 0
+
+
+def begin(sql: sa.Connection) -> int:
+    """Begin a new epoch and return it: no session of a node or of a user outlasts an epoch.
+
+    Nodes open new sessions by their own credentials.
+    """
+    sql.execute(sa.update(site).values(epoch=site.c.epoch + 1))
+    sql.execute(sa.update(tables.node).values(session=None, token=None))
+    for table in (tables.login, tables.enrolment):
+        sql.execute(sa.delete(table))
+    return current(sql)

@@ -1,0 +1,25 @@
+"""The table of daily reports, and the indexes that reports read; see `tables`."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, String, Table, text
+
+from haulback.server.store.tables import backup, metadata
+
+_GUID = String(36)
+FAILED = text("status IN ('FAILED', 'PARTIAL_SUCCESS')")
+_SUMMED = ("entity", "destination", "rule", "project", "status", "type", "size", "read", "stored")
+
+# One row for each policy and local date: the first of several servers makes the report.  `until` is
+# the end (epoch ms) of the report's span, where the span of the next report begins.
+daily_report = Table(
+    "daily_report",
+    metadata,
+    Column("policy", _GUID, primary_key=True),
+    Column("local_date", String(10), primary_key=True),
+    Column("until", BigInteger, nullable=False),
+)
+
+# All columns that reports add up and group by: the rows of backups are wide.
+Index("backup_report", backup.c.created, *(backup.c[name] for name in _SUMMED))
+Index("backup_failed", backup.c.created, sqlite_where=FAILED, postgresql_where=FAILED)

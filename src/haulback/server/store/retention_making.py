@@ -1,0 +1,62 @@
+"""The retention terms and the lock that a backup gets when it is stored."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.errors import NotFound
+from haulback.inventory.records import Backup, Record
+from haulback.policy import terms
+from haulback.policy.retention import Terms
+from haulback.server.scope import EVERYTHING
+from haulback.server.store import retention, schedule_zones, tables
+from haulback.server.store.record_catalogue import RecordCatalogue
+from haulback.wire import JsonObject
+
+
+class Making(NamedTuple):
+    """Key of the terms of a new backup, None without any, and the length of its lock in ms."""
+
+    terms: str | None
+    lock_ms: int
+
+
+def of(sql: sa.Connection, backup: Backup) -> Making:
+    """The terms and the lock of a backup that is being stored; the terms are kept under their key.
+
+    A rule's settings for the role come before those of the destination; the longer lock applies.
+    """
+    destination = tables.destination.c
+    where = destination.guid == backup.destination
+    settings = msgspec.json.decode(sql.scalar(sa.select(destination.settings).where(where)) or "{}")
+    rule = _rule(sql, backup.rule)
+    lock = max(terms.of(settings).lock_ms, terms.lock_ms(rule.body, backup.role) if rule else 0)
+    own = _terms(sql, settings, rule, backup.role)
+    if own is None:
+        return Making(None, lock)
+    body = terms.body_of(own)
+    key = terms.key_of(body)
+    retention.keep_terms(sql, key, body)
+    return Making(key, lock)
+
+
+def _rule(sql: sa.Connection, guid: str | None) -> Record | None:
+    if guid is None:
+        return None
+    try:
+        return RecordCatalogue(sql, EVERYTHING).get("rule", guid)
+    except NotFound:
+        return None
+
+
+def _terms(
+    sql: sa.Connection, settings: JsonObject, rule: Record | None, role: str
+) -> Terms | None:
+    own = terms.of_role(rule.body, role) if rule else None
+    if rule and own:
+        zone = own.timeZone or (any(own.keeps) and schedule_zones.of_rule(sql, rule.guid)) or "UTC"
+        return terms.of_rule(own, zone)
+    return terms.of_destination(terms.of(settings)) if settings.get("retention") else None

@@ -1,0 +1,37 @@
+"""Workflows without a task that still has to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from haulback.contract.task_states import FINAL
+from haulback.server.store import tasks
+from haulback.server.store.tables import task as table
+from haulback.tasks.record import Task
+
+_FINAL = {state.value for state in FINAL}
+_MANY = 200
+
+
+def ended_workflows(sql: sa.Connection, workflows: Sequence[str]) -> list[list[Task]]:
+    """The tasks of each of these workflows that has ended, the first task of the plan first."""
+    result = []
+    for at in range(0, len(workflows), _MANY):
+        plans: dict[str, list[Task]] = {guid: [] for guid in workflows[at : at + _MANY]}
+        query = sa.select(*tasks.COLUMNS).where(table.c.workflow.in_(plans))
+        for row in sql.execute(query.order_by(table.c.created, table.c.guid)):
+            task = tasks.task_of(row)
+            plans[task.workflow].append(task)
+        result += [_headed(plan) for plan in plans.values() if _is_ended(plan)]
+    return result
+
+
+def _is_ended(plan: Sequence[Task]) -> bool:
+    return bool(plan) and all(task.state in _FINAL for task in plan)
+
+
+def _headed(plan: list[Task]) -> list[Task]:
+    """The plan with its first task in front; EXPORT and STORE are made at the same time."""
+    return sorted(plan, key=lambda task: task.guid != task.workflow and task.follows is not None)
