@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Unpack
 
 from haulback.client.calls import Calls, Narrowed, Page
+from haulback.contract.protect import Protecting, ProtectRequest
 from haulback.contract.protection import MachineProtection, ProtectionCounts
 
 
 class ProtectionStates:
-    """Counts of machines by protection state, and the machines of a state."""
+    """Protection: new policies in one step, counts by state, and the machines of a state."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+
+    def protect(self, wanted: ProtectRequest) -> Protecting:
+        """Protect machines in one step: policy, rule, schedule and notification rule."""
+        return self._calls.one(Protecting, "POST", "/protect", wanted)
 
     def counts(self) -> ProtectionCounts:
         """Numbers of machines by state."""

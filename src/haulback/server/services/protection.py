@@ -12,7 +12,7 @@ from haulback.contract.events import Event, EventKind
 from haulback.contract.protection import ProtectionState
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.records import Entity, Record
-from haulback.policy.protection import Case, Promise, Judgement, judge, rpo_of
+from haulback.policy.protection import Case, Judgement, Promise, judge, rpo_of
 from haulback.policy.schedule_times import window_of
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
