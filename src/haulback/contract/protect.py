@@ -8,7 +8,7 @@ from haulback.wire import Choice, Named
 
 
 class ProtectRequest(msgspec.Struct, kw_only=True):
-    """What is to be protected, when, where to, for how long, and who is told, as people write it.
+    """Protection as people write it: machines, times, destination, retention and recipients.
 
     Machines: `all`, or names like `web*` in `match` and tags in `tags`, of which any includes a
     machine, without names in `exclude`.  Machines that come later are taken as well.  One of
