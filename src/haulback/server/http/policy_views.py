@@ -24,6 +24,7 @@ _WAITS = (
     "the retention was stored by an earlier version and removes nothing before "
     "`haulback retention confirm`"
 )
+_NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried again by itself"
 _REPORT = "dailyReportEnabled is kept and does not act yet"
 
 
@@ -110,6 +111,16 @@ _NO_CHOICE: dict[str, list[Any]] = {
     name: []
     for name in ("includeTags", "excludeTags", "includeRegExps", "excludeRegExps", "hvClusters")
 }
+
+
+def recovery_plan(shown: JsonObject) -> None:
+    """Add the figures of a recovery plan; `schedules` are there already, in full."""
+    rules = shown.get("rules", [])
+    shown["ruleCount"] = len(rules)
+    shown["rulesVmCount"] = {
+        rule["guid"]: len(rule["protectedEntities"]) for rule in rules if rule.get("guid")
+    }
+    shown["warnings"] = [_NO_RETRY] if shown.get("backupRetryCount") else []
 
 
 def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:

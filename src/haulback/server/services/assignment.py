@@ -19,7 +19,7 @@ from haulback.server.caller import Caller
 from haulback.server.scope import Scope
 from haulback.server.services import ownership
 from haulback.server.services.app import App
-from haulback.server.services.policies import OWNED, with_mode
+from haulback.server.services.policies import OWNED, completed
 from haulback.server.services.record_kinds import RecordKind
 from haulback.server.store import copies, events, machines, walks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -85,7 +85,7 @@ def preview(app: App, who: Caller, kind: RecordKind, wanted: AnyPolicy, guid: st
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         before = known.records.get(kind.name, guid) if guid else None
-        wanted = with_mode(wanted, before)
+        wanted = completed(wanted, before)
         kind.check_record(wanted, known)
         drafted = _drafted(wanted, kind.name, before, who.scope)
         others = [item for item in _policies(sql, kind.name) if item.guid != drafted.guid]

@@ -52,8 +52,8 @@ class ConfigurationReading(Reading):
         return policies.members_of(self._sql, self.scope, policy)
 
     def rpo(self, policy: str) -> int | None:
-        """The RPO of an active backup policy in ms, None without a limit."""
-        return promises.active(self._sql, [policy]).get(policy)
+        """The RPO of a backup policy in ms, None without a limit."""
+        return promises.rpo(self._sql, policy)
 
     def waiting_rules(self) -> frozenset[str]:
         """Rules whose retention waits for a confirmation."""
@@ -162,7 +162,7 @@ def remove(app: App, who: Caller, kind: RecordKind, guid: str) -> None:
         _check_unused(members.known, kind.name, guid)
         if kind.name in policies.OWNED:
             members.without_policy(record)
-        if kind.name in policies.RULES:
+        if kind.name in policies.FIRED:
             members.without_rule(record)
         configuration.remove(change.sql, guid)
         change.before = credentials.shown(record)
@@ -195,7 +195,7 @@ def _record(
     before: Record | None = None,
 ) -> Record:
     """The record that a request describes.  Raises Malformed, NotFound, Forbidden."""
-    wanted = policies.with_mode(wanted, before)
+    wanted = policies.completed(wanted, before)
     kind.check_record(wanted, known)
     above = None
     if kind.parent and (ref := getattr(wanted, kind.parent[0])):
@@ -218,8 +218,8 @@ def _keep_apart(members: PolicyMembers, record: Record, sent: SentRecord, *, fre
     Raises Malformed, NotFound, Conflict.
     """
     kind, given, wanted = sent.kind, parse(sent.body), sent.read()
-    if kind.name in policies.RULES:
-        members.fired_by(record.guid, getattr(wanted, "schedules", None))
+    if kind.name in policies.FIRED:
+        members.fired_by(record, getattr(wanted, "schedules", None))
     if (owned := policies.OWNED.get(kind.name)) is None:
         return
     if (machines := getattr(wanted, "vms", None)) is not None:

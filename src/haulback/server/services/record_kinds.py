@@ -136,12 +136,12 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
     rpo = wanted.rpo if isinstance(wanted, Policy) else None
     if rpo is not None and not _SHORTEST_RPO <= rpo <= _LONGEST_RPO:
         raise Malformed("rpo: ms, from a minute to ten years", field="rpo")
-    if not 0 <= wanted.backupRetryCount <= 100:
-        raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
     _check_priority(wanted)
 
 
 def _check_priority(wanted: AnyPolicy | RecoveryPlan) -> None:
+    if not 0 <= wanted.backupRetryCount <= 100:
+        raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
     if not 0 <= wanted.priority <= 100:
         raise Malformed("priority: between 0 and 100", field="priority")
 

@@ -87,3 +87,9 @@ def active(sql: sa.Connection, policies: Iterable[str] | None = None) -> dict[st
     query = sa.select(table.c.policy, table.c.rpo).where(table.c.active)
     query = query if policies is None else query.where(table.c.policy.in_(list(policies)))
     return {row.policy: row.rpo for row in sql.execute(query)}
+
+
+def rpo(sql: sa.Connection, policy: str) -> int | None:
+    """The RPO of a policy, also of an inactive one; None without a limit."""
+    found: int | None = sql.scalar(sa.select(table.c.rpo).where(table.c.policy == policy))
+    return found
