@@ -21,6 +21,7 @@ from haulback.server.services import (
     fire_voiding,
     fires,
     health_events,
+    protection,
     retention_plan,
     system_schedules,
     verification,
@@ -36,6 +37,7 @@ from haulback.server.store import (
     task_lists,
     tasks,
 )
+from haulback.server.store import protection as protection_store
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
@@ -83,6 +85,7 @@ def tick(app: App) -> None:
         opened += verification.plan_due(app)
         opened += retention_plan.run_due(app)
         opened += fires.run_due(app)
+    protection.keep_current(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
@@ -109,6 +112,7 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
     """Move times back that were computed before the clock was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
+    protection_store.judge_late(sql)
 
 
 def _end_lost(app: App) -> int:
