@@ -101,7 +101,9 @@ def served(schedule: Record) -> ScheduleType:
 
 
 def rules_of(fire: Fire, schedule: Record, known: SqlCatalogue) -> list[FireRule]:
-    """The rules of a fire; those of one policy share a run, over which its thresholds count."""
+    """The rules of a fire; the rules of one policy share a run, to which the policy's thresholds
+    apply.
+    """
     if schedule.kind == schedule_clocks.SYSTEM:
         run = str(uuid.uuid5(uuid.UUID(fire.guid), schedule.guid))
         return [FireRule(fire=fire.guid, position=0, rule=schedule.guid, policy="", run=run)]

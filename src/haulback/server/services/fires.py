@@ -1,4 +1,4 @@
-"""The scheduler: fires what is due, makes the tasks of a fire in pieces, and ends fires.
+"""The scheduler: fires due schedules, makes the tasks of a fire in pieces, and ends fires.
 
 Each step is one transaction that a restart, or another server, goes on from.
 """
@@ -31,8 +31,8 @@ from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.tasks.record import Plan
 from haulback.units import DAY_MS
 
-PIECE = 100  # machines in a transaction: other writers wait no longer than that
-_BUDGET_S = 4.0  # of one tick of maintenance
+PIECE = 100  # machines in a transaction, which holds up other writers
+_BUDGET_S = 4.0  # seconds of a maintenance tick that fires may take
 _KEEP_MS = 400 * DAY_MS  # for which a fire is remembered
 _FORGOTTEN = 200  # fires that one tick forgets
 _ENDED = 100  # fires that one tick ends

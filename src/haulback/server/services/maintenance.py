@@ -15,10 +15,13 @@ from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
     clock_change,
+    daily_reports,
     database_stream,
     delivery,
     events,
     fires,
+    health_events,
+    protection,
     retention_plan,
     system_schedules,
     verification,
@@ -34,6 +37,7 @@ from haulback.server.store import (
     task_lists,
     tasks,
 )
+from haulback.server.store import protection as protection_store
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
@@ -72,13 +76,16 @@ def tick(app: App) -> None:
         audit.forget(sql, app.clock.now_ms())
     events.forget(app)
     delivery.forget(app)
+    health_events.look(app)
     assignment.continue_walks(app)
+    daily_reports.send_due(app)
     if held_server.is_held(app):
         opened += held_server.tend(app)
     else:
         opened += verification.plan_due(app)
         opened += retention_plan.run_due(app)
         opened += fires.run_due(app)
+    protection.keep_current(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
@@ -105,6 +112,7 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
     """Move times back that were computed before the clock was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
+    protection_store.judge_late(sql)
 
 
 def _end_lost(app: App) -> int:
@@ -149,7 +157,7 @@ def _unmount(app: App) -> int:
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
         due = [known.mounts.get(guid) for guid in mounts.due(sql, now)]
-        tasks.insert(sql, [unmount_task.task(one, known, Ask(now)) for one in due])
+        tasks.insert(sql, [unmount_task.task(mount, known, Ask(now)) for mount in due])
     return len(due)
 
 

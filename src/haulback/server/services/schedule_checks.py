@@ -46,7 +46,7 @@ def check_times(wanted: Schedule) -> None:
     """Raises Malformed for a zone, a window or times that cannot be, or that never come."""
     _check_zone(wanted.timeZone)
     _check_window(wanted.startWindowLength)
-    _check_acting(wanted)
+    _check_times(wanted)
     if next_due(timetable(wanted), _FROM) is None:
         member = "cron" if wanted.cron is not None else "daysOfWeek"
         raise Malformed(
@@ -85,8 +85,8 @@ def _check_window(length: int | None) -> None:
         raise Malformed("startWindowLength: ms, from 1000 to 31 days", field="startWindowLength")
 
 
-def _check_acting(wanted: Schedule) -> None:
-    """Check that one of hour, interval and cron sets the times, and that it is valid."""
+def _check_times(wanted: Schedule) -> None:
+    """Check that exactly one of hour, interval and cron is set, with a valid value."""
     if wanted.cron is not None:
         _refuse(wanted, ("hour", "interval"), "cron sets the times")
         _check_cron(wanted.cron)

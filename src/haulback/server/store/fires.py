@@ -1,4 +1,5 @@
-"""Fires of schedules in the database: whoever inserts the key of a due time fires it.
+"""Fires of schedules in the database: the server that inserts the key of a due time fires the
+schedule.
 
 States: PLANNING (tasks are being made), PROVING (proofs are planned in turn), RUNNING, DONE;
 MISSED, SKIPPED (nothing was to be done);
