@@ -12,18 +12,13 @@ from haulback.server.store import tables
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import task
 
+_COLUMNS = {"backupPolicy": "backup_policy", "snapshotPolicy": "snapshot_policy"}
 _MEMBERS = {
     setting: Hot(
         f"SELECT guid, name, project, present FROM entity WHERE {column} = :policy "
         "AND guid > :after ORDER BY guid LIMIT :most"
     )
-    for setting, column in (
-        ("backupPolicy", "backup_policy"),
-        ("snapshotPolicy", "snapshot_policy"),
-    )
-        ("backupPolicy", "backup_policy"),
-        ("snapshotPolicy", "snapshot_policy"),
-    )
+    for setting, column in _COLUMNS.items()
 }
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 
