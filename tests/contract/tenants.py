@@ -39,12 +39,25 @@ RECORD_KINDS = {
     "/schedules": "schedule",
     "/mailing-lists": "mailing-list",
     "/credential": "credential",
+    "/notification-channels": "notification-channel",
+    "/notification-rules": "notification-rule",
 }
 _FIXED = {
     *("account", "login", "node", "enrolment", "hypervisor", "destination", "key_check"),
-    *("audit", "idempotency", "pulse"),
+    *("audit", "idempotency", "pulse", "event_counter"),
 }
-_QUIET = {"audit", "idempotency", "login", "slot", "log_line", "question", "answer_part", "pulse"}
+_QUIET = {
+    "audit",
+    "idempotency",
+    "login",
+    "slot",
+    "log_line",
+    "question",
+    "answer_part",
+    "pulse",
+} | {
+    *("event", "event_counter", "delivery", "delivery_event", "first_run"),
+}
 _PARENTS = {"rule": "vm-backup", "snapshot-rule": "vm-snapshot"}
 Rows = dict[str, dict[Any, tuple[Any, ...]]]
 

@@ -40,8 +40,9 @@ def checked(host: str, port: int, allowed: Sequence[Network]) -> str:
     for text in addresses:
         address = ipaddress.ip_address(text.partition("%")[0])
         if not any(address in network for network in allowed) and is_internal(address):
+            shown = host if host == text else f"{host} ({address})"
             raise Forbidden(
-                f"{host} is {address}, an address of this machine or of its platform; allow it by "
+                f"{shown} is an address of this machine or of its platform; allow it by "
                 f"{_OPTION} of the server, or name another receiver"
             )
     return addresses[0]

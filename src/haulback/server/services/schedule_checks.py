@@ -39,6 +39,11 @@ def check_schedule(wanted: Schedule, known: Catalogue) -> None:
     for ref in wanted.rules:
         # A schedule starts its rules for all machines of the rules.
         known.records.changeable(_RULES[wanted.type], ref.guid)
+    check_times(wanted)
+
+
+def check_times(wanted: Schedule) -> None:
+    """Raises Malformed for a zone, a window or times that cannot be, or that never come."""
     _check_zone(wanted.timeZone)
     _check_window(wanted.startWindowLength)
     _check_times(wanted)

@@ -7,7 +7,7 @@ commits transactions in another order than it inserts their rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -98,6 +98,13 @@ def page(sql: sa.Connection, wanted: EventQuery) -> list[EventRecord]:
     order = table.c.number.desc() if wanted.after is None else table.c.number
     query = sa.select(table).where(*_conditions(wanted)).order_by(order).limit(wanted.size)
     return [record(row) for row in sql.execute(query)]
+
+
+def last_kind(sql: sa.Connection, subject: str, kinds: Sequence[str]) -> str | None:
+    """The kind of the newest event of some kinds about a subject, None without one."""
+    query = sa.select(table.c.kind).where(table.c.subject == subject, table.c.kind.in_(kinds))
+    newest: str | None = sql.scalar(query.order_by(table.c.id.desc()).limit(1))
+    return newest
 
 
 def has_old(sql: sa.Connection, before: int) -> bool:

@@ -99,6 +99,8 @@ class Life:
             self._settle(task, state)
             _tell("task ended", task, state=state.value, info=task.status_info)
         ends = [end_events.of_task(task, state, self.now) for task, state in outcome.settled]
+        for task, state in outcome.settled:
+            ends += end_events.troubles(task, state, self.now)
         events.add_many(self.sql, ends)
         queue.release(self.sql, outcome.freed)
 
