@@ -136,7 +136,7 @@ def rules(sql: sa.Connection, fire: str) -> list[FireRule]:
 
 
 def skip(sql: sa.Connection, skips: Sequence[Skip]) -> None:
-    """Insert what a fire left out, with the reasons."""
+    """Insert the machines that a fire left out, with the reasons."""
     if skips:
         sql.execute(sa.insert(fire_skip), [row_of(item, fire_skip) for item in skips])
 
