@@ -23,7 +23,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.scan import RepositoryScan, ScanExtent, in_turn, scan
 
-_GROUPS_AHEAD = 16
+_GROUPS_AHEAD = 16  # groups that are read while others are checked
 _FIRST = bytes(16)
 _PACKS_TIME = 3 / 4  # the share of `seconds` for packs; the rest is for the maps of backups
 PackId = bytes

@@ -30,7 +30,7 @@ _INDEXED = {
     VOIDING: sa.text("fire.state IN ('PLANNING', 'VOIDING')"),
     PROVING: sa.text("fire.state = 'PROVING'"),
 }
-_SOME = 500
+_SOME = 500  # schedules of one tick
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
 _OPEN = Hot(
     "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "

@@ -16,7 +16,7 @@ from haulback.server.store import tables
 from haulback.server.store.rows import records
 from haulback.wire import Named
 
-_MANY = 500
+_MANY = 500  # machines of one transaction
 _ENTITY = tables.entity
 _UNASSIGNED = "UNASSIGNED"
 
