@@ -37,8 +37,8 @@ def forecast(app: App, scope: Scope, days: int, most: int) -> tuple[list[Forecas
         now = app.clock.now_ms()
         coming = [_of(sql, record, now, now + days * DAY_MS) for record in _shown(sql, scope)]
     in_order = merge(*coming, key=lambda entry: (entry.fire.due.at, entry.schedule.name))
-    found = list(islice(in_order, most + 1))
-    return found[:most], len(found) > most
+    first = list(islice(in_order, most + 1))
+    return first[:most], len(first) > most
 
 
 def _shown(sql: Connection, scope: Scope) -> Iterator[Record]:
