@@ -40,9 +40,11 @@ from haulback.contract.machines import MachineSettings
 from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
 from haulback.contract.notifications import NotificationChannel, NotificationRule
-from haulback.contract.policies import Policy, SnapshotPolicy
+from haulback.contract.policies import Policy, Rule, SnapshotPolicy
+from haulback.contract.protect import ProtectRequest
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
-from haulback.contract.reports import Measure, SizeFilter
+from haulback.contract.reports import Measure, ReportRequest, SizeFilter
+from haulback.contract.retention_preview import RetentionPreviewRequest
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
@@ -59,7 +61,7 @@ from haulback.errors import (
 )
 from haulback.ids import new_guid
 from haulback.server.http.reference import TABLE
-from haulback.wire import Ref
+from haulback.wire import Choice, Ref
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import CHANNEL, Scene, watch
 
@@ -263,6 +265,11 @@ def log_in_and_out(s: Scene) -> None:
         made.log_out()
 
 
+def a_mailed_report(s: Scene) -> None:
+    with contextlib.suppress(Conflict):  # there may be no mail channel
+        s.client.reports.mail(ReportRequest(value="ops@example.org"))
+
+
 REST: dict[str, Way] = {
     "POST /session/login": log_in_and_out,
     "POST /session/logout": log_in_and_out,
@@ -335,6 +342,14 @@ REST: dict[str, Way] = {
     "POST /retention/mark-backups/preview": lambda s: s.client.backups.preview_mark(
         [s.location], Hint.TO_REMOVE
     ),
+    "POST /retention/preview": lambda s: list(
+        s.client.retention.previews(
+            RetentionPreviewRequest(
+                rule={"guid": s.client.records.rules.add(Rule(name=new_guid())).guid}
+            )
+        )
+    ),
+    "POST /retention/confirm": lambda s: s.client.retention.confirm(),
     "GET /mounted-backups": lambda s: list(s.client.mounts.all(finished_mount=False)),
     "GET /mounted-backups/{guid}": lambda s: s.client.mounts.get(s.mount),
     "GET /mounted-backups/{guid}/iscsi": lambda s: s.client.mounts.iscsi(s.iscsi),
@@ -370,6 +385,7 @@ REST: dict[str, Way] = {
     "POST /dashboard/report-pdf": lambda s: s.client.reports.file("pdf"),
     "POST /dashboard/report-html": lambda s: s.client.reports.file("html"),
     "POST /dashboard/report-text": lambda s: s.client.reports.file("text"),
+    "POST /dashboard/report-email": a_mailed_report,
     "POST /chargeback-reporting/backup-size/vm": lambda s: s.client.reports.chargeback(
         SizeFilter()
     ),
@@ -378,6 +394,11 @@ REST: dict[str, Way] = {
     ),
     "GET /global-settings": lambda s: s.client.dashboard.settings(),
     "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
+    "POST /protect": lambda s: s.client.protection.protect(
+        ProtectRequest(match=[new_guid()], nightly="22:00", to=Choice(s.destination))
+    ),
+    "GET /protection": lambda s: s.client.protection.counts(),
+    "GET /protection/machines": lambda s: s.client.protection.machines(["UNASSIGNED"]),
     "POST /policies/vm-backup/auto-assignment-preview": lambda s: (
         s.client.records.backup_policies.preview(Policy(name="gold"))
     ),

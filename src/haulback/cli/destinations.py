@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.destination_settings import read_settings
+from haulback.cli.destination_settings import read_secrets, read_settings
 from haulback.cli.output import PLACE, Output, dump, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
@@ -108,6 +108,7 @@ def set_destination(
     verify: bool | None = None,
     keep_absent_days: int | None = None,
     keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False,
+    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
 ) -> None:
     """Rename a destination, or set its retention and verification; options not given stay
     unchanged.
@@ -117,6 +118,8 @@ def set_destination(
     always stays. --verify-days: a share is read every night, so that everything is read within so
     many days; --verify-hours limits a night, --no-verify turns the nightly verification off.
     --keep-absent-days: the last backup of an absent machine stays for so many days (30; 0: not).
+    --secret: a new value of a secret setting, read from FILE, or from standard input where FILE is
+    -.
     """
     client = connect()
     present = client.destinations.find(name)
@@ -139,7 +142,10 @@ def set_destination(
     wanted = {name: value for name, value in wanted.items() if value is not None}
     verification = msgspec.structs.replace(present.verification, **wanted)
     changed = ChangedDestination(
-        name=rename or None, retention=rules, verification=verification if wanted else None
+        name=rename or None,
+        retention=rules,
+        verification=verification if wanted else None,
+        settings=read_secrets(chosen(present.type.name), secret) or None,
     )
     client.destinations.change(present.guid, changed)
 

@@ -25,6 +25,8 @@ _NOUNS = (
     ),
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
+    ("protect", "protect:protect", "Protect machines in one step: policy, schedule, mails."),
+    ("status", "status:status", "What is late, failing, running and next, on one screen."),
     (
         "dashboard",
         "dashboard:dashboard",
@@ -61,6 +63,7 @@ _NOUNS = (
     ("plan", "records:plan", "Recovery plans: the machines to restore together, and their order."),
     ("policy", "policies:policy", "Backup policies."),
     ("snapshot-policy", "policies:snapshot_policy", "Snapshot policies."),
+    ("retention", "retention:app", "Backups that a rule keeps and removes; confirmations."),
     ("rule", "records:rule", "Rules of backup policies: destinations."),
     ("snapshot-rule", "records:snapshot_rule", "Retention rules of snapshot policies."),
     ("schedule", "schedules:app", "Schedules: their times, fires, pause and run."),

@@ -215,7 +215,7 @@ class Leftovers:
         return swept
 
     def _jobs(self, alive: Set[str]) -> list[str]:
-        """End backup jobs of dead attempts, but not those of other installations."""
+        """End backup jobs of dead attempts; jobs of other installations stay."""
         swept = []
         for domain in self._host.domains():
             with suppress(NotFound):

@@ -42,7 +42,7 @@ def asked_type(task: Task) -> str:
 
 def other_type(asked: str, made: str) -> str:
     """The warning of a backup that has another type than the requested type."""
-    return f"the backup is {made}: it was asked for as {asked}"
+    return f"the backup is {made}, although {asked} was requested"
 
 
 def read_results(results: JsonObject) -> ExportResult | None:

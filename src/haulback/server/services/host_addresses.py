@@ -1,7 +1,7 @@
 """Addresses of receivers: names are resolved once, checked, and connected to as they were checked.
 
-A receiver must not be this machine or a cloud's metadata service, because whoever may add a channel
-could reach services there that trust this machine.
+A receiver must not be this machine or a cloud's metadata service, because a user who may add a
+channel could otherwise reach services that trust this machine.
 """
 
 from __future__ import annotations

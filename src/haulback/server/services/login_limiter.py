@@ -1,8 +1,8 @@
 """The login limiter slows guesses of passwords, not portals that log in on every request.
 
-A login that succeeded a moment ago is recognised without the slow hash, and succeeds again whatever
-other clients try meanwhile.  The limiter recognises a login by a keyed digest, which dies with the
-process.
+A login that succeeded a moment ago is recognised without the slow hash, and succeeds again even
+while other clients are limited.  The limiter recognises a login by a keyed digest, which dies with
+the process.
 """
 
 from __future__ import annotations

@@ -39,6 +39,11 @@ def check_schedule(wanted: Schedule, known: Catalogue) -> None:
     for ref in wanted.rules:
         # A schedule starts its rules for all machines of the rules.
         known.records.changeable(_RULES[wanted.type], ref.guid)
+    check_times(wanted)
+
+
+def check_times(wanted: Schedule) -> None:
+    """Raises Malformed for a zone, a window or times that cannot be, or that never come."""
     _check_zone(wanted.timeZone)
     _check_window(wanted.startWindowLength)
     _check_times(wanted)
@@ -81,7 +86,7 @@ def _check_window(length: int | None) -> None:
 
 
 def _check_times(wanted: Schedule) -> None:
-    """Check that one of hour, interval and cron sets the times, and that it is valid."""
+    """Check that exactly one of hour, interval and cron is set, with a valid value."""
     if wanted.cron is not None:
         _refuse(wanted, ("hour", "interval"), "cron sets the times")
         _check_cron(wanted.cron)

@@ -110,7 +110,8 @@ def _queued(app: App, make: Any, asked: _Request) -> Plan:
     try:
         return _queue_once(app, make, asked)
     except Conflict as error:
-        # Perhaps the same request, sent twice at the same time: the other one has made them.
+        # Perhaps the same request, sent twice at the same time: the other request has made the
+        # tasks.
         before = asked.key and _recalled(app, asked.repeatable(asked.key))
         if not before:
             if "lockedUntil" in error.details:

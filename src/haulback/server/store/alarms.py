@@ -93,6 +93,11 @@ def seen(sql: sa.Connection, kind: AlarmKind, subject: str) -> int | None:
     return found
 
 
+def subjects(sql: sa.Connection, kind: AlarmKind) -> set[str]:
+    """The subjects of the alarms of a kind."""
+    return set(sql.scalars(sa.select(table.c.subject).where(table.c.kind == kind.value)))
+
+
 def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
     """Move the alarms about a machine and its backups to the machine's new project."""
     of_it = sa.select(tables.backup.c.guid).where(tables.backup.c.entity == entity)
