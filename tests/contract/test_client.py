@@ -39,10 +39,12 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
 from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
-from haulback.contract.policies import Policy, SnapshotPolicy
+from haulback.contract.notifications import NotificationChannel, NotificationRule
+from haulback.contract.policies import Policy, Rule, SnapshotPolicy
 from haulback.contract.protect import ProtectRequest
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
-from haulback.contract.reports import Measure, SizeFilter
+from haulback.contract.reports import Measure, ReportRequest, SizeFilter
+from haulback.contract.retention_preview import RetentionPreviewRequest
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
@@ -61,7 +63,7 @@ from haulback.ids import new_guid
 from haulback.server.http.reference import TABLE
 from haulback.wire import Choice, Ref
 from tests.contract.conftest import PASSWORD, Served
-from tests.contract.scene import Scene, watch
+from tests.contract.scene import CHANNEL, Scene, watch
 
 CSV = Path(__file__).with_name("operations.csv")
 CONTRACT = [
@@ -263,6 +265,11 @@ def log_in_and_out(s: Scene) -> None:
         made.log_out()
 
 
+def a_mailed_report(s: Scene) -> None:
+    with contextlib.suppress(Conflict):  # there may be no mail channel
+        s.client.reports.mail(ReportRequest(value="ops@example.org"))
+
+
 REST: dict[str, Way] = {
     "POST /session/login": log_in_and_out,
     "POST /session/logout": log_in_and_out,
@@ -335,6 +342,14 @@ REST: dict[str, Way] = {
     "POST /retention/mark-backups/preview": lambda s: s.client.backups.preview_mark(
         [s.location], Hint.TO_REMOVE
     ),
+    "POST /retention/preview": lambda s: list(
+        s.client.retention.previews(
+            RetentionPreviewRequest(
+                rule={"guid": s.client.records.rules.add(Rule(name=new_guid())).guid}
+            )
+        )
+    ),
+    "POST /retention/confirm": lambda s: s.client.retention.confirm(),
     "GET /mounted-backups": lambda s: list(s.client.mounts.all(finished_mount=False)),
     "GET /mounted-backups/{guid}": lambda s: s.client.mounts.get(s.mount),
     "GET /mounted-backups/{guid}/iscsi": lambda s: s.client.mounts.iscsi(s.iscsi),
@@ -351,6 +366,10 @@ REST: dict[str, Way] = {
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
     "GET /alarms": lambda s: list(s.client.alarms.all(kind=["BACKUP_DAMAGED"])),
     "GET /alarms/{guid}": lambda s: s.client.alarms.get(s.alarm),
+    "POST /notification-channels/{guid}/test": lambda s: s.client.notifications.test(s.channel),
+    "GET /deliveries": lambda s: s.client.notifications.page(state=["FAILED"]),
+    "GET /deliveries/{guid}": lambda s: s.client.notifications.get(s.delivery),
+    "POST /deliveries/{guid}/redeliver": lambda s: s.client.notifications.redeliver(s.delivery),
     "GET /events": lambda s: s.client.events.page(kind=["TASK_ENDED"]),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
@@ -366,6 +385,7 @@ REST: dict[str, Way] = {
     "POST /dashboard/report-pdf": lambda s: s.client.reports.file("pdf"),
     "POST /dashboard/report-html": lambda s: s.client.reports.file("html"),
     "POST /dashboard/report-text": lambda s: s.client.reports.file("text"),
+    "POST /dashboard/report-email": a_mailed_report,
     "POST /chargeback-reporting/backup-size/vm": lambda s: s.client.reports.chargeback(
         SizeFilter()
     ),
@@ -403,10 +423,13 @@ def preview_of(kind: Policies[Any]) -> Any:
     return kind.preview(made.what, made.guid)
 
 
-def a_record(kind: RecordCollection[Any]) -> Any:
+def a_record(s: Scene, kind: RecordCollection[Any]) -> Any:
     needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"]}
     extra = {k: v for k, v in needed.items() if k in kind.struct.__struct_fields__}
-    return kind.add(kind.struct(name=new_guid(), **extra))
+    if kind is not s.client.records.notification_rules:
+        extra |= CHANNEL if kind.struct is NotificationChannel else {}
+        return kind.add(kind.struct(name=new_guid(), **extra))
+    return kind.add(NotificationRule(name=new_guid(), channels=[Ref(s.channel)]))
 
 
 def _of(kind: str) -> dict[str, Way]:
@@ -417,12 +440,12 @@ def _of(kind: str) -> dict[str, Way]:
     path = known_paths[kind]
     return {
         f"GET {path}": lambda s: list(known(s).all()),
-        f"POST {path}": lambda s: a_record(known(s)),
-        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(known(s)).guid),
+        f"POST {path}": lambda s: a_record(s, known(s)),
+        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(s, known(s)).guid),
         f"PUT {path}/{{guid}}": lambda s: known(s).change(
-            (item := a_record(known(s))).guid, item.what
+            (item := a_record(s, known(s))).guid, item.what
         ),
-        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(known(s)).guid),
+        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(s, known(s)).guid),
     }
 
 

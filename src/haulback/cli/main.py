@@ -34,6 +34,7 @@ _NOUNS = (
     ),
     ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
+    ("notify", "notifications:app", "Who is told what: mail, webhooks, monitors."),
     ("events", "events:events", "Events: ends of tasks, alarms and the like, as they happen."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     (
@@ -62,6 +63,7 @@ _NOUNS = (
     ("plan", "records:plan", "Recovery plans: the machines to restore together, and their order."),
     ("policy", "policies:policy", "Backup policies."),
     ("snapshot-policy", "policies:snapshot_policy", "Snapshot policies."),
+    ("retention", "retention:app", "Backups that a rule keeps and removes; confirmations."),
     ("rule", "records:rule", "Rules of backup policies: destinations."),
     ("snapshot-rule", "records:snapshot_rule", "Retention rules of snapshot policies."),
     ("schedule", "schedules:app", "Schedules: their times, fires, pause and run."),

@@ -94,7 +94,6 @@ def with_members(before: JsonObject, words: tuple[str, ...], struct: type[R], cl
 
 rule = noun("rule", "rules", "active")
 snapshot_rule = noun("snapshot-rule", "snapshot_rules", "retentionVersions", "retentionDays")
-schedule = noun("schedule", "schedules", "active", "hour")
 project = noun("project", "projects", "uuid")
 node_config = noun("node-config", "node_configs", "limits")
 manager = noun("manager", "managers", "url")

@@ -9,6 +9,7 @@ from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
+from haulback.client.notifications import Notifications
 from haulback.client.protection import ProtectionStates
 from haulback.client.records import Records
 from haulback.client.reports import Reports
@@ -22,11 +23,13 @@ from haulback.client.resources import (
     Snapshots,
     Workflows,
 )
+from haulback.client.retention import RuleRetentions
 from haulback.client.schedules import Schedules
 from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
 from haulback.contract.schedules import Schedule
+from haulback.contract.system_schedules import SystemSchedule
 
 
 class Client:
@@ -55,10 +58,13 @@ class Client:
         self.restores, self.workflows = Restores(calls), Workflows(calls)
         self.nodes, self.users = Nodes(calls), Users(calls)
         self.records, self.dashboard = Records(calls), Dashboard(calls)
+        self.retention = RuleRetentions(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
+        self.system_schedules = Schedules(calls, "/system-schedules", SystemSchedule)
         self.alarms, self.events = Alarms(calls), Events(calls)
         self.protection = ProtectionStates(calls)
         self.server, self.reports = OwnDatabase(calls), Reports(calls)
+        self.notifications = Notifications(calls)
 
     @property
     def url(self) -> str:

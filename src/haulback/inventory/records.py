@@ -6,12 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from haulback.contract.inventory_sync import PlatformResource as PlatformResource
 from haulback.contract.machines import VirtualDisk
-from haulback.contract.order_records import BackupDestination as BackupDestination
-from haulback.contract.order_records import Hypervisor as Hypervisor
-from haulback.contract.order_records import IncrementBase as IncrementBase
-from haulback.contract.store import BackupVolume as BackupVolume
+from haulback.contract.store import BackupVolume
 from haulback.wire import JsonObject, Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks have not ended

@@ -66,16 +66,22 @@ def dates_of(group: Sequence[Dated], zone: str) -> list[date]:
     ]
 
 
+def is_zone(name: str) -> bool:
+    """Whether an IANA zone exists."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
 @lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
+    return ZoneInfo(name if is_zone(name) else "UTC")
 
 
 def _newest(group: Sequence[Dated], keys: Sequence[int], most: int) -> Iterator[str]:
-    """The newest good backup of each of the newest `most` periods, and the damaged ones between."""
+    """The newest good backup of each of the last `most` periods, and damaged backups between."""
     good = {key for item, key in zip(group, keys, strict=True) if item.counts}
     seen: set[int] = set()
     for item, key in zip(group, keys, strict=True):

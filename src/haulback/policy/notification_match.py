@@ -53,7 +53,7 @@ class RuleFilter(msgspec.Struct, kw_only=True):
 
 
 def state_of(event: EventRecord) -> str | None:
-    """The state of an end; that of a run is FAILED as soon as one of its tasks failed."""
+    """The state of an end; the state of a run is FAILED as soon as a task of the run failed."""
     if (state := event.data.get("state")) is not None:
         return str(state)
     states = event.data.get("states")
@@ -65,7 +65,7 @@ def state_of(event: EventRecord) -> str | None:
 def is_told(rule: RuleFilter, event: EventRecord) -> bool:
     """Whether a rule tells an event to people or programs.
 
-    The first scheduled run of a policy is told whatever its end.
+    The first scheduled run of a policy is reported with any end.
     """
     if not _concerns(rule, event) or event.data.get("retried"):
         return False
@@ -88,7 +88,7 @@ def is_heartbeat(rule: RuleFilter, event: EventRecord) -> bool:
 
 
 def _concerns(rule: RuleFilter, event: EventRecord) -> bool:
-    """Whether policy and project of an event are those of a rule."""
+    """Whether a rule covers the policy and the project of an event."""
     if rule.project is not None and event.project != rule.project:
         return False
     if rule.projects and event.project not in rule.projects:

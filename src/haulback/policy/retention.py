@@ -21,7 +21,7 @@ _LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
 _FULL, _INCREMENTAL = "FULL", "INCREMENTAL"
 
 
-class Reason(Enum):
+class RetentionReason(Enum):
     """Reasons why a backup stays or goes."""
 
     WITHIN_LIMITS = "within every count and age"
@@ -43,7 +43,12 @@ class Reason(Enum):
     NOT_CHOSEN = "chosen by no daily, weekly, monthly or yearly keep"
 
 
-_PERIODS = (Reason.DAILY, Reason.WEEKLY, Reason.MONTHLY, Reason.YEARLY)
+_PERIODS = (
+    RetentionReason.DAILY,
+    RetentionReason.WEEKLY,
+    RetentionReason.MONTHLY,
+    RetentionReason.YEARLY,
+)
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,7 +74,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     keep_last: bool = True
 
 
-class Location(msgspec.Struct):
+class StoredBackup(msgspec.Struct):
     """A stored backup on a destination, as retention judges it; times in epoch ms, sizes in bytes.
 
     `guid` is the backup.  `state` is the location's `damage.LocationStatus`, `level` the highest
@@ -110,10 +115,10 @@ class Location(msgspec.Struct):
         return _FULL if self.type == _FULL else _INCREMENTAL
 
 
-class Source(NamedTuple):
+class BackupSource(NamedTuple):
     """The machine of the backups; `absent_since` (epoch ms) is the first scan that missed it.
 
-    `spared_days`: the last backup of an absent machine stays for so many days.
+    `spared_days`: days for which the last backup of an absent machine stays.
     """
 
     present: bool
@@ -142,20 +147,20 @@ class Ruling(NamedTuple):
         return any(terms.keep_last for terms in self.terms)
 
 
-class Verdict(NamedTuple):
+class RetentionVerdict(NamedTuple):
     """The decision about a backup."""
 
-    location: Location
+    location: StoredBackup
     goes: bool
-    reason: Reason
+    reason: RetentionReason
 
 
-RulingOf = Callable[[Location], Ruling]
+RulingOf = Callable[[StoredBackup], Ruling]
 
 
 def decide(
-    stored: Iterable[Location], ruling_of: RulingOf, source: Source, now: int
-) -> list[Verdict]:
+    stored: Iterable[StoredBackup], ruling_of: RulingOf, source: BackupSource, now: int
+) -> list[RetentionVerdict]:
     """Decide about the stored backups of one machine on one destination at `now` (epoch ms).
 
     The verdicts are in order of time, newest first.  Backups are counted by role and rule.
@@ -167,59 +172,63 @@ def decide(
     return [_final(item, decided[item.guid], protected.get(item.guid), now) for item in ordered]
 
 
-def _final(item: Location, by_terms: Reason, protection: Reason | None, now: int) -> Verdict:
+def _final(
+    item: StoredBackup, by_terms: RetentionReason, protection: RetentionReason | None, now: int
+) -> RetentionVerdict:
     if item.state in ("MISSING", "GIVEN_UP"):
-        return Verdict(item, False, Reason.MISSING)
+        return RetentionVerdict(item, False, RetentionReason.MISSING)
     if by_terms not in _GOING:
-        return Verdict(item, False, by_terms)
+        return RetentionVerdict(item, False, by_terms)
     reason = _held(item, now) or protection
-    return Verdict(item, reason is None, reason or by_terms)
+    return RetentionVerdict(item, reason is None, reason or by_terms)
 
 
-_GOING = frozenset((Reason.MARKED, Reason.COUNT, Reason.AGE, Reason.NOT_CHOSEN))
+_GOING = frozenset(
+    (RetentionReason.MARKED, RetentionReason.COUNT, RetentionReason.AGE, RetentionReason.NOT_CHOSEN)
+)
 
 
-def _held(item: Location, now: int) -> Reason | None:
+def _held(item: StoredBackup, now: int) -> RetentionReason | None:
     """The lock, archive mark or use that keeps a backup; an archive without end stays forever."""
     if item.keep_until is None:
-        held = Reason.ARCHIVED if item.hint == "ARCHIVE" else None
+        held = RetentionReason.ARCHIVED if item.hint == "ARCHIVE" else None
     else:
-        reason = Reason.ARCHIVED if item.hint == "ARCHIVE" else Reason.LOCKED
+        reason = RetentionReason.ARCHIVED if item.hint == "ARCHIVE" else RetentionReason.LOCKED
         held = reason if now < item.keep_until else None
-    return held or (Reason.IN_USE if item.in_use else None)
+    return held or (RetentionReason.IN_USE if item.in_use else None)
 
 
 def _by_terms(
-    ordered: Sequence[Location], rulings: Mapping[str, Ruling], now: int
-) -> dict[str, Reason]:
-    """What the terms alone say about each backup."""
-    groups: dict[tuple[str, str], list[Location]] = defaultdict(list)
+    ordered: Sequence[StoredBackup], rulings: Mapping[str, Ruling], now: int
+) -> dict[str, RetentionReason]:
+    """The reason that the terms alone give for each backup."""
+    groups: dict[tuple[str, str], list[StoredBackup]] = defaultdict(list)
     for item in ordered:
         groups[item.role, item.rule or ""].append(item)
-    result: dict[str, Reason] = {}
+    result: dict[str, RetentionReason] = {}
     for group in groups.values():
         _judge(group, rulings, now, result)
     return result
 
 
 def _judge(
-    group: Sequence[Location],
+    group: Sequence[StoredBackup],
     rulings: Mapping[str, Ruling],
     now: int,
-    result: dict[str, Reason],
+    result: dict[str, RetentionReason],
 ) -> None:
     """Judge the backups of one role and rule; `result` receives the reasons."""
     ranks = _ranks(group)
-    chosen: dict[Terms, dict[str, Reason]] = {}
+    chosen: dict[Terms, dict[str, RetentionReason]] = {}
     for item in group:
         if item.hint == "TO_REMOVE":
-            result[item.guid] = Reason.MARKED
+            result[item.guid] = RetentionReason.MARKED
             continue
         ruling = rulings[item.guid]
         if ruling.waits:
-            result[item.guid] = Reason.WAITS
+            result[item.guid] = RetentionReason.WAITS
             continue
-        reason = Reason.WITHIN_LIMITS
+        reason = RetentionReason.WITHIN_LIMITS
         for terms in ruling.terms:
             if terms not in chosen:
                 chosen[terms] = keeps.chosen(group, terms.keeps, terms.zone, _PERIODS)
@@ -229,7 +238,7 @@ def _judge(
         result[item.guid] = reason
 
 
-def _ranks(group: Sequence[Location]) -> dict[str, int]:
+def _ranks(group: Sequence[StoredBackup]) -> dict[str, int]:
     """The number of newer good backups of the same sort, for each backup."""
     seen = {_FULL: 0, _INCREMENTAL: 0}
     ranks: dict[str, int] = {}
@@ -239,50 +248,50 @@ def _ranks(group: Sequence[Location]) -> dict[str, int]:
     return ranks
 
 
-def _limited(item: Location, rank: int, terms: Terms, now: int) -> Reason:
+def _limited(item: StoredBackup, rank: int, terms: Terms, now: int) -> RetentionReason:
     if not terms.others:
-        return Reason.NOT_CHOSEN
+        return RetentionReason.NOT_CHOSEN
     limits = terms.full if item.type == _FULL else terms.incremental
     if limits.count is not None and rank >= limits.count:
-        return Reason.COUNT
+        return RetentionReason.COUNT
     if limits.age is not None and now - item.time > limits.age:
-        return Reason.AGE
-    return Reason.WITHIN_LIMITS
+        return RetentionReason.AGE
+    return RetentionReason.WITHIN_LIMITS
 
 
 def _protected(
-    ordered: Sequence[Location], rulings: Mapping[str, Ruling], source: Source, now: int
-) -> dict[str, Reason]:
+    ordered: Sequence[StoredBackup], rulings: Mapping[str, Ruling], source: BackupSource, now: int
+) -> dict[str, RetentionReason]:
     """Backups that stay whatever their terms say, by role: the last good and the only proven one.
 
     Each living rule keeps its own last good backup.  A machine that exists keeps the best backup of
     all whose terms keep the last one; so does a machine that is absent for a short time.
     """
-    result: dict[str, Reason] = {}
+    result: dict[str, RetentionReason] = {}
     spared = source.is_spared(now)
     for role in {item.role for item in ordered}:
         items = [item for item in ordered if item.role == role]
         if source.present or spared:
             proven = (item.guid for item in items if item.counts and item.level == "BOOTED")
-            result |= dict.fromkeys(islice(proven, 1), Reason.ONLY_PROVEN)
+            result |= dict.fromkeys(islice(proven, 1), RetentionReason.ONLY_PROVEN)
         unmarked = [item for item in items if item.hint != "TO_REMOVE"]
         if spared:
-            result |= dict.fromkeys(_best(unmarked), Reason.ABSENT_MACHINE)
+            result |= dict.fromkeys(_best(unmarked), RetentionReason.ABSENT_MACHINE)
         if source.present:
             last = _last_of_rules(items, rulings)
             keeping = [item for item in items if rulings[item.guid].keep_last]
             unmarked = [item for item in keeping if item.hint != "TO_REMOVE"]
-            result |= dict.fromkeys([*last, *_best(unmarked or keeping)], Reason.LAST_GOOD)
+            result |= dict.fromkeys([*last, *_best(unmarked or keeping)], RetentionReason.LAST_GOOD)
     return result
 
 
-def _best(items: Sequence[Location]) -> list[str]:
+def _best(items: Sequence[StoredBackup]) -> list[str]:
     """The newest good backup, else the newest damaged, missing or given up one; none of none."""
     ranked = sorted(items, key=lambda item: _LAST_CHOICE.get(item.state, 0))  # stable: by time
     return [item.guid for item in ranked[:1]]
 
 
-def _last_of_rules(items: Iterable[Location], rulings: Mapping[str, Ruling]) -> list[str]:
+def _last_of_rules(items: Iterable[StoredBackup], rulings: Mapping[str, Ruling]) -> list[str]:
     """The newest good backup of each living rule that keeps its last one."""
     last: dict[str, str] = {}
     for item in items:

@@ -10,6 +10,7 @@ import msgspec
 from haulback.contract.destinations import Retention
 from haulback.contract.retention import RuleRetention
 from haulback.errors import Malformed
+from haulback.policy import keeps
 from haulback.policy.retention import Limits, Terms
 from haulback.policy.retention_text import MOST_KEPT
 from haulback.tasks.record import HOUR_MS
@@ -95,6 +96,9 @@ def check(settings: RuleRetention, field: str) -> None:
             value = getattr(settings, name)
             if value is not None and not 0 <= value <= most:
                 raise Malformed(f"{field}.{name}: 0 to {most}", field=f"{field}.{name}")
+    if settings.timeZone and not keeps.is_zone(settings.timeZone):
+        field = f"{field}.timeZone"
+        raise Malformed(f"{field}: name an IANA time zone, like Europe/Berlin", field=field)
     if any(settings.keeps):
         return
     if settings.keepOthers is False:

@@ -7,33 +7,36 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from haulback.contract.destinations import Retention
-from haulback.policy.retention import Location, Ruling, Source, decide
+from haulback.policy.retention import BackupSource, Ruling, StoredBackup, decide
 from haulback.policy.terms import of_destination
 from haulback.units import DAY_MS
 
 NOW = 1_000 * DAY_MS
 
 
-def location(guid: str, **more: Any) -> Location:
+def location(guid: str, **more: Any) -> StoredBackup:
     """A good full backup of machine `e` on destination `d`, without a rule."""
     usual: dict[str, Any] = {"destination": "d", "entity": "e", "location": f"l{guid}"}
     usual |= {"role": "PRIMARY", "rule": None, "type": "FULL", "created": NOW}
     usual |= {"snapshot_time": NOW, "hint": "STANDARD_RETENTION", "keep_until": None}
     usual |= {"state": "PRESENT", "level": "STORED", "terms": None, "stored": 1}
-    return Location(guid=guid, **{**usual, **more})
+    return StoredBackup(guid=guid, **{**usual, **more})
 
 
-def source(*, present: bool = False, missed_days: float | None = None) -> Source:
+def source(*, present: bool = False, missed_days: float | None = None) -> BackupSource:
     """A machine that was missed for so many days."""
     since = None if missed_days is None else int(NOW - missed_days * DAY_MS)
-    return Source(present, since, 30)
+    return BackupSource(present, since, 30)
 
 
 def surplus(
-    stored: Iterable[Location], settings: Retention, now: int, sources: Mapping[str, Source]
+    stored: Iterable[StoredBackup],
+    settings: Retention,
+    now: int,
+    sources: Mapping[str, BackupSource],
 ) -> list[str]:
     """The backups that the retention of their destination removes."""
-    by_entity: dict[str, list[Location]] = defaultdict(list)
+    by_entity: dict[str, list[StoredBackup]] = defaultdict(list)
     for item in stored:
         by_entity[item.entity].append(item)
     ruling = Ruling((of_destination(settings),))

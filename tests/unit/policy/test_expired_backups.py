@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.contract.destinations import Retention
-from haulback.policy.retention import Location
+from haulback.policy.retention import StoredBackup
 from haulback.policy.terms import of
 from haulback.units import DAY_MS
 from tests.unit.policy.stored_backups import NOW, location, source, surplus
@@ -19,14 +19,14 @@ GONE = {"e": source()}
 THERE = {"e": source(present=True)}
 
 
-def backup(days: float, **more: Any) -> Location:
+def backup(days: float, **more: Any) -> StoredBackup:
     """A stored backup of so many days ago; its guid tells its age in milliseconds."""
     taken = NOW - round(days * DAY_MS)
     usual = {"created": 0, "location": "l", "snapshot_time": taken}
     return location(**{"guid": f"{taken:016}", **usual, **more})
 
 
-def going(backups: list[Location], sources: Any = GONE, **rules: Any) -> list[Location]:
+def going(backups: list[StoredBackup], sources: Any = GONE, **rules: Any) -> list[StoredBackup]:
     guids = surplus(backups, Retention(**rules), NOW, sources)
     assert len(guids) == len(set(guids))
     return [one for one in backups if one.guid in guids]
@@ -171,7 +171,9 @@ def test_an_absent_machine_without_a_known_moment_keeps_nothing_for_its_days():
     ),
     st.booleans(),
 )
-def test_nothing_that_is_locked_missing_or_archived_ever_goes(backups: list[Location], there: bool):
+def test_nothing_that_is_locked_missing_or_archived_ever_goes(
+    backups: list[StoredBackup], there: bool
+):
     found = going(backups, THERE if there else GONE, keepLastNFull=0, keepFullNewerThan=0)
     assert not any(one.keep_until is None and one.hint == "ARCHIVE" for one in found)
     assert not any((one.keep_until or 0) > NOW for one in found)

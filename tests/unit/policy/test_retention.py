@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.contract.destinations import Retention
-from haulback.policy.retention import Location, Source
+from haulback.policy.retention import BackupSource, StoredBackup
 from haulback.policy.terms import of
 from haulback.units import DAY_MS
 from tests.unit.policy import stored_backups
@@ -22,17 +22,17 @@ TIGHT = {
 }
 
 
-def backup(number: int, **more: Any) -> Location:
+def backup(number: int, **more: Any) -> StoredBackup:
     """A backup; a higher number is newer."""
     taken = NOW - 500 * DAY_MS + number
     return location(f"b{number:03}", **{"created": 0, "snapshot_time": taken, **more})
 
 
-def source(*, present: bool = False, missed_days: float | None = None) -> dict[str, Source]:
+def source(*, present: bool = False, missed_days: float | None = None) -> dict[str, BackupSource]:
     return {"e": stored_backups.source(present=present, missed_days=missed_days)}
 
 
-def left(backups: list[Location], sources: dict[str, Source], **rules: Any) -> list[str]:
+def left(backups: list[StoredBackup], sources: dict[str, BackupSource], **rules: Any) -> list[str]:
     going = surplus(backups, Retention(**{**TIGHT, **rules}), NOW, sources)
     return [one.guid for one in backups if one.guid not in going]
 
@@ -93,7 +93,7 @@ RULES = st.builds(
 
 @given(BACKUPS, RULES, st.floats(0, 100), st.booleans())
 def test_no_rule_takes_the_newest_of_what_is_missed_before_its_time(
-    backups: list[Location], rules: Retention, days: float, present: bool
+    backups: list[StoredBackup], rules: Retention, days: float, present: bool
 ):
     going = surplus(backups, rules, NOW, source(present=present, missed_days=days))
     newest = max(backups, key=lambda one: (one.snapshot_time or 0, one.guid)).guid
@@ -104,7 +104,7 @@ def test_no_rule_takes_the_newest_of_what_is_missed_before_its_time(
 
 
 @given(BACKUPS, RULES, st.floats(0, 100))
-def test_more_days_never_remove_more(backups: list[Location], rules: Retention, days: float):
+def test_more_days_never_remove_more(backups: list[StoredBackup], rules: Retention, days: float):
     where = source(missed_days=days)
     spared = Retention(
         **{

@@ -378,8 +378,8 @@ def test_the_last_backup_of_what_is_missed_survives_its_retention(house: House):
     def going() -> int:
         with house.app.store.read() as sql:
             stored = retention.page(sql, house.destination.guid, "", 100).stored
-            found = retention_run.verdicts(sql, TermsBook(sql), stored, house.clock.now)
-            return sum(verdict.goes for verdict in found)
+            verdicts = retention_run.verdicts(sql, TermsBook(sql), stored, house.clock.now)
+            return sum(verdict.goes for verdict in verdicts)
 
     synced(house, node, [])
     assert going() == 0

@@ -109,15 +109,15 @@ def test_two_rules_on_one_destination_each_keep_their_own_backups(house: House):
 
 def test_a_run_after_a_backup_touches_no_other_rule_and_no_other_machine(house: House):
     node = house.node()
-    one, two = (
+    ours, other = (
         rule(house, "a", retentionKeepLastNFull=1),
         rule(house, "b", retentionKeepLastNFull=1),
     )
-    made = [stored(house, node, two) for _ in range(2)]
-    made += [stored(house, node, one, house.entities[1]) for _ in range(2)]
+    made = [stored(house, node, other) for _ in range(2)]
+    made += [stored(house, node, ours, house.entities[1]) for _ in range(2)]
     with house.app.store.write() as sql:
         sql.execute(sa.text("DELETE FROM retention_due"))
-    newest = [stored(house, node, one) for _ in range(2)]
+    newest = [stored(house, node, ours) for _ in range(2)]
     maintenance.tick(house.app)
     assert kept(house) == {*made, newest[1]}
     cleaned(house, node)

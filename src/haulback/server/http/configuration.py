@@ -247,6 +247,8 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
         policy_views.rule(shown, record, around)
     if kind.name == "schedule":
         policy_views.schedule(shown, record, around)
+    if kind.name == "system-schedule":
+        shown |= around.clock(record.guid)
     if kind.secrets:
         shown["secrets"] = record.body.get("secrets", [])
     if view := manager_views.VIEWS.get(kind.name):

@@ -30,7 +30,7 @@ from haulback.wire import JsonObject, Named
 
 _DAY_MS = 86_400_000
 _CHARTED = 15  # days of the chart in portals, which assign values to days by position
-_MOST_DAYS = 3660
+_MOST_DAYS = 3660  # ten years
 room = Router()
 
 
@@ -172,7 +172,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
 )
 def global_settings(call: ApiRequest) -> JsonObject:
     """Settings of the whole server that portals read."""
-    return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
+    return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone}
 
 
 @room(

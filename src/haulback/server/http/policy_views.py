@@ -13,6 +13,7 @@ from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.policy import terms
+from haulback.server.services import notifications
 from haulback.server.services.assignment import unreadable_conditions
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED, Member
@@ -25,11 +26,12 @@ _WAITS = (
     "`haulback retention confirm`"
 )
 _NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried again by itself"
-_REPORT = "dailyReportEnabled is kept and does not act yet"
+_REPORT = "dailyReportEnabled acts on backup policies only"
+_NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
 class Surroundings:
-    """The records that one answer refers to, each query made once."""
+    """The records that an answer refers to; each query runs once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:
         self.known: Catalogue = reading.catalogue
@@ -80,6 +82,15 @@ class Surroundings:
             if self._scope.shares(record.project)
         ]
 
+    @cached_property
+    def has_mail_channel(self) -> bool:
+        """Whether mails can be sent."""
+        channels = self.known.records.of_kind(notifications.CHANNEL)
+        return any(
+            record.body.get("type") == "MAIL" and record.body.get("active", True)
+            for record in channels
+        )
+
     def schedules_of(self, rule: str) -> list[Record]:
         """The schedules that fire a rule."""
         return [one for one in self.schedules if rule in _rules_of(one)]
@@ -103,7 +114,7 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
         shown["backupDestinations"] = _primaries(shown["rules"])
         rpo = around.rpo(record)
         shown |= {"effectiveRpo": rpo} if rpo is not None else {}
-    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record)))
+    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record, around)))
 
 
 _DISABLED = {"name": "DISABLED", "description": "Disabled"}
@@ -193,11 +204,13 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-def _of_policy(shown: JsonObject, record: Record) -> Iterable[str]:
+def _of_policy(shown: JsonObject, record: Record, around: Surroundings) -> Iterable[str]:
     if trouble := unreadable_conditions(record):
         yield f"auto-assignment does not act: {trouble}"
-    if shown.get("dailyReportEnabled"):
+    if shown.get("dailyReportEnabled") and record.kind != "vm-backup":
         yield _REPORT
+    elif shown.get("dailyReportEnabled") and not around.has_mail_channel:
+        yield _NO_MAIL
     for one in shown["rules"]:
         yield from one["warnings"]
 

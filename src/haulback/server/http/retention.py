@@ -88,7 +88,7 @@ def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
 
 
 def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
-    """The backup of a location that is named by its own guid or by that of its backup."""
+    """The backup of a location, which its own guid or the guid of its backup names."""
     guid = guid_of(one.guid, "guid")
     try:
         found = known.backups.at_location(guid)

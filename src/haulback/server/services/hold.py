@@ -114,8 +114,8 @@ def tend(app: App) -> int:
             if row.looked is None:
                 planned += _look_through(sql, row, now)
         if hold.is_looked_through(sql):
-            found = [row for row in hold.destinations(sql) if row.unknown]
-            told = "; ".join(f"{row.name} holds {row.unknown} unknown backups" for row in found)
+            surplus = [row for row in hold.destinations(sql) if row.unknown]
+            told = "; ".join(f"{row.name} holds {row.unknown} unknown backups" for row in surplus)
             text = "every destination was looked through" + (f": {told}" if told else "")
             _lift(sql, now, text)
     return planned

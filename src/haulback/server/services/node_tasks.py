@@ -40,7 +40,7 @@ from haulback.wire import JsonObject
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "the node returned the task"
-_HEARD_MS = 20_000
+_HEARD_MS = 20_000  # `seen` is written no more often than this
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # samples of the transfer rate that a task keeps
 
@@ -235,7 +235,8 @@ def order(app: App, who: Node, guid: str) -> WorkOrder:
         retention_run.carry_out(app, lambda sql: mine(sql, who, guid, lock=True))
     with app.store.read() as sql:
         task = mine(sql, who, guid)
-        return WorkOrder(task.attempt, app.kinds[task.type].prepare(task, SqlCatalogue(sql)))
+        prepared = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+    return WorkOrder(task.attempt, destination_secrets.without_secrets(prepared))
 
 
 def share(app: App, who: Node, guid: str) -> WorkOrder:
@@ -245,7 +246,8 @@ def share(app: App, who: Node, guid: str) -> WorkOrder:
         found = known.mounts.get(guid)
         if found.node != who.guid or found.state != "MOUNTED":
             raise NotFound(f"nothing is mounted as {guid} here", guid=guid)
-        return WorkOrder(0, mount.order_of(found, known))
+        prepared = mount.order_of(found, known)
+    return WorkOrder(0, destination_secrets.without_secrets(prepared))
 
 
 def progress(app: App, who: Node, guid: str, percent: float) -> None:

@@ -30,6 +30,7 @@ from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
 from haulback.contract.schedules import Schedule
+from haulback.contract.system_schedules import SystemSchedule
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
@@ -174,6 +175,7 @@ _ALL = (
         _check_snapshot_rule,
     ),
     RecordKind("schedule", Schedule, check=check_schedule),
+    RecordKind("system-schedule", SystemSchedule),
     RecordKind("mailing-list", MailingList, check=mailing_lists.check),
     RecordKind("credential", Credential, check=credentials.check, secrets=SECRETS),
     RecordKind(

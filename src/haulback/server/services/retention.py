@@ -10,7 +10,7 @@ import msgspec
 
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
-from haulback.policy.retention import Location
+from haulback.policy.retention import StoredBackup
 from haulback.server.caller import Caller
 from haulback.server.services import retention_run
 from haulback.server.services.app import App
@@ -67,12 +67,12 @@ def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]
         return MarkEffect([*wishes, *(Mark(other, other) for other in others)], going)
 
 
-def _going(sql: Connection, stored: Iterable[Location], now: int) -> set[str]:
+def _going(sql: Connection, stored: Iterable[StoredBackup], now: int) -> set[str]:
     found = retention_run.verdicts(sql, TermsBook(sql), stored, now)
     return {verdict.location.guid for verdict in found if verdict.goes}
 
 
-def _as_marked(item: Location, after: Backup | None) -> Location:
+def _as_marked(item: StoredBackup, after: Backup | None) -> StoredBackup:
     if after is None:
         return item
     return msgspec.structs.replace(item, hint=after.hint, keep_until=after.keep_until)

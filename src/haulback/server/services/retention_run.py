@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from haulback.errors import Unavailable
-from haulback.policy.retention import Location, Reason, Ruling, Verdict, decide
+from haulback.policy.retention import (
+    RetentionReason,
+    RetentionVerdict,
+    Ruling,
+    StoredBackup,
+    decide,
+)
 from haulback.server.services import retention_waits
 from haulback.server.services.app import App
 from haulback.server.services.retention_terms import TermsBook
@@ -23,7 +29,7 @@ from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 _FIRST_ROWS = 500  # backups of the first piece
-_MOST_ROWS = 4_000
+_MOST_ROWS = 4_000  # of a transaction, however fast the database is
 _AIM = 0.04  # seconds of a piece: others write between two pieces
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
 WHY = "removed by retention"
@@ -40,10 +46,10 @@ class Pieces(NamedTuple):
 
 
 def verdicts(
-    sql: Connection, book: TermsBook, stored: Iterable[Location], now: int
-) -> Iterator[Verdict]:
+    sql: Connection, book: TermsBook, stored: Iterable[StoredBackup], now: int
+) -> Iterator[RetentionVerdict]:
     """The verdicts about stored backups of any machines on one destination, machine by machine."""
-    by_entity: dict[str, list[Location]] = defaultdict(list)
+    by_entity: dict[str, list[StoredBackup]] = defaultdict(list)
     for item in stored:
         by_entity[item.entity].append(item)
     if not by_entity:
@@ -59,7 +65,11 @@ def verdicts(
 
 
 def remove(
-    sql: Connection, book: TermsBook, stored: Iterable[Location], now: int, rule: str | None = None
+    sql: Connection,
+    book: TermsBook,
+    stored: Iterable[StoredBackup],
+    now: int,
+    rule: str | None = None,
 ) -> int:
     """Mark removed what retention no longer keeps, of one rule or of all; the number removed."""
     held, going = list(stored), list[str]()
@@ -69,7 +79,7 @@ def remove(
             continue
         if verdict.goes:
             going.append(verdict.location.guid)
-        waits |= verdict.reason is Reason.WAITS
+        waits |= verdict.reason is RetentionReason.WAITS
     if going:
         SqlLedger(sql, now).removals.remove(going, WHY)
     if waits:
@@ -77,20 +87,24 @@ def remove(
     return len(going)
 
 
-def _unheld(sql: Connection, book: TermsBook, held: Iterable[Location], now: int) -> list[Location]:
+def _unheld(
+    sql: Connection, book: TermsBook, held: Iterable[StoredBackup], now: int
+) -> list[StoredBackup]:
     """The backups that would go if no retention waited for a confirmation."""
 
-    def ruling(item: Location) -> Ruling:
+    def ruling(item: StoredBackup) -> Ruling:
         return book.ruling(item)._replace(waits=False)
 
-    by_entity: dict[str, list[Location]] = defaultdict(list)
+    by_entity: dict[str, list[StoredBackup]] = defaultdict(list)
     for item in held:
         by_entity[item.entity].append(item)
-    result: list[Location] = []
+    result: list[StoredBackup] = []
     for entity, items in by_entity.items():
         days = book.spared_days(items[0].destination)
         source = retention.sources(sql, [entity], days)[entity]
-        result += [one.location for one in decide(items, ruling, source, now) if one.goes]
+        result += [
+            verdict.location for verdict in decide(items, ruling, source, now) if verdict.goes
+        ]
     return [item for item in result if book.ruling(item).waits]
 
 

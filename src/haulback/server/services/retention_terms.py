@@ -10,7 +10,7 @@ from haulback.contract.retention import RuleRetention
 from haulback.errors import NotFound
 from haulback.inventory.records import Record
 from haulback.policy import terms as policy_terms
-from haulback.policy.retention import Location, Ruling, Terms
+from haulback.policy.retention import Ruling, StoredBackup, Terms
 from haulback.server.store import retention, schedule_zones
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -28,25 +28,25 @@ class TermsBook:
         self._destinations: dict[str, Terms] = {}
         self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
 
-    def learn(self, stored: Iterable[Location]) -> None:
+    def learn(self, stored: Iterable[StoredBackup]) -> None:
         """Read the terms under which these backups were made, in one query."""
         keys = {item.terms for item in stored if item.terms} - self._made.keys()
         for key, body in retention.terms_of(self._sql, keys).items():
             self._made[key] = msgspec.json.decode(body, type=Terms)
 
-    def ruling(self, item: Location) -> Ruling:
+    def ruling(self, item: StoredBackup) -> Ruling:
         """The terms that judge a backup.
 
-        A living rule's present settings for the role; without a rule: the settings of the
-        destination when the backup was made, and its present ones; of a removed rule: the settings
-        when the backup was made.  A rule without settings follows its destination.
+        A living rule's present settings for the role; without a rule: the settings that the
+        destination had when the backup was made, and its present settings; of a removed rule: the
+        settings when the backup was made.  A rule without settings follows its destination.
         """
         key = (item.destination, item.role, item.rule, item.terms)
         if key not in self._rulings:
             self._rulings[key] = self._ruling(item)
         return self._rulings[key]
 
-    def _ruling(self, item: Location) -> Ruling:
+    def _ruling(self, item: StoredBackup) -> Ruling:
         rule = self.rule(item.rule) if item.rule else None
         made = self._made.get(item.terms or "")
         present = self._of_destination(item.destination)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.events import Event, EventKind
+from haulback.errors import Forbidden, NotFound
 from haulback.inventory.records import Record
-from haulback.policy.retention import Location
+from haulback.policy.retention import StoredBackup
+from haulback.server.caller import Caller
+from haulback.server.services.app import App
 from haulback.server.services.retention_terms import TermsBook
 from haulback.server.store import events, retention
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named
 
 
-def tell(sql: Connection, book: TermsBook, going: Iterable[Location], now: int) -> None:
+def tell(sql: Connection, book: TermsBook, going: Iterable[StoredBackup], now: int) -> None:
     """Raise an alarm and an event about each rule whose retention would remove these backups.
 
     People are told once of each rule.
@@ -28,6 +32,30 @@ def tell(sql: Connection, book: TermsBook, going: Iterable[Location], now: int) 
         record = book.rule(rule)
         if record and retention.told(sql, rule, now):
             _tell(sql, record, now)
+
+
+def confirm(app: App, who: Caller, rules: Sequence[str] | None) -> None:
+    """Let the retention of these rules, or of all that the caller may change, remove backups.
+
+    Raises NotFound, Forbidden.
+    """
+    with app.change(who, "confirm retention") as change:
+        known = SqlCatalogue(change.sql, who.scope)
+        if rules is None:
+            waiting = list(retention.waiting(change.sql))
+            rules = [guid for guid in waiting if _is_changeable(known, guid)]
+        for guid in rules:
+            known.records.changeable("rule", guid)
+        change.after = end(change.sql, rules, change.now)
+        change.silent = not change.after
+
+
+def _is_changeable(known: SqlCatalogue, guid: str) -> bool:
+    try:
+        known.records.changeable("rule", guid)
+    except (Forbidden, NotFound):
+        return False
+    return True
 
 
 def end(sql: Connection, rules: Iterable[str], now: int) -> list[str]:

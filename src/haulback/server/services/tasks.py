@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
 
+from haulback.contract.events import Event, EventKind
 from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.api import Ask, Submission
@@ -19,7 +20,7 @@ from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import bulk_removal, hold, own_database
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
-from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store import audit, events, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
@@ -93,6 +94,13 @@ def back_up_database(
     return _queued(app, make, _Request("back up own database", marked, who, key))
 
 
+def queue_plan(
+    app: App, who: Caller, operation: str, make: Callable[[Connection, Ask], Plan]
+) -> Plan:
+    """Queue the tasks that `make` plans, in one transaction with its audit entry."""
+    return _queued(app, make, _Request(operation, b"", who, None))
+
+
 def _narrowing(scope: Scope) -> str:
     """The projects of a request as text: the same key within other projects is another request."""
     return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
@@ -101,12 +109,32 @@ def _narrowing(scope: Scope) -> str:
 def _queued(app: App, make: Any, asked: _Request) -> Plan:
     try:
         return _queue_once(app, make, asked)
-    except Conflict:
-        # Perhaps the same request, sent twice at the same time: the other one has made them.
+    except Conflict as error:
+        # Perhaps the same request, sent twice at the same time: the other request has made the
+        # tasks.
         before = asked.key and _recalled(app, asked.repeatable(asked.key))
         if not before:
+            if "lockedUntil" in error.details:
+                _tell_lock(app, asked.who, error)
             raise
         return before
+
+
+def _tell_lock(app: App, who: Caller, error: Conflict) -> None:
+    """Add an event of a lock that refused a deletion; the deletion itself left no trace."""
+    with app.store.write() as sql:
+        backup = SqlCatalogue(sql).backups.get(str(error.details["backup"]))
+        event = Event(
+            kind=EventKind.LOCK_REFUSED,
+            time=app.clock.now_ms(),
+            subject=backup.guid,
+            subject_name=backup.entity_name,
+            project=backup.project,
+            rule=backup.rule,
+            text=f"a deletion by {who.name} was refused: {error.message}",
+            data={"user": who.name},
+        )
+        events.add(sql, event)
 
 
 def _queue_once(app: App, make: Any, asked: _Request) -> Plan:

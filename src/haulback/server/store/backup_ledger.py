@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from haulback.contract.store import BackupVolume
 from haulback.ids import new_guid
 from haulback.inventory.records import NOT_DECIDED, Backup
-from haulback.server.store import retention, retention_making, tables
+from haulback.server.store import new_backup_terms, retention, tables
 from haulback.server.store.backup_times import with_times
 from haulback.server.store.last_backups import recall
 from haulback.server.store.raw_sql import Insert
@@ -58,7 +58,7 @@ class BackupLedger:
 
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
         record = one(self._sql, tables.backup, Backup, backup, "backup")
-        making = retention_making.of(self._sql, record)
+        making = new_backup_terms.of(self._sql, record)
         end = self._now + making.lock_ms if making.lock_ms else None
         values: JsonObject = {"stored": stored, "parent": parent, "stored_time": self._now}
         values |= {"keep_until": end, "lock_until": end, "terms": making.terms}

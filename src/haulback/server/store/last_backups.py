@@ -13,7 +13,7 @@ from haulback.wire import JsonObject
 
 
 def recall_without(sql: sa.Connection, entities: Iterable[str], backups: Collection[str]) -> None:
-    """Find the last good backups again of machines (at most 500) whose last ones were removed."""
+    """Find the last good backups of machines (at most 500) whose last backups were removed."""
     table = tables.entity.c
     query = sa.select(table.guid, table.facts).where(table.guid.in_(list(entities)))
     for guid, facts in sql.execute(query).all():

@@ -17,7 +17,7 @@ from haulback.server.store.raw_sql import Hot
 from haulback.server.store.rows import records
 from haulback.wire import Named
 
-_MANY = 500
+_MANY = 500  # machines of one transaction
 _ENTITY = tables.entity
 _UNASSIGNED = "UNASSIGNED"
 _DUE = Hot(

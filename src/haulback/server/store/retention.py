@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from haulback.policy.retention import Location, Source
+from haulback.policy.retention import BackupSource, StoredBackup
 from haulback.server.store import mount_tables, tables
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.retention_tables import (
@@ -33,32 +33,34 @@ _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
 
 
-class Page(NamedTuple):
+class StoredPage(NamedTuple):
     """Stored backups of some machines on a destination; `last` is None on the last page."""
 
-    stored: list[Location]
+    stored: list[StoredBackup]
     last: str | None
 
 
-def page(sql: sa.Connection, destination: str, after: str, rows: int) -> Page:
+def page(sql: sa.Connection, destination: str, after: str, rows: int) -> StoredPage:
     """All backups of the next machines after the guid `after`: about `rows`, machines whole."""
     found = _LAST.row(sql, destination=destination, after=after, rows=rows)
     if found is None:
         values = _TO_END.rows(sql, destination=destination, after=after)
-        return Page([Location(*row) for row in values], None)
+        return StoredPage([StoredBackup(*row) for row in values], None)
     last = str(found[0])
     values = _TO_LAST.rows(sql, destination=destination, after=after, last=last)
-    return Page([Location(*row) for row in values], last)
+    return StoredPage([StoredBackup(*row) for row in values], last)
 
 
-def of_entities(sql: sa.Connection, destination: str, entities: Iterable[str]) -> list[Location]:
+def of_entities(
+    sql: sa.Connection, destination: str, entities: Iterable[str]
+) -> list[StoredBackup]:
     """The stored backups of machines on a destination."""
     backup = tables.backup.c
     query = sa.select(*(backup[name] for name in tables.JUDGED)).where(
         sa.text("status = 'SUCCESS'"), backup.destination == destination
     )
     return [
-        Location(*row)
+        StoredBackup(*row)
         for part in _parts(entities)
         for row in sql.execute(query.where(backup.entity.in_(part)))
     ]
@@ -73,12 +75,14 @@ def places_of_rule(sql: sa.Connection, rule: str) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def sources(sql: sa.Connection, entities: Iterable[str], spared_days: int) -> dict[str, Source]:
+def sources(
+    sql: sa.Connection, entities: Iterable[str], spared_days: int
+) -> dict[str, BackupSource]:
     """Presence of machines by guid."""
     entity = tables.entity.c
     query = sa.select(entity.guid, entity.present, entity.absent_since)
     return {
-        row[0]: Source(bool(row[1]), row[2], spared_days)
+        row[0]: BackupSource(bool(row[1]), row[2], spared_days)
         for part in _parts(entities)
         for row in sql.execute(query.where(entity.guid.in_(part)))
     }
@@ -174,7 +178,7 @@ def has_due(sql: sa.Connection) -> bool:
     return sql.scalar(sa.select(retention_due.c.destination).limit(1)) is not None
 
 
-class State(NamedTuple):
+class RetentionState(NamedTuple):
     """Retention of a destination; times in epoch ms: see `retention_tables`."""
 
     planned: int = 0
@@ -182,11 +186,11 @@ class State(NamedTuple):
     reclaim_since: int | None = None
 
 
-def states(sql: sa.Connection) -> dict[str, State]:
+def states(sql: sa.Connection) -> dict[str, RetentionState]:
     """Retention state by destination; a destination without a row has none yet."""
     table = retention_state.c
     query = sa.select(table.destination, table.planned, table.reclaim_at, table.reclaim_since)
-    return {row[0]: State(*row[1:]) for row in sql.execute(query)}
+    return {row[0]: RetentionState(*row[1:]) for row in sql.execute(query)}
 
 
 def set_state(sql: sa.Connection, destination: str, **values: Any) -> None:
@@ -206,3 +210,14 @@ def _parts(guids: Iterable[str]) -> Iterator[Sequence[str]]:
     every = sorted(set(guids))
     for at in range(0, len(every), _MANY):
         yield every[at : at + _MANY]
+
+
+def names(sql: sa.Connection, entities: Iterable[str]) -> dict[str, tuple[str, str | None]]:
+    """Names and projects of machines by guid."""
+    entity = tables.entity.c
+    query = sa.select(entity.guid, entity.name, entity.project)
+    return {
+        row[0]: (row[1], row[2])
+        for part in _parts(entities)
+        for row in sql.execute(query.where(entity.guid.in_(part)))
+    }

@@ -1,0 +1,107 @@
+"""`haulback retention`: previews of rules, and confirmations of their retention."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from haulback import units
+from haulback.cli.confirmation import agree_to
+from haulback.cli.connection import connect
+from haulback.cli.output import Column, Output, dump, moment, named, show, size
+from haulback.client.client import Client
+from haulback.contract.retention_preview import RetentionPreview, RetentionPreviewRequest
+from haulback.errors import Malformed
+from haulback.policy.retention_text import read_keeps
+from haulback.wire import JsonObject
+
+app = App(name="retention")
+Yes = Annotated[bool, Parameter(name=["-y", "--yes"], negative="")]
+
+
+def _fate() -> Column:
+    return "fate", lambda row: "goes" if row["goes"] else "stays"
+
+
+def _reason() -> Column:
+    return "reason", lambda row: str(row["reason"]["description"])
+
+
+_SHOWN = (
+    named("protectedEntity"),
+    moment("snapshotTime"),
+    named("type"),
+    named("backupDestination"),
+    _fate(),
+    _reason(),
+    size("size"),
+)
+
+
+@app.command
+def preview(
+    rule: str,
+    *,
+    keep: Annotated[str, Parameter(help="Keeps to try, like 7d,4w,12m.")] = "",
+    going: Annotated[bool, Parameter(negative="", help="Only backups that go.")] = False,
+    output: Output = "table",
+) -> None:
+    """Show which backups of a rule stay and go, each with the reason; nothing changes.
+
+    --keep tries the retention that `protect --keep` would set, without any count and age.
+    """
+    client = connect()
+    parts = list(client.retention.previews(_request(client, rule, keep)))
+    if output == "json":
+        dump(parts)
+        return
+    rows = [row for part in parts for row in part.backups if row.goes or not going]
+    show(rows, _SHOWN, output)
+    _summarise(parts)
+
+
+def _request(client: Client, rule: str, keep: str) -> RetentionPreviewRequest:
+    record = client.records.rules.find(rule)
+    draft: JsonObject = {"guid": record.guid}
+    if keep:
+        targets = msgspec.to_builtins(record.what)["ruleBackupDestinations"]
+        settings = {k: v for k, v in msgspec.to_builtins(read_keeps(keep)).items() if v is not None}
+        primary = [target for target in targets if target["roleType"] == "PRIMARY"]
+        if not primary:
+            raise Malformed(f"{rule}: the rule has no PRIMARY destination; give it one first")
+        primary[0]["backupRetentionSettings"] = settings
+        draft["ruleBackupDestinations"] = targets
+    return RetentionPreviewRequest(rule=draft)
+
+
+def _summarise(parts: list[RetentionPreview]) -> None:
+    stay, go = sum(part.stay for part in parts), sum(part.go for part in parts)
+    space = units.size(sum(part.sizeReturned for part in parts))
+    print(f"{stay} stay, {go} go; at most {space} come back: data that other backups share stays")
+    for sentence in dict.fromkeys(text for part in parts for text in part.warnings):
+        print(f"warning: {sentence}", file=sys.stderr)
+    if any(part.waits for part in parts):
+        name = parts[0].rule.name
+        print(f"nothing goes before `haulback retention confirm {name}`")
+
+
+@app.command
+def confirm(
+    *rule: str,
+    all_rules: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    yes: Yes = False,
+) -> None:
+    """Let the retention of rules of an earlier version remove backups, or of --all that wait.
+
+    Look at `retention preview` first.
+    """
+    if bool(rule) == all_rules:
+        raise Malformed("name at least one rule, or --all")
+    client = connect()
+    guids = None if all_rules else [client.records.rules.find(name).guid for name in rule]
+    print("the next clean-up removes the backups that `retention preview` shows as going")
+    agree_to(yes)
+    client.retention.confirm(guids)
