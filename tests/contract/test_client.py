@@ -42,6 +42,7 @@ from haulback.contract.nodes import ChangedNode
 from haulback.contract.notifications import NotificationChannel, NotificationRule
 from haulback.contract.own_database import DatabaseBackupRequest
 from haulback.contract.policies import Policy, Rule, SnapshotPolicy
+from haulback.contract.protect import ProtectRequest
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.contract.retention_preview import RetentionPreviewRequest
@@ -399,6 +400,11 @@ REST: dict[str, Way] = {
     ),
     "GET /global-settings": lambda s: s.client.dashboard.settings(),
     "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
+    "POST /protect": lambda s: s.client.protection.protect(
+        ProtectRequest(match=[new_guid()], nightly="22:00", to=Choice(s.destination))
+    ),
+    "GET /protection": lambda s: s.client.protection.counts(),
+    "GET /protection/machines": lambda s: s.client.protection.machines(["UNASSIGNED"]),
     "POST /policies/vm-backup/auto-assignment-preview": lambda s: (
         s.client.records.backup_policies.preview(Policy(name="gold"))
     ),

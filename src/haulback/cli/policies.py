@@ -31,10 +31,11 @@ def _policies(name: str, topic: str) -> App:
 
         Words like priority=80 change the policy for the preview only; --new drafts a policy.
         """
-        known = kind(connect())
+        client = connect()
+        known = kind(client)
         stored = None if new else known.find(name)
         before = msgspec.to_builtins(stored.what) if stored else {}
-        wanted = with_members({"name": name, **before}, member, known.struct)
+        wanted = with_members({"name": name, **before}, member, known.struct, client)
         result = known.preview(wanted, stored.guid if stored else None)
         if output == "json":
             dump(result)

@@ -96,9 +96,10 @@ def add(name: str, *member: str, times: ScheduleTimes = _SAME) -> None:
 
     Values are JSON or text.
     """
-    known = connect().schedules
+    client = connect()
+    known = client.schedules
     body = {"name": name, **times.members}
-    print(known.add(with_members(body, member, known.struct)).guid)
+    print(known.add(with_members(body, member, known.struct, client)).guid)
 
 
 @app.command(name="set")
@@ -107,7 +108,7 @@ def change(name: str, *member: str, system: System = False, times: ScheduleTimes
     known = _kind(system)
     record = known.find(name)
     before = {**msgspec.to_builtins(record.what), **times.members}
-    known.change(record.guid, with_members(before, member, known.struct))
+    known.change(record.guid, with_members(before, member, known.struct, connect()))
 
 
 @app.command

@@ -10,6 +10,7 @@ from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
 from haulback.client.notifications import Notifications
+from haulback.client.protection import ProtectionStates
 from haulback.client.records import Records
 from haulback.client.reports import Reports
 from haulback.client.resources import (
@@ -61,6 +62,7 @@ class Client:
         self.schedules = Schedules(calls, "/schedules", Schedule)
         self.system_schedules = Schedules(calls, "/system-schedules", SystemSchedule)
         self.alarms, self.events = Alarms(calls), Events(calls)
+        self.protection = ProtectionStates(calls)
         self.server, self.reports = OwnDatabase(calls), Reports(calls)
         self.notifications = Notifications(calls)
 

@@ -28,8 +28,8 @@ class VerifyRequest(msgspec.Struct):
 class VerifyOrder(msgspec.Struct):
     """The packs to read: packs after `cursor` (hex), up to `bytes` and `seconds`.
 
-    `days`: the bytes are the share that reads all data within so many days.  `looked`: the maps of
-    backups are read from the backup that follows this guid.
+    `days`: a share of the data is read, so that all data is read within this number of days.
+    `looked`: the maps of backups are read from the backup that follows this guid.
     """
 
     destination: BackupDestination

@@ -19,7 +19,7 @@ from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import JsonObject
 
-WINDOW = 24 * HOUR_MS
+WINDOW = 24 * HOUR_MS  # a night's run may wait for a node that is off
 _LONGEST = 7 * 86_400  # seconds
 
 

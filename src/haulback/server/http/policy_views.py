@@ -25,6 +25,7 @@ _WAITS = (
     "the retention was stored by an earlier version and removes nothing before "
     "`haulback retention confirm`"
 )
+_NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried again by itself"
 _REPORT = "dailyReportEnabled acts on backup policies only"
 _NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
@@ -56,6 +57,10 @@ class Surroundings:
     def members(self, policy: Record) -> list[Member]:
         """The machines of a policy that the caller sees, by name."""
         return self._reading.members(policy)
+
+    def rpo(self, policy: Record) -> int | None:
+        """The RPO of a backup policy in ms, as it was computed last; None without a limit."""
+        return self._reading.rpo(policy.guid)
 
     def clock(self, schedule: str) -> JsonObject:
         """The members of a schedule that tell when the schedule runs."""
@@ -107,6 +112,8 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
         _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
+        rpo = around.rpo(record)
+        shown |= {"effectiveRpo": rpo} if rpo is not None else {}
     shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record, around)))
 
 
@@ -115,6 +122,16 @@ _NO_CHOICE: dict[str, list[Any]] = {
     name: []
     for name in ("includeTags", "excludeTags", "includeRegExps", "excludeRegExps", "hvClusters")
 }
+
+
+def recovery_plan(shown: JsonObject) -> None:
+    """Add the figures of a recovery plan; `schedules` are there already, in full."""
+    rules = shown.get("rules", [])
+    shown["ruleCount"] = len(rules)
+    shown["rulesVmCount"] = {
+        rule["guid"]: len(rule["protectedEntities"]) for rule in rules if rule.get("guid")
+    }
+    shown["warnings"] = [_NO_RETRY] if shown.get("backupRetryCount") else []
 
 
 def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:

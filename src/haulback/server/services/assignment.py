@@ -19,7 +19,7 @@ from haulback.server.caller import Caller
 from haulback.server.scope import Scope
 from haulback.server.services import ownership
 from haulback.server.services.app import App
-from haulback.server.services.policies import OWNED, with_mode
+from haulback.server.services.policies import OWNED, completed
 from haulback.server.services.record_kinds import RecordKind
 from haulback.server.store import copies, events, machines, walks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -27,6 +27,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.walks import Walk, WalkKind
 from haulback.wire import read
 
+_KINDS = (WalkKind.HOST, WalkKind.POLICY)
 _PIECES = 40  # pieces of walks in one maintenance tick
 _NAMED = 100  # names of machines in the data of an event
 
@@ -57,10 +58,10 @@ def continue_walks(app: App) -> None:
     """Judge the next machines of the walks that are requested, each piece in its transaction."""
     for _ in range(_PIECES):
         with app.store.read() as sql:
-            if not walks.is_any(sql):
+            if not walks.is_any(sql, _KINDS):
                 return
         with app.store.write() as sql:
-            walk = walks.next_walk(sql)
+            walk = walks.next_walk(sql, _KINDS)
             if walk is None:
                 return
             _piece(app, sql, walk)
@@ -84,7 +85,7 @@ def preview(app: App, who: Caller, kind: RecordKind, wanted: AnyPolicy, guid: st
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         before = known.records.get(kind.name, guid) if guid else None
-        wanted = with_mode(wanted, before)
+        wanted = completed(wanted, before)
         kind.check_record(wanted, known)
         drafted = _drafted(wanted, kind.name, before, who.scope)
         others = [item for item in _policies(sql, kind.name) if item.guid != drafted.guid]

@@ -43,4 +43,5 @@ def recall(sql: sa.Connection, entity: str) -> None:
     for backup in rows.records(sql, newest, Backup):
         facts |= {"lastBackup": backup.snapshot_time, "lastSuccessfulBackupSize": backup.held}
     text = msgspec.json.encode(facts).decode()
-    sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == entity).values(facts=text))
+    here = sa.update(tables.entity).where(tables.entity.c.guid == entity)
+    sql.execute(here.values(facts=text, protection_due=0))

@@ -22,8 +22,9 @@ POLICIES: Mapping[str, sa.Column[str]] = {
 
 
 def policy_columns(settings: JsonMapping) -> JsonObject:
-    """The columns of the policies that settings name."""
-    return {column.name: settings.get(member) for member, column in POLICIES.items()}
+    """The columns of the policies that settings name; the protection must be judged anew."""
+    columns = {column.name: settings.get(member) for member, column in POLICIES.items()}
+    return {**columns, "protection_due": 0}
 
 
 def write_settings(sql: sa.Connection, machine: Entity) -> None:
@@ -76,7 +77,8 @@ def leave_policy(sql: sa.Connection, setting: str, policy: str) -> None:
     """Take a policy from all its machines."""
     settings = expressions.without_member(sql, _ENTITY.c.settings, setting)
     here = sa.update(_ENTITY).where(POLICIES[setting] == policy)
-    sql.execute(here.values({_ENTITY.c.settings: settings, POLICIES[setting]: None}))
+    values = {POLICIES[setting]: None, _ENTITY.c.protection_due: 0}
+    sql.execute(here.values({_ENTITY.c.settings: settings, **values}))
 
 
 def of_policy(

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from haulback.contract.reports import Measure
 from haulback.server.scope import Scope
-from haulback.server.store import lists, protection, tables
+from haulback.server.store import lists, tables
 from haulback.server.store.event_tables import event
 from haulback.server.store.expressions import Condition, number_in
 from haulback.server.store.report_tables import FAILED
 from haulback.units import DAY_MS
 
-_MOST_LATE = 50
+_MOST_LATE = 50  # machines that the report names
 _MOST_PARTS = 200  # of a span
 _FEW = 50  # guids that a statement names
 _STORED = ("SUCCESS", "SUCCESS_REMOVED")
@@ -169,40 +169,31 @@ def runs(sql: sa.Connection, span: range) -> dict[str, int]:
 
 
 def protection_by_policy(
-    sql: sa.Connection, scope: Scope, entity_type: str, now: int
+    sql: sa.Connection, scope: Scope, entity_type: str
 ) -> list[PolicyProtection]:
-    """Numbers of present machines by backup policy and protection at `now` (epoch ms)."""
+    """Numbers of present machines by backup policy and protection state."""
     table = tables.entity.c
     policy = sa.func.coalesce(table.backup_policy, "")
-    state = _state(sql, now)
-    query = sa.select(policy, state, sa.func.count()).where(*_present(scope, entity_type))
-    rows = sql.execute(query.group_by(policy, state))
+    query = sa.select(policy, table.protection, sa.func.count())
+    query = query.where(*_present(scope, entity_type))
+    rows = sql.execute(query.group_by(policy, table.protection))
     return [PolicyProtection(str(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
-def late(
-    sql: sa.Connection, scope: Scope, entity_type: str, now: int, policies: list[str] | None
-) -> Late:
-    """The present machines that are late, longest without a backup first, and their number."""
+def late(sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str] | None) -> Late:
+    """The present machines whose last good backup is too old or missing, and their number.
+
+    The machine that is longest without a backup comes first.
+    """
     table = tables.entity.c
     policy = sa.func.coalesce(table.backup_policy, "")
     last = number_in(sql, table.facts, "lastBackup")
-    where = [*_present(scope, entity_type), _state(sql, now) == "LATE"]
+    where = [*_present(scope, entity_type), table.protection.in_(("LATE", "NEVER"))]
     where += [] if policies is None else [policy.in_(policies)]
     total = sql.scalar(sa.select(sa.func.count()).where(*where)) or 0
     query = sa.select(table.name, last, policy).where(*where).order_by(last, table.guid)
     rows = sql.execute(query.limit(_MOST_LATE))
     return Late([LateRow(str(row[0]), int(row[1]), str(row[2])) for row in rows], total)
-
-
-def _state(sql: sa.Connection, now: int) -> sa.ColumnElement[str]:
-    words = protection.standing(sql, now)
-    has_backup = tables.entity.c.facts != "{}"
-    return sa.case(
-        (words == "SCHEDULED_STALE", "LATE"),
-        (sa.or_(words == "SCHEDULED_FRESH", has_backup), "PROTECTED"),
-        else_="UNASSIGNED",
-    )
 
 
 def _present(scope: Scope, entity_type: str) -> list[Condition]:
