@@ -250,7 +250,7 @@ def _unfit(machine: Member, policy: Record, busy: dict[str, str]) -> str | None:
     if not machine.present:
         return f"{machine.name} is no longer on its hypervisor"
     if policy.project not in (None, machine.project):
-        return f"{machine.name} is of another project than the policy {policy.name}"
+        return f"{machine.name} belongs to another project than the policy {policy.name}"
     if machine.guid in busy:
         return f"the task {busy[machine.guid]} of the rule has not ended"
     return None

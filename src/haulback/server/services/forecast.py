@@ -29,7 +29,7 @@ class Forecast(NamedTuple):
 
 
 def forecast(app: App, scope: Scope, days: int, most: int) -> tuple[list[Forecast], bool]:
-    """The fires of the next days in the order of their due times, at most so many.
+    """The fires of the next days in the order of their due times, at most `most` fires.
 
     Returns them, and whether there are more.  Paused and inactive schedules have none.
     """

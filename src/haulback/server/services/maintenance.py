@@ -44,7 +44,7 @@ from haulback.server.store.due_work import Ages, DueWork
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
 
-_JUMP_MS = 1_000
+_JUMP_MS = 1_000  # a larger difference means that the system's clock was set
 LISTED_MS = 14 * 86_400_000  # time for which an ended task stays on the lists
 KEEP_MS = 30 * 86_400_000  # time for which a task off the lists keeps its log and rate
 log = logging.getLogger(__name__)
