@@ -33,22 +33,22 @@ _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
 
 
-class StoredPage(NamedTuple):
-    """Stored backups of some machines on a destination; `last` is None on the last page."""
+def last_entity(sql: sa.Connection, destination: str, after: str, rows: int) -> str | None:
+    """The last machine of the next piece of a run behind the machine `after`: about `rows` backups.
 
-    stored: list[StoredBackup]
-    last: str | None
-
-
-def page(sql: sa.Connection, destination: str, after: str, rows: int) -> StoredPage:
-    """All backups of the next machines after the guid `after`: about `rows`, machines whole."""
+    None: fewer are left.
+    """
     found = _LAST.row(sql, destination=destination, after=after, rows=rows)
-    if found is None:
-        values = _TO_END.rows(sql, destination=destination, after=after)
-        return StoredPage([StoredBackup(*row) for row in values], None)
-    last = str(found[0])
-    values = _TO_LAST.rows(sql, destination=destination, after=after, last=last)
-    return StoredPage([StoredBackup(*row) for row in values], last)
+    return str(found[0]) if found else None
+
+
+def page(sql: sa.Connection, destination: str, after: str, last: str | None) -> list[StoredBackup]:
+    """All backups of the machines behind the guid `after`, up to `last`; None: to the end."""
+    if last is None:
+        rows = _TO_END.rows(sql, destination=destination, after=after)
+    else:
+        rows = _TO_LAST.rows(sql, destination=destination, after=after, last=last)
+    return [StoredBackup(*row) for row in rows]
 
 
 def of_entities(
