@@ -83,6 +83,7 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
                 f"{entity.name} has the backup {backup.guid}, which is locked {until}; "
                 "the machine cannot be deleted before",
                 backup=backup.guid,
+                locked=backup.guid,
             )
     stored = [backup for backup in _data(entity.guid, catalogue) if backup.status in _STORED]
     if any(catalogue.work.is_in_use(backup) for backup in stored) and not catalogue.work.is_busy(

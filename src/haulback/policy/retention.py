@@ -127,7 +127,7 @@ class BackupSource(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """One or two terms that judge a backup: the backup stays if any of them keeps the backup.
+    """The terms, one or two, that judge a backup: the backup stays if either keeps the backup.
 
     `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
     """

@@ -12,7 +12,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.policy.retention import StoredBackup
 from haulback.server.caller import Caller
-from haulback.server.services import retention_run
+from haulback.server.services import lock_refusals, retention_run
 from haulback.server.services.app import App
 from haulback.server.services.retention_terms import TermsBook
 from haulback.server.store import backups, retention
@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 
 def mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> None:
     """Write the marks that `decide` makes of the catalogue at a time (epoch ms)."""
-    with app.change(who, "mark backups") as change:
+    with lock_refusals.told(app, who), app.change(who, "mark backups") as change:
         known = SqlCatalogue(change.sql, who.scope)
         marks = [one for one in decide(known, change.now) if one.before != one.after]
         for one in marks:

@@ -28,8 +28,8 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
-_FIRST_ROWS = 1_000  # backups of the first piece
-_LEAST_ROWS, _MOST_ROWS = 500, 8_000
+_FIRST_ROWS = 2_000  # backups of the first piece
+_LEAST_ROWS, _MOST_ROWS = 2_000, 8_000  # smaller pieces cost more statements than they spare
 _AIM = 0.08  # seconds of one piece: SQLite has one writer at a time
 _ALONE = 0.3  # seconds of a piece on PostgreSQL, which locks rows only
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
@@ -115,11 +115,12 @@ def carry_out(app: App, check: Check) -> None:
     `check` locks and returns the task, or raises Fenced for an attempt that is over.
     Raises Unavailable after 10 seconds: the node asks again, and the run continues.
     """
+    zones = dict[str, str]()
     begun, rows, aim = time.monotonic(), _FIRST_ROWS, _AIM if app.store.is_sqlite else _ALONE
     while True:
         started = time.monotonic()
         with app.store.write() as sql:
-            if _piece(app, sql, check(sql), rows):
+            if _piece(app, sql, check(sql), rows, zones):
                 return
         took = time.monotonic() - started
         rows = min(_MOST_ROWS, rows * 2) if took < aim / 2 else rows
@@ -128,7 +129,7 @@ def carry_out(app: App, check: Check) -> None:
             raise Unavailable("retention is judging the backups of the destination; ask again")
 
 
-def _piece(app: App, sql: Connection, task: Task, rows: int) -> bool:
+def _piece(app: App, sql: Connection, task: Task, rows: int, zones: dict[str, str]) -> bool:
     """Judge the next machines of a run, and tell whether the run is over."""
     place = _place(task)
     if place.is_over:
@@ -136,7 +137,8 @@ def _piece(app: App, sql: Connection, task: Task, rows: int) -> bool:
     now, destination = app.clock.now_ms(), task.ref("backupDestination") or ""
     last = retention.last_entity(sql, destination, place.after, rows)
     if task.params.get(_SCOPE) != MARKED:
-        remove(sql, TermsBook(sql), retention.page(sql, destination, place.after, last), now)
+        stored = retention.page(sql, destination, place.after, last)
+        remove(sql, TermsBook(sql, zones=zones), stored, now)
     SqlLedger(sql, now).damage.expect_machines(task.guid, destination, place.after, last)
     after = Pieces(task.attempt, last or "", last is None)
     params: JsonObject = {**task.params, "retention": after._asdict()}

@@ -16,7 +16,7 @@ from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.services import bulk_removal, hold, own_database
+from haulback.server.services import bulk_removal, hold, lock_refusals, own_database
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
@@ -68,7 +68,8 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
     def make(sql: Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
 
-    return _queued(app, make, _Request(f"submit {way.path}", marked, who, key))
+    with lock_refusals.told(app, who):
+        return _queued(app, make, _Request(f"submit {way.path}", marked, who, key))
 
 
 def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:

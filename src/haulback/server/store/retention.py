@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from haulback.inventory.records import Record
 from haulback.policy.retention import BackupSource, StoredBackup
 from haulback.server.store import mount_tables, tables
 from haulback.server.store.raw_sql import Hot
@@ -20,6 +21,7 @@ from haulback.server.store.retention_tables import (
     retention_terms,
     retention_wait,
 )
+from haulback.server.store.rows import records
 
 _MANY = 500  # guids in one statement
 _SELECT = f"SELECT {', '.join(tables.JUDGED)} FROM backup WHERE status = 'SUCCESS' "
@@ -107,6 +109,17 @@ def in_use(sql: sa.Connection, entities: Iterable[str]) -> set[str]:
         )
         used |= set(sql.scalars(shown))
     return used
+
+
+def rules(sql: sa.Connection, guids: Iterable[str]) -> dict[str, Record]:
+    """The rules of these guids that exist."""
+    record = tables.record
+    query = sa.select(record).where(record.c.kind == "rule")
+    return {
+        rule.guid: rule
+        for part in _parts(guids)
+        for rule in records(sql, query.where(record.c.guid.in_(part)), Record)
+    }
 
 
 def terms_of(sql: sa.Connection, keys: Iterable[str]) -> dict[str, str]:
