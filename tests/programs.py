@@ -48,6 +48,20 @@ class Program:
         self.process = None
         return code
 
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        assert self.process
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end, and return the exit code."""
+        assert self.process
+        code = self.process.wait(30)
+        assert self.process.stdout
+        self.process.stdout.close()
+        self.process = None
+        return code
+
 
 class Site:
     """A server and a node on one folder, as two processes; `url` names a database other than

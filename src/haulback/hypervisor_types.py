@@ -163,8 +163,8 @@ def _check_url(url: str, field: str) -> None:
             raise Malformed(f"{field}: {error.message}", field=field) from None
     elif not _LOCAL.fullmatch(url):
         raise Malformed(
-            f"{field}: qemu:///system and qemu+unix:///system?socket=/… are the node's own machine,"
-            " qemu+ssh://user@host/system is another one; nothing else is known",
+            f"{field}: use qemu:///system or qemu+unix:///system?socket=/… for the node's own "
+            "machine, qemu+ssh://user@host/system for another machine; no other URL is supported",
             field=field,
         )
 

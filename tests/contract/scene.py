@@ -15,11 +15,13 @@ from haulback.client.api import Api, HttpCall
 from haulback.client.client import Client
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.machines import VirtualDisk
+from haulback.contract.notifications import ChannelType, NotificationChannel
 from haulback.ids import new_guid
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named
 from tests.contract.conftest import Served
 
+CHANNEL: Any = {"type": ChannelType.MONITOR, "successUrl": "http://127.0.0.1:9/"}
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -160,6 +162,17 @@ class Scene:
         backup = self.served.stored()
         self.served.cleaned({"missing": [backup]})
         return backup
+
+    @property
+    def channel(self) -> str:
+        """A channel whose monitor cannot be reached: the address is that of this machine."""
+        made = NotificationChannel(name=new_guid(), **CHANNEL)
+        return self.client.records.channels.add(made).guid
+
+    @property
+    def delivery(self) -> str:
+        """A message that was not delivered."""
+        return self.client.notifications.test(self.channel).guid
 
     @property
     def alarm(self) -> str:

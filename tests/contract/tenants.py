@@ -37,14 +37,28 @@ RECORD_KINDS = {
     "/rules/vm-backup": "rule",
     "/rules/vm-snapshot": "snapshot-rule",
     "/schedules": "schedule",
+    "/system-schedules": "system-schedule",
     "/mailing-lists": "mailing-list",
     "/credential": "credential",
+    "/notification-channels": "notification-channel",
+    "/notification-rules": "notification-rule",
 }
 _FIXED = {
     *("account", "login", "node", "enrolment", "hypervisor", "destination", "key_check"),
-    *("audit", "idempotency", "pulse"),
+    *("audit", "idempotency", "pulse", "event_counter"),
 }
-_QUIET = {"audit", "idempotency", "login", "slot", "log_line", "question", "answer_part", "pulse"}
+_QUIET = {
+    "audit",
+    "idempotency",
+    "login",
+    "slot",
+    "log_line",
+    "question",
+    "answer_part",
+    "pulse",
+} | {
+    *("event", "event_counter", "delivery", "delivery_event", "first_run"),
+}
 _PARENTS = {"rule": "vm-backup", "snapshot-rule": "vm-snapshot"}
 Rows = dict[str, dict[Any, tuple[Any, ...]]]
 
@@ -231,6 +245,8 @@ class World:
             if kind == "recovery-plan":
                 refs = [{"guid": entity.guid}] if project else []
                 body = {"rules": [{"name": "all", "protectedEntities": refs}]}
+            elif kind == "system-schedule":
+                body = {"task": "VERIFY", "hour": 0}
             elif kind == "project":
                 body = {"uuid": project or "nobody"}
             record = Record(

@@ -39,9 +39,12 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
 from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
+from haulback.contract.notifications import NotificationChannel, NotificationRule
+from haulback.contract.own_database import DatabaseBackupRequest
 from haulback.contract.policies import Policy, Rule, SnapshotPolicy
+from haulback.contract.protect import ProtectRequest
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
-from haulback.contract.reports import Measure, SizeFilter
+from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.contract.retention_preview import RetentionPreviewRequest
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
@@ -59,9 +62,9 @@ from haulback.errors import (
 )
 from haulback.ids import new_guid
 from haulback.server.http.reference import TABLE
-from haulback.wire import Ref
+from haulback.wire import Choice, Ref
 from tests.contract.conftest import PASSWORD, Served
-from tests.contract.scene import Scene, watch
+from tests.contract.scene import CHANNEL, Scene, watch
 
 CSV = Path(__file__).with_name("operations.csv")
 CONTRACT = [
@@ -263,6 +266,11 @@ def log_in_and_out(s: Scene) -> None:
         made.log_out()
 
 
+def a_mailed_report(s: Scene) -> None:
+    with contextlib.suppress(Conflict):  # there may be no mail channel
+        s.client.reports.mail(ReportRequest(value="ops@example.org"))
+
+
 REST: dict[str, Way] = {
     "POST /session/login": log_in_and_out,
     "POST /session/logout": log_in_and_out,
@@ -357,8 +365,17 @@ REST: dict[str, Way] = {
     ),
     "GET /snapshots": lambda s: list(s.client.snapshots.all(protected_entity=s.machine)),
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
+    "GET /server/hold": lambda s: s.client.server.hold(),
+    "POST /server/hold/lift": lambda s: s.client.server.lift_hold(),
+    "POST /server/database-backups": lambda s: s.client.server.back_up(
+        DatabaseBackupRequest(Choice(s.destination))
+    ),
     "GET /alarms": lambda s: list(s.client.alarms.all(kind=["BACKUP_DAMAGED"])),
     "GET /alarms/{guid}": lambda s: s.client.alarms.get(s.alarm),
+    "POST /notification-channels/{guid}/test": lambda s: s.client.notifications.test(s.channel),
+    "GET /deliveries": lambda s: s.client.notifications.page(state=["FAILED"]),
+    "GET /deliveries/{guid}": lambda s: s.client.notifications.get(s.delivery),
+    "POST /deliveries/{guid}/redeliver": lambda s: s.client.notifications.redeliver(s.delivery),
     "GET /events": lambda s: s.client.events.page(kind=["TASK_ENDED"]),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
@@ -374,6 +391,7 @@ REST: dict[str, Way] = {
     "POST /dashboard/report-pdf": lambda s: s.client.reports.file("pdf"),
     "POST /dashboard/report-html": lambda s: s.client.reports.file("html"),
     "POST /dashboard/report-text": lambda s: s.client.reports.file("text"),
+    "POST /dashboard/report-email": a_mailed_report,
     "POST /chargeback-reporting/backup-size/vm": lambda s: s.client.reports.chargeback(
         SizeFilter()
     ),
@@ -382,6 +400,11 @@ REST: dict[str, Way] = {
     ),
     "GET /global-settings": lambda s: s.client.dashboard.settings(),
     "POST /policies/vm-backup/list-by-entities": lambda s: s.client.machines.policies([s.machine]),
+    "POST /protect": lambda s: s.client.protection.protect(
+        ProtectRequest(match=[new_guid()], nightly="22:00", to=Choice(s.destination))
+    ),
+    "GET /protection": lambda s: s.client.protection.counts(),
+    "GET /protection/machines": lambda s: s.client.protection.machines(["UNASSIGNED"]),
     "POST /policies/vm-backup/auto-assignment-preview": lambda s: (
         s.client.records.backup_policies.preview(Policy(name="gold"))
     ),
@@ -406,10 +429,13 @@ def preview_of(kind: Policies[Any]) -> Any:
     return kind.preview(made.what, made.guid)
 
 
-def a_record(kind: RecordCollection[Any]) -> Any:
+def a_record(s: Scene, kind: RecordCollection[Any]) -> Any:
     needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"]}
     extra = {k: v for k, v in needed.items() if k in kind.struct.__struct_fields__}
-    return kind.add(kind.struct(name=new_guid(), **extra))
+    if kind is not s.client.records.notification_rules:
+        extra |= CHANNEL if kind.struct is NotificationChannel else {}
+        return kind.add(kind.struct(name=new_guid(), **extra))
+    return kind.add(NotificationRule(name=new_guid(), channels=[Ref(s.channel)]))
 
 
 def _of(kind: str) -> dict[str, Way]:
@@ -420,12 +446,12 @@ def _of(kind: str) -> dict[str, Way]:
     path = known_paths[kind]
     return {
         f"GET {path}": lambda s: list(known(s).all()),
-        f"POST {path}": lambda s: a_record(known(s)),
-        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(known(s)).guid),
+        f"POST {path}": lambda s: a_record(s, known(s)),
+        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(s, known(s)).guid),
         f"PUT {path}/{{guid}}": lambda s: known(s).change(
-            (item := a_record(known(s))).guid, item.what
+            (item := a_record(s, known(s))).guid, item.what
         ),
-        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(known(s)).guid),
+        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(s, known(s)).guid),
     }
 
 

@@ -17,7 +17,7 @@ import pytest
 from haulback.cli.main import app as commands
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import NewUser
-from haulback.errors import Conflict, NotFound
+from haulback.errors import Conflict, NotFound, TaskFailed
 from haulback.ids import new_guid
 from haulback.server.http.reference import TABLE
 from tests.contract.conftest import PASSWORD, Served
@@ -79,6 +79,8 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "LIVING": lambda: s.living,
         "FILESYSTEM": lambda: s.file_system,
         "ALARM": lambda: s.alarm,
+        "CHANNEL": lambda: s.channel,
+        "DELIVERY": lambda: s.delivery,
         "SNAPSHOT": lambda: s.held,
         "PLAN": lambda: a_plan(s),
         "POLICY": lambda: a_record(s.client.records.backup_policies).guid,
@@ -123,7 +125,7 @@ def test_a_command_asks_for_its_operation(
         monkeypatch.setattr(f"haulback.cli.{noun}.watch", lambda client, heads: None)
     given = words(scene, line, tmp_path)
     asked = watch(monkeypatch)
-    with contextlib.suppress(Conflict, NotFound):
+    with contextlib.suppress(Conflict, NotFound, TaskFailed):
         commands(given, exit_on_error=False, result_action="return_value")
     asked.close()
     assert key in asked

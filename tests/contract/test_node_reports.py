@@ -12,7 +12,7 @@ from haulback.inventory.derived_guids import file_guid
 from tests.contract.conftest import EXPORTED, Served
 from tests.contract.test_transport import is_error
 
-OTHER = "the backup is FULL: it was asked for as INCREMENTAL"
+OTHER = "the backup is FULL, although INCREMENTAL was requested"
 
 
 @pytest.fixture(autouse=True)

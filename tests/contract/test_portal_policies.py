@@ -262,7 +262,7 @@ def test_what_of_a_policy_does_not_act_yet_is_said_in_the_record(served: Served,
     )
     made = policy_of(served, portal, rules=[rule])
     said = " / ".join(made["warnings"])
-    for word in ("SECONDARY copy to", "ARCHIVE copy to", "retention of a rule"):
+    for word in ("SECONDARY copy to", "ARCHIVE copy to"):
         assert word in said
     empty = policy_of(served, portal, autoAssignSettings=None, autoRemoveNonPresent=False,
                       rules=[{"ruleBackupDestinations": [
@@ -443,3 +443,124 @@ def test_a_policy_is_not_handed_over_with_machines_of_another_project(
     path = f"/policies/vm-backup/{made['guid']}"
     assert is_error(portal.raw("PUT", path, wanted), 409)
     assert portal("GET", path).get("project") is None
+
+
+def test_a_rule_is_the_old_one_by_guid_else_by_name_else_by_position(
+    served: Served, portal: Portal
+):
+    rules = [rule(served, name, position=place) for place, name in enumerate("abc")]
+    made = policy_of(served, portal, vms=[], rules=rules)
+    first = {item["name"]: item["guid"] for item in made["rules"]}
+    path = f"/policies/vm-backup/{made['guid']}"
+    sent = [
+        rule(served, "renamed", position="1"),  # the rule b, by its position
+        rule(served, "a", position=2),  # by its name, which comes before its position
+        rule(served, "d", guid=first["c"], position=0),
+        rule(served, "new", position=1, isNotSaved=True, guid=new_guid()),
+    ]
+    after = portal("PUT", path, {**made, "rules": sent})
+    result = {item["name"]: item["guid"] for item in after["rules"]}
+    assert {name: result[name] for name in ("renamed", "a", "d")} == {
+        "renamed": first["b"],
+        "a": first["a"],
+        "d": first["c"],
+    }
+    assert result["new"] not in first.values()
+    assert [item["name"] for item in after["rules"]] == ["d", "new", "renamed", "a"]
+    twice = [{"guid": first["a"], "name": "x"}, {"guid": first["a"], "name": "y"}]
+    answer = portal.raw("PUT", path, {**after, "rules": twice})
+    assert is_error(answer, 400)
+    assert answer.json()["details"]["field"] == "rules[1].guid"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sort"), [("vm-backup", "VM_SNAPSHOT"), ("vm-snapshot", "VM_BACKUP")]
+)
+def test_a_schedule_of_another_type_is_refused(
+    served: Served, portal: Portal, kind: str, sort: str
+):
+    other = schedule_of(portal, type=sort, months=[], dayOfWeekOccurrences=[])
+    body = {"name": new_guid(), "rules": [{"name": "r", "schedules": [other]}]}
+    answer = portal.raw("POST", f"/policies/{kind}", body)
+    assert is_error(answer, 400)
+    assert answer.json()["details"]["field"] == "schedules"
+    assert portal("GET", f"/policies/{kind}?filter={body['name']}") == []
+
+
+def test_a_recovery_plan_is_read_back_member_by_member(served: Served, portal: Portal):
+    machines = [{"guid": served.machines[served.new_machine()], "name": "x"} for _ in range(3)]
+    night = schedule_of(portal, type="VM_RESTORE", months=[], dayOfWeekOccurrences=[])
+    sent = {
+        "name": new_guid(),
+        "description": "drill",
+        "active": True,
+        "priority": "70",
+        "backupRetryCount": "1",
+        "schedules": [night],
+        "rules": [
+            {"name": "first", "protectedEntities": machines[:2], "order": "1", "prefix": "t-"},
+            {"name": "second", "protectedEntities": machines[2:], "active": False},
+        ],
+    }
+    made = portal("POST", "/policies/recovery-plan", sent)
+    assert (made["priority"], made["backupRetryCount"], made["description"]) == (70, 1, "drill")
+    first, second = made["rules"]
+    assert (first["order"], first["prefix"], second["active"]) == (1, "t-", False)
+    assert [one["guid"] for one in first["protectedEntities"]] == [m["guid"] for m in machines[:2]]
+    assert made["ruleCount"] == 2
+    assert made["rulesVmCount"] == {first["guid"]: 2, second["guid"]: 1}
+    assert [one["guid"] for one in made["schedules"]] == [night["guid"]]
+    assert "not tried again" in made["warnings"][0]
+    path = f"/policies/recovery-plan/{made['guid']}"
+    assert portal("GET", path) == made
+    changed = portal("PUT", path, {**made, "rules": [{**first, "guid": None}], "schedules": []})
+    assert [one["guid"] for one in changed["rules"]] == [first["guid"]]
+    assert changed["schedules"] == []
+    portal("PUT", path, {**changed, "schedules": [night]})
+    portal("DELETE", path)
+    assert portal("GET", f"/schedules/{night['guid']}")["rules"] == []
+
+
+def test_machines_are_listed_by_their_policy(served: Served, portal: Portal):
+    made = policy_of(served, portal)
+    [machine] = made["vms"]
+    rows = portal("GET", f"/virtual-machines?vm-backup-policy={made['guid']}")
+    assert [row["guid"] for row in rows] == [machine["guid"]]
+    assert rows[0]["protectionState"]["name"] == "NEVER"
+    assert portal("GET", f"/virtual-machines?vm-snapshot-policy={made['guid']}") == []
+    never = portal("GET", "/virtual-machines?protection=NEVER&protection=LATE")
+    assert machine["guid"] in [row["guid"] for row in never]
+    assert is_error(portal.raw("GET", "/virtual-machines?protection=WRONG"), 400)
+
+
+def test_the_counts_of_protection_add_up_and_agree_with_the_dashboard(
+    served: Served, portal: Portal
+):
+    policy_of(served, portal)
+    counts = portal("GET", "/protection")
+    total = counts.pop("total")
+    assert sum(counts.values()) == total == len(portal("GET", "/virtual-machines"))
+    board = portal("GET", "/dashboard/protection")["vm"]
+    assert sum(board.values()) == total
+    assert board["notProtected"] == counts["late"] + counts["failing"] + counts["never"]
+    for state, count in counts.items():
+        listed = portal.raw("GET", f"/protection/machines?protection={state.upper()}&size=1")
+        assert listed.headers["x-total-count"] == str(count)
+    row, *_ = portal("GET", "/protection/machines?size=1000&protection=NEVER")
+    assert row["state"]["name"] == "NEVER"
+    assert row["policy"]["name"]
+    assert row["rpo"] > DAY
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_thresholds_of_a_policy_count_also_where_a_destination_is_named(
+    served: Served, portal: Portal, named: bool
+):
+    machines = [served.machines[served.new_machine()] for _ in range(2)]
+    policy_of(served, portal, vms=machines, backupRetryCount=0,
+              failRemainingBackupTasksExportThreshold=40)  # fmt: skip
+    body = {"protectedEntities": machines, **(served.there if named else {})}
+    first, second = portal("POST", "/tasks/export", body)
+    served.state(first["guid"], "RUNNING")
+    served.state(first["guid"], {"state": "FAILED", "statusInfo": "no space"})
+    assert served.task(second["guid"])["statusInfo"].startswith("THRESHOLD: 1 of 2")

@@ -161,8 +161,8 @@ def aged(served: Served, number: int, age: int) -> str:
     return machine
 
 
-@pytest.mark.parametrize(("age", "fresh"), [(0, True), (DAY - 60_000, True), (DAY + 1, False)])
-def test_a_scheduled_machine_is_up_to_date_for_a_day(
+@pytest.mark.parametrize(("age", "fresh"), [(0, True), (DAY - 60_000, True), (2 * DAY, False)])
+def test_a_scheduled_machine_is_up_to_date_for_a_day_and_a_start_window(
     served: Served, portal: Portal, age: int, fresh: bool
 ):
     machine = aged(served, served.new_machine(), age)

@@ -85,7 +85,7 @@ def test_a_snapshot_is_removed_by_name_and_what_others_took_is_not(served: Serve
     ):
         answer = served.call("POST", f"/api/tasks/{path}", wrong)
         assert answer.status_code == 400
-        assert "not taken here" in answer.json()["message"]
+        assert "another program made" in answer.json()["message"]
 
 
 def test_going_back_voids_every_base_and_keeps_what_was(served: Served):

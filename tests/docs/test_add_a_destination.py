@@ -111,6 +111,17 @@ def backed_up_and_restored(site: Site, destination: str) -> None:
     assert list((site.home / "index-cache").rglob("*"))
 
 
+def test_the_word_is_changed_by_a_command_and_the_node_uses_the_new_one(site: Site, tmp_path: Path):
+    file, words = tmp_path / "attic.db", [tmp_path / "first", tmp_path / "second"]
+    for path, text in zip(words, (WORD, f"{WORD}-2"), strict=True):
+        path.write_text(text)
+    add = ["haulback", "destination", "add", "changing", "--type", "ATTIC"]
+    made = run(site, *add, "--set", f"file={file}", "--secret", f"word={words[0]}")
+    run(site, "haulback", "destination", "set", "changing", "--secret", f"word={words[1]}")
+    key = site.api.get(f"/backup-destinations/{made.split()[0]}")
+    assert "word" not in key["settings"]
+
+
 def test_the_api_refuses_unknown_settings_by_name(site: Site, tmp_path: Path):
     body = {"name": "second", "type": "ATTIC", "node": site.destination["node"]}
     whole = {"file": str(tmp_path / "second.db"), "word": WORD}

@@ -104,12 +104,12 @@ def test_a_key_that_was_locked_away_survives_the_loss_of_its_server(home: Home, 
     home.start()
     init = home.task("BACKUP_DESTINATION_INIT")
     assert init["state"]["name"] == "FAILED"
-    assert "this repository is another one's: attach it" in init["statusInfo"]
-    assert "another one's" in home.log.read_text()
+    assert "another server made this repository: attach it" in init["statusInfo"]
+    assert "another server made" in home.log.read_text()
     assert home.stored() == before
     again = home.shown("haulback destination key")
     assert again.returncode == 4
-    assert "this repository is another one's: attach it" in again.stderr
+    assert "another server made this repository: attach it" in again.stderr
     assert "Traceback" not in again.stderr
     printed = command("destination", "key", "local", "--data", str(home.data))
     assert (printed.returncode, printed.stdout) == (4, "")
@@ -135,7 +135,7 @@ def test_a_folder_with_another_ones_repository_becomes_no_destination(tmp_path: 
         made = site.api.post("/backup-destinations", body)
         failed = site.final(made["task"]["guid"])
         assert failed["state"]["name"] == "FAILED"
-        expected = "another one's" if left == "configuration" else "holds a repository"
+        expected = "another server made" if left == "configuration" else "holds a repository"
         assert expected in failed["statusInfo"]
         assert sorted(os.walk(site.repository)) == before
         shown = site.api.get(f"/backup-destinations/{made['guid']}")

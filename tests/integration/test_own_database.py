@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -14,7 +16,7 @@ import pytest
 
 from haulback.cli.repository import open_repository
 from haulback.cli.repository_keys import key_of
-from haulback.errors import Conflict
+from haulback.errors import Conflict, NotFound
 from tests import databases
 from tests.images import raw_machine
 from tests.programs import Site
@@ -110,6 +112,8 @@ def test_a_lost_server_comes_back_with_the_recovery_kit_alone(site: Site):
     assert site.api.get("/alarms") == []
     [record] = site.api.get("/backup-destinations")
     assert record["unknownBackups"] == 2  # the later backup of web, and the copy's own backup
+    verify = site.api.get("/tasks", {"type": "VERIFY", "size": 1})[0]["guid"]
+    assert site.api.get(f"/tasks/{verify}")["state"]["name"] == "FINISHED"
     [task] = site.api.post("/tasks/remove-old-backups", body)
     site.finished(task["guid"])
     stored = {path.name for path in (site.repository / "manifests").rglob("*") if path.is_file()}
@@ -117,3 +121,61 @@ def test_a_lost_server_comes_back_with_the_recovery_kit_alone(site: Site):
     assert site.backed_up(machine)
     [export] = site.api.get("/tasks", {"type": "EXPORT", "size": 1})
     assert export["state"]["name"] == "FINISHED"
+
+
+def test_a_node_from_before_the_restore_neither_reports_nor_deletes(tmp_path: Path):
+    site = Site(tmp_path, lease=60.0)
+    site.open()
+    try:
+        raw_machine(site.machines, "web", str(uuid.uuid4()))
+        machine = site.sync()["web"]
+        doomed = [site.backed_up(machine)["guid"] for _ in range(2)]
+        back_up(site)
+        paper = kit(site)
+        cleanup = _half_done_cleanup(site, doomed)
+        site.server.end()
+        done = restored(site, site.repository, "--kit", paper)
+        assert done.returncode == 0, done.stderr
+        site.move_to(tmp_path / "new")
+        site.start_server()
+        site.node.signal(signal.SIGCONT)
+        assert site.node.wait() != 0  # its session is over: the process ends
+        assert _stored(site) >= set(doomed)
+        with pytest.raises(NotFound):
+            site.api.get(f"/tasks/{cleanup}")  # submitted after the copy was made
+        site.node.start()
+        site.wait_for(lambda: not site.api.get("/server/hold")["held"])
+        assert {b["guid"]: b["status"]["name"] for b in site.api.get("/backups")}.items() >= {
+            (guid, "SUCCESS") for guid in doomed
+        }
+    finally:
+        site.close()
+
+
+def _stored(site: Site) -> set[str]:
+    return {path.name for path in (site.repository / "manifests").rglob("*") if path.is_file()}
+
+
+def _half_done_cleanup(site: Site, doomed: list[str]) -> str:
+    """A clean-up that was stopped before it reached the backups to delete, with its node."""
+    database = sqlite3.connect(site.folder / "server" / "haulback.db", timeout=30)
+    with database:
+        for guid in doomed:
+            database.execute("UPDATE backup SET status = 'SUCCESS_REMOVED' WHERE guid = ?", (guid,))
+        # Removed backups without data, which the clean-up forgets first: it takes a second.
+        names = [row[1] for row in database.execute("PRAGMA table_info(backup)")]
+        copied = ", ".join({"guid": "?", "location": "?"}.get(name, name) for name in names)
+        for number in range(400):
+            fresh = (f"00000000-0000-4000-8000-{number:012x}", str(uuid.uuid4()))
+            database.execute(
+                f"INSERT INTO backup SELECT {copied} FROM backup WHERE guid = ?",
+                (*fresh, doomed[0]),
+            )
+    database.close()
+    [task] = site.api.post(
+        "/tasks/remove-old-backups", {"backupDestinations": [site.destination["guid"]]}
+    )
+    site.wait_for(lambda: site.api.get(f"/tasks/{task['guid']}")["state"]["name"] == "RUNNING")
+    site.node.signal(signal.SIGSTOP)
+    assert _stored(site) >= set(doomed)
+    return str(task["guid"])

@@ -1,7 +1,7 @@
 """The modules that the style tests read, each parsed once for all rules."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -32,3 +32,9 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
+
+
+def refuse(offenders: Iterable[object]) -> None:
+    """Fail with all offenders, one a line; pytest shortens the difference of two lists."""
+    lines = [str(offender) for offender in offenders]
+    assert not lines, "\n".join(["", *lines])

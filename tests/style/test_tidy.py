@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from tests.style.sources import SOURCES, functions, name_of, parsed
+from tests.style.sources import SOURCES, functions, name_of, parsed, refuse
 
 FORBIDDEN = {"utils", "common", "manager", "helpers", "core"}
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS = 500, 60, 5
@@ -25,28 +25,27 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_a_module_opens_with_a_sentence():
-    assert [name_of(path) for path in SOURCES if not ast.get_docstring(parsed(path))] == []
+    refuse(name_of(path) for path in SOURCES if not ast.get_docstring(parsed(path)))
 
 
 def test_a_module_is_named_for_what_it_does():
-    assert [name_of(path) for path in SOURCES if path.stem in FORBIDDEN] == []
+    refuse(name_of(path) for path in SOURCES if path.stem in FORBIDDEN)
 
 
 def test_a_module_is_short():
     lines = {name_of(path): path.read_text().count("\n") for path in SOURCES}
-    assert {name: count for name, count in lines.items() if count > LONGEST_MODULE} == {}
+    refuse(f"{name}: {count} lines" for name, count in lines.items() if count > LONGEST_MODULE)
 
 
 def test_no_function_is_longer_than_60_lines():
-    long = [
+    refuse(
         place
         for place, node in every_function()
         if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
-    ]
-    assert long == []
+    )
 
 
 def test_no_function_has_more_than_five_parameters():
     many = [place for place, node in every_function() if parameters(node) > MOST_PARAMETERS]
     # in the command line a parameter is an option
-    assert [place for place in many if not place.startswith("src/haulback/cli/")] == []
+    refuse(place for place in many if not place.startswith("src/haulback/cli/"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.style.sources import ROOT, SOURCES, TESTS, functions, name_of, nodes, parsed
+from tests.style.sources import ROOT, SOURCES, TESTS, functions, name_of, nodes, parsed, refuse
 
 GLOSSARY = ROOT / "docs" / "design" / "words.md"
 ALLOWED = Path(__file__).parent / "words_to_mend.txt"
@@ -205,7 +205,7 @@ def is_known(stem: str) -> bool:
 
 
 def test_a_module_has_a_name_that_the_field_knows():
-    assert [name_of(path) for path in checked(SOURCES, "names") if not is_known(path.stem)] == []
+    refuse(name_of(path) for path in checked(SOURCES, "names") if not is_known(path.stem))
 
 
 def test_no_two_public_classes_have_one_name():
@@ -216,22 +216,21 @@ def test_no_two_public_classes_have_one_name():
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     exempt = {row[1] for row in exemptions() if row[0] == "classes"}
-    assert {name for name, count in classes.items() if count > 1} <= exempt
+    refuse({name for name, count in classes.items() if count > 1} - exempt)
 
 
 def test_a_docstring_starts_with_the_thing():
-    headless = {
-        name_of(path): texts
+    refuse(
+        f"{name_of(path)}: {text!r}"
         for path in checked([*SOURCES, *TESTS], "docstrings")
-        if (texts := [text for text in docstrings(path) if is_headless(text)])
-    }
-    assert headless == {}
+        for text in docstrings(path)
+        if is_headless(text)
+    )
 
 
 def test_a_long_function_has_no_local_called_one_found_or_what():
-    vague = {
-        name_of(path): names
+    refuse(
+        f"{name_of(path)}: {name}"
         for path in checked([*SOURCES, *TESTS], "locals")
-        if (names := vague_locals(path))
-    }
-    assert vague == {}
+        for name in sorted(vague_locals(path))
+    )

@@ -26,12 +26,19 @@ def read_settings(
         if _declared(kind, name, is_secret=True):
             raise Malformed(f"--set {name}: the setting is a secret; use --secret {name}=FILE")
         given[name] = value
+    given |= read_secrets(kind, files)
+    checked(kind, given)
+    return given
+
+
+def read_secrets(kind: DestinationType, files: Iterable[str]) -> JsonObject:
+    """Secret settings by name from `files`, which are NAME=FILE.  Raises Malformed."""
+    given: JsonObject = {}
     for text in files:
         name, file = _pair("--secret", text)
         if _declared(kind, name, is_secret=False):
             raise Malformed(f"--secret {name}: the setting is no secret; use --set {name}=VALUE")
         given[name] = _read(file)
-    checked(kind, given)
     return given
 
 

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.destination_settings import read_settings
+from haulback.cli.destination_settings import read_secrets, read_settings
 from haulback.cli.output import PLACE, Output, dump, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
@@ -108,15 +108,18 @@ def set_destination(
     verify: bool | None = None,
     keep_absent_days: int | None = None,
     keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False,
+    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
 ) -> None:
     """Rename a destination, or set its retention and verification; options not given stay
     unchanged.
 
     A backup is removed by the first limit that it reaches: number or age in days.  --lock-days: new
-    backups cannot be removed for so many days.  --keep-last: the last backup of an existing machine
-    always stays. --verify-days: a share is read every night, so that everything is read within so
-    many days; --verify-hours limits a night, --no-verify turns the nightly verification off.
-    --keep-absent-days: the last backup of an absent machine stays for so many days (30; 0: not).
+    backups cannot be removed for this number of days.  --keep-last: the last backup of an existing
+    machine always stays. --verify-days: a share is read every night, so that everything is read
+    within this number of days; --verify-hours limits a night, --no-verify turns the nightly
+    verification off. --keep-absent-days: the last backup of an absent machine stays for this number
+    of days (30; 0: not). --secret: a new value of a secret setting, read from FILE, or from
+    standard input where FILE is -.
     """
     client = connect()
     present = client.destinations.find(name)
@@ -139,7 +142,10 @@ def set_destination(
     wanted = {name: value for name, value in wanted.items() if value is not None}
     verification = msgspec.structs.replace(present.verification, **wanted)
     changed = ChangedDestination(
-        name=rename or None, retention=rules, verification=verification if wanted else None
+        name=rename or None,
+        retention=rules,
+        verification=verification if wanted else None,
+        settings=read_secrets(chosen(present.type.name), secret) or None,
     )
     client.destinations.change(present.guid, changed)
 

@@ -47,7 +47,7 @@ def add_hypervisor(
     """Add a folder of machines, or a libvirt host, and scan its machines.
 
     PATH is the folder of machines, with one sub-folder each; with --libvirt it is the folder for
-    new images. The node's own libvirt is qemu:///system, that of another host
+    new images. The URL of the node's own libvirt is qemu:///system, of another host
     qemu+ssh://root@host/system.
     """
     client = connect()

@@ -25,6 +25,8 @@ _NOUNS = (
     ),
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
+    ("protect", "protect:protect", "Protect machines in one step: policy, schedule, mails."),
+    ("status", "status:status", "What is late, failing, running and next, on one screen."),
     (
         "dashboard",
         "dashboard:dashboard",
@@ -32,6 +34,7 @@ _NOUNS = (
     ),
     ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
+    ("notify", "notifications:app", "Who is told what: mail, webhooks, monitors."),
     ("events", "events:events", "Events: ends of tasks, alarms and the like, as they happen."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     (

@@ -10,8 +10,10 @@ from cyclopts import App
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, text
 from haulback.cli.records import noun, with_members
+from haulback.cli.submit_options import watch
 from haulback.client.client import Client
 from haulback.client.records import Policies
+from haulback.errors import NotFound
 
 _CHANGES = (text("change"), text("guid"), text("name"))
 
@@ -29,10 +31,11 @@ def _policies(name: str, topic: str) -> App:
 
         Words like priority=80 change the policy for the preview only; --new drafts a policy.
         """
-        known = kind(connect())
+        client = connect()
+        known = kind(client)
         stored = None if new else known.find(name)
         before = msgspec.to_builtins(stored.what) if stored else {}
-        wanted = with_members({"name": name, **before}, member, known.struct)
+        wanted = with_members({"name": name, **before}, member, known.struct, client)
         result = known.preview(wanted, stored.guid if stored else None)
         if output == "json":
             dump(result)
@@ -43,6 +46,19 @@ def _policies(name: str, topic: str) -> App:
             for machine in machines
         ]
         show(rows, _CHANGES, output)
+
+    @app.command
+    def retry(name: str, *, wait: bool = False) -> None:
+        """Repeat exactly what failed in the last run of a policy; --wait follows the tasks."""
+        client = connect()
+        guid = kind(client).find(name).guid
+        ended = client.events.page(policy=guid, kind=["RUN_ENDED"], size=1).rows
+        if not ended:
+            raise NotFound(f"no run of the policy {name} has ended yet")
+        heads = [task.guid for task in client.tasks.retry_run(str(ended[0].data["run"]))]
+        print("\n".join(heads))
+        if wait:
+            watch(client, heads)
 
     return app
 

@@ -6,22 +6,19 @@ A record is written as `member=value` words, where a value is JSON or plain text
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
 
-from haulback import credentials
+from haulback.cli import written
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.client.records import ClientRecord, RecordCollection
-from haulback.contract.credentials import SECRETS, Credential
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
-from haulback.errors import Malformed
 from haulback.wire import JsonObject, read
 
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
@@ -53,8 +50,9 @@ def noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
 
     def add(name: str, *member: str) -> None:
         """Add a record: a name, then words like priority=80; values are JSON or text."""
-        known = kind(connect())
-        made = known.add(with_members({}, (*member, f"name={name}"), known.struct))
+        client = connect()
+        known = kind(client)
+        made = known.add(with_members({"name": name}, member, known.struct, client))
         _warn(made)
         print(made.guid)
 
@@ -64,9 +62,10 @@ def noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     @app.command(name="set")
     def change(name: str, *member: str) -> None:
         """Change members of a record; other members stay."""
-        known = kind(connect())
+        client = connect()
+        known = kind(client)
         record = known.find(name)
-        wanted = with_members(msgspec.to_builtins(record.what), member, known.struct)
+        wanted = with_members(msgspec.to_builtins(record.what), member, known.struct, client)
         _warn(known.change(record.guid, wanted))
 
     @app.command
@@ -84,55 +83,17 @@ def _warn(one: ClientRecord[PolicyRecord]) -> None:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
-def with_members(before: JsonObject, words: tuple[str, ...], struct: type[R]) -> R:
-    """A record with members like `priority=80` changed; values are JSON or text.
+def with_members(before: JsonObject, words: tuple[str, ...], struct: type[R], client: Client) -> R:
+    """A record with members like `priority=80` changed; see `written`.
 
     Raises Malformed for a word without a value, and for a value of another type.
     """
-    changed: R = read({**before, **_members(words, struct)}, struct, "")
-    return changed
-
-
-def _members(words: tuple[str, ...], struct: type[PolicyRecord]) -> JsonObject:
-    plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
-    members: JsonObject = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign:
-            raise Malformed(f"{word!r}: write member=value")
-        if name in SECRETS and struct is Credential:
-            members[name] = _secret(name, value)
-        else:
-            members[name] = value if name in plain else _json_or_text(value)
-    return members
-
-
-def _secret(name: str, value: str) -> str:
-    """The secret in a file (`password=@FILE`), or on standard input (`password=-`)."""
-    if value == "-":
-        return credentials.read(Path("-"), name)
-    if not value.startswith("@"):
-        raise Malformed(
-            f"{name}: a command line can be read by every user of this machine: write "
-            f"{name}=@FILE, or {name}=- and give the secret on standard input",
-            field=name,
-        )
-    try:
-        return Path(value[1:]).read_text().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"{name}: {value[1:]} cannot be read: {error}", field=name) from None
-
-
-def _json_or_text(value: str) -> Any:
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        return value
+    after: R = read(written.changed(before, words, struct, client), struct, "")
+    return after
 
 
 rule = noun("rule", "rules", "active")
 snapshot_rule = noun("snapshot-rule", "snapshot_rules", "retentionVersions", "retentionDays")
-schedule = noun("schedule", "schedules", "active", "hour")
 project = noun("project", "projects", "uuid")
 node_config = noun("node-config", "node_configs", "limits")
 manager = noun("manager", "managers", "url")

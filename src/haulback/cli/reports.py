@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, size, text
-from haulback.contract.reports import Measure, SizeFilter
+from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.errors import Malformed
 from haulback.wire import Word
 
@@ -44,6 +44,14 @@ def report(
         raise Malformed("--format pdf: name a file with --to-file", field="--to-file")
     else:
         sys.stdout.buffer.write(content)
+
+
+@app.command
+def mail(*to: str, since: Since = "", until: Until = "") -> None:
+    """Send the report to mail addresses or to a mailing list; without TO to the default lists."""
+    span = (_moment(since, "--from"), _moment(until, "--to"))
+    sent = connect().reports.mail(ReportRequest(value=",".join(to)), *span)
+    print(f"{sent.title}: to {', '.join(sent.recipients) or 'the default recipients'}")
 
 
 @app.command

@@ -36,7 +36,7 @@ def key_of(
     The key is read on the server's own machine, for no call to the API gives it away, and tried
     on the repository in `folder` (without it in the destination's own path).  With `unchecked` a
     key is given that cannot be tried here; never one that was tried and opens nothing.  Raises
-    NotFound; WrongKey for another one's repository; Conflict before the destination has one;
+    NotFound; WrongKey for a repository of another server; Conflict before the destination has one;
     Unavailable when the key cannot be tried.
     """
     record, key = unsealed_key(data, database, destination)

@@ -1,32 +1,140 @@
-"""Commands of schedules that go beyond their records: pause, resume, run, and fires."""
+"""`haulback schedule`: schedules and system schedules, their times, fires, pause and run."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
-from haulback.cli.records import schedule as app
+from haulback.cli.records import with_members
+from haulback.client.schedules import Schedules
+from haulback.contract.schedules import Day
 from haulback.errors import Malformed
+from haulback.policy.time_text import read_days, read_duration, read_time
+from haulback.units import DAY_MS
+from haulback.wire import JsonObject
+
+app = App(name="schedule")
+System = Annotated[bool, Parameter(negative="", help="A system schedule: Haulback's own work.")]
+_LISTED = (text("guid"), text("name"), text("active"), text("paused"))
+_TIMES = (moment("lastRun"), moment("nextRun"))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ScheduleTimes:
+    """Times of a schedule as people write them."""
+
+    at: Annotated[str, Parameter(help="A time of the day: 22:00, or 22:00 Europe/Berlin.")] = ""
+    every: Annotated[str, Parameter(help="A duration between two fires: 4h, 30m.")] = ""
+    between: Annotated[str, Parameter(help="Where --every begins and ends: 8:00-18:00.")] = ""
+    cron: Annotated[str, Parameter(help="A cron expression of five fields.")] = ""
+    zone: Annotated[str, Parameter(help="An IANA time zone: Europe/Berlin.")] = ""
+    days: Annotated[str, Parameter(help="Days of the week: mon-fri, sat,sun, daily.")] = ""
+    window: Annotated[str, Parameter(help="How long tasks may wait for their start: 6h.")] = ""
+
+    @property
+    def members(self) -> JsonObject:
+        """The members that these options set.  Raises Malformed."""
+        if len([said for said in (self.at, self.every, self.cron) if said]) > 1:
+            raise Malformed("write one of --at, --every and --cron")
+        result: JsonObject = {}
+        if self.at:
+            time = read_time(self.at, "at")
+            result = {"executionType": "TIME", "hour": time.hour, "interval": None, "cron": None}
+            result |= {"timeZone": time.zone} if time.zone else {}
+        if self.every:
+            result = {"executionType": "INTERVAL", "interval": self._interval}
+            result |= {"hour": None, "cron": None}
+        if self.cron:
+            result = {"executionType": "TIME", "cron": self.cron, "hour": None, "interval": None}
+        result |= {"timeZone": self.zone} if self.zone else {}
+        if self.days:
+            chosen = read_days(self.days, "days")
+            result["daysOfWeek"] = [] if len(chosen) == len(Day) else [day.value for day in chosen]
+        if self.window:
+            result["startWindowLength"] = read_duration(self.window, "window")
+        return result
+
+    @property
+    def _interval(self) -> JsonObject:
+        first, _, last = self.between.partition("-")
+        start = read_time(first, "between").hour if self.between else 0
+        end = read_time(last, "between").hour if self.between else DAY_MS
+        frequency = read_duration(self.every, "every")
+        return {"startHour": start, "endHour": end, "frequency": frequency}
+
+
+_SAME = ScheduleTimes()
+
+
+def _kind(system: bool) -> Schedules[Any]:
+    client = connect()
+    return client.system_schedules if system else client.schedules
 
 
 @app.command
-def pause(name: str) -> None:
+def ls(*, system: System = False, output: Output = "table") -> None:
+    """List all schedules with their last and next run."""
+    show([row.shown for row in _kind(system).all()], (*_LISTED, *_TIMES), output)
+
+
+@app.command(name="show")
+def show_one(name: str, *, system: System = False) -> None:
+    """Show all details of a schedule, by name or guid."""
+    dump(_kind(system).find(name).shown)
+
+
+@app.command
+def add(name: str, *member: str, times: ScheduleTimes = _SAME) -> None:
+    """Add a schedule: a name, its times, then words like backupType=INCREMENTAL.
+
+    Values are JSON or text.
+    """
+    client = connect()
+    known = client.schedules
+    body = {"name": name, **times.members}
+    print(known.add(with_members(body, member, known.struct, client)).guid)
+
+
+@app.command(name="set")
+def change(name: str, *member: str, system: System = False, times: ScheduleTimes = _SAME) -> None:
+    """Change times and members of a schedule; other members stay."""
+    known = _kind(system)
+    record = known.find(name)
+    before = {**msgspec.to_builtins(record.what), **times.members}
+    known.change(record.guid, with_members(before, member, known.struct, connect()))
+
+
+@app.command
+def rm(name: str) -> None:
+    """Remove a schedule with its history."""
+    known = connect().schedules
+    known.remove(known.find(name).guid)
+
+
+@app.command
+def pause(name: str, *, system: System = False) -> None:
     """Pause a schedule: no due time fires until it is resumed."""
-    schedules = connect().schedules
-    schedules.pause(schedules.find(name).guid)
+    known = _kind(system)
+    known.pause(known.find(name).guid)
 
 
 @app.command
-def resume(name: str = "", *, all: bool = False) -> None:  # noqa: A002 - the name of the option
+def resume(name: str = "", *, all: bool = False, system: System = False) -> None:  # noqa: A002
     """Resume a paused schedule, or all of them."""
-    schedules = connect().schedules
     if bool(name) == all:
         raise Malformed("name a schedule, or write --all")
+    known = _kind(system)
     if name:
-        schedules.resume(schedules.find(name).guid)
+        known.resume(known.find(name).guid)
         return
-    answer = schedules.resume_all()
+    answer = connect().schedules.resume_all()
     for resumed in answer.resumed:
         print(resumed.name)
     for refused in answer.refused:
@@ -34,20 +142,36 @@ def resume(name: str = "", *, all: bool = False) -> None:  # noqa: A002 - the na
 
 
 @app.command
-def run(name: str) -> None:
+def run(name: str, *, system: System = False) -> None:
     """Fire a schedule at once, besides its due times."""
-    schedules = connect().schedules
-    print(schedules.run(schedules.find(name).guid).guid)
+    known = _kind(system)
+    print(known.run(known.find(name).guid).guid)
 
 
 @app.command
-def fires(name: str, *, past: int = 10, next: int = 10, output: Output = "table") -> None:  # noqa: A002
+def fires(
+    name: str,
+    *,
+    past: int = 10,
+    coming: int = 10,
+    system: System = False,
+    output: Output = "table",
+) -> None:
     """List the newest fires of a schedule, and its next due times."""
-    schedules = connect().schedules
-    answer = schedules.fires(schedules.find(name).guid, past, next)
+    known = _kind(system)
+    answer = known.fires(known.find(name).guid, past, coming)
     if output == "json":
         dump(answer)
         return
     columns = (moment("due"), named("state"), text("workflows"), text("skippedCount"))
     ahead = [{"due": due.due, "state": {"name": "NEXT"}} for due in answer.next]
-    show([*reversed(ahead), *answer.past], (*columns, text("reason")), output)
+    rows = [*reversed(ahead), *msgspec.to_builtins(answer.past)]
+    show(rows, (*columns, text("reason")), output)
+
+
+@app.command
+def forecast(*, days: int = 7, output: Output = "table") -> None:
+    """Show what runs when in the next days, and what will not fit its window."""
+    columns = (moment("due"), named("schedule"), named("type"), text("expectedDuration"))
+    rows = connect().schedules.forecast(days)
+    show(rows, (*columns, text("fitsWindow"), text("overlapsNext")), output)

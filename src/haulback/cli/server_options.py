@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Parameter
 
@@ -38,6 +40,16 @@ NotifyNetwork = Annotated[
 ]
 
 
+Zone = Annotated[
+    str,
+    Parameter(help="Time zone of reports, like Europe/Berlin.", env_var="HAULBACK_TIME_ZONE"),
+]
+ReportAt = Annotated[
+    str,
+    Parameter(help="Local time of daily reports, like 07:00.", env_var="HAULBACK_REPORT_AT"),
+]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
@@ -53,6 +65,8 @@ class ServerOptions:
     origin: Origin = field(default_factory=list)
     proxy: Proxy = field(default_factory=list)
     notify_network: NotifyNetwork = field(default_factory=list)
+    time_zone: Zone = "UTC"
+    report_at: ReportAt = "07:00"
     password_file: PasswordFile = None
     insecure_http: InsecureHttp = False
     log_format: LogFormat = LogFormat.TEXT
@@ -75,6 +89,8 @@ class ServerOptions:
             proxies=self.proxy,
             insecure_http=self.insecure_http,
             notify_networks=self.notify_network,
+            time_zone=_zone(self.time_zone),
+            report_at=_time_of_day(self.report_at),
         )
 
     def _password(self) -> str | None:
@@ -91,3 +107,17 @@ def _limit(text: str) -> tuple[str, int]:
     if not is_limit(name) or not count.isdigit() or int(count) < 1:
         raise Malformed(f"--limit {text}: write LANE=COUNT with one of {', '.join(LANES)}")
     return name, int(count)
+
+
+def _zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Malformed(f"--time-zone {name}: name an IANA zone, like Europe/Berlin") from None
+
+
+def _time_of_day(text: str) -> time:
+    try:
+        return datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        raise Malformed(f"--report-at {text}: write hours and minutes, like 07:00") from None

@@ -124,7 +124,7 @@ class Api:
     ) -> Any:
         """Send a request and return the decoded JSON; None for an empty response.
 
-        The errors are those of `ask`.
+        Raises as `ask`.
         """
         answer = self.ask(HttpCall(method, path, body, query, **timing))
         return _decode(answer.content) if answer.content else None

@@ -9,6 +9,8 @@ from haulback.client.api import Api
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
+from haulback.client.notifications import Notifications
+from haulback.client.protection import ProtectionStates
 from haulback.client.records import Records
 from haulback.client.reports import Reports
 from haulback.client.resources import (
@@ -27,6 +29,7 @@ from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
 from haulback.contract.schedules import Schedule
+from haulback.contract.system_schedules import SystemSchedule
 
 
 class Client:
@@ -57,8 +60,11 @@ class Client:
         self.records, self.dashboard = Records(calls), Dashboard(calls)
         self.retention = RuleRetentions(calls)
         self.schedules = Schedules(calls, "/schedules", Schedule)
+        self.system_schedules = Schedules(calls, "/system-schedules", SystemSchedule)
         self.alarms, self.events = Alarms(calls), Events(calls)
+        self.protection = ProtectionStates(calls)
         self.server, self.reports = OwnDatabase(calls), Reports(calls)
+        self.notifications = Notifications(calls)
 
     @property
     def url(self) -> str:

@@ -6,7 +6,14 @@ from typing import Literal
 
 from haulback.client.api import HttpCall
 from haulback.client.calls import Calls, spelled
-from haulback.contract.reports import GroupSize, Measure, Report, ReportRequest, SizeFilter
+from haulback.contract.reports import (
+    GroupSize,
+    MailedReport,
+    Measure,
+    Report,
+    ReportRequest,
+    SizeFilter,
+)
 
 Form = Literal["text", "html", "pdf"]
 _CHARGED = {Measure.BACKUP_SIZE: "backup-size", Measure.TRANSFER_SIZE: "transfer-size"}
@@ -37,6 +44,19 @@ class Reports:
         body = wanted or ReportRequest()
         call = HttpCall("POST", f"/dashboard/report-{form}", body, query)
         return self._calls.api.ask(call).content
+
+    def mail(
+        self,
+        wanted: ReportRequest,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> MailedReport:
+        """Send a report to the recipients in `value`.
+
+        Raises Conflict without a mail channel, Malformed for unknown recipients.
+        """
+        query = {"from": since, "to": until}
+        return self._calls.one(MailedReport, "POST", "/dashboard/report-email", wanted, query)
 
     def chargeback(
         self,

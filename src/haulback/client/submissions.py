@@ -137,7 +137,7 @@ class Submissions:
     def batch_delete(
         self, machines: list[str], **how: Unpack[SubmissionResult]
     ) -> TaskBatchResponse:
-        """Delete machines as `delete` does; the response names refused ones with reasons."""
+        """Delete machines as `delete` does; the response names each refused machine."""
         body = [{"value": guid} for guid in machines]
         return self._post(TaskBatchResponse, "batch-delete", body, how)
 

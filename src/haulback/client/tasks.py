@@ -93,6 +93,13 @@ class Tasks(Submissions):
         query = {"extended": extended or None}
         return self._calls.one(TaskDetails, "GET", f"/tasks/{guid}", query=query)
 
+    def retry_run(self, run: str) -> list[TaskListRecord]:
+        """Queue again what failed in a run of a policy.  Raises NotFound, or Conflict for nothing.
+
+        The event RUN_ENDED of the policy names the run.
+        """
+        return self._calls.one(list[TaskListRecord], "POST", f"/runs/{run}/retry")
+
     def state(self, guid: str) -> TaskStatus:
         """The state of a task and the reason for it."""
         return self._calls.one(TaskStatus, "GET", f"/tasks/{guid}/state")

@@ -8,10 +8,11 @@ from haulback.wire import Named
 
 
 class Protection(msgspec.Struct):
-    """Numbers of present machines: protected, not protected, without schedule; each counted once.
+    """Numbers of machines: protected, not protected, without a policy; each counted once.
 
-    Protected: the last backup is at most 24 hours old, or no schedule asks for a newer one.
-    `noSchedule`: no schedule applies, and there is no backup.
+    Protected: the state PROTECTED, and machines without a policy that have a backup.  Not
+    protected: LATE, FAILING and NEVER.  `noSchedule`: neither a policy nor a backup.  GET
+    /protection counts the states.
     """
 
     protectedNo: int

@@ -103,9 +103,14 @@ class NewDestination(NewPlace, kw_only=True):
 
 
 class ChangedDestination(msgspec.Struct, kw_only=True):
-    """Changes of a destination; absent members stay."""
+    """Changes of a destination; absent members stay.
+
+    `settings` gives new values of secret settings by name; the other settings can be repeated, not
+    changed.
+    """
 
     type: Word | None = None
+    settings: JsonObject | None = None
     name: str | None = None
     retention: Retention | None = None
     verification: Verification | None = None

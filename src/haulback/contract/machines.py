@@ -45,10 +45,11 @@ class ManagerOf(msgspec.Struct):
 
 
 class VirtualMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A virtual machine; `backupUpToDate` is absent where no schedule applies.
+    """A virtual machine; `backupUpToDate` is absent without an RPO.
 
-    `backupUpToDate` is true where the last backup is at most 24 hours old.  `project.guid` is the
-    guid of the project's record, without a record the uuid that `project-uuid` names.
+    `backupUpToDate` is true where the last good backup is within the RPO of the policy.
+    `protectionState` is a state of GET /protection.  `project.guid` is the guid of the project's
+    record, without a record the uuid that `project-uuid` names.
 
     `absentSince` (epoch ms) is the first scan that missed the machine; `present` ends when the loss
     is believed.  `problem` says why the platform cannot read the machine.
@@ -77,6 +78,8 @@ class VirtualMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
     vmBackupPolicy: Named | None = None
     snapshotMgmtPolicy: Named | None = None
     backupUpToDate: bool | None = None
+    protectionState: Label
+    protectionSince: int | None = None
     lastBackup: int | None = None
     lastSuccessfulBackupSize: int | None = None
     lastSuccessfulFullBackup: Named | None = None

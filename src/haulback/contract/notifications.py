@@ -33,12 +33,12 @@ class MailSecurity(Enum):
 class NotificationChannel(PolicyRecord, kw_only=True):
     """A way to tell people or programs: a mail server, a webhook, or a monitor of heartbeats.
 
-    MAIL uses `host`, `port` (by default that of `security`), `login`, `password`, `sender`, and
-    sends to `recipients` and `mailingList`, without both to the default mailing lists.  WEBHOOK
-    posts to `url`, signed with `secret` (`whsec_` and 24 to 64 bytes in base64).  MONITOR calls
-    `startUrl`, `successUrl` and `failureUrl`.  `password` and `secret` are write-only; an absent
-    one keeps the stored one, `remove` deletes it.  `certificate` (PEM) is trusted besides the
-    system's certificates.
+    MAIL uses `host`, `port` (by default the usual port for `security`), `login`, `password`,
+    `sender`, and sends to `recipients` and `mailingList`, without both to the default mailing
+    lists.  WEBHOOK posts to `url`, signed with `secret` (`whsec_` and 24 to 64 bytes in base64).
+    MONITOR calls `startUrl`, `successUrl` and `failureUrl`.  `password` and `secret` are
+    write-only; an absent one keeps the stored one, `remove` deletes it.  `certificate` (PEM) is
+    trusted besides the system's certificates.
     """
 
     type: ChannelType
@@ -64,9 +64,9 @@ class NotificationRule(PolicyRecord, kw_only=True):
     """The events that channels are told.
 
     No `events`: failures and troubles.  `taskTypes` and `states` limit ends of tasks, workflows and
-    runs; `policies` and `projects` limit all events.  Mails of the rule go to `recipients`, without
-    any to those of the channel.  Events within `digest` ms after the first are one message; absent:
-    5 minutes for mail, 0 for webhooks.
+    runs; `policies` and `projects` limit all events.  Mails of the rule go to `recipients`, or else
+    to the recipients of the channel.  Events within `digest` ms after the first are one message;
+    absent: 5 minutes for mail, 0 for webhooks.
     """
 
     channels: list[Ref]
@@ -124,7 +124,8 @@ class MailAttachment(msgspec.Struct, kw_only=True):
 class Message(msgspec.Struct, kw_only=True):
     """A message that is no event: a report or a test.
 
-    `recipients` of a mail; empty: those of the channel.  `once`: a failed attempt is not repeated.
+    `recipients` of a mail; empty: the recipients of the channel.  `once`: a failed attempt is not
+    repeated.
     """
 
     title: str

@@ -117,8 +117,13 @@ class SnapshotRule(PolicyRecord, kw_only=True):
 
 
 class Policy(AnyPolicy, kw_only=True):
-    """A backup policy; `rules` replace the rules of the policy, absent: the rules stay."""
+    """A backup policy; `rules` replace the rules of the policy, absent: the rules stay.
 
+    `rpo` is the largest age in ms of the last good backup of a machine; absent: the largest gap
+    between the times of the policy's schedules, and the start window.
+    """
+
+    rpo: int | None = None
     rules: list[Rule] | None = None
 
 

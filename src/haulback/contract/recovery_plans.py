@@ -22,8 +22,10 @@ class RecoveryRule(msgspec.Struct, kw_only=True):
     """A rule of a recovery plan: machines, restore target, order and options.
 
     Rules with a lower `order` start first.  `prefix` and `suffix` are added to the machine names.
+    `guid` stays with a rule of its name.
     """
 
+    guid: str = ""
     name: str
     protectedEntities: list[Ref]
     active: bool = True
@@ -42,8 +44,14 @@ class RecoveryRule(msgspec.Struct, kw_only=True):
 
 
 class RecoveryPlan(PolicyRecord, kw_only=True):
-    """A recovery plan: rules in their order."""
+    """A recovery plan: rules in their order.
+
+    `schedules` are those that run the plan, of the type VM_RESTORE; absent: they stay.
+    """
 
     active: bool = True
     priority: int = 50
+    description: str = ""
+    backupRetryCount: int = 0
+    schedules: list[Ref] | None = None
     rules: list[RecoveryRule] = []

@@ -169,3 +169,14 @@ class Report(msgspec.Struct, omit_defaults=True, kw_only=True):
     late: LateMachines
     backupSize: SizeTable
     transferSize: SizeTable
+
+
+class MailedReport(msgspec.Struct, kw_only=True):
+    """A report that waits for its delivery; `guid` is its message in the delivery log.
+
+    Without `recipients` the report goes to those of the mail channel, or to the default lists.
+    """
+
+    guid: str
+    title: str
+    recipients: list[str]

@@ -145,7 +145,7 @@ class InstantRestore(Protocol):
 
 @runtime_checkable
 class LiveMigration(Protocol):
-    """A hypervisor that moves running machines to another one of its type."""
+    """A hypervisor that moves running machines to another hypervisor of its type."""
 
     def move(
         self,

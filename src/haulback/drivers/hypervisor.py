@@ -237,7 +237,7 @@ class MachineSource(Protocol):
         """Remove or undo unfinished work of attempts that are not in `alive`.
 
         Returns the names of the leftovers. Checkpoints are not swept, because only the caller knows
-        which ones are bases of backups; see `drop_checkpoints`.
+        which checkpoints are bases of backups; see `drop_checkpoints`.
         """
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Code page of short FAT names, which FAT volumes do not record.
 
 The default 850 is the code page of MS-DOS and Windows in western Europe; the environment variable
-`HAULBACK_FAT_CODE_PAGE` selects another one.
+`HAULBACK_FAT_CODE_PAGE` selects another code page.
 """
 
 from __future__ import annotations

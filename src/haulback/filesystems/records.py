@@ -188,7 +188,7 @@ class Content(msgspec.Struct, tag=True):
 
 
 class Failed(msgspec.Struct, tag=True):
-    """Error response; `code` is that of an error of `haulback.errors`."""
+    """Error response; `code` is the code of an error in `haulback.errors`."""
 
     code: _Text
     message: _Text

@@ -86,6 +86,31 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
     return result
 
 
+def changed_secrets(
+    kind: DestinationType, given: JsonMapping, present: JsonMapping
+) -> dict[str, str]:
+    """The secret settings that a change gives; null leaves a setting as it is.
+
+    Raises Malformed naming a setting that is unknown or wrong, or whose value no change can give
+    because the stored objects are at the present one.
+    """
+    settings, result = settings_of(kind), {}
+    for name, value in given.items():
+        if name not in settings:
+            raise _unknown(name, kind)
+        if value is None:
+            continue
+        converted = _value(settings[name], value)
+        if settings[name].is_secret:
+            result[name] = converted
+        elif converted != present.get(name, converted):
+            raise Malformed(
+                f"{name}: the backups are at {present[name]!r}; add another destination instead",
+                field=name,
+            )
+    return result
+
+
 def _value(setting: Setting, value: Any) -> Any:
     try:
         converted = msgspec.to_builtins(msgspec.convert(value, setting.form, strict=False))

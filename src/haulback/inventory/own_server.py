@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from haulback.contract.machines import EntityType, VirtualDisk
+from haulback.contract.machines import VirtualDisk
 from haulback.contract.order_records import Hypervisor
 from haulback.hypervisor_types import OWN_SERVER
 from haulback.inventory.records import Entity
@@ -18,6 +18,11 @@ FILE = "haulback-database.sealed"  # name of the only disk: the sealed copy
 FORMAT = "sealed"
 
 
+def type_of(entity: str) -> str:
+    """The type of an entity, by its guid."""
+    return "APP" if entity == OWN_ENTITY else "VM"
+
+
 def source() -> Hypervisor:
     """The source of the server's own database; no list of hypervisors shows it."""
     return Hypervisor(guid=OWN_SOURCE, name=NAME, driver=OWN_SERVER.driver, config={})
@@ -29,7 +34,7 @@ def entity(now: int) -> Entity:
         guid=OWN_ENTITY,
         uuid=OWN_ENTITY,
         name=NAME,
-        type=EntityType.APP.value,
+        type="APP",
         hypervisor=OWN_SOURCE,
         disks=[VirtualDisk(name=FILE, size=0, format=FORMAT)],
         seen=now,

@@ -6,12 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from haulback.contract.inventory_sync import PlatformResource as PlatformResource
 from haulback.contract.machines import VirtualDisk
-from haulback.contract.order_records import BackupDestination as BackupDestination
-from haulback.contract.order_records import Hypervisor as Hypervisor
-from haulback.contract.order_records import IncrementBase as IncrementBase
-from haulback.contract.store import BackupVolume as BackupVolume
+from haulback.contract.store import BackupVolume
 from haulback.wire import JsonObject, Named, label
 
 NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks have not ended
@@ -25,7 +21,9 @@ class Entity(msgspec.Struct, kw_only=True):
     `hardware.Hardware`, `seen` when a scan last saw it (epoch ms).  `absent_since` (epoch ms) is
     the first scan that missed the entity, None when the last scan saw the entity; until that scan
     is believed, the entity counts as present.  `problem` is the reason why the entity cannot be
-    read; `place` the entity's folder on its platform, "" where unknown.
+    read; `place` the entity's folder on its platform, "" where unknown.  `protection` is a
+    `contract.protection.ProtectionState`, in which the entity is since `protection_since` (epoch
+    ms); the state must be judged again at `protection_due`.
     """
 
     guid: str
@@ -43,6 +41,9 @@ class Entity(msgspec.Struct, kw_only=True):
     absent_since: int | None = None
     problem: str | None = None
     place: str = ""
+    protection: str = "UNASSIGNED"
+    protection_since: int | None = None
+    protection_due: int | None = None
 
     def named(self) -> Named:
         """A typed reference to the entity."""

@@ -22,7 +22,7 @@ from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_re
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.wire import Named
 
-_MOST = 10_000
+_MOST = 10_000  # entities of one request
 _STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the removal of other backups is decided already
 
 
@@ -83,7 +83,7 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
                 f"{entity.name} has the backup {backup.guid}, which is locked {until}; "
                 "the machine cannot be deleted before",
                 backup=backup.guid,
-                locked=backup.guid,
+                lockedUntil=backup.keep_until,
             )
     stored = [backup for backup in _data(entity.guid, catalogue) if backup.status in _STORED]
     if any(catalogue.work.is_in_use(backup) for backup in stored) and not catalogue.work.is_busy(

@@ -49,7 +49,7 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
         snapshot = catalogue.snapshots.get(ref.guid)
         if not snapshot.managed:
             raise Malformed(
-                f"snapshots: {snapshot.uuid} was not taken here; remove it where it was",
+                f"snapshots: another program made {snapshot.uuid}; remove it in that program",
                 field="snapshots",
             )
         chosen[snapshot.entity].append(snapshot.guid)

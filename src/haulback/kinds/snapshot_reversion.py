@@ -27,14 +27,14 @@ from haulback.wire import Named
 
 
 def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan the task.  Raises NotFound, or Malformed for a snapshot that was not taken here."""
+    """Plan the task.  Raises NotFound, or Malformed for a snapshot that another program made."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
         raise Malformed("snapshot: name the snapshot of the revert", field="snapshot")
     snapshot = catalogue.snapshots.get(named.guid)
     if not snapshot.managed:
         raise Malformed(
-            f"snapshot: {snapshot.uuid} was not taken here; go back to it where it was",
+            f"snapshot: another program made {snapshot.uuid}; revert to it in that program",
             field="snapshot",
         )
     entity = catalogue.machines.get(snapshot.entity)

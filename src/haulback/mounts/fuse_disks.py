@@ -2,7 +2,7 @@
 
 `python -m haulback.mounts.fuse_disks SOCKET DISKS FOLDER` is the process.
 
-The arguments are those of `haulback.mounts.fuse`.
+The arguments are the same as of `haulback.mounts.fuse`.
 """
 
 from __future__ import annotations

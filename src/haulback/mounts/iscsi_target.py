@@ -92,7 +92,7 @@ class _Daemon:
     def listens(self) -> bool:
         """Wait until tgtd responds; returns whether it listens at the wanted port.
 
-        When the port is taken, tgtd silently listens at another one.
+        When the port is taken, tgtd silently listens on another port.
         """
         backoff = Backoff(0.02, seconds=_SECONDS)
         try:

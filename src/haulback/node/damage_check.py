@@ -28,7 +28,7 @@ def report_damage(
     sign: Callable[[], tuple[str, int]],
     error: Exception | None = None,
 ) -> DamageReport | None:
-    """Record damage in the repository and list the affected ones of `backups` (guids).
+    """Record damage in the repository; returns those of `backups` (guids) that it affects.
 
     `sign` gives name and time (epoch ms) for the record, `error` is the error that ended the
     attempt. Returns None without damage.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from haulback.contract.destination_types import SEALED
+from haulback.contract.destination_types import SEALED, by_driver
+from haulback.contract.destination_types import settings_of as declared
 from haulback.contract.order_records import BackupDestination
 from haulback.node.server_client import ServerClient
 from haulback.wire import JsonObject
@@ -14,4 +15,9 @@ def settings_of(record: BackupDestination, link: ServerClient) -> JsonObject:
     Raises Unavailable while the server does not answer.
     """
     plain = {name: value for name, value in record.config.items() if name != SEALED}
-    return plain | (link.secrets(record.guid) if SEALED in record.config else {})
+    return plain | (link.secrets(record.guid) if _has_secrets(record.driver) else {})
+
+
+def _has_secrets(driver: str) -> bool:
+    kind = by_driver(driver)
+    return kind is not None and any(setting.is_secret for setting in declared(kind).values())

@@ -81,7 +81,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _newest(group: Sequence[Dated], keys: Sequence[int], most: int) -> Iterator[str]:
-    """The newest good backup of each of the newest `most` periods, and the damaged ones between."""
+    """The newest good backup of each of the last `most` periods, and damaged backups between."""
     good = {key for item, key in zip(group, keys, strict=True) if item.counts}
     seen: set[int] = set()
     for item, key in zip(group, keys, strict=True):

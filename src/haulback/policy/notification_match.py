@@ -34,6 +34,9 @@ TROUBLES = frozenset(
         EventKind.DELIVERY_FAILED,
     )
 )
+# Alarms that have an event of their own, and states of protection that need a person.
+_OTHERWISE_TOLD = frozenset({"RETENTION_WAITS", "SERVER_HELD"})
+_UNPROTECTED = frozenset({"LATE", "UNASSIGNED"})
 # The monitor of a policy hears of its runs only, in any state.
 HEARTBEATS = frozenset({EventKind.RUN_STARTED.value, EventKind.RUN_ENDED.value})
 
@@ -53,7 +56,7 @@ class RuleFilter(msgspec.Struct, kw_only=True):
 
 
 def state_of(event: EventRecord) -> str | None:
-    """The state of an end; that of a run is FAILED as soon as one of its tasks failed."""
+    """The state of an end; the state of a run is FAILED as soon as a task of the run failed."""
     if (state := event.data.get("state")) is not None:
         return str(state)
     states = event.data.get("states")
@@ -65,7 +68,7 @@ def state_of(event: EventRecord) -> str | None:
 def is_told(rule: RuleFilter, event: EventRecord) -> bool:
     """Whether a rule tells an event to people or programs.
 
-    The first scheduled run of a policy is told whatever its end.
+    The first scheduled run of a policy is reported with any end.
     """
     if not _concerns(rule, event) or event.data.get("retried"):
         return False
@@ -74,12 +77,19 @@ def is_told(rule: RuleFilter, event: EventRecord) -> bool:
     if event.kind.name not in (rule.events or TROUBLES):
         return False
     if event.kind.name not in _ENDS:
-        return True
+        return bool(rule.events) or not _is_quiet(event)
     kind = event.data.get("type")
     if rule.task_types and kind is not None and kind not in rule.task_types:
         return False
     states = rule.states or (frozenset() if rule.events else _BAD_ENDS)
     return not states or state_of(event) in states
+
+
+def _is_quiet(event: EventRecord) -> bool:
+    """Whether an event of a trouble's kind is none: told by another event, or good news."""
+    if event.kind.name == EventKind.PROTECTION_CHANGED.value:
+        return event.data.get("state") not in _UNPROTECTED
+    return event.data.get("alarm") in _OTHERWISE_TOLD
 
 
 def is_heartbeat(rule: RuleFilter, event: EventRecord) -> bool:
@@ -88,7 +98,7 @@ def is_heartbeat(rule: RuleFilter, event: EventRecord) -> bool:
 
 
 def _concerns(rule: RuleFilter, event: EventRecord) -> bool:
-    """Whether policy and project of an event are those of a rule."""
+    """Whether a rule covers the policy and the project of an event."""
     if rule.project is not None and event.project != rule.project:
         return False
     if rule.projects and event.project not in rule.projects:

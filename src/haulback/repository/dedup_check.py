@@ -32,7 +32,7 @@ def check(
     """Find every chunk of a backup that its parent does not have at the same place.
 
     A chunk in a missing pack may have a second copy in another pack.
-    Raises BaseGone when the index finds no copy in a pack that is there.
+    Raises BaseGone when the index finds no copy in an existing pack.
     """
     known = set[bytes]()
     for chunks in _new(manifest, parent, load):

@@ -61,7 +61,9 @@ def encode(group: Group, keys: Keys) -> bytes:
 
 
 def decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
-    """Decrypt a group record.  Raises Damaged when the record is not that of `group_id`."""
+    """Decrypt a group record.  Raises Damaged when the record belongs to another group than
+    `group_id`.
+    """
     if record[:GROUP_ID_BYTES] != group_id:
         raise Damaged(f"another object lies at the place of group {group_id.hex()}")
     try:

@@ -23,7 +23,7 @@ from haulback.repository.pages import (
 
 LoadPage = Callable[[ChunkRef], memoryview]
 AddPage = Callable[[bytes], ChunkRef]
-_LEAVES_KEPT = 4
+_LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs neighbours only
 
 
 class MapReader:
@@ -88,7 +88,7 @@ def rewrite(
     segments: Iterable[tuple[int, Pieces]],
     add: AddPage,
 ) -> DiskMap:
-    """The map of a disk of `size` bytes: that of `base` with `segments` (ascending) replaced."""
+    """The map of a disk of `size` bytes: the map of `base` with other `segments` (ascending)."""
     depth = depth_for(size)
     if base is not None and base.root.size != size:
         raise ValueError("a map can only build on a map of a disk of the same size")

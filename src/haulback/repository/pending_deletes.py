@@ -48,8 +48,8 @@ def read(
 ) -> dict[str, PendingDelete]:
     """Every pending delete by its object name.  Raises RepositoryError for a newer revision.
 
-    A damaged pending delete is put into `problems` and otherwise ignored: its packs get another one
-    in the next clean-up, which confirms its own announcements before it deletes.
+    A damaged pending delete is put into `problems` and otherwise ignored: its packs get another
+    pending delete in the next clean-up, which confirms its own announcements before it deletes.
 
     An announcement is removed only after the pending delete that follows it is stored.  A listing
     that runs during both steps may miss both, a second listing cannot.

@@ -131,6 +131,17 @@ class CopyCipher:
             raise WrongKey("the key does not open this part of the copy") from None
 
 
+def certificate_end(path: Path) -> int | None:
+    """The end of a certificate (PEM) in epoch ms, None for a file that holds none."""
+    from cryptography import x509  # costs memory that a server without TLS saves
+
+    try:
+        made = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return int(made.not_valid_after_utc.timestamp() * 1000)
+
+
 def _make(path: Path) -> None:
     """Create a key file atomically; a key file that another server created first stays."""
     temp = path.with_name(f"{path.name}.{os.urandom(8).hex()}")

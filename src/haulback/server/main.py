@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import time
 from pathlib import Path
 
 import msgspec
@@ -51,6 +52,8 @@ class ServerSettings(msgspec.Struct, kw_only=True):
     lease_ms: int = LEASE_MS
     limits: Mapping[str, int] = {}
     notify_networks: list[str] = []  # networks of this machine that webhooks may reach
+    time_zone: str = "UTC"  # IANA zone of reports
+    report_at: time = time(7)  # local time of daily reports
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -110,11 +113,14 @@ class Server:
         _check_reach(settings)
         trusted_proxies.check(settings.proxies)
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = open_store(settings.database or sqlite_url(settings.data))
+        url = settings.database or sqlite_url(settings.data)
+        store = open_store(url, apart=threading.active_count() == 1)
         try:
             vault = open_vault(settings.data / "server.key", store)
             self.app = App(store, KINDS, vault, lease_ms=settings.lease_ms, limits=settings.limits)
+            self.app.time_zone, self.app.report_at = settings.time_zone, settings.report_at
             self.app.notify_networks = host_addresses.networks(settings.notify_networks)
+            self.app.certificate = str(settings.tls_cert or "")
             self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
         except BaseException:

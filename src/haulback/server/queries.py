@@ -6,7 +6,7 @@ import msgspec
 
 from haulback.server.scope import EVERYTHING, Scope
 
-MOST = 10_000
+MOST = 10_000  # rows of the largest page
 
 
 class ListQuery(msgspec.Struct, kw_only=True):
@@ -24,6 +24,8 @@ class ListQuery(msgspec.Struct, kw_only=True):
     hypervisor: str | None = None
     destination: str | None = None
     rule: str | None = None
+    policy: str | None = None
+    snapshot_policy: str | None = None
     parent: str | None = None
     subject: str | None = None
     statuses: list[str] = []

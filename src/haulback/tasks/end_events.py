@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from haulback.contract.events import Event, EventKind
 from haulback.contract.task_states import State
+from haulback.errors import Unavailable
 from haulback.tasks import workflow_state
-from haulback.tasks.record import Task
-from haulback.wire import JsonObject
+from haulback.tasks.record import HOUR_MS, Task
+from haulback.wire import JsonObject, Named
 
 _SUBJECTS = ("protectedEntity", "backupDestination", "hypervisor", "hypervisorManager", "node")
 _SHOWN = (*_SUBJECTS, "backup", "rule", "schedule")
@@ -36,11 +37,46 @@ def of_task(task: Task, state: State, now: int, *, retried: bool = False) -> Eve
     )
 
 
+def troubles(task: Task, state: State, now: int) -> list[Event]:
+    """Events about the backup or the destination of a failed task."""
+    if state is not State.FAILED:
+        return []
+    made = []
+    if task.type == "PROVE" and (backup := task.refs.get("backup")):
+        made.append(_trouble(EventKind.PROOF_FAILED, task, backup, now))
+    place = task.refs.get("backupDestination")
+    if place and task.results.get("failure") == Unavailable.code:
+        down = _trouble(EventKind.DESTINATION_DOWN, task, place, now)
+        # Many tasks fail at once by one destination.
+        down.once = f"DESTINATION_DOWN {place.guid} {now // HOUR_MS}"
+        down.project = None
+        made.append(down)
+    return made
+
+
+def _trouble(kind: EventKind, task: Task, about: Named, now: int) -> Event:
+    info = (task.status_info or "")[:_INFO]
+    words = {
+        EventKind.PROOF_FAILED: f"the proof of a backup of {about.name} failed",
+        EventKind.DESTINATION_DOWN: f"{task.type} could not reach {about.name}",
+    }[kind]
+    return Event(
+        kind=kind,
+        time=now,
+        subject=about.guid,
+        subject_name=about.name,
+        project=task.project,
+        rule=task.ref("rule"),
+        text=f"{words}: {info}",
+        data={"task": task.guid, "type": task.type} | _refs(task),
+    )
+
+
 def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
     """The end of a workflow; `steps` are all of its tasks, in order."""
     main = workflow_state.main_steps(steps)
     state, name = workflow_state.state_of(main), _subject(head)
-    info = next((task.status_info for task in reversed(main) if task.status_info), None) or ""
+    info = _cause(main)
     data: JsonObject = {
         "name": workflow_state.name_of(head),
         "type": head.type,
@@ -48,7 +84,7 @@ def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
         "workflow": head.workflow,
         "tasks": len(main),
     }
-    data |= {"statusInfo": info[:_INFO]} if info else {}
+    data |= {"statusInfo": info} if info else {}
     data |= {"run": run} if (run := next((t.run for t in main if t.run), "")) else {}
     return Event(
         kind=EventKind.WORKFLOW_ENDED,
@@ -57,10 +93,19 @@ def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
         subject_name=name,
         project=head.project,
         rule=head.ref("rule"),
-        text=f"{data['name']} of {name}: {state}" + (f": {info[:_INFO]}" if info else ""),
+        text=f"{data['name']} of {name}: {state}" + (f": {info}" if info else ""),
         data=data | _refs(head),
         once=f"WORKFLOW_ENDED {head.workflow}",
     )
+
+
+def _cause(steps: Sequence[Task]) -> str:
+    """The reason of the first task that failed, else of the first that was cancelled."""
+    for state in (State.FAILED, State.CANCELLED, State.FINISHED):
+        for task in steps:
+            if task.state == state.value and task.status_info:
+                return task.status_info[:_INFO]
+    return ""
 
 
 def _subject(task: Task) -> str:

@@ -51,7 +51,7 @@ def seeded(
 
 
 class FaultyStore(PassThrough):
-    """Injects the faults of a plan; each raises Unavailable except those of lists.
+    """Injects the faults of a plan; each fault raises Unavailable, except a wrong list.
 
     `half` leaves half of an object behind, as an attempt does that dies while it stores: it gets
     the name and the first half of the bytes.

@@ -53,7 +53,7 @@ class Guest:
     def make(self, size: str = "64M", *, extra: int = 0, hello: str = "world") -> None:
         """Define the guest with an ext4 file system on its first disk and `extra` empty disks.
 
-        `size` is that of the first disk as truncate(1) takes it; `hello` is the content of its
+        `size` is the size of the first disk, as truncate(1) takes it; `hello` is the content of its
         file.
         """
         images = [self._image("vda", size, hello)]

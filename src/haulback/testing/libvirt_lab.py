@@ -98,7 +98,7 @@ class LibvirtLab:
 
     @property
     def process_id(self) -> int:
-        """Process id of libvirtd; its namespaces are those of the host."""
+        """Process id of libvirtd, which runs in the host's namespaces."""
         assert self._process
         return self._process.pid
 

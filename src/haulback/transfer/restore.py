@@ -17,7 +17,7 @@ from haulback.repository.restore import restore_disk
 class RestoreTarget(NamedTuple):
     """Properties of the machine that `attempt` creates.
 
-    Empty `uuid` and `name` keep those of the backup.
+    An empty `uuid` or `name` keeps the backup's uuid or name.
 
     `format` is the hypervisor's name of the image format for all disks; None keeps the format of
     each disk. `allocate` preallocates all disks. `skip` holds names of disks to leave out, `rename`

@@ -76,20 +76,20 @@ def test_a_key_that_opens_another_ones_repository_not_is_never_given(kept: Kept,
     kept.save(os.urandom(32), new_guid() if known == "made elsewhere" else None)
     for unchecked in (False, True):
         why = kept.refuses(WrongKey, unchecked=unchecked)
-        assert "this repository is another one's: attach it" in why
+        assert "another server made this repository: attach it" in why
         assert str(kept.place) in why
 
 
 def test_a_key_that_opens_a_repository_of_another_guid_is_not_given(kept: Kept):
     kept.save(kept.secret, new_guid())
-    assert "another one's" in kept.refuses(WrongKey, unchecked=True)
+    assert "another server made" in kept.refuses(WrongKey, unchecked=True)
 
 
 def test_a_repository_that_was_exchanged_gives_no_key(kept: Kept):
     shutil.rmtree(kept.place)
     kept.place.mkdir()
     Repository.init(Folder(kept.place), Secret("keyfile", os.urandom(32)))
-    assert "another one's" in kept.refuses(WrongKey)
+    assert "another server made" in kept.refuses(WrongKey)
 
 
 def test_a_key_that_cannot_be_tried_is_given_only_on_demand(kept: Kept):

@@ -137,6 +137,21 @@ def test_ids_that_share_their_first_half_are_told_apart():
     assert found_in(segment, [chunk(4, 9), chunk(6, 9), chunk(7, 2)]) == [None, None, None]
 
 
+def test_chunks_that_share_their_head_stay_in_the_order_of_the_directory():
+    # more chunks than a sorting method that is not stable leaves in order by chance
+    rests = [(number * 37) % 101 for number in range(100)]
+    segment = Segment.build([entry(group(1, 1), PACKS[0], 0, *(chunk(5, rest) for rest in rests))])
+    assert segment.columns.rests.tolist() == rests
+
+
+def test_a_segment_of_many_groups_leads_to_each_of_them():
+    # groups with numbers of five digits, in falling order: each chunk names its group's row
+    count = 10_050
+    entries = [entry(group(1, count - n), PACKS[0], n, chunk(n)) for n in range(count)]
+    segment = Segment.build(entries)
+    assert segment.columns.groups_of.tolist() == list(range(count - 1, -1, -1))
+
+
 @given(directories())
 def test_a_written_segment_is_mapped_as_it_was(entries: list[GroupEntry]):
     segment = Segment.build(entries)

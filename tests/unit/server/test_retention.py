@@ -257,7 +257,7 @@ def test_the_refused_removal_of_a_locked_backup_is_an_event(house: House):
     locked = stored(house, node, nightly)
 
     def refuse(_: object, __: int) -> list[retention_marks.Mark]:
-        raise Conflict("backup is locked", locked=locked)
+        raise Conflict("backup is locked", backup=locked, lockedUntil=1)
 
     house.refuses(Conflict, retention_marks.mark, house.app, house.user, refuse)
     house.refuses(Conflict, house.submit, "delete", {"value": house.entities[0].guid})

@@ -190,6 +190,6 @@ def open_regular(path: Path) -> int:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """Read at most `most` bytes of a regular file; errors are those of `open_regular`."""
+    """Read at most `most` bytes of a regular file; raises as `open_regular`."""
     with open(open_regular(path), "rb") as file:
         return file.read(most)

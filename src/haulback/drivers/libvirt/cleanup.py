@@ -139,7 +139,7 @@ class Leftovers:
         note.unlink()
 
     def _undone(self, note: Path) -> bool:
-        """Undo a revert; returns False for one that cannot be undone now and stays for later."""
+        """Undo a revert; returns False if it cannot be undone yet and stays recorded."""
         try:
             self.undo(note)
         except HaulbackError as error:
@@ -215,7 +215,7 @@ class Leftovers:
         return swept
 
     def _jobs(self, alive: Set[str]) -> list[str]:
-        """End backup jobs of dead attempts, but not those of other installations."""
+        """End backup jobs of dead attempts; jobs of other installations stay."""
         swept = []
         for domain in self._host.domains():
             with suppress(NotFound):

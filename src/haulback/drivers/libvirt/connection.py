@@ -300,7 +300,7 @@ class Domain:
             return int(self._domain.fsFreeze())
 
     def thaw(self) -> int:
-        """Thaw the guest's file systems; returns the number of thawed ones."""
+        """Thaw the guest's file systems; returns the number of thawed file systems."""
         with _mapped():
             return int(self._domain.fsThaw())
 
@@ -378,7 +378,7 @@ class Host:
 
 @contextmanager
 def _mapped() -> Iterator[None]:
-    """Map libvirt's errors to those of `haulback.errors`."""
+    """Map libvirt's errors to the errors of `haulback.errors`."""
     try:
         yield
     except libvirt.libvirtError as error:

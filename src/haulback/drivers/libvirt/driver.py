@@ -72,7 +72,8 @@ class LibvirtHost:
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
     ) -> None:
         self.uri, self.storage = uri, storage
-        # One folder per host and storage, so that a sweep never removes the work of another one.
+        # One folder per host and storage, so that a sweep never removes the files of another host
+        # or storage.
         mark = sha256(f"{uri}\0{storage}".encode()).hexdigest()[:12]
         self.work = work or WORK / f"haulback-{mark}"
         self._files = files or Files()

@@ -33,7 +33,7 @@ class Offered(NamedTuple):
 class ServedSource:
     """Server of a Source; extents are fetched in pages by the number of an iteration.
 
-    Clients do not report an abandoned iteration: beyond 64 open ones the oldest is dropped.
+    Clients do not report an abandoned iteration: beyond 64 open iterations the oldest is dropped.
     """
 
     def __init__(self, source: Source, changed: Iterable[Extent] | None = None) -> None:

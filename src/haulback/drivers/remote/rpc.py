@@ -141,9 +141,7 @@ class Exchange:
         return future
 
     def result(self, future: Future[msgspec.Raw], kind: type[T]) -> T:
-        """Wait for the result of a started call and decode it as a `kind`; errors are those of
-        `call`.
-        """
+        """Wait for the result of a started call and decode it as a `kind`; raises as `call`."""
         try:
             return msgspec.msgpack.decode(future.result(), type=kind)
         except msgspec.MsgspecError as error:

@@ -42,7 +42,7 @@ class VolumeBlocks(NamedTuple):
 
 
 def find(disks: Mapping[str, Blocks]) -> dict[str, VolumeBlocks]:
-    """All volumes by name: those of each disk in order, then logical volumes."""
+    """All volumes by name: the volumes of each disk in order, then logical volumes."""
     result: dict[str, VolumeBlocks] = {}
     members: list[lvm.Physical] = []
     for disk, all_of_it in disks.items():
@@ -76,7 +76,7 @@ def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
         result = []
     if not result:
         yield disk, blocks
-    # Names are those of Linux: vda1, nvme0n1p1.
+    # Volumes have the names that Linux gives them: vda1, nvme0n1p1.
     joint = "p" if disk[-1:].isdigit() else ""
     for partition in result:
         yield (

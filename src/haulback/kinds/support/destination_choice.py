@@ -33,7 +33,7 @@ class Goal(msgspec.Struct):
     @property
     def thresholds(self) -> dict[str, float]:
         """Percent of the tasks of a run that may fail, by type of task."""
-        body = self.policy.body if self.policy and self.rule else {}
+        body = self.policy.body if self.policy else {}
         said = {kind: body.get(name) for kind, name in _THRESHOLDS.items()}
         return {kind: float(value) for kind, value in said.items() if value is not None}
 

@@ -11,7 +11,7 @@ from haulback.kinds.support.reports import Said, lacking
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.wire import JsonObject
 
-WINDOW = 5 * HOUR_MS
+WINDOW = 5 * HOUR_MS  # time in which a node may begin the task
 ASKED = "askedType"  # the parameter of a task whose backup became another type
 EXPORT_REPORT = (
     Said("type", "text", "FULL or INCREMENTAL: the type of the backup.", needed=True),
@@ -42,7 +42,7 @@ def asked_type(task: Task) -> str:
 
 def other_type(asked: str, made: str) -> str:
     """The warning of a backup that has another type than the requested type."""
-    return f"the backup is {made}: it was asked for as {asked}"
+    return f"the backup is {made}, although {asked} was requested"
 
 
 def read_results(results: JsonObject) -> ExportResult | None:

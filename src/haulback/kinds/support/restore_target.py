@@ -8,6 +8,7 @@ from haulback.hypervisor_types import Capability, declared, type_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Backup, Entity, Record
 from haulback.kinds.api import AnyRequest
 from haulback.kinds.support import planning
@@ -18,8 +19,14 @@ from haulback.wire import JsonObject, Named, label
 def hypervisor(request: AnyRequest, catalogue: Catalogue, origin: Entity) -> Hypervisor:
     """The named host, or the best host of the named manager for a backup of `origin`.
 
-    Raises Malformed, NotFound.
+    Raises Malformed, NotFound; Malformed for a backup of the server's own database.
     """
+    if origin.guid == OWN_ENTITY:
+        raise Malformed(
+            "backup: it is of the server's own database, which is no machine: restore it with "
+            "haulback server restore-database",
+            field="backup",
+        )
     if request.hypervisor and not request.hypervisorManager:
         return catalogue.places.hypervisor(request.hypervisor.guid)
     if not request.hypervisorManager:

@@ -15,6 +15,7 @@ from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid, file_guid
 from haulback.inventory.hardware import cards_of
+from haulback.inventory.own_server import type_of
 from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
@@ -297,7 +298,7 @@ def _backup(backup: Backup, known: Catalogue) -> BackupRecord:
     return BackupRecord(
         guid=backup.guid,
         name=backup.entity_name,
-        protectedEntity=Named(backup.entity, backup.entity_name, label("VM")),
+        protectedEntity=Named(backup.entity, backup.entity_name, label(type_of(backup.entity))),
         type=label(backup.type),
         status=label(shown_status(backup)),
         statusInfo=damage_text(backup) or backup.status_info,
@@ -428,7 +429,9 @@ def _job(restore_job: RestoreJob) -> RestoreJobRecord:
         restoreType=label(restore_job.type),
         status=label(restore_job.status),
         statusInfo=restore_job.status_info,
-        protectedEntity=Named(restore_job.entity, restore_job.entity_name, label("VM")),
+        protectedEntity=Named(
+            restore_job.entity, restore_job.entity_name, label(type_of(restore_job.entity))
+        ),
         backup=backup,
         taskTimeStats=restore_job.times,
         finishTime=restore_job.finished,

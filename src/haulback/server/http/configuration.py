@@ -238,12 +238,17 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
         rules.sort(key=lambda item: (item.body.get("position", 0), item.name))
         shown["rules"] = [shown_record(rule, around) for rule in rules]
         policy_views.policy(shown, record, around)
-    if kind.name in policies.RULES:
+    if kind.name in policies.FIRED:
         fired = around.schedules_of(record.guid)
         shown["schedules"] = [shown_record(item, around) for item in fired]
+    if kind.name == "recovery-plan":
+        policy_views.recovery_plan(shown)
+    if kind.name in policies.RULES:
         policy_views.rule(shown, record, around)
     if kind.name == "schedule":
         policy_views.schedule(shown, record, around)
+    if kind.name == "system-schedule":
+        shown |= around.clock(record.guid)
     if kind.secrets:
         shown["secrets"] = record.body.get("secrets", [])
     if view := manager_views.VIEWS.get(kind.name):

@@ -14,6 +14,7 @@ from haulback.contract.dashboard import (
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import ProtectedEntities
 from haulback.contract.project_access import ProjectAccess
+from haulback.contract.protection import ProtectionState
 from haulback.contract.roles import PEOPLE
 from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
@@ -29,7 +30,7 @@ from haulback.wire import JsonObject, Named
 
 _DAY_MS = 86_400_000
 _CHARTED = 15  # days of the chart in portals, which assign values to days by position
-_MOST_DAYS = 3660
+_MOST_DAYS = 3660  # ten years
 room = Router()
 
 
@@ -43,10 +44,12 @@ room = Router()
     command="dashboard",
 )
 def protected(call: ApiRequest) -> dict[str, Protection]:
-    """Present machines by protection, each counted once; `vm` covers all machines."""
-    counts = dashboard.protection(call.app, call.who.scope)
-    good = counts.get("SCHEDULED_FRESH", 0) + counts.get("BACKED_UP", 0)
-    return {"vm": Protection(good, counts.get("SCHEDULED_STALE", 0), counts.get("", 0))}
+    """Machines by protection, each counted once; `vm` covers all machines."""
+    counts, by_hand = dashboard.protection_figures(call.app, call.who)
+    good = counts[ProtectionState.PROTECTED] + by_hand
+    bad = (ProtectionState.LATE, ProtectionState.FAILING, ProtectionState.NEVER)
+    bare = counts[ProtectionState.UNASSIGNED] - by_hand
+    return {"vm": Protection(good, sum(counts[state] for state in bad), bare)}
 
 
 @room(
@@ -169,7 +172,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
 )
 def global_settings(call: ApiRequest) -> JsonObject:
     """Settings of the whole server that portals read."""
-    return {"leaseMs": call.app.lease_ms, "timeZone": "UTC"}
+    return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone}
 
 
 @room(

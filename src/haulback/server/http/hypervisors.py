@@ -243,11 +243,11 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     command="destination set DESTINATION --keep-full 4 --lock-days 7",
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
-    """Rename a destination, or set its retention."""
+    """Rename a destination, set its retention, or give its secret settings new values."""
     wanted: ChangedDestination = call.read(ChangedDestination)
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
-    destination_types.members(parse(call.body), kind)
+    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
 
 

@@ -13,7 +13,7 @@ from haulback.hypervisor_types import declared
 from haulback.inventory.managers import cluster_of, manager_of, portal_type
 from haulback.inventory.records import Entity
 from haulback.server.http.operation import ApiRequest
-from haulback.server.services.machines import COMMANDS, RPO_MS, MachineReading
+from haulback.server.services.machines import COMMANDS, MachineReading
 from haulback.wire import JsonObject, Named, label
 
 
@@ -31,7 +31,7 @@ class _Around:
     def __init__(self, call: ApiRequest, reading: MachineReading, guids: Sequence[str]) -> None:
         self.known, self.now = reading.catalogue, call.app.clock.now_ms()
         self.sees_commands = bool(call.who.roles & ADMINS)  # commands may hold passwords
-        self.scheduled = reading.scheduled_policies
+        self.rpos = reading.rpos
         self.snapshots = reading.last_snapshots(guids)
         self.record = cache(self._record)
 
@@ -99,6 +99,8 @@ def _machine(entity: Entity, around: _Around) -> VirtualMachine:
         vmBackupPolicy=around.named("vm-backup", settings.get("backupPolicy")),
         snapshotMgmtPolicy=around.named("vm-snapshot", settings.get("snapshotPolicy")),
         backupUpToDate=_up_to_date(entity, around),
+        protectionState=label(entity.protection),
+        protectionSince=entity.protection_since,
         lastBackup=facts.get("lastBackup"),
         lastSuccessfulBackupSize=facts.get("lastSuccessfulBackupSize"),
         lastSuccessfulFullBackup=_backup(entity, full),
@@ -111,10 +113,9 @@ def _machine(entity: Entity, around: _Around) -> VirtualMachine:
 
 
 def _up_to_date(one: Entity, around: _Around) -> bool | None:
-    """Whether the last backup is at most a day old; None where no schedule applies."""
-    if one.settings.get("backupPolicy") not in around.scheduled:
-        return None
-    return around.now - int(one.facts.get("lastBackup") or 0) <= RPO_MS
+    """Whether the last good backup is within the RPO of the policy; None without an RPO."""
+    rpo = around.rpos.get(str(one.settings.get("backupPolicy")))
+    return None if rpo is None else around.now - int(one.facts.get("lastBackup") or 0) <= rpo
 
 
 def _backup(one: Entity, fact: JsonObject | None) -> Named | None:

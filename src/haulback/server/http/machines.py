@@ -22,7 +22,8 @@ from haulback.inventory.records import Entity
 from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import view_of
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import machines
+from haulback.server.http.protection import STATE, states
+from haulback.server.services import machines, protection
 from haulback.server.services.machines import MachineReading
 from haulback.wire import label
 
@@ -37,6 +38,9 @@ room = Router()
     many=True,
     query=(
         Param("hypervisor", "On this hypervisor.", GUID),
+        Param("vm-backup-policy", "Of this backup policy.", GUID),
+        Param("vm-snapshot-policy", "Of this snapshot policy.", GUID),
+        STATE,
         *paging.COMMON,
     ),
     roles=PEOPLE,
@@ -45,10 +49,17 @@ room = Router()
 )
 def list_machines(call: ApiRequest) -> Reply:
     """A page of machines, or all machines."""
-    wanted = paging.wanted(call, hypervisor=query_params.guid(call, "hypervisor"))
+    protection.before_answer(call.app)
+    wanted = paging.wanted(
+        call,
+        hypervisor=query_params.guid(call, "hypervisor"),
+        policy=query_params.guid(call, "vm-backup-policy"),
+        snapshot_policy=query_params.guid(call, "vm-snapshot-policy"),
+        statuses=states(call),
+    )
     with MachineReading.of(call.app, call.who.scope) as reading:
-        found, total = reading.page(wanted)
-        return paging.page(found, total, view_of(call, reading, found))
+        machines_shown, total = reading.page(wanted)
+        return paging.page(machines_shown, total, view_of(call, reading, machines_shown))
 
 
 @room(
@@ -62,6 +73,7 @@ def list_machines(call: ApiRequest) -> Reply:
 )
 def one_machine(call: ApiRequest) -> VirtualMachine:
     """A machine by its guid."""
+    protection.before_answer(call.app)
     with MachineReading.of(call.app, call.who.scope) as reading:
         machine = reading.catalogue.machines.get(call.guid)
         return view_of(call, reading, [machine])(machine)

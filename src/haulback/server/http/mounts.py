@@ -28,6 +28,7 @@ from haulback.contract.store import BackupVolume
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid, volume_guid
+from haulback.inventory.own_server import type_of
 from haulback.inventory.records import Mount, ShownFileSystem
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
@@ -357,7 +358,7 @@ def _mounted(item: Mount, counts: dict[str, int], known: Catalogue) -> MountedBa
         guid=item.guid,
         name=item.entity_name,
         backup=backup,
-        protectedEntity=Named(item.entity, item.entity_name, label("VM")),
+        protectedEntity=Named(item.entity, item.entity_name, label(type_of(item.entity))),
         mode=label(item.mode),
         state=label(item.state),
         node=_node(item, known),

@@ -13,6 +13,7 @@ from haulback.errors import NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.policy import terms
+from haulback.server.services import notifications
 from haulback.server.services.assignment import unreadable_conditions
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.policies import OWNED, Member
@@ -24,11 +25,13 @@ _WAITS = (
     "the retention was stored by an earlier version and removes nothing before "
     "`haulback retention confirm`"
 )
-_REPORT = "dailyReportEnabled is kept and does not act yet"
+_NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried again by itself"
+_REPORT = "dailyReportEnabled acts on backup policies only"
+_NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
 class Surroundings:
-    """The records that one answer refers to, each query made once."""
+    """The records that an answer refers to; each query runs once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:
         self.known: Catalogue = reading.catalogue
@@ -55,6 +58,10 @@ class Surroundings:
         """The machines of a policy that the caller sees, by name."""
         return self._reading.members(policy)
 
+    def rpo(self, policy: Record) -> int | None:
+        """The RPO of a backup policy in ms, as it was computed last; None without a limit."""
+        return self._reading.rpo(policy.guid)
+
     def clock(self, schedule: str) -> JsonObject:
         """The members of a schedule that tell when the schedule runs."""
         if schedule not in self._clocks:
@@ -74,6 +81,15 @@ class Surroundings:
             for record in self.known.records.of_kind("schedule")
             if self._scope.shares(record.project)
         ]
+
+    @cached_property
+    def has_mail_channel(self) -> bool:
+        """Whether mails can be sent."""
+        channels = self.known.records.of_kind(notifications.CHANNEL)
+        return any(
+            record.body.get("type") == "MAIL" and record.body.get("active", True)
+            for record in channels
+        )
 
     def schedules_of(self, rule: str) -> list[Record]:
         """The schedules that fire a rule."""
@@ -96,7 +112,9 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
         _named([chosen], "mailing-list", around)
     if record.kind == "vm-backup":
         shown["backupDestinations"] = _primaries(shown["rules"])
-    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record)))
+        rpo = around.rpo(record)
+        shown |= {"effectiveRpo": rpo} if rpo is not None else {}
+    shown["warnings"] = list(dict.fromkeys(_of_policy(shown, record, around)))
 
 
 _DISABLED = {"name": "DISABLED", "description": "Disabled"}
@@ -104,6 +122,16 @@ _NO_CHOICE: dict[str, list[Any]] = {
     name: []
     for name in ("includeTags", "excludeTags", "includeRegExps", "excludeRegExps", "hvClusters")
 }
+
+
+def recovery_plan(shown: JsonObject) -> None:
+    """Add the figures of a recovery plan; `schedules` are there already, in full."""
+    rules = shown.get("rules", [])
+    shown["ruleCount"] = len(rules)
+    shown["rulesVmCount"] = {
+        rule["guid"]: len(rule["protectedEntities"]) for rule in rules if rule.get("guid")
+    }
+    shown["warnings"] = [_NO_RETRY] if shown.get("backupRetryCount") else []
 
 
 def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
@@ -176,11 +204,13 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-def _of_policy(shown: JsonObject, record: Record) -> Iterable[str]:
+def _of_policy(shown: JsonObject, record: Record, around: Surroundings) -> Iterable[str]:
     if trouble := unreadable_conditions(record):
         yield f"auto-assignment does not act: {trouble}"
-    if shown.get("dailyReportEnabled"):
+    if shown.get("dailyReportEnabled") and record.kind != "vm-backup":
         yield _REPORT
+    elif shown.get("dailyReportEnabled") and not around.has_mail_channel:
+        yield _NO_MAIL
     for one in shown["rules"]:
         yield from one["warnings"]
 

@@ -33,8 +33,8 @@ def access() -> str:
     lines = [
         "# Access by role and project",
         "",
-        "Made by `scripts/reference` from the declarations that the server enforces: those of the "
-        "operations (`server/http/`) and of the submissions of kinds (`kinds/`).  "
+        "Made by `scripts/reference` from the declarations of operations (`server/http/`) and "
+        "of submissions of kinds (`kinds/`), which the server enforces.  "
         "A dot: the role may call the operation; *all*: no login is needed.  A user may have "
         "several roles.",
         "",

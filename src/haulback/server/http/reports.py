@@ -6,12 +6,18 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from haulback.contract.project_access import ProjectAccess
-from haulback.contract.reports import Report, ReportRequest, SizeFilter
-from haulback.contract.roles import PEOPLE
+from haulback.contract.reports import MailedReport, Report, ReportRequest, SizeFilter
+from haulback.contract.roles import OPERATORS, PEOPLE
 from haulback.server.http import paging, query_params
 from haulback.server.http.content_disposition import attachment
 from haulback.server.http.operation import ApiRequest, Param, Reply, Router
-from haulback.server.services import report_document, report_pages, report_pdf, reports
+from haulback.server.services import (
+    daily_reports,
+    report_document,
+    report_pages,
+    report_pdf,
+    reports,
+)
 from haulback.server.services.report_document import ReportDocument
 from haulback.server.services.reports import WantedReport
 from haulback.wire import JsonObject
@@ -88,6 +94,24 @@ def text(call: ApiRequest) -> Reply:
     """The report of the same span as lines of text, as in a mail."""
     page = report_pages.text_page(_document(call)).encode()
     return _file(call, page, "text/plain; charset=utf-8", "txt")
+
+
+@room(
+    "POST",
+    "/dashboard/report-email",
+    "Report by mail.",
+    request=ReportRequest,
+    answer=MailedReport,
+    query=_QUERY,
+    roles=OPERATORS,
+    projects=ProjectAccess.COMMON,
+    examples=_EXAMPLES,
+    command="report mail",
+)
+def email(call: ApiRequest) -> MailedReport:
+    """Queue the report of the same span for `value`: mail addresses, or a mailing list."""
+    request: ReportRequest = call.read(ReportRequest)
+    return daily_reports.mail(call.app, call.who, _wanted(call, request), request.value)
 
 
 def _document(call: ApiRequest) -> ReportDocument:

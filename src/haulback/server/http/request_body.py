@@ -49,7 +49,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds
     while True:
         message: Any = await receive()
         if message["type"] == "http.disconnect":
-            raise HungUp("the client hung up before its request was whole")
+            raise HungUp("the client closed the connection before its request was complete")
         piece = message.get("body", b"")
         size += len(piece)
         if size > bounds.size:

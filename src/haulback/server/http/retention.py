@@ -88,7 +88,7 @@ def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
 
 
 def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
-    """The backup of a location that is named by its own guid or by that of its backup."""
+    """The backup of a location, which its own guid or the guid of its backup names."""
     guid = guid_of(one.guid, "guid")
     try:
         found = known.backups.at_location(guid)
@@ -153,7 +153,9 @@ def _check_goes(backup: Backup, held: int | None) -> None:
     """Raises Conflict for a backup that no clean-up would remove."""
     if held:
         raise Conflict(
-            f"backup {backup.guid} is locked until {held} (epoch ms)", locked=backup.guid
+            f"backup {backup.guid} is locked until {held} (epoch ms)",
+            backup=backup.guid,
+            lockedUntil=held,
         )
     if backup.status != "SUCCESS":
         raise Conflict(

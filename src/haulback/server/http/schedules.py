@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from haulback.contract.fires import (
-    DueTime,
-    FireRecord,
-    Fires,
-    FireSkip,
-    RefusedSchedule,
-    ResumedSchedules,
-)
+from haulback.contract.fires import FireRecord, Fires, RefusedSchedule, ResumedSchedules
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, OPERATORS, PEOPLE
 from haulback.inventory.records import Record
-from haulback.server.http import query_params
-from haulback.server.http.operation import ApiRequest, Param, Router
-from haulback.server.http.policy_views import Surroundings
+from haulback.server.http import fire_views
+from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import schedules
-from haulback.server.services.configuration import ConfigurationReading
-from haulback.server.services.schedule_checks import rule_kind
-from haulback.server.services.schedules import ShownFire
-from haulback.wire import Named, label
+from haulback.wire import Named
 
-_MOST, _USUAL = 1000, 20
-_COUNT = {"type": "integer", "minimum": 0, "maximum": _MOST}
 room = Router()
 
 
@@ -89,9 +76,7 @@ def resume_all(call: ApiRequest) -> ResumedSchedules:
 def run(call: ApiRequest) -> FireRecord:
     """Fire the rules of a schedule now; its due times stay."""
     shown = schedules.run(call.app, call.who, call.guid)
-    with ConfigurationReading.of(call.app, call.who.scope) as reading:
-        record = reading.catalogue.records.get("schedule", call.guid)
-        return _shown(shown, record, Surroundings(reading))
+    return fire_views.fire(call, shown, schedules.SCHEDULE)
 
 
 @room(
@@ -99,58 +84,15 @@ def run(call: ApiRequest) -> FireRecord:
     "/schedules/{guid}/fires",
     "Past fires and next due times of a schedule.",
     answer=Fires,
-    query=(
-        Param("past", "How many of the newest fires, by default 20.", _COUNT),
-        Param("next", "How many of the next due times, by default 20.", _COUNT),
-    ),
+    query=fire_views.PARAMS,
     roles=PEOPLE,
     projects=ProjectAccess.USE,
     command="schedule fires SCHEDULE",
 )
 def fires(call: ApiRequest) -> Fires:
     """The newest fires first, and the due times that lie ahead."""
-    past, coming = (_count(call, name) for name in ("past", "next"))
-    scope = call.who.scope
-    record, history = schedules.history(call.app, call.guid, scope, past)
-    ahead = schedules.ahead(call.app, call.guid, scope, coming)
-    with ConfigurationReading.of(call.app, scope) as reading:
-        around = Surroundings(reading)
-        return Fires(
-            past=[_shown(fire, record, around) for fire in history],
-            next=[DueTime(due=due.at, nominal=due.nominal, windowEnd=end) for due, end in ahead],
-        )
-
-
-def _count(call: ApiRequest, name: str) -> int:
-    given = query_params.number(call, name, _MOST)
-    return _USUAL if given is None else given
+    return fire_views.fires(call, schedules.SCHEDULE)
 
 
 def _named(record: Record) -> Named:
     return Named(record.guid, record.name)
-
-
-def _shown(shown: ShownFire, record: Record, around: Surroundings) -> FireRecord:
-    fire, kind = shown.fire, rule_kind(record)
-    return FireRecord(
-        guid=fire.guid,
-        schedule=_named(record),
-        state=label(fire.state),
-        nominal=fire.nominal,
-        due=fire.due_at,
-        windowEnd=fire.window_end,
-        created=fire.created,
-        finished=fire.ended,
-        manual=fire.manual,
-        workflows=fire.planned,
-        skippedCount=fire.skipped,
-        skipped=[
-            FireSkip(
-                rule=Named(skip.rule, around.name(kind, skip.rule)),
-                protectedEntity=Named(skip.entity, skip.name) if skip.entity else None,
-                reason=skip.reason,
-            )
-            for skip in shown.skips
-        ],
-        reason=fire.reason,
-    )

@@ -8,7 +8,13 @@ from typing import Any
 
 from haulback.contract import example_values as example
 from haulback.contract.project_access import ProjectAccess
-from haulback.contract.roles import PEOPLE_AND_NODES, RESTORERS, WORKERS, WORKERS_AND_NODES
+from haulback.contract.roles import (
+    OPERATORS,
+    PEOPLE_AND_NODES,
+    RESTORERS,
+    WORKERS,
+    WORKERS_AND_NODES,
+)
 from haulback.contract.task_states import FINAL, State
 from haulback.contract.tasks import (
     DataTransferRateDetails,
@@ -28,14 +34,14 @@ from haulback.server.http import query_params, task_views
 from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
 from haulback.server.http.schemas import Schema, Schemas
 from haulback.server.queries import Filter
-from haulback.server.services import bulk_removal, node_tasks, tasks
+from haulback.server.services import bulk_removal, node_tasks, runs, tasks
 from haulback.tasks.record import Plan, Task, Waiting
 from haulback.texts import is_printable
 from haulback.wire import Ref, dump, read
 
 _FINISHED = sorted(FINAL, key=lambda state: state.value)
 _STREAMED = 500  # rows in one piece of a streamed list
-_KEY_LENGTH = 200
+_KEY_LENGTH = 200  # characters of an idempotency key
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
 room = Router()
 View = Callable[[Task, Waiting | None], Any]
@@ -308,6 +314,25 @@ def recover(call: ApiRequest) -> list[TaskListRecord]:
     plan = tasks.recover(call.app, call.guid, call.who, _key(call))
     waits = tasks.waits(call.app, plan.heads)
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
+
+
+@room(
+    "POST",
+    "/runs/{guid}/retry",
+    "Repeat what failed in a run of a policy.",
+    answer=TaskListRecord,
+    many=True,
+    status=201,
+    roles=OPERATORS,
+    projects=ProjectAccess.OBJECTS,
+    command="policy retry POLICY",
+)
+def retry_run(call: ApiRequest) -> list[TaskListRecord]:
+    """Queue again exactly what failed in a run; 409 when nothing is left to repeat.
+
+    The event RUN_ENDED of the policy names the run.
+    """
+    return [task_views.list_record(task) for task in runs.retry(call.app, call.who, call.guid)]
 
 
 def read_state(value: object) -> NewState:

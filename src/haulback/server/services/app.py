@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import time
 
 from haulback.clock import SteadyClock
 from haulback.errors import NotFound
@@ -26,7 +27,7 @@ from haulback.server.store.task_lifecycle import Life
 from haulback.server.wakeups import Wakeups
 from haulback.tasks.record import Task
 
-LEASE_MS = 30_000
+LEASE_MS = 30_000  # a node that is silent for so long loses its tasks
 
 
 @dataclass
@@ -55,7 +56,10 @@ class App:
     limits: Mapping[str, int] = field(default_factory=dict)
     notify_networks: list[Network] = field(default_factory=list)  # allowed receivers of webhooks
     time_zone: str = "UTC"  # IANA zone of reports
-    tidy_at: int = 0  # time of the next clean-up of leftovers on nodes, epoch ms
+    report_at: time = time(7)  # local time of daily reports
+    reported_date: str = ""  # local date whose daily reports are made
+    certificate: str = ""  # path of the server's own certificate
+    health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     event_hub: EventHub = field(init=False)

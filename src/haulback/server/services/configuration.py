@@ -21,13 +21,14 @@ from haulback.server.services import (
     notifications,
     ownership,
     policies,
+    protection,
     schedules,
 )
-from haulback.server.services.app import App
+from haulback.server.services.app import App, AuditedChange
 from haulback.server.services.policies import Member, PolicyMembers
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.record_kinds import RECORD_KINDS, RecordKind
-from haulback.server.store import configuration, lists, retention, walks
+from haulback.server.store import configuration, lists, promises, retention, walks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.walks import WalkKind
@@ -49,6 +50,10 @@ class ConfigurationReading(Reading):
     def members(self, policy: Record) -> list[Member]:
         """The machines of a policy that the caller sees, by name."""
         return policies.members_of(self._sql, self.scope, policy)
+
+    def rpo(self, policy: str) -> int | None:
+        """The RPO of a backup policy in ms, None without a limit."""
+        return promises.rpo(self._sql, policy)
 
     def waiting_rules(self) -> frozenset[str]:
         """Rules whose retention waits for a confirmation."""
@@ -77,21 +82,29 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
     `show` reads within the transaction, so that an error of the view adds nothing.
     Raises Malformed, NotFound, Conflict, Forbidden.
     """
-    kind = sent.kind
-    with app.change(who, f"add {kind.words}") as change:
-        known = SqlCatalogue(change.sql, who.scope)
-        wanted = sent.read()
-        record = _record(who.scope, kind, wanted, known)
-        record.created = record.modified = change.now
-        if kind.secrets:
-            record = kind.sealed(app.vault, record, None)
-        configuration.add(change.sql, record)
-        members = PolicyMembers(change.sql, who.scope, change.now)
-        _keep_apart(members, record, sent, fresh=True)
-        is_walked = _ask_walk(change.sql, record)
+    with app.change(who, f"add {sent.kind.words}") as change:
+        record = add_within(app, change, who, sent)
+        is_walked = _is_assigned_now(record)
         change.subject, change.after = record.guid, credentials.shown(record)
         shown = show(record, ConfigurationReading(change.sql, who.scope))
     return _assigned(app, who, record, show) if is_walked else shown
+
+
+def add_within(app: App, change: AuditedChange, who: Caller, sent: SentRecord) -> Record:
+    """Add a record in a transaction of the caller, and request the auto-assignment of a policy.
+
+    Raises Malformed, NotFound, Conflict, Forbidden.
+    """
+    kind = sent.kind
+    record = _record(who.scope, kind, sent.read(), SqlCatalogue(change.sql, who.scope))
+    record.created = record.modified = change.now
+    if kind.secrets:
+        record = kind.sealed(app.vault, record, None)
+    configuration.add(change.sql, record)
+    members = PolicyMembers(change.sql, who.scope, change.now)
+    _keep_apart(members, record, sent, fresh=True)
+    _follow(change.sql, record, change.now)
+    return record
 
 
 def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) -> T:
@@ -116,18 +129,22 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
             if kind.name in policies.OWNED:
                 members.handed_over(record)
         _keep_apart(members, record, sent, fresh=False)
-        is_walked = _ask_walk(change.sql, record)
+        _follow(change.sql, record, change.now)
+        is_walked = _is_assigned_now(record)
         change.before, change.after = credentials.shown(before), credentials.shown(record)
         shown = show(record, ConfigurationReading(change.sql, who.scope))
     return _assigned(app, who, record, show) if is_walked else shown
 
 
-def _ask_walk(sql: Connection, record: Record) -> bool:
-    """Request the auto-assignment of a policy in the transaction that saves it, if it says so."""
-    wanted = record.body.get("executeAutoAssignmentAfterSavingPolicy") is True
-    if wanted:
+def _follow(sql: Connection, record: Record, now: int) -> None:
+    """Request the auto-assignment of a saved policy, and compute what policies promise."""
+    if _is_assigned_now(record):
         walks.ask(sql, WalkKind.POLICY, record.guid)
-    return wanted
+    protection.compute_promises(sql, now)
+
+
+def _is_assigned_now(record: Record) -> bool:
+    return record.body.get("executeAutoAssignmentAfterSavingPolicy") is True
 
 
 def _assigned(app: App, who: Caller, record: Record, show: Show[T]) -> T:
@@ -145,7 +162,7 @@ def remove(app: App, who: Caller, kind: RecordKind, guid: str) -> None:
         _check_unused(members.known, kind.name, guid)
         if kind.name in policies.OWNED:
             members.without_policy(record)
-        if kind.name in policies.RULES:
+        if kind.name in policies.FIRED:
             members.without_rule(record)
         configuration.remove(change.sql, guid)
         change.before = credentials.shown(record)
@@ -178,7 +195,7 @@ def _record(
     before: Record | None = None,
 ) -> Record:
     """The record that a request describes.  Raises Malformed, NotFound, Forbidden."""
-    wanted = policies.with_mode(wanted, before)
+    wanted = policies.completed(wanted, before)
     kind.check_record(wanted, known)
     above = None
     if kind.parent and (ref := getattr(wanted, kind.parent[0])):
@@ -201,8 +218,8 @@ def _keep_apart(members: PolicyMembers, record: Record, sent: SentRecord, *, fre
     Raises Malformed, NotFound, Conflict.
     """
     kind, given, wanted = sent.kind, parse(sent.body), sent.read()
-    if kind.name in policies.RULES:
-        members.fired_by(record.guid, getattr(wanted, "schedules", None))
+    if kind.name in policies.FIRED:
+        members.fired_by(record, getattr(wanted, "schedules", None))
     if (owned := policies.OWNED.get(kind.name)) is None:
         return
     if (machines := getattr(wanted, "vms", None)) is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from haulback.contract.order_records import BackupDestination
+from haulback.contract.protection import ProtectionState
+from haulback.server.caller import Caller
 from haulback.server.scope import Scope
+from haulback.server.services import protection
 from haulback.server.services.app import App
 from haulback.server.store import figures, lists
 from haulback.server.store.figures import StatusCount
@@ -25,10 +29,18 @@ class DailySizes(NamedTuple):
     restored: dict[str, int]
 
 
-def protection(app: App, scope: Scope) -> dict[str, int]:
-    """Present machines by protection: see `figures.protection_counts`."""
+class ProtectionFigures(NamedTuple):
+    """Machines by protection state, and those unassigned ones that have a backup."""
+
+    counts: Mapping[ProtectionState, int]
+    unassigned_with_backup: int
+
+
+def protection_figures(app: App, who: Caller) -> ProtectionFigures:
+    """Numbers of machines by protection, within the caller's projects."""
+    counts = protection.counts(app, who)
     with app.store.read() as sql:
-        return figures.protection_counts(sql, scope, app.clock.now_ms())
+        return ProtectionFigures(counts, figures.unassigned_with_backup(sql, who.scope))
 
 
 def backups(app: App, scope: Scope, start: int, end: int | None) -> dict[str, StatusCount]:

@@ -202,12 +202,12 @@ def _begin(app: App, copied: int) -> int:
     after = ""
     while True:
         with app.store.write() as sql:
-            found = database_restore.open_tasks(sql, after)
-            for task in found:
+            piece = database_restore.open_tasks(sql, after)
+            for task in piece:
                 _end(app, sql, task.guid, why)
-        if not found:
+        if not piece:
             return number
-        after = found[-1].guid
+        after = piece[-1].guid
 
 
 def _end(app: App, sql: Connection, guid: str, why: str) -> None:

@@ -47,10 +47,10 @@ def stream(app: App, who: Node, task: str, slot: str) -> Iterator[bytes]:
     the API shows errors; then the bytes of the sealed copy.  Raises Conflict, Forbidden, Fenced.
     """
     with app.store.read() as sql:
-        found = node_tasks.mine(sql, who, task)
-        if found.type != "EXPORT" or found.ref("protectedEntity") != OWN_ENTITY:
+        export = node_tasks.mine(sql, who, task)
+        if export.type != "EXPORT" or export.ref("protectedEntity") != OWN_ENTITY:
             raise Conflict("the task is no EXPORT of the server's own database")
-        to = SqlCatalogue(sql).places.destination(found.ref("backupDestination") or "")
+        to = SqlCatalogue(sql).places.destination(export.ref("backupDestination") or "")
         secret = app.vault.unseal(to.guid, destinations.sealed_key(sql, to.guid))
     return _stream(app, _Wanted(to, secret, slot))
 

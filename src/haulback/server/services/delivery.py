@@ -49,8 +49,8 @@ from haulback.units import DAY_MS
 from haulback.wire import dump
 
 LEASE_MS = 120_000  # longer than an attempt may take
-KEPT_MS = 30 * DAY_MS
-_GONE = 410
+KEPT_MS = 30 * DAY_MS  # as long ended messages stay in the log
+_GONE = 410  # HTTP status of a receiver that wants no more messages
 _CHANCE = random.Random()
 log = logging.getLogger(__name__)
 
@@ -196,11 +196,13 @@ def _recipients(
     if own := [address for rule in rules for address in rule.body.get("recipients", [])]:
         return own
     lists = known.records.of_kind(mailing_lists.KIND)
-    chosen = [one for one in lists if channel.mailingList and one.guid == channel.mailingList.guid]
+    chosen = [
+        item for item in lists if channel.mailingList and item.guid == channel.mailingList.guid
+    ]
     if not chosen and not channel.recipients:
         shared = (None, record.project)
-        chosen = [one for one in lists if one.body.get("isDefault") and one.project in shared]
-    listed = [address for one in chosen for address in one.body.get("recipients", [])]
+        chosen = [item for item in lists if item.body.get("isDefault") and item.project in shared]
+    listed = [address for item in chosen for address in item.body.get("recipients", [])]
     return list(dict.fromkeys([*channel.recipients, *listed]))
 
 

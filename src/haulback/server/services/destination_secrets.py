@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.contract.destination_types import SEALED
-from haulback.inventory.records import BackupDestination
+from haulback.contract.order_records import BackupDestination
 from haulback.server.key_vault import KeyVault
 
 
@@ -33,6 +33,30 @@ def shown(record: BackupDestination) -> BackupDestination:
     """The record without its secrets, for answers and the audit trail."""
     plain = {name: value for name, value in record.config.items() if name != SEALED}
     return msgspec.structs.replace(record, config=plain)
+
+
+def changed(
+    vault: KeyVault, record: BackupDestination, secrets: Mapping[str, str]
+) -> BackupDestination:
+    """The stored record with some secret settings replaced.  Raises WrongKey."""
+    if not secrets:
+        return record
+    return sealed(vault, record, {**opened(vault, record), **secrets})
+
+
+def without_secrets(order: msgspec.Struct) -> msgspec.Struct:
+    """An order whose destinations carry no sealed settings.
+
+    The node that works on a destination asks for its secrets apart (`node_tasks.destination_keys`).
+    """
+    names = order.__struct_fields__
+    return msgspec.structs.replace(order, **{name: _plain(getattr(order, name)) for name in names})
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BackupDestination):
+        return shown(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _owner(record: BackupDestination) -> str:

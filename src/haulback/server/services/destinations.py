@@ -39,7 +39,7 @@ from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
-_KEY_BYTES = 32
+_KEY_BYTES = 32  # of a repository's key, as AES-256 takes
 _LONGEST_AGE = 100 * 365 * DAY_MS
 
 
@@ -82,7 +82,10 @@ def change_destination(
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
+        kind = destination_types.chosen(None, before.driver)
+        secrets = destination_types.changed_secrets(kind, wanted.settings or {}, before.config)
         after = msgspec.structs.replace(before, name=name, settings=settings)
+        after = destination_secrets.changed(app.vault, after, secrets)
         destinations.change(change.sql, after)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:

@@ -18,7 +18,7 @@ from haulback.inventory.records import Entity, Record
 from haulback.kinds import export, snapshot
 from haulback.kinds.api import Ask
 from haulback.server.services.recovery_run import plan_recovery
-from haulback.server.store import tasks
+from haulback.server.store import schedule_clocks, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.fires import Fire, FireRule
@@ -36,6 +36,11 @@ class FirePlanning:
     fire: Fire
     schedule: Record
     rule: FireRule
+
+    @property
+    def about(self) -> tuple[Fire, Record, int]:
+        """The fire, its schedule and the time of the planning."""
+        return self.fire, self.schedule, self.ask.now
 
     @property
     def known(self) -> SqlCatalogue:
@@ -96,15 +101,20 @@ def served(schedule: Record) -> ScheduleType:
 
 
 def rules_of(fire: Fire, schedule: Record, known: SqlCatalogue) -> list[FireRule]:
-    """The rules of a fire; those of one policy share a run, over which its thresholds count."""
-    found = []
+    """The rules of a fire; the rules of one policy share a run, to which the policy's thresholds
+    apply.
+    """
+    if schedule.kind == schedule_clocks.SYSTEM:
+        run = str(uuid.uuid5(uuid.UUID(fire.guid), schedule.guid))
+        return [FireRule(fire=fire.guid, position=0, rule=schedule.guid, policy="", run=run)]
+    rules = []
     for place, ref in enumerate(schedule.body.get("rules", [])):
         policy = _parent(known, served(schedule).rule, ref["guid"])
         run = str(uuid.uuid5(uuid.UUID(fire.guid), policy or ref["guid"]))
-        found.append(
+        rules.append(
             FireRule(fire=fire.guid, position=place, rule=ref["guid"], policy=policy, run=run)
         )
-    return found
+    return rules
 
 
 def _parent(known: SqlCatalogue, kind: str, guid: str) -> str:
@@ -132,7 +142,8 @@ def one_by_one(
 def enter(wanted: FirePlanning, plan: Plan) -> None:
     """Store the tasks and records of a plan, with the schedule as their origin."""
     schedule, run = wanted.schedule, wanted.rule.run
-    origin = Named(schedule.guid, schedule.name, label("SCHEDULE"))
+    is_own = schedule.kind == schedule_clocks.SYSTEM
+    origin = Named(schedule.guid, schedule.name, label("SYSTEM_SCHEDULE" if is_own else "SCHEDULE"))
     for task in plan.tasks:
         task.run = run
         task.refs["schedule"] = Named(schedule.guid, schedule.name)

@@ -1,4 +1,4 @@
-"""The scheduler: fires what is due, makes the tasks of a fire in pieces, and ends fires.
+"""The scheduler: fires due schedules, makes the tasks of a fire in pieces, and ends fires.
 
 Each step is one transaction that a restart, or another server, goes on from.
 """
@@ -9,7 +9,8 @@ import logging
 import time
 from collections.abc import Sequence
 
-from haulback.contract.events import Event, EventKind
+from haulback.contract.events import EventKind
+from haulback.contract.system_schedules import SystemTask
 from haulback.errors import HaulbackError, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity, Record
@@ -17,18 +18,23 @@ from haulback.kinds.api import Ask
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
-from haulback.server.services import run_events
+from haulback.server.services import clock_change, proof_turns, run_events, system_plans
 from haulback.server.services.app import App
+from haulback.server.services.fire_events import tell, tell_runs
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
-from haulback.server.store import events, fire_members, fires, nodes, schedule_clocks
+from haulback.server.services.system_schedules import task_of
+from haulback.server.store import fire_members, fires, nodes, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.fires import Fire, FireRule, Skip
+from haulback.server.store.fires import Fire, Skip
 from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.tasks.record import Plan
+from haulback.units import DAY_MS
 
-PIECE = 100  # machines in a transaction: other writers wait no longer than that
-_BUDGET_S = 4.0  # of one tick of maintenance
+PIECE = 100  # machines in a transaction, which holds up other writers
+_BUDGET_S = 4.0  # seconds of a maintenance tick that fires may take
+_KEEP_MS = 400 * DAY_MS  # for which a fire is remembered
+_FORGOTTEN = 200  # fires that one tick forgets
 _ENDED = 100  # fires that one tick ends
 log = logging.getLogger(__name__)
 
@@ -43,8 +49,14 @@ def run_due(app: App) -> int:
     for schedule in due:
         begin(app, schedule)
     planned, end = 0, time.monotonic() + _BUDGET_S
+    while time.monotonic() < end and clock_change.cancel_piece(app):
+        pass  # before the planning: a task that waits would keep its machine from the next plan
     while time.monotonic() < end and (made := plan_piece(app)) is not None:
         planned += made
+    planned += proof_turns.top_up(app)
+    if due:
+        with app.store.write() as sql:
+            fires.forget(sql, now - _KEEP_MS, _FORGOTTEN)
     end_finished(app)
     return planned
 
@@ -56,7 +68,7 @@ def begin(app: App, schedule: str) -> None:
         clock = schedule_clocks.take(sql, schedule, now)
         if clock is None:
             return
-        record = SqlCatalogue(sql).records.get("schedule", schedule)
+        record = schedule_clocks.record_of(sql, schedule)
         try:
             table = schedule_clocks.table_of(record)
         except Malformed as error:
@@ -103,22 +115,8 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
 def _miss(sql: Connection, fire: Fire, record: Record) -> None:
     fire.state, fire.ended = fires.MISSED, fire.created
     fire.reason = "no server fired it in its time, and a later time has come or its window closed"
-    if fires.add(sql, fire):
-        _tell(sql, EventKind.FIRE_MISSED, fire, record, fire.reason)
-
-
-def _tell(sql: Connection, kind: EventKind, fire: Fire, record: Record, reason: str) -> None:
-    """Add an event about a fire."""
-    event = Event(
-        kind=kind,
-        time=fire.created,
-        subject=record.guid,
-        subject_name=record.name,
-        project=record.project,
-        text=f"{record.name}, due {fire.nominal}: {reason}",
-        data={"fire": fire.guid, "due": fire.due_at, "nominal": fire.nominal},
-    )
-    events.add(sql, event)
+    if fires.add(sql, fire) and record.kind == schedule_clocks.SCHEDULE:
+        tell(sql, EventKind.FIRE_MISSED, (fire, record, fire.created), fire.reason)
 
 
 def run_now(sql: Connection, record: Record, now: int) -> Fire:
@@ -139,14 +137,15 @@ def plan_piece(app: App) -> int | None:
         if fire is None:
             return None
         now = app.clock.now_ms()
-        record = SqlCatalogue(sql).records.get("schedule", fire.schedule)
+        record = schedule_clocks.record_of(sql, fire.schedule)
         rules = fires.rules(sql, fire.guid)
         before = fire.planned
         if now >= fire.window_end:
             _close(sql, fire, record, now)
         elif fire.at_rule < len(rules):
             ask = Ask(now, None, nodes.windows(sql))
-            _plan(FirePlanning(sql, ask, fire, record, rules[fire.at_rule]))
+            wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
+            (_plan if record.kind == schedule_clocks.SCHEDULE else _plan_system)(wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
@@ -158,7 +157,7 @@ def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:
     fire.reason = f"its window closed after {fire.planned} of its workflows had been planned"
     fire.state = fires.RUNNING if fire.planned else fires.MISSED
     fire.ended = None if fire.planned else now
-    _tell(sql, EventKind.FIRE_MISSED, fire, record, fire.reason)
+    tell(sql, EventKind.FIRE_MISSED, (fire, record, now), fire.reason)
 
 
 def _plan(wanted: FirePlanning) -> None:
@@ -177,6 +176,15 @@ def _plan(wanted: FirePlanning) -> None:
             fire.at_entity = machines[-1].guid
             return
     fire.at_rule, fire.at_entity = fire.at_rule + 1, ""
+
+
+def _plan_system(wanted: FirePlanning) -> None:
+    """Plan the work of a system schedule; proofs are planned in turn, from tick to tick."""
+    if task_of(wanted.schedule) is SystemTask.PROVE:
+        wanted.fire.state = fires.PROVING
+    else:
+        _enter(wanted, system_plans.plan(wanted))
+    wanted.fire.at_rule += 1
 
 
 def _inert(wanted: FirePlanning) -> str | None:
@@ -204,7 +212,7 @@ def _plan_whole(wanted: FirePlanning) -> None:
     if task := fire_members.pending_of(wanted.sql, wanted.schedule.guid, "RESTORE"):
         reason = f"the task {task} of an earlier fire has not ended"
         _skip_rule(wanted, reason)
-        _tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.fire, wanted.schedule, reason)
+        tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.about, reason)
         return
     try:
         plan = served(wanted.schedule).plan(wanted, [])
@@ -233,7 +241,7 @@ def _plan_machines(wanted: FirePlanning, machines: Sequence[Entity]) -> None:
     if busy:
         names = ", ".join(machine.name for machine in machines if machine.guid in busy)[:400]
         reason = f"an earlier plan of the rule has not ended for {names}"
-        _tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.fire, wanted.schedule, reason)
+        tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.about, reason)
 
 
 def _unfit(machine: Entity, policy: Record, busy: dict[str, str]) -> str | None:
@@ -241,7 +249,7 @@ def _unfit(machine: Entity, policy: Record, busy: dict[str, str]) -> str | None:
     if not machine.present:
         return f"{machine.name} is no longer on its hypervisor"
     if policy.project not in (None, machine.project):
-        return f"{machine.name} is of another project than the policy {policy.name}"
+        return f"{machine.name} belongs to another project than the policy {policy.name}"
     if machine.guid in busy:
         return f"the task {busy[machine.guid]} of the rule has not ended"
     return None
@@ -271,45 +279,7 @@ def end_finished(app: App) -> int:
         now, ended = app.clock.now_ms(), fires.finished(sql, _ENDED)
         for fire in ended:
             fire.state, fire.ended = fires.DONE, now
+            fire.last_start = fires.last_start(sql, fire.guid)
             fires.write(sql, fire)
-            _tell_runs(sql, fire, now)
+            tell_runs(sql, fire, now)
     return len(ended)
-
-
-def _tell_runs(sql: Connection, fire: Fire, now: int) -> None:
-    """Add an event for each policy of a fire that had tasks."""
-    runs = {rule.policy: rule for rule in fires.rules(sql, fire.guid) if rule.policy}
-    for rule in runs.values():
-        if states := fires.states(sql, rule.run):
-            _tell_run(sql, fire, rule, states, now)
-
-
-def _tell_run(
-    sql: Connection, fire: Fire, rule: FireRule, states: dict[str, int], now: int
-) -> None:
-    known = SqlCatalogue(sql)
-    schedule = known.records.get("schedule", fire.schedule)
-    try:
-        policy = known.records.get(served(schedule).policy, rule.policy)
-    except NotFound:
-        return  # the policy was removed meanwhile
-    ends = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
-    event = Event(
-        kind=EventKind.RUN_ENDED,
-        time=now,
-        subject=policy.guid,
-        subject_name=policy.name,
-        project=policy.project,
-        policy=policy.guid,
-        text=f"{policy.name}, due {fire.nominal} by {schedule.name}: tasks {ends}",
-        data={
-            "fire": fire.guid,
-            "schedule": schedule.guid,
-            "run": rule.run,
-            "states": states,
-            "skipped": fire.skipped,
-            "due": fire.due_at,
-            "first": run_events.is_first(sql, fire, rule),
-        },
-    )
-    events.add(sql, event)

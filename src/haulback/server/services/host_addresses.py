@@ -1,7 +1,7 @@
 """Addresses of receivers: names are resolved once, checked, and connected to as they were checked.
 
-A receiver must not be this machine or a cloud's metadata service, because whoever may add a channel
-could reach services there that trust this machine.
+A receiver must not be this machine or a cloud's metadata service, because a user who may add a
+channel could otherwise reach services that trust this machine.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def checked(host: str, port: int, allowed: Sequence[Network]) -> str:
     for text in addresses:
         address = ipaddress.ip_address(text.partition("%")[0])
         if not any(address in network for network in allowed) and is_internal(address):
+            shown = host if host == text else f"{host} ({address})"
             raise Forbidden(
-                f"{host} is {address}, an address of this machine or of its platform; allow it by "
+                f"{shown} is an address of this machine or of its platform; allow it by "
                 f"{_OPTION} of the server, or name another receiver"
             )
     return addresses[0]

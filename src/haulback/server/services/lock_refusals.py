@@ -1,41 +1,32 @@
-"""Events about refused removals of locked backups."""
+"""Events about locks that refused the removal of a backup."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from haulback.contract.events import Event, EventKind
-from haulback.errors import Conflict
+from haulback.errors import HaulbackError
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import events
 from haulback.server.store.catalogue import SqlCatalogue
 
-LOCKED = "locked"  # the detail of a Conflict that names a locked backup
 
+def tell(app: App, who: Caller, error: HaulbackError) -> None:
+    """Add an event when `error` is the refusal of a lock; the refused request left no trace.
 
-@contextmanager
-def told(app: App, who: Caller) -> Iterator[None]:
-    """Add an event when a lock refuses the change; the change itself is rolled back before."""
-    try:
-        yield
-    except Conflict as error:
-        if guid := error.details.get(LOCKED):
-            _tell(app, who, str(guid), error.message)
-        raise
-
-
-def _tell(app: App, who: Caller, guid: str, why: str) -> None:
+    The details of such an error have `backup` (a guid) and `lockedUntil`.
+    """
+    if "lockedUntil" not in error.details:
+        return
     with app.store.write() as sql:
-        backup = SqlCatalogue(sql).backups.get(guid)
+        backup = SqlCatalogue(sql).backups.get(str(error.details["backup"]))
         event = Event(
             kind=EventKind.LOCK_REFUSED,
             time=app.clock.now_ms(),
-            subject=guid,
+            subject=backup.guid,
             subject_name=backup.entity_name,
             project=backup.project,
-            text=f"{who.name} asked for the removal of a locked backup: {why}",
-            data={"lockUntil": backup.keep_until},
+            rule=backup.rule,
+            text=f"a deletion by {who.name} was refused: {error.message}",
+            data={"user": who.name},
         )
         events.add(sql, event)

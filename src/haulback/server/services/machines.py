@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -19,14 +19,13 @@ from haulback.server.queries import ListQuery
 from haulback.server.services import policies
 from haulback.server.services.app import App
 from haulback.server.services.read_transaction import Reading
-from haulback.server.store import lists, machines, protection
+from haulback.server.store import lists, machines, promises, protection
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import JsonObject, Named
 
 COMMANDS = ("preCommand", "postCommand")
-RPO_MS = protection.RPO_MS
 _COMMAND = 4000  # characters of a command
 _PAGE = 1000  # machines that one query reads in the search for a disk
 
@@ -39,9 +38,9 @@ class MachineReading(Reading):
         return lists.machines(self._sql, wanted)
 
     @cached_property
-    def scheduled_policies(self) -> frozenset[str]:
-        """The guids of the backup policies with an active schedule."""
-        return protection.scheduled_policies(self._sql)
+    def rpos(self) -> Mapping[str, int | None]:
+        """The RPO in ms of the active backup policies, None without a limit."""
+        return promises.active(self._sql)
 
     def last_snapshots(self, machines: Sequence[str]) -> dict[str, Named]:
         """The newest snapshot of each machine on its platform."""

@@ -14,11 +14,16 @@ from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
+    clock_change,
+    daily_reports,
     database_stream,
     delivery,
     events,
     fires,
+    health_events,
+    protection,
     retention_plan,
+    system_schedules,
     verification,
 )
 from haulback.server.services import hold as held_server
@@ -27,17 +32,17 @@ from haulback.server.store import (
     audit,
     hold,
     mounts,
-    nodes,
     queue,
     task_lifecycle,
     task_lists,
     tasks,
 )
+from haulback.server.store import protection as protection_store
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.tasks.record import HOUR_MS, Task
+from haulback.tasks.record import Task
 
-_JUMP_MS = 1_000
+_JUMP_MS = 1_000  # a larger difference means that the system's clock was set
 LISTED_MS = 14 * 86_400_000  # time for which an ended task stays on the lists
 KEEP_MS = 30 * 86_400_000  # time for which a task off the lists keeps its log and rate
 log = logging.getLogger(__name__)
@@ -51,6 +56,9 @@ def start(app: App) -> None:
         if (last := task_lists.last_change(sql)) > now:
             _set_back(app, sql, last - now)
         task_lifecycle.shift_leases(sql, now + app.lease_ms)
+    clock_change.follow_back(app)
+    clock_change.wind_all(app)
+    system_schedules.ensure(app)
 
 
 def tick(app: App) -> None:
@@ -68,14 +76,16 @@ def tick(app: App) -> None:
         audit.forget(sql, app.clock.now_ms())
     events.forget(app)
     delivery.forget(app)
-    _tidy_hourly(app)
+    health_events.look(app)
     assignment.continue_walks(app)
+    daily_reports.send_due(app)
     if held_server.is_held(app):
         opened += held_server.tend(app)
     else:
         opened += verification.plan_due(app)
         opened += retention_plan.run_due(app)
         opened += fires.run_due(app)
+    protection.keep_current(app)
     if mounts_due := _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
@@ -94,13 +104,15 @@ def follow_the_clock(app: App) -> None:
         if drift < 0:
             _set_back(app, sql, -drift)
         task_lifecycle.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
+    if drift < 0:
+        clock_change.follow_back(app)
 
 
 def _set_back(app: App, sql: Connection, step: int) -> None:
     """Move times back that were computed before the clock was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
-    app.tidy_at = min(app.tidy_at, now + HOUR_MS)
+    protection_store.judge_late(sql)
 
 
 def _end_lost(app: App) -> int:
@@ -136,20 +148,6 @@ def _end_stubborn(app: App) -> None:
                 app.tidy_after(sql, task)
 
 
-def _tidy_hourly(app: App) -> None:
-    """Plan clean-ups of leftovers every hour: a platform may have been unreachable before."""
-    now = app.clock.now_ms()
-    if now < app.tidy_at:
-        return
-    begun, app.tidy_at = app.tidy_at, now + HOUR_MS
-    if not begun:
-        return  # a node cleans up when its session begins
-    with app.store.write() as sql:
-        for node in nodes.nodes(sql):
-            if node.seen is not None and now - node.seen < HOUR_MS:
-                app.tidy_node(sql, node.guid)
-
-
 def _unmount(app: App) -> int:
     """Plan UNMOUNT tasks for mounts whose time has ended."""
     with app.store.read() as sql:
@@ -159,7 +157,7 @@ def _unmount(app: App) -> int:
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
         due = [known.mounts.get(guid) for guid in mounts.due(sql, now)]
-        tasks.insert(sql, [unmount_task.task(one, known, Ask(now)) for one in due])
+        tasks.insert(sql, [unmount_task.task(mount, known, Ask(now)) for mount in due])
     return len(due)
 
 

@@ -15,7 +15,7 @@ from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Named, label
 
-_SILENT_MS = 90_000  # milliseconds of silence after which a node counts as offline
+SILENT_MS = 90_000  # milliseconds of silence after which a node counts as offline
 
 
 def all_nodes(app: App) -> list[Node]:
@@ -32,7 +32,7 @@ def node(app: App, guid: str) -> Node:
 
 def shown(item: Node, now: int) -> NodeRecord:
     """A node as callers read it, at the time `now` (epoch ms)."""
-    is_online = item.seen is not None and now - item.seen < _SILENT_MS
+    is_online = item.seen is not None and now - item.seen < SILENT_MS
     return NodeRecord(
         guid=item.guid,
         name=item.name,

@@ -15,7 +15,7 @@ from haulback.server.store import outbox
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
-MAIL_DIGEST_MS = 300_000
+MAIL_DIGEST_MS = 300_000  # events of five minutes make one mail, unless the rule says else
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +27,7 @@ def enqueue(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
         return
     channels = {record.guid: record for record in records.of_kind(CHANNEL)}
     for rule in rules:
-        for ref in rule.body["channels"]:
+        for ref in rule.body.get("channels", []):
             channel = channels.get(ref["guid"])
             if channel and channel.body.get("active", True):
                 _enqueue(sql, _Way(rule, channel, now), numbered)
@@ -38,7 +38,7 @@ class _Way:
 
     def __init__(self, rule: Record, channel: Record, now: int) -> None:
         self.rule, self.channel, self.now = rule, channel, now
-        self.type = channel.body["type"]
+        self.type = str(channel.body.get("type"))
         self.filter = filter_of(rule)
 
     @property

@@ -211,8 +211,8 @@ class AddedMail(NamedTuple):
 def add_mail(sql: Connection, now: int, wanted: MailRule) -> AddedMail:
     """Add a rule that mails failures and troubles, within a transaction of the caller.
 
-    The mail server is that of the oldest active MAIL channel; without one a channel for the mail
-    server of this machine is added (localhost, port 25).  Raises Malformed, Conflict.
+    The oldest active MAIL channel names the mail server; without such a channel, a channel for the
+    mail server of this machine is added (localhost, port 25).  Raises Malformed, Conflict.
     """
     recipients = checked_recipients(wanted.recipients)
     if not recipients:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,12 +17,14 @@ from haulback.contract.policies import (
     SnapshotRule,
 )
 from haulback.contract.records import PolicyRecord
+from haulback.contract.recovery_plans import RecoveryPlan
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import retention_waits
+from haulback.server.services.schedule_checks import rule_kind
 from haulback.server.store import configuration, copies, machines
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -30,7 +32,6 @@ from haulback.server.store.machines import Member as Member
 from haulback.wire import JsonMapping, JsonObject, Ref, read
 
 Check = Callable[[Any, Catalogue], None]
-R = TypeVar("R", bound=PolicyRecord)
 
 
 class Owned(NamedTuple):
@@ -50,8 +51,10 @@ _APART: Mapping[type[PolicyRecord], tuple[str, ...]] = {
     SnapshotPolicy: ("vms", "rules"),
     Rule: ("schedules",),
     SnapshotRule: ("schedules",),
+    RecoveryPlan: ("schedules",),
 }
 RULES = frozenset(one.kind for one in OWNED.values())
+FIRED = RULES | {"recovery-plan"}  # kinds of records that schedules run
 
 
 class PolicyMembers(NamedTuple):
@@ -94,23 +97,24 @@ class PolicyMembers(NamedTuple):
         record.created = old.created if old else self.now
         record.project = policy.project
         (configuration.change if old else configuration.add)(self.sql, record)
-        self.fired_by(guid, rule.schedules)
+        self.fired_by(record, rule.schedules)
 
-    def fired_by(self, rule: str, schedules: Iterable[Ref] | None) -> None:
-        """Set the schedules that run a rule; None leaves them unchanged.
+    def fired_by(self, record: Record, schedules: Iterable[Ref] | None) -> None:
+        """Set the schedules that run a rule or a recovery plan; None leaves them unchanged.
 
-        Raises NotFound.
+        Raises NotFound, Malformed for a schedule of another type.
         """
         if schedules is None:
             return
-        wanted = {self._schedule(ref.guid, rule).guid for ref in schedules}
-        for record in self.known.records.of_kind("schedule"):
-            if not (self.scope.is_whole or self.scope.allows(record.project)):
-                self._check_kept(record, rule, wanted)
+        rule = record.guid
+        wanted = {self._schedule(ref.guid, record).guid for ref in schedules}
+        for schedule in self.known.records.of_kind("schedule"):
+            if not (self.scope.is_whole or self.scope.allows(schedule.project)):
+                self._check_kept(schedule, rule, wanted)
                 continue
-            rules = [ref for ref in record.body.get("rules", []) if ref["guid"] != rule]
-            rules += [{"guid": rule}] if record.guid in wanted else []
-            self._fires(record, rules)
+            rules = [ref for ref in schedule.body.get("rules", []) if ref["guid"] != rule]
+            rules += [{"guid": rule}] if schedule.guid in wanted else []
+            self._fires(schedule, rules)
 
     def _check_kept(self, schedule: Record, rule: str, wanted: Set[str]) -> None:
         """Raises Forbidden where a schedule of all projects would no longer fire the rule.
@@ -121,11 +125,17 @@ class PolicyMembers(NamedTuple):
         if schedule.project is None and fires and schedule.guid not in wanted:
             self.known.records.changeable("schedule", schedule.guid)
 
-    def _schedule(self, guid: str, rule: str) -> Record:
+    def _schedule(self, guid: str, rule: Record) -> Record:
         """A schedule that fires a rule already, or that the caller may change."""
         found = self.known.records.get("schedule", guid)
-        if {"guid": rule} in found.body.get("rules", []):
+        if {"guid": rule.guid} in found.body.get("rules", []):
             return found
+        if rule_kind(found) != rule.kind:
+            raise Malformed(
+                f"schedules: {found.name} is a schedule of another type; choose one that runs "
+                f"{rule.kind.replace('-', ' ')}s",
+                field="schedules",
+            )
         return self.known.records.changeable("schedule", guid)
 
     def _fires(self, schedule: Record, rules: list[dict[str, str]]) -> None:
@@ -137,7 +147,7 @@ class PolicyMembers(NamedTuple):
     def without_rule(self, rule: Record) -> None:
         """Remove a rule, and every mention of it in schedules."""
         retention_waits.end(self.sql, [rule.guid], self.now)
-        PolicyMembers(self.sql, EVERYTHING, self.now).fired_by(rule.guid, [])
+        PolicyMembers(self.sql, EVERYTHING, self.now).fired_by(rule, [])
         configuration.remove(self.sql, rule.guid)
 
     def members(self, policy: Record, wanted: Iterable[Ref]) -> None:
@@ -210,12 +220,14 @@ def body_of(wanted: PolicyRecord, parent: str | None) -> JsonObject:
     return {k: v for k, v in body.items() if k not in left_out and v is not None}
 
 
-def with_mode(wanted: R, before: Record | None) -> R:
-    """A policy with one mode of auto-assignment; other records stay as they are.
+def completed(wanted: PolicyRecord, before: Record | None) -> Any:
+    """A policy with one mode of auto-assignment, a plan with guids; other records stay unchanged.
 
     Portals send `autoAssignMode` as they read it beside a changed mode in `autoAssignSettings`.
     Raises Malformed where both differ from the stored mode and from each other.
     """
+    if isinstance(wanted, RecoveryPlan):
+        return _with_guids(wanted, before)
     if not isinstance(wanted, AnyPolicy):
         return wanted
     settings = wanted.autoAssignSettings or AutoAssignSettings()
@@ -230,6 +242,17 @@ def with_mode(wanted: R, before: Record | None) -> R:
     mode = next(iter(changed or sent), AutoAssign.DISABLED)
     settings = msgspec.structs.replace(settings, mode=mode)
     return msgspec.structs.replace(wanted, autoAssignMode=mode, autoAssignSettings=settings)
+
+
+def _with_guids(wanted: RecoveryPlan, before: Record | None) -> RecoveryPlan:
+    """A recovery plan whose rules all have a guid, which stays with the name of a rule."""
+    stored = before.body.get("rules", []) if before else []
+    guids = {rule["name"]: rule.get("guid") for rule in stored}
+    rules = [
+        msgspec.structs.replace(rule, guid=rule.guid or guids.get(rule.name) or new_guid())
+        for rule in wanted.rules
+    ]
+    return msgspec.structs.replace(wanted, rules=rules)
 
 
 def members_of(sql: Connection, scope: Scope, policy: Record) -> list[Member]:

@@ -30,6 +30,7 @@ from haulback.contract.projects import Project
 from haulback.contract.records import PolicyRecord
 from haulback.contract.recovery_plans import RecoveryPlan
 from haulback.contract.schedules import Schedule
+from haulback.contract.system_schedules import SystemSchedule
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
@@ -43,6 +44,7 @@ from haulback.tasks.scheduling import is_limit
 from haulback.texts import check_name
 
 _LONGEST_WINDOW = 31 * 86_400_000
+_SHORTEST_RPO, _LONGEST_RPO = 60_000, 3_650 * 86_400_000
 Check = Callable[[Any, Catalogue], None]
 
 
@@ -132,12 +134,15 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
         value = getattr(wanted, field)
         if value is not None and not 0 <= value <= 100:
             raise Malformed(f"{field}: percent, 0 to 100", field=field)
-    if not 0 <= wanted.backupRetryCount <= 100:
-        raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
+    rpo = wanted.rpo if isinstance(wanted, Policy) else None
+    if rpo is not None and not _SHORTEST_RPO <= rpo <= _LONGEST_RPO:
+        raise Malformed("rpo: ms, from a minute to ten years", field="rpo")
     _check_priority(wanted)
 
 
 def _check_priority(wanted: AnyPolicy | RecoveryPlan) -> None:
+    if not 0 <= wanted.backupRetryCount <= 100:
+        raise Malformed("backupRetryCount: between 0 and 100", field="backupRetryCount")
     if not 0 <= wanted.priority <= 100:
         raise Malformed("priority: between 0 and 100", field="priority")
 
@@ -170,6 +175,7 @@ _ALL = (
         _check_snapshot_rule,
     ),
     RecordKind("schedule", Schedule, check=check_schedule),
+    RecordKind("system-schedule", SystemSchedule),
     RecordKind("mailing-list", MailingList, check=mailing_lists.check),
     RecordKind("credential", Credential, check=credentials.check, secrets=SECRETS),
     RecordKind(

@@ -15,7 +15,7 @@ from haulback import units
 from haulback.contract.reports import PolicyReport, Report, SizeTable
 from haulback.texts import printable
 
-_LONGEST_REASON = 300
+_LONGEST_REASON = 300  # characters of a reason in a table of the report
 
 
 class DocumentTable(NamedTuple):
@@ -170,9 +170,17 @@ def _reason(text: str) -> str:
     return plain if len(plain) <= _LONGEST_REASON else plain[: _LONGEST_REASON - 1] + "…"
 
 
+def day(ms: int, zone: ZoneInfo) -> str:
+    """The date of a time; a time beyond the calendar as epoch ms."""
+    return _shown(ms, zone, "%Y-%m-%d")
+
+
 def _time(ms: int, zone: ZoneInfo) -> str:
-    """A time with its zone; a time beyond the calendar as epoch ms."""
+    return _shown(ms, zone, "%Y-%m-%d %H:%M %Z")
+
+
+def _shown(ms: int, zone: ZoneInfo, form: str) -> str:
     try:
-        return datetime.fromtimestamp(ms / 1000, zone).strftime("%Y-%m-%d %H:%M %Z")
+        return datetime.fromtimestamp(ms / 1000, zone).strftime(form)
     except (OverflowError, OSError, ValueError):
         return str(ms)

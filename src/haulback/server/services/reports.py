@@ -21,6 +21,7 @@ from haulback.contract.reports import (
 from haulback.errors import Malformed
 from haulback.inventory.records import Record
 from haulback.server.scope import Scope
+from haulback.server.services import protection
 from haulback.server.services.app import App
 from haulback.server.services.report_sizes import ReportSpan, SizeReading
 from haulback.server.store import report_figures
@@ -32,7 +33,7 @@ from haulback.wire import Ref, Word, label
 
 _MOST_CHARGED = 10_000  # rows of a chargeback; a row with the remainder follows
 _MOST_ROWS = 50  # rows of each table of a report
-_MOST_POLICIES = 200
+_MOST_POLICIES = 200  # rows of the report's table
 _C = TypeVar("_C", MachineCounts, BackupCounts)
 _STATES = {
     "SUCCESS": "successful",
@@ -79,6 +80,7 @@ def of_policy(policy: Record, span: ReportSpan) -> WantedReport:
 
 def report(app: App, scope: Scope, wanted: WantedReport) -> Report:
     """The backups of a span, and the protection of machines now.  Raises Malformed."""
+    protection.before_answer(app)
     with app.store.read() as sql:
         return _Compiler(sql, scope, wanted, app.clock.now_ms()).report(app.time_zone)
 
@@ -146,9 +148,7 @@ class _Compiler:
         for figures in report_figures.by_rule(sql, self._backups):
             _add_backups(self._row(self._sizes.policy_of(figures.rule)).backups, figures)
         entity_type, only = span.entity_type, self._wanted.policy
-        for counted in report_figures.protection_by_policy(
-            sql, self._scope, entity_type, self._now
-        ):
+        for counted in report_figures.protection_by_policy(sql, self._scope, entity_type):
             if only is None or counted.policy == only.guid:
                 machines = self._row(counted.policy).machines
                 machines.machines += counted.machines
@@ -175,11 +175,11 @@ class _Compiler:
     def _late(self) -> LateMachines:
         only = [self._wanted.policy.guid] if self._wanted.policy else None
         entity_type = self._wanted.span.entity_type
-        machines = report_figures.late(self._sql, self._scope, entity_type, self._now, only)
+        machines = report_figures.late(self._sql, self._scope, entity_type, only)
         rows = [
             LateMachine(
                 machine=row.machine,
-                state="LATE",
+                state="LATE" if row.last_backup >= 0 else "NEVER",
                 lastBackup=row.last_backup if row.last_backup >= 0 else None,
                 policy=self._names.get(row.policy),
             )

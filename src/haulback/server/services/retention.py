@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.policy.retention import StoredBackup
@@ -30,7 +31,15 @@ class Mark(NamedTuple):
 
 def mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> None:
     """Write the marks that `decide` makes of the catalogue at a time (epoch ms)."""
-    with lock_refusals.told(app, who), app.change(who, "mark backups") as change:
+    try:
+        _mark(app, who, decide)
+    except Conflict as error:
+        lock_refusals.tell(app, who, error)
+        raise
+
+
+def _mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> None:
+    with app.change(who, "mark backups") as change:
         known = SqlCatalogue(change.sql, who.scope)
         marks = [one for one in decide(known, change.now) if one.before != one.after]
         for one in marks:

@@ -13,10 +13,8 @@ from haulback.server.services.retention_terms import TermsBook
 from haulback.server.store import destinations, hold, queue, retention, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.tasks.record import HOUR_MS
-from haulback.units import DAY_MS
+from haulback.tasks.record import HOUR_MS, Task
 
-_NIGHT_MS = HOUR_MS  # after midnight UTC; verification begins an hour later
 _PIECE = 20  # machines that one transaction judges
 _AGAIN_MS = 60_000  # between two attempts to plan a clean-up while backups are stored
 _LONGEST_MS = HOUR_MS  # for which a clean-up waits for the end of running backups
@@ -35,20 +33,17 @@ def run_due(app: App) -> int:
     with app.store.read() as sql:
         now, states = app.clock.now_ms(), retention.states(sql)
         reclaims = [guid for guid, state in states.items() if _is_reached(state.reclaim_at, now)]
-        nights = [to for to in _places(sql) if _is_due(sql, to, states, now)]
-    return sum(_reclaim(app, guid) for guid in reclaims) + sum(plan_night(app, to) for to in nights)
+    return sum(_reclaim(app, guid) for guid in reclaims)
 
 
-def plan_night(app: App, to: BackupDestination) -> int:
-    """Plan a clean-up that judges every backup of a destination, unless one waits; its number."""
-    with app.store.write() as sql:
-        now = app.clock.now_ms()
-        retention.set_state(sql, to.guid, planned=now)
-        if queue.has_task(sql, _TYPE, to.guid):
-            return 0
-        tasks.insert(sql, [backup_cleanup.nightly(to, Ask(now))])
-        log.info("retention judges the backups of %s", to.name)
-    return 1
+def nightly(sql: Connection, to: BackupDestination, now: int) -> Task | None:
+    """The clean-up that judges every backup of a destination, none where one waits or nothing is
+    stored."""
+    if not destinations.stored_before(sql, to.guid, now) or queue.has_task(sql, _TYPE, to.guid):
+        return None
+    retention.set_state(sql, to.guid, planned=now)
+    log.info("retention judges the backups of %s", to.name)
+    return backup_cleanup.nightly(to, Ask(now))
 
 
 def _judge_stored(app: App) -> None:
@@ -79,20 +74,6 @@ def _judge_place(sql: Connection, place: tuple[str, str, str], now: int) -> int:
 def _is_reached(moment: int | None, now: int) -> bool:
     """Whether a time has come; one that lies far ahead was set before the clock went back."""
     return moment is not None and not now < moment <= now + _AGAIN_MS
-
-
-def _places(sql: Connection) -> list[BackupDestination]:
-    return [to for to in SqlCatalogue(sql).places.destinations() if to.repository]
-
-
-def _is_due(
-    sql: Connection, to: BackupDestination, states: dict[str, retention.RetentionState], now: int
-) -> bool:
-    """Whether the night of a destination has come, the first time after its first backup."""
-    night = (now - _NIGHT_MS) // DAY_MS * DAY_MS + _NIGHT_MS
-    state = states.get(to.guid, retention.RetentionState())
-    is_new = state.planned < night or state.planned > now  # the clock went back since
-    return is_new and destinations.stored_before(sql, to.guid, night)
 
 
 def _reclaim(app: App, destination: str) -> int:

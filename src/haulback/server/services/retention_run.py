@@ -29,7 +29,7 @@ from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 _FIRST_ROWS = 2_000  # backups of the first piece
-_LEAST_ROWS, _MOST_ROWS = 2_000, 8_000  # smaller pieces cost more statements than they spare
+_LEAST_ROWS, _MOST_ROWS = 2_000, 8_000  # a smaller piece spends its time on statements
 _AIM = 0.08  # seconds of one piece: SQLite has one writer at a time
 _ALONE = 0.3  # seconds of a piece on PostgreSQL, which locks rows only
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer

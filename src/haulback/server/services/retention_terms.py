@@ -49,9 +49,9 @@ class TermsBook:
     def ruling(self, item: StoredBackup) -> Ruling:
         """The terms that judge a backup.
 
-        A living rule's present settings for the role; without a rule: the settings of the
-        destination when the backup was made, and its present ones; of a removed rule: the settings
-        when the backup was made.  A rule without settings follows its destination.
+        A living rule's present settings for the role; without a rule: the settings that the
+        destination had when the backup was made, and its present settings; of a removed rule: the
+        settings when the backup was made.  A rule without settings follows its destination.
         """
         key = (item.destination, item.role, item.rule, item.terms)
         if key not in self._rulings:

@@ -16,9 +16,9 @@ from haulback.policy.schedule_times import timetable
 from haulback.policy.timetable import next_due
 from haulback.units import DAY_MS
 
-_SHORTEST_MS = 60_000
+_SHORTEST_MS = 60_000  # of an interval: the scheduler looks once a second
 _LONGEST_WINDOW = 31 * DAY_MS
-_LONGEST_CRON = 200
+_LONGEST_CRON = 200  # characters of an expression
 _START = datetime(2026, 1, 1)  # the eight years in which a schedule must fire begin here
 _FROM = 1_767_225_600_000  # the same in epoch ms
 _RULES = {
@@ -39,6 +39,11 @@ def check_schedule(wanted: Schedule, known: Catalogue) -> None:
     for ref in wanted.rules:
         # A schedule starts its rules for all machines of the rules.
         known.records.changeable(_RULES[wanted.type], ref.guid)
+    check_times(wanted)
+
+
+def check_times(wanted: Schedule) -> None:
+    """Raises Malformed for a zone, a window or times that cannot be, or that never come."""
     _check_zone(wanted.timeZone)
     _check_window(wanted.startWindowLength)
     _check_times(wanted)
@@ -81,7 +86,7 @@ def _check_window(length: int | None) -> None:
 
 
 def _check_times(wanted: Schedule) -> None:
-    """Check that one of hour, interval and cron sets the times, and that it is valid."""
+    """Check that exactly one of hour, interval and cron is set, with a valid value."""
     if wanted.cron is not None:
         _refuse(wanted, ("hour", "interval"), "cron sets the times")
         _check_cron(wanted.cron)

@@ -21,6 +21,7 @@ from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject
 
+SCHEDULE, SYSTEM = schedule_clocks.SCHEDULE, schedule_clocks.SYSTEM
 SKIPS = 100  # skipped machines that an answer names
 _AHEAD_MS = 3_000 * DAY_MS
 
@@ -45,22 +46,22 @@ def times(sql: Connection, schedule: str) -> JsonObject:
     return shown
 
 
-def pause(app: App, who: Caller, guid: str) -> Record:
+def pause(app: App, who: Caller, guid: str, kind: str = SCHEDULE) -> Record:
     """Pause a schedule: no due time fires until it is resumed.  Raises NotFound, Forbidden."""
     with app.change(who, "pause schedule", guid) as change:
-        record, clock = _locked(change.sql, who, guid)
+        record, clock = _locked(change.sql, who, guid, kind)
         clock.paused = True
         schedule_clocks.wind(change.sql, clock, record)
         return record
 
 
-def resume(app: App, who: Caller, guid: str) -> Record:
+def resume(app: App, who: Caller, guid: str, kind: str = SCHEDULE) -> Record:
     """Let a paused schedule fire for what lies ahead.
 
     Raises NotFound, Forbidden, Malformed for a schedule that cannot fire.
     """
     with app.change(who, "resume schedule", guid) as change:
-        record, clock = _locked(change.sql, who, guid)
+        record, clock = _locked(change.sql, who, guid, kind)
         change.silent = not clock.paused
         _resume(change.sql, clock, record, change.now)
         return record
@@ -91,26 +92,28 @@ def _paused(app: App, after: str) -> list[str]:
 
 def _record(app: App, guid: str) -> Record:
     with app.store.read() as sql:
-        return SqlCatalogue(sql).records.get("schedule", guid)
+        return schedule_clocks.record_of(sql, guid)
 
 
-def run(app: App, who: Caller, guid: str) -> ShownFire:
+def run(app: App, who: Caller, guid: str, kind: str = SCHEDULE) -> ShownFire:
     """Fire a schedule at once.  Raises NotFound, Forbidden, Conflict for an inactive schedule."""
     with app.change(who, "run schedule", guid) as change:
-        record = SqlCatalogue(change.sql, who.scope).records.changeable("schedule", guid)
+        record = SqlCatalogue(change.sql, who.scope).records.changeable(kind, guid)
         if not record.body.get("active", True):
             raise Conflict(f"the schedule {record.name} is not active; activate it first")
-        if not record.body.get("rules"):
+        if kind == SCHEDULE and not record.body.get("rules"):
             raise Conflict(f"the schedule {record.name} has no rules; give it to a rule first")
         fire = scheduler.run_now(change.sql, record, change.now)
         change.after = fire
     return ShownFire(fire, [])
 
 
-def history(app: App, guid: str, scope: Scope, most: int) -> tuple[Record, list[ShownFire]]:
+def history(
+    app: App, guid: str, scope: Scope, most: int, kind: str = SCHEDULE
+) -> tuple[Record, list[ShownFire]]:
     """A schedule, and its newest fires.  Raises NotFound."""
     with app.store.read() as sql:
-        record = SqlCatalogue(sql, scope).records.get("schedule", guid)
+        record = SqlCatalogue(sql, scope).records.get(kind, guid)
         shown = [
             ShownFire(fire, fires.skips(sql, fire.guid, SKIPS) if fire.skipped else [])
             for fire in fires.past(sql, guid, most)
@@ -118,10 +121,12 @@ def history(app: App, guid: str, scope: Scope, most: int) -> tuple[Record, list[
         return record, shown
 
 
-def ahead(app: App, guid: str, scope: Scope, most: int) -> list[tuple[Due, int]]:
+def ahead(
+    app: App, guid: str, scope: Scope, most: int, kind: str = SCHEDULE
+) -> list[tuple[Due, int]]:
     """The next due times of a schedule, each with the end of its window; none while paused."""
     with app.store.read() as sql:
-        record = SqlCatalogue(sql, scope).records.get("schedule", guid)
+        record = SqlCatalogue(sql, scope).records.get(kind, guid)
         clock = schedule_clocks.find(sql, guid)
     if clock is None or clock.due_at is None or not record.body.get("active", True):
         return []
@@ -130,8 +135,8 @@ def ahead(app: App, guid: str, scope: Scope, most: int) -> list[tuple[Due, int]]
     return [(due, due.at + window) for due in islice(coming, most)]
 
 
-def _locked(sql: Connection, who: Caller, guid: str) -> tuple[Record, ScheduleClock]:
-    record = SqlCatalogue(sql, who.scope).records.changeable("schedule", guid)
+def _locked(sql: Connection, who: Caller, guid: str, kind: str) -> tuple[Record, ScheduleClock]:
+    record = SqlCatalogue(sql, who.scope).records.changeable(kind, guid)
     return record, schedule_clocks.of(sql, record)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -68,8 +68,7 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
     def make(sql: Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
 
-    with lock_refusals.told(app, who):
-        return _queued(app, make, _Request(f"submit {way.path}", marked, who, key))
+    return _queued(app, make, _Request(f"submit {way.path}", marked, who, key))
 
 
 def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
@@ -94,6 +93,13 @@ def back_up_database(
     return _queued(app, make, _Request("back up own database", marked, who, key))
 
 
+def queue_plan(
+    app: App, who: Caller, operation: str, make: Callable[[Connection, Ask], Plan]
+) -> Plan:
+    """Queue the tasks that `make` plans, in one transaction with its audit entry."""
+    return _queued(app, make, _Request(operation, b"", who, None))
+
+
 def _narrowing(scope: Scope) -> str:
     """The projects of a request as text: the same key within other projects is another request."""
     return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
@@ -102,10 +108,12 @@ def _narrowing(scope: Scope) -> str:
 def _queued(app: App, make: Any, asked: _Request) -> Plan:
     try:
         return _queue_once(app, make, asked)
-    except Conflict:
-        # Perhaps the same request, sent twice at the same time: the other one has made them.
+    except Conflict as error:
+        # Perhaps the same request, sent twice at the same time: the other request has made the
+        # tasks.
         before = asked.key and _recalled(app, asked.repeatable(asked.key))
         if not before:
+            lock_refusals.tell(app, asked.who, error)
             raise
         return before
 

@@ -1,4 +1,4 @@
-"""Scheduled verification: a part of each destination every night, and an alarm when it is late.
+"""Verification: a part of each destination at each fire, and an alarm when a round is late.
 
 A destination is also verified soon after damage was recorded in it: a VERIFY finds every backup
 that the damage touches.
@@ -21,11 +21,10 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.damage_ledger import save_verify_state, verify_state
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
-from haulback.tasks.record import HOUR_MS
+from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import DAY_MS
 from haulback.wire import Named
 
-_NIGHT_MS = 2 * HOUR_MS  # after midnight UTC
 _COOLDOWN_MS = HOUR_MS  # a VERIFY that fails on damage must not be planned again at once
 _LATE = 1.5  # periods that a round may take before the alarm
 log = logging.getLogger(__name__)
@@ -37,31 +36,39 @@ def wish_of(one: BackupDestination) -> Verification:
 
 
 def plan_due(app: App) -> int:
-    """Plan the due VERIFY tasks, none while the server is held, and return their number."""
+    """Plan a VERIFY of each destination with new damage, none while the server is held.
+
+    Returns the number of destinations.
+    """
     now = app.clock.now_ms()
     with app.store.read() as sql:
-        if hold.is_held(sql):
+        damaged = alarms.subjects(sql, AlarmKind.REPOSITORY_DAMAGED)
+        if not damaged or hold.is_held(sql):
             return 0
         result = [
             destination
             for destination in SqlCatalogue(sql).places.destinations()
-            if destination.repository
+            if destination.repository and destination.guid in damaged
         ]
         due = [item for item in result if _is_due(sql, item, now)]
     for item in due:
-        _plan(app, item)
+        with app.store.write() as sql:
+            if task := _plan(sql, item, app.clock.now_ms()):
+                tasks.insert(sql, [task])
     return len(due)
+
+
+def nightly(sql: Connection, item: BackupDestination, now: int) -> Task | None:
+    """The VERIFY of a night, none for a destination that is not to be read or has no backup."""
+    if not wish_of(item).active or not destinations.stored_before(sql, item.guid, now):
+        return None
+    return _plan(sql, item, now)
 
 
 def _is_due(sql: Connection, one: BackupDestination, now: int) -> bool:
     wish, state = wish_of(one), msgspec.convert(one.verify_state, VerifyState)
-    if not wish.active:
-        return False
-    if now - state.planned > _COOLDOWN_MS and _damaged_since(sql, one, state):
-        return True
-    night = (now - _NIGHT_MS) // DAY_MS * DAY_MS + _NIGHT_MS
-    # The first verification of a destination is in the night after its first backup.
-    return state.planned < night and destinations.stored_before(sql, one.guid, night)
+    is_rested = now - state.planned > _COOLDOWN_MS
+    return wish.active and is_rested and _damaged_since(sql, one, state)
 
 
 def _damaged_since(sql: Connection, one: BackupDestination, state: VerifyState) -> bool:
@@ -70,18 +77,16 @@ def _damaged_since(sql: Connection, one: BackupDestination, state: VerifyState) 
     return seen is not None and seen > max(state.planned, state.ran)
 
 
-def _plan(app: App, item: BackupDestination) -> None:
-    with app.store.write() as sql:
-        now, known = app.clock.now_ms(), SqlCatalogue(sql)
-        state = verify_state(sql, item.guid)
-        save_verify_state(sql, item.guid, msgspec.structs.replace(state, planned=now))
-        _watch(SqlLedger(sql, now), item, state, backups.first_stored(sql, item.guid), now)
-        if queue.has_task(sql, "VERIFY", item.guid):
-            return
-        wish = wish_of(item)
-        bounds = {"days": wish.days, "seconds": wish.seconds}
-        tasks.insert(sql, [verify.task(known.places.destination(item.guid), Ask(now), bounds)])
-        log.info("a share of %s is verified", item.name)
+def _plan(sql: Connection, item: BackupDestination, now: int) -> Task | None:
+    state = verify_state(sql, item.guid)
+    save_verify_state(sql, item.guid, msgspec.structs.replace(state, planned=now))
+    _watch(SqlLedger(sql, now), item, state, backups.first_stored(sql, item.guid), now)
+    if queue.has_task(sql, "VERIFY", item.guid):
+        return None
+    wish = wish_of(item)
+    bounds = {"days": wish.days, "seconds": wish.seconds}
+    log.info("a share of %s is verified", item.name)
+    return verify.task(SqlCatalogue(sql).places.destination(item.guid), Ask(now), bounds)
 
 
 def _watch(

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.events import Event, EventKind
 from haulback.errors import NotFound
 from haulback.ids import new_guid
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.records import REMOVED
 from haulback.server.scope import Scope
-from haulback.server.store import audit, tables
+from haulback.server.store import audit, events, tables
 from haulback.server.store.alarm_tables import alarm as table
 from haulback.server.store.rows import records, row_of
 from haulback.wire import JsonObject, Named
@@ -57,6 +58,7 @@ class AlarmLedger:
             operation = f"alarm {raised.kind}"
             line = (raised.subject, None, raised)
             audit.write(self._sql, self._now, _SYSTEM, operation, line)
+            events.add(self._sql, _event(EventKind.ALARM_RAISED, raised, self._now))
 
     def clear(self, kind: AlarmKind, subject: str) -> None:
         self.clear_many(kind, [subject])
@@ -89,6 +91,11 @@ def seen(sql: sa.Connection, kind: AlarmKind, subject: str) -> int | None:
     where = (table.c.kind == kind.value, table.c.subject == subject)
     found: int | None = sql.scalar(sa.select(table.c.seen).where(*where))
     return found
+
+
+def subjects(sql: sa.Connection, kind: AlarmKind) -> set[str]:
+    """The subjects of the alarms of a kind."""
+    return set(sql.scalars(sa.select(table.c.subject).where(table.c.kind == kind.value)))
 
 
 def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
@@ -148,6 +155,22 @@ def _clear(sql: sa.Connection, now: int, which: sa.ColumnElement[bool]) -> None:
     for one in records(sql, gone, Alarm):
         log.info("alarm %s is over: %s", one.kind, one.subject_name)
         audit.write(sql, now, _SYSTEM, f"clear alarm {one.kind}", (one.subject, one, None))
+        events.add(sql, _event(EventKind.ALARM_CLEARED, one, now))
+
+
+def _event(kind: EventKind, about: Alarm, now: int) -> Event:
+    """The event of an alarm that was raised or cleared."""
+    words = about.kind.replace("_", " ").lower()
+    state = about.text if kind is EventKind.ALARM_RAISED else "the alarm is over"
+    return Event(
+        kind=kind,
+        time=now,
+        subject=about.subject,
+        subject_name=about.subject_name,
+        project=about.project,
+        text=f"{words}: {about.subject_name}: {state}",
+        data={"alarm": about.kind, "subjectType": about.subject_type, "since": about.since},
+    )
 
 
 def plain(text: str, most: int) -> str:

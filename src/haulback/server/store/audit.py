@@ -79,7 +79,7 @@ def remember(sql: sa.Connection, asked: RepeatableRequest, made: object, now: in
 
 
 def recall(sql: sa.Connection, asked: RepeatableRequest) -> Any:
-    """The result of an earlier request.  Raises Conflict when the key was used for another one."""
+    """The result of an earlier request.  Raises Conflict for a key of another request."""
     where = (idempotency.c.caller == asked.caller, idempotency.c.key == asked.key)
     row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()
     if row is None:

@@ -70,10 +70,18 @@ class BackupLedger:
 
     def partial(self, backup: str, reason: str) -> None:
         self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)
+        self._judge_anew(backup)
 
     def failed(self, backup: str, reason: str) -> None:
         states = (*NOT_DECIDED, "PARTIAL_SUCCESS")
         self._change(backup, states, status="FAILED", status_info=reason)
+        self._judge_anew(backup)
+
+    def _judge_anew(self, backup: str) -> None:
+        """Have the protection of a backup's machine judged anew."""
+        of = sa.select(tables.backup.c.entity).where(tables.backup.c.guid == backup)
+        here = tables.entity.c.guid == of.scalar_subquery()
+        self._sql.execute(sa.update(tables.entity).where(here).values(protection_due=0))
 
     def timed(self, task: Task) -> None:
         backup = task.ref("backup")

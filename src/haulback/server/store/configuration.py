@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from haulback.inventory.records import Record
-from haulback.server.store import rows, schedule_clocks, tables
+from haulback.server.store import promises, rows, schedule_clocks, tables
 
 _RECORD = tables.record
 
@@ -14,12 +14,15 @@ def add(sql: sa.Connection, record: Record) -> None:
     """Insert a record.  Raises Conflict for a taken name."""
     rows.add(sql, _RECORD, record)
     schedule_clocks.follow(sql, record)
+    promises.touch(sql, record)
 
 
 def change(sql: sa.Connection, record: Record) -> None:
     """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
+    before = promises.before_change(sql, record.guid)
     rows.change(sql, _RECORD, record)
     schedule_clocks.follow(sql, record)
+    promises.touch(sql, record, before)
 
 
 def rename(sql: sa.Connection, guid: str, name: str) -> None:
@@ -35,4 +38,6 @@ def hand_down(sql: sa.Connection, parent: Record, kind: str) -> None:
 
 def remove(sql: sa.Connection, guid: str) -> None:
     """Delete a record."""
+    if before := promises.before_change(sql, guid):
+        promises.touch(sql, before)
     sql.execute(sa.delete(_RECORD).where(_RECORD.c.guid == guid))

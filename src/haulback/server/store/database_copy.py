@@ -22,7 +22,8 @@ import sqlalchemy as sa
 
 from haulback import credentials
 from haulback.errors import OutOfSpace, Unavailable
-from haulback.server.store.engine import Store, mapped, schema_of
+from haulback.server.store.engine import Store, mapped
+from haulback.server.store.schema import schema_of
 
 SQLITE, POSTGRESQL = "SQLITE", "POSTGRESQL"
 _PAGES = 1024  # pages of one step, 4 MiB: other threads run between two steps
@@ -113,9 +114,9 @@ def _copy_pages(file: Path, target: Path, stop: Event) -> None:
 
 
 def _dumped(store: Store, target: Path) -> Iterator[None]:
-    program = _pg_dump(store)
     with store.read() as sql:
         schema = str(sql.scalar(sa.text("SELECT current_schema()")))
+        program = fitting("pg_dump", server_version(sql))
     # No compression: equal rows of two copies are stored once.
     how = ["--format=custom", "--compress=0", "--no-owner", "--no-privileges", "--no-password"]
     command = [
@@ -149,16 +150,14 @@ def _running(process: subprocess.Popen[str]) -> Iterator[None]:
         raise Unavailable(f"pg_dump cannot copy the database: {last_line(said)}")
 
 
-def _pg_dump(store: Store) -> str:
-    """The path of a pg_dump that is not older than the server.  Raises Unavailable."""
-    with store.read() as sql:
-        server = int(sql.scalar(sa.text("SHOW server_version_num")) or 0) // 10_000
-    program = tool("pg_dump", server)
+def fitting(name: str, server: int) -> str:
+    """The path of a client program that is not older than the server.  Raises Unavailable."""
+    program = tool(name, server)
     version = major(program)
     if version < server:
         raise Unavailable(
             f"{program} has version {version}, and the database is PostgreSQL {server}: install "
-            f"the client programs of PostgreSQL {server} or newer on the server's machine"
+            f"the client programs of PostgreSQL {server} or newer on this machine"
         )
     return program
 
@@ -188,23 +187,29 @@ def major(program: str) -> int:
         text=True,
         check=False,
     )
-    found = re.search(r"\s(\d+)(?:\.\d+)*", call.stdout)
-    if call.returncode or not found:
+    version = re.search(r"\s(\d+)(?:\.\d+)*", call.stdout)
+    if call.returncode or not version:
         raise Unavailable(f"{program} does not run: {last_line(call.stderr)}")
-    return int(found[1])
+    return int(version[1])
+
+
+def server_version(sql: sa.Connection) -> int:
+    """The major version of a PostgreSQL server."""
+    return int(sql.scalar(sa.text("SHOW server_version_num")) or 0) // 10_000
 
 
 def connection(url: sa.URL) -> str:
     """The option that names the database to a client program, without the password."""
-    plain = url.set(drivername="postgresql", password=None)
+    query = {name: value for name, value in url.query.items() if name != "password"}
+    plain = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
     return f"--dbname={plain.render_as_string(hide_password=False)}"
 
 
 def environment(url: sa.URL) -> dict[str, str]:
     """The environment of a client program: the only child that gets the database's password."""
     own = {name: os.environ[name] for name in _LOGIN if name in os.environ}
-    if url.password:
-        own["PGPASSWORD"] = str(url.password)
+    if password := url.password or url.query.get("password"):
+        own["PGPASSWORD"] = str(password)
     return credentials.for_children(own)
 
 

@@ -20,12 +20,12 @@ from haulback.server.store.engine import (
     RESTORING,
     Connection,
     Store,
-    known_schemas,
     mapped,
     open_store,
     parse_url,
     sqlite_url,
 )
+from haulback.server.store.schema import known_schemas
 from haulback.tasks.record import Task
 
 _PIECE = 200  # tasks of one transaction
@@ -85,7 +85,7 @@ def load(url: str, dump: Path) -> None:
     try:
         with mapped():
             schema, version = _emptied(engine)
-        program = database_copy.tool("pg_restore", version)
+        program = database_copy.fitting("pg_restore", version)
         how = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
         command = [program, *how, "--no-password", f"--schema={schema}"]
         done = subprocess.run(
@@ -115,8 +115,7 @@ def _emptied(engine: sa.Engine) -> tuple[str, int]:
         for name in sorted(held - {RESTORING}):
             sql.execute(sa.text(f'DROP TABLE "{schema}"."{name}" CASCADE'))
         sql.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {RESTORING} (number INTEGER)"))
-        version = int(sql.scalar(sa.text("SHOW server_version_num")) or 0)
-    return schema, version // 10_000
+        return schema, database_copy.server_version(sql)
 
 
 def finish(store: Store) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from haulback.server.store import tables
+from haulback.contract.events import Event, EventKind
+from haulback.server.store import events, tables
+from haulback.units import size
+from haulback.wire import Named
+
+_LEVELS = (0.8, 0.9, 0.95, 0.98)  # shares of the capacity that are an event
 
 
 class DestinationLedger:
     """`inventory.ledger.DestinationChanges` on a connection."""
 
-    def __init__(self, sql: sa.Connection) -> None:
-        self._sql = sql
+    def __init__(self, sql: sa.Connection, now: int) -> None:
+        self._sql, self._now = sql, now
 
     def initialised(self, destination: str, repository: str) -> None:
         where = tables.destination.c.guid == destination
@@ -20,6 +25,29 @@ class DestinationLedger:
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         if total is None or free is None:
             return
-        where = tables.destination.c.guid == destination
-        values = {"total_space": total, "used_space": max(0, total - free)}
-        self._sql.execute(sa.update(tables.destination).where(where).values(**values))
+        table, used = tables.destination, max(0, total - free)
+        where = table.c.guid == destination
+        columns = (table.c.name, table.c.total_space, table.c.used_space)
+        before = self._sql.execute(sa.select(*columns).where(where)).one_or_none()
+        values = {"total_space": total, "used_space": used}
+        self._sql.execute(sa.update(table).where(where).values(**values))
+        if before and total and (percent := _crossed(before[2], before[1], used / total)):
+            events.add(self._sql, self._filling(Named(destination, before[0]), percent, free))
+
+    def _filling(self, place: Named, percent: int, free: int) -> Event:
+        text = f"{place.name} is {percent} % full: {size(free)} are free"
+        return Event(
+            kind=EventKind.DESTINATION_FILLING,
+            time=self._now,
+            subject=place.guid,
+            subject_name=place.name,
+            text=text,
+            data={"percent": percent, "freeSpace": free},
+        )
+
+
+def _crossed(used: int | None, total: int | None, share: float) -> int | None:
+    """The percentage of a full destination when it rises over one of the levels, else None."""
+    before = (used or 0) / total if total else 0.0
+    crossed = any(before < level <= share for level in _LEVELS)
+    return int(100 * share) if crossed else None

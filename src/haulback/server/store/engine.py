@@ -5,30 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import sys
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from haulback.durable_files import hold
 from haulback.errors import Conflict, Malformed, NotFound, NotWritable, Unavailable
-from haulback.logs import members
+from haulback.server.store import schema
 from haulback.server.store.tables import pulse
 
 log = logging.getLogger(__name__)
 Connection = sa.Connection
 
-_WAIT_MS = 30_000
+_WAIT_MS = 30_000  # as long SQLite waits for another program that holds its file
 LONGEST_READ_MS = 30_000  # seconds after which a list without an index ends with 503
 EVENTS = "events"  # member of a connection's `info`, set by `events.add`
 _STEPS = 100_000  # SQLite instructions between two checks of the time
@@ -40,6 +38,7 @@ class Turns:
     """A fair lock: the longest waiter gets it first, so that bulk work blocks no other writer."""
 
     def __init__(self) -> None:
+        # guards the queue; a waiter sleeps on a lock of its own, outside of this one
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._taken = False
@@ -182,8 +181,10 @@ class Store:
             self._lock.close()
 
 
-def open_store(url: str, *, restoring: bool = False) -> Store:
+def open_store(url: str, *, restoring: bool = False, apart: bool = False) -> Store:
     """Open and migrate the database at `url` (`sqlite:///…` or `postgresql://…`).
+
+    `apart`: the migration runs in a forked process; the caller has no other thread.
 
     Raises Malformed for another kind of URL, Conflict when another server uses the SQLite file or
     a newer Haulback wrote the database, Unavailable when the database does not answer; Conflict
@@ -200,7 +201,7 @@ def open_store(url: str, *, restoring: bool = False) -> Store:
         with mapped():
             if not restoring:
                 _check_restored(store.engine)
-            _migrate(store.engine)
+            schema.migrate_apart(store.engine) if apart else schema.migrate(store.engine)
     except BaseException as error:
         store.close()
         if isinstance(error, sa.exc.DatabaseError):
@@ -287,20 +288,22 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
-def _drivers(name: str) -> tuple[type[Exception], ...]:
+@cache
+def _errors(name: str, with_psycopg: bool) -> tuple[type[Exception], ...]:
     """The errors of SQLAlchemy and of the drivers, which raw statements raise directly."""
-    found: list[type[Exception]] = [getattr(sa.exc, name), getattr(sqlite3, name)]
-    with suppress(ImportError):
+    kinds: list[type[Exception]] = [getattr(sa.exc, name), getattr(sqlite3, name)]
+    if with_psycopg:
         import psycopg
 
-        found.append(getattr(psycopg, name))
-    return tuple(found)
+        kinds.append(getattr(psycopg, name))
+    return tuple(kinds)
 
 
-_OPERATIONAL = _drivers("OperationalError")
-_DATA: tuple[type[Exception], ...] = (OverflowError, *_drivers("DataError"))
-_INTEGRITY = _drivers("IntegrityError")
-_OTHER: tuple[type[Exception], ...] = (sa.exc.TimeoutError, *_drivers("DatabaseError"))
+def _drivers(name: str, *more: type[Exception]) -> tuple[type[Exception], ...]:
+    # A server on SQLite does not load psycopg, which takes 10 MB, and gets none of its errors.
+    return (*more, *_errors(name, "psycopg" in sys.modules))
+
+
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's error codes, lowest byte
 _REFUSING = {"53100", "25006"}  # PostgreSQL: disk full, read-only
 
@@ -310,11 +313,11 @@ def mapped() -> Iterator[None]:
     """Map database errors to Haulback's: no response, unsuitable value, conflict of rows."""
     try:
         yield
-    except _DATA as error:
+    except _drivers("DataError", OverflowError) as error:
         raise Malformed("a value is too long, too large or holds a NUL character") from error
-    except _INTEGRITY as error:
+    except _drivers("IntegrityError") as error:
         raise Conflict("something else came first: read again and try again") from error
-    except (*_OPERATIONAL, *_OTHER) as error:
+    except _drivers("DatabaseError", sa.exc.TimeoutError) as error:
         raise _away(getattr(error, "orig", None) or error) from error
 
 
@@ -331,61 +334,3 @@ def _away(cause: BaseException) -> Unavailable:
 
 def _first_line(error: BaseException | None) -> str:
     return str(error).strip().partition("\n")[0]
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _migrate(engine: sa.Engine) -> None:
-    config, known = _config(), known_schemas()
-    newest = known[0]
-    with engine.connect() as connection:
-        connection = connection.execution_options(immediate=True)
-        with connection.begin():
-            _one_migrator(connection)
-            now = _revision(connection)
-            if now is not None and now not in known:
-                raise Conflict(f"a newer Haulback wrote this database (schema {now}); upgrade")
-            if now == newest:
-                return
-            log.info("database is migrated", extra=members(schema=newest, before=now))
-            if now is not None and engine.dialect.name == "sqlite":
-                _copy(str(engine.url.database), f"{engine.url.database}.before-{newest}")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-
-
-def _one_migrator(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4861756)")
-
-
-def schema_of(connection: sa.Connection) -> str:
-    """The revision of a database's schema."""
-    return _revision(connection) or ""
-
-
-def known_schemas() -> list[str]:
-    """The revisions of the schema that this Haulback knows, the newest first."""
-    return [script.revision for script in _scripts().walk_revisions()]
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    found: object = MigrationContext.configure(connection).get_current_revision()
-    return found if found is None else str(found)
-
-
-def _copy(file: str, target: str) -> None:
-    """A consistent copy of the file, so that an administrator can undo a migration."""
-    source, copy = sqlite3.connect(file), sqlite3.connect(target)
-    with source, copy:
-        source.backup(copy)
-    source.close()
-    copy.close()

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.server.scope import Scope
-from haulback.server.store import lists, protection, tables
+from haulback.server.store import lists, tables
 from haulback.server.store.expressions import Column, Expression
 
 _DAY_MS = 86_400_000
@@ -21,17 +21,17 @@ class StatusCount(NamedTuple):
     stored: int
 
 
-def protection_counts(sql: sa.Connection, scope: Scope, now: int) -> dict[str, int]:
-    """Present machines by protection at the time `now` (epoch ms), each counted once.
-
-    The keys are SCHEDULED_FRESH, SCHEDULED_STALE, BACKED_UP and "" (unprotected).
-    """
+def unassigned_with_backup(sql: sa.Connection, scope: Scope) -> int:
+    """The number of present machines that no policy governs and that have a backup."""
     table = tables.entity.c
-    where = [table.present, table.guid != OWN_ENTITY, *_scoped(table.project, scope)]
-    words = protection.standing(sql, now)
-    words = sa.case((sa.and_(words == "", table.facts != "{}"), "BACKED_UP"), else_=words)
-    query = sa.select(words, sa.func.count()).where(*where).group_by(words)
-    return {row[0]: int(row[1]) for row in sql.execute(query)}
+    where = [
+        table.present,
+        table.protection == "UNASSIGNED",
+        table.facts != "{}",
+        table.guid != OWN_ENTITY,
+    ]
+    where += _scoped(table.project, scope)
+    return sql.scalar(sa.select(sa.func.count()).where(*where)) or 0
 
 
 def backup_counts(

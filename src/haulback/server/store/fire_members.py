@@ -45,6 +45,12 @@ def pending_of(sql: sa.Connection, schedule: str, kind: str) -> str | None:
     return found
 
 
+def scanned(sql: sa.Connection) -> set[str]:
+    """The hypervisors with a scan that waits or runs."""
+    query = sa.select(task.c.hypervisor).where(_LIVE, task.c.type == "INVENTORY_SYNC")
+    return set(sql.scalars(query.distinct()))
+
+
 def unstarted(sql: sa.Connection, run: str, most: int) -> list[str]:
     """Some tasks of a run that wait and that no node has started."""
     waiting = (sa.text("run <> ''"), sa.text("state = 'QUEUED'"), task.c.attempt == 0)

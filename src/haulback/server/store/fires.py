@@ -1,12 +1,14 @@
-"""Fires of schedules in the database: whoever inserts the key of a due time fires it.
+"""Fires of schedules in the database: the server that inserts the key of a due time fires the
+schedule.
 
-States: PLANNING (tasks are being made), RUNNING, DONE; MISSED, SKIPPED (nothing was to be done);
+States: PLANNING (tasks are being made), PROVING (proofs are planned in turn), RUNNING, DONE;
+MISSED, SKIPPED (nothing was to be done);
 VOIDING (tasks are being cancelled), VOIDED (the clock was set back to before the fire).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -21,11 +23,20 @@ from haulback.server.store.tables import task
 
 PLANNING, RUNNING, DONE = "PLANNING", "RUNNING", "DONE"
 MISSED, SKIPPED, VOIDING, VOIDED = "MISSED", "SKIPPED", "VOIDING", "VOIDED"
+PROVING = "PROVING"
+# The literal conditions of the partial indexes.
+_INDEXED = {
+    PLANNING: sa.text("fire.state IN ('PLANNING', 'VOIDING')"),
+    VOIDING: sa.text("fire.state IN ('PLANNING', 'VOIDING')"),
+    PROVING: sa.text("fire.state = 'PROVING'"),
+}
+_SOME = 500  # schedules of one tick
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
 _OPEN = Hot(
     "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "
     "OR EXISTS (SELECT 1 FROM fire WHERE state IN ('PLANNING', 'VOIDING')) "
-    "OR EXISTS (SELECT 1 FROM fire WHERE state = 'RUNNING')"
+    "OR EXISTS (SELECT 1 FROM fire WHERE state = 'RUNNING') "
+    "OR EXISTS (SELECT 1 FROM fire WHERE state = 'PROVING')"
 )
 
 
@@ -52,6 +63,7 @@ class Fire(msgspec.Struct, kw_only=True):
     planned: int = 0
     skipped: int = 0
     reason: str | None = None
+    last_start: int | None = None
 
 
 class FireRule(msgspec.Struct, kw_only=True):
@@ -99,9 +111,7 @@ def exists(sql: sa.Connection, schedule: str, generation: int, nominal: str) -> 
 
 def take(sql: sa.Connection, state: str) -> Fire | None:
     """The oldest fire in a state, locked; a fire that another server works on is passed over."""
-    # The literal condition is the condition of the partial index.
-    open_ = sa.text("fire.state IN ('PLANNING', 'VOIDING')")
-    query = sa.select(table).where(open_, table.c.state == state)
+    query = sa.select(table).where(_INDEXED[state], table.c.state == state)
     query = query.order_by(table.c.due_at).limit(1).with_for_update(skip_locked=True)
     return next(iter(records(sql, query, Fire)), None)
 
@@ -126,7 +136,7 @@ def rules(sql: sa.Connection, fire: str) -> list[FireRule]:
 
 
 def skip(sql: sa.Connection, skips: Sequence[Skip]) -> None:
-    """Insert what a fire left out, with the reasons."""
+    """Insert the machines that a fire left out, with the reasons."""
     if skips:
         sql.execute(sa.insert(fire_skip), [row_of(item, fire_skip) for item in skips])
 
@@ -143,6 +153,20 @@ def past(sql: sa.Connection, schedule: str, most: int) -> list[Fire]:
     return records(sql, query.order_by(table.c.due_at.desc(), table.c.guid).limit(most), Fire)
 
 
+def done(sql: sa.Connection, schedule: str, most: int) -> list[Fire]:
+    """The newest fires of a schedule that are done and had tasks."""
+    where = (table.c.schedule == schedule, table.c.state == DONE, table.c.planned > 0)
+    query = sa.select(table).where(*where).order_by(table.c.due_at.desc()).limit(most)
+    return records(sql, query, Fire)
+
+
+def forget(sql: sa.Connection, before: int, most: int) -> int:
+    """Delete some fires that ended and were made before a time (epoch ms); their number."""
+    old = (table.c.created < before, table.c.ended.is_not(None), table.c.state != VOIDING)
+    guids = sa.select(table.c.guid).where(*old).order_by(table.c.created).limit(most)
+    return sql.execute(sa.delete(table).where(table.c.guid.in_(guids))).rowcount
+
+
 def finished(sql: sa.Connection, most: int) -> list[Fire]:
     """Some running fires none of whose tasks waits or runs."""
     of_run = sa.select(task.c.guid).where(task.c.run == fire_rule.c.run, _LIVE)
@@ -150,6 +174,60 @@ def finished(sql: sa.Connection, most: int) -> list[Fire]:
     query = sa.select(table).where(sa.text("fire.state = 'RUNNING'"), ~waits.exists())
     query = query.order_by(table.c.due_at).limit(most)
     return records(sql, query.with_for_update(skip_locked=True), Fire)
+
+
+def schedules_ahead(sql: sa.Connection, moment: int) -> list[str]:
+    """Some schedules with fires that `ahead` gives."""
+    found: dict[str, None] = {}
+    for where in _ahead(moment):
+        query = sa.select(table.c.schedule).where(*where).distinct().limit(_SOME)
+        found |= dict.fromkeys(sql.scalars(query))
+    return list(found)
+
+
+def ahead(sql: sa.Connection, schedule: str, moment: int, most: int) -> list[Fire]:
+    """Some fires of a schedule that lie behind `moment`, locked.
+
+    They are the fires due after it, and those made after it of which no node has begun a task.
+    """
+    of_schedule, found = table.c.schedule == schedule, dict[str, Fire]()
+    for where in _ahead(moment):
+        query = sa.select(table).where(of_schedule, *where).limit(most).with_for_update()
+        found |= {fire.guid: fire for fire in records(sql, query, Fire)}
+    return list(found.values())
+
+
+def _ahead(moment: int) -> Iterator[tuple[sa.ColumnElement[bool], ...]]:
+    counts = (table.c.voided == 0, ~table.c.manual)
+    yield (*counts, table.c.due_at > moment)
+    of_run = sa.and_(task.c.run == fire_rule.c.run, sa.text("task.run <> ''"), task.c.attempt > 0)
+    begun = sa.select(fire_rule.c.fire).where(
+        fire_rule.c.fire == table.c.guid, sa.select(task.c.guid).where(of_run).exists()
+    )
+    yield (*counts, table.c.created > moment, ~begun.exists())
+
+
+def next_voided(sql: sa.Connection, fire: Fire) -> int:
+    """The number that takes a fire out of the count of its due time."""
+    key = (table.c.schedule == fire.schedule, table.c.generation == fire.generation)
+    query = sa.select(sa.func.max(table.c.voided)).where(*key, table.c.nominal == fire.nominal)
+    return int(sql.scalar(query) or 0) + 1
+
+
+def last_run(sql: sa.Connection, schedule: str) -> int | None:
+    """The moment (epoch ms) of the last fire of a schedule that counts and did something."""
+    did = table.c.state.in_((PLANNING, RUNNING, DONE))
+    query = sa.select(table.c.created).where(table.c.schedule == schedule, did)
+    found: int | None = sql.scalar(query.order_by(table.c.due_at.desc()).limit(1))
+    return found
+
+
+def last_start(sql: sa.Connection, fire: str) -> int | None:
+    """The moment (epoch ms) at which the last task of a fire started, None if none did."""
+    of_fire = sa.select(fire_rule.c.run).where(fire_rule.c.fire == fire)
+    query = sa.select(sa.func.max(task.c.started))
+    found: int | None = sql.scalar(query.where(task.c.run.in_(of_fire), sa.text("run <> ''")))
+    return found
 
 
 def states(sql: sa.Connection, run: str) -> dict[str, int]:

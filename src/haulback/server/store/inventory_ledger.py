@@ -77,7 +77,7 @@ class InventoryLedger(PresenceLedger):
 
     def _row(self, one: Entity) -> JsonObject:
         row = {**row_of(one, tables.entity), "seen": self._now, "problem": None}
-        row |= policy_columns(one.settings)
+        row |= {**policy_columns(one.settings), "protection_since": self._now}
         return {**row, "absent_since": None if one.present else self._now}
 
     def reunited(self, hypervisor: str) -> None:

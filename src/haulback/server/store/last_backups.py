@@ -13,7 +13,7 @@ from haulback.wire import JsonObject
 
 
 def recall_without(sql: sa.Connection, entities: Iterable[str], backups: Collection[str]) -> None:
-    """Find the last good backups again of machines (at most 500) whose last ones were removed."""
+    """Find the last good backups of machines (at most 500) whose last backups were removed."""
     table = tables.entity.c
     query = sa.select(table.guid, table.facts).where(table.guid.in_(list(entities)))
     for guid, facts in sql.execute(query).all():
@@ -43,4 +43,5 @@ def recall(sql: sa.Connection, entity: str) -> None:
     for backup in rows.records(sql, newest, Backup):
         facts |= {"lastBackup": backup.snapshot_time, "lastSuccessfulBackupSize": backup.held}
     text = msgspec.json.encode(facts).decode()
-    sql.execute(sa.update(tables.entity).where(tables.entity.c.guid == entity).values(facts=text))
+    here = sa.update(tables.entity).where(tables.entity.c.guid == entity)
+    sql.execute(here.values(facts=text, protection_due=0))

@@ -17,13 +17,13 @@ from haulback.server.scope import Scope
 from haulback.server.store import (
     alarm_tables,
     mount_tables,
-    protection,
     recovery_plans,
     tables,
     tasks,
 )
 from haulback.server.store.expressions import Column, Condition, Expression, number_in
 from haulback.server.store.nodes import with_node_names
+from haulback.server.store.policy_tables import promise
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
@@ -55,8 +55,13 @@ def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
     table = tables.entity
     where = [table.c.guid != OWN_ENTITY, *_scoped(table.c.project, wanted.scope)]
     where += _text(table.c.name, wanted)
-    if wanted.hypervisor:
-        where.append(table.c.hypervisor == wanted.hypervisor)
+    for column, value in (
+        (table.c.hypervisor, wanted.hypervisor),
+        (table.c.backup_policy, wanted.policy),
+        (table.c.snapshot_policy, wanted.snapshot_policy),
+    ):
+        where += [column == value] if value else []
+    where += [table.c.protection.in_(wanted.statuses)] if wanted.statuses else []
     sorts = machine_sorts(sql, wanted)
     order = _order(sorts, "name", wanted, table.c.guid)
     return _page(sql, _Rows(table, where, order), wanted, Entity)
@@ -76,8 +81,7 @@ def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
     if order in ("lastBackup", "lastSuccessfulBackupSize", "lastSuccessfulFullBackupSize"):
         result[order] = number_in(sql, table.facts, order)
     if order == "backupUpToDate":
-        words = protection.standing(sql, wanted.now)
-        result[order] = sa.case((words == "SCHEDULED_FRESH", 2), (words == "", 0), else_=1)
+        result[order] = _up_to_date(wanted.now)
     for name, guid in (
         ("vmBackupPolicy", table.backup_policy),
         ("snapshotMgmtPolicy", table.snapshot_policy),
@@ -86,6 +90,17 @@ def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
             named = sa.select(tables.record.c.name).where(tables.record.c.guid == guid)
             result[name] = sa.func.coalesce(named.scalar_subquery(), "")
     return result
+
+
+def _up_to_date(now: int) -> Expression:
+    """2 for machines within the RPO of their policy, 1 for others, 0 where there is no RPO."""
+    state, due = tables.entity.c.protection, tables.entity.c.protection_due
+    promised = sa.select(promise.c.rpo).where(promise.c.policy == tables.entity.c.backup_policy)
+    rpo = promised.where(promise.c.active).scalar_subquery()
+    return sa.case((rpo.is_(None), 0), (sa.and_(state.in_(_FRESH), due >= now), 2), else_=1)
+
+
+_FRESH = ("PROTECTED", "FAILING")
 
 
 def absent_machines(sql: sa.Connection, scope: Scope) -> list[Entity]:

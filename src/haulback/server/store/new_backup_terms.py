@@ -27,7 +27,7 @@ class Making(NamedTuple):
 def of(sql: sa.Connection, backup: Backup) -> Making:
     """The terms and the lock of a backup that is being stored; the terms are kept under their key.
 
-    A rule's settings for the role come before those of the destination; the longer lock applies.
+    A rule's settings for the role come before the destination's settings; the longer lock applies.
     """
     destination = tables.destination.c
     where = destination.guid == backup.destination

@@ -8,7 +8,7 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# Messages outlive their rule and their channel, as the log of what was told.
+# Messages outlive their rule and their channel, as a log of notifications.
 delivery = Table(
     "delivery",
     metadata,

@@ -77,7 +77,8 @@ def has_due(sql: sa.Connection, now: int) -> bool:
 def claim(
     sql: sa.Connection, now: int, lease: int, busy: Sequence[str], most: int
 ) -> list[Delivery]:
-    """Take due messages until `lease` (epoch ms), at most one of a channel; not those of `busy`.
+    """Take due messages until `lease` (epoch ms), at most one of each channel, none of the channels
+    in `busy`.
 
     A message that another server holds is passed over; its lease ends when that server dies.
     """
@@ -101,7 +102,7 @@ def settle(sql: sa.Connection, done: Delivery, attempt: int) -> bool:
 
 
 def logged(done: Delivery, attempt: DeliveryAttempt) -> None:
-    """Add an attempt to a message's log, which keeps the last ones."""
+    """Add an attempt to a message's log, which keeps the last attempts."""
     kept = [*done.tried, attempt][-_KEPT_ATTEMPTS:]
     done.log = msgspec.json.encode(kept).decode()
     done.status_info = attempt.text[:_INFO]

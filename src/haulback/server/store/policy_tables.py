@@ -1,8 +1,10 @@
-"""The table of walks: machines whose policies, or whose protection, must be judged anew."""
+"""The tables of walks over machines, and of the protection that backup policies give their
+machines.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table
 
 from haulback.server.store.tables import metadata
 
@@ -19,4 +21,15 @@ walk = Table(
     Column("since", BigInteger, nullable=False),  # only machines seen since then, epoch ms
     Column("cursor", _GUID, nullable=False),  # the guid of the last machine judged
     Column("asked", BigInteger, nullable=False),
+)
+
+# The RPO of a backup policy in ms: the given one, else the one that its schedules give, else NULL.
+promise = Table(
+    "promise",
+    metadata,
+    Column("policy", _GUID, primary_key=True),
+    Column("active", Boolean, nullable=False),
+    Column("rpo", BigInteger),
+    Column("recheck", BigInteger, nullable=False),  # the calendar may give another gap from then on
+    Index("promise_recheck", "recheck"),
 )

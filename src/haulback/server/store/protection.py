@@ -1,38 +1,140 @@
-"""Protection of machines, by the schedules of their policies and the age of their backups."""
+"""Protection of machines in the database: the machines to judge, states, counts and lists."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
+from haulback.inventory.own_server import OWN_ENTITY
+from haulback.inventory.records import NOT_DECIDED, REMOVED, Entity
+from haulback.server.queries import ListQuery
+from haulback.server.scope import Scope
 from haulback.server.store import tables
-from haulback.server.store.catalogue import SqlCatalogue
-from haulback.server.store.expressions import number_in
+from haulback.server.store.raw_sql import Hot
+from haulback.server.store.rows import records
 from haulback.wire import Named
 
-RPO_MS = 86_400_000  # largest age of an up-to-date backup
-_MANY = 500
+_MANY = 500  # machines of one transaction
+_ENTITY = tables.entity
+_UNASSIGNED = "UNASSIGNED"
+_DUE = Hot(
+    "SELECT EXISTS (SELECT 1 FROM entity WHERE protection_due < :now) "
+    "OR EXISTS (SELECT 1 FROM promise WHERE recheck <= :now) "
+    "OR EXISTS (SELECT 1 FROM walk WHERE kind = 'MEMBERS')"
+)
+_WRITE = Hot(
+    "UPDATE entity SET protection = :state, protection_since = :since, protection_due = :due "
+    "WHERE guid = :guid"
+)
 
 
-def scheduled_policies(sql: sa.Connection) -> frozenset[str]:
-    """The guids of the backup policies with an active rule and an active schedule of the rule."""
-    known = SqlCatalogue(sql)
-    fired = {
-        ref["guid"]
-        for item in known.records.of_kind("schedule")
-        if item.body.get("active", True) and item.body.get("type", "VM_BACKUP") == "VM_BACKUP"
-        for ref in item.body.get("rules", [])
-    }
-    if not fired:
-        return frozenset()
-    active = {
-        record.guid
-        for record in known.records.of_kind("vm-backup")
-        if record.body.get("active", True)
-    }
-    rules = [record for record in known.records.of_kind("rule") if record.body.get("active", True)]
-    return frozenset(rule.parent for rule in rules if rule.guid in fired and rule.parent in active)
+class Unjudged(NamedTuple):
+    """A machine whose protection must be judged; `since` is None before the first judgement."""
+
+    guid: str
+    name: str
+    project: str | None
+    policy: str | None
+    before: str
+    since: int | None
+    last_good: int | None
+    failed: bool
+    pending: bool
+
+
+def is_anything_due(sql: sa.Connection, now: int) -> bool:
+    """Whether a promise must be computed, or the protection of a machine must be judged."""
+    row = _DUE.row(sql, now=now)
+    return bool(row and row[0])
+
+
+def due(sql: sa.Connection, now: int) -> list[Unjudged]:
+    """Some machines to judge, locked, but for those that another server judges."""
+    column, ended = _ENTITY.c, tables.backup.c.status.not_in(NOT_DECIDED)
+    names = ("guid", "name", "project", "backup_policy", "protection", "protection_since", "facts")
+    newest, decided = _newest_status(), _newest_status(ended)
+    columns = (*(column[name] for name in names), newest.label("newest"), decided.label("decided"))
+    query = sa.select(*columns)
+    query = query.where(column.protection_due < now).order_by(column.protection_due)
+    query = query.limit(_MANY).with_for_update(skip_locked=True, of=_ENTITY)
+    return [_unjudged(row) for row in sql.execute(query)]
+
+
+def _unjudged(row: sa.Row[tuple[object, ...]]) -> Unjudged:
+    return Unjudged(
+        guid=row.guid,
+        name=row.name,
+        project=row.project,
+        policy=row.backup_policy,
+        before=row.protection,
+        since=row.protection_since,
+        last_good=msgspec.json.decode(row.facts).get("lastBackup"),
+        failed=row.decided not in (None, "SUCCESS", REMOVED),
+        pending=row.newest in NOT_DECIDED,
+    )
+
+
+def _newest_status(*where: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
+    table = tables.backup.c
+    query = sa.select(table.status).where(table.entity == _ENTITY.c.guid, *where)
+    query = query.order_by(table.created.desc(), table.guid.desc()).limit(1)
+    return query.correlate(_ENTITY).scalar_subquery()
+
+
+class Judged(NamedTuple):
+    """The state of a machine, since when, and when it must be judged again (epoch ms)."""
+
+    guid: str
+    state: str
+    since: int
+    due: int | None
+
+
+def write(sql: sa.Connection, judged: Sequence[Judged]) -> None:
+    """Write the states of machines that were judged in this transaction."""
+    if judged:
+        _WRITE.many(sql, [item._asdict() for item in judged])
+
+
+def judge_anew(sql: sa.Connection, machines: Sequence[str]) -> None:
+    """Have the protection of these machines judged, at most 500 of them."""
+    here = sa.update(_ENTITY).where(_ENTITY.c.guid.in_(machines))
+    sql.execute(here.values(protection_due=0))
+
+
+def judge_late(sql: sa.Connection) -> None:
+    """Have all late machines judged anew: the clock that made them late was set back."""
+    here = sa.update(_ENTITY).where(_ENTITY.c.protection == "LATE")
+    sql.execute(here.values(protection_due=0))
+
+
+def counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
+    """The numbers of machines by state; an absent machine without a policy does not count."""
+    state = _ENTITY.c.protection
+    query = sa.select(state, sa.func.count()).where(*_counted(scope)).group_by(state)
+    return {row[0]: int(row[1]) for row in sql.execute(query)}
+
+
+def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
+    """A page of the machines that count, by name, and their number; `statuses` are states."""
+    column = _ENTITY.c
+    where = _counted(wanted.scope)
+    where += [column.protection.in_(wanted.statuses)] if wanted.statuses else []
+    where += [column.backup_policy == wanted.policy] if wanted.policy else []
+    where += [column.name.icontains(wanted.text, autoescape=True)] if wanted.text else []
+    query = sa.select(_ENTITY).where(*where).order_by(column.name, column.guid)
+    query = query.limit(wanted.size).offset(wanted.page * wanted.size)
+    total = sql.scalar(sa.select(sa.func.count()).select_from(_ENTITY).where(*where)) or 0
+    return records(sql, query, Entity), total
+
+
+def _counted(scope: Scope) -> list[sa.ColumnElement[bool]]:
+    column = _ENTITY.c
+    where = [sa.or_(column.present, column.protection != _UNASSIGNED), column.guid != OWN_ENTITY]
+    return where if scope.listed is None else [*where, column.project.in_(scope.listed)]
 
 
 def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Named]:
@@ -44,13 +146,3 @@ def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Nam
         for row in sql.execute(query.order_by(table.snapshot_time, table.guid)):
             found[row.entity] = Named(row.guid, row.uuid)
     return found
-
-
-def standing(sql: sa.Connection, now: int) -> sa.ColumnElement[str]:
-    """Protection of a machine: SCHEDULED_FRESH, SCHEDULED_STALE, or "" without a schedule."""
-    column = tables.entity.c
-    scheduled = column.backup_policy.in_(sorted(scheduled_policies(sql)))
-    fresh = number_in(sql, column.facts, "lastBackup") >= now - RPO_MS
-    return sa.case(
-        (sa.and_(scheduled, fresh), "SCHEDULED_FRESH"), (scheduled, "SCHEDULED_STALE"), else_=""
-    )

@@ -6,18 +6,23 @@ row for each group.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import heapq
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from haulback.contract.reports import Measure
 from haulback.server.scope import Scope
-from haulback.server.store import expressions, lists, protection, tables
+from haulback.server.store import lists, tables
 from haulback.server.store.event_tables import event
-from haulback.server.store.expressions import Condition
+from haulback.server.store.expressions import Condition, number_in
 from haulback.server.store.report_tables import FAILED
+from haulback.units import DAY_MS
 
-_MOST_LATE = 50
+_MOST_LATE = 50  # machines that the report names
+_MOST_PARTS = 200  # of a span
+_FEW = 50  # guids that a statement names
 _STORED = ("SUCCESS", "SUCCESS_REMOVED")
 
 
@@ -100,29 +105,26 @@ def by_column(
 ) -> list[SizeGroup]:
     """Bytes by a column of backups that has few values: destination, rule or project."""
     key = sa.func.coalesce(tables.backup.c[column], "")
-    query = sa.select(key, _sum(measure)).where(*_where(wanted), *_counted(measure)).group_by(key)
-    return [SizeGroup(str(row[0]), int(row[1])) for row in sql.execute(query)]
+    query = sa.select(key, _sum(measure)).where(*_counted(measure)).group_by(key)
+    return [SizeGroup(key, sums[0]) for key, sums in _added(sql, wanted, query, 1).items()]
 
 
 def by_hypervisor(sql: sa.Connection, wanted: ReportedBackups, measure: Measure) -> list[SizeGroup]:
     """Bytes by the hypervisor that shows, or last showed, the machine."""
-    sums, entity = _by_machine(wanted, measure), tables.entity.c
-    query = sa.select(entity.hypervisor, sa.func.sum(sums.c.size))
-    query = query.join_from(tables.entity, sums, entity.guid == sums.c.entity)
-    rows = sql.execute(query.group_by(entity.hypervisor))
-    return [SizeGroup(str(row[0]), int(row[1])) for row in rows]
+    entity, backup = tables.entity.c, tables.backup.c
+    query = sa.select(entity.hypervisor, _sum(measure)).where(*_counted(measure))
+    query = query.join_from(tables.backup, tables.entity, entity.guid == backup.entity)
+    sums = _added(sql, wanted, query.group_by(entity.hypervisor), 1)
+    return [SizeGroup(key, total[0]) for key, total in sums.items()]
 
 
 def by_machine(
     sql: sa.Connection, wanted: ReportedBackups, measure: Measure, most: int
 ) -> LargestGroups:
     """Bytes of the `most` largest machines by their guids."""
-    sums = _by_machine(wanted, measure)
-    row = sql.execute(sa.select(sa.func.count(), sa.func.sum(sums.c.size))).one()
-    query = sa.select(sums.c.entity, sums.c.size)
-    rows = sql.execute(query.order_by(sums.c.size.desc(), sums.c.entity).limit(most))
-    groups = [SizeGroup(str(row[0]), int(row[1])) for row in rows]
-    return LargestGroups(groups, int(row[0]) - len(groups), int(row[1] or 0))
+    found = by_column(sql, wanted, measure, "entity")
+    groups = heapq.nsmallest(most, found, key=lambda group: (-group.size, group.key))
+    return LargestGroups(groups, len(found) - len(groups), sum(group.size for group in found))
 
 
 def names(sql: sa.Connection, machines: list[str]) -> dict[str, str]:
@@ -140,18 +142,17 @@ def by_rule(sql: sa.Connection, wanted: ReportedBackups) -> list[PolicyFigures]:
     table = tables.backup.c
     keys = (sa.func.coalesce(table.rule, ""), table.status)
     sums = (sa.func.sum(column) for column in (lists.held(), table.read, table.stored))
-    query = sa.select(*keys, sa.func.count(), *sums).where(*_where(wanted)).group_by(*keys)
-    return [
-        PolicyFigures(str(row[0]), str(row[1]), *(int(value or 0) for value in row[2:]))
-        for row in sql.execute(query)
-    ]
+    query = sa.select(*keys, sa.func.count(), *sums).group_by(*keys)
+    added = _added(sql, wanted, query, 4)
+    return [PolicyFigures(rule, status, *counts) for (rule, status), counts in added.items()]
 
 
 def failures(sql: sa.Connection, wanted: ReportedBackups, most: int) -> list[Failure]:
     """The newest failed backups."""
     table = tables.backup.c
     query = sa.select(table.entity_name, table.created, table.status_info, table.rule)
-    query = query.where(*_where(wanted), FAILED)
+    query = query.where(*_where(sql, wanted), FAILED)
+    query = query.where(table.created >= wanted.span.start, table.created < wanted.span.stop)
     query = query.order_by(table.created.desc(), table.guid).limit(most)
     return [
         Failure(str(row[0]), int(row[1]), str(row[2] or ""), str(row[3] or ""))
@@ -168,40 +169,31 @@ def runs(sql: sa.Connection, span: range) -> dict[str, int]:
 
 
 def protection_by_policy(
-    sql: sa.Connection, scope: Scope, entity_type: str, now: int
+    sql: sa.Connection, scope: Scope, entity_type: str
 ) -> list[PolicyProtection]:
-    """Numbers of present machines by backup policy and protection at `now` (epoch ms)."""
+    """Numbers of present machines by backup policy and protection state."""
     table = tables.entity.c
     policy = sa.func.coalesce(table.backup_policy, "")
-    state = _state(sql, now)
-    query = sa.select(policy, state, sa.func.count()).where(*_present(scope, entity_type))
-    rows = sql.execute(query.group_by(policy, state))
+    query = sa.select(policy, table.protection, sa.func.count())
+    query = query.where(*_present(scope, entity_type))
+    rows = sql.execute(query.group_by(policy, table.protection))
     return [PolicyProtection(str(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
-def late(
-    sql: sa.Connection, scope: Scope, entity_type: str, now: int, policies: list[str] | None
-) -> Late:
-    """The present machines that are late, longest without a backup first, and their number."""
+def late(sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str] | None) -> Late:
+    """The present machines whose last good backup is too old or missing, and their number.
+
+    The machine that is longest without a backup comes first.
+    """
     table = tables.entity.c
     policy = sa.func.coalesce(table.backup_policy, "")
-    last = expressions.number_in(sql, table.facts, "lastBackup")
-    where = [*_present(scope, entity_type), _state(sql, now) == "LATE"]
+    last = number_in(sql, table.facts, "lastBackup")
+    where = [*_present(scope, entity_type), table.protection.in_(("LATE", "NEVER"))]
     where += [] if policies is None else [policy.in_(policies)]
     total = sql.scalar(sa.select(sa.func.count()).where(*where)) or 0
     query = sa.select(table.name, last, policy).where(*where).order_by(last, table.guid)
     rows = sql.execute(query.limit(_MOST_LATE))
     return Late([LateRow(str(row[0]), int(row[1]), str(row[2])) for row in rows], total)
-
-
-def _state(sql: sa.Connection, now: int) -> sa.ColumnElement[str]:
-    words = protection.standing(sql, now)
-    has_backup = tables.entity.c.facts != "{}"
-    return sa.case(
-        (words == "SCHEDULED_STALE", "LATE"),
-        (sa.or_(words == "SCHEDULED_FRESH", has_backup), "PROTECTED"),
-        else_="UNASSIGNED",
-    )
 
 
 def _present(scope: Scope, entity_type: str) -> list[Condition]:
@@ -210,18 +202,44 @@ def _present(scope: Scope, entity_type: str) -> list[Condition]:
     return where if scope.listed is None else [*where, table.project.in_(scope.listed)]
 
 
-def _by_machine(wanted: ReportedBackups, measure: Measure) -> sa.Subquery:
-    """Bytes by machine, of the machines on the wanted hypervisors."""
-    table = tables.backup.c
-    query = sa.select(table.entity, _sum(measure).label("size"))
-    query = query.where(*_where(wanted), *_counted(measure)).group_by(table.entity)
-    return query.subquery("sums")
+def _added(
+    sql: sa.Connection, wanted: ReportedBackups, query: Any, sums: int
+) -> dict[Any, list[int]]:
+    """The last `sums` columns of a grouped query by its first columns, added over parts of a span.
+
+    The databases sort the rows of a statement to group them, SQLite in memory: parts keep the
+    memory small however many backups the span has.
+    """
+    result: dict[Any, list[int]] = {}
+    where = _where(sql, wanted)
+    created = tables.backup.c.created
+    for part in _parts(_inhabited(sql, wanted.span)):
+        rows = query.where(created >= part.start, created < part.stop, *where)
+        for row in sql.execute(rows):
+            key = row[0] if len(row) == sums + 1 else tuple(row[:-sums])
+            total = result.setdefault(key, [0] * sums)
+            for at, value in enumerate(row[-sums:]):
+                total[at] += int(value or 0)
+    return result
+
+
+def _inhabited(sql: sa.Connection, span: range) -> range:
+    """The part of a span in which backups were made."""
+    created = tables.backup.c.created
+    within = (created >= span.start, created < span.stop)
+    first = sql.scalar(sa.select(sa.func.min(created)).where(*within))
+    last = sql.scalar(sa.select(sa.func.max(created)).where(*within))
+    return range(0) if first is None or last is None else range(int(first), int(last) + 1)
+
+
+def _parts(span: range) -> Iterator[range]:
+    """The span in parts of a day, or in as many parts as are allowed."""
+    length = max(DAY_MS, -(-len(span) // _MOST_PARTS))
+    return (span[at : at + length] for at in range(0, len(span), length))
 
 
 def _sum(measure: Measure) -> sa.ColumnElement[int]:
-    column = lists.held() if measure is Measure.BACKUP_SIZE else tables.backup.c.read
-    # PostgreSQL sums bigints to numeric, which is no integer for the caller
-    return sa.cast(sa.func.sum(column), sa.BigInteger)
+    return sa.func.sum(lists.held() if measure is Measure.BACKUP_SIZE else tables.backup.c.read)
 
 
 def _counted(measure: Measure) -> list[Condition]:
@@ -229,9 +247,9 @@ def _counted(measure: Measure) -> list[Condition]:
     return [tables.backup.c.status.in_(_STORED)] if measure is Measure.BACKUP_SIZE else []
 
 
-def _where(wanted: ReportedBackups) -> list[Condition]:
+def _where(sql: sa.Connection, wanted: ReportedBackups) -> list[Condition]:
     table = tables.backup.c
-    where: list[Condition] = [table.created >= wanted.span.start, table.created < wanted.span.stop]
+    where: list[Condition] = []
     if wanted.scope.listed is not None:
         where.append(table.project.in_(wanted.scope.listed))
     for column, values in (
@@ -242,14 +260,13 @@ def _where(wanted: ReportedBackups) -> list[Condition]:
     ):
         if values is not None:
             where.append(column.in_(values))
-    return [*where, *_of_machines(wanted)]
+    return [*where, *_of_machines(sql, wanted)]
 
 
-def _of_machines(wanted: ReportedBackups) -> list[Condition]:
+def _of_machines(sql: sa.Connection, wanted: ReportedBackups) -> list[Condition]:
     """Conditions that the rows of machines answer, as sets that the database computes once."""
     entity, machine = tables.entity.c, tables.backup.c.entity
-    others = sa.select(entity.guid).where(entity.type != "VM")
-    where: list[Condition] = [machine.not_in(others)]
+    where = _virtual_machines(sql)
     if wanted.entity_type != "VM":
         where = [machine.in_(sa.select(entity.guid).where(entity.type == wanted.entity_type))]
     if wanted.hypervisors is not None:
@@ -257,3 +274,13 @@ def _of_machines(wanted: ReportedBackups) -> list[Condition]:
             machine.in_(sa.select(entity.guid).where(entity.hypervisor.in_(wanted.hypervisors)))
         )
     return where
+
+
+def _virtual_machines(sql: sa.Connection) -> list[Condition]:
+    """A condition that leaves out the few entities that are no virtual machines."""
+    entity, machine = tables.entity.c, tables.backup.c.entity
+    others = sa.select(entity.guid).where(entity.type != "VM")
+    few = list(sql.scalars(others.limit(_FEW + 1)))
+    if not few:
+        return []
+    return [machine.not_in(few if len(few) <= _FEW else others)]

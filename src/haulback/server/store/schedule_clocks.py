@@ -5,17 +5,19 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
-from haulback.errors import Malformed
+from haulback.errors import Malformed, NotFound
 from haulback.inventory.records import Record
 from haulback.policy.fires import following
 from haulback.policy.schedule_times import generation_mark, schedule_of, timetable
 from haulback.policy.timetable import Due, Timetable
 from haulback.server.store import fires
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.rows import records, row_of
 from haulback.server.store.schedule_tables import schedule_clock as table
 
-KINDS = frozenset(("schedule",))  # kinds of records that have a clock
-_MANY = 500
+SCHEDULE, SYSTEM = "schedule", "system-schedule"
+KINDS = frozenset((SCHEDULE, SYSTEM))  # kinds of records that have a clock
+_MANY = 500  # schedules of one tick
 
 
 class ScheduleClock(msgspec.Struct, kw_only=True):
@@ -84,6 +86,15 @@ def _next(sql: sa.Connection, clock: ScheduleClock, record: Record) -> int | Non
 
 def _has_fired(sql: sa.Connection, clock: ScheduleClock, due: Due) -> bool:
     return fires.exists(sql, clock.schedule, clock.generation, due.nominal)
+
+
+def record_of(sql: sa.Connection, guid: str) -> Record:
+    """The record of a schedule of either kind.  Raises NotFound."""
+    known = SqlCatalogue(sql).records
+    try:
+        return known.get(SCHEDULE, guid)
+    except NotFound:
+        return known.get(SYSTEM, guid)
 
 
 def table_of(record: Record) -> Timetable:

@@ -55,6 +55,7 @@ fire = Table(
     Column("planned", Integer, nullable=False),
     Column("skipped", Integer, nullable=False),
     Column("reason", Text),
+    Column("last_start", BigInteger),  # of the tasks of a fire that is done
     UniqueConstraint("schedule", "generation", "nominal", "voided"),
     Index("fire_newest", "schedule", "due_at"),
     Index("fire_due", "due_at"),
@@ -63,6 +64,7 @@ fire = Table(
 for name, state in (
     ("fire_planning", text("state IN ('PLANNING', 'VOIDING')")),
     ("fire_running", text("state = 'RUNNING'")),
+    ("fire_proving", text("state = 'PROVING'")),
 ):
     Index(name, fire.c.due_at, sqlite_where=state, postgresql_where=state)
 
@@ -85,4 +87,12 @@ fire_skip = Table(
     Column("entity", _GUID, primary_key=True),  # "": the whole rule
     Column("name", String(400), nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+# When each machine was last chosen to be proven.
+proof_turn = Table(
+    "proof_turn",
+    metadata,
+    Column("entity", _GUID, primary_key=True),
+    Column("time", BigInteger, nullable=False),
 )

@@ -253,6 +253,12 @@ entity = Table(
     # The policies in `settings`, so that the members of a policy are found by an index.
     Column("backup_policy", _GUID),
     Column("snapshot_policy", _GUID),
+    # `protection_due`: the time from which on the state must be judged anew.
+    Column("protection", String(12), nullable=False, server_default="UNASSIGNED"),
+    Column("protection_since", BigInteger),
+    Column("protection_due", BigInteger),
+    Index("entity_protection", "protection", "name", "guid"),
+    Index("entity_protection_due", "protection_due"),
     Index("entity_uuid", "hypervisor", "uuid", unique=True),
     Index("entity_name", "name", "guid"),
     Index("entity_project", "project", "name"),

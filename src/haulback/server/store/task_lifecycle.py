@@ -42,7 +42,7 @@ class Life:
     def take(
         self, wanted: Sequence[Task], node: str, session: str, lease: int, limits: Limits
     ) -> None:
-        """Give queued tasks to a session.  Raises Conflict when one of them cannot start."""
+        """Give queued tasks to a session.  Raises Conflict when a task cannot start."""
         held = queue.NodeLease(node, session, self.now + lease, limits)
         queue.take(self.sql, wanted, held, self.now)
         for task in wanted:
@@ -99,6 +99,8 @@ class Life:
             self._settle(task, state)
             _tell("task ended", task, state=state.value, info=task.status_info)
         ends = [end_events.of_task(task, state, self.now) for task, state in outcome.settled]
+        for task, state in outcome.settled:
+            ends += end_events.troubles(task, state, self.now)
         events.add_many(self.sql, ends)
         queue.release(self.sql, outcome.freed)
 

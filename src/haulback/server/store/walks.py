@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.policy_tables import walk as _walk
+from haulback.server.store.raw_sql import Hot
 from haulback.server.store.rows import records
 
+_ASSIGNING = Hot("SELECT EXISTS (SELECT 1 FROM walk WHERE kind IN ('HOST', 'POLICY'))")
 PIECE = 500  # machines that one transaction judges
 
 
@@ -22,6 +25,7 @@ class WalkKind(Enum):
 
     HOST = "HOST"  # hypervisor: policies take and lose its machines
     POLICY = "POLICY"  # policy: the policy takes and loses machines of all hosts
+    MEMBERS = "MEMBERS"  # backup policy: the protection of its machines is judged anew
 
 
 class Walk(NamedTuple):
@@ -44,9 +48,10 @@ def ask(sql: sa.Connection, kind: WalkKind, subject: str, since: int = 0) -> Non
     sql.execute(new.on_conflict_do_update(index_elements=["kind", "subject"], set_=again))
 
 
-def next_walk(sql: sa.Connection) -> Walk | None:
-    """A walk that no other server carries out, locked; None without a request."""
-    query = sa.select(_walk).order_by(_walk.c.kind, _walk.c.subject).limit(1)
+def next_walk(sql: sa.Connection, kinds: Collection[WalkKind]) -> Walk | None:
+    """A walk of some kinds that no other server carries out, locked; None without a request."""
+    query = sa.select(_walk).where(_walk.c.kind.in_([kind.value for kind in kinds]))
+    query = query.order_by(_walk.c.kind, _walk.c.subject).limit(1)
     row = sql.execute(query.with_for_update(skip_locked=True)).one_or_none()
     return _read(row) if row else None
 
@@ -58,17 +63,20 @@ def the_walk(sql: sa.Connection, kind: WalkKind, subject: str) -> Walk | None:
     return _read(row) if row else None
 
 
-def is_any(sql: sa.Connection) -> bool:
-    """Whether a walk is requested."""
-    return sql.scalar(sa.select(_walk.c.kind).limit(1)) is not None
+def is_assigning(sql: sa.Connection) -> bool:
+    """Whether a walk is requested that assigns policies."""
+    row = _ASSIGNING.row(sql)
+    return bool(row and row[0])
 
 
 def piece(sql: sa.Connection, walk: Walk) -> list[Entity]:
     """The next machines of a walk, at most PIECE, in the order of their guids."""
     table = tables.entity.c
-    query = sa.select(tables.entity).where(table.guid > walk.cursor)
+    query = sa.select(tables.entity).where(table.guid > walk.cursor, table.guid != OWN_ENTITY)
     if walk.kind is WalkKind.HOST:
         query = query.where(table.hypervisor == walk.subject)
+    if walk.kind is WalkKind.MEMBERS:
+        query = query.where(table.backup_policy == walk.subject)
     if walk.since:
         query = query.where(table.seen >= walk.since)
     return records(sql, query.order_by(table.guid).limit(PIECE), Entity)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from haulback.contract import destination_types as contract
 from haulback.contract.destination_types import SEALED, Capabilities, DestinationType, Secret
 from haulback.contract.destinations import ChangedDestination, NewDestination
-from haulback.errors import Forbidden, WrongKey
+from haulback.errors import Forbidden, Malformed, WrongKey
 from haulback.node.destination_settings import settings_of
 from haulback.server.services import destination_secrets, destinations, node_tasks
 from haulback.server.store import tables
@@ -96,6 +96,57 @@ def test_a_driver_on_the_node_gets_all_settings(house, attic):
     assert msgspec.convert(whole, AtticSettings) == AtticSettings("tower", CANARY)
     plain = stored(house, house.destination.guid)
     assert settings_of(plain, None) == plain.config  # type: ignore[arg-type]
+
+
+def test_a_change_gives_a_secret_a_new_value_and_shows_neither(house, attic):
+    new = "halibut-77aa"
+    wanted = ChangedDestination(settings={"accessKey": new, "bucket": "tower"})
+    after = destinations.change_destination(house.app, attic.guid, wanted, house.user)
+    assert destination_secrets.shown(after).config == {"bucket": "tower"}
+    record = stored(house, attic.guid)
+    assert destination_secrets.opened(house.app.vault, record) == {"accessKey": new}
+    assert (
+        node_tasks.destination_keys(house.app, house.node(), attic.guid).secrets["accessKey"] == new
+    )
+    rows = everything_in(house)
+    assert new not in rows
+    assert CANARY not in rows
+
+
+def test_a_record_that_is_sent_back_as_it_was_shown_keeps_its_secret(house, attic):
+    wanted = ChangedDestination(settings={"bucket": "tower", "accessKey": None})
+    destinations.change_destination(house.app, attic.guid, wanted, house.user)
+    record = stored(house, attic.guid)
+    assert destination_secrets.opened(house.app.vault, record) == {"accessKey": CANARY}
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"bucket": "cellar"}, "bucket"),
+        ({"accessKey": ""}, "accessKey"),
+        ({"colour": "red"}, "colour"),
+        ({"accessKey": "new", "bucket": "cellar"}, "bucket"),
+    ],
+)
+def test_a_change_of_another_setting_is_refused_by_its_name_and_changes_nothing(
+    house, attic, settings, field
+):
+    wanted = ChangedDestination(name="renamed", settings=settings)
+    with pytest.raises(Malformed, match=f"^{field}: "):
+        destinations.change_destination(house.app, attic.guid, wanted, house.user)
+    record = stored(house, attic.guid)
+    assert record.name == "at"
+    assert destination_secrets.opened(house.app.vault, record) == {"accessKey": CANARY}
+
+
+def test_an_order_carries_no_sealed_setting(house, attic):
+    node = house.node()
+    [init] = house.offered(node)
+    house.take(node, init)
+    order = node_tasks.order(house.app, node, init).order
+    assert order.destination.config == {"bucket": "tower"}
+    assert stored(house, attic.guid).config.keys() == {"bucket", SEALED}
 
 
 def test_sealed_settings_open_for_their_destination_only(house, attic):

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from haulback.contract.events import EventKind
 from haulback.server.http.configuration import RECORD_KINDS
-from haulback.server.services import configuration, fires, schedules
+from haulback.server.services import configuration, fires, maintenance, schedules
 from haulback.server.services.configuration import SentRecord
+from haulback.server.services.forecast import forecast
 from haulback.server.store import event_tables, tables
 from haulback.server.store import fires as fire_store
 from haulback.wire import read
@@ -129,3 +130,204 @@ def test_a_fire_is_done_when_its_tasks_have_ended_and_the_run_of_the_policy_is_a
     [text] = site.events(EventKind.RUN_ENDED)
     assert "gold" in text
     assert "3 failed" in text
+
+
+@pytest.mark.parametrize(
+    ("away", "window", "expected"),
+    [
+        (3 * HOUR, 6 * HOUR, ["MISSED", "MISSED", "MISSED", "RUNNING"]),
+        (3 * HOUR + 30 * MINUTE, 20 * MINUTE, ["MISSED", "MISSED", "MISSED", "MISSED"]),
+    ],
+)
+def test_after_an_absence_the_newest_time_inside_its_window_runs(site, away, window, expected):
+    schedule = site.schedule(
+        hour=None, executionType="INTERVAL", startWindowLength=window,
+        interval={"startHour": 0, "endHour": DAY, "frequency": HOUR},
+    )  # fmt: skip
+    first = site.times(schedule)["nextRun"]
+    site.at(first + away)
+    assert site.states(schedule) == expected
+    assert len(site.events(EventKind.FIRE_MISSED)) == expected.count("MISSED")
+    assert site.times(schedule)["nextRun"] == first + 4 * HOUR
+
+
+def test_a_machine_has_one_pending_plan_of_a_rule(site):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR
+    for day in range(2):
+        site.at(due + day * DAY)
+    [first, second] = site.fires(schedule)
+    assert (first.planned, first.skipped) == (3, 0)
+    assert (second.planned, second.skipped) == (0, 3)
+    assert second.state == "DONE" or second.state == "RUNNING"
+    _, history = schedules.history(site.house.app, schedule, site.house.user.scope, 1)
+    assert sorted(skip.name for skip in history[0].skips) == ["db", "mail", "web"]
+    assert all("has not ended" in skip.reason for skip in history[0].skips)
+    assert len(site.events(EventKind.FIRE_SKIPPED)) == 1
+
+
+def test_a_changed_time_is_a_new_generation_that_fires_only_ahead(site):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR
+    site.at(due)
+    site.house.clock.now = due + HOUR
+    site.change("schedule", schedule, name="at night", hour=21 * HOUR,
+                rules=[{"guid": site.rule}])  # fmt: skip
+    site.at(due + 2 * HOUR)
+    assert [fire.generation for fire in site.fires(schedule)] == [1]
+    assert site.times(schedule)["nextRun"] == due + DAY - HOUR
+    site.at(due + DAY - HOUR)
+    assert [fire.generation for fire in site.fires(schedule)] == [1, 2]
+
+
+def test_a_change_of_other_members_is_no_new_generation(site):
+    schedule = site.schedule()
+    site.change("schedule", schedule, name="other", hour=22 * HOUR, startWindowLength=HOUR,
+                rules=[{"guid": site.rule}])  # fmt: skip
+    site.at(MIDNIGHT + 22 * HOUR)
+    [fire] = site.fires(schedule)
+    assert (fire.generation, fire.window_end - fire.due_at) == (1, HOUR)
+
+
+@pytest.mark.parametrize("what", ["schedule", "rule", "vm-backup"])
+def test_what_is_not_active_plans_nothing_and_says_so(site, what):
+    schedule = site.schedule()
+    if what == "schedule":
+        site.change("schedule", schedule, name="at night", hour=22 * HOUR, active=False,
+                    rules=[{"guid": site.rule}])  # fmt: skip
+    elif what == "rule":
+        site.change("rule", site.rule, name="nightly", active=False)
+    else:
+        site.change("vm-backup", site.policy, name="gold", active=False)
+    site.at(MIDNIGHT + 22 * HOUR)
+    site.at(MIDNIGHT + 22 * HOUR + MINUTE)
+    assert site.tasks() == []
+    _, [shown] = schedules.history(site.house.app, schedule, site.house.user.scope, 5)
+    reasons = [shown.fire.reason or "", *(skip.reason for skip in shown.skips)]
+    assert any("is not active" in reason for reason in reasons)
+
+
+def test_a_machine_that_went_away_is_left_out_with_a_reason(site):
+    schedule = site.schedule()
+    with site.house.app.store.write() as sql:
+        gone = site.house.entities[0].guid
+        table = tables.entity
+        sql.execute(sa.update(table).where(table.c.guid == gone).values(present=False))
+    site.at(MIDNIGHT + 22 * HOUR)
+    [fire] = site.fires(schedule)
+    assert (fire.planned, fire.skipped) == (2, 1)
+
+
+def test_a_paused_schedule_fires_nothing_until_it_is_resumed(site):
+    schedule = site.schedule()
+    app, user = site.house.app, site.house.user
+    schedules.pause(app, user, schedule)
+    site.at(MIDNIGHT + 23 * HOUR)
+    assert site.fires(schedule) == []
+    assert site.times(schedule) == {"paused": True}
+    resumed, refused = schedules.resume_all(app, user)
+    assert ([one.guid for one in resumed], refused) == ([schedule], [])
+    site.at(MIDNIGHT + DAY)
+    assert site.fires(schedule) == []
+    assert site.times(schedule)["nextRun"] == MIDNIGHT + DAY + 22 * HOUR
+
+
+def test_a_schedule_runs_at_once_besides_its_times(site):
+    schedule = site.schedule()
+    shown = schedules.run(site.house.app, site.house.user, schedule)
+    assert shown.fire.manual
+    site.at(START + 1)
+    assert len(site.tasks()) == 3
+    assert site.times(schedule)["nextRun"] == MIDNIGHT + 22 * HOUR
+
+
+def test_a_removed_schedule_takes_its_fires_along(site):
+    schedule = site.schedule()
+    site.at(MIDNIGHT + 22 * HOUR)
+    configuration.remove(site.house.app, site.house.user, RECORD_KINDS["schedule"], schedule)
+    assert site.fires(schedule) == []
+    site.at(MIDNIGHT + 22 * HOUR + DAY)
+
+
+def set_back(site: Site, moment: int) -> None:
+    site.house.clock.drift = moment - site.house.clock.now
+    maintenance.follow_the_clock(site.house.app)
+
+
+@pytest.mark.parametrize("step", [MINUTE, HOUR, DAY])
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_fire_that_lies_ahead_again_is_voided_and_fires_when_it_comes(site, step, is_begun):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR + DAY
+    site.at(due - DAY + 12 * HOUR)
+    site.at(due + 10_000)
+    if is_begun:
+        site.house.take(site.house.node(), site.tasks()[0].guid)
+    assert site.states(schedule)[-1] == "RUNNING"
+    set_back(site, due - step - 20_000)
+    site.at(site.house.clock.now)
+    assert [fire.state for fire in site.fires(schedule) if fire.due_at == due] == ["VOIDED"]
+    assert len(site.events(EventKind.FIRE_VOIDED)) == 1
+    assert {task.state for task in site.tasks()} <= {"CANCELLED", "RUNNING"}
+    site.at(due - 1)
+    assert len([fire for fire in site.fires(schedule) if fire.due_at == due]) == 1
+    site.at(due + 1)
+    states = sorted(fire.state for fire in site.fires(schedule) if fire.due_at == due)
+    assert states == ["RUNNING", "VOIDED"]
+    queued = [task for task in site.tasks() if task.state == "QUEUED"]
+    assert len(queued) == (2 if is_begun else 3)
+
+
+@pytest.mark.parametrize("step", [MINUTE, HOUR, DAY])
+def test_a_clock_that_is_set_ahead_runs_the_newest_time_once(site, step):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR
+    site.at(due - step + 30_000)
+    set_back(site, due + 30_000)
+    site.at(due + 30_000)
+    site.at(due + 31_000)
+    assert len([fire for fire in site.fires(schedule) if fire.due_at == due]) == 1
+
+
+def test_a_fire_that_an_absence_seemed_to_miss_is_voided_with_the_clock(site):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR
+    site.at(due - HOUR)
+    site.at(due + DAY - HOUR)  # a day too far: the window of the night has closed
+    assert site.states(schedule) == ["MISSED"]
+    set_back(site, due - MINUTE)
+    site.at(due)
+    assert site.states(schedule) == ["VOIDED", "RUNNING"] or site.states(schedule) == [
+        "RUNNING", "VOIDED",
+    ]  # fmt: skip
+
+
+def test_a_server_that_starts_with_an_earlier_clock_voids_as_well(site):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR
+    site.at(due)
+    site.house.clock.now = due - HOUR
+    maintenance.start(site.house.app)
+    assert "RUNNING" not in site.states(schedule)
+    site.at(due)
+    assert sorted(site.states(schedule)) == ["RUNNING", "VOIDED"]
+
+
+def test_the_forecast_shows_what_runs_when_with_the_duration_of_earlier_nights(site):
+    schedule = site.schedule()
+    due = MIDNIGHT + 22 * HOUR
+    site.at(due)
+    node = site.house.node()
+    for task in site.tasks():
+        site.house.take(node, task.guid)
+        site.house.fail(node, task.guid)
+    site.at(due + 20 * MINUTE)
+    scope = site.house.user.scope
+    entries, is_cut = forecast(site.house.app, scope, 7, 1000)
+    of_it = [entry.fire for entry in entries if entry.schedule.guid == schedule]
+    assert [fire.due.at for fire in of_it] == [due + day * DAY for day in range(1, 8)]
+    assert {(fire.duration, fire.fits) for fire in of_it} == {(20 * MINUTE, True)}
+    assert not is_cut
+    assert forecast(site.house.app, scope, 7, 2)[1]
+    schedules.pause(site.house.app, site.house.user, schedule)
+    assert forecast(site.house.app, scope, 7, 1000) == ([], False)

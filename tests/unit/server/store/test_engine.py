@@ -1,30 +1,76 @@
 """Opening a database: new, twice, too new, damaged."""
 
 import sqlite3
+import subprocess
+import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from haulback.errors import Conflict, Malformed, Unavailable
-from haulback.server.store import queue
+from haulback.server.store import queue, schema
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import open_store
 from haulback.server.store.tables import metadata
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(url: str):
+    for path in Path(schema.__file__).parent.glob("*tables.py"):
+        import_module(f"haulback.server.store.{path.stem}")
     store = open_store(url)
     with store.read() as sql:
         assert compare_metadata(MigrationContext.configure(sql), metadata) == []
         found = {i["name"] for i in sa.inspect(sql).get_indexes("task")}
     store.close()
     assert found == {str(index.name) for index in metadata.tables["task"].indexes}
+
+
+def test_the_known_schemas_are_those_of_the_migrations_from_the_newest_on():
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    assert schema.known_schemas() == [script.revision for script in scripts]
+
+
+def test_a_server_on_a_current_sqlite_file_loads_no_migrations_and_no_other_driver(tmp_path: Path):
+    url = f"sqlite:///{tmp_path}/a.db"
+    open_store(url).close()
+    code = (
+        "import sys\n"
+        "from haulback.server.store.engine import open_store\n"
+        f"open_store({url!r}).close()\n"
+        "print([name for name in ('alembic', 'mako', 'psycopg') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_migration_apart_leaves_its_libraries_to_the_process_that_ended(url: str):
+    code = (
+        "import sys\n"
+        "from haulback.server.store.engine import open_store\n"
+        f"open_store({url!r}, apart=True).close()\n"
+        "print([name for name in ('alembic', 'mako') if name in sys.modules])\n"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    store = open_store(url)
+    with store.write() as sql:
+        assert schema.schema_of(sql) == schema.known_schemas()[0]
+        sql.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert "a newer Haulback wrote this database (schema 9999)" in done.stderr
+    assert done.returncode == 1
 
 
 def test_a_database_written_by_a_newer_version_is_refused(url: str):
@@ -46,10 +92,9 @@ def test_what_is_open_is_reopened_with_its_rows(url: str):
 
 
 def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: pytest.MonkeyPatch):
-    head = ScriptDirectory.get_current_head
-    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "0001")
     upgrade = command.upgrade
     with monkeypatch.context() as old:
+        old.setattr(schema, "known_schemas", lambda: ["0001"])
         old.setattr(command, "upgrade", lambda config, to: upgrade(config, "0001"))
         store = open_store(url)
     disks = '[{"name": "root", "size": 10, "format": "qcow2"}]'
@@ -67,7 +112,6 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
             sql.exec_driver_sql(text)
     store.close()
     before = time.time_ns() // 1_000_000
-    monkeypatch.setattr(ScriptDirectory, "get_current_head", head)
     store = open_store(url)
     with store.read() as sql:
         known = SqlCatalogue(sql)
@@ -103,7 +147,8 @@ def test_sqlite_is_copied_before_it_is_migrated(tmp_path: Path, monkeypatch: pyt
     open_store(f"sqlite:///{file}").close()
     with sqlite3.connect(file) as old:
         old.execute("INSERT INTO slot VALUES ('kept', 1, 1)")
-    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "9000")
+    known = schema.known_schemas()
+    monkeypatch.setattr(schema, "known_schemas", lambda: ["9000", *known])
     open_store(f"sqlite:///{file}").close()
     [copy] = tmp_path.glob("*.before-9000")
     with sqlite3.connect(copy) as kept:

@@ -1,0 +1,204 @@
+"""`haulback notify`: channels, rules, and the log of deliveries."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from haulback import credentials
+from haulback.cli.connection import PasswordFile, connect
+from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.records import noun
+from haulback.client.client import Client
+from haulback.client.notifications import DeliveryFilter
+from haulback.contract.events import EventKind
+from haulback.contract.notifications import (
+    ChannelType,
+    MailSecurity,
+    NotificationChannel,
+    NotificationRule,
+)
+from haulback.errors import Malformed, TaskFailed
+from haulback.wire import Ref, read
+
+app = App(name="notify")
+channel = noun("channel", "channels", "type", "active", adds=False)
+rule = noun("rule", "notification_rules", "active", adds=False)
+channel.help = "Mail servers, webhooks and monitors."
+rule.help = "The events that channels are told."
+app.command(channel)
+app.command(rule)
+_COLUMNS = (
+    text("guid"),
+    moment("creationTime"),
+    named("channel"),
+    named("state"),
+    text("events"),
+    text("attempts"),
+    text("title"),
+    text("statusInfo"),
+)
+Words = Annotated[list[str], Parameter(consume_multiple=True)]
+Certificate = Annotated[
+    Path | None, Parameter(help="File of a certificate (PEM) to trust besides the system's.")
+]
+
+
+@channel.command(name="mail")
+def add_mail(
+    name: str,
+    *,
+    host: str,
+    sender: str,
+    to: Words = [],  # noqa: B006 - read only
+    port: int | None = None,
+    security: Literal["none", "starttls", "tls"] = "starttls",
+    login: str = "",
+    password_file: PasswordFile = None,
+    certificate: Certificate = None,
+) -> None:
+    """Add a mail server, and the recipients of its mails."""
+    made = NotificationChannel(
+        name=name,
+        type=ChannelType.MAIL,
+        host=host,
+        port=port,
+        security=MailSecurity[security.upper()],
+        login=login,
+        password=credentials.read(password_file, "--password-file") if password_file else None,
+        sender=sender,
+        recipients=to,
+        certificate=certificate.read_text() if certificate else "",
+    )
+    print(connect().records.channels.add(made).guid)
+
+
+@channel.command(name="webhook")
+def add_webhook(
+    name: str,
+    *,
+    url: str,
+    secret_file: Annotated[
+        Path | None,
+        Parameter(help="File with the secret (whsec_...); without it a secret is made."),
+    ] = None,
+    certificate: Certificate = None,
+) -> None:
+    """Add a webhook.  A secret that is made is printed once, for the receiver."""
+    secret = credentials.read(secret_file, "--secret-file") if secret_file else _secret()
+    made = NotificationChannel(
+        name=name,
+        type=ChannelType.WEBHOOK,
+        url=url,
+        secret=secret,
+        certificate=certificate.read_text() if certificate else "",
+    )
+    print(connect().records.channels.add(made).guid)
+    if not secret_file:
+        print(f"secret: {secret}")
+
+
+def _secret() -> str:
+    return "whsec_" + base64.b64encode(os.urandom(32)).decode()
+
+
+@channel.command(name="monitor")
+def add_monitor(
+    name: str,
+    *,
+    success: str = "",
+    start: str = "",
+    failure: str = "",
+    policy: Words = [],  # noqa: B006 - read only
+) -> None:
+    """Add a monitor of heartbeats; with --policy, also the rule that reports their runs to it."""
+    client = connect()
+    made = NotificationChannel(
+        name=name, type=ChannelType.MONITOR, startUrl=start, successUrl=success, failureUrl=failure
+    )
+    guid = client.records.channels.add(made).guid
+    print(guid)
+    if policy:
+        policies = [_policy(client, word) for word in policy]
+        heartbeat = NotificationRule(name=name, channels=[Ref(guid)], policies=policies)
+        print(client.records.notification_rules.add(heartbeat).guid)
+
+
+@channel.command(name="test")
+def try_channel(name: str) -> None:
+    """Send a test message; ends with an error when it is not delivered."""
+    client = connect()
+    done = client.notifications.test(client.records.channels.find(name).guid)
+    if done.state.name != "DELIVERED":
+        raise TaskFailed(f"the test message was not delivered: {done.statusInfo}")
+    print(done.statusInfo)
+
+
+@rule.command(name="add")
+def add_rule(
+    name: str,
+    *,
+    channel: Words,
+    event: Words = [],  # noqa: B006 - read only
+    state: Words = [],  # noqa: B006 - read only
+    type: Words = [],  # noqa: A002, B006 - read only
+    policy: Words = [],  # noqa: B006 - read only
+    to: Words = [],  # noqa: B006 - read only
+    digest: Annotated[str, Parameter(help="Time to collect events, like 90s, 5m or 1h.")] = "",
+) -> None:
+    """Tell channels of events: without --event of failures and troubles."""
+    client = connect()
+    made = NotificationRule(
+        name=name,
+        channels=[Ref(client.records.channels.find(word).guid) for word in channel],
+        events=read([word.upper() for word in event], list[EventKind], "event"),
+        states=[word.upper() for word in state],
+        taskTypes=[word.upper() for word in type],
+        policies=[_policy(client, word) for word in policy],
+        recipients=to,
+        digest=_milliseconds(digest) if digest else None,
+    )
+    print(client.records.notification_rules.add(made).guid)
+
+
+def _policy(client: Client, word: str) -> Ref:
+    return Ref(client.records.backup_policies.find(word).guid)
+
+
+def _milliseconds(word: str) -> int:
+    unit = {"s": 1000, "m": 60_000, "h": 3_600_000}.get(word[-1:])
+    if unit is None or not word[:-1].isdigit():
+        raise Malformed(f"--digest: {word!r} is not a duration like 90s, 5m or 1h")
+    return int(word[:-1]) * unit
+
+
+@app.command(name="log")
+def show_log(
+    *,
+    channel: str = "",
+    state: Words = [],  # noqa: B006 - read only
+    size: int = 50,
+    output: Output = "table",
+) -> None:
+    """List the newest messages with their states."""
+    client = connect()
+    query: DeliveryFilter = {"size": size, "state": [word.upper() for word in state]}
+    if channel:
+        query["channel"] = client.records.channels.find(channel).guid
+    show(client.notifications.page(**query).rows, _COLUMNS, output)
+
+
+@app.command(name="show")
+def show_delivery(guid: str) -> None:
+    """Show a message with its attempts."""
+    dump(connect().notifications.get(guid))
+
+
+@app.command
+def redeliver(guid: str) -> None:
+    """Deliver a message again, with the same id."""
+    dump(connect().notifications.redeliver(guid))

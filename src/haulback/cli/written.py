@@ -1,0 +1,135 @@
+"""Members of records as people write them: names, times, days, durations and keeps.
+
+`rpo=36h`, `hour="22:00 Europe/Berlin"`, `daysOfWeek=mon-fri`, `every=4h`, `to=local`, `keep=7d,4w`,
+`policy=nightly`, `schedules=night,noon`; every other value is JSON or text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from haulback import credentials
+from haulback.client.client import Client
+from haulback.contract.credentials import SECRETS, Credential
+from haulback.contract.records import PolicyRecord
+from haulback.errors import Malformed
+from haulback.policy.retention_text import read_keeps
+from haulback.policy.time_text import is_duration, read_days, read_duration, read_time
+from haulback.wire import JsonObject
+
+_DURATIONS = frozenset(("rpo", "startWindowLength", "digest"))
+_TARGETS = "ruleBackupDestinations"
+_PRIMARY = "PRIMARY"
+
+
+def changed(
+    before: JsonObject, words: tuple[str, ...], struct: type[PolicyRecord], client: Client
+) -> JsonObject:
+    """The members of a record after words like `priority=80`; `client` finds names.
+
+    Raises Malformed for a word without a value, NotFound for a name.
+    """
+    plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
+    after = dict(before)
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise Malformed(f"{word!r}: write member=value")
+        if name in SECRETS and struct is Credential:
+            after[name] = _secret(name, value)
+        elif (reader := _READERS.get(name)) and not value.lstrip().startswith(("[", "{", "null")):
+            reader(after, value, client)
+        elif name in _DURATIONS and is_duration(value):
+            after[name] = read_duration(value, name)
+        else:
+            after[name] = value if name in plain else _json_or_text(value)
+    return after
+
+
+def _secret(name: str, value: str) -> str:
+    """The secret in a file (`password=@FILE`), or on standard input (`password=-`)."""
+    if value == "-":
+        return credentials.read(Path("-"), name)
+    if not value.startswith("@"):
+        raise Malformed(
+            f"{name}: a command line can be read by every user of this machine: write "
+            f"{name}=@FILE, or {name}=- and give the secret on standard input",
+            field=name,
+        )
+    try:
+        return Path(value[1:]).read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed(f"{name}: {value[1:]} cannot be read: {error}", field=name) from None
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
+
+
+def _hour(after: JsonObject, value: str, _: Client) -> None:
+    after |= {"executionType": "TIME", "interval": None, "cron": None}
+    if ":" not in value:
+        after["hour"] = _json_or_text(value)
+        return
+    time = read_time(value, "hour")
+    after |= {"hour": time.hour, **({"timeZone": time.zone} if time.zone else {})}
+
+
+def _every(after: JsonObject, value: str, _: Client) -> None:
+    after.pop("hour", None)
+    after["executionType"] = "INTERVAL"
+    after["interval"] = {
+        **(after.get("interval") or {}),
+        "frequency": read_duration(value, "every"),
+    }
+
+
+def _days(after: JsonObject, value: str, _: Client) -> None:
+    after["daysOfWeek"] = [day.value for day in read_days(value, "daysOfWeek")]
+
+
+def _policy(after: JsonObject, value: str, client: Client) -> None:
+    after["policy"] = {"guid": client.records.backup_policies.find(value).guid}
+
+
+def _schedules(after: JsonObject, value: str, client: Client) -> None:
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    after["schedules"] = [{"guid": client.records.schedules.find(name).guid} for name in names]
+
+
+def _to(after: JsonObject, value: str, client: Client) -> None:
+    guid = client.destinations.find(value).guid
+    _primary(after)["backupDestination"] = {"guid": guid}
+
+
+def _keep(after: JsonObject, value: str, _: Client) -> None:
+    _primary(after)["backupRetentionSettings"] = msgspec.to_builtins(read_keeps(value))
+
+
+def _primary(after: JsonObject) -> JsonObject:
+    """The PRIMARY destination of a rule, a new one if the rule has none."""
+    targets: list[JsonObject] = [dict(target) for target in after.get(_TARGETS) or []]
+    after[_TARGETS] = targets
+    for target in targets:
+        if target.get("roleType", _PRIMARY) == _PRIMARY:
+            return target
+    targets.insert(0, {"roleType": _PRIMARY, "backupDestination": {}})
+    return targets[0]
+
+
+_READERS: Mapping[str, Callable[[JsonObject, str, Client], None]] = {
+    "hour": _hour,
+    "every": _every,
+    "daysOfWeek": _days,
+    "policy": _policy,
+    "schedules": _schedules,
+    "to": _to,
+    "keep": _keep,
+}

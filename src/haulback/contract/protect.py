@@ -1,0 +1,55 @@
+"""Requests and answers of /protect: a policy with rule, schedule and notification in one step."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.wire import Choice, Named
+
+
+class ProtectRequest(msgspec.Struct, kw_only=True):
+    """Protection as people write it: machines, times, destination, retention and recipients.
+
+    Machines: `all`, or names like `web*` in `match` and tags in `tags`, of which any includes a
+    machine, without names in `exclude`.  Machines that come later are taken as well.  One of
+    `nightly` (`22:00 Europe/Berlin`) and `every` (`4h`) sets the times, on the `days` `mon-fri`;
+    `timeZone` (IANA) applies where `nightly` names none.  `keep` is `7d,4w,12m`; absent: no backup
+    is removed.  `to` is a destination; absent: the only one.  `mail` are addresses that hear of
+    failures.  `window` and `rpo` are durations like `6h`.
+    """
+
+    name: str = ""
+    all: bool = False
+    match: list[str] = []
+    tags: list[str] = []
+    exclude: list[str] = []
+    nightly: str = ""
+    every: str = ""
+    days: str = ""
+    timeZone: str = ""
+    window: str = ""
+    keep: str = ""
+    to: Choice | None = None
+    copyTo: Choice | None = None
+    prove: str = ""
+    mail: list[str] = []
+    rpo: str = ""
+    full: bool = False
+
+
+class Protecting(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The records that protect, the number of machines now, and the first run in epoch ms.
+
+    `rpo` is in ms.  `notes` are sentences for the user.
+    """
+
+    policy: Named
+    rule: Named
+    schedule: Named
+    destination: Named
+    notificationRule: Named | None = None
+    machines: int
+    firstRun: int | None = None
+    timeZone: str
+    rpo: int | None = None
+    notes: list[str] = []

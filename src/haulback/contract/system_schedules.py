@@ -1,0 +1,46 @@
+"""Requests of /system-schedules: the work that Haulback does for itself."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from haulback.contract.prove import Sign
+from haulback.contract.records import PolicyRecord
+from haulback.contract.schedules import Day, Month, Occurrence, Repetition, ScheduleExecution
+from haulback.wire import Ref
+
+
+class SystemTask(Enum):
+    """Tasks that Haulback does for itself."""
+
+    INVENTORY = "INVENTORY"
+    RETENTION = "RETENTION"
+    VERIFY = "VERIFY"
+    PROVE = "PROVE"
+    TIDY = "TIDY"
+    OWN_DATABASE = "OWN_DATABASE"
+
+
+class SystemSchedule(PolicyRecord, kw_only=True):
+    """A system schedule: its task, which never changes, and its times as those of a schedule.
+
+    PROVE boots at most `most` machines in one fire, `atOnce` at the same time, and waits for
+    `sign`; it begins none after `startWindowLength` ms.  OWN_DATABASE stores on
+    `backupDestination`, by default on the only destination.
+    """
+
+    task: SystemTask | None = None
+    active: bool = True
+    executionType: ScheduleExecution = ScheduleExecution.TIME
+    hour: int | None = None
+    daysOfWeek: list[Day] = []
+    months: list[Month] = []
+    dayOfWeekOccurrences: list[Occurrence] = []
+    timeZone: str = "UTC"
+    cron: str | None = None
+    interval: Repetition | None = None
+    startWindowLength: int | None = None
+    atOnce: int | None = None
+    most: int | None = None
+    sign: Sign | None = None
+    backupDestination: Ref | None = None

@@ -1,0 +1,95 @@
+"""Protection of a machine: its state by the RPO of its policy, and the RPO that schedules give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import merge
+from itertools import islice, pairwise
+from typing import NamedTuple
+
+from haulback.contract.protection import ProtectionState
+from haulback.policy.timetable import Cron, Timetable, due_times
+from haulback.units import DAY_MS
+
+_AHEAD_MS = 14 * DAY_MS  # two weeks show every gap of a weekly timetable
+_YEAR_MS = 400 * DAY_MS  # of timetables by month, by occurrence, or by cron
+_LONGEST_MS = 3_000 * DAY_MS  # 29 February is at most eight years away
+_MOST = 25_000  # due times of a timetable: two weeks of minutes, and some
+
+
+class Promise(NamedTuple):
+    """A timetable that backs up a machine, with the length of its start window in ms."""
+
+    table: Timetable
+    window: int
+
+
+class Case(NamedTuple):
+    """A machine to judge.  Times in epoch ms, `rpo` in ms, None without a limit.
+
+    `governed`: it has an active backup policy.  `failed`: its last backup that ended has failed.
+    `pending`: a newer backup waits or runs.  `before` is the state judged last.
+    """
+
+    governed: bool
+    rpo: int | None
+    last_good: int | None
+    failed: bool
+    pending: bool
+    before: ProtectionState
+
+
+class Judgement(NamedTuple):
+    """The state of a machine, and the time (epoch ms) at which the state changes by itself."""
+
+    state: ProtectionState
+    due: int | None = None
+
+
+def judge(case: Case, now: int) -> Judgement:
+    """The state of a machine at the time `now` (epoch ms).
+
+    A backup that is retried does not fail its machine before the last try has ended; a machine
+    that fails stays failing until a backup succeeds.
+    """
+    if not case.governed:
+        return Judgement(ProtectionState.UNASSIGNED)
+    if case.last_good is None:
+        return Judgement(ProtectionState.NEVER)
+    due = case.last_good + case.rpo if case.rpo is not None else None
+    if due is not None and now > due:
+        return Judgement(ProtectionState.LATE)
+    waits = case.pending and case.before is not ProtectionState.FAILING
+    failing = case.failed and not waits
+    return Judgement(ProtectionState.FAILING if failing else ProtectionState.PROTECTED, due)
+
+
+def rpo_of(promises: Sequence[Promise], now: int) -> int | None:
+    """The RPO in ms that timetables promise: their largest gap to come, and a start window.
+
+    None without a due time.  A timetable with a single due time promises the time until then.
+    """
+    if not promises:
+        return None
+    until = now + max(_horizon(promise.table) for promise in promises)
+    dues = _dues(promises, now, until)
+    if len(dues) < 2:
+        dues = _dues(promises, now, now + _LONGEST_MS)
+    if not dues:
+        return None
+    gap = max((later - due for due, later in pairwise(dues)), default=dues[0] - now)
+    return gap + max(promise.window for promise in promises)
+
+
+def _dues(promises: Sequence[Promise], now: int, until: int) -> list[int]:
+    return list(merge(*(_of_table(promise.table, now, until) for promise in promises)))
+
+
+def _of_table(table: Timetable, now: int, until: int) -> list[int]:
+    # Some timetables give the two times of a day on which the clock changes out of order.
+    return sorted(due.at for due in islice(due_times(table, now, until), _MOST))
+
+
+def _horizon(table: Timetable) -> int:
+    is_rare = table.days.months or table.days.occurrences or isinstance(table.times, Cron)
+    return _YEAR_MS if is_rare else _AHEAD_MS

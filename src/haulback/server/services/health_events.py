@@ -1,0 +1,89 @@
+"""Events of what nothing else reports: silent nodes, a server key in trouble, an old certificate.
+
+Each finding has a `once` text, so that several servers and a restart tell it once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haulback.contract.events import Event, EventKind
+from haulback.server.caller import Node
+from haulback.server.key_vault import certificate_end
+from haulback.server.services import own_key
+from haulback.server.services.app import App
+from haulback.server.services.nodes import SILENT_MS
+from haulback.server.store import events, nodes
+from haulback.server.store.engine import Connection
+from haulback.units import DAY_MS
+
+_EVERY_MS = 15_000  # time between two looks at the server's health
+_WARNED_MS = 14 * DAY_MS  # before the end of a certificate
+_SERVER = "00000000-0000-0000-0000-000000000000"
+_NODE_KINDS = (EventKind.NODE_DOWN.value, EventKind.NODE_UP.value)
+
+
+def look(app: App) -> None:
+    """Add events of nodes, key and certificate; does nothing between two looks."""
+    now = app.clock.now_ms()
+    if abs(now - app.health_at) < _EVERY_MS:
+        return
+    app.health_at = now
+    with app.store.read() as sql:
+        news = [event for node in nodes.nodes(sql) if (event := _of_node(sql, node, now))]
+    news += [event for event in (_of_key(app, now), _of_certificate(app, now)) if event]
+    if news:
+        with app.store.write() as sql:
+            events.add_many(sql, news)
+
+
+def _of_node(sql: Connection, node: Node, now: int) -> Event | None:
+    """The event of a node that fell silent, or speaks again."""
+    if node.seen is None:
+        return None
+    is_silent = now - node.seen >= SILENT_MS
+    last = events.last_kind(sql, node.guid, _NODE_KINDS)
+    was_silent = last == EventKind.NODE_DOWN.value
+    if is_silent == was_silent:
+        return None
+    kind = EventKind.NODE_DOWN if is_silent else EventKind.NODE_UP
+    minutes = (now - node.seen) // 60_000
+    text = f"the node {node.name} is silent since {minutes} minutes" if is_silent else None
+    return Event(
+        kind=kind,
+        time=now,
+        subject=node.guid,
+        subject_name=node.name,
+        text=text or f"the node {node.name} speaks again",
+        data={"lastSeen": node.seen},
+        once=f"{kind.value} {node.guid} {node.seen // SILENT_MS}",
+    )
+
+
+def _of_key(app: App, now: int) -> Event | None:
+    """The event of a server key that could not be used at the next start; told once a day."""
+    if not (why := own_key.trouble(app.vault, app.store)):
+        return None
+    return _of_server(now, why, f"{EventKind.KEY_TROUBLE.value} {now // DAY_MS}")
+
+
+def _of_certificate(app: App, now: int) -> Event | None:
+    """The event of a certificate of this server that ends soon; told once a day."""
+    end = certificate_end(Path(app.certificate)) if app.certificate else None
+    if end is None or end - now > _WARNED_MS:
+        return None
+    days = (end - now) // DAY_MS
+    state = f"ends in {days} days" if end > now else "has ended"
+    text = f"the certificate {app.certificate} of the server {state}; renew it"
+    return _of_server(now, text, f"CERTIFICATE {end} {now // DAY_MS}")
+
+
+def _of_server(now: int, text: str, once: str) -> Event:
+    return Event(
+        kind=EventKind.KEY_TROUBLE,
+        time=now,
+        subject=_SERVER,
+        subject_name="server",
+        text=text,
+        once=once,
+    )

@@ -1,0 +1,208 @@
+"""Protection in one step: a policy with its rule, schedule and notification, in one transaction."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from haulback.contract.order_records import BackupDestination
+from haulback.contract.protect import Protecting, ProtectRequest
+from haulback.errors import Malformed
+from haulback.inventory.records import Record
+from haulback.policy.retention_text import read_keeps
+from haulback.policy.time_text import read_days, read_duration, read_time
+from haulback.server.caller import Caller
+from haulback.server.services import assignment, configuration, notifications
+from haulback.server.services.app import App, AuditedChange
+from haulback.server.services.configuration import ConfigurationReading, SentRecord
+from haulback.server.services.notifications import AddedMail, MailRule
+from haulback.server.services.record_kinds import RECORD_KINDS
+from haulback.server.store import schedule_clocks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.texts import check_address
+from haulback.units import DAY_MS
+from haulback.wire import JsonObject, Named, read
+
+_LONGEST_GLOB, _MOST = 200, 50
+_SHORTEST_MS = 60_000  # shortest time between two backups
+_RETRIES = 1  # of a backup, in the policies made here
+_RULE = "Default"
+_SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that an expression would read otherwise
+
+
+class _Added(NamedTuple):
+    """The records that protect, and the first run in epoch ms."""
+
+    policy: Record
+    rule: Record
+    schedule: Record
+    to: BackupDestination
+    mail: AddedMail | None
+    first: int | None
+
+
+def protect(app: App, who: Caller, wanted: ProtectRequest) -> Protecting:
+    """Add the records that protect machines, and take the machines.
+
+    Raises Malformed, NotFound, Conflict, Forbidden; then nothing is added.
+    """
+    _check_possible(wanted)
+    with app.change(who, "protect") as change:
+        added = _add(app, change, who, wanted)
+        change.subject = added.policy.guid
+        change.after = [added.policy, added.rule, added.schedule]
+    assignment.assign_now(app, added.policy.guid)
+    with ConfigurationReading.of(app, who.scope) as reading:
+        machines = len(reading.members(added.policy))
+        return Protecting(
+            policy=_named(added.policy),
+            rule=_named(added.rule),
+            schedule=_named(added.schedule),
+            destination=Named(added.to.guid, added.to.name),
+            notificationRule=_named(added.mail.rule) if added.mail else None,
+            machines=machines,
+            firstRun=added.first,
+            timeZone=added.schedule.body["timeZone"],
+            rpo=reading.rpo(added.policy.guid),
+            notes=list(_notes(wanted, added, machines)),
+        )
+
+
+def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -> _Added:
+    known = SqlCatalogue(change.sql, who.scope)
+    to = _destination(wanted, known)
+
+    def add(kind: str, body: JsonObject) -> Record:
+        struct = RECORD_KINDS[kind].struct
+        sent = SentRecord(
+            RECORD_KINDS[kind], lambda: read(body, struct, ""), msgspec.json.encode(body)
+        )
+        return configuration.add_within(app, change, who, sent)
+
+    schedule = add("schedule", _schedule(wanted, app.time_zone))
+    policy = add("vm-backup", _policy(wanted, to, schedule))
+    [rule] = known.records.of_kind("rule", policy.guid)
+    mail = None
+    if wanted.mail:
+        asked = MailRule(f"{policy.name}: failures", wanted.mail, policy.guid, policy.project)
+        mail = notifications.add_mail(change.sql, change.now, asked)
+    clock = schedule_clocks.find(change.sql, schedule.guid)
+    return _Added(policy, rule, schedule, to, mail, clock.due_at if clock else None)
+
+
+def _check_possible(wanted: ProtectRequest) -> None:
+    """Raises Malformed for a request that names no machine or no time, or cannot be kept yet."""
+    if not (wanted.all or wanted.match or wanted.tags):
+        raise Malformed("match: name machines by match or tags, or choose all", field="match")
+    if wanted.all and (wanted.match or wanted.tags):
+        raise Malformed("all: takes every machine; leave match and tags out", field="all")
+    for field in ("match", "tags", "exclude"):
+        if len(getattr(wanted, field)) > _MOST:
+            raise Malformed(f"{field}: at most {_MOST}", field=field)
+    for place, address in enumerate(wanted.mail):
+        check_address(address, f"mail[{place}]")
+    if bool(wanted.nightly) == bool(wanted.every):
+        raise Malformed("nightly: name one of nightly (22:00) and every (4h)", field="nightly")
+    if wanted.copyTo and wanted.copyTo.guid:
+        raise Malformed(
+            "copyTo: copies to a second destination are not made yet; leave copyTo out",
+            field="copyTo",
+        )
+    if wanted.prove:
+        raise Malformed(
+            "prove: no schedule proves backups yet; leave prove out, and prove a backup with "
+            "haulback backup prove",
+            field="prove",
+        )
+
+
+def _destination(wanted: ProtectRequest, known: SqlCatalogue) -> BackupDestination:
+    if wanted.to and wanted.to.guid:
+        return known.places.destination(wanted.to.guid)
+    return known.places.default_destination()
+
+
+def _name(wanted: ProtectRequest) -> str:
+    chosen = ["all machines"] if wanted.all else [*wanted.match, *wanted.tags]
+    return wanted.name or ", ".join(chosen)[:_LONGEST_GLOB]
+
+
+def _schedule(wanted: ProtectRequest, zone: str) -> JsonObject:
+    name, zone = _name(wanted), wanted.timeZone or zone
+    body: JsonObject = {"backupType": "FULL" if wanted.full else "INCREMENTAL"}
+    if wanted.nightly:
+        time = read_time(wanted.nightly, "nightly")
+        body |= {"name": f"{name}: {wanted.nightly}", "hour": time.hour}
+        body["timeZone"] = time.zone or zone
+    else:
+        every = read_duration(wanted.every, "every")
+        if not _SHORTEST_MS <= every <= DAY_MS:
+            raise Malformed(
+                "every: a minute to a day; for longer, choose nightly and days", field="every"
+            )
+        body |= {"name": f"{name}: every {wanted.every}", "executionType": "INTERVAL"}
+        body |= {"interval": {"frequency": every}, "timeZone": zone}
+    if wanted.days:
+        body["daysOfWeek"] = [day.value for day in read_days(wanted.days, "days")]
+    if wanted.window:
+        body["startWindowLength"] = read_duration(wanted.window, "window")
+    return body
+
+
+def _policy(wanted: ProtectRequest, to: BackupDestination, schedule: Record) -> JsonObject:
+    place: JsonObject = {"roleType": "PRIMARY", "backupDestination": {"guid": to.guid}}
+    if wanted.keep:
+        place["backupRetentionSettings"] = msgspec.to_builtins(read_keeps(wanted.keep))
+    rule = {
+        "name": _RULE,
+        "ruleBackupDestinations": [place],
+        "schedules": [{"guid": schedule.guid}],
+    }
+    return {
+        "name": _name(wanted),
+        "backupRetryCount": _RETRIES,
+        "autoAssignSettings": {
+            "mode": "ASSIGN_ONLY",
+            "includeTags": wanted.tags,
+            "includeRegExps": _expressions(["*"] if wanted.all else wanted.match, "match"),
+            "excludeRegExps": _expressions(wanted.exclude, "exclude"),
+        },
+        "executeAutoAssignmentAfterSavingPolicy": True,
+        "rpo": read_duration(wanted.rpo, "rpo") if wanted.rpo else None,
+        "rules": [rule],
+    }
+
+
+def _expressions(globs: list[str], field: str) -> list[str]:
+    """The expressions of names like `web*`, in which `*` and `?` stand for any characters."""
+    for glob in globs:
+        if not 0 < len(glob) <= _LONGEST_GLOB or not glob.isprintable():
+            raise Malformed(f"{field}: {glob[:40]!r} is no name; write one like web*", field=field)
+    return [_expression(glob) for glob in globs]
+
+
+def _expression(glob: str) -> str:
+    parts = {"*": ".*", "?": "."}
+    return "".join(parts.get(c, f"\\{c}" if c in _SPECIAL else c) for c in glob) + "$"
+
+
+def _notes(wanted: ProtectRequest, added: _Added, machines: int) -> list[str]:
+    notes = []
+    if not machines:
+        notes.append(
+            "no machine was taken: none matches, or each of them has a policy; machines that come "
+            "later are taken by the next inventory"
+        )
+    if not wanted.keep:
+        notes.append("no backup is ever removed: name what to keep, like 7d,4w,12m")
+    if added.mail and added.mail.is_new_channel:
+        notes.append(
+            "mails go through the mail server of this machine (localhost, port 25); change it with "
+            f"haulback notify, channel {added.mail.channel.name}"
+        )
+    return notes
+
+
+def _named(record: Record) -> Named:
+    return Named(record.guid, record.name)

@@ -1,0 +1,202 @@
+"""Protection of machines: promises of policies, and states that follow backups and time.
+
+Everything is computed after the change that it follows from, in pieces that a restart continues.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import NamedTuple
+
+from haulback.contract.events import Event, EventKind
+from haulback.contract.protection import ProtectionState
+from haulback.errors import Malformed, NotFound, Unavailable
+from haulback.inventory.records import Entity, Record
+from haulback.policy.protection import Case, Judgement, Promise, judge, rpo_of
+from haulback.policy.schedule_times import window_of
+from haulback.server.caller import Caller
+from haulback.server.queries import ListQuery
+from haulback.server.services.app import App
+from haulback.server.store import events, promises, protection, schedule_clocks, walks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.promises import StoredPromise
+from haulback.server.store.protection import Judged, Unjudged
+from haulback.server.store.walks import WalkKind
+from haulback.units import DAY_MS, duration
+
+_PIECES = 40  # pieces of each kind in one maintenance tick
+_AT_ONCE = 4  # pieces of each kind before an answer
+_STEPS = (WalkKind.MEMBERS,)
+
+
+class MachineStanding(NamedTuple):
+    """A machine, and the RPO of its policy in ms, None without a limit."""
+
+    machine: Entity
+    rpo: int | None
+
+
+def keep_current(app: App, pieces: int = _PIECES) -> None:
+    """Compute the promises, and judge the machines, that are due; index lookups where none is."""
+    with app.store.read() as sql:
+        if not protection.is_anything_due(sql, app.clock.now_ms()):
+            return
+    for step in (_compute_promises, _walk_members, _judge_due):
+        for _ in range(pieces):
+            if not step(app):
+                break
+
+
+def before_answer(app: App) -> None:
+    """Judge what changed since the last maintenance tick, so that an answer shows it.
+
+    A database that accepts no writes answers from the last judgement.
+    """
+    with suppress(Unavailable):
+        keep_current(app, _AT_ONCE)
+
+
+def counts(app: App, who: Caller) -> dict[ProtectionState, int]:
+    """The numbers of machines by state, within the caller's projects."""
+    before_answer(app)
+    with app.store.read() as sql:
+        known = protection.counts(sql, who.scope)
+    return {state: known.get(state.value, 0) for state in ProtectionState}
+
+
+def page(app: App, wanted: ListQuery) -> tuple[list[MachineStanding], int]:
+    """A page of machines with their protection, by name, and the number of all."""
+    before_answer(app)
+    with app.store.read() as sql:
+        machines, total = protection.page(sql, wanted)
+        rpos = promises.active(sql, {str(item.settings.get("backupPolicy")) for item in machines})
+    return [
+        MachineStanding(machine, rpos.get(str(machine.settings.get("backupPolicy"))))
+        for machine in machines
+    ], total
+
+
+def _compute_promises(app: App) -> bool:
+    """Compute some promises; a changed promise judges the machines of its policy anew."""
+    with app.store.write() as sql:
+        return compute_promises(sql, app.clock.now_ms())
+
+
+def compute_promises(sql: Connection, now: int) -> bool:
+    """Compute some promises that are due, so that an answer in this transaction shows them."""
+    if not (stale := promises.due(sql, now)):
+        return False
+    known = SqlCatalogue(sql)
+    schedules = known.records.of_kind("schedule")
+    for policy, before in stale.items():
+        after = _promise(known, policy, schedules, now)
+        if after is None:
+            promises.forget(sql, policy)
+            continue
+        promises.write(sql, policy, after, now + DAY_MS)
+        if after != before:
+            walks.ask(sql, WalkKind.MEMBERS, policy)
+    return True
+
+
+def _promise(
+    known: SqlCatalogue, policy: str, schedules: list[Record], now: int
+) -> StoredPromise | None:
+    """The promise of a policy, None for a policy that was removed."""
+    try:
+        record = known.records.get("vm-backup", policy)
+    except NotFound:
+        return None
+    rpo = record.body.get("rpo")
+    if rpo is None:
+        rpo = rpo_of(_promised(known, policy, schedules), now)
+    return StoredPromise(record.body.get("active", True), rpo)
+
+
+def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list[Promise]:
+    """The timetables of the active schedules of the active rules of a policy."""
+    rules = {
+        rule.guid for rule in known.records.of_kind("rule", policy) if rule.body.get("active", True)
+    }
+    result = []
+    for schedule in schedules:
+        fired = {ref["guid"] for ref in schedule.body.get("rules", ())}
+        if rules & fired and schedule.body.get("active", True):
+            with suppress(Malformed):  # a schedule of an earlier version that cannot fire
+                table = schedule_clocks.table_of(schedule)
+                result.append(Promise(table, window_of(schedule.body)))
+    return result
+
+
+def _walk_members(app: App) -> bool:
+    """Have the next machines of a policy with a changed promise judged."""
+    with app.store.write() as sql:
+        walk = walks.next_walk(sql, _STEPS)
+        if walk is not None:
+            page = walks.piece(sql, walk)
+            protection.judge_anew(sql, [machine.guid for machine in page])
+            walks.moved(sql, walk, page)
+    return walk is not None
+
+
+def _judge_due(app: App) -> bool:
+    """Judge some machines whose time has come; each changed state is an event."""
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        machines = protection.due(sql, now)
+        rpos = promises.active(sql, {item.policy for item in machines if item.policy})
+        judged = [(machine, judge(_case(machine, rpos), now)) for machine in machines]
+        protection.write(sql, [_judged(machine, standing, now) for machine, standing in judged])
+        changed = [
+            _event(machine, standing, rpos.get(machine.policy or ""), now)
+            for machine, standing in judged
+            if standing.state.value != machine.before and machine.since is not None
+        ]
+        events.add_many(sql, changed)
+    return bool(machines)
+
+
+def _case(machine: Unjudged, rpos: dict[str, int | None]) -> Case:
+    return Case(
+        governed=machine.policy in rpos,
+        rpo=rpos.get(machine.policy or ""),
+        last_good=machine.last_good,
+        failed=machine.failed,
+        pending=machine.pending,
+        before=ProtectionState(machine.before),
+    )
+
+
+def _judged(machine: Unjudged, standing: Judgement, now: int) -> Judged:
+    is_same = standing.state.value == machine.before and machine.since is not None
+    since = machine.since if is_same and machine.since is not None else now
+    return Judged(machine.guid, standing.state.value, since, standing.due)
+
+
+def _event(machine: Unjudged, standing: Judgement, rpo: int | None, now: int) -> Event:
+    state = standing.state.value
+    return Event(
+        kind=EventKind.PROTECTION_CHANGED,
+        time=now,
+        subject=machine.guid,
+        subject_name=machine.name,
+        project=machine.project,
+        policy=machine.policy,
+        text=f"{machine.name} {_SENTENCES[standing.state]}{_allowed(standing.state, rpo)}",
+        data={"before": machine.before, "state": state, "lastBackup": machine.last_good,
+              "rpo": rpo},
+    )  # fmt: skip
+
+
+_SENTENCES = {
+    ProtectionState.PROTECTED: "is protected again",
+    ProtectionState.LATE: "is late: its last good backup is older than its policy allows",
+    ProtectionState.FAILING: "is failing: its last backup failed",
+    ProtectionState.NEVER: "has a policy and no good backup",
+    ProtectionState.UNASSIGNED: "is governed by no active backup policy",
+}
+
+
+def _allowed(state: ProtectionState, rpo: int | None) -> str:
+    return f" ({duration(rpo / 1000)})" if state is ProtectionState.LATE and rpo is not None else ""

@@ -1,0 +1,116 @@
+"""The state of a machine by its policy's RPO, and the RPO that schedules give."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from haulback.contract.protection import ProtectionState
+from haulback.policy.protection import Case, Promise, judge, rpo_of
+from haulback.policy.timetable import LAST, Cron, Daily, Days, Interval, Timetable, due_times
+
+HOUR, DAY = 3_600_000, 86_400_000
+NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1000)
+BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
+WINDOW = 6 * HOUR
+LAST_ONLY, NONE = frozenset({LAST}), frozenset()
+
+
+def hours(count: float) -> timedelta:
+    return timedelta(hours=count)
+
+
+def nightly(*weekdays: int, hour: float = 22, zone: ZoneInfo = UTC_ZONE) -> Timetable:
+    return Timetable(Daily(hours(hour)), zone, Days(weekdays=frozenset(weekdays)))
+
+
+@pytest.mark.parametrize(
+    ("tables", "gap"),
+    [
+        ([nightly()], DAY),
+        ([nightly(0, 1, 2, 3, 4)], 3 * DAY),  # from Friday to Monday
+        ([nightly(0, 1, 2, 3, 4), nightly(5, hour=10)], 2 * DAY + 12 * HOUR),
+        ([nightly(6)], 7 * DAY),
+        ([Timetable(Interval(hours(8), hours(18), hours(2)), UTC_ZONE)], 14 * HOUR),
+        ([Timetable(Interval(hours(0), hours(24), hours(1)), UTC_ZONE)], HOUR),
+        ([Timetable(Cron("0 3 1 * *"), UTC_ZONE)], 31 * DAY),
+        ([Timetable(Daily(hours(3)), UTC_ZONE, Days(frozenset({0}), NONE, LAST_ONLY))], 35 * DAY),
+        ([Timetable(Daily(hours(3)), UTC_ZONE, Days(months=frozenset({6})))], 336 * DAY),
+    ],
+)  # fmt: skip
+def test_schedules_promise_their_largest_gap_and_a_start_window(tables, gap):
+    assert rpo_of([Promise(table, WINDOW) for table in tables], NOW) == gap + WINDOW
+
+
+def test_the_longest_start_window_counts_and_no_schedule_promises_nothing():
+    assert rpo_of([Promise(nightly(), HOUR), Promise(nightly(), 2 * HOUR)], NOW) == DAY + 2 * HOUR
+    assert rpo_of([], NOW) is None
+
+
+def test_the_day_on_which_the_clock_is_set_back_promises_an_hour_more():
+    october = int(datetime(2026, 10, 20, tzinfo=UTC).timestamp() * 1000)
+    assert rpo_of([Promise(nightly(zone=BERLIN), 0)], october) == DAY + HOUR
+
+
+def test_a_day_that_comes_once_in_four_years_is_a_promise_as_well():
+    leap = Timetable(Cron("0 0 29 2 *"), UTC_ZONE)
+    assert rpo_of([Promise(leap, 0)], NOW) == 1461 * DAY
+
+
+tables = st.builds(
+    lambda days, hour: nightly(*days, hour=hour),
+    st.frozensets(st.integers(0, 6)),
+    st.integers(0, 23),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(tables, min_size=1, max_size=3), st.integers(0, 14 * DAY))
+def test_a_machine_that_is_backed_up_at_each_due_time_is_never_late(chosen, shift):
+    now = NOW + shift
+    rpo = rpo_of([Promise(table, 0) for table in chosen], now)
+    dues = sorted({due.at for table in chosen for due in due_times(table, now, now + 14 * DAY)})
+    for last, later in pairwise(dues):
+        case = Case(True, rpo, last, failed=False, pending=False, before=ProtectionState.PROTECTED)
+        assert judge(case, later).state is ProtectionState.PROTECTED
+
+
+cases = st.builds(
+    Case,
+    st.booleans(),
+    st.none() | st.integers(HOUR, 3 * DAY),
+    st.none() | st.integers(NOW - 4 * DAY, NOW),
+    failed=st.booleans(),
+    pending=st.booleans(),
+    before=st.sampled_from(ProtectionState),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases)
+def test_a_machine_has_one_state_and_changes_it_when_it_says_so(case):
+    state, due = judge(case, NOW)
+    if not case.governed:
+        assert state is ProtectionState.UNASSIGNED
+    elif case.last_good is None:
+        assert state is ProtectionState.NEVER
+    elif case.rpo is not None and NOW - case.last_good > case.rpo:
+        assert state is ProtectionState.LATE
+    if due is not None:
+        assert judge(case, due).state is state
+        assert judge(case, due + 1).state is ProtectionState.LATE
+    else:
+        assert judge(case, NOW + 10_000 * DAY).state is state
+
+
+def test_a_backup_that_is_tried_again_does_not_fail_its_machine_yet():
+    case = Case(True, DAY, NOW, failed=True, pending=True, before=ProtectionState.PROTECTED)
+    assert judge(case, NOW).state is ProtectionState.PROTECTED
+    assert judge(case._replace(pending=False), NOW).state is ProtectionState.FAILING
+    still = case._replace(before=ProtectionState.FAILING)
+    assert judge(still, NOW).state is ProtectionState.FAILING

@@ -1,0 +1,130 @@
+"""One request protects machines: policy, rule, schedule and notification, or nothing at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from haulback.contract.protect import Protecting, ProtectRequest
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.ids import new_guid
+from haulback.inventory.records import Entity, Record
+from haulback.server.services import maintenance
+from haulback.server.services.protect import protect
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from haulback.wire import Choice, Ref, read
+from tests.unit.server.conftest import House
+
+KINDS = ("vm-backup", "rule", "schedule", "notification-rule", "notification-channel")
+DAY, HOUR = 86_400_000, 3_600_000
+
+
+def protected(house: House, **more: Any) -> Protecting:
+    wanted = {"nightly": "22:00 Europe/Berlin", **more}
+    return protect(house.app, house.user, read(wanted, ProtectRequest, ""))
+
+
+def records(house: House, kind: str) -> list[Record]:
+    with house.app.store.read() as sql:
+        return SqlCatalogue(sql).records.of_kind(kind)
+
+
+def test_one_request_makes_everything_and_says_when_it_runs_first(house: House):
+    made = protected(
+        house, all=True, keep="7d,4w,12m", to=house.destination.guid, mail=["ops@example.org"]
+    )
+    [policy], [rule], [schedule] = (records(house, kind) for kind in KINDS[:3])
+    assert made.policy.guid == policy.guid
+    assert (rule.parent, made.rule.guid) == (policy.guid, rule.guid)
+    assert schedule.body["rules"] == [{"guid": rule.guid}]
+    [place] = rule.body["ruleBackupDestinations"]
+    assert place["backupDestination"]["guid"] == house.destination.guid
+    kept = place["backupRetentionSettings"]
+    assert (kept["keepDaily"], kept["keepWeekly"], kept["keepMonthly"]) == (7, 4, 12)
+    assert kept["retentionKeepLastNFull"] is None
+    [told] = records(house, "notification-rule")
+    assert told.body["policies"] == [{"guid": policy.guid}]
+    assert told.body["recipients"] == ["ops@example.org"]
+    assert made.machines == 3
+    first = datetime.fromtimestamp((made.firstRun or 0) / 1000, UTC)
+    assert house.clock.now < (made.firstRun or 0) <= house.clock.now + DAY
+    assert (first.hour, first.minute) == (21, 0)  # in January
+    assert made.timeZone == "Europe/Berlin"
+    assert made.rpo == DAY + 6 * HOUR
+
+
+def test_machines_that_come_later_are_protected_too(house: House):
+    made = protected(house, match=["we?", "db*.example"], exclude=["*-test"], days="mon-fri")
+    assert made.machines == 1
+    names = ("web2", "db1.example", "db1xexample", "wex", "db-test.example")
+    with house.app.store.write() as sql:
+        new = [
+            Entity(guid=new_guid(), uuid=new_guid(), name=name, hypervisor=house.hypervisor.guid)
+            for name in names
+        ]
+        SqlLedger(sql, house.clock.now).inventory.scanned(
+            house.hypervisor.guid, new, complete_since=None
+        )
+    maintenance.tick(house.app)
+    with house.app.store.read() as sql:
+        machines = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
+    taken = {
+        machine.name
+        for machine in machines
+        if machine.settings.get("backupPolicy") == made.policy.guid
+    }
+    assert taken == {"web", "wex", "db1.example", "db-test.example"}
+    assert records(house, "schedule")[0].body["daysOfWeek"][0] == "MONDAY"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({}, "match"),
+        ({"all": True, "match": ["x"]}, "all"),
+        ({"all": True, "nightly": ""}, "nightly"),
+        ({"all": True, "every": "4h"}, "nightly"),
+        ({"all": True, "nightly": "25:00"}, "nightly"),
+        ({"all": True, "nightly": "22:00 Mars/Olympus"}, "nightly"),
+        ({"all": True, "nightly": "", "every": "30s"}, "every"),
+        ({"all": True, "nightly": "", "every": "2d"}, "every"),
+        ({"all": True, "days": "someday"}, "days"),
+        ({"all": True, "keep": "0d"}, "keep"),
+        ({"all": True, "keep": "7x"}, "keep"),
+        ({"all": True, "rpo": "soon"}, "rpo"),
+        ({"all": True, "window": "1ms"}, "window"),
+        ({"all": True, "prove": "weekly"}, "prove"),
+        ({"all": True, "copyTo": new_guid()}, "copyTo"),
+        ({"all": True, "mail": ["no address"]}, "mail[0]"),
+        ({"all": True, "mail": ["a@example.org\nBcc: b@example.org"]}, "mail[0]"),
+        ({"match": [""]}, "match"),
+        ({"tags": ["x"] * 51}, "tags"),
+    ],
+)
+def test_a_request_that_makes_no_sense_adds_nothing(house: House, wanted: Any, field: str):
+    with pytest.raises(Malformed) as caught:
+        protected(house, **wanted)
+    assert caught.value.details["field"] == field
+    assert [len(records(house, kind)) for kind in KINDS] == [0] * len(KINDS)
+
+
+def test_a_taken_name_and_an_unknown_destination_add_nothing(house: House):
+    protected(house, match=["web*"])
+    with pytest.raises(Conflict):
+        protected(house, match=["web*"])
+    with pytest.raises(NotFound):
+        protected(house, match=["db*"], to=Choice(new_guid()).guid)
+    assert [len(records(house, kind)) for kind in KINDS] == [1, 1, 1, 0, 0]
+    assert Ref(records(house, "vm-backup")[0].guid)
+
+
+def test_notes_tell_what_a_user_would_not_expect(house: House):
+    made = protected(house, tags=["nowhere"], mail=["a@example.org"])
+    told = " / ".join(made.notes)
+    for part in ("no machine was taken", "no backup is ever removed", "localhost"):
+        assert part in told
+    again = protected(house, match=["db"], keep="7d", mail=["a@example.org"])
+    assert again.notes == []
