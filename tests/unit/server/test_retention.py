@@ -19,12 +19,13 @@ from haulback.server.services import (
     maintenance,
     node_tasks,
     record_kinds,
+    retention_plan,
     retention_preview,
     retention_run,
     retention_waits,
 )
 from haulback.server.services import retention as retention_marks
-from haulback.server.store import configuration, mount_tables, retention, rows, tables
+from haulback.server.store import configuration, mount_tables, retention, rows, tables, tasks
 from haulback.server.store.retention_tables import retention_wait
 from haulback.tasks.record import Task
 from haulback.units import DAY_MS
@@ -322,15 +323,15 @@ def test_a_machine_that_was_deleted_and_a_destination_that_is_gone_stop_nothing(
         assert not retention.has_due(sql)
 
 
-def test_every_night_each_destination_is_judged_once(house: House):
+def test_a_nightly_clean_up_judges_every_backup_and_none_is_planned_beside_another(house: House):
     node = house.node()
     set_destination(house, keepLastNFull=1)
     made = [stored(house, node) for _ in range(2)]
-    maintenance.tick(house.app)
-    house.clock.now += DAY_MS
-    maintenance.tick(house.app)
-    maintenance.tick(house.app)
-    [task] = [guid for guid in house.offered(node) if house.row(guid).type == "BACKUP_CLEANUP"]
+    with house.app.store.write() as sql:
+        task = retention_plan.nightly(sql, house.destination, house.clock.now + 1)
+        assert task
+        tasks.insert(sql, [task])
+        assert retention_plan.nightly(sql, house.destination, house.clock.now + 1) is None
     house.take(node, task)
-    node_tasks.order(house.app, node, task)
+    node_tasks.order(house.app, node, task.guid)
     assert kept(house) == {made[1]}
