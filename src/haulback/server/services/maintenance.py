@@ -32,6 +32,7 @@ from haulback.server.store import (
     audit,
     hold,
     mounts,
+    outbox,
     queue,
     task_lifecycle,
     task_lists,
@@ -112,6 +113,7 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
     """Move times back that were computed before the clock was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
+    outbox.follow_back(sql, now, step)
     protection_store.judge_late(sql)
 
 
