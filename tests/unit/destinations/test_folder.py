@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haulback.destinations.folder import Folder
-from haulback.errors import Conflict, Damaged, Unavailable
+from haulback.errors import Conflict, Damaged, Malformed, Unavailable
 
 
 def test_what_is_stored_already_is_refused_and_no_copy_of_it_stays(tmp_path: Path):
@@ -117,3 +117,45 @@ def test_a_symlink_to_an_object_has_the_size_of_the_object(tmp_path):
     (tmp_path / "packs/ab/cd").rename(tmp_path / "moved")
     (tmp_path / "packs/ab/cd").symlink_to(tmp_path / "moved")
     assert [item.size for item in folder.list("packs")] == [5000]
+
+
+def test_a_file_of_another_file_system_is_copied_in(tmp_path: Path, monkeypatch):
+    staged, real = tmp_path / "staged", os.link
+    staged.write_bytes(b"pack")
+
+    def link(source, target, **more):
+        if Path(source) == staged:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(source, target, **more)
+
+    (tmp_path / "d").mkdir()
+    folder = Folder(tmp_path / "d", owner="a")
+    monkeypatch.setattr(os, "link", link)
+    folder.adopt("packs/00/a", staged)
+    assert folder.load("packs/00/a") == b"pack"
+    assert not staged.exists()
+    assert not list((tmp_path / "d" / ".tmp").iterdir())
+
+
+def test_a_file_is_adopted_twice_only_with_equal_bytes(tmp_path: Path):
+    (tmp_path / "d").mkdir()
+    folder = Folder(tmp_path / "d")
+    folder.store("packs/00/a", b"pack")
+    for content, equal in ((b"pack", True), (b"kcap", False), (b"longer", False)):
+        staged = tmp_path / "staged"
+        staged.write_bytes(content)
+        if equal:
+            folder.adopt("packs/00/a", staged)
+        else:
+            with pytest.raises(Conflict):
+                folder.adopt("packs/00/a", staged)
+        assert staged.exists() != equal
+
+
+def test_a_read_beyond_the_end_and_a_wrong_name_are_refused(tmp_path: Path):
+    folder = Folder(tmp_path)
+    folder.store("manifests/a", b"first")
+    with pytest.raises(Damaged, match="truncated"):
+        folder.load("manifests/a", 3, 10)
+    with pytest.raises(Malformed, match="not an object name"):
+        folder.load("../a")
