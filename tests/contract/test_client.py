@@ -431,7 +431,7 @@ def preview_of(kind: Policies[Any]) -> Any:
 
 
 def a_record(kind: RecordCollection[Any]) -> Any:
-    needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"]}
+    needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"], "hour": 0}
     if kind.struct is NotificationChannel:
         needed |= CHANNEL
     if kind.struct is NotificationRule:
