@@ -94,7 +94,7 @@ class FrozenSite:
         file = self.folder / "node.token"
         file.write_text(self.api.post("/nodes/enrolment")["token"])
         self._start_node("--name", "n1", "--token-file", str(file))
-        self.wait_for(lambda: [one for one in self.api.get("/nodes") if "lastSeen" in one])
+        self.wait_for(lambda: [node for node in self.api.get("/nodes") if "lastSeen" in node])
         self.destination = self._add("/backup-destinations", "bd", self.repository)
         self.hypervisor = self._add("/hypervisors", "hv", self.machines)
 
