@@ -16,6 +16,8 @@ from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk
 from tests.volumes import browser, ext, needs_ext
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 REPORT = f"{NAME}.txt"
 
 

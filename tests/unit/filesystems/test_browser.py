@@ -16,7 +16,7 @@ from tests import volumes
 from tests.unit.repository.scene import MemoryDisk, back_up
 from tests.volumes import empty, ext, needs_ext
 
-pytestmark = needs_ext
+pytestmark = [needs_ext, pytest.mark.usefixtures("in_this_process")]
 
 
 @pytest.fixture(scope="module")

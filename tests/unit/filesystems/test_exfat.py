@@ -16,6 +16,8 @@ from tests.exfats import END, LABEL, Volume, file_set, generated, summed
 from tests.unit.filesystems.test_damage import explored
 from tests.unit.repository.scene import MemoryDisk
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def reading(image):
     return Browser({"vda": MemoryDisk(bytes(image))})

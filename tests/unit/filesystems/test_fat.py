@@ -21,6 +21,8 @@ from tests.unit.filesystems.test_damage import explored
 from tests.unit.repository.scene import MemoryDisk
 from tests.volumes import browser, empty, run, tool
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def by_mcopy(path, files, *options):
     """A FAT16 volume filled by mtools; contents by name."""

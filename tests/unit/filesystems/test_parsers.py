@@ -1,70 +1,19 @@
-"""The parsers read file systems of other makers in this process too, without the sandbox.
-
-The sandbox has no files, so nothing measures the code that runs in it.  Here its requests are
-answered by a thread of the tests' own process, through the same sockets.
-"""
+"""The parsers read file systems of other makers in this process too, without the sandbox."""
 
 from __future__ import annotations
 
 import os
-import socket
-from contextlib import suppress
-from threading import Thread
 
-import msgspec
 import pytest
 
-from haulback.filesystems.parsers.blocks import ParentDisk
-from haulback.filesystems.parsers.fat_names import CodePage
-from haulback.filesystems.parsers.queries import QueryHandler
-from haulback.filesystems.records import Ask, Begin
-from haulback.filesystems.sandbox_main import answer
-from haulback.framing import receive, send
 from haulback.units import MIB
 from tests import volumes
 from tests.integration import test_filesystems as made
 
-pytestmark = pytest.mark.slow  # images of hundreds of MiB, filled by the kernel
-_asks = msgspec.msgpack.Decoder(Ask)
-
-
-class Reader:
-    """A thread in the place of the confined process."""
-
-    def __init__(self, control: socket.socket, disks: socket.socket) -> None:
-        self._control = control.dup()
-        self._thread = Thread(target=self._run, args=(control.dup(), disks.dup()), daemon=True)
-        self._thread.start()
-
-    def _run(self, control: socket.socket, disks: socket.socket) -> None:
-        with control, disks, suppress(EOFError, OSError):
-            begin = receive(control, _asks)
-            assert isinstance(begin, Begin)
-            sources = {
-                name: ParentDisk(disks, number, size)
-                for number, (name, size) in enumerate(begin.disks)
-            }
-            answers = QueryHandler(sources, CodePage(begin.code_page))
-            while True:
-                send(control, answer(answers, receive(control, _asks)))
-
-    def poll(self) -> int | None:
-        return None if self._thread.is_alive() else 0
-
-    def kill(self) -> None:
-        with suppress(OSError):
-            self._control.shutdown(socket.SHUT_RDWR)
-        self._control.close()
-
-    def wait(self) -> int:
-        self._thread.join()
-        return 0
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    spawn = "haulback.filesystems.sandbox_client._spawn"
-    monkeypatch.setattr(spawn, lambda command, control, disks: Reader(control, disks))
+pytestmark = [
+    pytest.mark.slow,  # images of hundreds of MiB, filled by the kernel
+    pytest.mark.usefixtures("in_this_process"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +60,14 @@ def test_an_ext_of_the_kernel_is_read_to_the_last_byte(name, tmp_path, unix):
 )
 def test_the_partitions_of_a_table_are_volumes(script, first, names, tmp_path, plain):
     made.test_partitions_are_volumes(script, first, names, tmp_path, plain)
+
+
+def test_an_ntfs_is_read_to_the_last_byte(tmp_path, plain):
+    made.test_an_ntfs_is_read_as_it_is(tmp_path, plain)
+
+
+def test_links_and_packed_files_of_windows_are_read(tmp_path):
+    made.test_what_only_windows_does_is_read_or_refused(tmp_path)
 
 
 def test_the_second_table_replaces_a_lost_one(tmp_path, plain):
