@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haulback.destinations.folder import Folder
-from haulback.errors import Conflict, Damaged, Unavailable
+from haulback.errors import Conflict, Damaged, Malformed, Unavailable
 
 
 def test_what_is_stored_already_is_refused_and_no_copy_of_it_stays(tmp_path: Path):
@@ -117,3 +117,127 @@ def test_a_symlink_to_an_object_has_the_size_of_the_object(tmp_path):
     (tmp_path / "packs/ab/cd").rename(tmp_path / "moved")
     (tmp_path / "packs/ab/cd").symlink_to(tmp_path / "moved")
     assert [item.size for item in folder.list("packs")] == [5000]
+
+
+def on_another_file_system(monkeypatch: pytest.MonkeyPatch, source: Path) -> None:
+    """Let the kernel refuse hard links of a file, as it does between file systems."""
+    link = os.link
+
+    def refused(first, second, **more):
+        if Path(first) == source:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(first))
+        link(first, second, **more)
+
+    monkeypatch.setattr(os, "link", refused)
+
+
+def test_a_file_of_another_file_system_is_adopted_as_a_copy(tmp_path, monkeypatch):
+    (tmp_path / "destination").mkdir()
+    folder, staged = Folder(tmp_path / "destination"), tmp_path / "staged"
+    on_another_file_system(monkeypatch, staged)
+    content = os.urandom(3 * 1024 * 1024 + 5)
+    staged.write_bytes(content)
+    folder.adopt("packs/ab/cd", staged)
+    assert folder.load("packs/ab/cd") == content
+    assert not staged.exists()
+    assert not list((folder.root / ".tmp").iterdir())
+
+
+def test_a_file_of_another_file_system_replaces_no_object(tmp_path, monkeypatch):
+    (tmp_path / "destination").mkdir()
+    folder, staged = Folder(tmp_path / "destination"), tmp_path / "staged"
+    on_another_file_system(monkeypatch, staged)
+    folder.store("packs/ab/cd", b"first")
+    staged.write_bytes(b"second")
+    with pytest.raises(Conflict):
+        folder.adopt("packs/ab/cd", staged)
+    assert folder.load("packs/ab/cd") == b"first"
+    assert staged.read_bytes() == b"second"
+    assert not list((folder.root / ".tmp").iterdir())
+
+
+def test_a_link_that_fails_for_another_reason_is_unavailable(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    (tmp_path / "staged").write_bytes(b"x")
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    with pytest.raises(Unavailable):
+        folder.adopt("packs/ab/cd", tmp_path / "staged")
+    assert (tmp_path / "staged").exists()
+
+
+def test_content_of_another_length_is_not_adopted(tmp_path):
+    folder = Folder(tmp_path)
+    folder.store("index/a", b"short")
+    (tmp_path / "new").write_bytes(b"longer content")
+    with pytest.raises(Conflict):
+        folder.adopt("index/a", tmp_path / "new")
+    assert folder.load("index/a") == b"short"
+
+
+def test_a_file_whose_link_was_made_before_a_death_is_adopted_again(tmp_path):
+    folder = Folder(tmp_path)
+    (tmp_path / "new").write_bytes(b"content")
+    (tmp_path / "index").mkdir()
+    os.link(tmp_path / "new", tmp_path / "index" / "a")
+    folder.adopt("index/a", tmp_path / "new")
+    assert folder.load("index/a") == b"content"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "packs/../x", "Packs/a", "packs//a", ".tmp/a"])
+def test_a_name_that_no_object_bears_is_refused(tmp_path, name):
+    folder = Folder(tmp_path)
+    for call in (folder.load, folder.info, folder.delete, lambda n: folder.store(n, b"x")):
+        with pytest.raises(Malformed, match="object name"):
+            call(name)
+
+
+def test_an_object_that_is_read_in_parts_is_whole(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"0123456789")
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda handle, count, at: pread(handle, min(count, 3), at))
+    assert folder.load("packs/a") == b"0123456789"
+    assert folder.load("packs/a", 2, 5) == b"23456"
+    with pytest.raises(Damaged, match="truncated at byte 10"):
+        folder.load("packs/a", 8, 5)
+
+
+def test_a_root_that_does_not_answer_is_gone(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"x")
+    monkeypatch.setattr(Path, "is_dir", failing(errno.ESTALE))
+    with pytest.raises(Unavailable, match="is gone"):
+        list(folder.list("packs"))
+    with pytest.raises(Unavailable, match="is gone"):
+        folder.load("packs/b")
+    with pytest.raises(Unavailable, match="does not exist"):
+        Folder(tmp_path)
+
+
+class Entry:
+    """An entry of a folder whose status is an error."""
+
+    def __init__(self, entry: os.DirEntry[str], number: int) -> None:
+        self.name, self.path, self.stat = entry.name, entry.path, failing(number)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO])
+def test_an_entry_that_vanished_or_is_rotten_is_not_listed(tmp_path, monkeypatch, number):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"x")
+    scan = folder._scan
+    monkeypatch.setattr(folder, "_scan", lambda path: [Entry(one, number) for one in scan(path)])
+    assert list(folder.list("packs")) == []
+    assert list(folder.entries("packs")) == [("a", False)]
+
+
+def test_an_entry_whose_status_does_not_answer_is_unavailable(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"x")
+    scan = folder._scan
+    monkeypatch.setattr(
+        folder, "_scan", lambda path: [Entry(one, errno.ESTALE) for one in scan(path)]
+    )
+    with pytest.raises(Unavailable, match=r"status of .*packs/a cannot be read"):
+        list(folder.list("packs"))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.errors import SourceChanged
+from haulback.errors import Damaged, SourceChanged, Unavailable
 from haulback.ids import new_guid
+from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.testing.memory_hypervisor import MemoryDisk, MemoryHypervisor
@@ -177,3 +178,55 @@ def test_an_export_that_fails_leaves_no_backup(site: Site, monkeypatch: pytest.M
         export_machine(snapshot, site.repository, spec, ExportServices(folder, site.pool))
     assert not list(folder.glob("*.manifest"))
     assert list(site.repository.backups()) == []
+
+
+def spoil_packs(site: Site) -> None:
+    """Change a byte in the middle of every pack of the repository."""
+    store = site.repository.destination
+    for item in list(store.list("packs")):
+        pack = store.local_path(item.name)
+        assert pack
+        raw = bytearray(pack.read_bytes())
+        raw[len(raw) // 2] ^= 0xFF
+        pack.chmod(0o600)
+        pack.write_bytes(raw)
+
+
+def test_damage_of_the_backup_before_is_recorded_and_read_again(site: Site):
+    first = site.back_up()
+    spoil_packs(site)
+    with pytest.raises(Damaged):
+        site.restored(first)
+    assert record_findings(site.repository, "a restore", 1, believe=True).damaged
+    second = site.back_up(first)
+    assert site.told[0] == "vda is read whole: its data in the previous backup is damaged"
+    assert site.read >= 3 * MIB
+    assert site.restored(second) == site.now() == site.restored(first)
+
+
+def test_a_map_that_cannot_be_read_makes_the_disk_be_read_whole(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    first = site.back_up()
+
+    def unreadable(*given: object) -> None:
+        raise Damaged("group 00 is damaged")
+
+    monkeypatch.setattr("haulback.transfer.export.cbt_check.is_true", unreadable)
+    second = site.back_up(first)
+    reason = "is read whole: the previous backup is damaged: group 00 is damaged"
+    assert site.told == [f"vda {reason}", f"vdb {reason}"]
+    assert (second.type, second.parent) == ("FULL", None)
+    assert site.restored(second) == site.now()
+
+
+def test_a_backup_is_stored_although_its_index_cannot_be_merged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def away(*given: object) -> None:
+        raise Unavailable("the destination does not answer")
+
+    monkeypatch.setattr(site.repository, "merge_index", away)
+    manifest = site.back_up()
+    assert "index merge postponed: the destination does not answer" in caplog.text
+    assert site.restored(manifest) == site.now()
