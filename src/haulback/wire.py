@@ -23,7 +23,7 @@ from haulback.ids import guid_of
 
 T = TypeVar("T")
 _NUMBER = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?")
-_DEEPEST = 100
+_DEEPEST = 100  # levels of JSON; the decoder recurses
 _LIMIT = 1 << 53  # beyond it JSON numbers lose digits in browsers
 
 

@@ -37,6 +37,7 @@ RECORD_KINDS = {
     "/rules/vm-backup": "rule",
     "/rules/vm-snapshot": "snapshot-rule",
     "/schedules": "schedule",
+    "/system-schedules": "system-schedule",
     "/mailing-lists": "mailing-list",
     "/credential": "credential",
     "/notification-channels": "notification-channel",
@@ -244,6 +245,8 @@ class World:
             if kind == "recovery-plan":
                 refs = [{"guid": entity.guid}] if project else []
                 body = {"rules": [{"name": "all", "protectedEntities": refs}]}
+            elif kind == "system-schedule":
+                body = {"task": "VERIFY", "hour": 0}
             elif kind == "project":
                 body = {"uuid": project or "nobody"}
             record = Record(

@@ -40,6 +40,7 @@ from haulback.contract.machines import MachineSettings
 from haulback.contract.mounts import MountMode
 from haulback.contract.nodes import ChangedNode
 from haulback.contract.notifications import NotificationChannel, NotificationRule
+from haulback.contract.own_database import DatabaseBackupRequest
 from haulback.contract.policies import Policy, Rule, SnapshotPolicy
 from haulback.contract.protect import ProtectRequest
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
@@ -364,6 +365,11 @@ REST: dict[str, Way] = {
     ),
     "GET /snapshots": lambda s: list(s.client.snapshots.all(protected_entity=s.machine)),
     "GET /snapshots/{guid}": lambda s: s.client.snapshots.get(s.held),
+    "GET /server/hold": lambda s: s.client.server.hold(),
+    "POST /server/hold/lift": lambda s: s.client.server.lift_hold(),
+    "POST /server/database-backups": lambda s: s.client.server.back_up(
+        DatabaseBackupRequest(Choice(s.destination))
+    ),
     "GET /alarms": lambda s: list(s.client.alarms.all(kind=["BACKUP_DAMAGED"])),
     "GET /alarms/{guid}": lambda s: s.client.alarms.get(s.alarm),
     "POST /notification-channels/{guid}/test": lambda s: s.client.notifications.test(s.channel),

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from haulback.client.client import Client
 from haulback.contract.events import Event, EventKind
 from haulback.ids import new_guid
 from haulback.server.http import event_stream
+from haulback.server.main import Server, ServerSettings
 from haulback.server.store import events
-from tests.contract.conftest import Served
+from tests import databases
+from tests.contract.conftest import PASSWORD, Served
 from tests.contract.test_access import user
 from tests.contract.test_transport import is_error
 
@@ -165,3 +168,29 @@ def test_the_client_and_the_command_follow_events(served: Served, tmp_path: Path
         lines = [process.stdout.readline() for _ in range(2)]
         process.terminate()
     assert ["first" in lines[0], "second" in lines[1]] == [True, True]
+
+
+def test_a_stream_of_one_server_tells_events_of_another(tmp_path: Path, cluster: str):
+    url = databases.new_database(cluster, uuid.uuid4().hex)
+    served = Served(tmp_path, url)
+    other = Server(ServerSettings(data=tmp_path, port=0, password=PASSWORD, database=url))
+    thread = threading.Thread(target=other.run)
+    thread.start()
+    try:
+        headers = {**STREAM, "authorization": f"Bearer {served.person}"}
+        address, about = f"{other.url}/api/events", new_guid()
+        with httpx2.stream("GET", f"{address}?subject={about}", headers=headers) as answer:
+            source = blocks(answer)
+            start = int(next(source)["id"])
+            numbers = []
+            for nth in range(5):
+                tell(served, str(nth), subject=about)
+                block = next(source)
+                assert json.loads(block["data"])["text"] == str(nth)
+                numbers.append(int(block["id"]))
+        assert numbers == sorted(numbers)
+        assert numbers[0] > start
+    finally:
+        other.stop()
+        thread.join()
+        served.close()

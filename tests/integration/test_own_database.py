@@ -112,6 +112,8 @@ def test_a_lost_server_comes_back_with_the_recovery_kit_alone(site: Site):
     assert site.api.get("/alarms") == []
     [record] = site.api.get("/backup-destinations")
     assert record["unknownBackups"] == 2  # the later backup of web, and the copy's own backup
+    verify = site.api.get("/tasks", {"type": "VERIFY", "size": 1})[0]["guid"]
+    assert site.api.get(f"/tasks/{verify}")["state"]["name"] == "FINISHED"
     [task] = site.api.post("/tasks/remove-old-backups", body)
     site.finished(task["guid"])
     stored = {path.name for path in (site.repository / "manifests").rglob("*") if path.is_file()}

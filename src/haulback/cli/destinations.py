@@ -114,12 +114,12 @@ def set_destination(
     unchanged.
 
     A backup is removed by the first limit that it reaches: number or age in days.  --lock-days: new
-    backups cannot be removed for so many days.  --keep-last: the last backup of an existing machine
-    always stays. --verify-days: a share is read every night, so that everything is read within so
-    many days; --verify-hours limits a night, --no-verify turns the nightly verification off.
-    --keep-absent-days: the last backup of an absent machine stays for so many days (30; 0: not).
-    --secret: a new value of a secret setting, read from FILE, or from standard input where FILE is
-    -.
+    backups cannot be removed for this number of days.  --keep-last: the last backup of an existing
+    machine always stays. --verify-days: a share is read every night, so that everything is read
+    within this number of days; --verify-hours limits a night, --no-verify turns the nightly
+    verification off. --keep-absent-days: the last backup of an absent machine stays for this number
+    of days (30; 0: not). --secret: a new value of a secret setting, read from FILE, or from
+    standard input where FILE is -.
     """
     client = connect()
     present = client.destinations.find(name)

@@ -18,6 +18,7 @@ from haulback.cli.server_options import USUAL, ServerOptions
 from haulback.cli.server_program import announce
 from haulback.contract.destinations import NewDestination
 from haulback.contract.nodes import Enrolled
+from haulback.errors import Conflict
 from haulback.ids import new_guid
 from haulback.logs import LogFormat
 from haulback.node.state_dir import NodeIdentity, write_identity
@@ -100,7 +101,13 @@ def _enrol_embedded(server: Server, home: Path) -> None:
     if not file.exists():
         write_identity(home, NodeIdentity(new_guid(), secrets.token_urlsafe(32)))
     identity = json.loads(file.read_bytes())
-    nodes.admit(server.app, Enrolled(identity["guid"], identity["secret"]), "local")
+    who = Enrolled(identity["guid"], identity["secret"])
+    # A restored database knows the embedded node of the lost machine by the first name.
+    for name in ("local", *(f"local-{number}" for number in range(2, 100))):
+        with contextlib.suppress(Conflict):
+            nodes.admit(server.app, who, name)
+            return
+    raise Conflict("the names of the embedded node are taken; remove nodes that are gone")
 
 
 def _first_destination(server: Server, folder: Path) -> None:

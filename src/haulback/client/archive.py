@@ -11,7 +11,7 @@ from haulback.units import KIB
 
 _BLOCK = tarfile.BLOCKSIZE
 _MOST_NAMED = 10_000  # files listed in an error; the report in the tar lists all of them
-_PIECE = 64 * KIB
+_PIECE = 64 * KIB  # bytes of a read from the stream
 _MARK = RECORD.encode()
 # A parser yields the number of bytes that it needs next; a negative number skips bytes.
 _Parser = Generator[int, bytes, None]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-_OBJECTS = 50
+_OBJECTS = 50  # objects that a report names for a disk
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 Guid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]

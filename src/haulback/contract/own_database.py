@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from haulback.contract.verify import UnknownBackup
 from haulback.wire import Choice, Named
 
 Slot = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
@@ -32,7 +33,8 @@ class DestinationHold(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     `copied` is the time of the restored copy of the database.  `lookedThrough` is the end of the
     VERIFY that compared the catalogue with the destination, absent before; `unknownBackups` is the
-    number of backups there that the catalogue does not know: nothing deletes them.
+    number of backups there that the catalogue does not know, and `unknown` are the first of them:
+    nothing deletes them.
     """
 
     destination: Named
@@ -41,6 +43,7 @@ class DestinationHold(msgspec.Struct, omit_defaults=True, kw_only=True):
     reason: str
     lookedThrough: int | None = None
     unknownBackups: int | None = None
+    unknown: list[UnknownBackup] = []
 
 
 class ServerHold(msgspec.Struct):

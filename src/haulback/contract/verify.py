@@ -8,7 +8,7 @@ import msgspec
 
 from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
-from haulback.wire import Amount, Ref
+from haulback.wire import Amount, Guid, Name, Ref
 
 
 class VerifyRequest(msgspec.Struct):
@@ -28,8 +28,8 @@ class VerifyRequest(msgspec.Struct):
 class VerifyOrder(msgspec.Struct):
     """The packs to read: packs after `cursor` (hex), up to `bytes` and `seconds`.
 
-    `days`: the bytes are the share that reads all data within so many days.  `looked`: the maps of
-    backups are read from the backup that follows this guid.
+    `days`: a share of the data is read, so that all data is read within this number of days.
+    `looked`: the maps of backups are read from the backup that follows this guid.
     """
 
     destination: BackupDestination
@@ -40,10 +40,23 @@ class VerifyOrder(msgspec.Struct):
     looked: str = ""
 
 
+class UnknownBackup(msgspec.Struct):
+    """A stored backup that the catalogue does not know, with its machine as its manifest names it.
+
+    `snapshotTime` in epoch ms.
+    """
+
+    backup: Guid
+    entity: Guid
+    name: Name
+    snapshotTime: Amount
+
+
 class VerifyResult(msgspec.Struct):
     """The node's report: bytes and packs read, and whether the round is complete.
 
-    `looked` is the backup after which the next task begins; "" after all backups.
+    `looked` is the backup after which the next task begins; "" after all backups.  `unknown` counts
+    the backups that the catalogue does not know, `unknownBackups` are the first of them.
     """
 
     cursor: str = ""
@@ -52,6 +65,7 @@ class VerifyResult(msgspec.Struct):
     groups: Amount = 0
     backups: Amount = 0
     unknown: Amount = 0
+    unknownBackups: Annotated[list[UnknownBackup], msgspec.Meta(max_length=1000)] = []
     strangers: Amount = 0
     looked: Annotated[str, msgspec.Meta(max_length=36)] = ""
     damage: DamageReport | None = None

@@ -235,7 +235,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _mode(entry: os.DirEntry[str], *, follow: bool) -> os.stat_result | None:
-    """Status of a directory entry; None for one that vanished or cannot be read."""
+    """Status of a directory entry; None for an entry that vanished or cannot be read."""
     try:
         return entry.stat(follow_symlinks=follow)
     except OSError as error:

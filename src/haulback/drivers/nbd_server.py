@@ -51,6 +51,7 @@ class NbdServer:
     def __init__(self, path: Path, exports: Mapping[str, Source]) -> None:
         self._exports, self._path = exports, path
         self._links: set[socket.socket] = set()
+        # guards `_links`, `_threads` and `_over`; see `_accept`
         self._lock, self._over = Lock(), False
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))

@@ -51,6 +51,7 @@ class SandboxClient:
         self, sources: Mapping[str, Source], deadline: float, command: Sequence[str] = COMMAND
     ) -> None:
         self._sources, self._deadline, self._command = dict(sources), deadline, command
+        # held for a whole request: the process answers one request at a time
         self._lock = Lock()
         self._running: _Running | None = None
 

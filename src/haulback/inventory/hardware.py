@@ -21,7 +21,7 @@ class NetworkCard(NamedTuple):
     network: str
 
 
-_MOST = 100
+_MOST = 100  # cards and tags, and characters of a tag
 
 
 def hardware_of(definition: JsonObject) -> Hardware:

@@ -9,6 +9,7 @@ from haulback.contract.alarms import AlarmKind
 from haulback.contract.inventory_sync import PlatformResource
 from haulback.contract.order_records import Hypervisor, IncrementBase
 from haulback.contract.store import BackupVolume
+from haulback.contract.verify import UnknownBackup
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
 from haulback.inventory.records import Entity, PlatformSnapshot
 from haulback.tasks.record import Task
@@ -215,11 +216,13 @@ class DamageChanges(Protocol):
         at maps first; "" where there was time for all.
         """
 
-    def compared(self, destination: str, unknown: int, *, since: int) -> None:
+    def compared(
+        self, destination: str, unknown: int, first: Sequence[UnknownBackup], *, since: int
+    ) -> None:
         """Record that a task compared the catalogue with a destination.
 
-        `unknown` is the number of backups there that the catalogue does not know, `since` (epoch
-        ms) the start of the task.
+        `unknown` is the number of backups there that the catalogue does not know, `first` are some
+        of them; `since` (epoch ms) is the start of the task.
         """
 
     def verify_ended(self, destination: str) -> None: ...

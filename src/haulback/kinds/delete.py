@@ -22,7 +22,7 @@ from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_re
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.wire import Named
 
-_MOST = 10_000
+_MOST = 10_000  # entities of one request
 _STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the removal of other backups is decided already
 
 

@@ -17,7 +17,7 @@ from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
-_MOST = 10_000
+_MOST = 10_000  # paths of one task: its order stays below a megabyte or so
 
 
 def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:

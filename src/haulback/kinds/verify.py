@@ -19,7 +19,7 @@ from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import JsonObject
 
-WINDOW = 24 * HOUR_MS
+WINDOW = 24 * HOUR_MS  # a night's run may wait for a node that is off
 _LONGEST = 7 * 86_400  # seconds
 
 
@@ -78,7 +78,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if report.damage and report.damage.unreliable:
         return  # the next share reads the same packs again
     since = task.started or 0
-    ledger.damage.compared(destination, report.unknown, since=since)
+    ledger.damage.compared(destination, report.unknown, report.unknownBackups, since=since)
     ledger.damage.verified_share(
         destination, report.cursor, since=since, is_round=report.isRound, looked=report.looked
     )
@@ -111,6 +111,7 @@ KIND = TaskKind(
         Said("backups", "count", "Number of backups whose maps were checked."),
         Said("looked", "text", "The backup after which the next VERIFY goes on; empty after all."),
         Said("unknown", "count", "Number of backups that the catalogue does not know."),
+        Said("unknownBackups", "array", "The first of them: backup, entity, name, snapshotTime."),
         Said("strangers", "count", "Number of objects that belong to no repository."),
         Said("damage", "object", "The damage that was found; see docs/design/damage.md."),
         *SPACE,

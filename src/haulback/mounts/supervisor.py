@@ -49,6 +49,7 @@ class MountSupervisor:
         self._folder, self._rooms, self._portal = folder, run_folders, portal
         self._roots = (*folders.ROOTS, *roots)
         folder.mkdir(parents=True, exist_ok=True)
+        # guards the table of browsers, which requests for files and the end of a mount share
         self._lock = Lock()
         self._browsers: dict[str, _Open] = {}
 

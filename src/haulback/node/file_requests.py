@@ -19,7 +19,7 @@ from haulback.texts import sendable
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds
-_ANSWERS_AT_ONCE = 8
+_ANSWERS_AT_ONCE = 8  # downloads and listings that a node serves at a time
 _RAW = "\\raw-"  # prefix of a name's bytes in hexadecimal
 _MOST = 10_000  # entries of one page of a listing
 _Paths = Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]

@@ -15,7 +15,7 @@ from haulback.durable_files import DurableFiles
 from haulback.errors import HaulbackError
 
 log = logging.getLogger(__name__)
-KEPT_SECONDS = 7 * 86_400
+KEPT_SECONDS = 7 * 86_400  # as long a check of a pack is believed
 _SAVED_EVERY = 256  # packs, 16 GiB; lost entries only cost another check
 
 
@@ -29,6 +29,7 @@ class FilePackMemory:
         self, path: Path, disk: DurableFiles, clock: Callable[[], float] = time.time
     ) -> None:
         self._path, self._disk, self._clock = path, disk, clock
+        # held while the file is written, so that an older state never replaces a newer one
         self._lock, self._unsaved = Lock(), 0
         self._packs = self._load()
 
@@ -79,6 +80,7 @@ class PackMemories:
 
     def __init__(self, folder: Path, disk: DurableFiles) -> None:
         self._folder, self._disk = folder, disk
+        # attempts in threads share one object for each repository, and so one file
         self._lock = Lock()
         self._known: dict[str, FilePackMemory] = {}
 

@@ -45,6 +45,8 @@ class Runner:
         self._taken: set[str] = set()
         self._running: dict[str, RunningTask] = {}
         self._threads: list[Thread] = []
+        # guards `_taken` and `_running`, which the poll, attempts and the reporter share;
+        # no request to the server and no work is done under it
         self._lock = Lock()
         self._over = False
 

@@ -11,7 +11,7 @@ from haulback.errors import HaulbackError, Unavailable
 from haulback.retry import Backoff, retry
 
 _BACKOFF = Backoff(0.5)
-_STUMBLES = 5
+_STUMBLES = 5  # repetitions after an internal error of the server
 T = TypeVar("T")
 
 

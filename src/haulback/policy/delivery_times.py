@@ -18,7 +18,7 @@ DELAYS = (
     8 * _HOUR,
     *(12 * _HOUR,) * 5,
 )
-_SPREAD = 0.1
+_SPREAD = 0.1  # share of a wait by which attempts differ, not to come at once
 
 
 def next_attempt(attempts: int, now: int, chance: Random, asked: int = 0) -> int | None:

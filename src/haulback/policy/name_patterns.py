@@ -25,24 +25,49 @@ class NamePatterns:
     def __init__(self, expressions: Sequence[str], field: str = "") -> None:
         if len(expressions) > MOST:
             raise Malformed(f"{field}: at most {MOST} expressions", field=field)
-        self._patterns = [
-            _checked(text, f"{field}[{place}]") for place, text in enumerate(expressions)
-        ]
+        for place, text in enumerate(expressions):
+            _check(text, f"{field}[{place}]")
+        self._patterns = _together(tuple(expressions)) if expressions else ()
 
     def match(self, name: str) -> bool:
         """Whether a name begins with one of the expressions."""
+        if not self._patterns:
+            return False
         encoded = name.encode(errors="replace")
         return any(pattern.match(encoded) for pattern in self._patterns)
 
 
-def _checked(text: str, field: str) -> Any:
+def _check(text: str, field: str) -> None:
+    """Raises Malformed with `field` for a text that is no expression of RE2."""
     if not text or len(text) > LONGEST:
         raise Malformed(f"{field}: 1 to {LONGEST} characters", field=field)
-    return _compiled(text, field)
+    if trouble := _trouble(text):
+        raise Malformed(
+            f"{field}: {text[:60]!r} is no regular expression of RE2: {trouble}", field=field
+        )
+
+
+@lru_cache(maxsize=1024)
+def _trouble(text: str) -> str:
+    """The reason why RE2 does not read an expression, "" for one that it reads."""
+    try:
+        _compiled(text)
+    except Malformed as error:
+        return error.message
+    return ""
 
 
 @lru_cache(maxsize=256)
-def _compiled(text: str, field: str) -> Any:
+def _together(expressions: tuple[str, ...]) -> tuple[Any, ...]:
+    """One pattern for all expressions, as long as the engine's memory takes it."""
+    try:
+        return (_compiled("|".join(f"(?:{text})" for text in expressions)),)
+    except Malformed:
+        return tuple(_compiled(text) for text in expressions)
+
+
+def _compiled(text: str) -> Any:
+    """Raises Malformed."""
     import re2  # loaded with the first expression: most servers need none
 
     options = re2.Options()
@@ -50,6 +75,4 @@ def _compiled(text: str, field: str) -> Any:
     try:
         return re2.compile(text.encode(), options=options)
     except (re2.error, UnicodeEncodeError) as error:
-        raise Malformed(
-            f"{field}: {text[:60]!r} is no regular expression of RE2: {error}", field=field
-        ) from None
+        raise Malformed(str(error)) from None

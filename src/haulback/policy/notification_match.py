@@ -34,6 +34,9 @@ TROUBLES = frozenset(
         EventKind.DELIVERY_FAILED,
     )
 )
+# Alarms that have an event of their own, and states of protection that need a person.
+_OTHERWISE_TOLD = frozenset({"RETENTION_WAITS", "SERVER_HELD"})
+_UNPROTECTED = frozenset({"LATE", "UNASSIGNED"})
 # The monitor of a policy hears of its runs only, in any state.
 HEARTBEATS = frozenset({EventKind.RUN_STARTED.value, EventKind.RUN_ENDED.value})
 
@@ -74,12 +77,19 @@ def is_told(rule: RuleFilter, event: EventRecord) -> bool:
     if event.kind.name not in (rule.events or TROUBLES):
         return False
     if event.kind.name not in _ENDS:
-        return True
+        return bool(rule.events) or not _is_quiet(event)
     kind = event.data.get("type")
     if rule.task_types and kind is not None and kind not in rule.task_types:
         return False
     states = rule.states or (frozenset() if rule.events else _BAD_ENDS)
     return not states or state_of(event) in states
+
+
+def _is_quiet(event: EventRecord) -> bool:
+    """Whether an event of a trouble's kind is none: told by another event, or good news."""
+    if event.kind.name == EventKind.PROTECTION_CHANGED.value:
+        return event.data.get("state") not in _UNPROTECTED
+    return event.data.get("alarm") in _OTHERWISE_TOLD
 
 
 def is_heartbeat(rule: RuleFilter, event: EventRecord) -> bool:

@@ -118,7 +118,7 @@ class StoredBackup(msgspec.Struct):
 class BackupSource(NamedTuple):
     """The machine of the backups; `absent_since` (epoch ms) is the first scan that missed it.
 
-    `spared_days`: the last backup of an absent machine stays for so many days.
+    `spared_days`: days for which the last backup of an absent machine stays.
     """
 
     present: bool

@@ -26,7 +26,7 @@ from haulback.repository.pages import (
 from haulback.repository.resources import Meter, Resources
 from haulback.repository.writer import Writer
 
-_SEGMENTS_AHEAD = 12
+_SEGMENTS_AHEAD = 12  # segments in memory at a time: bounds the memory of an export
 _ZEROS = bytes(SEGMENT_BYTES)
 
 

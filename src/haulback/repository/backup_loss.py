@@ -29,7 +29,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Meter, unmetered
 from haulback.units import MIB
 
-_OBJECTS_NAMED = 50
+_OBJECTS_NAMED = 50  # objects that a message names
 _GROUPS_KNOWN = 1 << 16
 _PAGES_KNOWN = 1 << 18  # 40 MB of memory: enough for the leaves of a 4 TiB disk
 

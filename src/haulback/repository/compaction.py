@@ -22,7 +22,7 @@ from haulback.repository.writer import Writer
 # 1.5 times the living data; in the worst case two bytes are written for each byte freed.
 _SHARE = 2 / 3
 _ROUNDING = 1e-9
-_GROUPS_AT_ONCE = 8
+_GROUPS_AT_ONCE = 8  # groups in memory at a time
 log = logging.getLogger(__name__)
 
 

@@ -24,7 +24,7 @@ from haulback.repository.pack import read_directory
 CONFIG = "haulback.json"
 CONFIG_COPY = "haulback.copy.json"
 DIFFERENT = f"{CONFIG} and {CONFIG_COPY}"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # other versions are refused
 # Revision 2 added damage records, rolls, tombstones and the copy of the configuration.  A writer
 # that does not know them could reuse damaged chunks: older versions must refuse to write.
 WRITER_REVISION = 2

@@ -38,8 +38,8 @@ def record_findings(
     """Record the places that the repository's readers could not read, and clear those findings.
 
     `by` names the finder, `now` is the time in epoch milliseconds, `looked` the number of packs
-    read (default: all packs).  `believe`: a user confirms that so many places really are damaged.
-    Raises Unavailable when the destination does not answer.
+    read (default: all packs).  `believe`: a user confirms that this number of places is damaged
+    indeed. Raises Unavailable when the destination does not answer.
     """
     result = repository.findings.all()
     if not result:

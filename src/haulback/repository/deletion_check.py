@@ -19,7 +19,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Meter
 from haulback.repository.scan import RepositoryScan
 
-_GROUPS_AT_ONCE = 16
+_GROUPS_AT_ONCE = 16  # groups in memory at a time
 
 
 def unproved(

@@ -33,7 +33,7 @@ from haulback.repository.scan import RepositoryScan, scan_completing_index
 from haulback.repository.segment import Array, Segment
 from haulback.repository.writer import Staged, Writer
 
-_TRIES = 3
+_TRIES = 3  # backups that come between the two looks make it look again
 # this many packs missing at once point to an unmounted folder, not to damage
 _MANY_GONE, _SHARE_GONE = 8, 1 / 4
 log = logging.getLogger(__name__)

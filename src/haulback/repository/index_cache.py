@@ -47,7 +47,7 @@ class IndexCache:
         self._repository, self._disk = repository, DurableFiles()
 
     def open(self, name: str) -> Segment:
-        """Open a segment. Raises NotFound for one that is gone, Damaged, Unavailable."""
+        """Open a segment. Raises NotFound for an index file that is gone, Damaged, Unavailable."""
         path = self._destination.local_path(f"index/{name}")
         if path is not None:
             return Segment.open(path, name, self._keys)

@@ -17,7 +17,7 @@ from haulback.repository.names import Objects, leaf_of
 from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.segment import Segment
 
-_LISTINGS = 10
+_LISTINGS = 10  # a merge may replace files between a list and an opening
 _PACKS_A_SEGMENT = 256  # chunks of an index file rebuilt in memory: 16 GiB of packs
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ _NONCE_BYTES = 12
 # OWASP's 2023 minimum for Argon2id with one lane, rounded up; the upper bounds stop a hostile
 # configuration from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
-_SLOTS_MAX = 16
+_SLOTS_MAX = 16  # each costs an Argon2id: bounds the time of an opening
 _ENCLOSED = "server secret"
 _KIT_KEY = re.compile(r"^\s*key\s*$", re.MULTILINE | re.IGNORECASE)
 _KIT_REPOSITORY = re.compile(r"repository ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")

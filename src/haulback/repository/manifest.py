@@ -12,7 +12,7 @@ from haulback.repository.keys import Keys
 from haulback.repository.pages import DiskMap
 from haulback.wire import JsonObject
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # other versions are refused
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

@@ -18,7 +18,7 @@ from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
 from haulback.repository.keys import Keys
 from haulback.repository.segment import NAME_BYTES, Array, Columns, Segment, footer, write
 
-FAN_IN = 8
+FAN_IN = 8  # files of about one size that become the next larger one
 _SLICE_CHUNKS = 1 << 20
 _SMALLEST_TIER = 1 << 12
 _DROPPED = 0xFFFFFFFF

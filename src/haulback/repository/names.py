@@ -102,7 +102,7 @@ class Objects:
     def survey(self) -> None:
         """Find every foreign file in the root and in the folders of the repository.
 
-        A folder that is not of the repository is reported as a whole and not entered.
+        A foreign folder is reported as a whole and not entered.
         """
         for name, is_file in self.destination.entries(""):
             if name not in (_TOP_FILES if is_file else _TOP_FOLDERS):

@@ -20,7 +20,7 @@ from haulback.repository.group import GROUP_ID_BYTES, Group
 from haulback.repository.keys import ID_BYTES, Keys
 from haulback.units import MIB
 
-PACK_BYTES = 64 * MIB
+PACK_BYTES = 64 * MIB  # aim: large enough for stores that count requests
 PACK_ID_BYTES = 16
 _MAGIC, _END = b"HBPACK01", b"HBPACKEN"
 _ENTRY = struct.Struct(f"<{GROUP_ID_BYTES}sIII")

@@ -18,7 +18,7 @@ from haulback.repository.names import Objects
 from haulback.repository.pack import GroupEntry, GroupLocation, name_of, read_directory
 from haulback.repository.segment import Segment
 
-_PACKS_A_SEGMENT = 256
+_PACKS_A_SEGMENT = 256  # directories that one sorted table in memory holds
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +34,7 @@ class UnindexedCopies:
         self._index = index
         self._stages: list[Index] | None = None
         self._todo: list[list[bytes]] = []
+        # held while directories are read: other threads need the same answer, and wait for it
         self._lock = Lock()
 
     def places(self, chunk: bytes) -> Iterator[tuple[bytes, GroupLocation]]:

@@ -22,7 +22,7 @@ from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pages import ChunkRef
 
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
-_FAILED_KEPT = 4096
+_FAILED_KEPT = 4096  # failed groups whose reason is not looked for again
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -40,6 +40,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._found: dict[DamagedPlace, tuple[GroupLocation, str]] = {}
+        # guards `_found`: the readers of several threads note what they find
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -103,6 +104,7 @@ class Reader:
         self._elsewhere = elsewhere
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
+        # guards the two caches; a group is fetched outside of the lock, perhaps twice
         self._lock = Lock()
 
     def group(self, group: bytes) -> Group:

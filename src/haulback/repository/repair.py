@@ -42,7 +42,7 @@ class RepairContext:
     `folder` is empty and takes new packs and index files temporarily.  `secrets` are wrapped into a
     new configuration when both copies are gone.  `pins` names every other user of the repository
     now; while there are any, no pack is moved.  `record` returns the name of the repairer and the
-    time in epoch ms.  `believe`: a user confirms that so many packs really are damaged at the same
+    time in epoch ms.  `believe`: a user confirms that this number of packs is damaged at the same
     time.
     """
 

@@ -37,7 +37,7 @@ from haulback.repository.roll import Rolls
 from haulback.repository.writer import Staged, Writer
 
 _MANIFEST_FILE = "manifest.json"
-_FINDINGS_TOLD = 10_000
+_FINDINGS_TOLD = 10_000  # places that one report names
 
 
 class Draft(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader
 from haulback.repository.resources import Meter, unmetered
 
-_SEGMENTS_AHEAD = 8
+_SEGMENTS_AHEAD = 8  # segments in memory at a time: bounds the memory of a restore
 
 
 def restore_disk(

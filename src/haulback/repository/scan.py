@@ -23,7 +23,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.segment import Segment
 
-_PACKS_AT_ONCE = 64
+_PACKS_AT_ONCE = 64  # directories in memory at a time
 log = logging.getLogger(__name__)
 
 

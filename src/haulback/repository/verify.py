@@ -23,7 +23,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.scan import RepositoryScan, ScanExtent, in_turn, scan
 
-_GROUPS_AHEAD = 16
+_GROUPS_AHEAD = 16  # groups that are read while others are checked
 _FIRST = bytes(16)
 _PACKS_TIME = 3 / 4  # the share of `seconds` for packs; the rest is for the maps of backups
 PackId = bytes
@@ -42,8 +42,8 @@ class Share:
     """The packs to read: those after the id `after` in order, or all when none follows it.
 
     `budget` limits the bytes read, `seconds` the time; None means no limit.  At least one pack is
-    read, and the map of one backup: the one after the guid `after_backup`. `done` is called with
-    each pack that was read.
+    read, and the map of at least one backup, the next after the guid `after_backup`. `done` is
+    called with each pack that was read.
     """
 
     after: PackId | None = None
@@ -76,8 +76,8 @@ class VerifyReport:
     guids of backups whose manifest does not open, `listed` the guids of all others.  `recorded` is
     the damage written into the repository, None when nothing was to be written.  `cursor` is the
     last pack read; `is_round`: the run read the last pack, and the next run begins with the first
-    pack. `unlooked` are guids of backups that the time did not suffice for, `looked` the last
-    backup that was checked, "" when all were checked.
+    pack. `unlooked` are guids of backups that were not checked in the time given; `looked` is the
+    last checked backup, "" when all were checked.
     """
 
     backups: int = 0

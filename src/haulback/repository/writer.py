@@ -27,7 +27,7 @@ from haulback.repository.segment import Segment
 from haulback.units import KIB
 
 PAGE_GROUP_BYTES = 128 * KIB  # small, because a random read decodes a whole group for one page
-_QUEUED_GROUPS = 6
+_QUEUED_GROUPS = 6  # groups that wait for a thread: bounds the memory
 _NEW_CHUNKS_IN_MEMORY = 1 << 16  # more chunks than this move into a local index file
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
 _HINTS_IN_MEMORY = 1 << 18

@@ -6,7 +6,7 @@ import msgspec
 
 from haulback.server.scope import EVERYTHING, Scope
 
-MOST = 10_000
+MOST = 10_000  # rows of the largest page
 
 
 class ListQuery(msgspec.Struct, kw_only=True):

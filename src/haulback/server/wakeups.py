@@ -25,6 +25,7 @@ class Wakeups:
     """
 
     def __init__(self) -> None:
+        # guards `_waiting` and `_more`; waiters are woken after its release
         self._lock = Lock()
         self._waiting: set[Waiter] = set()
         self._more = False

@@ -8,7 +8,7 @@ from haulback.ids import new_guid
 from haulback.wire import JsonObject, Named
 
 HOUR_MS = 3_600_000
-DEFAULT_PRIORITY = 50
+DEFAULT_PRIORITY = 50  # the middle of 0 to 100
 # The first attempt of epoch N has the number N * EPOCH + 1: no attempt of an earlier epoch has the
 # name of a later one.
 EPOCH = 10_000

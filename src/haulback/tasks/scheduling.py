@@ -19,9 +19,9 @@ LANES = {
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
 PER_DESTINATION = {"store": 8, "cleanup": 1}  # two clean-ups would collide
-MAX_ATTEMPTS = 5
-_FIRST_RETRY_MS = 5_000
-_LAST_RETRY_MS = 900_000
+MAX_ATTEMPTS = 5  # of a task whose node was lost or whose parts were away
+_FIRST_RETRY_MS = 5_000  # the wait doubles with each attempt
+_LAST_RETRY_MS = 900_000  # the longest wait
 
 
 def rank(ready_ms: int, priority: int) -> int:

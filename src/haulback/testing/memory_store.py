@@ -60,6 +60,7 @@ class MemoryBucket:
         self.foreign: dict[str, int] = {}
         self.half_written: list[tuple[str, str, bytes]] = []  # (owner, name, bytes)
         self._versions: dict[str, list[_Version]] = {}
+        # makes each operation atomic, as a store's is
         self._lock = Lock()
 
     def put(self, name: str, data: bytes) -> None:

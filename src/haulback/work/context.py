@@ -161,7 +161,7 @@ class TaskServer(Protocol):
         """Other attempts that read or write a destination, or wait to store there, right now."""
 
     def type_changed(self, backup_type: str) -> None:
-        """Report at once that the backup is of another type than the task asked for."""
+        """Report at once that the backup has another type than the requested type."""
 
     def note(self, results: Results) -> None:
         """Report results before the end; a later attempt continues from `cursor`."""

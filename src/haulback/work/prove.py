@@ -17,7 +17,7 @@ from haulback.work.context import Results, TaskContext, TaskWork
 
 _LOOK_EVERY = 0.2  # seconds
 _SCREEN_BYTES = 1 << 20  # a larger picture is left out
-_LOST_BYTES = 500
+_LOST_BYTES = 500  # end of a guest's console in a message
 
 
 def run(context: TaskContext) -> Results:

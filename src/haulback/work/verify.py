@@ -7,13 +7,17 @@ from collections.abc import Callable
 import msgspec
 
 from haulback.contract.verify import VerifyOrder
+from haulback.errors import Damaged, NotFound
+from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import CheckOrder, Depth, Share, VerifyReport, verify
 from haulback.units import GIB, size
+from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import Complete, complete_report
 
 _NOTED_EVERY = 8  # packs, 512 MiB, that a VERIFY reads again after the death of a node
+_NAMED = 100  # unknown backups that a report names
 _LEAST = GIB  # smallest nightly share in bytes: one night for a small destination
 
 
@@ -35,11 +39,26 @@ def run(context: TaskContext) -> Results:
         "read": report.bytes,
         "groups": report.groups,
         "backups": report.backups,
-        "unknown": complete.unknown,
+        "unknown": len(complete.unknown),
+        "unknownBackups": _named(context, repository, complete.unknown),
         "strangers": len(report.strangers),
         "looked": complete.told,
         "damage": msgspec.to_builtins(complete.report),
     } | context.repositories.space(order.destination)
+
+
+def _named(context: TaskContext, repository: Repository, unknown: list[str]) -> list[JsonObject]:
+    """The first backups that the catalogue does not know, as their manifests describe them."""
+    described: list[JsonObject] = []
+    for backup in unknown[:_NAMED]:
+        context.progress.meter(0)  # ends here when the attempt is cancelled
+        try:
+            manifest = repository.manifest(backup)
+        except (NotFound, Damaged):
+            continue  # the report of damage names it
+        about = {"backup": backup, "entity": manifest.entity, "name": manifest.entity_name[:400]}
+        described.append(about | {"snapshotTime": manifest.snapshot_time})
+    return described
 
 
 def _share(context: TaskContext, order: VerifyOrder, total: int) -> Share:
@@ -55,7 +74,7 @@ def _tell(context: TaskContext, report: VerifyReport, complete: Complete) -> Non
     count = report.backups - len(report.unlooked)
     context.log(
         f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
-        f"{count} backups looked at, {complete.unknown} of all are unknown to the catalogue"
+        f"{count} backups looked at, {len(complete.unknown)} of all are unknown to the catalogue"
     )
     if report.unlooked:
         context.log(

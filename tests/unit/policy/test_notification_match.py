@@ -47,8 +47,24 @@ def test_a_rule_without_events_tells_the_ends_that_are_failures(state: str) -> N
 
 @pytest.mark.parametrize("kind", sorted(EventKind.__members__))
 def test_a_rule_without_events_tells_every_trouble(kind: str) -> None:
-    assert is_told(rule(), event(kind, {"state": "FAILED"})) == (kind in TROUBLES)
+    state = "LATE" if kind == "PROTECTION_CHANGED" else "FAILED"
+    assert is_told(rule(), event(kind, {"state": state})) == (kind in TROUBLES)
     assert is_told(rule(events=[kind]), event(kind))
+
+
+@pytest.mark.parametrize("state", ["PROTECTED", "LATE", "FAILING", "NEVER", "UNASSIGNED"])
+def test_a_machine_without_protection_is_a_trouble_and_the_others_are_not(state: str) -> None:
+    """A failing machine is told by its failed workflow, a new one by nothing."""
+    changed = event("PROTECTION_CHANGED", {"state": state})
+    assert is_told(rule(), changed) == (state in ("LATE", "UNASSIGNED"))
+    assert is_told(rule(events=["PROTECTION_CHANGED"]), changed)
+
+
+def test_an_alarm_with_an_event_of_its_own_is_told_once() -> None:
+    for alarm, told in (("RETENTION_WAITS", False), ("BACKUP_DAMAGED", True)):
+        raised = event("ALARM_RAISED", {"alarm": alarm})
+        assert is_told(rule(), raised) == told
+        assert is_told(rule(events=["ALARM_RAISED"]), raised)
 
 
 def test_states_and_types_limit_ends_and_nothing_else() -> None:
@@ -147,6 +163,7 @@ def test_a_rule_tells_what_the_naive_reading_of_its_members_tells(
             else bool(wanted.events) or state in ("FAILED", "PARTIALLY_FINISHED")
         )
     )
-    chosen = kind in (wanted.events or TROUBLES) and ends
+    quiet = kind == "PROTECTION_CHANGED" and not wanted.events  # none of these states is LATE
+    chosen = kind in (wanted.events or TROUBLES) and ends and not quiet
     first = kind == "RUN_ENDED" and bool(news.data.get("first"))
     assert is_told(wanted, news) == (fits and (first or chosen))

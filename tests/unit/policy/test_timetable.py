@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSimError
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, seed, settings
 from hypothesis import strategies as st
 
 from haulback.policy.timetable import (
@@ -21,6 +22,17 @@ from haulback.policy.timetable import (
     due_times,
     next_due,
 )
+from tests import shares
+
+_CASES = shares.cases("schedules")
+_USUAL = 60  # cases of each property in an ordinary run: the oracle is slow
+
+
+def checked(test):
+    """So many cases of a property, chosen by the first seed."""
+    count = _CASES.count if _CASES.whole else _USUAL
+    return seed(_CASES.first)(settings(max_examples=count, deadline=None, database=None)(test))
+
 
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,6 +78,11 @@ DAYS = st.builds(
     st.just(frozenset()) | st.frozensets(st.sampled_from([1, 2, 3, 4, LAST]), min_size=2),
 )
 MINUTES_OF_A_DAY = st.integers(0, 1439).map(lambda n: timedelta(minutes=n))
+
+
+@lru_cache(maxsize=200)
+def oracle_of(zone: ZoneInfo, start: datetime) -> Oracle:
+    return Oracle(zone, start)
 
 
 class Oracle:
@@ -128,21 +145,21 @@ def due(table: Timetable, oracle: Oracle) -> list[Due]:
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@checked
 @given(weeks(), MINUTES_OF_A_DAY, DAYS)
 def test_a_daily_time_falls_due_once_a_day_whatever_the_clock_does(week, hour, days):
     zone, start = week
-    oracle = Oracle(zone, start)
+    oracle = oracle_of(zone, start)
     wanted = [oracle.first(midnight + hour) for midnight in oracle.local_midnights(days)]
     result = due(Timetable(Daily(hour), zone, days), oracle)
     assert [item.at for item in result] == oracle.in_week([item for item in wanted if item])
 
 
-@settings(max_examples=60, deadline=None)
+@checked
 @given(weeks(), MINUTES_OF_A_DAY, MINUTES_OF_A_DAY, st.integers(1, 1440), DAYS)
 def test_an_interval_follows_elapsed_time(week, first, last, every, days):
     zone, start = week
-    oracle = Oracle(zone, start)
+    oracle = oracle_of(zone, start)
     wanted = []
     for midnight in oracle.local_midnights(days):
         instant = oracle.first(midnight + first)
@@ -154,11 +171,11 @@ def test_an_interval_follows_elapsed_time(week, first, last, every, days):
     assert [item.at for item in due(table, oracle)] == oracle.in_week(wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@checked
 @given(weeks(), st.sampled_from(["*", "*/2", "*/5"]), st.sampled_from(["0", "30", "*/15", "7,53"]))
 def test_a_cron_expression_with_a_wildcard_hour_runs_in_both_hours(week, hour, minute):
     zone, start = week
-    oracle = Oracle(zone, start)
+    oracle = oracle_of(zone, start)
     step = int(hour[2:]) if hour != "*" else 1
     minutes = {"0": {0}, "30": {30}, "*/15": {0, 15, 30, 45}, "7,53": {7, 53}}[minute]
     wanted = [
@@ -170,16 +187,16 @@ def test_a_cron_expression_with_a_wildcard_hour_runs_in_both_hours(week, hour, m
     assert [item.at for item in result] == oracle.in_week(wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@checked
 @given(weeks(), st.integers(0, 23), st.integers(0, 59))
 def test_a_cron_expression_with_a_fixed_hour_is_a_daily_time(week, hour, minute):
     zone, start = week
-    oracle = Oracle(zone, start)
+    oracle = oracle_of(zone, start)
     daily = Timetable(Daily(timedelta(hours=hour, minutes=minute)), zone)
     assert due(Timetable(Cron(f"{minute} {hour} * * *"), zone), oracle) == due(daily, oracle)
 
 
-@settings(max_examples=60, deadline=None)
+@checked
 @given(weeks(), MINUTES_OF_A_DAY, DAYS, st.integers(0, 7 * 1440))
 def test_the_next_due_time_is_the_first_of_those_to_come(week, hour, days, minutes):
     zone, start = week

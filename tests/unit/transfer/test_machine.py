@@ -11,14 +11,16 @@ import pytest
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.errors import Damaged, SourceChanged, Unavailable
 from haulback.ids import new_guid
-from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
+from haulback.repository.verify import CheckOrder, Depth, verify
 from haulback.testing.memory_hypervisor import MemoryDisk, MemoryHypervisor
 from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.transfer.restore import RestoreServices, RestoreTarget, import_machine
 from haulback.transfer.store import store_machine
 from haulback.units import KIB, MIB
+from tests.conftest import SECRET
 
 
 def noise(size: int, seed: int) -> bytes:
@@ -180,28 +182,41 @@ def test_an_export_that_fails_leaves_no_backup(site: Site, monkeypatch: pytest.M
     assert list(site.repository.backups()) == []
 
 
-def spoil_packs(site: Site) -> None:
-    """Change a byte in the middle of every pack of the repository."""
-    store = site.repository.destination
-    for item in list(store.list("packs")):
-        pack = store.local_path(item.name)
-        assert pack
-        raw = bytearray(pack.read_bytes())
-        raw[len(raw) // 2] ^= 0xFF
-        pack.chmod(0o600)
-        pack.write_bytes(raw)
-
-
-def test_damage_of_the_backup_before_is_recorded_and_read_again(site: Site):
+def test_an_increment_after_recorded_damage_reads_the_damaged_disk_whole(site: Site):
     first = site.back_up()
-    spoil_packs(site)
-    with pytest.raises(Damaged):
-        site.restored(first)
-    assert record_findings(site.repository, "a restore", 1, believe=True).damaged
-    second = site.back_up(first)
-    assert site.told[0] == "vda is read whole: its data in the previous backup is damaged"
-    assert site.read >= 3 * MIB
-    assert site.restored(second) == site.now() == site.restored(first)
+    pack = max(site.repository.destination.root.glob("packs/*/*"), key=lambda p: p.stat().st_size)
+    raw = bytearray(pack.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(raw)
+    checked = CheckOrder(record=lambda: ("a test", 1))
+    verify(site.repository, Depth.DATA, Resources(site.pool), checked)
+    again = Site(Repository.open(site.repository.destination, SECRET), site.staging, site.pool)
+    again.hypervisor, again.attempts = site.hypervisor, site.attempts
+    second = again.back_up(first)
+    assert again.told == ["vda is read whole: its data in the previous backup is damaged"]
+    assert again.restored(second) == again.now()
+
+
+def test_an_increment_without_damage_of_its_own_disks_believes_them(site: Site):
+    other = site.back_up()
+    site.disks["vda"].write_at(0, noise(3 * MIB, 9))
+    site.disks["vda"].dirty.clear()
+    first = site.back_up()
+    pack = min(site.repository.destination.root.glob("packs/*/*"), key=lambda p: p.stat().st_mtime)
+    assert other.backup != first.backup
+    raw = bytearray(pack.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(raw)
+    checked = CheckOrder(record=lambda: ("a test", 1))
+    verify(site.repository, Depth.DATA, Resources(site.pool), checked)
+    again = Site(Repository.open(site.repository.destination, SECRET), site.staging, site.pool)
+    again.hypervisor, again.attempts = site.hypervisor, site.attempts
+    again.disks["vda"].write_at(0, b"new")
+    second = again.back_up(first)
+    assert again.told == []
+    assert again.restored(second) == again.now()
 
 
 def test_a_map_that_cannot_be_read_makes_the_disk_be_read_whole(

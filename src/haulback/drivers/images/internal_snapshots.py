@@ -80,7 +80,9 @@ def _drop(path: Path, name: str) -> bool:
 
 
 def check(paths: Sequence[Path], name: str) -> None:
-    """Raises NotFound for a snapshot that no image has, Conflict for one that only some have."""
+    """Raises NotFound for a snapshot that no image has, Conflict for a snapshot that only some
+    images have.
+    """
     without = [path for path in paths if name not in {one.name for one in qemu.inner(path)}]
     if len(without) == len(paths):
         raise NotFound(f"the machine has no snapshot {name}")

@@ -17,7 +17,7 @@ from haulback.wire import JsonObject
 _PIECE = 48 * KIB  # bytes of a file write; agents hang on larger ones (256 KiB did)
 _SAID = 64 * KIB  # bytes of a script's output that are kept
 _UNPACK = 'tar -xpf "$1" -C "$2"'
-_UNPACK_SECONDS = 3600
+_UNPACK_SECONDS = 3600  # time for a slow guest to unpack its files
 # Remove this attempt's tar, and tars older than a day that dead attempts left behind.
 _CLEAN = 'rm -f "$1"; find "$2" -maxdepth 1 -name ".haulback-*.tar" -mtime +0 -exec rm -f {} +'
 

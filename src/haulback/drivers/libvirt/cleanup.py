@@ -139,7 +139,7 @@ class Leftovers:
         note.unlink()
 
     def _undone(self, note: Path) -> bool:
-        """Undo a revert; returns False for one that cannot be undone now and stays for later."""
+        """Undo a revert; returns False if it cannot be undone yet and stays recorded."""
         try:
             self.undo(note)
         except HaulbackError as error:

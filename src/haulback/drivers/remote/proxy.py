@@ -29,6 +29,7 @@ class FarHypervisor:
 
     def __init__(self, connect: Callable[[], Exchange]) -> None:
         self._connect = connect
+        # one thread connects; the others wait for its connection
         self._lock = Lock()
         self._made: Exchange | None = None
 

@@ -14,7 +14,7 @@ from haulback.wire import JsonObject
 
 _SECTOR = 512
 _MAGIC = b" LVM2 x[5A%r0N*>"
-_MOST_TEXT = 16 * MIB
+_MOST_TEXT = 16 * MIB  # metadata of a large volume group takes a few MiB
 
 
 class Physical(NamedTuple):

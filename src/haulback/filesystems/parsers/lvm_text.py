@@ -12,7 +12,7 @@ _TOKEN = re.compile(
     rb"""\s+|\#[^\n]*|(?P<name>[A-Za-z_][\w.+-]*)|(?P<number>-?\d+(?:\.\d+)?)"""
     rb"""|"(?P<string>(?:[^"\\]|\\.)*)"|(?P<sign>[{}\[\]=,])"""
 )
-_DEEPEST = 16
+_DEEPEST = 16  # nested sections; LVM itself nests three
 
 
 def parse(data: bytes) -> JsonObject:

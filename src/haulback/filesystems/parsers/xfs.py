@@ -23,7 +23,7 @@ _LOCAL, _EXTENTS, _TREE = 1, 2, 3
 _REALTIME, _BIG_TIME, _MANY_EXTENTS = 0x1, 0x8, 0x10
 _INODE = struct.Struct(">2sHBB2xII8xQ8xQ8xQ12xI2xB7xH")
 _DIRECTORY_END = 32 << 30  # offset in a directory from which on it holds hashes, no entries
-_DEEPEST = 9
+_DEEPEST = 9  # levels of a B+tree: XFS's own limit
 _SINGLE = (b"XD2B", b"XDB3")
 _MANY = (b"XD2D", b"XDD3")
 

@@ -11,7 +11,7 @@ from haulback.kinds.support.reports import Said, lacking
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.wire import JsonObject
 
-WINDOW = 5 * HOUR_MS
+WINDOW = 5 * HOUR_MS  # time in which a node may begin the task
 ASKED = "askedType"  # the parameter of a task whose backup became another type
 EXPORT_REPORT = (
     Said("type", "text", "FULL or INCREMENTAL: the type of the backup.", needed=True),

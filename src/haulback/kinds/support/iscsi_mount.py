@@ -16,7 +16,7 @@ _CLIENT = re.compile(
     r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9.-]+(:[!-~]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16,32}"
 )
 _LONGEST = 223  # bytes of an iSCSI name (RFC 7143, 4.2.7.1)
-_MOST = 64
+_MOST = 64  # initiators of one target
 
 
 def wanted(files: Sequence[str], clients: Sequence[str], backup: Backup) -> JsonObject:

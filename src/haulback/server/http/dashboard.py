@@ -30,7 +30,7 @@ from haulback.wire import JsonObject, Named
 
 _DAY_MS = 86_400_000
 _CHARTED = 15  # days of the chart in portals, which assign values to days by position
-_MOST_DAYS = 3660
+_MOST_DAYS = 3660  # ten years
 room = Router()
 
 

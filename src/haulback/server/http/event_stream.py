@@ -17,8 +17,8 @@ from haulback.server.queries import EventQuery
 from haulback.server.services import events
 from haulback.server.services.app import App
 
-HEARTBEAT_SECONDS = 15.0
-_RETRY_MS = 2000
+HEARTBEAT_SECONDS = 15.0  # proxies close a stream that is silent for a minute
+_RETRY_MS = 2000  # time after which a client connects again
 _HEAD = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),

@@ -44,14 +44,14 @@ def show(call: ApiRequest) -> Reply:
         query_params.number(call, "days", _MOST_DAYS),
         query_params.number(call, "size", _MOST_ROWS),
     )
-    found, is_cut = forecast(
+    coming, is_cut = forecast(
         call.app,
         call.who.scope,
         _DAYS if days is None else days,
         _ROWS if most is None else most,
     )
-    headers = {"X-Incomplete": f"the first {len(found)} fires are shown"} if is_cut else {}
-    return Reply([_shown(entry) for entry in found], headers=headers)
+    headers = {"X-Incomplete": f"the first {len(coming)} fires are shown"} if is_cut else {}
+    return Reply([_shown(entry) for entry in coming], headers=headers)
 
 
 def _shown(entry: Forecast) -> ForecastRecord:

@@ -35,7 +35,7 @@ from haulback.server.services import inventory_sync, node_tasks, nodes, tasks
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject, Named, present, read
 
-_MOST_QUEUED = 1000
+_MOST_QUEUED = 1000  # tasks of an offer, however many the node requests
 room = Router()
 
 

@@ -36,7 +36,6 @@ from haulback.server.services import node_tasks, nodes
 from haulback.server.services.app import App
 from haulback.texts import check_name
 
-_SILENT_MS = 90_000
 room = Router()
 
 

@@ -11,8 +11,8 @@ from haulback.server.queries import MOST, Filter
 from haulback.server.services.tasks import SORTS
 from haulback.tasks.record import CONTRACT_TYPES
 
-_LONGEST = 200
-_DEEPEST = 10_000_000
+_LONGEST = 200  # characters of a filter
+_DEEPEST = 10_000_000  # number of a page; times its size the offset stays a BIGINT
 _TYPES = CONTRACT_TYPES | KINDS.keys()
 _REFS = {
     "backup": "backup",

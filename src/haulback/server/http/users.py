@@ -27,8 +27,8 @@ from haulback.server.services import users
 from haulback.texts import check_name
 
 _DAY_MS = 86_400_000
-_SHORTEST = 8
-_MOST_ENTRIES = 1000
+_SHORTEST = 8  # characters of a password
+_MOST_ENTRIES = 1000  # of a page of the audit log
 # The privileges that portals check before they show a page, by role.
 _READ = (
     "NODE_READ",

@@ -27,7 +27,7 @@ from haulback.server.store.task_lifecycle import Life
 from haulback.server.wakeups import Wakeups
 from haulback.tasks.record import Task
 
-LEASE_MS = 30_000
+LEASE_MS = 30_000  # a node that is silent for so long loses its tasks
 
 
 @dataclass

@@ -25,7 +25,7 @@ from haulback.server.store import copies, events, machines, walks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.walks import Walk, WalkKind
-from haulback.wire import read
+from haulback.wire import JsonObject, read
 
 _KINDS = (WalkKind.HOST, WalkKind.POLICY)
 _PIECES = 40  # pieces of walks in one maintenance tick
@@ -58,7 +58,7 @@ def continue_walks(app: App) -> None:
     """Judge the next machines of the walks that are requested, each piece in its transaction."""
     for _ in range(_PIECES):
         with app.store.read() as sql:
-            if not walks.is_any(sql, _KINDS):
+            if not walks.is_assigning(sql):
                 return
         with app.store.write() as sql:
             walk = walks.next_walk(sql, _KINDS)
@@ -163,17 +163,30 @@ class _Surroundings(NamedTuple):
 
 
 def _carry_out(sql: Connection, kind: str, moves: Sequence[_Move], now: int) -> None:
+    """Write the policies of machines whose settings nobody changed meanwhile, and add the events.
+
+    A machine that a user changes at the same time is judged by the next walk.
+    """
+    if not moves:
+        return
     setting = OWNED[kind].setting
+    same = {item.guid for item in machines.unchanged(sql, [move.machine for move in moves])}
+    made = [move for move in moves if move.machine.guid in same]
+    for move in made:
+        move.machine.settings = _settings(move, setting)
+    machines.set_many(sql, {move.machine.guid: move.machine.settings for move in made})
     changed: dict[str, _Names] = defaultdict(lambda: _Names([], []))
-    for move in moves:
-        settings = {name: value for name, value in move.machine.settings.items() if name != setting}
-        settings |= {setting: move.after} if move.after else {}
-        if machines.change_settings(sql, move.machine, settings):
-            changed[move.before].removed.append(move.machine.name)
-            changed[move.after].assigned.append(move.machine.name)
-    for policy in SqlCatalogue(sql).records.of_kind(kind) if changed else ():
-        if policy.guid in changed:
-            events.add(sql, _event(policy, changed[policy.guid], now))
+    for move in made:
+        changed[move.before].removed.append(move.machine.name)
+        changed[move.after].assigned.append(move.machine.name)
+    policies = SqlCatalogue(sql).records.of_kind(kind)
+    told = [policy for policy in policies if policy.guid in changed]
+    events.add_many(sql, [_event(policy, changed[policy.guid], now) for policy in told])
+
+
+def _settings(move: _Move, setting: str) -> JsonObject:
+    others = {name: value for name, value in move.machine.settings.items() if name != setting}
+    return {**others, setting: move.after} if move.after else others
 
 
 def _event(policy: Record, names: _Names, now: int) -> Event:

@@ -10,7 +10,7 @@ from haulback.errors import HaulbackError
 from haulback.server.services.app import App
 
 _TOGETHER = 0.1  # seconds between two notifications: commits wait for each notification
-_AGAIN = 2.0
+_AGAIN = 2.0  # seconds between two attempts to connect
 log = logging.getLogger(__name__)
 
 

@@ -32,7 +32,7 @@ from haulback.units import DAY_MS
 log = logging.getLogger(__name__)
 POLICY = "vm-backup"  # the kind of the policies that have daily reports
 _SKEW_MS = 300_000  # clocks of several servers differ by less
-_KEPT_DAYS = 60
+_KEPT_DAYS = 60  # days for which sent reports stay
 _DEFAULT = ("", "recipient")  # what portals send without an address
 
 

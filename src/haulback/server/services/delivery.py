@@ -49,8 +49,8 @@ from haulback.units import DAY_MS
 from haulback.wire import dump
 
 LEASE_MS = 120_000  # longer than an attempt may take
-KEPT_MS = 30 * DAY_MS
-_GONE = 410
+KEPT_MS = 30 * DAY_MS  # as long ended messages stay in the log
+_GONE = 410  # HTTP status of a receiver that wants no more messages
 _CHANCE = random.Random()
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from haulback.inventory.delivery import Delivery
 from haulback.server.services import delivery
 from haulback.server.services.app import App
 
-_SENDERS = 4
+_SENDERS = 4  # threads: a slow receiver delays three others at most
 _AGAIN = 2.0  # seconds between two looks for due messages
 log = logging.getLogger(__name__)
 

@@ -45,6 +45,8 @@ class EventHub:
         self.readers = Wakeups()
         self.next_step: Callable[[], None] = lambda: None
         self._store, self._now, self._tell = store, now, tell
+        # `_turn` lets one thread number and read events; `_lock` guards `_newest` and `_head`.
+        # Order: `_turn` first, and no query of the database under `_lock`.
         self._turn, self._lock, self._signal = Lock(), Lock(), Event()
         self._newest: deque[HubEntry] = deque(maxlen=_IN_MEMORY)
         self._head: int | None = None

@@ -13,7 +13,7 @@ from haulback.server.services.event_hub import block
 from haulback.server.store import events
 from haulback.units import DAY_MS
 
-KEPT_MS = 90 * DAY_MS
+KEPT_MS = 90 * DAY_MS  # as long events stay
 _PAGE = 200  # events that a stream reads from the database at once
 
 

@@ -107,14 +107,14 @@ def rules_of(fire: Fire, schedule: Record, known: SqlCatalogue) -> list[FireRule
     if schedule.kind == schedule_clocks.SYSTEM:
         run = str(uuid.uuid5(uuid.UUID(fire.guid), schedule.guid))
         return [FireRule(fire=fire.guid, position=0, rule=schedule.guid, policy="", run=run)]
-    found = []
+    rules = []
     for place, ref in enumerate(schedule.body.get("rules", [])):
         policy = _parent(known, served(schedule).rule, ref["guid"])
         run = str(uuid.uuid5(uuid.UUID(fire.guid), policy or ref["guid"]))
-        found.append(
+        rules.append(
             FireRule(fire=fire.guid, position=place, rule=ref["guid"], policy=policy, run=run)
         )
-    return found
+    return rules
 
 
 def _parent(known: SqlCatalogue, kind: str, guid: str) -> str:

@@ -18,7 +18,7 @@ from haulback.kinds.api import Ask
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
-from haulback.server.services import fire_voiding, proof_turns, run_events, system_plans
+from haulback.server.services import clock_change, proof_turns, run_events, system_plans
 from haulback.server.services.app import App
 from haulback.server.services.fire_events import tell, tell_runs
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
@@ -49,7 +49,7 @@ def run_due(app: App) -> int:
     for schedule in due:
         begin(app, schedule)
     planned, end = 0, time.monotonic() + _BUDGET_S
-    while time.monotonic() < end and fire_voiding.cancel_piece(app):
+    while time.monotonic() < end and clock_change.cancel_piece(app):
         pass  # before the planning: a task that waits would keep its machine from the next plan
     while time.monotonic() < end and (made := plan_piece(app)) is not None:
         planned += made
@@ -249,7 +249,7 @@ def _unfit(machine: Entity, policy: Record, busy: dict[str, str]) -> str | None:
     if not machine.present:
         return f"{machine.name} is no longer on its hypervisor"
     if policy.project not in (None, machine.project):
-        return f"{machine.name} is of another project than the policy {policy.name}"
+        return f"{machine.name} belongs to another project than the policy {policy.name}"
     if machine.guid in busy:
         return f"the task {busy[machine.guid]} of the rule has not ended"
     return None

@@ -29,7 +29,7 @@ class Forecast(NamedTuple):
 
 
 def forecast(app: App, scope: Scope, days: int, most: int) -> tuple[list[Forecast], bool]:
-    """The fires of the next days in the order of their due times, at most so many.
+    """The fires of the next days in the order of their due times, at most `most` fires.
 
     Returns them, and whether there are more.  Paused and inactive schedules have none.
     """
@@ -37,8 +37,8 @@ def forecast(app: App, scope: Scope, days: int, most: int) -> tuple[list[Forecas
         now = app.clock.now_ms()
         coming = [_of(sql, record, now, now + days * DAY_MS) for record in _shown(sql, scope)]
     in_order = merge(*coming, key=lambda entry: (entry.fire.due.at, entry.schedule.name))
-    found = list(islice(in_order, most + 1))
-    return found[:most], len(found) > most
+    first = list(islice(in_order, most + 1))
+    return first[:most], len(first) > most
 
 
 def _shown(sql: Connection, scope: Scope) -> Iterator[Record]:

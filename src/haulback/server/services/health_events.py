@@ -17,7 +17,7 @@ from haulback.server.store import events, nodes
 from haulback.server.store.engine import Connection
 from haulback.units import DAY_MS
 
-_EVERY_MS = 15_000
+_EVERY_MS = 15_000  # time between two looks at the server's health
 _WARNED_MS = 14 * DAY_MS  # before the end of a certificate
 _SERVER = "00000000-0000-0000-0000-000000000000"
 _NODE_KINDS = (EventKind.NODE_DOWN.value, EventKind.NODE_UP.value)

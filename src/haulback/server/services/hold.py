@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+import msgspec
+
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import VerifyState
 from haulback.contract.events import Event, EventKind
@@ -27,7 +29,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Plan, Task
 from haulback.units import GIB
-from haulback.wire import Named
+from haulback.wire import JsonObject, Named
 
 _AGAIN_MS = 15 * 60_000  # between two tries to look through a destination that does not answer
 _READ = GIB  # bytes that a look-through reads back; the comparison itself reads all manifests
@@ -85,6 +87,7 @@ def _shown(sql: Connection) -> ServerHold:
             reason=row.reason,
             lookedThrough=row.looked,
             unknownBackups=row.unknown,
+            unknown=row.found,
         )
         for row in hold.destinations(sql)
     ]
@@ -97,7 +100,7 @@ def lift(app: App, who: Caller) -> ServerHold:
         change.before = _shown(change.sql)
         change.silent = not hold.is_held(change.sql)
         if not change.silent:
-            _lift(change.sql, change.now, f"{who.name} lifted the hold")
+            _lift(change.sql, change.now, f"{who.name} lifted the hold", {})
         after = _shown(change.sql)
     app.wakeups.ring()
     return after
@@ -117,14 +120,15 @@ def tend(app: App) -> int:
             surplus = [row for row in hold.destinations(sql) if row.unknown]
             told = "; ".join(f"{row.name} holds {row.unknown} unknown backups" for row in surplus)
             text = "every destination was looked through" + (f": {told}" if told else "")
-            _lift(sql, now, text)
+            unknown = {row.destination: msgspec.to_builtins(row.found) for row in surplus}
+            _lift(sql, now, text, {"unknown": unknown})
     return planned
 
 
 def _look_through(sql: Connection, row: hold.HeldDestination, now: int) -> int:
     to = SqlCatalogue(sql).places.destination(row.destination)
     if to.repository is None:  # nothing was stored there
-        hold.looked(sql, to.guid, now, 0, since=now)
+        hold.looked(sql, to.guid, hold.Look(now, 0), since=now)
         return 0
     state: VerifyState = verify_state(sql, to.guid)
     is_new = state.planned < row.since
@@ -136,11 +140,12 @@ def _look_through(sql: Connection, row: hold.HeldDestination, now: int) -> int:
     return 1
 
 
-def _lift(sql: Connection, now: int, text: str) -> None:
+def _lift(sql: Connection, now: int, text: str, data: JsonObject) -> None:
     log.info("the hold is over: %s", text)
     hold.lift(sql)
     SqlLedger(sql, now).alarms.clear(AlarmKind.SERVER_HELD, OWN_ENTITY)
-    events.add(sql, _event(EventKind.HOLD_LIFTED, now, text))
+    lifted = _event(EventKind.HOLD_LIFTED, now, text)
+    events.add(sql, msgspec.structs.replace(lifted, data=data))
 
 
 def _event(kind: EventKind, now: int, text: str) -> Event:

@@ -22,7 +22,7 @@ from haulback.server.store.engine import Store
 
 _FRESH = 300.0  # seconds for which a successful login is recognised
 _WINDOW, _GUESSES = 60.0, 10  # failed logins from one address for one account
-_KEPT = 10_000
+_KEPT = 10_000  # entries of each table, some megabytes
 Guesser = tuple[bytes, str]  # a digest of the login, whose length the client chooses; an address
 
 
@@ -31,6 +31,7 @@ class LoginLimiter:
 
     def __init__(self) -> None:
         self._key = os.urandom(32)
+        # guards the tables below; held for look-ups only: every login waits for it
         self._lock = Lock()
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._wrong: OrderedDict[Guesser, deque[float]] = OrderedDict()

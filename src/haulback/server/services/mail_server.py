@@ -11,7 +11,7 @@ from typing import NamedTuple
 from haulback.contract.notifications import MailSecurity
 from haulback.server.services.notifications import PORTS
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0  # of each step of the SMTP dialogue
 _PERMANENT = 500  # SMTP codes from here on: the server refuses the message for good
 
 

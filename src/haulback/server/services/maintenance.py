@@ -14,11 +14,11 @@ from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
+    clock_change,
     daily_reports,
     database_stream,
     delivery,
     events,
-    fire_voiding,
     fires,
     health_events,
     protection,
@@ -42,7 +42,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
 
-_JUMP_MS = 1_000
+_JUMP_MS = 1_000  # a larger difference means that the system's clock was set
 LISTED_MS = 14 * 86_400_000  # time for which an ended task stays on the lists
 KEEP_MS = 30 * 86_400_000  # time for which a task off the lists keeps its log and rate
 log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ def start(app: App) -> None:
         if (last := task_lists.last_change(sql)) > now:
             _set_back(app, sql, last - now)
         task_lifecycle.shift_leases(sql, now + app.lease_ms)
-    fire_voiding.follow_back(app)
-    fire_voiding.wind_all(app)
+    clock_change.follow_back(app)
+    clock_change.wind_all(app)
     system_schedules.ensure(app)
 
 
@@ -105,7 +105,7 @@ def follow_the_clock(app: App) -> None:
             _set_back(app, sql, -drift)
         task_lifecycle.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
     if drift < 0:
-        fire_voiding.follow_back(app)
+        clock_change.follow_back(app)
 
 
 def _set_back(app: App, sql: Connection, step: int) -> None:

@@ -13,6 +13,7 @@ from haulback.contract.nodes import DestinationKeys, Enrolled, FinishedWork, Nod
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
+from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import backup_cleanup, mount, staging_cleanup
 from haulback.kinds.support import export_report
@@ -40,7 +41,7 @@ from haulback.wire import JsonObject
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "the node returned the task"
-_HEARD_MS = 20_000
+_HEARD_MS = 20_000  # `seen` is written no more often than this
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # samples of the transfer rate that a task keeps
 
@@ -104,8 +105,11 @@ def _is_able(who: Node, task: Task) -> bool:
     """Whether a node may write repositories as this version does.
 
     A node of an earlier Haulback would reuse damaged data, and overlook missing backups.  A node
-    that opens no session of its own (`version` empty) is another program, with its own format.
+    that opens no session of its own (`version` empty) is another program, with its own format; it
+    cannot seal the secret of a key file, which the copy of the server's database needs.
     """
+    if not who.version and task.ref("protectedEntity") == OWN_ENTITY:
+        return False
     return not who.version or who.revision >= REVISION or task.type not in WRITING
 
 

@@ -15,7 +15,7 @@ from haulback.server.store import outbox
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
-MAIL_DIGEST_MS = 300_000
+MAIL_DIGEST_MS = 300_000  # events of five minutes make one mail, unless the rule says else
 log = logging.getLogger(__name__)
 
 

@@ -24,6 +24,7 @@ class Hashing:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, "passwords", initializer=_step_back)
+        # guards the count of waiting callers; no hash is computed under it
         self._lock = threading.Lock()
         self._waiting: Counter[str] = Counter()
 

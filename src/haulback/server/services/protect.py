@@ -25,8 +25,8 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named, read
 
 _LONGEST_GLOB, _MOST = 200, 50
-_SHORTEST_MS = 60_000
-_RETRIES = 1
+_SHORTEST_MS = 60_000  # shortest time between two backups
+_RETRIES = 1  # of a backup, in the policies made here
 _RULE = "Default"
 _SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that an expression would read otherwise
 

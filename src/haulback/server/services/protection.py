@@ -39,6 +39,9 @@ class MachineStanding(NamedTuple):
 
 def keep_current(app: App, pieces: int = _PIECES) -> None:
     """Compute the promises, and judge the machines, that are due; index lookups where none is."""
+    with app.store.read() as sql:
+        if not protection.is_anything_due(sql, app.clock.now_ms()):
+            return
     for step in (_compute_promises, _walk_members, _judge_due):
         for _ in range(pieces):
             if not step(app):
@@ -76,18 +79,14 @@ def page(app: App, wanted: ListQuery) -> tuple[list[MachineStanding], int]:
 
 def _compute_promises(app: App) -> bool:
     """Compute some promises; a changed promise judges the machines of its policy anew."""
-    with app.store.read() as sql:
-        if not promises.is_any_due(sql, app.clock.now_ms()):
-            return False
     with app.store.write() as sql:
-        compute_promises(sql, app.clock.now_ms())
-    return True
+        return compute_promises(sql, app.clock.now_ms())
 
 
-def compute_promises(sql: Connection, now: int) -> None:
+def compute_promises(sql: Connection, now: int) -> bool:
     """Compute some promises that are due, so that an answer in this transaction shows them."""
     if not (stale := promises.due(sql, now)):
-        return
+        return False
     known = SqlCatalogue(sql)
     schedules = known.records.of_kind("schedule")
     for policy, before in stale.items():
@@ -98,6 +97,7 @@ def compute_promises(sql: Connection, now: int) -> None:
         promises.write(sql, policy, after, now + DAY_MS)
         if after != before:
             walks.ask(sql, WalkKind.MEMBERS, policy)
+    return True
 
 
 def _promise(
@@ -131,9 +131,6 @@ def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list
 
 def _walk_members(app: App) -> bool:
     """Have the next machines of a policy with a changed promise judged."""
-    with app.store.read() as sql:
-        if not walks.is_any(sql, _STEPS):
-            return False
     with app.store.write() as sql:
         walk = walks.next_walk(sql, _STEPS)
         if walk is not None:
@@ -145,20 +142,18 @@ def _walk_members(app: App) -> bool:
 
 def _judge_due(app: App) -> bool:
     """Judge some machines whose time has come; each changed state is an event."""
-    with app.store.read() as sql:
-        if not protection.is_any_due(sql, app.clock.now_ms()):
-            return False
     with app.store.write() as sql:
         now = app.clock.now_ms()
         machines = protection.due(sql, now)
         rpos = promises.active(sql, {item.policy for item in machines if item.policy})
-        judged = []
-        for machine in machines:
-            standing = judge(_case(machine, rpos), now)
-            judged.append(_judged(machine, standing, now))
-            if standing.state.value != machine.before and machine.since is not None:
-                events.add(sql, _event(machine, standing, rpos.get(machine.policy or ""), now))
-        protection.write(sql, judged)
+        judged = [(machine, judge(_case(machine, rpos), now)) for machine in machines]
+        protection.write(sql, [_judged(machine, standing, now) for machine, standing in judged])
+        changed = [
+            _event(machine, standing, rpos.get(machine.policy or ""), now)
+            for machine, standing in judged
+            if standing.state.value != machine.before and machine.since is not None
+        ]
+        events.add_many(sql, changed)
     return bool(machines)
 
 

@@ -23,6 +23,7 @@ class Readiness:
     def __init__(self, store: Store, now_ms: Callable[[], int], key: Callable[[], str]) -> None:
         """`key` gives the reason why the server key is unusable, "" for a usable key."""
         self._store, self._now_ms, self._key = store, now_ms, key
+        # one thread checks; the others answer with the last result meanwhile
         self._looking = Lock()
         self._until = 0.0
         self._error: HaulbackError | None = None

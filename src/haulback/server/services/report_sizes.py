@@ -158,7 +158,7 @@ class SizeReading:
 
 
 def _guids(wanted: SizeFilter, name: str, field: str) -> list[str] | None:
-    """A list of a filter, None for an empty list.  Raises Malformed for a list too long."""
+    """A list of a filter, None for an empty list.  Raises Malformed for a list that is too long."""
     given: list[Ref | str] = getattr(wanted, name)
     if len(given) > _MOST_GUIDS:
         path = f"{field}{name}"

@@ -33,7 +33,7 @@ from haulback.wire import Ref, Word, label
 
 _MOST_CHARGED = 10_000  # rows of a chargeback; a row with the remainder follows
 _MOST_ROWS = 50  # rows of each table of a report
-_MOST_POLICIES = 200
+_MOST_POLICIES = 200  # rows of the report's table
 _C = TypeVar("_C", MachineCounts, BackupCounts)
 _STATES = {
     "SUCCESS": "successful",

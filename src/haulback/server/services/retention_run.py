@@ -29,7 +29,7 @@ from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 _FIRST_ROWS = 500  # backups of the first piece
-_MOST_ROWS = 4_000
+_MOST_ROWS = 4_000  # of a transaction, however fast the database is
 _AIM = 0.04  # seconds of a piece: others write between two pieces
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
 WHY = "removed by retention"

@@ -81,7 +81,7 @@ def _own_database(wanted: FirePlanning) -> Plan:
 
 
 def budget_of(record: Record) -> tuple[int, int]:
-    """How many proofs of a schedule may run at once, and in one fire."""
+    """The largest number of proofs of a schedule at once, and in one fire."""
     return int(record.body.get("atOnce") or 1), int(record.body.get("most") or 5)
 
 

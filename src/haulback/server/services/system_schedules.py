@@ -24,7 +24,7 @@ from haulback.wire import JsonObject
 
 KIND = schedule_clocks.SYSTEM
 _NAMESPACE = uuid.UUID("6d0a7e3e-5c0c-4b53-9d5b-6f2f0f6b8f10")
-_MOST_PROOFS = 10_000
+_MOST_PROOFS = 10_000  # machines of one proving schedule
 
 
 def _every(frequency: int) -> JsonObject:

@@ -16,7 +16,7 @@ from haulback.errors import HaulbackError, Malformed
 from haulback.server.services import host_addresses, notifications
 from haulback.server.services.host_addresses import Network
 
-TIMEOUT_SECONDS = 15.0
+TIMEOUT_SECONDS = 15.0  # of one request, connection included
 _READ = 2000  # bytes of an answer
 _PORTS = {"http": 80, "https": 443}
 

@@ -18,7 +18,7 @@ from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import account, api_token, login
 from haulback.wire import JsonObject
 
-LOGIN_MS = 12 * 3_600_000
+LOGIN_MS = 12 * 3_600_000  # a login ends after twelve hours
 _EVERYTHING = "administrator"  # this role has the rights of all other roles of users
 _BY_LOGIN = Hot(
     "SELECT account.guid, account.login, account.roles, account.projects, account.time_zone "

@@ -11,7 +11,7 @@ _CLAIM = Hot(
     "INSERT INTO daily_report (policy, local_date, until) VALUES (:policy, :date, :until) "
     "ON CONFLICT DO NOTHING"
 )
-_MANY = 500
+_MANY = 500  # rows of one statement
 
 
 def last_ends(sql: sa.Connection) -> dict[str, int]:

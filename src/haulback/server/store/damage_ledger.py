@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from haulback.contract.alarms import AlarmKind
 from haulback.contract.damage import BackupDamage, DamageReport, LocationStatus, Loss, LostDisk
 from haulback.contract.destinations import VerifyState
 from haulback.contract.task_states import State
+from haulback.contract.verify import UnknownBackup
 from haulback.errors import Malformed
 from haulback.inventory.records import Backup
 from haulback.server.store import hold, tables
@@ -85,11 +86,14 @@ class DamageLedger:
             self._read_back(destination, begun)
         save_verify_state(self.sql, destination, msgspec.structs.replace(before, **values))
 
-    def compared(self, destination: str, unknown: int, *, since: int) -> None:
+    def compared(
+        self, destination: str, unknown: int, first: Sequence[UnknownBackup], *, since: int
+    ) -> None:
         """Record the backups that the catalogue does not know, also for the hold of the server."""
         state = msgspec.structs.replace(verify_state(self.sql, destination), unknown=unknown)
         save_verify_state(self.sql, destination, state)
-        hold.looked(self.sql, destination, self.now, unknown, since=since)
+        look = hold.Look(self.now, unknown, first)
+        hold.looked(self.sql, destination, look, since=since)
 
     def verify_ended(self, destination: str) -> None:
         """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""

@@ -26,7 +26,7 @@ from haulback.server.store.tables import pulse
 log = logging.getLogger(__name__)
 Connection = sa.Connection
 
-_WAIT_MS = 30_000
+_WAIT_MS = 30_000  # as long SQLite waits for another program that holds its file
 LONGEST_READ_MS = 30_000  # seconds after which a list without an index ends with 503
 EVENTS = "events"  # member of a connection's `info`, set by `events.add`
 _STEPS = 100_000  # SQLite instructions between two checks of the time
@@ -38,6 +38,7 @@ class Turns:
     """A fair lock: the longest waiter gets it first, so that bulk work blocks no other writer."""
 
     def __init__(self) -> None:
+        # guards the queue; a waiter sleeps on a lock of its own, outside of this one
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._taken = False

@@ -94,10 +94,32 @@ def oldest(sql: sa.Connection) -> int | None:
 
 
 def page(sql: sa.Connection, wanted: EventQuery) -> list[EventRecord]:
-    """Events after a number, the oldest first, or before a number, the newest first."""
+    """Events after a number, the oldest first, or before a number, the newest first.
+
+    Each of several kinds or projects is a query of its own, which reads its index in order: one
+    query for all of them would sort all of their events.
+    """
     order = table.c.number.desc() if wanted.after is None else table.c.number
-    query = sa.select(table).where(*_conditions(wanted)).order_by(order).limit(wanted.size)
-    return [record(row) for row in sql.execute(query)]
+    conditions = _conditions(wanted)
+    rows: list[EventRecord] = []
+    for first in _indexed(wanted):
+        query = sa.select(table).where(*first, *conditions).order_by(order).limit(wanted.size)
+        rows += [record(row) for row in sql.execute(query)]
+    rows.sort(key=lambda event: event.number, reverse=wanted.after is None)
+    return rows[: wanted.size]
+
+
+def _indexed(wanted: EventQuery) -> list[list[Condition]]:
+    """The conditions that an index serves, one list for each query."""
+    if wanted.subject:
+        return [[table.c.subject == wanted.subject]]
+    if wanted.policy:
+        return [[table.c.policy == wanted.policy]]
+    if wanted.kinds:
+        return [[table.c.kind == kind] for kind in set(wanted.kinds)]
+    if wanted.scope.listed is not None:
+        return [[table.c.project == project] for project in wanted.scope.listed]
+    return [[]]
 
 
 def last_kind(sql: sa.Connection, subject: str, kinds: Sequence[str]) -> str | None:
@@ -122,10 +144,10 @@ def _last(row: tuple[int, ...] | None) -> int:
 
 
 def _conditions(wanted: EventQuery) -> list[Condition]:
+    """The conditions on each event, besides the condition of the index."""
     where: list[Condition] = [table.c.number.is_not(None)]
-    for column, value in ((table.c.subject, wanted.subject), (table.c.policy, wanted.policy)):
-        where += [column == value] if value else []
     where += [table.c.kind.in_(wanted.kinds)] if wanted.kinds else []
+    where += [table.c.policy == wanted.policy] if wanted.policy else []
     where += [table.c.number > wanted.after] if wanted.after is not None else []
     where += [table.c.number < wanted.before] if wanted.before is not None else []
     where += [table.c.number <= wanted.head] if wanted.head is not None else []

@@ -30,7 +30,7 @@ _INDEXED = {
     VOIDING: sa.text("fire.state IN ('PLANNING', 'VOIDING')"),
     PROVING: sa.text("fire.state = 'PROVING'"),
 }
-_SOME = 500
+_SOME = 500  # schedules of one tick
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
 _OPEN = Hot(
     "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "
@@ -136,7 +136,7 @@ def rules(sql: sa.Connection, fire: str) -> list[FireRule]:
 
 
 def skip(sql: sa.Connection, skips: Sequence[Skip]) -> None:
-    """Insert what a fire left out, with the reasons."""
+    """Insert the machines that a fire left out, with the reasons."""
     if skips:
         sql.execute(sa.insert(fire_skip), [row_of(item, fire_skip) for item in skips])
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.verify import UnknownBackup
 from haulback.server.store import tables
 from haulback.server.store.hold_tables import hold as table
 from haulback.server.store.raw_sql import Hot
-from haulback.server.store.rows import records
+from haulback.server.store.rows import json_text, records
 
 _HELD = Hot("SELECT 1 FROM hold LIMIT 1")
 
@@ -18,7 +22,7 @@ class HeldDestination(msgspec.Struct, kw_only=True):
 
     `copied` is the time of the restored copy of the database; `looked` the end of the VERIFY that
     compared catalogue and store, None before; `unknown` the number of its backups that the
-    catalogue does not know.
+    catalogue does not know, `found` are the first of them.
     """
 
     destination: str
@@ -27,6 +31,7 @@ class HeldDestination(msgspec.Struct, kw_only=True):
     copied: int
     looked: int | None = None
     unknown: int | None = None
+    found: list[UnknownBackup] = []
     reason: str
 
 
@@ -43,10 +48,19 @@ def begin(sql: sa.Connection, now: int, copied: int, reason: str) -> None:
     sql.execute(sa.insert(table).from_select(["destination", "since", "copied", "reason"], each))
 
 
-def looked(sql: sa.Connection, destination: str, now: int, unknown: int, *, since: int) -> None:
+class Look(NamedTuple):
+    """The end of a look-through (epoch ms), the number of unknown backups, and some of them."""
+
+    ended: int
+    unknown: int
+    first: Sequence[UnknownBackup] = ()
+
+
+def looked(sql: sa.Connection, destination: str, look: Look, *, since: int) -> None:
     """Record that a VERIFY which began at `since`, under the hold, compared catalogue and store."""
     row = sa.update(table).where(table.c.destination == destination, table.c.since <= since)
-    sql.execute(row.values(looked=now, unknown=unknown))
+    values = {"looked": look.ended, "unknown": look.unknown, "found": json_text(look.first)}
+    sql.execute(row.values(values))
 
 
 def is_looked_through(sql: sa.Connection) -> bool:

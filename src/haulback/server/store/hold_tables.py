@@ -25,5 +25,6 @@ hold = Table(
     Column("copied", BigInteger, nullable=False),  # time of the restored copy
     Column("looked", BigInteger),  # end of the VERIFY that compared catalogue and store
     Column("unknown", Integer),  # backups on the store that the catalogue does not know
+    Column("found", Text, nullable=False, server_default="[]"),  # the first of them
     Column("reason", Text, nullable=False),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from haulback.inventory.records import Entity
 from haulback.server.store import expressions, tables
+from haulback.server.store.raw_sql import Hot
 from haulback.server.store.rows import json_text, records, row_of
 from haulback.wire import JsonMapping, JsonObject
 
@@ -19,6 +20,12 @@ POLICIES: Mapping[str, sa.Column[str]] = {
     "backupPolicy": _ENTITY.c.backup_policy,
     "snapshotPolicy": _ENTITY.c.snapshot_policy,
 }
+
+
+_SET = Hot(
+    "UPDATE entity SET settings = :settings, backup_policy = :backup_policy, snapshot_policy = "
+    ":snapshot_policy, protection_due = :protection_due WHERE guid = :guid"
+)
 
 
 def policy_columns(settings: JsonMapping) -> JsonObject:
@@ -41,15 +48,24 @@ def set_settings(sql: sa.Connection, guid: str, settings: JsonMapping) -> None:
     sql.execute(here.values(settings=json_text(settings), **policy_columns(settings)))
 
 
-def change_settings(sql: sa.Connection, machine: Entity, settings: JsonMapping) -> bool:
-    """Write the settings of a machine unless they changed since it was read; tell whether."""
+def unchanged(sql: sa.Connection, machines: Sequence[Entity]) -> list[Entity]:
+    """Those of some machines whose settings are as they were read, locked; at most 500."""
     column = _ENTITY.c
-    old = sa.select(column.settings).where(column.guid == machine.guid)
-    text = sql.scalar(old.with_for_update())
-    if text is None or msgspec.json.decode(text) != machine.settings:
-        return False
-    set_settings(sql, machine.guid, settings)
-    return True
+    query = sa.select(column.guid, column.settings)
+    query = query.where(column.guid.in_([machine.guid for machine in machines]))
+    decode = msgspec.json.decode
+    stored = {row.guid: decode(row.settings) for row in sql.execute(query.with_for_update())}
+    return [machine for machine in machines if stored.get(machine.guid) == machine.settings]
+
+
+def set_many(sql: sa.Connection, changes: Mapping[str, JsonMapping]) -> None:
+    """Write the settings of machines, by guid, in one statement."""
+    rows = [
+        {"guid": guid, "settings": json_text(settings), **policy_columns(settings)}
+        for guid, settings in changes.items()
+    ]
+    if rows:
+        _SET.many(sql, rows)
 
 
 class Member(NamedTuple):

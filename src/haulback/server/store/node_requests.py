@@ -12,8 +12,8 @@ from haulback.wire import JsonObject
 
 _QUESTIONS, _PARTS = mount_tables.question, mount_tables.answer_part
 AHEAD = 4  # pieces of an answer that are stored at once
-AGAIN_MS = 3_000
-_OLD_MS = 3_600_000
+AGAIN_MS = 3_000  # time after which an unanswered request is offered again
+_OLD_MS = 3_600_000  # requests that no node answered are deleted after an hour
 _NEVER = 1 << 62
 
 

@@ -1,4 +1,6 @@
-"""The tables of walks over machines, and of what backup policies promise to their machines."""
+"""The tables of walks over machines, and of the protection that backup policies give their
+machines.
+"""
 
 from __future__ import annotations
 

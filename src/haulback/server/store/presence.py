@@ -26,7 +26,7 @@ _REASON = 1000  # characters of the reason why a machine cannot be read
 
 
 class PresenceLedger:
-    """Decisions which machines are present, on a connection at the server's time `now`."""
+    """Decides which machines are present, on a connection at the server's time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int, alarms: AlarmLedger) -> None:
         self._sql, self._now, self._alarms = sql, now, alarms

@@ -59,11 +59,6 @@ def _recheck(sql: sa.Connection, policies: Iterable[str]) -> None:
         sql.execute(statement, new)
 
 
-def is_any_due(sql: sa.Connection, now: int) -> bool:
-    """Whether a promise must be computed."""
-    return sql.scalar(sa.select(table.c.policy).where(table.c.recheck <= now).limit(1)) is not None
-
-
 def due(sql: sa.Connection, now: int) -> dict[str, StoredPromise]:
     """Some promises to compute, by policy, locked, but for those that another server computes."""
     query = sa.select(table).where(table.c.recheck <= now).order_by(table.c.recheck).limit(_MANY)

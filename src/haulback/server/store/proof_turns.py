@@ -1,4 +1,4 @@
-"""Whose turn it is to be proven: the machine whose last proof, or try of one, is the oldest."""
+"""Turns of machines to be proven: the machine whose last proof or try is the oldest comes first."""
 
 from __future__ import annotations
 

@@ -13,12 +13,22 @@ from haulback.inventory.records import NOT_DECIDED, REMOVED, Entity
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.store import tables
+from haulback.server.store.raw_sql import Hot
 from haulback.server.store.rows import records
 from haulback.wire import Named
 
-_MANY = 500
+_MANY = 500  # machines of one transaction
 _ENTITY = tables.entity
 _UNASSIGNED = "UNASSIGNED"
+_DUE = Hot(
+    "SELECT EXISTS (SELECT 1 FROM entity WHERE protection_due < :now) "
+    "OR EXISTS (SELECT 1 FROM promise WHERE recheck <= :now) "
+    "OR EXISTS (SELECT 1 FROM walk WHERE kind = 'MEMBERS')"
+)
+_WRITE = Hot(
+    "UPDATE entity SET protection = :state, protection_since = :since, protection_due = :due "
+    "WHERE guid = :guid"
+)
 
 
 class Unjudged(NamedTuple):
@@ -35,10 +45,10 @@ class Unjudged(NamedTuple):
     pending: bool
 
 
-def is_any_due(sql: sa.Connection, now: int) -> bool:
-    """Whether the protection of a machine must be judged."""
-    query = sa.select(_ENTITY.c.guid).where(_ENTITY.c.protection_due < now)
-    return sql.scalar(query.limit(1)) is not None
+def is_anything_due(sql: sa.Connection, now: int) -> bool:
+    """Whether a promise must be computed, or the protection of a machine must be judged."""
+    row = _DUE.row(sql, now=now)
+    return bool(row and row[0])
 
 
 def due(sql: sa.Connection, now: int) -> list[Unjudged]:
@@ -85,12 +95,8 @@ class Judged(NamedTuple):
 
 def write(sql: sa.Connection, judged: Sequence[Judged]) -> None:
     """Write the states of machines that were judged in this transaction."""
-    bound = {"protection": "state", "protection_since": "since", "protection_due": "due"}
-    here = sa.update(_ENTITY).where(_ENTITY.c.guid == sa.bindparam("machine"))
-    statement = here.values({name: sa.bindparam(value) for name, value in bound.items()})
-    rows = [{"machine": one.guid, **one._asdict()} for one in judged]
-    if rows:
-        sql.execute(statement, rows)
+    if judged:
+        _WRITE.many(sql, [item._asdict() for item in judged])
 
 
 def judge_anew(sql: sa.Connection, machines: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from haulback.tasks.record import Task, Waiting
 
 COUNTED = 1000  # the largest position that is counted
 NOTHING_ELSE = "a node to take it"
-_MANY = 500
+_MANY = 500  # values of one IN list; beyond it all full slots are read
 _READY = "FROM task WHERE ready AND lane = :lane AND pinned_node"
 _BEFORE = Hot(
     f"SELECT count(*) FROM (SELECT 1 {_READY} IN ('', :pinned) AND rank < :rank LIMIT {COUNTED}) "

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from haulback.wire import JsonMapping
 
-_FEW = 20
+_FEW = 20  # rows up to which single statements are faster than a bulk one
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 Values = tuple[Any, ...]  # values of a row, in the order of the statement's columns

@@ -10,7 +10,7 @@ from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tables
 
 RECOVERY_PLAN = "recovery-plan"
-_MANY = 500
+_MANY = 500  # values of one IN list: SQLite's limit was 999 for long
 
 
 class _Body(msgspec.Struct):

@@ -20,7 +20,7 @@ from haulback.server.store.expressions import Condition, number_in
 from haulback.server.store.report_tables import FAILED
 from haulback.units import DAY_MS
 
-_MOST_LATE = 50
+_MOST_LATE = 50  # machines that the report names
 _MOST_PARTS = 200  # of a span
 _FEW = 50  # guids that a statement names
 _STORED = ("SUCCESS", "SUCCESS_REMOVED")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -60,17 +61,30 @@ def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str
 def records(sql: sa.Connection, query: sa.Executable, kind: type[T]) -> list[T]:
     """The rows of a query as records."""
     rows = sql.execute(query)
-    members = [(i, str(k), k in _JSON) for i, k in enumerate(rows.keys()) if k in _fields(kind)]
-    decode = msgspec.json.decode
-    return [
-        msgspec.convert({k: decode(row[i]) if json else row[i] for i, k, json in members}, kind)
-        for row in rows
-    ]
+    names = [str(name) for name in rows.keys()]  # noqa: SIM118 - not a mapping
+    plain = [(place, name) for place, name in enumerate(names) if name in _plain(kind)]
+    decoded = [(place, name) for place, name in enumerate(names) if name in _decoders(kind)]
+    decoders = _decoders(kind)
+    result = []
+    for row in rows:
+        members = {name: row[place] for place, name in plain}
+        for place, name in decoded:
+            members[name] = decoders[name](row[place])
+        result.append(kind(**members))
+    return result
 
 
 @cache
-def _fields(kind: type[msgspec.Struct]) -> frozenset[str]:
-    return frozenset(kind.__struct_fields__)
+def _plain(kind: type[msgspec.Struct]) -> frozenset[str]:
+    """Members whose columns hold their values."""
+    return frozenset(kind.__struct_fields__) - _JSON
+
+
+@cache
+def _decoders(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
+    """Members whose columns hold JSON text, with the decoder of the member's type."""
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return {name: msgspec.json.Decoder(types[name]).decode for name in types if name in _JSON}
 
 
 def row_of(record: msgspec.Struct, table: sa.Table) -> JsonObject:

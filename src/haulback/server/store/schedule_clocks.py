@@ -17,7 +17,7 @@ from haulback.server.store.schedule_tables import schedule_clock as table
 
 SCHEDULE, SYSTEM = "schedule", "system-schedule"
 KINDS = frozenset((SCHEDULE, SYSTEM))  # kinds of records that have a clock
-_MANY = 500
+_MANY = 500  # schedules of one tick
 
 
 class ScheduleClock(msgspec.Struct, kw_only=True):

@@ -42,7 +42,7 @@ class Life:
     def take(
         self, wanted: Sequence[Task], node: str, session: str, lease: int, limits: Limits
     ) -> None:
-        """Give queued tasks to a session.  Raises Conflict when one of them cannot start."""
+        """Give queued tasks to a session.  Raises Conflict when a task cannot start."""
         held = queue.NodeLease(node, session, self.now + lease, limits)
         queue.take(self.sql, wanted, held, self.now)
         for task in wanted:

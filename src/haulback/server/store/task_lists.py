@@ -24,7 +24,7 @@ from haulback.wire import JsonObject
 
 _NEAR = 2000  # rows before a page that is read from the beginning without a count
 _OF_A_GUID = re.compile("[0-9a-f-]+")
-LOG_LINES = 1000
+LOG_LINES = 1000  # lines of a task's log that stay
 SORTS: JsonObject = {
     "creationTime": table.c.created,
     "priority": table.c.priority,

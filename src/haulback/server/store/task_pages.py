@@ -19,7 +19,7 @@ from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _FEW = 2000  # rows that may be read one by one
-_FETCHED = 500
+_FETCHED = 500  # values of one IN list: SQLite's limit was 999 for long
 _ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # KiB of memory for a sort in SQLite
 
 

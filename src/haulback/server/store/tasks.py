@@ -21,7 +21,7 @@ from haulback.wire import JsonObject, Named
 
 _JSON = ("refs", "params", "results", "slots")
 _FLAGS = ("ready", "cancel_wanted", "archived")
-_MANY = 500
+_MANY = 500  # values of one IN list: SQLite's limit was 999 for long
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
 LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same condition as SQL text

@@ -13,8 +13,10 @@ from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.policy_tables import walk as _walk
+from haulback.server.store.raw_sql import Hot
 from haulback.server.store.rows import records
 
+_ASSIGNING = Hot("SELECT EXISTS (SELECT 1 FROM walk WHERE kind IN ('HOST', 'POLICY'))")
 PIECE = 500  # machines that one transaction judges
 
 
@@ -61,10 +63,10 @@ def the_walk(sql: sa.Connection, kind: WalkKind, subject: str) -> Walk | None:
     return _read(row) if row else None
 
 
-def is_any(sql: sa.Connection, kinds: Collection[WalkKind]) -> bool:
-    """Whether a walk of some kinds is requested."""
-    query = sa.select(_walk.c.kind).where(_walk.c.kind.in_([kind.value for kind in kinds]))
-    return sql.scalar(query.limit(1)) is not None
+def is_assigning(sql: sa.Connection) -> bool:
+    """Whether a walk is requested that assigns policies."""
+    row = _ASSIGNING.row(sql)
+    return bool(row and row[0])
 
 
 def piece(sql: sa.Connection, walk: Walk) -> list[Entity]:

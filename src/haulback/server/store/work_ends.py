@@ -12,7 +12,7 @@ from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _FINAL = {state.value for state in FINAL}
-_MANY = 200
+_MANY = 200  # rows of one statement
 
 
 def ended_workflows(sql: sa.Connection, workflows: Sequence[str]) -> list[list[Task]]:

@@ -17,13 +17,13 @@ _TEXT = 1900  # characters of one entry
 
 
 class Complete(NamedTuple):
-    """The report for the catalogue, and how many backups the catalogue does not know.
+    """The report for the catalogue, and the guids of the backups that it does not know.
 
     The next report begins after the backup `told`; "" after a complete report.
     """
 
     report: DamageReport
-    unknown: int
+    unknown: list[str]
     told: str
 
 
@@ -69,7 +69,7 @@ def complete_report(
         recorded.unreliable[:_TEXT] if recorded else "",
         not told and not report.unlooked,
     )
-    return Complete(whole, len(unknown), told or report.looked)
+    return Complete(whole, sorted(unknown), told or report.looked)
 
 
 def _unsaid(report: VerifyReport) -> list[str]:

@@ -24,7 +24,8 @@ from haulback.server.services import database_restore, database_stream, node_tas
 from haulback.server.services import tasks as task_service
 from haulback.server.services.database_restore import NewSite, restore
 from haulback.server.store import epoch, hold, nodes, tables
-from haulback.server.store.engine import RESTORING, known_schemas, open_store, peek, sqlite_url
+from haulback.server.store.engine import RESTORING, open_store, peek, sqlite_url
+from haulback.server.store.schema import known_schemas
 from tests import databases
 from tests.unit.server.conftest import House
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -190,3 +191,56 @@ def test_events_are_kept_for_90_days_and_a_late_reader_is_told(house: House) -> 
     assert service.is_incomplete(house.app, 10)
     assert not service.is_incomplete(house.app, 600)
     assert service.is_incomplete(house.app, 9000), "a number of a lost database"
+
+
+def test_a_page_merges_kinds_and_projects_in_the_order_of_numbers(house: House) -> None:
+    for nth in range(30):
+        kind = (EventKind.NODE_UP, EventKind.NODE_DOWN, EventKind.KEY_TROUBLE)[nth % 3]
+        tell(house, str(nth), kind=kind, project=("a", "b", "c", None)[nth % 4])
+    both, scope = ["NODE_UP", "NODE_DOWN"], Scope(frozenset({"a", "b"}))
+
+    def texts(**wanted: object) -> list[int]:
+        return [int(event.text) for event in listed(house, **wanted)]
+
+    kinds = [nth for nth in range(30) if nth % 3 < 2]
+    mine = [nth for nth in range(30) if nth % 4 < 2]
+    assert texts(kinds=both) == kinds
+    assert texts(scope=scope) == mine
+    assert texts(scope=scope, kinds=both) == [nth for nth in kinds if nth in mine]
+    assert texts(after=None, kinds=both, size=5) == kinds[::-1][:5]
+    assert texts(after=None, scope=scope, size=3, before=20) == [17, 16, 13]
+    assert texts(scope=Scope(frozenset())) == []
+
+
+def test_a_long_history_is_read_by_its_indexes(house: House) -> None:
+    if not house.app.store.is_sqlite:
+        return
+    with house.app.store.read() as sql:
+        for wanted, index in (
+            (EventQuery(after=5), "event_number"),
+            (EventQuery(kinds=["NODE_UP", "NODE_DOWN"]), "event_kind"),
+            (EventQuery(scope=Scope(frozenset({"a", "b"}))), "event_project"),
+            (EventQuery(subject="s"), "event_subject"),
+            (EventQuery(policy="p", kinds=["RUN_ENDED"]), "event_policy"),
+        ):
+            for plan in explained(sql, wanted):
+                assert index in plan, (wanted, plan)
+                assert "TEMP B-TREE" not in plan, (wanted, plan)
+
+
+def explained(sql: sa.Connection, wanted: EventQuery) -> list[str]:
+    """The plans of SQLite for the queries of a page."""
+    plans = []
+
+    def explain(*call: Any) -> None:
+        text, values = call[2], call[3]
+        if text.startswith("SELECT event."):
+            cursor = call[0].connection.driver_connection.execute(
+                f"EXPLAIN QUERY PLAN {text}", values
+            )
+            plans.append(" ".join(row[3] for row in cursor))
+
+    sa.event.listen(sql, "before_cursor_execute", explain)
+    events.page(sql, wanted)
+    sa.event.remove(sql, "before_cursor_execute", explain)
+    return plans

@@ -43,7 +43,7 @@ def test_more_lacking_backups_than_a_report_holds_are_marked_in_the_next_ones(co
 def test_as_many_as_a_report_holds_are_complete():
     backups = guids(MOST, 0)
     found = complete_report("d", VerifyReport(), backups)
-    assert (found.report.complete, found.told, found.unknown) == (True, "", 0)
+    assert (found.report.complete, found.told, found.unknown) == (True, "", [])
     assert named(found) == set(backups)
 
 

@@ -29,5 +29,6 @@ def upgrade() -> None:
         sa.Column("copied", sa.BigInteger(), nullable=False),
         sa.Column("looked", sa.BigInteger()),
         sa.Column("unknown", sa.Integer()),
+        sa.Column("found", sa.Text(), nullable=False, server_default="[]"),
         sa.Column("reason", sa.Text(), nullable=False),
     )

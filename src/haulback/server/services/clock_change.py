@@ -19,7 +19,7 @@ from haulback.server.store.fires import Fire
 from haulback.server.store.schedule_clocks import ScheduleClock
 
 SKEW_MS = 5_000  # by which the clocks of two servers may differ without voiding a fire
-_PIECE = 100
+_PIECE = 100  # fires or machines of one transaction
 _OPEN = (fires.PLANNING, fires.PROVING, fires.RUNNING)
 _WHY = "the clock was set back to before the fire; it fires when its time comes"
 log = logging.getLogger(__name__)

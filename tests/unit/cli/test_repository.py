@@ -1,0 +1,131 @@
+"""`haulback repository` lists, reads, forgets and opens by key, passphrase or recovery kit."""
+
+from __future__ import annotations
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from haulback.cli import repository as command
+from haulback.destinations.folder import Folder
+from haulback.errors import Conflict, Malformed, NotFound
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+from haulback.units import MIB
+from tests.unit.repository.scene import MemoryDisk, back_up, noise
+
+
+class Made:
+    """A repository that the command made, with one backup of one disk."""
+
+    def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
+        self.folder, self.key = root / "d", root / "key"
+        command.init(self.folder, key_file=self.key)
+        self.repository = Repository.open(Folder(self.folder), Secret.keyfile(self.key))
+        self.disk = MemoryDisk(noise(MIB, 3) + bytes(3 * MIB))
+        self.backup = back_up(self.repository, self.disk, root / "s", pool)
+
+
+@pytest.fixture
+def made(tmp_path: Path, pool: ThreadPoolExecutor) -> Made:
+    return Made(tmp_path, pool)
+
+
+def test_a_second_init_keeps_the_first_key_and_leaves_no_other(made: Made, tmp_path: Path):
+    key, other = made.key.read_bytes(), tmp_path / "other"
+    for file in (made.key, other):
+        with pytest.raises(Conflict, match="holds a repository already"):
+            command.init(made.folder, key_file=file)
+    assert made.key.read_bytes() == key
+    assert not other.exists()
+
+
+def test_a_failed_init_leaves_no_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise OSError("disk")
+
+    monkeypatch.setattr(Repository, "init", fail)
+    with pytest.raises(OSError, match="disk"):
+        command.init(tmp_path / "d", key_file=tmp_path / "key")
+    assert not (tmp_path / "key").exists()
+
+
+def test_backups_are_listed_as_text_and_as_json(made: Made, capsys: pytest.CaptureFixture[str]):
+    capsys.readouterr()
+    command.ls(made.folder, key_file=made.key)
+    assert capsys.readouterr().out.startswith(f"{made.backup.backup}\t")
+    command.ls(made.folder, key_file=made.key, json=True)
+    assert json.loads(capsys.readouterr().out)["backup"] == made.backup.backup
+
+
+def test_the_printed_kit_opens_the_repository(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    capsys.readouterr()
+    command.print_kit(made.folder, key_file=made.key)
+    (tmp_path / "kit").write_text(capsys.readouterr().out)
+    command.ls(made.folder, kit=tmp_path / "kit")
+    assert made.backup.backup in capsys.readouterr().out
+    with pytest.raises(Malformed, match="cannot be read"):
+        command.ls(made.folder, kit=tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_disk_is_written_to_a_new_file_or_to_standard_output(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_name: bool
+):
+    name = made.backup.disks[0].name if by_name else None
+    output = tmp_path / "image"
+    command.cat(made.folder, made.backup.backup, name, output=output, key_file=made.key)
+    assert output.read_bytes() == made.disk.data
+    with pytest.raises(Malformed, match="exists already"):
+        command.cat(made.folder, made.backup.backup, name, output=output, key_file=made.key)
+    buffer = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=buffer))
+    command.cat(made.folder, made.backup.backup, name, key_file=made.key)
+    assert buffer.getvalue() == made.disk.data
+
+
+def test_a_disk_that_the_backup_lacks_is_refused_with_the_names(made: Made):
+    with pytest.raises(NotFound, match=made.backup.disks[0].name):
+        command.cat(made.folder, made.backup.backup, "vdz", key_file=made.key)
+
+
+def test_a_failed_restore_leaves_no_file(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise OSError("no pack")
+
+    monkeypatch.setattr(command, "restore_disk", fail)
+    with pytest.raises(OSError, match="no pack"):
+        command.cat(made.folder, made.backup.backup, output=tmp_path / "image", key_file=made.key)
+    assert not (tmp_path / "image").exists()
+
+
+def test_a_backup_is_forgotten_and_a_missing_one_given_up(
+    made: Made, capsys: pytest.CaptureFixture[str]
+):
+    missing = "11111111-1111-4111-8111-111111111111"
+    with pytest.raises(Malformed, match="at least one backup"):
+        command.forget(made.folder, key_file=made.key, yes=True)
+    command.forget(made.folder, made.backup.backup, missing, key_file=made.key, yes=True)
+    said = capsys.readouterr().out
+    assert f"{made.backup.backup} is deleted" in said
+    assert f"{missing} is missing, and is given up" in said
+    assert list(made.repository.backups()) == []
+
+
+def test_a_passphrase_opens_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("HAULBACK_PASSPHRASE", raising=False)
+    assert command.secret_of(None) is None
+    with pytest.raises(Malformed, match="HAULBACK_PASSPHRASE"):
+        command.init(tmp_path / "d")
+    monkeypatch.setenv("HAULBACK_PASSPHRASE", "correct horse")
+    assert command.secret_of(None) is not None
+    command.init(tmp_path / "d")
+    command.ls(tmp_path / "d")
