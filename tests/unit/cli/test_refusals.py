@@ -135,7 +135,7 @@ def test_a_running_demo_names_the_missing_programs(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_program_of_the_demo_that_fails_is_named_with_its_reason():
-    with pytest.raises(HaulbackError, match="ls failed: .*No such file"):
+    with pytest.raises(HaulbackError, match=r"ls failed: .*No such file"):
         demo._call("ls", "/no/such/file")
 
 

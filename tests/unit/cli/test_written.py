@@ -123,9 +123,12 @@ def test_a_secret_may_come_from_standard_input(monkeypatch: pytest.MonkeyPatch):
             {"interval": {"startHour": 8 * HOUR_MS, "endHour": 18 * HOUR_MS, "frequency": HOUR_MS}},
         ),
         (ScheduleTimes(cron="0 3 * * *"), {"cron": "0 3 * * *", "hour": None, "interval": None}),
-        (ScheduleTimes(days="daily", window="6h"), {"daysOfWeek": [], "startWindowLength": 6 * HOUR_MS}),
+        (
+            ScheduleTimes(days="daily", window="6h"),
+            {"daysOfWeek": [], "startWindowLength": 6 * HOUR_MS},
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_times_of_a_schedule_are_members_of_its_record(
     times: ScheduleTimes, members: dict[str, Any]
 ):
