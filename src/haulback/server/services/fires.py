@@ -13,7 +13,7 @@ from haulback.contract.events import EventKind
 from haulback.contract.system_schedules import SystemTask
 from haulback.errors import HaulbackError, Malformed, NotFound
 from haulback.ids import new_guid
-from haulback.inventory.records import Entity, Record
+from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
@@ -26,6 +26,7 @@ from haulback.server.services.system_schedules import task_of
 from haulback.server.store import fire_members, fires, nodes, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
+from haulback.server.store.fire_members import Member
 from haulback.server.store.fires import Fire, Skip
 from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.tasks.record import Plan
@@ -222,7 +223,7 @@ def _plan_whole(wanted: FirePlanning) -> None:
     _enter(wanted, plan)
 
 
-def _plan_machines(wanted: FirePlanning, machines: Sequence[Entity]) -> None:
+def _plan_machines(wanted: FirePlanning, machines: Sequence[Member]) -> None:
     """Plan for those machines of a piece that can have a plan; record the others."""
     policy = wanted.known.records.get(served(wanted.schedule).policy, wanted.rule.policy)
     busy = fire_members.pending(
@@ -244,7 +245,7 @@ def _plan_machines(wanted: FirePlanning, machines: Sequence[Entity]) -> None:
         tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.about, reason)
 
 
-def _unfit(machine: Entity, policy: Record, busy: dict[str, str]) -> str | None:
+def _unfit(machine: Member, policy: Record, busy: dict[str, str]) -> str | None:
     """The reason why a machine of a policy gets no plan."""
     if not machine.present:
         return f"{machine.name} is no longer on its hypervisor"
@@ -255,7 +256,7 @@ def _unfit(machine: Entity, policy: Record, busy: dict[str, str]) -> str | None:
     return None
 
 
-def _leave_out(wanted: FirePlanning, skips: Sequence[tuple[Entity, str]]) -> None:
+def _leave_out(wanted: FirePlanning, skips: Sequence[tuple[Member, str]]) -> None:
     rule, fire = wanted.rule.rule, wanted.fire
     rows = [
         Skip(fire=fire.guid, rule=rule, entity=machine.guid, name=machine.name, reason=reason)
