@@ -189,6 +189,7 @@ def test_the_retention_of_an_earlier_version_waits_for_a_confirmation(house: Hou
 
 
 def test_every_night_each_destination_is_judged_once(house: House):
+    maintenance.start(house.app)
     node = house.node()
     set_destination(house, keepLastNFull=1)
     made = [stored(house, node) for _ in range(2)]
