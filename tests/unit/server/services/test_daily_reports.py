@@ -90,7 +90,8 @@ def test_a_policy_that_asks_for_reports_gets_one_each_morning(mailed: Any):
     delivery.run_due(house.app)
     first, second = receiver.mails
     assert receiver.recipients[0] == ["a@example.org", "b@example.org"]
-    assert first["subject"] == "gold: 1 backup failed, 1 backup good (2027-01-15)"
+    never = "2 machines never backed up"
+    assert first["subject"] == f"gold: 1 backup failed, {never}, 1 backup good (2027-01-15)"
     assert reason in body(first)
     assert "the disk is &lt;full&gt;" in body(first, "html")
     assert second["subject"] == "gold: no backup was made (2027-01-16)", "each backup is told once"
