@@ -21,6 +21,9 @@ def instants(local: datetime, zone: ZoneInfo) -> list[datetime]:
 
 def first_instant(local: datetime, zone: ZoneInfo) -> datetime:
     """UTC instant of `local` (naive), the first of two; a skipped time gives the next valid one."""
+    first = local.replace(tzinfo=zone)
+    if first.utcoffset() == first.replace(fold=1).utcoffset():
+        return first.astimezone(UTC)  # no change of the clock is near: the usual case, and faster
     existing = instants(local, zone)
     return existing[0] if existing else _end_of_gap(local, zone)
 

@@ -30,8 +30,10 @@ from haulback.server.services import hold as held_server
 from haulback.server.services.app import App
 from haulback.server.store import (
     audit,
+    due_work,
     hold,
     mounts,
+    outbox,
     queue,
     task_lifecycle,
     task_lists,
@@ -39,6 +41,7 @@ from haulback.server.store import (
 )
 from haulback.server.store import protection as protection_store
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.due_work import Ages, DueWork
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
 
@@ -64,16 +67,15 @@ def start(app: App) -> None:
 def tick(app: App) -> None:
     """Run all steps of maintenance once."""
     follow_the_clock(app)
-    with app.store.write() as sql:
-        opened = queue.open_windows(sql, app.clock.now_ms())
-    lost = _end_lost(app)
-    _end_late(app)
-    _end_stubborn(app)
-    with app.store.write() as sql:
-        now = app.clock.now_ms()
-        tasks.archive(sql, now, now - LISTED_MS)
-        tasks.forget(sql, now - KEEP_MS)
-        audit.forget(sql, app.clock.now_ms())
+    due = _due(app)
+    opened = _open_windows(app) if due.opens else 0
+    lost = _end_lost(app) if due.lost else 0
+    if due.late:
+        _end_late(app)
+    if due.cancels:
+        _end_stubborn(app)
+    if due.archives or due.forgets or due.keys:
+        _forget(app)
     events.forget(app)
     delivery.forget(app)
     health_events.look(app)
@@ -86,11 +88,31 @@ def tick(app: App) -> None:
         opened += retention_plan.run_due(app)
         opened += fires.run_due(app)
     protection.keep_current(app)
-    if mounts_due := _unmount(app):
+    if mounts_due := due.mounts and _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
         app.wakeups.ring()
     app.wakeups.ring_rest()
+
+
+def _due(app: App) -> DueWork:
+    with app.store.read() as sql:
+        now = app.clock.now_ms()
+        return due_work.look(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
+
+
+def _open_windows(app: App) -> int:
+    with app.store.write() as sql:
+        return queue.open_windows(sql, app.clock.now_ms())
+
+
+def _forget(app: App) -> None:
+    """Take ended tasks off the lists, and delete old rows, some in each tick."""
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        tasks.archive(sql, now, now - LISTED_MS)
+        tasks.forget(sql, now - KEEP_MS)
+        audit.forget(sql, now)
 
 
 def follow_the_clock(app: App) -> None:
@@ -112,6 +134,7 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
     """Move times back that were computed before the clock was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
+    outbox.follow_back(sql, now, step)
     protection_store.judge_late(sql)
 
 

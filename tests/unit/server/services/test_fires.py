@@ -1,5 +1,7 @@
 """Schedules fire: each due time once, with the tasks of the ordinary planner."""
 
+import uuid
+
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -9,8 +11,9 @@ from haulback.server.http.configuration import RECORD_KINDS
 from haulback.server.services import configuration, fires, maintenance, schedules
 from haulback.server.services.configuration import SentRecord
 from haulback.server.services.forecast import forecast
-from haulback.server.store import event_tables, tables
+from haulback.server.store import event_tables, rows, schedule_tables, tables
 from haulback.server.store import fires as fire_store
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import read
 from tests.unit.server.conftest import START, House
 
@@ -226,7 +229,7 @@ def test_a_paused_schedule_fires_nothing_until_it_is_resumed(site):
     assert site.fires(schedule) == []
     assert site.times(schedule) == {"paused": True}
     resumed, refused = schedules.resume_all(app, user)
-    assert ([one.guid for one in resumed], refused) == ([schedule], [])
+    assert ([item.guid for item in resumed], refused) == ([schedule], [])
     site.at(MIDNIGHT + DAY)
     assert site.fires(schedule) == []
     assert site.times(schedule)["nextRun"] == MIDNIGHT + DAY + 22 * HOUR
@@ -331,3 +334,133 @@ def test_the_forecast_shows_what_runs_when_with_the_duration_of_earlier_nights(s
     assert forecast(site.house.app, scope, 7, 2)[1]
     schedules.pause(site.house.app, site.house.user, schedule)
     assert forecast(site.house.app, scope, 7, 1000) == ([], False)
+
+
+def test_a_snapshot_schedule_takes_snapshots_and_removes_expired_ones(site):
+    disks = '[{"name":"root","size":10,"format":"qcow2"}]'
+    with site.house.app.store.write() as sql:
+        sql.execute(sa.update(tables.entity).values(disks=disks))
+    policy = site.add(
+        "vm-snapshot",
+        name="hourly",
+        vms=[{"guid": machine.guid} for machine in site.house.entities],
+        rules=[{"name": "r", "retentionVersions": 3}],
+    )
+    with site.house.app.store.read() as sql:
+        [rule] = SqlCatalogue(sql).records.of_kind("snapshot-rule", policy)
+    schedule = site.schedule(type="VM_SNAPSHOT", rules=[{"guid": rule.guid}])
+    for _ in range(2):
+        site.at(MIDNIGHT + 22 * HOUR)
+    site.at(MIDNIGHT + DAY + 22 * HOUR)
+    [first, second] = site.fires(schedule)
+    assert (first.planned, second.planned, second.skipped) == (3, 0, 3)
+    assert len(site.tasks("SNAPSHOT")) == len(site.tasks("SNAPSHOT_CLEANUP")) == 3
+    refs = msgspec.json.decode(site.tasks("SNAPSHOT")[0].refs)
+    assert (refs["schedule"]["guid"], refs["rule"]["guid"]) == (schedule, rule.guid)
+
+
+def test_a_recovery_plan_runs_by_a_schedule_and_not_twice_at_once(site):
+    house = site.house
+    node = house.node()
+    store = house.exported(node)
+    house.take(node, store)
+    house.finish(node, store, stored=5)
+    machine = house.entities[0].guid
+    rules = [{"name": "all", "protectedEntities": [{"guid": machine}], "prefix": "copy-"}]
+    plan = site.add("recovery-plan", name="test restore", rules=rules)
+    schedule = site.schedule(type="VM_RESTORE", rules=[{"guid": plan}])
+    site.at(MIDNIGHT + 22 * HOUR)
+    site.at(MIDNIGHT + DAY + 22 * HOUR)
+    [first, second] = site.fires(schedule)
+    assert (first.planned, first.skipped) == (1, 0)
+    assert (second.planned, second.skipped) == (0, 1)
+    assert len(site.tasks("RESTORE")) == 1
+
+
+def test_a_recovery_plan_that_cannot_run_is_a_skip_with_its_reason(site):
+    machine = site.house.entities[0].guid
+    rules = [{"name": "all", "protectedEntities": [{"guid": machine}]}]
+    plan = site.add("recovery-plan", name="too early", rules=rules)
+    schedule = site.schedule(type="VM_RESTORE", rules=[{"guid": plan}])
+    site.at(MIDNIGHT + 22 * HOUR)
+    _, [shown] = schedules.history(site.house.app, schedule, site.house.user.scope, 5)
+    assert [skip.reason for skip in shown.skips] == ["db has no backup that can be restored"]
+
+
+def test_one_machine_that_cannot_be_planned_keeps_no_other_from_its_backup(site, monkeypatch):
+    with site.house.app.store.write() as sql:
+        other = {"name": "other", "node": str(uuid.uuid4()), "driver": "image-folder"}
+        guid = str(uuid.uuid4())
+        columns = {**rows.row_of(site.house.hypervisor, tables.hypervisor), **other, "guid": guid}
+        sql.execute(sa.insert(tables.hypervisor).values(columns))
+        to = tables.destination
+        sql.execute(sa.update(to).values(node=str(uuid.uuid4())))
+        here = tables.entity.c.guid == site.house.entities[1].guid
+        sql.execute(sa.update(tables.entity).where(here).values(hypervisor=guid))
+    schedule = site.schedule()
+    site.at(MIDNIGHT + 22 * HOUR)
+    [fire] = site.fires(schedule)
+    assert (fire.planned, fire.skipped) == (2, 1)
+
+
+def test_a_fire_goes_on_in_pieces_where_the_last_server_stopped(site, monkeypatch):
+    monkeypatch.setattr(fires, "PIECE", 2)
+    schedule = site.schedule()
+    site.house.clock.now = MIDNIGHT + 22 * HOUR
+    fires.begin(site.house.app, schedule)
+    assert fires.plan_piece(site.house.app) == 2
+    assert site.states(schedule) == ["PLANNING"]
+    site.at(MIDNIGHT + 23 * HOUR)
+    [fire] = site.fires(schedule)
+    assert (fire.state, fire.planned, len(site.tasks())) == ("RUNNING", 3, 3)
+
+
+def test_what_a_server_could_not_plan_before_the_window_closed_is_told(site, monkeypatch):
+    monkeypatch.setattr(fires, "PIECE", 2)
+    schedule = site.schedule(startWindowLength=HOUR)
+    site.house.clock.now = MIDNIGHT + 22 * HOUR
+    fires.begin(site.house.app, schedule)
+    fires.plan_piece(site.house.app)
+    site.at(MIDNIGHT + 23 * HOUR)
+    [fire] = site.fires(schedule)
+    assert (fire.state, fire.planned) == ("RUNNING", 2)
+    assert len(site.events(EventKind.FIRE_MISSED)) == 1
+
+
+def test_zone_data_that_moved_a_due_time_are_followed_at_the_next_start(site):
+    schedule = site.schedule(timeZone="Europe/Berlin")
+    right = site.times(schedule)["nextRun"]
+    with site.house.app.store.write() as sql:  # as older zone data had computed it
+        sql.execute(sa.update(schedule_tables.schedule_clock).values(due_at=right - HOUR))
+    maintenance.start(site.house.app)
+    assert site.times(schedule)["nextRun"] == right
+    site.at(right)
+    maintenance.start(site.house.app)
+    site.at(right + 1)
+    assert len(site.fires(schedule)) == 1
+
+
+def test_a_rule_that_cannot_be_read_holds_up_no_other_schedule(site):
+    broken = site.schedule("broken")
+    other = site.add(
+        "vm-backup",
+        name="silver",
+        rules=[
+            {
+                "name": "noon",
+                "ruleBackupDestinations": [
+                    {"backupDestination": {"guid": site.house.destination.guid}}
+                ],
+            }
+        ],
+    )
+    with site.house.app.store.write() as sql:
+        known = configuration.SqlCatalogue(sql).records
+        rule = known.of_kind("rule", other)[0].guid
+        where = tables.record.c.guid == site.rule
+        body = '{"ruleBackupDestinations": 5}'
+        sql.execute(sa.update(tables.record).where(where).values(body=body))
+    good = site.schedule("good", rules=[{"guid": rule}])
+    site.at(MIDNIGHT + DAY + 22 * HOUR)
+    assert (site.states(broken)[-1], site.states(good)[-1]) == ("DONE", "DONE")
+    assert site.fires(broken)[-1].skipped == 1

@@ -95,7 +95,7 @@ def _pause_all(now: int) -> None:
     known = [(row.guid, row.name) for row in sql.execute(query)]
     clock = sa.text(
         "INSERT INTO schedule_clock (schedule, generation, times, paused, after) "
-        "VALUES (:schedule, 1, '', :paused, :now)"
+        "VALUES (:schedule, 1, '\"\"', :paused, :now)"
     )
     for guid, _ in known:
         sql.execute(clock, {"schedule": guid, "paused": True, "now": now})
