@@ -17,7 +17,7 @@ import msgspec
 from haulback.policy import keeps
 from haulback.units import DAY_MS
 
-_LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
+_STATES = ("PRESENT", "DAMAGED", "MISSING", "GIVEN_UP")  # of locations, the best first
 _FULL = "FULL"  # other types count as increments
 
 
@@ -283,30 +283,45 @@ def _protected(
     for role in {item.role for item in ordered}:
         items = [item for item in ordered if item.role == role]
         if source.present or spared:
-            proven = (item.guid for item in items if item.counts and item.level == "BOOTED")
+            proven = (item.guid for item in items if item.level == "BOOTED" and item.counts)
             result |= dict.fromkeys(islice(proven, 1), RetentionReason.ONLY_PROVEN)
-        unmarked = [item for item in items if item.hint != "TO_REMOVE"]
         if spared:
+            unmarked = (item for item in items if item.hint != "TO_REMOVE")
             result |= dict.fromkeys(_best(unmarked), RetentionReason.ABSENT_MACHINE)
         if source.present:
             last = _last_of_rules(items, rulings)
-            keeping = [item for item in items if rulings[item.guid].keep_last]
-            unmarked = [item for item in keeping if item.hint != "TO_REMOVE"]
-            result |= dict.fromkeys([*last, *_best(unmarked or keeping)], RetentionReason.LAST_GOOD)
+            last += _best_unmarked([item for item in items if rulings[item.guid].keep_last])
+            result |= dict.fromkeys(last, RetentionReason.LAST_GOOD)
     return result
 
 
-def _best(items: Sequence[StoredBackup]) -> list[str]:
-    """The newest good backup, else the newest damaged, missing or given up one; none of none."""
-    ranked = sorted(items, key=lambda item: _LAST_CHOICE.get(item.state, 0))  # stable: by time
-    return [item.guid for item in ranked[:1]]
+def _best_unmarked(items: Sequence[StoredBackup]) -> list[str]:
+    """The best backup without a mark for removal, else the best one."""
+    return _best(item for item in items if item.hint != "TO_REMOVE") or _best(items)
+
+
+def _best(items: Iterable[StoredBackup]) -> list[str]:
+    """The newest good backup, else the newest damaged, missing or given up one; none of none.
+
+    `items` are sorted newest first.
+    """
+    best, rank = list[str](), len(_STATES)
+    for item in items:
+        place = _STATES.index(item.state)
+        if place < rank:
+            best, rank = [item.guid], place
+        if rank == 0:
+            break
+    return best
 
 
 def _last_of_rules(items: Iterable[StoredBackup], rulings: Mapping[str, Ruling]) -> list[str]:
     """The newest good backup of each living rule that keeps its last one."""
     last: dict[str, str] = {}
     for item in items:
+        if item.rule is None or item.rule in last or not item.counts:
+            continue
         ruling = rulings[item.guid]
-        if item.counts and ruling.is_living and ruling.keep_last:
-            last.setdefault(item.rule or "", item.guid)
+        if ruling.is_living and ruling.keep_last:
+            last[item.rule] = item.guid
     return list(last.values())

@@ -9,9 +9,11 @@ import logging
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from haulback.contract.events import EventKind
 from haulback.contract.system_schedules import SystemTask
-from haulback.errors import HaulbackError, Malformed, NotFound
+from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
@@ -26,7 +28,7 @@ from haulback.server.services.system_schedules import task_of
 from haulback.server.store import fire_members, fires, nodes, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.fire_members import Member
+from haulback.server.store.fire_members import FireMember
 from haulback.server.store.fires import Fire, Skip
 from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.tasks.record import Plan
@@ -48,7 +50,7 @@ def run_due(app: App) -> int:
             return 0
         due = schedule_clocks.due(sql, now)
     for schedule in due:
-        begin(app, schedule)
+        _begin_alone(app, schedule)
     planned, end = 0, time.monotonic() + _BUDGET_S
     while time.monotonic() < end and clock_change.cancel_piece(app):
         pass  # before the planning: a task that waits would keep its machine from the next plan
@@ -60,6 +62,16 @@ def run_due(app: App) -> int:
             fires.forget(sql, now - _KEEP_MS, _FORGOTTEN)
     end_finished(app)
     return planned
+
+
+def _begin_alone(app: App, schedule: str) -> None:
+    """Fire a schedule by itself: an error with one schedule must not stop the others."""
+    try:
+        begin(app, schedule)
+    except Unavailable:
+        raise  # the database does not answer: no schedule can fire
+    except Exception:
+        log.exception("schedule %s cannot fire", schedule)
 
 
 def begin(app: App, schedule: str) -> None:
@@ -146,11 +158,28 @@ def plan_piece(app: App) -> int | None:
         elif fire.at_rule < len(rules):
             ask = Ask(now, None, nodes.windows(sql))
             wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
-            (_plan if record.kind == schedule_clocks.SCHEDULE else _plan_system)(wanted)
+            _plan_alone(app, wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
         return fire.planned - before
+
+
+def _plan_alone(app: App, wanted: FirePlanning) -> None:
+    """Plan a piece of a rule; a rule that cannot be planned must not hold up other fires."""
+    fire, before = wanted.fire, msgspec.structs.asdict(wanted.fire)
+    plan = _plan if wanted.schedule.kind == schedule_clocks.SCHEDULE else _plan_system
+    try:
+        with app.store.savepoint(wanted.sql):
+            plan(wanted)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("rule %s of schedule %s cannot be planned", wanted.rule.rule, fire.schedule)
+        for name, value in before.items():
+            setattr(fire, name, value)
+        _skip_rule(wanted, "an error of Haulback; the log of the server has the details")
+        fire.at_rule, fire.at_entity = fire.at_rule + 1, ""
 
 
 def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:
@@ -223,7 +252,7 @@ def _plan_whole(wanted: FirePlanning) -> None:
     _enter(wanted, plan)
 
 
-def _plan_machines(wanted: FirePlanning, machines: Sequence[Member]) -> None:
+def _plan_machines(wanted: FirePlanning, machines: Sequence[FireMember]) -> None:
     """Plan for those machines of a piece that can have a plan; record the others."""
     policy = wanted.known.records.get(served(wanted.schedule).policy, wanted.rule.policy)
     busy = fire_members.pending(
@@ -245,7 +274,7 @@ def _plan_machines(wanted: FirePlanning, machines: Sequence[Member]) -> None:
         tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.about, reason)
 
 
-def _unfit(machine: Member, policy: Record, busy: dict[str, str]) -> str | None:
+def _unfit(machine: FireMember, policy: Record, busy: dict[str, str]) -> str | None:
     """The reason why a machine of a policy gets no plan."""
     if not machine.present:
         return f"{machine.name} is no longer on its hypervisor"
@@ -256,7 +285,7 @@ def _unfit(machine: Member, policy: Record, busy: dict[str, str]) -> str | None:
     return None
 
 
-def _leave_out(wanted: FirePlanning, skips: Sequence[tuple[Member, str]]) -> None:
+def _leave_out(wanted: FirePlanning, skips: Sequence[tuple[FireMember, str]]) -> None:
     rule, fire = wanted.rule.rule, wanted.fire
     rows = [
         Skip(fire=fire.guid, rule=rule, entity=machine.guid, name=machine.name, reason=reason)
