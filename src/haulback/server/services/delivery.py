@@ -183,7 +183,11 @@ def _packed(app: App, taken: Delivery) -> _Parcel:
         told = outbox.events_of(sql, taken.guid)
         message = taken.inline() or mail_text.of_events(told, taken.count)
         recipients = message.recipients or _recipients(known, taken, record, channel)
-    secrets = credentials.opened(app.vault, record)
+        login = record
+        if channel.credential and channel.credential.guid:
+            login = known.records.get(credentials.KIND, channel.credential.guid)
+            channel.login = login.body.get("username", "")
+    secrets = credentials.opened(app.vault, login)
     return _Parcel(taken, channel, secrets, told, message, recipients, record.project)
 
 

@@ -73,7 +73,7 @@ def test_the_hold_ends_when_every_destination_was_looked_through(held: House):
     held.finish(node, again, **VERIFIED)
     [row] = held_server.shown(held.app).destinations
     assert (row.lookedThrough, row.unknownBackups) == (held.clock.now, 3)
-    assert [one.name for one in row.unknown] == ["web"]
+    assert [backup.name for backup in row.unknown] == ["web"]
     with held.app.store.read() as sql:
         assert alarms.seen(sql, AlarmKind.SERVER_HELD, OWN_ENTITY) is not None
     maintenance.tick(held.app)
