@@ -13,6 +13,7 @@ import pytest
 from haulback import errors
 from haulback.client.client import Client
 from haulback.client.records import Policies, RecordCollection
+from haulback.client.schedules import Schedules
 from haulback.contract import (
     backup_cleanup,
     connectivity_test,
@@ -46,6 +47,7 @@ from haulback.contract.protect import ProtectRequest
 from haulback.contract.recovery_plans import RecoveryPlan, RecoveryRule
 from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.contract.retention_preview import RetentionPreviewRequest
+from haulback.contract.schedules import Schedule
 from haulback.contract.task_states import State
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
@@ -418,11 +420,42 @@ REST: dict[str, Way] = {
     "POST /policies/vm-snapshot/{guid}/auto-assignment-preview": lambda s: preview_of(
         s.client.records.snapshot_policies
     ),
+    "GET /forecast": lambda s: list(s.client.schedules.forecast()),
+    "POST /schedules/resume": lambda s: s.client.schedules.resume_all(),
+    "GET /system-schedules": lambda s: list(s.client.system_schedules.all()),
+    "GET /system-schedules/{guid}": lambda s: s.client.system_schedules.get(system_schedule(s)),
+    "PUT /system-schedules/{guid}": lambda s: s.client.system_schedules.change(
+        (shown := s.client.system_schedules.find("tidy")).guid, shown.what
+    ),
     "GET /network/shared": lambda s: list(s.client.records.networks.shared()),
     "GET /livez": lambda s: s.client.dashboard.alive(),
     "GET /readyz": lambda s: s.client.dashboard.ready(),
     "GET /openapi.json": lambda s: s.client.dashboard.openapi(),
 }
+
+
+def system_schedule(s: Scene) -> str:
+    return s.client.system_schedules.find("tidy").guid
+
+
+def a_schedule(s: Scene) -> str:
+    rule = a_record(s.client.records.rules)
+    wanted = Schedule(name=new_guid(), hour=0, rules=[Ref(rule.guid)])
+    return s.client.schedules.add(wanted).guid
+
+
+def _fired(path: str, known: Callable[[Scene], Schedules[Any]], guid: Way) -> dict[str, Way]:
+    """Ways to pause, resume, run and read schedules below a path."""
+    return {
+        f"POST {path}/{{guid}}/pause": lambda s: known(s).pause(guid(s)),
+        f"POST {path}/{{guid}}/resume": lambda s: known(s).resume(guid(s)),
+        f"POST {path}/{{guid}}/run": lambda s: known(s).run(guid(s)),
+        f"GET {path}/{{guid}}/fires": lambda s: known(s).fires(guid(s)),
+    }
+
+
+REST |= _fired("/schedules", lambda s: s.client.schedules, a_schedule)
+REST |= _fired("/system-schedules", lambda s: s.client.system_schedules, system_schedule)
 
 
 def preview_of(kind: Policies[Any]) -> Any:
