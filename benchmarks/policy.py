@@ -116,7 +116,7 @@ def idle_tick(database: str, scale: int) -> JsonObject:
 
 
 def large_fire(database: str, scale: int) -> JsonObject:
-    """One fire over all machines, until each has its tasks, while another client works."""
+    """A fire over all machines, until each has its tasks, while another client works."""
     with filled(database, 10_000 // scale, 0) as (app, clock):
         policy = _policy(app)
         [schedule] = _schedules(app, 1, policy)

@@ -66,9 +66,11 @@ def test_a_schedule_runs_at_once_and_its_fire_and_tasks_name_it(served, portal):
     assert (fire["manual"], fire["schedule"]["guid"]) == (True, made["guid"])
     maintenance.tick(served.app)
     shown = portal("GET", f"{path}/fires?past=5&next=3")
-    assert [one["guid"] for one in shown["past"]] == [fire["guid"]]
+    assert [entry["guid"] for entry in shown["past"]] == [fire["guid"]]
     assert shown["past"][0]["workflows"] == 1
-    assert [one["due"] for one in shown["next"]] == [made["nextRun"] + n * DAY for n in range(3)]
+    assert [entry["due"] for entry in shown["next"]] == [
+        made["nextRun"] + n * DAY for n in range(3)
+    ]
     [task] = portal("GET", f"/tasks?schedule={made['guid']}")
     assert (task["type"]["name"], task["originEntity"]["type"]["name"]) == ("EXPORT", "SCHEDULE")
     assert portal("GET", path)["lastRun"] == fire["created"]

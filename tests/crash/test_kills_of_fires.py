@@ -118,12 +118,12 @@ def furnish(url: str) -> str:
         rows.add(sql, tables.hypervisor, hypervisor)
         managers.surround(sql, hypervisor, FIRST)
         rows.add(sql, tables.destination, to, sealed_key=app.vault.seal(to.guid, KEY))
-        found = [
+        entities = [
             Entity(guid=guid(), uuid=guid(), name=f"vm-{n:03}", hypervisor=hypervisor.guid)
             for n in range(MACHINES)
         ]
-        SqlLedger(sql, FIRST).inventory.scanned(hypervisor.guid, found, complete_since=None)
-        for entity in found:
+        SqlLedger(sql, FIRST).inventory.scanned(hypervisor.guid, entities, complete_since=None)
+        for entity in entities:
             machines.set_settings(sql, entity.guid, {"backupPolicy": policy.guid})
         for record in (policy, *rules, schedule):
             configuration.add(sql, record)
@@ -152,7 +152,7 @@ def test_a_fire_survives_the_death_of_its_servers(url: str):
 
 
 def check(url: str, schedule: str, due: int, told: str) -> None:
-    """One fire of the due time, with one plan for each rule and machine; then all tasks end."""
+    """The only fire of the due time, with one plan for each rule and machine; then all tasks end."""
     app = app_at(url, due)
     fire, task = schedule_tables.fire.c, tables.task
     with app.store.write() as sql:
@@ -162,9 +162,9 @@ def check(url: str, schedule: str, due: int, told: str) -> None:
         live = task.c.state.in_(("QUEUED", "PLANNED"))
         refs = sql.scalars(sa.select(task.c.refs).where(task.c.type == "EXPORT", live)).all()
         plans = Counter(
-            (one["rule"]["guid"], one["protectedEntity"]["guid"])
-            for one in map(msgspec.json.decode, refs)
-            if "rule" in one  # the copy of the own database has none
+            (ref["rule"]["guid"], ref["protectedEntity"]["guid"])
+            for ref in map(msgspec.json.decode, refs)
+            if "rule" in ref  # the copy of the own database has none
         )
         assert len(plans) == MACHINES * RULES, told
         assert set(plans.values()) == {1}, told

@@ -21,7 +21,7 @@ from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import schedule_clocks, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.fire_members import Member
+from haulback.server.store.fire_members import FireMember
 from haulback.server.store.fires import Fire, FireRule
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Plan
@@ -59,10 +59,10 @@ class ScheduleType:
     rule: str
     policy: str
     setting: str
-    plan: Callable[[FirePlanning, Sequence[Member]], Plan]
+    plan: Callable[[FirePlanning, Sequence[FireMember]], Plan]
 
 
-def _backups(wanted: FirePlanning, machines: Sequence[Member]) -> Plan:
+def _backups(wanted: FirePlanning, machines: Sequence[FireMember]) -> Plan:
     request = ExportRequest(
         protectedEntities=_refs(machines),
         backupType=BackupType(wanted.schedule.body.get("backupType", "FULL")),
@@ -72,7 +72,7 @@ def _backups(wanted: FirePlanning, machines: Sequence[Member]) -> Plan:
     return export.plan(request, wanted.known, wanted.ask)
 
 
-def _snapshots(wanted: FirePlanning, machines: Sequence[Member]) -> Plan:
+def _snapshots(wanted: FirePlanning, machines: Sequence[FireMember]) -> Plan:
     request = SnapshotRequest(
         protectedEntities=_refs(machines),
         rule=Ref(wanted.rule.rule),
@@ -81,11 +81,11 @@ def _snapshots(wanted: FirePlanning, machines: Sequence[Member]) -> Plan:
     return snapshot.plan(request, wanted.known, wanted.ask)
 
 
-def _recovery(wanted: FirePlanning, _: Sequence[Member]) -> Plan:
+def _recovery(wanted: FirePlanning, _: Sequence[FireMember]) -> Plan:
     return plan_recovery(wanted.rule.rule, wanted.known, wanted.ask)
 
 
-def _refs(machines: Sequence[Member]) -> list[Ref]:
+def _refs(machines: Sequence[FireMember]) -> list[Ref]:
     return [Ref(machine.guid) for machine in machines]
 
 
@@ -126,8 +126,8 @@ def _parent(known: SqlCatalogue, kind: str, guid: str) -> str:
 
 
 def one_by_one(
-    wanted: FirePlanning, machines: Sequence[Member]
-) -> tuple[Plan, list[tuple[Member, HaulbackError]]]:
+    wanted: FirePlanning, machines: Sequence[FireMember]
+) -> tuple[Plan, list[tuple[FireMember, HaulbackError]]]:
     """The plan of machines of which some can have none, and these with the reasons."""
     whole, refused = Plan(), []
     for machine in machines:

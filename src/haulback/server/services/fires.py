@@ -26,7 +26,7 @@ from haulback.server.services.system_schedules import task_of
 from haulback.server.store import fire_members, fires, nodes, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.fire_members import Member
+from haulback.server.store.fire_members import FireMember
 from haulback.server.store.fires import Fire, Skip
 from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.tasks.record import Plan
@@ -223,7 +223,7 @@ def _plan_whole(wanted: FirePlanning) -> None:
     _enter(wanted, plan)
 
 
-def _plan_machines(wanted: FirePlanning, machines: Sequence[Member]) -> None:
+def _plan_machines(wanted: FirePlanning, machines: Sequence[FireMember]) -> None:
     """Plan for those machines of a piece that can have a plan; record the others."""
     policy = wanted.known.records.get(served(wanted.schedule).policy, wanted.rule.policy)
     busy = fire_members.pending(
@@ -245,7 +245,7 @@ def _plan_machines(wanted: FirePlanning, machines: Sequence[Member]) -> None:
         tell(wanted.sql, EventKind.FIRE_SKIPPED, wanted.about, reason)
 
 
-def _unfit(machine: Member, policy: Record, busy: dict[str, str]) -> str | None:
+def _unfit(machine: FireMember, policy: Record, busy: dict[str, str]) -> str | None:
     """The reason why a machine of a policy gets no plan."""
     if not machine.present:
         return f"{machine.name} is no longer on its hypervisor"
@@ -256,7 +256,7 @@ def _unfit(machine: Member, policy: Record, busy: dict[str, str]) -> str | None:
     return None
 
 
-def _leave_out(wanted: FirePlanning, skips: Sequence[tuple[Member, str]]) -> None:
+def _leave_out(wanted: FirePlanning, skips: Sequence[tuple[FireMember, str]]) -> None:
     rule, fire = wanted.rule.rule, wanted.fire
     rows = [
         Skip(fire=fire.guid, rule=rule, entity=machine.guid, name=machine.name, reason=reason)

@@ -23,7 +23,7 @@ _MEMBERS = {
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 
 
-class Member(NamedTuple):
+class FireMember(NamedTuple):
     """A machine of a policy, with what decides on its plan."""
 
     guid: str
@@ -32,10 +32,10 @@ class Member(NamedTuple):
     present: bool
 
 
-def piece(sql: sa.Connection, setting: str, policy: str, after: str, most: int) -> list[Member]:
+def piece(sql: sa.Connection, setting: str, policy: str, after: str, most: int) -> list[FireMember]:
     """The next machines of a policy by guid; `setting` is the setting that names the policy."""
     rows = _MEMBERS[setting].rows(sql, policy=policy, after=after, most=most)
-    return [Member(row[0], row[1], row[2], bool(row[3])) for row in rows]
+    return [FireMember(row[0], row[1], row[2], bool(row[3])) for row in rows]
 
 
 def hold_rule(sql: sa.Connection, rule: str) -> None:

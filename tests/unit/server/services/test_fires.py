@@ -229,7 +229,7 @@ def test_a_paused_schedule_fires_nothing_until_it_is_resumed(site):
     assert site.fires(schedule) == []
     assert site.times(schedule) == {"paused": True}
     resumed, refused = schedules.resume_all(app, user)
-    assert ([one.guid for one in resumed], refused) == ([schedule], [])
+    assert ([entry.guid for entry in resumed], refused) == ([schedule], [])
     site.at(MIDNIGHT + DAY)
     assert site.fires(schedule) == []
     assert site.times(schedule)["nextRun"] == MIDNIGHT + DAY + 22 * HOUR
