@@ -152,7 +152,7 @@ def test_a_fire_survives_the_death_of_its_servers(url: str):
 
 
 def check(url: str, schedule: str, due: int, told: str) -> None:
-    """The only fire of the due time, with one plan for each rule and machine; then all tasks end."""
+    """The fire of the due time, with one plan for each rule and machine; then all tasks end."""
     app = app_at(url, due)
     fire, task = schedule_tables.fire.c, tables.task
     with app.store.write() as sql:
