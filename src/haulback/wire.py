@@ -121,6 +121,8 @@ def read(value: Any, kind: Any, field: str) -> Any:
     inner = _optional(kind)
     if inner is not None:
         return None if value is None else read(value, inner, field)
+    if get_origin(kind) is Annotated:
+        return read(value, get_args(kind)[0], field)
     if get_origin(kind) is list:
         return _list(value, get_args(kind)[0], field)
     if get_origin(kind) is dict and not isinstance(value, dict):

@@ -376,6 +376,7 @@ REST: dict[str, Way] = {
     "GET /deliveries": lambda s: s.client.notifications.page(state=["FAILED"]),
     "GET /deliveries/{guid}": lambda s: s.client.notifications.get(s.delivery),
     "POST /deliveries/{guid}/redeliver": lambda s: s.client.notifications.redeliver(s.delivery),
+    "POST /runs/{guid}/retry": lambda s: s.tasks.retry_run(s.guid),
     "GET /events": lambda s: s.client.events.page(kind=["TASK_ENDED"]),
     "GET /restore-jobs": lambda s: list(s.client.restores.all()),
     "GET /restore-jobs/{guid}": lambda s: s.client.restores.get(restored(s)),
@@ -429,13 +430,15 @@ def preview_of(kind: Policies[Any]) -> Any:
     return kind.preview(made.what, made.guid)
 
 
-def a_record(s: Scene, kind: RecordCollection[Any]) -> Any:
-    needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"]}
+def a_record(kind: RecordCollection[Any]) -> Any:
+    needed: dict[str, Any] = {"uuid": "u-1", "recipients": ["ops@example.org"], "hour": 0}
+    if kind.struct is NotificationChannel:
+        needed |= CHANNEL
+    if kind.struct is NotificationRule:
+        channels = RecordCollection(kind._calls, "/notification-channels", NotificationChannel)
+        needed["channels"] = [Ref(a_record(channels).guid)]
     extra = {k: v for k, v in needed.items() if k in kind.struct.__struct_fields__}
-    if kind is not s.client.records.notification_rules:
-        extra |= CHANNEL if kind.struct is NotificationChannel else {}
-        return kind.add(kind.struct(name=new_guid(), **extra))
-    return kind.add(NotificationRule(name=new_guid(), channels=[Ref(s.channel)]))
+    return kind.add(kind.struct(name=new_guid(), **extra))
 
 
 def _of(kind: str) -> dict[str, Way]:
@@ -446,12 +449,12 @@ def _of(kind: str) -> dict[str, Way]:
     path = known_paths[kind]
     return {
         f"GET {path}": lambda s: list(known(s).all()),
-        f"POST {path}": lambda s: a_record(s, known(s)),
-        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(s, known(s)).guid),
+        f"POST {path}": lambda s: a_record(known(s)),
+        f"GET {path}/{{guid}}": lambda s: known(s).get(a_record(known(s)).guid),
         f"PUT {path}/{{guid}}": lambda s: known(s).change(
-            (item := a_record(s, known(s))).guid, item.what
+            (item := a_record(known(s))).guid, item.what
         ),
-        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(s, known(s)).guid),
+        f"DELETE {path}/{{guid}}": lambda s: known(s).remove(a_record(known(s)).guid),
     }
 
 
@@ -495,7 +498,11 @@ def test_every_other_operation_is_asked_for_and_its_answer_understood(
 
 def check(scene: Scene, monkeypatch: pytest.MonkeyPatch, key: str, way: Way) -> None:
     refused = (KindUnavailable,)
-    if key in ("DELETE /virtual-machines/{guid}", "PUT /virtual-machine-disks/{guid}/settings"):
+    if key in (
+        "DELETE /virtual-machines/{guid}",
+        "PUT /virtual-machine-disks/{guid}/settings",
+        "POST /runs/{guid}/retry",
+    ):
         refused += (Conflict, NotFound)  # type: ignore[assignment]
     with monkeypatch.context() as patch:
         seen = watch(patch)

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from haulback.cli.main import app as commands
+from haulback.contract.events import Event, EventKind
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import NewUser
 from haulback.errors import Conflict, NotFound, TaskFailed
 from haulback.ids import new_guid
 from haulback.server.http.reference import TABLE
+from haulback.server.store import events
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_client import (
@@ -54,11 +56,32 @@ def words(s: Scene, line: str, folder: Path) -> list[str]:
 
     Objects that a command removes are created for it, because other commands need theirs.
     """
-    spare = {"destination rm": a_destination, "hypervisor rm": a_hypervisor}
+    spare = {
+        "destination rm": a_destination,
+        "hypervisor rm": a_hypervisor,
+        "policy retry": a_policy_that_ran,
+    }
     said = shlex.split(line)
     if make := spare.get(" ".join(said[:2])):
         return [*said[:2], make(s)]
     return [_real(s, word, folder) if word.isupper() else word for word in said]
+
+
+def a_policy_that_ran(s: Scene) -> str:
+    """A policy of which a run has ended."""
+    policy = a_record(s.client.records.backup_policies)
+    ended = Event(
+        kind=EventKind.RUN_ENDED,
+        time=1,
+        subject=policy.guid,
+        subject_name=policy.name,
+        policy=policy.guid,
+        text="the run has ended",
+        data={"run": new_guid()},
+    )
+    with s.served.app.store.write() as sql:
+        events.add(sql, ended)
+    return str(policy.guid)
 
 
 def _real(s: Scene, word: str, folder: Path) -> str:

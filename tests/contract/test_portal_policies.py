@@ -506,15 +506,17 @@ def test_a_recovery_plan_is_read_back_member_by_member(served: Served, portal: P
     assert (made["priority"], made["backupRetryCount"], made["description"]) == (70, 1, "drill")
     first, second = made["rules"]
     assert (first["order"], first["prefix"], second["active"]) == (1, "t-", False)
-    assert [one["guid"] for one in first["protectedEntities"]] == [m["guid"] for m in machines[:2]]
+    assert [item["guid"] for item in first["protectedEntities"]] == [
+        m["guid"] for m in machines[:2]
+    ]
     assert made["ruleCount"] == 2
     assert made["rulesVmCount"] == {first["guid"]: 2, second["guid"]: 1}
-    assert [one["guid"] for one in made["schedules"]] == [night["guid"]]
+    assert [item["guid"] for item in made["schedules"]] == [night["guid"]]
     assert "not tried again" in made["warnings"][0]
     path = f"/policies/recovery-plan/{made['guid']}"
     assert portal("GET", path) == made
     changed = portal("PUT", path, {**made, "rules": [{**first, "guid": None}], "schedules": []})
-    assert [one["guid"] for one in changed["rules"]] == [first["guid"]]
+    assert [item["guid"] for item in changed["rules"]] == [first["guid"]]
     assert changed["schedules"] == []
     portal("PUT", path, {**changed, "schedules": [night]})
     portal("DELETE", path)

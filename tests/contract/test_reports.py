@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from haulback.server.store import rows, tables
 from tests.contract.conftest import Answer, Served
 from tests.contract.portals import Portal, logged_in
 from tests.contract.test_transport import is_error
+from tests.receivers import mail_server
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -165,3 +168,33 @@ def test_a_report_that_cannot_be_is_refused_by_its_field(
         answer = portal.raw("POST", f"/dashboard/report-{form}{query}", body)
         is_error(answer, 400)
         assert answer.json()["details"]["field"] == field
+
+
+@pytest.mark.usefixtures("made")
+def test_a_report_is_mailed_with_text_and_page(portal: Portal, tmp_path: Path):
+    body = {"backupSize": F, "transferSize": F, "value": "x@example.org, y@example.org"}
+    path = f"/dashboard/report-email?{SPAN}&protectedEntityType=VM"
+    with mail_server(tmp_path) as box:
+        channel = {
+            "name": new_guid(),
+            "type": "MAIL",
+            "host": "127.0.0.1",
+            "port": box.port,
+            "security": "NONE",
+            "sender": "haulback@example.org",
+        }
+        added = portal("POST", "/notification-channels", channel)
+        sent = portal("POST", path, body)
+        assert sent["recipients"] == ["x@example.org", "y@example.org"]
+        for _ in range(200):
+            if box.mails:
+                break
+            threading.Event().wait(0.05)
+        [mail] = box.mails
+        assert box.recipients == [["x@example.org", "y@example.org"]]
+        assert {part.get_content_type() for part in mail.walk()} >= {"text/plain", "text/html"}
+        answer = portal.raw("POST", path, {**body, "value": "x@example.org\nBcc: all@example.org"})
+        is_error(answer, 400)
+        assert answer.json()["details"]["field"] == "value"
+        portal("DELETE", f"/notification-channels/{added['guid']}")
+    is_error(portal.raw("POST", path, body), 409)

@@ -18,7 +18,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
+from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.inventory.records import Entity, Record
 from haulback.kinds.registry import KINDS
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import maintenance

@@ -75,9 +75,11 @@ def test_a_lost_server_comes_back_with_the_recovery_kit_alone(site: Site):
     raw_machine(site.machines, "web", str(uuid.uuid4()))
     machine = site.sync()["web"]
     known = site.backed_up(machine)
-    back_up(site)
+    own = back_up(site)
     unknown = site.backed_up(machine)
     paper = kit(site)
+    where = {"node": site.api.get("/nodes")[0]["guid"], "restorePath": str(site.roots / "own")}
+    site.finished(site.api.post("/tasks/restore", {"backup": own["guid"], **where})["guid"])
     assert [h["name"] for h in site.api.get("/hypervisors")] == ["hv"]
     assert [m["name"] for m in site.api.get("/virtual-machines")] == ["web"]
     assert not list((site.folder / "server").glob("copies/*"))
@@ -87,7 +89,8 @@ def test_a_lost_server_comes_back_with_the_recovery_kit_alone(site: Site):
 
     listed = haulback("server", "restore-database", site.repository, "--kit", paper, "-o", "json")
     assert len(json.loads(listed.stdout)) == 1, listed.stderr
-    done = restored(site, site.repository, "--kit", paper)
+    # The file of an ordinary RESTORE is the sealed copy itself.
+    done = restored(site, site.roots / "own" / "disk0.raw", "--kit", paper)
     assert done.returncode == 0, done.stderr
     assert "epoch 1" in done.stdout
     key = (site.folder / "lost" / "server.key").read_bytes()

@@ -31,7 +31,11 @@ class Hint(Enum):
 
 
 class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A location of a backup on a destination; `damage` as in `damage.BackupDamage`."""
+    """A location of a backup on a destination; `damage` as in `damage.BackupDamage`.
+
+    `backupRule` is the rule whose retention judges the location, absent for a backup by hand;
+    `lockUntil` (epoch ms) is the end of the retention lock that was set when it was stored.
+    """
 
     guid: str
     backup: Named
@@ -42,6 +46,8 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     type: Label
     snapshotTime: int | None = None
     archiveExpire: int | None = None
+    backupRule: Ref | None = None
+    lockUntil: int | None = None
     statusInfo: str | None = None
     damage: JsonObject | None = None
 

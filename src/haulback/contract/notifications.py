@@ -37,8 +37,9 @@ class NotificationChannel(PolicyRecord, kw_only=True):
     `sender`, and sends to `recipients` and `mailingList`, without both to the default mailing
     lists.  WEBHOOK posts to `url`, signed with `secret` (`whsec_` and 24 to 64 bytes in base64).
     MONITOR calls `startUrl`, `successUrl` and `failureUrl`.  `password` and `secret` are
-    write-only; an absent one keeps the stored one, `remove` deletes it.  `certificate` (PEM) is
-    trusted besides the system's certificates.
+    write-only; an absent one keeps the stored one, `remove` deletes it.  `credential` names a
+    stored credential in place of `login` and `password`.  `certificate` (PEM) is trusted besides
+    the system's certificates.
     """
 
     type: ChannelType
@@ -48,6 +49,7 @@ class NotificationChannel(PolicyRecord, kw_only=True):
     security: MailSecurity = MailSecurity.STARTTLS
     login: str = ""
     password: str | None = None
+    credential: Choice | None = None
     sender: str = ""
     recipients: list[str] = []
     mailingList: Choice | None = None

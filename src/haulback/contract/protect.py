@@ -15,7 +15,8 @@ class ProtectRequest(msgspec.Struct, kw_only=True):
     `nightly` (`22:00 Europe/Berlin`) and `every` (`4h`) sets the times, on the `days` `mon-fri`;
     `timeZone` (IANA) applies where `nightly` names none.  `keep` is `7d,4w,12m`; absent: no backup
     is removed.  `to` is a destination; absent: the only one.  `mail` are addresses that hear of
-    failures.  `window` and `rpo` are durations like `6h`.
+    failures.  `prove` (`daily`, `weekly`, `monthly`) is the time in which each machine is proven.
+    `window` and `rpo` are durations like `6h`.
     """
 
     name: str = ""

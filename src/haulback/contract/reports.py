@@ -77,7 +77,10 @@ class SizeTable(msgspec.Struct, kw_only=True):
 
 
 class MachineCounts(msgspec.Struct, kw_only=True):
-    """Numbers of present machines by protection, now; each machine is counted once."""
+    """Numbers of machines by protection, now; each machine is counted once.
+
+    An absent machine counts while a policy governs the machine.
+    """
 
     machines: int = 0
     protected: int = 0

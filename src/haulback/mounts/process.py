@@ -43,6 +43,11 @@ def main(run_folder: Path) -> None:
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=MountSpec)
     if os.fork():
         os._exit(0)  # the child serves; the node waits for the parent only
+    _serve(order, run_folder, over)
+
+
+def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
+    """Tell the node of the mount, or of the reason why there is none, and serve until `over`."""
     with ExitStack() as held:
         children: list[Popen[bytes]] = []
         try:

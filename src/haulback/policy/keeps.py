@@ -36,10 +36,10 @@ def chosen(
     backup, and takes no place.
     """
     result: dict[str, Reason] = {}
-    dates = dates_of(group, zone) if any(keeps) else []
+    clocks = _zone(zone)
     for reason, most, key_of in zip(reasons, keeps, _PERIODS, strict=True):
         if most:
-            for guid in _newest(group, [key_of(day) for day in dates], most):
+            for guid in _newest(group, lambda item: key_of(_date(item.time, clocks)), most):  # noqa: B023
                 result.setdefault(guid, reason)
     return result
 
@@ -57,13 +57,9 @@ _PERIODS: tuple[Callable[[date], int], ...] = (
 )
 
 
-def dates_of(group: Sequence[Dated], zone: str) -> list[date]:
-    """The local dates of backups in an IANA zone; a zone that no longer exists reads as UTC."""
-    clocks = _zone(zone)
-    return [
-        datetime.fromtimestamp(min(max(item.time, 0), _LAST_MS) / 1000, clocks).date()
-        for item in group
-    ]
+def _date(moment: int, clocks: ZoneInfo) -> date:
+    """The local date of a time (epoch ms)."""
+    return datetime.fromtimestamp(min(max(moment, 0), _LAST_MS) / 1000, clocks).date()
 
 
 def is_zone(name: str) -> bool:
@@ -75,22 +71,26 @@ def is_zone(name: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name if is_zone(name) else "UTC")
-
-
-def _newest(group: Sequence[Dated], keys: Sequence[int], most: int) -> Iterator[str]:
-    """The newest good backup of each of the last `most` periods, and damaged backups between."""
-    good = {key for item, key in zip(group, keys, strict=True) if item.counts}
-    seen: set[int] = set()
-    for item, key in zip(group, keys, strict=True):
-        is_first = key not in seen and (
-            item.counts or (item.state == "DAMAGED" and key not in good)
-        )
-        if not is_first:
+def _newest(group: Sequence[Dated], key_of: Callable[[Dated], int], most: int) -> Iterator[str]:
+    """The newest good backup of each of the newest `most` periods, and the damaged ones between."""
+    is_hurt = any(item.state == "DAMAGED" for item in group)
+    good = {key_of(item) for item in group if item.counts} if is_hurt else set[int]()
+    seen, count = set[int](), 0
+    for item in group:
+        counts = item.counts
+        if not counts and item.state != "DAMAGED":
             continue
-        if len(seen & good) == most:
+        key = key_of(item)
+        if key in seen or (not counts and key in good):
+            continue
+        if count == most:
             return
         seen.add(key)
+        count += counts
         yield item.guid
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> ZoneInfo:
+    """The clocks of an IANA zone; a zone that no longer exists reads as UTC."""
+    return ZoneInfo(name if is_zone(name) else "UTC")

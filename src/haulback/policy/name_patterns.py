@@ -59,7 +59,7 @@ def _trouble(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def _together(expressions: tuple[str, ...]) -> tuple[Any, ...]:
-    """One pattern for all expressions, as long as the engine's memory takes it."""
+    """A pattern for all expressions, as long as the engine's memory takes the pattern."""
     try:
         return (_compiled("|".join(f"(?:{text})" for text in expressions)),)
     except Malformed:

@@ -20,6 +20,7 @@ TROUBLES = frozenset(
         EventKind.RUN_ENDED,
         EventKind.FIRE_MISSED,
         EventKind.FIRE_VOIDED,
+        EventKind.SCHEDULES_PAUSED,
         EventKind.PROTECTION_CHANGED,
         EventKind.ALARM_RAISED,
         EventKind.NODE_DOWN,

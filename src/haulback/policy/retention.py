@@ -17,8 +17,8 @@ import msgspec
 from haulback.policy import keeps
 from haulback.units import DAY_MS
 
-_LAST_CHOICE = {"DAMAGED": 1, "MISSING": 2, "GIVEN_UP": 3}
-_FULL, _INCREMENTAL = "FULL", "INCREMENTAL"
+_STATES = ("PRESENT", "DAMAGED", "MISSING", "GIVEN_UP")  # of locations, the best first
+_FULL = "FULL"  # other types count as increments
 
 
 class RetentionReason(Enum):
@@ -109,11 +109,6 @@ class StoredBackup(msgspec.Struct):
         """Whether the backup is good and no user marked the backup for removal."""
         return self.state == "PRESENT" and self.hint != "TO_REMOVE"
 
-    @property
-    def sort(self) -> str:
-        """FULL, or INCREMENTAL for every other type."""
-        return _FULL if self.type == _FULL else _INCREMENTAL
-
 
 class BackupSource(NamedTuple):
     """The machine of the backups; `absent_since` (epoch ms) is the first scan that missed it.
@@ -132,7 +127,7 @@ class BackupSource(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """The terms that judge a backup: the backup stays if any of them keeps the backup.
+    """The terms, one or two, that judge a backup: the backup stays if either keeps the backup.
 
     `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
     """
@@ -144,7 +139,7 @@ class Ruling(NamedTuple):
     @property
     def keep_last(self) -> bool:
         """Whether the last good backup of an existing machine stays."""
-        return any(terms.keep_last for terms in self.terms)
+        return self.terms[0].keep_last or self.terms[-1].keep_last
 
 
 class RetentionVerdict(NamedTuple):
@@ -165,11 +160,16 @@ def decide(
 
     The verdicts are in order of time, newest first.  Backups are counted by role and rule.
     """
-    ordered = sorted(stored, key=lambda item: (item.time, item.created, item.guid), reverse=True)
+    ordered = sorted(stored, key=_age_order, reverse=True)
     rulings = {item.guid: ruling_of(item) for item in ordered}
     decided = _by_terms(ordered, rulings, now)
-    protected = _protected(ordered, rulings, source, now)
+    goes = any(reason in _GOING for reason in decided.values())
+    protected = _protected(ordered, rulings, source, now) if goes else {}
     return [_final(item, decided[item.guid], protected.get(item.guid), now) for item in ordered]
+
+
+def _age_order(item: StoredBackup) -> tuple[int, int, str]:
+    return item.snapshot_time or item.created, item.created, item.guid
 
 
 def _final(
@@ -183,8 +183,12 @@ def _final(
     return RetentionVerdict(item, reason is None, reason or by_terms)
 
 
-_GOING = frozenset(
-    (RetentionReason.MARKED, RetentionReason.COUNT, RetentionReason.AGE, RetentionReason.NOT_CHOSEN)
+# A tuple: members of an enum are compared faster than hashed.
+_GOING = (
+    RetentionReason.MARKED,
+    RetentionReason.COUNT,
+    RetentionReason.AGE,
+    RetentionReason.NOT_CHOSEN,
 )
 
 
@@ -219,7 +223,7 @@ def _judge(
 ) -> None:
     """Judge the backups of one role and rule; `result` receives the reasons."""
     ranks = _ranks(group)
-    chosen: dict[Terms, dict[str, RetentionReason]] = {}
+    chosen: dict[int, dict[str, RetentionReason]] = {}  # by identity, which costs no hash
     for item in group:
         if item.hint == "TO_REMOVE":
             result[item.guid] = RetentionReason.MARKED
@@ -230,9 +234,11 @@ def _judge(
             continue
         reason = RetentionReason.WITHIN_LIMITS
         for terms in ruling.terms:
-            if terms not in chosen:
-                chosen[terms] = keeps.chosen(group, terms.keeps, terms.zone, _PERIODS)
-            reason = chosen[terms].get(item.guid) or _limited(item, ranks[item.guid], terms, now)
+            if id(terms) not in chosen:
+                chosen[id(terms)] = keeps.chosen(group, terms.keeps, terms.zone, _PERIODS)
+            reason = chosen[id(terms)].get(item.guid) or _limited(
+                item, ranks[item.guid], terms, now
+            )
             if reason not in _GOING:
                 break
         result[item.guid] = reason
@@ -240,11 +246,16 @@ def _judge(
 
 def _ranks(group: Sequence[StoredBackup]) -> dict[str, int]:
     """The number of newer good backups of the same sort, for each backup."""
-    seen = {_FULL: 0, _INCREMENTAL: 0}
+    full = incremental = 0
     ranks: dict[str, int] = {}
     for item in group:
-        ranks[item.guid] = seen[item.sort]
-        seen[item.sort] += item.counts
+        counts = item.state == "PRESENT" and item.hint != "TO_REMOVE"
+        if item.type == _FULL:
+            ranks[item.guid] = full
+            full += counts
+        else:
+            ranks[item.guid] = incremental
+            incremental += counts
     return ranks
 
 
@@ -254,7 +265,7 @@ def _limited(item: StoredBackup, rank: int, terms: Terms, now: int) -> Retention
     limits = terms.full if item.type == _FULL else terms.incremental
     if limits.count is not None and rank >= limits.count:
         return RetentionReason.COUNT
-    if limits.age is not None and now - item.time > limits.age:
+    if limits.age is not None and now - (item.snapshot_time or item.created) > limits.age:
         return RetentionReason.AGE
     return RetentionReason.WITHIN_LIMITS
 
@@ -272,30 +283,45 @@ def _protected(
     for role in {item.role for item in ordered}:
         items = [item for item in ordered if item.role == role]
         if source.present or spared:
-            proven = (item.guid for item in items if item.counts and item.level == "BOOTED")
+            proven = (item.guid for item in items if item.level == "BOOTED" and item.counts)
             result |= dict.fromkeys(islice(proven, 1), RetentionReason.ONLY_PROVEN)
-        unmarked = [item for item in items if item.hint != "TO_REMOVE"]
         if spared:
+            unmarked = (item for item in items if item.hint != "TO_REMOVE")
             result |= dict.fromkeys(_best(unmarked), RetentionReason.ABSENT_MACHINE)
         if source.present:
             last = _last_of_rules(items, rulings)
-            keeping = [item for item in items if rulings[item.guid].keep_last]
-            unmarked = [item for item in keeping if item.hint != "TO_REMOVE"]
-            result |= dict.fromkeys([*last, *_best(unmarked or keeping)], RetentionReason.LAST_GOOD)
+            last += _best_unmarked([item for item in items if rulings[item.guid].keep_last])
+            result |= dict.fromkeys(last, RetentionReason.LAST_GOOD)
     return result
 
 
-def _best(items: Sequence[StoredBackup]) -> list[str]:
-    """The newest good backup, else the newest damaged, missing or given up one; none of none."""
-    ranked = sorted(items, key=lambda item: _LAST_CHOICE.get(item.state, 0))  # stable: by time
-    return [item.guid for item in ranked[:1]]
+def _best_unmarked(items: Sequence[StoredBackup]) -> list[str]:
+    """The best backup without a mark for removal, else the best one."""
+    return _best(item for item in items if item.hint != "TO_REMOVE") or _best(items)
+
+
+def _best(items: Iterable[StoredBackup]) -> list[str]:
+    """The newest good backup, else the newest damaged, missing or given up one; none of none.
+
+    `items` are sorted newest first.
+    """
+    best, rank = list[str](), len(_STATES)
+    for item in items:
+        place = _STATES.index(item.state)
+        if place < rank:
+            best, rank = [item.guid], place
+        if rank == 0:
+            break
+    return best
 
 
 def _last_of_rules(items: Iterable[StoredBackup], rulings: Mapping[str, Ruling]) -> list[str]:
     """The newest good backup of each living rule that keeps its last one."""
     last: dict[str, str] = {}
     for item in items:
+        if item.rule is None or item.rule in last or not item.counts:
+            continue
         ruling = rulings[item.guid]
-        if item.counts and ruling.is_living and ruling.keep_last:
-            last.setdefault(item.rule or "", item.guid)
+        if ruling.is_living and ruling.keep_last:
+            last[item.rule] = item.guid
     return list(last.values())

@@ -1,13 +1,15 @@
 """The file format of a sealed copy of the server's database and key file.
 
-A head of HEAD bytes names the parts of the content in JSON; the content follows in sealed pieces of
-PIECE bytes, each bound to its number.  The last piece seals a hash of the head and of all pieces
-before it: a copy that is cut short, or put together from two copies, does not open.
+A head of HEAD bytes names the parts of the content in JSON.  The content follows in pieces of PIECE
+bytes, each compressed by itself, sealed, bound to its number, and preceded by its length in four
+bytes.  The last piece seals a hash of the head and of all pieces before it: a copy that is cut
+short, or put together from two copies, does not open.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -21,6 +23,8 @@ from haulback.server.key_vault import CopyCipher
 HEAD, PIECE = 64 * 1024, 64 * 1024
 _MAGIC = b"haulback sealed copy\n"
 _VERSION = 1
+_LENGTH = 4  # bytes of the length before a piece
+_PLAIN, _SHORT = b"p", b"s"
 _AT_ONCE = 16  # pieces in one block of the stream
 
 
@@ -54,12 +58,6 @@ class CopyHead(msgspec.Struct, kw_only=True):
         """Bytes of all parts."""
         return sum(part.size for part in self.parts)
 
-    @property
-    def size(self) -> int:
-        """Bytes of the whole sealed copy."""
-        count = -(-self.content // PIECE)
-        return HEAD + self.content + (count + 1) * CopyCipher.SEAL + hashlib.sha256().digest_size
-
 
 def is_copy(path: Path) -> bool:
     """Whether a file begins like a sealed copy."""
@@ -79,9 +77,9 @@ def sealed(head: CopyHead, files: Sequence[IO[bytes]], cipher: CopyCipher) -> It
     yield first
     source, number, block = _joined(head, files), 0, bytearray()
     for content in _pieces(source):
-        piece = cipher.seal(_place(number), content)
+        piece = cipher.seal(_place(number), _packed(content))
         proof.update(piece[: CopyCipher.SEAL])
-        block += piece
+        block += len(piece).to_bytes(_LENGTH) + piece
         number += 1
         if number % _AT_ONCE == 0:
             yield bytes(block)
@@ -118,10 +116,11 @@ def opened(file: IO[bytes], head: CopyHead, first: bytes, cipher: CopyCipher) ->
     """
     proof, number, left = hashlib.sha256(first), 0, head.content
     while left > 0:
-        piece = _read(file, min(PIECE, left) + CopyCipher.SEAL)
-        content = _unsealed(cipher, _place(number), piece, number)
+        size = min(PIECE, left)
+        piece = _read_piece(file, number)
+        content = _unpacked(_unsealed(cipher, _place(number), piece, number), size)
         proof.update(piece[: CopyCipher.SEAL])
-        left -= len(content)
+        left -= size
         number += 1
         yield content
     last = _read(file, proof.digest_size + CopyCipher.SEAL)
@@ -140,7 +139,34 @@ def _unsealed(cipher: CopyCipher, place: bytes, piece: bytes, number: int) -> by
                 "the key does not open the copy, or the copy is damaged from its beginning: "
                 "check that the kit or key file belongs to this repository"
             ) from None
-        raise Damaged(f"the sealed copy is damaged at byte {HEAD + number * PIECE}") from None
+        raise _damaged(number) from None
+
+
+def _damaged(number: int) -> Damaged:
+    return Damaged(f"the sealed copy is damaged at byte {number * PIECE} of its content")
+
+
+def _read_piece(file: IO[bytes], number: int) -> bytes:
+    length = int.from_bytes(_read(file, _LENGTH))
+    if not CopyCipher.SEAL < length <= CopyCipher.SEAL + 1 + PIECE:
+        raise _damaged(number)
+    return _read(file, length)
+
+
+def _packed(content: bytes) -> bytes:
+    """A piece as it is sealed: compressed, unless that makes it longer."""
+    short = zlib.compress(content, 1)
+    return _SHORT + short if len(short) < len(content) else _PLAIN + content
+
+
+def _unpacked(packed: bytes, size: int) -> bytes:
+    """The piece of `size` bytes.  Raises Damaged for any other length."""
+    content = packed[1:]
+    if packed[:1] == _SHORT:
+        content = zlib.decompressobj().decompress(content, size)
+    if len(content) != size:
+        raise Damaged("the sealed copy holds a piece of another length")
+    return content
 
 
 def _read(file: IO[bytes], count: int) -> bytes:

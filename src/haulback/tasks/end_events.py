@@ -13,6 +13,10 @@ from haulback.wire import JsonObject, Named
 
 _SUBJECTS = ("protectedEntity", "backupDestination", "hypervisor", "hypervisorManager", "node")
 _SHOWN = (*_SUBJECTS, "backup", "rule", "schedule")
+# Kinds that fail as unavailable because of their destination, never of a hypervisor.
+_AT_DESTINATION = frozenset(
+    ("STORE", "VERIFY", "REPAIR", "BACKUP_CLEANUP", "BACKUP_DESTINATION_INIT", "CONNECTIVITY_TEST")
+)
 _INFO = 1000  # characters
 
 
@@ -45,7 +49,7 @@ def troubles(task: Task, state: State, now: int) -> list[Event]:
     if task.type == "PROVE" and (backup := task.refs.get("backup")):
         made.append(_trouble(EventKind.PROOF_FAILED, task, backup, now))
     place = task.refs.get("backupDestination")
-    if place and task.results.get("failure") == Unavailable.code:
+    if place and task.type in _AT_DESTINATION and task.results.get("failure") == Unavailable.code:
         down = _trouble(EventKind.DESTINATION_DOWN, task, place, now)
         # Many tasks fail at once by one destination.
         down.once = f"DESTINATION_DOWN {place.guid} {now // HOUR_MS}"

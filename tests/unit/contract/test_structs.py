@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from haulback import contract
 from haulback.contract.project_access import ProjectAccess
+from haulback.contract.reports import GroupBy, Measure
 from haulback.errors import Malformed
 from haulback.wire import Choice, Ref, Word, dump, parse, read
 
@@ -133,7 +134,9 @@ def test_a_name_stands_for_one_struct_of_the_whole_room():
     assert [name for name, count in names.items() if count > 1] == []
 
 
-ON_THE_WIRE = [kind for kind in declared(Enum) if kind is not ProjectAccess]
+# Reports have their words from portals, which write them with hyphens and in lower case.
+_OTHERWISE = (ProjectAccess, GroupBy, Measure)
+ON_THE_WIRE = [kind for kind in declared(Enum) if kind not in _OTHERWISE]
 
 
 @pytest.mark.parametrize("kind", ON_THE_WIRE, ids=lambda kind: kind.__name__)

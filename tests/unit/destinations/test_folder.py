@@ -119,43 +119,125 @@ def test_a_symlink_to_an_object_has_the_size_of_the_object(tmp_path):
     assert [item.size for item in folder.list("packs")] == [5000]
 
 
-def test_a_file_of_another_file_system_is_copied_in(tmp_path: Path, monkeypatch):
-    staged, real = tmp_path / "staged", os.link
-    staged.write_bytes(b"pack")
+def on_another_file_system(monkeypatch: pytest.MonkeyPatch, source: Path) -> None:
+    """Let the kernel refuse hard links of a file, as it does between file systems."""
+    link = os.link
 
-    def link(source, target, **more):
-        if Path(source) == staged:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        real(source, target, **more)
+    def refused(first, second, **more):
+        if Path(first) == source:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(first))
+        link(first, second, **more)
 
-    (tmp_path / "d").mkdir()
-    folder = Folder(tmp_path / "d", owner="a")
-    monkeypatch.setattr(os, "link", link)
-    folder.adopt("packs/00/a", staged)
-    assert folder.load("packs/00/a") == b"pack"
+    monkeypatch.setattr(os, "link", refused)
+
+
+def test_a_file_of_another_file_system_is_adopted_as_a_copy(tmp_path, monkeypatch):
+    (tmp_path / "destination").mkdir()
+    folder, staged = Folder(tmp_path / "destination"), tmp_path / "staged"
+    on_another_file_system(monkeypatch, staged)
+    content = os.urandom(3 * 1024 * 1024 + 5)
+    staged.write_bytes(content)
+    folder.adopt("packs/ab/cd", staged)
+    assert folder.load("packs/ab/cd") == content
     assert not staged.exists()
-    assert not list((tmp_path / "d" / ".tmp").iterdir())
+    assert not list((folder.root / ".tmp").iterdir())
 
 
-def test_a_file_is_adopted_twice_only_with_equal_bytes(tmp_path: Path):
-    (tmp_path / "d").mkdir()
-    folder = Folder(tmp_path / "d")
-    folder.store("packs/00/a", b"pack")
-    for content, equal in ((b"pack", True), (b"kcap", False), (b"longer", False)):
-        staged = tmp_path / "staged"
-        staged.write_bytes(content)
-        if equal:
-            folder.adopt("packs/00/a", staged)
-        else:
-            with pytest.raises(Conflict):
-                folder.adopt("packs/00/a", staged)
-        assert staged.exists() != equal
+def test_a_file_of_another_file_system_replaces_no_object(tmp_path, monkeypatch):
+    (tmp_path / "destination").mkdir()
+    folder, staged = Folder(tmp_path / "destination"), tmp_path / "staged"
+    on_another_file_system(monkeypatch, staged)
+    folder.store("packs/ab/cd", b"first")
+    staged.write_bytes(b"second")
+    with pytest.raises(Conflict):
+        folder.adopt("packs/ab/cd", staged)
+    assert folder.load("packs/ab/cd") == b"first"
+    assert staged.read_bytes() == b"second"
+    assert not list((folder.root / ".tmp").iterdir())
 
 
-def test_a_read_beyond_the_end_and_a_wrong_name_are_refused(tmp_path: Path):
+def test_a_link_that_fails_for_another_reason_is_unavailable(tmp_path, monkeypatch):
     folder = Folder(tmp_path)
-    folder.store("manifests/a", b"first")
-    with pytest.raises(Damaged, match="truncated"):
-        folder.load("manifests/a", 3, 10)
-    with pytest.raises(Malformed, match="not an object name"):
-        folder.load("../a")
+    (tmp_path / "staged").write_bytes(b"x")
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    with pytest.raises(Unavailable):
+        folder.adopt("packs/ab/cd", tmp_path / "staged")
+    assert (tmp_path / "staged").exists()
+
+
+def test_content_of_another_length_is_not_adopted(tmp_path):
+    folder = Folder(tmp_path)
+    folder.store("index/a", b"short")
+    (tmp_path / "new").write_bytes(b"longer content")
+    with pytest.raises(Conflict):
+        folder.adopt("index/a", tmp_path / "new")
+    assert folder.load("index/a") == b"short"
+
+
+def test_a_file_whose_link_was_made_before_a_death_is_adopted_again(tmp_path):
+    folder = Folder(tmp_path)
+    (tmp_path / "new").write_bytes(b"content")
+    (tmp_path / "index").mkdir()
+    os.link(tmp_path / "new", tmp_path / "index" / "a")
+    folder.adopt("index/a", tmp_path / "new")
+    assert folder.load("index/a") == b"content"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "packs/../x", "Packs/a", "packs//a", ".tmp/a"])
+def test_a_name_that_no_object_bears_is_refused(tmp_path, name):
+    folder = Folder(tmp_path)
+    for call in (folder.load, folder.info, folder.delete, lambda n: folder.store(n, b"x")):
+        with pytest.raises(Malformed, match="object name"):
+            call(name)
+
+
+def test_an_object_that_is_read_in_parts_is_whole(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"0123456789")
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda handle, count, at: pread(handle, min(count, 3), at))
+    assert folder.load("packs/a") == b"0123456789"
+    assert folder.load("packs/a", 2, 5) == b"23456"
+    with pytest.raises(Damaged, match="truncated at byte 10"):
+        folder.load("packs/a", 8, 5)
+
+
+def test_a_root_that_does_not_answer_is_gone(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"x")
+    monkeypatch.setattr(Path, "is_dir", failing(errno.ESTALE))
+    with pytest.raises(Unavailable, match="is gone"):
+        list(folder.list("packs"))
+    with pytest.raises(Unavailable, match="is gone"):
+        folder.load("packs/b")
+    with pytest.raises(Unavailable, match="does not exist"):
+        Folder(tmp_path)
+
+
+class Entry:
+    """An entry of a folder whose status is an error."""
+
+    def __init__(self, entry: os.DirEntry[str], number: int) -> None:
+        self.name, self.path, self.stat = entry.name, entry.path, failing(number)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO])
+def test_an_entry_that_vanished_or_is_rotten_is_not_listed(tmp_path, monkeypatch, number):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"x")
+    scan = folder._scan
+    monkeypatch.setattr(folder, "_scan", lambda path: [Entry(one, number) for one in scan(path)])
+    assert list(folder.list("packs")) == []
+    assert list(folder.entries("packs")) == [("a", False)]
+
+
+def test_an_entry_whose_status_does_not_answer_is_unavailable(tmp_path, monkeypatch):
+    folder = Folder(tmp_path)
+    folder.store("packs/a", b"x")
+    scan = folder._scan
+    monkeypatch.setattr(
+        folder, "_scan", lambda path: [Entry(one, errno.ESTALE) for one in scan(path)]
+    )
+    with pytest.raises(Unavailable, match=r"status of .*packs/a cannot be read"):
+        list(folder.list("packs"))

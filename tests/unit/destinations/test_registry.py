@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from haulback import destinations
-from haulback.contract.destination_types import TYPES
+from haulback.contract.destination_types import TYPES, Capabilities, DestinationType
 from haulback.destinations.folder import Folder
 from haulback.destinations.registry import open_destination, usage
+from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.store_retries import Retrying
 from haulback.errors import Malformed
 
 
@@ -64,3 +66,25 @@ def test_a_folder_opens_as_it_is_and_tells_its_space(tmp_path: Path):
 def test_a_driver_that_is_unknown_or_settings_that_are_wrong_are_refused(driver, config, told):
     with pytest.raises(Malformed, match=told):
         open_destination(driver, config, "attempt-2")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "wrapper"),
+    [
+        (Capabilities(local_path=True), Folder),
+        (Capabilities(), Retrying),
+        (Capabilities(listing_delay=2.0), SettledLists),
+        (Capabilities(local_path=True, listing_delay=2.0), SettledLists),
+    ],
+)
+def test_the_capabilities_of_a_type_decide_how_its_store_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capabilities: Capabilities, wrapper: type
+):
+    declared = DestinationType("SHARE", "folder", TYPES[0].settings, capabilities)
+    monkeypatch.setattr("haulback.destinations.registry.by_driver", lambda name: declared)
+    config = {"path": str(tmp_path)}
+    store = open_destination("folder", config, "attempt-2")
+    assert type(store) is wrapper
+    store.store("packs/a", b"x")
+    assert store.load("packs/a") == b"x"
+    assert usage("folder", config) is None

@@ -1,8 +1,10 @@
-"""A mount folder is checked before it is made, and its failure names the folder."""
+"""Mount folders are checked before a mount, and nothing of a failed mount stays."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,61 +13,89 @@ import pytest
 from haulback.contract.mount import Visible
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
 from haulback.mounts import folders
+from haulback.mounts.spec import MountState
 
 
-def test_a_folder_outside_the_roots_is_forbidden(tmp_path: Path):
-    root = tmp_path / "root"
-    for path in (tmp_path / "other", root, root / ".." / "other"):
-        with pytest.raises(Forbidden, match="is not below"):
-            folders.check([Visible(str(path))], [root])
-    folders.check([Visible(str(root / "new"))], [root])
+@pytest.mark.parametrize("path", ["/etc", "/mnt/haulback", "/mnt/haulback/../x", "relative"])
+def test_a_folder_outside_the_allowed_roots_is_refused(path: str):
+    with pytest.raises(Forbidden, match="not below /mnt/haulback"):
+        folders.check([Visible(path)], folders.ROOTS)
 
 
-def test_a_folder_in_use_is_a_conflict(tmp_path: Path):
-    (tmp_path / "file").touch()
-    (tmp_path / "full" / "inner").mkdir(parents=True)
+def test_only_a_new_or_empty_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "empty").mkdir()
-    folders.check([Visible(str(tmp_path / "empty"))], [tmp_path])
-    for name in ("file", "full"):
-        with pytest.raises(Conflict, match="exists and is not an empty folder"):
-            folders.check([Visible(str(tmp_path / name))], [tmp_path])
+    (tmp_path / "full" / "a").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    folders.check([Visible(f"{tmp_path}/{name}") for name in ("empty", "new/below")], [tmp_path])
+    for name in ("full", "file"):
+        with pytest.raises(Conflict, match="not an empty folder"):
+            folders.check([Visible(f"{tmp_path}/{name}")], [tmp_path])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(Conflict, match="not writable"):
+        folders.check([Visible(f"{tmp_path}/new/below")], [tmp_path])
 
 
-def test_a_folder_that_does_not_answer_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def dead(_: Path) -> bool:
-        raise OSError("transport endpoint is not connected")
-
-    (tmp_path / "dead").mkdir()
-    monkeypatch.setattr(Path, "exists", dead)
-    with pytest.raises(Conflict):
-        folders.check([Visible(str(tmp_path / "dead"))], [tmp_path])
-
-
-def test_a_folder_that_cannot_be_made_is_a_conflict(
+def test_a_folder_of_a_mount_whose_process_died_is_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(Conflict, match="is not writable"):
-        folders.check([Visible(str(tmp_path / "new"))], [tmp_path])
+    def gone(path: Path) -> bool:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    (tmp_path / "dead").mkdir()
+    monkeypatch.setattr(Path, "is_dir", gone)
+    with pytest.raises(Conflict, match="not an empty folder"):
+        folders.check([Visible(f"{tmp_path}/dead")], [tmp_path])
 
 
-def test_missing_folders_are_recorded_from_the_deepest_on(tmp_path: Path):
-    wanted = [Visible(str(tmp_path / "a" / "b")), Visible(str(tmp_path / "a"))]
-    assert folders.to_make(wanted) == [str(tmp_path / "a" / "b"), str(tmp_path / "a")]
+def test_missing_folders_are_planned_deepest_first(tmp_path: Path):
+    wanted = [Visible(f"{tmp_path}/a/b/c"), Visible(f"{tmp_path}/a/d")]
+    made = folders.to_make(wanted)
+    assert (made[0], made[-1]) == (f"{tmp_path}/a/b/c", f"{tmp_path}/a")
+    assert sorted(made[1:3]) == [f"{tmp_path}/a/b", f"{tmp_path}/a/d"]
 
 
-def test_a_node_without_fuse_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
-    with ExitStack() as held, pytest.raises(Unsupported, match="install fuse3"):
-        folders.show(tmp_path / "nbd", ["vda"], [Visible(str(tmp_path / "m"))], held)
-
-
-@pytest.mark.parametrize("disks", [[], ["vda"]])
-def test_a_mount_whose_process_ends_is_unavailable_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disks: list[str]
+def test_a_node_without_fuse_refuses_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("ctypes.util.find_library", lambda _: "libfuse3.so")
-    wanted = [Visible(str(tmp_path / "m"), disks=disks)]
-    with ExitStack() as held, pytest.raises(Unavailable, match="cannot be mounted: "):
-        folders.show(tmp_path / "no socket", ["vda"], wanted, held)
-    assert list((tmp_path / "m").iterdir()) == []
+    monkeypatch.setattr(folders.ctypes.util, "find_library", lambda name: None)
+    with ExitStack() as held, pytest.raises(Unsupported, match="install fuse3"):
+        folders.show(tmp_path / "nbd", ["vda"], [Visible(f"{tmp_path}/m")], held)
+    assert not (tmp_path / "m").exists()
+
+
+def program(text: str) -> subprocess.Popen[bytes]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-S", "-c", text], **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import sys; sys.exit('no such device')", "no such device"),
+        ("", "no reason given"),
+    ],
+)
+def test_a_mount_that_fails_names_the_reason_of_its_process(tmp_path: Path, text: str, reason: str):
+    child = program(text)
+    with pytest.raises(Unavailable, match=f"cannot be mounted: {reason}"):
+        folders._wait(child, str(tmp_path))
+    folders._end(child)
+
+
+def test_a_mount_that_does_not_appear_is_given_up_and_its_process_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    child = program("import time; time.sleep(60)")
+    monkeypatch.setattr(folders, "_SECONDS", 0.05)
+    with pytest.raises(Unavailable, match="was not mounted within"):
+        folders._wait(child, str(tmp_path))
+    folders._end(child)
+    assert child.poll() is not None
+
+
+def test_a_folder_that_others_put_files_in_stays(tmp_path: Path):
+    for name in ("used", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "used" / "file").touch()
+    folders.hide(MountState(made=[f"{tmp_path}/used", f"{tmp_path}/empty", f"{tmp_path}/none"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]

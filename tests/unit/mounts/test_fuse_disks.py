@@ -1,90 +1,67 @@
-"""Disks that are mounted as files are read-only, whole, and end where the disk ends."""
+"""Disks of a backup are files of a mount folder."""
 
 from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from haulback.errors import NotFound, Unavailable
-from tests.unit.repository.scene import MemoryDisk
+from haulback.drivers.nbd import connect
+from haulback.drivers.nbd_server import NbdServer
+from haulback.errors import Damaged
+from tests.unit.repository.scene import MemoryDisk, noise
 
 try:
     import mfusepy
 
-    from haulback.filesystems.records import EntryType, FileEntry
-    from haulback.mounts.fuse import Folders, told
     from haulback.mounts.fuse_disks import DiskFileSystem
 except OSError:  # libfuse is not installed
     pytest.skip("needs libfuse", allow_module_level=True)
 
+SIZE = 256 * 1024
 
-def failed(call, *given):
-    with pytest.raises(mfusepy.FuseOSError) as caught:
-        call(*given)
-    return caught.value.errno
+
+class Broken(MemoryDisk):
+    """A disk whose data cannot be read."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        raise Damaged("packs/07 is missing")
 
 
 @pytest.fixture
-def disks():
-    return DiskFileSystem({"vda.raw": MemoryDisk(b"0123456789")})
+def shown(tmp_path: Path) -> Iterator[DiskFileSystem]:
+    disks = {"vda": MemoryDisk(noise(SIZE)), "bad": Broken(bytes(b"x" * SIZE))}
+    with NbdServer(tmp_path / "nbd", disks):
+        exports = {name: connect(str(tmp_path / "nbd"), name) for name in disks}
+        yield DiskFileSystem(exports)
+        for export in exports.values():
+            export.close()
 
 
-def test_a_disk_is_a_read_only_file_in_one_folder(disks):
-    assert disks.readdir("/", 0) == [".", "..", "vda.raw"]
-    assert disks.getattr("/") == {"st_mode": stat.S_IFDIR | 0o555, "st_nlink": 2}
-    assert disks.getattr("/vda.raw")["st_size"] == 10
-    assert disks.getattr("/vda.raw")["st_mode"] == stat.S_IFREG | 0o444
+def test_each_disk_is_a_file_that_nobody_can_write(shown: DiskFileSystem):
+    assert shown.readdir("/", 0) == [".", "..", "vda", "bad"]
+    assert stat.S_ISDIR(shown.getattr("/")["st_mode"])
+    disk = shown.getattr("/vda")
+    assert (disk["st_mode"], disk["st_size"]) == (stat.S_IFREG | 0o444, SIZE)
 
 
-def test_any_part_of_a_disk_is_read_and_nothing_behind_its_end(disks):
-    assert disks.read("/vda.raw", 4, 3, 0) == b"3456"
-    assert disks.read("/vda.raw", 100, 8, 0) == b"89"
-    assert disks.read("/vda.raw", 100, 10, 0) == b""
-    assert disks.read("/vda.raw", 100, 20, 0) == b""
+@pytest.mark.parametrize(
+    ("offset", "count"), [(0, 10), (5000, 70_000), (SIZE - 5, 100), (SIZE, 1), (SIZE + 9, 1)]
+)
+def test_any_range_of_a_disk_is_read_and_its_end_is_the_end(
+    shown: DiskFileSystem, offset: int, count: int
+):
+    assert shown.read("/vda", count, offset, 0) == noise(SIZE)[offset : offset + count]
 
 
-def test_a_disk_that_is_not_mounted_does_not_exist(disks):
-    assert failed(disks.getattr, "/vdb.raw") == errno.ENOENT
-    assert failed(disks.read, "/vdb.raw", 1, 0, 0) == errno.ENOENT
-
-
-def test_errors_of_a_backup_are_error_numbers():
-    def raising(error):
-        def call():
-            raise error
-
-        return call
-
-    assert failed(told, raising(NotFound("gone"))) == errno.ENOENT
-    assert failed(told, raising(Unavailable("away"))) == errno.EIO
-
-
-class Files:
-    """A browser of one volume: a long folder, a link and a file."""
-
-    def entry(self, volume, path):
-        kind = EntryType.SYMLINK if path == "/link" else EntryType.REGULAR_FILE
-        target = "file" if path == "/link" else None
-        return FileEntry(path[1:], kind, 4, 0, 0o4644, 1, 2, target)
-
-    def read(self, volume, path, offset, count):
-        return f"{volume}{path}".encode()
-
-
-def test_volumes_are_folders_and_paths_lead_into_them():
-    folders = Folders(Files(), {"vda1": "vda1", "vg0-root": "vg0/root"})
-    assert folders.readdir("/", 0) == [".", "..", "vda1", "vg0-root"]
-    assert stat.S_ISDIR(folders.getattr("/")["st_mode"])
-    assert folders.read("/vg0-root/etc/hosts", 9, 0, 0) == b"vg0/root/etc/hosts"
-    assert failed(folders.read, "/", 1, 0, 0) == errno.EISDIR
-    assert failed(folders.getattr, "/vdz/file") == errno.ENOENT
-
-
-def test_links_are_read_and_special_bits_are_dropped():
-    folders = Folders(Files(), {"": "vda"})
-    assert folders.readlink("/link") == "file"
-    assert failed(folders.readlink, "/file") == errno.EINVAL
-    assert folders.getattr("/file")["st_mode"] == stat.S_IFREG | 0o644
-    assert stat.S_ISLNK(folders.getattr("/link")["st_mode"])
+def test_a_missing_disk_and_a_damaged_one_are_errors_of_their_file(shown: DiskFileSystem):
+    with pytest.raises(mfusepy.FuseOSError) as error:
+        shown.getattr("/vdc")
+    assert error.value.errno == errno.ENOENT
+    with pytest.raises(mfusepy.FuseOSError) as error:
+        shown.read("/bad", 10, 0, 0)
+    assert error.value.errno == errno.EIO
+    assert len(shown.read("/vda", 10, 0, 0)) == 10

@@ -1,69 +1,109 @@
-"""The process of a mount serves the disks of one backup, once, from the right repository."""
+"""The process of a mount serves the repository that the mount was made of, and only once."""
 
 from __future__ import annotations
 
+import fcntl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
+import msgspec
 import pytest
 
-from haulback.destinations.folder import Folder
 from haulback.drivers.nbd import connect
-from haulback.errors import Conflict, NotFound
+from haulback.errors import Conflict, HaulbackError, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.mounts import process
-from haulback.mounts.spec import MountSpec
+from haulback.mounts.spec import MountSpec, MountState
 from haulback.repository.repository import Repository
-from haulback.units import MIB
+from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, back_up, noise
 
-
-@pytest.fixture
-def disk() -> MemoryDisk:
-    return MemoryDisk(noise(MIB, 5))
+SIZE = 256 * 1024
 
 
 @pytest.fixture
-def spec(
-    folder: Folder, repository: Repository, disk: MemoryDisk, tmp_path: Path,
-    pool: ThreadPoolExecutor,
-) -> MountSpec:  # fmt: skip
-    (tmp_path / "run").mkdir()
-    backup = back_up(repository, disk, tmp_path / "s", pool).backup
-    config = {"path": str(folder.root)}
+def spec(repository: Repository, tmp_path: Path, pool: ThreadPoolExecutor) -> MountSpec:
+    """An order for the only backup of a repository."""
+    made = back_up(repository, MemoryDisk(noise(SIZE)), tmp_path / "s", pool)
     return MountSpec(
-        guid=new_guid(), driver="folder", config=config, repository=repository.guid,
-        key=bytes(range(32)), backup=backup,
-    )  # fmt: skip
+        guid=new_guid(),
+        driver="folder",
+        config={"path": str(tmp_path / "destination")},
+        repository=repository.guid,
+        key=SECRET.value,
+        backup=made.backup,
+        visible=[],
+    )
 
 
-def test_each_disk_is_served_to_its_last_byte(spec: MountSpec, disk: MemoryDisk, tmp_path: Path):
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def opened(spec: MountSpec, run_folder: Path) -> dict[str, int]:
     with ExitStack() as held:
-        ready = process._open(spec, tmp_path / "run", held, [])
-        [(name, size)] = ready.disks.items()
-        assert size == len(disk.data)
-        export = connect(str(tmp_path / "run" / process.NBD), name)
-        buffer = bytearray(size)
+        return process._open(spec, run_folder, held, []).disks
+
+
+def test_the_disks_of_a_backup_are_served_until_the_end(spec: MountSpec, run_folder: Path):
+    with ExitStack() as held:
+        [name] = process._open(spec, run_folder, held, []).disks
+        export, buffer = connect(str(run_folder / "nbd"), name), bytearray(SIZE)
         export.read_into(0, memoryview(buffer))
         export.close()
-        assert buffer == disk.data
+    assert bytes(buffer) == noise(SIZE)
+    assert opened(spec, run_folder) == {name: SIZE}
 
 
-def test_a_mount_is_served_by_one_process(spec: MountSpec, tmp_path: Path):
-    with ExitStack() as held:
-        process._open(spec, tmp_path / "run", held, [])
-        with ExitStack() as second, pytest.raises(Conflict, match="is served already"):
-            process._open(spec, tmp_path / "run", second, [])
+def test_a_mount_is_served_by_one_process_only(spec: MountSpec, run_folder: Path):
+    with open(run_folder / process.LOCK, "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="served already"):
+            opened(spec, run_folder)
+    assert opened(spec, run_folder)
 
 
-def test_another_repository_in_the_same_place_is_refused(spec: MountSpec, tmp_path: Path):
-    spec.repository = new_guid()
-    with ExitStack() as held, pytest.raises(Conflict, match="another repository"):
-        process._open(spec, tmp_path / "run", held, [])
+def test_another_repository_in_the_destination_is_not_served(spec: MountSpec, run_folder: Path):
+    with pytest.raises(Conflict, match="another repository"):
+        opened(msgspec.structs.replace(spec, repository=new_guid()), run_folder)
+    assert opened(msgspec.structs.replace(spec, repository=None), run_folder)
 
 
-def test_only_the_type_of_an_unexpected_error_is_told():
-    assert process._told(NotFound("no backup")) == "no backup"
-    assert process._told(OSError("no space")) == "no space"
-    assert process._told(ValueError("a secret")) == "ValueError"
+def test_a_missing_backup_is_named(spec: MountSpec, run_folder: Path):
+    gone = new_guid()
+    with pytest.raises(NotFound, match=gone):
+        opened(msgspec.structs.replace(spec, backup=gone), run_folder)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unavailable("the destination is away"), "the destination is away"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (ValueError("a key that must not be shown"), "ValueError"),
+    ],
+)
+def test_the_node_is_told_the_reason_and_no_secret(error: Exception, told: str):
+    assert process._told(error) == told
+
+
+@pytest.mark.parametrize("is_possible", [True, False])
+def test_the_node_reads_the_disks_or_the_reason(
+    spec: MountSpec, run_folder: Path, monkeypatch: pytest.MonkeyPatch, is_possible: bool
+):
+    answers: list[MountState] = []
+    monkeypatch.setattr(process, "_say", answers.append)
+    monkeypatch.setattr(process, "_let_go", lambda: None)
+    over = Event()
+    over.set()
+    order = spec if is_possible else msgspec.structs.replace(spec, driver="none")
+    process._serve(order, run_folder, over)
+    [answer] = answers
+    assert bool(answer.disks) is is_possible
+    assert bool(answer.error) is not is_possible
+    with pytest.raises(HaulbackError):
+        connect(str(run_folder / "nbd"), "vda")

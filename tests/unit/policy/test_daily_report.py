@@ -72,7 +72,7 @@ def test_reports_leave_no_time_out(changed: int, last: int | None, start: int | 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_servers_that_come_and_go_make_one_report_a_date(data: st.DataObject):
-    """Whatever the moments at which servers look: no date twice, and no time between reports."""
+    """Servers look at any moments: no date has two reports, and no time is left out."""
     begin = datetime(2026, 3, 25, tzinfo=UTC)
     moments = sorted(data.draw(st.lists(st.integers(0, 10 * DAY_MS), min_size=1, max_size=40)))
     last: int | None = None

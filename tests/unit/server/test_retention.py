@@ -5,13 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 import sqlalchemy as sa
 
+from haulback.contract.retention_preview import RetentionPreviewRequest
+from haulback.contract.task_states import State
+from haulback.errors import Conflict, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
 from haulback.server.caller import Node
-from haulback.server.services import maintenance, node_tasks
-from haulback.server.store import configuration, rows, tables
+from haulback.server.services import configuration as configuration_service
+from haulback.server.services import (
+    maintenance,
+    node_tasks,
+    record_kinds,
+    retention_plan,
+    retention_preview,
+    retention_run,
+    retention_waits,
+)
+from haulback.server.services import retention as retention_marks
+from haulback.server.store import configuration, mount_tables, retention, rows, tables, tasks
 from haulback.server.store.retention_tables import retention_wait
 from haulback.tasks.record import Task
 from haulback.units import DAY_MS
@@ -188,16 +202,136 @@ def test_the_retention_of_an_earlier_version_waits_for_a_confirmation(house: Hou
     assert alarms == [nightly]
 
 
-def test_every_night_each_destination_is_judged_once(house: House):
-    maintenance.start(house.app)
+def events_of(house: House, kind: str) -> list[str]:
+    with house.app.store.read() as sql:
+        query = sa.text("SELECT subject FROM event WHERE kind = :kind")
+        return list(sql.scalars(query, {"kind": kind}))
+
+
+def test_a_confirmation_ends_the_wait_and_its_alarm(house: House):
+    node, nightly = house.node(), rule(house, retentionKeepLastNFull=1)
+    with house.app.store.write() as sql:
+        sql.execute(sa.insert(retention_wait).values(rule=nightly, since=1))
+    made = [stored(house, node, nightly) for _ in range(2)]
+    cleaned(house, node)
+    wanted = RetentionPreviewRequest(rule={"guid": nightly})
+    before = retention_preview.preview(house.app, house.user, wanted)
+    assert before.waits
+    assert [verdict.location.guid for verdict in before.verdicts if verdict.goes] == made[:1]
+    retention_waits.confirm(house.app, house.user, None)
+    retention_waits.confirm(house.app, house.user, [nightly])
+    cleaned(house, node)
+    assert kept(house) == {made[1]}
+    with house.app.store.read() as sql:
+        assert sql.scalar(sa.text("SELECT count(*) FROM alarm")) == 0
+    assert not retention_preview.preview(house.app, house.user, wanted).waits
+
+
+def test_a_removed_rule_waits_no_longer(house: House):
+    nightly = rule(house, retentionKeepLastNFull=1)
+    with house.app.store.write() as sql:
+        sql.execute(sa.insert(retention_wait).values(rule=nightly, since=1))
+    kind = record_kinds.RECORD_KINDS["rule"]
+    configuration_service.remove(house.app, house.user, kind, nightly)
+    with house.app.store.read() as sql:
+        assert sql.scalar(sa.text("SELECT count(*) FROM retention_wait")) == 0
+
+
+def test_a_mounted_backup_and_the_base_of_a_running_export_stay(house: House):
+    node, nightly = house.node(), rule(house)
+    made = [stored(house, node, nightly) for _ in range(3)]
+    mounted = {"guid": new_guid(), "backup": made[0], "entity": house.entities[0].guid}
+    mounted |= {"entity_name": "db", "node": node.guid, "mode": "AUTO", "state": "MOUNTED"}
+    numbers = {"created": 1, "keep": 0, "size": 1}
+    with house.app.store.write() as sql:
+        row = {**mounted, **numbers, "wanted": "{}", "found": "{}"}
+        sql.execute(sa.insert(mount_tables.mounted_backup).values(**row))
+        sql.execute(sa.update(tables.base).values(backup=made[1]))
+    house.export()
+    change_rule(house, nightly, retentionKeepLastNFull=1)
+    cleaned(house, node)
+    assert kept(house) == {*made}
+
+
+def test_the_refused_removal_of_a_locked_backup_is_an_event(house: House):
+    node, nightly = house.node(), rule(house, lock=10)
+    locked = stored(house, node, nightly)
+
+    def refuse(_: object, __: int) -> list[retention_marks.Mark]:
+        raise Conflict("backup is locked", backup=locked, lockedUntil=1)
+
+    house.refuses(Conflict, retention_marks.mark, house.app, house.user, refuse)
+    house.refuses(Conflict, house.submit, "delete", {"value": house.entities[0].guid})
+    assert events_of(house, "LOCK_REFUSED") == [locked, locked]
+
+
+def test_a_run_goes_on_where_a_dead_server_left_it(house: House, monkeypatch: pytest.MonkeyPatch):
+    node = house.node()
+    set_destination(house, keepLastNFull=1)
+    made = [stored(house, node, None, entity) for entity in house.entities for _ in range(2)]
+    [task] = house.submit("remove-old-backups", {"backupDestinations": [house.destination.guid]})
+    house.take(node, task)
+    monkeypatch.setattr(retention_run, "_FIRST_ROWS", 1)
+    monkeypatch.setattr(retention_run, "_PATIENCE", 0.0)
+    for _ in range(3):  # a piece for each machine
+        house.refuses(Unavailable, node_tasks.order, house.app, node, task.guid)
+    order: Any = node_tasks.order(house.app, node, task.guid)
+    assert kept(house) == {*made[1::2]}
+    assert set(order.order.backups) == {*made[::2]}
+    assert set(node_tasks.expected(house.app, node, task.guid, "")) == {*made[1::2]}
+    set_destination(house, keepLastNFull=1, keepLastBackupWhenSourceStillExists=False)
+    again: Any = node_tasks.order(house.app, node, task.guid)
+    assert again.order.backups == order.order.backups  # judged once
+
+
+def test_another_attempt_of_a_clean_up_judges_anew(house: House):
+    node = house.node()
+    made = [stored(house, node) for _ in range(2)]
+    [task] = house.submit("remove-old-backups", {"backupDestinations": [house.destination.guid]})
+    house.take(node, task)
+    node_tasks.order(house.app, node, task.guid)
+    set_destination(house, keepLastNFull=1)
+    node_tasks.set_state(house.app, node, task.guid, State.QUEUED, None)
+    house.take(node, task)
+    node_tasks.order(house.app, node, task.guid)
+    assert kept(house) == {made[1]}
+
+
+def test_a_clean_up_after_a_backup_waits_for_the_backups_that_are_being_stored(house: House):
+    node, nightly = house.node(), rule(house, retentionKeepLastNFull=1)
+    [stored(house, node, nightly) for _ in range(2)]
+    house.export(house.entities[1])
+
+    def planned() -> list[Any]:
+        maintenance.tick(house.app)
+        with house.app.store.read() as sql:
+            query = sa.text("SELECT params FROM task WHERE type = 'BACKUP_CLEANUP'")
+            return [msgspec.json.decode(text) for text in sql.scalars(query)]
+
+    nightly_clean_up = planned()  # the night of the first backup has passed
+    assert {"scope": "marked"} not in nightly_clean_up
+    house.clock.now += 60_000
+    assert planned() == nightly_clean_up
+
+
+def test_a_machine_that_was_deleted_and_a_destination_that_is_gone_stop_nothing(house: House):
+    with house.app.store.write() as sql:
+        place = {"destination": new_guid(), "entity": new_guid(), "rule": new_guid()}
+        retention.add_due(sql, place, 1)
+    maintenance.tick(house.app)
+    with house.app.store.read() as sql:
+        assert not retention.has_due(sql)
+
+
+def test_a_nightly_clean_up_judges_every_backup_and_none_is_planned_beside_another(house: House):
     node = house.node()
     set_destination(house, keepLastNFull=1)
     made = [stored(house, node) for _ in range(2)]
-    maintenance.tick(house.app)
-    house.clock.now += DAY_MS
-    maintenance.tick(house.app)
-    maintenance.tick(house.app)
-    [task] = [guid for guid in house.offered(node) if house.row(guid).type == "BACKUP_CLEANUP"]
+    with house.app.store.write() as sql:
+        task = retention_plan.nightly(sql, house.destination, house.clock.now + 1)
+        assert task
+        tasks.insert(sql, [task])
+        assert retention_plan.nightly(sql, house.destination, house.clock.now + 1) is None
     house.take(node, task)
-    node_tasks.order(house.app, node, task)
+    node_tasks.order(house.app, node, task.guid)
     assert kept(house) == {made[1]}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.errors import SourceChanged
+from haulback.errors import Damaged, SourceChanged, Unavailable
 from haulback.ids import new_guid
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
@@ -217,3 +217,31 @@ def test_an_increment_without_damage_of_its_own_disks_believes_them(site: Site):
     second = again.back_up(first)
     assert again.told == []
     assert again.restored(second) == again.now()
+
+
+def test_a_map_that_cannot_be_read_makes_the_disk_be_read_whole(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    first = site.back_up()
+
+    def unreadable(*given: object) -> None:
+        raise Damaged("group 00 is damaged")
+
+    monkeypatch.setattr("haulback.transfer.export.cbt_check.is_true", unreadable)
+    second = site.back_up(first)
+    reason = "is read whole: the previous backup is damaged: group 00 is damaged"
+    assert site.told == [f"vda {reason}", f"vdb {reason}"]
+    assert (second.type, second.parent) == ("FULL", None)
+    assert site.restored(second) == site.now()
+
+
+def test_a_backup_is_stored_although_its_index_cannot_be_merged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def away(*given: object) -> None:
+        raise Unavailable("the destination does not answer")
+
+    monkeypatch.setattr(site.repository, "merge_index", away)
+    manifest = site.back_up()
+    assert "index merge postponed: the destination does not answer" in caplog.text
+    assert site.restored(manifest) == site.now()

@@ -23,7 +23,7 @@ from haulback.server.queries import ListQuery
 from haulback.server.services import backups
 from haulback.server.services.backups import BackupReading, location_status
 from haulback.units import size
-from haulback.wire import JsonObject, Named, label
+from haulback.wire import JsonObject, Named, Ref, label
 
 _STATUSES = {"FAILED", "INPROGRESS", "PARTIAL_SUCCESS", "QUEUED", "SUCCESS", "SUCCESS_REMOVED"}
 _PLACES = {"PRESENT", "DAMAGED", "MISSING", "REMOVED", "FAILED", "IN_PROGRESS"}
@@ -384,12 +384,14 @@ def shown_location(item: Backup, known: Catalogue) -> Location:
         backup=Named(item.guid, item.entity_name),
         snapshotTime=item.snapshot_time,
         backupDestination=Named(to.guid, to.name),
-        roleType=label("PRIMARY"),
+        roleType=label(item.role),
         status=label(location_status(item)),
         statusInfo=damage_text(item) or None,
         damage=item.damage or None,
         retentionHint=label(item.hint),
         archiveExpire=item.keep_until,
+        backupRule=Ref(item.rule) if item.rule else None,
+        lockUntil=item.lock_until,
         type=label(item.type),
     )
 

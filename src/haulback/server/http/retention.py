@@ -152,7 +152,11 @@ def _held(one: Backup, now: int, known: Catalogue) -> int | None:
 def _check_goes(backup: Backup, held: int | None) -> None:
     """Raises Conflict for a backup that no clean-up would remove."""
     if held:
-        raise Conflict(f"backup {backup.guid} is locked until {held} (epoch ms)")
+        raise Conflict(
+            f"backup {backup.guid} is locked until {held} (epoch ms)",
+            backup=backup.guid,
+            lockedUntil=held,
+        )
     if backup.status != "SUCCESS":
         raise Conflict(
             f"backup {backup.guid} is {backup.status}: it is not stored as a whole, and goes with "

@@ -172,6 +172,8 @@ def _check_unused(known: Catalogue, kind: str, guid: str) -> None:
     """Raises Conflict while records or hypervisors belong to a record."""
     if kind == mailing_lists.KIND:
         mailing_lists.check_unused(known, guid)
+    if kind == credentials.KIND:
+        credentials.check_unused(known, guid)
     if kind == notifications.CHANNEL:
         notifications.check_unused(known, guid)
     for below in _HELD.get(kind, ()):

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import msgspec
 
 from haulback.contract.credentials import SECRETS, Credential
-from haulback.errors import Malformed
+from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.server.key_vault import KeyVault
 
+KIND = "credential"
+_CHANNEL = "notification-channel"  # the kind of the records that log in by a credential
 _SEALED = "sealedSecrets"  # the member of a stored credential that holds its secrets
 _LONGEST_TEXT, _LONGEST_LOGIN, _LONGEST_SECRET = 1000, 200, 16_384
 
@@ -31,6 +33,17 @@ def check(wanted: Credential, _: Catalogue) -> None:
         if name not in SECRETS:
             raise Malformed(
                 f"remove: {name[:40]!r} is not one of {', '.join(SECRETS)}", field="remove"
+            )
+
+
+def check_unused(known: Catalogue, guid: str) -> None:
+    """Raises Conflict while a notification channel logs in by a credential."""
+    for channel in known.records.of_kind(_CHANNEL):
+        if (channel.body.get("credential") or {}).get("guid") == guid:
+            raise Conflict(
+                f"the notification channel {channel.name} uses this credential; change the "
+                "channel first",
+                channel=channel.guid,
             )
 
 

@@ -24,8 +24,11 @@ from haulback.server.services.app import App
 from haulback.server.store import database_copy, destinations
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.database_copy import CopiedDatabase
+from haulback.units import MIB
 
 KEY_FILE = "server.key"
+_SEALED = "sealed"
+_BLOCKS = 32  # blocks of up to 1 MiB that are sealed between two signs of life
 _STILL = b"\n"  # sent while the copy is made: the node's connection must not time out
 log = logging.getLogger(__name__)
 
@@ -62,16 +65,33 @@ def _stream(app: App, wanted: _Wanted) -> Iterator[bytes]:
             for _ in database_copy.copy(app.store, folder / about.file):
                 yield _STILL
             (folder / KEY_FILE).write_bytes(app.vault.file_bytes())
-            yield from _sealed(_head(wanted, about, made, folder), folder, wanted.secret)
+            head = _head(wanted, about, made, folder)
+            # Sealed before the first byte is sent: an error is still an answer then.
+            yield from _seal(head, folder, CopyCipher(wanted.secret, head.repository))
+            yield from _sent(folder / _SEALED)
     except (HaulbackError, OSError) as error:
         yield _error_line(error)
 
 
-def _sealed(head: CopyHead, folder: Path, secret: bytes) -> Iterator[bytes]:
-    yield msgspec.json.encode({"size": head.size}) + b"\n"
+def _seal(head: CopyHead, folder: Path, cipher: CopyCipher) -> Iterator[bytes]:
+    """Write the sealed copy of the files in a folder beside them, and remove the files."""
     with ExitStack() as stack:
         files = [stack.enter_context((folder / part.name).open("rb")) for part in head.parts]
-        yield from sealed(head, files, CopyCipher(secret, head.repository))
+        target = stack.enter_context((folder / _SEALED).open("xb"))
+        for number, block in enumerate(sealed(head, files, cipher)):
+            target.write(block)
+            if number % _BLOCKS == 0:
+                yield _STILL
+    for part in head.parts:
+        (folder / part.name).unlink()
+
+
+def _sent(file: Path) -> Iterator[bytes]:
+    """The line of the size, and the bytes of a file."""
+    yield msgspec.json.encode({"size": file.stat().st_size}) + b"\n"
+    with file.open("rb") as source:
+        while block := source.read(MIB):
+            yield block
 
 
 def _error_line(error: Exception) -> bytes:

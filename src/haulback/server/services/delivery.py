@@ -45,6 +45,7 @@ from haulback.server.services.web_posts import WebRequest
 from haulback.server.store import events, outbox
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
+from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
 from haulback.wire import dump
 
@@ -56,13 +57,18 @@ log = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
-    """The end of an attempt; `is_final`: no other attempt can succeed; `delay` (ms) was asked."""
+    """The end of an attempt.
+
+    `is_final`: no other attempt can succeed; `is_quiet`: the end is no event; `delay` (ms) is the
+    wish of the receiver.
+    """
 
     is_good: bool
     text: str
     status: int | None = None
     is_final: bool = False
     delay: int = 0
+    is_quiet: bool = False
 
 
 class _Parcel(NamedTuple):
@@ -92,8 +98,10 @@ def attempt(app: App, taken: Delivery) -> Delivery:
     begun = time.monotonic()
     try:
         result = _send(app, _packed(app, taken))
+    except NotFound as error:  # a channel that was removed or disabled is no news
+        result = Result(False, error.message, is_final=True, is_quiet=True)
     except HaulbackError as error:
-        result = Result(False, error.message, is_final=isinstance(error, NotFound))
+        result = Result(False, error.message)
     except Exception:
         log.exception("delivery %s", taken.guid)
         result = Result(False, "an error of Haulback; the server's log has the details")
@@ -175,7 +183,11 @@ def _packed(app: App, taken: Delivery) -> _Parcel:
         told = outbox.events_of(sql, taken.guid)
         message = taken.inline() or mail_text.of_events(told, taken.count)
         recipients = message.recipients or _recipients(known, taken, record, channel)
-    secrets = credentials.opened(app.vault, record)
+        login = record
+        if channel.credential and channel.credential.guid:
+            login = known.records.get(credentials.KIND, channel.credential.guid)
+            channel.login = login.body.get("username", "")
+    secrets = credentials.opened(app.vault, login)
     return _Parcel(taken, channel, secrets, told, message, recipients, record.project)
 
 
@@ -306,7 +318,7 @@ def _settle(app: App, taken: Delivery, result: Result, duration: int) -> Deliver
             taken.state, taken.finished = outbox.FAILED, now
         else:
             taken.state, taken.due = WAITING, again
-        if outbox.settle(sql, taken, number) and not result.is_good:
+        if outbox.settle(sql, taken, number) and not (result.is_good or result.is_quiet):
             _complain(sql, taken, result, now)
     return taken
 
@@ -334,13 +346,22 @@ def _complain(sql: Connection, taken: Delivery, result: Result, now: int) -> Non
     log.warning("notification by %s: %s", taken.channel_name, result.text)
     if result.status == _GONE:
         notifications.disable(sql, taken.channel, result.text)
-        _tell(sql, EventKind.CHANNEL_DISABLED, taken, f"is disabled: {result.text}", now)
+        _tell(sql, EventKind.CHANNEL_DISABLED, taken, (f"is disabled: {result.text}", now))
     elif taken.state == outbox.FAILED and taken.rule is not None:
         text = f"gave up {taken.title!r} after {taken.attempts} attempts: {result.text}"
-        _tell(sql, EventKind.DELIVERY_FAILED, taken, text, now)
+        # Many messages of one receiver are given up at once.
+        once = f"DELIVERY_FAILED {taken.channel} {now // HOUR_MS}"
+        _tell(sql, EventKind.DELIVERY_FAILED, taken, (text, now), once)
 
 
-def _tell(sql: Connection, kind: EventKind, taken: Delivery, text: str, now: int) -> None:
+def _tell(
+    sql: Connection,
+    kind: EventKind,
+    taken: Delivery,
+    news: tuple[str, int],
+    once: str | None = None,
+) -> None:
+    text, now = news
     event = Event(
         kind=kind,
         time=now,
@@ -349,6 +370,7 @@ def _tell(sql: Connection, kind: EventKind, taken: Delivery, text: str, now: int
         project=taken.project,
         text=f"the notification channel {taken.channel_name} {text}",
         data={"delivery": taken.guid},
+        once=once,
     )
     events.add(sql, event)
 

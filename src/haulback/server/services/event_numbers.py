@@ -4,12 +4,16 @@ them, in one transaction.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from haulback.contract.events import EventRecord
+from haulback.errors import HaulbackError
 from haulback.server.services import notification_outbox, work_ends
 from haulback.server.store import events
 from haulback.server.store.engine import Connection, Store
+
+log = logging.getLogger(__name__)
 
 
 def number_new(store: Store, now: int) -> int:
@@ -21,11 +25,20 @@ def number_new(store: Store, now: int) -> int:
                 return total
         with store.write() as sql:
             numbered = events.number_some(sql)
-            _follow(sql, numbered, now)
+            _follow(store, sql, numbered, now)
         total += len(numbered)
 
 
-def _follow(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
-    """Changes that events bring about, in the transaction that numbers them."""
-    work_ends.record(sql, numbered, now)
-    notification_outbox.enqueue(sql, numbered, now)
+def _follow(store: Store, sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
+    """Changes that events bring about, in the transaction that numbers them.
+
+    A defect in one of them must not keep all later events from their numbers.
+    """
+    for step in (work_ends.record, notification_outbox.enqueue):
+        try:
+            with store.savepoint(sql):
+                step(sql, numbered, now)
+        except HaulbackError:
+            raise  # the database does not answer: the events get their numbers later
+        except Exception:
+            log.exception("%d events have no consequences", len(numbered))

@@ -11,6 +11,7 @@ from haulback.texts import check_address
 
 KIND = "mailing-list"
 _MOST_RECIPIENTS, _LONGEST_TEXT = 500, 1000
+_CHANNEL = "notification-channel"
 _POLICIES = ("vm-backup", "vm-snapshot")
 
 
@@ -37,7 +38,14 @@ def check_named(wanted: AnyPolicy, known: Catalogue) -> None:
 
 
 def check_unused(known: Catalogue, guid: str) -> None:
-    """Raises Conflict while a policy sends its reports to a mailing list."""
+    """Raises Conflict while a policy or a notification channel sends to a mailing list."""
+    for channel in known.records.of_kind(_CHANNEL):
+        if named(channel) == guid:
+            raise Conflict(
+                f"the notification channel {channel.name} sends to this list; give the channel "
+                "another list first",
+                channel=channel.guid,
+            )
     for kind in _POLICIES:
         for policy in known.records.of_kind(kind):
             if named(policy) == guid:
@@ -48,7 +56,7 @@ def check_unused(known: Catalogue, guid: str) -> None:
                 )
 
 
-def named(policy: Record) -> str | None:
-    """The guid of a policy's mailing list."""
-    guid = (policy.body.get("mailingList") or {}).get("guid")
+def named(record: Record) -> str | None:
+    """The guid of the mailing list of a policy or a channel."""
+    guid = (record.body.get("mailingList") or {}).get("guid")
     return str(guid) if guid else None

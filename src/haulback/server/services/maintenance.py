@@ -33,6 +33,7 @@ from haulback.server.store import (
     due_work,
     hold,
     mounts,
+    outbox,
     queue,
     task_lifecycle,
     task_lists,
@@ -133,6 +134,7 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
     """Move times back that were computed before the clock was set back."""
     now = app.clock.now_ms()
     queue.follow_back(sql, now, step)
+    outbox.follow_back(sql, now, step)
     protection_store.judge_late(sql)
 
 

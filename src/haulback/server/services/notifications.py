@@ -22,7 +22,7 @@ from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.kinds.registry import KINDS
-from haulback.server.services import mailing_lists
+from haulback.server.services import credentials, mailing_lists
 from haulback.server.store import configuration
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -60,6 +60,17 @@ def check_channel(wanted: NotificationChannel, known: Catalogue) -> None:
             )
     if wanted.certificate:
         _check_certificate(wanted.certificate)
+    if wanted.credential and wanted.credential.guid:
+        _check_credential(wanted, wanted.credential.guid, known)
+
+
+def _check_credential(wanted: NotificationChannel, guid: str, known: Catalogue) -> None:
+    if not _exists(known, credentials.KIND, guid):
+        raise Malformed(f"credential: there is no credential {guid}", field="credential")
+    if wanted.type is not ChannelType.MAIL or wanted.login:
+        raise Malformed("credential: replaces the login of a MAIL channel", field="credential")
+    if wanted.security is MailSecurity.NONE:
+        raise Malformed("security: a login needs STARTTLS or TLS", field="security")
 
 
 def _check_mail(wanted: NotificationChannel) -> None:

@@ -127,12 +127,12 @@ class PolicyMembers(NamedTuple):
 
     def _schedule(self, guid: str, rule: Record) -> Record:
         """A schedule that fires a rule already, or that the caller may change."""
-        found = self.known.records.get("schedule", guid)
-        if {"guid": rule.guid} in found.body.get("rules", []):
-            return found
-        if rule_kind(found) != rule.kind:
+        schedule = self.known.records.get("schedule", guid)
+        if {"guid": rule.guid} in schedule.body.get("rules", []):
+            return schedule
+        if rule_kind(schedule) != rule.kind:
             raise Malformed(
-                f"schedules: {found.name} is a schedule of another type; choose one that runs "
+                f"schedules: {schedule.name} is a schedule of another type; choose one that runs "
                 f"{rule.kind.replace('-', ' ')}s",
                 field="schedules",
             )

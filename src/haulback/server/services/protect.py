@@ -8,23 +8,33 @@ import msgspec
 
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.protect import Protecting, ProtectRequest
+from haulback.contract.system_schedules import SystemTask
 from haulback.errors import Malformed
 from haulback.inventory.records import Record
 from haulback.policy.retention_text import read_keeps
 from haulback.policy.time_text import read_days, read_duration, read_time
 from haulback.server.caller import Caller
-from haulback.server.services import assignment, configuration, notifications
+from haulback.server.scope import EVERYTHING
+from haulback.server.services import (
+    assignment,
+    configuration,
+    notifications,
+    system_schedules,
+)
 from haulback.server.services.app import App, AuditedChange
 from haulback.server.services.configuration import ConfigurationReading, SentRecord
 from haulback.server.services.notifications import AddedMail, MailRule
 from haulback.server.services.record_kinds import RECORD_KINDS
-from haulback.server.store import schedule_clocks
+from haulback.server.store import configuration as configuration_store
+from haulback.server.store import lists, schedule_clocks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.texts import check_address
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named, read
 
 _LONGEST_GLOB, _MOST = 200, 50
+_DAYS_OF_A_TURN = {"daily": 1, "weekly": 7, "monthly": 30}  # in which each machine is proven
+_FEWEST_PROOFS = 5  # of a night
 _SHORTEST_MS = 60_000  # shortest time between two backups
 _RETRIES = 1  # of a backup, in the policies made here
 _RULE = "Default"
@@ -32,7 +42,7 @@ _SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that an expression would rea
 
 
 class _Added(NamedTuple):
-    """The records that protect, and the first run in epoch ms."""
+    """The records that protect, the first run in epoch ms, and a sentence about proofs."""
 
     policy: Record
     rule: Record
@@ -40,6 +50,7 @@ class _Added(NamedTuple):
     to: BackupDestination
     mail: AddedMail | None
     first: int | None
+    proofs: str
 
 
 def protect(app: App, who: Caller, wanted: ProtectRequest) -> Protecting:
@@ -48,6 +59,8 @@ def protect(app: App, who: Caller, wanted: ProtectRequest) -> Protecting:
     Raises Malformed, NotFound, Conflict, Forbidden; then nothing is added.
     """
     _check_possible(wanted)
+    if wanted.prove:
+        system_schedules.ensure(app)
     with app.change(who, "protect") as change:
         added = _add(app, change, who, wanted)
         change.subject = added.policy.guid
@@ -88,7 +101,29 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
         asked = MailRule(f"{policy.name}: failures", wanted.mail, policy.guid, policy.project)
         mail = notifications.add_mail(change.sql, change.now, asked)
     clock = schedule_clocks.find(change.sql, schedule.guid)
-    return _Added(policy, rule, schedule, to, mail, clock.due_at if clock else None)
+    proofs = _prove(change, known, wanted.prove) if wanted.prove else ""
+    return _Added(policy, rule, schedule, to, mail, clock.due_at if clock else None, proofs)
+
+
+def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:
+    """Activate the system schedule of proofs; returns a sentence about it.
+
+    The schedule proves the machines with the oldest evidence first, so many in a night that each
+    has its turn in time.
+    """
+    guid = system_schedules.guid_of(SystemTask.PROVE)
+    record = known.records.changeable(system_schedules.KIND, guid)
+    if record.body.get("active", True):
+        return f"proofs run already, by the system schedule {record.name}; it was not changed"
+    machines = sum(lists.machine_counts(change.sql, EVERYTHING).values())
+    most = max(_FEWEST_PROOFS, -(-machines // _DAYS_OF_A_TURN[how]))
+    body = {**record.body, "active": True, "daysOfWeek": [], "most": most}
+    after = msgspec.structs.replace(record, body=body, modified=change.now)
+    configuration_store.change(change.sql, after)
+    return (
+        f"up to {most} machines a night are proven, the oldest evidence first; hypervisors that "
+        f"run no machines prove nothing (system schedule {record.name})"
+    )
 
 
 def _check_possible(wanted: ProtectRequest) -> None:
@@ -109,12 +144,9 @@ def _check_possible(wanted: ProtectRequest) -> None:
             "copyTo: copies to a second destination are not made yet; leave copyTo out",
             field="copyTo",
         )
-    if wanted.prove:
-        raise Malformed(
-            "prove: no schedule proves backups yet; leave prove out, and prove a backup with "
-            "haulback backup prove",
-            field="prove",
-        )
+    if wanted.prove and wanted.prove not in _DAYS_OF_A_TURN:
+        known = ", ".join(_DAYS_OF_A_TURN)
+        raise Malformed(f"prove: {wanted.prove[:20]!r} is not one of {known}", field="prove")
 
 
 def _destination(wanted: ProtectRequest, known: SqlCatalogue) -> BackupDestination:
@@ -201,7 +233,7 @@ def _notes(wanted: ProtectRequest, added: _Added, machines: int) -> list[str]:
             "mails go through the mail server of this machine (localhost, port 25); change it with "
             f"haulback notify, channel {added.mail.channel.name}"
         )
-    return notes
+    return [*notes, added.proofs] if added.proofs else notes
 
 
 def _named(record: Record) -> Named:

@@ -16,6 +16,7 @@ from haulback.contract.reports import PolicyReport, Report, SizeTable
 from haulback.texts import printable
 
 _LONGEST_REASON = 300  # characters of a reason in a table of the report
+_LATE = {"NEVER": "never backed up"}
 
 
 class DocumentTable(NamedTuple):
@@ -132,7 +133,7 @@ def _late(report: Report, zone: ZoneInfo) -> DocumentTable:
         (
             _time(row.lastBackup, zone) if row.lastBackup else "never",
             _name(row.machine),
-            row.state.lower(),
+            _LATE.get(row.state, row.state.lower()),
         )
         for row in report.late.rows
     ]

@@ -179,7 +179,7 @@ class _Compiler:
         rows = [
             LateMachine(
                 machine=row.machine,
-                state="LATE" if row.last_backup >= 0 else "NEVER",
+                state=row.state if row.last_backup >= 0 else "NEVER",
                 lastBackup=row.last_backup if row.last_backup >= 0 else None,
                 policy=self._names.get(row.policy),
             )

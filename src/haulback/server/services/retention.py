@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.policy.retention import StoredBackup
 from haulback.server.caller import Caller
-from haulback.server.services import retention_run
+from haulback.server.services import lock_refusals, retention_run
 from haulback.server.services.app import App
 from haulback.server.services.retention_terms import TermsBook
 from haulback.server.store import backups, retention
@@ -30,6 +31,14 @@ class Mark(NamedTuple):
 
 def mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> None:
     """Write the marks that `decide` makes of the catalogue at a time (epoch ms)."""
+    try:
+        _mark(app, who, decide)
+    except Conflict as error:
+        lock_refusals.tell(app, who, error)
+        raise
+
+
+def _mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> None:
     with app.change(who, "mark backups") as change:
         known = SqlCatalogue(change.sql, who.scope)
         marks = [one for one in decide(known, change.now) if one.before != one.after]

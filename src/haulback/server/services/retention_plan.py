@@ -1,4 +1,4 @@
-"""When retention runs: after each STORE of a rule, and every night for each destination."""
+"""Retention runs after each STORE of a rule, and every night for each destination."""
 
 from __future__ import annotations
 

@@ -28,12 +28,13 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
-_FIRST_ROWS = 500  # backups of the first piece
-_MOST_ROWS = 4_000  # of a transaction, however fast the database is
-_AIM = 0.04  # seconds of a piece: others write between two pieces
+_FIRST_ROWS = 2_000  # backups of the first piece
+_LEAST_ROWS, _MOST_ROWS = 2_000, 8_000  # a smaller piece spends its time on statements
+_AIM = 0.08  # seconds of one piece: SQLite has one writer at a time
+_ALONE = 0.3  # seconds of a piece on PostgreSQL, which locks rows only
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
 WHY = "removed by retention"
-MARKED = "scope"  # the parameter of a clean-up that decides nothing
+_SCOPE, MARKED = "scope", "marked"  # the parameter of a clean-up that decides nothing
 Check = Callable[[Connection], Task]
 
 
@@ -114,32 +115,31 @@ def carry_out(app: App, check: Check) -> None:
     `check` locks and returns the task, or raises Fenced for an attempt that is over.
     Raises Unavailable after 10 seconds: the node asks again, and the run continues.
     """
-    begun, rows = time.monotonic(), _FIRST_ROWS
+    zones = dict[str, str]()
+    begun, rows, aim = time.monotonic(), _FIRST_ROWS, _AIM if app.store.is_sqlite else _ALONE
     while True:
         started = time.monotonic()
         with app.store.write() as sql:
-            if _piece(app, sql, check(sql), rows):
+            if _piece(app, sql, check(sql), rows, zones):
                 return
         took = time.monotonic() - started
-        rows = min(_MOST_ROWS, rows * 2) if took < _AIM / 2 else rows
-        rows = max(100, rows // 2) if took > _AIM else rows
+        rows = min(_MOST_ROWS, rows * 2) if took < aim / 2 else rows
+        rows = max(_LEAST_ROWS, rows // 2) if took > aim else rows
         if time.monotonic() - begun > _PATIENCE:
             raise Unavailable("retention is judging the backups of the destination; ask again")
 
 
-def _piece(app: App, sql: Connection, task: Task, rows: int) -> bool:
+def _piece(app: App, sql: Connection, task: Task, rows: int, zones: dict[str, str]) -> bool:
     """Judge the next machines of a run, and tell whether the run is over."""
     place = _place(task)
     if place.is_over:
         return True
     now, destination = app.clock.now_ms(), task.ref("backupDestination") or ""
-    last: str | None = None
-    if task.params.get(MARKED) != "marked":
-        page = retention.page(sql, destination, place.after, rows)
-        remove(sql, TermsBook(sql), page.stored, now)
-        last = page.last
-    if last is None:
-        SqlLedger(sql, now).damage.expect(task.guid, destination, forgotten=False)
+    last = retention.last_entity(sql, destination, place.after, rows)
+    if task.params.get(_SCOPE) != MARKED:
+        stored = retention.page(sql, destination, place.after, last)
+        remove(sql, TermsBook(sql, zones=zones), stored, now)
+    SqlLedger(sql, now).damage.expect_machines(task.guid, destination, place.after, last)
     after = Pieces(task.attempt, last or "", last is None)
     params: JsonObject = {**task.params, "retention": after._asdict()}
     tasks.change(sql, task, now, params=params, lease_until=now + app.lease_ms)

@@ -17,10 +17,19 @@ from haulback.server.store.engine import Connection
 
 
 class TermsBook:
-    """Retention terms at one moment, each read once.  `drafts` replace stored rules by guid."""
+    """Retention terms at one moment, each read once.
 
-    def __init__(self, sql: Connection, drafts: Mapping[str, Record] | None = None) -> None:
+    `drafts` replace stored rules by guid.  `zones` keeps the zones of rules for the next book.
+    """
+
+    def __init__(
+        self,
+        sql: Connection,
+        drafts: Mapping[str, Record] | None = None,
+        zones: dict[str, str] | None = None,
+    ) -> None:
         self._sql, self._known = sql, SqlCatalogue(sql)
+        self._zones = {} if zones is None else zones
         self._rules: dict[str, Record | None] = dict(drafts or {})
         self._drafts = frozenset(self._rules)
         self._waiting = retention.waiting(sql)
@@ -29,8 +38,11 @@ class TermsBook:
         self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
 
     def learn(self, stored: Iterable[StoredBackup]) -> None:
-        """Read the terms under which these backups were made, in one query."""
-        keys = {item.terms for item in stored if item.terms} - self._made.keys()
+        """Read the rules of these backups, and the terms under which they were made."""
+        backups = list(stored)
+        rules = {item.rule for item in backups if item.rule} - self._rules.keys()
+        self._rules |= dict.fromkeys(rules) | retention.rules(self._sql, rules)
+        keys = {item.terms for item in backups if item.terms} - self._made.keys()
         for key, body in retention.terms_of(self._sql, keys).items():
             self._made[key] = msgspec.json.decode(body, type=Terms)
 
@@ -74,7 +86,9 @@ class TermsBook:
         """The zone of the calendar of a rule's keeps: its own, its schedule's, else UTC."""
         if settings.timeZone or not any(settings.keeps):
             return settings.timeZone or "UTC"
-        return schedule_zones.of_rule(self._sql, rule) or "UTC"
+        if rule not in self._zones:
+            self._zones[rule] = schedule_zones.of_rule(self._sql, rule) or "UTC"
+        return self._zones[rule]
 
     def spared_days(self, destination: str) -> int:
         """Days for which the last backup of an absent machine stays on a destination."""

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from haulback.contract.events import Event, EventKind
 from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.kinds.api import Ask, Submission
@@ -17,10 +16,10 @@ from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.services import bulk_removal, hold, own_database
+from haulback.server.services import bulk_removal, hold, lock_refusals, own_database
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
-from haulback.server.store import audit, events, nodes, queue, task_lifecycle, task_lists, tasks
+from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
@@ -114,27 +113,9 @@ def _queued(app: App, make: Any, asked: _Request) -> Plan:
         # tasks.
         before = asked.key and _recalled(app, asked.repeatable(asked.key))
         if not before:
-            if "lockedUntil" in error.details:
-                _tell_lock(app, asked.who, error)
+            lock_refusals.tell(app, asked.who, error)
             raise
         return before
-
-
-def _tell_lock(app: App, who: Caller, error: Conflict) -> None:
-    """Add an event of a lock that refused a deletion; the deletion itself left no trace."""
-    with app.store.write() as sql:
-        backup = SqlCatalogue(sql).backups.get(str(error.details["backup"]))
-        event = Event(
-            kind=EventKind.LOCK_REFUSED,
-            time=app.clock.now_ms(),
-            subject=backup.guid,
-            subject_name=backup.entity_name,
-            project=backup.project,
-            rule=backup.rule,
-            text=f"a deletion by {who.name} was refused: {error.message}",
-            data={"user": who.name},
-        )
-        events.add(sql, event)
 
 
 def _queue_once(app: App, make: Any, asked: _Request) -> Plan:

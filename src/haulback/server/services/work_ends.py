@@ -19,6 +19,6 @@ _TASK = EventKind.TASK_ENDED.value
 def record(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
     """Add an event for each workflow whose last task ended with these events."""
     ended = [event for event in numbered if event.kind.name == _TASK]
-    touched = list(dict.fromkeys(str(event.data["workflow"]) for event in ended))
+    touched = list(dict.fromkeys(str(event.data.get("workflow")) for event in ended))
     whole = work_ends.ended_workflows(sql, touched)
     events.add_many(sql, (end_events.of_workflow(plan[0], plan, now) for plan in whole))

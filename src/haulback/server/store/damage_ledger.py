@@ -49,6 +49,26 @@ class DamageLedger:
             wanted = wanted.where(backup.location_status != LocationStatus.GIVEN_UP.value)
         self.sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
 
+    def expect_machines(self, task: str, destination: str, after: str, last: str | None) -> None:
+        """Add the backups of some machines to the list that a clean-up must find.
+
+        The machines are those behind the guid `after`, up to `last`; None: all behind `after`.
+        """
+        expected = tables.expected_backup
+        if not after:
+            self.sql.execute(sa.delete(expected).where(expected.c.task == task))
+        backup = tables.backup.c
+        wanted = sa.select(sa.literal(task), backup.guid).where(
+            sa.text("status = 'SUCCESS'"),
+            backup.destination == destination,
+            backup.entity > after,
+            backup.location_status != LocationStatus.GIVEN_UP.value,
+        )
+        if last is not None:
+            wanted = wanted.where(backup.entity <= last)
+        wanted = wanted.order_by(backup.guid)  # the order of the table's key: fewer pages change
+        self.sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
+
     def expected_over(self, task: str) -> None:
         """Delete the set of backups that an ended task had to find."""
         expected = tables.expected_backup
@@ -176,9 +196,14 @@ class DamageLedger:
 
 
 def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> list[str]:
-    """A page of the backups that a task must find, by guid, after a guid."""
-    table = tables.expected_backup.c
-    query = sa.select(table.backup).where(table.task == task, table.backup > after)
+    """A page of the backups that a task must find, by guid, after a guid.
+
+    Backups whose removal was decided since are left out: another task may have deleted their data.
+    """
+    table, backup = tables.expected_backup.c, tables.backup.c
+    joined = tables.expected_backup.join(tables.backup, backup.guid == table.backup)
+    query = sa.select(table.backup).select_from(joined)
+    query = query.where(table.task == task, table.backup > after, backup.status == "SUCCESS")
     return list(sql.scalars(query.order_by(table.backup).limit(size)))
 
 

@@ -49,7 +49,7 @@ def set_settings(sql: sa.Connection, guid: str, settings: JsonMapping) -> None:
 
 
 def unchanged(sql: sa.Connection, machines: Sequence[Entity]) -> list[Entity]:
-    """Those of some machines whose settings are as they were read, locked; at most 500."""
+    """Machines, among at most 500, whose settings are as they were read; they are locked."""
     column = _ENTITY.c
     query = sa.select(column.guid, column.settings)
     query = query.where(column.guid.in_([machine.guid for machine in machines]))

@@ -124,6 +124,12 @@ def again(sql: sa.Connection, guid: str, scope: Scope, now: int) -> Delivery:
     return row
 
 
+def follow_back(sql: sa.Connection, now: int, step: int) -> None:
+    """Move times that lie ahead back by `step` (ms): the clock was set back."""
+    ahead = sa.update(table).where(_OPEN, table.c.due > now)
+    sql.execute(ahead.values(due=table.c.due - step))
+
+
 def get(sql: sa.Connection, guid: str, scope: Scope, *, lock: bool = False) -> Delivery:
     """A message by its guid.  Raises NotFound."""
     query = sa.select(table).where(table.c.guid == guid)

@@ -114,14 +114,14 @@ def judge_late(sql: sa.Connection) -> None:
 def counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
     """The numbers of machines by state; an absent machine without a policy does not count."""
     state = _ENTITY.c.protection
-    query = sa.select(state, sa.func.count()).where(*_counted(scope)).group_by(state)
+    query = sa.select(state, sa.func.count()).where(*counted(scope)).group_by(state)
     return {row[0]: int(row[1]) for row in sql.execute(query)}
 
 
 def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
     """A page of the machines that count, by name, and their number; `statuses` are states."""
     column = _ENTITY.c
-    where = _counted(wanted.scope)
+    where = counted(wanted.scope)
     where += [column.protection.in_(wanted.statuses)] if wanted.statuses else []
     where += [column.backup_policy == wanted.policy] if wanted.policy else []
     where += [column.name.icontains(wanted.text, autoescape=True)] if wanted.text else []
@@ -131,7 +131,8 @@ def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
     return records(sql, query, Entity), total
 
 
-def _counted(scope: Scope) -> list[sa.ColumnElement[bool]]:
+def counted(scope: Scope) -> list[sa.ColumnElement[bool]]:
+    """The condition of the machines that count, within the caller's projects."""
     column = _ENTITY.c
     where = [sa.or_(column.present, column.protection != _UNASSIGNED), column.guid != OWN_ENTITY]
     return where if scope.listed is None else [*where, column.project.in_(scope.listed)]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from haulback.contract.reports import Measure
 from haulback.server.scope import Scope
-from haulback.server.store import lists, tables
+from haulback.server.store import lists, protection, tables
 from haulback.server.store.event_tables import event
 from haulback.server.store.expressions import Condition, number_in
 from haulback.server.store.report_tables import FAILED
@@ -86,11 +86,12 @@ class PolicyProtection(NamedTuple):
 
 
 class LateRow(NamedTuple):
-    """A late machine; `last_backup` in epoch ms, -1 for none."""
+    """A late machine with its state of protection; `last_backup` in epoch ms, -1 for none."""
 
     machine: str
     last_backup: int
     policy: str
+    state: str
 
 
 class Late(NamedTuple):
@@ -171,35 +172,36 @@ def runs(sql: sa.Connection, span: range) -> dict[str, int]:
 def protection_by_policy(
     sql: sa.Connection, scope: Scope, entity_type: str
 ) -> list[PolicyProtection]:
-    """Numbers of present machines by backup policy and protection state."""
+    """Numbers of machines by backup policy and protection state."""
     table = tables.entity.c
     policy = sa.func.coalesce(table.backup_policy, "")
     query = sa.select(policy, table.protection, sa.func.count())
-    query = query.where(*_present(scope, entity_type))
+    query = query.where(*_counted_machines(scope, entity_type))
     rows = sql.execute(query.group_by(policy, table.protection))
     return [PolicyProtection(str(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
 def late(sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str] | None) -> Late:
-    """The present machines whose last good backup is too old or missing, and their number.
+    """The machines whose last good backup is too old or missing, and their number.
 
     The machine that is longest without a backup comes first.
     """
     table = tables.entity.c
     policy = sa.func.coalesce(table.backup_policy, "")
     last = number_in(sql, table.facts, "lastBackup")
-    where = [*_present(scope, entity_type), table.protection.in_(("LATE", "NEVER"))]
+    where = [*_counted_machines(scope, entity_type), table.protection.in_(("LATE", "NEVER"))]
     where += [] if policies is None else [policy.in_(policies)]
     total = sql.scalar(sa.select(sa.func.count()).where(*where)) or 0
-    query = sa.select(table.name, last, policy).where(*where).order_by(last, table.guid)
+    columns = (table.name, last, policy, table.protection)
+    query = sa.select(*columns).where(*where).order_by(last, table.guid)
     rows = sql.execute(query.limit(_MOST_LATE))
-    return Late([LateRow(str(row[0]), int(row[1]), str(row[2])) for row in rows], total)
+    late = [LateRow(str(row[0]), int(row[1]), str(row[2]), str(row[3])) for row in rows]
+    return Late(late, total)
 
 
-def _present(scope: Scope, entity_type: str) -> list[Condition]:
-    table = tables.entity.c
-    where: list[Condition] = [table.present, table.type == entity_type]
-    return where if scope.listed is None else [*where, table.project.in_(scope.listed)]
+def _counted_machines(scope: Scope, entity_type: str) -> list[Condition]:
+    """The machines that count: present machines, and absent machines that a policy governs."""
+    return [*protection.counted(scope), tables.entity.c.type == entity_type]
 
 
 def _added(

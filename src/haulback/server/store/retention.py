@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from haulback.inventory.records import Record
 from haulback.policy.retention import BackupSource, StoredBackup
 from haulback.server.store import mount_tables, tables
 from haulback.server.store.raw_sql import Hot
@@ -20,6 +21,7 @@ from haulback.server.store.retention_tables import (
     retention_terms,
     retention_wait,
 )
+from haulback.server.store.rows import records
 
 _MANY = 500  # guids in one statement
 _SELECT = f"SELECT {', '.join(tables.JUDGED)} FROM backup WHERE status = 'SUCCESS' "
@@ -33,22 +35,22 @@ _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
 
 
-class StoredPage(NamedTuple):
-    """Stored backups of some machines on a destination; `last` is None on the last page."""
+def last_entity(sql: sa.Connection, destination: str, after: str, rows: int) -> str | None:
+    """The last machine of the next piece of a run behind the machine `after`: about `rows` backups.
 
-    stored: list[StoredBackup]
-    last: str | None
-
-
-def page(sql: sa.Connection, destination: str, after: str, rows: int) -> StoredPage:
-    """All backups of the next machines after the guid `after`: about `rows`, machines whole."""
+    None: fewer are left.
+    """
     found = _LAST.row(sql, destination=destination, after=after, rows=rows)
-    if found is None:
-        values = _TO_END.rows(sql, destination=destination, after=after)
-        return StoredPage([StoredBackup(*row) for row in values], None)
-    last = str(found[0])
-    values = _TO_LAST.rows(sql, destination=destination, after=after, last=last)
-    return StoredPage([StoredBackup(*row) for row in values], last)
+    return str(found[0]) if found else None
+
+
+def page(sql: sa.Connection, destination: str, after: str, last: str | None) -> list[StoredBackup]:
+    """All backups of the machines behind the guid `after`, up to `last`; None: to the end."""
+    if last is None:
+        rows = _TO_END.rows(sql, destination=destination, after=after)
+    else:
+        rows = _TO_LAST.rows(sql, destination=destination, after=after, last=last)
+    return [StoredBackup(*row) for row in rows]
 
 
 def of_entities(
@@ -107,6 +109,17 @@ def in_use(sql: sa.Connection, entities: Iterable[str]) -> set[str]:
         )
         used |= set(sql.scalars(shown))
     return used
+
+
+def rules(sql: sa.Connection, guids: Iterable[str]) -> dict[str, Record]:
+    """The rules of these guids that exist."""
+    record = tables.record
+    query = sa.select(record).where(record.c.kind == "rule")
+    return {
+        rule.guid: rule
+        for part in _parts(guids)
+        for rule in records(sql, query.where(record.c.guid.in_(part)), Record)
+    }
 
 
 def terms_of(sql: sa.Connection, keys: Iterable[str]) -> dict[str, str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from haulback.contract.events import Event, EventKind, EventRecord
 from haulback.contract.task_states import State
 from haulback.server.queries import EventQuery
 from haulback.server.scope import Scope
+from haulback.server.services import event_numbers
 from haulback.server.services import events as service
 from haulback.server.services import tasks as task_service
 from haulback.server.store import events
@@ -191,6 +193,19 @@ def test_events_are_kept_for_90_days_and_a_late_reader_is_told(house: House) -> 
     assert service.is_incomplete(house.app, 10)
     assert not service.is_incomplete(house.app, 600)
     assert service.is_incomplete(house.app, 9000), "a number of a lost database"
+
+
+def test_a_defect_in_a_consequence_keeps_no_event_from_its_number(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(sql: sa.Connection, *_: object) -> None:
+        sql.execute(sa.delete(table))
+        raise KeyError("workflow")
+
+    monkeypatch.setattr(event_numbers.work_ends, "record", broken)
+    tell(house, "a", "b")
+    assert [event.text for event in listed(house)] == ["a", "b"]
+    assert "2 events have no consequences" in caplog.text
 
 
 def test_a_page_merges_kinds_and_projects_in_the_order_of_numbers(house: House) -> None:

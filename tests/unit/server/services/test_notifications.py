@@ -27,6 +27,7 @@ from haulback.server.services import (
     configuration,
     delivery,
     host_addresses,
+    maintenance,
     notification_outbox,
     notifications,
 )
@@ -456,6 +457,29 @@ def test_mail_for_a_policy_is_one_call_within_a_transaction(house: House, tmp_pa
     assert msgspec.convert({**made.channel.body, "name": "m"}, NotificationChannel).active
     happen(house, EventKind.FIRE_MISSED, policy=policy)
     assert sorted(str(item.rule_name) for item in log(house)) == ["gold", "gold 2"]
+
+
+def test_a_digest_keeps_its_length_when_the_clock_is_set_back(house: House, tmp_path: Path) -> None:
+    with mail_server(tmp_path) as box:
+        rule(house, mail_channel(house, box))
+        happen(house)
+        house.clock.drift = -DAY_MS
+        maintenance.follow_the_clock(house.app)
+        house.clock.now += DIGEST
+        assert delivery.run_due(house.app) == 1
+
+
+def test_messages_of_a_channel_that_was_removed_or_disabled_end_in_silence(
+    house: House, web: WebServer
+) -> None:
+    web.answers = [(410, {})]
+    rule(house, hook(house, web))
+    for _ in range(3):
+        happen(house)
+    delivery.run_due(house.app)
+    assert sorted(item.state for item in log(house)) == ["FAILED"] * 3
+    kinds = [event.kind.name for event in listed(house)]
+    assert kinds == ["NODE_DOWN"] * 3 + ["CHANNEL_DISABLED"]
 
 
 def test_old_messages_are_deleted(house: House, web: WebServer) -> None:

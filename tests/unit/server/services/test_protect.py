@@ -1,4 +1,4 @@
-"""One request protects machines: policy, rule, schedule and notification, or nothing at all."""
+"""Machines are protected by one request: policy, rule, schedule and mails, or nothing."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_machines_that_come_later_are_protected_too(house: House):
         ({"all": True, "keep": "7x"}, "keep"),
         ({"all": True, "rpo": "soon"}, "rpo"),
         ({"all": True, "window": "1ms"}, "window"),
-        ({"all": True, "prove": "weekly"}, "prove"),
+        ({"all": True, "prove": "sometimes"}, "prove"),
         ({"all": True, "copyTo": new_guid()}, "copyTo"),
         ({"all": True, "mail": ["no address"]}, "mail[0]"),
         ({"all": True, "mail": ["a@example.org\nBcc: b@example.org"]}, "mail[0]"),
@@ -128,3 +128,12 @@ def test_notes_tell_what_a_user_would_not_expect(house: House):
         assert part in told
     again = protected(house, match=["db"], keep="7d", mail=["a@example.org"])
     assert again.notes == []
+
+
+def test_proofs_are_activated_once_with_a_share_for_each_night(house: House):
+    made = protected(house, match=["db"], keep="7d", prove="weekly")
+    [proofs] = [item for item in records(house, "system-schedule") if item.body["task"] == "PROVE"]
+    assert (proofs.body["active"], proofs.body["most"]) == (True, 5)
+    assert "up to 5 machines a night" in made.notes[0]
+    again = protected(house, match=["web"], keep="7d", prove="daily")
+    assert "run already" in again.notes[0]

@@ -10,7 +10,7 @@ from haulback.contract.nodes import FinishedWork
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malformed, NotFound
 from haulback.server.queries import Filter
-from haulback.server.services import bulk_removal, maintenance, node_tasks
+from haulback.server.services import bulk_removal, maintenance, node_tasks, system_schedules
 from haulback.server.services import tasks as task_service
 from haulback.server.store import nodes, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
@@ -560,6 +560,7 @@ def test_a_node_that_lives_looks_for_leftovers_every_hour_and_one_that_is_silent
     house: House,
 ):
     node = house.node()
+    system_schedules.ensure(house.app)
     maintenance.tick(house.app)
 
     def made() -> int:

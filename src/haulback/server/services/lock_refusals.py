@@ -1,0 +1,32 @@
+"""Events about locks that refused the removal of a backup."""
+
+from __future__ import annotations
+
+from haulback.contract.events import Event, EventKind
+from haulback.errors import HaulbackError
+from haulback.server.caller import Caller
+from haulback.server.services.app import App
+from haulback.server.store import events
+from haulback.server.store.catalogue import SqlCatalogue
+
+
+def tell(app: App, who: Caller, error: HaulbackError) -> None:
+    """Add an event when `error` is the refusal of a lock; the refused request left no trace.
+
+    The details of such an error have `backup` (a guid) and `lockedUntil`.
+    """
+    if "lockedUntil" not in error.details:
+        return
+    with app.store.write() as sql:
+        backup = SqlCatalogue(sql).backups.get(str(error.details["backup"]))
+        event = Event(
+            kind=EventKind.LOCK_REFUSED,
+            time=app.clock.now_ms(),
+            subject=backup.guid,
+            subject_name=backup.entity_name,
+            project=backup.project,
+            rule=backup.rule,
+            text=f"a deletion by {who.name} was refused: {error.message}",
+            data={"user": who.name},
+        )
+        events.add(sql, event)

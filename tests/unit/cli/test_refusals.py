@@ -1,0 +1,151 @@
+"""A command refuses words that it cannot act on, names them, and sends nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from haulback.cli import demo, main
+from haulback.cli.nodes import _portal, start_log
+from haulback.cli.repository_care import _signer
+from haulback.cli.server_options import ServerOptions
+from haulback.errors import HaulbackError, Malformed, Unavailable, Unsupported
+from haulback.logs import LogFormat
+from tests.unit.web import Web
+
+ME = {"guid": "u", "name": "ann", "login": "ann", "roles": [], "privileges": []}
+ME |= {"uiTimeZone": "UTC", "appUserSettings": {"unmountPeriodForMountedBackups": 1}}
+# Cyclopts warns of a test that gives no words: these are in sys.argv.
+from_arguments = pytest.mark.filterwarnings("ignore:Cyclopts")
+
+
+@pytest.fixture
+def logged_in(web: Web, tmp_path: Path) -> Web:
+    folder = tmp_path / "home" / "haulback"
+    folder.mkdir(parents=True)
+    (folder / "tokens.json").write_text(json.dumps({web.url: "t1"}))
+    web.says(ME)
+    return web
+
+
+def run(monkeypatch: pytest.MonkeyPatch, line: str) -> int | str | None:
+    """Exit code of a command line that runs in this process."""
+    monkeypatch.setattr(sys, "argv", ["haulback", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    return ended.value.code
+
+
+REFUSED = [
+    ("machine rm", "name at least one machine"),
+    ("snapshot clean", "name at least one machine"),
+    ("hypervisor sync", "name at least one hypervisor"),
+    ("tape sync", "name at least one object by its guid"),
+    ("task rm", "name at least one task by its guid"),
+    ("task cancel a b --info", "--info"),
+    ("task clear --queued --running", "leave out --queued"),
+    ("backup confirm-missing", "name at least one backup by its guid"),
+    ("backup mark remove", "name at least one backup by its guid"),
+    ("mount get 11111111-1111-4111-8111-111111111111", "name at least one path"),
+    ("schedule resume", "name a schedule, or write --all"),
+    ("schedule resume nightly --all", "name a schedule, or write --all"),
+    ("schedule add night --at 22:00 --every 4h", "one of --at, --every and --cron"),
+    ("retention confirm", "name at least one rule, or --all"),
+    ("retention confirm keep --all", "name at least one rule, or --all"),
+    ("report --from yesterday", "--from yesterday: write 2026-11-27T07:00"),
+    ("report mail ops@example.org --to soon", "--to soon"),
+    ("repository verify /tmp --depth 4", "--depth is 1, 2 or 3"),
+    ("demo --megabytes 0", "--megabytes: at least 1"),
+    ("demo --data /tmp --once", "leave it out to keep --data"),
+    ("demo --data /tmp", "exists already"),
+    ("server --lease 0", "--lease must be between"),
+    ("server --limit sideways=1", "write LANE=COUNT"),
+    ("server --limit export=none", "write LANE=COUNT"),
+    ("server --time-zone Mars/Olympus", "name an IANA zone"),
+    ("server --report-at noon", "write hours and minutes"),
+    ("node --server http://127.0.0.1:1 --iscsi here", "not an address and port"),
+]
+
+
+@from_arguments
+@pytest.mark.parametrize(("line", "told"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_words_that_no_command_can_act_on_are_refused_with_the_remedy(
+    logged_in: Web,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    told: str,
+):
+    assert run(monkeypatch, line) not in (0, None)
+    said = capsys.readouterr()
+    assert told in " ".join((said.err + said.out).split())
+    assert {asked.path for asked in logged_in.asked} <= {"/user-info"}
+
+
+@pytest.mark.parametrize("text", ["", "10.0.0.5", ":3260", "10.0.0.5:port", "10.0.0.5:70000"])
+def test_an_iscsi_portal_is_an_address_and_a_port(text: str):
+    with pytest.raises(Malformed, match=r"write it like 10\.0\.0\.5:3260"):
+        _portal(text)
+    assert _portal("10.0.0.5:3260") == "10.0.0.5:3260"
+
+
+def test_an_unknown_level_of_the_log_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HAULBACK_LOG", "LOUD")
+    with pytest.raises(Malformed, match="write DEBUG, INFO, WARNING or ERROR"):
+        start_log(LogFormat.TEXT)
+
+
+def test_the_password_of_a_server_comes_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "p").write_text("from file\n")
+    monkeypatch.setenv("HAULBACK_ADMIN_PASSWORD", "from environment")
+    assert ServerOptions(password_file=tmp_path / "p").settings().password == "from file"
+    assert ServerOptions().settings().password == "from environment"
+
+
+def test_a_user_without_a_name_signs_with_a_number(monkeypatch: pytest.MonkeyPatch):
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4242")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    monkeypatch.setattr("os.getuid", lambda: 4242)
+    assert _signer()[0] == "haulback repository, by user 4242"
+
+
+def test_a_demo_whose_server_does_not_start_shows_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "python").write_text("#!/bin/sh\necho no port is free >&2\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    server = demo._Server(tmp_path)
+    with pytest.raises(Unavailable, match=r"did not start: no port is free"):
+        server.start()
+    server.stop()
+
+
+def test_a_running_demo_names_the_missing_programs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("haulback.testing.libvirt_lab.missing", lambda: "libvirt-daemon")
+    with pytest.raises(Unsupported, match="install libvirt-daemon first"):
+        demo.demo(running=True)
+
+
+def test_a_program_of_the_demo_that_fails_is_named_with_its_reason():
+    with pytest.raises(HaulbackError, match=r"ls failed: .*No such file"):
+        demo._call("ls", "/no/such/file")
+
+
+@from_arguments
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 1)])
+def test_an_interrupted_command_ends_with_its_own_code(
+    logged_in: Web, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], code: int
+):
+    def interrupted() -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", interrupted)
+    assert run(monkeypatch, "status") == code

@@ -1,0 +1,114 @@
+"""`haulback repository` verifies, repairs and cleans, and its exit code tells of damage."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from haulback.cli import repository as command
+from haulback.cli import repository_care as care
+from haulback.destinations.folder import Folder
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
+from haulback.units import MIB
+from tests.unit.repository.scene import MemoryDisk, back_up, noise
+
+Out = pytest.CaptureFixture[str]
+
+
+class Made:
+    """A repository with two backups of different machines."""
+
+    def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
+        self.folder, self.key = root / "d", root / "key"
+        command.init(self.folder, key_file=self.key)
+        self.repository = Repository.open(Folder(self.folder), Secret.keyfile(self.key))
+        self.backups = [
+            back_up(self.repository, MemoryDisk(noise(MIB, seed)), root / "s", pool)
+            for seed in (1, 2)
+        ]
+
+    def spoil(self, folder: str) -> None:
+        """Change a byte in the middle of the first object of a folder."""
+        path = min(file for file in (self.folder / folder).rglob("*") if file.is_file())
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 0xFF
+        path.chmod(0o600)
+        path.write_bytes(raw)
+
+
+@pytest.fixture
+def made(tmp_path: Path, pool: ThreadPoolExecutor, capsys: Out) -> Made:
+    result = Made(tmp_path, pool)
+    capsys.readouterr()
+    return result
+
+
+def damaged(call, *given: object, **more: object) -> None:
+    """Run a command that must end with 1."""
+    with pytest.raises(SystemExit) as ended:
+        call(*given, **more)
+    assert ended.value.code == 1
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_whole_repository_is_verified_and_nothing_is_written(made: Made, capsys: Out, depth: int):
+    before = {item.name for item in made.repository.destination.list("damage")}
+    care.verify_command(made.folder, depth=depth, key_file=made.key)
+    assert capsys.readouterr().out.startswith("2 backups, ")
+    assert {item.name for item in made.repository.destination.list("damage")} == before
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_damage_is_listed_with_a_stranger_and_the_exit_code_is_1(
+    made: Made, capsys: Out, record: bool
+):
+    made.spoil("packs")
+    (made.folder / "packs" / "no pack").write_bytes(b"")
+    damaged(care.verify_command, made.folder, record=record, key_file=made.key)
+    said = capsys.readouterr().out
+    assert "DAMAGED  " in said
+    assert "STRANGER packs/no pack is not an object" in said
+    assert "`haulback repository repair` lists the possible repairs" in said
+
+
+def test_a_whole_repository_needs_no_repair(made: Made, capsys: Out):
+    (made.folder / "packs" / "no pack").write_bytes(b"")
+    care.repair_command(made.folder, key_file=made.key)
+    said = capsys.readouterr().out
+    assert "nothing to repair" in said
+    assert "STRANGER packs/no pack" in said
+
+
+def test_a_repair_is_listed_first_and_carried_out_on_demand(made: Made, capsys: Out):
+    made.spoil("index")
+    care.repair_command(made.folder, key_file=made.key)
+    said = capsys.readouterr().out
+    assert "WOULD DO " in said
+    assert "add --apply to carry the repair out" in said
+    care.repair_command(made.folder, apply=True, yes=True, key_file=made.key)
+    assert "DONE     " in capsys.readouterr().out
+    care.verify_command(made.folder, key_file=made.key)
+
+
+def test_lost_data_is_named_and_the_exit_code_is_1(made: Made, capsys: Out):
+    made.spoil("packs")
+    damaged(care.repair_command, made.folder, key_file=made.key)
+    assert "LOST     " in capsys.readouterr().out
+
+
+def test_replaced_index_files_are_counted(made: Made, capsys: Out):
+    care.sweep(made.folder, key_file=made.key)
+    assert capsys.readouterr().out == "0 replaced index files deleted\n"
+
+
+def test_a_clean_up_names_a_manifest_that_cannot_be_read(made: Made, capsys: Out, tmp_path: Path):
+    care.clean(made.folder, work=tmp_path, key_file=made.key)
+    assert capsys.readouterr().out.startswith("2 backups kept, 0 packs deleted")
+    made.spoil("manifests")
+    damaged(care.clean, made.folder, work=tmp_path, key_file=made.key)
+    said = capsys.readouterr().out
+    assert "DAMAGED  the manifest of backup" in said
+    assert "0 packs deleted" in said
