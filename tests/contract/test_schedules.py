@@ -55,7 +55,7 @@ def test_a_paused_schedule_has_no_next_run_and_is_resumed_with_all_others(served
     assert (shown["paused"], "nextRun" in shown) == (True, False)
     assert portal("GET", f"{path}/fires")["next"] == []
     answer = portal("POST", "/schedules/resume")
-    assert made["guid"] in {item["guid"] for item in answer["resumed"]}
+    assert made["guid"] in {one["guid"] for one in answer["resumed"]}
     assert portal("GET", path)["nextRun"] == made["nextRun"]
 
 
@@ -66,9 +66,11 @@ def test_a_schedule_runs_at_once_and_its_fire_and_tasks_name_it(served, portal):
     assert (fire["manual"], fire["schedule"]["guid"]) == (True, made["guid"])
     maintenance.tick(served.app)
     shown = portal("GET", f"{path}/fires?past=5&next=3")
-    assert [item["guid"] for item in shown["past"]] == [fire["guid"]]
+    assert [entry["guid"] for entry in shown["past"]] == [fire["guid"]]
     assert shown["past"][0]["workflows"] == 1
-    assert [item["due"] for item in shown["next"]] == [made["nextRun"] + n * DAY for n in range(3)]
+    assert [entry["due"] for entry in shown["next"]] == [
+        made["nextRun"] + n * DAY for n in range(3)
+    ]
     [task] = portal("GET", f"/tasks?schedule={made['guid']}")
     assert (task["type"]["name"], task["originEntity"]["type"]["name"]) == ("EXPORT", "SCHEDULE")
     assert portal("GET", path)["lastRun"] == fire["created"]

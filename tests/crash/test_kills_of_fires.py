@@ -18,7 +18,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from haulback.inventory.records import BackupDestination, Entity, Hypervisor, Record
+from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.inventory.records import Entity, Record
 from haulback.kinds.registry import KINDS
 from haulback.server.key_vault import KeyVault
 from haulback.server.services import maintenance
@@ -118,12 +119,12 @@ def furnish(url: str) -> str:
         rows.add(sql, tables.hypervisor, hypervisor)
         managers.surround(sql, hypervisor, FIRST)
         rows.add(sql, tables.destination, to, sealed_key=app.vault.seal(to.guid, KEY))
-        scanned = [
+        entities = [
             Entity(guid=guid(), uuid=guid(), name=f"vm-{n:03}", hypervisor=hypervisor.guid)
             for n in range(MACHINES)
         ]
-        SqlLedger(sql, FIRST).inventory.scanned(hypervisor.guid, scanned, complete_since=None)
-        for entity in scanned:
+        SqlLedger(sql, FIRST).inventory.scanned(hypervisor.guid, entities, complete_since=None)
+        for entity in entities:
             machines.set_settings(sql, entity.guid, {"backupPolicy": policy.guid})
         for record in (policy, *rules, schedule):
             configuration.add(sql, record)
@@ -162,9 +163,9 @@ def check(url: str, schedule: str, due: int, told: str) -> None:
         live = task.c.state.in_(("QUEUED", "PLANNED"))
         refs = sql.scalars(sa.select(task.c.refs).where(task.c.type == "EXPORT", live)).all()
         plans = Counter(
-            (item["rule"]["guid"], item["protectedEntity"]["guid"])
-            for item in map(msgspec.json.decode, refs)
-            if "rule" in item  # the copy of the own database has none
+            (ref["rule"]["guid"], ref["protectedEntity"]["guid"])
+            for ref in map(msgspec.json.decode, refs)
+            if "rule" in ref  # the copy of the own database has none
         )
         assert len(plans) == MACHINES * RULES, told
         assert set(plans.values()) == {1}, told
