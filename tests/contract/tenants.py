@@ -57,7 +57,7 @@ _QUIET = {
     "answer_part",
     "pulse",
 } | {
-    *("event", "event_counter", "delivery", "delivery_event", "first_run"),
+    *("event", "event_counter", "delivery", "delivery_event", "first_run", "walk", "promise"),
 }
 _PARENTS = {"rule": "vm-backup", "snapshot-rule": "vm-snapshot"}
 Rows = dict[str, dict[Any, tuple[Any, ...]]]

@@ -78,10 +78,10 @@ class _Keeper(Thread):
 
     def run(self) -> None:
         while not self._stop_now.is_set():
-            self._process = subprocess.Popen(
+            with subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, env=credentials.for_children()
-            )
-            code = self._process.wait()
+            ) as self._process:
+                code = self._process.wait()
             if not self._stop_now.wait(1.0):
                 logging.warning("the node ended with %d; starting it again", code)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from haulback.contract import example_values as example
 from haulback.contract.backups import MarkedLocation, MarkPreview
 from haulback.contract.project_access import ProjectAccess
@@ -13,7 +15,7 @@ from haulback.contract.retention_preview import (
 )
 from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.policy import terms
-from haulback.policy.retention import RetentionVerdict
+from haulback.policy.retention import RetentionReason, RetentionVerdict
 from haulback.server.http import retention as retention_marks
 from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import retention_preview, retention_waits
@@ -69,6 +71,14 @@ def shown(judged: RulePreview, places: dict[str, str]) -> RetentionPreview:
 _FOLLOWS = "the rule has no retention of its own: the retention of its destination applies"
 
 
+_label = cache(label)  # a long preview repeats a few
+
+
+@cache
+def _reason(reason: RetentionReason) -> Label:
+    return Label(reason.name, reason.value)
+
+
 def _backup(verdict: RetentionVerdict, judged: RulePreview, places: dict[str, str]) -> JudgedBackup:
     item = verdict.location
     machine = judged.names[item.entity]
@@ -77,12 +87,12 @@ def _backup(verdict: RetentionVerdict, judged: RulePreview, places: dict[str, st
         location=Named(item.location),
         protectedEntity=Named(item.entity, machine),
         backupDestination=Named(item.destination, places[item.destination]),
-        roleType=label(item.role),
-        type=label(item.type),
+        roleType=_label(item.role),
+        type=_label(item.type),
         snapshotTime=item.time,
         goes=verdict.goes,
-        reason=Label(verdict.reason.name, verdict.reason.value),
-        retentionHint=label(item.hint),
+        reason=_reason(verdict.reason),
+        retentionHint=_label(item.hint),
         archiveExpire=item.keep_until,
         size=item.stored,
     )

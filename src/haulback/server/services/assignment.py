@@ -84,7 +84,7 @@ def preview(app: App, who: Caller, kind: RecordKind, wanted: AnyPolicy, guid: st
     result = Preview([], [])
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        before = known.records.get(kind.name, guid) if guid else None
+        before = known.records.changeable(kind.name, guid) if guid else None
         wanted = completed(wanted, before)
         kind.check_record(wanted, known)
         drafted = _drafted(wanted, kind.name, before, who.scope)

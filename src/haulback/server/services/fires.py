@@ -9,9 +9,11 @@ import logging
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from haulback.contract.events import EventKind
 from haulback.contract.system_schedules import SystemTask
-from haulback.errors import HaulbackError, Malformed, NotFound
+from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
@@ -48,7 +50,7 @@ def run_due(app: App) -> int:
             return 0
         due = schedule_clocks.due(sql, now)
     for schedule in due:
-        begin(app, schedule)
+        _begin_alone(app, schedule)
     planned, end = 0, time.monotonic() + _BUDGET_S
     while time.monotonic() < end and clock_change.cancel_piece(app):
         pass  # before the planning: a task that waits would keep its machine from the next plan
@@ -60,6 +62,16 @@ def run_due(app: App) -> int:
             fires.forget(sql, now - _KEEP_MS, _FORGOTTEN)
     end_finished(app)
     return planned
+
+
+def _begin_alone(app: App, schedule: str) -> None:
+    """Fire a schedule by itself: an error with one schedule must not stop the others."""
+    try:
+        begin(app, schedule)
+    except Unavailable:
+        raise  # the database does not answer: no schedule can fire
+    except Exception:
+        log.exception("schedule %s cannot fire", schedule)
 
 
 def begin(app: App, schedule: str) -> None:
@@ -146,11 +158,28 @@ def plan_piece(app: App) -> int | None:
         elif fire.at_rule < len(rules):
             ask = Ask(now, None, nodes.windows(sql))
             wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
-            (_plan if record.kind == schedule_clocks.SCHEDULE else _plan_system)(wanted)
+            _plan_alone(app, wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
         return fire.planned - before
+
+
+def _plan_alone(app: App, wanted: FirePlanning) -> None:
+    """Plan a piece of a rule; a rule that cannot be planned must not hold up other fires."""
+    fire, before = wanted.fire, msgspec.structs.asdict(wanted.fire)
+    plan = _plan if wanted.schedule.kind == schedule_clocks.SCHEDULE else _plan_system
+    try:
+        with app.store.savepoint(wanted.sql):
+            plan(wanted)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("rule %s of schedule %s cannot be planned", wanted.rule.rule, fire.schedule)
+        for name, value in before.items():
+            setattr(fire, name, value)
+        _skip_rule(wanted, "an error of Haulback; the log of the server has the details")
+        fire.at_rule, fire.at_entity = fire.at_rule + 1, ""
 
 
 def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:

@@ -101,7 +101,7 @@ class Store:
     @contextmanager
     def savepoint(self, connection: sa.Connection) -> Iterator[None]:
         """A part of a transaction that can be rolled back by itself."""
-        with connection.begin_nested():
+        with mapped(), connection.begin_nested():
             yield
 
     @contextmanager

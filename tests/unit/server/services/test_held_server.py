@@ -10,8 +10,9 @@ from haulback.errors import Conflict
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.server.services import hold as held_server
 from haulback.server.services import maintenance, node_tasks
-from haulback.server.store import alarms, hold
+from haulback.server.store import alarms, hold, tables
 from haulback.server.store.event_tables import event
+from haulback.units import DAY_MS
 from tests.unit.server.conftest import House
 
 GUID = "00000000-0000-4000-8000-000000000001"
@@ -105,3 +106,25 @@ def test_a_person_lifts_the_hold_once(held: House):
     assert kinds == ["SERVER_HELD", "HOLD_LIFTED"]
     with held.app.store.read() as sql:
         assert not hold.is_held(sql)
+
+
+def test_no_schedule_runs_while_the_server_is_held(house: House):
+    maintenance.start(house.app)  # the system schedules
+    maintenance.tick(house.app)
+    with house.app.store.write() as sql:
+        held_server.begin(sql, house.clock.now, 1, "restored")
+    for _ in range(3):
+        house.clock.now += DAY_MS // 2
+        maintenance.tick(house.app)
+    assert planned(house) == {"VERIFY"}  # the look-through
+    held_server.lift(house.app, house.user)
+    for _ in range(3):
+        house.clock.now += DAY_MS // 2
+        maintenance.tick(house.app)
+    assert planned(house) >= {"VERIFY", "EXPORT", "STORE"}
+
+
+def planned(house: House) -> set[str]:
+    """The types of all tasks."""
+    with house.app.store.read() as sql:
+        return set(sql.scalars(sa.select(tables.task.c.type)))
