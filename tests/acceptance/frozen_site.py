@@ -140,10 +140,21 @@ class FrozenSite:
 
     def move_to(self, now: int) -> None:
         """Move the clock, as if the node had called until then, and wait for all that is due."""
-        with self.servers[0][0].app.store.write() as sql:
-            sql.execute(sa.update(tables.node).values(seen=now))
+        self._hear_node(now)
         self.clock.set(now)
         self.rest()
+
+    def sleep_until(self, now: int) -> None:
+        """Stop the servers until a time, at which both start again."""
+        self._hear_node(now)
+        self.stop_servers()
+        self.clock.set(now)
+        self.start_servers()
+        self.rest()
+
+    def _hear_node(self, now: int) -> None:
+        with self.servers[0][0].app.store.write() as sql:
+            sql.execute(sa.update(tables.node).values(seen=now))
 
     def sync(self) -> dict[str, str]:
         """Guids of the present machines by name, after an inventory."""
