@@ -31,9 +31,11 @@ from tests.contract.test_client import (
     a_hypervisor,
     a_plan,
     a_record,
+    a_schedule,
     hypervisor_seen,
     known_paths,
     machine_seen,
+    system_schedule,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
@@ -62,6 +64,8 @@ def words(s: Scene, line: str, folder: Path) -> list[str]:
         "policy retry": a_policy_that_ran,
     }
     said = shlex.split(line)
+    if "--system" in said:
+        said = [system_schedule(s) if word == "SCHEDULE" else word for word in said]
     if make := spare.get(" ".join(said[:2])):
         return [*said[:2], make(s)]
     return [_real(s, word, folder) if word.isupper() else word for word in said]
@@ -106,6 +110,8 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "DELIVERY": lambda: s.delivery,
         "SNAPSHOT": lambda: s.held,
         "PLAN": lambda: a_plan(s),
+        "RULE": lambda: a_record(s.client.records.rules).guid,
+        "SCHEDULE": lambda: a_schedule(s),
         "POLICY": lambda: a_record(s.client.records.backup_policies).guid,
         "SNAPSHOT-POLICY": lambda: a_record(s.client.records.snapshot_policies).guid,
         "PROVEN": lambda: s.proven,

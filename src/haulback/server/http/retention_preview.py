@@ -107,7 +107,7 @@ def _backup(verdict: RetentionVerdict, judged: RulePreview, places: dict[str, st
     roles=ADMINS,
     projects=ProjectAccess.OBJECTS,
     examples=[{"rules": [example.REF]}, {}],
-    command="retention confirm RULE",
+    command="retention confirm RULE --yes",
 )
 def confirm(call: ApiRequest) -> None:
     """Confirm the retention of rules, or of all rules that wait for a confirmation."""

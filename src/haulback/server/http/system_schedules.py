@@ -36,7 +36,14 @@ def list_all(call: ApiRequest) -> Reply:
         return paging.page(found, total, lambda record: shown_record(record, around))
 
 
-@room("GET", f"{_PATH}/{{guid}}", "A system schedule.", roles=PEOPLE, answer=ShownRecord)
+@room(
+    "GET",
+    f"{_PATH}/{{guid}}",
+    "A system schedule.",
+    roles=PEOPLE,
+    answer=ShownRecord,
+    command="schedule show SCHEDULE --system",
+)
 def show(call: ApiRequest) -> JsonObject:
     """A system schedule with its last and next run."""
     return _shown(call)
