@@ -50,7 +50,7 @@ def about(store: Store) -> CopiedDatabase:
 
 
 def copy(store: Store, target: Path) -> Iterator[None]:
-    """Write a copy of the database to a new file, and yield every second meanwhile.
+    """Write a copy of the database to a new file, and yield at once and every second meanwhile.
 
     The copy is complete when the iterator ends; it is stopped and removed when the iterator is
     closed.  Raises OutOfSpace; Unavailable when pg_dump is missing, too old, or fails.
@@ -83,10 +83,9 @@ def _sqlite(store: Store, target: Path) -> Iterator[None]:
 
 def _waiting(job: Future[None]) -> Iterator[None]:
     while True:
-        try:
+        yield
+        with suppress(NotYet):
             return job.result(_LOOK)
-        except NotYet:
-            yield
 
 
 class _Stopped(Exception):
@@ -140,12 +139,11 @@ def _dumped(store: Store, target: Path) -> Iterator[None]:
 
 
 def _running(process: subprocess.Popen[str]) -> Iterator[None]:
-    while True:
-        try:
+    said = None
+    while said is None:
+        yield
+        with suppress(subprocess.TimeoutExpired):
             _, said = process.communicate(timeout=_LOOK)
-            break
-        except subprocess.TimeoutExpired:
-            yield
     if process.returncode:
         raise Unavailable(f"pg_dump cannot copy the database: {last_line(said)}")
 

@@ -438,3 +438,29 @@ def test_zone_data_that_moved_a_due_time_are_followed_at_the_next_start(site):
     maintenance.start(site.house.app)
     site.at(right + 1)
     assert len(site.fires(schedule)) == 1
+
+
+def test_a_rule_that_cannot_be_read_holds_up_no_other_schedule(site):
+    broken = site.schedule("broken")
+    other = site.add(
+        "vm-backup",
+        name="silver",
+        rules=[
+            {
+                "name": "noon",
+                "ruleBackupDestinations": [
+                    {"backupDestination": {"guid": site.house.destination.guid}}
+                ],
+            }
+        ],
+    )
+    with site.house.app.store.write() as sql:
+        known = configuration.SqlCatalogue(sql).records
+        rule = known.of_kind("rule", other)[0].guid
+        where = tables.record.c.guid == site.rule
+        body = '{"ruleBackupDestinations": 5}'
+        sql.execute(sa.update(tables.record).where(where).values(body=body))
+    good = site.schedule("good", rules=[{"guid": rule}])
+    site.at(MIDNIGHT + DAY + 22 * HOUR)
+    assert (site.states(broken)[-1], site.states(good)[-1]) == ("DONE", "DONE")
+    assert site.fires(broken)[-1].skipped == 1
