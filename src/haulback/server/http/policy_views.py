@@ -26,7 +26,6 @@ _WAITS = (
     "`haulback retention confirm`"
 )
 _NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried again by itself"
-_REPORT = "dailyReportEnabled acts on backup policies only"
 _NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
@@ -207,9 +206,7 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
 def _of_policy(shown: JsonObject, record: Record, around: Surroundings) -> Iterable[str]:
     if trouble := unreadable_conditions(record):
         yield f"auto-assignment does not act: {trouble}"
-    if shown.get("dailyReportEnabled") and record.kind != "vm-backup":
-        yield _REPORT
-    elif shown.get("dailyReportEnabled") and not around.has_mail_channel:
+    if shown.get("dailyReportEnabled") and not around.has_mail_channel:
         yield _NO_MAIL
     for one in shown["rules"]:
         yield from one["warnings"]

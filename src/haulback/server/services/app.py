@@ -60,6 +60,7 @@ class App:
     reported_date: str = ""  # local date whose daily reports are made
     certificate: str = ""  # path of the server's own certificate
     health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
+    watched_since: int = 0  # time since which nodes could reach this server, epoch ms
     desk: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     event_hub: EventHub = field(init=False)

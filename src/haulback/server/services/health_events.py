@@ -26,22 +26,27 @@ _NODE_KINDS = (EventKind.NODE_DOWN.value, EventKind.NODE_UP.value)
 def look(app: App) -> None:
     """Add events of nodes, key and certificate; does nothing between two looks."""
     now = app.clock.now_ms()
-    if abs(now - app.health_at) < _EVERY_MS:
+    passed = now - app.health_at
+    if abs(passed) < _EVERY_MS:
         return
+    if not 0 <= passed < SILENT_MS:
+        # The server started, stood still, or has another time: no node could reach it before.
+        app.watched_since = now
     app.health_at = now
     with app.store.read() as sql:
-        news = [event for node in nodes.nodes(sql) if (event := _of_node(sql, node, now))]
+        of_nodes = [_of_node(sql, node, now, app.watched_since) for node in nodes.nodes(sql)]
+        news = [event for event in of_nodes if event]
     news += [event for event in (_of_key(app, now), _of_certificate(app, now)) if event]
     if news:
         with app.store.write() as sql:
             events.add_many(sql, news)
 
 
-def _of_node(sql: Connection, node: Node, now: int) -> Event | None:
-    """The event of a node that fell silent, or speaks again."""
+def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
+    """The event of a node that fell silent while a server could hear it, or that speaks again."""
     if node.seen is None:
         return None
-    is_silent = now - node.seen >= SILENT_MS
+    is_silent = now - max(node.seen, since) >= SILENT_MS
     last = events.last_kind(sql, node.guid, _NODE_KINDS)
     was_silent = last == EventKind.NODE_DOWN.value
     if is_silent == was_silent:

@@ -137,6 +137,11 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
     rpo = wanted.rpo if isinstance(wanted, Policy) else None
     if rpo is not None and not _SHORTEST_RPO <= rpo <= _LONGEST_RPO:
         raise Malformed("rpo: ms, from a minute to ten years", field="rpo")
+    if isinstance(wanted, SnapshotPolicy) and wanted.dailyReportEnabled:
+        raise Malformed(
+            "dailyReportEnabled: reports tell of backups; set it in the backup policy",
+            field="dailyReportEnabled",
+        )
     _check_priority(wanted)
 
 

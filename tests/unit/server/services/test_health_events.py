@@ -17,7 +17,7 @@ from haulback.server.services import health_events, node_tasks
 from haulback.server.store import events, nodes, tables
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.end_events import troubles
-from haulback.tasks.record import Task
+from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import DAY_MS
 from haulback.wire import Named
 from tests import certificates
@@ -29,9 +29,21 @@ def told(house: House, *kinds: str) -> list[EventRecord]:
 
 
 def look(house: House, later: int = 0) -> None:
-    house.clock.now += later
-    house.app.health_at = 0
-    health_events.look(house.app)
+    """Let time pass, with a look every 20 s as a running server has them."""
+    step = 20_000 if later < HOUR_MS else later
+    for _ in range(max(1, later // step)):
+        house.clock.now += step
+        health_events.look(house.app)
+
+
+def test_a_server_that_was_away_calls_no_node_silent_before_it_listened(house: House) -> None:
+    house.node()
+    look(house)
+    house.clock.now += DAY_MS
+    look(house)
+    assert told(house, "NODE_DOWN") == []
+    look(house, 200_000)
+    assert len(told(house, "NODE_DOWN")) == 1
 
 
 def test_a_node_that_falls_silent_and_speaks_again_is_two_events(house: House) -> None:
@@ -54,7 +66,7 @@ def test_two_servers_report_a_silent_node_once(house: House) -> None:
     house.clock.now += 100_000
     with house.app.store.read() as sql:
         [node] = nodes.nodes(sql)
-        first, second = (health_events._of_node(sql, node, house.clock.now) for _ in range(2))
+        first, second = (health_events._of_node(sql, node, house.clock.now, 0) for _ in range(2))
     assert first
     assert second
     for event in (first, second):
@@ -66,7 +78,7 @@ def test_two_servers_report_a_silent_node_once(house: House) -> None:
 def test_a_certificate_that_ends_soon_is_told_every_day(house: House, tmp_path: Path) -> None:
     cert, _ = certificates.self_signed(tmp_path)
     house.app.certificate = str(cert)
-    house.clock.now = _end(cert) - 20 * DAY_MS
+    house.clock.now = _end(cert) - 20 * DAY_MS - 120_000  # each look takes 20 s
     look(house)
     assert told(house, "KEY_TROUBLE") == []
     look(house, 10 * DAY_MS)
