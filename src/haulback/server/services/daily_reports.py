@@ -46,12 +46,13 @@ def send_due(app: App) -> int:
         return 0
     with app.store.write() as sql:
         daily_reports.void(sql, app.clock.now_ms() + _SKEW_MS)
-    sent = sum(_send(app, policy, due) for policy in _policies(app, due))
+    results = [_send_alone(app, policy, due) for policy in _policies(app, due)]
     with app.store.write() as sql:
         oldest = due_report(due.time - _KEPT_DAYS * DAY_MS, app.report_at, ZoneInfo(app.time_zone))
         daily_reports.forget(sql, oldest.date)
-    app.reported_date = due.date
-    if sent:
+    if None not in results:
+        app.reported_date = due.date
+    if sent := sum(map(bool, results)):
         app.event_hub.next_step()
     return sent
 
@@ -70,6 +71,15 @@ def _policies(app: App, due: DueReport) -> list[tuple[Record, int]]:
 
 def _is_enabled(policy: Record) -> bool:
     return bool(policy.body.get("dailyReportEnabled") and policy.body.get("active", True))
+
+
+def _send_alone(app: App, wanted: tuple[Record, int], due: DueReport) -> bool | None:
+    """Queue the report of a policy; None for a report that failed, which stops no other report."""
+    try:
+        return _send(app, wanted, due)
+    except Exception:
+        log.exception("the daily report of the policy %s failed", wanted[0].name)
+        return None
 
 
 def _send(app: App, wanted: tuple[Record, int], due: DueReport) -> bool:

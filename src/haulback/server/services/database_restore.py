@@ -88,6 +88,9 @@ def restore(site: NewSite, write: Write, secret: Secret) -> RestoredDatabase:
 
 
 def _check_free(data: Path) -> None:
+    if data.is_mount():
+        # The restored folder takes its name in one step, which no mount point allows.
+        raise Conflict(f"--data: {data} is a mount point; name a new folder below it")
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise Conflict(f"--data: {data} is not empty; name a new folder for the restored server")
 

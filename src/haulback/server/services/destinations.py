@@ -22,7 +22,7 @@ from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.services import destination_secrets
+from haulback.server.services import destination_secrets, hold
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import node_of
 from haulback.server.services.verification import wish_of
@@ -99,6 +99,8 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
         change.before = destination_secrets.shown(SqlCatalogue(sql).places.destination(guid))
+        # The restored catalogue may lack the newest backups of the destination, which need its key.
+        hold.check_removal(sql, "the removal of a destination")
         if destinations.has_backups(sql, guid):
             raise Conflict("the destination holds backups; delete the backups first")
         for rule in SqlCatalogue(sql).records.of_kind("rule"):

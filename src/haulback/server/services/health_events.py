@@ -46,9 +46,10 @@ def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
     """The event of a node that fell silent while a server could hear it, or that speaks again."""
     if node.seen is None:
         return None
-    is_silent = now - max(node.seen, since) >= SILENT_MS
     last = events.last_kind(sql, node.guid, _NODE_KINDS)
     was_silent = last == EventKind.NODE_DOWN.value
+    # A server that has just begun to listen waits before a node is down; the node is up once heard.
+    is_silent = now - (node.seen if was_silent else max(node.seen, since)) >= SILENT_MS
     if is_silent == was_silent:
         return None
     kind = EventKind.NODE_DOWN if is_silent else EventKind.NODE_UP

@@ -42,10 +42,20 @@ def check(sql: Connection, kinds: Kinds, plan: Plan) -> None:
     removing = {task.type for task in (*plan.tasks, *plan.besides) if kinds[task.type].removes}
     if (removing or plan.gone) and hold.is_held(sql):
         what = ", ".join(sorted(removing)) or "the removal of records"
-        raise Conflict(
-            f"the server is held, because its database was restored: {what} waits until every "
-            f"destination was looked through; see GET /server/hold, or lift the hold: {_LIFT}"
-        )
+        raise Conflict(_waits(what))
+
+
+def check_removal(sql: Connection, what: str) -> None:
+    """Raises Conflict for the removal of a record while the server is held."""
+    if hold.is_held(sql):
+        raise Conflict(_waits(what))
+
+
+def _waits(what: str) -> str:
+    return (
+        f"the server is held, because its database was restored: {what} waits until every "
+        f"destination was looked through; see GET /server/hold, or lift the hold: {_LIFT}"
+    )
 
 
 def startable(sql: Connection, kinds: Kinds, wanted: Iterable[Task]) -> list[Task]:

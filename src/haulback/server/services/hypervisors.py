@@ -16,6 +16,7 @@ from haulback.kinds.inventory_sync import sync
 from haulback.kinds.support import planning
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.scope import Scope
+from haulback.server.services import hold
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import node_of
 from haulback.server.services.read_transaction import Reading
@@ -108,6 +109,7 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
     with app.change(who, "remove hypervisor", guid) as change:
         sql, known = change.sql, SqlCatalogue(change.sql)
         change.before = known.places.hypervisor(guid)
+        hold.check_removal(sql, "the removal of a hypervisor")
         machines = known.machines.on_hypervisor(guid)
         for item in machines:
             if backups.has_backups(sql, item.guid) or known.work.is_busy(item.guid):

@@ -16,7 +16,7 @@ from haulback.inventory.derived_guids import disk_guid
 from haulback.inventory.records import Entity
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
-from haulback.server.services import policies
+from haulback.server.services import hold, policies
 from haulback.server.services.app import App
 from haulback.server.services.read_transaction import Reading
 from haulback.server.store import lists, machines, promises, protection
@@ -126,6 +126,7 @@ def remove(app: App, who: Caller, guid: str) -> None:
             raise Conflict(
                 f"{machine.name} is present; the next inventory would add the machine again"
             )
+        hold.check_removal(change.sql, "the removal of a machine")
         if not _forget(change.sql, machine):
             raise Conflict(f"{machine.name} has backups or tasks; use POST /tasks/delete")
 
@@ -133,6 +134,7 @@ def remove(app: App, who: Caller, guid: str) -> None:
 def remove_absent(app: App, who: Caller) -> None:
     """Remove the records of absent machines without backups."""
     with app.change(who, "remove machines that are not present") as change:
+        hold.check_removal(change.sql, "the removal of machines")
         absent = lists.absent_machines(change.sql, who.scope)
         change.before = [machine.guid for machine in absent if _forget(change.sql, machine)]
         change.silent = not change.before

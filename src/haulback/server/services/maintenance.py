@@ -80,7 +80,6 @@ def tick(app: App) -> None:
     delivery.forget(app)
     health_events.look(app)
     assignment.continue_walks(app)
-    daily_reports.send_due(app)
     if held_server.is_held(app):
         opened += held_server.tend(app)
     else:
@@ -88,6 +87,7 @@ def tick(app: App) -> None:
         opened += retention_plan.run_due(app)
         opened += fires.run_due(app)
     protection.keep_current(app)
+    daily_reports.send_due(app)
     if mounts_due := due.mounts and _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:

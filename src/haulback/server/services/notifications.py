@@ -65,8 +65,12 @@ def check_channel(wanted: NotificationChannel, known: Catalogue) -> None:
 
 
 def _check_credential(wanted: NotificationChannel, guid: str, known: Catalogue) -> None:
-    if not _exists(known, credentials.KIND, guid):
-        raise Malformed(f"credential: there is no credential {guid}", field="credential")
+    try:
+        # The channel gives login and password to a host of the caller's choice: a credential of all
+        # projects is for callers of all projects.
+        known.records.changeable(credentials.KIND, guid)
+    except NotFound:
+        raise Malformed(f"credential: there is no credential {guid}", field="credential") from None
     if wanted.type is not ChannelType.MAIL or wanted.login:
         raise Malformed("credential: replaces the login of a MAIL channel", field="credential")
     if wanted.security is MailSecurity.NONE:
@@ -148,7 +152,7 @@ def webhook_key(secret: str) -> bytes:
 def _check_certificate(text: str) -> None:
     try:
         ssl.create_default_context(cadata=text)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):
         raise Malformed("certificate: a certificate as PEM text", field="certificate") from None
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from haulback.server.store import tables
+from haulback.server.store.event_tables import event_counter
 from haulback.server.store.hold_tables import site
 from haulback.server.store.raw_sql import Hot
 
+EPOCH_EVENTS = 1_000_000_000  # more events than any epoch has; numbers stay below 2^53
 _EPOCH = Hot("SELECT epoch FROM site WHERE number = 1")
 
 
@@ -23,6 +25,9 @@ def begin(sql: sa.Connection) -> int:
     Nodes open new sessions by their own credentials.
     """
     sql.execute(sa.update(site).values(epoch=site.c.epoch + 1))
+    # Readers know numbers that were given after the copy was made: new events lie behind them.
+    counter = event_counter.c.last
+    sql.execute(sa.update(event_counter).values(last=counter + EPOCH_EVENTS))
     sql.execute(sa.update(tables.node).values(session=None, token=None))
     for table in (tables.login, tables.enrolment):
         sql.execute(sa.delete(table))
