@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from cronsim import CronSim, CronSimError
 
-from haulback.contract.schedules import Day, Month, Occurrence, Schedule, ScheduleExecution
+from haulback.contract.schedules import (
+    Day,
+    Month,
+    Occurrence,
+    Repetition,
+    Schedule,
+    ScheduleExecution,
+    Sort,
+)
 from haulback.policy.timetable import LAST, Cron, Daily, Days, Interval, Timetable
+from haulback.units import DAY_MS
 from haulback.wire import JsonMapping, read
 
+SERVED = frozenset((Sort.VM_BACKUP, Sort.VM_SNAPSHOT, Sort.VM_RESTORE))
+LONGEST_WINDOW_MS = 31 * DAY_MS
+_ANY_MOMENT = datetime(2026, 1, 1)
 WINDOW_MS = 6 * 3_600_000  # start window of the tasks of a fire, where the schedule has no length
 _TIMES = (
     *("executionType", "hour", "interval", "cron", "timeZone"),
@@ -33,11 +46,18 @@ def schedule_of(body: JsonMapping) -> Schedule:
 
 
 def timetable(schedule: Schedule) -> Timetable:
-    """The timetable of a schedule whose members were checked.
+    """The timetable of a schedule, also of a record that an earlier version stored unchecked.
 
-    Raises ValueError for a schedule without the member that its execution type needs.
+    Raises ValueError for a type that no task serves, for a zone that this machine does not know,
+    and for times that are absent or out of range.
     """
-    return Timetable(_times(schedule), ZoneInfo(schedule.timeZone), _days(schedule))
+    if schedule.type not in SERVED:
+        raise ValueError(f"no task serves the type {schedule.type.value}")
+    try:
+        zone = ZoneInfo(schedule.timeZone)
+    except (ZoneInfoNotFoundError, OSError):
+        raise ValueError(f"there is no zone {schedule.timeZone[:60]!r}") from None
+    return Timetable(_times(schedule), zone, _days(schedule))
 
 
 def generation_mark(schedule: Schedule) -> str:
@@ -47,18 +67,36 @@ def generation_mark(schedule: Schedule) -> str:
 
 def window_of(body: JsonMapping) -> int:
     """The length in ms of the start window of a fire's tasks."""
-    return int(body.get("startWindowLength") or WINDOW_MS)
+    return min(int(body.get("startWindowLength") or WINDOW_MS), LONGEST_WINDOW_MS)
 
 
 def _times(schedule: Schedule) -> Daily | Interval | Cron:
     if schedule.cron is not None:
-        return Cron(schedule.cron)
+        return _cron(schedule.cron)
     if schedule.executionType is ScheduleExecution.INTERVAL and schedule.interval:
         lengths = schedule.interval
+        if not _is_in_range(lengths):
+            raise ValueError("the interval is out of range")
         return Interval(_ms(lengths.startHour), _ms(lengths.endHour), _ms(lengths.frequency))
     if schedule.executionType is ScheduleExecution.TIME and schedule.hour is not None:
         return Daily(_ms(schedule.hour))
     raise ValueError("the schedule has no time")
+
+
+def _cron(expression: str) -> Cron:
+    if len(expression.split()) != 5:  # cronsim reads six as seconds
+        raise ValueError(f"the cron expression {expression[:60]!r} has not five fields")
+    try:
+        CronSim(expression, _ANY_MOMENT)
+    except (CronSimError, TypeError, AssertionError) as error:
+        raise ValueError(f"the cron expression {expression[:60]!r} is wrong: {error}") from None
+    return Cron(expression)
+
+
+def _is_in_range(lengths: Repetition) -> bool:
+    """Whether a repetition has due times, and at most one a minute."""
+    moments = (lengths.startHour, lengths.endHour)
+    return 60_000 <= lengths.frequency <= DAY_MS and all(0 <= at <= DAY_MS for at in moments)
 
 
 def _days(schedule: Schedule) -> Days:

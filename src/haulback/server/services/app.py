@@ -60,8 +60,9 @@ class App:
     reported_date: str = ""  # local date whose daily reports are made
     certificate: str = ""  # path of the server's own certificate
     health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
+    failed_steps: set[str] = field(default_factory=set)  # of maintenance, whose errors are logged
     watched_since: int = 0  # time since which nodes could reach this server, epoch ms
-    desk: NodeRequests = field(init=False)
+    node_requests: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     event_hub: EventHub = field(init=False)
     ways: list[Submission] = field(default_factory=lambda: list(WAYS))

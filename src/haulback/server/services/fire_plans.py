@@ -13,7 +13,7 @@ from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportRequest
 from haulback.contract.schedules import Sort
 from haulback.contract.snapshot import SnapshotRequest
-from haulback.errors import HaulbackError, NotFound
+from haulback.errors import HaulbackError, Malformed, NotFound
 from haulback.inventory.records import Record
 from haulback.kinds import export, snapshot
 from haulback.kinds.api import Ask
@@ -97,8 +97,11 @@ SERVED = {
 
 
 def served(schedule: Record) -> ScheduleType:
-    """The type of a schedule."""
-    return SERVED[Sort(schedule.body.get("type", Sort.VM_BACKUP.value))]
+    """The type of a schedule.  Raises Malformed for a type that no task serves."""
+    sort = Sort(schedule.body.get("type", Sort.VM_BACKUP.value))
+    if sort not in SERVED:
+        raise Malformed(f"the schedule {schedule.name}: no task serves the type {sort.value}")
+    return SERVED[sort]
 
 
 def rules_of(fire: Fire, schedule: Record, known: SqlCatalogue) -> list[FireRule]:
@@ -109,12 +112,11 @@ def rules_of(fire: Fire, schedule: Record, known: SqlCatalogue) -> list[FireRule
         run = str(uuid.uuid5(uuid.UUID(fire.guid), schedule.guid))
         return [FireRule(fire=fire.guid, position=0, rule=schedule.guid, policy="", run=run)]
     rules = []
-    for place, ref in enumerate(schedule.body.get("rules", [])):
-        policy = _parent(known, served(schedule).rule, ref["guid"])
-        run = str(uuid.uuid5(uuid.UUID(fire.guid), policy or ref["guid"]))
-        rules.append(
-            FireRule(fire=fire.guid, position=place, rule=ref["guid"], policy=policy, run=run)
-        )
+    named = dict.fromkeys(ref["guid"] for ref in schedule.body.get("rules", []))
+    for place, guid in enumerate(named):
+        policy = _parent(known, served(schedule).rule, guid)
+        run = str(uuid.uuid5(uuid.UUID(fire.guid), policy or guid))
+        rules.append(FireRule(fire=fire.guid, position=place, rule=guid, policy=policy, run=run))
     return rules
 
 

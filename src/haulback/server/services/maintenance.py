@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
 
 from haulback.contract.task_states import State
-from haulback.errors import HaulbackError
+from haulback.errors import HaulbackError, Unavailable
 from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import (
@@ -76,23 +76,37 @@ def tick(app: App) -> None:
         _end_stubborn(app)
     if due.archives or due.forgets or due.keys:
         _forget(app)
-    events.forget(app)
-    delivery.forget(app)
-    health_events.look(app)
-    assignment.continue_walks(app)
+    for step in (events.forget, delivery.forget, health_events.look, assignment.continue_walks):
+        _run_step(app, step)
     if held_server.is_held(app):
-        opened += held_server.tend(app)
+        opened += _run_step(app, held_server.tend)
     else:
-        opened += verification.plan_due(app)
-        opened += retention_plan.run_due(app)
-        opened += fires.run_due(app)
-    protection.keep_current(app)
-    daily_reports.send_due(app)
+        opened += _run_step(app, fires.run_due)
+        opened += _run_step(app, verification.plan_due)
+        opened += _run_step(app, retention_plan.run_due)
+    for step in (protection.keep_current, daily_reports.send_due):
+        _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)
     if opened or lost or mounts_due:
         app.wakeups.ring()
     app.wakeups.ring_rest()
+
+
+def _run_step(app: App, step: Callable[[App], int | None]) -> int:
+    """Run a step: an error that lasts in one step must not stop schedules and retention."""
+    name = f"{step.__module__}.{step.__qualname__}"
+    try:
+        result = step(app) or 0
+    except Unavailable:
+        raise  # the database does not answer: no step can run
+    except Exception:
+        if name not in app.failed_steps:  # log an error once, not every second
+            log.exception("upkeep: %s", name)
+        app.failed_steps.add(name)
+        return 0
+    app.failed_steps.discard(name)
+    return result
 
 
 def _due(app: App) -> DueWork:

@@ -61,7 +61,9 @@ def _provable(wanted: FirePlanning) -> list[str]:
 
 def _prove(wanted: FirePlanning, machine: Entity) -> int:
     """Plan the proof of a machine's newest backup, and give its turn away; the tasks planned."""
-    proof_turns.take(wanted.sql, machine.guid, wanted.ask.now)
+    # The clock of the server that made the fire may be ahead: the turn must lie behind the fire.
+    moment = max(wanted.ask.now, wanted.fire.created)
+    proof_turns.take(wanted.sql, machine.guid, moment)
     sign = wanted.schedule.body.get("sign")
     try:
         backup = next(iter(wanted.known.backups.of_entity(machine.guid, "SUCCESS")))

@@ -137,12 +137,21 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
     rpo = wanted.rpo if isinstance(wanted, Policy) else None
     if rpo is not None and not _SHORTEST_RPO <= rpo <= _LONGEST_RPO:
         raise Malformed("rpo: ms, from a minute to ten years", field="rpo")
-    if isinstance(wanted, SnapshotPolicy) and wanted.dailyReportEnabled:
-        raise Malformed(
-            "dailyReportEnabled: reports tell of backups; set it in the backup policy",
-            field="dailyReportEnabled",
-        )
+    _check_snapshot_policy(wanted)
     _check_priority(wanted)
+
+
+def _check_snapshot_policy(wanted: AnyPolicy) -> None:
+    """Refuse members that act on backups only."""
+    if not isinstance(wanted, SnapshotPolicy):
+        return
+    for name in (
+        "dailyReportEnabled",
+        "failRemainingBackupTasksExportThreshold",
+        "failRemainingBackupTasksStoreThreshold",
+    ):
+        if getattr(wanted, name):
+            raise Malformed(f"{name}: acts on backups; set it in the backup policy", field=name)
 
 
 def _check_priority(wanted: AnyPolicy | RecoveryPlan) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.errors import NotFound
 from haulback.ids import new_guid
@@ -137,8 +138,12 @@ def rules(sql: sa.Connection, fire: str) -> list[FireRule]:
 
 def skip(sql: sa.Connection, skips: Sequence[Skip]) -> None:
     """Insert the machines that a fire left out, with the reasons."""
-    if skips:
-        sql.execute(sa.insert(fire_skip), [row_of(item, fire_skip) for item in skips])
+    if not skips:
+        return
+    insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert
+    # A machine is left out once, with the first reason.
+    new = insert(fire_skip).on_conflict_do_nothing()
+    sql.execute(new, [row_of(item, fire_skip) for item in skips])
 
 
 def skips(sql: sa.Connection, fire: str, most: int) -> list[Skip]:

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from haulback.contract.events import EventKind
+from haulback.errors import Malformed
 from haulback.server.http.configuration import RECORD_KINDS
 from haulback.server.services import configuration, fires, maintenance, schedules
 from haulback.server.services.configuration import SentRecord
@@ -464,3 +465,44 @@ def test_a_rule_that_cannot_be_read_holds_up_no_other_schedule(site):
     site.at(MIDNIGHT + DAY + 22 * HOUR)
     assert (site.states(broken)[-1], site.states(good)[-1]) == ("DONE", "DONE")
     assert site.fires(broken)[-1].skipped == 1
+
+
+def test_a_rule_that_a_schedule_names_twice_is_planned_once_and_holds_up_nothing(site):
+    site.change("vm-backup", site.policy, name="gold", active=False)
+    twice = site.schedule("twice", rules=[{"guid": site.rule}] * 3)
+    other = site.schedule("other")
+    site.at(MIDNIGHT + DAY + 22 * HOUR)
+    assert (site.states(twice)[-1], site.states(other)[-1]) == ("DONE", "DONE")
+    assert site.fires(twice)[-1].skipped == 1
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"interval": {"startHour": 0, "endHour": DAY, "frequency": 0}, "executionType": "INTERVAL"},
+        {
+            "interval": {"startHour": 0, "endHour": DAY, "frequency": 30},
+            "executionType": "INTERVAL",
+        },
+        {"cron": "@daily"},
+        {"cron": "0 0 1 * * *"},
+        {"hour": 5, "timeZone": "Middle/Earth"},
+        {"hour": 5, "type": "APP_BACKUP"},
+        {},
+    ],
+    ids=["no frequency", "30 ms", "a name", "six fields", "no zone", "no task", "no time"],
+)
+def test_a_schedule_that_an_earlier_version_stored_unchecked_stops_nothing(site, stored):
+    broken, good = site.schedule("broken"), site.schedule("good")
+    body = {"rules": [{"guid": site.rule}], **stored}
+    with site.house.app.store.write() as sql:
+        where = tables.record.c.guid == broken
+        sql.execute(sa.update(tables.record).where(where).values(body=rows.json_text(body)))
+    maintenance.start(site.house.app)
+    site.house.clock.now = MIDNIGHT + DAY + 22 * HOUR
+    maintenance.tick(site.house.app)
+    assert site.house.app.failed_steps == set()
+    assert site.states(good)[-1] in ("RUNNING", "DONE")
+    schedules.pause(site.house.app, site.house.user, broken)
+    site.house.refuses(Malformed, schedules.resume, site.house.app, site.house.user, broken)
+    site.add("vm-backup", name="silver")
