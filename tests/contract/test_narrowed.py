@@ -69,7 +69,14 @@ PATHS = {
     "/workflow-executions": "task",
     **RECORD_KINDS,
 }
-KEYS = {"DELETE /virtual-machines/{guid}": "absent", "POST /tasks/{guid}": "recovery-plan"}
+# Runs and deliveries have tests of their own: no object of the walk is one.
+KEYS = {
+    "DELETE /virtual-machines/{guid}": "absent",
+    "POST /tasks/{guid}": "recovery-plan",
+    "POST /runs/{guid}/retry": "",
+    "GET /deliveries/{guid}": "",
+    "POST /deliveries/{guid}/redeliver": "",
+}
 PLACES = ("/nodes/", "/hypervisors/", "/backup-destinations/", "/users/", "/api-tokens/")
 BY = ["account", "token", "header", "query"]
 
@@ -278,6 +285,8 @@ def test_lists_show_what_the_reach_says(walk: Walk, how: str):
         )
         if item.method != "GET" or not kind or any(p.name == "virtual-machine" for p in item.query):
             continue
+        if item.access is ProjectAccess.WHOLE:
+            continue  # a narrowed caller is refused
         text = walk.ask(item, by, "").text
         assert world.guids[OWN][kind] in text, item.key
         assert world.guids[OTHER][kind] not in text, item.key

@@ -228,7 +228,7 @@ class Story:
             for guid in self.mounted():
                 # An unmount may be running: then no process is left to kill.
                 with suppress(FileNotFoundError, ProcessLookupError):
-                    pid = (self.shares.room(guid) / "pid").read_text()
+                    pid = (self.shares.run_folder(guid) / "pid").read_text()
                     os.kill(int(pid), signal.SIGKILL)
         elif victim == "node":
             self.site.node.end()

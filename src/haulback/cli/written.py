@@ -15,6 +15,7 @@ import msgspec
 from haulback import credentials
 from haulback.client.client import Client
 from haulback.contract.credentials import SECRETS, Credential
+from haulback.contract.policies import SnapshotRule
 from haulback.contract.records import PolicyRecord
 from haulback.errors import Malformed
 from haulback.policy.retention_text import read_keeps
@@ -35,13 +36,14 @@ def changed(
     """
     plain = {field.name for field in msgspec.structs.fields(struct) if field.type is str}
     after = dict(before)
+    readers = {**_READERS, **_READERS_OF.get(struct, {})}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
             raise Malformed(f"{word!r}: write member=value")
         if name in SECRETS and struct is Credential:
             after[name] = _secret(name, value)
-        elif (reader := _READERS.get(name)) and not value.lstrip().startswith(("[", "{", "null")):
+        elif (reader := readers.get(name)) and not value.lstrip().startswith(("[", "{", "null")):
             reader(after, value, client)
         elif name in _DURATIONS and is_duration(value):
             after[name] = read_duration(value, name)
@@ -99,6 +101,10 @@ def _policy(after: JsonObject, value: str, client: Client) -> None:
     after["policy"] = {"guid": client.records.backup_policies.find(value).guid}
 
 
+def _snapshot_policy(after: JsonObject, value: str, client: Client) -> None:
+    after["policy"] = {"guid": client.records.snapshot_policies.find(value).guid}
+
+
 def _schedules(after: JsonObject, value: str, client: Client) -> None:
     names = [name.strip() for name in value.split(",") if name.strip()]
     after["schedules"] = [{"guid": client.records.schedules.find(name).guid} for name in names]
@@ -124,7 +130,8 @@ def _primary(after: JsonObject) -> JsonObject:
     return targets[0]
 
 
-_READERS: Mapping[str, Callable[[JsonObject, str, Client], None]] = {
+_Reader = Callable[[JsonObject, str, Client], None]
+_READERS: Mapping[str, _Reader] = {
     "hour": _hour,
     "every": _every,
     "daysOfWeek": _days,
@@ -132,4 +139,7 @@ _READERS: Mapping[str, Callable[[JsonObject, str, Client], None]] = {
     "schedules": _schedules,
     "to": _to,
     "keep": _keep,
+}
+_READERS_OF: Mapping[type[PolicyRecord], Mapping[str, _Reader]] = {
+    SnapshotRule: {"policy": _snapshot_policy}
 }
