@@ -105,7 +105,7 @@ def _backup(verdict: RetentionVerdict, judged: RulePreview, places: dict[str, st
     request=RetentionConfirmation,
     status=204,
     roles=ADMINS,
-    projects=ProjectAccess.OBJECTS,
+    projects=ProjectAccess.CHANGE,
     examples=[{"rules": [example.REF]}, {}],
     command="retention confirm RULE --yes",
 )

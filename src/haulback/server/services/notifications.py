@@ -199,7 +199,7 @@ def _check_words(words: list[str], allowed: frozenset[str], field: str) -> None:
 def check_unused(known: Catalogue, guid: str) -> None:
     """Raises Conflict while a rule uses a channel."""
     for rule in known.records.of_kind(RULE):
-        if guid in {ref["guid"] for ref in rule.body["channels"]}:
+        if guid in {ref["guid"] for ref in rule.body.get("channels", ())}:
             raise Conflict(
                 f"the notification rule {rule.name} uses this channel; change the rule first",
                 rule=rule.guid,
