@@ -20,6 +20,7 @@ from haulback.server.store.notification_tables import delivery as table
 from haulback.server.store.notification_tables import delivery_event
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.rows import records
+from haulback.texts import printable
 
 COLLECTING, SENDING = "COLLECTING", "SENDING"
 DELIVERED, FAILED = "DELIVERED", "FAILED"
@@ -102,10 +103,13 @@ def settle(sql: sa.Connection, done: Delivery, attempt: int) -> bool:
 
 
 def logged(done: Delivery, attempt: DeliveryAttempt) -> None:
-    """Add an attempt to a message's log, which keeps the last attempts."""
+    """Add an attempt to a message's log, which keeps the last attempts.
+
+    A receiver's text may hold a NUL, which PostgreSQL refuses: the text is stored escaped.
+    """
     kept = [*done.tried, attempt][-_KEPT_ATTEMPTS:]
     done.log = msgspec.json.encode(kept).decode()
-    done.status_info = attempt.text[:_INFO]
+    done.status_info = printable(attempt.text)[:_INFO]
 
 
 def write(sql: sa.Connection, row: Delivery) -> None:
