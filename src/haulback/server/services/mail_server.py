@@ -28,11 +28,15 @@ class MailServer(NamedTuple):
 
 
 class MailAnswer(NamedTuple):
-    """The end of an attempt; `is_final`: another attempt would end alike."""
+    """The end of an attempt.
+
+    `is_final`: another attempt would end alike; `is_silent`: the server gave no answer.
+    """
 
     is_good: bool
     text: str
     is_final: bool = False
+    is_silent: bool = False
 
 
 class _Smtp(smtplib.SMTP):
@@ -69,9 +73,11 @@ def send(server: MailServer, mail: EmailMessage, recipients: list[str]) -> MailA
     except smtplib.SMTPAuthenticationError as error:
         return MailAnswer(False, f"{server.host} refuses the login: {_said(error)}")
     except smtplib.SMTPException as error:
-        return MailAnswer(False, f"{server.host}: {error or type(error).__name__}")
+        is_silent = isinstance(error, smtplib.SMTPServerDisconnected)
+        text = f"{server.host}: {error or type(error).__name__}"
+        return MailAnswer(False, text, is_silent=is_silent)
     except (OSError, UnicodeError) as error:
-        return MailAnswer(False, f"{server.host} cannot be reached: {error}")
+        return MailAnswer(False, f"{server.host} cannot be reached: {error}", is_silent=True)
     if refused:
         return MailAnswer(True, f"sent, but not to {_refused(refused)}")
     return MailAnswer(True, f"{server.host} took the mail for {len(recipients)} recipients")

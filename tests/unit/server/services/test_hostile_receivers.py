@@ -45,17 +45,38 @@ def mail_channel(house: House, port: int, **more: str) -> str:
     return channel(house, **body, sender="h@example.org", recipients=["ops@example.org"])
 
 
-def test_a_nul_in_the_reply_of_a_mail_server_ends_the_mail(house: House) -> None:
-    def refuse(peer: socket.socket) -> None:
-        peer.sendall(b"220 ready\r\n")
-        answers = {b"MAIL": b"550 no\0mail\r\n", b"QUIT": b"221 bye\r\n"}
-        while line := peer.recv(1000):
-            peer.sendall(answers.get(line[:4].upper(), b"250 OK\r\n"))
+def dialogue(answers: dict[bytes, bytes]) -> Callable[[socket.socket], None]:
+    """A mail server that gives some answers by the first four letters of a command, else 250."""
 
-    with receiver(refuse) as port:
+    def talk(peer: socket.socket) -> None:
+        peer.sendall(b"220 ready\r\n")
+        while line := peer.recv(1000):
+            known = {b"QUIT": b"221 bye\r\n", **answers}
+            peer.sendall(known.get(line[:4].upper(), b"250 OK\r\n"))
+
+    return talk
+
+
+def test_a_nul_in_the_reply_of_a_mail_server_ends_the_mail(house: House) -> None:
+    with receiver(dialogue({b"MAIL": b"550 no\0mail\r\n"})) as port:
         rule(house, mail_channel(house, port), digest=0)
         happen(house)
         assert delivery.run_due(house.app) == 1
     [done] = log(house)
     assert done.state == "FAILED"
     assert r"no\x00mail" in (done.status_info or "")
+
+
+def test_a_receiver_that_does_not_answer_puts_off_its_channel_only(house: House) -> None:
+    with (
+        receiver(lambda _: None) as silent,
+        receiver(dialogue({b"MAIL": b"451 later\r\n"})) as busy,
+    ):
+        dead, alive = mail_channel(house, silent), mail_channel(house, busy)
+        rule(house, dead, alive, digest=0)
+        for _ in range(3):
+            happen(house)
+        assert delivery.run_due(house.app) == 1 + 3
+        waiting = {item.due for item in log(house, subject=dead)}
+        assert (len(waiting), min(waiting) > house.clock.now) == (1, True)
+        assert [item.attempts for item in log(house, subject=alive)] == [1, 1, 1]
