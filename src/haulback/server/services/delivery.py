@@ -49,7 +49,7 @@ from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
 from haulback.wire import dump
 
-LEASE_MS = 120_000  # longer than an attempt may take
+LEASE_MS = 600_000  # longer than an attempt may take: LONGEST_SECONDS of mails and requests
 KEPT_MS = 30 * DAY_MS  # as long ended messages stay in the log
 _GONE = 410  # HTTP status of a receiver that wants no more messages
 _CHANCE = random.Random()

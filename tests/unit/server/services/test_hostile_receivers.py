@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from haulback.server.services import delivery
+import pytest
+
+from haulback.server.services import delivery, host_addresses, mail_server, web_posts
+from tests import certificates
 from tests.unit.server.conftest import House
-from tests.unit.server.services.test_notifications import channel, happen, log, rule
+from tests.unit.server.services.test_notifications import KEY, channel, happen, log, rule
 
 
 @contextmanager
@@ -80,3 +86,63 @@ def test_a_receiver_that_does_not_answer_puts_off_its_channel_only(house: House)
         waiting = {item.due for item in log(house, subject=dead)}
         assert (len(waiting), min(waiting) > house.clock.now) == (1, True)
         assert [item.attempts for item in log(house, subject=alive)] == [1, 1, 1]
+
+
+def drip(peer: socket.socket, piece: bytes) -> None:
+    """Send an answer that goes on for five seconds, a piece at a time."""
+    for _ in range(100):
+        time.sleep(0.05)
+        peer.sendall(piece)
+
+
+def within(seconds: float, house: House, guid: str) -> str:
+    """The end of a test of a channel, which must come soon."""
+    begun = time.monotonic()
+    done = delivery.try_channel(house.app, house.user, guid)
+    assert time.monotonic() - begun < seconds
+    assert done.state == "FAILED"
+    return done.status_info or ""
+
+
+def dripping(folder: Path, piece: bytes, *, sealed: bool) -> Callable[[socket.socket], None]:
+    """A receiver that repeats a piece; the certificate of a sealed one is in `folder`."""
+    if not sealed:
+        return lambda peer: drip(peer, piece)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.self_signed(folder))
+
+    def talk(peer: socket.socket) -> None:
+        with context.wrap_socket(peer, server_side=True) as tunnel:
+            drip(tunnel, piece)
+
+    return talk
+
+
+@pytest.mark.parametrize("security", ["NONE", "TLS"])
+def test_a_mail_server_that_never_ends_its_reply_is_left(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: str
+) -> None:
+    monkeypatch.setattr(mail_server, "LONGEST_SECONDS", 0.4)
+    with receiver(dripping(tmp_path, b"220-x\r\n", sealed=security == "TLS")) as port:
+        trusted = "".join(path.read_text() for path in tmp_path.glob("*cert*"))
+        made = mail_channel(house, port, security=security, certificate=trusted)
+        assert "did not take the mail within" in within(3, house, made)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_webhook_that_never_ends_its_headers_is_left(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr(web_posts, "LONGEST_SECONDS", 0.4)
+    house.app.notify_networks = host_addresses.networks(["127.0.0.0/8"])
+    piece = b"HTTP/1.1 100 Continue\r\n\r\n"
+    with receiver(dripping(tmp_path, piece, sealed=scheme == "https")) as port:
+        trusted = "".join(path.read_text() for path in tmp_path.glob("*cert*"))
+        url = f"{scheme}://127.0.0.1:{port}/"
+        made = channel(house, type="WEBHOOK", url=url, secret=KEY, certificate=trusted)
+        assert "did not end its answer within" in within(3, house, made)
+
+
+def test_the_lease_of_a_message_is_longer_than_its_attempt() -> None:
+    longest = max(mail_server.LONGEST_SECONDS, web_posts.LONGEST_SECONDS)
+    assert 1.5 * longest * 1000 <= delivery.LEASE_MS
