@@ -13,6 +13,8 @@ from haulback.contract.task_states import State
 from haulback.errors import Conflict, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
+from haulback.kinds.api import Ask
+from haulback.kinds.support import planning
 from haulback.server.caller import Node
 from haulback.server.services import configuration as configuration_service
 from haulback.server.services import (
@@ -26,9 +28,11 @@ from haulback.server.services import (
 )
 from haulback.server.services import retention as retention_marks
 from haulback.server.store import configuration, mount_tables, retention, rows, tables, tasks
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.retention_tables import retention_wait
 from haulback.tasks.record import Task
 from haulback.units import DAY_MS
+from haulback.wire import Named
 from tests.unit.server.conftest import House
 
 
@@ -202,6 +206,16 @@ def test_the_retention_of_an_earlier_version_waits_for_a_confirmation(house: Hou
     assert alarms == [nightly]
 
 
+def task_of(house: House, kind: str, backup: str) -> Task:
+    """A queued task that reads a backup of the first machine."""
+    entity = house.entities[0]
+    refs = {"backup": Named(backup, "db"), "protectedEntity": Named(entity.guid, entity.name)}
+    task = planning.task(kind, "restore", Ask(house.clock.now), None, planning.TaskSpec(refs=refs))
+    with house.app.store.write() as sql:
+        tasks.insert(sql, [task])
+    return task
+
+
 def events_of(house: House, kind: str) -> list[str]:
     with house.app.store.read() as sql:
         query = sa.text("SELECT subject FROM event WHERE kind = :kind")
@@ -251,6 +265,23 @@ def test_a_mounted_backup_and_the_base_of_a_running_export_stay(house: House):
     change_rule(house, nightly, retentionKeepLastNFull=1)
     cleaned(house, node)
     assert kept(house) == {*made}
+
+
+def test_a_backup_that_is_being_proven_stays(house: House):
+    node, nightly = house.node(), rule(house)
+    made = [stored(house, node, nightly) for _ in range(3)]
+    reader = task_of(house, "PROVE", made[0])
+    change_rule(house, nightly, retentionKeepLastNFull=1)
+    with house.app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        assert known.work.is_in_use(known.backups.get(made[0]))
+        assert not known.work.is_busy(house.entities[0].guid)
+    cleaned(house, node)
+    assert kept(house) == {made[0], made[2]}
+    with house.app.store.write() as sql:
+        sql.execute(sa.delete(tables.task).where(tables.task.c.guid == reader.guid))
+    cleaned(house, node)
+    assert kept(house) == {made[2]}
 
 
 def test_the_refused_removal_of_a_locked_backup_is_an_event(house: House):

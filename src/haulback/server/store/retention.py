@@ -32,7 +32,16 @@ _LAST = Hot(
     "AND entity > :after ORDER BY entity LIMIT 1 OFFSET :rows"
 )
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
-_BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
+_BUSY = (
+    "EXPORT",
+    "STORE",
+    "RESTORE",
+    "IMPORT",
+    "MOUNT",
+    "PROVE",
+    "SNAPSHOT",
+    "SNAPSHOT_REVERSION",
+)
 
 
 def last_entity(sql: sa.Connection, destination: str, after: str, rows: int) -> str | None:
