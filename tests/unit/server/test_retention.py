@@ -267,6 +267,18 @@ def test_a_mounted_backup_and_the_base_of_a_running_export_stay(house: House):
     assert kept(house) == {*made}
 
 
+def test_a_removed_rule_leaves_no_unconfirmed_terms_behind(house: House):
+    node, nightly = house.node(), rule(house, retentionKeepLastNFull=1)
+    set_destination(house, keepLastNFull=2)
+    with house.app.store.write() as sql:
+        sql.execute(sa.insert(retention_wait).values(rule=nightly, since=1))
+    made = [stored(house, node, nightly) for _ in range(3)]
+    kind = record_kinds.RECORD_KINDS["rule"]
+    configuration_service.remove(house.app, house.user, kind, nightly)
+    cleaned(house, node)
+    assert kept(house) == {*made[1:]}
+
+
 def test_a_backup_that_is_being_proven_stays(house: House):
     node, nightly = house.node(), rule(house)
     made = [stored(house, node, nightly) for _ in range(3)]
