@@ -206,14 +206,11 @@ def test_the_retention_of_an_earlier_version_waits_for_a_confirmation(house: Hou
     assert alarms == [nightly]
 
 
-def task_of(house: House, kind: str, backup: str) -> Task:
-    """A queued task that reads a backup of the first machine."""
+def reader_of(house: House, kind: str, backup: str) -> Task:
+    """A task that reads a backup of the first machine."""
     entity = house.entities[0]
     refs = {"backup": Named(backup, "db"), "protectedEntity": Named(entity.guid, entity.name)}
-    task = planning.task(kind, "restore", Ask(house.clock.now), None, planning.TaskSpec(refs=refs))
-    with house.app.store.write() as sql:
-        tasks.insert(sql, [task])
-    return task
+    return planning.task(kind, "restore", Ask(house.clock.now), None, planning.TaskSpec(refs=refs))
 
 
 def events_of(house: House, kind: str) -> list[str]:
@@ -279,10 +276,61 @@ def test_a_removed_rule_leaves_no_unconfirmed_terms_behind(house: House):
     assert kept(house) == {*made[1:]}
 
 
+def test_a_backup_that_was_archived_or_taken_into_use_meanwhile_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    node, nightly = house.node(), rule(house)
+    made = [stored(house, node, nightly) for _ in range(4)]
+    change_rule(house, nightly, retentionKeepLastNFull=1)
+    judge = retention_run.verdicts
+
+    def slowly(sql: Any, *given: Any) -> list[Any]:
+        judged = list(judge(sql, *given))
+        archived = sa.update(tables.backup).where(tables.backup.c.guid == made[0])
+        sql.execute(archived.values(hint="ARCHIVE"))
+        tasks.insert(sql, [reader_of(house, "RESTORE", made[1])])
+        return judged
+
+    monkeypatch.setattr(retention_run, "verdicts", slowly)
+    cleaned(house, node)
+    assert kept(house) == {made[0], made[1], made[3]}
+
+
+def test_retention_waits_for_the_request_that_takes_a_backup_into_use(house: House):
+    if house.app.store.is_sqlite:
+        return  # SQLite has one writer
+    taken = stored(house, house.node())
+
+    def remove() -> None:
+        with house.app.store.write() as sql:
+            sql.execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
+            retention.locked(sql, [taken])
+
+    with house.app.store.write() as sql:
+        assert SqlCatalogue(sql).backups.held(taken).guid == taken
+        assert "lock timeout" in house.refuses(Unavailable, remove)
+    remove()
+
+
+def test_a_backup_that_retention_removed_meanwhile_cannot_be_archived(house: House):
+    node = house.node()
+    guid = stored(house, node)
+    before = backup(house, guid)
+    with house.app.store.write() as sql:
+        removed = sa.update(tables.backup).where(tables.backup.c.guid == guid)
+        sql.execute(removed.values(status="SUCCESS_REMOVED"))
+    marks = [retention_marks.Mark(before, msgspec.structs.replace(before, hint="ARCHIVE"))]
+    text = house.refuses(Conflict, retention_marks.mark, house.app, house.user, lambda _, __: marks)
+    assert guid in text
+    assert backup(house, guid).hint == before.hint
+
+
 def test_a_backup_that_is_being_proven_stays(house: House):
     node, nightly = house.node(), rule(house)
     made = [stored(house, node, nightly) for _ in range(3)]
-    reader = task_of(house, "PROVE", made[0])
+    reader = reader_of(house, "PROVE", made[0])
+    with house.app.store.write() as sql:
+        tasks.insert(sql, [reader])
     change_rule(house, nightly, retentionKeepLastNFull=1)
     with house.app.store.read() as sql:
         known = SqlCatalogue(sql)

@@ -120,6 +120,23 @@ def in_use(sql: sa.Connection, entities: Iterable[str]) -> set[str]:
     return used
 
 
+def locked(sql: sa.Connection, backups: Iterable[str]) -> dict[str, tuple[str, int | None]]:
+    """Hint and end (epoch ms) of the mark of stored backups, which no other transaction changes.
+
+    PostgreSQL locks the rows in the order of their guids, as marks of backups do.
+    """
+    backup = tables.backup.c
+    query = sa.select(backup.guid, backup.hint, backup.keep_until).where(
+        sa.text("status = 'SUCCESS'")
+    )
+    query = query.order_by(backup.guid).with_for_update()
+    return {
+        row[0]: (row[1], row[2])
+        for part in _parts(backups)
+        for row in sql.execute(query.where(backup.guid.in_(part)))
+    }
+
+
 def rules(sql: sa.Connection, guids: Iterable[str]) -> dict[str, Record]:
     """The rules of these guids that exist."""
     record = tables.record
