@@ -60,6 +60,9 @@ class BackupRecords(Protocol):
 
     def get(self, guid: str) -> Backup: ...
 
+    def held(self, guid: str) -> Backup:
+        """A backup that no retention removes before the end of the transaction."""
+
     def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
         """Backups of an entity in these statuses, the newest first."""
 

@@ -89,7 +89,9 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
     if any(catalogue.work.is_in_use(backup) for backup in stored) and not catalogue.work.is_busy(
         entity.guid
     ):
-        raise Conflict(f"a backup of {entity.name} is mounted; unmount it first")
+        raise Conflict(
+            f"a backup of {entity.name} is mounted or being proven; unmount the backup, or wait"
+        )
     if catalogue.work.is_busy(entity.guid):
         raise Conflict(f"{entity.name} is being backed up or restored; cancel that or wait")
 

@@ -13,6 +13,8 @@ from haulback.contract.task_states import State
 from haulback.errors import Conflict, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
+from haulback.kinds.api import Ask
+from haulback.kinds.support import planning
 from haulback.server.caller import Node
 from haulback.server.services import configuration as configuration_service
 from haulback.server.services import (
@@ -26,9 +28,11 @@ from haulback.server.services import (
 )
 from haulback.server.services import retention as retention_marks
 from haulback.server.store import configuration, mount_tables, retention, rows, tables, tasks
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.retention_tables import retention_wait
 from haulback.tasks.record import Task
 from haulback.units import DAY_MS
+from haulback.wire import Named
 from tests.unit.server.conftest import House
 
 
@@ -202,6 +206,13 @@ def test_the_retention_of_an_earlier_version_waits_for_a_confirmation(house: Hou
     assert alarms == [nightly]
 
 
+def reader_of(house: House, kind: str, backup: str) -> Task:
+    """A task that reads a backup of the first machine."""
+    entity = house.entities[0]
+    refs = {"backup": Named(backup, "db"), "protectedEntity": Named(entity.guid, entity.name)}
+    return planning.task(kind, "restore", Ask(house.clock.now), None, planning.TaskSpec(refs=refs))
+
+
 def events_of(house: House, kind: str) -> list[str]:
     with house.app.store.read() as sql:
         query = sa.text("SELECT subject FROM event WHERE kind = :kind")
@@ -251,6 +262,86 @@ def test_a_mounted_backup_and_the_base_of_a_running_export_stay(house: House):
     change_rule(house, nightly, retentionKeepLastNFull=1)
     cleaned(house, node)
     assert kept(house) == {*made}
+
+
+def test_a_removed_rule_leaves_no_unconfirmed_terms_behind(house: House):
+    node, nightly = house.node(), rule(house, retentionKeepLastNFull=1)
+    set_destination(house, keepLastNFull=2)
+    with house.app.store.write() as sql:
+        sql.execute(sa.insert(retention_wait).values(rule=nightly, since=1))
+    made = [stored(house, node, nightly) for _ in range(3)]
+    kind = record_kinds.RECORD_KINDS["rule"]
+    configuration_service.remove(house.app, house.user, kind, nightly)
+    cleaned(house, node)
+    assert kept(house) == {*made[1:]}
+
+
+def test_a_backup_that_was_archived_or_taken_into_use_meanwhile_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    node, nightly = house.node(), rule(house)
+    made = [stored(house, node, nightly) for _ in range(4)]
+    change_rule(house, nightly, retentionKeepLastNFull=1)
+    judge = retention_run.verdicts
+
+    def slowly(sql: Any, *given: Any) -> list[Any]:
+        judged = list(judge(sql, *given))
+        archived = sa.update(tables.backup).where(tables.backup.c.guid == made[0])
+        sql.execute(archived.values(hint="ARCHIVE"))
+        tasks.insert(sql, [reader_of(house, "RESTORE", made[1])])
+        return judged
+
+    monkeypatch.setattr(retention_run, "verdicts", slowly)
+    cleaned(house, node)
+    assert kept(house) == {made[0], made[1], made[3]}
+
+
+def test_retention_waits_for_the_request_that_takes_a_backup_into_use(house: House):
+    if house.app.store.is_sqlite:
+        return  # SQLite has one writer
+    taken = stored(house, house.node())
+
+    def remove() -> None:
+        with house.app.store.write() as sql:
+            sql.execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
+            retention.locked(sql, [taken])
+
+    with house.app.store.write() as sql:
+        assert SqlCatalogue(sql).backups.held(taken).guid == taken
+        assert "lock timeout" in house.refuses(Unavailable, remove)
+    remove()
+
+
+def test_a_backup_that_retention_removed_meanwhile_cannot_be_archived(house: House):
+    node = house.node()
+    guid = stored(house, node)
+    before = backup(house, guid)
+    with house.app.store.write() as sql:
+        removed = sa.update(tables.backup).where(tables.backup.c.guid == guid)
+        sql.execute(removed.values(status="SUCCESS_REMOVED"))
+    marks = [retention_marks.Mark(before, msgspec.structs.replace(before, hint="ARCHIVE"))]
+    text = house.refuses(Conflict, retention_marks.mark, house.app, house.user, lambda _, __: marks)
+    assert guid in text
+    assert backup(house, guid).hint == before.hint
+
+
+def test_a_backup_that_is_being_proven_stays(house: House):
+    node, nightly = house.node(), rule(house)
+    made = [stored(house, node, nightly) for _ in range(3)]
+    reader = reader_of(house, "PROVE", made[0])
+    with house.app.store.write() as sql:
+        tasks.insert(sql, [reader])
+    change_rule(house, nightly, retentionKeepLastNFull=1)
+    with house.app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        assert known.work.is_in_use(known.backups.get(made[0]))
+        assert not known.work.is_busy(house.entities[0].guid)
+    cleaned(house, node)
+    assert kept(house) == {made[0], made[2]}
+    with house.app.store.write() as sql:
+        sql.execute(sa.delete(tables.task).where(tables.task.c.guid == reader.guid))
+    cleaned(house, node)
+    assert kept(house) == {made[2]}
 
 
 def test_the_refused_removal_of_a_locked_backup_is_an_event(house: House):

@@ -14,7 +14,8 @@ def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
     """The stored backup that a request names.  Raises Malformed, NotFound or Conflict."""
     if backup is None and location is None:
         raise Malformed("backup: name a backup or a backupLocation", field="backup")
-    stored = _found(backup or (location.backup if location else None), location, catalogue)
+    named = _found(backup or (location.backup if location else None), location, catalogue)
+    stored = catalogue.backups.held(named.guid)
     if stored.status != "SUCCESS":
         raise Conflict(f"backup {stored.guid} is {stored.status}; only a SUCCESS can be restored")
     if stored.location_status in ("MISSING", "GIVEN_UP"):

@@ -22,7 +22,7 @@ from haulback.contract.notifications import (
     Message,
     NotificationChannel,
 )
-from haulback.errors import HaulbackError, NotFound, Unavailable
+from haulback.errors import HaulbackError, NotFound
 from haulback.inventory.delivery import WAITING, Delivery
 from haulback.inventory.records import Record
 from haulback.policy.delivery_times import next_attempt
@@ -49,7 +49,7 @@ from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
 from haulback.wire import dump
 
-LEASE_MS = 120_000  # longer than an attempt may take
+LEASE_MS = 600_000  # longer than an attempt may take: LONGEST_SECONDS of mails and requests
 KEPT_MS = 30 * DAY_MS  # as long ended messages stay in the log
 _GONE = 410  # HTTP status of a receiver that wants no more messages
 _CHANCE = random.Random()
@@ -60,7 +60,7 @@ class Result(NamedTuple):
     """The end of an attempt.
 
     `is_final`: no other attempt can succeed; `is_quiet`: the end is no event; `delay` (ms) is the
-    wish of the receiver.
+    wish of the receiver; `is_silent`: the receiver gave no answer.
     """
 
     is_good: bool
@@ -69,6 +69,7 @@ class Result(NamedTuple):
     is_final: bool = False
     delay: int = 0
     is_quiet: bool = False
+    is_silent: bool = False
 
 
 class _Parcel(NamedTuple):
@@ -101,7 +102,7 @@ def attempt(app: App, taken: Delivery) -> Delivery:
     except NotFound as error:  # a channel that was removed or disabled is no news
         result = Result(False, error.message, is_final=True, is_quiet=True)
     except HaulbackError as error:
-        result = Result(False, error.message)
+        result = Result(False, error.message, is_silent=True)
     except Exception:
         log.exception("delivery %s", taken.guid)
         result = Result(False, "an error of Haulback; the server's log has the details")
@@ -229,7 +230,9 @@ def _send(app: App, parcel: _Parcel) -> Result:
 def _mail(app: App, parcel: _Parcel) -> Result:
     channel, guid = parcel.channel, parcel.delivery.guid
     if not parcel.recipients:
-        raise Unavailable("the mail has no recipients: name some, or make a mailing list default")
+        return Result(
+            False, "the mail has no recipients: name some, or make a mailing list default"
+        )
     port = channel.port or notifications.PORTS[MailSecurity(channel.security)]
     # A mail server on this machine is usual; a channel of one project must not reach this machine.
     address = (
@@ -248,7 +251,7 @@ def _mail(app: App, parcel: _Parcel) -> Result:
     )
     mail = mail_text.mail(parcel.message, channel.sender, parcel.recipients, guid)
     answer = mail_server.send(server, mail, parcel.recipients)
-    return Result(answer.is_good, answer.text, is_final=answer.is_final)
+    return Result(answer.is_good, answer.text, is_final=answer.is_final, is_silent=answer.is_silent)
 
 
 def _webhook(app: App, parcel: _Parcel) -> Result:
@@ -302,8 +305,10 @@ def _occasion(event: EventRecord) -> str:
 
 def _of_web(app: App, wanted: WebRequest) -> Result:
     answer = web_posts.send(wanted, app.notify_networks)
-    is_final = answer.status == _GONE
-    return Result(answer.is_good, answer.text, answer.status, is_final, answer.delay)
+    is_final, is_silent = answer.status == _GONE, answer.status is None
+    return Result(
+        answer.is_good, answer.text, answer.status, is_final, answer.delay, is_silent=is_silent
+    )
 
 
 def _settle(app: App, taken: Delivery, result: Result, duration: int) -> Delivery:
@@ -319,6 +324,9 @@ def _settle(app: App, taken: Delivery, result: Result, duration: int) -> Deliver
         else:
             taken.state, taken.due = WAITING, again
         if outbox.settle(sql, taken, number) and not (result.is_good or result.is_quiet):
+            if again is not None and result.is_silent:
+                # Each waiting message would occupy a sender until its own time limit.
+                outbox.put_off(sql, taken.channel, again)
             _complain(sql, taken, result, now)
     return taken
 

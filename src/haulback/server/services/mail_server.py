@@ -9,9 +9,11 @@ from email.message import EmailMessage
 from typing import NamedTuple
 
 from haulback.contract.notifications import MailSecurity
+from haulback.server.services.connection_limit import ConnectionLimit
 from haulback.server.services.notifications import PORTS
 
 TIMEOUT_SECONDS = 20.0  # of each step of the SMTP dialogue
+LONGEST_SECONDS = 300.0  # of the whole dialogue; shorter than the lease of a message
 _PERMANENT = 500  # SMTP codes from here on: the server refuses the message for good
 
 
@@ -28,36 +30,56 @@ class MailServer(NamedTuple):
 
 
 class MailAnswer(NamedTuple):
-    """The end of an attempt; `is_final`: another attempt would end alike."""
+    """The end of an attempt.
+
+    `is_final`: another attempt would end alike; `is_silent`: the server gave no answer.
+    """
 
     is_good: bool
     text: str
     is_final: bool = False
+    is_silent: bool = False
 
 
 class _Smtp(smtplib.SMTP):
     """A connection to an address, under the name of its host."""
 
     address = ""
+    limit: ConnectionLimit
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        return socket.create_connection((self.address, port), timeout)
+        plain = socket.create_connection((self.address, port), timeout)
+        self.limit.watch(plain)
+        return plain
 
 
 class _SmtpTls(smtplib.SMTP_SSL):
     """As `_Smtp`, with TLS from the start."""
 
     address = ""
+    limit: ConnectionLimit
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         plain = socket.create_connection((self.address, port), timeout)
+        self.limit.watch(plain)
         return self.context.wrap_socket(plain, server_hostname=host)
 
 
 def send(server: MailServer, mail: EmailMessage, recipients: list[str]) -> MailAnswer:
-    """Send a mail once; every fault is an answer."""
+    """Send a mail once, within LONGEST_SECONDS; every fault is an answer."""
+    with ConnectionLimit(LONGEST_SECONDS) as limit:
+        answer = _sent(server, mail, recipients, limit)
+    if limit.is_over and answer.is_silent:
+        text = f"{server.host} did not take the mail within {LONGEST_SECONDS:.0f} seconds"
+        return MailAnswer(False, text, is_silent=True)
+    return answer
+
+
+def _sent(
+    server: MailServer, mail: EmailMessage, recipients: list[str], limit: ConnectionLimit
+) -> MailAnswer:
     try:
-        with _connected(server) as smtp:
+        with _connected(server, limit) as smtp:
             refused = smtp.send_message(mail, to_addrs=recipients)
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
@@ -69,15 +91,17 @@ def send(server: MailServer, mail: EmailMessage, recipients: list[str]) -> MailA
     except smtplib.SMTPAuthenticationError as error:
         return MailAnswer(False, f"{server.host} refuses the login: {_said(error)}")
     except smtplib.SMTPException as error:
-        return MailAnswer(False, f"{server.host}: {error or type(error).__name__}")
+        is_silent = isinstance(error, smtplib.SMTPServerDisconnected)
+        text = f"{server.host}: {error or type(error).__name__}"
+        return MailAnswer(False, text, is_silent=is_silent)
     except (OSError, UnicodeError) as error:
-        return MailAnswer(False, f"{server.host} cannot be reached: {error}")
+        return MailAnswer(False, f"{server.host} cannot be reached: {error}", is_silent=True)
     if refused:
         return MailAnswer(True, f"sent, but not to {_refused(refused)}")
     return MailAnswer(True, f"{server.host} took the mail for {len(recipients)} recipients")
 
 
-def _connected(server: MailServer) -> smtplib.SMTP:
+def _connected(server: MailServer, limit: ConnectionLimit) -> smtplib.SMTP:
     """A connection with TLS and login as the server's settings demand."""
     port = server.port or PORTS[server.security]
     context = ssl.create_default_context()
@@ -88,7 +112,7 @@ def _connected(server: MailServer) -> smtplib.SMTP:
         if server.security is MailSecurity.TLS
         else _Smtp(timeout=TIMEOUT_SECONDS)
     )
-    smtp.address = server.address
+    smtp.address, smtp.limit = server.address, limit
     # The name that a certificate is checked against: `connect` sets none.
     smtp._host = server.host  # type: ignore[union-attr]
     try:

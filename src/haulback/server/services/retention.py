@@ -42,8 +42,8 @@ def _mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]])
     with app.change(who, "mark backups") as change:
         known = SqlCatalogue(change.sql, who.scope)
         marks = [one for one in decide(known, change.now) if one.before != one.after]
-        for one in marks:
-            backups.write(change.sql, one.before.guid, _values(one.after))
+        for one in sorted(marks, key=lambda item: item.before.guid):  # the order of all locks
+            backups.mark(change.sql, one.before.guid, _values(one.after))
         change.before = {one.before.guid: one.before.hint for one in marks}
         change.after = {one.after.guid: _values(one.after) for one in marks}
         change.silent = not marks

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from haulback.errors import Unavailable
@@ -73,19 +73,34 @@ def remove(
     rule: str | None = None,
 ) -> int:
     """Mark removed what retention no longer keeps, of one rule or of all; the number removed."""
-    held, going = list(stored), list[str]()
+    held, going = list(stored), list[StoredBackup]()
     waits = False
     for verdict in verdicts(sql, book, held, now):
         if rule is not None and verdict.location.rule != rule:
             continue
         if verdict.goes:
-            going.append(verdict.location.guid)
+            going.append(verdict.location)
         waits |= verdict.reason is RetentionReason.WAITS
-    if going:
-        SqlLedger(sql, now).removals.remove(going, WHY)
+    removed = _unchanged(sql, going)
+    if removed:
+        SqlLedger(sql, now).removals.remove(removed, WHY)
     if waits:
         retention_waits.tell(sql, book, _unheld(sql, book, held, now), now)
-    return len(going)
+    return len(removed)
+
+
+def _unchanged(sql: Connection, going: Sequence[StoredBackup]) -> list[str]:
+    """The backups that no other transaction marked or took into use since they were judged.
+
+    PostgreSQL judges without locks; the backups stay locked until the end of the transaction.
+    """
+    marks = retention.locked(sql, (item.guid for item in going))
+    used = retention.in_use(sql, {item.entity for item in going}) if going else set()
+    return [
+        item.guid
+        for item in going
+        if marks.get(item.guid) == (item.hint, item.keep_until) and item.guid not in used
+    ]
 
 
 def _unheld(

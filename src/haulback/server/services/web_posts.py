@@ -9,14 +9,16 @@ import base64
 import hashlib
 import hmac
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from haulback.errors import HaulbackError, Malformed
 from haulback.server.services import host_addresses, notifications
+from haulback.server.services.connection_limit import ConnectionLimit
 from haulback.server.services.host_addresses import Network
 
-TIMEOUT_SECONDS = 15.0  # of one request, connection included
+TIMEOUT_SECONDS = 15.0  # of each step of a request, connection included
+LONGEST_SECONDS = 60.0  # of a whole request; shorter than the lease of a message
 _READ = 2000  # bytes of an answer
 _PORTS = {"http": 80, "https": 443}
 
@@ -72,30 +74,50 @@ def send(wanted: WebRequest, allowed: Sequence[Network]) -> WebAnswer:
 def _sent(wanted: WebRequest, address: str) -> WebAnswer:
     import httpx2
 
+    name = httpx2.URL(wanted.url).host
+    with ConnectionLimit(LONGEST_SECONDS) as limit:
+        try:
+            return _exchanged(wanted, address, limit)
+        except httpx2.TimeoutException:
+            text = f"{name} did not answer within {TIMEOUT_SECONDS:.0f} seconds"
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, ValueError) as error:
+            text = f"{name} cannot be reached: {error}"
+        if limit.is_over:
+            text = f"{name} did not end its answer within {LONGEST_SECONDS:.0f} seconds"
+        return WebAnswer(None, text)
+
+
+def _exchanged(wanted: WebRequest, address: str, limit: ConnectionLimit) -> WebAnswer:
+    import httpx2
+
     url = httpx2.URL(wanted.url)
-    name = url.host
     headers = {"host": url.netloc.decode(), "user-agent": "Haulback", **wanted.headers}
-    try:
-        with (
-            httpx2.Client(
-                timeout=TIMEOUT_SECONDS,
-                verify=_trust(wanted.certificate),
-                trust_env=False,
-                follow_redirects=False,
-            ) as http,
-            http.stream(
-                "GET" if wanted.body is None else "POST",
-                url.copy_with(host=address),
-                content=wanted.body,
-                headers=headers,
-                extensions={"sni_hostname": name},
-            ) as answer,
-        ):
-            return _answer(answer.status_code, answer.headers, _start(answer.iter_raw(_READ)))
-    except httpx2.TimeoutException:
-        return WebAnswer(None, f"{name} did not answer within {TIMEOUT_SECONDS:.0f} seconds")
-    except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, ValueError) as error:
-        return WebAnswer(None, f"{name} cannot be reached: {error}")
+    with (
+        httpx2.Client(
+            timeout=TIMEOUT_SECONDS,
+            verify=_trust(wanted.certificate),
+            trust_env=False,
+            follow_redirects=False,
+        ) as http,
+        http.stream(
+            "GET" if wanted.body is None else "POST",
+            url.copy_with(host=address),
+            content=wanted.body,
+            headers=headers,
+            extensions={"sni_hostname": url.host, "trace": _watched(limit)},
+        ) as answer,
+    ):
+        return _answer(answer.status_code, answer.headers, _start(answer.iter_raw(_READ)))
+
+
+def _watched(limit: ConnectionLimit) -> Callable[[str, dict[str, Any]], None]:
+    """A trace of the HTTP library that puts a new connection under a limit, before its TLS."""
+
+    def trace(name: str, info: dict[str, Any]) -> None:
+        if name == "connection.connect_tcp.complete":
+            limit.watch(info["return_value"].get_extra_info("socket"))
+
+    return trace
 
 
 def _start(pieces: object) -> str:

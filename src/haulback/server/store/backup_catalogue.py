@@ -22,6 +22,14 @@ class BackupCatalogue:
     def get(self, guid: str) -> Backup:
         return self._in_scope(one(self._sql, tables.backup, Backup, guid, "backup"), guid)
 
+    def held(self, guid: str) -> Backup:
+        table = tables.backup
+        query = sa.select(table).where(table.c.guid == guid)
+        # FOR KEY SHARE: waits for a removal by retention, and for no other change of the row.
+        for found in records(self._sql, query.with_for_update(read=True, key_share=True), Backup):
+            return self._in_scope(found, guid)
+        raise NotFound(f"there is no backup {guid}", guid=guid)
+
     def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
         table = tables.backup.c
         query = sa.select(tables.backup).where(table.entity == entity, table.status.in_(statuses))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from haulback.errors import Conflict
 from haulback.server.store import tables
 from haulback.wire import JsonObject
 
@@ -23,6 +24,16 @@ class StoredProof(NamedTuple):
 def write(sql: sa.Connection, guid: str, values: JsonObject) -> None:
     """Write only these columns: a task may change the state of the backup at the same time."""
     sql.execute(sa.update(_BACKUP).where(_BACKUP.c.guid == guid).values(**values))
+
+
+def mark(sql: sa.Connection, guid: str, values: JsonObject) -> None:
+    """Write the retention mark of a stored backup.
+
+    Raises Conflict where another transaction removed the backup meanwhile.
+    """
+    stored = (_BACKUP.c.guid == guid, _BACKUP.c.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
+    if not sql.execute(sa.update(_BACKUP).where(*stored).values(**values)).rowcount:
+        raise Conflict(f"backup {guid} was removed meanwhile; only a stored backup can be marked")
 
 
 def proof(sql: sa.Connection, guid: str) -> StoredProof | None:

@@ -27,7 +27,8 @@ class Making(NamedTuple):
 def of(sql: sa.Connection, backup: Backup) -> Making:
     """The terms and the lock of a backup that is being stored; the terms are kept under their key.
 
-    A rule's settings for the role come before the destination's settings; the longer lock applies.
+    A rule's settings for the role come before the destination's settings, unless the retention of
+    the rule waits for a confirmation; the longer lock applies.
     """
     destination = tables.destination.c
     where = destination.guid == backup.destination
@@ -56,7 +57,8 @@ def _terms(
     sql: sa.Connection, settings: JsonObject, rule: Record | None, role: str
 ) -> Terms | None:
     own = terms.of_role(rule.body, role) if rule else None
-    if rule and own:
+    # Terms of a waiting rule would act unconfirmed once the rule is removed.
+    if rule and own and not retention.waiting(sql, [rule.guid]):
         zone = own.timeZone or (any(own.keeps) and schedule_zones.of_rule(sql, rule.guid)) or "UTC"
         return terms.of_rule(own, zone)
     return terms.of_destination(terms.of(settings)) if settings.get("retention") else None

@@ -20,11 +20,13 @@ from haulback.server.store.notification_tables import delivery as table
 from haulback.server.store.notification_tables import delivery_event
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.rows import records
+from haulback.texts import printable
 
 COLLECTING, SENDING = "COLLECTING", "SENDING"
 DELIVERED, FAILED = "DELIVERED", "FAILED"
 MOST_EVENTS = 200  # events of a digest that the message names
 _KEPT_ATTEMPTS, _INFO = 20, 2000
+_MOST_PUT_OFF = 500  # messages of one transaction
 _OPEN = sa.text("state IN ('COLLECTING', 'WAITING', 'SENDING')")
 _DUE = Hot(
     "SELECT guid FROM delivery WHERE state IN ('COLLECTING', 'WAITING', 'SENDING') "
@@ -101,11 +103,25 @@ def settle(sql: sa.Connection, done: Delivery, attempt: int) -> bool:
     return True
 
 
+def put_off(sql: sa.Connection, channel: str, until: int) -> None:
+    """Move attempts of a channel's waiting messages to a time (epoch ms), the earliest first.
+
+    Messages that another transaction holds are passed over, so that no two servers wait in turn.
+    """
+    early = (table.c.channel == channel, table.c.state == WAITING, table.c.due < until)
+    query = sa.select(table.c.guid).where(_OPEN, *early).order_by(table.c.due)
+    chosen = query.limit(_MOST_PUT_OFF).with_for_update(skip_locked=True)
+    sql.execute(sa.update(table).where(table.c.guid.in_(chosen)).values(due=until))
+
+
 def logged(done: Delivery, attempt: DeliveryAttempt) -> None:
-    """Add an attempt to a message's log, which keeps the last attempts."""
+    """Add an attempt to a message's log, which keeps the last attempts.
+
+    A receiver's text may hold a NUL, which PostgreSQL refuses: the text is stored escaped.
+    """
     kept = [*done.tried, attempt][-_KEPT_ATTEMPTS:]
     done.log = msgspec.json.encode(kept).decode()
-    done.status_info = attempt.text[:_INFO]
+    done.status_info = printable(attempt.text)[:_INFO]
 
 
 def write(sql: sa.Connection, row: Delivery) -> None:

@@ -32,7 +32,16 @@ _LAST = Hot(
     "AND entity > :after ORDER BY entity LIMIT 1 OFFSET :rows"
 )
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
-_BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
+_BUSY = (
+    "EXPORT",
+    "STORE",
+    "RESTORE",
+    "IMPORT",
+    "MOUNT",
+    "PROVE",
+    "SNAPSHOT",
+    "SNAPSHOT_REVERSION",
+)
 
 
 def last_entity(sql: sa.Connection, destination: str, after: str, rows: int) -> str | None:
@@ -109,6 +118,23 @@ def in_use(sql: sa.Connection, entities: Iterable[str]) -> set[str]:
         )
         used |= set(sql.scalars(shown))
     return used
+
+
+def locked(sql: sa.Connection, backups: Iterable[str]) -> dict[str, tuple[str, int | None]]:
+    """Hint and end (epoch ms) of the mark of stored backups, which no other transaction changes.
+
+    PostgreSQL locks the rows in the order of their guids, as marks of backups do.
+    """
+    backup = tables.backup.c
+    query = sa.select(backup.guid, backup.hint, backup.keep_until).where(
+        sa.text("status = 'SUCCESS'")
+    )
+    query = query.order_by(backup.guid).with_for_update()
+    return {
+        row[0]: (row[1], row[2])
+        for part in _parts(backups)
+        for row in sql.execute(query.where(backup.guid.in_(part)))
+    }
 
 
 def rules(sql: sa.Connection, guids: Iterable[str]) -> dict[str, Record]:

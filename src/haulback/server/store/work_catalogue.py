@@ -18,6 +18,7 @@ _ATTEMPT = re.compile(
 )
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 _BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
+_READERS = (*_BUSY, "PROVE")  # a proof reads a backup, and leaves its machine free for other tasks
 
 
 class WorkCatalogue:
@@ -42,7 +43,7 @@ class WorkCatalogue:
 
     def is_in_use(self, backup: Backup) -> bool:
         table = tables.task.c
-        where = (_LIVE, table.entity == backup.entity, table.type.in_(_BUSY))
+        where = (_LIVE, table.entity == backup.entity, table.type.in_(_READERS))
         live = set(self._sql.scalars(sa.select(table.backup).where(*where)))
         if mounts.is_mounted(self._sql, backup.guid):
             return True
