@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from haulback.contract.events import Event, EventKind
 from haulback.ids import new_guid
 from haulback.server.http import event_stream
 from haulback.server.main import Server, ServerSettings
+from haulback.server.services import stream_places
 from haulback.server.store import events
 from tests import databases
 from tests.contract.conftest import PASSWORD, Served
@@ -133,6 +135,25 @@ def test_a_stream_is_quiet_but_alive_and_ends_with_its_login(
         assert next(source) == {"comment": ""}
         served.call("POST", "/api/session/logout", token=token)
         assert [block for block in source if block != {"comment": ""}] == []
+
+
+def test_a_login_has_a_limited_number_of_streams(served: Served, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stream_places, "MOST_STREAMS", 2)
+    many, other = user(served, "viewer"), user(served, "viewer")
+    with streamed(served, token=many):
+        with streamed(served, token=many), streamed(served, token=many) as third:
+            third.read()
+            assert is_error(third, 429)
+            assert third.headers["retry-after"] == "15"
+            with streamed(served, token=other) as answer:
+                assert answer.status_code == 200
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with streamed(served, token=many) as answer:
+                if answer.status_code == 200:
+                    return
+            time.sleep(0.02)
+        pytest.fail("the place of an ended stream is not free again")
 
 
 def test_a_narrowed_caller_streams_the_events_of_its_projects(served: Served):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from haulback.errors import HaulbackError
+from haulback.errors import HaulbackError, TooMany
 from haulback.server.caller import Caller
+from haulback.server.http.responses import failed
 from haulback.server.queries import EventQuery
 from haulback.server.services import events
 from haulback.server.services.app import App
@@ -31,16 +32,33 @@ _POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="streams")
 class EventStream:
     """An ASGI application that streams the events which a query wants, after `wanted.after`.
 
-    `admitted` gives the caller anew, or raises: an ended login ends its streams within a heartbeat.
+    `account` (guid) may have a limited number of streams.  `admitted` gives the caller anew, or
+    raises: an ended login ends its streams within a heartbeat.
     """
 
     def __init__(
-        self, app: App, wanted: EventQuery, admitted: Callable[[], Caller], *, incomplete: bool
+        self,
+        app: App,
+        wanted: EventQuery,
+        account: str,
+        admitted: Callable[[], Caller],
+        *,
+        incomplete: bool,
     ) -> None:
-        self._app, self._wanted, self._admitted = app, wanted, admitted
+        self._app, self._wanted, self._account, self._admitted = app, wanted, account, admitted
         self._head = [*_HEAD, *([(b"x-incomplete", b"true")] if incomplete else [])]
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with ExitStack() as stack:
+            try:
+                # Count and check in one step: streams that begin together could pass the limit.
+                stack.enter_context(self._app.event_hub.places.place(self._account))
+            except TooMany as error:
+                await failed(error, "GET", "/events")(scope, receive, send)
+                return
+            await self._stream(receive, send)
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._head})
         # The number alone moves the position of a client that is cut off before the first event.
         first = f"retry: {_RETRY_MS}\nid: {self._wanted.after}\n\n".encode()

@@ -88,7 +88,8 @@ def _stream(call: ApiRequest, wanted: EventQuery) -> Reply:
     elif events.is_incomplete(call.app, start):
         start, incomplete = min(start, call.app.event_hub.head), True
     wanted.after = start
-    return Reply(live=EventStream(call.app, wanted, call.readmit, incomplete=incomplete))
+    stream = EventStream(call.app, wanted, call.who.guid, call.readmit, incomplete=incomplete)
+    return Reply(live=stream)
 
 
 def _last_seen(call: ApiRequest, after: int | None) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from haulback.errors import Forbidden, Malformed, Unavailable
 
@@ -19,6 +20,12 @@ _METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Addresses that no machine has: a bind to them shows that binds tell nothing about ownership.
+_NEVER_OWN: dict[int, Address] = {
+    4: ipaddress.ip_address("240.0.0.1"),
+    6: ipaddress.ip_address("100::1"),
+}
+_DISCARD = 9  # a port that a datagram socket names without sending anything
 _OPTION = "--notify-network"
 
 
@@ -39,7 +46,9 @@ def checked(host: str, port: int, allowed: Sequence[Network]) -> str:
     addresses = _resolved(host, port)
     for text in addresses:
         address = ipaddress.ip_address(text.partition("%")[0])
-        if not any(address in network for network in allowed) and is_internal(address):
+        if any(address in network for network in allowed):
+            continue
+        if is_internal(address) or _is_own(_inner(address) or address):
             shown = host if host == text else f"{host} ({address})"
             raise Forbidden(
                 f"{shown} is an address of this machine or of its platform; allow it by "
@@ -64,12 +73,9 @@ def _resolved(host: str, port: int) -> list[str]:
 
 def is_internal(address: Address) -> bool:
     """Whether an address is loopback, link-local, a metadata service, or no single host at all."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_internal(inner)
+    inner = _inner(address)
+    if inner is not None:
+        return is_internal(inner)
     return (
         address.is_loopback
         or address.is_link_local
@@ -79,3 +85,36 @@ def is_internal(address: Address) -> bool:
         or address in _METADATA
         or (address.version == 4 and int(address) >> 24 == 0)
     )
+
+
+def _inner(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address inside an IPv6 address, None without one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return inner
+
+
+def _is_own(address: Address) -> bool:
+    """Whether an interface of this machine has an address."""
+    if not _binds(_NEVER_OWN[address.version]):
+        return _binds(address)
+    # The machine binds to any address (ip_nonlocal_bind); the way to itself starts at itself.
+    with suppress(OSError), _datagrams(address) as probe:
+        probe.connect((str(address), _DISCARD))
+        return ipaddress.ip_address(probe.getsockname()[0]) == address
+    return False
+
+
+def _binds(address: Address) -> bool:
+    with suppress(OSError), _datagrams(address) as probe:
+        probe.bind((str(address), 0))
+        return True
+    return False
+
+
+def _datagrams(address: Address) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return socket.socket(family, socket.SOCK_DGRAM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from haulback.errors import Forbidden
 from haulback.server.services import delivery, host_addresses, mail_server, web_posts
 from tests import certificates
 from tests.unit.server.conftest import House
@@ -146,3 +148,33 @@ def test_a_webhook_that_never_ends_its_headers_is_left(
 def test_the_lease_of_a_message_is_longer_than_its_attempt() -> None:
     longest = max(mail_server.LONGEST_SECONDS, web_posts.LONGEST_SECONDS)
     assert 1.5 * longest * 1000 <= delivery.LEASE_MS
+
+
+@pytest.fixture
+def own_address() -> str:
+    """The address of this machine in its network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            pytest.skip("this machine has no network")
+        return str(probe.getsockname()[0])
+
+
+def test_a_webhook_cannot_reach_the_machine_by_its_own_address(own_address: str) -> None:
+    for spelled in (own_address, f"::ffff:{own_address}"):
+        with pytest.raises(Forbidden, match="--notify-network"):
+            host_addresses.checked(spelled, 9, [])
+    allowed = host_addresses.networks([own_address])
+    assert host_addresses.checked(own_address, 9, allowed) == own_address
+    assert host_addresses.checked("198.51.100.1", 9, []) == "198.51.100.1"
+
+
+def test_a_machine_that_binds_to_any_address_still_knows_its_own(
+    own_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always = {4: ipaddress.ip_address("127.0.0.1")}  # an address that can be bound everywhere
+    monkeypatch.setattr(host_addresses, "_NEVER_OWN", always)
+    with pytest.raises(Forbidden, match="--notify-network"):
+        host_addresses.checked(own_address, 9, [])
+    assert host_addresses.checked("198.51.100.1", 9, []) == "198.51.100.1"

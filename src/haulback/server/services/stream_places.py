@@ -1,0 +1,43 @@
+"""Places for event streams: streams of one login must not occupy all connections of a server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from haulback.errors import TooMany
+
+MOST_STREAMS = 256  # of one account, its API tokens included; a server has 2048 connections
+_AGAIN = 15  # seconds after which a stream whose client vanished has ended
+
+
+class StreamPlaces:
+    """The numbers of open streams by account, in this server process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # guards `_open`: streams begin and end on any event loop
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, account: str) -> Iterator[None]:
+        """Count a stream of an account while the stream is open.
+
+        Raises TooMany at MOST_STREAMS open streams.
+        """
+        with self._lock:
+            if self._open[account] >= MOST_STREAMS:
+                raise TooMany(
+                    f"the login has {MOST_STREAMS} open event streams; close some, or use one "
+                    "stream for several readers",
+                    retryAfter=_AGAIN,
+                )
+            self._open[account] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open[account] -= 1
+                if not self._open[account]:
+                    del self._open[account]
