@@ -48,8 +48,10 @@ def of_removed(to: BackupDestination, ask: Ask) -> Task:
 
 
 def nightly(to: BackupDestination, ask: Ask) -> Task:
-    """A clean-up that judges every backup of a destination."""
-    return _task(to, BackupCleanupRequest([]), ask)
+    """A clean-up that judges every backup of a destination, and that no user asked for."""
+    task = _task(to, BackupCleanupRequest([]), ask)
+    task.params = {"scope": "nightly"}
+    return task
 
 
 def prepare(task: Task, catalogue: Catalogue) -> BackupCleanupOrder:

@@ -238,6 +238,43 @@ def test_a_confirmation_ends_the_wait_and_its_alarm(house: House):
     assert not retention_preview.preview(house.app, house.user, wanted).waits
 
 
+def test_the_retention_of_a_destination_of_an_earlier_version_waits_every_night(house: House):
+    node, to = house.node(), house.destination
+    made = [stored(house, node) for _ in range(3)]
+    set_destination(house, keepLastNFull=1)
+    with house.app.store.write() as sql:
+        sql.execute(sa.insert(retention_wait).values(rule=to.guid, since=1))
+
+    def night() -> set[str]:
+        house.clock.now += DAY_MS
+        with house.app.store.write() as sql:
+            task = retention_plan.nightly(sql, to, house.clock.now)
+            assert task
+            tasks.insert(sql, [task])
+        house.take(node, task)
+        order: Any = node_tasks.order(house.app, node, task.guid).order
+        house.finish(node, task, removed=order.backups)
+        return kept(house)
+
+    assert night() == {*made}
+    assert night() == {*made}
+    assert events_of(house, "RETENTION_WAITS") == [to.guid]
+    retention_waits.confirm(house.app, house.user, [to.guid])
+    assert night() == {made[2]}
+
+
+def test_a_clean_up_that_a_user_asks_for_applies_the_retention_of_a_waiting_destination(
+    house: House,
+):
+    node = house.node()
+    made = [stored(house, node) for _ in range(2)]
+    set_destination(house, keepLastNFull=1)
+    with house.app.store.write() as sql:
+        sql.execute(sa.insert(retention_wait).values(rule=house.destination.guid, since=1))
+    cleaned(house, node)
+    assert kept(house) == {made[1]}
+
+
 def test_a_removed_rule_waits_no_longer(house: House):
     nightly = rule(house, retentionKeepLastNFull=1)
     with house.app.store.write() as sql:

@@ -112,9 +112,7 @@ class PolicyMembers(NamedTuple):
             if not (self.scope.is_whole or self.scope.allows(schedule.project)):
                 self._check_kept(schedule, rule, wanted)
                 continue
-            rules = [ref for ref in schedule.body.get("rules", []) if ref["guid"] != rule]
-            rules += [{"guid": rule}] if schedule.guid in wanted else []
-            self._fires(schedule, rules)
+            self._fires(schedule, rule, schedule.guid in wanted)
 
     def _check_kept(self, schedule: Record, rule: str, wanted: Set[str]) -> None:
         """Raises Forbidden where a schedule of all projects would no longer fire the rule.
@@ -138,11 +136,17 @@ class PolicyMembers(NamedTuple):
             )
         return self.known.records.changeable("schedule", guid)
 
-    def _fires(self, schedule: Record, rules: list[dict[str, str]]) -> None:
-        if rules != schedule.body.get("rules", []):
-            body = {**schedule.body, "rules": rules}
-            after = msgspec.structs.replace(schedule, body=body, modified=self.now)
-            configuration.change(self.sql, after)
+    def _fires(self, schedule: Record, rule: str, is_wanted: bool) -> None:
+        """Add a rule to a schedule, or take the rule away."""
+        if is_wanted == any(ref["guid"] == rule for ref in schedule.body.get("rules", [])):
+            return
+        # Another policy may change the rules of the schedule; `of_kind` orders the locks by name.
+        locked = configuration.locked(self.sql, schedule.guid)
+        rules = [ref for ref in locked.body.get("rules", []) if ref["guid"] != rule]
+        rules += [{"guid": rule}] if is_wanted else []
+        body = {**locked.body, "rules": rules}
+        after = msgspec.structs.replace(locked, body=body, modified=self.now)
+        configuration.change(self.sql, after)
 
     def without_rule(self, rule: Record) -> None:
         """Remove a rule, and every mention of it in schedules."""

@@ -63,7 +63,8 @@ def preview(app: App, who: Caller, wanted: RetentionPreviewRequest) -> RulePrevi
             if len(judged) >= _SHOWN:
                 after = f"{destination}{_APART}{entities[-1]}"
                 break
-        return RulePreview(draft.rule, draft.waits, judged, names, after)
+        waits = draft.waits or any(book.is_waiting(item.location) for item in judged)
+        return RulePreview(draft.rule, waits, judged, names, after)
 
 
 class _Draft:

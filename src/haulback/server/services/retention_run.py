@@ -34,7 +34,8 @@ _AIM = 0.08  # seconds of one piece: SQLite has one writer at a time
 _ALONE = 0.3  # seconds of a piece on PostgreSQL, which locks rows only
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
 WHY = "removed by retention"
-_SCOPE, MARKED = "scope", "marked"  # the parameter of a clean-up that decides nothing
+_SCOPE = "scope"  # a parameter of clean-ups that no user asked for
+_MARKED, _NIGHTLY = "marked", "nightly"  # a clean-up that decides nothing, and one of every night
 Check = Callable[[Connection], Task]
 
 
@@ -151,9 +152,10 @@ def _piece(app: App, sql: Connection, task: Task, rows: int, zones: dict[str, st
         return True
     now, destination = app.clock.now_ms(), task.ref("backupDestination") or ""
     last = retention.last_entity(sql, destination, place.after, rows)
-    if task.params.get(_SCOPE) != MARKED:
+    scope = task.params.get(_SCOPE)
+    if scope != _MARKED:
         stored = retention.page(sql, destination, place.after, last)
-        remove(sql, TermsBook(sql, zones=zones), stored, now)
+        remove(sql, TermsBook(sql, zones=zones, is_asked=scope != _NIGHTLY), stored, now)
     SqlLedger(sql, now).damage.expect_machines(task.guid, destination, place.after, last)
     after = Pieces(task.attempt, last or "", last is None)
     params: JsonObject = {**task.params, "retention": after._asdict()}

@@ -20,6 +20,7 @@ class TermsBook:
     """Retention terms at one moment, each read once.
 
     `drafts` replace stored rules by guid.  `zones` keeps the zones of rules for the next book.
+    `is_asked`: a user asked for the clean-up, so that no destination waits for a confirmation.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class TermsBook:
         sql: Connection,
         drafts: Mapping[str, Record] | None = None,
         zones: dict[str, str] | None = None,
+        *,
+        is_asked: bool = False,
     ) -> None:
         self._sql, self._known = sql, SqlCatalogue(sql)
         self._zones = {} if zones is None else zones
         self._rules: dict[str, Record | None] = dict(drafts or {})
         self._drafts = frozenset(self._rules)
-        self._waiting = retention.waiting(sql)
+        self._waiting, self._is_asked = retention.waiting(sql), is_asked
         self._made: dict[str, Terms] = {}
         self._destinations: dict[str, Terms] = {}
         self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
@@ -62,16 +65,29 @@ class TermsBook:
         rule = self.rule(item.rule) if item.rule else None
         made = self._made.get(item.terms or "")
         present = self._of_destination(item.destination)
+        held = item.destination in self._waiting and not self._is_asked
         if rule:
             settings = policy_terms.of_role(rule.body, item.role)
             if settings is None:
-                return Ruling((present,), is_living=True)
+                waits = held and rule.guid not in self._drafts
+                return Ruling((present,), is_living=True, waits=waits)
             own = policy_terms.of_rule(settings, self.zone(rule.guid, settings))
             waits = rule.guid in self._waiting and rule.guid not in self._drafts
             return Ruling((own,), is_living=True, waits=waits)
+        waits = held and made is None
         if item.rule:
-            return Ruling((made or present,))
-        return Ruling((made, present) if made else (present,))
+            return Ruling((made or present,), waits=waits)
+        return Ruling((made, present) if made else (present,), waits=waits)
+
+    def owner(self, item: StoredBackup) -> str:
+        """The rule or the destination whose present settings judge a backup, by its guid."""
+        rule = self.rule(item.rule) if item.rule else None
+        has_own = rule and policy_terms.of_role(rule.body, item.role) is not None
+        return rule.guid if rule and has_own else item.destination
+
+    def is_waiting(self, item: StoredBackup) -> bool:
+        """Whether the settings that judge a backup wait for a confirmation by a user."""
+        return self.owner(item) in self._waiting
 
     def rule(self, guid: str) -> Record | None:
         """A rule by its guid, None for a removed rule."""

@@ -1,12 +1,12 @@
-"""Rules of an earlier version: their retention removes nothing before a user confirms it."""
+"""Retention of rules and destinations of an earlier version waits until a user confirms it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.events import Event, EventKind
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Forbidden, NotFound
 from haulback.inventory.records import Record
 from haulback.policy.retention import StoredBackup
@@ -21,46 +21,57 @@ from haulback.wire import Named
 
 
 def tell(sql: Connection, book: TermsBook, going: Iterable[StoredBackup], now: int) -> None:
-    """Raise an alarm and an event about each rule whose retention would remove these backups.
+    """Raise an alarm and an event about each rule and destination that would remove these backups.
 
-    People are told once of each rule.
+    People are told once of each.
     """
-    by_rule: dict[str, int] = defaultdict(int)
-    for item in going:
-        by_rule[item.rule or ""] += 1
-    for rule in sorted(by_rule):
-        record = book.rule(rule)
-        if record and retention.told(sql, rule, now):
-            _tell(sql, record, now)
+    known = SqlCatalogue(sql).places
+    for owner in sorted({book.owner(item) for item in going}):
+        if not retention.told(sql, owner, now):
+            continue
+        if rule := book.rule(owner):
+            _tell(sql, rule, now)
+        else:
+            _tell_destination(sql, known.destination(owner), now)
 
 
-def confirm(app: App, who: Caller, rules: Sequence[str] | None) -> None:
-    """Let the retention of these rules, or of all that the caller may change, remove backups.
+def confirm(app: App, who: Caller, owners: Sequence[str] | None) -> None:
+    """Let the retention of these rules and destinations, or of all of the caller, remove backups.
 
     Raises NotFound, Forbidden.
     """
     with app.change(who, "confirm retention") as change:
         known = SqlCatalogue(change.sql, who.scope)
-        if rules is None:
+        if owners is None:
             waiting = list(retention.waiting(change.sql))
-            rules = [guid for guid in waiting if _is_changeable(known, guid)]
-        for guid in rules:
-            known.records.changeable("rule", guid)
-        change.after = end(change.sql, rules, change.now)
+            owners = [guid for guid in waiting if _is_changeable(known, who, guid)]
+        for guid in owners:
+            _check_changeable(known, who, guid)
+        change.after = end(change.sql, owners, change.now)
         change.silent = not change.after
 
 
-def _is_changeable(known: SqlCatalogue, guid: str) -> bool:
+def _check_changeable(known: SqlCatalogue, who: Caller, guid: str) -> None:
+    """Raises NotFound, and Forbidden for a destination where the caller is narrowed."""
     try:
+        destination = known.places.destination(guid)
+    except NotFound:
         known.records.changeable("rule", guid)
+    else:
+        who.scope.check_change(None, destination.name)
+
+
+def _is_changeable(known: SqlCatalogue, who: Caller, guid: str) -> bool:
+    try:
+        _check_changeable(known, who, guid)
     except (Forbidden, NotFound):
         return False
     return True
 
 
-def end(sql: Connection, rules: Iterable[str], now: int) -> list[str]:
-    """End the wait of rules that a user confirmed or removed; the rules that waited."""
-    ended = retention.confirm(sql, rules)
+def end(sql: Connection, owners: Iterable[str], now: int) -> list[str]:
+    """End the wait of rules and destinations; the guids that waited."""
+    ended = retention.confirm(sql, owners)
     SqlLedger(sql, now).alarms.clear_many(AlarmKind.RETENTION_WAITS, ended)
     return ended
 
@@ -82,6 +93,24 @@ def _tell(sql: Connection, rule: Record, now: int) -> None:
         subject_name=rule.name,
         project=rule.project,
         policy=rule.parent or None,
+        text=text,
+    )
+    events.add(sql, event)
+
+
+def _tell_destination(sql: Connection, destination: BackupDestination, now: int) -> None:
+    text = (
+        f"the retention of the destination {destination.name} was set by an earlier version and "
+        "would remove backups every night; look at `haulback destination ls`, then "
+        f"`haulback retention confirm --all`, or confirm {destination.guid} alone"
+    )
+    named = Named(destination.guid, destination.name)
+    SqlLedger(sql, now).alarms.report(AlarmKind.RETENTION_WAITS, named, text, {})
+    event = Event(
+        kind=EventKind.RETENTION_WAITS,
+        time=now,
+        subject=named.guid,
+        subject_name=destination.name,
         text=text,
     )
     events.add(sql, event)

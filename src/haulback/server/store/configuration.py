@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from haulback.errors import NotFound
 from haulback.inventory.records import Record
 from haulback.server.store import promises, rows, schedule_clocks, tables
 
@@ -23,6 +24,14 @@ def change(sql: sa.Connection, record: Record) -> None:
     rows.change(sql, _RECORD, record)
     schedule_clocks.follow(sql, record)
     promises.touch(sql, record, before)
+
+
+def locked(sql: sa.Connection, guid: str) -> Record:
+    """A record that no other transaction changes before the end of this one.  Raises NotFound."""
+    query = sa.select(_RECORD).where(_RECORD.c.guid == guid).with_for_update(key_share=True)
+    for record in rows.records(sql, query, Record):
+        return record
+    raise NotFound(f"there is no record {guid}", guid=guid)
 
 
 def rename(sql: sa.Connection, guid: str, name: str) -> None:

@@ -165,7 +165,10 @@ def keep_terms(sql: sa.Connection, key: str, body: str) -> None:
 
 
 def waiting(sql: sa.Connection, rules: Iterable[str] | None = None) -> dict[str, int | None]:
-    """Rules whose retention waits for a confirmation, with the time of their alarm (epoch ms)."""
+    """Rules and destinations whose retention waits for a confirmation, by guid.
+
+    The values are the times of their alarms in epoch ms, None before the alarm.
+    """
     table = retention_wait.c
     query = sa.select(table.rule, table.told)
     if rules is not None:

@@ -16,7 +16,8 @@ retention_terms = Table(
     Column("body", Text, nullable=False),
 )
 
-# Rules of an earlier version, whose retention waits for a confirmation; `told`: the alarm's time.
+# Rules and destinations of an earlier version, whose retention waits for a confirmation; `rule` is
+# the guid of either, `told` the alarm's time.
 retention_wait = Table(
     "retention_wait",
     metadata,

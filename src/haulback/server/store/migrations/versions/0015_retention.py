@@ -18,7 +18,7 @@ _JUDGED = (
 
 
 def upgrade() -> None:
-    """Add columns, indexes and tables; the retention of stored rules waits for a confirmation."""
+    """Add columns, indexes and tables; earlier retention waits for a confirmation."""
     op.add_column(
         "backup", sa.Column("role", sa.String(12), nullable=False, server_default="PRIMARY")
     )
@@ -57,6 +57,20 @@ def upgrade() -> None:
         sa.Column("reclaim_since", sa.BigInteger()),
     )
     _hold_rules()
+    _hold_destinations()
+
+
+def _hold_destinations() -> None:
+    """Hold the retention of every destination that has settings and stored backups."""
+    sql, now = op.get_bind(), time.time_ns() // 1_000_000
+    wait = sa.table("retention_wait", sa.column("rule"), sa.column("since"))
+    query = sa.text(
+        "SELECT guid, settings FROM destination WHERE EXISTS (SELECT 1 FROM backup "
+        "WHERE backup.status = 'SUCCESS' AND backup.destination = destination.guid)"
+    )
+    for row in sql.execute(query).all():
+        if json.loads(row.settings or "{}").get("retention"):
+            sql.execute(sa.insert(wait).values(rule=row.guid, since=now))
 
 
 def _hold_rules() -> None:
