@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
+from contextlib import closing, suppress
 from email.message import EmailMessage
 from typing import NamedTuple
 
@@ -79,8 +80,10 @@ def _sent(
     server: MailServer, mail: EmailMessage, recipients: list[str], limit: ConnectionLimit
 ) -> MailAnswer:
     try:
-        with _connected(server, limit) as smtp:
+        with closing(_connected(server, limit)) as smtp:
             refused = smtp.send_message(mail, to_addrs=recipients)
+            with suppress(smtplib.SMTPException, OSError):
+                smtp.quit()  # the mail was taken, whatever the server answers now
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         is_final = all(code >= _PERMANENT for code in codes)
