@@ -22,7 +22,7 @@ def tell(sql: Connection, kind: EventKind, about: tuple[Fire, Record, int], reas
         subject=record.guid,
         subject_name=record.name,
         project=record.project,
-        text=f"{record.name}, due {fire.nominal}: {reason}",
+        text=f"{record.name}, {fire.occasion}: {reason}",
         data={"fire": fire.guid, "due": fire.due_at, "nominal": fire.nominal},
     )
     events.add(sql, event)
@@ -53,7 +53,7 @@ def _tell_run(
         subject_name=policy.name,
         project=policy.project,
         policy=policy.guid,
-        text=f"{policy.name}, due {fire.nominal} by {schedule.name}: tasks {ends}",
+        text=f"{policy.name}, {fire.occasion} by {schedule.name}: tasks {ends}",
         data={
             "fire": fire.guid,
             "schedule": schedule.guid,

@@ -33,7 +33,7 @@ def _event(fire: Fire, schedule: Record, policy: Record, run: str) -> Event:
         subject_name=policy.name,
         project=policy.project,
         policy=policy.guid,
-        text=f"{policy.name}, due {fire.nominal} by {schedule.name}: the run starts",
+        text=f"{policy.name}, {fire.occasion} by {schedule.name}: the run starts",
         data={"fire": fire.guid, "schedule": schedule.guid, "run": run, "due": fire.due_at},
     )
 

@@ -66,6 +66,11 @@ class Fire(msgspec.Struct, kw_only=True):
     reason: str | None = None
     last_start: int | None = None
 
+    @property
+    def occasion(self) -> str:
+        """The due time in words, or that a user ran the schedule."""
+        return "run by hand" if self.manual else f"due {self.nominal}"
+
 
 class FireRule(msgspec.Struct, kw_only=True):
     """A rule of a fire: its place, its policy, and the run over which thresholds count."""

@@ -506,3 +506,14 @@ def test_a_schedule_that_an_earlier_version_stored_unchecked_stops_nothing(site,
     schedules.pause(site.house.app, site.house.user, broken)
     site.house.refuses(Malformed, schedules.resume, site.house.app, site.house.user, broken)
     site.add("vm-backup", name="silver")
+
+
+def test_the_events_of_a_run_by_hand_name_no_due_time(site):
+    guid = site.schedule("nightly")
+    schedules.run(site.house.app, site.house.user, guid)
+    fires.run_due(site.house.app)
+    with site.house.app.store.read() as sql:
+        table = event_tables.event.c
+        query = sa.select(table.text).where(table.kind == EventKind.RUN_STARTED.value)
+        [text] = sql.scalars(query)
+    assert text == "gold, run by hand by nightly: the run starts"
