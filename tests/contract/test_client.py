@@ -548,14 +548,16 @@ def test_a_list_is_read_page_by_page_by_its_cursor(scene: Scene, monkeypatch: py
     scene.served.rest()
     asked = [str(scene.served.export()["guid"]) for _ in range(7)]
     calls = watch(monkeypatch)
-    guids = [task.guid for task in scene.tasks.all(size=3)]
+    guids = [task.guid for task in scene.tasks.all(size=3, type="EXPORT")]
     assert sorted(guids) == sorted(asked)
     assert len(calls) == 3
     calls.clear()
-    assert sorted(t.guid for t in scene.tasks.all(size=3, orderBy="startTime")) == sorted(asked)
-    page = scene.tasks.page(size=3)
+    assert sorted(
+        t.guid for t in scene.tasks.all(size=3, type="EXPORT", orderBy="startTime")
+    ) == sorted(asked)
+    page = scene.tasks.page(size=3, type="EXPORT")
     assert (page.total, len(page.rows)) == (7, 3)
-    after = scene.tasks.page(size=3, cursor=page.cursor or "")
+    after = scene.tasks.page(size=3, type="EXPORT", cursor=page.cursor or "")
     assert not {t.guid for t in page.rows} & {t.guid for t in after.rows}
     machines = [row.name for row in scene.client.machines.all(size=1)]
     assert len(machines) == len(set(machines)) >= 2

@@ -76,7 +76,7 @@ def a_policy_that_ran(s: Scene) -> str:
     policy = a_record(s.client.records.backup_policies)
     ended = Event(
         kind=EventKind.RUN_ENDED,
-        time=1,
+        time=s.served.app.clock.now_ms(),
         subject=policy.guid,
         subject_name=policy.name,
         policy=policy.guid,
