@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from haulback.contract.events import Event, EventKind
-from haulback.server.caller import Node
+from haulback.server.caller import SYSTEM, Node
 from haulback.server.key_vault import certificate_end
 from haulback.server.services import own_key
 from haulback.server.services.app import App
@@ -19,7 +19,6 @@ from haulback.units import DAY_MS
 
 _EVERY_MS = 15_000  # time between two looks at the server's health
 _WARNED_MS = 14 * DAY_MS  # before the end of a certificate
-_SERVER = "00000000-0000-0000-0000-000000000000"
 _NODE_KINDS = (EventKind.NODE_DOWN.value, EventKind.NODE_UP.value)
 
 
@@ -88,7 +87,7 @@ def _of_server(now: int, text: str, once: str) -> Event:
     return Event(
         kind=EventKind.KEY_TROUBLE,
         time=now,
-        subject=_SERVER,
+        subject=SYSTEM.guid,
         subject_name="server",
         text=text,
         once=once,

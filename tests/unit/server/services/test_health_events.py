@@ -61,6 +61,16 @@ def test_a_node_that_falls_silent_and_speaks_again_is_two_events(house: House) -
     assert kinds == ["NODE_DOWN", "NODE_UP", "NODE_DOWN"]
 
 
+def test_a_dead_node_stays_down_after_a_restart_of_the_server(house: House) -> None:
+    house.node()
+    look(house)
+    look(house, 200_000)
+    house.clock.now += DAY_MS  # no server runs
+    look(house)
+    look(house, 200_000)
+    assert [event.kind.name for event in told(house, "NODE_DOWN", "NODE_UP")] == ["NODE_DOWN"]
+
+
 def test_two_servers_report_a_silent_node_once(house: House) -> None:
     house.node()
     house.clock.now += 100_000

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from haulback.contract.alarms import AlarmKind
 from haulback.errors import Conflict
 from haulback.inventory.own_server import OWN_ENTITY
+from haulback.server.services import destinations, hypervisors, machines, maintenance, node_tasks
 from haulback.server.services import hold as held_server
-from haulback.server.services import maintenance, node_tasks
 from haulback.server.store import alarms, hold, tables
 from haulback.server.store.event_tables import event
 from haulback.units import DAY_MS
@@ -85,6 +85,14 @@ def test_the_hold_ends_when_every_destination_was_looked_through(held: House):
         "HOLD_LIFTED",
         "every destination was looked through: bd holds 3 unknown backups",
     )
+
+
+def test_a_held_server_removes_no_record_that_a_lost_backup_may_need(held: House):
+    app, user = held.app, held.user
+    why = held.refuses(Conflict, destinations.remove_destination, app, held.destination.guid, user)
+    assert "the server is held" in why
+    held.refuses(Conflict, hypervisors.remove_hypervisor, app, held.hypervisor.guid, user)
+    held.refuses(Conflict, machines.remove_absent, app, user)
 
 
 def test_a_verify_from_before_the_hold_does_not_end_it(house: House):
