@@ -177,3 +177,13 @@ def test_a_report_is_mailed_to_whom_the_request_names(mailed: Any):
 def test_without_a_mail_channel_a_request_says_so(house: House):
     wanted = reports.WantedReport(reports.span(house.app, None, None), *[reports.SizeFilter()] * 2)
     assert "MAIL" in house.refuses(Conflict, daily_reports.mail, house.app, house.user, wanted, "")
+
+
+def test_a_report_that_fails_stops_no_other_report_and_is_tried_again(mailed: Any):
+    house, _ = mailed
+    policy(house, "broken", house.entities[0], dailyReportEnabled=True, mailingList=5)
+    policy(house, "gold", house.entities[1], dailyReportEnabled=True)
+    house.clock.now += HOUR
+    assert daily_reports.send_due(house.app) == 1
+    assert house.app.reported_date == "", "the date is not over"
+    assert daily_reports.send_due(house.app) == 0
