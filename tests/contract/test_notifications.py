@@ -69,6 +69,13 @@ def test_a_channel_is_shown_in_full_without_its_secrets(served: Served, web: Web
         False,
         False,
     )
+    viewer = user(served, "viewer")
+    for seen in (
+        served.call("GET", path, token=viewer).json(),
+        *served.call("GET", "/api/notification-channels?size=1000", token=viewer).json(),
+    ):
+        assert seen.get("url", "").count("/") <= 3
+    assert served.call("GET", path, token=viewer).json()["url"] == "http://127.0.0.1/…"
     changed = {**shown, "url": f"{web.url}/other"}
     assert served.call("PUT", path, changed).status_code == 200
     tested = served.call("POST", f"{path}/test").json()
