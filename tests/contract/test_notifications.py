@@ -122,6 +122,18 @@ def test_a_tenants_rule_tells_its_own_events_only(served: Served, web: WebServer
     assert len(served.call("GET", "/api/deliveries", token=admin).json()) == 1
 
 
+def test_the_credential_of_all_projects_goes_to_no_host_of_a_tenants_choice(served: Served):
+    shared = add(served, "credential", username="ops", password="secret")
+    admin = user(served, "administrator", projects=["pa"])
+    own = add(served, "credential", admin, username="ops", password="secret")
+    mail = {"name": new_guid(), "type": "MAIL", "host": "mail.example.org"}
+    mail |= {"sender": "h@example.org", "recipients": ["a@example.org"]}
+    for credential, status in ((shared, 403), (own, 201)):
+        body = {**mail, "credential": {"guid": credential["guid"]}}
+        answer = served.call("POST", "/api/notification-channels", body, token=admin)
+        assert answer.status_code == status, answer.text
+
+
 def test_commands_add_try_and_remove_notifications(
     served: Served, web: WebServer, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
