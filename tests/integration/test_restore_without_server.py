@@ -14,7 +14,7 @@ from tests.unit.cli.test_repository_restore import VARIABLES, Shop, entity
 
 pytestmark = needs_libvirt
 DEFINITION = """<domain type='qemu'><name>web</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
-<os><type arch='x86_64' machine='q35'>hvm</type>{}</os><devices>
+<os><type arch='x86_64' machine='q35'>hvm</type>{}</os><features><acpi/></features><devices>
 <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/the/original/a'/>
 <target dev='vda' bus='virtio'/></disk></devices></domain>"""
 UEFI = "<loader readonly='yes' type='pflash'>/CODE.fd</loader><nvram>/the/original</nvram>"

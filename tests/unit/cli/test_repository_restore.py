@@ -54,8 +54,9 @@ class Shop:
             )
             for disk, data in self.disks.items()
         ]
-        nvram = base64.b64encode(zlib.compress(VARIABLES)).decode()
-        definition = {"uuid": entity, "name": name, MEMBER: self.xml, "nvram": nvram}
+        definition = {"uuid": entity, "name": name, MEMBER: self.xml}
+        if "nvram" in self.xml or "efi" in self.xml:
+            definition["nvram"] = base64.b64encode(zlib.compress(VARIABLES)).decode()
         manifest = Manifest(
             backup=str(uuid.uuid4()),
             entity=entity,
