@@ -6,8 +6,10 @@ from contextlib import suppress
 
 from haulback.contract.destination_init import DestinationInitOrder
 from haulback.contract.order_records import BackupDestination
+from haulback.destinations.pass_through import innermost
 from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore as Place
+from haulback.destinations.protocol import Preparable
 from haulback.errors import Conflict, Damaged, NotFound, WrongKey
 from haulback.repository.config import CONFIG, is_repository
 from haulback.repository.keys import Secret
@@ -18,8 +20,12 @@ from haulback.work.support.foreign_repository import strangers
 
 def run(context: TaskContext) -> Results:
     record: BackupDestination = context.order.destination
+    place = context.repositories.store(record)
+    inner = innermost(place)
+    if isinstance(inner, Preparable):
+        inner.prepare()
     repository = _made(
-        context.repositories.store(record),
+        place,
         context.repositories.secret(record),
         str(record.config.get("path", record.name)),
     )
