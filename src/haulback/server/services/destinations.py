@@ -100,9 +100,10 @@ def change_destination(
         name = before.name if wanted.name is None else check_name(wanted.name)
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         kind = destination_types.chosen(None, before.driver)
-        secrets = destination_types.changed_secrets(kind, wanted.settings or {}, before.config)
-        after = msgspec.structs.replace(before, name=name, settings=settings)
-        after = destination_secrets.changed(app.vault, after, secrets)
+        given = destination_types.changed(kind, wanted.settings or {}, before.config)
+        config = before.config | given.plain
+        after = msgspec.structs.replace(before, name=name, settings=settings, config=config)
+        after = destination_secrets.changed(app.vault, after, given.secrets)
         destinations.change(change.sql, after)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
