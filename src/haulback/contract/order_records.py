@@ -25,7 +25,8 @@ class Hypervisor(msgspec.Struct, kw_only=True):
 class BackupDestination(msgspec.Struct, kw_only=True):
     """A backup destination; `repository` is the repository's guid after initialisation.
 
-    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
+    `settings` holds retention and verification, `probe` what its store was seen to do; spaces are
+    bytes, as a node last reported them.
     `may_delete` grants deletion to one task's order: other tasks can only add objects.
     """
 
@@ -40,6 +41,7 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     used_space: int | None = None
     may_delete: bool = False
     verify_state: JsonObject = {}
+    probe: JsonObject = {}
 
 
 class IncrementBase(msgspec.Struct):
