@@ -74,6 +74,12 @@ class Fenced(Conflict):
     code = "fenced"
 
 
+class OwnerChanged(Conflict):
+    """Another server has taken a destination over: this server no longer writes there."""
+
+    code = "owner_changed"
+
+
 class KindUnavailable(Conflict):
     """The task type is known but not implemented."""
 

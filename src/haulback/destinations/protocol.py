@@ -12,10 +12,14 @@ IDENTITY = "haulback.json"  # the object that tells a repository from an empty s
 class Item(NamedTuple):
     """A stored object: its name (parts separated by slashes, no leading slash) and size in
     bytes.
+
+    `stored` is the time at which the object got its name, epoch ms by the store's own clock; None
+    where the store does not tell it.
     """
 
     name: str
     size: int
+    stored: int | None = None
 
 
 class ObjectStore(Protocol):

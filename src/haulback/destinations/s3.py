@@ -168,7 +168,7 @@ class S3:
                 # the answer to a HEAD has no body: only that of a GET tells a missing bucket
                 found = obstore.get(self.client, name)
             self._check_page(name, found.attributes)
-            return Item(name, found.meta["size"])
+            return _item(found.meta)
 
     def list(self, prefix: str) -> Iterator[Item]:
         below = checked(prefix) + "/"
@@ -374,7 +374,7 @@ class S3:
     def _listed(self, prefix: str, after: str | None = None) -> Sequence[Item]:
         with self._asking(f"the list of {prefix}"):
             found = obstore.list(self.client, prefix, offset=after).collect()
-        return [Item(item["path"], item["size"]) for item in found]
+        return [_item(meta) for meta in found]
 
     def _nothing(self, name: str, offset: int) -> bytes:
         if offset > (size := self.info(name).size):
@@ -429,6 +429,10 @@ class S3:
 def open_store(settings: S3Settings, owner: str) -> S3:
     """Open a bucket; no request is made.  Raises Misconfigured."""
     return S3(settings, owner)
+
+
+def _item(meta: Any) -> Item:
+    return Item(meta["path"], meta["size"], int(meta["last_modified"].timestamp() * 1000))
 
 
 def _bucket_client(settings: S3Settings) -> S3Store:

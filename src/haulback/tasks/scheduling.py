@@ -10,6 +10,7 @@ LANES = {
     "inventory": 1,
     "export": 3,
     "store": 3,
+    "copy": 2,
     "restore": 3,
     "import": 3,
     "snapshot": 5,
@@ -18,7 +19,7 @@ LANES = {
     "verify": 1,
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
-PER_DESTINATION = {"store": 8, "cleanup": 1}  # two clean-ups would collide
+PER_DESTINATION = {"store": 8, "copy": 4, "cleanup": 1}  # two clean-ups would collide
 MAX_ATTEMPTS = 5  # of a task whose node was lost or whose parts were away
 _FIRST_RETRY_MS = 5_000  # the wait doubles with each attempt
 _LAST_RETRY_MS = 900_000  # the longest wait

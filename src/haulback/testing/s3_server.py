@@ -81,8 +81,12 @@ class S3Server:
             "-s3",
             "-filer",
             f"-s3.config={config}",
-            # without this flag the server also takes port 8181
+            # without these flags the server also takes the ports 8181 and 9101
             "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            # sockets in the working folder instead of /tmp
+            "-filer.localSocket=filer.sock",
+            "-s3.localSocket=s3.sock",
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=64",
             "-volume.max=0",

@@ -308,4 +308,7 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known
         else None,
+        copyOf=Named(destination.settings[destinations.COPY_OF])
+        if destinations.COPY_OF in destination.settings
+        else None,
     )

@@ -41,6 +41,7 @@ from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
+COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
 _KEY_BYTES = 32  # of a repository's key, as AES-256 takes
 _LONGEST_AGE = 100 * 365 * DAY_MS
 
@@ -56,9 +57,10 @@ def add_destination(
     checked = destination_types.checked(kind, _given(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
-        node = node_of(sql, wanted)
+        node, family = node_of(sql, wanted), _family(sql, wanted)
         _refuse_taken_place(sql, kind, checked.plain)
         settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
+        settings |= {COPY_OF: family.guid} if family else {}
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -70,7 +72,7 @@ def add_destination(
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
-        task = init(record, Ask(change.now))
+        task = init(record, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
@@ -89,6 +91,20 @@ def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObje
                 f"{told}: the destination {other.name} is there already: name another prefix",
                 destination=other.guid,
             )
+
+
+def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:
+    """The destination whose master key a new one gets.  Raises NotFound, Conflict."""
+    if wanted.copyOf is None:
+        return None
+    family = SqlCatalogue(sql).places.destination(wanted.copyOf.guid)
+    if family.repository is None:
+        raise Conflict(
+            f"copyOf: {family.name} has no repository yet; wait until its "
+            "BACKUP_DESTINATION_INIT is FINISHED",
+            field="copyOf",
+        )
+    return family
 
 
 def change_destination(
