@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
@@ -70,6 +71,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
+    `probe` is what the store was seen to do.
     `copyOf` is the destination with whose master key the repository was made.
     """
 
@@ -87,6 +89,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     node: Named | None = None
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
+    probe: StoreProbe | None = None
     task: TaskDetails | None = None
     copyOf: Named | None = None
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from haulback.contract import example_values as example
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.order_records import BackupDestination, Hypervisor
@@ -300,6 +303,7 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
         node=Named(destination.node) if destination.node else None,
+        probe=msgspec.convert(destination.probe, StoreProbe) if destination.probe else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known

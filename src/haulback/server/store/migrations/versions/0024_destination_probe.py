@@ -1,0 +1,15 @@
+"""What the stores of destinations were seen to do."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0024"
+down_revision = "0032"
+
+
+def upgrade() -> None:
+    """Add the column; a destination that was never probed has no results."""
+    column = sa.Column("probe", sa.Text(), nullable=False, server_default="{}")
+    op.add_column("destination", column)
