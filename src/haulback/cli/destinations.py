@@ -76,11 +76,13 @@ def add_destination(
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
     node: str = "",
+    copy_of: str = "",
 ) -> None:
     """Add an existing folder, or a store of another --type, and create a repository in it.
 
     PATH is a folder of the node.  The other types have settings instead; a secret setting is read
-    from FILE, or from standard input where FILE is -.
+    from FILE, or from standard input where FILE is -.  --copy-of: the repository gets the master
+    key of that destination's repository, so that backups are copied without decryption.
     """
     declared = chosen(kind or None)
     settings = read_settings(declared, path, setting, secret)
@@ -92,6 +94,7 @@ def add_destination(
         type=Word(declared.name) if kind else None,
         settings=settings or None,
         node=where,
+        copyOf=ref(copy_of and client.destinations.find(copy_of).guid),
     )
     made = client.destinations.add(new)
     print(made.guid)

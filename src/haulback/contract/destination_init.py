@@ -8,9 +8,10 @@ from haulback.contract.order_records import BackupDestination
 
 
 class DestinationInitOrder(msgspec.Struct):
-    """The destination without a repository."""
+    """The destination without a repository; a `family` supplies the master key of the new one."""
 
     destination: BackupDestination
+    family: BackupDestination | None = None
 
 
 class InitResult(msgspec.Struct):

@@ -12,7 +12,7 @@ import msgspec
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
-from haulback.wire import JsonObject, Label, Named, Word
+from haulback.wire import JsonObject, Label, Named, Ref, Word
 
 
 class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -95,6 +95,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
+    `copyOf` is the destination with whose master key the repository was made.
     """
 
     guid: str
@@ -113,19 +114,22 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     totalAvailableSpace: int | None = None
     breaker: BreakerRecord | None = None
     task: TaskDetails | None = None
+    copyOf: Named | None = None
 
 
 class NewDestination(NewPlace, kw_only=True):
     """Request to add a destination; `type`, where named, must be a served type.
 
     `settings` are the settings of the type by name; a request may give each setting beside `name`,
-    like `path`.
+    like `path`.  With `copyOf` the repository gets the master key of that destination's repository:
+    copies between the two are made without decryption, and one key opens both.
     """
 
     type: Word | None = None
     settings: JsonObject | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    copyOf: Ref | None = None
 
 
 class ChangedDestination(msgspec.Struct, kw_only=True):

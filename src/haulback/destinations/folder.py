@@ -92,7 +92,7 @@ class Folder:
             status = self._path(name).stat()
             if not stat.S_ISREG(status.st_mode):
                 raise Damaged(f"{name} is not a regular file", name=name)
-            return Item(name, status.st_size)
+            return _item(name, status)
 
     def list(self, prefix: str) -> Iterator[Item]:
         todo, skip = [self._path(prefix)], len(str(self.root)) + 1
@@ -101,8 +101,8 @@ class Folder:
                 if _is(entry, stat.S_ISDIR, follow=False):
                     if _FOLDER.fullmatch(entry.name):
                         todo.append(Path(entry.path))
-                elif (size := _size(entry)) is not None:
-                    yield Item(entry.path[skip:], size)
+                elif (status := _mode(entry, follow=True)) and stat.S_ISREG(status.st_mode):
+                    yield _item(entry.path[skip:], status)
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         path = self._path(folder) if folder else self.root
@@ -249,10 +249,12 @@ def _is(entry: os.DirEntry[str], kind: Callable[[int], bool], *, follow: bool = 
     return found is not None and kind(found.st_mode)
 
 
-def _size(entry: os.DirEntry[str]) -> int | None:
-    """Size of a regular file in bytes; None for other entries and for vanished files."""
-    found = _mode(entry, follow=True)
-    return found.st_size if found and stat.S_ISREG(found.st_mode) else None
+def _item(name: str, status: os.stat_result) -> Item:
+    """An object with the time of its link: a file that is moved in was written earlier.
+
+    The removal of the temporary name changes the time once more, a moment later.
+    """
+    return Item(name, status.st_size, status.st_ctime_ns // 1_000_000)
 
 
 def _same_content(first: Path, second: Path) -> bool:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
+
+IDENTITY = "haulback.json"  # the object that tells a repository from an empty store
 
 
 class Item(NamedTuple):
     """A stored object: its name (parts separated by slashes, no leading slash) and size in
     bytes.
+
+    `stored` is the time at which the object got its name, epoch ms by the store's own clock; None
+    where the store does not tell it.
     """
 
     name: str
     size: int
+    stored: int | None = None
 
 
 class ObjectStore(Protocol):
@@ -62,3 +68,11 @@ class ObjectStore(Protocol):
 
     def local_path(self, name: str) -> Path | None:
         """Path of the object on this machine, for mapping into memory; None for remote stores."""
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """A store that makes its own place before the first use."""
+
+    def prepare(self) -> None:
+        """Make the place where the settings ask for it; a place that exists is no error."""

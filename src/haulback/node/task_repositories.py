@@ -76,7 +76,8 @@ class TaskRepositories:
         return {"totalSpace": space.total, "freeSpace": space.free} if space else {}
 
     def _settings(self, record: BackupDestination) -> JsonObject:
-        return self._progress.ask(lambda: settings_of(record, self._link))
+        task = self._attempt.rpartition("-")[0]
+        return self._progress.ask(lambda: settings_of(record, self._link, task))
 
     def pack_memory(self, repository: Repository) -> FilePackMemory:
         return self._home.pack_memories.of(repository.guid)

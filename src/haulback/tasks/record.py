@@ -182,11 +182,15 @@ class NewMount(msgspec.Struct, kw_only=True):
 
 
 class Refused(msgspec.Struct):
-    """An object that a partly accepted submission refused, with the reason."""
+    """An object that a partly accepted submission refused, with the reason.
+
+    `details` are the details of the error.
+    """
 
     guid: str
     name: str
     message: str
+    details: JsonObject = {}
 
 
 class Plan(msgspec.Struct):

@@ -10,6 +10,7 @@ LANES = {
     "inventory": 1,
     "export": 3,
     "store": 3,
+    "copy": 2,
     "restore": 3,
     "import": 3,
     "snapshot": 5,
@@ -18,9 +19,10 @@ LANES = {
     "verify": 2,
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
-PER_DESTINATION = {"store": 8, "cleanup": 1, "verify": 1}  # two clean-ups would collide
+# Two clean-ups of a destination would collide.
+PER_DESTINATION = {"store": 8, "copy": 4, "cleanup": 1, "verify": 1}
 # Lanes whose tasks read or write a destination: these tasks wait while its breaker is open.
-AT_DESTINATION = frozenset(("export", "store", "restore", "import", "cleanup", "verify"))
+AT_DESTINATION = frozenset(("export", "store", "copy", "restore", "import", "cleanup", "verify"))
 MAX_ATTEMPTS = 5  # of a task whose node was lost or whose parts were away
 _FIRST_RETRY_MS = 5_000  # the wait doubles with each attempt
 _LAST_RETRY_MS = 900_000  # the longest wait

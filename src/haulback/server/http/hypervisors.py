@@ -329,4 +329,7 @@ def _destination(destination: BackupDestination, breaker: BreakerRecord) -> Dest
         if known
         else None,
         breaker=breaker,
+        copyOf=Named(destination.settings[destinations.COPY_OF])
+        if destinations.COPY_OF in destination.settings
+        else None,
     )

@@ -391,14 +391,26 @@ def state_for(app: App, who: Node, guid: str) -> Task:
         return tasks.of_node(sql, guid, who.guid)
 
 
-def destination_keys(app: App, who: Node, destination: str) -> DestinationKeys:
-    """The secrets of a destination, for a node that reaches it.  Raises Forbidden."""
+def destination_keys(app: App, who: Node, destination: str, task: str = "") -> DestinationKeys:
+    """The secrets of a destination, for a node that reaches it.
+
+    Secrets that delete go to a running `task` of the node whose order may delete there.  Raises
+    Forbidden, Fenced.
+    """
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(who, record)
         key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
-    secrets = destination_secrets.opened(app.vault, record)
+        may_delete = bool(task) and _may_delete(app, sql, mine(sql, who, task), destination)
+    secrets = destination_secrets.for_node(app.vault, record, may_delete=may_delete)
     return DestinationKeys(base64.b64encode(key).decode(), secrets)
+
+
+def _may_delete(app: App, sql: Connection, task: Task, destination: str) -> bool:
+    order = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+    members = (getattr(order, name) for name in order.__struct_fields__)
+    places = [place for place in members if isinstance(place, BackupDestination)]
+    return any(place.guid == destination and place.may_delete for place in places)
 
 
 def needed(app: App, names: list[str]) -> list[str]:

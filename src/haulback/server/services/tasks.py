@@ -143,6 +143,8 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
         tasks.insert(sql, made_here)
         for entity in plan.gone:
             ledger.removals.forget_entity(entity)
+        for refused in plan.refused:
+            lock_refusals.add(sql, who, refused.message, refused.details, ask.now)
         heads = [task.guid for task in plan.heads]
         if repeatable:
             made = Remembered(heads, plan.accepted, plan.refused)

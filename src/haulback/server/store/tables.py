@@ -339,12 +339,15 @@ Index(
     postgresql_where=_OF_RULE,
 )
 
-# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.
+# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.  The key is in
+# the order of the insertion, machine by machine: a key by backup alone changes a page for each row.
 expected_backup = Table(
     "expected_backup",
     metadata,
     Column("task", ForeignKey("task.guid", ondelete="CASCADE"), primary_key=True),
+    Column("entity", _GUID, primary_key=True),
     Column("backup", _GUID, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 snapshot = Table(

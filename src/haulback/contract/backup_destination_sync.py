@@ -1,0 +1,53 @@
+"""Order and result of BACKUP_DESTINATION_SYNC: copies, or the catalogue of a destination."""
+
+from __future__ import annotations
+
+import msgspec
+
+from haulback.contract.order_records import BackupDestination
+from haulback.wire import Amount, Guid
+
+
+class WantedCopy(msgspec.Struct, omit_defaults=True):
+    """A copy to make: `backup` is its guid on the destination, `source` the guid of its origin.
+
+    `heals`: the copy exists and lacks data, which the origin supplies.
+    """
+
+    backup: str
+    source: str
+    heals: bool = False
+
+
+class DestinationSyncOrder(msgspec.Struct):
+    """The order: with a `source` the `copies` are made from there, older backups first.
+
+    Without a `source` the catalogue of `destination` is read.  `rate` limits the copying in bytes
+    per second.
+    """
+
+    destination: BackupDestination
+    source: BackupDestination | None = None
+    copies: list[WantedCopy] = []
+    rate: int | None = None
+
+
+class CopiedBackup(msgspec.Struct, omit_defaults=True):
+    """A finished copy; `stored` in bytes, `parent` the backup there that the copy builds on.
+
+    `lacks`: the copy still lacks data that no location supplies.
+    """
+
+    backup: Guid
+    stored: Amount
+    parent: Guid | None = None
+    lacks: bool = False
+
+
+class DestinationSyncResult(msgspec.Struct):
+    """The node's report: finished copies, and whether their data was sealed with another key."""
+
+    copied: list[CopiedBackup] = []
+    sealedAnew: bool = False
+    totalSpace: Amount | None = None
+    freeSpace: Amount | None = None
