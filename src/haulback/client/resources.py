@@ -66,6 +66,10 @@ class Destinations(Collection[DestinationRecord]):
         """Set a destination's name, retention or verification; missing members stay."""
         return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
 
+    def close_breaker(self, guid: str) -> DestinationRecord:
+        """Let the tasks of a destination that did not answer go on at once."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/close-breaker")
+
     def usable_for(self, machines: Iterable[str]) -> list[DestinationRecord]:
         """Destinations that are reachable from the nodes of all these machines."""
         path = f"{self.path}/usable-for-vms"

@@ -5,6 +5,8 @@ Times are epoch milliseconds, sizes bytes.
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
 from haulback.contract.destination_probe import StoreProbe
@@ -65,6 +67,29 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     unknown: int = 0
 
 
+class BreakerState(Enum):
+    """States of a breaker."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+
+
+class BreakerRecord(msgspec.Struct, omit_defaults=True):
+    """The breaker of a destination; times in epoch ms.
+
+    OPEN: the destination does not answer since `since`, tasks for it wait, and it is tried again
+    at `nextTry`.  HALF_OPEN: a CONNECTIVITY_TEST of it waits or runs.  `failures` counts the tasks
+    that could not reach it; `reason` is the last failure.
+    """
+
+    state: Label
+    failures: int = 0
+    since: int | None = None
+    nextTry: int | None = None
+    reason: str | None = None
+
+
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
@@ -90,6 +115,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
     probe: StoreProbe | None = None
+    breaker: BreakerRecord | None = None
     task: TaskDetails | None = None
     copyOf: Named | None = None
 

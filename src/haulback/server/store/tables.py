@@ -87,6 +87,8 @@ _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
     ("task_ready", ("lane", "pinned_node", "rank"), _READY),
+    # read where the tasks of some destinations wait: their rows are skipped, however many they are
+    ("task_ready_at", ("lane", "pinned_node", "destination", "rank"), _READY),
     ("task_opens", ("window_start",), text("state = 'QUEUED' AND NOT ready")),
     ("task_closes", ("window_end",), _QUEUED),
     ("task_leased", ("lease_until",), _RUNNING),
