@@ -1,4 +1,4 @@
-"""What a store was seen to do, and what each promise of a destination rests on."""
+"""Results of the probe of a store, and the party that keeps each promise of a destination."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _reads_parts(corner: ObjectStore) -> bool:
 
 
 def _winners(corner: ObjectStore) -> int:
-    """How many of several creates of one name at once succeed."""
+    """The number of creates that succeed, of several creates of one name at once."""
 
     def create(number: int) -> bool:
         return _succeeds(lambda: corner.store("b", b"%d" % number))

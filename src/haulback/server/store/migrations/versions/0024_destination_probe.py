@@ -1,4 +1,4 @@
-"""What the stores of destinations were seen to do."""
+"""Results of the probes of the stores of destinations."""
 
 from __future__ import annotations
 
