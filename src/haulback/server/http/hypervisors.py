@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from haulback.contract import example_values as example
+from haulback.contract.copies import CopyLinkRecord
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.order_records import BackupDestination, Hypervisor
@@ -17,7 +18,12 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import destination_secrets, destinations, hypervisors
+from haulback.server.services import (
+    destination_secrets,
+    destination_sync,
+    destinations,
+    hypervisors,
+)
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -173,7 +179,7 @@ def list_destinations(call: ApiRequest) -> Reply:
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = [_destination(destination) for destination in _paged(call, found)]
+    shown = _with_copies(call, [_destination(item) for item in _paged(call, found)])
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -193,7 +199,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    return [_destination(one) for one in found]
+    return _with_copies(call, [_destination(one) for one in found])
 
 
 @room(
@@ -207,7 +213,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    return _destination(destinations.destination(call.app, call.guid))
+    return _with_copies(call, [_destination(destinations.destination(call.app, call.guid))])[0]
 
 
 @room(
@@ -283,6 +289,20 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
         hypervisorManager=around.named("hypervisor-manager", manager_of(hypervisor)),
         storageId=settings.get("storage"),
     )
+
+
+def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[DestinationRecord]:
+    """Destinations with the names of the destinations that they are copied to or from."""
+    links = destination_sync.links(call.app)
+    names = {place.guid: place.name for place in destinations.all_destinations(call.app)}
+    for record in shown:
+        record.copies = [
+            CopyLinkRecord(backupDestination=Named(link.target, name), roleType=label(link.role))
+            for link, name in links.get(record.guid, [])
+        ]
+        if record.copyOf:
+            record.copyOf = Named(record.copyOf.guid, names.get(record.copyOf.guid, ""))
+    return shown
 
 
 def _destination(destination: BackupDestination) -> DestinationRecord:
