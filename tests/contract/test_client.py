@@ -35,6 +35,7 @@ from haulback.contract import (
     verify,
 )
 from haulback.contract.backups import BackupType, Hint
+from haulback.contract.copies import NewCopyLink
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
@@ -328,6 +329,9 @@ REST: dict[str, Way] = {
         s.destination, ChangedDestination(retention=Retention(keepLastNFull=4))
     ),
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
+    "PUT /backup-destinations/{guid}/copies": lambda s: s.client.destinations.copy_to(
+        a_destination(s), [NewCopyLink(backupDestination=Ref(s.destination))]
+    ),
     "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
         s.destination
     ),
