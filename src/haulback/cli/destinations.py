@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_secrets, read_settings
-from haulback.cli.output import PLACE, Output, dump, show, size, text
+from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
@@ -29,7 +29,13 @@ from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
 _TYPES = tuple(map(text, ("type", "settings", "secrets", *Capabilities._fields)))
-_SHOWN = (*PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
+_SHOWN = (
+    *PLACE,
+    text("initialized"),
+    size("totalUsedSpace"),
+    size("totalAvailableSpace"),
+    named("breaker", "state"),
+)
 
 
 @app.command(name="ls")
@@ -157,6 +163,13 @@ def set_destination(
 
 def _age(days: float | None) -> int | None:
     return None if days is None else round(days * DAY_MS)
+
+
+@app.command(name="close-breaker")
+def close_breaker(name: str) -> None:
+    """Let tasks of a destination that did not answer go on at once, without a test."""
+    client = connect()
+    client.destinations.close_breaker(client.destinations.find(name).guid)
 
 
 @app.command(name="rm")

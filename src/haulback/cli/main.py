@@ -20,8 +20,8 @@ _NOUNS = (
     ("demo", "demo:app", "Back up, change, destroy and restore a machine; verify every byte."),
     (
         "repository",
-        "repository_care:app",
-        "Read, verify and repair a repository without a server.",
+        "repository_restore:app",
+        "Read, verify, repair and restore from a repository without a server.",
     ),
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),

@@ -67,6 +67,10 @@ class Destinations(Collection[DestinationRecord]):
         """Set a destination's name, retention or verification; missing members stay."""
         return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
 
+    def close_breaker(self, guid: str) -> DestinationRecord:
+        """Let the tasks of a destination that did not answer go on at once."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/close-breaker")
+
     def copy_to(self, guid: str, targets: Sequence[NewCopyLink]) -> list[CopyLinkRecord]:
         """Set the destinations that get a copy of every backup of a destination."""
         path = f"{self.path}/{guid}/copies"

@@ -13,18 +13,18 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from haulback.contract.destination_types import FolderSettings
-from haulback.destinations.protocol import Item
+from haulback.destinations.protocol import IDENTITY, Item
 from haulback.durable_files import DurableFiles, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
 
 _PART = r"[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART})*")
 _FOLDER = re.compile(_PART)
-_TEMP = ".tmp"
+_TEMP, _PROBES = ".tmp", ".probe"
 _BLOCK = 1 << 20
 Entries = list[os.DirEntry[str]]
 # Error numbers about the object itself (Damaged); all others mean that the store is unreachable.
@@ -92,7 +92,7 @@ class Folder:
             status = self._path(name).stat()
             if not stat.S_ISREG(status.st_mode):
                 raise Damaged(f"{name} is not a regular file", name=name)
-            return Item(name, status.st_size)
+            return _item(name, status)
 
     def list(self, prefix: str) -> Iterator[Item]:
         todo, skip = [self._path(prefix)], len(str(self.root)) + 1
@@ -101,8 +101,8 @@ class Folder:
                 if _is(entry, stat.S_ISDIR, follow=False):
                     if _FOLDER.fullmatch(entry.name):
                         todo.append(Path(entry.path))
-                elif (size := _size(entry)) is not None:
-                    yield Item(entry.path[skip:], size)
+                elif (status := _mode(entry, follow=True)) and stat.S_ISREG(status.st_mode):
+                    yield _item(entry.path[skip:], status)
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         path = self._path(folder) if folder else self.root
@@ -120,6 +120,61 @@ class Folder:
 
     def local_path(self, name: str) -> Path | None:
         return self._path(name)
+
+    @property
+    def is_single_writer(self) -> bool:
+        return False
+
+    @property
+    def has_parts(self) -> bool:
+        return False
+
+    def scratch(self, token: str) -> Folder:
+        root = self.root / _PROBES / token
+        self.disk.make_folder(root)
+        return Folder(root, self.disk, self.owner)
+
+    def drop(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        with suppress(OSError):
+            self.root.parent.rmdir()
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict for a folder inside a repository."""
+        for above in self.root.absolute().parents:
+            with suppress(OSError):
+                if (above / IDENTITY).is_file():
+                    raise Conflict(
+                        f"{self.root} lies inside the repository in {above}: name another folder"
+                    )
+
+    def clock_ms(self) -> int | None:
+        """The time that the file system gives a new file: a share has the clock of its server."""
+        path = self._temp()
+        with self._writing(_TEMP):
+            self.disk.write_file(path, b"clock")
+            try:
+                return path.stat().st_mtime_ns // 1_000_000
+            finally:
+                self.disk.unlink(path)
+
+    def links(self) -> bool | None:
+        first, second = self._temp(), self._temp()
+        with self._writing(_TEMP):
+            self.disk.write_file(first, b"first")
+            self.disk.link(first, second)
+            try:
+                self.disk.link(first, second)
+            except Conflict:
+                return second.samefile(first)
+            return False
+
+    def may_replace(self, name: str) -> bool:
+        return os.access(self._path(name).parent, os.W_OK)
+
+    def may_delete(self, name: str) -> bool:
+        self.delete(name)
+        return True
 
     def sweep(self, alive: Set[str]) -> int:
         swept = 0
@@ -170,12 +225,20 @@ class Folder:
             raise translate(error, self.root / name) from error
 
     def _publish_or_drop(self, temp: Path, target: Path) -> None:
-        """Publish a temporary file; remove it when another attempt stored the object first."""
+        """Publish a temporary file; remove it when another attempt stored the object first.
+
+        A file server may lose the reply to a link and repeat the request, which then meets its own
+        link: an existing object with this inode or these bytes is this one.
+        """
         try:
             self._publish(temp, target)
         except Conflict:
+            is_ours = _same_content(target, temp)
+            if is_ours:
+                self.disk.sync_folder(target.parent)
             self.disk.unlink(temp)
-            raise
+            if not is_ours:
+                raise
 
     def _publish(self, source: Path, target: Path) -> None:
         self.disk.make_folder(target.parent)
@@ -249,10 +312,12 @@ def _is(entry: os.DirEntry[str], kind: Callable[[int], bool], *, follow: bool = 
     return found is not None and kind(found.st_mode)
 
 
-def _size(entry: os.DirEntry[str]) -> int | None:
-    """Size of a regular file in bytes; None for other entries and for vanished files."""
-    found = _mode(entry, follow=True)
-    return found.st_size if found and stat.S_ISREG(found.st_mode) else None
+def _item(name: str, status: os.stat_result) -> Item:
+    """An object with the time of its link: a file that is moved in was written earlier.
+
+    The removal of the temporary name changes the time once more, a moment later.
+    """
+    return Item(name, status.st_size, status.st_ctime_ns // 1_000_000)
 
 
 def _same_content(first: Path, second: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.inventory_sync import PlatformResource
 from haulback.contract.order_records import Hypervisor, IncrementBase
 from haulback.contract.store import BackupVolume
@@ -91,6 +92,7 @@ class DestinationChanges(Protocol):
     """Changes of backup destinations."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
+    def probed(self, destination: str, seen: StoreProbe) -> None: ...
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         """Record the space of a destination in bytes; None leaves the old value."""

@@ -25,6 +25,8 @@ _LEAVES = {
     "damage": re.compile(_NUMBER),
     "rolls": re.compile(_NUMBER),
     "rolls-copy": re.compile(_NUMBER),
+    "extracts": re.compile(_NUMBER),
+    "owners": re.compile(_NUMBER),
 }
 FOLDERS = tuple(_LEAVES)
 _PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the subfolders of `packs`

@@ -25,12 +25,14 @@ from haulback.repository import config, dedup_check, pending_deletes
 from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
 from haulback.repository.damage import DamagedPlace, DamageLog, RepositoryDamage
+from haulback.repository.extracts import Extracts
 from haulback.repository.index import Index
 from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
+from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.pages import ChunkRef
@@ -74,6 +76,9 @@ class Repository:
         self.findings = Findings()
         self.damage_log = DamageLog(destination, self.objects, keys)
         self.rolls = Rolls(destination, self.objects, keys)
+        self.owners = Owners(destination, self.objects, keys)
+        self.extracts = Extracts(destination, self.objects, keys)
+        self.ownership: Ownership | None = None  # of the server whose order writes here
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
@@ -113,13 +118,26 @@ class Repository:
     def begin_writing(self) -> None:
         """Raise the revision of the repository, so that older versions refuse to write to it.
 
-        Raises RepositoryError when a newer version writes to it.
+        Raises RepositoryError when a newer version writes to it, OwnerChanged when another server
+        owns it.
         """
         if not self._may_write:
             pending_deletes.read(self.objects, self.keys)
+            if self.ownership:
+                self.ownership.begin()
             config.raise_revision(self.destination, self.keys)
             config.complete(self.destination, self.guid, self.keys)
             self._may_write = True
+
+    def check_owner(self) -> None:
+        """Raise OwnerChanged when another server has taken the repository over."""
+        if self.ownership:
+            self.ownership.check()
+
+    def check_deletion(self) -> None:
+        """Raise OwnerChanged, or Conflict while a new owner may not delete yet."""
+        if self.ownership:
+            self.ownership.check_deletion()
 
     def damage(self) -> RepositoryDamage:
         """The places that are recorded as damaged now."""
@@ -213,6 +231,7 @@ class Repository:
         first: without it the missing manifest would count as lost.
         """
         name = manifests.name_of(backup)
+        self.check_owner()
         self.rolls.write_tombstone(backup)
         self.destination.delete(name)
 
@@ -263,7 +282,7 @@ class Repository:
             self._uphold(folder, draft, disk or DurableFiles())
         except BaseGone:
             if is_new:
-                with suppress(Forbidden):
+                with suppress(Forbidden, Conflict):
                     self.forget(draft.manifest.backup)
             raise
         return draft.manifest
@@ -287,6 +306,7 @@ class Repository:
     def _store_manifest(self, manifest: Manifest) -> bool:
         """Whether the manifest is new.  Raises Conflict when another manifest has its name."""
         name = manifests.name_of(manifest.backup)
+        self.check_owner()
         try:
             self.destination.store(name, manifests.encode(manifest, self.keys))
         except Conflict:

@@ -41,8 +41,8 @@ class StoreBench(Protocol):
 
 
 def objects(store: ObjectStore, prefix: str) -> list[Item]:
-    """Objects below a prefix, sorted by name."""
-    return sorted(store.list(prefix))
+    """Names and sizes of the objects below a prefix, sorted by name."""
+    return sorted(Item(item.name, item.size) for item in store.list(prefix))
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def an_object_reads_back_whole_and_in_part(bench: StoreBench) -> None:
     assert store.load("manifests/a", 3, 4) == b"3456"
     assert store.load("manifests/a", 7) == b"789"
     assert store.load("manifests/a", 10, 0) == b""
-    assert store.info("manifests/a") == Item("manifests/a", 10)
+    assert store.info("manifests/a")[:2] == ("manifests/a", 10)
 
 
 def objects_of_any_size_read_back(bench: StoreBench) -> None:

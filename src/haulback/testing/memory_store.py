@@ -83,12 +83,21 @@ class MemoryBucket:
             raise NotFound(f"{name} is not stored", name=name)
         return data
 
-    def listed(self) -> dict[str, int]:
-        """Size of each name that a list shows now; a lagging list shows an older state."""
+    def info(self, name: str) -> Item:
+        """Name, size and time of an object. Raises NotFound."""
+        self.get(name)
+        return _item(name, self._versions[name][-1])
+
+    def listed(self) -> dict[str, Item]:
+        """Each object that a list shows now by name; a lagging list shows an older state."""
         moment = self.clock.monotonic() - self.listing_delay
         with self._lock:
-            states = {name: _state(each, moment) for name, each in self._versions.items()}
-            return self.foreign | {n: len(data) for n, data in states.items() if data is not None}
+            shown = {n: Item(n, size) for n, size in self.foreign.items()}
+            for name, each in self._versions.items():
+                version = _state(each, moment)
+                if version and version.data is not None:
+                    shown[name] = _item(name, version)
+            return shown
 
     def _now(self, name: str) -> bytes | None:
         versions = self._versions.get(name)
@@ -102,9 +111,13 @@ class MemoryBucket:
             self._versions[name] = [version]
 
 
-def _state(versions: list[_Version], moment: float) -> bytes | None:
-    """The bytes of a name at a moment, None for a name that did not exist then."""
-    return next((each.data for each in reversed(versions) if each.since <= moment), None)
+def _state(versions: list[_Version], moment: float) -> _Version | None:
+    """The state of a name at a moment, None for a name that did not exist then."""
+    return next((each for each in reversed(versions) if each.since <= moment), None)
+
+
+def _item(name: str, version: _Version) -> Item:
+    return Item(name, len(version.data or b""), int(version.since * 1000))
 
 
 class MemoryStore:
@@ -133,13 +146,13 @@ class MemoryStore:
         return data[offset:end]
 
     def info(self, name: str) -> Item:
-        return Item(name, len(self.bucket.get(_checked(name))))
+        return self.bucket.info(_checked(name))
 
     def list(self, prefix: str) -> Iterator[Item]:
         below = _checked(prefix) + "/"
-        for name, size in self.bucket.listed().items():
+        for name, item in self.bucket.listed().items():
             if name.startswith(below):
-                yield Item(name, size)
+                yield item
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         below = _checked(folder) + "/" if folder else ""

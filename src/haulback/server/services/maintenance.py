@@ -14,6 +14,7 @@ from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
+    breakers,
     clock_change,
     daily_reports,
     database_stream,
@@ -79,6 +80,7 @@ def tick(app: App) -> None:
         _forget(app)
     for step in (events.forget, delivery.forget, health_events.look, assignment.continue_walks):
         _run_step(app, step)
+    opened += _run_step(app, breakers.test_due)
     if held_server.is_held(app):
         opened += _run_step(app, held_server.tend)
     else:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import NotFound
 from haulback.server.store import backup_locations, mount_tables, rows, tables
+from haulback.server.store.breaker_tables import destination_breaker
 from haulback.server.store.copy_tables import copy_link
 from haulback.server.store.retention_tables import retention_due, retention_state, retention_wait
 
@@ -47,7 +48,7 @@ def remove(sql: sa.Connection, guid: str) -> list[str]:
     for table in (tables.proof, mount_tables.mounted_backup):
         sql.execute(sa.delete(table).where(table.c.backup.in_(backups)))
     sql.execute(sa.delete(tables.backup).where(_BACKUP.destination == guid))
-    for table in (retention_due, retention_state):
+    for table in (retention_due, retention_state, destination_breaker):
         sql.execute(sa.delete(table).where(table.c.destination == guid))
     sql.execute(sa.delete(retention_wait).where(retention_wait.c.rule == guid))
     sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))

@@ -87,6 +87,8 @@ _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
     ("task_ready", ("lane", "pinned_node", "rank"), _READY),
+    # read where the tasks of some destinations wait: their rows are skipped, however many they are
+    ("task_ready_at", ("lane", "pinned_node", "destination", "rank"), _READY),
     ("task_opens", ("window_start",), text("state = 'QUEUED' AND NOT ready")),
     ("task_closes", ("window_end",), _QUEUED),
     ("task_leased", ("lease_until",), _RUNNING),
@@ -230,6 +232,7 @@ destination = Table(
     Column("total_space", BigInteger),
     Column("used_space", BigInteger),
     Column("verify_state", Text, nullable=False, server_default="{}"),
+    Column("probe", Text, nullable=False, server_default="{}"),
 )
 
 entity = Table(
@@ -350,12 +353,15 @@ Index(
     postgresql_where=_OF_RULE,
 )
 
-# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.
+# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.  The key is in
+# the order of the insertion, machine by machine: a key by backup alone changes a page for each row.
 expected_backup = Table(
     "expected_backup",
     metadata,
     Column("task", ForeignKey("task.guid", ondelete="CASCADE"), primary_key=True),
+    Column("entity", _GUID, primary_key=True),
     Column("backup", _GUID, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 snapshot = Table(
