@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from haulback.contract.mount import IscsiOrder, Visible
-from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import MachineSource
 from haulback.durable_files import DurableFiles
@@ -31,7 +31,7 @@ PREFIX = "haulback-"  # of the names of checkpoints and snapshots; the attempt's
 class Sharing(NamedTuple):
     """A backup to share under the guid of its mount; `visible` and `target` as in MountOrder.
 
-    `for_machine`: a machine will run from the share.
+    `for_machine`: a machine will run from the share.  `others` are other locations of the backup.
     """
 
     guid: str
@@ -40,6 +40,7 @@ class Sharing(NamedTuple):
     visible: list[Visible]
     target: IscsiOrder | None = None
     for_machine: bool = False
+    others: Sequence[BackupPlace] = ()
 
 
 class Progress(Protocol):
