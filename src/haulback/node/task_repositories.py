@@ -10,7 +10,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import open_destination, usage
-from haulback.errors import Conflict, Unavailable
+from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
@@ -47,7 +47,15 @@ class TaskRepositories:
 
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), self.secret(record)
-        found = Repository.open(store, secret, self._home.index_cache)
+        try:
+            found = Repository.open(store, secret, self._home.index_cache)
+        except NotFound as error:
+            if record.repository is None:
+                raise
+            raise Misconfigured(
+                f"destination {record.name} held the repository {record.repository} and holds none "
+                "now: the place was emptied, made again or is another; nothing was changed"
+            ) from error
         if record.repository not in (None, found.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
         self._opened.append((record.guid, found))
