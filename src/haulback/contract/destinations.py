@@ -5,8 +5,11 @@ Times are epoch milliseconds, sizes bytes.
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
+from haulback.contract.copies import CopyLinkRecord
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.tasks import TaskDetails
@@ -65,14 +68,37 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     unknown: int = 0
 
 
+class BreakerState(Enum):
+    """States of a breaker."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+
+
+class BreakerRecord(msgspec.Struct, omit_defaults=True):
+    """The breaker of a destination; times in epoch ms.
+
+    OPEN: the destination does not answer since `since`, tasks for it wait, and it is tried again
+    at `nextTry`.  HALF_OPEN: a CONNECTIVITY_TEST of it waits or runs.  `failures` counts the tasks
+    that could not reach it; `reason` is the last failure.
+    """
+
+    state: Label
+    failures: int = 0
+    since: int | None = None
+    nextTry: int | None = None
+    reason: str | None = None
+
+
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
-    `probe` is what the store was seen to do.
-    `copyOf` is the destination with whose master key the repository was made.
+    `probe` is what the store was seen to do.  `copyOf` is the destination with whose master key the
+    repository was made; `copies` are the destinations that get a copy of every backup.
     """
 
     guid: str
@@ -90,8 +116,10 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
     probe: StoreProbe | None = None
+    breaker: BreakerRecord | None = None
     task: TaskDetails | None = None
     copyOf: Named | None = None
+    copies: list[CopyLinkRecord] = []
 
 
 class NewDestination(NewPlace, kw_only=True):

@@ -43,6 +43,9 @@ class BackupChanges(Protocol):
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
         """Record that a backup is stored on its destination; `stored` in bytes."""
 
+    def copied(self, copy: str, stored: int, parent: str | None) -> None:
+        """Record that a copy of a backup is stored on its destination; `stored` in bytes."""
+
     def partial(self, backup: str, reason: str) -> None:
         """Set a backup to PARTIAL_SUCCESS: its data may be stored, but is unproved."""
 
@@ -234,6 +237,9 @@ class DamageChanges(Protocol):
 
     def found_again(self, task: Task) -> None:
         """Record that a clean-up found all expected backups: MISSING backups become PRESENT."""
+
+    def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
+        """Record an attempt to heal a damaged or missing location, and whether it is whole now."""
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """Record the loss of backups that a clean-up gave up after a user's confirmation."""

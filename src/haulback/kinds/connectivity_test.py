@@ -23,6 +23,7 @@ from haulback.inventory.managers import manager_of
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
+from haulback.tasks.destination_ends import AGAIN
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
@@ -55,15 +56,23 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Pl
     return Plan(tests)
 
 
+def of_destination(target: BackupDestination, ask: Ask) -> Task:
+    """The test that the server makes of a destination that does not answer."""
+    test = _test({"backupDestination": planning.named(target)}, target, None, ask)
+    test.params[AGAIN] = True
+    return test
+
+
 def _test(
     refs: Mapping[str, Named | None],
     target: Hypervisor | BackupDestination,
-    request: ConnectivityTestRequest,
+    request: ConnectivityTestRequest | None,
     ask: Ask,
 ) -> Task:
     return planning.task(
         "CONNECTIVITY_TEST",
-        "inventory",
+        # A destination that hangs must not hold the lane of the inventories.
+        "inventory" if isinstance(target, Hypervisor) else "upkeep",
         ask,
         request,
         planning.TaskSpec(refs=refs, pinned=target.node),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import open_destination, usage
-from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable
+from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable, is_away
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
@@ -35,10 +36,12 @@ class TaskRepositories:
         self._attempt, self._progress = attempt, progress
         self._link, self._home = link, home
         self.damaged: list[str] = []
+        self.away: str | None = None  # guid of the last destination that did not answer
         self._opened: list[tuple[str, Repository]] = []
 
     def store(self, record: BackupDestination) -> ObjectStore:
-        made = open_destination(record.driver, self._settings(record), self._attempt)
+        with self._reaching(record):
+            made = open_destination(record.driver, self._settings(record), self._attempt)
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
@@ -47,8 +50,28 @@ class TaskRepositories:
 
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), self.secret(record)
+        with self._reaching(record):
+            found = self._opened_repository(record, store, secret)
+        if record.repository not in (None, found.guid):
+            raise Conflict(f"destination {record.name} holds another repository than before")
+        self._opened.append((record.guid, found))
+        return found
+
+    @contextmanager
+    def _reaching(self, record: BackupDestination) -> Iterator[None]:
+        """Note a destination that does not answer: the server counts such ends of tasks."""
         try:
-            found = Repository.open(store, secret, self._home.index_cache)
+            yield
+        except Unavailable as error:
+            if is_away(error):
+                self.away = record.guid
+            raise
+
+    def _opened_repository(
+        self, record: BackupDestination, store: ObjectStore, secret: Secret
+    ) -> Repository:
+        try:
+            return Repository.open(store, secret, self._home.index_cache)
         except NotFound as error:
             if record.repository is None:
                 raise
@@ -56,10 +79,6 @@ class TaskRepositories:
                 f"destination {record.name} held the repository {record.repository} and holds none "
                 "now: the place was emptied, made again or is another; nothing was changed"
             ) from error
-        if record.repository not in (None, found.guid):
-            raise Conflict(f"destination {record.name} holds another repository than before")
-        self._opened.append((record.guid, found))
-        return found
 
     def space(self, record: BackupDestination) -> dict[str, int]:
         try:

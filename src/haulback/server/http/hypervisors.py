@@ -8,8 +8,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from haulback.contract import example_values as example
+from haulback.contract.copies import CopyLinkRecord
 from haulback.contract.destination_probe import StoreProbe
-from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.destinations import (
+    BreakerRecord,
+    ChangedDestination,
+    DestinationRecord,
+    NewDestination,
+)
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
@@ -20,7 +26,13 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import destination_secrets, destinations, hypervisors
+from haulback.server.services import (
+    breakers,
+    destination_secrets,
+    destination_sync,
+    destinations,
+    hypervisors,
+)
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -176,7 +188,7 @@ def list_destinations(call: ApiRequest) -> Reply:
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = [_destination(destination) for destination in _paged(call, found)]
+    shown = _destinations(call, _paged(call, found))
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -196,7 +208,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    return [_destination(one) for one in found]
+    return _destinations(call, found)
 
 
 @room(
@@ -210,7 +222,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    return _destination(destinations.destination(call.app, call.guid))
+    return _destinations(call, [destinations.destination(call.app, call.guid)])[0]
 
 
 @room(
@@ -230,7 +242,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
-    shown = _destination(record)
+    [shown] = _destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
 
@@ -251,7 +263,8 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
-    return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
+    changed = destinations.change_destination(call.app, call.guid, wanted, call.who)
+    return _destinations(call, [changed])[0]
 
 
 @room(
@@ -265,6 +278,19 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
 def remove_destination(call: ApiRequest) -> None:
     """Remove a destination without backups; its files stay."""
     destinations.remove_destination(call.app, call.guid, call.who)
+
+
+@room(
+    "POST",
+    "/backup-destinations/{guid}/close-breaker",
+    "Close the breaker of a destination.",
+    answer=DestinationRecord,
+    roles=ADMINS,
+    command="destination close-breaker DESTINATION",
+)
+def close_breaker(call: ApiRequest) -> DestinationRecord:
+    """Let the tasks of a destination that did not answer go on at once."""
+    return _destinations(call, [breakers.close(call.app, call.guid, call.who)])[0]
 
 
 def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
@@ -288,7 +314,27 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
     )
 
 
-def _destination(destination: BackupDestination) -> DestinationRecord:
+def _destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
+    stands = breakers.stands(call.app, found)
+    shown = [_destination(one, breakers.shown(stands.get(one.guid))) for one in found]
+    return _with_copies(call, shown)
+
+
+def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[DestinationRecord]:
+    """Destinations with the names of the destinations that they are copied to or from."""
+    links = destination_sync.links(call.app)
+    names = {place.guid: place.name for place in destinations.all_destinations(call.app)}
+    for record in shown:
+        record.copies = [
+            CopyLinkRecord(backupDestination=Named(link.target, name), roleType=label(link.role))
+            for link, name in links.get(record.guid, [])
+        ]
+        if record.copyOf:
+            record.copyOf = Named(record.copyOf.guid, names.get(record.copyOf.guid, ""))
+    return shown
+
+
+def _destination(destination: BackupDestination, breaker: BreakerRecord) -> DestinationRecord:
     known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
         guid=destination.guid,
@@ -308,6 +354,7 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known
         else None,
+        breaker=breaker,
         copyOf=Named(destination.settings[destinations.COPY_OF])
         if destinations.COPY_OF in destination.settings
         else None,

@@ -35,6 +35,7 @@ from haulback.server.store.damage_ledger import expected_backups
 from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
+from haulback.tasks.destination_ends import TEST
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
@@ -131,12 +132,15 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
         held = task.slots
         _move(app, sql, task, StateChange(state, info, who))
     if state is not State.RUNNING:
-        _ring(app, who, held)
+        _ring(app, who, [] if task.type == TEST else held)
 
 
 def _ring(app: App, who: Node, freed: list[str]) -> None:
-    """Wake the nodes that may start tasks in the place of the freed limits."""
-    if all(key.startswith("node:") for key in freed):
+    """Wake the nodes that may start tasks in the place of the freed limits.
+
+    Nothing freed: a test ended, which may have closed the breaker of its destination.
+    """
+    if freed and all(key.startswith(("node:", "share:")) for key in freed):
         app.wakeups.ring_for([who.guid])
     else:
         app.wakeups.ring()
