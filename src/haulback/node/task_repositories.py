@@ -11,7 +11,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import open_destination, usage
-from haulback.errors import Conflict, Unavailable, is_away
+from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable, is_away
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
@@ -51,7 +51,7 @@ class TaskRepositories:
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), self.secret(record)
         with self._reaching(record):
-            found = Repository.open(store, secret, self._home.index_cache)
+            found = self._opened_repository(record, store, secret)
         if record.repository not in (None, found.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
         self._opened.append((record.guid, found))
@@ -66,6 +66,19 @@ class TaskRepositories:
             if is_away(error):
                 self.away = record.guid
             raise
+
+    def _opened_repository(
+        self, record: BackupDestination, store: ObjectStore, secret: Secret
+    ) -> Repository:
+        try:
+            return Repository.open(store, secret, self._home.index_cache)
+        except NotFound as error:
+            if record.repository is None:
+                raise
+            raise Misconfigured(
+                f"destination {record.name} held the repository {record.repository} and holds none "
+                "now: the place was emptied, made again or is another; nothing was changed"
+            ) from error
 
     def space(self, record: BackupDestination) -> dict[str, int]:
         try:
