@@ -112,8 +112,8 @@ def goes_out_and_comes_back(site: Site, destination: str, machine: str) -> None:
 @needs_sshd
 def test_the_how_to_of_sftp_stores_and_restores(site: Site, tmp_path: Path):
     server = sftp.server()
-    place = server.root / "how-to"
-    place.mkdir()
+    root = server.root / "how-to"
+    root.mkdir()
     (tmp_path / "haulback-key.pub").touch()
     words = {
         "ssh-keygen -q .*": f"cp {server.folder / 'key'} haulback-key",
@@ -121,13 +121,14 @@ def test_the_how_to_of_sftp_stores_and_restores(site: Site, tmp_path: Path):
         "-p 22": f"-p {server.port}",
         "port=22": f"port={server.port}",
         "user=haulback": f"user={getpass.getuser()}",
-        "path=/srv/haulback": f"path={place}",
+        "path=/srv/haulback": f"path={root}",
     }
     run_page(site, "store-on-sftp", tmp_path, words)
-    [far] = [one for one in site.api.get("/backup-destinations") if one["name"] == "far"]
+    places = site.api.get("/backup-destinations")
+    far = next(place for place in places if place["name"] == "far")
     assert far["initialized"]
     assert "BEGIN" not in json.dumps(far)
     assert far["totalAvailableSpace"] > 0
     goes_out_and_comes_back(site, far["guid"], "web")
     site.all_final()
-    assert [path.name for path in (place / ".tmp").iterdir()] == []
+    assert [path.name for path in (root / ".tmp").iterdir()] == []

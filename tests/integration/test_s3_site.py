@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from haulback.errors import Malformed
+from haulback.errors import Conflict, Malformed
 from haulback.testing.s3_server import ADMIN
 from tests import s3
 from tests.images import raw_machine
@@ -102,6 +102,54 @@ def test_a_command_adds_a_bucket_with_secrets_from_files(site: Site, tmp_path: P
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stderr, site.log.read_text()[-3000:])
     assert "haulback.json" in keys("made-by-hand")
+
+
+def test_the_probe_is_stored_shown_and_repeated_by_a_test(site: Site, vault: dict[str, Any]):
+    before = site.api.get(f"/backup-destinations/{vault['guid']}")["probe"]
+    assert (before["exclusiveCreate"], before["winners"]) == (True, 1)
+    assert (before["appendOnly"], before["immutable"]) == ("HAULBACK", "HAULBACK")
+    [test] = site.api.post("/tasks/connectivity-test", {"backupDestinations": [vault["guid"]]})
+    site.finished(test["guid"])
+    after = site.api.get(f"/backup-destinations/{vault['guid']}")["probe"]
+    assert after["time"] > before["time"]
+    assert after["winners"] == 1
+
+
+def test_a_second_destination_at_one_place_is_refused(site: Site, vault: dict[str, Any]):
+    body = {"name": "twice", "type": "S3"} | s3.config_of(vault["settings"]["bucket"])
+    with pytest.raises(Conflict, match="destination vault is there already"):
+        site.api.post("/backup-destinations", body | {"prefix": PREFIX})
+
+
+def test_a_place_inside_of_a_repository_fails_its_task_and_makes_nothing(
+    site: Site, vault: dict[str, Any]
+):
+    bucket = vault["settings"]["bucket"]
+    before = keys(bucket)
+    body = {"name": "inside", "type": "S3"} | s3.config_of(bucket, prefix=f"{PREFIX}/deep")
+    made = site.api.post("/backup-destinations", body)
+    ended = site.final(made["task"]["guid"])
+    assert "lies inside the repository" in ended["statusInfo"]
+    assert keys(bucket) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"bucket": "nowhere-at-all"}, "`createBucket`"),
+        ({"endpoint": "http://127.0.0.1:1", "connectTimeout": 1}, "check `endpoint`"),
+        ({"accessKeyId": "unknown"}, "`accessKeyId` is unknown"),
+        ({"secretAccessKey": "wrong"}, "`secretAccessKey` does not fit"),
+        ({"ca": "/nowhere.pem"}, "ca: /nowhere.pem cannot be read"),
+    ],
+)
+def test_a_setting_that_the_store_refuses_is_named_by_the_task(site: Site, change, told):
+    name = f"bad {told}"
+    body = {"name": name, "type": "S3"} | s3.config_of("somewhere") | change
+    made = site.api.post("/backup-destinations", body)
+    ended = site.final(made["task"]["guid"])
+    assert ended["state"]["name"] == "FAILED"
+    assert told in ended["statusInfo"]
 
 
 @pytest.mark.parametrize(

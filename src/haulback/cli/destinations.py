@@ -15,15 +15,17 @@ from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report,
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
+from haulback.contract.copies import NewCopyLink
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.policies import DestinationRole
 from haulback.contract.repair import RepairRequest
 from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
 from haulback.units import DAY_MS, GIB
-from haulback.wire import JsonObject, Word
+from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
 _TYPES = tuple(map(text, ("type", "settings", "secrets", *Capabilities._fields)))
@@ -175,6 +177,32 @@ def remove_destination(name: str) -> None:
     """Remove a destination that holds no backup; its files stay."""
     client = connect()
     client.destinations.remove(client.destinations.find(name).guid)
+
+
+@app.command(name="copy-to")
+def copy_to(
+    name: str,
+    target: str,
+    *,
+    archive: Annotated[bool, Parameter(negative="", help="With the role ARCHIVE.")] = False,
+    stop: Annotated[bool, Parameter(negative="", help="Make no more copies there.")] = False,
+) -> None:
+    """Copy every backup of a destination to TARGET, those that exist and those to come.
+
+    --stop: the copies that exist stay, and no others are made.
+    """
+    client = connect()
+    present, to = client.destinations.find(name), client.destinations.find(target)
+    role = DestinationRole.ARCHIVE if archive else DestinationRole.SECONDARY
+    links = {
+        link.backupDestination.guid: DestinationRole(link.roleType.name) for link in present.copies
+    }
+    links.pop(to.guid, None)
+    links |= {} if stop else {to.guid: role}
+    wanted = [
+        NewCopyLink(backupDestination=Ref(guid), roleType=kind) for guid, kind in links.items()
+    ]
+    client.destinations.copy_to(present.guid, wanted)
 
 
 @app.command

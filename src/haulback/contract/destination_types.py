@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
-_FOLDER, _SECRET, _DELETING, _TUNABLE = "folder", "secret", "deleting", "tunable"
-_LINES = "lines"
+_FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
+_TUNABLE, _PLACE, _LINES = "tunable", "place", "lines"
 HTTP_URL = r"^https?://[^\s/?#@]+/?$"
 _RATE = r"(off|[1-9][0-9]{0,8}[KMG])"
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -36,15 +36,17 @@ DeletingSecret = Annotated[
 
 HttpUrl = Annotated[
     str, Meta(pattern=HTTP_URL, max_length=2048,
-              description="a URL such as https://s3.example.com:9000")
+              description="a URL such as https://s3.example.com:9000", extra={_PLACE: True})
 ]  # fmt: skip
 BucketName = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
-              description="a bucket: 3 to 63 small letters, digits, dots, hyphens")
+              description="a bucket: 3 to 63 small letters, digits, dots, hyphens",
+              extra={_PLACE: True})
 ]  # fmt: skip
 KeyPrefix = Annotated[
     str, Meta(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
-              max_length=512, description="a folder in the bucket, such as backups/site-1")
+              max_length=512, description="a folder in the bucket, such as backups/site-1",
+              extra={_PLACE: True})
 ]  # fmt: skip
 StorageClass = Annotated[
     str, Meta(pattern=r"^(?!GLACIER$|DEEP_ARCHIVE$)[A-Z][A-Z0-9_]{0,39}$",
@@ -166,11 +168,20 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^[A-Za-z0-9:._-]{1,255}$",
+            extra={_PLACE: True},
             description="the name or the address of the SSH server",
         ),
     ]
     user: Annotated[str, Meta(pattern=r"^[^\s:/]{1,64}$", description="a user of the server")]
-    path: AbsolutePath
+    path: Annotated[
+        str,
+        Meta(
+            pattern=r"^/",
+            max_length=4096,
+            extra={_FOLDER: True, _PLACE: True},
+            description="a folder of the server by its absolute path",
+        ),
+    ]
     knownHosts: Annotated[
         str,
         Meta(
@@ -223,7 +234,8 @@ class Setting(NamedTuple):
 
     `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only;
     `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
-    does not change where the backups are; `has_lines`: the value may have several lines.
+    does not change where the backups are.  `is_place`: two destinations of the type whose values of
+    all such settings are equal are at one place.  `has_lines`: the value may have several lines.
     """
 
     name: str
@@ -234,6 +246,7 @@ class Setting(NamedTuple):
     is_secret: bool
     is_deleting: bool
     is_tunable: bool
+    is_place: bool
     has_lines: bool
 
 
@@ -250,7 +263,8 @@ def _setting(name: str, form: Any, is_required: bool) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
-    marks = [mark in extra for mark in (_FOLDER, _SECRET, _DELETING, _TUNABLE, _LINES)]
+    extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
+    marks = [mark in extra for mark in extras]
     return Setting(name, form, words, is_required, *marks)
 
 

@@ -9,6 +9,8 @@ from enum import Enum
 
 import msgspec
 
+from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
@@ -95,7 +97,8 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
-    `copyOf` is the destination with whose master key the repository was made.
+    `probe` is what the store was seen to do.  `copyOf` is the destination with whose master key the
+    repository was made; `copies` are the destinations that get a copy of every backup.
     """
 
     guid: str
@@ -112,9 +115,11 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     node: Named | None = None
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
+    probe: StoreProbe | None = None
     breaker: BreakerRecord | None = None
     task: TaskDetails | None = None
     copyOf: Named | None = None
+    copies: list[CopyLinkRecord] = []
 
 
 class NewDestination(NewPlace, kw_only=True):

@@ -76,3 +76,37 @@ class Preparable(Protocol):
 
     def prepare(self) -> None:
         """Make the place where the settings ask for it; a place that exists is no error."""
+
+
+@runtime_checkable
+class Probeable(ObjectStore, Protocol):
+    """A store that can be probed in a corner of its own."""
+
+    @property
+    def is_single_writer(self) -> bool:
+        """Whether a store that replaces objects was asked for by name."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a large object is uploaded in parts."""
+
+    def scratch(self, token: str) -> Probeable:
+        """An empty store of this kind below `.probe/`, named by the token."""
+
+    def drop(self) -> None:
+        """Remove the folders of a corner that is empty."""
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict where the place belongs to another repository or program."""
+
+    def clock_ms(self) -> int | None:
+        """The store's own time, epoch ms; None where the store tells none."""
+
+    def links(self) -> bool | None:
+        """Whether a hard link refuses an existing name; None for a store without links."""
+
+    def may_replace(self, name: str) -> bool:
+        """Whether the credentials that add can replace an object; it is replaced then."""
+
+    def may_delete(self, name: str) -> bool:
+        """Whether the credentials that add can delete an object; it is deleted then."""

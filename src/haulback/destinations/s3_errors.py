@@ -102,6 +102,7 @@ def where(settings: S3Settings) -> str:
 
 
 def _line(told: str, debug: str) -> str:
-    reason = re.search(r"(?:source: |: )\"?((?:[Cc]onnection|operation|dns|failed)[^\"\n]*)", debug)
-    line = " ".join(told.split())[-200:]
-    return f"{line} ({reason[1][:100]})" if reason else line
+    """The end of the text of an error, with the reason that only its details name."""
+    reason = re.search(r"\b(ConnectionRefused|ConnectionReset|TimedOut|dns error|Dns)\b", debug)
+    line = " ".join(told.split()).rpartition(" - ")[2][-200:]
+    return f"{line} ({reason[1]})" if reason else line

@@ -11,18 +11,20 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Set
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
 import asyncssh
+import msgspec
 
 from haulback.contract.destination_types import SftpSettings
 from haulback.destinations import background_loop
 from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.object_names import checked
-from haulback.destinations.protocol import Item
+from haulback.destinations.protocol import IDENTITY, Item
+from haulback.destinations.sftp_connection import connection_of, key_of, known_hosts, text_of
 from haulback.errors import (
     Conflict,
     Damaged,
@@ -37,94 +39,16 @@ T = TypeVar("T")
 Items = list[Item]
 Names = list[tuple[str, asyncssh.SFTPAttrs]]
 Parts = list[bytes]
-_TEMP = ".tmp"
+_TEMP, _PROBES = ".tmp", ".probe"
 _BLOCK = 261_120  # bytes of a request: the most that OpenSSH takes in a packet of 256 KiB
 _PIECE = 16 * _BLOCK  # bytes that are written or read under one time-out
 _IN_FLIGHT = 16  # requests of a file at once
 _FOLDERS_AT_ONCE = 8  # folders that a list reads at once
-_KEEPALIVE_SECONDS, _KEEPALIVES = 15, 4
-_IDLE_SECONDS = 120.0  # after which a connection is closed
-_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # half the CPU time of ChaCha20
 _GONE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
-_LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError, OSError)
 
 
-class Connection:
-    """The SSH connection of a destination, made at the first use and after each loss.
-
-    All stores of the process with the same server and credentials share it.
-    """
-
-    def __init__(self, settings: SftpSettings) -> None:
-        self._settings = settings
-        self._client: asyncssh.SFTPClient | None = None
-        self._connection: asyncssh.SSHClientConnection | None = None
-        self._opening: asyncio.Lock | None = None
-        self._users, self._closing = 0, None  # type: int, asyncio.TimerHandle | None
-
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """The client; a connection without users is closed after a while."""
-        self._opening = self._opening or asyncio.Lock()
-        self._users += 1
-        if self._closing:
-            self._closing.cancel()
-        try:
-            async with self._opening:
-                if self._client is None:
-                    await self._open()
-            assert self._client
-            yield self._client
-        except (*_LOST, TimeoutError):
-            self.drop()  # a connection that does not answer never answers again
-            raise
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._closing = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self.drop)
-
-    def drop(self) -> None:
-        """Close the connection at once; the next use makes another."""
-        connection, self._connection, self._client = self._connection, None, None
-        if connection:
-            connection.abort()
-
-    async def _open(self) -> None:
-        wanted = self._settings
-        try:
-            self._connection = await asyncssh.connect(
-                wanted.host,
-                wanted.port,
-                username=wanted.user,
-                client_keys=[_key(wanted)] if wanted.key else None,
-                password=wanted.password or None,
-                known_hosts=_known_hosts(wanted),
-                encryption_algs=_CIPHERS,
-                compression_algs="none",
-                connect_timeout=wanted.connectTimeout,
-                login_timeout=wanted.connectTimeout,
-                keepalive_interval=_KEEPALIVE_SECONDS,
-                keepalive_count_max=_KEEPALIVES,
-                agent_path=None,
-                config=None,
-                gss_auth=False,
-            )
-            self._client = await self._connection.start_sftp_client()
-        except BaseException as error:
-            self.drop()
-            raise _refused(error, wanted) from error
-
-
-_connections: dict[tuple[object, ...], Connection] = {}
 _throttles: dict[tuple[object, ...], Throttle] = {}
 _shared = Lock()
-
-
-def _connection_of(settings: SftpSettings) -> Connection:
-    who = (settings.host, settings.port, settings.user, settings.key, settings.password)
-    key = (*who, settings.knownHosts, settings.connectTimeout)
-    with _shared:
-        return _connections.setdefault(key, Connection(settings))
 
 
 def _throttle_of(settings: SftpSettings) -> Throttle:
@@ -142,7 +66,7 @@ class Sftp:
 
     def __init__(self, settings: SftpSettings, owner: str = "by-hand") -> None:
         self.settings, self.owner = settings, owner
-        self._connection, self._throttle = _connection_of(settings), _throttle_of(settings)
+        self._connection, self._throttle = connection_of(settings), _throttle_of(settings)
 
     def store(self, name: str, data: bytes) -> None:
         checked(name)
@@ -157,12 +81,12 @@ class Sftp:
         checked(name)
 
         async def pieces() -> AsyncIterator[bytes]:
-            with open(path, "rb") as file:
-                while piece := await asyncio.to_thread(file.read, _PIECE):
-                    yield piece
+            while piece := file.read(_PIECE):  # staged bytes, which are in memory as a rule
+                yield piece
 
         try:
-            self._run(lambda client: self._create(client, name, pieces()), name)
+            with open(path, "rb") as file:
+                self._run(lambda client: self._create(client, name, pieces()), name)
         except Conflict:
             if not self._holds(name, path):
                 raise
@@ -224,6 +148,75 @@ class Sftp:
 
     def local_path(self, name: str) -> Path | None:  # noqa: ARG002 - the Protocol's parameter
         return None
+
+    @property
+    def is_single_writer(self) -> bool:
+        return self.settings.singleWriter
+
+    @property
+    def has_parts(self) -> bool:
+        return False
+
+    def scratch(self, token: str) -> Sftp:
+        corner = self._path(f"{_PROBES}/{token}")
+        self._run(lambda client: self._make_folder(client, corner), _PROBES)
+        return Sftp(msgspec.structs.replace(self.settings, path=corner), self.owner)
+
+    def drop(self) -> None:
+        """Remove the empty folders of a corner; what stays does no harm."""
+        folders = (self._path(_TEMP), self.settings.path, self.settings.path.rpartition("/")[0])
+
+        async def remove(client: asyncssh.SFTPClient) -> None:
+            for folder in folders:
+                with suppress(asyncssh.SFTPError):
+                    await self._in_time(client.rmdir(folder))
+
+        self._run(remove, _PROBES)
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict for a folder inside a repository."""
+        parts = self.settings.path.strip("/").split("/")[:-1]
+        above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+        async def look(client: asyncssh.SFTPClient) -> None:
+            for folder in above:
+                with suppress(asyncssh.SFTPError):
+                    if await self._in_time(client.isfile(f"{folder}/{IDENTITY}")):
+                        raise Conflict(
+                            f"path: {self._where} lies inside the repository in {folder}: name "
+                            "another folder"
+                        )
+
+        self._run(look, "")
+
+    def clock_ms(self) -> int | None:
+        """The time that the server gives a new file, in whole seconds."""
+        name = f"{_PROBES}-{os.urandom(8).hex()}".removeprefix(".")
+        self.store(name, b"clock")
+        told = self.info(name).stored
+        self.delete(name)
+        return None if told is None else told + 500
+
+    def links(self) -> bool | None:
+        return None if self.settings.singleWriter else True  # every object is named by a link
+
+    def may_replace(self, name: str) -> bool:
+        async def write(client: asyncssh.SFTPClient) -> bool:
+            try:
+                file = await self._in_time(client.open(self._path(name), asyncssh.FXF_WRITE))
+            except asyncssh.SFTPPermissionDenied:
+                return False
+            await self._in_time(file.close())
+            return True
+
+        return self._run(write, name)
+
+    def may_delete(self, name: str) -> bool:
+        try:
+            self.delete(name)
+        except Misconfigured:
+            return False
+        return True
 
     def space(self) -> tuple[int, int]:
         """Bytes of the server's file system: (total, free for this user)."""
@@ -295,9 +288,10 @@ class Sftp:
         """Give a temporary file its name.  Raises Conflict for a name that exists."""
         try:
             if self.settings.singleWriter:
-                if await self._in_time(client.exists(target)):
-                    raise Conflict(f"{name} exists already in {self._where}", name=name)
-                await self._in_time(client.rename(temp, target))
+                async with self._connection.naming:
+                    if await self._in_time(client.lexists(target)):
+                        raise Conflict(f"{name} exists already in {self._where}", name=name)
+                    await self._in_time(client.rename(temp, target))
             else:
                 await self._in_time(client.link(temp, target))
         except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists):
@@ -353,8 +347,8 @@ class Sftp:
         todo = [prefix]
         while todo:
             now, todo = todo[:_FOLDERS_AT_ONCE], todo[_FOLDERS_AT_ONCE:]
-            found = await asyncio.gather(*(self._folder(client, folder) for folder in now))
-            for folder, names in zip(now, found, strict=True):
+            listed = await asyncio.gather(*(self._folder(client, folder) for folder in now))
+            for folder, names in zip(now, listed, strict=True):
                 for name, about in names:
                     if _is_file(about):
                         result.append(_item(f"{folder}/{name}", about))
@@ -415,7 +409,7 @@ class Sftp:
                 "check the server, or raise `requestTimeout`"
             ) from error
         except (asyncssh.SFTPError, asyncssh.DisconnectError, OSError) as error:
-            raise Unavailable(f"{name} in {self._where}: {_text(error)}; try again") from error
+            raise Unavailable(f"{name} in {self._where}: {text_of(error)}; try again") from error
 
     async def _in_time(self, request: Awaitable[T]) -> T:
         return await asyncio.wait_for(request, self.settings.requestTimeout)
@@ -437,7 +431,7 @@ class Sftp:
         if is_full:
             return OutOfSpace(f"{self._where} is full: free some space on the server")
         return OutOfSpace(
-            f"{name} cannot be written to {self._where}: {_text(error)}. Check the quota of "
+            f"{name} cannot be written to {self._where}: {text_of(error)}. Check the quota of "
             f"{self.settings.user}, and whether the file system is writable and has hard links"
         )
 
@@ -457,67 +451,14 @@ def open_store(settings: SftpSettings, owner: str) -> Sftp:
     if not settings.key and not settings.password:
         raise Misconfigured("key: name the private key of the user, or a `password`")
     if settings.key:
-        _key(settings)
-    _known_hosts(settings)
+        key_of(settings)
+    known_hosts(settings)
     return Sftp(settings, owner)
 
 
 def usage(settings: SftpSettings) -> tuple[int, int]:
     """Bytes of the server's file system: (total, free).  Raises Unavailable."""
     return Sftp(settings).space()
-
-
-def _key(settings: SftpSettings) -> asyncssh.SSHKey:
-    try:
-        return asyncssh.import_private_key(settings.key.strip() + "\n")
-    except asyncssh.KeyEncryptionError as error:
-        raise Misconfigured("key: the private key has a passphrase; give one without") from error
-    except (asyncssh.KeyImportError, ValueError) as error:
-        raise Misconfigured("key: this is no private key in the form of OpenSSH or PEM") from error
-
-
-def _known_hosts(settings: SftpSettings) -> asyncssh.SSHKnownHosts:
-    """The keys that the server may have; a line may be a key alone.  Raises Misconfigured."""
-    lines = [line.strip() for line in settings.knownHosts.splitlines()]
-    place = f"[{settings.host}]:{settings.port}" if settings.port != 22 else settings.host
-    full = [f"{place} {line}" if _is_bare(line) else line for line in lines if line]
-    try:
-        return asyncssh.import_known_hosts("\n".join(full))
-    except (asyncssh.KeyImportError, ValueError) as error:
-        raise Misconfigured(
-            "knownHosts: give the lines that `ssh-keyscan` prints for the server"
-        ) from error
-
-
-def _is_bare(line: str) -> bool:
-    return line.startswith(("ssh-", "ecdsa-", "sk-"))
-
-
-def _refused(error: BaseException, settings: SftpSettings) -> BaseException:
-    """The error of a connection that was not made, as one of `haulback.errors`."""
-    place = f"{settings.host}:{settings.port}"
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return Misconfigured(
-            f"knownHosts: {place} has another host key. If the server was made anew, take its key "
-            "from the server itself; otherwise another machine answers in its place"
-        )
-    if isinstance(error, asyncssh.PermissionDenied):
-        return Misconfigured(
-            f"{place} refuses the user {settings.user}: check `user`, `key` and `password`, and "
-            "the file authorized_keys on the server"
-        )
-    if isinstance(error, asyncssh.ChannelOpenError | asyncssh.SFTPError):
-        return Misconfigured(f"{place} offers no SFTP to {settings.user}: enable it on the server")
-    if isinstance(error, asyncssh.Error | OSError):
-        return Unavailable(
-            f"{place} cannot be reached: {_text(error)}; check `host`, `port` and the network"
-        )
-    return error
-
-
-def _text(error: BaseException) -> str:
-    told = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
-    return " ".join(str(told or type(error).__name__).split())[:200]
 
 
 def _is_file(about: asyncssh.SFTPAttrs) -> bool:

@@ -101,6 +101,12 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
     return result
 
 
+def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
+    """The settings that tell the place of a destination; empty where the type declares none."""
+    names = [name for name, setting in settings_of(kind).items() if setting.is_place]
+    return {name: str(config.get(name) or "").rstrip("/") for name in names}
+
+
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
     """The tunable and secret settings that a change gives; null leaves a setting as it is.
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from haulback.contract import example_values as example
-from haulback.contract.connectivity_test import ConnectivityTestOrder, ConnectivityTestRequest
+from haulback.contract.connectivity_test import (
+    ConnectivityTestOrder,
+    ConnectivityTestRequest,
+    ConnectivityTestResult,
+)
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
@@ -79,13 +87,25 @@ def prepare(task: Task, catalogue: Catalogue) -> ConnectivityTestOrder:
     )
 
 
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    destination = task.ref("backupDestination")
+    if state is State.FINISHED and destination:
+        report = msgspec.convert(task.results, ConnectivityTestResult)
+        if report.probe:
+            ledger.destinations.probed(destination, report.probe)
+
+
 Request = ConnectivityTestRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="CONNECTIVITY_TEST",
     lane="inventory",
     order=ConnectivityTestOrder,
     prepare=prepare,
-    report=(Said("reachable", "flag", "FINISHED says the same."),),
+    settle=settle,
+    report=(
+        Said("reachable", "flag", "FINISHED says the same."),
+        Said("probe", "object", "What the store of a destination was seen to do."),
+    ),
     submissions=(
         Submission(
             "connectivity-test",

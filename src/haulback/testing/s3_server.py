@@ -44,8 +44,8 @@ class S3Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = {name: _free_port() for name in _SERVICES}
-        self._grpc = {name: _free_port() for name in _SERVICES}
+        self._ports = {name: free_port() for name in _SERVICES}
+        self._grpc = {name: free_port() for name in _SERVICES}
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = f"http://127.0.0.1:{self._ports['s3']}"
 
@@ -144,7 +144,8 @@ def _answers(endpoint: str) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

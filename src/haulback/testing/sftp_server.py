@@ -78,7 +78,7 @@ class SftpServer:
         """Kill the server with all its connections."""
         if self._process is None:
             return
-        for child in _children(self._process.pid):
+        for child in children(self._process.pid):
             _kill(child)
         self._process.kill()
         self._process.wait()
@@ -104,12 +104,12 @@ class SftpServer:
         return f"[127.0.0.1]:{self.port} {kind} {key}"
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
     """The processes of a server and of its connections, the youngest first."""
     found = []
     for path in Path(f"/proc/{parent}/task").glob("*/children"):
         for word in path.read_text().split():
-            found += [*_children(int(word)), int(word)]
+            found += [*children(int(word)), int(word)]
     return found
 
 

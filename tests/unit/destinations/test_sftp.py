@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from haulback.contract.destination_types import SftpSettings
+from haulback.destinations.probe import probe, probe_again
 from haulback.destinations.registry import open_destination, usage
 from haulback.destinations.sftp import Sftp, open_store
 from haulback.destinations.store_retries import Retrying
@@ -22,7 +23,7 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
-from haulback.testing.sftp_server import SftpServer, _children
+from haulback.testing.sftp_server import SftpServer, children
 from tests import sftp
 from tests.hosts import needs_sshd
 
@@ -154,11 +155,11 @@ def test_a_server_that_hangs_ends_the_request_in_time_and_is_reached_again(tmp_p
     store = Sftp(msgspec.convert(given, SftpSettings))
     store.store("manifests/a", b"x")
     assert server._process
-    children = _children(server._process.pid)
-    for child in children:
+    stopped = children(server._process.pid)
+    for child in stopped:
         os.kill(child, signal.SIGSTOP)
     assert "raise `requestTimeout`" in refused(Unavailable, store.load, "manifests/a")
-    for child in children:
+    for child in stopped:
         os.kill(child, signal.SIGCONT)
     assert store.load("manifests/a") == b"x"
     server.kill()
@@ -185,3 +186,28 @@ def test_the_time_of_an_object_is_that_of_the_server():
     told = store.info("manifests/a").stored
     assert told
     assert abs(told - Path(store.settings.path, "manifests/a").stat().st_mtime * 1000) < 1000
+
+
+def test_a_probe_finds_what_a_server_promises_and_leaves_nothing(tmp_path: Path):
+    store = Sftp(sftp.new_settings())
+    seen = probe(store)
+    assert seen
+    assert (seen.exclusiveCreate, seen.winners, seen.links, seen.ranges) == (True, 1, True, True)
+    assert (seen.mayReplace, seen.mayDelete, seen.listsWrites) == (True, True, True)
+    assert [path.name for path in Path(store.settings.path).rglob("*")] == [".tmp"]
+    store.store("haulback.json", b"identity")
+    assert probe_again(store)
+    with serving(tmp_path, "internal-sftp -P hardlink") as settings:
+        refused(Unsupported, probe, Sftp(settings))
+        alone = probe(Sftp(msgspec.structs.replace(settings, singleWriter=True)))
+        assert alone
+        assert (alone.singleWriter, alone.links) == (True, None)
+
+
+def test_a_folder_inside_a_repository_is_refused():
+    store = Sftp(sftp.new_settings())
+    store.store("haulback.json", b"identity")
+    inner = Path(store.settings.path, "inner")
+    inner.mkdir()
+    message = refused(Conflict, probe, Sftp(changed(path=str(inner))))
+    assert "lies inside the repository" in message

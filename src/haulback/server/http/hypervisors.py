@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from haulback.contract import example_values as example
+from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.destinations import (
     BreakerRecord,
     ChangedDestination,
@@ -22,7 +26,13 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import breakers, destination_secrets, destinations, hypervisors
+from haulback.server.services import (
+    breakers,
+    destination_secrets,
+    destination_sync,
+    destinations,
+    hypervisors,
+)
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -306,7 +316,22 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
 
 def _destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
     stands = breakers.stands(call.app, found)
-    return [_destination(one, breakers.shown(stands.get(one.guid))) for one in found]
+    shown = [_destination(one, breakers.shown(stands.get(one.guid))) for one in found]
+    return _with_copies(call, shown)
+
+
+def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[DestinationRecord]:
+    """Destinations with the names of the destinations that they are copied to or from."""
+    links = destination_sync.links(call.app)
+    names = {place.guid: place.name for place in destinations.all_destinations(call.app)}
+    for record in shown:
+        record.copies = [
+            CopyLinkRecord(backupDestination=Named(link.target, name), roleType=label(link.role))
+            for link, name in links.get(record.guid, [])
+        ]
+        if record.copyOf:
+            record.copyOf = Named(record.copyOf.guid, names.get(record.copyOf.guid, ""))
+    return shown
 
 
 def _destination(destination: BackupDestination, breaker: BreakerRecord) -> DestinationRecord:
@@ -324,6 +349,7 @@ def _destination(destination: BackupDestination, breaker: BreakerRecord) -> Dest
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
         node=Named(destination.node) if destination.node else None,
+        probe=msgspec.convert(destination.probe, StoreProbe) if destination.probe else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known

@@ -7,6 +7,7 @@ import os
 import msgspec
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
     NewDestination,
@@ -57,6 +58,7 @@ def add_destination(
     with app.change(who, "add destination") as change:
         sql = change.sql
         node, family = node_of(sql, wanted), _family(sql, wanted)
+        _refuse_taken_place(sql, kind, checked.plain)
         settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
         settings |= {COPY_OF: family.guid} if family else {}
         record = BackupDestination(
@@ -75,6 +77,20 @@ def add_destination(
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
+    """Raise Conflict where another destination of the type is at the place of the settings."""
+    wanted = destination_types.place(kind, config)
+    for other in lists.places(sql, BackupDestination) if wanted else ():
+        if other.repository is None or other.driver != kind.driver:
+            continue
+        if destination_types.place(kind, other.config) == wanted:
+            told = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
+            raise Conflict(
+                f"{told}: the destination {other.name} is there already: name another prefix",
+                destination=other.guid,
+            )
 
 
 def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:

@@ -19,6 +19,7 @@ from haulback.server.services import (
     daily_reports,
     database_stream,
     delivery,
+    destination_sync,
     events,
     fires,
     health_events,
@@ -85,6 +86,7 @@ def tick(app: App) -> None:
     else:
         opened += _run_step(app, fires.run_due)
         opened += _run_step(app, verification.plan_due)
+        opened += _run_step(app, destination_sync.plan_due)
         opened += _run_step(app, retention_plan.run_due)
     for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)

@@ -232,6 +232,7 @@ destination = Table(
     Column("total_space", BigInteger),
     Column("used_space", BigInteger),
     Column("verify_state", Text, nullable=False, server_default="{}"),
+    Column("probe", Text, nullable=False, server_default="{}"),
 )
 
 entity = Table(
@@ -306,7 +307,17 @@ backup = Table(
     Column("role", String(12), nullable=False, server_default="PRIMARY"),
     Column("lock_until", BigInteger),  # end of the retention lock; marks change keep_until
     Column("terms", String(64)),  # key of the retention terms under which the backup was made
+    Column("copy_of", _GUID),  # the backup that this row is another location of
+    # the next attempt to heal a damaged location
+    Column("heal_after", BigInteger, nullable=False, server_default="0"),
     Index("backup_entity", "entity", "created"),
+    Index(
+        "backup_copies",
+        "copy_of",
+        "destination",
+        sqlite_where=text("copy_of IS NOT NULL"),
+        postgresql_where=text("copy_of IS NOT NULL"),
+    ),
     Index("backup_newest", "created", "guid"),
     Index("backup_project", "project", "created"),
     Index(
@@ -323,6 +334,9 @@ backup = Table(
     ),
 )
 
+# Locations that another location may heal.
+HEALABLE = text("status = 'SUCCESS' AND location_status IN ('DAMAGED', 'MISSING')")
+Index("backup_heal", backup.c.heal_after, sqlite_where=HEALABLE, postgresql_where=HEALABLE)
 # All columns that retention judges by: backups are judged from this index alone.
 JUDGED = (
     *("destination", "entity", "guid", "location", "role", "rule", "type", "created"),
