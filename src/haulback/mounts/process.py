@@ -28,7 +28,7 @@ from haulback.mounts import iscsi_target
 from haulback.mounts.folders import show
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.mounts.spec import MountSpec, MountState
-from haulback.repository.keys import Secret
+from haulback.repository.openers import opener
 from haulback.repository.repository import Repository
 
 _LOOK_EVERY = 2.0  # seconds between two checks of the child processes
@@ -83,7 +83,7 @@ def _open(
         raise Conflict(f"the mount {order.guid} is served already") from None
     (run_folder / PID).write_text(str(os.getpid()))
     destination = AddOnly(open_destination(order.driver, order.config, order.guid))
-    repository = Repository.open(destination, Secret("keyfile", order.key))
+    repository = Repository.open(destination, opener(order.key))
     if order.repository not in (None, repository.guid):
         raise Conflict("the destination now holds another repository; mount the original one")
     manifest = repository.manifest(order.backup)

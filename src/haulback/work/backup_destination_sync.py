@@ -5,12 +5,14 @@ from __future__ import annotations
 from haulback.contract.backup_destination_sync import DestinationSyncOrder
 from haulback.errors import Malformed
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.catalogue import read_catalogue
 
 
 def run(context: TaskContext) -> Results:
     order: DestinationSyncOrder = context.order
-    kind = "a copy" if order.source else "the catalogue of a destination"
-    raise Malformed(f"this node does not make {kind} yet; update Haulback on the node")
+    if order.source is None:
+        return read_catalogue(context)
+    raise Malformed("this node does not make a copy yet; update Haulback on the node")
 
 
 WORK = TaskWork("BACKUP_DESTINATION_SYNC", DestinationSyncOrder, run)

@@ -173,7 +173,7 @@ def list_destinations(call: ApiRequest) -> Reply:
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = [_destination(destination) for destination in _paged(call, found)]
+    shown = [destination_view(destination) for destination in _paged(call, found)]
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -193,7 +193,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    return [_destination(one) for one in found]
+    return [destination_view(one) for one in found]
 
 
 @room(
@@ -207,7 +207,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    return _destination(destinations.destination(call.app, call.guid))
+    return destination_view(destinations.destination(call.app, call.guid))
 
 
 @room(
@@ -227,7 +227,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
-    shown = _destination(record)
+    shown = destination_view(record)
     shown.task = task_views.details(task)
     return shown
 
@@ -248,7 +248,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
-    return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
+    return destination_view(destinations.change_destination(call.app, call.guid, wanted, call.who))
 
 
 @room(
@@ -285,7 +285,8 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
     )
 
 
-def _destination(destination: BackupDestination) -> DestinationRecord:
+def destination_view(destination: BackupDestination) -> DestinationRecord:
+    """A destination as callers read it."""
     known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
         guid=destination.guid,
@@ -299,6 +300,9 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         verification=wish_of(destination),
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
+        catalogueReadTime=destination.verify_state.get("catalogueRead"),
+        extractTime=destination.verify_state.get("extractTime"),
+        owner=destination.owner if destination.owner.number else None,
         node=Named(destination.node) if destination.node else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
