@@ -104,6 +104,15 @@ class Unavailable(HaulbackError):
     code, status, exit_code, retryable = "unavailable", 503, 7, True
 
 
+class Misconfigured(Unavailable):
+    """A destination or platform answers, but refuses the settings or credentials it is used with.
+
+    A retry cannot help; the message names the setting and the remedy.
+    """
+
+    code, status, retryable = "misconfigured", 409, False
+
+
 class Unreadable(Unavailable):
     """Some bytes cannot be read; other bytes of the same destination or disk may be readable."""
 

@@ -338,6 +338,9 @@ REST: dict[str, Way] = {
         s.destination, ChangedDestination(retention=Retention(keepLastNFull=4))
     ),
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
+    "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
+        s.destination
+    ),
     "GET /backups": lambda s: list(s.client.backups.all(protected_entity=s.machine)),
     "GET /backups/{guid}": lambda s: s.client.backups.get(s.backup),
     "POST /backups/{guid}/confirm-missing": lambda s: s.client.backups.confirm_missing(s.missing),

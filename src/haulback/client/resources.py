@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Unpack
 from urllib.parse import unquote
@@ -14,6 +14,7 @@ from haulback.client.archive import followed
 from haulback.client.calls import Collection, Narrowed, Page, ReadableCollection
 from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
 from haulback.contract.catalogue import AttachedDestination, TakeOver
+from haulback.contract.copies import CopyLinkRecord, NewCopyLink
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.machines import DiskRecord, MachineSettings, NotIncremental, VirtualMachine
@@ -78,6 +79,15 @@ class Destinations(Collection[DestinationRecord]):
     def read_catalogue(self, guid: str) -> DestinationRecord:
         """Bring unknown backups of a destination back, by the task in the response."""
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/read-catalogue")
+
+    def close_breaker(self, guid: str) -> DestinationRecord:
+        """Let the tasks of a destination that did not answer go on at once."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/close-breaker")
+
+    def copy_to(self, guid: str, targets: Sequence[NewCopyLink]) -> list[CopyLinkRecord]:
+        """Set the destinations that get a copy of every backup of a destination."""
+        path = f"{self.path}/{guid}/copies"
+        return self._calls.one(list[CopyLinkRecord], "PUT", path, list(targets))
 
     def usable_for(self, machines: Iterable[str]) -> list[DestinationRecord]:
         """Destinations that are reachable from the nodes of all these machines."""

@@ -11,11 +11,13 @@ from haulback.wire import Amount, Guid
 class WantedCopy(msgspec.Struct, omit_defaults=True):
     """A copy to make: `backup` is its guid on the destination, `source` the guid of its origin.
 
-    `heals`: the copy exists and lacks data, which the origin supplies.
+    `older` is an older backup of the machine on the destination.  `heals`: the copy exists and
+    lacks data, which the origin supplies.
     """
 
     backup: str
     source: str
+    older: str | None = None
     heals: bool = False
 
 

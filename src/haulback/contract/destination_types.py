@@ -14,7 +14,12 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
-_FOLDER, _SECRET = "folder", "secret"
+_FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
+_TUNABLE, _PLACE = "tunable", "place"
+HTTP_URL = r"^https?://[^\s/?#@]+/?$"
+_RATE = r"(off|[1-9][0-9]{0,8}[KMG])"
+_HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+TIMETABLE = rf"^({_RATE}|{_HOUR},{_RATE}( {_HOUR},{_RATE})*)$"
 AbsolutePath = Annotated[
     str, Meta(pattern=r"^/", max_length=4096, description="a folder by its absolute path",
               extra={_FOLDER: True})
@@ -23,6 +28,42 @@ Secret = Annotated[
     str, Meta(min_length=1, max_length=4096, description="the secret", extra={_SECRET: True})
 ]
 """A write-only setting: the server seals the value, and no answer shows it."""
+DeletingSecret = Annotated[
+    str, Meta(min_length=1, max_length=4096, description="a secret that may delete",
+              extra={_SECRET: True, _DELETING: True})
+]  # fmt: skip
+"""A secret that goes to a node with the orders that may delete, and with no other."""
+
+HttpUrl = Annotated[
+    str, Meta(pattern=HTTP_URL, max_length=2048,
+              description="a URL such as https://s3.example.com:9000", extra={_PLACE: True})
+]  # fmt: skip
+BucketName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+              description="a bucket: 3 to 63 small letters, digits, dots, hyphens",
+              extra={_PLACE: True})
+]  # fmt: skip
+KeyPrefix = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+              max_length=512, description="a folder in the bucket, such as backups/site-1",
+              extra={_PLACE: True})
+]  # fmt: skip
+StorageClass = Annotated[
+    str, Meta(pattern=r"^(?!GLACIER$|DEEP_ARCHIVE$)[A-Z][A-Z0-9_]{0,39}$",
+              extra={_TUNABLE: True},
+              description="a storage class whose objects can be read at once, such as STANDARD_IA")
+]  # fmt: skip
+CertificateFile = Annotated[
+    str, Meta(pattern=r"^/", max_length=4096,
+              extra={_TUNABLE: True},
+              description="a PEM file on the node with the certificate authority of the store")
+]  # fmt: skip
+Timetable = Annotated[
+    str, Meta(pattern=TIMETABLE, max_length=1000,
+              extra={_TUNABLE: True},
+              description="a rate such as 10M, or rates by time such as 08:00,2M 19:00,off")
+]  # fmt: skip
+"""Bytes a second with K, M or G (1024-based), from each local time of the node on."""
 
 
 class Capabilities(NamedTuple):
@@ -46,6 +87,72 @@ class FolderSettings(Struct, frozen=True, forbid_unknown_fields=True):
     path: AbsolutePath
 
 
+ProxyUrl = Annotated[
+    str, Meta(pattern=HTTP_URL, max_length=2048, description="a URL such as http://proxy:3128",
+              extra={_TUNABLE: True})
+]  # fmt: skip
+
+
+class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a bucket, or of a folder in it, of S3 or a compatible store.
+
+    Without `endpoint` the store is Amazon's in `region`.  The credentials add and read objects;
+    the deleting credentials go to the tasks that may delete, and default to the others.  Times are
+    seconds, `partSize` bytes.
+    """
+
+    bucket: BucketName
+    accessKeyId: Secret
+    secretAccessKey: Secret
+    endpoint: HttpUrl = ""
+    region: Annotated[
+        str, Meta(pattern=r"^[a-z0-9-]{1,64}$", description="the region of the bucket")
+    ] = "us-east-1"
+    createBucket: Annotated[bool, Meta(description="whether to create the bucket")] = False
+    prefix: KeyPrefix = ""
+    pathStyle: Annotated[bool, Meta(description="whether URLs hold the bucket in the path")] = True
+    deleteAccessKeyId: DeletingSecret = ""
+    deleteSecretAccessKey: DeletingSecret = ""
+    objectLock: Annotated[
+        bool, Meta(description="whether the store itself keeps locked backups")
+    ] = False
+    singleWriter: Annotated[
+        bool, Meta(description="whether to take a store that replaces existing objects")
+    ] = False
+    storageClass: StorageClass = ""
+    ca: CertificateFile = ""
+    proxy: ProxyUrl = ""
+    partSize: Annotated[
+        int,
+        Meta(
+            ge=5 << 20,
+            le=5 << 30,
+            extra={_TUNABLE: True},
+            description="bytes of a part of a large object, 5 MiB+",
+        ),
+    ] = 128 << 20
+    parallelism: Annotated[
+        int,
+        Meta(
+            ge=1, le=64, extra={_TUNABLE: True}, description="requests of a node at once, 1 to 64"
+        ),
+    ] = 4
+    bandwidth: Timetable = ""
+    requestTimeout: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=86_400,
+            extra={_TUNABLE: True},
+            description="seconds of a request, at most 86400",
+        ),
+    ] = 600
+    connectTimeout: Annotated[
+        int,
+        Meta(ge=1, le=600, extra={_TUNABLE: True}, description="seconds to connect, at most 600"),
+    ] = 10
+
+
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities."""
 
@@ -60,13 +167,17 @@ TYPES = (
     DestinationType(
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
+    DestinationType("S3", "s3", S3Settings, Capabilities(object_lock=True)),
 )
 
 
 class Setting(NamedTuple):
     """A setting of a type: its name, its form with limits, and words for messages.
 
-    `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only.
+    `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only;
+    `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
+    does not change where the backups are.  `is_place`: two destinations of the type whose values of
+    all such settings are equal are at one place.
     """
 
     name: str
@@ -75,6 +186,9 @@ class Setting(NamedTuple):
     is_required: bool
     is_folder: bool
     is_secret: bool
+    is_deleting: bool
+    is_tunable: bool
+    is_place: bool
 
 
 @cache
@@ -90,7 +204,8 @@ def _setting(name: str, form: Any, is_required: bool) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
-    return Setting(name, form, words, is_required, _FOLDER in extra, _SECRET in extra)
+    marks = [mark in extra for mark in (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE)]
+    return Setting(name, form, words, is_required, *marks)
 
 
 def by_driver(driver: str) -> DestinationType | None:

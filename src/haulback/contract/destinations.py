@@ -5,13 +5,17 @@ Times are epoch milliseconds, sizes bytes.
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
+from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.order_records import Owner
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
-from haulback.wire import JsonObject, Label, Named, Word
+from haulback.wire import JsonObject, Label, Named, Ref, Word
 
 
 class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -69,6 +73,29 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     extractTime: int = 0
 
 
+class BreakerState(Enum):
+    """States of a breaker."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+
+
+class BreakerRecord(msgspec.Struct, omit_defaults=True):
+    """The breaker of a destination; times in epoch ms.
+
+    OPEN: the destination does not answer since `since`, tasks for it wait, and it is tried again
+    at `nextTry`.  HALF_OPEN: a CONNECTIVITY_TEST of it waits or runs.  `failures` counts the tasks
+    that could not reach it; `reason` is the last failure.
+    """
+
+    state: Label
+    failures: int = 0
+    since: int | None = None
+    nextTry: int | None = None
+    reason: str | None = None
+
+
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
@@ -78,6 +105,8 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     `owner` is the newest owner record that a task read; `catalogueReadTime` (epoch ms) is the end
     of the last task that read the catalogue there, `extractTime` the time of its newest extract:
     locks and hints that were changed later are not known.
+    `probe` is what the store was seen to do.  `copyOf` is the destination with whose master key the
+    repository was made; `copies` are the destinations that get a copy of every backup.
     """
 
     guid: str
@@ -97,20 +126,26 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     node: Named | None = None
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
+    probe: StoreProbe | None = None
+    breaker: BreakerRecord | None = None
     task: TaskDetails | None = None
+    copyOf: Named | None = None
+    copies: list[CopyLinkRecord] = []
 
 
 class NewDestination(NewPlace, kw_only=True):
     """Request to add a destination; `type`, where named, must be a served type.
 
     `settings` are the settings of the type by name; a request may give each setting beside `name`,
-    like `path`.
+    like `path`.  With `copyOf` the repository gets the master key of that destination's repository:
+    copies between the two are made without decryption, and one key opens both.
     """
 
     type: Word | None = None
     settings: JsonObject | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    copyOf: Ref | None = None
 
 
 class ChangedDestination(msgspec.Struct, kw_only=True):

@@ -39,7 +39,8 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
 class BackupDestination(msgspec.Struct, kw_only=True):
     """A backup destination; `repository` is the repository's guid after initialisation.
 
-    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
+    `settings` holds retention and verification, `probe` what its store was seen to do; spaces are
+    bytes, as a node last reported them.
     `may_delete` grants deletion to one task's order: other tasks can only add objects.  `owner` is
     the owner that the server knows; in the order of a task that writes the server itself.
     """
@@ -55,6 +56,7 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     used_space: int | None = None
     may_delete: bool = False
     verify_state: JsonObject = {}
+    probe: JsonObject = {}
     owner: Owner = Owner()
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from haulback.contract import destination_types
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
+from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.errors import Malformed
 from haulback.wire import JsonMapping, JsonObject
 
@@ -22,6 +23,12 @@ _SETTINGS = """
     tenantName url user username vaultName versionedBucket volumeName
 """
 _OF_OTHERS = frozenset(_SETTINGS.split())
+_RECORD = frozenset(
+    name
+    for kind in (NewDestination, ChangedDestination, DestinationRecord)
+    for name in kind.__struct_fields__
+)
+_SHORT = 6  # settings of a type whose forms a message tells
 
 
 class CheckedSettings(NamedTuple):
@@ -57,15 +64,23 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
 def members(body: Any, kind: DestinationType) -> JsonObject:
     """Settings of the type that stand at the top of a request, as `path` does.
 
-    Raises Malformed naming the first member that is a setting of other storages.
+    Raises Malformed naming the first member that is a setting of other storages, and for a type
+    other than the default the first that is no member of a destination either.
     """
     settings, result = settings_of(kind), {}
     for name, value in body.items() if isinstance(body, dict) else ():
         if name in settings:
             result[name] = value
-        elif name in _OF_OTHERS and value not in (None, "", False, [], {}):
+        elif value not in (None, "", False, [], {}) and _is_foreign(name, kind):
             raise _unknown(name, kind)
     return result
+
+
+def _is_foreign(name: str, kind: DestinationType) -> bool:
+    if name in _RECORD:
+        return False
+    of_types = {name for known in destination_types.TYPES for name in settings_of(known)}
+    return kind.name != destination_types.DEFAULT or name in _OF_OTHERS | of_types
 
 
 def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
@@ -86,15 +101,19 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
     return result
 
 
-def changed_secrets(
-    kind: DestinationType, given: JsonMapping, present: JsonMapping
-) -> dict[str, str]:
-    """The secret settings that a change gives; null leaves a setting as it is.
+def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
+    """The settings that tell the place of a destination; empty where the type declares none."""
+    names = [name for name, setting in settings_of(kind).items() if setting.is_place]
+    return {name: str(config.get(name) or "").rstrip("/") for name in names}
+
+
+def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
+    """The tunable and secret settings that a change gives; null leaves a setting as it is.
 
     Raises Malformed naming a setting that is unknown or wrong, or whose value no change can give
     because the stored objects are at the present one.
     """
-    settings, result = settings_of(kind), {}
+    settings, result = settings_of(kind), CheckedSettings({}, {})
     for name, value in given.items():
         if name not in settings:
             raise _unknown(name, kind)
@@ -102,7 +121,9 @@ def changed_secrets(
             continue
         converted = _value(settings[name], value)
         if settings[name].is_secret:
-            result[name] = converted
+            result.secrets[name] = converted
+        elif settings[name].is_tunable:
+            result.plain[name] = converted
         elif converted != present.get(name, converted):
             raise Malformed(
                 f"{name}: the backups are at {present[name]!r}; add another destination instead",
@@ -126,7 +147,9 @@ def _wrong(setting: Setting) -> Malformed:
 
 
 def _unknown(name: str, kind: DestinationType) -> Malformed:
-    known = ", ".join(f"{one.name} ({one.words})" for one in settings_of(kind).values())
+    settings = settings_of(kind).values()
+    told = [f"{s.name} ({s.words})" if len(settings) <= _SHORT else s.name for s in settings]
+    known = ", ".join(told)
     return Malformed(
         f"{name[:40]}: a destination of type {kind.name} has no such setting; leave it out. "
         f"The settings of the type are {known}",

@@ -5,59 +5,27 @@ The order decides: with a source destination the task copies, without it the tas
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import msgspec
 
-from haulback.contract.backup_destination_sync import DestinationSyncOrder, DestinationSyncResult
+from haulback.contract.backup_destination_sync import (
+    DestinationSyncOrder,
+    DestinationSyncResult,
+    WantedCopy,
+)
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
-from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import AnyRequest, Ask, TaskKind
-from haulback.kinds.support import planning
+from haulback.inventory.records import Backup
+from haulback.kinds.api import Ask, TaskKind
+from haulback.kinds.support import catalogue_reading, planning
 from haulback.kinds.support.reports import SPACE, Said
-from haulback.tasks.record import HOUR_MS, Task
-from haulback.wire import Named
+from haulback.kinds.support.second_copies import COPIES, HEALS, LANE, SOURCE, TYPE, WINDOW
+from haulback.tasks.record import Task
 
-TYPE = "BACKUP_DESTINATION_SYNC"
-WINDOW = 24 * HOUR_MS  # copies may wait for a link that is down
-SOURCE = "source"  # parameter: the destination that the task copies from
-_LANE = "copy"
-
-
-class CopyWork(NamedTuple):
-    """Copies of one machine's backups from one destination to another.
-
-    `copies` are the guids of the copies, older backups first; `of` refers to the machine.
-    """
-
-    origin: BackupDestination
-    to: BackupDestination
-    of: Named
-    copies: list[str]
-    run: str = ""
-    rule: Named | None = None
-
-
-def copying(
-    work: CopyWork, ask: Ask, request: AnyRequest = None, follows: Task | None = None
-) -> Task:
-    """The task that makes copies."""
-    spec = planning.TaskSpec(
-        refs={
-            "backupDestination": planning.named(work.to),
-            "protectedEntity": work.of,
-            "rule": work.rule,
-        },
-        params={SOURCE: work.origin.guid, "copies": work.copies},
-        pinned=_node_of(work),
-        follows=follows,
-        window=WINDOW,
-        run=work.run,
-    )
-    return planning.task(TYPE, _LANE, ask, request, spec)
+_GONE = "the backup was removed before it was copied"
 
 
 def reading(to: BackupDestination, ask: Ask) -> Task:
@@ -68,51 +36,69 @@ def reading(to: BackupDestination, ask: Ask) -> Task:
     return planning.task(TYPE, "verify", ask, None, spec)
 
 
-def _node_of(work: CopyWork) -> str | None:
-    """The node that reaches both destinations; the node of the target where none does.
-
-    A link that is missing fails the copy, never the backup.
-    """
-    try:
-        return planning.pinned(work.origin, work.to)
-    except Malformed:
-        return work.to.node
-
-
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix the list of backups that a task which reads the catalogue must find."""
-    if not task.params.get(SOURCE):
-        ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
+    if SOURCE not in task.params:
+        catalogue_reading.start(task, ledger)
+    for copy in task.params.get(COPIES, []):
+        ledger.backups.started(copy)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
     to = catalogue.places.destination(task.ref("backupDestination") or "")
-    origin = task.params.get(SOURCE)
-    if not origin:
-        take_over = bool(task.params.get("takeOver"))
-        return DestinationSyncOrder(
-            to, takeOver=take_over, revoked=bool(task.params.get("revoked"))
-        )
-    return DestinationSyncOrder(to, catalogue.places.destination(origin))
+    source = task.params.get(SOURCE)
+    if source is None:
+        return catalogue_reading.order(task, to)
+    origin = catalogue.places.destination(source)
+    return DestinationSyncOrder(to, origin, list(_wanted(task, origin.guid, catalogue)))
+
+
+def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCopy]:
+    """The copies whose backup can still be read at its source."""
+    heals = bool(task.params.get(HEALS))
+    for copy in catalogue.backups.copies(task.params[COPIES]):
+        for source in catalogue.backups.locations(copy.guid):
+            if source.destination == origin and _is_readable(source):
+                older = catalogue.backups.newest_before(copy, source.snapshot_time or 0)
+                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals)
+                break
+
+
+def _is_readable(backup: Backup) -> bool:
+    return backup.status == "SUCCESS" and backup.location_status in ("PRESENT", "DAMAGED")
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record that the catalogue was read: the destination is usable, and no backup is unknown."""
-    if task.params.get(SOURCE):
+    """Record the finished copies, also of a task that failed later."""
+    if SOURCE not in task.params:
+        catalogue_reading.settle(task, state, ledger)
         return
     destination = task.ref("backupDestination") or ""
-    ledger.damage.expected_over(task.guid)
-    if state is State.FINISHED:
-        report = msgspec.convert(task.results, DestinationSyncResult)
-        if report.repository:
-            ledger.destinations.initialised(destination, report.repository)
-        ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
-        ledger.damage.catalogue_read(destination, report.extractTime, since=task.started or 0)
+    report = _report(task, state)
+    done = {copy.backup: copy for copy in report.copied}
+    reason = _GONE if state is State.FINISHED else task.status_info or state.value
+    for guid in task.params[COPIES]:
+        copy = done.get(guid)
+        if task.params.get(HEALS):
+            ledger.damage.healed(task, guid, is_whole=copy is not None and not copy.lacks)
+        elif copy:
+            ledger.backups.copied(guid, copy.stored, copy.parent)
+        else:
+            ledger.backups.failed(guid, reason)
+    ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+
+
+def _report(task: Task, state: State) -> DestinationSyncResult:
+    try:
+        return msgspec.convert(task.results, DestinationSyncResult)
+    except msgspec.ValidationError:
+        if state is State.FINISHED:
+            raise
+        return DestinationSyncResult()
 
 
 KIND = TaskKind(
     type=TYPE,
-    lane=_LANE,
+    lane=LANE,
     order=DestinationSyncOrder,
     prepare=prepare,
     start=start,

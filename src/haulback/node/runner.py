@@ -9,6 +9,7 @@ from threading import Event, Lock, Thread
 
 import msgspec
 
+from haulback.contract.node_tasks import AWAY
 from haulback.errors import (
     Cancelled,
     Fenced,
@@ -297,6 +298,8 @@ class Runner:
         result = work.damage(kind.type, error) | work.repositories.owner()
         if isinstance(error, HaulbackError) and error.retryable:
             result |= {"failure": error.code}
+        if isinstance(error, Unavailable) and (away := work.repositories.away):
+            result |= {AWAY: away}
         if not result:
             return
         try:

@@ -127,9 +127,11 @@ class ServerClient:
     def key(self, destination: str) -> bytes:
         return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
 
-    def secrets(self, destination: str) -> dict[str, str]:
-        """Secret settings of a destination by name."""
-        found: dict[str, str] = self._api.get(f"/nodes/self/keys/{destination}").get("secrets", {})
+    def secrets(self, destination: str, task: str = "") -> dict[str, str]:
+        """Secret settings of a destination by name; `task` is one that may delete there."""
+        query = {"task": task} if task else {}
+        answer = self._api.get(f"/nodes/self/keys/{destination}", query)
+        found: dict[str, str] = answer.get("secrets", {})
         return found
 
     def pins(self, destination: str) -> list[str]:

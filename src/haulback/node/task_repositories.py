@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -13,7 +14,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import open_destination, usage
-from haulback.errors import Conflict, Unavailable
+from haulback.errors import Conflict, Unavailable, is_away
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
@@ -40,10 +41,12 @@ class TaskRepositories:
         self._attempt, self._progress = attempt, progress
         self._link, self._home = link, home
         self.damaged: list[str] = []
+        self.away: str | None = None  # guid of the last destination that did not answer
         self._opened: list[tuple[str, Repository]] = []
 
     def store(self, record: BackupDestination) -> ObjectStore:
-        made = open_destination(record.driver, self._settings(record), self._attempt)
+        with self._reaching(record):
+            made = open_destination(record.driver, self._settings(record), self._attempt)
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
@@ -56,7 +59,8 @@ class TaskRepositories:
 
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), opener(self.kept_secret(record))
-        found = Repository.open(store, secret, self._home.index_cache)
+        with self._reaching(record):
+            found = Repository.open(store, secret, self._home.index_cache)
         if record.repository not in (None, found.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
         self._opened.append((record.guid, found))
@@ -73,6 +77,16 @@ class TaskRepositories:
                 return {"owner": msgspec.to_builtins(report)}
         return {}
 
+    @contextmanager
+    def _reaching(self, record: BackupDestination) -> Iterator[None]:
+        """Note a destination that does not answer: the server counts such ends of tasks."""
+        try:
+            yield
+        except Unavailable as error:
+            if is_away(error):
+                self.away = record.guid
+            raise
+
     def space(self, record: BackupDestination) -> dict[str, int]:
         try:
             space = usage(record.driver, self._settings(record))
@@ -82,7 +96,8 @@ class TaskRepositories:
         return {"totalSpace": space.total, "freeSpace": space.free} if space else {}
 
     def _settings(self, record: BackupDestination) -> JsonObject:
-        return self._progress.ask(lambda: settings_of(record, self._link))
+        task = self._attempt.rpartition("-")[0]
+        return self._progress.ask(lambda: settings_of(record, self._link, task))
 
     def pack_memory(self, repository: Repository) -> FilePackMemory:
         return self._home.pack_memories.of(repository.guid)

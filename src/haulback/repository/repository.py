@@ -80,9 +80,14 @@ class Repository:
         self._may_write = False
 
     @classmethod
-    def init(cls, destination: ObjectStore, *secrets: Secret) -> Repository:
-        """Create a repository.  Raises Conflict when the destination holds one already."""
-        keys, guid = Keys.generate(), str(uuid4())
+    def init(
+        cls, destination: ObjectStore, *secrets: Secret, family: Keys | None = None
+    ) -> Repository:
+        """Create a repository; the keys of a `family` make both repositories members of one.
+
+        Raises Conflict when the destination holds a repository already.
+        """
+        keys, guid = Keys(family.master) if family else Keys.generate(), str(uuid4())
         config.create(destination, config.encode(guid, keys, secrets))
         return cls(destination, guid, keys)
 
@@ -272,6 +277,22 @@ class Repository:
                     self.forget(draft.manifest.backup)
             raise
         return draft.manifest
+
+    def publish_portion(self, folder: Path, staged: Staged) -> list[str]:
+        """Publish a finished part of a backup before its manifest; returns the names of the packs.
+
+        Without a manifest the part is reused data for a later writer, or dead data for a clean-up.
+        """
+        self.begin_writing()
+        for path in staged.packs:
+            self._publish_file(folder / path.name, packs.name_of(_pack_of(path.name)))
+        for path in staged.segments:
+            self._publish_file(folder / path.name, f"index/{path.stem}")
+        return [path.name for path in staged.packs]
+
+    def is_of_family(self, other: Repository) -> bool:
+        """Whether both repositories have one master key: sealed groups are valid in both."""
+        return self.keys.master == other.keys.master
 
     def _store_manifest(self, manifest: Manifest) -> bool:
         """Whether the manifest is new.  Raises Conflict when another manifest has its name."""

@@ -14,7 +14,7 @@ from haulback.contract.destinations import DestinationRecord
 from haulback.contract.roles import ADMINS, NODES, OPERATORS
 from haulback.inventory import destination_types
 from haulback.server.http import query_params, request_body, task_views
-from haulback.server.http.hypervisors import destination_view
+from haulback.server.http.hypervisors import shown_destinations
 from haulback.server.http.operation import TEXT, ApiRequest, Param, Router
 from haulback.server.services import attach, catalogue_exchange
 from haulback.wire import parse
@@ -42,7 +42,7 @@ def attach_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = attach.attach(call.app, wanted, call.who)
-    shown = destination_view(record)
+    [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
 
@@ -86,7 +86,7 @@ def read_catalogue(call: ApiRequest) -> DestinationRecord:
 
 def _with_task(call: ApiRequest, *, take: bool, revoked: bool) -> DestinationRecord:
     record, task = attach.read_again(call.app, call.guid, call.who, take_over=take, revoked=revoked)
-    shown = destination_view(record)
+    [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
 

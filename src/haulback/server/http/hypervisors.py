@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from haulback.contract import example_values as example
-from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_probe import StoreProbe
+from haulback.contract.destinations import (
+    BreakerRecord,
+    ChangedDestination,
+    DestinationRecord,
+    NewDestination,
+)
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
@@ -17,7 +26,13 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import destination_secrets, destinations, hypervisors
+from haulback.server.services import (
+    breakers,
+    destination_secrets,
+    destination_sync,
+    destinations,
+    hypervisors,
+)
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -173,7 +188,7 @@ def list_destinations(call: ApiRequest) -> Reply:
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = [destination_view(destination) for destination in _paged(call, found)]
+    shown = shown_destinations(call, _paged(call, found))
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -193,7 +208,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    return [destination_view(one) for one in found]
+    return shown_destinations(call, found)
 
 
 @room(
@@ -207,7 +222,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    return destination_view(destinations.destination(call.app, call.guid))
+    return shown_destinations(call, [destinations.destination(call.app, call.guid)])[0]
 
 
 @room(
@@ -227,7 +242,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
-    shown = destination_view(record)
+    [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
 
@@ -248,7 +263,8 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
-    return destination_view(destinations.change_destination(call.app, call.guid, wanted, call.who))
+    changed = destinations.change_destination(call.app, call.guid, wanted, call.who)
+    return shown_destinations(call, [changed])[0]
 
 
 @room(
@@ -262,6 +278,19 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
 def remove_destination(call: ApiRequest) -> None:
     """Remove a destination without backups; its files stay."""
     destinations.remove_destination(call.app, call.guid, call.who)
+
+
+@room(
+    "POST",
+    "/backup-destinations/{guid}/close-breaker",
+    "Close the breaker of a destination.",
+    answer=DestinationRecord,
+    roles=ADMINS,
+    command="destination close-breaker DESTINATION",
+)
+def close_breaker(call: ApiRequest) -> DestinationRecord:
+    """Let the tasks of a destination that did not answer go on at once."""
+    return shown_destinations(call, [breakers.close(call.app, call.guid, call.who)])[0]
 
 
 def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
@@ -285,8 +314,28 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
     )
 
 
-def destination_view(destination: BackupDestination) -> DestinationRecord:
-    """A destination as callers read it."""
+def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
+    """Destinations as callers read them."""
+    stands = breakers.stands(call.app, found)
+    shown = [_destination(one, breakers.shown(stands.get(one.guid))) for one in found]
+    return _with_copies(call, shown)
+
+
+def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[DestinationRecord]:
+    """Destinations with the names of the destinations that they are copied to or from."""
+    links = destination_sync.links(call.app)
+    names = {place.guid: place.name for place in destinations.all_destinations(call.app)}
+    for record in shown:
+        record.copies = [
+            CopyLinkRecord(backupDestination=Named(link.target, name), roleType=label(link.role))
+            for link, name in links.get(record.guid, [])
+        ]
+        if record.copyOf:
+            record.copyOf = Named(record.copyOf.guid, names.get(record.copyOf.guid, ""))
+    return shown
+
+
+def _destination(destination: BackupDestination, breaker: BreakerRecord) -> DestinationRecord:
     known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
         guid=destination.guid,
@@ -304,8 +353,13 @@ def destination_view(destination: BackupDestination) -> DestinationRecord:
         extractTime=destination.verify_state.get("extractTime"),
         owner=destination.owner if destination.owner.number else None,
         node=Named(destination.node) if destination.node else None,
+        probe=msgspec.convert(destination.probe, StoreProbe) if destination.probe else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known
+        else None,
+        breaker=breaker,
+        copyOf=Named(destination.settings[destinations.COPY_OF])
+        if destinations.COPY_OF in destination.settings
         else None,
     )

@@ -9,7 +9,9 @@ from haulback.errors import Conflict
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
 from haulback.kinds.api import Ask
-from haulback.kinds.backup_destination_sync import TYPE, reading
+from haulback.kinds.backup_destination_sync import reading
+from haulback.kinds.support.catalogue_reading import REVOKED, TAKE_OVER
+from haulback.kinds.support.second_copies import TYPE
 from haulback.server.caller import Caller
 from haulback.server.services import destination_secrets, destinations
 from haulback.server.services.app import App
@@ -70,5 +72,5 @@ def read_again(
 def _task(to: BackupDestination, now: int, take_over: bool, revoked: bool) -> Task:
     task = reading(to, Ask(now))
     if take_over:
-        task.params = {"takeOver": True, "revoked": revoked}
+        task.params = {TAKE_OVER: True, REVOKED: revoked}
     return task

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from haulback.contract.catalogue import ITEMS, CataloguePage, FoundBackup
 from haulback.errors import Conflict, Malformed
-from haulback.kinds.backup_destination_sync import SOURCE
-from haulback.kinds.backup_destination_sync import TYPE as SYNC
+from haulback.kinds.support.second_copies import SOURCE
+from haulback.kinds.support.second_copies import TYPE as SYNC
 from haulback.server.caller import Node
 from haulback.server.services import node_tasks
 from haulback.server.services.app import App

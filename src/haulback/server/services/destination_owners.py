@@ -9,8 +9,8 @@ import msgspec
 from haulback.contract.order_records import BackupDestination, Owner
 from haulback.errors import Conflict
 from haulback.inventory.repository_revision import WRITING
-from haulback.kinds.backup_destination_sync import SOURCE
-from haulback.kinds.backup_destination_sync import TYPE as SYNC
+from haulback.kinds.support.second_copies import SOURCE
+from haulback.kinds.support.second_copies import TYPE as SYNC
 from haulback.server.store import epoch
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection

@@ -7,6 +7,7 @@ import os
 import msgspec
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
     NewDestination,
@@ -33,12 +34,14 @@ from haulback.server.store import (
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
+COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
 _KEY_BYTES = 32  # of a repository's key, as AES-256 takes
 _LONGEST_AGE = 100 * 365 * DAY_MS
 
@@ -54,8 +57,10 @@ def add_destination(
     checked = destination_types.checked(kind, given_settings(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
-        node = node_of(sql, wanted)
+        node, family = node_of(sql, wanted), _family(sql, wanted)
+        _refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
+        settings |= {COPY_OF: family.guid} if family else {}
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -67,11 +72,39 @@ def add_destination(
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
-        task = init(record, Ask(change.now))
+        task = init(record, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
+    """Raise Conflict where another destination of the type is at the place of the settings."""
+    wanted = destination_types.place(kind, config)
+    for other in lists.places(sql, BackupDestination) if wanted else ():
+        if other.repository is None or other.driver != kind.driver:
+            continue
+        if destination_types.place(kind, other.config) == wanted:
+            told = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
+            raise Conflict(
+                f"{told}: the destination {other.name} is there already: name another prefix",
+                destination=other.guid,
+            )
+
+
+def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:
+    """The destination whose master key a new one gets.  Raises NotFound, Conflict."""
+    if wanted.copyOf is None:
+        return None
+    family = SqlCatalogue(sql).places.destination(wanted.copyOf.guid)
+    if family.repository is None:
+        raise Conflict(
+            f"copyOf: {family.name} has no repository yet; wait until its "
+            "BACKUP_DESTINATION_INIT is FINISHED",
+            field="copyOf",
+        )
+    return family
 
 
 def change_destination(
@@ -83,9 +116,10 @@ def change_destination(
         name = before.name if wanted.name is None else check_name(wanted.name)
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         kind = destination_types.chosen(None, before.driver)
-        secrets = destination_types.changed_secrets(kind, wanted.settings or {}, before.config)
-        after = msgspec.structs.replace(before, name=name, settings=settings)
-        after = destination_secrets.changed(app.vault, after, secrets)
+        given = destination_types.changed(kind, wanted.settings or {}, before.config)
+        config = before.config | given.plain
+        after = msgspec.structs.replace(before, name=name, settings=settings, config=config)
+        after = destination_secrets.changed(app.vault, after, given.secrets)
         destinations.change(change.sql, after)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:

@@ -40,6 +40,7 @@ from haulback.server.store.damage_ledger import expected_backups
 from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
+from haulback.tasks.destination_ends import TEST
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
@@ -136,12 +137,15 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
         held = task.slots
         _move(app, sql, task, StateChange(state, info, who))
     if state is not State.RUNNING:
-        _ring(app, who, held)
+        _ring(app, who, [] if task.type == TEST else held)
 
 
 def _ring(app: App, who: Node, freed: list[str]) -> None:
-    """Wake the nodes that may start tasks in the place of the freed limits."""
-    if all(key.startswith("node:") for key in freed):
+    """Wake the nodes that may start tasks in the place of the freed limits.
+
+    Nothing freed: a test ended, which may have closed the breaker of its destination.
+    """
+    if freed and all(key.startswith(("node:", "share:")) for key in freed):
         app.wakeups.ring_for([who.guid])
     else:
         app.wakeups.ring()
@@ -398,14 +402,26 @@ def state_for(app: App, who: Node, guid: str) -> Task:
         return tasks.of_node(sql, guid, who.guid)
 
 
-def destination_keys(app: App, who: Node, destination: str) -> DestinationKeys:
-    """The secrets of a destination, for a node that reaches it.  Raises Forbidden."""
+def destination_keys(app: App, who: Node, destination: str, task: str = "") -> DestinationKeys:
+    """The secrets of a destination, for a node that reaches it.
+
+    Secrets that delete go to a running `task` of the node whose order may delete there.  Raises
+    Forbidden, Fenced.
+    """
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(who, record)
         key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
-    secrets = destination_secrets.opened(app.vault, record)
+        may_delete = bool(task) and _may_delete(app, sql, mine(sql, who, task), destination)
+    secrets = destination_secrets.for_node(app.vault, record, may_delete=may_delete)
     return DestinationKeys(base64.b64encode(key).decode(), secrets)
+
+
+def _may_delete(app: App, sql: Connection, task: Task, destination: str) -> bool:
+    order = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+    members = (getattr(order, name) for name in order.__struct_fields__)
+    places = [place for place in members if isinstance(place, BackupDestination)]
+    return any(place.guid == destination and place.may_delete for place in places)
 
 
 def needed(app: App, names: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from haulback.ids import is_guid, new_guid
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Backup, Entity
-from haulback.server.store import own_server, tables
+from haulback.server.store import found_copies, own_server, tables
 from haulback.server.store.damage_ledger import DamageLedger
 from haulback.server.store.last_backups import recall
 from haulback.server.store.ledger import SqlLedger
@@ -54,9 +54,10 @@ def add(sql: sa.Connection, page: list[FoundBackup], finding: FindingTask) -> in
     new = [item for item in page if item.guid not in known]
     if new:
         _add_entities(sql, new, finding.now)
-        taken = _taken_locations(sql, new)
-        rows = [row_of(_backup(item, finding, taken), tables.backup) for item in new]
-        sql.execute(sa.insert(tables.backup), rows)
+        taken, firsts = _taken_locations(sql, new), found_copies.firsts(sql, new)
+        made = [_backup(item, finding, taken, firsts.get(item.guid)) for item in new]
+        sql.execute(sa.insert(tables.backup), [row_of(item, tables.backup) for item in made])
+        found_copies.join(sql, new)
         _add_proofs(sql, new)
         _tell_missing(ledger, new)
         for entity in {item.entity for item in new}:
@@ -137,13 +138,15 @@ def _taken_locations(sql: sa.Connection, new: Iterable[FoundBackup]) -> set[str]
     return set(sql.scalars(sa.select(column).where(column.in_(wanted))))
 
 
-def _backup(item: FoundBackup, finding: FindingTask, taken: set[str]) -> Backup:
+def _backup(item: FoundBackup, finding: FindingTask, taken: set[str], first: str | None) -> Backup:
     facts = item.facts
     location = str(facts.get("location") or "")
     if not is_guid(location) or location in taken:
         location = new_guid()
     taken.add(location)
     status, damage = _state(item, finding)
+    label = found_copies.label_of(item)
+    stands = {found_copies.LABEL: label} if label and first is None else {}
     bare = Backup(
         guid=item.guid,
         entity=item.entity,
@@ -159,7 +162,8 @@ def _backup(item: FoundBackup, finding: FindingTask, taken: set[str]) -> Backup:
         read=item.read,
         stored=item.stored,
         parent=item.parent,
-        origin={name: facts[name] for name in _NAMES if name in facts},
+        origin={name: facts[name] for name in _NAMES if name in facts} | stands,
+        copy_of=first,
         files=[msgspec.to_builtins(disk) for disk in item.disks],
         definition=item.definition,
         location_status=status.value,

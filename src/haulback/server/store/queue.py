@@ -10,23 +10,40 @@ import sqlalchemy as sa
 
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
-from haulback.server.store import epoch, tasks
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store import breakers, epoch, tasks
+from haulback.server.store.raw_sql import Hot, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
 from haulback.tasks.record import Task
+from haulback.wire import JsonObject
 
 _READY = sa.text("ready")  # the condition of the partial index
 OFFERED = 100  # tasks at most in one offer
 _SPARE = 20  # tasks that are read for an offer: only the first task of an entity may start
 _NOT_FULL = "NOT EXISTS (SELECT 1 FROM slot WHERE slot.key = task.{} AND slot.used >= slot.most)"
-# The ready tasks of a lane in their order, read from the index of ready tasks alone.
-READY = Hot(
-    f"SELECT {tasks.LIST} FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned "
-    "AND window_end > :now AND "
-    + " AND ".join(_NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination"))
-    + " ORDER BY rank LIMIT :most"
+_LANE = "FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned"
+_MAY_START = "window_end > :now AND " + " AND ".join(
+    _NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination")
 )
+# The ready tasks of a lane in their order, read from the index of ready tasks alone.
+READY = Hot(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :most")
+# The same for the tasks of one destination, and for the tasks without a destination.
+READY_AT = Hot(
+    f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
+    "ORDER BY rank LIMIT :most"
+)
+READY_NOWHERE = Hot(
+    f"SELECT {tasks.LIST} {_LANE} AND destination IS NULL AND {_MAY_START} "
+    "ORDER BY rank LIMIT :most"
+)
+# The destinations of the ready tasks of a lane: one look into the index for each destination.
+PLACES = Hot(
+    f"WITH RECURSIVE place(guid) AS (SELECT min(destination) {_LANE} UNION ALL "
+    f"SELECT (SELECT min(destination) {_LANE} AND destination > place.guid) FROM place "
+    "WHERE place.guid IS NOT NULL) SELECT guid FROM place WHERE guid IS NOT NULL"
+)
+_FULL_SHARES = Hot("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
+_SEVERAL = Hot("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
 _USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
 # One index query for each lane: lanes are few, the queue may be long.
 _LANES = Hot(
@@ -104,11 +121,14 @@ def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
 
 def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) -> list[Task]:
     """The first tasks of a lane; never more for a source or an entity than its limit allows."""
-    result = [
-        tasks.task_of(row)
-        for pinned in ("", node)
-        for row in READY.rows(connection, lane=lane, pinned=pinned, now=now, most=room + _SPARE)
-    ]
+    values: JsonObject = {"lane": lane, "now": now, "most": room + _SPARE}
+    if shut := _shut(connection, lane, node):
+        rows = _around(connection, node, values, shut)
+    else:
+        rows = [
+            row for pinned in ("", node) for row in READY.rows(connection, pinned=pinned, **values)
+        ]
+    result = [tasks.task_of(row) for row in rows]
     chosen: list[Task] = []
     entities: set[str] = set()
     for task in sorted(result, key=lambda task: task.rank):
@@ -118,6 +138,30 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
         if task.entity_slot:
             entities.add(task.entity_slot)
     return chosen[:room]
+
+
+def _shut(connection: sa.Connection, lane: str, node: str) -> set[str]:
+    """The destinations that a lane of a node may not work on now.
+
+    The breaker of the destination is open, or the destination has all of its share of the lane.
+    """
+    low = scheduling.share_slot(node, lane, "")
+    full = _FULL_SHARES.rows(connection, low=low, high=f"{low[:-1]};")
+    shut = {key.removeprefix(low) for (key,) in full}
+    return shut | breakers.open_ones(connection) if lane in scheduling.AT_DESTINATION else shut
+
+
+def _around(
+    connection: sa.Connection, node: str, values: JsonObject, shut: set[str]
+) -> list[Values]:
+    """The first tasks of a lane without those of some destinations, which are not read at all."""
+    rows: list[Values] = []
+    for pinned in ("", node):
+        rows += READY_NOWHERE.rows(connection, pinned=pinned, **values)
+        for (place,) in PLACES.rows(connection, lane=values["lane"], pinned=pinned):
+            if place not in shut:
+                rows += READY_AT.rows(connection, pinned=pinned, destination=place, **values)
+    return rows
 
 
 class NodeLease(NamedTuple):
@@ -135,9 +179,12 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     Raises Conflict when a task cannot start; the caller rolls the transaction back.
     """
     node, session, until, limits = lease
+    _check_breakers(connection, wanted)
+    shares = _has_several(connection)
+    held = {task.guid: _places(task, node, now, shares=shares) for task in wanted}
     places: Counter[str] = Counter()
     for task in wanted:
-        places.update(_places(task, node, now))
+        places.update(held[task.guid])
     for key, count in sorted(places.items()):  # all callers lock in one order: no deadlock
         fill(connection, key, scheduling.most(key, limits), count)
     taken = {
@@ -152,13 +199,28 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     }
     now_is = epoch.current(connection)
     own = [
-        {"attempt": task.next_attempt(now_is), "slots": task.slots + _places(task, node, now)}
+        {"attempt": task.next_attempt(now_is), "slots": task.slots + held[task.guid]}
         for task in wanted
     ]
     tasks.change_many(connection, wanted, now, [taken | more for more in own])
 
 
-def _places(task: Task, node: str, now: int) -> list[str]:
+def _has_several(connection: sa.Connection) -> bool:
+    """Whether more than one destination exists: only then a lane is shared between them."""
+    row = _SEVERAL.row(connection)
+    return bool(row and row[0] > 1)
+
+
+def _check_breakers(connection: sa.Connection, wanted: Iterable[Task]) -> None:
+    """Raises Conflict for a task whose destination does not answer."""
+    shut = breakers.open_ones(connection)
+    for task in wanted if shut else ():
+        to = task.refs.get("backupDestination")
+        if to and to.guid in shut and task.lane in scheduling.AT_DESTINATION:
+            raise Conflict(f"the task waits: the backup destination {to.name} does not answer")
+
+
+def _places(task: Task, node: str, now: int, *, shares: bool) -> list[str]:
     """The limit rows that a task occupies on a node.
 
     Raises Conflict when the task cannot start.
@@ -173,7 +235,9 @@ def _places(task: Task, node: str, now: int) -> list[str]:
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in ("", node):
         raise Conflict("the task needs files of another node")
-    wanted = (scheduling.node_slot(node, task.lane), *_own_slots(task))
+    wanted = [scheduling.node_slot(node, task.lane), *_own_slots(task)]
+    if shares and (to := task.ref("backupDestination")):
+        wanted.append(scheduling.share_slot(node, task.lane, to))
     return sorted(key for key in wanted if key)
 
 

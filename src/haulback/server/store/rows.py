@@ -25,6 +25,7 @@ _JSON = frozenset(
     "damage",
     "verify_state",
     "owner",
+    "probe",
     "details",
     "data",
 }

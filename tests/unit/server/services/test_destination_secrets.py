@@ -88,7 +88,7 @@ def test_the_node_of_the_destination_gets_the_secret_and_no_other_node(house, at
 
 def test_a_driver_on_the_node_gets_all_settings(house, attic):
     class Link:
-        def secrets(self, guid):
+        def secrets(self, guid, task):
             return node_tasks.destination_keys(house.app, house.node(), guid).secrets
 
     record = stored(house, attic.guid)
