@@ -18,7 +18,7 @@ from haulback.server.services import tasks as task_service
 from haulback.server.store import alarms, catalogue_pages, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.rows import records, row_of
-from tests.unit.server.conftest import EXPORTED, START, House
+from tests.unit.server.conftest import START, House
 
 
 def guid() -> str:
@@ -190,7 +190,7 @@ def test_what_is_handed_out_comes_back_as_it_was(reading: Reading):
     item = found(facts=facts, about={"uuid": "u-1", "hardware": {"tags": ["x"]}})
     reading.send(item)
     before = backup(reading.house, item.guid)
-    told = {(one.kind, one.guid): one.facts for one in pages(reading, 1000)}
+    told = {(sent.kind, sent.guid): sent.facts for sent in pages(reading, 1000)}
     with reading.house.app.store.write() as sql:
         for table in (tables.backup, tables.entity):
             sql.execute(table.delete())
