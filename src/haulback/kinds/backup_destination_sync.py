@@ -20,7 +20,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, TaskKind
-from haulback.kinds.support import catalogue_sync, planning
+from haulback.kinds.support import catalogue_orders, planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.kinds.support.second_copies import COPIES, HEALS, LANE, SOURCE, TYPE, WINDOW
 from haulback.tasks.record import Task
@@ -38,7 +38,7 @@ def reading(to: BackupDestination, ask: Ask) -> Task:
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     if SOURCE not in task.params:
-        catalogue_sync.start(task, ledger)
+        catalogue_orders.start(task, ledger)
     for copy in task.params.get(COPIES, []):
         ledger.backups.started(copy)
 
@@ -47,7 +47,7 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     source = task.params.get(SOURCE)
     if source is None:
-        return catalogue_sync.order(task, to)
+        return catalogue_orders.order(task, to)
     origin = catalogue.places.destination(source)
     return DestinationSyncOrder(to, origin, list(_wanted(task, origin.guid, catalogue)))
 
@@ -70,7 +70,7 @@ def _is_readable(backup: Backup) -> bool:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record the finished copies, also of a task that failed later."""
     if SOURCE not in task.params:
-        catalogue_sync.settle(task, state, ledger)
+        catalogue_orders.settle(task, state, ledger)
         return
     destination = task.ref("backupDestination") or ""
     report = _report(task, state)
