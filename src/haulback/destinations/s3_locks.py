@@ -168,7 +168,8 @@ class S3Locks:
         """
         with asking(self._settings, f"the deletion of {name}"):
             history = self._history(name)
-            if all([self._remove(_named(version)) for version in history.versions]):
+            removed = [self._remove(_named(version)) for version in history.versions]
+            if all(removed):
                 for marker in history.markers:
                     self._remove(_named(marker))
                 return

@@ -54,6 +54,7 @@ class TaskRepositories:
             found = self._opened_repository(record, store, secret)
         if record.repository not in (None, found.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
+        found.locks.memory = self._home.lock_memories.of(found.guid)
         self._opened.append((record.guid, found))
         return found
 
@@ -137,3 +138,4 @@ class TaskRepositories:
     def close(self) -> None:
         for _, repository in self._opened:
             self._home.pack_memories.of(repository.guid).save()
+            self._home.lock_memories.of(repository.guid).save()
