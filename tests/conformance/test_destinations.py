@@ -17,6 +17,7 @@ from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.s3 import S3
 from haulback.destinations.s3_versions import Uploads
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.sftp import Sftp
 from haulback.destinations.store_retries import Retrying
 from haulback.errors import Forbidden, Unsupported
 from haulback.testing.destinations import (
@@ -27,7 +28,7 @@ from haulback.testing.destinations import (
 )
 from haulback.testing.faulty_store import Fault, FaultyStore, seeded
 from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
-from tests import s3
+from tests import s3, sftp
 
 
 class FolderBench:
@@ -126,6 +127,43 @@ class S3InWrappersBench(S3Bench):
         return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
 
 
+class SftpBench:
+    """A new folder of a real server."""
+
+    def __init__(self, root: Path) -> None:
+        kind = by_driver("sftp")
+        assert kind
+        self.capabilities, self.settings = kind.capabilities, sftp.new_settings()
+
+    def open(self, owner: str) -> ObjectStore:
+        return Sftp(self.settings, owner)
+
+    def leave_half_written(self, owner: str, name: str) -> bool:
+        folder = Path(self.settings.path) / ".tmp"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{owner}.{name.rpartition('/')[2]}").write_bytes(b"half")
+        return True
+
+    def put_foreign(self, name: str) -> None:
+        (Path(self.settings.path) / name).write_bytes(b"x")
+
+    def settle(self) -> None:
+        pass
+
+
+class SftpInWrappersBench(SftpBench):
+    """The folder behind the wrappers of remote stores, with faults below these."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.chance = random.Random(11)
+
+    def open(self, owner: str) -> ObjectStore:
+        plan = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+        faulty = FaultyStore(Sftp(self.settings, owner), plan)
+        return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
+
+
 BENCHES: dict[str, Callable[[Path], StoreBench]] = {
     "folder": FolderBench,
     "memory": lambda _: MemoryBench(),
@@ -133,6 +171,8 @@ BENCHES: dict[str, Callable[[Path], StoreBench]] = {
     "memory in wrappers": lambda _: WrappedBench(delay=5.0),
     "s3": S3Bench,
     "s3 with faults": S3InWrappersBench,
+    "sftp": SftpBench,
+    "sftp with faults": SftpInWrappersBench,
 }
 
 
