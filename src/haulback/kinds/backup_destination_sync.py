@@ -59,7 +59,8 @@ def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCop
         for source in catalogue.backups.locations(copy.guid):
             if source.destination == origin and _is_readable(source):
                 older = catalogue.backups.newest_before(copy, source.snapshot_time or 0)
-                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals)
+                lock = catalogue.backups.lock_of(copy.guid)
+                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals, lock)
                 break
 
 

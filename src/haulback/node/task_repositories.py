@@ -63,6 +63,7 @@ class TaskRepositories:
             repository = self._opened_repository(record, store, secret)
         if record.repository not in (None, repository.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
+        repository.locks.memory = self._home.lock_memories.of(repository.guid)
         self._opened.append((record.guid, repository))
         if record.owner.server:  # the order writes
             repository.ownership = Ownership(repository.owners, record.owner, self._link.now_ms())
@@ -157,3 +158,4 @@ class TaskRepositories:
     def close(self) -> None:
         for _, repository in self._opened:
             self._home.pack_memories.of(repository.guid).save()
+            self._home.lock_memories.of(repository.guid).save()
