@@ -17,6 +17,7 @@ from haulback.destinations.folder import Folder
 from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.s3 import S3
+from haulback.destinations.s3_versions import Uploads
 from haulback.destinations.settled_lists import SettledLists
 from haulback.destinations.sftp import Sftp
 from haulback.destinations.store_retries import Retrying
@@ -100,7 +101,9 @@ class S3Bench:
         return S3(self.settings, owner)
 
     def leave_half_written(self, owner: str, name: str) -> bool:
-        return False
+        uploads, key = Uploads(self.settings, owner), f"{self.prefix}/{name}"
+        uploads.mark(key, uploads.begin(key))
+        return True
 
     def put_foreign(self, name: str) -> None:
         bucket, key = self.settings.bucket, f"{self.prefix}/{name}"
@@ -118,7 +121,11 @@ class S3InWrappersBench(S3Bench):
         self.chance = random.Random(7)
 
     def open(self, owner: str) -> ObjectStore:
-        plan = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+        seeds = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+
+        def plan(operation: str) -> Fault:
+            return Fault.NONE if operation == "sweep" else seeds(operation)
+
         faulty = FaultyStore(S3(self.settings, owner), plan)
         return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
 

@@ -123,7 +123,8 @@ class S3:
         return _client(self.settings, key, secret) if key and secret else self.client
 
     @cached_property
-    def _uploads(self) -> Uploads:
+    def uploads(self) -> Uploads:
+        """Uploads in parts, by the attempt of this store."""
         return Uploads(self.settings, self.owner)
 
     def store(self, name: str, data: bytes) -> None:
@@ -207,7 +208,7 @@ class S3:
     def sweep(self, alive: Set[str]) -> int:
         if self.settings.deleteAccessKeyId:
             self._sweep_probes()
-        return self._uploads.sweep(alive) if self.has_parts else 0
+        return self.uploads.sweep(alive) if self.has_parts else 0
 
     def _sweep_probes(self) -> None:
         """Delete what a probe left behind whose credentials could not delete."""
@@ -355,7 +356,7 @@ class S3:
             if size > self.settings.partSize and self.has_parts:
                 self.lane.throttle.take(size)
                 with self.lane.slots:
-                    self._uploads.create(name, data)
+                    self.uploads.create(name, data)
             else:
                 self._create(name, data)
 

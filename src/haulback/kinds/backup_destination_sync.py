@@ -20,7 +20,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, TaskKind
-from haulback.kinds.support import planning
+from haulback.kinds.support import catalogue_reading, planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.kinds.support.second_copies import COPIES, HEALS, LANE, SOURCE, TYPE, WINDOW
 from haulback.tasks.record import Task
@@ -37,6 +37,8 @@ def reading(to: BackupDestination, ask: Ask) -> Task:
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    if SOURCE not in task.params:
+        catalogue_reading.start(task, ledger)
     for copy in task.params.get(COPIES, []):
         ledger.backups.started(copy)
 
@@ -45,7 +47,7 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     source = task.params.get(SOURCE)
     if source is None:
-        return DestinationSyncOrder(to)
+        return catalogue_reading.order(task, to)
     origin = catalogue.places.destination(source)
     return DestinationSyncOrder(to, origin, list(_wanted(task, origin.guid, catalogue)))
 
@@ -68,6 +70,7 @@ def _is_readable(backup: Backup) -> bool:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record the finished copies, also of a task that failed later."""
     if SOURCE not in task.params:
+        catalogue_reading.settle(task, state, ledger)
         return
     destination = task.ref("backupDestination") or ""
     report = _report(task, state)
@@ -103,6 +106,11 @@ KIND = TaskKind(
     report=(
         Said("copied", "array", "Each finished copy: backup, stored (bytes), parent, lacks."),
         Said("sealedAnew", "flag", "The data was sealed with the key of the destination."),
+        Said("repository", "guid", "The guid of the repository whose catalogue was read."),
+        Said("backups", "count", "Number of backups that are stored there."),
+        Said("added", "count", "Number of backups that were new to the catalogue."),
+        Said("lost", "count", "Number of backups that an extract names and that are not there."),
+        Said("extractTime", "time", "Time of the newest extract, epoch ms; 0 without one."),
         *SPACE,
     ),
     window=WINDOW,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +18,7 @@ from haulback.errors import (
     Conflict,
     Damaged,
     Forbidden,
+    HaulbackError,
     NotFound,
 )
 from haulback.repository import config, dedup_check, pending_deletes
@@ -33,6 +35,7 @@ from haulback.repository.names import Objects
 from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
+from haulback.repository.pages import ChunkRef
 from haulback.repository.reader import Finding, Findings, Reader
 from haulback.repository.resources import Resources
 from haulback.repository.roll import Rolls
@@ -57,6 +60,9 @@ class Draft(msgspec.Struct, frozen=True):
 class Repository:
     """An open repository.  Threads may share it for reading; a Writer belongs to one thread.
 
+    `others` open other repositories of the family, which hold other locations of the backups that
+    are read; their readers supply chunks that cannot be read here.
+
     `findings` collects every place that could not be read through this object; `problems` are
     damaged or missing copies of the configuration.
     """
@@ -77,6 +83,7 @@ class Repository:
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
         self.unreliable = ""  # the reason why widespread read failures were not recorded
+        self.others: list[Callable[[], Repository]] = []
         self._may_write = False
 
     @classmethod
@@ -179,7 +186,9 @@ class Repository:
         """
         index = self.index()
         elsewhere = self.elsewhere(index) if thorough else None
-        return Reader(self.destination, index, self.keys, self.findings, elsewhere)
+        made = Reader(self.destination, index, self.keys, self.findings, elsewhere)
+        made.others = tuple(map(LazyReader, self.others)) if thorough else ()
+        return made
 
     def elsewhere(self, index: Index) -> UnindexedCopies:
         """Places that `index` does not know."""
@@ -354,6 +363,29 @@ class Repository:
         except NotFound:
             return False
         return True
+
+
+class LazyReader:
+    """A reader of a repository that is opened when the first chunk is needed from it."""
+
+    def __init__(self, open_it: Callable[[], Repository]) -> None:
+        self._open = open_it
+        self._reader: Reader | None = None
+        self._failed: HaulbackError | None = None
+        # held while the repository is opened: other threads need the same reader
+        self._lock = Lock()
+
+    def __call__(self, ref: ChunkRef) -> memoryview:
+        with self._lock:
+            if self._failed:
+                raise self._failed
+            if self._reader is None:
+                try:
+                    self._reader = self._open().reader()
+                except HaulbackError as error:
+                    self._failed = error
+                    raise
+        return self._reader.chunk(ref)
 
 
 def _pack_of(file: str) -> bytes:
