@@ -63,23 +63,25 @@ _FULL = {"InsufficientAccountPermissions", "AccountLimitExceeded", "StorageQuota
 _NO_CONTAINER = {"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"}
 
 
-class Share(NamedTuple):
+class AzureLane(NamedTuple):
     """The requests and the bandwidth that all tasks of this process share at a destination."""
 
     slots: BoundedSemaphore
     throttle: Throttle
 
 
-_shares: dict[tuple[object, ...], Share] = {}
+_shares: dict[tuple[object, ...], AzureLane] = {}
 _shares_lock = Lock()
 
 
-def _share_of(settings: AzureSettings) -> Share:
+def _share_of(settings: AzureSettings) -> AzureLane:
     place = (settings.endpoint, settings.account, settings.container, settings.prefix)
     with _shares_lock:
         return _shares.setdefault(
             (*place, settings.parallelism, settings.bandwidth),
-            Share(BoundedSemaphore(settings.parallelism), Throttle(RateTable(settings.bandwidth))),
+            AzureLane(
+                BoundedSemaphore(settings.parallelism), Throttle(RateTable(settings.bandwidth))
+            ),
         )
 
 
@@ -87,7 +89,7 @@ class Azure:
     """Objects below `prefix` of a container; `owner` is the attempt that writes here."""
 
     def __init__(
-        self, settings: AzureSettings, owner: str = "by-hand", share: Share | None = None
+        self, settings: AzureSettings, owner: str = "by-hand", share: AzureLane | None = None
     ) -> None:
         self.settings, self.owner = settings, owner
         self.share = share or _share_of(settings)
