@@ -60,15 +60,15 @@ class TaskRepositories:
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), opener(self.kept_secret(record))
         with self._reaching(record):
-            found = self._opened_repository(record, store, secret)
-        if record.repository not in (None, found.guid):
+            opened = self._opened_repository(record, store, secret)
+        if record.repository not in (None, opened.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
-        found.locks.memory = self._home.lock_memories.of(found.guid)
-        self._opened.append((record.guid, found))
+        opened.locks.memory = self._home.lock_memories.of(opened.guid)
+        self._opened.append((record.guid, opened))
         if record.owner.server:  # the order writes
-            found.ownership = Ownership(found.owners, record.owner, self._link.now_ms())
-            found.check_owner()
-        return found
+            opened.ownership = Ownership(opened.owners, record.owner, self._link.now_ms())
+            opened.check_owner()
+        return opened
 
     def owner(self) -> Results:
         """The newest owner record that was read, for the results; empty without one."""
