@@ -325,7 +325,9 @@ REST: dict[str, Way] = {
         [s.machine]
     ),
     "POST /backup-destinations/attach": lambda s: s.client.destinations.attach(
-        AttachedDestination(name=new_guid(), path="/srv/attached", keyFile="0" * 64)
+        AttachedDestination(
+            name=new_guid(), path="/srv/attached", keyFile="0" * 64, node=Ref(s.worker)
+        )
     ),
     "POST /backup-destinations/{guid}/take-over": lambda s: s.client.destinations.take_over(
         a_destination(s), TakeOver()
@@ -338,6 +340,9 @@ REST: dict[str, Way] = {
         s.destination, ChangedDestination(retention=Retention(keepLastNFull=4))
     ),
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
+    "PUT /backup-destinations/{guid}/copies": lambda s: s.client.destinations.copy_to(
+        s.destination, []
+    ),
     "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
         s.destination
     ),

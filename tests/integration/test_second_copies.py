@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +66,67 @@ def test_a_rule_with_a_second_destination_makes_a_copy_after_the_store(site: Sit
     backup = site.api.get(f"/backups/{export['backup']['guid']}")
     assert states(backup) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
     assert [one["guid"] for one in site.api.get("/backups")] == [backup["guid"]]
+
+
+def test_a_restore_goes_on_from_the_copy_and_the_damage_is_healed(site: Site):
+    backup = a_backup_at_both(site, "rotten")
+    rot_all_packs(site.repository)
+    assert restored(site, backup, "first") == original(site, "rotten")
+    place = f"/backups/{backup['guid']}"
+    healing = site.wait_for(lambda: of_type(site, "BACKUP_DESTINATION_SYNC", backup))
+    site.finished(healing["guid"])
+    assert states(site.api.get(place)) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
+    with away(site.folder / "far"):
+        assert restored(site, backup, "second") == original(site, "rotten")
+
+
+def test_a_missing_destination_does_not_stop_a_restore(site: Site):
+    backup = a_backup_at_both(site, "split")
+    with away(site.repository):
+        assert restored(site, backup, "elsewhere") == original(site, "split")
+
+
+def of_type(site: Site, kind: str, backup: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest task of a kind that writes to the first location of a backup."""
+    to = backup["backupLocations"][0]["backupDestination"]["guid"]
+    found = site.api.get("/tasks", {"type": kind, "backup-destination": to})
+    return found[0] if found else None
+
+
+def restored(site: Site, backup: dict[str, Any], name: str) -> bytes:
+    target = site.roots / name
+    node = site.api.get("/nodes")[0]["guid"]
+    body = {"backup": backup["guid"], "node": node, "restorePath": str(target)}
+    site.finished(site.api.post("/tasks/restore", body)["guid"])
+    return (target / "disk0.raw").read_bytes()
+
+
+def original(site: Site, name: str) -> bytes:
+    return (site.machines / name / "root.raw").read_bytes()
+
+
+@contextmanager
+def away(folder: Path) -> Iterator[None]:
+    """A destination that is not mounted."""
+    folder.rename(folder.with_name("away"))
+    try:
+        yield
+    finally:
+        folder.with_name("away").rename(folder)
+
+
+def a_backup_at_both(site: Site, name: str) -> dict[str, Any]:
+    machine = add_raw(site, name)
+    policy(site, machine, f"both of {name}")
+    export = site.export(machine)
+    site.all_final()
+    return dict(site.api.get(f"/backups/{export['backup']['guid']}"))
+
+
+def rot_all_packs(repository: Path) -> None:
+    """Flip a byte in the first group of each pack."""
+    for path in repository.glob("packs/*/*"):
+        data = bytearray(path.read_bytes())
+        data[60] ^= 1
+        path.chmod(0o600)
+        path.write_bytes(data)

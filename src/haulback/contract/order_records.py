@@ -60,6 +60,13 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     owner: Owner = Owner()
 
 
+class BackupPlace(msgspec.Struct, frozen=True):
+    """Another location of a backup: the guid of the backup there, and the destination."""
+
+    backup: str
+    destination: BackupDestination
+
+
 class IncrementBase(msgspec.Struct):
     """The base of the next increment of an entity in one repository."""
 

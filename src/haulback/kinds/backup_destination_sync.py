@@ -22,7 +22,15 @@ from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.support import catalogue_orders, planning
 from haulback.kinds.support.reports import SPACE, Said
-from haulback.kinds.support.second_copies import COPIES, HEALS, LANE, SOURCE, TYPE, WINDOW
+from haulback.kinds.support.second_copies import (
+    COPIES,
+    HEALS,
+    LANE,
+    SOURCE,
+    TYPE,
+    WINDOW,
+    copying_of,
+)
 from haulback.tasks.record import Task
 
 _GONE = "the backup was removed before it was copied"
@@ -49,7 +57,8 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
     if source is None:
         return catalogue_orders.order(task, to)
     origin = catalogue.places.destination(source)
-    return DestinationSyncOrder(to, origin, list(_wanted(task, origin.guid, catalogue)))
+    wanted = list(_wanted(task, origin.guid, catalogue))
+    return DestinationSyncOrder(to, origin, wanted, copying_of(to).rate)
 
 
 def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCopy]:
@@ -59,7 +68,8 @@ def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCop
         for source in catalogue.backups.locations(copy.guid):
             if source.destination == origin and _is_readable(source):
                 older = catalogue.backups.newest_before(copy, source.snapshot_time or 0)
-                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals)
+                lock = catalogue.backups.lock_of(copy.guid)
+                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals, lock)
                 break
 
 

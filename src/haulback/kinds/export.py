@@ -148,7 +148,7 @@ def _plan_copies(wanted: _Backup, catalogue: Catalogue) -> Plan:
     if not goal.rule or not goal.copies:
         raise Malformed(
             "backupType: SYNCHRONIZATION copies to the SECONDARY and ARCHIVE destinations of a "
-            "rule; name a rule that has one",
+            "rule; name a rule that has one, or ask for FULL or INCREMENTAL",
             field="backupType",
         )
     for copied in goal.copies:

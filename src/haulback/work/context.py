@@ -13,7 +13,7 @@ import msgspec
 
 from haulback.contract.catalogue import CatalogueItem, FoundBackup
 from haulback.contract.mount import IscsiOrder, Visible
-from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import MachineSource
 from haulback.durable_files import DurableFiles
@@ -32,7 +32,7 @@ PREFIX = "haulback-"  # of the names of checkpoints and snapshots; the attempt's
 class Sharing(NamedTuple):
     """A backup to share under the guid of its mount; `visible` and `target` as in MountOrder.
 
-    `for_machine`: a machine will run from the share.
+    `for_machine`: a machine will run from the share.  `others` are other locations of the backup.
     """
 
     guid: str
@@ -41,6 +41,7 @@ class Sharing(NamedTuple):
     visible: list[Visible]
     target: IscsiOrder | None = None
     for_machine: bool = False
+    others: Sequence[BackupPlace] = ()
 
 
 class Progress(Protocol):
