@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import random
+import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.programs import Site
+from haulback.testing.azure_server import ACCOUNT, KEY
+from tests import azure, sftp
+from tests.docs.test_how_to import DOCS, blocks
+from tests.hosts import needs_azurite, needs_sshd
+from tests.programs import PASSWORD, Site
 
 MACHINES = ("web", "mail", "db")
 
@@ -65,3 +75,77 @@ def test_a_folder_that_is_away_stops_its_own_tasks_until_it_is_back(site: Site):
     assert breaker(site, bad["guid"]) == {"state": "CLOSED"}
     events = {event["kind"]["name"] for event in site.api.get("/events")}
     assert {"BREAKER_OPENED", "BREAKER_CLOSED"} <= events
+
+
+def run_page(site: Site, name: str, folder: Path, words: dict[str, str]) -> None:
+    """Run the shell blocks of a how-to page, with some of its words replaced."""
+    text = "\n".join(blocks(DOCS / "howto" / f"{name}.md", "sh"))
+    for word, value in words.items():
+        assert re.search(word, text), word
+        text = re.sub(word, value, text)
+    tools = Path(sys.executable).parent
+    env = {**os.environ, "HAULBACK_SERVER": site.api.url, "HAULBACK_ADMIN_PASSWORD": PASSWORD}
+    env["PATH"] = f"{tools}:{env['PATH']}"
+    subprocess.run(["bash", "-euc", text], check=True, cwd=folder, env=env)
+
+
+def goes_out_and_comes_back(site: Site, destination: str, machine: str) -> None:
+    """Back a machine up to a destination, twice, and restore both backups to files."""
+    to = {"guid": destination}
+    for kind in ("FULL", "INCREMENTAL"):
+        disk = site.machines / machine / "root.raw"
+        with open(disk, "r+b") as file:
+            file.seek(300_000)
+            file.write(random.Random(kind).randbytes(200_000))
+        export = site.export(site.sync()[machine], kind, backupDestination=to)
+        site.all_final()
+        backup = site.api.get(f"/backups/{export['backup']['guid']}")
+        assert backup["status"]["name"] == "SUCCESS", site.log.read_text()
+        node = site.api.get("/nodes")[0]["guid"]
+        path = site.roots / str(uuid.uuid4())
+        body = {"backup": backup["guid"], "node": node, "restorePath": str(path)}
+        site.finished(site.api.post("/tasks/restore", body)["guid"])
+        assert (path / "disk0.raw").read_bytes() == disk.read_bytes()
+    [task] = site.api.post("/tasks/remove-old-backups", {"backupDestinations": [to]})
+    site.finished(task["guid"])
+
+
+@needs_sshd
+def test_the_how_to_of_sftp_stores_and_restores(site: Site, tmp_path: Path):
+    server = sftp.server()
+    root = server.root / "how-to"
+    root.mkdir()
+    (tmp_path / "haulback-key.pub").touch()
+    words = {
+        "ssh-keygen -q .*": f"cp {server.folder / 'key'} haulback-key",
+        r"backup\.example\.com": "127.0.0.1",
+        "-p 22": f"-p {server.port}",
+        "port=22": f"port={server.port}",
+        "user=haulback": f"user={getpass.getuser()}",
+        "path=/srv/haulback": f"path={root}",
+    }
+    run_page(site, "store-on-sftp", tmp_path, words)
+    places = site.api.get("/backup-destinations")
+    far = next(place for place in places if place["name"] == "far")
+    assert far["initialized"]
+    assert "BEGIN" not in json.dumps(far)
+    assert far["totalAvailableSpace"] > 0
+    goes_out_and_comes_back(site, far["guid"], "web")
+    site.all_final()
+    assert [path.name for path in (root / ".tmp").iterdir()] == []
+
+
+@needs_azurite
+def test_the_how_to_of_azure_stores_and_restores(site: Site, tmp_path: Path):
+    container = azure.new_container()
+    (tmp_path / "account-key").write_text(KEY)
+    words = {
+        "account=haulbackstore": f"account={ACCOUNT} --set endpoint={azure.server().endpoint}",
+        "container=vault": f"container={container}",
+    }
+    run_page(site, "store-on-azure", tmp_path, words)
+    places = site.api.get("/backup-destinations")
+    cloud = next(place for place in places if place["name"] == "cloud")
+    assert cloud["initialized"]
+    assert KEY not in json.dumps(cloud)
+    goes_out_and_comes_back(site, cloud["guid"], "mail")

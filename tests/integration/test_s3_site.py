@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,23 @@ def test_a_clean_up_deletes_an_expired_backup_from_the_bucket(site: Site, vault:
     [clean] = site.api.post("/tasks/remove-old-backups", {"backupDestinations": [vault["guid"]]})
     site.finished(clean["guid"])
     assert f"{PREFIX}/manifests/{doomed['guid']}" not in keys(vault["settings"]["bucket"])
+
+
+def test_a_locked_backup_is_kept_by_the_store_itself(site: Site):
+    days = {"retention": {"daysToKeepRetentionLock": 7}}
+    body = {"name": "locked", "type": "S3", **days}
+    body |= s3.config_of("made-for-locks", createBucket="true", objectLock="true")
+    made = site.api.post("/backup-destinations", body)
+    site.finished(made["task"]["guid"])
+    shown = site.api.get(f"/backup-destinations/{made['guid']}")
+    assert shown["probe"]["immutable"] == "STORE"
+    backup = backed_up(site, made["guid"])
+    held = [key for key in keys("made-for-locks") if key.startswith(("packs/", "manifests/"))]
+    assert f"manifests/{backup['guid']}" in held
+    for key in held:
+        lock = s3.administrator().get_object_retention(Bucket="made-for-locks", Key=key)
+        until = lock["Retention"]["RetainUntilDate"].timestamp()
+        assert until >= time.time() + 7 * 86_400
 
 
 def test_no_answer_shows_a_credential_and_the_numbers_are_numbers(

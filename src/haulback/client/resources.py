@@ -13,6 +13,7 @@ from haulback.client.api import HttpCall
 from haulback.client.archive import followed
 from haulback.client.calls import Collection, Narrowed, Page, ReadableCollection
 from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
+from haulback.contract.catalogue import AttachedDestination, TakeOver
 from haulback.contract.copies import CopyLinkRecord, NewCopyLink
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
@@ -66,6 +67,18 @@ class Destinations(Collection[DestinationRecord]):
     def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:
         """Set a destination's name, retention or verification; missing members stay."""
         return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
+
+    def attach(self, wanted: AttachedDestination) -> DestinationRecord:
+        """Add a destination that holds a repository; its task reads the catalogue there."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/attach", wanted)
+
+    def take_over(self, guid: str, wanted: TakeOver) -> DestinationRecord:
+        """Become the owner of a destination; the task in the response carries it out."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/take-over", wanted)
+
+    def read_catalogue(self, guid: str) -> DestinationRecord:
+        """Bring unknown backups of a destination back, by the task in the response."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/read-catalogue")
 
     def close_breaker(self, guid: str) -> DestinationRecord:
         """Let the tasks of a destination that did not answer go on at once."""

@@ -15,7 +15,7 @@ from msgspec.structs import fields
 
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
 _FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
-_TUNABLE, _PLACE = "tunable", "place"
+_TUNABLE, _PLACE, _LINES = "tunable", "place", "lines"
 HTTP_URL = r"^https?://[^\s/?#@]+/?$"
 _RATE = r"(off|[1-9][0-9]{0,8}[KMG])"
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -153,6 +153,112 @@ class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10
 
 
+Seconds = Annotated[
+    int, Meta(ge=1, le=86_400, extra={_TUNABLE: True}, description="seconds, at most 86400")
+]  # fmt: skip
+
+
+class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a folder on an SSH server; the folder must exist.
+
+    `key` or `password` authenticates the user.  `requestTimeout` is the time for 4 MiB.
+    """
+
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9:._-]{1,255}$",
+            extra={_PLACE: True},
+            description="the name or the address of the SSH server",
+        ),
+    ]
+    user: Annotated[str, Meta(pattern=r"^[^\s:/]{1,64}$", description="a user of the server")]
+    path: Annotated[
+        str,
+        Meta(
+            pattern=r"^/",
+            max_length=4096,
+            extra={_FOLDER: True, _PLACE: True},
+            description="a folder of the server by its absolute path",
+        ),
+    ]
+    knownHosts: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=16_384,
+            extra={_TUNABLE: True, _LINES: True},
+            description="the host keys of the server, as `ssh-keyscan` prints them",
+        ),
+    ]
+    port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 22
+    key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=16_384,
+            extra={_SECRET: True, _LINES: True},
+            description="the private key of the user, without a passphrase",
+        ),
+    ] = ""
+    password: Secret = ""
+    singleWriter: Annotated[
+        bool, Meta(description="whether to take a server without hard links")
+    ] = False
+    bandwidth: Timetable = ""
+    requestTimeout: Seconds = 120
+    connectTimeout: Seconds = 20
+
+
+class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a container of Azure Blob Storage, or of a folder in it; the container exists.
+
+    `accountKey` or `sasToken` gives access; `deleteSasToken` goes to the tasks that may delete,
+    and defaults to the other credentials.  Times are seconds.
+    """
+
+    account: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9]{3,24}$",
+            extra={_PLACE: True},
+            description="a storage account: 3 to 24 small letters and digits",
+        ),
+    ]
+    container: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$",
+            extra={_PLACE: True},
+            description="a container: 3 to 63 small letters, digits, single hyphens",
+        ),
+    ]
+    accountKey: Secret = ""
+    sasToken: Secret = ""
+    deleteSasToken: DeletingSecret = ""
+    prefix: KeyPrefix = ""
+    endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^\s?#@]+$",
+            max_length=2048,
+            extra={_PLACE: True},
+            description="a URL, for other clouds and emulators: http://127.0.0.1:10000/account",
+        ),
+    ] = ""
+    ca: CertificateFile = ""
+    proxy: ProxyUrl = ""
+    parallelism: Annotated[
+        int,
+        Meta(
+            ge=1, le=64, extra={_TUNABLE: True}, description="requests of a node at once, 1 to 64"
+        ),
+    ] = 4
+    bandwidth: Timetable = ""
+    requestTimeout: Seconds = 600
+    connectTimeout: Seconds = 10
+
+
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities."""
 
@@ -168,6 +274,8 @@ TYPES = (
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
     DestinationType("S3", "s3", S3Settings, Capabilities(object_lock=True)),
+    DestinationType("AZURE", "azure", AzureSettings, Capabilities()),
+    DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True)),
 )
 
 
@@ -177,7 +285,7 @@ class Setting(NamedTuple):
     `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only;
     `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
     does not change where the backups are.  `is_place`: two destinations of the type whose values of
-    all such settings are equal are at one place.
+    all such settings are equal are at one place.  `has_lines`: the value may have several lines.
     """
 
     name: str
@@ -189,6 +297,7 @@ class Setting(NamedTuple):
     is_deleting: bool
     is_tunable: bool
     is_place: bool
+    has_lines: bool
 
 
 @cache
@@ -204,7 +313,8 @@ def _setting(name: str, form: Any, is_required: bool) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
-    marks = [mark in extra for mark in (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE)]
+    extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
+    marks = [mark in extra for mark in extras]
     return Setting(name, form, words, is_required, *marks)
 
 

@@ -12,6 +12,7 @@ import msgspec
 from haulback.contract.copies import Copying, CopyLinkRecord
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
+from haulback.contract.order_records import Owner
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Label, Named, Ref, Word
@@ -56,7 +57,9 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     `cursor` is the last pack read; `begun` is the start of the current round, `completed` the end
     of the last complete round; `ran` is the end of the last task, `planned` the planning of the
     last nightly task.  `looked` is the backup after which the next task looks at maps first;
-    `unknown` counts the backups that the catalogue does not know.
+    `unknown` counts the backups that the catalogue does not know.  `catalogueRead` is the end of
+    the last task that read the catalogue of the destination, `extractTime` the time of the newest
+    extract that it read.
     """
 
     cursor: str = ""
@@ -66,6 +69,8 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     planned: int = 0
     looked: str = ""
     unknown: int = 0
+    catalogueRead: int = 0
+    extractTime: int = 0
 
 
 class BreakerState(Enum):
@@ -97,6 +102,9 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
+    `owner` is the newest owner record that a task read; `catalogueReadTime` (epoch ms) is the end
+    of the last task that read the catalogue there, `extractTime` the time of its newest extract:
+    locks and hints that were changed later are not known.
     `probe` is what the store was seen to do.  `copyOf` is the destination with whose master key the
     repository was made; `copies` are the destinations that get a copy of every backup.
     """
@@ -112,6 +120,9 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     verification: Verification = msgspec.field(default_factory=Verification)
     verifiedTime: int | None = None
     unknownBackups: int = 0
+    catalogueReadTime: int | None = None
+    extractTime: int | None = None
+    owner: Owner | None = None
     node: Named | None = None
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None

@@ -87,7 +87,8 @@ def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0
     if answer.is_busy:
         return Unavailable(f"{begin}: the store asks for a pause", retryAfter=pause)
     if remedy := _REMEDIES.get(answer.code):
-        return Misconfigured(f"{begin}: {remedy} ({answer.code})")
+        told = f"{answer.code}: {answer.text}" if answer.text else answer.code
+        return Misconfigured(f"{begin}: {remedy} ({told})")
     if answer.status is None:
         return Unavailable(
             f"{begin}: no answer: {answer.text}; check `endpoint`, `proxy` and the network"

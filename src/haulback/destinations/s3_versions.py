@@ -58,8 +58,8 @@ class Uploads:
         """Create an object in parts.  Raises Conflict for an existing name."""
         bucket, key = self._settings.bucket, self._key(name)
         with asking(self._settings, f"the creation of {name}"):
-            upload = self._begin(key)
-            mark = self._mark(key, upload)
+            upload = self.begin(key)
+            mark = self.mark(key, upload)
             try:
                 parts = [*self._parts(key, upload, data)]
                 self.client.complete_multipart_upload(
@@ -99,7 +99,8 @@ class Uploads:
                 swept += self._abort(*upload)
         return swept
 
-    def _begin(self, key: str) -> str:
+    def begin(self, key: str) -> str:
+        """Begin an upload under a key of the bucket; returns its id."""
         more = {"StorageClass": self._settings.storageClass} if self._settings.storageClass else {}
         begun = self.client.create_multipart_upload(
             Bucket=self._settings.bucket, Key=key, ContentType=_TYPE, **more
@@ -118,7 +119,8 @@ class Uploads:
             )
             yield {"ETag": answer["ETag"], "PartNumber": number}
 
-    def _mark(self, key: str, upload: str) -> str:
+    def mark(self, key: str, upload: str) -> str:
+        """Store the mark of an upload; returns the key of the mark."""
         mark = self._key(f"{_MARKS}{self._owner}.{os.urandom(12).hex()}")
         body = json.dumps({"key": key, "upload": upload}).encode()
         self.client.put_object(Bucket=self._settings.bucket, Key=mark, Body=body)

@@ -137,9 +137,14 @@ def _value(setting: Setting, value: Any) -> Any:
         converted = msgspec.to_builtins(msgspec.convert(value, setting.form, strict=False))
     except msgspec.ValidationError:
         raise _wrong(setting) from None  # the error of the codec could show a secret
-    if isinstance(converted, str) and not converted.isprintable():
+    if isinstance(converted, str) and not _is_printable(setting, converted):
         raise _wrong(setting)
     return os.path.normpath(converted) if setting.is_folder else converted
+
+
+def _is_printable(setting: Setting, text: str) -> bool:
+    lines = text.splitlines() if setting.has_lines else [text]
+    return all(line.isprintable() for line in lines)
 
 
 def _wrong(setting: Setting) -> Malformed:

@@ -230,6 +230,12 @@ class DamageChanges(Protocol):
         of them; `since` (epoch ms) is the start of the task.
         """
 
+    def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
+        """Record that a task brought all backups of a destination into the catalogue.
+
+        `extract_time` is the time of the newest extract, `since` the start of the task (epoch ms).
+        """
+
     def verify_ended(self, destination: str) -> None: ...
 
     def cleanup_blocked(self, task: Task, why: str) -> None:

@@ -20,7 +20,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, TaskKind
-from haulback.kinds.support import planning
+from haulback.kinds.support import catalogue_orders, planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.kinds.support.second_copies import (
     COPIES,
@@ -45,6 +45,8 @@ def reading(to: BackupDestination, ask: Ask) -> Task:
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    if SOURCE not in task.params:
+        catalogue_orders.start(task, ledger)
     for copy in task.params.get(COPIES, []):
         ledger.backups.started(copy)
 
@@ -53,7 +55,7 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     source = task.params.get(SOURCE)
     if source is None:
-        return DestinationSyncOrder(to)
+        return catalogue_orders.order(task, to)
     origin = catalogue.places.destination(source)
     wanted = list(_wanted(task, origin.guid, catalogue))
     return DestinationSyncOrder(to, origin, wanted, copying_of(to).rate)
@@ -66,7 +68,8 @@ def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCop
         for source in catalogue.backups.locations(copy.guid):
             if source.destination == origin and _is_readable(source):
                 older = catalogue.backups.newest_before(copy, source.snapshot_time or 0)
-                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals)
+                lock = catalogue.backups.lock_of(copy.guid)
+                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals, lock)
                 break
 
 
@@ -77,6 +80,7 @@ def _is_readable(backup: Backup) -> bool:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record the finished copies, also of a task that failed later."""
     if SOURCE not in task.params:
+        catalogue_orders.settle(task, state, ledger)
         return
     destination = task.ref("backupDestination") or ""
     report = _report(task, state)
@@ -112,6 +116,11 @@ KIND = TaskKind(
     report=(
         Said("copied", "array", "Each finished copy: backup, stored (bytes), parent, lacks."),
         Said("sealedAnew", "flag", "The data was sealed with the key of the destination."),
+        Said("repository", "guid", "The guid of the repository whose catalogue was read."),
+        Said("backups", "count", "Number of backups that are stored there."),
+        Said("added", "count", "Number of backups that were new to the catalogue."),
+        Said("lost", "count", "Number of backups that an extract names and that are not there."),
+        Said("extractTime", "time", "Time of the newest extract, epoch ms; 0 without one."),
         *SPACE,
     ),
     window=WINDOW,

@@ -29,8 +29,8 @@ from haulback.mounts import iscsi_target
 from haulback.mounts.folders import show
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.mounts.spec import MountPlace, MountSpec, MountState
-from haulback.repository.keys import Secret
 from haulback.repository.manifest import Manifest
+from haulback.repository.openers import opener
 from haulback.repository.repository import Repository
 
 _LOOK_EVERY = 2.0  # seconds between two checks of the child processes
@@ -134,7 +134,7 @@ def _located(order: MountSpec) -> tuple[Repository, Manifest]:
 
 def _repository(attempt: str, place: MountPlace) -> Repository:
     destination = AddOnly(open_destination(place.driver, place.config, attempt))
-    repository = Repository.open(destination, Secret("keyfile", place.key))
+    repository = Repository.open(destination, opener(place.key))
     if place.repository not in (None, repository.guid):
         raise Conflict("the destination now holds another repository; mount the original one")
     return repository

@@ -198,7 +198,7 @@ class Runner:
             if kind.stages:
                 self._home.check_space()
             results = {**kind.run(work), "dataTransferRate": work.progress.average()}
-            results = {**work.damage(kind.type), **results}
+            results = {**work.damage(kind.type), **work.repositories.owner(), **results}
         except Cancelled:
             log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
             self._give_up(work, "CANCELLED", "cancelled by a user")
@@ -295,7 +295,7 @@ class Runner:
 
     def _say_why(self, work: RunningTask, error: Exception, kind: TaskWork) -> None:
         """Report the error code, by which the server decides about a retry, and damage found."""
-        result = work.damage(kind.type, error)
+        result = work.damage(kind.type, error) | work.repositories.owner()
         if isinstance(error, HaulbackError) and error.retryable:
             result |= {"failure": error.code}
         if isinstance(error, Unavailable) and (away := work.repositories.away):

@@ -9,7 +9,7 @@ from haulback.contract.backup_destination_sync import (
     DestinationSyncOrder,
     WantedCopy,
 )
-from haulback.errors import Damaged, HaulbackError, Malformed, NotFound
+from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.transfer.copy import CopyWish, copy_backup, heal_backup, lacks_data
@@ -17,15 +17,14 @@ from haulback.transfer.copy_groups import CopyServices
 from haulback.units import size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.catalogue import read_catalogue
 from haulback.work.support.rate_limit import RateLimit
 
 
 def run(context: TaskContext) -> Results:
     order: DestinationSyncOrder = context.order
     if order.source is None:
-        raise Malformed(
-            "this node does not read the catalogue of a destination yet; update Haulback on it"
-        )
+        return read_catalogue(context)
     source = context.repositories.open(order.source)
     target = context.repositories.open(order.destination)
     results: Results = {"copied": [], "sealedAnew": not source.is_of_family(target)}
@@ -80,7 +79,7 @@ class _Copying:
             raise failed
 
     def _one(self, wanted: WantedCopy, older: str | None) -> JsonObject:
-        wish = CopyWish(wanted.source, wanted.backup, older or wanted.older)
+        wish = CopyWish(wanted.source, wanted.backup, older or wanted.older, wanted.lock)
         act = heal_backup if wanted.heals else copy_backup
         made = act(self._source, self._target, wish, self._services)
         lacks = wanted.heals and lacks_data(self._target, wanted.backup)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from haulback.contract.catalogue import CatalogueItem, FoundBackup
 from haulback.contract.mount import IscsiOrder, Visible
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
@@ -157,6 +158,12 @@ class TaskServer(Protocol):
 
     def expected(self) -> Iterator[str]:
         """The backups that the server fixed for this task when it was taken, a page at a time."""
+
+    def catalogue(self) -> Iterator[CatalogueItem]:
+        """The server's facts about the backups of the task's destination, a page at a time."""
+
+    def found(self, backups: list[FoundBackup]) -> int:
+        """Send backups (at most `catalogue.FOUND`) found there; the number of new ones."""
 
     def pins(self, destination: str) -> Set[str]:
         """Other attempts that read or write a destination, or wait to store there, right now."""

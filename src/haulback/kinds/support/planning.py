@@ -10,7 +10,7 @@ import msgspec
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.hypervisor_types import OWN_SERVER
+from haulback.hypervisor_types import INNER
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
 from haulback.inventory.records import Record
@@ -108,8 +108,8 @@ def pinned(*records: Hypervisor | BackupDestination | None) -> str | None:
 
 
 def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
-    """A hypervisor as a task refers to it, with its manager; the server itself has none."""
-    if hypervisor.driver == OWN_SERVER.driver:
+    """A hypervisor as a task refers to it, with its manager; records of no user have none."""
+    if hypervisor.driver in INNER:
         return {"hypervisor": named(hypervisor)}
     manager = catalogue.records.get("hypervisor-manager", manager_of(hypervisor))
     return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}

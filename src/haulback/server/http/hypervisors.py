@@ -189,7 +189,7 @@ def list_destinations(call: ApiRequest) -> Reply:
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = _destinations(call, _paged(call, found))
+    shown = shown_destinations(call, _paged(call, found))
     return Reply(shown, headers={"X-Total-Count": str(len(found))})
 
 
@@ -209,7 +209,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    return _destinations(call, found)
+    return shown_destinations(call, found)
 
 
 @room(
@@ -223,7 +223,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    return _destinations(call, [destinations.destination(call.app, call.guid)])[0]
+    return shown_destinations(call, [destinations.destination(call.app, call.guid)])[0]
 
 
 @room(
@@ -243,7 +243,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
-    [shown] = _destinations(call, [record])
+    [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
 
@@ -265,7 +265,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     changed = destinations.change_destination(call.app, call.guid, wanted, call.who)
-    return _destinations(call, [changed])[0]
+    return shown_destinations(call, [changed])[0]
 
 
 @room(
@@ -291,7 +291,7 @@ def remove_destination(call: ApiRequest) -> None:
 )
 def close_breaker(call: ApiRequest) -> DestinationRecord:
     """Let the tasks of a destination that did not answer go on at once."""
-    return _destinations(call, [breakers.close(call.app, call.guid, call.who)])[0]
+    return shown_destinations(call, [breakers.close(call.app, call.guid, call.who)])[0]
 
 
 def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
@@ -315,7 +315,8 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
     )
 
 
-def _destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
+def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
+    """Destinations as callers read them."""
     stands = breakers.stands(call.app, found)
     shown = [_destination(one, breakers.shown(stands.get(one.guid))) for one in found]
     return _with_copies(call, shown)
@@ -349,6 +350,9 @@ def _destination(destination: BackupDestination, breaker: BreakerRecord) -> Dest
         verification=wish_of(destination),
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
+        catalogueReadTime=destination.verify_state.get("catalogueRead"),
+        extractTime=destination.verify_state.get("extractTime"),
+        owner=destination.owner if destination.owner.number else None,
         node=Named(destination.node) if destination.node else None,
         probe=msgspec.convert(destination.probe, StoreProbe) if destination.probe else None,
         totalUsedSpace=destination.used_space,

@@ -57,12 +57,12 @@ def add_destination(
     Raises Malformed, NotFound, Conflict.
     """
     name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
-    checked = destination_types.checked(kind, _given(wanted))
+    checked = destination_types.checked(kind, given_settings(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
         node, family = node_of(sql, wanted), _family(sql, wanted)
         _refuse_taken_place(sql, kind, checked.plain)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
+        settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
         settings = _copying(wanted.copying, settings)
         record = BackupDestination(
@@ -207,6 +207,12 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
     return {**before, "verification": msgspec.to_builtins(wanted)}
 
 
+def settings_of(wanted: NewDestination) -> JsonObject:
+    """The retention, verification and copying of a new destination.  Raises Malformed."""
+    kept = _verified(wanted.verification, _keeping(wanted.retention, {}))
+    return _copying(wanted.copying, kept)
+
+
 def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:
     if wanted is None:
         return before
@@ -226,7 +232,7 @@ def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:
     return {**before, "copying": msgspec.to_builtins(wanted)}
 
 
-def _given(wanted: NewDestination) -> JsonObject:
+def given_settings(wanted: NewDestination) -> JsonObject:
     """The settings in a request; `path` may stand outside `settings`."""
     path = {} if wanted.path is None else {"path": wanted.path}
     return path | (wanted.settings or {})

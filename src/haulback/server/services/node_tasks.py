@@ -19,7 +19,12 @@ from haulback.kinds import backup_cleanup, mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
-from haulback.server.services import destination_secrets, hold, retention_run
+from haulback.server.services import (
+    destination_owners,
+    destination_secrets,
+    hold,
+    retention_run,
+)
 from haulback.server.services.app import App
 from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
@@ -244,6 +249,7 @@ def order(app: App, who: Node, guid: str) -> WorkOrder:
     with app.store.read() as sql:
         task = mine(sql, who, guid)
         prepared = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+        prepared = destination_owners.with_owner(sql, task, prepared)
     return WorkOrder(task.attempt, destination_secrets.without_secrets(prepared))
 
 
@@ -333,6 +339,11 @@ def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
         values["progress"] = max(task.progress, min(100.0, values["progress"]))
     now = app.clock.now_ms()
     tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
+
+
+def keep_lease(app: App, sql: Connection, task: Task) -> None:
+    """Renew the lease of a running task whose node is at work."""
+    _change(app, sql, task, {})
 
 
 def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> None:

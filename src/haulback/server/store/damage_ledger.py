@@ -118,6 +118,13 @@ class DamageLedger:
         look = hold.Look(self.now, unknown, first)
         hold.looked(self.sql, destination, look, since=since)
 
+    def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
+        """Record that the catalogue knows all backups of a destination, also for the hold."""
+        state = verify_state(self.sql, destination)
+        read = {"catalogueRead": self.now, "extractTime": extract_time}
+        save_verify_state(self.sql, destination, msgspec.structs.replace(state, **read))
+        self.compared(destination, 0, (), since=since)
+
     def verify_ended(self, destination: str) -> None:
         """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""
         state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)

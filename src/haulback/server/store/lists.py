@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
-from haulback.hypervisor_types import OWN_SERVER
+from haulback.hypervisor_types import INNER
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record, RestoreJob
@@ -39,7 +39,7 @@ PLACES: dict[type[msgspec.Struct], sa.Table] = {
 def places(sql: sa.Connection, kind: type[T]) -> list[T]:
     """All hypervisors of users, or all destinations, by name."""
     table = PLACES[kind]
-    query = sa.select(table).where(table.c.driver != OWN_SERVER.driver)
+    query = sa.select(table).where(table.c.driver.not_in(INNER))
     return records(sql, query.order_by(table.c.name), kind)
 
 

@@ -24,6 +24,7 @@ _JSON = frozenset(
     "hardware",
     "damage",
     "verify_state",
+    "owner",
     "probe",
     "details",
     "data",

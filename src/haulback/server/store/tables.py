@@ -232,6 +232,7 @@ destination = Table(
     Column("total_space", BigInteger),
     Column("used_space", BigInteger),
     Column("verify_state", Text, nullable=False, server_default="{}"),
+    Column("owner", Text, nullable=False, server_default="{}"),  # the newest owner that is known
     Column("probe", Text, nullable=False, server_default="{}"),
 )
 

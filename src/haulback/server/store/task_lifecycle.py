@@ -13,7 +13,7 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
-from haulback.server.store import breakers, events, queue, tasks
+from haulback.server.store import breakers, events, owner_ledger, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.proof_ledger import Sign
@@ -118,6 +118,7 @@ class Life:
     def _settle(self, task: Task, state: State) -> None:
         """Change the records of an ended task.  Raises Malformed for an unreadable report."""
         self.ledger.damage.reported(task, state)
+        owner_ledger.reported(self.sql, self.now, task)
         try:
             self.kinds[task.type].settle(task, state, self.ledger)
         except msgspec.ValidationError as error:

@@ -6,6 +6,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext
+from haulback.work.support.catalogue import write_extract
 
 _REPORTED = 100  # damaged backups; a VERIFY soon names the others
 
@@ -33,6 +34,12 @@ def remove(
         Resources(context.pool, context.disk, progress.meter, progress.confirm),
         orders,
     )
+    write_extract(context, repository, destination.owner)
+    if not cleaned.held:
+        repository.extracts.sweep()
     context.repositories.damaged += cleaned.damaged[:_REPORTED]
-    results: Results = {"removed": backups, "givenUp": cleaned.given_up}
+    if kept := cleaned.kept_locked:
+        context.log(f"{len(kept)} backups stay: the store keeps them under its lock")
+    removed = [backup for backup in backups if backup not in set(kept)]
+    results: Results = {"removed": removed, "givenUp": cleaned.given_up}
     return cleaned, results | context.repositories.space(destination)
