@@ -10,7 +10,7 @@ import msgspec
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
-from haulback.wire import JsonObject, Label, Named, Word
+from haulback.wire import JsonObject, Label, Named, Ref, Word
 
 
 class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -67,6 +67,7 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
+    The destination is reached by `node`, by several `nodes`, or by every node (`allNodes`).
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
@@ -84,6 +85,8 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     verifiedTime: int | None = None
     unknownBackups: int = 0
     node: Named | None = None
+    nodes: list[Named] = []
+    allNodes: bool = False
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
     task: TaskDetails | None = None
@@ -105,12 +108,16 @@ class NewDestination(NewPlace, kw_only=True):
 class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
-    `settings` gives new values of secret settings by name; the other settings can be repeated, not
-    changed.
+    `settings` gives new values of secret settings and of settings that do not say where the
+    repository lies; the other settings can be repeated, and are changed by a move.  `node`, `nodes`
+    or `allNodes` say anew which nodes reach the destination.
     """
 
     type: Word | None = None
     settings: JsonObject | None = None
     name: str | None = None
+    node: Ref | None = None
+    nodes: list[Ref] | None = None
+    allNodes: bool | None = None
     retention: Retention | None = None
     verification: Verification | None = None

@@ -10,8 +10,9 @@ from haulback.wire import JsonObject
 class Hypervisor(msgspec.Struct, kw_only=True):
     """A hypervisor; `driver` names the driver, `config` is the driver's configuration.
 
-    `node` is the only node that can reach the hypervisor, None when any node can.  `settings` are
-    user settings that the driver does not need: manager, cluster, node configuration.
+    `node` is the only node that reaches the hypervisor, `nodes` are the nodes where several do;
+    without either every node reaches it.  `settings` are user settings that the driver does not
+    need: manager, cluster, node configuration.
     """
 
     guid: str
@@ -19,12 +20,15 @@ class Hypervisor(msgspec.Struct, kw_only=True):
     driver: str
     config: JsonObject
     node: str | None = None
+    nodes: list[str] = []
     settings: JsonObject = {}
 
 
 class BackupDestination(msgspec.Struct, kw_only=True):
     """A backup destination; `repository` is the repository's guid after initialisation.
 
+    `node` is the only node that reaches the destination, `nodes` are the nodes where several do;
+    without either every node reaches it.
     `settings` holds retention and verification; spaces are bytes, as a node last reported them.
     `may_delete` grants deletion to one task's order: other tasks can only add objects.
     """
@@ -35,6 +39,7 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     config: JsonObject
     repository: str | None = None
     node: str | None = None
+    nodes: list[str] = []
     settings: JsonObject = {}
     total_space: int | None = None
     used_space: int | None = None

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from haulback.contract.destination_types import FolderSettings
 from haulback.destinations.protocol import Item
+from haulback.destinations.shares import require_mounted, require_no_repository_around
 from haulback.durable_files import DurableFiles, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
 
@@ -209,8 +210,17 @@ class Folder:
 
 
 def open_store(settings: FolderSettings, owner: str) -> Folder:
-    """Open the folder of a destination. Raises Unavailable when the path is no folder."""
+    """Open the folder of a destination.
+
+    Raises Unavailable when the path is no folder, or its share is not mounted.
+    """
+    require_mounted(Path(settings.path), settings.share)
     return Folder(Path(settings.path), owner=owner)
+
+
+def check_place(settings: FolderSettings) -> None:
+    """Check the place of a new repository.  Raises Conflict, naming `path`."""
+    require_no_repository_around(Path(settings.path))
 
 
 def usage(settings: FolderSettings) -> tuple[int, int]:

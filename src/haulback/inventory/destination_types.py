@@ -86,15 +86,13 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
     return result
 
 
-def changed_secrets(
-    kind: DestinationType, given: JsonMapping, present: JsonMapping
-) -> dict[str, str]:
-    """The secret settings that a change gives; null leaves a setting as it is.
+def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
+    """The settings that a change gives; null leaves a setting as it is.
 
-    Raises Malformed naming a setting that is unknown or wrong, or whose value no change can give
-    because the stored objects are at the present one.
+    Raises Malformed naming a setting that is unknown or wrong, or that a change cannot give because
+    the setting says where the stored objects are.
     """
-    settings, result = settings_of(kind), {}
+    settings, result = settings_of(kind), CheckedSettings({}, {})
     for name, value in given.items():
         if name not in settings:
             raise _unknown(name, kind)
@@ -102,10 +100,13 @@ def changed_secrets(
             continue
         converted = _value(settings[name], value)
         if settings[name].is_secret:
-            result[name] = converted
+            result.secrets[name] = converted
+        elif settings[name].is_tunable:
+            result.plain[name] = converted
         elif converted != present.get(name, converted):
             raise Malformed(
-                f"{name}: the backups are at {present[name]!r}; add another destination instead",
+                f"{name}: the backups are at {present[name]!r}; move the destination if its "
+                "repository was moved, or add another destination",
                 field=name,
             )
     return result

@@ -10,6 +10,7 @@ from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS
 from haulback.errors import Malformed
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
 from haulback.kinds.api import Ask, Submission, TaskKind
@@ -58,7 +59,7 @@ def _test(
         "inventory",
         ask,
         request,
-        planning.TaskSpec(refs=refs, pinned=target.node),
+        planning.TaskSpec(refs=refs, pinned=reach.pin(target)),
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 from haulback.contract.destination_init import DestinationInitOrder, InitResult
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, TaskKind
@@ -23,7 +24,7 @@ def init(destination: BackupDestination, ask: Ask) -> Task:
         "upkeep",
         ask,
         None,
-        planning.TaskSpec(refs=refs, pinned=destination.node),
+        planning.TaskSpec(refs=refs, pinned=reach.pin(destination)),
     )
 
 

@@ -26,10 +26,8 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     where = "a restore to a node's file system has none; it"
     planning.refuse(request, where, "hypervisor", "hypervisorManager", "storage")
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    node = catalogue.places.node(request.node.guid)
     destination = catalogue.places.destination(backup.destination)
-    if destination.node not in (None, node.guid):
-        raise Malformed(f"node: {node.name} does not reach {destination.name}", field="node")
+    node = planning.on_node(catalogue, request.node, destination)
     job = new_job("RESTORE", backup, ask, {"node": node, "restorePath": request.restorePath})
     refs = {**references(backup, catalogue), "node": node, "restoreJob": Named(job.guid)}
     params = {"restorePath": request.restorePath, "restoreType": "RESTORE"}

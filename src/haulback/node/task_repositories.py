@@ -9,8 +9,8 @@ from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.registry import open_destination, usage
-from haulback.errors import Conflict, Unavailable
+from haulback.destinations.registry import check_place, open_destination, usage
+from haulback.errors import Conflict, NotFound, Unavailable
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
@@ -42,16 +42,28 @@ class TaskRepositories:
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
+    def check_place(self, record: BackupDestination) -> None:
+        check_place(record.driver, self._settings(record))
+
     def secret(self, record: BackupDestination) -> Secret:
         return Secret("keyfile", self._progress.ask(lambda: self._link.key(record.guid)))
 
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), self.secret(record)
-        found = Repository.open(store, secret, self._home.index_cache)
-        if record.repository not in (None, found.guid):
+        try:
+            repository = Repository.open(store, secret, self._home.index_cache)
+        except NotFound as error:
+            if record.repository is None:
+                raise
+            where = record.config.get("path", record.name)
+            raise Unavailable(
+                f"destination {record.name}: {where} does not hold its repository; mount it there "
+                f"again ({error.message})"
+            ) from None
+        if record.repository not in (None, repository.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
-        self._opened.append((record.guid, found))
-        return found
+        self._opened.append((record.guid, repository))
+        return repository
 
     def space(self, record: BackupDestination) -> dict[str, int]:
         try:

@@ -18,6 +18,7 @@ from haulback.work.support.foreign_repository import strangers
 
 def run(context: TaskContext) -> Results:
     record: BackupDestination = context.order.destination
+    context.repositories.check_place(record)
     repository = _made(
         context.repositories.store(record),
         context.repositories.secret(record),

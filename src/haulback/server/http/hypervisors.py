@@ -15,6 +15,7 @@ from haulback.hypervisor_types import declared
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.reach import Place
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import destination_secrets, destinations, hypervisors
@@ -52,10 +53,11 @@ def list_hypervisors(call: ApiRequest) -> Reply:
 
 
 class _Around(NamedTuple):
-    """Data for answers about hypervisors: numbers of machines, doubts, the catalogue."""
+    """Data for answers about hypervisors: numbers of machines, doubts, nodes, the catalogue."""
 
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
+    nodes: Mapping[str, str]
     known: Catalogue
 
     def named(self, kind: str, guid: str) -> Named:
@@ -65,7 +67,8 @@ class _Around(NamedTuple):
 
 def _around(reading: HypervisorReading, call: ApiRequest) -> _Around:
     counts = reading.machine_counts(call.who.scope)
-    return _Around(counts, reading.doubts(), reading.catalogue)
+    names = reading.catalogue.places.node_names()
+    return _Around(counts, reading.doubts(), names, reading.catalogue)
 
 
 def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
@@ -120,7 +123,7 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     command="hypervisor set HYPERVISOR --rename hv",
 )
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """Rename a hypervisor, or assign it to a manager."""
+    """Rename a hypervisor, assign it to a manager, or say anew which nodes reach it."""
     wanted = call.read(ChangedHypervisor)
     record = hypervisors.change_hypervisor(call.app, call.guid, wanted, call.who)
     with HypervisorReading.of(call.app) as reading:
@@ -168,13 +171,14 @@ def confirm_absent(call: ApiRequest) -> list[Named]:
 def list_destinations(call: ApiRequest) -> Reply:
     """All destinations."""
     text = query_params.one(call, "filter")
-    found = [
+    rows = [
         destination
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = [_destination(destination) for destination in _paged(call, found)]
-    return Reply(shown, headers={"X-Total-Count": str(len(found))})
+    names = destinations.node_names(call.app)
+    shown = [_destination(destination, names) for destination in _paged(call, rows)]
+    return Reply(shown, headers={"X-Total-Count": str(len(rows))})
 
 
 @room(
@@ -193,7 +197,8 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    return [_destination(one) for one in found]
+    names = destinations.node_names(call.app)
+    return [_destination(one, names) for one in found]
 
 
 @room(
@@ -207,7 +212,8 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    return _destination(destinations.destination(call.app, call.guid))
+    found = destinations.destination(call.app, call.guid)
+    return _destination(found, destinations.node_names(call.app))
 
 
 @room(
@@ -227,7 +233,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
-    shown = _destination(record)
+    shown = _destination(record, destinations.node_names(call.app))
     shown.task = task_views.details(task)
     return shown
 
@@ -243,12 +249,15 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     command="destination set DESTINATION --keep-full 4 --lock-days 7",
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
-    """Rename a destination, set its retention, or give its secret settings new values."""
+    """Rename a destination, set its retention, say anew which nodes reach it, or give new values to
+    its secret settings and to settings that do not say where it lies.
+    """
     wanted: ChangedDestination = call.read(ChangedDestination)
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
-    return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
+    changed = destinations.change_destination(call.app, call.guid, wanted, call.who)
+    return _destination(changed, destinations.node_names(call.app))
 
 
 @room(
@@ -265,7 +274,7 @@ def remove_destination(call: ApiRequest) -> None:
 
 
 def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
-    settings, known = hypervisor.settings, around.known
+    settings = hypervisor.settings
     return HypervisorRecord(
         guid=hypervisor.guid,
         name=hypervisor.name,
@@ -278,14 +287,22 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
         notBelievedSince=around.doubts.get(hypervisor.guid),
         user="",
         url=hypervisor.config.get("url"),
-        node=known.places.node(hypervisor.node) if hypervisor.node else None,
+        **_reach(hypervisor, around.nodes),
         cluster=around.named("hypervisor-cluster", cluster_of(hypervisor)),
         hypervisorManager=around.named("hypervisor-manager", manager_of(hypervisor)),
         storageId=settings.get("storage"),
     )
 
 
-def _destination(destination: BackupDestination) -> DestinationRecord:
+def _reach(place: Place, names: Mapping[str, str]) -> dict[str, Any]:
+    """The members of an answer that say which nodes reach a place."""
+    nodes = place.nodes or ([place.node] if place.node else [])
+    shown = [Named(guid, names.get(guid, "")) for guid in nodes]
+    one = shown[0] if place.node else None
+    return {"node": one, "nodes": sorted(shown, key=lambda node: node.name), "allNodes": not nodes}
+
+
+def _destination(destination: BackupDestination, names: Mapping[str, str]) -> DestinationRecord:
     known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
         guid=destination.guid,
@@ -299,7 +316,7 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         verification=wish_of(destination),
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
-        node=Named(destination.node) if destination.node else None,
+        **_reach(destination, names),
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known
