@@ -37,8 +37,8 @@ def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStor
     store: ObjectStore = _module(kind).open_store(settings, owner)
     if not kind.capabilities.local_path:
         store = Retrying(store)
-    if delay := listing_delay(driver, config):
-        store = SettledLists(store, delay)
+    if listing_delay(driver, config) != 0:
+        store = SettledLists(store)
     return store
 
 

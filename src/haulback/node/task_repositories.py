@@ -9,7 +9,7 @@ from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.registry import check_place, open_destination, usage
+from haulback.destinations.registry import check_place, listing_delay, open_destination, usage
 from haulback.errors import Conflict, NotFound, Unavailable
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
@@ -62,6 +62,7 @@ class TaskRepositories:
             ) from None
         if record.repository not in (None, repository.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
+        repository.listing_delay = listing_delay(record.driver, self._settings(record))
         self._opened.append((record.guid, repository))
         return repository
 

@@ -10,12 +10,14 @@ from haulback.repository.backup_loss import check_backup
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.young_backup import let_be_listed
 
 
 def run(context: TaskContext) -> Results:
     order: RestoreOrder = context.order
     repository = context.repositories.open(order.destination)
     manifest = repository.manifest(order.backup)
+    let_be_listed(context, repository, order.backup)
     if order.pointer:
         return {"disks": len(manifest.disks)}
     context.progress.expect(sum(stored.map.size for stored in manifest.disks))
