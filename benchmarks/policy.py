@@ -126,7 +126,7 @@ def large_fire(database: str, scale: int) -> JsonObject:
     with filled(database, 10_000 // scale, 0) as (app, clock):
         policy = _policy(app)
         [schedule] = _schedules(app, 1, policy)
-        clock.now = _START // DAY_MS * DAY_MS + DAY_MS + 22 * _HOUR
+        clock.now = _START // DAY_MS * DAY_MS + 22 * _HOUR
         others = retention.Others(app)
         others.start()
         begun, ticks = time.monotonic(), []

@@ -74,6 +74,12 @@ class Fenced(Conflict):
     code = "fenced"
 
 
+class OwnerChanged(Conflict):
+    """Another server has taken a destination over: this server no longer writes there."""
+
+    code = "owner_changed"
+
+
 class KindUnavailable(Conflict):
     """The task type is known but not implemented."""
 
@@ -96,6 +102,15 @@ class Unavailable(HaulbackError):
     """A server, destination or hypervisor does not answer; a retry may help."""
 
     code, status, exit_code, retryable = "unavailable", 503, 7, True
+
+
+class Misconfigured(Unavailable):
+    """A destination or platform answers, but refuses the settings or credentials it is used with.
+
+    A retry cannot help; the message names the setting and the remedy.
+    """
+
+    code, status, retryable = "misconfigured", 409, False
 
 
 class Unreadable(Unavailable):

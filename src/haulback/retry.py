@@ -14,6 +14,7 @@ from haulback.errors import HaulbackError
 T = TypeVar("T")
 Wait = Callable[[float], object]  # waits that many seconds; a true result ends the retries
 _CLOCK = SystemClock()
+_LONGEST_ASKED = 300.0  # seconds; the longest pause that the other side may ask for
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,10 @@ def retry(
 ) -> T:
     """Return the result of the first call that succeeds.
 
-    `again` sees the error of each call but the last of `backoff.attempts`, and may log it. Raises
-    the error of the last call: `again` refuses it, the time or the attempts are used up, or `wait`
-    returns a true value, as `Event.wait` of a stop event does.
+    `again` sees the error of each call but the last of `backoff.attempts`, and may log it.  A
+    longer `retryAfter` (seconds) in the details of an error replaces the pause.  Raises the error
+    of the last call: `again` refuses it, the time or the attempts are used up, or `wait` returns a
+    true value, as `Event.wait` of a stop event does.
     """
     began = clock.monotonic()
     for pause in backoff.pauses():
@@ -67,9 +69,16 @@ def retry(
         except Exception as error:
             if not again(error) or _is_late(backoff, clock.monotonic() - began + pause):
                 raise
-            if wait(pause):
+            if wait(max(pause, _asked(error))):
                 raise
     return call()
+
+
+def _asked(error: Exception) -> float:
+    """The pause in seconds that the other side asked for, as in Retry-After; 0 for none."""
+    details = error.details if isinstance(error, HaulbackError) else {}
+    asked = details.get("retryAfter", 0)
+    return min(float(asked), _LONGEST_ASKED) if isinstance(asked, int | float) else 0.0
 
 
 def _is_late(backoff: Backoff, elapsed: float) -> bool:

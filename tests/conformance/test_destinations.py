@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import pytest
 
 from haulback.contract.destination_types import TYPES, Capabilities, by_driver
 from haulback.destinations.add_only import AddOnly
+from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.folder import Folder
 from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.s3 import S3
+from haulback.destinations.s3_versions import Uploads
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.sftp import Sftp
 from haulback.destinations.store_retries import Retrying
 from haulback.errors import Forbidden, Unsupported
 from haulback.testing.destinations import (
@@ -21,7 +26,9 @@ from haulback.testing.destinations import (
     an_existing_name_is_refused_and_keeps_its_bytes,
     one_of_many_creates_at_once_succeeds,
 )
+from haulback.testing.faulty_store import Fault, FaultyStore, seeded
 from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
+from tests import s3, sftp
 
 
 class FolderBench:
@@ -77,11 +84,94 @@ class WrappedBench(MemoryBench):
         return SettledLists(retrying)
 
 
+class S3Bench:
+    """A prefix of a new bucket of a real server."""
+
+    def __init__(self, root: Path) -> None:
+        kind = by_driver("s3")
+        assert kind
+        self.capabilities, self.prefix = kind.capabilities, "site/1"
+        self.settings = s3.settings_of(s3.new_bucket(), prefix=self.prefix)
+
+    def open(self, owner: str) -> ObjectStore:
+        return S3(self.settings, owner)
+
+    def leave_half_written(self, owner: str, name: str) -> bool:
+        uploads, key = Uploads(self.settings, owner), f"{self.prefix}/{name}"
+        uploads.mark(key, uploads.begin(key))
+        return True
+
+    def put_foreign(self, name: str) -> None:
+        bucket, key = self.settings.bucket, f"{self.prefix}/{name}"
+        s3.administrator().put_object(Bucket=bucket, Key=key, Body=b"x")
+
+    def settle(self) -> None:
+        pass
+
+
+class S3InWrappersBench(S3Bench):
+    """The bucket behind the wrappers of remote stores, with faults below these."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.chance = random.Random(7)
+
+    def open(self, owner: str) -> ObjectStore:
+        seeds = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+
+        def plan(operation: str) -> Fault:
+            return Fault.NONE if operation == "sweep" else seeds(operation)
+
+        faulty = FaultyStore(S3(self.settings, owner), plan)
+        return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
+
+
+class SftpBench:
+    """A new folder of a real server."""
+
+    def __init__(self, root: Path) -> None:
+        kind = by_driver("sftp")
+        assert kind
+        self.capabilities, self.settings = kind.capabilities, sftp.new_settings()
+
+    def open(self, owner: str) -> ObjectStore:
+        return Sftp(self.settings, owner)
+
+    def leave_half_written(self, owner: str, name: str) -> bool:
+        folder = Path(self.settings.path) / ".tmp"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{owner}.{name.rpartition('/')[2]}").write_bytes(b"half")
+        return True
+
+    def put_foreign(self, name: str) -> None:
+        (Path(self.settings.path) / name).write_bytes(b"x")
+
+    def settle(self) -> None:
+        pass
+
+
+class SftpInWrappersBench(SftpBench):
+    """The folder behind the wrappers of remote stores, with faults below these."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.chance = random.Random(11)
+
+    def open(self, owner: str) -> ObjectStore:
+        plan = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+        faulty = FaultyStore(Sftp(self.settings, owner), plan)
+        return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
+
+
 BENCHES: dict[str, Callable[[Path], StoreBench]] = {
     "folder": FolderBench,
     "memory": lambda _: MemoryBench(),
     "memory that lags": lambda _: MemoryBench(delay=5.0),
     "memory in wrappers": lambda _: WrappedBench(delay=5.0),
+    "s3": S3Bench,
+    "s3 with faults": S3InWrappersBench,
+    "sftp": SftpBench,
+    "sftp with faults": SftpInWrappersBench,
 }
 
 

@@ -35,6 +35,8 @@ from haulback.contract import (
     verify,
 )
 from haulback.contract.backups import BackupType, Hint
+from haulback.contract.catalogue import AttachedDestination, TakeOver
+from haulback.contract.copies import NewCopyLink
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
@@ -323,11 +325,26 @@ REST: dict[str, Way] = {
     "POST /backup-destinations/usable-for-vms": lambda s: s.client.destinations.usable_for(
         [s.machine]
     ),
+    "POST /backup-destinations/attach": lambda s: s.client.destinations.attach(
+        AttachedDestination(name=new_guid(), path="/srv/attached", keyFile="0" * 64)
+    ),
+    "POST /backup-destinations/{guid}/take-over": lambda s: s.client.destinations.take_over(
+        a_destination(s), TakeOver()
+    ),
+    "POST /backup-destinations/{guid}/read-catalogue": lambda s: (
+        s.client.destinations.read_catalogue(a_destination(s))
+    ),
     "GET /backup-destinations/{guid}": lambda s: s.client.destinations.get(s.destination),
     "PUT /backup-destinations/{guid}": lambda s: s.client.destinations.change(
         s.destination, ChangedDestination(retention=Retention(keepLastNFull=4))
     ),
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
+    "PUT /backup-destinations/{guid}/copies": lambda s: s.client.destinations.copy_to(
+        a_destination(s), [NewCopyLink(backupDestination=Ref(s.destination))]
+    ),
+    "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
+        s.destination
+    ),
     "GET /backups": lambda s: list(s.client.backups.all(protected_entity=s.machine)),
     "GET /backups/{guid}": lambda s: s.client.backups.get(s.backup),
     "POST /backups/{guid}/confirm-missing": lambda s: s.client.backups.confirm_missing(s.missing),

@@ -69,6 +69,13 @@ def test_a_channel_is_shown_in_full_without_its_secrets(served: Served, web: Web
         False,
         False,
     )
+    viewer = user(served, "viewer")
+    for seen in (
+        served.call("GET", path, token=viewer).json(),
+        *served.call("GET", "/api/notification-channels?size=1000", token=viewer).json(),
+    ):
+        assert seen.get("url", "").count("/") <= 3
+    assert served.call("GET", path, token=viewer).json()["url"] == "http://127.0.0.1/…"
     changed = {**shown, "url": f"{web.url}/other"}
     assert served.call("PUT", path, changed).status_code == 200
     tested = served.call("POST", f"{path}/test").json()
@@ -113,6 +120,18 @@ def test_a_tenants_rule_tells_its_own_events_only(served: Served, web: WebServer
     assert is_error(served.call("POST", f"{path}/test", token=other), 404)
     assert served.call("GET", "/api/deliveries", token=other).json() == []
     assert len(served.call("GET", "/api/deliveries", token=admin).json()) == 1
+
+
+def test_the_credential_of_all_projects_goes_to_no_host_of_a_tenants_choice(served: Served):
+    shared = add(served, "credential", username="ops", password="secret")
+    admin = user(served, "administrator", projects=["pa"])
+    own = add(served, "credential", admin, username="ops", password="secret")
+    mail = {"name": new_guid(), "type": "MAIL", "host": "mail.example.org"}
+    mail |= {"sender": "h@example.org", "recipients": ["a@example.org"]}
+    for credential, status in ((shared, 403), (own, 201)):
+        body = {**mail, "credential": {"guid": credential["guid"]}}
+        answer = served.call("POST", "/api/notification-channels", body, token=admin)
+        assert answer.status_code == status, answer.text
 
 
 def test_commands_add_try_and_remove_notifications(

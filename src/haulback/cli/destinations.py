@@ -10,25 +10,33 @@ from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_changes, read_settings
-from haulback.cli.output import PLACE, Output, dump, show, size, text
+from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
-from haulback.cli.submit_options import USUAL, SubmitOptions, refs, report, watch
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
+from haulback.contract.copies import NewCopyLink
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.policies import DestinationRole
 from haulback.contract.repair import RepairRequest
 from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
 from haulback.units import DAY_MS, GIB
-from haulback.wire import JsonObject, Word
+from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
 _TYPES = tuple(map(text, ("type", "settings", "secrets", *Capabilities._fields)))
-_SHOWN = (*PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
+_SHOWN = (
+    *PLACE,
+    text("initialized"),
+    size("totalUsedSpace"),
+    size("totalAvailableSpace"),
+    named("breaker", "state"),
+)
 
 
 @app.command(name="ls")
@@ -72,12 +80,14 @@ def add_destination(
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+    copy_of: str = "",
 ) -> None:
     """Add an existing folder, or a store of another --type, and create a repository in it.
 
     PATH is a folder of the node, or with --set share=NFS (SMB, OTHER) a share that the nodes have
     mounted there.  The other types have settings instead; a secret setting is read from FILE, or
-    from standard input where FILE is -.
+    from standard input where FILE is -.  --copy-of: the repository gets the master key of that
+    destination's repository, so that backups are copied without decryption.
     """
     declared = chosen(kind or None)
     settings = read_settings(declared, path, setting, secret)
@@ -88,6 +98,7 @@ def add_destination(
         type=Word(declared.name) if kind else None,
         settings=settings or None,
         **reach_members(client, node, all_nodes=all_nodes),
+        copyOf=ref(copy_of and client.destinations.find(copy_of).guid),
     )
     made = client.destinations.add(new)
     print(made.guid)
@@ -161,11 +172,44 @@ def _age(days: float | None) -> int | None:
     return None if days is None else round(days * DAY_MS)
 
 
+@app.command(name="close-breaker")
+def close_breaker(name: str) -> None:
+    """Let tasks of a destination that did not answer go on at once, without a test."""
+    client = connect()
+    client.destinations.close_breaker(client.destinations.find(name).guid)
+
+
 @app.command(name="rm")
 def remove_destination(name: str) -> None:
     """Remove a destination that holds no backup; its files stay."""
     client = connect()
     client.destinations.remove(client.destinations.find(name).guid)
+
+
+@app.command(name="copy-to")
+def copy_to(
+    name: str,
+    target: str,
+    *,
+    archive: Annotated[bool, Parameter(negative="", help="With the role ARCHIVE.")] = False,
+    stop: Annotated[bool, Parameter(negative="", help="Make no more copies there.")] = False,
+) -> None:
+    """Copy every backup of a destination to TARGET, those that exist and those to come.
+
+    --stop: the copies that exist stay, and no others are made.
+    """
+    client = connect()
+    present, to = client.destinations.find(name), client.destinations.find(target)
+    role = DestinationRole.ARCHIVE if archive else DestinationRole.SECONDARY
+    links = {
+        link.backupDestination.guid: DestinationRole(link.roleType.name) for link in present.copies
+    }
+    links.pop(to.guid, None)
+    links |= {} if stop else {to.guid: role}
+    wanted = [
+        NewCopyLink(backupDestination=Ref(guid), roleType=kind) for guid, kind in links.items()
+    ]
+    client.destinations.copy_to(present.guid, wanted)
 
 
 @app.command

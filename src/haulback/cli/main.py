@@ -20,8 +20,8 @@ _NOUNS = (
     ("demo", "demo:app", "Back up, change, destroy and restore a machine; verify every byte."),
     (
         "repository",
-        "repository_care:app",
-        "Read, verify and repair a repository without a server.",
+        "repository_restore:app",
+        "Read, verify, repair and restore from a repository without a server.",
     ),
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
@@ -55,7 +55,11 @@ _NOUNS = (
     ("machine", "machines:app", "Protected machines and their settings."),
     ("snapshot", "snapshots:app", "Snapshots that stay on the platform."),
     ("hypervisor", "hypervisors:app", "Hypervisors: sources of backups."),
-    ("destination", "destinations:app", "Backup destinations: retention, verification, keys."),
+    (
+        "destination",
+        "destination_catalogue:app",
+        "Backup destinations: retention, verification, keys.",
+    ),
     ("tape", "tapes:app", "Tapes and tape managers."),
     ("user", "users:user", "Users and their roles."),
     ("token", "users:token", "API tokens for programs."),

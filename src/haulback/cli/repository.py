@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 
 from haulback import credentials, units
@@ -52,17 +51,6 @@ def init(folder: Path, *, key_file: KeyFile = None) -> None:
             made.unlink()  # a key file that opens nothing must not remain
         raise
     print(repository.keys.kit(repository.guid))
-
-
-@app.command
-def ls(folder: Path, *, key_file: KeyFile = None, kit: Kit = None, json: bool = False) -> None:
-    """List the backups in FOLDER, oldest first."""
-    found = sorted(open_repository(folder, key_file, kit).backups(), key=lambda m: m.snapshot_time)
-    for manifest in found:
-        if json:
-            print(msgspec.json.encode(manifest).decode())
-        else:
-            print(_row(manifest))
 
 
 @app.command
@@ -158,9 +146,12 @@ class _Stream:
 
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
     """Open the repository at a location by its recovery kit, a key file or the passphrase."""
-    if kit:
-        return Repository.open(open_location(folder), read_kit(kit))
-    return Repository.open(open_location(folder), _secret(key_file))
+    return Repository.open(open_location(folder), key_of_options(key_file, kit))
+
+
+def key_of_options(key_file: Path | None, kit: Path | None) -> Secret | Keys:
+    """The recovery kit, else the key file, else the passphrase.  Raises Malformed."""
+    return read_kit(kit) if kit else _secret(key_file)
 
 
 def read_kit(path: Path) -> Keys:
@@ -196,18 +187,3 @@ def _disk(manifest: Manifest, name: str | None) -> ManifestDisk:
         if disk.name == name:
             return disk
     raise NotFound(f"name one of the backup's disks: {', '.join(names)}")
-
-
-def _row(manifest: Manifest) -> str:
-    size = units.size(sum(disk.map.size for disk in manifest.disks))
-    stored = units.size(manifest.stored)
-    return "\t".join(
-        (
-            manifest.backup,
-            manifest.entity_name,
-            manifest.type,
-            str(manifest.snapshot_time),
-            size,
-            stored,
-        )
-    )

@@ -1,17 +1,41 @@
-"""Locations of repositories on a command line: a folder, or a file with settings."""
+"""Locations of repositories on a command line: a folder, a file with settings, or options."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from haulback.cli.destination_settings import read_settings
+from haulback.contract.destination_types import DestinationType
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import open_destination
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import checked, chosen
-from haulback.wire import JsonObject
+from haulback.wire import JsonMapping, JsonObject
 
 _OWNER = "by-hand"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """A store of another type than a folder, by its declared settings."""
+
+    kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = ""
+    setting: Annotated[list[str] | None, Parameter(name="--set", help="NAME=VALUE.")] = None
+    secret: Annotated[list[str] | None, Parameter(help="NAME=FILE of a secret setting.")] = None
+
+    def opened(self) -> ObjectStore:
+        """The store of the options.  Raises Malformed, Unavailable."""
+        kind = chosen(self.kind)
+        return _opened(kind, read_settings(kind, None, self.setting or (), self.secret or ()))
+
+
+FOLDER = StoreOptions()
 
 
 def open_location(location: Path) -> ObjectStore:
@@ -23,8 +47,20 @@ def open_location(location: Path) -> ObjectStore:
     if not location.is_file():
         return open_destination("folder", {"path": str(location.absolute())}, _OWNER)
     body = _read(location)
-    kind = chosen(str(body.pop("type", "")) or None)
-    settings = checked(kind, body)
+    return _opened(chosen(str(body.pop("type", "")) or None), body)
+
+
+def open_store(location: Path | None, options: StoreOptions) -> ObjectStore:
+    """Open the store that a location or the options name.  Raises Malformed, Unavailable."""
+    if options.kind and location is None:
+        return options.opened()
+    if location is None or options.kind or options.setting or options.secret:
+        raise Malformed("name the FOLDER, or another store by --type and its settings by --set")
+    return open_location(location)
+
+
+def _opened(kind: DestinationType, given: JsonMapping) -> ObjectStore:
+    settings = checked(kind, given)
     return open_destination(kind.driver, settings.plain | settings.secrets, _OWNER)
 
 

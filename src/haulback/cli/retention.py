@@ -91,17 +91,19 @@ def _summarise(parts: list[RetentionPreview]) -> None:
 @app.command
 def confirm(
     *rule: str,
+    destination: Annotated[list[str] | None, Parameter(negative="")] = None,
     all_rules: Annotated[bool, Parameter(name="--all", negative="")] = False,
     yes: Yes = False,
 ) -> None:
-    """Let the retention of rules of an earlier version remove backups, or of --all that wait.
+    """Let the retention of an earlier version remove backups: of rules, of destinations, or --all.
 
     Look at `retention preview` first.
     """
-    if bool(rule) == all_rules:
-        raise Malformed("name at least one rule, or --all")
+    if bool(rule or destination) == all_rules:
+        raise Malformed("name at least one rule or --destination, or --all")
     client = connect()
-    guids = None if all_rules else [client.records.rules.find(name).guid for name in rule]
+    guids = [client.records.rules.find(name).guid for name in rule]
+    guids += [client.destinations.find(name).guid for name in destination or []]
     print("the next clean-up removes the backups that `retention preview` shows as going")
     agree_to(yes)
-    client.retention.confirm(guids)
+    client.retention.confirm(None if all_rules else guids)

@@ -14,7 +14,12 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
-_FOLDER, _SECRET, TUNABLE = "folder", "secret", "tunable"
+_FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
+_TUNABLE, _PLACE, _LINES = "tunable", "place", "lines"
+HTTP_URL = r"^https?://[^\s/?#@]+/?$"
+_RATE = r"(off|[1-9][0-9]{0,8}[KMG])"
+_HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+TIMETABLE = rf"^({_RATE}|{_HOUR},{_RATE}( {_HOUR},{_RATE})*)$"
 AbsolutePath = Annotated[
     str, Meta(pattern=r"^/", max_length=4096, description="a folder by its absolute path",
               extra={_FOLDER: True})
@@ -23,14 +28,50 @@ Secret = Annotated[
     str, Meta(min_length=1, max_length=4096, description="the secret", extra={_SECRET: True})
 ]
 """A write-only setting: the server seals the value, and no answer shows it."""
+DeletingSecret = Annotated[
+    str, Meta(min_length=1, max_length=4096, description="a secret that may delete",
+              extra={_SECRET: True, _DELETING: True})
+]  # fmt: skip
+"""A secret that goes to a node with the orders that may delete, and with no other."""
+
+HttpUrl = Annotated[
+    str, Meta(pattern=HTTP_URL, max_length=2048,
+              description="a URL such as https://s3.example.com:9000", extra={_PLACE: True})
+]  # fmt: skip
+BucketName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+              description="a bucket: 3 to 63 small letters, digits, dots, hyphens",
+              extra={_PLACE: True})
+]  # fmt: skip
+KeyPrefix = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+              max_length=512, description="a folder in the bucket, such as backups/site-1",
+              extra={_PLACE: True})
+]  # fmt: skip
+StorageClass = Annotated[
+    str, Meta(pattern=r"^(?!GLACIER$|DEEP_ARCHIVE$)[A-Z][A-Z0-9_]{0,39}$",
+              extra={_TUNABLE: True},
+              description="a storage class whose objects can be read at once, such as STANDARD_IA")
+]  # fmt: skip
+CertificateFile = Annotated[
+    str, Meta(pattern=r"^/", max_length=4096,
+              extra={_TUNABLE: True},
+              description="a PEM file on the node with the certificate authority of the store")
+]  # fmt: skip
+Timetable = Annotated[
+    str, Meta(pattern=TIMETABLE, max_length=1000,
+              extra={_TUNABLE: True},
+              description="a rate such as 10M, or rates by time such as 08:00,2M 19:00,off")
+]  # fmt: skip
+"""Bytes a second with K, M or G (1024-based), from each local time of the node on."""
 USUAL_DELAY = -1.0  # the default of `listingDelay`: the usual delay of the kind of store
 _SHARED_DELAY = 120.0  # seconds; NFS and SMB clients keep directories for 60 s by default
 Share = Annotated[
     Literal["LOCAL", "NFS", "SMB", "OTHER"],
-    Meta(description="LOCAL, NFS, SMB or OTHER", extra={TUNABLE: True}),
+    Meta(description="LOCAL, NFS, SMB or OTHER", extra={_TUNABLE: True}),
 ]
 ListingDelay = Annotated[
-    float, Meta(ge=0, le=3600, description="seconds, 0 to 3600", extra={TUNABLE: True})
+    float, Meta(ge=0, le=3600, description="seconds, 0 to 3600", extra={_TUNABLE: True})
 ]
 """The setting `listingDelay`: seconds until a list shows a write or a deletion."""
 
@@ -72,6 +113,129 @@ class FolderSettings(Struct, frozen=True, forbid_unknown_fields=True):
         return None if self.share == "LOCAL" else _SHARED_DELAY
 
 
+ProxyUrl = Annotated[
+    str, Meta(pattern=HTTP_URL, max_length=2048, description="a URL such as http://proxy:3128",
+              extra={_TUNABLE: True})
+]  # fmt: skip
+
+
+class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a bucket, or of a folder in it, of S3 or a compatible store.
+
+    Without `endpoint` the store is Amazon's in `region`.  The credentials add and read objects;
+    the deleting credentials go to the tasks that may delete, and default to the others.  Times are
+    seconds, `partSize` bytes.
+    """
+
+    bucket: BucketName
+    accessKeyId: Secret
+    secretAccessKey: Secret
+    endpoint: HttpUrl = ""
+    region: Annotated[
+        str, Meta(pattern=r"^[a-z0-9-]{1,64}$", description="the region of the bucket")
+    ] = "us-east-1"
+    createBucket: Annotated[bool, Meta(description="whether to create the bucket")] = False
+    prefix: KeyPrefix = ""
+    pathStyle: Annotated[bool, Meta(description="whether URLs hold the bucket in the path")] = True
+    deleteAccessKeyId: DeletingSecret = ""
+    deleteSecretAccessKey: DeletingSecret = ""
+    objectLock: Annotated[
+        bool, Meta(description="whether the store itself keeps locked backups")
+    ] = False
+    singleWriter: Annotated[
+        bool, Meta(description="whether to take a store that replaces existing objects")
+    ] = False
+    storageClass: StorageClass = ""
+    ca: CertificateFile = ""
+    proxy: ProxyUrl = ""
+    partSize: Annotated[
+        int,
+        Meta(
+            ge=5 << 20,
+            le=5 << 30,
+            extra={_TUNABLE: True},
+            description="bytes of a part of a large object, 5 MiB+",
+        ),
+    ] = 128 << 20
+    parallelism: Annotated[
+        int,
+        Meta(
+            ge=1, le=64, extra={_TUNABLE: True}, description="requests of a node at once, 1 to 64"
+        ),
+    ] = 4
+    bandwidth: Timetable = ""
+    requestTimeout: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=86_400,
+            extra={_TUNABLE: True},
+            description="seconds of a request, at most 86400",
+        ),
+    ] = 600
+    connectTimeout: Annotated[
+        int,
+        Meta(ge=1, le=600, extra={_TUNABLE: True}, description="seconds to connect, at most 600"),
+    ] = 10
+
+
+Seconds = Annotated[
+    int, Meta(ge=1, le=86_400, extra={_TUNABLE: True}, description="seconds, at most 86400")
+]  # fmt: skip
+
+
+class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a folder on an SSH server; the folder must exist.
+
+    `key` or `password` authenticates the user.  `requestTimeout` is the time for 4 MiB.
+    """
+
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9:._-]{1,255}$",
+            extra={_PLACE: True},
+            description="the name or the address of the SSH server",
+        ),
+    ]
+    user: Annotated[str, Meta(pattern=r"^[^\s:/]{1,64}$", description="a user of the server")]
+    path: Annotated[
+        str,
+        Meta(
+            pattern=r"^/",
+            max_length=4096,
+            extra={_FOLDER: True, _PLACE: True},
+            description="a folder of the server by its absolute path",
+        ),
+    ]
+    knownHosts: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=16_384,
+            extra={_TUNABLE: True, _LINES: True},
+            description="the host keys of the server, as `ssh-keyscan` prints them",
+        ),
+    ]
+    port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 22
+    key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=16_384,
+            extra={_SECRET: True, _LINES: True},
+            description="the private key of the user, without a passphrase",
+        ),
+    ] = ""
+    password: Secret = ""
+    singleWriter: Annotated[
+        bool, Meta(description="whether to take a server without hard links")
+    ] = False
+    bandwidth: Timetable = ""
+    requestTimeout: Seconds = 120
+    connectTimeout: Seconds = 20
+
+
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities."""
 
@@ -86,14 +250,18 @@ TYPES = (
     DestinationType(
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
+    DestinationType("S3", "s3", S3Settings, Capabilities(object_lock=True)),
+    DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True)),
 )
 
 
 class Setting(NamedTuple):
     """A setting of a type: its name, its form with limits, and words for messages.
 
-    `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only.
-    `is_tunable`: the value can be changed, because it does not say where the objects are.
+    `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only;
+    `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
+    does not change where the backups are.  `is_place`: two destinations of the type whose values of
+    all such settings are equal are at one place.  `has_lines`: the value may have several lines.
     """
 
     name: str
@@ -102,7 +270,10 @@ class Setting(NamedTuple):
     is_required: bool
     is_folder: bool
     is_secret: bool
+    is_deleting: bool
     is_tunable: bool
+    is_place: bool
+    has_lines: bool
 
 
 @cache
@@ -118,8 +289,9 @@ def _setting(name: str, form: Any, is_required: bool) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
-    flags = (_FOLDER in extra, _SECRET in extra, TUNABLE in extra)
-    return Setting(name, form, words, is_required, *flags)
+    extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
+    marks = [mark in extra for mark in extras]
+    return Setting(name, form, words, is_required, *marks)
 
 
 def by_driver(driver: str) -> DestinationType | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -39,7 +40,7 @@ class NotificationChannel(PolicyRecord, kw_only=True):
     MONITOR calls `startUrl`, `successUrl` and `failureUrl`.  `password` and `secret` are
     write-only; an absent one keeps the stored one, `remove` deletes it.  `credential` names a
     stored credential in place of `login` and `password`.  `certificate` (PEM) is trusted besides
-    the system's certificates.
+    the system's certificates.  Only administrators see whole URLs.
     """
 
     type: ChannelType
@@ -60,6 +61,15 @@ class NotificationChannel(PolicyRecord, kw_only=True):
     failureUrl: str = ""
     certificate: str = ""
     remove: list[str] = []
+
+
+ADDRESSES = ("url", "startUrl", "successUrl", "failureUrl")  # members of a channel
+
+
+def cut_address(url: str) -> str:
+    """A URL without its path and query, which often identify the sender like a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}/…"
 
 
 class NotificationRule(PolicyRecord, kw_only=True):

@@ -24,13 +24,28 @@ class Hypervisor(msgspec.Struct, kw_only=True):
     settings: JsonObject = {}
 
 
+class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The owner of a destination: the server that may write, by the guid of its database.
+
+    `number` is the number of its owner record, 0 without a record; `time` (epoch ms) is the time of
+    the record, `revoked` says that the deleting credential of the owner before was revoked.
+    """
+
+    number: int = 0
+    server: str = ""
+    name: str = ""
+    time: int = 0
+    revoked: bool = False
+
+
 class BackupDestination(msgspec.Struct, kw_only=True):
     """A backup destination; `repository` is the repository's guid after initialisation.
 
     `node` is the only node that reaches the destination, `nodes` are the nodes where several do;
-    without either every node reaches it.
-    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
-    `may_delete` grants deletion to one task's order: other tasks can only add objects.
+    without either every node reaches it.  `settings` holds retention and verification, `probe` what
+    its store was seen to do; spaces are bytes, as a node last reported them.  `may_delete` grants
+    deletion to one task's order: other tasks can only add objects.  `owner` is the owner that the
+    server knows; in the order of a task that writes the server itself.
     """
 
     guid: str
@@ -45,6 +60,15 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     used_space: int | None = None
     may_delete: bool = False
     verify_state: JsonObject = {}
+    probe: JsonObject = {}
+    owner: Owner = Owner()
+
+
+class BackupPlace(msgspec.Struct, frozen=True):
+    """Another location of a backup: the guid of the backup there, and the destination."""
+
+    backup: str
+    destination: BackupDestination
 
 
 class IncrementBase(msgspec.Struct):

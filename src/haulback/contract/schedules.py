@@ -78,19 +78,16 @@ class Repetition(msgspec.Struct, kw_only=True):
     frequency: int
 
 
-class Schedule(PolicyRecord, kw_only=True):
-    """A schedule of backups, snapshots or runs of recovery plans.
+class Timed(PolicyRecord, kw_only=True):
+    """A record that fires at times, while it is `active`.
 
     TIME fires at `hour` (ms from midnight), INTERVAL as `interval` says, a `cron` expression of
     five fields replaces both; all by the clocks of `timeZone`, an IANA name.  No `daysOfWeek`,
     `months` or `dayOfWeekOccurrences` stand for all.  The tasks of a fire start within
-    `startWindowLength` ms, by default within six hours.  `rules` are rules of policies of the
-    schedule's type; of a VM_RESTORE they are recovery plans.
+    `startWindowLength` ms, by default within six hours.
     """
 
-    type: Sort = Sort.VM_BACKUP
     active: bool = True
-    backupType: BackupType = BackupType.FULL
     executionType: ScheduleExecution = ScheduleExecution.TIME
     hour: int | None = None
     daysOfWeek: list[Day] = []
@@ -100,4 +97,14 @@ class Schedule(PolicyRecord, kw_only=True):
     cron: str | None = None
     interval: Repetition | None = None
     startWindowLength: int | None = None
+
+
+class Schedule(Timed, kw_only=True):
+    """A schedule of backups, snapshots or runs of recovery plans, with the times of its fires.
+
+    `rules` are rules of policies of the schedule's type; of a VM_RESTORE they are recovery plans.
+    """
+
+    type: Sort = Sort.VM_BACKUP
+    backupType: BackupType = BackupType.FULL
     rules: list[Ref] = []

@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from haulback.contract.prove import Sign
-from haulback.contract.records import PolicyRecord
-from haulback.contract.schedules import Day, Month, Occurrence, Repetition, ScheduleExecution
+from haulback.contract.schedules import Timed
 from haulback.wire import Ref
 
 
@@ -21,7 +20,7 @@ class SystemTask(Enum):
     OWN_DATABASE = "OWN_DATABASE"
 
 
-class SystemSchedule(PolicyRecord, kw_only=True):
+class SystemSchedule(Timed, kw_only=True):
     """A system schedule: its task, which never changes, and its times as those of a schedule.
 
     PROVE boots at most `most` machines in one fire, `atOnce` at the same time, and waits for
@@ -30,16 +29,6 @@ class SystemSchedule(PolicyRecord, kw_only=True):
     """
 
     task: SystemTask | None = None
-    active: bool = True
-    executionType: ScheduleExecution = ScheduleExecution.TIME
-    hour: int | None = None
-    daysOfWeek: list[Day] = []
-    months: list[Month] = []
-    dayOfWeekOccurrences: list[Occurrence] = []
-    timeZone: str = "UTC"
-    cron: str | None = None
-    interval: Repetition | None = None
-    startWindowLength: int | None = None
     atOnce: int | None = None
     most: int | None = None
     sign: Sign | None = None

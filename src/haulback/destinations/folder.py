@@ -13,11 +13,11 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from haulback.contract.destination_types import FolderSettings
-from haulback.destinations.protocol import Item
+from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.shares import require_mounted, require_no_repository_around
 from haulback.durable_files import DurableFiles, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
@@ -25,7 +25,7 @@ from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
 _PART = r"[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART})*")
 _FOLDER = re.compile(_PART)
-_TEMP = ".tmp"
+_TEMP, _PROBES = ".tmp", ".probe"
 _BLOCK = 1 << 20
 Entries = list[os.DirEntry[str]]
 # Error numbers about the object itself (Damaged); all others mean that the store is unreachable.
@@ -138,6 +138,61 @@ class Folder:
     def local_path(self, name: str) -> Path | None:
         return self._path(name)
 
+    @property
+    def is_single_writer(self) -> bool:
+        return False
+
+    @property
+    def has_parts(self) -> bool:
+        return False
+
+    def scratch(self, token: str) -> Folder:
+        root = self.root / _PROBES / token
+        self.disk.make_folder(root)
+        return Folder(root, self.disk, self.owner)
+
+    def drop(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        with suppress(OSError):
+            self.root.parent.rmdir()
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict for a folder inside a repository."""
+        for above in self.root.absolute().parents:
+            with suppress(OSError):
+                if (above / IDENTITY).is_file():
+                    raise Conflict(
+                        f"{self.root} lies inside the repository in {above}: name another folder"
+                    )
+
+    def clock_ms(self) -> int | None:
+        """The time that the file system gives a new file: a share has the clock of its server."""
+        path = self._temp()
+        with self._writing(_TEMP):
+            self.disk.write_file(path, b"clock")
+            try:
+                return path.stat().st_mtime_ns // 1_000_000
+            finally:
+                self.disk.unlink(path)
+
+    def links(self) -> bool | None:
+        first, second = self._temp(), self._temp()
+        with self._writing(_TEMP):
+            self.disk.write_file(first, b"first")
+            self.disk.link(first, second)
+            try:
+                self.disk.link(first, second)
+            except Conflict:
+                return second.samefile(first)
+            return False
+
+    def may_replace(self, name: str) -> bool:
+        return os.access(self._path(name).parent, os.W_OK)
+
+    def may_delete(self, name: str) -> bool:
+        self.delete(name)
+        return True
+
     def sweep(self, alive: Set[str]) -> int:
         swept = 0
         for entry in self._scan(self.root / _TEMP):
@@ -187,12 +242,20 @@ class Folder:
             raise translate(error, self.root / name) from error
 
     def _publish_or_drop(self, temp: Path, target: Path) -> None:
-        """Publish a temporary file; remove it when another attempt stored the object first."""
+        """Publish a temporary file; remove it when another attempt stored the object first.
+
+        A file server may lose the reply to a link and repeat the request, which then meets its own
+        link: an existing object with this inode or these bytes is this one.
+        """
         try:
             self._publish(temp, target)
         except Conflict:
+            is_ours = _same_content(target, temp)
+            if is_ours:
+                self.disk.sync_folder(target.parent)
             self.disk.unlink(temp)
-            raise
+            if not is_ours:
+                raise
 
     def _publish(self, source: Path, target: Path) -> None:
         self.disk.make_folder(target.parent)

@@ -8,6 +8,13 @@ from pathlib import Path
 from haulback.destinations.protocol import Item, ObjectStore
 
 
+def innermost(destination: ObjectStore) -> ObjectStore:
+    """The store below all wrappers, for the capabilities that only some stores have."""
+    while isinstance(destination, PassThrough):
+        destination = destination._destination
+    return destination
+
+
 class PassThrough:
     """Passes all operations of an ObjectStore through; a wrapper overrides those it changes."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
+
+IDENTITY = "haulback.json"  # the object that tells a repository from an empty store
 
 
 class Item(NamedTuple):
@@ -66,3 +68,45 @@ class ObjectStore(Protocol):
 
     def local_path(self, name: str) -> Path | None:
         """Path of the object on this machine, for mapping into memory; None for remote stores."""
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """A store that makes its own place before the first use."""
+
+    def prepare(self) -> None:
+        """Make the place where the settings ask for it; a place that exists is no error."""
+
+
+@runtime_checkable
+class Probeable(ObjectStore, Protocol):
+    """A store that can be probed in a corner of its own."""
+
+    @property
+    def is_single_writer(self) -> bool:
+        """Whether a store that replaces objects was asked for by name."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a large object is uploaded in parts."""
+
+    def scratch(self, token: str) -> Probeable:
+        """An empty store of this kind below `.probe/`, named by the token."""
+
+    def drop(self) -> None:
+        """Remove the folders of a corner that is empty."""
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict where the place belongs to another repository or program."""
+
+    def clock_ms(self) -> int | None:
+        """The store's own time, epoch ms; None where the store tells none."""
+
+    def links(self) -> bool | None:
+        """Whether a hard link refuses an existing name; None for a store without links."""
+
+    def may_replace(self, name: str) -> bool:
+        """Whether the credentials that add can replace an object; it is replaced then."""
+
+    def may_delete(self, name: str) -> bool:
+        """Whether the credentials that add can delete an object; it is deleted then."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from haulback.contract.destination_types import DestinationType, by_driver
+from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.settled_lists import SettledLists
 from haulback.destinations.store_retries import Retrying
@@ -36,7 +37,7 @@ def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStor
     kind, settings = _declared(driver, config)
     store: ObjectStore = _module(kind).open_store(settings, owner)
     if not kind.capabilities.local_path:
-        store = Retrying(store)
+        store = ConfirmedLists(Retrying(store))
     if listing_delay(driver, config) != 0:
         store = SettledLists(store)
     return store

@@ -66,6 +66,18 @@ class BackupRecords(Protocol):
 
     def get(self, guid: str) -> Backup: ...
 
+    def locations(self, guid: str) -> list[Backup]:
+        """All locations of a backup, the first one first; `guid` may name any of them."""
+
+    def lacking(self, entity: str, rule: str, source: str, target: str) -> list[Backup]:
+        """Some backups of a machine and a rule on `source` without a copy on `target`."""
+
+    def copies(self, guids: Sequence[str]) -> list[Backup]:
+        """The copies of these guids, in their order; unknown ones are left out."""
+
+    def newest_before(self, copy: Backup, moment: int) -> str | None:
+        """The newest sound backup of a copy's machine on its destination, older than a moment."""
+
     def held(self, guid: str) -> Backup:
         """A backup that no retention removes before the end of the transaction."""
 

@@ -9,6 +9,7 @@ import msgspec
 
 from haulback.contract import destination_types
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
+from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.errors import Malformed
 from haulback.wire import JsonMapping, JsonObject
 
@@ -22,6 +23,12 @@ _SETTINGS = """
     tenantName url user username vaultName versionedBucket volumeName
 """
 _OF_OTHERS = frozenset(_SETTINGS.split())
+_RECORD = frozenset(
+    name
+    for kind in (NewDestination, ChangedDestination, DestinationRecord)
+    for name in kind.__struct_fields__
+)
+_SHORT = 6  # settings of a type whose forms a message tells
 
 
 class CheckedSettings(NamedTuple):
@@ -57,15 +64,23 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
 def members(body: Any, kind: DestinationType) -> JsonObject:
     """Settings of the type that stand at the top of a request, as `path` does.
 
-    Raises Malformed naming the first member that is a setting of other storages.
+    Raises Malformed naming the first member that is a setting of other storages, and for a type
+    other than the default the first that is no member of a destination either.
     """
     settings, result = settings_of(kind), {}
     for name, value in body.items() if isinstance(body, dict) else ():
         if name in settings:
             result[name] = value
-        elif name in _OF_OTHERS and value not in (None, "", False, [], {}):
+        elif value not in (None, "", False, [], {}) and _is_foreign(name, kind):
             raise _unknown(name, kind)
     return result
+
+
+def _is_foreign(name: str, kind: DestinationType) -> bool:
+    if name in _RECORD:
+        return False
+    of_types = {name for known in destination_types.TYPES for name in settings_of(known)}
+    return kind.name != destination_types.DEFAULT or name in _OF_OTHERS | of_types
 
 
 def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
@@ -86,8 +101,14 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
     return result
 
 
+def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
+    """The settings that tell the place of a destination; empty where the type declares none."""
+    names = [name for name, setting in settings_of(kind).items() if setting.is_place]
+    return {name: str(config.get(name) or "").rstrip("/") for name in names}
+
+
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
-    """The settings that a change gives; null leaves a setting as it is.
+    """The tunable and secret settings that a change gives; null leaves a setting as it is.
 
     Raises Malformed naming a setting that is unknown or wrong, or that a change cannot give because
     the setting says where the stored objects are.
@@ -117,9 +138,14 @@ def _value(setting: Setting, value: Any) -> Any:
         converted = msgspec.to_builtins(msgspec.convert(value, setting.form, strict=False))
     except msgspec.ValidationError:
         raise _wrong(setting) from None  # the error of the codec could show a secret
-    if isinstance(converted, str) and not converted.isprintable():
+    if isinstance(converted, str) and not _is_printable(setting, converted):
         raise _wrong(setting)
     return os.path.normpath(converted) if setting.is_folder else converted
+
+
+def _is_printable(setting: Setting, text: str) -> bool:
+    lines = text.splitlines() if setting.has_lines else [text]
+    return all(line.isprintable() for line in lines)
 
 
 def _wrong(setting: Setting) -> Malformed:
@@ -127,7 +153,9 @@ def _wrong(setting: Setting) -> Malformed:
 
 
 def _unknown(name: str, kind: DestinationType) -> Malformed:
-    known = ", ".join(f"{one.name} ({one.words})" for one in settings_of(kind).values())
+    settings = settings_of(kind).values()
+    told = [f"{s.name} ({s.words})" if len(settings) <= _SHORT else s.name for s in settings]
+    known = ", ".join(told)
     return Malformed(
         f"{name[:40]}: a destination of type {kind.name} has no such setting; leave it out. "
         f"The settings of the type are {known}",

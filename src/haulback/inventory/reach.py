@@ -77,7 +77,7 @@ def missing_link(places: Iterable[Place | None], names: Mapping[str, str]) -> st
     )
     if not bound or any(reaches(node, *bound) for node in nodes):
         return ""
-    links = [_link(node, bound, names.get(node, "(removed)")) for node in nodes]
+    links = [_link(node, bound, names.get(node, node)) for node in nodes]
     more = f"; and {len(links) - _NAMED} more" if len(links) > _NAMED else ""
     return "no node reaches all: " + "; ".join(links[:_NAMED]) + more
 

@@ -3,4 +3,6 @@
 from __future__ import annotations
 
 REVISION = 2  # repository format that a writing node must support (repository/config.py)
-WRITING = frozenset(("EXPORT", "STORE", "BACKUP_CLEANUP", "DELETE", "REPAIR"))
+WRITING = frozenset(
+    ("EXPORT", "STORE", "BACKUP_CLEANUP", "BACKUP_DESTINATION_SYNC", "DELETE", "REPAIR")
+)

@@ -53,11 +53,12 @@ def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> P
     whole = Plan()
     for value in dict.fromkeys(item.value for item in request):
         try:
-            name = _name(value, catalogue)
+            accepted = _name(value, catalogue)
             whole.add(plan(DeleteRequest(value), catalogue, ask))
-            whole.accepted.append(name)
+            whole.accepted.append(accepted)
         except (Conflict, Malformed, NotFound) as error:
-            whole.refused.append(Refused(value, _known_name(value, catalogue), error.message))
+            name = _known_name(value, catalogue)
+            whole.refused.append(Refused(value, name, error.message, error.details))
     return whole
 
 

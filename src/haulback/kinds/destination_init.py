@@ -7,7 +7,6 @@ import msgspec
 from haulback.contract.destination_init import DestinationInitOrder, InitResult
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
-from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, TaskKind
@@ -15,21 +14,34 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import Task
 
+_FAMILY = "family"  # parameter: the destination whose repository supplies the master key
 
-def init(destination: BackupDestination, ask: Ask) -> Task:
-    """The task that makes a new destination usable."""
+
+def init(destination: BackupDestination, ask: Ask, family: BackupDestination | None = None) -> Task:
+    """The task that makes a new destination usable, with the master key of a `family` if given.
+
+    Raises Malformed when no node reaches both.
+    """
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(
         "BACKUP_DESTINATION_INIT",
         "upkeep",
         ask,
         None,
-        planning.TaskSpec(refs=refs, pinned=reach.pin(destination)),
+        planning.TaskSpec(
+            refs=refs,
+            params={_FAMILY: family.guid} if family else {},
+            pinned=planning.pinned(None, destination, family),
+        ),
     )
 
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationInitOrder:
-    return DestinationInitOrder(catalogue.places.destination(task.ref("backupDestination") or ""))
+    places, family = catalogue.places, task.params.get(_FAMILY)
+    return DestinationInitOrder(
+        places.destination(task.ref("backupDestination") or ""),
+        places.destination(family) if family else None,
+    )
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -38,6 +50,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         destination = task.ref("backupDestination") or ""
         # A node with its own format need not report a repository guid.
         ledger.destinations.initialised(destination, found.repository or destination)
+        if found.probe:
+            ledger.destinations.probed(destination, found.probe)
         ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
 
 
@@ -54,6 +68,7 @@ KIND = TaskKind(
             "The guid of the new repository; without this member the server takes the guid of "
             "the destination.",
         ),
+        Said("probe", "object", "What the store was seen to do."),
         *SPACE,
     ),
 )

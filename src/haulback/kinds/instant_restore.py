@@ -16,7 +16,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
-from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.backup_choice import chosen, reached_with, references
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.restore_jobs import new_job
 from haulback.tasks.record import NewMount, Plan
@@ -29,9 +29,10 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     Raises Malformed, NotFound or Conflict.
     """
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    store = catalogue.places.destination(backup.destination)
     origin = catalogue.machines.get(backup.entity)
+    store = catalogue.places.destination(backup.destination)
     to = restore_target.hypervisor(request, catalogue, origin, store)
+    backup = chosen(request.backup, request.backupLocation, catalogue, reached_with(to))
     _possible(request, to)
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulback.kinds import (
     backup_cleanup,
+    backup_destination_sync,
     connectivity_test,
     delete,
     destination_init,
@@ -31,6 +32,7 @@ from haulback.kinds.api import Kinds
 
 _ALL = (
     backup_cleanup.KIND,
+    backup_destination_sync.KIND,
     connectivity_test.KIND,
     delete.KIND,
     destination_init.KIND,

@@ -9,13 +9,15 @@ from haulback.node.server_client import ServerClient
 from haulback.wire import JsonObject
 
 
-def settings_of(record: BackupDestination, link: ServerClient) -> JsonObject:
+def settings_of(record: BackupDestination, link: ServerClient, task: str = "") -> JsonObject:
     """The settings of a destination, with the secrets that the server opens for this node.
 
+    The secrets that delete are among them where the order of `task` may delete.
     Raises Unavailable while the server does not answer.
     """
     plain = {name: value for name, value in record.config.items() if name != SEALED}
-    return plain | (link.secrets(record.guid) if _has_secrets(record.driver) else {})
+    asks = _has_secrets(record.driver)
+    return plain | (link.secrets(record.guid, task if record.may_delete else "") if asks else {})
 
 
 def _has_secrets(driver: str) -> bool:

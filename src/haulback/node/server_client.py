@@ -11,6 +11,7 @@ import msgspec
 
 import haulback
 from haulback.client.api import Api, HttpCall
+from haulback.contract.catalogue import CataloguePage, FoundBackup
 from haulback.errors import Fenced, NotFound, Unsupported
 from haulback.node.state_dir import StateDir
 from haulback.repository.config import WRITER_REVISION
@@ -126,9 +127,11 @@ class ServerClient:
     def key(self, destination: str) -> bytes:
         return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
 
-    def secrets(self, destination: str) -> dict[str, str]:
-        """Secret settings of a destination by name."""
-        found: dict[str, str] = self._api.get(f"/nodes/self/keys/{destination}").get("secrets", {})
+    def secrets(self, destination: str, task: str = "") -> dict[str, str]:
+        """Secret settings of a destination by name; `task` is one that may delete there."""
+        query = {"task": task} if task else {}
+        answer = self._api.get(f"/nodes/self/keys/{destination}", query)
+        found: dict[str, str] = answer.get("secrets", {})
         return found
 
     def pins(self, destination: str) -> list[str]:
@@ -149,6 +152,27 @@ class ServerClient:
                 f"{haulback.__version__}, then try again.  Nothing was deleted"
             ) from None
         return answer
+
+    def catalogue(self, task: str, after: str) -> CataloguePage:
+        """Return a page of the catalogue of a task's destination.
+
+        Raises Unsupported for a server that gives no catalogue.
+        """
+        query = {"after": after} if after else {}
+        try:
+            page = self._api.get(f"/nodes/self/catalogue/{task}", query)
+        except NotFound as error:
+            if error.details.get("guid") == task:
+                raise
+            raise Unsupported(
+                "the server is too old for this node: update Haulback on it"
+            ) from None
+        return msgspec.convert(page, CataloguePage)
+
+    def found(self, task: str, backups: list[FoundBackup]) -> int:
+        """Send backups of a task's destination; returns the number of new ones."""
+        body = {"backups": msgspec.to_builtins(backups)}
+        return int(self._api.post(f"/nodes/self/catalogue/{task}", body)["added"])
 
     def shares(self) -> list[str]:
         """List the guids of the mounts that this node has to serve."""

@@ -16,9 +16,9 @@ from haulback.repository import pack as packs
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.manifest import Manifest
+from haulback.repository.map_walk import PageSources, new_refs
 from haulback.repository.mapping import LoadPage
 from haulback.repository.pack import GroupEntry
-from haulback.repository.pages import HOLE, ChunkRef, DiskMap, unpack_inner, unpack_leaf
 from haulback.repository.segment import Segment
 
 
@@ -71,31 +71,5 @@ def _is_there(destination: ObjectStore, pack: bytes) -> bool:
 
 def _new(manifest: Manifest, parent: Manifest | None, load: LoadPage) -> Iterator[list[bytes]]:
     """Ids of chunks and pages, in batches; parent pages come before their children."""
-    old = {disk.name: disk.map for disk in parent.disks} if parent else {}
-    for disk in manifest.disks:
-        yield from _differing(disk.map, old.get(disk.name), load)
-
-
-def _differing(new: DiskMap, old: DiskMap | None, load: LoadPage) -> Iterator[list[bytes]]:
-    before = old.root if old and old.depth == new.depth else HOLE
-    yield from _pages([new.root], [before], new.depth, load)
-
-
-def _pages(
-    new: list[ChunkRef], old: list[ChunkRef], depth: int, load: LoadPage
-) -> Iterator[list[bytes]]:
-    old = old + [HOLE] * (len(new) - len(old))
-    pairs = [(a, b) for a, b in zip(new, old, strict=False) if a != HOLE and a.id != b.id]
-    if pairs:
-        yield [ref.id for ref, _ in pairs]
-    for ref, before in pairs:
-        page, base = load(ref), None if before == HOLE else load(before)
-        if depth:
-            children = unpack_inner(base) if base is not None else []
-            yield from _pages(unpack_inner(page), children, depth - 1, load)
-        elif chunks := _chunks(page) - (_chunks(base) if base is not None else set()):
-            yield list(chunks)
-
-
-def _chunks(leaf: memoryview) -> set[bytes]:
-    return {p.ref.id for segment in unpack_leaf(leaf) for p in segment} - {HOLE.id}
+    for batch in new_refs(manifest, parent, PageSources(load, load)):
+        yield [ref.id for ref in batch.refs]

@@ -36,6 +36,7 @@ from haulback.repository.segment import Array, Segment
 from haulback.repository.store_time import StoreTime, Wait, require_known
 from haulback.repository.writer import Staged, Writer
 
+_OWNER_EVERY = 64  # packs that are deleted between two looks at the owner of the repository
 _TRIES = 3  # backups that come between the two looks make it look again
 # this many packs missing at once point to an unmounted folder, not to damage
 _MANY_GONE, _SHARE_GONE = 8, 1 / 4
@@ -140,6 +141,7 @@ class _CleanUp:
     def run(self) -> CleanupReport:
         self._confirm()
         self._repository.begin_writing()
+        self._repository.check_deletion()
         self._forget(agree(self._repository, self._orders.expected, self._orders.given_up))
         rotten: dict[str, str] = {}
         pending = pending_deletes.read(self._repository.objects, self._keys, rotten)
@@ -400,7 +402,9 @@ class _CleanUp:
         return spared
 
     def _delete(self, packs: Iterable[bytes], scanned: RepositoryScan) -> None:
-        for pack in sorted(packs):
+        for number, pack in enumerate(sorted(packs)):
+            if number % _OWNER_EVERY == 0:
+                self._repository.check_deletion()
             if pack in scanned.packs:
                 self._confirm()
                 self._destination.delete(name_of(pack))

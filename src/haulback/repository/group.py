@@ -64,22 +64,48 @@ def decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
     """Decrypt a group record.  Raises Damaged when the record belongs to another group than
     `group_id`.
     """
-    if record[:GROUP_ID_BYTES] != group_id:
-        raise Damaged(f"another object lies at the place of group {group_id.hex()}")
+    plain = _unsealed(record, group_id, keys)
     try:
-        plain = keys.unseal("group", group_id, record[GROUP_ID_BYTES:])
         return _parse(plain, group_id)
-    except (InvalidTag, struct.error, zstandard.ZstdError) as error:
+    except (struct.error, zstandard.ZstdError) as error:
         raise Damaged(f"group {group_id.hex()} is damaged") from error
 
 
-def _parse(plain: bytes, group_id: bytes) -> Group:
+def authenticate(record: bytes, group_id: bytes, keys: Keys) -> Group:
+    """The directory of a group record, as a group without data: nothing is decompressed.
+
+    Raises Damaged when the record belongs to another group than `group_id`.
+    """
+    plain = _unsealed(record, group_id, keys)
+    try:
+        places, _, _ = _directory(plain)
+    except struct.error as error:
+        raise Damaged(f"group {group_id.hex()} is damaged") from error
+    return Group(group_id, b"", places)
+
+
+def _unsealed(record: bytes, group_id: bytes, keys: Keys) -> bytes:
+    if record[:GROUP_ID_BYTES] != group_id:
+        raise Damaged(f"another object lies at the place of group {group_id.hex()}")
+    try:
+        return keys.unseal("group", group_id, record[GROUP_ID_BYTES:])
+    except InvalidTag as error:
+        raise Damaged(f"group {group_id.hex()} is damaged") from error
+
+
+def _directory(plain: bytes) -> tuple[dict[bytes, tuple[int, int]], int, int]:
+    """The places of a group's chunks, its plain bytes, and the end of the directory."""
     (count,) = _COUNT.unpack_from(plain)
     end = _COUNT.size + count * _ENTRY.size
     places, offset = {}, 0
     for chunk, length in _ENTRY.iter_unpack(plain[_COUNT.size : end]):
         places[chunk] = (offset, length)
         offset += length
+    return places, offset, end
+
+
+def _parse(plain: bytes, group_id: bytes) -> Group:
+    places, offset, end = _directory(plain)
     if offset > _RAW_BYTES_MAX:
         raise Damaged(f"group {group_id.hex()} claims {offset} bytes")
     data = _decompressor().decompress(memoryview(plain)[end:], max_output_size=_RAW_BYTES_MAX)

@@ -25,6 +25,8 @@ _LEAVES = {
     "damage": re.compile(_NUMBER),
     "rolls": re.compile(_NUMBER),
     "rolls-copy": re.compile(_NUMBER),
+    "extracts": re.compile(_NUMBER),
+    "owners": re.compile(_NUMBER),
 }
 FOLDERS = tuple(_LEAVES)
 _AWAITED = ("manifests", "index")  # objects that lead to others, which were stored before

@@ -175,6 +175,7 @@ class _Repair:
             **config.revision_problems(self._destination, self._keys),
             **self._replaceable_rolls(),
             **repository.damage_log.problems,
+            **repository.extracts.problems(),
         }.items():
             if exists(self._destination, name):
                 self._set_aside(name, why)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from uuid import uuid4
 
 import msgspec
@@ -17,20 +18,24 @@ from haulback.errors import (
     Conflict,
     Damaged,
     Forbidden,
+    HaulbackError,
     NotFound,
 )
 from haulback.repository import config, dedup_check, pending_deletes
 from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
 from haulback.repository.damage import DamagedPlace, DamageLog, RepositoryDamage
+from haulback.repository.extracts import Extracts
 from haulback.repository.index import Index
 from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
+from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
+from haulback.repository.pages import ChunkRef
 from haulback.repository.reader import Finding, Findings, Reader
 from haulback.repository.resources import Resources
 from haulback.repository.roll import Rolls
@@ -55,6 +60,9 @@ class Draft(msgspec.Struct, frozen=True):
 class Repository:
     """An open repository.  Threads may share it for reading; a Writer belongs to one thread.
 
+    `others` open other repositories of the family, which hold other locations of the backups that
+    are read; their readers supply chunks that cannot be read here.
+
     `findings` collects every place that could not be read through this object; `problems` are
     damaged or missing copies of the configuration.
     """
@@ -68,17 +76,26 @@ class Repository:
         self.findings = Findings()
         self.damage_log = DamageLog(destination, self.objects, keys)
         self.rolls = Rolls(destination, self.objects, keys)
+        self.owners = Owners(destination, self.objects, keys)
+        self.extracts = Extracts(destination, self.objects, keys)
+        self.ownership: Ownership | None = None  # of the server whose order writes here
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
         self.listing_delay: float | None = 0.0  # seconds until a list shows a write; None: unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
+        self.others: list[Callable[[], Repository]] = []
         self._may_write = False
 
     @classmethod
-    def init(cls, destination: ObjectStore, *secrets: Secret) -> Repository:
-        """Create a repository.  Raises Conflict when the destination holds one already."""
-        keys, guid = Keys.generate(), str(uuid4())
+    def init(
+        cls, destination: ObjectStore, *secrets: Secret, family: Keys | None = None
+    ) -> Repository:
+        """Create a repository; the keys of a `family` make both repositories members of one.
+
+        Raises Conflict when the destination holds a repository already.
+        """
+        keys, guid = Keys(family.master) if family else Keys.generate(), str(uuid4())
         config.create(destination, config.encode(guid, keys, secrets))
         return cls(destination, guid, keys)
 
@@ -102,13 +119,26 @@ class Repository:
     def begin_writing(self) -> None:
         """Raise the revision of the repository, so that older versions refuse to write to it.
 
-        Raises RepositoryError when a newer version writes to it.
+        Raises RepositoryError when a newer version writes to it, OwnerChanged when another server
+        owns it.
         """
         if not self._may_write:
             pending_deletes.read(self.objects, self.keys)
+            if self.ownership:
+                self.ownership.begin()
             config.raise_revision(self.destination, self.keys)
             config.complete(self.destination, self.guid, self.keys)
             self._may_write = True
+
+    def check_owner(self) -> None:
+        """Raise OwnerChanged when another server has taken the repository over."""
+        if self.ownership:
+            self.ownership.check()
+
+    def check_deletion(self) -> None:
+        """Raise OwnerChanged, or Conflict while a new owner may not delete yet."""
+        if self.ownership:
+            self.ownership.check_deletion()
 
     def damage(self) -> RepositoryDamage:
         """The places that are recorded as damaged now."""
@@ -157,7 +187,9 @@ class Repository:
         """
         index = self.index()
         elsewhere = self.elsewhere(index) if thorough else None
-        return Reader(self.destination, index, self.keys, self.findings, elsewhere)
+        made = Reader(self.destination, index, self.keys, self.findings, elsewhere)
+        made.others = tuple(map(LazyReader, self.others)) if thorough else ()
+        return made
 
     def elsewhere(self, index: Index) -> UnindexedCopies:
         """Places that `index` does not know."""
@@ -200,6 +232,7 @@ class Repository:
         first: without it the missing manifest would count as lost.
         """
         name = manifests.name_of(backup)
+        self.check_owner()
         self.rolls.write_tombstone(backup)
         self.destination.delete(name)
 
@@ -250,14 +283,31 @@ class Repository:
             self._uphold(folder, draft, disk or DurableFiles())
         except BaseGone:
             if is_new:
-                with suppress(Forbidden):
+                with suppress(Forbidden, Conflict):
                     self.forget(draft.manifest.backup)
             raise
         return draft.manifest
 
+    def publish_portion(self, folder: Path, staged: Staged) -> list[str]:
+        """Publish a finished part of a backup before its manifest; returns the names of the packs.
+
+        Without a manifest the part is reused data for a later writer, or dead data for a clean-up.
+        """
+        self.begin_writing()
+        for path in staged.packs:
+            self._publish_file(folder / path.name, packs.name_of(_pack_of(path.name)))
+        for path in staged.segments:
+            self._publish_file(folder / path.name, f"index/{path.stem}")
+        return [path.name for path in staged.packs]
+
+    def is_of_family(self, other: Repository) -> bool:
+        """Whether both repositories have one master key: sealed groups are valid in both."""
+        return self.keys.master == other.keys.master
+
     def _store_manifest(self, manifest: Manifest) -> bool:
         """Whether the manifest is new.  Raises Conflict when another manifest has its name."""
         name = manifests.name_of(manifest.backup)
+        self.check_owner()
         try:
             self.destination.store(name, manifests.encode(manifest, self.keys))
         except Conflict:
@@ -320,6 +370,29 @@ class Repository:
         except NotFound:
             return False
         return True
+
+
+class LazyReader:
+    """A reader of a repository that is opened when the first chunk is needed from it."""
+
+    def __init__(self, open_it: Callable[[], Repository]) -> None:
+        self._open = open_it
+        self._reader: Reader | None = None
+        self._failed: HaulbackError | None = None
+        # held while the repository is opened: other threads need the same reader
+        self._lock = Lock()
+
+    def __call__(self, ref: ChunkRef) -> memoryview:
+        with self._lock:
+            if self._failed:
+                raise self._failed
+            if self._reader is None:
+                try:
+                    self._reader = self._open().reader()
+                except HaulbackError as error:
+                    self._failed = error
+                    raise
+        return self._reader.chunk(ref)
 
 
 def _pack_of(file: str) -> bytes:

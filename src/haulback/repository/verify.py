@@ -180,6 +180,8 @@ class _Verify:
             config.revision_problems(repository.destination, repository.keys),
             repository.rolls.problems(),
             repository.damage_log.problems,
+            repository.extracts.problems(),
+            repository.owners.problems(),
         ):
             for text in problems.values():
                 self._find(text)

@@ -81,6 +81,17 @@ class Writer:
     def add_page(self, page: bytes) -> ChunkRef:
         return self._add([(self._keys.chunk_id(page), memoryview(page))], self._pages)[0]
 
+    def lacks(self, chunks: Sequence[bytes]) -> set[bytes]:
+        """The chunks without a stored copy that this writer may reuse; ask in batches."""
+        unknown = [chunk for chunk in chunks if chunk not in self._new]
+        stored = self._stored(unknown) if unknown else {}
+        return {chunk for chunk, group in stored.items() if group is None}
+
+    @property
+    def size(self) -> int:
+        """Bytes in the packs so far."""
+        return sum(pack.size for pack in self._packs)
+
     def copy(self, group: Group, record: bytes, page: bool) -> None:
         """Copy a sealed group unchanged, under its own id."""
         self._place(group, record, self._pages if page else self._data)

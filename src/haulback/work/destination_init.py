@@ -4,39 +4,52 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import msgspec
+
 from haulback.contract.destination_init import DestinationInitOrder
-from haulback.contract.order_records import BackupDestination
-from haulback.destinations.probe import require_exclusive_create
+from haulback.destinations.pass_through import innermost
+from haulback.destinations.probe import probe, require_exclusive_create
 from haulback.destinations.protocol import ObjectStore as Place
+from haulback.destinations.protocol import Preparable
 from haulback.errors import Conflict, Damaged, NotFound, WrongKey
 from haulback.repository.config import CONFIG, is_repository
-from haulback.repository.keys import Secret
+from haulback.repository.keys import Keys, Secret
 from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.foreign_repository import strangers
 
 
 def run(context: TaskContext) -> Results:
-    record: BackupDestination = context.order.destination
+    order: DestinationInitOrder = context.order
+    record = order.destination
+    family = context.repositories.open(order.family).keys if order.family else None
+    where = str(record.config.get("path", record.name))
     context.repositories.check_place(record)
-    repository = _made(
-        context.repositories.store(record),
-        context.repositories.secret(record),
-        str(record.config.get("path", record.name)),
-    )
+    place = context.repositories.store(record)
+    inner = innermost(place)
+    if isinstance(inner, Preparable):
+        inner.prepare()
+    seen = probe(place)
+    repository = _made(place, context.repositories.secret(record), where, family)
+    if order.family and family and family.master != repository.keys.master:
+        raise Conflict(
+            f"{where} holds a repository with another key than {order.family.name}; name an "
+            "empty place"
+        )
     with suppress(NotFound, Damaged):  # the repository then uses the copy of this object
         require_exclusive_create(repository.destination, CONFIG)
-    return {"repository": repository.guid} | context.repositories.space(record)
+    told = {"probe": msgspec.to_builtins(seen)} if seen else {}
+    return {"repository": repository.guid} | told | context.repositories.space(record)
 
 
-def _made(place: Place, secret: Secret, where: str) -> Repository:
+def _made(place: Place, secret: Secret, where: str, family: Keys | None) -> Repository:
     """A new repository, or the repository that a dead attempt made with this key.
 
     Raises Conflict for the repository of another server, which stays as it is.
     """
     if not is_repository(place):
         with suppress(Conflict):  # another attempt has created the repository
-            return Repository.init(place, secret)
+            return Repository.init(place, secret, family=family)
     try:
         return Repository.open(place, secret)
     except WrongKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulback.work import (
     backup_cleanup,
+    backup_destination_sync,
     connectivity_test,
     delete,
     destination_init,
@@ -29,6 +30,7 @@ from haulback.work.context import TaskWorks
 
 _ALL = (
     backup_cleanup.WORK,
+    backup_destination_sync.WORK,
     connectivity_test.WORK,
     delete.WORK,
     destination_init.WORK,

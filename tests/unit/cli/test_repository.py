@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from haulback.cli import repository as command
+from haulback.cli.repository_restore import ls
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.keys import Secret
@@ -56,9 +57,12 @@ def test_a_failed_init_leaves_no_key_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_backups_are_listed_as_text_and_as_json(made: Made, capsys: pytest.CaptureFixture[str]):
     capsys.readouterr()
-    command.ls(made.folder, key_file=made.key)
-    assert capsys.readouterr().out.startswith(f"{made.backup.backup}\t")
-    command.ls(made.folder, key_file=made.key, json=True)
+    ls(made.folder, key_file=made.key)
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["backup", "machine", "type", "time", "size", "stored", "disks"]
+    assert row.startswith(made.backup.backup)
+    assert made.backup.entity_name in row
+    ls(made.folder, key_file=made.key, json=True)
     assert json.loads(capsys.readouterr().out)["backup"] == made.backup.backup
 
 
@@ -68,10 +72,10 @@ def test_the_printed_kit_opens_the_repository(
     capsys.readouterr()
     command.print_kit(made.folder, key_file=made.key)
     (tmp_path / "kit").write_text(capsys.readouterr().out)
-    command.ls(made.folder, kit=tmp_path / "kit")
+    ls(made.folder, kit=tmp_path / "kit")
     assert made.backup.backup in capsys.readouterr().out
     with pytest.raises(Malformed, match="cannot be read"):
-        command.ls(made.folder, kit=tmp_path / "nothing")
+        ls(made.folder, kit=tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("by_name", [False, True])
@@ -128,4 +132,4 @@ def test_a_passphrase_opens_what_it_made(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HAULBACK_PASSPHRASE", "correct horse")
     assert command.secret_of(None) is not None
     command.init(tmp_path / "d")
-    command.ls(tmp_path / "d")
+    ls(tmp_path / "d")

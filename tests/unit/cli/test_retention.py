@@ -94,6 +94,15 @@ def test_a_confirmation_names_its_rules_or_all(web: Web, client: Client, every: 
     assert sent.get("rules") == (None if every else [{"guid": GUID}])
 
 
+def test_a_confirmation_names_a_destination_by_its_name(web: Web, client: Client):
+    place = {"guid": GUID, "name": "local", "driver": "folder", "path": "/b", "settings": {}}
+    place |= {"type": label("filesystem"), "initialized": True, "retention": {}}
+    web.says([place], x_total_count="1")
+    web.says(None, 200)
+    retention.confirm(destination=["local"], yes=True)
+    assert json.loads(web.last.body)["rules"] == [{"guid": GUID}]
+
+
 def test_nothing_is_confirmed_without_a_yes(web: Web, client: Client, tmp_path: Path):
     with pytest.raises(Malformed, match="--yes"):
         retention.confirm(all_rules=True)

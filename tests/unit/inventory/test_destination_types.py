@@ -100,10 +100,12 @@ def test_a_path_is_stored_in_its_shortest_form():
 
 
 def test_settings_may_stand_at_the_top_of_a_request_but_not_those_of_another_type():
-    body = {"name": "a", "bucket": "tower", "path": "/srv", "accessKey": "x", "colour": 1}
+    body = {"name": "a", "bucket": "tower", "path": "/srv", "accessKey": "x", "colour": ""}
     assert members(body, ATTIC) == {"bucket": "tower", "accessKey": "x"}
     assert members({"name": "a", "path": "/srv", "bucket": ""}, FOLDER) == {"path": "/srv"}
-    for name in ("bucket", "secretKey", "endpointUrl"):
+    with pytest.raises(Malformed, match="colour: a destination of type ATTIC has no such setting"):
+        members(body | {"colour": 1}, ATTIC)
+    for name in ("bucket", "secretKey", "endpointUrl", "port"):
         with pytest.raises(Malformed, match=f"{name}: a destination of type FILESYSTEM has no"):
             members({"path": "/srv", name: "x"}, FOLDER)
 

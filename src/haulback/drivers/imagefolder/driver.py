@@ -85,6 +85,10 @@ class ImageFolder:
     def machine(self, uuid: str) -> Machine:
         return _measure(*self._find(uuid))
 
+    def folder_of(self, uuid: str) -> Path:
+        """The folder of a machine.  Raises NotFound."""
+        return self._find(uuid)[0]
+
     def snapshot(
         self, uuid: str, attempt: str, base: str | None = None
     ) -> image_reader.FolderSnapshot:

@@ -18,7 +18,7 @@ from haulback.errors import Malformed
 from haulback.wire import JsonObject
 
 NVRAM = "nvram"  # member of a definition that holds the variables, compressed
-_FILE = "nvram.fd"
+FILE = "nvram.fd"  # of the variables, in the folder of a machine's images
 _LARGEST = 64 * 1024 * 1024  # bytes; ARM firmware has 64 MiB, compressed a few KB
 _MOST_PACKED = 4 * 1024 * 1024  # characters of the compressed form
 _NVRAMS = Path("/var/lib/libvirt/qemu/nvram")
@@ -94,7 +94,7 @@ def write(definition: JsonObject, room: Path) -> None:
             raise Malformed("the firmware's variables are larger than 64 MiB")
     except (binascii.Error, zlib.error):
         raise Malformed("the firmware's variables cannot be read") from None
-    write_private(room / _FILE, raw)
+    write_private(room / FILE, raw)
 
 
 def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = None) -> str | None:
@@ -107,7 +107,7 @@ def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = Non
     """
     system = root.find("os")
     elements = system.findall("nvram") if system is not None else []
-    there = next((room / _FILE for room in rooms if (room / _FILE).exists()), None)
+    there = next((room / FILE for room in rooms if (room / FILE).exists()), None)
     if system is None or (not there and not elements):
         return None
     if not there and now is not None:

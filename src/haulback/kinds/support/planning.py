@@ -10,7 +10,7 @@ import msgspec
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.hypervisor_types import OWN_SERVER
+from haulback.hypervisor_types import INNER
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
@@ -101,13 +101,14 @@ def by_policy(request: AnyRequest, policy: Record | None) -> Any:
     return msgspec.structs.replace(request, **absent) if absent else request
 
 
-def pinned(catalogue: Catalogue, *places: reach.Place | None) -> str:
+def pinned(catalogue: Catalogue | None, *places: reach.Place | None) -> str:
     """The pin of a task that uses all these places.  Raises Malformed, which names the missing
     links, when no node reaches all.
     """
     pin = reach.pin(*places)
     if pin == reach.NOWHERE:
-        raise Malformed(reach.missing_link(places, catalogue.places.node_names()))
+        names = catalogue.places.node_names() if catalogue else {}
+        raise Malformed(reach.missing_link(places, names))
     return pin
 
 
@@ -130,8 +131,8 @@ def on_node(catalogue: Catalogue, wanted: Ref | None, *places: reach.Place | Non
 
 
 def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
-    """A hypervisor as a task refers to it, with its manager; the server itself has none."""
-    if hypervisor.driver == OWN_SERVER.driver:
+    """A hypervisor as a task refers to it, with its manager; records of no user have none."""
+    if hypervisor.driver in INNER:
         return {"hypervisor": named(hypervisor)}
     manager = catalogue.records.get("hypervisor-manager", manager_of(hypervisor))
     return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}

@@ -106,7 +106,7 @@ def _stores(
 ) -> dict[str, str]:
     """The storage pools of disks that do not go to the usual folder.  Raises Malformed."""
     usual = _pool(request.restoreStorageId, "restoreStorageId", to, catalogue)
-    known = {file_guid(backup.guid, item["name"]): str(item["name"]) for item in backup.files}
+    known = {file_guid(backup.first, item["name"]): str(item["name"]) for item in backup.files}
     result = dict.fromkeys(known.values(), usual)
     for i, file in enumerate(getattr(request, "taskFiles", None) or []):
         if file.storageId and file.backupFile.guid in known:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 import msgspec
 
 from haulback.contract import example_values as example
+from haulback.contract.notifications import ADDRESSES, cut_address
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.records import ShownRecord
 from haulback.contract.roles import ADMINS, PEOPLE
@@ -140,7 +141,9 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             around = Surroundings(reading)
             result, total = reading.page(kind.name, _wanted(call, kind, around))
-            return paging.page(result, total, lambda record: _shown(record, kind, around))
+            return paging.page(
+                result, total, lambda record: _for(call, _shown(record, kind, around))
+            )
 
     @room(
         "GET",
@@ -153,7 +156,15 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     def show(call: ApiRequest) -> JsonObject:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             record = reading.catalogue.records.get(kind.name, call.guid)
-            return _shown(record, kind, Surroundings(reading))
+            return _for(call, _shown(record, kind, Surroundings(reading)))
+
+
+def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
+    """A record as a caller may see the record: addresses that act as passwords are cut short."""
+    if call.who.roles & ADMINS:
+        return shown
+    cut = {name: cut_address(shown[name]) for name in ADDRESSES if shown.get(name)}
+    return {**shown, **cut}
 
 
 def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from haulback.contract import example_values as example
-from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_probe import StoreProbe
+from haulback.contract.destinations import (
+    BreakerRecord,
+    ChangedDestination,
+    DestinationRecord,
+    NewDestination,
+)
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
@@ -18,7 +27,13 @@ from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.reach import Place
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import destination_secrets, destinations, hypervisors
+from haulback.server.services import (
+    breakers,
+    destination_secrets,
+    destination_sync,
+    destinations,
+    hypervisors,
+)
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -176,8 +191,7 @@ def list_destinations(call: ApiRequest) -> Reply:
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    names = destinations.node_names(call.app)
-    shown = [_destination(destination, names) for destination in _paged(call, rows)]
+    shown = shown_destinations(call, _paged(call, rows))
     return Reply(shown, headers={"X-Total-Count": str(len(rows))})
 
 
@@ -197,8 +211,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    names = destinations.node_names(call.app)
-    return [_destination(one, names) for one in found]
+    return shown_destinations(call, found)
 
 
 @room(
@@ -212,8 +225,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    found = destinations.destination(call.app, call.guid)
-    return _destination(found, destinations.node_names(call.app))
+    return shown_destinations(call, [destinations.destination(call.app, call.guid)])[0]
 
 
 @room(
@@ -233,7 +245,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
-    shown = _destination(record, destinations.node_names(call.app))
+    [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
 
@@ -257,7 +269,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     changed = destinations.change_destination(call.app, call.guid, wanted, call.who)
-    return _destination(changed, destinations.node_names(call.app))
+    return shown_destinations(call, [changed])[0]
 
 
 @room(
@@ -271,6 +283,19 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
 def remove_destination(call: ApiRequest) -> None:
     """Remove a destination without backups; its files stay."""
     destinations.remove_destination(call.app, call.guid, call.who)
+
+
+@room(
+    "POST",
+    "/backup-destinations/{guid}/close-breaker",
+    "Close the breaker of a destination.",
+    answer=DestinationRecord,
+    roles=ADMINS,
+    command="destination close-breaker DESTINATION",
+)
+def close_breaker(call: ApiRequest) -> DestinationRecord:
+    """Let the tasks of a destination that did not answer go on at once."""
+    return shown_destinations(call, [breakers.close(call.app, call.guid, call.who)])[0]
 
 
 def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
@@ -298,11 +323,34 @@ def _reach(place: Place, names: Mapping[str, str]) -> dict[str, Any]:
     """The members of an answer that say which nodes reach a place."""
     nodes = place.nodes or ([place.node] if place.node else [])
     shown = [Named(guid, names.get(guid, "")) for guid in nodes]
-    one = shown[0] if place.node else None
-    return {"node": one, "nodes": sorted(shown, key=lambda node: node.name), "allNodes": not nodes}
+    only = shown[0] if place.node else None
+    return {"node": only, "nodes": sorted(shown, key=lambda node: node.name), "allNodes": not nodes}
 
 
-def _destination(destination: BackupDestination, names: Mapping[str, str]) -> DestinationRecord:
+def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
+    """Destinations as callers read them."""
+    stands, names = breakers.stands(call.app, found), destinations.node_names(call.app)
+    shown = [_destination(one, breakers.shown(stands.get(one.guid)), names) for one in found]
+    return _with_copies(call, shown)
+
+
+def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[DestinationRecord]:
+    """Destinations with the names of the destinations that they are copied to or from."""
+    links = destination_sync.links(call.app)
+    names = {place.guid: place.name for place in destinations.all_destinations(call.app)}
+    for record in shown:
+        record.copies = [
+            CopyLinkRecord(backupDestination=Named(link.target, name), roleType=label(link.role))
+            for link, name in links.get(record.guid, [])
+        ]
+        if record.copyOf:
+            record.copyOf = Named(record.copyOf.guid, names.get(record.copyOf.guid, ""))
+    return shown
+
+
+def _destination(
+    destination: BackupDestination, breaker: BreakerRecord, names: Mapping[str, str]
+) -> DestinationRecord:
     known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
         guid=destination.guid,
@@ -317,8 +365,16 @@ def _destination(destination: BackupDestination, names: Mapping[str, str]) -> De
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
         **_reach(destination, names),
+        catalogueReadTime=destination.verify_state.get("catalogueRead"),
+        extractTime=destination.verify_state.get("extractTime"),
+        owner=destination.owner if destination.owner.number else None,
+        probe=msgspec.convert(destination.probe, StoreProbe) if destination.probe else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known
+        else None,
+        breaker=breaker,
+        copyOf=Named(destination.settings[destinations.COPY_OF])
+        if destinations.COPY_OF in destination.settings
         else None,
     )

@@ -236,11 +236,13 @@ def order(call: ApiRequest) -> WorkOrder:
     "/nodes/self/keys/{guid}",
     "The key of a repository.",
     answer=DestinationKeys,
+    query=(Param("task", "A running task of the node whose order may delete there.", GUID),),
     roles=NODES,
 )
 def key(call: ApiRequest) -> Reply:
     """The key of a destination's repository, and the secret settings of the destination."""
-    keys = node_tasks.destination_keys(call.app, call.node, call.guid)
+    task = query_params.guid(call, "task") or ""
+    keys = node_tasks.destination_keys(call.app, call.node, call.guid, task)
     return Reply(keys, headers={"Cache-Control": "no-store"})
 
 

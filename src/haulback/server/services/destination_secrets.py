@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from haulback.contract.destination_types import SEALED
-from haulback.contract.order_records import BackupDestination
+from haulback.contract.destination_types import SEALED, by_driver, settings_of
+from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.server.key_vault import KeyVault
 
 
@@ -27,6 +27,17 @@ def opened(vault: KeyVault, record: BackupDestination) -> dict[str, str]:
         return {}
     text = vault.unseal(_owner(record), record.config[SEALED])
     return msgspec.json.decode(text, type=dict[str, str])
+
+
+def for_node(vault: KeyVault, record: BackupDestination, *, may_delete: bool) -> dict[str, str]:
+    """The secret settings that a node gets; those that delete only with `may_delete`."""
+    kind = by_driver(record.driver)
+    settings = settings_of(kind) if kind else {}
+    return {
+        name: value
+        for name, value in opened(vault, record).items()
+        if may_delete or name not in settings or not settings[name].is_deleting
+    }
 
 
 def shown(record: BackupDestination) -> BackupDestination:
@@ -56,6 +67,8 @@ def without_secrets(order: msgspec.Struct) -> msgspec.Struct:
 def _plain(value: object) -> object:
     if isinstance(value, BackupDestination):
         return shown(value)
+    if isinstance(value, BackupPlace):
+        return BackupPlace(value.backup, shown(value.destination))
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 

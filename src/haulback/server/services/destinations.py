@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
     NewDestination,
@@ -37,12 +38,14 @@ from haulback.server.store import (
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
+COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
 _KEY_BYTES = 32  # of a repository's key, as AES-256 takes
 _LONGEST_AGE = 100 * 365 * DAY_MS
 
@@ -55,11 +58,13 @@ def add_destination(
     Raises Malformed, NotFound, Conflict.
     """
     name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
-    checked = destination_types.checked(kind, _given(wanted))
+    checked = destination_types.checked(kind, given_settings(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
-        reach = reach_of(sql, wanted)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
+        reach, family = reach_of(sql, wanted), _family(sql, wanted)
+        _refuse_taken_place(sql, kind, checked.plain)
+        settings = settings_of(wanted)
+        settings |= {COPY_OF: family.guid} if family else {}
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -74,11 +79,39 @@ def add_destination(
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
         node_groups.keep(sql)
-        task = init(record, Ask(change.now))
+        task = init(record, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
+    """Raise Conflict where another destination of the type is at the place of the settings."""
+    wanted = destination_types.place(kind, config)
+    for other in lists.places(sql, BackupDestination) if wanted else ():
+        if other.repository is None or other.driver != kind.driver:
+            continue
+        if destination_types.place(kind, other.config) == wanted:
+            told = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
+            raise Conflict(
+                f"{told}: the destination {other.name} is there already: name another prefix",
+                destination=other.guid,
+            )
+
+
+def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:
+    """The destination whose master key a new one gets.  Raises NotFound, Conflict."""
+    if wanted.copyOf is None:
+        return None
+    family = SqlCatalogue(sql).places.destination(wanted.copyOf.guid)
+    if family.repository is None:
+        raise Conflict(
+            f"copyOf: {family.name} has no repository yet; wait until its "
+            "BACKUP_DESTINATION_INIT is FINISHED",
+            field="copyOf",
+        )
+    return family
 
 
 def change_destination(
@@ -186,7 +219,12 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
     return {**before, "verification": msgspec.to_builtins(wanted)}
 
 
-def _given(wanted: NewDestination) -> JsonObject:
+def settings_of(wanted: NewDestination) -> JsonObject:
+    """The retention and the verification of a new destination.  Raises Malformed."""
+    return _verified(wanted.verification, _keeping(wanted.retention, {}))
+
+
+def given_settings(wanted: NewDestination) -> JsonObject:
     """The settings in a request; `path` may stand outside `settings`."""
     path = {} if wanted.path is None else {"path": wanted.path}
     return path | (wanted.settings or {})

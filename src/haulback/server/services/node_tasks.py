@@ -20,7 +20,12 @@ from haulback.kinds import backup_cleanup, mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
-from haulback.server.services import destination_secrets, hold, retention_run
+from haulback.server.services import (
+    destination_owners,
+    destination_secrets,
+    hold,
+    retention_run,
+)
 from haulback.server.services.app import App
 from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
@@ -36,6 +41,7 @@ from haulback.server.store.damage_ledger import expected_backups
 from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
+from haulback.tasks.destination_ends import TEST
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
@@ -132,12 +138,15 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
         held = task.slots
         _move(app, sql, task, StateChange(state, info, who))
     if state is not State.RUNNING:
-        _ring(app, who, held)
+        _ring(app, who, [] if task.type == TEST else held)
 
 
 def _ring(app: App, who: Node, freed: list[str]) -> None:
-    """Wake the nodes that may start tasks in the place of the freed limits."""
-    if all(key.startswith("node:") for key in freed):
+    """Wake the nodes that may start tasks in the place of the freed limits.
+
+    Nothing freed: a test ended, which may have closed the breaker of its destination.
+    """
+    if freed and all(key.startswith(("node:", "share:")) for key in freed):
         app.wakeups.ring_for([who.guid])
     else:
         app.wakeups.ring()
@@ -241,6 +250,7 @@ def order(app: App, who: Node, guid: str) -> WorkOrder:
     with app.store.read() as sql:
         task = mine(sql, who, guid)
         prepared = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+        prepared = destination_owners.with_owner(sql, task, prepared)
     return WorkOrder(task.attempt, destination_secrets.without_secrets(prepared))
 
 
@@ -332,6 +342,11 @@ def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
     tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
 
 
+def keep_lease(app: App, sql: Connection, task: Task) -> None:
+    """Renew the lease of a running task whose node is at work."""
+    _change(app, sql, task, {})
+
+
 def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> None:
     """Add a transfer sample and its bytes to the total."""
     with app.store.write() as sql:
@@ -388,14 +403,26 @@ def state_for(app: App, who: Node, guid: str) -> Task:
         return tasks.of_node(sql, guid, who.guid)
 
 
-def destination_keys(app: App, who: Node, destination: str) -> DestinationKeys:
-    """The secrets of a destination, for a node that reaches it.  Raises Forbidden."""
+def destination_keys(app: App, who: Node, destination: str, task: str = "") -> DestinationKeys:
+    """The secrets of a destination, for a node that reaches it.
+
+    Secrets that delete go to a running `task` of the node whose order may delete there.  Raises
+    Forbidden, Fenced.
+    """
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(who, record)
         key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
-    secrets = destination_secrets.opened(app.vault, record)
+        may_delete = bool(task) and _may_delete(app, sql, mine(sql, who, task), destination)
+    secrets = destination_secrets.for_node(app.vault, record, may_delete=may_delete)
     return DestinationKeys(base64.b64encode(key).decode(), secrets)
+
+
+def _may_delete(app: App, sql: Connection, task: Task, destination: str) -> bool:
+    order = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+    members = (getattr(order, name) for name in order.__struct_fields__)
+    places = [place for place in members if isinstance(place, BackupDestination)]
+    return any(place.guid == destination and place.may_delete for place in places)
 
 
 def needed(app: App, names: list[str]) -> list[str]:

@@ -102,7 +102,7 @@ def _tell_destination(sql: Connection, destination: BackupDestination, now: int)
     text = (
         f"the retention of the destination {destination.name} was set by an earlier version and "
         "would remove backups every night; look at `haulback destination ls`, then "
-        f"`haulback retention confirm --all`, or confirm {destination.guid} alone"
+        f"`haulback retention confirm --destination {destination.name}`"
     )
     named = Named(destination.guid, destination.name)
     SqlLedger(sql, now).alarms.report(AlarmKind.RETENTION_WAITS, named, text, {})

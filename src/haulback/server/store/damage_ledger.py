@@ -19,12 +19,14 @@ from haulback.server.store import hold, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
 from haulback.server.store.rows import records
-from haulback.tasks.record import Task
+from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import size
 from haulback.wire import JsonObject, Named
 
 _ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
+_EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
 _MANY = 500  # guids in one statement
+_HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
 _CLEARS = ("VERIFY", "REPAIR")
 log = logging.getLogger(__name__)
 
@@ -42,12 +44,13 @@ class DamageLedger:
         """
         backup, expected = tables.backup.c, tables.expected_backup
         self.sql.execute(sa.delete(expected).where(expected.c.task == task))
-        wanted = sa.select(sa.literal(task), backup.guid).where(
-            backup.destination == destination, backup.status == "SUCCESS"
+        wanted = sa.select(sa.literal(task), backup.entity, backup.guid).where(
+            sa.text("status = 'SUCCESS'"), backup.destination == destination
         )
         if not forgotten:
             wanted = wanted.where(backup.location_status != LocationStatus.GIVEN_UP.value)
-        self.sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
+        wanted = wanted.order_by(backup.entity, backup.guid)
+        self.sql.execute(sa.insert(expected).from_select(_EXPECTED, wanted))
 
     def expect_machines(self, task: str, destination: str, after: str, last: str | None) -> None:
         """Add the backups of some machines to the list that a clean-up must find.
@@ -58,7 +61,7 @@ class DamageLedger:
         if not after:
             self.sql.execute(sa.delete(expected).where(expected.c.task == task))
         backup = tables.backup.c
-        wanted = sa.select(sa.literal(task), backup.guid).where(
+        wanted = sa.select(sa.literal(task), backup.entity, backup.guid).where(
             sa.text("status = 'SUCCESS'"),
             backup.destination == destination,
             backup.entity > after,
@@ -66,8 +69,8 @@ class DamageLedger:
         )
         if last is not None:
             wanted = wanted.where(backup.entity <= last)
-        wanted = wanted.order_by(backup.guid)  # the order of the table's key: fewer pages change
-        self.sql.execute(sa.insert(expected).from_select(["task", "backup"], wanted))
+        wanted = wanted.order_by(backup.entity, backup.guid)
+        self.sql.execute(sa.insert(expected).from_select(_EXPECTED, wanted))
 
     def expected_over(self, task: str) -> None:
         """Delete the set of backups that an ended task had to find."""
@@ -115,6 +118,13 @@ class DamageLedger:
         look = hold.Look(self.now, unknown, first)
         hold.looked(self.sql, destination, look, since=since)
 
+    def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
+        """Record that the catalogue knows all backups of a destination, also for the hold."""
+        state = verify_state(self.sql, destination)
+        read = {"catalogueRead": self.now, "extractTime": extract_time}
+        save_verify_state(self.sql, destination, msgspec.structs.replace(state, **read))
+        self.compared(destination, 0, (), since=since)
+
     def verify_ended(self, destination: str) -> None:
         """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""
         state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)
@@ -149,7 +159,10 @@ class DamageLedger:
         table, expected = tables.backup.c, tables.expected_backup.c
         query = (
             sa.select(tables.backup)
-            .join(tables.expected_backup, expected.backup == table.guid)
+            .join(
+                tables.expected_backup,
+                sa.and_(expected.entity == table.entity, expected.backup == table.guid),
+            )
             .where(
                 expected.task == task.guid, table.location_status == LocationStatus.MISSING.value
             )
@@ -158,6 +171,18 @@ class DamageLedger:
         for backup in records(self.sql, query, Backup):
             _Reported(self, self._alarms, task, report).clear(backup)
         self._alarms.clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
+
+    def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
+        """Record an attempt to heal a location, and whether it is whole now."""
+        table = tables.backup
+        query = sa.select(table).where(table.c.guid == backup, table.c.status == "SUCCESS")
+        for location in records(self.sql, query.with_for_update(), Backup):
+            if is_whole:
+                report = DamageReport(location.destination)
+                _Reported(self, self._alarms, task, report).clear(location)
+            after = 0 if is_whole else self.now + _HEAL_AGAIN_MS
+            here = sa.update(table).where(table.c.guid == backup)
+            self.sql.execute(here.values(heal_after=after))
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """Record backups as lost that a clean-up gave up after a confirmation."""
@@ -196,15 +221,20 @@ class DamageLedger:
 
 
 def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> list[str]:
-    """A page of the backups that a task must find, by guid, after a guid.
+    """A page of the backups that a task must find, after the last one of the page before.
 
     Backups whose removal was decided since are left out: another task may have deleted their data.
     """
     table, backup = tables.expected_backup.c, tables.backup.c
     joined = tables.expected_backup.join(tables.backup, backup.guid == table.backup)
     query = sa.select(table.backup).select_from(joined)
-    query = query.where(table.task == task, table.backup > after, backup.status == "SUCCESS")
-    return list(sql.scalars(query.order_by(table.backup).limit(size)))
+    query = query.where(table.task == task, backup.status == "SUCCESS")
+    if after:
+        same = sa.select(table.entity).where(table.task == task, table.backup == after)
+        last = sql.scalar(sa.select(backup.entity).where(backup.guid == after))
+        place = sa.tuple_(sa.literal(last or sql.scalar(same) or ""), sa.literal(after))
+        query = query.where(sa.tuple_(table.entity, table.backup) > place)
+    return list(sql.scalars(query.order_by(table.entity, table.backup).limit(size)))
 
 
 def verify_state(sql: sa.Connection, destination: str) -> VerifyState:

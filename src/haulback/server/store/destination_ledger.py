@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.events import Event, EventKind
 from haulback.server.store import events, tables
 from haulback.units import size
@@ -21,6 +23,16 @@ class DestinationLedger:
     def initialised(self, destination: str, repository: str) -> None:
         where = tables.destination.c.guid == destination
         self._sql.execute(sa.update(tables.destination).where(where).values(repository=repository))
+
+    def probed(self, destination: str, seen: StoreProbe) -> None:
+        """Store the results of a probe over those of the last; what it left out stays."""
+        table = tables.destination
+        where = table.c.guid == destination
+        text = self._sql.scalar(sa.select(table.c.probe).where(where)) or "{}"
+        before = msgspec.json.decode(text, type=dict[str, object])
+        merged = before | {k: v for k, v in msgspec.to_builtins(seen).items() if v is not None}
+        encoded = msgspec.json.encode(merged).decode()
+        self._sql.execute(sa.update(table).where(where).values(probe=encoded))
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         if total is None or free is None:

@@ -68,8 +68,9 @@ def places_of(task: Task, known: SqlCatalogue) -> list[Place]:
     for guid in dict.fromkeys((task.ref("hypervisor"), task.params.get("from"))):
         if isinstance(guid, str) and guid:
             _append(found, known, guid, is_hypervisor=True)
-    if guid := task.ref("backupDestination"):
-        _append(found, known, guid, is_hypervisor=False)
+    for guid in (task.ref("backupDestination"), task.params.get("source")):  # a copy has two
+        if isinstance(guid, str) and guid:
+            _append(found, known, guid, is_hypervisor=False)
     return found
 
 

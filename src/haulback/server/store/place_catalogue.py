@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.hypervisor_types import OWN_SERVER
+from haulback.hypervisor_types import INNER
 from haulback.server.store import tables
 from haulback.server.store.rows import one, records
 from haulback.wire import JsonObject, Named
@@ -30,7 +30,7 @@ class PlaceCatalogue:
 
     def hypervisors(self) -> list[Hypervisor]:
         table = tables.hypervisor.c
-        query = sa.select(tables.hypervisor).where(table.driver != OWN_SERVER.driver)
+        query = sa.select(tables.hypervisor).where(table.driver.not_in(INNER))
         return records(self._sql, query.order_by(table.name), Hypervisor)
 
     def destination(self, guid: str) -> BackupDestination:

@@ -11,23 +11,40 @@ import sqlalchemy as sa
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
 from haulback.inventory.reach import is_group
-from haulback.server.store import epoch, node_groups, tasks
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store import breakers, epoch, node_groups, tasks
+from haulback.server.store.raw_sql import Hot, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
 from haulback.tasks.record import Task
+from haulback.wire import JsonObject
 
 _READY = sa.text("ready")  # the condition of the partial index
 OFFERED = 100  # tasks at most in one offer
 _SPARE = 20  # tasks that are read for an offer: only the first task of an entity may start
 _NOT_FULL = "NOT EXISTS (SELECT 1 FROM slot WHERE slot.key = task.{} AND slot.used >= slot.most)"
-# The ready tasks of a lane in their order, read from the index of ready tasks alone.
-READY = Hot(
-    f"SELECT {tasks.LIST} FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned "
-    "AND window_end > :now AND "
-    + " AND ".join(_NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination"))
-    + " ORDER BY rank LIMIT :most"
+_LANE = "FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned"
+_MAY_START = "window_end > :now AND " + " AND ".join(
+    _NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination")
 )
+# The ready tasks of a lane in their order, read from the index of ready tasks alone.
+READY = Hot(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :most")
+# The same for the tasks of one destination, and for the tasks without a destination.
+READY_AT = Hot(
+    f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
+    "ORDER BY rank LIMIT :most"
+)
+READY_NOWHERE = Hot(
+    f"SELECT {tasks.LIST} {_LANE} AND destination IS NULL AND {_MAY_START} "
+    "ORDER BY rank LIMIT :most"
+)
+# The destinations of the ready tasks of a lane: one look into the index for each destination.
+PLACES = Hot(
+    f"WITH RECURSIVE place(guid) AS (SELECT min(destination) {_LANE} UNION ALL "
+    f"SELECT (SELECT min(destination) {_LANE} AND destination > place.guid) FROM place "
+    "WHERE place.guid IS NOT NULL) SELECT guid FROM place WHERE guid IS NOT NULL"
+)
+_FULL_SHARES = Hot("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
+_SEVERAL = Hot("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
 _USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
 # One index query for each lane and pin: both are few, the queue may be long.  A scalar subquery is
 # never made a join, which would read the whole queue.
@@ -95,7 +112,7 @@ def offer(
     for lane, used in _occupied(connection, node, pins).items():
         room = min(scheduling.most(scheduling.node_slot(node, lane), limits) - used, most)
         if room > 0:
-            result += _lane(connection, lane, pins[lane], now, room)
+            result += _lane(connection, _Lane(lane, node, pins[lane]), now, room)
     return sorted(result, key=lambda task: (task.rank, task.created, task.guid))[:most]
 
 
@@ -109,17 +126,26 @@ def _occupied(connection: sa.Connection, node: str, lanes: Iterable[str]) -> dic
     return found | {keys[key]: used for key, used in rows if key in keys}
 
 
-def _lane(
-    connection: sa.Connection, lane: str, pins: Sequence[str], now: int, room: int
-) -> list[Task]:
+class _Lane(NamedTuple):
+    """A lane of a node, and the pins under which tasks are ready in it."""
+
+    name: str
+    node: str
+    pins: Sequence[str]
+
+
+def _lane(connection: sa.Connection, lane: _Lane, now: int, room: int) -> list[Task]:
     """The first tasks of a lane under any of the pins; never more for a source or an entity than
     its limit allows.
     """
-    result = [
-        tasks.task_of(row)
-        for pinned in pins
-        for row in READY.rows(connection, lane=lane, pinned=pinned, now=now, most=room + _SPARE)
-    ]
+    values: JsonObject = {"lane": lane.name, "now": now, "most": room + _SPARE}
+    if shut := _shut(connection, lane.name, lane.node):
+        rows = _around(connection, lane.pins, values, shut)
+    else:
+        rows = [
+            row for pinned in lane.pins for row in READY.rows(connection, pinned=pinned, **values)
+        ]
+    result = [tasks.task_of(row) for row in rows]
     chosen: list[Task] = []
     entities: set[str] = set()
     for task in sorted(result, key=lambda task: task.rank):
@@ -129,6 +155,30 @@ def _lane(
         if task.entity_slot:
             entities.add(task.entity_slot)
     return chosen[:room]
+
+
+def _shut(connection: sa.Connection, lane: str, node: str) -> set[str]:
+    """The destinations that a lane of a node may not work on now.
+
+    The breaker of the destination is open, or the destination has all of its share of the lane.
+    """
+    low = scheduling.share_slot(node, lane, "")
+    full = _FULL_SHARES.rows(connection, low=low, high=f"{low[:-1]};")
+    shut = {key.removeprefix(low) for (key,) in full}
+    return shut | breakers.open_ones(connection) if lane in scheduling.AT_DESTINATION else shut
+
+
+def _around(
+    connection: sa.Connection, pins: Sequence[str], values: JsonObject, shut: set[str]
+) -> list[Values]:
+    """The first tasks of a lane without those of some destinations, which are not read at all."""
+    rows: list[Values] = []
+    for pinned in pins:
+        rows += READY_NOWHERE.rows(connection, pinned=pinned, **values)
+        for (place,) in PLACES.rows(connection, lane=values["lane"], pinned=pinned):
+            if place not in shut:
+                rows += READY_AT.rows(connection, pinned=pinned, destination=place, **values)
+    return rows
 
 
 class NodeLease(NamedTuple):
@@ -146,10 +196,15 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     Raises Conflict when a task cannot start; the caller rolls the transaction back.
     """
     node, session, until, limits = lease
-    places: Counter[str] = Counter()
+    _check_breakers(connection, wanted)
+    shares = _has_several(connection)
     pins = _pins(connection, node, wanted)
     for task in wanted:
-        places.update(_places(task, node, pins, now))
+        _check_startable(task, pins, now)
+    held = {task.guid: _places(task, node, shares=shares) for task in wanted}
+    places: Counter[str] = Counter()
+    for task in wanted:
+        places.update(held[task.guid])
     for key, count in sorted(places.items()):  # all callers lock in one order: no deadlock
         fill(connection, key, scheduling.most(key, limits), count)
     taken = {
@@ -164,7 +219,7 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     }
     now_is = epoch.current(connection)
     own = [
-        {"attempt": task.next_attempt(now_is), "slots": task.slots + _places(task, node, pins, now)}
+        {"attempt": task.next_attempt(now_is), "slots": task.slots + held[task.guid]}
         for task in wanted
     ]
     tasks.change_many(connection, wanted, now, [taken | more for more in own])
@@ -177,11 +232,23 @@ def _pins(connection: sa.Connection, node: str, wanted: Iterable[Task]) -> Seque
     return ("", node)
 
 
-def _places(task: Task, node: str, pins: Sequence[str], now: int) -> list[str]:
-    """The limit rows that a task occupies on a node.
+def _has_several(connection: sa.Connection) -> bool:
+    """Whether more than one destination exists: only then a lane is shared between them."""
+    row = _SEVERAL.row(connection)
+    return bool(row and row[0] > 1)
 
-    Raises Conflict when the task cannot start.
-    """
+
+def _check_breakers(connection: sa.Connection, wanted: Iterable[Task]) -> None:
+    """Raises Conflict for a task whose destination does not answer."""
+    shut = breakers.open_ones(connection)
+    for task in wanted if shut else ():
+        to = task.refs.get("backupDestination")
+        if to and to.guid in shut and task.lane in scheduling.AT_DESTINATION:
+            raise Conflict(f"the task waits: the backup destination {to.name} does not answer")
+
+
+def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:
+    """Raises Conflict when a task cannot start on the node of these pins."""
     if task.state == PLANNED:
         raise Conflict("the task before this one has not finished")
     if task.state != "QUEUED":
@@ -192,7 +259,13 @@ def _places(task: Task, node: str, pins: Sequence[str], now: int) -> list[str]:
         raise Conflict("the task's start window is not open")
     if task.pinned_node not in pins:
         raise Conflict("the task needs a place that this node does not reach")
-    wanted = (scheduling.node_slot(node, task.lane), *_own_slots(task))
+
+
+def _places(task: Task, node: str, *, shares: bool) -> list[str]:
+    """The limit rows that a task occupies on a node."""
+    wanted = [scheduling.node_slot(node, task.lane), *_own_slots(task)]
+    if shares and (to := task.ref("backupDestination")):
+        wanted.append(scheduling.share_slot(node, task.lane, to))
     return sorted(key for key in wanted if key)
 
 

@@ -25,6 +25,8 @@ _JSON = frozenset(
     "hardware",
     "damage",
     "verify_state",
+    "owner",
+    "probe",
     "details",
     "data",
 }

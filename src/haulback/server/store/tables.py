@@ -87,6 +87,8 @@ _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
     ("task_ready", ("lane", "pinned_node", "rank"), _READY),
+    # read where the tasks of some destinations wait: their rows are skipped, however many they are
+    ("task_ready_at", ("lane", "pinned_node", "destination", "rank"), _READY),
     ("task_opens", ("window_start",), text("state = 'QUEUED' AND NOT ready")),
     ("task_closes", ("window_end",), _QUEUED),
     ("task_leased", ("lease_until",), _RUNNING),
@@ -233,6 +235,8 @@ destination = Table(
     Column("total_space", BigInteger),
     Column("used_space", BigInteger),
     Column("verify_state", Text, nullable=False, server_default="{}"),
+    Column("owner", Text, nullable=False, server_default="{}"),  # the newest owner that is known
+    Column("probe", Text, nullable=False, server_default="{}"),
 )
 
 entity = Table(
@@ -307,7 +311,17 @@ backup = Table(
     Column("role", String(12), nullable=False, server_default="PRIMARY"),
     Column("lock_until", BigInteger),  # end of the retention lock; marks change keep_until
     Column("terms", String(64)),  # key of the retention terms under which the backup was made
+    Column("copy_of", _GUID),  # the backup that this row is another location of
+    # the next attempt to heal a damaged location
+    Column("heal_after", BigInteger, nullable=False, server_default="0"),
     Index("backup_entity", "entity", "created"),
+    Index(
+        "backup_copies",
+        "copy_of",
+        "destination",
+        sqlite_where=text("copy_of IS NOT NULL"),
+        postgresql_where=text("copy_of IS NOT NULL"),
+    ),
     Index("backup_newest", "created", "guid"),
     Index("backup_project", "project", "created"),
     Index(
@@ -324,6 +338,9 @@ backup = Table(
     ),
 )
 
+# Locations that another location may heal.
+HEALABLE = text("status = 'SUCCESS' AND location_status IN ('DAMAGED', 'MISSING')")
+Index("backup_heal", backup.c.heal_after, sqlite_where=HEALABLE, postgresql_where=HEALABLE)
 # All columns that retention judges by: backups are judged from this index alone.
 JUDGED = (
     *("destination", "entity", "guid", "location", "role", "rule", "type", "created"),
@@ -340,12 +357,15 @@ Index(
     postgresql_where=_OF_RULE,
 )
 
-# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.
+# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.  The key is in
+# the order of the insertion, machine by machine: a key by backup alone changes a page for each row.
 expected_backup = Table(
     "expected_backup",
     metadata,
     Column("task", ForeignKey("task.guid", ondelete="CASCADE"), primary_key=True),
+    Column("entity", _GUID, primary_key=True),
     Column("backup", _GUID, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 snapshot = Table(

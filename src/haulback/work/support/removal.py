@@ -6,6 +6,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext
+from haulback.work.support.catalogue import write_extract
 from haulback.work.support.pause import pause
 
 _SEEN = "every node has to see what is about to be deleted, and the lists of this store may lag"
@@ -36,6 +37,9 @@ def remove(
         Resources(context.pool, context.disk, progress.meter, progress.confirm),
         orders,
     )
+    write_extract(context, repository, destination.owner)
+    if not cleaned.held:
+        repository.extracts.sweep()
     context.repositories.damaged += cleaned.damaged[:_REPORTED]
     results: Results = {"removed": backups, "givenUp": cleaned.given_up}
     return cleaned, results | context.repositories.space(destination)

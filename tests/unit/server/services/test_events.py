@@ -15,7 +15,7 @@ from haulback.server.scope import Scope
 from haulback.server.services import event_numbers
 from haulback.server.services import events as service
 from haulback.server.services import tasks as task_service
-from haulback.server.store import events
+from haulback.server.store import epoch, events
 from haulback.server.store.engine import open_store
 from haulback.server.store.event_tables import event as table
 from haulback.units import DAY_MS
@@ -82,6 +82,18 @@ def test_numbers_have_no_gap_when_two_servers_number_at_once(
     number()
     store.close()
     assert sorted(seen) == list(range(1, 121))
+
+
+def test_events_after_a_restore_lie_behind_those_that_readers_know(house: House) -> None:
+    tell(house, "before")
+    known = listed(house)[-1].number
+    with house.app.store.write() as sql:
+        events.number_some(sql)
+        epoch.begin(sql)
+    tell(house, "after")
+    assert [event.text for event in listed(house, after=known + epoch.EPOCH_EVENTS - 1)] == [
+        "after"
+    ]
 
 
 def test_an_event_of_a_transaction_that_failed_is_never_seen(house: House) -> None:

@@ -173,3 +173,5 @@ def test_a_lock_that_refuses_a_deletion_is_an_event(house: House) -> None:
         house.submit("delete", {"value": house.entities[0].guid})
     [event] = told(house, "LOCK_REFUSED")
     assert (event.subject.guid, event.data["user"]) == (guid, "admin")
+    house.submit("batch-delete", [{"value": house.entities[0].guid}])
+    assert [event.subject.guid for event in told(house, "LOCK_REFUSED")] == [guid, guid]

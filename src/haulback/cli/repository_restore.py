@@ -1,0 +1,255 @@
+"""`haulback repository ls` and `restore`: backups of a store, and whole machines from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from haulback.cli import repository_care
+from haulback.cli.output import moment, show, size, text
+from haulback.cli.repository import KeyFile, Kit, app, key_of_options
+from haulback.cli.repository_location import FOLDER, StoreOptions, open_store
+from haulback.drivers.capabilities import MachineTarget, PowerControl, capability
+from haulback.drivers.hypervisor import Machine, MachineSource
+from haulback.drivers.imagefolder.driver import ImageFolder
+from haulback.drivers.libvirt import firmware
+from haulback.drivers.registry import open_hypervisor
+from haulback.durable_files import write_private
+from haulback.errors import Damaged, Malformed, NotFound
+from haulback.hypervisor_types import IMAGE_FOLDER, LIBVIRT, OWN_SERVER
+from haulback.ids import new_guid
+from haulback.libvirt_xml import XML
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Repository
+from haulback.transfer.restore import (
+    RestoreServices,
+    RestoreTarget,
+    import_machine,
+)
+from haulback.wire import JsonObject
+
+_COLUMNS = (
+    text("backup"),
+    text("machine"),
+    text("type"),
+    moment("time"),
+    size("size"),
+    size("stored"),
+    text("disks"),
+)
+__all__ = ["app", "ls", "repository_care", "restore_command"]  # the noun has all its commands
+_ATTEMPT = re.compile(r"by-hand-([0-9]{1,10})-.*")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NewMachineOptions:
+    """The place and the form of a restored machine."""
+
+    to: Annotated[Path | None, Parameter(help="Folder for the machine's own folder.")] = None
+    libvirt: Annotated[str, Parameter(help="URL of a libvirt host, as qemu:///system.")] = ""
+    storage: Annotated[Path, Parameter(help="Folder of the libvirt host for images.")] = Path(
+        LIBVIRT.path
+    )
+    name: Annotated[str, Parameter(help="Name of the machine, if not its own.")] = ""
+    format: Annotated[str, Parameter(help="Format of all disks: raw or qcow2.")] = ""
+    without: Annotated[list[str] | None, Parameter(help="Disk to leave out.")] = None
+    overwrite: Annotated[bool, Parameter(negative="", help="Replace the machine.")] = False
+    power_on: Annotated[bool, Parameter(negative="", help="Start the machine.")] = False
+
+    def opened(self) -> MachineSource:
+        """The driver of the target.  Raises Malformed."""
+        if (self.to is None) == (not self.libvirt):
+            raise Malformed("name the target: a folder by --to, or a host by --libvirt")
+        if self.to is None:
+            config = {"url": self.libvirt, "path": str(self.storage.absolute())}
+            return open_hypervisor(LIBVIRT.driver, config)
+        if self.power_on:
+            raise Malformed("--power-on: a folder starts no machine; name a host by --libvirt")
+        self.to.mkdir(parents=True, exist_ok=True)
+        return open_hypervisor(IMAGE_FOLDER.driver, {"path": str(self.to.absolute())})
+
+
+_NOWHERE = NewMachineOptions()
+
+
+@app.command
+def ls(
+    folder: Path | None = None,
+    *,
+    key_file: KeyFile = None,
+    kit: Kit = None,
+    json: bool = False,
+    store: StoreOptions = FOLDER,
+) -> None:
+    """List the backups in FOLDER, oldest first, with local times.
+
+    FOLDER is left out where --type names another store.  Exits with the code of damage when a
+    manifest cannot be read; the others are listed.
+    """
+    repository = Repository.open(open_store(folder, store), key_of_options(key_file, kit))
+    damaged: list[Damaged] = []
+    manifests = sorted(_readable(repository, damaged), key=lambda item: item.snapshot_time)
+    if json:
+        for manifest in manifests:
+            print(msgspec.json.encode(manifest).decode())
+    else:
+        show([_row(manifest) for manifest in manifests], _COLUMNS, "table")
+    if damaged:
+        raise damaged[0]
+
+
+@app.command(name="restore")
+def restore_command(
+    *place: str,
+    key_file: KeyFile = None,
+    kit: Kit = None,
+    store: StoreOptions = FOLDER,
+    target: NewMachineOptions = _NOWHERE,
+) -> None:
+    """Restore a whole machine: PLACE is FOLDER and BACKUP, or BACKUP alone beside --type.
+
+    BACKUP is the guid of a backup, or the name of a machine, whose newest backup is taken.  --to
+    DIR makes a folder with `machine.json`, the images in their formats, and for a machine of
+    libvirt `domain.xml` and the UEFI variables `nvram.fd`.  --libvirt URL defines the machine on a
+    host.  An existing machine is not touched without --overwrite.
+    """
+    folder, backup = _place(place, store)
+    source = open_store(folder, store)
+    repository = Repository.open(source, key_of_options(key_file, kit))
+    manifest = _chosen(repository, backup)
+    skip = frozenset(target.without or ())
+    if unknown := sorted(skip - {disk.name for disk in manifest.disks}):
+        raise NotFound(f"--without: the backup has no disk {unknown[0]}")
+    with closing(target.opened()) as machines:
+        made = _made(repository, manifest, machines, target)
+        _tell(made, machines)
+        if target.power_on:
+            capability(machines, PowerControl).start(made.uuid)
+
+
+def _place(words: tuple[str, ...], store: StoreOptions) -> tuple[Path | None, str]:
+    if len(words) == (1 if store.kind else 2):
+        return (None if store.kind else Path(words[0])), words[-1]
+    raise Malformed("name FOLDER and BACKUP, or --type with its settings and BACKUP alone")
+
+
+def _made(
+    repository: Repository,
+    manifest: Manifest,
+    machines: MachineSource,
+    wanted: NewMachineOptions,
+) -> Machine:
+    """The new machine, complete; leftovers of dead runs of this command are removed before."""
+    if isinstance(machines, ImageFolder):
+        machines.sweep(_OtherAttempts())
+    target = RestoreTarget(
+        f"by-hand-{os.getpid()}-{new_guid()[:8]}",
+        name=wanted.name,
+        format=wanted.format or None,
+        overwrite=wanted.overwrite,
+        skip=frozenset(wanted.without or ()),
+    )
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        host = capability(machines, MachineTarget)
+        made = import_machine(repository, manifest, host, target, RestoreServices(pool))
+    for sentence in made.left:
+        print(sentence, file=sys.stderr)
+    if isinstance(machines, ImageFolder):
+        _describe(manifest, machines.folder_of(made.machine.uuid))
+    return made.machine
+
+
+def _describe(manifest: Manifest, folder: Path) -> None:
+    """Write the libvirt definition and the UEFI variables beside the images, for other tools."""
+    xml = manifest.definition.get(XML)
+    for name in ("domain.xml", firmware.FILE):
+        (folder / name).unlink(missing_ok=True)
+    if isinstance(xml, str):
+        write_private(folder / "domain.xml", xml.encode())
+    firmware.write(manifest.definition, folder)
+
+
+def _tell(made: Machine, machines: MachineSource) -> None:
+    where = machines.folder_of(made.uuid) if isinstance(machines, ImageFolder) else made.uuid
+    print(f"{made.name}\t{where}")
+    for disk in made.disks:
+        print(f"{disk.name}\t{disk.format}\t{disk.size}")
+
+
+def _chosen(repository: Repository, wanted: str) -> Manifest:
+    """The backup of a guid, or the newest of a machine by its name.  Raises NotFound, Malformed."""
+    manifest = _by_guid(repository, wanted) or _newest_of(repository, wanted)
+    if manifest.definition.get("type") == OWN_SERVER.driver:
+        raise Malformed(
+            f"backup {manifest.backup} holds the database of a server, which is no machine: use "
+            "haulback server restore-database"
+        )
+    return manifest
+
+
+def _by_guid(repository: Repository, wanted: str) -> Manifest | None:
+    with suppress(NotFound, Malformed):
+        return repository.manifest(wanted)
+    return None
+
+
+def _newest_of(repository: Repository, name: str) -> Manifest:
+    named = [item for item in _readable(repository, []) if item.entity_name == name]
+    if len({manifest.entity for manifest in named}) > 1:
+        guids = ", ".join(sorted(manifest.backup for manifest in named))
+        raise Malformed(f"several machines are named {name}: name a backup by its guid: {guids}")
+    if not named:
+        raise NotFound(
+            f"there is no backup {name}, and no machine of that name here; "
+            "`haulback repository ls` lists the backups"
+        )
+    return max(named, key=lambda manifest: manifest.snapshot_time)
+
+
+def _readable(repository: Repository, damaged: list[Damaged]) -> Iterator[Manifest]:
+    """The manifests that open; the errors of the others are appended to `damaged`."""
+    for backup in sorted(repository.objects.leaves("manifests")):
+        try:
+            yield repository.manifest(backup)
+        except Damaged as error:
+            print(f"haulback: {error.message}", file=sys.stderr)
+            damaged.append(error)
+        except NotFound:
+            continue  # deleted since the listing
+
+
+class _OtherAttempts(Set[str]):
+    """Names of attempts that are not dead runs of this command."""
+
+    def __contains__(self, name: object) -> bool:
+        run = _ATTEMPT.fullmatch(str(name))
+        return run is None or Path(f"/proc/{run[1]}").exists()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _row(manifest: Manifest) -> JsonObject:
+    return {
+        "backup": manifest.backup,
+        "machine": manifest.entity_name,
+        "type": manifest.type,
+        "time": manifest.snapshot_time,
+        "size": sum(disk.map.size for disk in manifest.disks),
+        "stored": manifest.stored,
+        "disks": [f"{disk.name} ({disk.format})" for disk in manifest.disks],
+    }

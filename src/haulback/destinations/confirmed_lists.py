@@ -1,0 +1,65 @@
+"""Lists of a remote store: an empty list counts only while the identity object can be read.
+
+A captive portal, a proxy or a wrong route answers a list with a page that holds no object.  A
+bucket that was deleted and made again answers with nothing.  Neither may look like an empty
+repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from haulback.destinations.pass_through import PassThrough
+from haulback.destinations.protocol import IDENTITY, Item, ObjectStore
+from haulback.errors import NotFound, Unavailable
+
+
+class ConfirmedLists(PassThrough):
+    """A store whose empty lists are confirmed by the identity object, read after the list.
+
+    Raises Unavailable for an empty list while a web page comes in place of the identity object, or
+    the object is gone although this process has read it before.
+    """
+
+    def __init__(self, destination: ObjectStore) -> None:
+        super().__init__(destination)
+        self._was_read = False
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        data = super().load(name, offset, length)
+        self._was_read = self._was_read or (name == IDENTITY and not _is_page(data))
+        return data
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        items = [*super().list(prefix)]
+        if not items:
+            self._confirm(prefix)
+        return iter(items)
+
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        entries = [*super().entries(folder)]
+        if not entries:
+            self._confirm(folder or "the root")
+        return iter(entries)
+
+    def _confirm(self, folder: str) -> None:
+        try:
+            data = self.load(IDENTITY)
+        except NotFound:
+            if self._was_read:
+                raise Unavailable(
+                    f"the destination lists nothing below {folder}, and {IDENTITY} is gone: the "
+                    "store was emptied or made again; nothing was changed"
+                ) from None
+            return
+        if _is_page(data):
+            raise Unavailable(
+                f"the destination lists nothing below {folder}, and a web page comes in place of "
+                f"{IDENTITY}: a proxy or a portal answers in place of the store; check "
+                "`endpoint` and `proxy`"
+            )
+
+
+def _is_page(data: bytes) -> bool:
+    """Whether bytes are a web page; damaged bytes of a configuration are not."""
+    return data.lstrip()[:1] == b"<"

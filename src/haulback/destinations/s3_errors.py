@@ -1,0 +1,109 @@
+"""Errors of S3 stores in the words of their settings.
+
+obstore gives the status and the answer of a store as text only.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from haulback.contract.destination_types import S3Settings
+from haulback.errors import HaulbackError, Misconfigured, OutOfSpace, Unavailable
+
+_STATUS = re.compile(r"status code: ([0-9]{3})")
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,80})</Code>|\(code: ([A-Za-z0-9]{1,80})\)")
+_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_DEBUG = "\n\nDebug source:"
+_TLS = ("certificate", "UnknownIssuer", "InvalidContentType", "tls")
+BUSY = {"SlowDown", "ServiceUnavailable", "TooManyRequests", "RequestLimitExceeded", "Throttling"}
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
+_NEW_SECRETS = "give the destination new credentials with `haulback destination set --secret`"
+_REMEDIES = {
+    "NoSuchBucket": "the bucket does not exist: correct `bucket`, or set `createBucket` for a new "
+    "destination; a bucket that was deleted has taken its backups along",
+    "InvalidBucketName": "the store refuses the name of the bucket: correct `bucket`",
+    "InvalidAccessKeyId": f"`accessKeyId` is unknown to the store: {_NEW_SECRETS}",
+    "SignatureDoesNotMatch": f"`secretAccessKey` does not fit `accessKeyId`: {_NEW_SECRETS}",
+    "ExpiredToken": f"the credentials have expired: {_NEW_SECRETS}",
+    "InvalidToken": f"the credentials are not valid: {_NEW_SECRETS}",
+    "TokenRefreshRequired": f"the credentials have expired: {_NEW_SECRETS}",
+    "AccountProblem": "the account is closed or suspended: ask the provider of the store",
+    "AllAccessDisabled": "the account is closed or suspended: ask the provider of the store",
+    "RequestTimeTooSkewed": "the clocks of node and store differ too much: set the node's clock",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: correct `region`",
+    "PermanentRedirect": "the bucket is in another region: correct `region` and `endpoint`",
+    "TemporaryRedirect": "the bucket is in another region: correct `region` and `endpoint`",
+    "IllegalLocationConstraintException": "the store serves another region: correct `region`",
+    "InvalidLocationConstraint": "the store does not know the region: correct `region`",
+    "InvalidStorageClass": "the store does not know `storageClass`: leave it out",
+    "InvalidObjectState": "the object is in an archive class that must be restored first: use a "
+    "storage class whose objects can be read at once",
+    "AccessDenied": "the credentials may not do this: grant s3:PutObject, s3:GetObject and "
+    "s3:ListBucket to `accessKeyId`, and s3:DeleteObject to the deleting credentials",
+}
+_BY_STATUS = {301: "PermanentRedirect", 403: "AccessDenied", 507: "InsufficientStorage"}
+
+
+class Answer(NamedTuple):
+    """The answer of a store to a failed request: status, S3's code, and a line of text.
+
+    `status` is None for a request without an answer.
+    """
+
+    status: int | None
+    code: str
+    text: str
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the store asks for a pause."""
+        return self.status in (429, 503) or self.code in BUSY
+
+
+def answer_of(error: Exception) -> Answer:
+    """Read the answer of a store from an error of obstore."""
+    told, _, debug = str(error).partition(_DEBUG)
+    status, code, message = _STATUS.search(told), _CODE.search(told), _MESSAGE.search(told)
+    number = int(status[1]) if status else None
+    known = (code[1] or code[2]) if code else _BY_STATUS.get(number or 0, "")
+    if "redirect without LOCATION" in told:
+        known = "PermanentRedirect"
+    if number is None and any(sign in debug for sign in _TLS):
+        known = "Certificate"
+    return Answer(number, known, message[1] if message else _line(told, debug))
+
+
+def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0) -> HaulbackError:
+    """The error of a failed request; `doing` says what failed, `pause` is the wanted wait in s."""
+    begin = f"{doing} failed at {where(settings)}"
+    if answer.code == "Certificate":
+        return Misconfigured(
+            f"{begin}: the certificate of the store is not trusted, or the store does not speak "
+            "TLS: name its authority in `ca`, or correct `endpoint`"
+        )
+    if answer.code in _FULL:
+        return OutOfSpace(f"{begin}: the store is full or its quota is used up: {answer.text}")
+    if answer.is_busy:
+        return Unavailable(f"{begin}: the store asks for a pause", retryAfter=pause)
+    if remedy := _REMEDIES.get(answer.code):
+        told = f"{answer.code}: {answer.text}" if answer.text else answer.code
+        return Misconfigured(f"{begin}: {remedy} ({told})")
+    if answer.status is None:
+        return Unavailable(
+            f"{begin}: no answer: {answer.text}; check `endpoint`, `proxy` and the network"
+        )
+    return Unavailable(f"{begin}: {answer.status} {answer.code}: {answer.text}")
+
+
+def where(settings: S3Settings) -> str:
+    """The place of a destination in messages."""
+    below = f"/{settings.prefix}" if settings.prefix else ""
+    return f"{settings.bucket}{below} on {settings.endpoint or 'Amazon S3 ' + settings.region}"
+
+
+def _line(told: str, debug: str) -> str:
+    """The end of the text of an error, with the reason that only its details name."""
+    reason = re.search(r"\b(ConnectionRefused|ConnectionReset|TimedOut|dns error|Dns)\b", debug)
+    line = " ".join(told.split()).rpartition(" - ")[2][-200:]
+    return f"{line} ({reason[1]})" if reason else line

@@ -1,0 +1,199 @@
+"""Owner records: create-only and numbered; the newest names the server that may write.
+
+docs/design/catalogue-on-the-destination.md lists what the records do not prevent.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+
+from haulback.contract.order_records import Owner
+from haulback.destinations.protocol import ObjectStore
+from haulback.errors import Conflict, Damaged, NotFound, OwnerChanged
+from haulback.repository.keys import Keys
+from haulback.repository.names import Objects, number_name
+from haulback.units import DAY_MS
+
+FOLDER = "owners"
+WAIT_MS = DAY_MS  # of the store's clock, in which a new owner deletes nothing
+_PROBE = "aside"  # readers ignore all objects there
+
+
+class OwnerRecord(msgspec.Struct, frozen=True):
+    """A server that became the owner at `time` by the task `by`; other members as in `Owner`."""
+
+    server: str
+    name: str
+    time: int
+    revoked: bool = False
+    by: str = ""
+
+
+class Owners:
+    """The owner records of one repository."""
+
+    def __init__(self, destination: ObjectStore, objects: Objects, keys: Keys) -> None:
+        self.destination, self._objects, self._keys = destination, objects, keys
+
+    def newest(self) -> Owner:
+        """The present owner; number 0 in a repository without records.
+
+        Raises Damaged when the newest record does not open: an older record counts no longer.
+        """
+        number = max(self._objects.numbers(FOLDER), default=0)
+        while number and self.is_taken(number + 1):  # lists may lag
+            number += 1
+        return self.read(number) if number else Owner()
+
+    def read(self, number: int) -> Owner:
+        """The owner of a record.  Raises NotFound, Damaged."""
+        return _owner(number, self._record(number))
+
+    def _record(self, number: int) -> OwnerRecord:
+        name = number_name(FOLDER, number)
+        try:
+            plain = self._keys.unseal("owner", name.encode(), self.destination.load(name))
+            return msgspec.json.decode(plain, type=OwnerRecord)
+        except (InvalidTag, msgspec.DecodeError):
+            raise Damaged(
+                f"{name} is damaged: the owner of the repository is unknown; take it over",
+                name=name,
+            ) from None
+
+    def problems(self) -> dict[str, str]:
+        """The sentence about a newest record that does not open, by object name."""
+        try:
+            self.newest()
+        except Damaged as error:
+            return {str(error.details["name"]): error.message}
+        return {}
+
+    def is_taken(self, number: int) -> bool:
+        """Whether a record has this number, readable or not."""
+        try:
+            self.destination.info(number_name(FOLDER, number))
+        except NotFound:
+            return False
+        except Damaged:
+            return True
+        return True
+
+    def claim(self, number: int, record: OwnerRecord) -> Owner:
+        """Store the record of a number.  Raises Conflict when another server was faster."""
+        name = number_name(FOLDER, number)
+        sealed = self._keys.seal("owner", name.encode(), msgspec.json.encode(record))
+        self.destination.store(name, sealed)
+        return _owner(number, record)
+
+    def take_over(self, record: OwnerRecord) -> Owner:
+        """Become the owner, whoever the owner was; a repetition of the same task is no error.
+
+        Raises Conflict when another server takes over at the same time.
+        """
+        number = max(self._objects.numbers(FOLDER), default=0)
+        while self.is_taken(number + 1):
+            number += 1
+        with suppress(Damaged, NotFound):
+            if number and record.by and (present := self._record(number)).by == record.by:
+                return _owner(number, present)
+        try:
+            return self.claim(number + 1, record)
+        except Conflict:
+            raise Conflict(
+                "another server has taken the repository over at the same time; take it over again "
+                "if this server is to have it"
+            ) from None
+
+    def stored_at(self, number: int) -> int | None:
+        """The time at which a record was stored, by the store's own clock; None where unknown."""
+        return self.destination.info(number_name(FOLDER, number)).stored
+
+    def store_now(self) -> int | None:
+        """The store's present time by an object that is stored and removed; None where unknown."""
+        name = f"{_PROBE}/clock-{os.urandom(8).hex()}"
+        self.destination.store(name, str(time.time_ns()).encode())
+        try:
+            return self.destination.info(name).stored
+        finally:
+            self.destination.delete(name)
+
+
+def _owner(number: int, record: OwnerRecord) -> Owner:
+    return Owner(number, record.server, record.name, record.time, record.revoked)
+
+
+class Ownership:
+    """The right of the server in an order to write to a repository."""
+
+    def __init__(self, owners: Owners, wanted: Owner, now_ms: int) -> None:
+        self._owners, self._wanted, self._now = owners, wanted, now_ms
+        self.present = Owner()  # the newest record that was read
+        self._may_delete = False
+
+    def check(self) -> None:
+        """Raise OwnerChanged when another server is the owner, or a newer record exists.
+
+        The first call lists the records; each later call is one look-up of the next number.
+        """
+        if not self.present.number or self._owners.is_taken(self.present.number + 1):
+            self.present = self._owners.newest()
+        newest, wanted = self.present, self._wanted
+        if not newest.number and not wanted.number:
+            return
+        if newest.server == wanted.server and wanted.number in (0, newest.number):
+            return
+        raise OwnerChanged(_changed(newest, wanted))
+
+    def begin(self) -> None:
+        """Store the first record of a repository that has none, then check."""
+        self.check()
+        if not self.present.number:
+            record = OwnerRecord(self._wanted.server, self._wanted.name, self._now)
+            with suppress(Conflict):  # another task was faster
+                self.present = self._owners.claim(1, record)
+            self.check()
+
+    def check_deletion(self) -> None:
+        """Raise OwnerChanged as `check`, and Conflict while a new owner may not delete yet."""
+        self.check()
+        if not self._may_delete:
+            _refuse_early(self._owners, self.present)
+            self._may_delete = True
+
+
+def _refuse_early(owners: Owners, owner: Owner) -> None:
+    if owner.number <= 1 or owner.revoked:
+        return
+    remedy = (
+        "revoke the deleting credential of the old owner, then take over again with "
+        "--old-credential-revoked"
+    )
+    begun = owners.stored_at(owner.number)
+    now = None if begun is None else owners.store_now()
+    if begun is None or now is None:
+        raise Conflict(f"nothing is deleted: the store tells no times to wait by; {remedy}")
+    if now - begun < WAIT_MS:
+        hours = -(-(WAIT_MS - (now - begun)) // 3_600_000)
+        raise Conflict(
+            f"nothing is deleted for another {hours} hours of the store's clock: the repository "
+            f"was taken over, and the old owner may still run; to delete sooner {remedy}"
+        )
+
+
+def _changed(newest: Owner, wanted: Owner) -> str:
+    if not newest.number:
+        return (
+            f"the owner records of the repository are gone (record {wanted.number} is missing): "
+            "nothing was published or deleted; take the destination over if it is still this "
+            "server's"
+        )
+    return (
+        f"the server {newest.name or newest.server} has taken the destination over (owner record "
+        f"{newest.number}; this server has {wanted.number or 'none'}): nothing was published or "
+        "deleted; remove the destination here, or take it over"
+    )

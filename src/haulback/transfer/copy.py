@@ -1,0 +1,139 @@
+"""Copy of a backup to another repository: a second location, or the healing of one."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+
+from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
+from haulback.repository.backup_loss import assess
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Draft, Repository
+from haulback.transfer.copy_anew import AnewCopy
+from haulback.transfer.copy_groups import CopyServices, GroupCopy
+
+COPY_OF = "copyOf"  # label of a copy's manifest: the guid of the backup at its first location
+_TIMES = 3  # a clean-up of the target may take reused data away as often
+log = logging.getLogger(__name__)
+
+
+class CopyWish(NamedTuple):
+    """The backup `source` of the source repository, to be stored as `backup` on the target.
+
+    `older` is an older backup of the machine on the target, if there is one.
+    """
+
+    source: str
+    backup: str
+    older: str | None = None
+
+
+class CopyResult(NamedTuple):
+    """The manifest on the target, and the bytes that were stored there."""
+
+    manifest: Manifest
+    stored: int
+
+
+def copy_backup(
+    source: Repository, target: Repository, wish: CopyWish, services: CopyServices
+) -> CopyResult:
+    """Copy a backup, or complete a copy that a dead attempt began.
+
+    The call adds objects only, and may be repeated from any point.  Raises NotFound when the source
+    has no such backup, Damaged when the source lacks data, BaseGone when clean-ups of the target
+    took reused data away several times.
+    """
+    for number in range(_TIMES):
+        try:
+            return _copy_once(source, target, wish, services)
+        except BaseGone:
+            if number == _TIMES - 1:
+                raise
+            log.info("copy %s: reused data was cleaned up meanwhile; it is copied again", wish[1])
+    raise AssertionError
+
+
+def _copy_once(
+    source: Repository, target: Repository, wish: CopyWish, services: CopyServices
+) -> CopyResult:
+    origin = source.manifest(wish.source)
+    made = _made(target, wish.backup)
+    older = _older(target, wish)
+    if source.is_of_family(target):
+        groups = GroupCopy(source, target, services)
+        groups.copy(origin, None if target.index().is_damaged else older)
+        wanted, packs, stored = origin, groups.packs, groups.stored
+    else:
+        anew = AnewCopy(source, target, services)
+        # A copy that is healed supplies the borders of its chunks: equal chunks get equal ids.
+        anew.copy(origin, made or older, None if made else _origin_of(source, older))
+        wanted = msgspec.structs.replace(origin, disks=anew.disks)
+        packs, stored = anew.packs, anew.stored
+    manifest = made or _manifest(wanted, wish, older, stored)
+    services.resources.confirm()
+    draft = Draft(manifest, packs, [])
+    target.publish(services.folder, draft, services.resources.disk)
+    _merge(target, services)
+    return CopyResult(manifest, stored)
+
+
+def _made(target: Repository, backup: str) -> Manifest | None:
+    """The manifest that an earlier attempt stored, None without one."""
+    with suppress(NotFound):
+        return target.manifest(backup)
+    return None
+
+
+def _older(target: Repository, wish: CopyWish) -> Manifest | None:
+    if wish.older is None:
+        return None
+    with suppress(NotFound, Damaged):
+        return target.manifest(wish.older)
+    return None
+
+
+def _origin_of(source: Repository, older: Manifest | None) -> Manifest | None:
+    """The backup of the source that a backup of the target is a copy of."""
+    guid = older.labels.get(COPY_OF) if older else None
+    if guid:
+        with suppress(NotFound, Damaged):
+            return source.manifest(guid)
+    return None
+
+
+def _manifest(origin: Manifest, wish: CopyWish, older: Manifest | None, stored: int) -> Manifest:
+    first = origin.labels.get(COPY_OF, origin.backup)
+    return msgspec.structs.replace(
+        origin,
+        backup=wish.backup,
+        parent=older.backup if older else None,
+        labels={**origin.labels, COPY_OF: first},
+        stored=stored,
+    )
+
+
+def _merge(target: Repository, services: CopyServices) -> None:
+    try:
+        target.merge_index(services.folder, services.resources.disk)
+    except HaulbackError as error:
+        log.warning("index merge postponed: %s", error.message)
+
+
+def heal_backup(
+    source: Repository, target: Repository, wish: CopyWish, services: CopyServices
+) -> CopyResult:
+    """Store again what the backup `wish.backup` of the target lacks.
+
+    The manifest is stored again where it is missing; one that cannot be read is set aside by
+    `repair` first.  Raises Damaged when the source lacks data.
+    """
+    return copy_backup(source, target, wish._replace(older=None), services)
+
+
+def lacks_data(target: Repository, backup: str) -> bool:
+    """Whether a backup of the target lacks data that a restore needs."""
+    return assess(target, target.manifest(backup)) is not None

@@ -1,0 +1,189 @@
+"""Copy of a backup between repositories of one family: sealed groups, neither decompressed nor
+compressed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from haulback.errors import Damaged
+from haulback.repository.group import Group, decode
+from haulback.repository.group_runs import GroupRuns, SealedGroup
+from haulback.repository.manifest import Manifest
+from haulback.repository.map_walk import PageSources, new_refs
+from haulback.repository.pack_verification import PackMemory
+from haulback.repository.pages import ChunkRef
+from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
+from haulback.repository.writer import Writer
+from haulback.units import GIB
+
+# The smallest needed share of a group's plain bytes for which the whole group is copied: a copy
+# takes at most about 1.05 times the bytes that the backup needs.
+_SHARE = 0.95
+_LACKING = 16_384  # chunks that wait for their groups: about 1 GiB of a disk, 10 MB of memory
+_CARRIED = 4_096  # of them, chunks of groups that the walk may need more of
+_PORTION = GIB  # stored bytes that are published together
+
+
+class CopyServices(NamedTuple):
+    """Services of the node for a copy: `folder` is staging, empty at first."""
+
+    folder: Path
+    resources: Resources
+    memory: PackMemory | None = None
+
+
+class LackingChunk(NamedTuple):
+    """A chunk that the target lacks: its reference in the source's map."""
+
+    ref: ChunkRef
+    is_page: bool
+
+
+class GroupCopy:
+    """Copies what one backup needs from `source` to `target`, and publishes it in portions.
+
+    `packs` are the names of the published packs; `stored` is their size in bytes.
+    """
+
+    def __init__(self, source: Repository, target: Repository, services: CopyServices) -> None:
+        self._source, self._target, self._services = source, target, services
+        index = source.index()
+        self._index, self._reader = index, source.reader()
+        self._runs = GroupRuns(source.destination, index, source.keys, source.findings)
+        self._lacking: dict[bytes, LackingChunk] = {}
+        self._carried: set[bytes] = set()
+        self._done: set[bytes] = set()  # chunks in the present portion
+        self._writer: Writer | None = None
+        self._number = 0
+        self.packs: list[str] = []
+        self.stored = 0
+
+    def copy(self, manifest: Manifest, older: Manifest | None) -> None:
+        """Copy all data of a backup that the target lacks; `older` is a backup of the target.
+
+        Raises BaseGone or Damaged when the source lacks data; published portions stay.
+        """
+        old_pages = self._target.reader(thorough=False).chunk if older else self._reader.chunk
+        try:
+            for batch in new_refs(manifest, older, PageSources(self._reader.chunk, old_pages)):
+                self._look(batch.refs, batch.are_pages)
+            self._copy_lacking(is_last=True)
+            self._publish()
+        except BaseException:
+            if self._writer:
+                self._writer.abandon()
+            raise
+
+    def _look(self, refs: list[ChunkRef], are_pages: bool) -> None:
+        ids = [ref.id for ref in refs if ref.id not in self._done and ref.id not in self._lacking]
+        lacks = self._writing().lacks(ids) if ids else set()
+        self._lacking.update(
+            (ref.id, LackingChunk(ref, are_pages)) for ref in refs if ref.id in lacks
+        )
+        if len(self._lacking) >= _LACKING:
+            self._copy_lacking(is_last=False)
+
+    def _writing(self) -> Writer:
+        """The writer of the present portion."""
+        if self._writer is None:
+            folder = self._services.folder / f"portion{self._number}"
+            folder.mkdir(parents=True, exist_ok=True)
+            resources = self._services.resources
+            self._writer = self._target.writer(
+                folder, resources.pool, resources.disk, self._services.memory
+            )
+        return self._writer
+
+    def _copy_lacking(self, *, is_last: bool) -> None:
+        """Copy the groups of the chunks that the target lacks."""
+        by_group = self._by_group(list(self._lacking.values()))
+        carried: dict[bytes, LackingChunk] = {}
+        for sealed in self._runs.read(by_group, self._services.resources.pool):
+            self._services.resources.meter(len(sealed.record))
+            wanted = by_group[sealed.group.id]
+            may_wait = not is_last and wanted.isdisjoint(self._carried)
+            if may_wait and not _is_whole(sealed.group, wanted) and len(carried) < _CARRIED:
+                carried.update((chunk, self._lacking[chunk]) for chunk in wanted)
+            else:
+                self._take(sealed, wanted)
+        self._copy_rest([c for c in self._lacking if c not in self._done and c not in carried])
+        self._lacking, self._carried = carried, set(carried)
+        if self._writer and self._writer.size >= _PORTION:
+            self._publish()
+
+    def _by_group(self, lacking: Iterable[LackingChunk]) -> dict[bytes, set[bytes]]:
+        """The lacking chunks by the group of the source that holds them.
+
+        The group in a map is a hint: a chunk whose group is gone is looked up.
+        """
+        result: dict[bytes, set[bytes]] = defaultdict(set)
+        astray = []
+        for ref, _ in lacking:
+            if ref.group in result or self._index.place(ref.group):
+                result[ref.group].add(ref.id)
+            else:
+                astray.append(ref.id)
+        for chunk, group in zip(astray, self._index.find(astray) if astray else (), strict=True):
+            if group:
+                result[group].add(chunk)
+        return result
+
+    def _take(self, sealed: SealedGroup, wanted: set[bytes]) -> None:
+        """Copy a group as it is, or only its needed chunks."""
+        held = sorted(wanted & sealed.group.places.keys(), key=lambda c: sealed.group.places[c])
+        if not held:
+            return
+        if _is_whole(sealed.group, wanted):
+            self._writing().copy(sealed.group, sealed.record, self._lacking[held[0]].is_page)
+            self._done.update(sealed.group.places)
+            return
+        try:
+            group = decode(sealed.record, sealed.group.id, self._source.keys)
+            pieces = [(chunk, group.chunk(chunk)) for chunk in held]
+        except Damaged:
+            return  # the chunks are searched in other groups
+        for chunk, data in pieces:
+            self._add(chunk, data)
+
+    def _add(self, chunk: bytes, data: memoryview) -> None:
+        if self._source.keys.chunk_id(data) != chunk:
+            return
+        if self._lacking[chunk].is_page:
+            self._writing().add_page(bytes(data))
+        else:
+            self._writing().add([(chunk, data)])
+        self._done.add(chunk)
+
+    def _copy_rest(self, chunks: list[bytes]) -> None:
+        """Copy chunks whose groups could not be read, from any place.  Raises BaseGone, Damaged."""
+        for chunk in chunks:
+            self._add(chunk, self._reader.chunk(self._lacking[chunk].ref))
+
+    def _publish(self) -> None:
+        """Publish the present portion; the next portion sees its chunks in the index."""
+        writer = self._writer
+        if writer is None:
+            return
+        staged = writer.finish()
+        self._writer = None
+        self._services.resources.confirm()
+        folder = self._services.folder / f"portion{self._number}"
+        if staged.packs:
+            self.packs += self._target.publish_portion(folder, staged)
+            self.stored += staged.stored
+        shutil.rmtree(folder, ignore_errors=True)
+        self._number += 1
+        self._done.clear()
+
+
+def _is_whole(group: Group, wanted: set[bytes]) -> bool:
+    """Whether nearly all bytes of a group are wanted."""
+    total = sum(length for _, length in group.places.values())
+    needed = sum(length for chunk, (_, length) in group.places.items() if chunk in wanted)
+    return needed >= total * _SHARE

@@ -1,0 +1,140 @@
+"""Catalogue extracts: the newest facts come back, whichever object is lost."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from haulback.contract.catalogue import CatalogueItem
+from haulback.destinations.folder import Folder
+from haulback.repository import extracts
+from haulback.repository.extracts import ExtractOrigin
+from haulback.repository.repository import Repository
+from haulback.testing.memory_store import MemoryBucket, MemoryStore
+from haulback.units import DAY_MS
+from tests import shares
+from tests.conftest import SECRET
+
+NOW = 1_800_000_000_000
+CASES = shares.cases("catalogue")
+
+
+def item(guid: str, kind: str = "backup", **facts: object) -> CatalogueItem:
+    return CatalogueItem(kind, guid, facts)
+
+
+def write(repository: Repository, *items: CatalogueItem, at: int = NOW, stored: str = ""):
+    origin = ExtractOrigin(f"attempt-{at}", at, "server", "name")
+    return repository.extracts.write(origin, items, lambda guid: guid in stored)
+
+
+def facts(repository: Repository) -> dict[str, dict[str, object]]:
+    return {found.guid: found.facts for found in repository.extracts.read().items("backup")}
+
+
+def test_the_first_set_is_whole_and_the_next_has_the_changes_alone(repository: Repository):
+    assert write(repository, item("a", level="STORED"), item("b")) == (2, True)
+    assert write(repository, item("a", level="BOOTED"), item("b"), at=NOW + 1) == (1, False)
+    assert write(repository, item("a", level="BOOTED"), item("b"), at=NOW + 2) == (0, False)
+    assert facts(repository) == {"a": {"level": "BOOTED"}, "b": {}}
+    stored = repository.extracts.read()
+    assert (stored.time, stored.whole, stored.sets) == (NOW + 2, NOW, 2)
+
+
+def test_a_whole_set_is_written_once_a_week_and_the_older_ones_go(repository: Repository):
+    for day in range(20):
+        report = write(repository, item("a", day=day), at=NOW + day * DAY_MS)
+        assert report.whole == (day % 7 == 0)
+        repository.extracts.sweep()
+    assert facts(repository) == {"a": {"day": 19}}
+    assert len(repository.objects.numbers("extracts")) == 20 - 7
+
+
+def test_a_removed_backup_goes_and_one_that_is_stored_stays(repository: Repository):
+    write(repository, item("a"), item("b", entity="e"), item("e", "entity", name="web"))
+    write(repository, at=NOW + 1, stored="b")
+    assert facts(repository) == {"b": {"entity": "e"}}
+    write(repository, at=NOW + 8 * DAY_MS, stored="b")  # a whole set of an empty catalogue
+    assert facts(repository) == {"b": {"entity": "e"}}
+    assert repository.extracts.read().facts("entity", "e") == {"name": "web"}
+    write(repository, at=NOW + 8 * DAY_MS + 1)
+    assert facts(repository) == {}
+
+
+def rot(folder: Folder, number: int) -> None:
+    path = folder.root / "extracts" / f"{number:08d}"
+    path.chmod(0o600)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+
+
+def test_a_set_that_rots_is_named_and_the_next_one_is_whole(repository: Repository, folder: Folder):
+    write(repository, item("a", level="STORED"))
+    write(repository, item("a", level="BOOTED"), at=NOW + 1)
+    rot(folder, 2)
+    stored = repository.extracts.read()
+    assert list(stored.problems) == ["extracts/00000002"]
+    assert facts(repository) == {"a": {"level": "STORED"}}
+    assert write(repository, item("a", level="BOOTED"), at=NOW + 2).whole
+    rot(folder, 3)
+    rot(folder, 1)
+    assert facts(repository) == {}
+    assert len(repository.extracts.problems()) == 3
+
+
+def test_parts_are_bounded_and_an_incomplete_set_does_not_count(
+    repository: Repository, folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(extracts, "_PART_ITEMS", 2)
+    write(repository, *(item(str(number)) for number in range(5)))
+    assert len(repository.objects.numbers("extracts")) == 3
+    write(repository, *(item(str(number), new=1) for number in range(5)), at=NOW + 1)
+    assert {len(found) for found in facts(repository).values()} == {1}
+    (folder.root / "extracts" / "00000005").unlink()
+    assert {len(found) for found in facts(repository).values()} == {0}
+
+
+def test_many_changes_between_two_weeks_are_folded_into_a_whole_set(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(extracts, "MOST_SETS", 3)
+    wholes = [write(repository, item("a", at=at), at=NOW + at).whole for at in range(9)]
+    assert wholes == [True, False, False, False] * 2 + [True]
+
+
+class Story:
+    """A history of one repository: servers that know much or little, sweeps, and lost objects."""
+
+    def __init__(self, seed: int, repository: Repository) -> None:
+        self.dice, self.repository = random.Random(seed), repository
+        self.known: dict[str, int] = {}
+        self.time = NOW
+
+    def step(self) -> None:
+        self.time += self.dice.choice((1, DAY_MS, 3 * DAY_MS))
+        for guid in map(str, range(self.dice.randrange(6))):
+            self.known[guid] = self.dice.randrange(3)
+        for guid in list(self.known):
+            if self.dice.random() < 0.2:
+                del self.known[guid]
+        items = [item(guid, value=value) for guid, value in self.known.items()]
+        write(self.repository, *items, at=self.time)
+        if self.dice.random() < 0.5:
+            self.repository.extracts.sweep()
+
+    def lose(self) -> None:
+        numbers = self.repository.objects.numbers("extracts")
+        if numbers and self.dice.random() < 0.3:
+            name = f"extracts/{self.dice.choice(numbers):08d}"
+            self.repository.destination.delete(name)
+
+
+def test_the_facts_after_each_write_are_those_of_the_server():
+    for seed in CASES.seeds:
+        story = Story(seed, Repository.init(MemoryStore(MemoryBucket()), SECRET))
+        for _ in range(story.dice.randrange(1, 8)):
+            story.lose()
+            story.step()
+            expected = {guid: {"value": value} for guid, value in story.known.items()}
+            assert facts(story.repository) == expected, f"seed {seed}"
