@@ -55,7 +55,7 @@ def _check(origin: BackupDestination, to: BackupDestination) -> None:
                 "BACKUP_DESTINATION_INIT is FINISHED",
                 field=field,
             )
-    planning.pinned(origin, to)
+    planning.pinned(None, origin, to)
 
 
 def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
