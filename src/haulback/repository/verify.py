@@ -196,8 +196,8 @@ class _Verify:
             if size >= end:
                 continue
             if pack in placed:  # otherwise a clean-up deleted it between the two listings
-                what = "is missing" if size < 0 else f"ends at byte {size}, before its last group"
-                text = f"{name_of(pack)} {what}"
+                fault = "is missing" if size < 0 else f"ends at byte {size}, before its last group"
+                text = f"{name_of(pack)} {fault}"
                 self._repository.findings.note_pack(pack, end, text)
                 self._find(text)
 
