@@ -16,7 +16,7 @@ from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report,
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
-from haulback.contract.copies import NewCopyLink
+from haulback.contract.copies import Copying, NewCopyLink
 from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
@@ -26,7 +26,8 @@ from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
-from haulback.units import DAY_MS, GIB
+from haulback.tasks.record import HOUR_MS
+from haulback.units import DAY_MS, GIB, MIB
 from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
@@ -237,6 +238,30 @@ def copy_to(
         NewCopyLink(backupDestination=Ref(guid), roleType=kind) for guid, kind in links.items()
     ]
     client.destinations.copy_to(present.guid, wanted)
+
+
+@app.command(name="copying")
+def copying(
+    name: str,
+    *,
+    mib_per_second: Annotated[float | None, Parameter(help="Copy no faster; 0: no limit.")] = None,
+    start: Annotated[float | None, Parameter(help="First hour in which copies start.")] = None,
+    end: Annotated[float | None, Parameter(help="Hour from which no copies start.")] = None,
+    zone: Annotated[str, Parameter(help="Time zone of the hours; default UTC.")] = "",
+) -> None:
+    """Limit the copies that are made on a destination: their rate, and the hours of their starts.
+
+    The options replace all limits; without options the limits go.
+    """
+    client = connect()
+    wanted = Copying(
+        rate=round(mib_per_second * MIB) if mib_per_second else None,
+        startHour=None if start is None else round(start * HOUR_MS),
+        endHour=None if end is None else round(end * HOUR_MS),
+        timeZone=zone or None,
+    )
+    changed = ChangedDestination(copying=wanted)
+    client.destinations.change(client.destinations.find(name).guid, changed)
 
 
 @app.command

@@ -236,6 +236,55 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     connectTimeout: Seconds = 20
 
 
+class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a container of Azure Blob Storage, or of a folder in it; the container exists.
+
+    `accountKey` or `sasToken` gives access; `deleteSasToken` goes to the tasks that may delete,
+    and defaults to the other credentials.  Times are seconds.
+    """
+
+    account: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9]{3,24}$",
+            extra={_PLACE: True},
+            description="a storage account: 3 to 24 small letters and digits",
+        ),
+    ]
+    container: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$",
+            extra={_PLACE: True},
+            description="a container: 3 to 63 small letters, digits, single hyphens",
+        ),
+    ]
+    accountKey: Secret = ""
+    sasToken: Secret = ""
+    deleteSasToken: DeletingSecret = ""
+    prefix: KeyPrefix = ""
+    endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^\s?#@]+$",
+            max_length=2048,
+            extra={_PLACE: True},
+            description="a URL, for other clouds and emulators: http://127.0.0.1:10000/account",
+        ),
+    ] = ""
+    ca: CertificateFile = ""
+    proxy: ProxyUrl = ""
+    parallelism: Annotated[
+        int,
+        Meta(
+            ge=1, le=64, extra={_TUNABLE: True}, description="requests of a node at once, 1 to 64"
+        ),
+    ] = 4
+    bandwidth: Timetable = ""
+    requestTimeout: Seconds = 600
+    connectTimeout: Seconds = 10
+
+
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities."""
 
@@ -251,6 +300,7 @@ TYPES = (
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
     DestinationType("S3", "s3", S3Settings, Capabilities(object_lock=True)),
+    DestinationType("AZURE", "azure", AzureSettings, Capabilities()),
     DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True)),
 )
 

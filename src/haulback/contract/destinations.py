@@ -9,7 +9,7 @@ from enum import Enum
 
 import msgspec
 
-from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.copies import Copying, CopyLinkRecord
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.order_records import Owner
@@ -134,6 +134,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     task: TaskDetails | None = None
     copyOf: Named | None = None
     copies: list[CopyLinkRecord] = []
+    copying: Copying = msgspec.field(default_factory=Copying)
 
 
 class NewDestination(NewPlace, kw_only=True):
@@ -149,6 +150,7 @@ class NewDestination(NewPlace, kw_only=True):
     retention: Retention | None = None
     verification: Verification | None = None
     copyOf: Ref | None = None
+    copying: Copying | None = None
 
 
 class ChangedDestination(msgspec.Struct, kw_only=True):
@@ -167,3 +169,4 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
     allNodes: bool | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    copying: Copying | None = None

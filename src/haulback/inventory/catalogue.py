@@ -93,6 +93,9 @@ class BackupRecords(Protocol):
     def at_location(self, guid: str) -> Backup:
         """The backup of a backup location."""
 
+    def lock_of(self, guid: str) -> int:
+        """The length in ms of the lock of a backup that is about to be stored."""
+
     def given_up(self, destination: str) -> list[str]:
         """Missing backups of a destination whose loss a user has confirmed."""
 

@@ -63,15 +63,16 @@ class TaskRepositories:
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), opener(self.kept_secret(record))
         with self._reaching(record):
-            repository = self._opened_repository(record, store, secret)
-        if record.repository not in (None, repository.guid):
+            opened = self._opened_repository(record, store, secret)
+        if record.repository not in (None, opened.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
-        repository.listing_delay = listing_delay(record.driver, self._settings(record))
-        self._opened.append((record.guid, repository))
+        opened.locks.memory = self._home.lock_memories.of(opened.guid)
+        opened.listing_delay = listing_delay(record.driver, self._settings(record))
+        self._opened.append((record.guid, opened))
         if record.owner.server:  # the order writes
-            repository.ownership = Ownership(repository.owners, record.owner, self._link.now_ms())
-            repository.check_owner()
-        return repository
+            opened.ownership = Ownership(opened.owners, record.owner, self._link.now_ms())
+            opened.check_owner()
+        return opened
 
     def owner(self) -> Results:
         """The newest owner record that was read, for the results; empty without one."""
@@ -161,3 +162,4 @@ class TaskRepositories:
     def close(self) -> None:
         for _, repository in self._opened:
             self._home.pack_memories.of(repository.guid).save()
+            self._home.lock_memories.of(repository.guid).save()

@@ -25,6 +25,7 @@ from haulback.repository.damage_report import record_findings
 from haulback.repository.deletion_check import unproved
 from haulback.repository.index import Index, inside
 from haulback.repository.live_chunks import LiveChunks
+from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.merge import MergePlan, merge
 from haulback.repository.pack import name_of
 from haulback.repository.pending_deletes import PendingDelete
@@ -48,7 +49,9 @@ class CleanupReport(msgspec.Struct):
 
     `backups` are the kept backups, `unknown` how many of them the catalogue does not know,
     `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
-    `packs_waiting` are dead packs that a running task may still use.  `held`: nothing was deleted,
+    `packs_waiting` are dead packs that a running task may still use, `packs_locked` and
+    `bytes_locked` those that the store keeps under lock.  `kept_locked` are guids of the order
+    whose manifest is under lock: they stay.  `held`: nothing was deleted,
     because a part of some map cannot be read.
     """
 
@@ -62,6 +65,9 @@ class CleanupReport(msgspec.Struct):
     unreadable: list[str] = []
     given_up: list[str] = []
     held: bool = False
+    packs_locked: int = 0
+    bytes_locked: int = 0
+    kept_locked: list[str] = []
 
 
 def _now_ms() -> int:
@@ -132,6 +138,7 @@ class _CleanUp:
         self._confirm, self._disk = resources.confirm, resources.disk
         self._cleaned = CleanupReport()
         self._forgotten: Set[str] = frozenset()
+        self._locked: set[bytes] = set()  # packs that the store keeps, and that nothing needs
         self._known: Set[str] = frozenset()
         self._time = StoreTime(
             self._destination, self._keys, require_known(repository.listing_delay), orders.wait
@@ -165,7 +172,8 @@ class _CleanUp:
 
     def _forget(self, agreed: Agreement) -> None:
         """Delete the backups that the order names; the roll then lists the backups that remain."""
-        gone = {*agreed.lost, *self._orders.forget}
+        self._cleaned.kept_locked = self._locked_backups()
+        gone = {*agreed.lost, *self._orders.forget} - set(self._cleaned.kept_locked)
         for backup in sorted(gone):
             self._confirm()
             self._repository.forget(backup)
@@ -178,6 +186,14 @@ class _CleanUp:
         if self._orders.expected:  # a STORE gave up, and a later attempt of it succeeded
             rolls.delete_tombstones(set(agreed.listed - agreed.unknown - gone))
         self._forgotten = rolls.forgotten(set(agreed.listed - gone))
+
+    def _locked_backups(self) -> list[str]:
+        """The backups of the order whose manifest the store keeps."""
+        locks = self._repository.locks
+        if not locks.are_kept:
+            return []
+        names = {manifest_name(backup): backup for backup in self._orders.forget}
+        return sorted(names[name] for name in locks.held(names))
 
     def _report(self, scanned: RepositoryScan) -> None:
         self._cleaned.backups, self._cleaned.damaged = len(scanned.backups), scanned.damaged
@@ -193,7 +209,9 @@ class _CleanUp:
         A pack whose directory cannot be read stays: a damaged index file may have listed its
         groups.
         """
-        return scanned.packs.keys() - scanned.index.packs() - scanned.closed
+        unplaced = scanned.packs.keys() - scanned.index.packs() - scanned.closed
+        self._note_locked(unplaced, scanned)
+        return unplaced - self._locked
 
     def _scan_twice(self) -> RepositoryScan:
         """Scan the repository; scan again when damage was met, so that the second scan takes it
@@ -249,7 +267,8 @@ class _CleanUp:
         if scanned.is_blind:
             scanned.mark.live[:] = True
         plan = plan_compaction(scanned.mark)
-        superseded = scanned.superseded()
+        self._spare_locked(scanned, plan)
+        superseded = scanned.superseded() - self._locked
         is_short = scanned.is_short and not scanned.mark.missing
         if not (plan.dead.any() or plan.thin.any() or superseded or is_short):
             return True
@@ -270,6 +289,19 @@ class _CleanUp:
         else:
             self._remove_pending([notice])
         return True
+
+    def _spare_locked(self, scanned: RepositoryScan, plan: CompactionPlan) -> None:
+        """Take the packs that the store keeps under lock out of a plan."""
+        packs = scanned.mark.segment.columns.packs
+        rows = {packs[row].tobytes(): row for row in np.flatnonzero(plan.dead | plan.thin).tolist()}
+        self._note_locked(rows.keys() | scanned.superseded(), scanned)
+        for pack in rows.keys() & self._locked:
+            plan.dead[rows[pack]] = plan.thin[rows[pack]] = False
+
+    def _note_locked(self, packs: Set[bytes], scanned: RepositoryScan) -> None:
+        self._locked |= self._repository.locks.held_packs(packs - self._locked)
+        self._cleaned.packs_locked = len(self._locked)
+        self._cleaned.bytes_locked = sum(scanned.packs.get(pack, 0) for pack in self._locked)
 
     def _copy(self, mark: LiveChunks, plan: CompactionPlan) -> tuple[Array, Staged]:
         writer = Writer(self._keys, Index(), self._folder, self._resources)
@@ -374,9 +406,12 @@ class _CleanUp:
                 self._remove_pending([notice])
                 return
             going -= scanned.index.packs() | scanned.closed | before.closed
+            self._note_locked(going & scanned.packs.keys(), scanned)
+            locked = going & self._locked
+            going -= locked
             spared = self._packs_to_keep(going & scanned.packs.keys(), (before, scanned))
             self._delete(going - spared, scanned)
-            if not spared:  # their pending delete stays until the next clean-up
+            if not (spared or locked):  # their pending delete stays until the next clean-up
                 self._remove_pending(over)
         else:
             self._remove_pending(over)
@@ -388,8 +423,7 @@ class _CleanUp:
         """Packs with a living chunk whose place in the index cannot be read.
 
         The index may lead to a damaged copy that no task has read yet: the copy in this pack is
-        then
-        the only good one.
+        then the only good one.
         """
         resources = self._resources
         spared = unproved(self._repository, scans, packs, resources.pool, resources.meter)

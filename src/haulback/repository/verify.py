@@ -182,6 +182,7 @@ class _Verify:
             repository.damage_log.problems,
             repository.extracts.problems(),
             repository.owners.problems(),
+            repository.locks.hidden(),
         ):
             for text in problems.values():
                 self._find(text)

@@ -26,6 +26,7 @@ from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.reach import Place
+from haulback.kinds.support.second_copies import copying_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import (
@@ -397,6 +398,7 @@ def _destination(
         if known
         else None,
         breaker=breaker,
+        copying=copying_of(destination),
         copyOf=Named(destination.settings[destinations.COPY_OF])
         if destinations.COPY_OF in destination.settings
         else None,

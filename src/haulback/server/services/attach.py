@@ -10,7 +10,7 @@ from haulback.ids import new_guid
 from haulback.inventory import destination_types
 from haulback.kinds.api import Ask
 from haulback.kinds.backup_destination_sync import reading
-from haulback.kinds.support.catalogue_reading import REVOKED, TAKE_OVER
+from haulback.kinds.support.catalogue_orders import REVOKED, TAKE_OVER
 from haulback.kinds.support.second_copies import TYPE
 from haulback.server.caller import Caller
 from haulback.server.services import destination_secrets, destinations

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.copies import Copying
 from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
@@ -24,6 +25,7 @@ from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
+from haulback.policy.keeps import is_zone
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.services import destination_secrets, folders, hold
 from haulback.server.services.app import App
@@ -46,6 +48,7 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
 COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
+_LEAST_RATE = 10_000  # bytes per second: less copies nothing in the life of a store
 _KEY_BYTES = 32  # of a repository's key, as AES-256 takes
 _LONGEST_AGE = 100 * 365 * DAY_MS
 
@@ -65,6 +68,7 @@ def add_destination(
         _refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
+        settings = _copying(wanted.copying, settings)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -122,6 +126,7 @@ def change_destination(
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
+        settings = _copying(wanted.copying, settings)
         kind = destination_types.chosen(None, before.driver)
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
         reach = changed_reach(change.sql, wanted, before)
@@ -220,8 +225,28 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
 
 
 def settings_of(wanted: NewDestination) -> JsonObject:
-    """The retention and the verification of a new destination.  Raises Malformed."""
-    return _verified(wanted.verification, _keeping(wanted.retention, {}))
+    """The retention, verification and copying of a new destination.  Raises Malformed."""
+    kept = _verified(wanted.verification, _keeping(wanted.retention, {}))
+    return _copying(wanted.copying, kept)
+
+
+def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:
+    if wanted is None:
+        return before
+    if wanted.rate is not None and wanted.rate < _LEAST_RATE:
+        field = "copying.rate"
+        raise Malformed(f"{field}: bytes per second, at least {_LEAST_RATE}", field=field)
+    for name in ("startHour", "endHour"):
+        hour, field = getattr(wanted, name), f"copying.{name}"
+        if hour is not None and not 0 <= hour <= DAY_MS:
+            raise Malformed(f"{field}: ms from midnight, 0 to {DAY_MS}", field=field)
+    if (wanted.startHour is None) != (wanted.endHour is None):
+        field = "copying.endHour" if wanted.endHour is None else "copying.startHour"
+        raise Malformed(f"{field}: a window has both, startHour and endHour", field=field)
+    if wanted.timeZone and not is_zone(wanted.timeZone):
+        field = "copying.timeZone"
+        raise Malformed(f"{field}: name an IANA time zone, like Europe/Berlin", field=field)
+    return {**before, "copying": msgspec.to_builtins(wanted)}
 
 
 def given_settings(wanted: NewDestination) -> JsonObject:

@@ -41,5 +41,8 @@ def remove(
     if not cleaned.held:
         repository.extracts.sweep()
     context.repositories.damaged += cleaned.damaged[:_REPORTED]
-    results: Results = {"removed": backups, "givenUp": cleaned.given_up}
+    if kept := cleaned.kept_locked:
+        context.log(f"{len(kept)} backups stay: the store keeps them under its lock")
+    removed = [backup for backup in backups if backup not in set(kept)]
+    results: Results = {"removed": removed, "givenUp": cleaned.given_up}
     return cleaned, results | context.repositories.space(destination)
