@@ -8,7 +8,7 @@ from pathlib import Path
 
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import checked
+from haulback.inventory.destination_types import changed, checked
 from haulback.wire import JsonObject
 
 
@@ -28,6 +28,24 @@ def read_settings(
         given[name] = value
     given |= read_secrets(kind, files)
     checked(kind, given)
+    return given
+
+
+def read_changes(kind: DestinationType, texts: Iterable[str], files: Iterable[str]) -> JsonObject:
+    """New values of tunable and secret settings, in the forms of `read_settings`.
+
+    Raises Malformed for a setting that is unknown, wrong, or that says where the backups are.
+    """
+    given: JsonObject = {}
+    for text in texts:
+        name, value = _pair("--set", text)
+        setting = settings_of(kind).get(name)
+        if setting and not setting.is_tunable:
+            tunable = [name for name, one in settings_of(kind).items() if one.is_tunable]
+            raise Malformed(f"--set {name}: only {', '.join(tunable) or 'secrets'} can be changed")
+        given[name] = value
+    given |= read_secrets(kind, files)
+    changed(kind, given, {})
     return given
 
 

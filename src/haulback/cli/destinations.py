@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.destination_settings import read_secrets, read_settings
+from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
@@ -119,6 +119,7 @@ def set_destination(
     verify: bool | None = None,
     keep_absent_days: int | None = None,
     keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False,
+    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
 ) -> None:
     """Rename a destination, or set its retention and verification; options not given stay
@@ -129,8 +130,9 @@ def set_destination(
     machine always stays. --verify-days: a share is read every night, so that everything is read
     within this number of days; --verify-hours limits a night, --no-verify turns the nightly
     verification off. --keep-absent-days: the last backup of an absent machine stays for this number
-    of days (30; 0: not). --secret: a new value of a secret setting, read from FILE, or from
-    standard input where FILE is -.
+    of days (30; 0: not). --set: a new value of a setting that does not say where the backups are,
+    such as bandwidth. --secret: a new value of a secret setting, read from FILE, or from standard
+    input where FILE is -.
     """
     client = connect()
     present = client.destinations.find(name)
@@ -156,7 +158,7 @@ def set_destination(
         name=rename or None,
         retention=rules,
         verification=verification if wanted else None,
-        settings=read_secrets(chosen(present.type.name), secret) or None,
+        settings=read_changes(chosen(present.type.name), setting, secret) or None,
     )
     client.destinations.change(present.guid, changed)
 
