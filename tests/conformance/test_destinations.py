@@ -6,10 +6,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import obstore
 import pytest
 
 from haulback.contract.destination_types import TYPES, Capabilities, by_driver
 from haulback.destinations.add_only import AddOnly
+from haulback.destinations.azure import Azure
 from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.folder import Folder
 from haulback.destinations.probe import require_exclusive_create
@@ -28,7 +30,8 @@ from haulback.testing.destinations import (
 )
 from haulback.testing.faulty_store import Fault, FaultyStore, seeded
 from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
-from tests import s3, sftp
+from tests import azure, s3, sftp
+from tests.hosts import needs_azurite
 
 
 class FolderBench:
@@ -81,8 +84,7 @@ class WrappedBench(MemoryBench):
 
     def open(self, owner: str) -> ObjectStore:
         retrying = Retrying(MemoryStore(self.bucket, owner), wait=self.clock.wait)
-        delay = self.capabilities.listing_delay
-        return SettledLists(retrying, delay, self.clock, self.clock.wait)
+        return SettledLists(retrying)
 
 
 class S3Bench:
@@ -124,6 +126,41 @@ class S3InWrappersBench(S3Bench):
             return Fault.NONE if operation == "sweep" else seeds(operation)
 
         faulty = FaultyStore(S3(self.settings, owner), plan)
+        return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
+
+
+class AzureBench:
+    """A prefix of a new container of a real server."""
+
+    def __init__(self, root: Path) -> None:
+        kind = by_driver("azure")
+        assert kind
+        self.capabilities = kind.capabilities
+        self.settings = azure.settings_of(azure.new_container(), prefix="site/1")
+
+    def open(self, owner: str) -> ObjectStore:
+        return Azure(self.settings, owner)
+
+    def leave_half_written(self, owner: str, name: str) -> bool:
+        return False
+
+    def put_foreign(self, name: str) -> None:
+        obstore.put(Azure(self.settings).client, name, b"x")
+
+    def settle(self) -> None:
+        pass
+
+
+class AzureInWrappersBench(AzureBench):
+    """The container behind the wrappers of remote stores, with faults below these."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.chance = random.Random(7)
+
+    def open(self, owner: str) -> ObjectStore:
+        plan = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+        faulty = FaultyStore(Azure(self.settings, owner), plan)
         return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
 
 
@@ -171,12 +208,19 @@ BENCHES: dict[str, Callable[[Path], StoreBench]] = {
     "memory in wrappers": lambda _: WrappedBench(delay=5.0),
     "s3": S3Bench,
     "s3 with faults": S3InWrappersBench,
+    "azure": AzureBench,
+    "azure with faults": AzureInWrappersBench,
     "sftp": SftpBench,
     "sftp with faults": SftpInWrappersBench,
 }
 
 
-@pytest.mark.parametrize("bench", BENCHES)
+NEEDS = {"azure": needs_azurite, "azure with faults": needs_azurite}
+
+
+@pytest.mark.parametrize(
+    "bench", [pytest.param(name, marks=NEEDS.get(name, ())) for name in BENCHES]
+)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_destination_keeps_the_contract(check, bench, tmp_path):
     check(BENCHES[bench](tmp_path))

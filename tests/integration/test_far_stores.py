@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests import sftp
+from haulback.testing.azure_server import ACCOUNT, KEY
+from tests import azure, sftp
 from tests.docs.test_how_to import DOCS, blocks
-from tests.hosts import needs_sshd
+from tests.hosts import needs_azurite, needs_sshd
 from tests.programs import PASSWORD, Site
 
 MACHINES = ("web", "mail", "db")
@@ -132,3 +133,19 @@ def test_the_how_to_of_sftp_stores_and_restores(site: Site, tmp_path: Path):
     goes_out_and_comes_back(site, far["guid"], "web")
     site.all_final()
     assert [path.name for path in (root / ".tmp").iterdir()] == []
+
+
+@needs_azurite
+def test_the_how_to_of_azure_stores_and_restores(site: Site, tmp_path: Path):
+    container = azure.new_container()
+    (tmp_path / "account-key").write_text(KEY)
+    words = {
+        "account=haulbackstore": f"account={ACCOUNT} --set endpoint={azure.server().endpoint}",
+        "container=vault": f"container={container}",
+    }
+    run_page(site, "store-on-azure", tmp_path, words)
+    places = site.api.get("/backup-destinations")
+    cloud = next(place for place in places if place["name"] == "cloud")
+    assert cloud["initialized"]
+    assert KEY not in json.dumps(cloud)
+    goes_out_and_comes_back(site, cloud["guid"], "mail")

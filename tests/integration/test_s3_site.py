@@ -138,6 +138,10 @@ def test_no_answer_shows_a_credential_and_the_numbers_are_numbers(
     assert ADMIN.secret not in json.dumps(shown)
     assert ADMIN.key_id not in json.dumps(shown)
     assert shown["settings"]["parallelism"] == 2
+    sent_back = site.api.put(f"/backup-destinations/{vault['guid']}", shown)
+    assert sent_back["settings"] == shown["settings"]
+    faster = site.api.put(f"/backup-destinations/{vault['guid']}", {"bandwidth": "1G"})
+    assert faster["settings"]["bandwidth"] == "1G"
 
 
 def test_a_command_adds_a_bucket_with_secrets_from_files(site: Site, tmp_path: Path):

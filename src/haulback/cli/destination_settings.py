@@ -8,7 +8,7 @@ from pathlib import Path
 
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import changed, checked
+from haulback.inventory.destination_types import checked
 from haulback.wire import JsonObject
 
 
@@ -21,32 +21,23 @@ def read_settings(
     Malformed naming the first setting that is unknown, missing or wrong, before anything is sent.
     """
     given: JsonObject = {"path": str(path.absolute())} if path else {}
-    for text in texts:
-        name, value = _pair("--set", text)
-        if _declared(kind, name, is_secret=True):
-            raise Malformed(f"--set {name}: the setting is a secret; use --secret {name}=FILE")
-        given[name] = value
-    given |= read_secrets(kind, files)
+    given |= read_changes(kind, texts, files)
     checked(kind, given)
     return given
 
 
 def read_changes(kind: DestinationType, texts: Iterable[str], files: Iterable[str]) -> JsonObject:
-    """New values of tunable and secret settings, in the forms of `read_settings`.
+    """Some settings by name from `texts`, which are NAME=VALUE, and `files`, NAME=FILE of a secret.
 
-    Raises Malformed for a setting that is unknown, wrong, or that says where the backups are.
+    Raises Malformed.
     """
     given: JsonObject = {}
     for text in texts:
         name, value = _pair("--set", text)
-        setting = settings_of(kind).get(name)
-        if setting and not setting.is_tunable:
-            tunable = [name for name, one in settings_of(kind).items() if one.is_tunable]
-            raise Malformed(f"--set {name}: only {', '.join(tunable) or 'secrets'} can be changed")
+        if _declared(kind, name, is_secret=True):
+            raise Malformed(f"--set {name}: the setting is a secret; use --secret {name}=FILE")
         given[name] = value
-    given |= read_secrets(kind, files)
-    changed(kind, given, {})
-    return given
+    return given | read_secrets(kind, files)
 
 
 def read_secrets(kind: DestinationType, files: Iterable[str]) -> JsonObject:

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from haulback.cli.destination_settings import read_changes, read_settings
+from haulback.cli.destination_settings import read_settings
 from haulback.cli.repository_location import open_location
 from haulback.contract.destination_types import (
     TYPES,
     Capabilities,
     DestinationType,
     Secret,
-    by_name,
 )
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed, Unavailable
@@ -91,17 +90,3 @@ def test_a_file_that_names_no_destination_is_refused(tmp_path: Path, text: str, 
     (tmp_path / "vault.json").write_text(text)
     with pytest.raises(Malformed, match=told):
         open_location(tmp_path / "vault.json")
-
-
-def test_a_change_takes_tunable_settings_and_secrets_only(key):
-    kind = by_name("S3")
-    assert kind
-    changes = read_changes(kind, ["bandwidth=10M", "parallelism=8"], [f"accessKeyId={key}"])
-    assert changes == {"bandwidth": "10M", "parallelism": "8", "accessKeyId": "swordfish"}
-    for text, told in (
-        ("bucket=other", "only storageClass, ca, proxy"),
-        ("bandwidth=fast", "bandwidth: name"),
-        ("colour=red", "colour: a destination of type S3 has no such setting"),
-    ):
-        with pytest.raises(Malformed, match=told):
-            read_changes(kind, [text], [])
