@@ -342,6 +342,7 @@ REST: dict[str, Way] = {
     "PUT /backup-destinations/{guid}/copies": lambda s: s.client.destinations.copy_to(
         a_destination(s), [NewCopyLink(backupDestination=Ref(s.destination))]
     ),
+    "GET /backup-destinations/{guid}/space": lambda s: s.client.destinations.space(s.destination),
     "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
         s.destination
     ),

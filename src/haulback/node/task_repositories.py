@@ -60,14 +60,14 @@ class TaskRepositories:
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), opener(self.kept_secret(record))
         with self._reaching(record):
-            found = self._opened_repository(record, store, secret)
-        if record.repository not in (None, found.guid):
+            repository = self._opened_repository(record, store, secret)
+        if record.repository not in (None, repository.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
-        self._opened.append((record.guid, found))
+        self._opened.append((record.guid, repository))
         if record.owner.server:  # the order writes
-            found.ownership = Ownership(found.owners, record.owner, self._link.now_ms())
-            found.check_owner()
-        return found
+            repository.ownership = Ownership(repository.owners, record.owner, self._link.now_ms())
+            repository.check_owner()
+        return repository
 
     def owner(self) -> Results:
         """The newest owner record that was read, for the results; empty without one."""

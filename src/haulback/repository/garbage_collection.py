@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from haulback.contract.space import MACHINES_TOLD, MachineSpace, SpaceUsage
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import pending_deletes
 from haulback.repository.catalogue_check import Agreement, Expected, agree
@@ -46,7 +47,7 @@ class CleanupReport(msgspec.Struct):
     `backups` are the kept backups, `unknown` how many of them the catalogue does not know,
     `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
     `packs_waiting` are dead packs that a running task may still use.  `held`: nothing was deleted,
-    because a part of some map cannot be read.
+    because a part of some map cannot be read.  `usage` is the space by machine before deletions.
     """
 
     backups: int = 0
@@ -59,6 +60,14 @@ class CleanupReport(msgspec.Struct):
     unreadable: list[str] = []
     given_up: list[str] = []
     held: bool = False
+    usage: SpaceUsage | None = None
+
+
+def _usage(scanned: RepositoryScan) -> SpaceUsage:
+    sample = scanned.mark.sample
+    machines = sample.by_machine()
+    told = [MachineSpace(*machine) for machine in machines[:MACHINES_TOLD]]
+    return SpaceUsage(sum(scanned.packs.values()), sample.living(), told)
 
 
 def _now_ms() -> int:
@@ -160,6 +169,7 @@ class _CleanUp:
     def _report(self, scanned: RepositoryScan) -> None:
         self._cleaned.backups, self._cleaned.damaged = len(scanned.backups), scanned.damaged
         self._cleaned.unreadable, self._cleaned.held = scanned.unreadable, scanned.is_blind
+        self._cleaned.usage = _usage(scanned)
         if scanned.is_blind:
             log.warning(
                 "nothing is deleted: a part of some map cannot be read; run VERIFY or repair"

@@ -32,6 +32,7 @@ from haulback.server.services import (
     destination_sync,
     destinations,
     hypervisors,
+    space,
 )
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
@@ -318,6 +319,9 @@ def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list
     """Destinations as callers read them."""
     stands = breakers.stands(call.app, found)
     shown = [_destination(one, breakers.shown(stands.get(one.guid))) for one in found]
+    spaces = space.shown(call.app, found)
+    for record in shown:
+        record.space = spaces[record.guid]
     return _with_copies(call, shown)
 
 

@@ -24,6 +24,7 @@ from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.services import destination_secrets, hold
+from haulback.server.services import space as space_limits
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import node_of
 from haulback.server.services.verification import wish_of
@@ -114,13 +115,14 @@ def change_destination(
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
+        settings = _chosen_settings(wanted, before.settings)
         kind = destination_types.chosen(None, before.driver)
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
         config = before.config | given.plain
         after = msgspec.structs.replace(before, name=name, settings=settings, config=config)
         after = destination_secrets.changed(app.vault, after, given.secrets)
         destinations.change(change.sql, after)
+        SqlLedger(change.sql, change.now).destinations.limited(guid)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
             SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
@@ -171,6 +173,11 @@ def retention_of(one: BackupDestination) -> Retention:
     return terms.of(one.settings)
 
 
+def _chosen_settings(wanted: NewDestination | ChangedDestination, before: JsonObject) -> JsonObject:
+    kept = _verified(wanted.verification, _keeping(wanted.retention, before))
+    return space_limits.limited(wanted.space, kept)
+
+
 def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:
     if wanted is None:
         return before
@@ -204,7 +211,7 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
 
 def settings_of(wanted: NewDestination) -> JsonObject:
     """The retention and the verification of a new destination.  Raises Malformed."""
-    return _verified(wanted.verification, _keeping(wanted.retention, {}))
+    return _chosen_settings(wanted, {})
 
 
 def given_settings(wanted: NewDestination) -> JsonObject:
