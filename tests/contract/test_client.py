@@ -36,7 +36,6 @@ from haulback.contract import (
 )
 from haulback.contract.backups import BackupType, Hint
 from haulback.contract.catalogue import AttachedDestination, TakeOver
-from haulback.contract.copies import NewCopyLink
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
@@ -326,7 +325,9 @@ REST: dict[str, Way] = {
         [s.machine]
     ),
     "POST /backup-destinations/attach": lambda s: s.client.destinations.attach(
-        AttachedDestination(name=new_guid(), path="/srv/attached", keyFile="0" * 64)
+        AttachedDestination(
+            name=new_guid(), path="/srv/attached", keyFile="0" * 64, node=Ref(s.worker)
+        )
     ),
     "POST /backup-destinations/{guid}/take-over": lambda s: s.client.destinations.take_over(
         a_destination(s), TakeOver()
@@ -340,7 +341,7 @@ REST: dict[str, Way] = {
     ),
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
     "PUT /backup-destinations/{guid}/copies": lambda s: s.client.destinations.copy_to(
-        a_destination(s), [NewCopyLink(backupDestination=Ref(s.destination))]
+        s.destination, []
     ),
     "GET /backup-destinations/{guid}/space": lambda s: s.client.destinations.space(s.destination),
     "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(

@@ -12,13 +12,14 @@ class WantedCopy(msgspec.Struct, omit_defaults=True):
     """A copy to make: `backup` is its guid on the destination, `source` the guid of its origin.
 
     `older` is an older backup of the machine on the destination.  `heals`: the copy exists and
-    lacks data, which the origin supplies.
+    lacks data, which the origin supplies.  A store that keeps locks keeps the copy for `lock` ms.
     """
 
     backup: str
     source: str
     older: str | None = None
     heals: bool = False
+    lock: int = 0
 
 
 class DestinationSyncOrder(msgspec.Struct):

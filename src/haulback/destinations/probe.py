@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from haulback.clock import Clock, SystemClock
 from haulback.contract.destination_probe import PromiseBasis, StoreProbe
 from haulback.destinations.pass_through import innermost
-from haulback.destinations.protocol import IDENTITY, ObjectStore, Probeable
+from haulback.destinations.protocol import IDENTITY, Lockable, ObjectStore, Probeable
 from haulback.destinations.store_retries import Retrying
 from haulback.errors import Conflict, HaulbackError, Misconfigured, Unavailable, Unsupported
 from haulback.units import MIB
@@ -80,6 +80,10 @@ def _probed(store: Probeable, corner: Probeable, clock: Clock) -> StoreProbe:
         raise Unsupported(_REPLACES.format(told))
     _look(corner, result)
     check_clock(store, result, clock)
+    holds = isinstance(store, Lockable) and store.holds_locks
+    if isinstance(store, Lockable) and holds:
+        store.check_lock()
+    result.immutable = PromiseBasis.STORE if holds else PromiseBasis.HAULBACK
     return result
 
 
@@ -136,7 +140,6 @@ def _look(corner: Probeable, result: StoreProbe) -> None:
     result.mayDelete = [corner.may_delete(name) for name in _MADE].count(True) > 0
     is_kept = not (result.mayReplace or result.mayDelete)
     result.appendOnly = PromiseBasis.STORE if is_kept else PromiseBasis.HAULBACK
-    result.immutable = PromiseBasis.HAULBACK
 
 
 def _refuses_second(corner: Probeable) -> bool:

@@ -16,13 +16,22 @@ from haulback.contract.backup_destination_sync import (
 )
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, TaskKind
-from haulback.kinds.support import catalogue_reading, planning
+from haulback.kinds.support import catalogue_orders, planning
 from haulback.kinds.support.reports import SPACE, Said
-from haulback.kinds.support.second_copies import COPIES, HEALS, LANE, SOURCE, TYPE, WINDOW
+from haulback.kinds.support.second_copies import (
+    COPIES,
+    HEALS,
+    LANE,
+    SOURCE,
+    TYPE,
+    WINDOW,
+    copying_of,
+)
 from haulback.tasks.record import Task
 
 _GONE = "the backup was removed before it was copied"
@@ -31,14 +40,14 @@ _GONE = "the backup was removed before it was copied"
 def reading(to: BackupDestination, ask: Ask) -> Task:
     """The task that reads the catalogue of a destination."""
     spec = planning.TaskSpec(
-        refs={"backupDestination": planning.named(to)}, pinned=to.node, window=WINDOW
+        refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to), window=WINDOW
     )
     return planning.task(TYPE, "verify", ask, None, spec)
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
     if SOURCE not in task.params:
-        catalogue_reading.start(task, ledger)
+        catalogue_orders.start(task, ledger)
     for copy in task.params.get(COPIES, []):
         ledger.backups.started(copy)
 
@@ -47,9 +56,10 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     source = task.params.get(SOURCE)
     if source is None:
-        return catalogue_reading.order(task, to)
+        return catalogue_orders.order(task, to)
     origin = catalogue.places.destination(source)
-    return DestinationSyncOrder(to, origin, list(_wanted(task, origin.guid, catalogue)))
+    wanted = list(_wanted(task, origin.guid, catalogue))
+    return DestinationSyncOrder(to, origin, wanted, copying_of(to).rate)
 
 
 def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCopy]:
@@ -59,7 +69,8 @@ def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCop
         for source in catalogue.backups.locations(copy.guid):
             if source.destination == origin and _is_readable(source):
                 older = catalogue.backups.newest_before(copy, source.snapshot_time or 0)
-                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals)
+                lock = catalogue.backups.lock_of(copy.guid)
+                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals, lock)
                 break
 
 
@@ -70,7 +81,7 @@ def _is_readable(backup: Backup) -> bool:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record the finished copies, also of a task that failed later."""
     if SOURCE not in task.params:
-        catalogue_reading.settle(task, state, ledger)
+        catalogue_orders.settle(task, state, ledger)
         return
     destination = task.ref("backupDestination") or ""
     report = _report(task, state)

@@ -30,6 +30,7 @@ def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
         staging=task.params["staging"],
         hypervisor=catalogue.places.hypervisor(entity.hypervisor),
         destination=catalogue.places.destination(task.ref("backupDestination") or ""),
+        lock=catalogue.backups.lock_of(task.ref("backup") or ""),
     )
 
 

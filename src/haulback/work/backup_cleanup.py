@@ -25,6 +25,11 @@ def _tell(context: TaskContext, cleaned: CleanupReport) -> None:
         f"{cleaned.packs_deleted} packs deleted, {size(cleaned.bytes_freed)} freed, "
         f"{cleaned.packs_waiting} packs wait for running tasks"
     )
+    if cleaned.packs_locked:
+        context.log(
+            f"{cleaned.packs_locked} packs with {size(cleaned.bytes_locked)} that no backup needs "
+            "stay: the store keeps them under its lock"
+        )
     if cleaned.held:
         context.log("no data was deleted: a part of a backup's map cannot be read")
 

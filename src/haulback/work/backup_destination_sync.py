@@ -79,7 +79,7 @@ class _Copying:
             raise failed
 
     def _one(self, wanted: WantedCopy, older: str | None) -> JsonObject:
-        wish = CopyWish(wanted.source, wanted.backup, older or wanted.older)
+        wish = CopyWish(wanted.source, wanted.backup, older or wanted.older, wanted.lock)
         act = heal_backup if wanted.heals else copy_backup
         made = act(self._source, self._target, wish, self._services)
         lacks = wanted.heals and lacks_data(self._target, wanted.backup)

@@ -8,14 +8,18 @@ from typing import NamedTuple
 import msgspec
 
 from haulback.contract.backups import BackupType
+from haulback.contract.copies import Copying
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup, Record
 from haulback.kinds.api import AnyRequest, Ask
 from haulback.kinds.support import planning
+from haulback.policy.copy_window import next_opening
 from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
+from haulback.tasks.scheduling import rank
 from haulback.wire import JsonObject, Named
 
 TYPE = "BACKUP_DESTINATION_SYNC"
@@ -72,7 +76,23 @@ def copy_task(
     )
     made = planning.task(TYPE, LANE, ask, request, spec)
     made.backup_type = _SYNCHRONIZATION
+    if opening := next_opening(copying_of(work.to), ask.now):
+        _wait_until(made, opening)
     return made
+
+
+def _wait_until(task: Task, opening: int) -> None:
+    """Let a task start in the next window for copies; a follower may start later than that."""
+    if task.window_start < opening:
+        length = task.window_end - task.window_start
+        task.window_start = task.asked_start = opening
+        task.window_end, task.ready = opening + length, False
+        task.rank = rank(opening, task.priority)
+
+
+def copying_of(to: BackupDestination) -> Copying:
+    """The settings of a destination for the copies that are made on it."""
+    return msgspec.convert(to.settings.get("copying") or {}, Copying)
 
 
 def _node_of(work: CopyWork) -> str | None:
@@ -81,9 +101,9 @@ def _node_of(work: CopyWork) -> str | None:
     A link that is missing fails the copy, never the backup.
     """
     try:
-        return planning.pinned(work.origin, work.to)
+        return planning.pinned(None, work.origin, work.to)
     except Malformed:
-        return work.to.node
+        return reach.pin(work.to)
 
 
 def goals_of(rule: Record, catalogue: Catalogue, primary: str) -> list[CopyGoal]:

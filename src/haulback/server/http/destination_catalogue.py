@@ -31,7 +31,7 @@ room = Router()
     status=201,
     roles=ADMINS,
     examples=[{"name": "vault", "path": "/srv/vault", "keyFile": "0" * 64}],
-    command="destination attach vault /srv/vault --key-file KEY",
+    command="destination attach vault /srv/vault --key-file KEY --node NODE",
 )
 def attach_destination(call: ApiRequest) -> DestinationRecord:
     """Add a destination that holds a repository; the task in the answer reads its catalogue.

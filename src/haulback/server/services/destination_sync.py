@@ -9,10 +9,10 @@ from haulback.contract.copies import NewCopyLink
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.kinds.api import Ask
-from haulback.kinds.backup_destination_sync import reading
 from haulback.kinds.support import planning, second_copies
 from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopies
 from haulback.server.caller import Caller
+from haulback.server.services import destination_owners
 from haulback.server.services.app import App
 from haulback.server.store import copy_links, hold, nodes, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -25,16 +25,6 @@ from haulback.wire import Named
 _PIECE = 100  # copies or healings that one transaction plans
 _LATER_MS = 600_000  # until copies that failed are planned again
 _HEAL_MS = 6 * 3_600_000  # until a healing that did not end is planned again
-
-
-def read_catalogue(app: App, destination: str) -> Task:
-    """Plan the task that reads the catalogue of a destination.  Raises NotFound."""
-    with app.store.write() as sql:
-        to = SqlCatalogue(sql).places.destination(destination)
-        task = reading(to, Ask(app.clock.now_ms()))
-        tasks.insert(sql, [task])
-    app.wakeups.ring()
-    return task
 
 
 def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller) -> None:
@@ -65,7 +55,7 @@ def _check(origin: BackupDestination, to: BackupDestination) -> None:
                 "BACKUP_DESTINATION_INIT is FINISHED",
                 field=field,
             )
-    planning.pinned(origin, to)
+    planning.pinned(None, origin, to)
 
 
 def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
@@ -100,6 +90,9 @@ def _copy_piece(sql: Connection, now: int) -> int:
         return 0
     places = SqlCatalogue(sql).places
     origin, to = places.destination(link.source), places.destination(link.target)
+    if not destination_owners.is_ours(sql, to):
+        copy_links.looked(sql, link, now + _LATER_MS)
+        return 0
     backups = copy_links.lacking(sql, Route(link.source, link.target), _PIECE)
     whole, ask = Plan(), Ask(now, None, nodes.windows(sql))
     for entity, of_machine in groupby(backups, lambda backup: backup.entity):
@@ -117,7 +110,8 @@ def _heal_piece(sql: Connection, now: int) -> int:
     """Plan the healing of some locations."""
     whole, known = Plan(), SqlCatalogue(sql)
     for pair in copy_links.healable(sql, now, now + _HEAL_MS, _PIECE):
-        whole.tasks.append(_healing(known, pair, Ask(now)))
+        if destination_owners.is_ours(sql, known.places.destination(pair[0].destination)):
+            whole.tasks.append(_healing(known, pair, Ask(now)))
     _enter(sql, whole, now)
     return len(whole.tasks)
 

@@ -11,7 +11,7 @@ from haulback.contract.order_records import IncrementBase
 from haulback.errors import NotFound
 from haulback.inventory.records import Backup
 from haulback.server.scope import Scope
-from haulback.server.store import backup_locations, copy_links, tables
+from haulback.server.store import backup_locations, copy_links, new_backup_terms, tables
 from haulback.server.store.rows import one, records
 
 _LACKING = 100  # copies that one task makes
@@ -84,6 +84,11 @@ class BackupCatalogue:
             if self._scope.allows(found.project):
                 return found
         raise NotFound(f"there is no backup location {guid}", guid=guid)
+
+    def lock_of(self, guid: str) -> int:
+        return new_backup_terms.lock_of(
+            self._sql, one(self._sql, tables.backup, Backup, guid, "backup")
+        )
 
     def given_up(self, destination: str) -> list[str]:
         table = tables.backup.c
