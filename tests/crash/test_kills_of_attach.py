@@ -79,10 +79,10 @@ def test_an_attach_that_is_killed_and_repeated_converges(vaults: Vaults, seed: i
 
 
 def _check(vaults: Vaults, guid: str, repository: Repository) -> None:
-    found = vaults.backups(guid)
-    assert len(found) == BACKUPS
-    assert {row["backupLocations"][0]["retentionHint"]["name"] for row in found} == {"ARCHIVE"}
-    assert {row["backupLocations"][0]["status"]["name"] for row in found} == {"PRESENT"}
+    rows = vaults.backups(guid)
+    assert len(rows) == BACKUPS
+    assert {row["backupLocations"][0]["retentionHint"]["name"] for row in rows} == {"ARCHIVE"}
+    assert {row["backupLocations"][0]["status"]["name"] for row in rows} == {"PRESENT"}
     shown = vaults.site.api.get(f"/backup-destinations/{guid}")
     assert shown["owner"]["number"] == repository.owners.newest().number
     stored = repository.extracts.read()

@@ -18,6 +18,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.testing.s3_server import ADMIN
 from tests import s3
 from tests.images import raw_machine
+from tests.integration.test_far_stores import run_page
 from tests.programs import Site
 
 PREFIX = "sites/north"
@@ -34,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def vault(site: Site) -> dict[str, Any]:
-    return added(site, "vault", prefix=PREFIX, parallelism="2")
+    return added(site, "north", prefix=PREFIX, parallelism="2")
 
 
 def added(site: Site, name: str, **more: Any) -> dict[str, Any]:
@@ -97,6 +98,20 @@ def test_a_locked_backup_is_kept_by_the_store_itself(site: Site):
         assert until >= time.time() + 7 * 86_400
 
 
+def test_the_how_to_adds_two_buckets(site: Site, tmp_path: Path):
+    words = {
+        r"AKIA(ADD|DELETE)": ADMIN.key_id,
+        r"the secret that (adds|deletes)": ADMIN.secret,
+        r"https://s3\.example\.com": s3.server().endpoint,
+    }
+    run_page(site, "store-on-s3", tmp_path, words)
+    places = {place["name"]: place for place in site.api.get("/backup-destinations")}
+    assert places["bucket"]["probe"]["immutable"] == "HAULBACK"
+    assert places["vault"]["probe"]["immutable"] == "STORE"
+    assert places["vault"]["retention"]["daysToKeepRetentionLock"] == 30
+    assert ADMIN.secret not in json.dumps(places)
+
+
 def test_no_answer_shows_a_credential_and_the_numbers_are_numbers(
     site: Site, vault: dict[str, Any]
 ):
@@ -135,7 +150,7 @@ def test_the_probe_is_stored_shown_and_repeated_by_a_test(site: Site, vault: dic
 
 def test_a_second_destination_at_one_place_is_refused(site: Site, vault: dict[str, Any]):
     body = {"name": "twice", "type": "S3"} | s3.config_of(vault["settings"]["bucket"])
-    with pytest.raises(Conflict, match="destination vault is there already"):
+    with pytest.raises(Conflict, match="destination north is there already"):
         site.api.post("/backup-destinations", body | {"prefix": PREFIX})
 
 

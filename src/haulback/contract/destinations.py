@@ -99,6 +99,7 @@ class BreakerRecord(msgspec.Struct, omit_defaults=True):
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
+    The destination is reached by `node`, by several `nodes`, or by every node (`allNodes`).
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
@@ -124,6 +125,8 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     extractTime: int | None = None
     owner: Owner | None = None
     node: Named | None = None
+    nodes: list[Named] = []
+    allNodes: bool = False
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
     probe: StoreProbe | None = None
@@ -153,13 +156,17 @@ class NewDestination(NewPlace, kw_only=True):
 class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
-    `settings` gives new values of secret settings by name; the other settings can be repeated, not
-    changed.
+    `settings` gives new values of secret settings and of settings that do not say where the
+    repository lies; the other settings can be repeated, and are changed by a move.  `node`, `nodes`
+    or `allNodes` say anew which nodes reach the destination.
     """
 
     type: Word | None = None
     settings: JsonObject | None = None
     name: str | None = None
+    node: Ref | None = None
+    nodes: list[Ref] | None = None
+    allNodes: bool | None = None
     retention: Retention | None = None
     verification: Verification | None = None
     copying: Copying | None = None

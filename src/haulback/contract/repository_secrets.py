@@ -17,11 +17,18 @@ _LONGEST = 4096  # characters of a kit or a passphrase
 
 
 class SecretKind(Enum):
-    """Kinds of secrets; the value is the head of the sealed bytes."""
+    """Kinds of secrets that open a repository."""
 
-    KEY_FILE = b""
-    KIT = b"haulback recovery kit\0"
-    PASSPHRASE = b"haulback passphrase\0"
+    KEY_FILE = "KEY_FILE"
+    KIT = "KIT"
+    PASSPHRASE = "PASSPHRASE"
+
+
+# Heads of the sealed bytes; 32 random bytes of a key file do not begin like a head.
+_HEADS = {
+    SecretKind.KIT: b"haulback recovery kit\0",
+    SecretKind.PASSPHRASE: b"haulback passphrase\0",
+}
 
 
 class RepositorySecret(NamedTuple):
@@ -33,14 +40,14 @@ class RepositorySecret(NamedTuple):
 
 def packed(secret: RepositorySecret) -> bytes:
     """The bytes that the server seals."""
-    return secret.kind.value + secret.value
+    return _HEADS.get(secret.kind, b"") + secret.value
 
 
 def unpacked(raw: bytes) -> RepositorySecret:
     """The secret in sealed bytes."""
-    for kind in (SecretKind.KIT, SecretKind.PASSPHRASE):
-        if raw.startswith(kind.value):
-            return RepositorySecret(kind, raw.removeprefix(kind.value))
+    for kind, head in _HEADS.items():
+        if raw.startswith(head):
+            return RepositorySecret(kind, raw.removeprefix(head))
     return RepositorySecret(SecretKind.KEY_FILE, raw)
 
 

@@ -13,6 +13,7 @@ from haulback.contract.backup_cleanup import (
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
@@ -35,14 +36,16 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
         "cleanup",
         ask,
         request,
-        planning.TaskSpec(refs={"backupDestination": planning.named(to)}, pinned=to.node),
+        planning.TaskSpec(refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to)),
     )
 
 
 def of_removed(to: BackupDestination, ask: Ask) -> Task:
     """A clean-up that deletes the backups which are removed already, and judges no other."""
     spec = planning.TaskSpec(
-        refs={"backupDestination": planning.named(to)}, pinned=to.node, params={"scope": "marked"}
+        refs={"backupDestination": planning.named(to)},
+        pinned=reach.pin(to),
+        params={"scope": "marked"},
     )
     return planning.task(_TYPE, "cleanup", ask, None, spec)
 

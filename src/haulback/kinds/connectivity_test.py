@@ -17,6 +17,7 @@ from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
@@ -75,7 +76,7 @@ def _test(
         "inventory" if isinstance(target, Hypervisor) else "upkeep",
         ask,
         request,
-        planning.TaskSpec(refs=refs, pinned=target.node),
+        planning.TaskSpec(refs=refs, pinned=reach.pin(target)),
     )
 
 

@@ -10,10 +10,10 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
-from haulback.kinds.backup_destination_sync import reading
 from haulback.kinds.support import planning, second_copies
 from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopies
 from haulback.server.caller import Caller
+from haulback.server.services import destination_owners
 from haulback.server.services.app import App
 from haulback.server.store import copy_links, hold, nodes, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -24,17 +24,8 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 _PIECE = 100  # copies or healings that one transaction plans
+_LATER_MS = 600_000  # until a target of another server is looked at again
 _HEAL_MS = 6 * 3_600_000  # until a healing that did not end is planned again
-
-
-def read_catalogue(app: App, destination: str) -> Task:
-    """Plan the task that reads the catalogue of a destination.  Raises NotFound."""
-    with app.store.write() as sql:
-        to = SqlCatalogue(sql).places.destination(destination)
-        task = reading(to, Ask(app.clock.now_ms()))
-        tasks.insert(sql, [task])
-    app.wakeups.ring()
-    return task
 
 
 def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller) -> None:
@@ -65,7 +56,7 @@ def _check(origin: BackupDestination, to: BackupDestination) -> None:
                 "BACKUP_DESTINATION_INIT is FINISHED",
                 field=field,
             )
-    planning.pinned(origin, to)
+    planning.pinned(None, origin, to)
 
 
 def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
@@ -95,20 +86,34 @@ def plan_due(app: App) -> int:
 
 def _copy_piece(sql: Connection, now: int) -> int:
     """Plan some copies: of a walk of a new link, and of backups that are due."""
-    planned = 0
-    if walk := copy_links.next_walk(sql, now):
-        route = Route(walk.source, walk.target, since=walk.after)
-        backups = _plan_lacking(sql, walk, route, now)
-        is_over = len(backups) < _PIECE
-        copy_links.walked(sql, walk, None if is_over else backups[-1].entity)
-        planned += len({backup.entity for backup in backups})
+    walk = copy_links.next_walk(sql, now)
+    planned = _walk(sql, walk, now) if walk else 0
     due = copy_links.take_due(sql, now, _PIECE)
     for link in copy_links.all_links(sql) if due else ():
         only = [backup.guid for backup in due if backup.destination == link.source]
-        if only:
+        if only and not _is_ours(sql, link.target):
+            for guid in only:
+                copy_links.look(sql, guid, link.source, now + _LATER_MS)
+        elif only:
             backups = _plan_lacking(sql, link, Route(link.source, link.target, only=only), now)
             planned += len({backup.entity for backup in backups})
     return planned
+
+
+def _walk(sql: Connection, walk: CopyLink, now: int) -> int:
+    """Plan the next copies of a new link; a target of another server is looked at later."""
+    if not _is_ours(sql, walk.target):
+        copy_links.walk_later(sql, walk, now + _LATER_MS)
+        return 0
+    route = Route(walk.source, walk.target, since=walk.after)
+    backups = _plan_lacking(sql, walk, route, now)
+    is_over = len(backups) < _PIECE
+    copy_links.walked(sql, walk, None if is_over else backups[-1].entity)
+    return len({backup.entity for backup in backups})
+
+
+def _is_ours(sql: Connection, target: str) -> bool:
+    return destination_owners.is_ours(sql, SqlCatalogue(sql).places.destination(target))
 
 
 def _plan_lacking(sql: Connection, link: CopyLink, route: Route, now: int) -> list[Backup]:
@@ -128,7 +133,8 @@ def _heal_piece(sql: Connection, now: int) -> int:
     """Plan the healing of some locations."""
     whole, known = Plan(), SqlCatalogue(sql)
     for pair in copy_links.healable(sql, now, now + _HEAL_MS, _PIECE):
-        whole.tasks.append(_healing(known, pair, Ask(now)))
+        if destination_owners.is_ours(sql, known.places.destination(pair[0].destination)):
+            whole.tasks.append(_healing(known, pair, Ask(now)))
     _enter(sql, whole, now)
     return len(whole.tasks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,20 +20,23 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
+from haulback.inventory.reach import common
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.policy.keeps import is_zone
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.services import destination_secrets, hold
+from haulback.server.services import destination_secrets, folders, hold
 from haulback.server.services.app import App
-from haulback.server.services.place_fields import node_of
+from haulback.server.services.place_fields import changed_reach, reach_of
+from haulback.server.services.reach import reach_changed
 from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
     destinations,
     lists,
+    node_groups,
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
@@ -60,7 +64,7 @@ def add_destination(
     checked = destination_types.checked(kind, given_settings(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
-        node, family = node_of(sql, wanted), _family(sql, wanted)
+        reach, family = reach_of(sql, wanted), _family(sql, wanted)
         _refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
@@ -70,12 +74,15 @@ def add_destination(
             name=name,
             driver=kind.driver,
             config=checked.plain,
-            node=node,
+            node=reach.node,
+            nodes=reach.nodes,
             settings=settings,
         )
+        folders.check_free(sql, record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
+        node_groups.keep(sql)
         task = init(record, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
@@ -122,14 +129,24 @@ def change_destination(
         settings = _copying(wanted.copying, settings)
         kind = destination_types.chosen(None, before.driver)
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
-        config = before.config | given.plain
-        after = msgspec.structs.replace(before, name=name, settings=settings, config=config)
+        reach = changed_reach(change.sql, wanted, before)
+        after = msgspec.structs.replace(
+            before,
+            name=name,
+            settings=settings,
+            config=before.config | given.plain,
+            node=reach.node,
+            nodes=reach.nodes,
+        )
         after = destination_secrets.changed(app.vault, after, given.secrets)
+        folders.check_free(change.sql, after)
         destinations.change(change.sql, after)
+        reach_changed(change.sql, before, after, change.now)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
             SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
         change.before, change.after = map(destination_secrets.shown, (before, after))
+    app.wakeups.ring()
     return after
 
 
@@ -159,15 +176,15 @@ def _destinations_of(rule: Record) -> set[str]:
 
 
 def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestination]:
-    """Destinations that the node of each machine reaches.  Raises NotFound."""
+    """Destinations that a node reaches which also reaches each machine.  Raises NotFound."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         result = known.machines.get_many(machines)
-        nodes = {known.places.hypervisor(item.hypervisor).node for item in result} - {None}
+        sources = [known.places.hypervisor(item.hypervisor) for item in result]
         return [
             place
             for place in lists.places(sql, BackupDestination)
-            if place.node is None or not nodes or nodes == {place.node}
+            if common((place, *sources)) != frozenset()
         ]
 
 
@@ -248,3 +265,9 @@ def destination(app: App, guid: str) -> BackupDestination:
     """A destination by its guid.  Raises NotFound."""
     with app.store.read() as sql:
         return SqlCatalogue(sql).places.destination(guid)
+
+
+def node_names(app: App) -> Mapping[str, str]:
+    """The names of all nodes by guid."""
+    with app.store.read() as sql:
+        return SqlCatalogue(sql).places.node_names()

@@ -13,6 +13,7 @@ from haulback.contract.nodes import DestinationKeys, Enrolled, FinishedWork, Nod
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
+from haulback.inventory import reach
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.repository_revision import REVISION, WRITING
 from haulback.kinds import backup_cleanup, mount, staging_cleanup
@@ -447,8 +448,8 @@ def pins(app: App, who: Node, destination: str) -> list[str]:
 
 
 def _check_reaches(who: Node, record: BackupDestination) -> None:
-    if record.node not in (None, who.guid):
-        raise Forbidden(f"{record.name} is bound to another node")
+    if not reach.reaches(who.guid, record):
+        raise Forbidden(f"{record.name} is bound to other nodes")
 
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:

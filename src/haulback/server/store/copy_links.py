@@ -90,6 +90,12 @@ def walked(sql: sa.Connection, link: CopyLink, after: str | None) -> None:
     sql.execute(here.values(over if after is None else {"after": after}))
 
 
+def walk_later(sql: sa.Connection, link: CopyLink, moment: int) -> None:
+    """Go on with a walk at a time (epoch ms)."""
+    here = sa.update(copy_link).where(_LINK.source == link.source, _LINK.target == link.target)
+    sql.execute(here.values(due=moment))
+
+
 def take_due(sql: sa.Connection, now: int, most: int) -> list[Backup]:
     """Some backups whose time has come, taken off the list."""
     query = sa.select(_DUE.backup).where(_DUE.due <= now).order_by(_DUE.due).limit(most)

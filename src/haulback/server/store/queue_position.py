@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from haulback.server.store import breakers
+from haulback.server.store.queue_links import Links
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
@@ -32,6 +33,7 @@ class Line:
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
         self._firsts: dict[_Lane, list[int]] = {}
+        self._links = Links(sql, now)
 
     def stand(self, tasks: Sequence[Task]) -> dict[str, Waiting]:
         """The reason to wait of each queued task, by guid."""
@@ -68,7 +70,9 @@ class Line:
         if self._now < task.window_start:
             return "its start window is not open yet"
         key = next((key for key in _own(task) if key in full), None)
-        return scheduling.waiting_for(key) if key else NOTHING_ELSE
+        if key:
+            return scheduling.waiting_for(key)
+        return self._links.reason(task) or NOTHING_ELSE
 
     def _places(self, lane: _Lane, ranks: set[int]) -> dict[int, int]:
         """The number of ready tasks before each rank.
