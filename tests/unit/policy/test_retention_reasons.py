@@ -185,6 +185,8 @@ def test_days_weeks_months_and_years_begin_at_midnight_of_the_zone(zone: str):
     march, february = "2026-03-01T00:00", "2026-02-28T23:59"
     assert chosen([march, february], (0, 0, 2, 0), zone) == [march, february]
     assert chosen([march, february], (0, 2, 0, 0), zone) == [march]
+    march, later = "2014-03-01T00:00", "2026-02-28T23:59"
+    assert chosen([later, march], (0, 0, 2, 0), zone) == [later, march]
     january, december = "2026-01-01T00:00", "2025-12-31T23:59"
     assert chosen([january, december], (0, 0, 2, 0), zone) == [january, december]
     assert chosen([january, december], (0, 0, 0, 2), zone) == [january, december]
