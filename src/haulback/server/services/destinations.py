@@ -140,6 +140,10 @@ def change_destination(
         settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
         settings = _copying(wanted.copying, settings)
         kind = destination_types.chosen(None, before.driver)
+        if wanted.type is not None and wanted.type != kind.name:
+            raise Malformed(
+                f"type: {before.name} is of type {kind.name}; leave it out", field="type"
+            )
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
         reach = changed_reach(change.sql, wanted, before)
         after = msgspec.structs.replace(
