@@ -9,6 +9,7 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.destinations import (
     BreakerRecord,
@@ -30,10 +31,12 @@ from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import (
     breakers,
+    destination_move,
     destination_secrets,
     destination_sync,
     destinations,
     hypervisors,
+    space,
 )
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
@@ -288,6 +291,27 @@ def remove_destination(call: ApiRequest) -> None:
 
 @room(
     "POST",
+    "/backup-destinations/{guid}/move",
+    "Move a destination.",
+    request=MovedDestination,
+    answer=DestinationRecord,
+    roles=ADMINS,
+    examples=[{"path": "/mnt/vault", "nodes": [example.REF, example.REF]}],
+    command="destination move DESTINATION /mnt/vault --node NODE",
+)
+def move_destination(call: ApiRequest) -> DestinationRecord:
+    """Change where the repository of a destination lies; the task in the answer finds it there."""
+    wanted: MovedDestination = call.read(MovedDestination)
+    kind = destination_types.chosen(None, destinations.destination(call.app, call.guid).driver)
+    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
+    before, task = destination_move.move(call.app, call.guid, wanted, call.who)
+    [shown] = shown_destinations(call, [before])
+    shown.task = task_views.details(task)
+    return shown
+
+
+@room(
+    "POST",
     "/backup-destinations/{guid}/close-breaker",
     "Close the breaker of a destination.",
     answer=DestinationRecord,
@@ -332,6 +356,9 @@ def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list
     """Destinations as callers read them."""
     stands, names = breakers.stands(call.app, found), destinations.node_names(call.app)
     shown = [_destination(one, breakers.shown(stands.get(one.guid)), names) for one in found]
+    spaces = space.shown(call.app, found)
+    for record in shown:
+        record.space = spaces[record.guid]
     return _with_copies(call, shown)
 
 

@@ -28,6 +28,7 @@ from haulback.policy import terms
 from haulback.policy.keeps import is_zone
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.services import destination_secrets, folders, hold
+from haulback.server.services import space as space_limits
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import changed_reach, reach_of
 from haulback.server.services.reach import reach_changed
@@ -137,8 +138,7 @@ def change_destination(
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
-        settings = _copying(wanted.copying, settings)
+        settings = _chosen_settings(wanted, before.settings)
         kind = destination_types.chosen(None, before.driver)
         if wanted.type is not None and wanted.type != kind.name:
             raise Malformed(
@@ -158,6 +158,7 @@ def change_destination(
         folders.check_free(change.sql, after)
         _check_single_writer(after)
         destinations.change(change.sql, after)
+        SqlLedger(change.sql, change.now).destinations.limited(guid)
         reach_changed(change.sql, before, after, change.now)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
@@ -210,6 +211,11 @@ def retention_of(one: BackupDestination) -> Retention:
     return terms.of(one.settings)
 
 
+def _chosen_settings(wanted: NewDestination | ChangedDestination, before: JsonObject) -> JsonObject:
+    kept = _verified(wanted.verification, _keeping(wanted.retention, before))
+    return space_limits.limited(wanted.space, _copying(wanted.copying, kept))
+
+
 def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:
     if wanted is None:
         return before
@@ -242,9 +248,8 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
 
 
 def settings_of(wanted: NewDestination) -> JsonObject:
-    """The retention, verification and copying of a new destination.  Raises Malformed."""
-    kept = _verified(wanted.verification, _keeping(wanted.retention, {}))
-    return _copying(wanted.copying, kept)
+    """The retention, verification, copying and space of a new destination.  Raises Malformed."""
+    return _chosen_settings(wanted, {})
 
 
 def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:
