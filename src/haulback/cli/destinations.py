@@ -17,6 +17,7 @@ from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.copies import Copying, NewCopyLink
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.policies import DestinationRole
@@ -178,6 +179,32 @@ def close_breaker(name: str) -> None:
     """Let tasks of a destination that did not answer go on at once, without a test."""
     client = connect()
     client.destinations.close_breaker(client.destinations.find(name).guid)
+
+
+@app.command(name="move")
+def move_destination(
+    name: str,
+    path: Path | None = None,
+    *,
+    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
+    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
+    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+) -> None:
+    """Say where the repository of a destination lies now: in the folder PATH, or by the --set
+    settings of its type.
+
+    Copy the repository first, while no task runs.  A node finds the same repository at the new
+    place before anything changes.
+    """
+    client = connect()
+    present = client.destinations.find(name)
+    settings = read_changes(chosen(present.type.name), setting, [])
+    settings |= {"path": str(path.absolute())} if path else {}
+    wanted = MovedDestination(
+        settings=settings or None, **reach_members(client, node, all_nodes=all_nodes)
+    )
+    moved = client.destinations.move(present.guid, wanted)
+    watch(client, [moved.task.guid] if moved.task else [])
 
 
 @app.command(name="rm")

@@ -133,6 +133,22 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
     return result
 
 
+def moved(kind: DestinationType, given: JsonMapping) -> JsonObject:
+    """The settings that a move gives; null leaves a setting as it is.
+
+    Raises Malformed naming a setting that is unknown or wrong, or a secret, which a change gives.
+    """
+    settings, result = settings_of(kind), JsonObject()
+    for name, value in given.items():
+        if name not in settings:
+            raise _unknown(name, kind)
+        if settings[name].is_secret:
+            raise Malformed(f"{name}: change secrets by themselves, before the move", field=name)
+        if value is not None:
+            result[name] = _value(settings[name], value)
+    return result
+
+
 def _value(setting: Setting, value: Any) -> Any:
     try:
         converted = msgspec.to_builtins(msgspec.convert(value, setting.form, strict=False))

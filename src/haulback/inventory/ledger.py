@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destination_probe import StoreProbe
@@ -89,10 +89,26 @@ class RemovalChanges(Protocol):
         """Delete the record and the history of an entity without data."""
 
 
+class NewPlaceOf(NamedTuple):
+    """The place to which a destination was moved: the settings that change, and its nodes."""
+
+    destination: str
+    settings: JsonObject
+    node: str | None
+    nodes: list[str]
+
+
 class DestinationChanges(Protocol):
     """Changes of backup destinations."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
+
+    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+        """Record that a destination lies at another place, as the task `by` has found it.
+
+        Raises Conflict for another repository, and while another task runs on the destination.
+        """
+
     def probed(self, destination: str, seen: StoreProbe) -> None: ...
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:

@@ -223,5 +223,5 @@ class CleaningLate(Cleaning):
 _CASES = shares.cases("lag")
 TestCleaningLate = CleaningLate.TestCase
 TestCleaningLate.settings = settings(
-    max_examples=_CASES.count if _CASES.whole else min(_CASES.count, 40), stateful_step_count=20
+    max_examples=_CASES.count if _CASES.whole else min(_CASES.count, 25), stateful_step_count=20
 )

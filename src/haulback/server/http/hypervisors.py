@@ -9,6 +9,7 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.destinations import (
     BreakerRecord,
@@ -30,6 +31,7 @@ from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import (
     breakers,
+    destination_move,
     destination_secrets,
     destination_sync,
     destinations,
@@ -285,6 +287,27 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
 def remove_destination(call: ApiRequest) -> None:
     """Remove a destination without backups; its files stay."""
     destinations.remove_destination(call.app, call.guid, call.who)
+
+
+@room(
+    "POST",
+    "/backup-destinations/{guid}/move",
+    "Move a destination.",
+    request=MovedDestination,
+    answer=DestinationRecord,
+    roles=ADMINS,
+    examples=[{"path": "/mnt/vault", "nodes": [example.REF, example.REF]}],
+    command="destination move DESTINATION /mnt/vault --node NODE",
+)
+def move_destination(call: ApiRequest) -> DestinationRecord:
+    """Change where the repository of a destination lies; the task in the answer finds it there."""
+    wanted: MovedDestination = call.read(MovedDestination)
+    kind = destination_types.chosen(None, destinations.destination(call.app, call.guid).driver)
+    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
+    before, task = destination_move.move(call.app, call.guid, wanted, call.who)
+    [shown] = shown_destinations(call, [before])
+    shown.task = task_views.details(task)
+    return shown
 
 
 @room(

@@ -20,7 +20,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
-from haulback.inventory.reach import common
+from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
@@ -80,6 +80,7 @@ def add_destination(
             settings=settings,
         )
         folders.check_free(sql, record)
+        _check_single_writer(record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
@@ -89,6 +90,17 @@ def add_destination(
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def _check_single_writer(record: BackupDestination) -> None:
+    """Raise Malformed for a store that replaces objects and that several nodes would write to."""
+    nodes = nodes_of(record)
+    if record.config.get("singleWriter") and (nodes is None or len(nodes) != 1):
+        raise Malformed(
+            "singleWriter: name the one `node` that uses the destination: creates are ordered by "
+            "this node alone",
+            field="node",
+        )
 
 
 def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
@@ -140,6 +152,7 @@ def change_destination(
         )
         after = destination_secrets.changed(app.vault, after, given.secrets)
         folders.check_free(change.sql, after)
+        _check_single_writer(after)
         destinations.change(change.sql, after)
         SqlLedger(change.sql, change.now).destinations.limited(guid)
         reach_changed(change.sql, before, after, change.now)

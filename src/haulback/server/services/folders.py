@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict
+from haulback.inventory import destination_types
 from haulback.inventory.reach import common
 from haulback.server.store import lists
 from haulback.server.store.engine import Connection
@@ -27,6 +28,19 @@ def check_free(sql: Connection, wanted: BackupDestination) -> None:
                 field="path",
                 destination=other.guid,
             )
+
+
+def check_place(sql: Connection, wanted: BackupDestination) -> None:
+    """Raises Conflict when another destination of the type is at the place of these settings."""
+    kind = destination_types.chosen(None, wanted.driver)
+    if not (place := destination_types.place(kind, wanted.config)):
+        return
+    for other in lists.places(sql, BackupDestination):
+        if other.guid == wanted.guid or other.driver != wanted.driver:
+            continue
+        if destination_types.place(kind, other.config) == place:
+            told = ", ".join(f"{name} {value}" for name, value in place.items() if value)
+            raise Conflict(f"{told}: the destination {other.name} is there", destination=other.guid)
 
 
 def _overlap(path: str, other: str) -> str:

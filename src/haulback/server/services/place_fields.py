@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destinations import ChangedDestination
 from haulback.contract.hypervisors import ChangedHypervisor
 from haulback.contract.node_resources import NewPlace
@@ -13,7 +14,7 @@ from haulback.inventory.reach import Place
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
-Wanted = NewPlace | ChangedDestination | ChangedHypervisor
+Wanted = NewPlace | ChangedDestination | ChangedHypervisor | MovedDestination
 
 
 class Reach(NamedTuple):

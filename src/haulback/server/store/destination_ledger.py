@@ -8,8 +8,10 @@ import sqlalchemy as sa
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.events import Event, EventKind
 from haulback.contract.space import SpaceUsage
-from haulback.inventory.ledger import AlarmChanges
-from haulback.server.store import events, tables
+from haulback.errors import Conflict
+from haulback.inventory.ledger import AlarmChanges, NewPlaceOf
+from haulback.server.store import events, node_groups, pins, rows, tables
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.space import SpaceBook
 from haulback.units import size
 from haulback.wire import Named
@@ -37,6 +39,18 @@ class DestinationLedger:
         merged = before | {k: v for k, v in msgspec.to_builtins(seen).items() if v is not None}
         encoded = msgspec.json.encode(merged).decode()
         self._sql.execute(sa.update(table).where(where).values(probe=encoded))
+
+    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+        before = SqlCatalogue(self._sql).places.destination(place.destination)
+        if before.repository != repository:
+            raise Conflict(f"{before.name}: another repository is at the new place")
+        config = before.config | place.settings
+        after = msgspec.structs.replace(before, config=config, node=place.node, nodes=place.nodes)
+        pins.check_idle(self._sql, before, besides=by)
+        pins.check_held(self._sql, after)
+        rows.change(self._sql, tables.destination, after)
+        node_groups.keep(self._sql)
+        pins.renew(self._sql, after, self._now)
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         if total is None or free is None:

@@ -33,7 +33,7 @@ def keep(sql: sa.Connection) -> None:
     A task uses at most two places, so its nodes are those of a place or common to two.
     """
     for first, second in combinations_with_replacement(_sets(sql), 2):
-        _add(sql, first & second)
+        add(sql, first & second)
 
 
 def _sets(sql: sa.Connection) -> list[Nodes]:
@@ -45,7 +45,8 @@ def _sets(sql: sa.Connection) -> list[Nodes]:
     return [frozenset(msgspec.json.decode(text)) for text in sorted(texts)]
 
 
-def _add(sql: sa.Connection, nodes: Nodes) -> None:
+def add(sql: sa.Connection, nodes: Nodes) -> None:
+    """Add the group of these nodes; one node, or none, is no group."""
     if len(nodes) < 2:
         return
     insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert

@@ -15,6 +15,7 @@ from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+_PROBES = ("BACKUP_DESTINATION_MOVE",)  # tasks about another place than the record's
 _PIECE = 500  # tasks that one query reads
 
 
@@ -24,6 +25,8 @@ def check_held(sql: sa.Connection, place: Place) -> None:
     `place` has the nodes that will reach it.
     """
     for task in _live(sql, place.guid):
+        if task.type in _PROBES:
+            continue
         node = task.node if task.state == "RUNNING" else _bound_to(task)
         if node and not reach.reaches(node, place):
             raise Conflict(
@@ -39,10 +42,12 @@ def check_held(sql: sa.Connection, place: Place) -> None:
             )
 
 
-def check_idle(sql: sa.Connection, place: Place) -> None:
-    """Raises Conflict while a task runs on a place or a backup of it is mounted."""
+def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
+    """Raises Conflict while a task, `besides` left aside, runs on a place or a backup of it is
+    mounted.
+    """
     for task in _live(sql, place.guid):
-        if task.state == "RUNNING":
+        if task.state == "RUNNING" and task.guid != besides:
             raise Conflict(
                 f"{place.name}: a {task.type} is running on it; wait for its end or cancel it",
                 task=task.guid,
@@ -55,7 +60,7 @@ def renew(sql: sa.Connection, place: Place, now: int) -> None:
     """Pin the waiting tasks of a place to the nodes that can run them now."""
     known = SqlCatalogue(sql)
     for task in _live(sql, place.guid):
-        if task.state == "RUNNING" or _bound_to(task):
+        if task.state == "RUNNING" or _bound_to(task) or task.type in _PROBES:
             continue
         pin = reach.pin(*places_of(task, known))
         if pin != task.pinned_node:

@@ -335,3 +335,10 @@ def has_task(connection: sa.Connection, kind: str, destination: str) -> bool:
     live = sa.text("state IN ('QUEUED', 'RUNNING')")
     where = (live, table.c.type == kind, table.c.destination == destination)
     return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None
+
+
+def runs(connection: sa.Connection, kind: str, destination: str, node: str) -> bool:
+    """Tell whether a node runs a task of a kind at a destination."""
+    live = sa.text("state = 'RUNNING'")
+    where = (live, table.c.type == kind, table.c.destination == destination, table.c.node == node)
+    return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None
