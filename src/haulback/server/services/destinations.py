@@ -61,10 +61,9 @@ def add_destination(
     with app.change(who, "add destination") as change:
         sql = change.sql
         node, family = node_of(sql, wanted), _family(sql, wanted)
-        _refuse_taken_place(sql, kind, checked.plain)
+        refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
-        settings = _copying(wanted.copying, settings)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -83,7 +82,7 @@ def add_destination(
     return record, task
 
 
-def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
+def refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
     """Raise Conflict where another destination of the type is at the place of the settings."""
     wanted = destination_types.place(kind, config)
     for other in lists.places(sql, BackupDestination) if wanted else ():
