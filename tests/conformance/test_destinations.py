@@ -84,8 +84,7 @@ class WrappedBench(MemoryBench):
 
     def open(self, owner: str) -> ObjectStore:
         retrying = Retrying(MemoryStore(self.bucket, owner), wait=self.clock.wait)
-        delay = self.capabilities.listing_delay
-        return SettledLists(retrying, delay, self.clock, self.clock.wait)
+        return SettledLists(retrying)
 
 
 class S3Bench:

@@ -36,6 +36,7 @@ from haulback.contract import (
 )
 from haulback.contract.backups import BackupType, Hint
 from haulback.contract.catalogue import AttachedDestination, TakeOver
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
@@ -343,6 +344,10 @@ REST: dict[str, Way] = {
     "PUT /backup-destinations/{guid}/copies": lambda s: s.client.destinations.copy_to(
         s.destination, []
     ),
+    "POST /backup-destinations/{guid}/move": lambda s: s.client.destinations.move(
+        a_destination(s), MovedDestination(settings={"path": f"/{new_guid()}"})
+    ),
+    "GET /backup-destinations/{guid}/space": lambda s: s.client.destinations.space(s.destination),
     "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
         s.destination
     ),

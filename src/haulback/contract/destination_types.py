@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
@@ -64,27 +64,53 @@ Timetable = Annotated[
               description="a rate such as 10M, or rates by time such as 08:00,2M 19:00,off")
 ]  # fmt: skip
 """Bytes a second with K, M or G (1024-based), from each local time of the node on."""
+USUAL_DELAY = -1.0  # the default of `listingDelay`: the usual delay of the kind of store
+_SHARED_DELAY = 120.0  # seconds; NFS and SMB clients keep directories for 60 s by default
+Share = Annotated[
+    Literal["LOCAL", "NFS", "SMB", "OTHER"],
+    Meta(description="LOCAL, NFS, SMB or OTHER", extra={_TUNABLE: True}),
+]
+ListingDelay = Annotated[
+    float, Meta(ge=0, le=3600, description="seconds, 0 to 3600", extra={_TUNABLE: True})
+]
+"""The setting `listingDelay`: seconds until a list shows a write or a deletion."""
 
 
 class Capabilities(NamedTuple):
     """Abilities of a store.
 
     `local_path`: objects are files of this machine.  `exclusive_create`: of several creates of one
-    name exactly one succeeds.  `listing_delay`: seconds until a list shows a write or a deletion.
+    name exactly one succeeds.  `listing_delay`: seconds until a list shows a write or a deletion,
+    None where nothing is known; a setting `listingDelay` of the type overrides it.
     `object_lock`: the store itself keeps objects for a time.  `usage`: total and free bytes.
     """
 
     local_path: bool = False
     exclusive_create: bool = True
-    listing_delay: float = 0.0
+    listing_delay: float | None = 0.0
     object_lock: bool = False
     usage: bool = False
 
 
 class FolderSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of a folder on a node; the folder must exist."""
+    """Settings of a folder on a node; the folder must exist.
+
+    `share` says on what the folder lies: a LOCAL disk, an NFS or SMB share, which must be mounted,
+    or a file system of an OTHER kind that several hosts mount.  `listingDelay` is the time in
+    seconds until every node's lists show a write of another node: 0 for LOCAL, 120 for the others
+    unless said.
+    """
 
     path: AbsolutePath
+    share: Share = "LOCAL"
+    listingDelay: ListingDelay = USUAL_DELAY
+
+    @property
+    def listing_delay(self) -> float | None:
+        """Seconds until a list shows a write of another node, None for the delay of the type."""
+        if self.listingDelay != USUAL_DELAY:
+            return self.listingDelay
+        return None if self.share == "LOCAL" else _SHARED_DELAY
 
 
 ProxyUrl = Annotated[

@@ -13,6 +13,7 @@ from haulback.contract.copies import Copying, CopyLinkRecord
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.order_records import Owner
+from haulback.contract.space import SpaceLimits, SpaceRecord
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Label, Named, Ref, Word
@@ -99,6 +100,7 @@ class BreakerRecord(msgspec.Struct, omit_defaults=True):
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
+    The destination is reached by `node`, by several `nodes`, or by every node (`allNodes`).
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
@@ -124,10 +126,13 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     extractTime: int | None = None
     owner: Owner | None = None
     node: Named | None = None
+    nodes: list[Named] = []
+    allNodes: bool = False
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
     probe: StoreProbe | None = None
     breaker: BreakerRecord | None = None
+    space: SpaceRecord | None = None
     task: TaskDetails | None = None
     copyOf: Named | None = None
     copies: list[CopyLinkRecord] = []
@@ -146,6 +151,7 @@ class NewDestination(NewPlace, kw_only=True):
     settings: JsonObject | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    space: SpaceLimits | None = None
     copyOf: Ref | None = None
     copying: Copying | None = None
 
@@ -153,13 +159,18 @@ class NewDestination(NewPlace, kw_only=True):
 class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
-    `settings` gives new values of secret settings by name; the other settings can be repeated, not
-    changed.
+    `settings` gives new values of secret settings and of settings that do not say where the
+    repository lies; the other settings can be repeated, and are changed by a move.  `node`, `nodes`
+    or `allNodes` say anew which nodes reach the destination.
     """
 
     type: Word | None = None
     settings: JsonObject | None = None
     name: str | None = None
+    node: Ref | None = None
+    nodes: list[Ref] | None = None
+    allNodes: bool | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    space: SpaceLimits | None = None
     copying: Copying | None = None

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from haulback.contract.destination_types import FolderSettings
 from haulback.destinations.protocol import IDENTITY, Item
+from haulback.destinations.shares import require_mounted, require_no_repository_around
 from haulback.durable_files import DurableFiles, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
 
@@ -44,13 +45,19 @@ class Folder:
 
     `root` must exist: a missing mount must not look like an empty destination. `owner` is the
     attempt that writes here; its name prefixes the temporary files, so that `sweep` can tell them
-    apart. Raises Unavailable when `root` is no folder.
+    apart. `is_share`: other hosts change the folder, and this host may remember old states of it.
+    Raises Unavailable when `root` is no folder.
     """
 
     def __init__(
-        self, root: Path, disk: DurableFiles | None = None, owner: str = "by-hand"
+        self,
+        root: Path,
+        disk: DurableFiles | None = None,
+        owner: str = "by-hand",
+        *,
+        is_share: bool = False,
     ) -> None:
-        self.root, self.owner = root, owner
+        self.root, self.owner, self._is_share = root, owner, is_share
         self.disk = disk or DurableFiles()
         if not _is_folder(root):
             raise Unavailable(f"destination folder {root} does not exist; mount or create it")
@@ -89,10 +96,20 @@ class Folder:
 
     def info(self, name: str) -> Item:
         with self._reading(name):
-            status = self._path(name).stat()
+            status = self._status(self._path(name))
             if not stat.S_ISREG(status.st_mode):
                 raise Damaged(f"{name} is not a regular file", name=name)
             return _item(name, status)
+
+    def _status(self, path: Path) -> os.stat_result:
+        """Status of a file; of a share by opening the file, which asks the file server."""
+        if not self._is_share:
+            return path.stat()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.fstat(handle)
+        finally:
+            os.close(handle)
 
     def list(self, prefix: str) -> Iterator[Item]:
         todo, skip = [self._path(prefix)], len(str(self.root)) + 1
@@ -272,8 +289,17 @@ class Folder:
 
 
 def open_store(settings: FolderSettings, owner: str) -> Folder:
-    """Open the folder of a destination. Raises Unavailable when the path is no folder."""
-    return Folder(Path(settings.path), owner=owner)
+    """Open the folder of a destination.
+
+    Raises Unavailable when the path is no folder, or its share is not mounted.
+    """
+    require_mounted(Path(settings.path), settings.share)
+    return Folder(Path(settings.path), owner=owner, is_share=settings.share != "LOCAL")
+
+
+def check_place(settings: FolderSettings) -> None:
+    """Check the place of a new repository.  Raises Conflict, naming `path`."""
+    require_no_repository_around(Path(settings.path))
 
 
 def usage(settings: FolderSettings) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 from haulback.contract.order_records import BackupDestination, Hypervisor, IncrementBase
@@ -50,6 +50,12 @@ class PlaceRecords(Protocol):
         """The destination of requests that name none.  Raises Malformed if ambiguous."""
 
     def node(self, guid: str) -> Named: ...
+
+    def node_names(self) -> Mapping[str, str]:
+        """The names of all nodes by guid."""
+
+    def heard_last(self, nodes: Set[str] | None) -> str | None:
+        """The node among `nodes` (None: among all) that the server heard of last."""
 
     def only_node(self, field: str) -> str:
         """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""

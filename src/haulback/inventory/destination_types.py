@@ -110,8 +110,8 @@ def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
     """The tunable and secret settings that a change gives; null leaves a setting as it is.
 
-    Raises Malformed naming a setting that is unknown or wrong, or whose value no change can give
-    because the stored objects are at the present one.
+    Raises Malformed naming a setting that is unknown or wrong, or that a change cannot give because
+    the setting says where the stored objects are.
     """
     settings, result = settings_of(kind), CheckedSettings({}, {})
     for name, value in given.items():
@@ -126,9 +126,26 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
             result.plain[name] = converted
         elif converted != present.get(name, converted):
             raise Malformed(
-                f"{name}: the backups are at {present[name]!r}; add another destination instead",
+                f"{name}: the backups are at {present[name]!r}; move the destination if its "
+                "repository was moved, or add another destination",
                 field=name,
             )
+    return result
+
+
+def moved(kind: DestinationType, given: JsonMapping) -> JsonObject:
+    """The settings that a move gives; null leaves a setting as it is.
+
+    Raises Malformed naming a setting that is unknown or wrong, or a secret, which a change gives.
+    """
+    settings, result = settings_of(kind), JsonObject()
+    for name, value in given.items():
+        if name not in settings:
+            raise _unknown(name, kind)
+        if settings[name].is_secret:
+            raise Malformed(f"{name}: change secrets by themselves, before the move", field=name)
+        if value is not None:
+            result[name] = _value(settings[name], value)
     return result
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.inventory_sync import PlatformResource
 from haulback.contract.order_records import Hypervisor, IncrementBase
+from haulback.contract.space import SpaceUsage
 from haulback.contract.store import BackupVolume
 from haulback.contract.verify import UnknownBackup
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
@@ -88,14 +89,36 @@ class RemovalChanges(Protocol):
         """Delete the record and the history of an entity without data."""
 
 
+class NewPlaceOf(NamedTuple):
+    """The place to which a destination was moved: the settings that change, and its nodes."""
+
+    destination: str
+    settings: JsonObject
+    node: str | None
+    nodes: list[str]
+
+
 class DestinationChanges(Protocol):
     """Changes of backup destinations."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
+
+    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+        """Record that a destination lies at another place, as the task `by` has found it.
+
+        Raises Conflict for another repository, and while another task runs on the destination.
+        """
+
     def probed(self, destination: str, seen: StoreProbe) -> None: ...
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         """Record the space of a destination in bytes; None leaves the old value."""
+
+    def stored(self, destination: str, stored: int) -> None:
+        """Add the bytes of a new backup to what the repository holds."""
+
+    def measured(self, destination: str, usage: SpaceUsage) -> None:
+        """Record the space by machine that a clean-up found."""
 
 
 class InventoryChanges(Protocol):

@@ -16,6 +16,7 @@ from haulback.contract.backup_destination_sync import (
 )
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
@@ -39,7 +40,7 @@ _GONE = "the backup was removed before it was copied"
 def reading(to: BackupDestination, ask: Ask) -> Task:
     """The task that reads the catalogue of a destination."""
     spec = planning.TaskSpec(
-        refs={"backupDestination": planning.named(to)}, pinned=to.node, window=WINDOW
+        refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to), window=WINDOW
     )
     return planning.task(TYPE, "verify", ask, None, spec)
 

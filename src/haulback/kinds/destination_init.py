@@ -31,7 +31,7 @@ def init(destination: BackupDestination, ask: Ask, family: BackupDestination | N
         planning.TaskSpec(
             refs=refs,
             params={_FAMILY: family.guid} if family else {},
-            pinned=planning.pinned(destination, family),
+            pinned=planning.pinned(None, destination, family),
         ),
     )
 

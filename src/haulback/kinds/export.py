@@ -115,7 +115,7 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
         window=WINDOW,
         locked=entity.guid,
         source=source.guid,
-        pinned=planning.pinned(source, goal.to),
+        pinned=planning.pinned(catalogue, source, goal.to),
         run=goal.run,
     )
     request, ask = goal.applied(wanted.request), wanted.ask.of(wanted.project)

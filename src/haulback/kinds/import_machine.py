@@ -41,11 +41,14 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     Raises Malformed, NotFound or Conflict.
     """
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
+    origin = catalogue.machines.get(backup.entity)
+    store = catalogue.places.destination(backup.destination)
+    to = restore_target.hypervisor(request, catalogue, origin, store)
     backup = chosen(request.backup, request.backupLocation, catalogue, reached_with(to))
+    store = catalogue.places.destination(backup.destination)
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
-    node = planning.pinned(to, catalogue.places.destination(backup.destination))
+    node = planning.pinned(catalogue, to, store)
     replaced = _replaced(request, catalogue, to, backup, name)
     where = {"hypervisor": planning.named(to), "name": name}
     job = new_job("RESTORE_AND_IMPORT", backup, ask, where)

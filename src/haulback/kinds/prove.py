@@ -52,7 +52,11 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
                 "restore",
                 ask.of(backup.project or ask.project),
                 request,
-                planning.TaskSpec(refs=refs, params=params, pinned=planning.pinned(hypervisor, to)),
+                planning.TaskSpec(
+                    refs=refs,
+                    params=params,
+                    pinned=planning.pinned(catalogue, hypervisor, to),
+                ),
             )
         ]
     )

@@ -30,12 +30,10 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
     where = "a restore to a node's file system has none; it"
     planning.refuse(request, where, "hypervisor", "hypervisorManager", "storage")
-    node = catalogue.places.node(request.node.guid)
-    near = reached_by(node.guid)
+    near = reached_by(catalogue.places.node(request.node.guid).guid)
     backup = chosen(request.backup, request.backupLocation, catalogue, near)
     destination = catalogue.places.destination(backup.destination)
-    if destination.node not in (None, node.guid):
-        raise Malformed(f"node: {node.name} does not reach {destination.name}", field="node")
+    node = planning.on_node(catalogue, request.node, destination)
     job = new_job("RESTORE", backup, ask, {"node": node, "restorePath": request.restorePath})
     refs = {**references(backup, catalogue), "node": node, "restoreJob": Named(job.guid)}
     params = {"restorePath": request.restorePath, "restoreType": "RESTORE"}

@@ -13,7 +13,7 @@ from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.registry import open_destination, usage
+from haulback.destinations.registry import check_place, listing_delay, open_destination, usage
 from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable, is_away
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
@@ -50,6 +50,9 @@ class TaskRepositories:
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
+    def check_place(self, record: BackupDestination) -> None:
+        check_place(record.driver, self._settings(record))
+
     def secret(self, record: BackupDestination) -> Secret:
         return wrapper(self.kept_secret(record))
 
@@ -60,15 +63,16 @@ class TaskRepositories:
     def open(self, record: BackupDestination) -> Repository:
         store, secret = self.store(record), opener(self.kept_secret(record))
         with self._reaching(record):
-            repository = self._opened_repository(record, store, secret)
-        if record.repository not in (None, repository.guid):
+            opened = self._opened_repository(record, store, secret)
+        if record.repository not in (None, opened.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
-        repository.locks.memory = self._home.lock_memories.of(repository.guid)
-        self._opened.append((record.guid, repository))
+        opened.locks.memory = self._home.lock_memories.of(opened.guid)
+        opened.listing_delay = listing_delay(record.driver, self._settings(record))
+        self._opened.append((record.guid, opened))
         if record.owner.server:  # the order writes
-            repository.ownership = Ownership(repository.owners, record.owner, self._link.now_ms())
-            repository.check_owner()
-        return repository
+            opened.ownership = Ownership(opened.owners, record.owner, self._link.now_ms())
+            opened.check_owner()
+        return opened
 
     def owner(self) -> Results:
         """The newest owner record that was read, for the results; empty without one."""

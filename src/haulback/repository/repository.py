@@ -85,6 +85,7 @@ class Repository:
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
+        self.listing_delay: float | None = 0.0  # seconds until a list shows a write; None: unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
         self.others: list[Callable[[], Repository]] = []
         self._may_write = False
@@ -340,13 +341,19 @@ class Repository:
         index = self.index()
         lost = self._dropped(draft, index, own & going)
         if lost:
-            dedup_check.place_again(lost, folder, self.keys, disk, self.destination)
+            dedup_check.place_again(lost, folder, self.keys, disk, self.index_folder.store)
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
         load = Reader(self.destination, index, self.keys, self.findings).chunk
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
-        dedup_check.check(draft.manifest, parent, index, load, self.destination)
+        try:
+            dedup_check.check(draft.manifest, parent, index, load, self.destination)
+        except Damaged as error:
+            if self.listing_delay == 0:
+                raise
+            # The index file of a page that another task stored lately may not be listed here yet.
+            raise BaseGone(f"{error.message}; back up again") from error
 
     def _dropped(self, draft: Draft, index: Index, going: Set[bytes]) -> list[packs.GroupEntry]:
         """Groups of the draft's packs that the index lost, or loses with the packs `going`."""

@@ -87,6 +87,9 @@ class RepositoryAccess(Protocol):
     def store(self, record: BackupDestination) -> ObjectStore:
         """A destination to add to and read from; its `delete` raises Forbidden without a grant."""
 
+    def check_place(self, record: BackupDestination) -> None:
+        """Check the place of a new repository.  Raises Conflict inside another repository."""
+
     def secret(self, record: BackupDestination) -> Secret:
         """The key of a destination, fetched over the node's own channel."""
 

@@ -24,6 +24,7 @@ def run(context: TaskContext) -> Results:
     record = order.destination
     family = context.repositories.open(order.family).keys if order.family else None
     where = str(record.config.get("path", record.name))
+    context.repositories.check_place(record)
     place = context.repositories.store(record)
     inner = innermost(place)
     if isinstance(inner, Preparable):

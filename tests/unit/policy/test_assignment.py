@@ -155,3 +155,39 @@ def test_a_list_of_expressions_is_bounded():
     NamePatterns(["a"] * MOST)
     with pytest.raises(Malformed):
         NamePatterns(["a"] * (MOST + 1), "list")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("(", "missing ): ("), ("é(", "missing ): é("), ("\udc80", "a character is no text")],
+)
+def test_the_reason_of_the_engine_is_told_as_text(text, reason):
+    with pytest.raises(Malformed) as caught:
+        NamePatterns([text], "list")
+    assert caught.value.message == (f"list[0]: {text!r} is no regular expression of RE2: {reason}")
+
+
+def test_expressions_that_fit_the_memory_of_the_engine_one_by_one_match_together():
+    patterns = NamePatterns([f"{number}\\pL{{50}}" for number in range(10, 10 + MOST)])
+    assert patterns.match("10" + "x" * 50)
+    assert patterns.match("109" + "x" * 50)
+    assert not patterns.match("57" + "x" * 49)
+
+
+def test_a_name_that_is_no_text_matches_as_if_it_had_question_marks():
+    assert NamePatterns([r"\?$"]).match("\udc80")
+    assert not NamePatterns(["a"]).match("\udc80")
+
+
+def test_an_empty_list_matches_no_name_and_a_longest_expression_is_read():
+    assert not NamePatterns([]).match("")
+    assert NamePatterns(["x" * LONGEST]).match("x" * LONGEST)
+    for wrong in ("", "x" * (LONGEST + 1)):
+        with pytest.raises(Malformed) as caught:
+            NamePatterns([wrong], "list")
+        assert caught.value.message == f"list[0]: 1 to {LONGEST} characters"
+        assert caught.value.details == {"field": "list[0]"}
+    with pytest.raises(Malformed, match=rf"^list: at most {MOST} expressions$") as caught:
+        NamePatterns(["a"] * (MOST + 1), "list")
+    assert caught.value.details == {"field": "list"}
+    assert (MOST, LONGEST) == (100, 500)

@@ -101,6 +101,16 @@ def test_each_attempt_of_a_task_has_a_name_of_its_own():
     assert task(guid="g", attempt=3).attempt_name == "g-3"
 
 
+def test_attempts_are_counted_anew_in_each_epoch_of_the_database():
+    assert task(attempt=0).tries_made == 0
+    assert task(attempt=3).tries_made == 3
+    assert task(attempt=20_003).tries_made == 3
+    assert task(attempt=0).next_attempt(0) == 1
+    assert task(attempt=3).next_attempt(0) == 4
+    assert task(attempt=3).next_attempt(2) == 20_001
+    assert task(attempt=20_003).next_attempt(2) == 20_004
+
+
 def test_the_task_types_of_the_contract_are_these():
     assert sorted(CONTRACT_TYPES) == [
         "BACKUP_CLEANUP",
@@ -199,3 +209,14 @@ def test_new_records_get_a_guid_and_belong_to_no_project():
     assert mount().guid != mount().guid
     assert (backup("b").project, backup("b").rule, restore().project) == (None, None, None)
     assert (restore().target, mount().hypervisor) == ({}, None)
+
+
+def test_a_refused_object_needs_no_details_and_shares_none():
+    refused = Refused("r", "r", "no")
+    refused.details["state"] = "FAILED"
+    assert Refused("r", "r", "no").details == {}
+
+
+def test_a_backup_record_is_made_from_named_members_only():
+    with pytest.raises(TypeError):
+        NewBackup("b", "e", "db", "d", "FULL")  # type: ignore[misc]

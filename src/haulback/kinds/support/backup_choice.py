@@ -7,6 +7,7 @@ from collections.abc import Callable
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.contract.restore import LocationRef
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.kinds.support import planning
@@ -61,19 +62,12 @@ def _is_readable(backup: Backup) -> bool:
 def reached_with(hypervisor: Hypervisor) -> Reaches:
     """Whether some node reaches both a hypervisor and a destination."""
 
-    def reaches(destination: BackupDestination) -> bool:
-        try:
-            planning.pinned(hypervisor, destination)
-        except Malformed:
-            return False
-        return True
-
-    return reaches
+    return lambda destination: reach.common((hypervisor, destination)) != frozenset()
 
 
 def reached_by(node: str) -> Reaches:
     """Whether a node reaches a destination."""
-    return lambda destination: destination.node in (None, node)
+    return lambda destination: reach.reaches(node, destination)
 
 
 def other_places(backup: Backup, node: str | None, catalogue: Catalogue) -> list[BackupPlace]:

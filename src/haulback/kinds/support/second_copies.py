@@ -12,6 +12,7 @@ from haulback.contract.copies import Copying
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Malformed
 from haulback.ids import new_guid
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup, Record
 from haulback.kinds.api import AnyRequest, Ask
@@ -100,9 +101,9 @@ def _node_of(work: CopyWork) -> str | None:
     A link that is missing fails the copy, never the backup.
     """
     try:
-        return planning.pinned(work.origin, work.to)
+        return planning.pinned(None, work.origin, work.to)
     except Malformed:
-        return work.to.node
+        return reach.pin(work.to)
 
 
 def goals_of(rule: Record, catalogue: Catalogue, primary: str) -> list[CopyGoal]:

@@ -9,6 +9,7 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.destinations import (
     BreakerRecord,
@@ -24,15 +25,18 @@ from haulback.hypervisor_types import declared
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.reach import Place
 from haulback.kinds.support.second_copies import copying_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import (
     breakers,
+    destination_move,
     destination_secrets,
     destination_sync,
     destinations,
     hypervisors,
+    space,
 )
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
@@ -68,10 +72,11 @@ def list_hypervisors(call: ApiRequest) -> Reply:
 
 
 class _Around(NamedTuple):
-    """Data for answers about hypervisors: numbers of machines, doubts, the catalogue."""
+    """Data for answers about hypervisors: numbers of machines, doubts, nodes, the catalogue."""
 
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
+    nodes: Mapping[str, str]
     known: Catalogue
 
     def named(self, kind: str, guid: str) -> Named:
@@ -81,7 +86,8 @@ class _Around(NamedTuple):
 
 def _around(reading: HypervisorReading, call: ApiRequest) -> _Around:
     counts = reading.machine_counts(call.who.scope)
-    return _Around(counts, reading.doubts(), reading.catalogue)
+    names = reading.catalogue.places.node_names()
+    return _Around(counts, reading.doubts(), names, reading.catalogue)
 
 
 def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
@@ -136,7 +142,7 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     command="hypervisor set HYPERVISOR --rename hv",
 )
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """Rename a hypervisor, or assign it to a manager."""
+    """Rename a hypervisor, assign it to a manager, or say anew which nodes reach it."""
     wanted = call.read(ChangedHypervisor)
     record = hypervisors.change_hypervisor(call.app, call.guid, wanted, call.who)
     with HypervisorReading.of(call.app) as reading:
@@ -184,13 +190,13 @@ def confirm_absent(call: ApiRequest) -> list[Named]:
 def list_destinations(call: ApiRequest) -> Reply:
     """All destinations."""
     text = query_params.one(call, "filter")
-    found = [
+    rows = [
         destination
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = shown_destinations(call, _paged(call, found))
-    return Reply(shown, headers={"X-Total-Count": str(len(found))})
+    shown = shown_destinations(call, _paged(call, rows))
+    return Reply(shown, headers={"X-Total-Count": str(len(rows))})
 
 
 @room(
@@ -259,7 +265,9 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     command="destination set DESTINATION --keep-full 4 --lock-days 7",
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
-    """Rename a destination, set its retention, or give its secret settings new values."""
+    """Rename a destination, set its retention, say anew which nodes reach it, or give new values to
+    its secret settings and to settings that do not say where it lies.
+    """
     wanted: ChangedDestination = call.read(ChangedDestination)
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
@@ -283,6 +291,27 @@ def remove_destination(call: ApiRequest) -> None:
 
 @room(
     "POST",
+    "/backup-destinations/{guid}/move",
+    "Move a destination.",
+    request=MovedDestination,
+    answer=DestinationRecord,
+    roles=ADMINS,
+    examples=[{"path": "/mnt/vault", "nodes": [example.REF, example.REF]}],
+    command="destination move DESTINATION /mnt/vault --node NODE",
+)
+def move_destination(call: ApiRequest) -> DestinationRecord:
+    """Change where the repository of a destination lies; the task in the answer finds it there."""
+    wanted: MovedDestination = call.read(MovedDestination)
+    kind = destination_types.chosen(None, destinations.destination(call.app, call.guid).driver)
+    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
+    before, task = destination_move.move(call.app, call.guid, wanted, call.who)
+    [shown] = shown_destinations(call, [before])
+    shown.task = task_views.details(task)
+    return shown
+
+
+@room(
+    "POST",
     "/backup-destinations/{guid}/close-breaker",
     "Close the breaker of a destination.",
     answer=DestinationRecord,
@@ -295,7 +324,7 @@ def close_breaker(call: ApiRequest) -> DestinationRecord:
 
 
 def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
-    settings, known = hypervisor.settings, around.known
+    settings = hypervisor.settings
     return HypervisorRecord(
         guid=hypervisor.guid,
         name=hypervisor.name,
@@ -308,17 +337,28 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
         notBelievedSince=around.doubts.get(hypervisor.guid),
         user="",
         url=hypervisor.config.get("url"),
-        node=known.places.node(hypervisor.node) if hypervisor.node else None,
+        **_reach(hypervisor, around.nodes),
         cluster=around.named("hypervisor-cluster", cluster_of(hypervisor)),
         hypervisorManager=around.named("hypervisor-manager", manager_of(hypervisor)),
         storageId=settings.get("storage"),
     )
 
 
+def _reach(place: Place, names: Mapping[str, str]) -> dict[str, Any]:
+    """The members of an answer that say which nodes reach a place."""
+    nodes = place.nodes or ([place.node] if place.node else [])
+    shown = [Named(guid, names.get(guid, "")) for guid in nodes]
+    only = shown[0] if place.node else None
+    return {"node": only, "nodes": sorted(shown, key=lambda node: node.name), "allNodes": not nodes}
+
+
 def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
     """Destinations as callers read them."""
-    stands = breakers.stands(call.app, found)
-    shown = [_destination(one, breakers.shown(stands.get(one.guid))) for one in found]
+    stands, names = breakers.stands(call.app, found), destinations.node_names(call.app)
+    shown = [_destination(one, breakers.shown(stands.get(one.guid)), names) for one in found]
+    spaces = space.shown(call.app, found)
+    for record in shown:
+        record.space = spaces[record.guid]
     return _with_copies(call, shown)
 
 
@@ -336,7 +376,9 @@ def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[Desti
     return shown
 
 
-def _destination(destination: BackupDestination, breaker: BreakerRecord) -> DestinationRecord:
+def _destination(
+    destination: BackupDestination, breaker: BreakerRecord, names: Mapping[str, str]
+) -> DestinationRecord:
     known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
         guid=destination.guid,
@@ -350,10 +392,10 @@ def _destination(destination: BackupDestination, breaker: BreakerRecord) -> Dest
         verification=wish_of(destination),
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
+        **_reach(destination, names),
         catalogueReadTime=destination.verify_state.get("catalogueRead"),
         extractTime=destination.verify_state.get("extractTime"),
         owner=destination.owner if destination.owner.number else None,
-        node=Named(destination.node) if destination.node else None,
         probe=msgspec.convert(destination.probe, StoreProbe) if destination.probe else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)

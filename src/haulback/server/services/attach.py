@@ -15,9 +15,9 @@ from haulback.kinds.support.second_copies import TYPE
 from haulback.server.caller import Caller
 from haulback.server.services import destination_secrets, destinations
 from haulback.server.services.app import App
-from haulback.server.services.place_fields import node_of
+from haulback.server.services.place_fields import reach_of
 from haulback.server.store import destinations as destination_store
-from haulback.server.store import queue, tasks
+from haulback.server.store import node_groups, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
 from haulback.texts import check_name
@@ -36,18 +36,21 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
             "copyOf: an attached repository has its own key already; leave it out", field="copyOf"
         )
     with app.change(who, "attach destination") as change:
-        sql = change.sql
+        sql, reach = change.sql, reach_of(change.sql, wanted)
         destinations.refuse_taken_place(sql, kind, checked.plain)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
             driver=kind.driver,
             config=checked.plain,
-            node=node_of(sql, wanted),
+            node=reach.node,
+            nodes=reach.nodes,
             settings=destinations.settings_of(wanted),
         )
+        destinations.check_single_writer(record)
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destination_store.add(sql, stored, app.vault.seal(record.guid, secret))
+        node_groups.keep(sql)
         task = _task(record, change.now, wanted.takeOver, wanted.oldCredentialRevoked)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record

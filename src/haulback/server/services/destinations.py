@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,20 +20,24 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
+from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.policy.keeps import is_zone
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.services import destination_secrets, hold
+from haulback.server.services import destination_secrets, folders, hold
+from haulback.server.services import space as space_limits
 from haulback.server.services.app import App
-from haulback.server.services.place_fields import node_of
+from haulback.server.services.place_fields import changed_reach, reach_of
+from haulback.server.services.reach import reach_changed
 from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
     destinations,
     lists,
+    node_groups,
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
@@ -60,7 +65,7 @@ def add_destination(
     checked = destination_types.checked(kind, given_settings(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
-        node, family = node_of(sql, wanted), _family(sql, wanted)
+        reach, family = reach_of(sql, wanted), _family(sql, wanted)
         refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
@@ -69,17 +74,32 @@ def add_destination(
             name=name,
             driver=kind.driver,
             config=checked.plain,
-            node=node,
+            node=reach.node,
+            nodes=reach.nodes,
             settings=settings,
         )
+        folders.check_free(sql, record)
+        check_single_writer(record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
+        node_groups.keep(sql)
         task = init(record, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def check_single_writer(record: BackupDestination) -> None:
+    """Raise Malformed for a store that replaces objects and that several nodes would write to."""
+    nodes = nodes_of(record)
+    if record.config.get("singleWriter") and (nodes is None or len(nodes) != 1):
+        raise Malformed(
+            "singleWriter: name the one `node` that uses the destination: creates are ordered by "
+            "this node alone",
+            field="node",
+        )
 
 
 def refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
@@ -117,18 +137,29 @@ def change_destination(
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
-        settings = _copying(wanted.copying, settings)
+        settings = _chosen_settings(wanted, before.settings)
         kind = destination_types.chosen(None, before.driver)
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
-        config = before.config | given.plain
-        after = msgspec.structs.replace(before, name=name, settings=settings, config=config)
+        reach = changed_reach(change.sql, wanted, before)
+        after = msgspec.structs.replace(
+            before,
+            name=name,
+            settings=settings,
+            config=before.config | given.plain,
+            node=reach.node,
+            nodes=reach.nodes,
+        )
         after = destination_secrets.changed(app.vault, after, given.secrets)
+        folders.check_free(change.sql, after)
+        check_single_writer(after)
         destinations.change(change.sql, after)
+        SqlLedger(change.sql, change.now).destinations.limited(guid)
+        reach_changed(change.sql, before, after, change.now)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
             SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
         change.before, change.after = map(destination_secrets.shown, (before, after))
+    app.wakeups.ring()
     return after
 
 
@@ -158,21 +189,26 @@ def _destinations_of(rule: Record) -> set[str]:
 
 
 def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestination]:
-    """Destinations that the node of each machine reaches.  Raises NotFound."""
+    """Destinations that a node reaches which also reaches each machine.  Raises NotFound."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         result = known.machines.get_many(machines)
-        nodes = {known.places.hypervisor(item.hypervisor).node for item in result} - {None}
+        sources = [known.places.hypervisor(item.hypervisor) for item in result]
         return [
             place
             for place in lists.places(sql, BackupDestination)
-            if place.node is None or not nodes or nodes == {place.node}
+            if common((place, *sources)) != frozenset()
         ]
 
 
 def retention_of(one: BackupDestination) -> Retention:
     """The retention settings of a destination."""
     return terms.of(one.settings)
+
+
+def _chosen_settings(wanted: NewDestination | ChangedDestination, before: JsonObject) -> JsonObject:
+    kept = _verified(wanted.verification, _keeping(wanted.retention, before))
+    return space_limits.limited(wanted.space, _copying(wanted.copying, kept))
 
 
 def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:
@@ -207,9 +243,8 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
 
 
 def settings_of(wanted: NewDestination) -> JsonObject:
-    """The retention, verification and copying of a new destination.  Raises Malformed."""
-    kept = _verified(wanted.verification, _keeping(wanted.retention, {}))
-    return _copying(wanted.copying, kept)
+    """The retention, verification, copying and space of a new destination.  Raises Malformed."""
+    return _chosen_settings(wanted, {})
 
 
 def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:
@@ -247,3 +282,9 @@ def destination(app: App, guid: str) -> BackupDestination:
     """A destination by its guid.  Raises NotFound."""
     with app.store.read() as sql:
         return SqlCatalogue(sql).places.destination(guid)
+
+
+def node_names(app: App) -> Mapping[str, str]:
+    """The names of all nodes by guid."""
+    with app.store.read() as sql:
+        return SqlCatalogue(sql).places.node_names()

@@ -23,6 +23,7 @@ from haulback.server.services import (
     events,
     fires,
     health_events,
+    lost_staging,
     protection,
     retention_plan,
     system_schedules,
@@ -84,6 +85,7 @@ def tick(app: App) -> None:
     if held_server.is_held(app):
         opened += _run_step(app, held_server.tend)
     else:
+        opened += _run_step(app, lost_staging.move_due)
         opened += _run_step(app, fires.run_due)
         opened += _run_step(app, verification.plan_due)
         opened += _run_step(app, destination_sync.plan_due)

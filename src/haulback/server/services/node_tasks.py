@@ -13,9 +13,10 @@ from haulback.contract.nodes import DestinationKeys, Enrolled, FinishedWork, Nod
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
+from haulback.inventory import reach
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.repository_revision import REVISION, WRITING
-from haulback.kinds import backup_cleanup, mount, staging_cleanup
+from haulback.kinds import backup_cleanup, destination_move, mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
@@ -410,7 +411,7 @@ def destination_keys(app: App, who: Node, destination: str, task: str = "") -> D
     """
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
-        _check_reaches(who, record)
+        _check_reaches(sql, who, record)
         key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
         may_delete = bool(task) and _may_delete(app, sql, mine(sql, who, task), destination)
     secrets = destination_secrets.for_node(app.vault, record, may_delete=may_delete)
@@ -442,13 +443,18 @@ def pins(app: App, who: Node, destination: str) -> list[str]:
     """Attempts that still need their data on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        _check_reaches(who, known.places.destination(destination))
+        _check_reaches(sql, who, known.places.destination(destination))
         return known.work.pins(destination)
 
 
-def _check_reaches(who: Node, record: BackupDestination) -> None:
-    if record.node not in (None, who.guid):
-        raise Forbidden(f"{record.name} is bound to another node")
+def _probes(sql: Connection, who: Node, record: BackupDestination) -> bool:
+    """Whether a node probes the place to which a destination is moved."""
+    return queue.runs(sql, destination_move.TYPE, record.guid, who.guid)
+
+
+def _check_reaches(sql: Connection, who: Node, record: BackupDestination) -> None:
+    if not reach.reaches(who.guid, record) and not _probes(sql, who, record):
+        raise Forbidden(f"{record.name} is bound to other nodes")
 
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:

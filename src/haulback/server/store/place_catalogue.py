@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TypeVar
 
 import msgspec
@@ -52,10 +53,24 @@ class PlaceCatalogue:
             raise NotFound(f"there is no node {guid}", guid=guid)
         return Named(guid, name)
 
+    def node_names(self) -> dict[str, str]:
+        rows = self._sql.execute(sa.select(tables.node.c.guid, tables.node.c.name))
+        return {str(row.guid): str(row.name) for row in rows}
+
+    def heard_last(self, nodes: Set[str] | None) -> str | None:
+        table = tables.node.c
+        query = sa.select(table.guid).order_by(sa.func.coalesce(table.seen, 0).desc(), table.name)
+        if nodes is not None:
+            query = query.where(table.guid.in_(nodes))
+        found: str | None = self._sql.scalar(query.limit(1))
+        return found
+
     def only_node(self, field: str) -> str:
         found = list(self._sql.scalars(sa.select(tables.node.c.guid).limit(2)))
         if len(found) != 1:
-            raise Malformed(f"{field}: name the node of the folder", field=field)
+            raise Malformed(
+                f"{field}: name the node of the folder, or give `nodes` or `allNodes`", field=field
+            )
         return str(found[0])
 
     def _once(self, table: sa.Table, kind: type[T], guid: str, what: str) -> T:

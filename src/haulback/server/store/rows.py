@@ -17,6 +17,7 @@ _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
 ) | {
     "target",
+    "nodes",
     "body",
     "wanted",
     "found",

@@ -165,6 +165,7 @@ node = Table(
     # The revision of the repository format that the node's process can write.
     Column("revision", Integer, nullable=False, server_default="1"),
     Index("node_token", "token"),
+    Index("node_seen", "seen"),
 )
 
 enrolment = Table(
@@ -214,6 +215,7 @@ hypervisor = Table(
     Column("driver", String(40), nullable=False),
     Column("config", Text, nullable=False),
     Column("node", _GUID),
+    Column("nodes", Text, nullable=False, server_default="[]"),
     Column("settings", Text, nullable=False),
 )
 
@@ -225,6 +227,7 @@ destination = Table(
     Column("driver", String(40), nullable=False),
     Column("config", Text, nullable=False),
     Column("node", _GUID),
+    Column("nodes", Text, nullable=False, server_default="[]"),
     Column("repository", _GUID),
     # The key that opens the repository, sealed by the server key, which is not in the database.
     Column("sealed_key", Text, nullable=False),

@@ -174,6 +174,15 @@ class Life:
         _tell("task goes back into the queue", task, info=why)
         self._apply(endings.requeued(task, why, self.now))
 
+    def begin_again(self, task: Task, why: str) -> None:
+        """Fail a task that waits, and start its plan again with a copy of its first task."""
+        below = tasks.below(self.sql, task.guid, deep=True)
+        ending = Ending(task, State.FAILED, why, below)
+        first = tasks.get(self.sql, task.follows or "")
+        backup = self.ledger.backups.begun_again(task.ref("backup") or "", why)
+        outcome = endings.repeated(ending, first, backup, self.now)
+        self._apply(outcome, Ending(task, State.FAILED, why))
+
     def _may_repeat(self, task: Task) -> bool:
         """Whether a plan whose STORE lost its base can start again."""
         gone = task.results.get("failure") == BaseGone.code

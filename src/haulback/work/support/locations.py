@@ -10,6 +10,7 @@ from haulback.errors import BaseGone, Conflict, Damaged, HaulbackError, NotFound
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.work.context import TaskContext
+from haulback.work.support.young_backup import let_be_listed
 
 T = TypeVar("T")
 _AWAY = (BaseGone, Conflict, Damaged, NotFound, Unavailable)  # another location may be good
@@ -53,7 +54,9 @@ def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace
     repository = context.repositories.open(place.destination)
     repository.others = [_family_of(context, repository, other) for other in rest]
     context.repositories.damaged.append(place.backup)
-    return OpenLocation(repository, repository.manifest(place.backup))
+    manifest = repository.manifest(place.backup)
+    let_be_listed(context, repository, place.backup)
+    return OpenLocation(repository, manifest)
 
 
 def _family_of(

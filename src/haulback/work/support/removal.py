@@ -7,7 +7,9 @@ from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, 
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext
 from haulback.work.support.catalogue import write_extract
+from haulback.work.support.pause import pause
 
+_SEEN = "every node has to see what is about to be deleted, and the lists of this store may lag"
 _REPORTED = 100  # damaged backups; a VERIFY soon names the others
 
 
@@ -25,6 +27,7 @@ def remove(
         given_up,
         f"clean-up {context.guid}",
         context.server.now_ms,
+        lambda seconds: pause(context, seconds, _SEEN),
     )
     progress = context.progress
     cleaned = clean_up(

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0027"
-down_revision = "0025"
+down_revision = "0026"
 _REPORTED = ("created", "entity", "destination", "rule", "project", "status", "type", "size")
 
 
