@@ -17,7 +17,7 @@ from haulback.transfer.copy_groups import CopyServices
 from haulback.units import size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.catalogue import read_catalogue
+from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
 from haulback.work.support.rate_limit import RateLimit
 
 
@@ -32,6 +32,7 @@ def run(context: TaskContext) -> Results:
         context.log("the destinations have different keys: the data is decrypted and sealed anew")
     context.progress.expect(sum(_amount(source, wanted) for wanted in order.copies))
     _Copying(context, source, target).copy(order, results)
+    write_extract_if_old(context, target, order.destination.owner)
     return results | context.repositories.space(order.destination)
 
 
