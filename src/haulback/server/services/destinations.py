@@ -66,10 +66,9 @@ def add_destination(
     with app.change(who, "add destination") as change:
         sql = change.sql
         reach, family = reach_of(sql, wanted), _family(sql, wanted)
-        _refuse_taken_place(sql, kind, checked.plain)
+        refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
-        settings = _copying(wanted.copying, settings)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -80,7 +79,7 @@ def add_destination(
             settings=settings,
         )
         folders.check_free(sql, record)
-        _check_single_writer(record)
+        check_single_writer(record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
@@ -92,7 +91,7 @@ def add_destination(
     return record, task
 
 
-def _check_single_writer(record: BackupDestination) -> None:
+def check_single_writer(record: BackupDestination) -> None:
     """Raise Malformed for a store that replaces objects and that several nodes would write to."""
     nodes = nodes_of(record)
     if record.config.get("singleWriter") and (nodes is None or len(nodes) != 1):
@@ -103,7 +102,7 @@ def _check_single_writer(record: BackupDestination) -> None:
         )
 
 
-def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
+def refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
     """Raise Conflict where another destination of the type is at the place of the settings."""
     wanted = destination_types.place(kind, config)
     for other in lists.places(sql, BackupDestination) if wanted else ():
@@ -156,7 +155,7 @@ def change_destination(
         )
         after = destination_secrets.changed(app.vault, after, given.secrets)
         folders.check_free(change.sql, after)
-        _check_single_writer(after)
+        check_single_writer(after)
         destinations.change(change.sql, after)
         SqlLedger(change.sql, change.now).destinations.limited(guid)
         reach_changed(change.sql, before, after, change.now)
