@@ -93,8 +93,17 @@ OWN_SERVER = HypervisorType(
     words="Haulback's own server",
     capabilities=frozenset(),
 )
+# The record above machines whose backups came with an attached destination.
+ATTACHED = HypervisorType(
+    driver="attached",
+    label="ATTACHED",
+    words="a machine of an attached destination",
+    capabilities=frozenset(),
+    remedy="restore its backup to a hypervisor",
+)
+INNER = (OWN_SERVER.driver, ATTACHED.driver)  # drivers of records that are no hypervisors of users
 TYPES = {declared.driver: declared for declared in (IMAGE_FOLDER, LIBVIRT)}  # those of users
-_ALL = {**TYPES, OWN_SERVER.driver: OWN_SERVER}
+_ALL = {**TYPES, OWN_SERVER.driver: OWN_SERVER, ATTACHED.driver: ATTACHED}
 
 
 def declared(driver: str) -> HypervisorType:
@@ -104,8 +113,8 @@ def declared(driver: str) -> HypervisorType:
 
 def type_of(driver: str, config: Mapping[str, Any]) -> HypervisorType:
     """Type of a hypervisor by its driver and its settings. Raises Malformed without such a type."""
-    if driver == OWN_SERVER.driver:
-        return OWN_SERVER
+    if driver in INNER:
+        return _ALL[driver]
     if driver not in TYPES:
         raise Malformed(f"driver: {driver[:40]!r} is not one of {', '.join(TYPES)}", field="driver")
     if driver == LIBVIRT.driver and is_remote(config):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -39,3 +41,8 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days}d {rest:02d}h"
     return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {seconds:02d}s"
+
+
+def utc(ms: int) -> str:
+    """A time in epoch ms as text: `utc(0) == "1970-01-01 00:00:00 UTC"`."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -6,16 +6,20 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import obstore
 import pytest
 
 from haulback.contract.destination_types import TYPES, Capabilities, by_driver
 from haulback.destinations.add_only import AddOnly
+from haulback.destinations.azure import Azure
 from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.folder import Folder
 from haulback.destinations.probe import require_exclusive_create
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.s3 import S3
+from haulback.destinations.s3_versions import Uploads
 from haulback.destinations.settled_lists import SettledLists
+from haulback.destinations.sftp import Sftp
 from haulback.destinations.store_retries import Retrying
 from haulback.errors import Forbidden, Unsupported
 from haulback.testing.destinations import (
@@ -26,7 +30,8 @@ from haulback.testing.destinations import (
 )
 from haulback.testing.faulty_store import Fault, FaultyStore, seeded
 from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
-from tests import s3
+from tests import azure, s3, sftp
+from tests.hosts import needs_azurite
 
 
 class FolderBench:
@@ -79,8 +84,7 @@ class WrappedBench(MemoryBench):
 
     def open(self, owner: str) -> ObjectStore:
         retrying = Retrying(MemoryStore(self.bucket, owner), wait=self.clock.wait)
-        delay = self.capabilities.listing_delay
-        return SettledLists(retrying, delay, self.clock, self.clock.wait)
+        return SettledLists(retrying)
 
 
 class S3Bench:
@@ -96,7 +100,9 @@ class S3Bench:
         return S3(self.settings, owner)
 
     def leave_half_written(self, owner: str, name: str) -> bool:
-        return False
+        uploads, key = Uploads(self.settings, owner), f"{self.prefix}/{name}"
+        uploads.mark(key, uploads.begin(key))
+        return True
 
     def put_foreign(self, name: str) -> None:
         bucket, key = self.settings.bucket, f"{self.prefix}/{name}"
@@ -114,8 +120,84 @@ class S3InWrappersBench(S3Bench):
         self.chance = random.Random(7)
 
     def open(self, owner: str) -> ObjectStore:
-        plan = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+        seeds = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+
+        def plan(operation: str) -> Fault:
+            return Fault.NONE if operation == "sweep" else seeds(operation)
+
         faulty = FaultyStore(S3(self.settings, owner), plan)
+        return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
+
+
+class AzureBench:
+    """A prefix of a new container of a real server."""
+
+    def __init__(self, root: Path) -> None:
+        kind = by_driver("azure")
+        assert kind
+        self.capabilities = kind.capabilities
+        self.settings = azure.settings_of(azure.new_container(), prefix="site/1")
+
+    def open(self, owner: str) -> ObjectStore:
+        return Azure(self.settings, owner)
+
+    def leave_half_written(self, owner: str, name: str) -> bool:
+        return False
+
+    def put_foreign(self, name: str) -> None:
+        obstore.put(Azure(self.settings).client, name, b"x")
+
+    def settle(self) -> None:
+        pass
+
+
+class AzureInWrappersBench(AzureBench):
+    """The container behind the wrappers of remote stores, with faults below these."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.chance = random.Random(7)
+
+    def open(self, owner: str) -> ObjectStore:
+        plan = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+        faulty = FaultyStore(Azure(self.settings, owner), plan)
+        return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
+
+
+class SftpBench:
+    """A new folder of a real server."""
+
+    def __init__(self, root: Path) -> None:
+        kind = by_driver("sftp")
+        assert kind
+        self.capabilities, self.settings = kind.capabilities, sftp.new_settings()
+
+    def open(self, owner: str) -> ObjectStore:
+        return Sftp(self.settings, owner)
+
+    def leave_half_written(self, owner: str, name: str) -> bool:
+        folder = Path(self.settings.path) / ".tmp"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{owner}.{name.rpartition('/')[2]}").write_bytes(b"half")
+        return True
+
+    def put_foreign(self, name: str) -> None:
+        (Path(self.settings.path) / name).write_bytes(b"x")
+
+    def settle(self) -> None:
+        pass
+
+
+class SftpInWrappersBench(SftpBench):
+    """The folder behind the wrappers of remote stores, with faults below these."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.chance = random.Random(11)
+
+    def open(self, owner: str) -> ObjectStore:
+        plan = seeded(self.chance, 0.2, without={Fault.LACKING_LIST, Fault.FOREIGN_LIST})
+        faulty = FaultyStore(Sftp(self.settings, owner), plan)
         return ConfirmedLists(Retrying(faulty, wait=lambda _: None))
 
 
@@ -126,10 +208,19 @@ BENCHES: dict[str, Callable[[Path], StoreBench]] = {
     "memory in wrappers": lambda _: WrappedBench(delay=5.0),
     "s3": S3Bench,
     "s3 with faults": S3InWrappersBench,
+    "azure": AzureBench,
+    "azure with faults": AzureInWrappersBench,
+    "sftp": SftpBench,
+    "sftp with faults": SftpInWrappersBench,
 }
 
 
-@pytest.mark.parametrize("bench", BENCHES)
+NEEDS = {"azure": needs_azurite, "azure with faults": needs_azurite}
+
+
+@pytest.mark.parametrize(
+    "bench", [pytest.param(name, marks=NEEDS.get(name, ())) for name in BENCHES]
+)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_destination_keeps_the_contract(check, bench, tmp_path):
     check(BENCHES[bench](tmp_path))

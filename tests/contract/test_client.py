@@ -35,6 +35,8 @@ from haulback.contract import (
     verify,
 )
 from haulback.contract.backups import BackupType, Hint
+from haulback.contract.catalogue import AttachedDestination, TakeOver
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.machines import MachineSettings
@@ -323,11 +325,32 @@ REST: dict[str, Way] = {
     "POST /backup-destinations/usable-for-vms": lambda s: s.client.destinations.usable_for(
         [s.machine]
     ),
+    "POST /backup-destinations/attach": lambda s: s.client.destinations.attach(
+        AttachedDestination(
+            name=new_guid(), path="/srv/attached", keyFile="0" * 64, node=Ref(s.worker)
+        )
+    ),
+    "POST /backup-destinations/{guid}/take-over": lambda s: s.client.destinations.take_over(
+        a_destination(s), TakeOver()
+    ),
+    "POST /backup-destinations/{guid}/read-catalogue": lambda s: (
+        s.client.destinations.read_catalogue(a_destination(s))
+    ),
     "GET /backup-destinations/{guid}": lambda s: s.client.destinations.get(s.destination),
     "PUT /backup-destinations/{guid}": lambda s: s.client.destinations.change(
         s.destination, ChangedDestination(retention=Retention(keepLastNFull=4))
     ),
     "DELETE /backup-destinations/{guid}": lambda s: s.client.destinations.remove(a_destination(s)),
+    "PUT /backup-destinations/{guid}/copies": lambda s: s.client.destinations.copy_to(
+        s.destination, []
+    ),
+    "POST /backup-destinations/{guid}/move": lambda s: s.client.destinations.move(
+        a_destination(s), MovedDestination(settings={"path": f"/{new_guid()}"})
+    ),
+    "GET /backup-destinations/{guid}/space": lambda s: s.client.destinations.space(s.destination),
+    "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
+        s.destination
+    ),
     "GET /backups": lambda s: list(s.client.backups.all(protected_entity=s.machine)),
     "GET /backups/{guid}": lambda s: s.client.backups.get(s.backup),
     "POST /backups/{guid}/confirm-missing": lambda s: s.client.backups.confirm_missing(s.missing),

@@ -98,6 +98,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "UNBELIEVED": lambda: s.unbelieved,
         "KVM": lambda: s.kvm,
         "DESTINATION": lambda: s.destination,
+        "TARGET": lambda: a_destination(s),
         "BACKUP": lambda: s.backup,
         "MOUNT": lambda: s.mount,
         "UNMOUNTED": lambda: s.unmounted,
@@ -120,6 +121,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "USER": lambda: s.client.users.add(NewUser(f"u-{new_guid()}", PASSWORD, ["viewer"])).login,
         "TOKEN": lambda: s.client.users.tokens.add(NewToken("t")).guid,
         "FILE": lambda: str(folder / "file"),
+        "KEY": lambda: str(folder / "key"),
         "FILES": lambda: str(folder / "files"),
     }
     return str(result.get(word, lambda: s.guid)())
@@ -145,12 +147,13 @@ def test_a_command_asks_for_its_operation(
         scene.task = scene.running  # type: ignore[misc]
         seen = machine_seen(scene) if "instance" in line else hypervisor_seen(scene)
         (tmp_path / "file").write_text(json.dumps(seen))
+    (tmp_path / "key").write_text("0" * 64)
     (tmp_path / "files").write_text(json.dumps([{"backupFile": scene.guid}]))
     monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.mover if as_node else _token(scene))
     monkeypatch.setenv("HAULBACK_NEW_PASSWORD", PASSWORD)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for noun in ("hypervisors", "destinations"):
+    for noun in ("hypervisors", "destinations", "destination_catalogue"):
         monkeypatch.setattr(f"haulback.cli.{noun}.watch", lambda client, heads: None)
     given = words(scene, line, tmp_path)
     asked = watch(monkeypatch)

@@ -81,9 +81,14 @@ def test_the_machine_in_the_quickstart_is_a_machine():
     assert definition.decode(text.encode()).name == "web"
 
 
+def _lines(block: str) -> list[str]:
+    """The commands of a block; a backslash joins lines."""
+    return block.replace("\\\n", " ").splitlines()
+
+
 def shown() -> list[str]:
     pages = [DOCS / "quickstart.md", *sorted((DOCS / "howto").glob("*.md"))]
-    lines = [line for page in pages for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [line for page in pages for block in blocks(page, "sh") for line in _lines(block)]
     lines += [line.strip() for line in README.read_text().splitlines()]
     return [line for line in lines if line.startswith("haulback ")]
 

@@ -115,6 +115,18 @@ def away(site: Site) -> str:
     return backup
 
 
+def silent(site: Site) -> str:
+    """Unmount the destination for three tasks."""
+    backup = nothing(site)
+    site.repository.rename(site.folder / "unmounted")
+    for _ in range(3):
+        body = {"backupDestinations": [{"guid": site.destination["guid"]}]}
+        [task] = site.api.post("/tasks/connectivity-test", body)
+        assert site.final(task["guid"])["state"]["name"] == "FAILED"
+    (site.folder / "unmounted").rename(site.repository)
+    return backup
+
+
 def nothing(site: Site) -> str:
     return str(site.backed_up(add_machine(site, "web", 3))["guid"])
 
@@ -123,6 +135,7 @@ CASES: dict[str, Callable[[Site], str]] = {
     "REPOSITORY_DAMAGED, BACKUP_DAMAGED": rotten,
     "BACKUP_MISSING, CLEANUP_BLOCKED": lost,
     "DESTINATION_UNRELIABLE": away,
+    "DESTINATION_AWAY": silent,
     "VERIFY_OVERDUE": nothing,
 }
 

@@ -21,14 +21,23 @@ def read_settings(
     Malformed naming the first setting that is unknown, missing or wrong, before anything is sent.
     """
     given: JsonObject = {"path": str(path.absolute())} if path else {}
+    given |= read_changes(kind, texts, files)
+    checked(kind, given)
+    return given
+
+
+def read_changes(kind: DestinationType, texts: Iterable[str], files: Iterable[str]) -> JsonObject:
+    """Some settings by name from `texts`, which are NAME=VALUE, and `files`, NAME=FILE of a secret.
+
+    Raises Malformed.
+    """
+    given: JsonObject = {}
     for text in texts:
         name, value = _pair("--set", text)
         if _declared(kind, name, is_secret=True):
             raise Malformed(f"--set {name}: the setting is a secret; use --secret {name}=FILE")
         given[name] = value
-    given |= read_secrets(kind, files)
-    checked(kind, given)
-    return given
+    return given | read_secrets(kind, files)
 
 
 def read_secrets(kind: DestinationType, files: Iterable[str]) -> JsonObject:

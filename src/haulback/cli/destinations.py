@@ -9,25 +9,36 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
-from haulback.cli.destination_settings import read_secrets, read_settings
-from haulback.cli.output import PLACE, Output, dump, show, size, text
+from haulback.cli.destination_settings import read_changes, read_settings
+from haulback.cli.output import PLACE, Output, dump, named, show, size, text
+from haulback.cli.place_options import reach_members
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
+from haulback.contract.copies import Copying, NewCopyLink
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
 from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.policies import DestinationRole
 from haulback.contract.repair import RepairRequest
 from haulback.contract.verify import VerifyRequest
 from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
-from haulback.units import DAY_MS, GIB
-from haulback.wire import JsonObject, Word
+from haulback.tasks.record import HOUR_MS
+from haulback.units import DAY_MS, GIB, MIB
+from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
 _TYPES = tuple(map(text, ("type", "settings", "secrets", *Capabilities._fields)))
-_SHOWN = (*PLACE, text("initialized"), size("totalUsedSpace"), size("totalAvailableSpace"))
+_SHOWN = (
+    *PLACE,
+    text("initialized"),
+    size("totalUsedSpace"),
+    size("totalAvailableSpace"),
+    named("breaker", "state"),
+)
 
 
 @app.command(name="ls")
@@ -69,25 +80,26 @@ def add_destination(
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
-    node: str = "",
+    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
+    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
     copy_of: str = "",
 ) -> None:
     """Add an existing folder, or a store of another --type, and create a repository in it.
 
-    PATH is a folder of the node.  The other types have settings instead; a secret setting is read
-    from FILE, or from standard input where FILE is -.  --copy-of: the repository gets the master
-    key of that destination's repository, so that backups are copied without decryption.
+    PATH is a folder of the node, or with --set share=NFS (SMB, OTHER) a share that the nodes have
+    mounted there.  The other types have settings instead; a secret setting is read from FILE, or
+    from standard input where FILE is -.  --copy-of: the repository gets the master key of that
+    destination's repository, so that backups are copied without decryption.
     """
     declared = chosen(kind or None)
     settings = read_settings(declared, path, setting, secret)
     client = connect()
-    where = ref(node and client.nodes.find(node).guid)
     new = NewDestination(
         name=name,
         path=settings.pop("path", None),  # the old member, which servers of 0.2 read
         type=Word(declared.name) if kind else None,
         settings=settings or None,
-        node=where,
+        **reach_members(client, node, all_nodes=all_nodes),
         copyOf=ref(copy_of and client.destinations.find(copy_of).guid),
     )
     made = client.destinations.add(new)
@@ -111,6 +123,9 @@ def set_destination(
     verify: bool | None = None,
     keep_absent_days: int | None = None,
     keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False,
+    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
+    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
+    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
 ) -> None:
     """Rename a destination, or set its retention and verification; options not given stay
@@ -121,8 +136,9 @@ def set_destination(
     machine always stays. --verify-days: a share is read every night, so that everything is read
     within this number of days; --verify-hours limits a night, --no-verify turns the nightly
     verification off. --keep-absent-days: the last backup of an absent machine stays for this number
-    of days (30; 0: not). --secret: a new value of a secret setting, read from FILE, or from
-    standard input where FILE is -.
+    of days (30; 0: not). --set: a setting that does not say where the destination lies, like share
+    and listingDelay. --node and --all-nodes say anew which nodes reach the destination. --secret: a
+    new value of a secret setting, read from FILE, or from standard input where FILE is -.
     """
     client = connect()
     present = client.destinations.find(name)
@@ -148,7 +164,8 @@ def set_destination(
         name=rename or None,
         retention=rules,
         verification=verification if wanted else None,
-        settings=read_secrets(chosen(present.type.name), secret) or None,
+        settings=read_changes(chosen(present.type.name), setting, secret) or None,
+        **reach_members(client, node, all_nodes=all_nodes),
     )
     client.destinations.change(present.guid, changed)
 
@@ -157,11 +174,94 @@ def _age(days: float | None) -> int | None:
     return None if days is None else round(days * DAY_MS)
 
 
+@app.command(name="close-breaker")
+def close_breaker(name: str) -> None:
+    """Let tasks of a destination that did not answer go on at once, without a test."""
+    client = connect()
+    client.destinations.close_breaker(client.destinations.find(name).guid)
+
+
+@app.command(name="move")
+def move_destination(
+    name: str,
+    path: Path | None = None,
+    *,
+    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
+    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
+    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+) -> None:
+    """Say where the repository of a destination lies now: in the folder PATH, or by the --set
+    settings of its type.
+
+    Copy the repository first, while no task runs.  A node finds the same repository at the new
+    place before anything changes.
+    """
+    client = connect()
+    present = client.destinations.find(name)
+    settings = read_changes(chosen(present.type.name), setting, [])
+    settings |= {"path": str(path.absolute())} if path else {}
+    wanted = MovedDestination(
+        settings=settings or None, **reach_members(client, node, all_nodes=all_nodes)
+    )
+    moved = client.destinations.move(present.guid, wanted)
+    watch(client, [moved.task.guid] if moved.task else [])
+
+
 @app.command(name="rm")
 def remove_destination(name: str) -> None:
     """Remove a destination that holds no backup; its files stay."""
     client = connect()
     client.destinations.remove(client.destinations.find(name).guid)
+
+
+@app.command(name="copy-to")
+def copy_to(
+    name: str,
+    target: str,
+    *,
+    archive: Annotated[bool, Parameter(negative="", help="With the role ARCHIVE.")] = False,
+    stop: Annotated[bool, Parameter(negative="", help="Make no more copies there.")] = False,
+) -> None:
+    """Copy every backup of a destination to TARGET, those that exist and those to come.
+
+    --stop: the copies that exist stay, and no others are made.
+    """
+    client = connect()
+    present, to = client.destinations.find(name), client.destinations.find(target)
+    role = DestinationRole.ARCHIVE if archive else DestinationRole.SECONDARY
+    links = {
+        link.backupDestination.guid: DestinationRole(link.roleType.name) for link in present.copies
+    }
+    links.pop(to.guid, None)
+    links |= {} if stop else {to.guid: role}
+    wanted = [
+        NewCopyLink(backupDestination=Ref(guid), roleType=kind) for guid, kind in links.items()
+    ]
+    client.destinations.copy_to(present.guid, wanted)
+
+
+@app.command(name="copying")
+def copying(
+    name: str,
+    *,
+    mib_per_second: Annotated[float | None, Parameter(help="Copy no faster; 0: no limit.")] = None,
+    start: Annotated[float | None, Parameter(help="First hour in which copies start.")] = None,
+    end: Annotated[float | None, Parameter(help="Hour from which no copies start.")] = None,
+    zone: Annotated[str, Parameter(help="Time zone of the hours; default UTC.")] = "",
+) -> None:
+    """Limit the copies that are made on a destination: their rate, and the hours of their starts.
+
+    The options replace all limits; without options the limits go.
+    """
+    client = connect()
+    wanted = Copying(
+        rate=round(mib_per_second * MIB) if mib_per_second else None,
+        startHour=None if start is None else round(start * HOUR_MS),
+        endHour=None if end is None else round(end * HOUR_MS),
+        timeZone=zone or None,
+    )
+    changed = ChangedDestination(copying=wanted)
+    client.destinations.change(client.destinations.find(name).guid, changed)
 
 
 @app.command

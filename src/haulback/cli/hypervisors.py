@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
+from haulback.cli.place_options import reach_members
 from haulback.cli.submit_options import ref, refs, watch
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
@@ -40,7 +42,8 @@ def add_hypervisor(
     path: Path | None = None,
     *,
     libvirt: str = "",
-    node: str = "",
+    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
+    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
     manager: str = "",
     cluster: str = "",
 ) -> None:
@@ -56,7 +59,7 @@ def add_hypervisor(
         name=name,
         path=str(path.absolute()) if path else None,
         url=libvirt or None,
-        node=ref(node and client.nodes.find(node).guid),
+        **reach_members(client, node, all_nodes=all_nodes),
         hypervisorManager=ref(manager and records.managers.find(manager).guid),
         cluster=ref(cluster and records.clusters.find(cluster).guid),
     )
@@ -66,12 +69,23 @@ def add_hypervisor(
 
 
 @app.command(name="set")
-def set_hypervisor(name: str, *, rename: str = "", manager: str = "", cluster: str = "") -> None:
-    """Rename a hypervisor, or assign it to a manager; options not given stay unchanged."""
+def set_hypervisor(
+    name: str,
+    *,
+    rename: str = "",
+    manager: str = "",
+    cluster: str = "",
+    node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
+    all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+) -> None:
+    """Rename a hypervisor, assign it to a manager, or say anew which nodes reach it; options not
+    given stay unchanged.
+    """
     client = connect()
     records = client.records
     wanted = ChangedHypervisor(
         name=rename or None,
+        **reach_members(client, node, all_nodes=all_nodes),
         hypervisorManager=ref(manager and records.managers.find(manager).guid),
         cluster=ref(cluster and records.clusters.find(cluster).guid),
     )

@@ -55,7 +55,11 @@ _NOUNS = (
     ("machine", "machines:app", "Protected machines and their settings."),
     ("snapshot", "snapshots:app", "Snapshots that stay on the platform."),
     ("hypervisor", "hypervisors:app", "Hypervisors: sources of backups."),
-    ("destination", "destinations:app", "Backup destinations: retention, verification, keys."),
+    (
+        "destination",
+        "destination_space:app",
+        "Backup destinations: retention, verification, keys.",
+    ),
     ("tape", "tapes:app", "Tapes and tape managers."),
     ("user", "users:user", "Users and their roles."),
     ("token", "users:token", "API tokens for programs."),

@@ -50,11 +50,16 @@ def text(name: str) -> Column:
     return name, lambda row: _plain(row.get(name))
 
 
-def named(name: str) -> Column:
+def named(name: str, member: str = "") -> Column:
     """A column for the name of an enum or a reference, or for the guid of a reference without a
-    name.
+    name; with `member` for such a member of the object `name`.
     """
-    return name, lambda row: _name(row.get(name) or {})
+
+    def value(row: JsonObject) -> str:
+        shown = row.get(name) or {}
+        return _name(shown.get(member) or {} if member else shown)
+
+    return name, value
 
 
 def moment(name: str) -> Column:

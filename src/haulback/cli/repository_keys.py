@@ -6,6 +6,7 @@ from pathlib import Path
 
 from haulback.cli.repository_location import open_location
 from haulback.contract.order_records import BackupDestination
+from haulback.contract.repository_secrets import SecretKind, unpacked
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import open_destination
 from haulback.errors import (
@@ -40,6 +41,9 @@ def key_of(
     Unavailable when the key cannot be tried.
     """
     record, key = unsealed_key(data, database, destination)
+    if (kind := unpacked(key).kind) is not SecretKind.KEY_FILE:
+        word = kind.name.lower()
+        raise Conflict(f"{destination} was attached by its {word}: it opens by that alone")
     try:
         _try(record, key, folder)
     except Unavailable:

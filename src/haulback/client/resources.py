@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Unpack
 from urllib.parse import unquote
@@ -13,6 +13,9 @@ from haulback.client.api import HttpCall
 from haulback.client.archive import followed
 from haulback.client.calls import Collection, Narrowed, Page, ReadableCollection
 from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
+from haulback.contract.catalogue import AttachedDestination, TakeOver
+from haulback.contract.copies import CopyLinkRecord, NewCopyLink
+from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.machines import DiskRecord, MachineSettings, NotIncremental, VirtualMachine
@@ -26,6 +29,7 @@ from haulback.contract.mounts import (
 )
 from haulback.contract.restores import RestoreJobRecord
 from haulback.contract.snapshots import SnapshotRecord
+from haulback.contract.space import MachineShare
 from haulback.contract.workflows import WorkflowExecution
 from haulback.errors import Incomplete, Unavailable
 from haulback.texts import printable
@@ -65,6 +69,35 @@ class Destinations(Collection[DestinationRecord]):
     def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:
         """Set a destination's name, retention or verification; missing members stay."""
         return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
+
+    def attach(self, wanted: AttachedDestination) -> DestinationRecord:
+        """Add a destination that holds a repository; its task reads the catalogue there."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/attach", wanted)
+
+    def take_over(self, guid: str, wanted: TakeOver) -> DestinationRecord:
+        """Become the owner of a destination; the task in the response carries it out."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/take-over", wanted)
+
+    def read_catalogue(self, guid: str) -> DestinationRecord:
+        """Bring unknown backups of a destination back, by the task in the response."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/read-catalogue")
+
+    def move(self, guid: str, wanted: MovedDestination) -> DestinationRecord:
+        """Change where the repository of a destination lies, by the task in the response."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/move", wanted)
+
+    def space(self, guid: str) -> list[MachineShare]:
+        """Stored bytes of a destination by machine, as its last clean-up found them."""
+        return self._calls.one(list[MachineShare], "GET", f"{self.path}/{guid}/space")
+
+    def close_breaker(self, guid: str) -> DestinationRecord:
+        """Let the tasks of a destination that did not answer go on at once."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/close-breaker")
+
+    def copy_to(self, guid: str, targets: Sequence[NewCopyLink]) -> list[CopyLinkRecord]:
+        """Set the destinations that get a copy of every backup of a destination."""
+        path = f"{self.path}/{guid}/copies"
+        return self._calls.one(list[CopyLinkRecord], "PUT", path, list(targets))
 
     def usable_for(self, machines: Iterable[str]) -> list[DestinationRecord]:
         """Destinations that are reachable from the nodes of all these machines."""

@@ -34,7 +34,8 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A location of a backup on a destination; `damage` as in `damage.BackupDamage`.
 
     `backupRule` is the rule whose retention judges the location, absent for a backup by hand;
-    `lockUntil` (epoch ms) is the end of the retention lock that was set when it was stored.
+    `lockUntil` (epoch ms) is the end of the retention lock that was set when it was stored; `level`
+    is the highest proof of the data there, `storedSize` the bytes that it took.
     """
 
     guid: str
@@ -50,6 +51,8 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     lockUntil: int | None = None
     statusInfo: str | None = None
     damage: JsonObject | None = None
+    level: Label | None = None
+    storedSize: int | None = None
 
 
 class MarkPreview(Location, omit_defaults=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from haulback.contract.destinations import NewDestination
+from haulback.contract.order_records import Owner
 from haulback.wire import Amount, Guid, JsonObject, Name
 
 ITEMS = 1000  # items in a page of the catalogue, at most
@@ -17,7 +18,7 @@ FOUND = 200  # backups in a page that a node sends, at most
 
 
 class CatalogueItem(msgspec.Struct, omit_defaults=True):
-    """The facts about a backup, an entity or a project (`kind`); `gone`: the object was removed."""
+    """The facts about a backup or an entity (`kind`); `gone`: the object was removed."""
 
     kind: str
     guid: str
@@ -68,16 +69,22 @@ class FoundBackup(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class FoundPage(msgspec.Struct):
-    """Backups that a node found on a destination, and the projects that extracts name."""
+    """Backups that a node found on a destination."""
 
-    backups: Annotated[list[FoundBackup], msgspec.Meta(max_length=FOUND)] = []
-    projects: Annotated[list[CatalogueItem], msgspec.Meta(max_length=ITEMS)] = []
+    backups: Annotated[list[FoundBackup], msgspec.Meta(max_length=FOUND)]
 
 
 class PageTaken(msgspec.Struct):
     """The number of backups of a page that were new to the catalogue."""
 
     added: int
+
+
+class OwnerReport(msgspec.Struct):
+    """The newest owner record that a task read on a destination: `owner` of its results."""
+
+    destination: str
+    owner: Owner
 
 
 class AttachedDestination(NewDestination, kw_only=True):

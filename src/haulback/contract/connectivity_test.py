@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.wire import Ref
 
@@ -25,3 +26,12 @@ class ConnectivityTestOrder(msgspec.Struct):
 
     hypervisor: Hypervisor | None = None
     destination: BackupDestination | None = None
+
+
+class ConnectivityTestResult(msgspec.Struct):
+    """The node's report: what the store of a destination was seen to do."""
+
+    reachable: bool = True
+    probe: StoreProbe | None = None
+    totalSpace: int | None = None
+    freeSpace: int | None = None

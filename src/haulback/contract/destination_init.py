@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.order_records import BackupDestination
 
 
@@ -15,8 +16,9 @@ class DestinationInitOrder(msgspec.Struct):
 
 
 class InitResult(msgspec.Struct):
-    """The node's report: the guid of the repository, and bytes of the destination."""
+    """The node's report: the guid of the repository, bytes of the destination, and its probe."""
 
     repository: str | None = None
     totalSpace: int | None = None
     freeSpace: int | None = None
+    probe: StoreProbe | None = None

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
-_FOLDER, _SECRET, _DELETING, _TUNABLE = "folder", "secret", "deleting", "tunable"
+_FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
+_TUNABLE, _PLACE, _LINES = "tunable", "place", "lines"
 HTTP_URL = r"^https?://[^\s/?#@]+/?$"
 _RATE = r"(off|[1-9][0-9]{0,8}[KMG])"
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -35,15 +36,17 @@ DeletingSecret = Annotated[
 
 HttpUrl = Annotated[
     str, Meta(pattern=HTTP_URL, max_length=2048,
-              description="a URL such as https://s3.example.com:9000")
+              description="a URL such as https://s3.example.com:9000", extra={_PLACE: True})
 ]  # fmt: skip
 BucketName = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
-              description="a bucket: 3 to 63 small letters, digits, dots, hyphens")
+              description="a bucket: 3 to 63 small letters, digits, dots, hyphens",
+              extra={_PLACE: True})
 ]  # fmt: skip
 KeyPrefix = Annotated[
     str, Meta(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
-              max_length=512, description="a folder in the bucket, such as backups/site-1")
+              max_length=512, description="a folder in the bucket, such as backups/site-1",
+              extra={_PLACE: True})
 ]  # fmt: skip
 StorageClass = Annotated[
     str, Meta(pattern=r"^(?!GLACIER$|DEEP_ARCHIVE$)[A-Z][A-Z0-9_]{0,39}$",
@@ -61,27 +64,53 @@ Timetable = Annotated[
               description="a rate such as 10M, or rates by time such as 08:00,2M 19:00,off")
 ]  # fmt: skip
 """Bytes a second with K, M or G (1024-based), from each local time of the node on."""
+USUAL_DELAY = -1.0  # the default of `listingDelay`: the usual delay of the kind of store
+_SHARED_DELAY = 120.0  # seconds; NFS and SMB clients keep directories for 60 s by default
+Share = Annotated[
+    Literal["LOCAL", "NFS", "SMB", "OTHER"],
+    Meta(description="LOCAL, NFS, SMB or OTHER", extra={_TUNABLE: True}),
+]
+ListingDelay = Annotated[
+    float, Meta(ge=0, le=3600, description="seconds, 0 to 3600", extra={_TUNABLE: True})
+]
+"""The setting `listingDelay`: seconds until a list shows a write or a deletion."""
 
 
 class Capabilities(NamedTuple):
     """Abilities of a store.
 
     `local_path`: objects are files of this machine.  `exclusive_create`: of several creates of one
-    name exactly one succeeds.  `listing_delay`: seconds until a list shows a write or a deletion.
+    name exactly one succeeds.  `listing_delay`: seconds until a list shows a write or a deletion,
+    None where nothing is known; a setting `listingDelay` of the type overrides it.
     `object_lock`: the store itself keeps objects for a time.  `usage`: total and free bytes.
     """
 
     local_path: bool = False
     exclusive_create: bool = True
-    listing_delay: float = 0.0
+    listing_delay: float | None = 0.0
     object_lock: bool = False
     usage: bool = False
 
 
 class FolderSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of a folder on a node; the folder must exist."""
+    """Settings of a folder on a node; the folder must exist.
+
+    `share` says on what the folder lies: a LOCAL disk, an NFS or SMB share, which must be mounted,
+    or a file system of an OTHER kind that several hosts mount.  `listingDelay` is the time in
+    seconds until every node's lists show a write of another node: 0 for LOCAL, 120 for the others
+    unless said.
+    """
 
     path: AbsolutePath
+    share: Share = "LOCAL"
+    listingDelay: ListingDelay = USUAL_DELAY
+
+    @property
+    def listing_delay(self) -> float | None:
+        """Seconds until a list shows a write of another node, None for the delay of the type."""
+        if self.listingDelay != USUAL_DELAY:
+            return self.listingDelay
+        return None if self.share == "LOCAL" else _SHARED_DELAY
 
 
 ProxyUrl = Annotated[
@@ -150,6 +179,112 @@ class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10
 
 
+Seconds = Annotated[
+    int, Meta(ge=1, le=86_400, extra={_TUNABLE: True}, description="seconds, at most 86400")
+]  # fmt: skip
+
+
+class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a folder on an SSH server; the folder must exist.
+
+    `key` or `password` authenticates the user.  `requestTimeout` is the time for 4 MiB.
+    """
+
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9:._-]{1,255}$",
+            extra={_PLACE: True},
+            description="the name or the address of the SSH server",
+        ),
+    ]
+    user: Annotated[str, Meta(pattern=r"^[^\s:/]{1,64}$", description="a user of the server")]
+    path: Annotated[
+        str,
+        Meta(
+            pattern=r"^/",
+            max_length=4096,
+            extra={_FOLDER: True, _PLACE: True},
+            description="a folder of the server by its absolute path",
+        ),
+    ]
+    knownHosts: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=16_384,
+            extra={_TUNABLE: True, _LINES: True},
+            description="the host keys of the server, as `ssh-keyscan` prints them",
+        ),
+    ]
+    port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 22
+    key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=16_384,
+            extra={_SECRET: True, _LINES: True},
+            description="the private key of the user, without a passphrase",
+        ),
+    ] = ""
+    password: Secret = ""
+    singleWriter: Annotated[
+        bool, Meta(description="whether to take a server without hard links")
+    ] = False
+    bandwidth: Timetable = ""
+    requestTimeout: Seconds = 120
+    connectTimeout: Seconds = 20
+
+
+class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a container of Azure Blob Storage, or of a folder in it; the container exists.
+
+    `accountKey` or `sasToken` gives access; `deleteSasToken` goes to the tasks that may delete,
+    and defaults to the other credentials.  Times are seconds.
+    """
+
+    account: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9]{3,24}$",
+            extra={_PLACE: True},
+            description="a storage account: 3 to 24 small letters and digits",
+        ),
+    ]
+    container: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$",
+            extra={_PLACE: True},
+            description="a container: 3 to 63 small letters, digits, single hyphens",
+        ),
+    ]
+    accountKey: Secret = ""
+    sasToken: Secret = ""
+    deleteSasToken: DeletingSecret = ""
+    prefix: KeyPrefix = ""
+    endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"^https?://[^\s?#@]+$",
+            max_length=2048,
+            extra={_PLACE: True},
+            description="a URL, for other clouds and emulators: http://127.0.0.1:10000/account",
+        ),
+    ] = ""
+    ca: CertificateFile = ""
+    proxy: ProxyUrl = ""
+    parallelism: Annotated[
+        int,
+        Meta(
+            ge=1, le=64, extra={_TUNABLE: True}, description="requests of a node at once, 1 to 64"
+        ),
+    ] = 4
+    bandwidth: Timetable = ""
+    requestTimeout: Seconds = 600
+    connectTimeout: Seconds = 10
+
+
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities."""
 
@@ -165,6 +300,8 @@ TYPES = (
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
     DestinationType("S3", "s3", S3Settings, Capabilities(object_lock=True)),
+    DestinationType("AZURE", "azure", AzureSettings, Capabilities()),
+    DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True)),
 )
 
 
@@ -173,7 +310,8 @@ class Setting(NamedTuple):
 
     `is_folder`: the value is a path of a folder. `is_secret`: the value is write-only;
     `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
-    does not change where the backups are.
+    does not change where the backups are.  `is_place`: two destinations of the type whose values of
+    all such settings are equal are at one place.  `has_lines`: the value may have several lines.
     """
 
     name: str
@@ -184,6 +322,8 @@ class Setting(NamedTuple):
     is_secret: bool
     is_deleting: bool
     is_tunable: bool
+    is_place: bool
+    has_lines: bool
 
 
 @cache
@@ -199,7 +339,8 @@ def _setting(name: str, form: Any, is_required: bool) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
-    marks = [mark in extra for mark in (_FOLDER, _SECRET, _DELETING, _TUNABLE)]
+    extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
+    marks = [mark in extra for mark in extras]
     return Setting(name, form, words, is_required, *marks)
 
 

@@ -5,9 +5,15 @@ Times are epoch milliseconds, sizes bytes.
 
 from __future__ import annotations
 
+from enum import Enum
+
 import msgspec
 
+from haulback.contract.copies import Copying, CopyLinkRecord
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
+from haulback.contract.order_records import Owner
+from haulback.contract.space import SpaceLimits, SpaceRecord
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Label, Named, Ref, Word
@@ -52,7 +58,9 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     `cursor` is the last pack read; `begun` is the start of the current round, `completed` the end
     of the last complete round; `ran` is the end of the last task, `planned` the planning of the
     last nightly task.  `looked` is the backup after which the next task looks at maps first;
-    `unknown` counts the backups that the catalogue does not know.
+    `unknown` counts the backups that the catalogue does not know.  `catalogueRead` is the end of
+    the last task that read the catalogue of the destination, `extractTime` the time of the newest
+    extract that it read.
     """
 
     cursor: str = ""
@@ -62,15 +70,45 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     planned: int = 0
     looked: str = ""
     unknown: int = 0
+    catalogueRead: int = 0
+    extractTime: int = 0
+
+
+class BreakerState(Enum):
+    """States of a breaker."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+
+
+class BreakerRecord(msgspec.Struct, omit_defaults=True):
+    """The breaker of a destination; times in epoch ms.
+
+    OPEN: the destination does not answer since `since`, tasks for it wait, and it is tried again
+    at `nextTry`.  HALF_OPEN: a CONNECTIVITY_TEST of it waits or runs.  `failures` counts the tasks
+    that could not reach it; `reason` is the last failure.
+    """
+
+    state: Label
+    failures: int = 0
+    since: int | None = None
+    nextTry: int | None = None
+    reason: str | None = None
 
 
 class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A backup destination; spaces in bytes.
 
+    The destination is reached by `node`, by several `nodes`, or by every node (`allNodes`).
     `settings` holds the settings of its type by name, except write-only ones.  `verifiedTime`
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
-    `copyOf` is the destination with whose master key the repository was made.
+    `owner` is the newest owner record that a task read; `catalogueReadTime` (epoch ms) is the end
+    of the last task that read the catalogue there, `extractTime` the time of its newest extract:
+    locks and hints that were changed later are not known.
+    `probe` is what the store was seen to do.  `copyOf` is the destination with whose master key the
+    repository was made; `copies` are the destinations that get a copy of every backup.
     """
 
     guid: str
@@ -84,11 +122,21 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     verification: Verification = msgspec.field(default_factory=Verification)
     verifiedTime: int | None = None
     unknownBackups: int = 0
+    catalogueReadTime: int | None = None
+    extractTime: int | None = None
+    owner: Owner | None = None
     node: Named | None = None
+    nodes: list[Named] = []
+    allNodes: bool = False
     totalUsedSpace: int | None = None
     totalAvailableSpace: int | None = None
+    probe: StoreProbe | None = None
+    breaker: BreakerRecord | None = None
+    space: SpaceRecord | None = None
     task: TaskDetails | None = None
     copyOf: Named | None = None
+    copies: list[CopyLinkRecord] = []
+    copying: Copying = msgspec.field(default_factory=Copying)
 
 
 class NewDestination(NewPlace, kw_only=True):
@@ -103,18 +151,26 @@ class NewDestination(NewPlace, kw_only=True):
     settings: JsonObject | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    space: SpaceLimits | None = None
     copyOf: Ref | None = None
+    copying: Copying | None = None
 
 
 class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
-    `settings` gives new values of secret settings by name; the other settings can be repeated, not
-    changed.
+    `settings` gives new values of secret settings and of settings that do not say where the
+    repository lies; the other settings can be repeated, and are changed by a move.  `node`, `nodes`
+    or `allNodes` say anew which nodes reach the destination.
     """
 
     type: Word | None = None
     settings: JsonObject | None = None
     name: str | None = None
+    node: Ref | None = None
+    nodes: list[Ref] | None = None
+    allNodes: bool | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    space: SpaceLimits | None = None
+    copying: Copying | None = None

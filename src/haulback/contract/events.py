@@ -28,6 +28,8 @@ class EventKind(Enum):
     NODE_UP = "NODE_UP"  # node
     DESTINATION_FILLING = "DESTINATION_FILLING"  # backup destination
     DESTINATION_DOWN = "DESTINATION_DOWN"  # backup destination: a task could not reach it
+    BREAKER_OPENED = "BREAKER_OPENED"  # backup destination: tasks for it wait
+    BREAKER_CLOSED = "BREAKER_CLOSED"  # backup destination: tasks for it go on
     PROOF_FAILED = "PROOF_FAILED"  # backup
     LOCK_REFUSED = "LOCK_REFUSED"  # backup
     KEY_TROUBLE = "KEY_TROUBLE"  # server or backup destination

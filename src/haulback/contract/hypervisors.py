@@ -12,6 +12,7 @@ from haulback.wire import Label, Named, Ref, Word
 class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A hypervisor.
 
+    The hypervisor is reached by `node`, by several `nodes`, or by every node (`allNodes`).
     `notBelievedSince` (epoch ms) is set while scans miss more machines than is credible.
     """
 
@@ -26,6 +27,8 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     user: str
     url: str | None = None
     node: Named | None = None
+    nodes: list[Named] = []
+    allNodes: bool = False
     cluster: Named | None = None
     hypervisorManager: Named | None = None
     storageId: str | None = None
@@ -47,8 +50,14 @@ class NewHypervisor(NewPlace, kw_only=True):
 
 
 class ChangedHypervisor(msgspec.Struct, kw_only=True):
-    """Changes of a hypervisor; absent members stay."""
+    """Changes of a hypervisor; absent members stay.
+
+    `node`, `nodes` or `allNodes` say anew which nodes reach the hypervisor.
+    """
 
     name: str | None = None
+    node: Ref | None = None
+    nodes: list[Ref] | None = None
+    allNodes: bool | None = None
     hypervisorManager: Ref | None = None
     cluster: Ref | None = None

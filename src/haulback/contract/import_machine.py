@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.machines import VirtualDisk
-from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.contract.restore import LocationRef
 from haulback.contract.restores import Allocation
 from haulback.wire import Ref
@@ -86,7 +86,8 @@ class ImportMachineOrder(msgspec.Struct):
 
     `replaces` is the platform uuid of the machine to overwrite, "" for none; `skip` are names of
     disks to leave out, `rename` new names of disks by their old names, `stores` storage pools by
-    names of disks.  With a `share` the machine runs from that mount at once.
+    names of disks.  With a `share` the machine runs from that mount at once.  `others` are other
+    locations of the backup.
     """
 
     backup: str
@@ -101,6 +102,7 @@ class ImportMachineOrder(msgspec.Struct):
     power_on: bool = False
     cards: list[CardWish] = []
     share: str = ""
+    others: list[BackupPlace] = []
 
 
 class Imported(msgspec.Struct):

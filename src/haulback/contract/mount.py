@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from haulback.contract.mounts import MountMode
-from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.contract.restore import LocationRef
 from haulback.contract.store import BackupVolume
 from haulback.wire import Name, Ref
@@ -80,7 +80,10 @@ class Again(msgspec.Struct, kw_only=True):
 
 
 class MountOrder(msgspec.Struct, kw_only=True):
-    """The backup to share, and its folders, its target or the hypervisor of its machine."""
+    """The backup to share, its folders, its target or the hypervisor of its machine.
+
+    `others` are other locations of the backup.
+    """
 
     mount: str
     backup: str
@@ -88,6 +91,7 @@ class MountOrder(msgspec.Struct, kw_only=True):
     visible: list[Visible] = []
     target: IscsiOrder | None = None
     hypervisor: Hypervisor | None = None
+    others: list[BackupPlace] = []
 
 
 class MountResult(msgspec.Struct):

@@ -8,9 +8,15 @@ from haulback.wire import Ref
 
 
 class NewPlace(msgspec.Struct, kw_only=True):
-    """Members common to hypervisors and destinations; `path` is a folder on the node."""
+    """Members common to hypervisors and destinations; `path` is a folder on the node.
+
+    The place is reached by `node`, by several `nodes`, or by every node (`allNodes`).  A request
+    with none of these means the only node.
+    """
 
     name: str
     path: str | None = None
     driver: str | None = None
     node: Ref | None = None
+    nodes: list[Ref] | None = None
+    allNodes: bool | None = None

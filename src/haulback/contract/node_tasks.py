@@ -9,6 +9,9 @@ import msgspec
 from haulback.contract.import_machine import TaskFile
 from haulback.wire import JsonObject, Ref, Word
 
+# Member of the results of a failed task: the guid of the destination that did not answer the node.
+AWAY = "awayDestination"
+
 
 class DoubleDTO(msgspec.Struct):
     """Progress of a task, percent."""

@@ -10,8 +10,9 @@ from haulback.wire import JsonObject
 class Hypervisor(msgspec.Struct, kw_only=True):
     """A hypervisor; `driver` names the driver, `config` is the driver's configuration.
 
-    `node` is the only node that can reach the hypervisor, None when any node can.  `settings` are
-    user settings that the driver does not need: manager, cluster, node configuration.
+    `node` is the only node that reaches the hypervisor, `nodes` are the nodes where several do;
+    without either every node reaches it.  `settings` are user settings that the driver does not
+    need: manager, cluster, node configuration.
     """
 
     guid: str
@@ -19,6 +20,7 @@ class Hypervisor(msgspec.Struct, kw_only=True):
     driver: str
     config: JsonObject
     node: str | None = None
+    nodes: list[str] = []
     settings: JsonObject = {}
 
 
@@ -39,9 +41,11 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
 class BackupDestination(msgspec.Struct, kw_only=True):
     """A backup destination; `repository` is the repository's guid after initialisation.
 
-    `settings` holds retention and verification; spaces are bytes, as a node last reported them.
-    `may_delete` grants deletion to one task's order: other tasks can only add objects.  `owner` is
-    the owner that the server knows; in the order of a task that writes the server itself.
+    `node` is the only node that reaches the destination, `nodes` are the nodes where several do;
+    without either every node reaches it.  `settings` holds retention and verification, `probe` what
+    its store was seen to do; spaces are bytes, as a node last reported them.  `may_delete` grants
+    deletion to one task's order: other tasks can only add objects.  `owner` is the owner that the
+    server knows; in the order of a task that writes the server itself.
     """
 
     guid: str
@@ -50,12 +54,21 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     config: JsonObject
     repository: str | None = None
     node: str | None = None
+    nodes: list[str] = []
     settings: JsonObject = {}
     total_space: int | None = None
     used_space: int | None = None
     may_delete: bool = False
     verify_state: JsonObject = {}
+    probe: JsonObject = {}
     owner: Owner = Owner()
+
+
+class BackupPlace(msgspec.Struct, frozen=True):
+    """Another location of a backup: the guid of the backup there, and the destination."""
+
+    backup: str
+    destination: BackupDestination
 
 
 class IncrementBase(msgspec.Struct):

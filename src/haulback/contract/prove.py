@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.wire import Ref
 
 
@@ -38,7 +38,10 @@ class ProveRequest(msgspec.Struct):
 
 
 class ProveOrder(msgspec.Struct):
-    """The backup to boot, the hypervisor, and the sign; `timeout` in ms."""
+    """The backup to boot, the hypervisor, and the sign; `timeout` in ms.
+
+    `others` are other locations of the backup.
+    """
 
     backup: str
     destination: BackupDestination
@@ -47,6 +50,7 @@ class ProveOrder(msgspec.Struct):
     text: str
     script: str
     timeout: int
+    others: list[BackupPlace] = []
 
 
 Words = Annotated[str, msgspec.Meta(max_length=1 << 17)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.order_records import BackupDestination
+from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.wire import JsonObject, Ref
 
 
@@ -34,7 +34,8 @@ class RestoreOrder(msgspec.Struct):
     """The backup to read; without a `path` the data is only checked.  `skip` are names of disks.
 
     `pointer`: the next task reads straight from the repository, so only the manifest is checked.
-    `files` are the disks of the backup: name, size in bytes, format.
+    `files` are the disks of the backup: name, size in bytes, format.  `others` are other locations
+    of the backup, from which data comes that cannot be read.
     """
 
     backup: str
@@ -43,3 +44,4 @@ class RestoreOrder(msgspec.Struct):
     skip: list[str] = []
     pointer: bool = False
     files: list[JsonObject] = []
+    others: list[BackupPlace] = []

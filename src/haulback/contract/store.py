@@ -22,13 +22,17 @@ class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class StoreOrder(msgspec.Struct):
-    """The backup to publish; `staging` names the attempt that exported."""
+    """The backup to publish; `staging` names the attempt that exported.
+
+    A store that keeps locks keeps the backup for `lock` ms at least.
+    """
 
     backup: str
     uuid: str
     staging: str
     hypervisor: Hypervisor
     destination: BackupDestination
+    lock: int = 0
 
 
 class Stored(msgspec.Struct):

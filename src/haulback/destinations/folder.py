@@ -13,18 +13,19 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from haulback.contract.destination_types import FolderSettings
-from haulback.destinations.protocol import Item
+from haulback.destinations.protocol import IDENTITY, Item
+from haulback.destinations.shares import require_mounted, require_no_repository_around
 from haulback.durable_files import DurableFiles, translate
 from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
 
 _PART = r"[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART})*")
 _FOLDER = re.compile(_PART)
-_TEMP = ".tmp"
+_TEMP, _PROBES = ".tmp", ".probe"
 _BLOCK = 1 << 20
 Entries = list[os.DirEntry[str]]
 # Error numbers about the object itself (Damaged); all others mean that the store is unreachable.
@@ -44,13 +45,19 @@ class Folder:
 
     `root` must exist: a missing mount must not look like an empty destination. `owner` is the
     attempt that writes here; its name prefixes the temporary files, so that `sweep` can tell them
-    apart. Raises Unavailable when `root` is no folder.
+    apart. `is_share`: other hosts change the folder, and this host may remember old states of it.
+    Raises Unavailable when `root` is no folder.
     """
 
     def __init__(
-        self, root: Path, disk: DurableFiles | None = None, owner: str = "by-hand"
+        self,
+        root: Path,
+        disk: DurableFiles | None = None,
+        owner: str = "by-hand",
+        *,
+        is_share: bool = False,
     ) -> None:
-        self.root, self.owner = root, owner
+        self.root, self.owner, self._is_share = root, owner, is_share
         self.disk = disk or DurableFiles()
         if not _is_folder(root):
             raise Unavailable(f"destination folder {root} does not exist; mount or create it")
@@ -89,10 +96,20 @@ class Folder:
 
     def info(self, name: str) -> Item:
         with self._reading(name):
-            status = self._path(name).stat()
+            status = self._status(self._path(name))
             if not stat.S_ISREG(status.st_mode):
                 raise Damaged(f"{name} is not a regular file", name=name)
             return _item(name, status)
+
+    def _status(self, path: Path) -> os.stat_result:
+        """Status of a file; of a share by opening the file, which asks the file server."""
+        if not self._is_share:
+            return path.stat()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.fstat(handle)
+        finally:
+            os.close(handle)
 
     def list(self, prefix: str) -> Iterator[Item]:
         todo, skip = [self._path(prefix)], len(str(self.root)) + 1
@@ -120,6 +137,61 @@ class Folder:
 
     def local_path(self, name: str) -> Path | None:
         return self._path(name)
+
+    @property
+    def is_single_writer(self) -> bool:
+        return False
+
+    @property
+    def has_parts(self) -> bool:
+        return False
+
+    def scratch(self, token: str) -> Folder:
+        root = self.root / _PROBES / token
+        self.disk.make_folder(root)
+        return Folder(root, self.disk, self.owner)
+
+    def drop(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        with suppress(OSError):
+            self.root.parent.rmdir()
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict for a folder inside a repository."""
+        for above in self.root.absolute().parents:
+            with suppress(OSError):
+                if (above / IDENTITY).is_file():
+                    raise Conflict(
+                        f"{self.root} lies inside the repository in {above}: name another folder"
+                    )
+
+    def clock_ms(self) -> int | None:
+        """The time that the file system gives a new file: a share has the clock of its server."""
+        path = self._temp()
+        with self._writing(_TEMP):
+            self.disk.write_file(path, b"clock")
+            try:
+                return path.stat().st_mtime_ns // 1_000_000
+            finally:
+                self.disk.unlink(path)
+
+    def links(self) -> bool | None:
+        first, second = self._temp(), self._temp()
+        with self._writing(_TEMP):
+            self.disk.write_file(first, b"first")
+            self.disk.link(first, second)
+            try:
+                self.disk.link(first, second)
+            except Conflict:
+                return second.samefile(first)
+            return False
+
+    def may_replace(self, name: str) -> bool:
+        return os.access(self._path(name).parent, os.W_OK)
+
+    def may_delete(self, name: str) -> bool:
+        self.delete(name)
+        return True
 
     def sweep(self, alive: Set[str]) -> int:
         swept = 0
@@ -170,12 +242,20 @@ class Folder:
             raise translate(error, self.root / name) from error
 
     def _publish_or_drop(self, temp: Path, target: Path) -> None:
-        """Publish a temporary file; remove it when another attempt stored the object first."""
+        """Publish a temporary file; remove it when another attempt stored the object first.
+
+        A file server may lose the reply to a link and repeat the request, which then meets its own
+        link: an existing object with this inode or these bytes is this one.
+        """
         try:
             self._publish(temp, target)
         except Conflict:
+            is_ours = _same_content(target, temp)
+            if is_ours:
+                self.disk.sync_folder(target.parent)
             self.disk.unlink(temp)
-            raise
+            if not is_ours:
+                raise
 
     def _publish(self, source: Path, target: Path) -> None:
         self.disk.make_folder(target.parent)
@@ -209,8 +289,17 @@ class Folder:
 
 
 def open_store(settings: FolderSettings, owner: str) -> Folder:
-    """Open the folder of a destination. Raises Unavailable when the path is no folder."""
-    return Folder(Path(settings.path), owner=owner)
+    """Open the folder of a destination.
+
+    Raises Unavailable when the path is no folder, or its share is not mounted.
+    """
+    require_mounted(Path(settings.path), settings.share)
+    return Folder(Path(settings.path), owner=owner, is_share=settings.share != "LOCAL")
+
+
+def check_place(settings: FolderSettings) -> None:
+    """Check the place of a new repository.  Raises Conflict, naming `path`."""
+    require_no_repository_around(Path(settings.path))
 
 
 def usage(settings: FolderSettings) -> tuple[int, int]:

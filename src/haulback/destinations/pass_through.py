@@ -15,11 +15,22 @@ def innermost(destination: ObjectStore) -> ObjectStore:
     return destination
 
 
+def parallelism_of(destination: ObjectStore) -> int:
+    """The number of requests that a store takes at once; 1 for a store that says nothing."""
+    most: int = getattr(destination, "parallelism", 1)
+    return most
+
+
 class PassThrough:
     """Passes all operations of an ObjectStore through; a wrapper overrides those it changes."""
 
     def __init__(self, destination: ObjectStore) -> None:
         self._destination = destination
+
+    @property
+    def parallelism(self) -> int:
+        """The number of requests that the wrapped store takes at once."""
+        return parallelism_of(self._destination)
 
     def store(self, name: str, data: bytes) -> None:
         self._destination.store(name, data)

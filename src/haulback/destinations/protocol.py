@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -76,3 +76,64 @@ class Preparable(Protocol):
 
     def prepare(self) -> None:
         """Make the place where the settings ask for it; a place that exists is no error."""
+
+
+@runtime_checkable
+class Probeable(ObjectStore, Protocol):
+    """A store that can be probed in a corner of its own."""
+
+    @property
+    def is_single_writer(self) -> bool:
+        """Whether a store that replaces objects was asked for by name."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether a large object is uploaded in parts."""
+
+    def scratch(self, token: str) -> Probeable:
+        """An empty store of this kind below `.probe/`, named by the token."""
+
+    def drop(self) -> None:
+        """Remove the folders of a corner that is empty."""
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict where the place belongs to another repository or program."""
+
+    def clock_ms(self) -> int | None:
+        """The store's own time, epoch ms; None where the store tells none."""
+
+    def links(self) -> bool | None:
+        """Whether a hard link refuses an existing name; None for a store without links."""
+
+    def may_replace(self, name: str) -> bool:
+        """Whether the credentials that add can replace an object; it is replaced then."""
+
+    def may_delete(self, name: str) -> bool:
+        """Whether the credentials that add can delete an object; it is deleted then."""
+
+
+@runtime_checkable
+class Lockable(Protocol):
+    """A store that itself keeps objects for a time, against every credential."""
+
+    @property
+    def holds_locks(self) -> bool:
+        """Whether the settings ask the store to keep locked objects."""
+
+    def check_lock(self) -> None:
+        """Try the lock on an object of a probe.  Raises Misconfigured where it does not hold."""
+
+    def lock(self, names: Iterable[str], until: int) -> None:
+        """Lock objects until a time (epoch ms) at least, and read each lock back.
+
+        Raises NotFound, Damaged for a hidden object, Misconfigured for a lock that does not hold.
+        """
+
+    def locked_until(self, name: str) -> int | None:
+        """The end of an object's lock, epoch ms; None for an object without one."""
+
+    def hidden(self) -> dict[str, str]:
+        """Objects that somebody deleted or replaced although they are locked, with the reason."""
+
+    def unhide(self, name: str) -> None:
+        """Show a hidden object again; needs the right to delete.  Raises Conflict."""

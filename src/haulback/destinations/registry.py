@@ -38,9 +38,29 @@ def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStor
     store: ObjectStore = _module(kind).open_store(settings, owner)
     if not kind.capabilities.local_path:
         store = ConfirmedLists(Retrying(store))
-    if kind.capabilities.listing_delay:
-        store = SettledLists(store, kind.capabilities.listing_delay)
+    if listing_delay(driver, config) != 0:
+        store = SettledLists(store)
     return store
+
+
+def check_place(driver: str, config: JsonMapping) -> None:
+    """Check the place of a new repository, where the driver has a check.
+
+    Raises Malformed, Conflict where the place lies inside another repository.
+    """
+    kind, settings = _declared(driver, config)
+    if check := getattr(_module(kind), "check_place", None):
+        check(settings)
+
+
+def listing_delay(driver: str, config: JsonMapping) -> float | None:
+    """Seconds until a list of a destination shows a write or a deletion, None where unknown.
+
+    Raises Malformed.
+    """
+    kind, settings = _declared(driver, config)
+    own: float | None = getattr(settings, "listing_delay", None)
+    return kind.capabilities.listing_delay if own is None else own
 
 
 def usage(driver: str, config: JsonMapping) -> Usage | None:

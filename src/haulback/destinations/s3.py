@@ -8,16 +8,14 @@ read back, a page is told by its type, and the store is asked for the pause.
 from __future__ import annotations
 
 import mmap
-import ssl
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence, Set
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
-from typing import Any, NamedTuple
+from threading import BoundedSemaphore
+from typing import Any
 
 import msgspec
 import obstore
@@ -25,48 +23,24 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
-from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.object_names import checked
 from haulback.destinations.protocol import IDENTITY, Item
+from haulback.destinations.s3_client import client_of, create_bucket, headers_of
 from haulback.destinations.s3_errors import answer_of, problem, where
+from haulback.destinations.s3_lanes import Lane, lane_of
+from haulback.destinations.s3_locks import S3Locks
+from haulback.destinations.s3_versions import Uploads, is_installed
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound, Unavailable
 
 _BLOCK = 8 << 20
 _FULL_PAGE = 1000  # objects; a shorter list came in one answer
 _MOST_IN_ONE_PUT = 5 << 30  # bytes; the limit of S3
+_SMALLEST_PART = 5 << 20  # bytes; the limit of S3
+_PROBES, _AT_ONCE = ".probe", 16
+# an entry of these shows a repository whose identity object is lost
+_OURS = {"haulback.copy.json", "manifests", "packs", "index", "graves"}
+_HALF_SECOND = 500  # ms; the times of answers are whole seconds
 _TYPE = "application/octet-stream"
-_DEFAULT_REGION = "us-east-1"  # the only one of Amazon's that a new bucket must not name
-_LOCATION = (
-    '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
-)
-_PAUSE_SECONDS = 10.0  # to ask the store for a pause
-
-
-class Lane(NamedTuple):
-    """The share of a destination that all tasks of this process use together."""
-
-    slots: BoundedSemaphore
-    throttle: Throttle
-    creating: Lock
-
-
-_lanes: dict[tuple[object, ...], Lane] = {}
-_lanes_lock = Lock()
-
-
-def lane_of(settings: S3Settings) -> Lane:
-    """The lane of a destination; all stores with these settings get the same."""
-    key = (settings.endpoint, settings.bucket, settings.prefix, settings.parallelism)
-    with _lanes_lock:
-        return _lanes.setdefault(
-            (*key, settings.bandwidth),
-            Lane(
-                BoundedSemaphore(settings.parallelism),
-                Throttle(RateTable(settings.bandwidth)),
-                Lock(),
-            ),
-        )
 
 
 class S3:
@@ -75,31 +49,21 @@ class S3:
     `owner` is the attempt that writes here.
     """
 
-    def __init__(self, settings: S3Settings, owner: str = "by-hand") -> None:
+    def __init__(
+        self, settings: S3Settings, owner: str = "by-hand", lane: Lane | None = None
+    ) -> None:
         self.settings, self.owner = settings, owner
-        self.lane = lane_of(settings)
-        self.client = _client(settings, settings.accessKeyId, settings.secretAccessKey)
+        self.lane = lane or lane_of(settings)
+        self.client = client_of(settings, settings.accessKeyId, settings.secretAccessKey)
 
     def prepare(self) -> None:
         """Create the bucket where `createBucket` asks for it."""
         if not self.settings.createBucket:
             return
-        url = obstore.sign(_bucket_client(self.settings), "PUT", "", timedelta(seconds=60))
-        region, body = self.settings.region, b""
-        if not self.settings.endpoint and region != _DEFAULT_REGION:
-            body = _LOCATION.format(region).encode()
-        request = urllib.request.Request(url, body, method="PUT")
-        try:
-            _opener(self.settings).open(request, timeout=self.settings.requestTimeout).close()
-        except urllib.error.HTTPError as error:
-            text = error.read(4000).decode("utf-8", "replace")
-            answer = answer_of(Exception(f"status code: {error.code} {text}"))
-            if answer.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                raise problem(answer, self.settings, "the creation of the bucket") from None
-        except OSError as error:
-            raise Unavailable(
-                f"the creation of the bucket failed at {where(self.settings)}: {error}"
-            ) from error
+        if self.settings.objectLock:
+            self.locks.prepare()
+            return
+        create_bucket(self.settings)
 
     @property
     def parallelism(self) -> int:
@@ -109,7 +73,36 @@ class S3:
     def _deleting(self) -> S3Store:
         """The client that deletes: with the deleting credentials where the order carries them."""
         key, secret = self.settings.deleteAccessKeyId, self.settings.deleteSecretAccessKey
-        return _client(self.settings, key, secret) if key and secret else self.client
+        return client_of(self.settings, key, secret) if key and secret else self.client
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Uploads in parts, by the attempt of this store."""
+        return Uploads(self.settings, self.owner)
+
+    @cached_property
+    def locks(self) -> S3Locks:
+        """Retention and versions of the objects here."""
+        return S3Locks(self.settings)
+
+    @property
+    def holds_locks(self) -> bool:
+        return self.settings.objectLock
+
+    def check_lock(self) -> None:
+        self.locks.check()
+
+    def lock(self, names: Iterable[str], until: int) -> None:
+        self.locks.extend(names, until)
+
+    def locked_until(self, name: str) -> int | None:
+        return self.locks.until(name)
+
+    def hidden(self) -> dict[str, str]:
+        return self.locks.hidden()
+
+    def unhide(self, name: str) -> None:
+        self.locks.unhide(name)
 
     def store(self, name: str, data: bytes) -> None:
         self._create(checked(name), data)
@@ -153,7 +146,7 @@ class S3:
                 # the answer to a HEAD has no body: only that of a GET tells a missing bucket
                 found = obstore.get(self.client, name)
             self._check_page(name, found.attributes)
-            return Item(name, found.meta["size"])
+            return _item(found.meta)
 
     def list(self, prefix: str) -> Iterator[Item]:
         below = checked(prefix) + "/"
@@ -179,15 +172,103 @@ class S3:
 
     def delete(self, name: str) -> None:
         checked(name)
+        if self.settings.objectLock:
+            self.locks.delete(name)
+        else:
+            self._delete(self._deleting, name)
+
+    def _delete(self, client: S3Store, name: str) -> None:
         with self._asking(f"the deletion of {name}"):
             try:
-                obstore.delete(self._deleting, name)
+                obstore.delete(client, name)
             except FileNotFoundError as error:
                 if answer_of(error).code == "NoSuchBucket":
                     raise
 
-    def sweep(self, alive: Set[str]) -> int:  # noqa: ARG002 - a PUT leaves nothing behind
-        return 0
+    def sweep(self, alive: Set[str]) -> int:
+        if self.settings.deleteAccessKeyId:
+            self._sweep_probes()
+            if self.settings.objectLock:
+                self.locks.sweep()
+        return self.uploads.sweep(alive) if self.has_parts else 0
+
+    def _sweep_probes(self) -> None:
+        """Delete what a probe left behind whose credentials could not delete."""
+        with self._asking("the list of probes"):
+            left = obstore.list(self.client, _PROBES).collect()
+        for item in left:
+            self._delete(self._deleting, item["path"])
+
+    @property
+    def is_single_writer(self) -> bool:
+        return self.settings.singleWriter
+
+    @property
+    def has_parts(self) -> bool:
+        return is_installed()
+
+    def scratch(self, token: str) -> S3:
+        prefix = "/".join(part for part in (self.settings.prefix, _PROBES, token) if part)
+        smallest = msgspec.structs.replace(self.settings, prefix=prefix, partSize=_SMALLEST_PART)
+        # many creates at once, whatever `parallelism` is
+        return S3(smallest, self.owner, self.lane._replace(slots=BoundedSemaphore(_AT_ONCE)))
+
+    def drop(self) -> None:
+        """A bucket has no folders that could be left."""
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict for a repository above or below the prefix, and for foreign objects."""
+        parts = self.settings.prefix.split("/") if self.settings.prefix else []
+        for count in range(len(parts)):
+            self._refuse_repository("/".join(parts[:count]), "lies inside the repository")
+        entries = sorted(entry for entry in self.entries("") if not entry[0].startswith("."))
+        if (IDENTITY, True) in entries:
+            return
+        for name, is_file in entries:
+            if not is_file:
+                below = "/".join([*parts, name])
+                self._refuse_repository(below, "holds the repository")
+        if entries and not _OURS.intersection(name for name, _ in entries):
+            raise Conflict(
+                f"{where(self.settings)} holds objects of other programs, such as {entries[0][0]}: "
+                "name an empty `prefix`"
+            )
+
+    def _refuse_repository(self, prefix: str, relation: str) -> None:
+        settings = msgspec.structs.replace(self.settings, prefix=prefix)
+        there = S3(settings, self.owner, self.lane)
+        with suppress(NotFound):
+            there.info(IDENTITY)
+            raise Conflict(
+                f"{where(self.settings)} {relation} in {where(there.settings)}: name another "
+                "`prefix`"
+            )
+
+    def clock_ms(self) -> int | None:
+        """The time in the store's answer, in whole seconds."""
+        began = time.time_ns()
+        answer = headers_of(self.settings, self.client, "HEAD", IDENTITY)
+        told = parsedate_to_datetime(answer["Date"]) if answer and answer["Date"] else None
+        if told is None:
+            return None
+        # the store's clock is read between both readings of ours
+        return int(told.timestamp() * 1000) + _HALF_SECOND + (time.time_ns() - began) // 2_000_000
+
+    def links(self) -> bool | None:
+        return None
+
+    def may_replace(self, name: str) -> bool:
+        return self._is_allowed(lambda: self._put(name, b"replaced", "overwrite"))
+
+    def may_delete(self, name: str) -> bool:
+        return self._is_allowed(lambda: self._delete(self.client, name))
+
+    def _is_allowed(self, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except Misconfigured:
+            return False
+        return True
 
     def local_path(self, name: str) -> Path | None:  # noqa: ARG002 - the Protocol's parameter
         return None
@@ -234,13 +315,21 @@ class S3:
 
     def _upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size
-        if size > _MOST_IN_ONE_PUT:
-            raise Unavailable(f"{name} has {size} bytes: more than S3 takes in one request")
+        if size > _MOST_IN_ONE_PUT and not self.has_parts:
+            raise Misconfigured(
+                f"{name} has {size} bytes, more than S3 takes in one request: install boto3 on "
+                "this node (pip install 'haulback[s3-lock]')"
+            )
         if size == 0:
             self._create(name, b"")
             return
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
-            self._create(name, data)
+            if size > self.settings.partSize and self.has_parts:
+                self.lane.throttle.take(size)
+                with self.lane.slots:
+                    self.uploads.create(name, data)
+            else:
+                self._create(name, data)
 
     def _holds(self, name: str, path: Path) -> bool:
         """Whether the object of that name has the content of a file."""
@@ -257,7 +346,7 @@ class S3:
     def _listed(self, prefix: str, after: str | None = None) -> Sequence[Item]:
         with self._asking(f"the list of {prefix}"):
             found = obstore.list(self.client, prefix, offset=after).collect()
-        return [Item(item["path"], item["size"]) for item in found]
+        return [_item(meta) for meta in found]
 
     def _nothing(self, name: str, offset: int) -> bytes:
         if offset > (size := self.info(name).size):
@@ -303,15 +392,9 @@ class S3:
 
     def _wanted_pause(self) -> float:
         """Ask the busy store for the pause in seconds that it wants; 0 where it says none."""
-        url = obstore.sign(self.client, "GET", IDENTITY, timedelta(seconds=60))
-        try:
-            _opener(self.settings).open(url, timeout=_PAUSE_SECONDS).close()
-        except urllib.error.HTTPError as error:
-            asked = error.headers.get("Retry-After", "")
-            return float(asked) if asked.isdigit() else 0.0
-        except OSError:
-            return 0.0
-        return 0.0
+        headers = headers_of(self.settings, self.client, "GET", IDENTITY)
+        asked = str(headers["Retry-After"]) if headers else ""
+        return float(asked) if asked.isdigit() else 0.0
 
 
 def open_store(settings: S3Settings, owner: str) -> S3:
@@ -319,59 +402,5 @@ def open_store(settings: S3Settings, owner: str) -> S3:
     return S3(settings, owner)
 
 
-def _bucket_client(settings: S3Settings) -> S3Store:
-    bare = msgspec.structs.replace(settings, prefix="")
-    return _client(bare, settings.accessKeyId, settings.secretAccessKey)
-
-
-def _client(settings: S3Settings, key: str, secret: str) -> S3Store:
-    options: Any = {
-        "allow_http": True,
-        "timeout": f"{settings.requestTimeout}s",
-        "connect_timeout": f"{settings.connectTimeout}s",
-    }
-    if settings.proxy:
-        options["proxy_url"] = settings.proxy
-    if settings.ca:
-        options["root_certificate"] = _authority(settings)
-    more: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}
-    try:
-        return S3Store(
-            settings.bucket,
-            prefix=settings.prefix or None,
-            region=settings.region,
-            access_key_id=key,
-            secret_access_key=secret,
-            virtual_hosted_style_request=not settings.pathStyle,
-            # Sealed bytes prove themselves: a checksum by S3 costs a third of the node's CPU.
-            unsigned_payload=True,
-            disable_bulk_delete=True,
-            client_options=options,
-            # Repeats are ours: obstore ignores Retry-After, and hides that it repeated a create.
-            retry_config={"max_retries": 0},
-            **more,
-        )
-    except (BaseError, ValueError) as error:
-        raise Misconfigured(
-            f"{where(settings)} cannot be opened: {answer_of(error).text}; check `endpoint`, "
-            "`proxy` and `ca`"
-        ) from error
-
-
-def _authority(settings: S3Settings) -> bytes:
-    try:
-        return Path(settings.ca).read_bytes()
-    except OSError as error:
-        raise Misconfigured(
-            f"ca: {settings.ca} cannot be read on this node: {error.strerror}"
-        ) from error
-
-
-def _opener(settings: S3Settings) -> urllib.request.OpenerDirector:
-    proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
-    trust = ssl.create_default_context()
-    if settings.ca:
-        trust.load_verify_locations(settings.ca)
-    return urllib.request.build_opener(
-        urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust)
-    )
+def _item(meta: Any) -> Item:
+    return Item(meta["path"], meta["size"], int(meta["last_modified"].timestamp() * 1000))

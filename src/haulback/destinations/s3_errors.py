@@ -87,7 +87,8 @@ def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0
     if answer.is_busy:
         return Unavailable(f"{begin}: the store asks for a pause", retryAfter=pause)
     if remedy := _REMEDIES.get(answer.code):
-        return Misconfigured(f"{begin}: {remedy} ({answer.code})")
+        told = f"{answer.code}: {answer.text}" if answer.text else answer.code
+        return Misconfigured(f"{begin}: {remedy} ({told})")
     if answer.status is None:
         return Unavailable(
             f"{begin}: no answer: {answer.text}; check `endpoint`, `proxy` and the network"
@@ -102,6 +103,7 @@ def where(settings: S3Settings) -> str:
 
 
 def _line(told: str, debug: str) -> str:
-    reason = re.search(r"(?:source: |: )\"?((?:[Cc]onnection|operation|dns|failed)[^\"\n]*)", debug)
-    line = " ".join(told.split())[-200:]
-    return f"{line} ({reason[1][:100]})" if reason else line
+    """The end of the text of an error, with the reason that only its details name."""
+    reason = re.search(r"\b(ConnectionRefused|ConnectionReset|TimedOut|dns error|Dns)\b", debug)
+    line = " ".join(told.split()).rpartition(" - ")[2][-200:]
+    return f"{line} ({reason[1]})" if reason else line

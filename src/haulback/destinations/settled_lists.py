@@ -1,90 +1,104 @@
-"""Lists of a store whose lists lag: a list waits until it shows the writes of its process.
+"""Lists of a store whose lists lag: they show at least what their own process wrote.
 
-A STORE lists the announcements after its manifest is stored, a clean-up lists manifests after its
-announcement is stored. Each list must show the other's earlier object: otherwise the clean-up
-deletes chunks of the new backup (docs/design/locking.md). With this wait at least
-one of the two does.
+Objects of other processes appear late in such lists; docs/design/locking.md explains why no backup
+is lost by it, and where a clean-up waits.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
+from typing import TypeVar
 
-from haulback.clock import Clock, SystemClock
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import Item, ObjectStore
-from haulback.errors import NotFound
+from haulback.errors import Conflict, Damaged, NotFound
+
+T = TypeVar("T")
 
 
 class SettledLists(PassThrough):
-    """A store whose lists show a write or a deletion after at most `delay` seconds.
+    """A store whose lists have the names that this process stored, and lack those it deleted.
 
-    A list waits `delay` seconds from the opening of this store, from its own last write, and from
-    the last name that was not found: a list that showed this name would show the name again.
+    A name that was not found counts as deleted.  Each name that list and process disagree about is
+    looked up, because another process may have stored or deleted the object since.  Nothing waits.
     """
 
-    def __init__(
-        self,
-        destination: ObjectStore,
-        delay: float,
-        clock: Clock | None = None,
-        wait: Callable[[float], object] = time.sleep,
-    ) -> None:
+    def __init__(self, destination: ObjectStore) -> None:
         super().__init__(destination)
-        self._delay, self._clock, self._wait = delay, clock or SystemClock(), wait
-        self._settled = self._clock.monotonic() + delay
+        # guards the two sets: threads share an open repository
+        self._lock = Lock()
+        self._there: set[str] = set()
+        self._gone: set[str] = set()
 
     def store(self, name: str, data: bytes) -> None:
-        with self._writing():
-            super().store(name, data)
+        self._noting(name, lambda: super(SettledLists, self).store(name, data))
+        self._note(name, is_there=True)
 
     def adopt(self, name: str, path: Path) -> None:
-        with self._writing():
-            super().adopt(name, path)
+        self._noting(name, lambda: super(SettledLists, self).adopt(name, path))
+        self._note(name, is_there=True)
 
     def delete(self, name: str) -> None:
-        with self._writing():
-            super().delete(name)
+        super().delete(name)
+        self._note(name, is_there=False)
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        with self._finding():
-            return super().load(name, offset, length)
+        return self._noting(name, lambda: super(SettledLists, self).load(name, offset, length))
 
     def info(self, name: str) -> Item:
-        with self._finding():
-            return super().info(name)
+        item = self._noting(name, lambda: super(SettledLists, self).info(name))
+        self._note(name, is_there=True)
+        return item
 
     def list(self, prefix: str) -> Iterator[Item]:
-        self._settle()
-        return super().list(prefix)
+        with self._lock:
+            there, gone = set(self._there), set(self._gone)
+        shown = set()
+        for item in super().list(prefix):
+            shown.add(item.name)
+            if item.name not in gone or self._is_there(item.name):
+                yield item
+        for name in sorted(there - shown):
+            with suppress(NotFound, Damaged):  # another process deleted the object
+                if name.startswith(f"{prefix}/"):
+                    yield self.info(name)
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
-        self._settle()
-        return super().entries(folder)
+        below = f"{folder}/" if folder else ""
+        with self._lock:
+            there = [name[len(below) :] for name in self._there if name.startswith(below)]
+            gone = {name for name in self._gone if name.startswith(below)}
+        own = {first: not rest for first, *rest in (name.split("/") for name in there)}
+        for name, is_file in super().entries(folder):
+            own.pop(name, None)
+            if below + name not in gone or self._is_there(below + name):
+                yield name, is_file
+        yield from own.items()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A failed write counts too: its reply may be lost although the store has the object."""
+    def _is_there(self, name: str) -> bool:
         try:
-            yield
-        finally:
-            self._unsettle()
-
-    @contextmanager
-    def _finding(self) -> Iterator[None]:
-        try:
-            yield
+            self.info(name)
         except NotFound:
-            self._unsettle()
+            return False
+        except Damaged:
+            return True
+        return True
+
+    def _noting(self, name: str, call: Callable[[], T]) -> T:
+        try:
+            result = call()
+        except Conflict:
+            self._note(name, is_there=True)
             raise
+        except NotFound:
+            self._note(name, is_there=False)
+            raise
+        return result
 
-    def _unsettle(self) -> None:
-        self._settled = self._clock.monotonic() + self._delay
-
-    def _settle(self) -> None:
-        remaining = self._settled - self._clock.monotonic()
-        if remaining > 0:
-            self._wait(remaining)
+    def _note(self, name: str, *, is_there: bool) -> None:
+        with self._lock:
+            (self._there if is_there else self._gone).add(name)
+            (self._gone if is_there else self._there).discard(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,8 @@ BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8)
 class Retrying(PassThrough):
     """A store whose operations are repeated while it does not answer.
 
+    `sweep` is not repeated: the next clean-up of leftovers sweeps again, and a store that is down
+    must not hold up the others.
     `wait` pauses for seconds; a true result ends the retries. Raises the error of the last try.
     """
 
@@ -60,9 +62,6 @@ class Retrying(PassThrough):
 
     def delete(self, name: str) -> None:
         self._again(lambda: self._destination.delete(name))
-
-    def sweep(self, alive: Set[str]) -> int:
-        return self._again(lambda: self._destination.sweep(alive))
 
     def _again(self, call: Callable[[], T]) -> T:
         return retry(call, self._backoff, wait=self._wait)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 from haulback.contract.order_records import BackupDestination, Hypervisor, IncrementBase
@@ -51,6 +51,12 @@ class PlaceRecords(Protocol):
 
     def node(self, guid: str) -> Named: ...
 
+    def node_names(self) -> Mapping[str, str]:
+        """The names of all nodes by guid."""
+
+    def heard_last(self, nodes: Set[str] | None) -> str | None:
+        """The node among `nodes` (None: among all) that the server heard of last."""
+
     def only_node(self, field: str) -> str:
         """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
 
@@ -59,6 +65,18 @@ class BackupRecords(Protocol):
     """Backups and increment bases."""
 
     def get(self, guid: str) -> Backup: ...
+
+    def locations(self, guid: str) -> list[Backup]:
+        """All locations of a backup, the first one first; `guid` may name any of them."""
+
+    def lacking(self, entity: str, rule: str, source: str, target: str) -> list[Backup]:
+        """Some backups of a machine and a rule on `source` without a copy on `target`."""
+
+    def copies(self, guids: Sequence[str]) -> list[Backup]:
+        """The copies of these guids, in their order; unknown ones are left out."""
+
+    def newest_before(self, copy: Backup, moment: int) -> str | None:
+        """The newest sound backup of a copy's machine on its destination, older than a moment."""
 
     def held(self, guid: str) -> Backup:
         """A backup that no retention removes before the end of the transaction."""
@@ -74,6 +92,9 @@ class BackupRecords(Protocol):
 
     def at_location(self, guid: str) -> Backup:
         """The backup of a backup location."""
+
+    def lock_of(self, guid: str) -> int:
+        """The length in ms of the lock of a backup that is about to be stored."""
 
     def given_up(self, destination: str) -> list[str]:
         """Missing backups of a destination whose loss a user has confirmed."""

@@ -101,11 +101,17 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
     return result
 
 
+def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
+    """The settings that tell the place of a destination; empty where the type declares none."""
+    names = [name for name, setting in settings_of(kind).items() if setting.is_place]
+    return {name: str(config.get(name) or "").rstrip("/") for name in names}
+
+
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
     """The tunable and secret settings that a change gives; null leaves a setting as it is.
 
-    Raises Malformed naming a setting that is unknown or wrong, or whose value no change can give
-    because the stored objects are at the present one.
+    Raises Malformed naming a setting that is unknown or wrong, or that a change cannot give because
+    the setting says where the stored objects are.
     """
     settings, result = settings_of(kind), CheckedSettings({}, {})
     for name, value in given.items():
@@ -120,9 +126,26 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
             result.plain[name] = converted
         elif converted != present.get(name, converted):
             raise Malformed(
-                f"{name}: the backups are at {present[name]!r}; add another destination instead",
+                f"{name}: the backups are at {present[name]!r}; move the destination if its "
+                "repository was moved, or add another destination",
                 field=name,
             )
+    return result
+
+
+def moved(kind: DestinationType, given: JsonMapping) -> JsonObject:
+    """The settings that a move gives; null leaves a setting as it is.
+
+    Raises Malformed naming a setting that is unknown or wrong, or a secret, which a change gives.
+    """
+    settings, result = settings_of(kind), JsonObject()
+    for name, value in given.items():
+        if name not in settings:
+            raise _unknown(name, kind)
+        if settings[name].is_secret:
+            raise Malformed(f"{name}: change secrets by themselves, before the move", field=name)
+        if value is not None:
+            result[name] = _value(settings[name], value)
     return result
 
 
@@ -131,9 +154,14 @@ def _value(setting: Setting, value: Any) -> Any:
         converted = msgspec.to_builtins(msgspec.convert(value, setting.form, strict=False))
     except msgspec.ValidationError:
         raise _wrong(setting) from None  # the error of the codec could show a secret
-    if isinstance(converted, str) and not converted.isprintable():
+    if isinstance(converted, str) and not _is_printable(setting, converted):
         raise _wrong(setting)
     return os.path.normpath(converted) if setting.is_folder else converted
+
+
+def _is_printable(setting: Setting, text: str) -> bool:
+    lines = text.splitlines() if setting.has_lines else [text]
+    return all(line.isprintable() for line in lines)
 
 
 def _wrong(setting: Setting) -> Malformed:

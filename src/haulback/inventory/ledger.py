@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.inventory_sync import PlatformResource
 from haulback.contract.order_records import Hypervisor, IncrementBase
+from haulback.contract.space import SpaceUsage
 from haulback.contract.store import BackupVolume
 from haulback.contract.verify import UnknownBackup
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
@@ -41,6 +43,9 @@ class BackupChanges(Protocol):
 
     def stored(self, backup: str, stored: int, parent: str | None) -> None:
         """Record that a backup is stored on its destination; `stored` in bytes."""
+
+    def copied(self, copy: str, stored: int, parent: str | None) -> None:
+        """Record that a copy of a backup is stored on its destination; `stored` in bytes."""
 
     def partial(self, backup: str, reason: str) -> None:
         """Set a backup to PARTIAL_SUCCESS: its data may be stored, but is unproved."""
@@ -84,13 +89,36 @@ class RemovalChanges(Protocol):
         """Delete the record and the history of an entity without data."""
 
 
+class NewPlaceOf(NamedTuple):
+    """The place to which a destination was moved: the settings that change, and its nodes."""
+
+    destination: str
+    settings: JsonObject
+    node: str | None
+    nodes: list[str]
+
+
 class DestinationChanges(Protocol):
     """Changes of backup destinations."""
 
     def initialised(self, destination: str, repository: str) -> None: ...
 
+    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+        """Record that a destination lies at another place, as the task `by` has found it.
+
+        Raises Conflict for another repository, and while another task runs on the destination.
+        """
+
+    def probed(self, destination: str, seen: StoreProbe) -> None: ...
+
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         """Record the space of a destination in bytes; None leaves the old value."""
+
+    def stored(self, destination: str, stored: int) -> None:
+        """Add the bytes of a new backup to what the repository holds."""
+
+    def measured(self, destination: str, usage: SpaceUsage) -> None:
+        """Record the space by machine that a clean-up found."""
 
 
 class InventoryChanges(Protocol):
@@ -225,6 +253,12 @@ class DamageChanges(Protocol):
         of them; `since` (epoch ms) is the start of the task.
         """
 
+    def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
+        """Record that a task brought all backups of a destination into the catalogue.
+
+        `extract_time` is the time of the newest extract, `since` the start of the task (epoch ms).
+        """
+
     def verify_ended(self, destination: str) -> None: ...
 
     def cleanup_blocked(self, task: Task, why: str) -> None:
@@ -232,6 +266,9 @@ class DamageChanges(Protocol):
 
     def found_again(self, task: Task) -> None:
         """Record that a clean-up found all expected backups: MISSING backups become PRESENT."""
+
+    def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
+        """Record an attempt to heal a damaged or missing location, and whether it is whole now."""
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """Record the loss of backups that a clean-up gave up after a user's confirmation."""

@@ -51,7 +51,7 @@ class Entity(msgspec.Struct, kw_only=True):
 
 
 class Backup(msgspec.Struct, kw_only=True):
-    """A backup of an entity.  Times in epoch milliseconds, sizes in bytes.
+    """A backup of an entity, at one location.  Times in epoch milliseconds, sizes in bytes.
 
     `status`: QUEUED, INPROGRESS, then SUCCESS, PARTIAL_SUCCESS or FAILED; SUCCESS_REMOVED once its
     removal is decided; `gone` once a node has deleted the data.  `keep_until` is the end of the
@@ -60,6 +60,8 @@ class Backup(msgspec.Struct, kw_only=True):
     `location_status` is a `damage.LocationStatus` of a stored backup, `damage` a `damage.Damage`.
     `role` is the role of the destination in the rule, `terms` the key of the retention terms under
     which the backup was made; `lock_until` (epoch ms) is the end of the lock set at its making.
+    `copy_of` is the backup of which this is another location, None for the first location;
+    `heal_after` (epoch ms) is the next attempt to heal the location.
     """
 
     guid: str
@@ -97,6 +99,13 @@ class Backup(msgspec.Struct, kw_only=True):
     role: str = "PRIMARY"
     terms: str | None = None
     lock_until: int | None = None
+    copy_of: str | None = None
+    heal_after: int = 0
+
+    @property
+    def first(self) -> str:
+        """The guid of the backup: of its first location, whichever location this is."""
+        return self.copy_of or self.guid
 
     @property
     def is_whole(self) -> bool:

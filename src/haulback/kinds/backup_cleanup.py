@@ -13,11 +13,13 @@ from haulback.contract.backup_cleanup import (
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
+from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
 
 _TYPE = "BACKUP_CLEANUP"
@@ -35,14 +37,16 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
         "cleanup",
         ask,
         request,
-        planning.TaskSpec(refs={"backupDestination": planning.named(to)}, pinned=to.node),
+        planning.TaskSpec(refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to)),
     )
 
 
 def of_removed(to: BackupDestination, ask: Ask) -> Task:
     """A clean-up that deletes the backups which are removed already, and judges no other."""
     spec = planning.TaskSpec(
-        refs={"backupDestination": planning.named(to)}, pinned=to.node, params={"scope": "marked"}
+        refs={"backupDestination": planning.named(to)},
+        pinned=reach.pin(to),
+        params={"scope": "marked"},
     )
     return planning.task(_TYPE, "cleanup", ask, None, spec)
 
@@ -67,11 +71,13 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
         ledger.damage.cleanup_blocked(task, task.status_info or "backups are missing")
     if state is State.FINISHED:
-        found = msgspec.convert(task.results, BackupCleanupResult)
-        settle_removal(task, found, ledger)
+        report = msgspec.convert(task.results, BackupCleanupResult)
+        settle_removal(task, report, ledger)
         ledger.destinations.space(
-            task.ref("backupDestination") or "", found.totalSpace, found.freeSpace
+            task.ref("backupDestination") or "", report.totalSpace, report.freeSpace
         )
+        if report.usage:
+            ledger.destinations.measured(task.ref("backupDestination") or "", report.usage)
     ledger.damage.expected_over(task.guid)
 
 
@@ -82,7 +88,7 @@ KIND = TaskKind(
     order=BackupCleanupOrder,
     prepare=prepare,
     settle=settle,
-    report=REMOVAL_REPORT,
+    report=(*REMOVAL_REPORT, Said("usage", "object", "Bytes of the repository, by machine.")),
     submissions=(
         Submission(
             "remove-old-backups",

@@ -5,90 +5,123 @@ The order decides: with a source destination the task copies, without it the tas
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from haulback.contract.backup_destination_sync import DestinationSyncOrder
+import msgspec
+
+from haulback.contract.backup_destination_sync import (
+    DestinationSyncOrder,
+    DestinationSyncResult,
+    WantedCopy,
+)
 from haulback.contract.order_records import BackupDestination
-from haulback.errors import Malformed
+from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
-from haulback.kinds.api import AnyRequest, Ask, TaskKind
-from haulback.kinds.support import planning
+from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import Backup
+from haulback.kinds.api import Ask, TaskKind
+from haulback.kinds.support import catalogue_orders, planning
 from haulback.kinds.support.reports import SPACE, Said
-from haulback.tasks.record import HOUR_MS, Task
-from haulback.wire import Named
+from haulback.kinds.support.second_copies import (
+    COPIES,
+    HEALS,
+    LANE,
+    SOURCE,
+    TYPE,
+    WINDOW,
+    copying_of,
+)
+from haulback.tasks.record import Task
 
-TYPE = "BACKUP_DESTINATION_SYNC"
-WINDOW = 24 * HOUR_MS  # copies may wait for a link that is down
-SOURCE = "source"  # parameter: the destination that the task copies from
-_LANE = "copy"
-
-
-class CopyWork(NamedTuple):
-    """Copies of one machine's backups from one destination to another.
-
-    `copies` are the guids of the copies, older backups first; `of` refers to the machine.
-    """
-
-    origin: BackupDestination
-    to: BackupDestination
-    of: Named
-    copies: list[str]
-    run: str = ""
-    rule: Named | None = None
-
-
-def copying(
-    work: CopyWork, ask: Ask, request: AnyRequest = None, follows: Task | None = None
-) -> Task:
-    """The task that makes copies."""
-    spec = planning.TaskSpec(
-        refs={
-            "backupDestination": planning.named(work.to),
-            "protectedEntity": work.of,
-            "rule": work.rule,
-        },
-        params={SOURCE: work.origin.guid, "copies": work.copies},
-        pinned=_node_of(work),
-        follows=follows,
-        window=WINDOW,
-        run=work.run,
-    )
-    return planning.task(TYPE, _LANE, ask, request, spec)
+_GONE = "the backup was removed before it was copied"
 
 
 def reading(to: BackupDestination, ask: Ask) -> Task:
     """The task that reads the catalogue of a destination."""
     spec = planning.TaskSpec(
-        refs={"backupDestination": planning.named(to)}, pinned=to.node, window=WINDOW
+        refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to), window=WINDOW
     )
     return planning.task(TYPE, "verify", ask, None, spec)
 
 
-def _node_of(work: CopyWork) -> str | None:
-    """The node that reaches both destinations; the node of the target where none does.
-
-    A link that is missing fails the copy, never the backup.
-    """
-    try:
-        return planning.pinned(work.origin, work.to)
-    except Malformed:
-        return work.to.node
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    if SOURCE not in task.params:
+        catalogue_orders.start(task, ledger)
+    for copy in task.params.get(COPIES, []):
+        ledger.backups.started(copy)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationSyncOrder:
     to = catalogue.places.destination(task.ref("backupDestination") or "")
-    origin = task.params.get(SOURCE)
-    return DestinationSyncOrder(to, catalogue.places.destination(origin) if origin else None)
+    source = task.params.get(SOURCE)
+    if source is None:
+        return catalogue_orders.order(task, to)
+    origin = catalogue.places.destination(source)
+    wanted = list(_wanted(task, origin.guid, catalogue))
+    return DestinationSyncOrder(to, origin, wanted, copying_of(to).rate)
+
+
+def _wanted(task: Task, origin: str, catalogue: Catalogue) -> Iterator[WantedCopy]:
+    """The copies whose backup can still be read at its source."""
+    heals = bool(task.params.get(HEALS))
+    for copy in catalogue.backups.copies(task.params[COPIES]):
+        for source in catalogue.backups.locations(copy.guid):
+            if source.destination == origin and _is_readable(source):
+                older = catalogue.backups.newest_before(copy, source.snapshot_time or 0)
+                lock = catalogue.backups.lock_of(copy.guid)
+                yield WantedCopy(copy.guid, source.guid, None if heals else older, heals, lock)
+                break
+
+
+def _is_readable(backup: Backup) -> bool:
+    return backup.status == "SUCCESS" and backup.location_status in ("PRESENT", "DAMAGED")
+
+
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    """Record the finished copies, also of a task that failed later."""
+    if SOURCE not in task.params:
+        catalogue_orders.settle(task, state, ledger)
+        return
+    destination = task.ref("backupDestination") or ""
+    report = _report(task, state)
+    done = {copy.backup: copy for copy in report.copied}
+    reason = _GONE if state is State.FINISHED else task.status_info or state.value
+    for guid in task.params[COPIES]:
+        copy = done.get(guid)
+        if task.params.get(HEALS):
+            ledger.damage.healed(task, guid, is_whole=copy is not None and not copy.lacks)
+        elif copy:
+            ledger.backups.copied(guid, copy.stored, copy.parent)
+        else:
+            ledger.backups.failed(guid, reason)
+    ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+
+
+def _report(task: Task, state: State) -> DestinationSyncResult:
+    try:
+        return msgspec.convert(task.results, DestinationSyncResult)
+    except msgspec.ValidationError:
+        if state is State.FINISHED:
+            raise
+        return DestinationSyncResult()
 
 
 KIND = TaskKind(
     type=TYPE,
-    lane=_LANE,
+    lane=LANE,
     order=DestinationSyncOrder,
     prepare=prepare,
+    start=start,
+    settle=settle,
     report=(
         Said("copied", "array", "Each finished copy: backup, stored (bytes), parent, lacks."),
         Said("sealedAnew", "flag", "The data was sealed with the key of the destination."),
+        Said("repository", "guid", "The guid of the repository whose catalogue was read."),
+        Said("backups", "count", "Number of backups that are stored there."),
+        Said("added", "count", "Number of backups that were new to the catalogue."),
+        Said("lost", "count", "Number of backups that an extract names and that are not there."),
+        Said("extractTime", "time", "Time of the newest extract, epoch ms; 0 without one."),
         *SPACE,
     ),
     window=WINDOW,

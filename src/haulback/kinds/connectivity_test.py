@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from haulback.contract import example_values as example
-from haulback.contract.connectivity_test import ConnectivityTestOrder, ConnectivityTestRequest
+from haulback.contract.connectivity_test import (
+    ConnectivityTestOrder,
+    ConnectivityTestRequest,
+    ConnectivityTestResult,
+)
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS
+from haulback.contract.task_states import State
 from haulback.errors import Malformed
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import SPACE, Said
+from haulback.tasks.destination_ends import AGAIN
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
@@ -47,18 +57,26 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Pl
     return Plan(tests)
 
 
+def of_destination(target: BackupDestination, ask: Ask) -> Task:
+    """The test that the server makes of a destination that does not answer."""
+    test = _test({"backupDestination": planning.named(target)}, target, None, ask)
+    test.params[AGAIN] = True
+    return test
+
+
 def _test(
     refs: Mapping[str, Named | None],
     target: Hypervisor | BackupDestination,
-    request: ConnectivityTestRequest,
+    request: ConnectivityTestRequest | None,
     ask: Ask,
 ) -> Task:
     return planning.task(
         "CONNECTIVITY_TEST",
-        "inventory",
+        # A destination that hangs must not hold the lane of the inventories.
+        "inventory" if isinstance(target, Hypervisor) else "upkeep",
         ask,
         request,
-        planning.TaskSpec(refs=refs, pinned=target.node),
+        planning.TaskSpec(refs=refs, pinned=reach.pin(target)),
     )
 
 
@@ -70,13 +88,27 @@ def prepare(task: Task, catalogue: Catalogue) -> ConnectivityTestOrder:
     )
 
 
+def settle(task: Task, state: State, ledger: Ledger) -> None:
+    destination = task.ref("backupDestination")
+    if state is State.FINISHED and destination:
+        report = msgspec.convert(task.results, ConnectivityTestResult)
+        if report.probe:
+            ledger.destinations.probed(destination, report.probe)
+        ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+
+
 Request = ConnectivityTestRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="CONNECTIVITY_TEST",
     lane="inventory",
     order=ConnectivityTestOrder,
     prepare=prepare,
-    report=(Said("reachable", "flag", "FINISHED says the same."),),
+    settle=settle,
+    report=(
+        Said("reachable", "flag", "FINISHED says the same."),
+        Said("probe", "object", "What the store of a destination was seen to do."),
+        *SPACE,
+    ),
     submissions=(
         Submission(
             "connectivity-test",

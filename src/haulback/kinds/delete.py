@@ -115,7 +115,9 @@ def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, as
         "cleanup",
         ask.of(entity.project or ask.project),
         None,
-        planning.TaskSpec(refs=refs, locked=entity.guid, pinned=planning.pinned(source, to)),
+        planning.TaskSpec(
+            refs=refs, locked=entity.guid, pinned=planning.pinned(catalogue, source, to)
+        ),
     )
 
 

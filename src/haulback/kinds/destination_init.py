@@ -31,7 +31,7 @@ def init(destination: BackupDestination, ask: Ask, family: BackupDestination | N
         planning.TaskSpec(
             refs=refs,
             params={_FAMILY: family.guid} if family else {},
-            pinned=planning.pinned(destination, family),
+            pinned=planning.pinned(None, destination, family),
         ),
     )
 
@@ -50,6 +50,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         destination = task.ref("backupDestination") or ""
         # A node with its own format need not report a repository guid.
         ledger.destinations.initialised(destination, found.repository or destination)
+        if found.probe:
+            ledger.destinations.probed(destination, found.probe)
         ledger.destinations.space(destination, found.totalSpace, found.freeSpace)
 
 
@@ -66,6 +68,7 @@ KIND = TaskKind(
             "The guid of the new repository; without this member the server takes the guid of "
             "the destination.",
         ),
+        Said("probe", "object", "What the store was seen to do."),
         *SPACE,
     ),
 )

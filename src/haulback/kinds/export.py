@@ -18,7 +18,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Entity
 from haulback.kinds.api import Ask, Submission, TaskKind
-from haulback.kinds.support import machine_scan, planning
+from haulback.kinds.support import machine_scan, planning, second_copies
 from haulback.kinds.support.destination_choice import Goal, Goals
 from haulback.kinds.support.export_report import (
     EXPORT_REPORT,
@@ -45,25 +45,25 @@ def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     refs = planning.some("protectedEntities", request.protectedEntities)
     goals, whole = Goals(request.backupDestination, request.rules, catalogue), Plan()
     entities = catalogue.machines.get_many([ref.guid for ref in refs])
+    is_copy = request.backupType is BackupType.SYNCHRONIZATION
     for entity in entities:
         _check(entity, request)
         for goal in goals.of(entity):
-            whole.add(_plan_backup(_Backup(entity, goal, request, ask), catalogue))
+            wanted = _Backup(entity, goal, request, ask)
+            whole.add((_plan_copies if is_copy else _plan_backup)(wanted, catalogue))
+    if is_copy:
+        return whole
     whole.besides = machine_scan.before(entities, catalogue, ask, request)
     return whole
 
 
 def _check_type(request: ExportRequest) -> None:
-    if request.backupType in (None, BackupType.FULL, BackupType.INCREMENTAL):
-        return
-    why = {
-        BackupType.SYNTHETIC: "every backup here is complete in itself, none is synthesised",
-        BackupType.SYNCHRONIZATION: "copies to a second destination are not made yet",
-    }[request.backupType]
-    raise Malformed(
-        f"backupType: {request.backupType.value} is not served, {why}; ask for FULL or INCREMENTAL",
-        field="backupType",
-    )
+    if request.backupType is BackupType.SYNTHETIC:
+        raise Malformed(
+            "backupType: SYNTHETIC is not served, every backup here is complete in itself, none is "
+            "synthesised; ask for FULL or INCREMENTAL",
+            field="backupType",
+        )
 
 
 def _check(entity: Entity, request: ExportRequest) -> None:
@@ -115,7 +115,7 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
         window=WINDOW,
         locked=entity.guid,
         source=source.guid,
-        pinned=planning.pinned(source, goal.to),
+        pinned=planning.pinned(catalogue, source, goal.to),
         run=goal.run,
     )
     request, ask = goal.applied(wanted.request), wanted.ask.of(wanted.project)
@@ -125,7 +125,40 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
     )
     store = planning.task("STORE", "store", ask, request, second)
     export.backup_type = store.backup_type = wanted.type
-    return Plan([export, store], backups=[backup])
+    whole = Plan([export, store], backups=[backup])
+    for copied in () if goal.copied_later else goal.copies:
+        copy = second_copies.new_copy(backup, copied)
+        work = second_copies.CopyWork(
+            goal.to,
+            copied.to,
+            entity.named(),
+            Named(backup.guid, entity.name),
+            [copy.guid],
+            refs["rule"],
+            goal.run,
+        )
+        whole.tasks.append(second_copies.copy_task(work, ask, request, store))
+        whole.backups.append(copy)
+    return whole
+
+
+def _plan_copies(wanted: _Backup, catalogue: Catalogue) -> Plan:
+    """The tasks that copy the stored backups of a machine that other destinations lack."""
+    goal, entity, whole = wanted.goal, wanted.entity, Plan()
+    if not goal.rule or not goal.copies:
+        raise Malformed(
+            "backupType: SYNCHRONIZATION copies to the SECONDARY and ARCHIVE destinations of a "
+            "rule; name a rule that has one, or ask for FULL or INCREMENTAL",
+            field="backupType",
+        )
+    for copied in goal.copies:
+        stored = catalogue.backups.lacking(
+            entity.guid, goal.rule.guid, goal.to.guid, copied.to.guid
+        )
+        lacking = second_copies.LackingCopies(goal.to, entity.named(), stored)
+        request = goal.applied(wanted.request)
+        whole.add(second_copies.plan_copies(lacking, copied, wanted.ask, request))
+    return whole
 
 
 def _new_backup(wanted: _Backup) -> NewBackup:

@@ -23,7 +23,12 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Entity
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, restore_target
-from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.backup_choice import (
+    chosen,
+    other_places,
+    reached_with,
+    references,
+)
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
 from haulback.tasks.record import Plan, Task
@@ -36,10 +41,14 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     Raises Malformed, NotFound or Conflict.
     """
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
+    origin = catalogue.machines.get(backup.entity)
+    store = catalogue.places.destination(backup.destination)
+    to = restore_target.hypervisor(request, catalogue, origin, store)
+    backup = chosen(request.backup, request.backupLocation, catalogue, reached_with(to))
+    store = catalogue.places.destination(backup.destination)
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
-    node = planning.pinned(to, catalogue.places.destination(backup.destination))
+    node = planning.pinned(catalogue, to, store)
     replaced = _replaced(request, catalogue, to, backup, name)
     where = {"hypervisor": planning.named(to), "name": name}
     job = new_job("RESTORE_AND_IMPORT", backup, ask, where)
@@ -110,6 +119,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
         bool(params.get("powerOnAfterRestore")),
         msgspec.convert(params.get("cards", []), list[CardWish]),
         task.ref("mountedBackup") or "",
+        other_places(backup, task.node, catalogue),
     )
 
 

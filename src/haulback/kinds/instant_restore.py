@@ -16,7 +16,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
-from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.backup_choice import chosen, reached_with, references
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.restore_jobs import new_job
 from haulback.tasks.record import NewMount, Plan
@@ -29,7 +29,10 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan
     Raises Malformed, NotFound or Conflict.
     """
     backup = chosen(request.backup, request.backupLocation, catalogue)
-    to = restore_target.hypervisor(request, catalogue, catalogue.machines.get(backup.entity))
+    origin = catalogue.machines.get(backup.entity)
+    store = catalogue.places.destination(backup.destination)
+    to = restore_target.hypervisor(request, catalogue, origin, store)
+    backup = chosen(request.backup, request.backupLocation, catalogue, reached_with(to))
     _possible(request, to)
     restore_target.honoured(request, to, catalogue)
     name = restore_target.name_of(request, catalogue)
@@ -98,14 +101,10 @@ def _share(
     request: InstantRestoreRequest, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
 ) -> NewMount:
     """The mount, on the node that reaches both the backup and the hypervisor."""
-    node = planning.pinned(to, catalogue.places.destination(backup.destination))
-    if request.node and node not in (None, request.node.guid):
-        known = catalogue.places.node(request.node.guid)
-        raise Malformed(f"node: {known.name} does not reach {to.name}", field="node")
+    destination = catalogue.places.destination(backup.destination)
+    node = planning.on_node(catalogue, request.node, to, destination)
     told = msgspec.structs.replace(
-        request,
-        node=Ref(node) if node else request.node,
-        unmountTime=request.unmountTime or 0,
+        request, node=Ref(node.guid), unmountTime=request.unmountTime or 0
     )
     made = new_mount(told, backup, {}, catalogue, ask)
     made.hypervisor = to.guid

@@ -19,6 +19,7 @@ from haulback.contract.roles import ADMINS, OPERATORS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.ids import guid_of, new_guid
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
@@ -100,7 +101,7 @@ def sync(
         "inventory",
         ask,
         request,
-        planning.TaskSpec(refs=refs, pinned=hypervisor.node),
+        planning.TaskSpec(refs=refs, pinned=reach.pin(hypervisor)),
     )
 
 

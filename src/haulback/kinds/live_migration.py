@@ -45,7 +45,8 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         refs=refs,
         params={"from": here.guid},
         locked=entity.guid,
-        pinned=planning.pinned(here, to),
+        # a machine that runs from a mount needs the node that shares the mount
+        pinned=mount.node if mount else planning.pinned(catalogue, here, to),
     )
     made = planning.task("LIVE_MIGRATION", "import", ask, request, spec)
     rest = [unmount_task.task(mount, catalogue, ask, request, follows=made)] if mount else []
@@ -84,7 +85,7 @@ def _target(
     catalogue: Catalogue,
 ) -> Hypervisor:
     named = request.hypervisor or request.hypervisorManager
-    to = restore_target.hypervisor(request, catalogue, entity) if named else here
+    to = restore_target.hypervisor(request, catalogue, entity, here) if named else here
     platform = TYPES[here.driver]
     if not platform.can(Capability.POWER):
         raise Malformed(

@@ -16,7 +16,13 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Mount
 from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, iscsi_mount, mount_options, planning
-from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.backup_choice import (
+    anywhere,
+    chosen,
+    other_places,
+    reached_by,
+    references,
+)
 from haulback.kinds.support.new_mount import new_mount
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
@@ -34,7 +40,8 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         raise Malformed(
             f"mode: {request.mode.value} is not for machines{also if instant else ''}", field="mode"
         )
-    backup = chosen(request.backup, request.backupLocation, catalogue)
+    near = reached_by(request.node.guid) if request.node else anywhere
+    backup = chosen(request.backup, request.backupLocation, catalogue, near)
     wanted = mount_options.wanted(request, backup)
     mount = new_mount(request, backup, wanted, catalogue, ask)
     same = {"mode": mount.mode, "wanted": wanted, "on": mount.node}
@@ -71,7 +78,7 @@ def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state} already")
     if mount.mode == MountMode.INSTANT_RESTORE.value:
         raise Conflict("an instant restore is not mounted again; POST /tasks/instant-restore")
-    backup = chosen(Ref(mount.backup), None, catalogue)
+    backup = chosen(Ref(mount.backup), None, catalogue, reached_by(mount.node))
     refs = {
         **references(backup, catalogue),
         "mountedBackup": Named(mount.guid, mount.entity_name),
@@ -94,7 +101,7 @@ def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
 
 def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
     """The order for a node that mounts the backup, now or again."""
-    backup = chosen(Ref(mount.backup), None, catalogue)
+    backup = chosen(Ref(mount.backup), None, catalogue, reached_by(mount.node))
     return MountOrder(
         mount=mount.guid,
         backup=backup.guid,
@@ -102,6 +109,7 @@ def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
         target=iscsi_mount.target_of(mount),
         visible=mount_options.folders(mount),
         hypervisor=catalogue.places.hypervisor(mount.hypervisor) if mount.hypervisor else None,
+        others=other_places(backup, mount.node, catalogue),
     )
 
 

@@ -15,7 +15,12 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.backup_choice import (
+    chosen,
+    other_places,
+    reached_with,
+    references,
+)
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject
@@ -30,6 +35,7 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     entity = catalogue.machines.get(backup.entity)
     where = request.hypervisor.guid if request.hypervisor else entity.hypervisor
     hypervisor = catalogue.places.hypervisor(where)
+    backup = chosen(request.backup, None, catalogue, reached_with(hypervisor))
     platform = type_of(hypervisor.driver, hypervisor.config)
     if not platform.can(Capability.PROOF):
         raise Malformed(
@@ -46,7 +52,11 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
                 "restore",
                 ask.of(backup.project or ask.project),
                 request,
-                planning.TaskSpec(refs=refs, params=params, pinned=planning.pinned(hypervisor, to)),
+                planning.TaskSpec(
+                    refs=refs,
+                    params=params,
+                    pinned=planning.pinned(catalogue, hypervisor, to),
+                ),
             )
         ]
     )
@@ -80,6 +90,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
         text=params["text"],
         script=params["script"],
         timeout=params["timeout"],
+        others=other_places(backup, task.node, catalogue),
     )
 
 

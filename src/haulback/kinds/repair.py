@@ -9,6 +9,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.repair import RepairOrder, RepairRequest, RepairResult
 from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
@@ -34,7 +35,7 @@ def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
         planning.TaskSpec(
             refs={"backupDestination": planning.named(to)},
             params={"apply": request.apply, "believe": request.believe},
-            pinned=to.node,
+            pinned=reach.pin(to),
         ),
     )
 

@@ -12,7 +12,12 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.backup_choice import chosen, references
+from haulback.kinds.support.backup_choice import (
+    chosen,
+    other_places,
+    reached_by,
+    references,
+)
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
 from haulback.tasks.record import Plan, Task
@@ -25,11 +30,10 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
     where = "a restore to a node's file system has none; it"
     planning.refuse(request, where, "hypervisor", "hypervisorManager", "storage")
-    backup = chosen(request.backup, request.backupLocation, catalogue)
-    node = catalogue.places.node(request.node.guid)
+    near = reached_by(catalogue.places.node(request.node.guid).guid)
+    backup = chosen(request.backup, request.backupLocation, catalogue, near)
     destination = catalogue.places.destination(backup.destination)
-    if destination.node not in (None, node.guid):
-        raise Malformed(f"node: {node.name} does not reach {destination.name}", field="node")
+    node = planning.on_node(catalogue, request.node, destination)
     job = new_job("RESTORE", backup, ask, {"node": node, "restorePath": request.restorePath})
     refs = {**references(backup, catalogue), "node": node, "restoreJob": Named(job.guid)}
     params = {"restorePath": request.restorePath, "restoreType": "RESTORE"}
@@ -48,7 +52,8 @@ def prepare(task: Task, catalogue: Catalogue) -> RestoreOrder:
     destination = catalogue.places.destination(backup.destination)
     skip = task.params.get("skip", [])
     path, pointer = task.params.get("restorePath"), bool(task.params.get("pointer"))
-    return RestoreOrder(backup.guid, destination, path, skip, pointer, backup.files)
+    others = other_places(backup, task.node, catalogue)
+    return RestoreOrder(backup.guid, destination, path, skip, pointer, backup.files, others)
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from haulback.contract.staging_cleanup import StagingCleanupOrder, Swept
 from haulback.contract.task_states import State
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, TaskKind
@@ -29,8 +30,8 @@ def clean_up(node: Named, ask: Ask) -> Task:
 def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
     node = task.pinned_node
     return StagingCleanupOrder(
-        [one for one in catalogue.places.hypervisors() if one.node == node],
-        [one for one in catalogue.places.destinations() if one.node == node],
+        [one for one in catalogue.places.hypervisors() if reach.reaches(node, one)],
+        [one for one in catalogue.places.destinations() if reach.reaches(node, one)],
     )
 
 

@@ -30,6 +30,7 @@ def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
         staging=task.params["staging"],
         hypervisor=catalogue.places.hypervisor(entity.hypervisor),
         destination=catalogue.places.destination(task.ref("backupDestination") or ""),
+        lock=catalogue.backups.lock_of(task.ref("backup") or ""),
     )
 
 
@@ -53,6 +54,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if report.volumes is not None:
         ledger.backups.contains(backup, report.volumes)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+    ledger.destinations.stored(destination, report.stored)
 
 
 KIND = TaskKind(

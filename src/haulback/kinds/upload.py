@@ -9,6 +9,7 @@ from haulback.contract.roles import RESTORERS
 from haulback.contract.upload import UploadOrder, UploadRequest
 from haulback.errors import Conflict, Malformed
 from haulback.hypervisor_types import Capability, type_of
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Mount
 from haulback.kinds.api import Ask, Submission, TaskKind
@@ -100,7 +101,7 @@ def _reached(entity: Entity, mount: Mount, catalogue: Catalogue) -> Hypervisor:
             field="protectedEntity",
         )
     platform.require(Capability.GUEST, "protectedEntity")
-    if hypervisor.node not in (None, mount.node):
+    if not reach.reaches(mount.node, hypervisor):
         raise Malformed(
             f"protectedEntity: the node that shares the backup does not reach {hypervisor.name}",
             field="protectedEntity",

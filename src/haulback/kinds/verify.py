@@ -11,6 +11,7 @@ from haulback.contract.roles import OPERATORS
 from haulback.contract.task_states import State
 from haulback.contract.verify import VerifyOrder, VerifyRequest, VerifyResult
 from haulback.errors import Malformed
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
@@ -44,7 +45,7 @@ def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: AnyReques
         planning.TaskSpec(
             refs={"backupDestination": planning.named(to)},
             params={name: value for name, value in bounds.items() if value is not None},
-            pinned=to.node,
+            pinned=reach.pin(to),
             window=WINDOW,
         ),
     )

@@ -13,9 +13,10 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
-from threading import Event
+from threading import Event, Lock
 
 import msgspec
 
@@ -23,13 +24,15 @@ from haulback.destinations.add_only import AddOnly
 from haulback.destinations.registry import open_destination
 from haulback.drivers.images.qemu import hand_over
 from haulback.drivers.nbd_server import NbdServer
-from haulback.errors import Conflict, HaulbackError
+from haulback.errors import Conflict, HaulbackError, NotFound
 from haulback.mounts import iscsi_target
 from haulback.mounts.folders import show
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
-from haulback.mounts.spec import MountSpec, MountState
-from haulback.repository.keys import Secret
+from haulback.mounts.spec import MountPlace, MountSpec, MountState
+from haulback.repository.manifest import Manifest
+from haulback.repository.openers import opener
 from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
 
 _LOOK_EVERY = 2.0  # seconds between two checks of the child processes
 NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
@@ -82,13 +85,15 @@ def _open(
     except BlockingIOError:
         raise Conflict(f"the mount {order.guid} is served already") from None
     (run_folder / PID).write_text(str(os.getpid()))
-    destination = AddOnly(open_destination(order.driver, order.config, order.guid))
-    repository = Repository.open(destination, Secret("keyfile", order.key))
-    if order.repository not in (None, repository.guid):
-        raise Conflict("the destination now holds another repository; mount the original one")
-    manifest = repository.manifest(order.backup)
+    repository, manifest = _located(order)
     readers = Readers(repository)
-    disks = {disk.name: ReopeningDisk(disk.map, readers) for disk in manifest.disks}
+    spares = [Spare(order.guid, other) for other in order.others]
+    disks = {
+        disk.name: ReopeningDisk(
+            disk.map, readers, [partial(spare.disk, disk.name) for spare in spares]
+        )
+        for disk in manifest.disks
+    }
     (run_folder / NBD).unlink(missing_ok=True)  # left behind by a process that died
     held.enter_context(NbdServer(run_folder / NBD, disks))
     if order.for_machine:
@@ -102,6 +107,73 @@ def _open(
         ready.portal, child = held.enter_context(offered)
         children.append(child)
     return ready
+
+
+def _located(order: MountSpec) -> tuple[Repository, Manifest]:
+    """The first location that can be opened, with the other locations behind it.
+
+    Raises the error of the first location when none can be opened.
+    """
+    first = MountPlace(
+        driver=order.driver,
+        config=order.config,
+        repository=order.repository,
+        key=order.key,
+        backup=order.backup,
+    )
+    places, failed = [first, *order.others], None
+    for place in places:
+        try:
+            repository = _repository(order.guid, place)
+            manifest = repository.manifest(place.backup)
+        except HaulbackError as error:
+            failed = failed or error
+            continue
+        repository.others = [
+            partial(_of_family, order.guid, other, repository)
+            for other in places
+            if other is not place
+        ]
+        return repository, manifest
+    assert failed
+    raise failed
+
+
+class Spare:
+    """The disks of another location, which is opened when the first of them is read."""
+
+    def __init__(self, attempt: str, place: MountPlace) -> None:
+        self._attempt, self._place = attempt, place
+        self._disks: dict[str, StoredDisk] = {}
+        # held while the location is opened: other threads need the same disks
+        self._lock = Lock()
+
+    def disk(self, name: str) -> StoredDisk:
+        """A disk of the location.  Raises NotFound, or the error of its opening."""
+        with self._lock:
+            if not self._disks:
+                repository = _repository(self._attempt, self._place)
+                manifest, reader = repository.manifest(self._place.backup), repository.reader()
+                self._disks = {one.name: StoredDisk(one.map, reader) for one in manifest.disks}
+        if name not in self._disks:
+            raise NotFound(f"the other location has no disk {name}")
+        return self._disks[name]
+
+
+def _repository(attempt: str, place: MountPlace) -> Repository:
+    destination = AddOnly(open_destination(place.driver, place.config, attempt))
+    repository = Repository.open(destination, opener(place.key))
+    if place.repository not in (None, repository.guid):
+        raise Conflict("the destination now holds another repository; mount the original one")
+    return repository
+
+
+def _of_family(attempt: str, place: MountPlace, repository: Repository) -> Repository:
+    """The repository of another location.  Raises NotFound where it has another key."""
+    other = _repository(attempt, place)
+    if not other.is_of_family(repository):
+        raise NotFound("the other location has another key")
+    return other
 
 
 def _say(ready: MountState) -> None:

@@ -8,6 +8,16 @@ from haulback.contract.mount import IscsiOrder, Visible
 from haulback.wire import JsonObject
 
 
+class MountPlace(msgspec.Struct, kw_only=True):
+    """Another location of a backup, whose data replaces data that cannot be read."""
+
+    driver: str
+    config: JsonObject
+    repository: str | None
+    key: bytes
+    backup: str
+
+
 class MountSpec(msgspec.Struct, kw_only=True):
     """Request to mount one backup of one destination.
 
@@ -24,6 +34,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
     visible: list[Visible] = []
     target: IscsiOrder | None = None
     for_machine: bool = False
+    others: list[MountPlace] = []
 
 
 class MountState(msgspec.Struct, omit_defaults=True):

@@ -11,11 +11,10 @@ from haulback.contract.mount import MountOrder
 from haulback.drivers.capabilities import InstantRestore
 from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import HaulbackError, NotFound
-from haulback.node.destination_settings import settings_of
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_machines import open_hypervisor
-from haulback.node.task_mounts import share_order
+from haulback.node.task_mounts import access_to, share_order
 from haulback.work.mount import sharing_of
 
 log = logging.getLogger(__name__)
@@ -81,9 +80,9 @@ class MountSync(Thread):
             log.warning("mount %s cannot be restarted: %s", guid, error.message)
 
     def _begin(self, order: MountOrder) -> None:
-        guid, key = order.mount, self._link.key(order.destination.guid)
-        settings = settings_of(order.destination, self._link)
-        self._home.shares.begin(share_order(sharing_of(order), key, settings))
+        guid = order.mount
+        wanted = share_order(sharing_of(order), lambda record: access_to(record, self._link))
+        self._home.shares.begin(wanted)
         log.info("mount %s restarted", guid)
         if guid not in self._link.needed([guid]):
             self._home.shares.end(guid)  # it was unmounted meanwhile

@@ -9,6 +9,7 @@ from threading import Event, Lock, Thread
 
 import msgspec
 
+from haulback.contract.node_tasks import AWAY
 from haulback.errors import (
     Cancelled,
     Fenced,
@@ -197,7 +198,7 @@ class Runner:
             if kind.stages:
                 self._home.check_space()
             results = {**kind.run(work), "dataTransferRate": work.progress.average()}
-            results = {**work.damage(kind.type), **results}
+            results = {**work.damage(kind.type), **work.repositories.owner(), **results}
         except Cancelled:
             log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
             self._give_up(work, "CANCELLED", "cancelled by a user")
@@ -294,9 +295,11 @@ class Runner:
 
     def _say_why(self, work: RunningTask, error: Exception, kind: TaskWork) -> None:
         """Report the error code, by which the server decides about a retry, and damage found."""
-        result = work.damage(kind.type, error)
+        result = work.damage(kind.type, error) | work.repositories.owner()
         if isinstance(error, HaulbackError) and error.retryable:
             result |= {"failure": error.code}
+        if isinstance(error, Unavailable) and (away := work.repositories.away):
+            result |= {AWAY: away}
         if not result:
             return
         try:

@@ -11,6 +11,7 @@ import msgspec
 
 import haulback
 from haulback.client.api import Api, HttpCall
+from haulback.contract.catalogue import CataloguePage, FoundBackup
 from haulback.errors import Fenced, NotFound, Unsupported
 from haulback.node.state_dir import StateDir
 from haulback.repository.config import WRITER_REVISION
@@ -151,6 +152,27 @@ class ServerClient:
                 f"{haulback.__version__}, then try again.  Nothing was deleted"
             ) from None
         return answer
+
+    def catalogue(self, task: str, after: str) -> CataloguePage:
+        """Return a page of the catalogue of a task's destination.
+
+        Raises Unsupported for a server that gives no catalogue.
+        """
+        query = {"after": after} if after else {}
+        try:
+            page = self._api.get(f"/nodes/self/catalogue/{task}", query)
+        except NotFound as error:
+            if error.details.get("guid") == task:
+                raise
+            raise Unsupported(
+                "the server is too old for this node: update Haulback on it"
+            ) from None
+        return msgspec.convert(page, CataloguePage)
+
+    def found(self, task: str, backups: list[FoundBackup]) -> int:
+        """Send backups of a task's destination; returns the number of new ones."""
+        body = {"backups": msgspec.to_builtins(backups)}
+        return int(self._api.post(f"/nodes/self/catalogue/{task}", body)["added"])
 
     def shares(self) -> list[str]:
         """List the guids of the mounts that this node has to serve."""

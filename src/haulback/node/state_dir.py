@@ -12,6 +12,7 @@ import msgspec
 from haulback.durable_files import DurableFiles, hold, write_private
 from haulback.errors import Malformed, NotFound, OutOfSpace
 from haulback.mounts.supervisor import PORTAL, MountSupervisor
+from haulback.node.lock_memory import LockMemories
 from haulback.node.pack_memory import PackMemories
 from haulback.repository.index_cache import CacheFolder
 from haulback.wire import JsonObject
@@ -47,6 +48,7 @@ class StateDir:
         self._lock = hold(folder / "lock", f"another node process uses {folder}")
         self.journal = ReportJournal(folder / "journal", self.disk)
         self.pack_memories = PackMemories(folder / "checked-packs", self.disk)
+        self.lock_memories = LockMemories(folder / "locked-objects", self.disk)
         self.index_cache = CacheFolder(folder / "index-cache")
         self.shares = MountSupervisor(folder / "shares", self.roots, portal=portal)
 

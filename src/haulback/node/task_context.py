@@ -46,9 +46,9 @@ class RunningTask:
 
     def _database_copy(self) -> Iterator[bytes]:
         """The answer of the server that sends its database for this attempt's destination."""
-        secret = self.repositories.secret(self.order.destination)
+        secret = self.repositories.kept_secret(self.order.destination)
         keys = self.repositories.open(self.order.destination).keys
-        return self._link.database_copy(self.attempt, keys.enclose(secret.value))
+        return self._link.database_copy(self.attempt, keys.enclose(secret))
 
     def log(self, text: str) -> None:
         self.progress.log(text)

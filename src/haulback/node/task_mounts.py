@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from haulback.contract.order_records import BackupDestination, BackupPlace
+from haulback.errors import HaulbackError
 from haulback.filesystems.records import Volume
-from haulback.mounts.spec import MountSpec, MountState
+from haulback.mounts.spec import MountPlace, MountSpec, MountState
 from haulback.mounts.supervisor import MountSupervisor
 from haulback.node.destination_settings import settings_of
 from haulback.node.server_client import ServerClient
 from haulback.node.task_progress import TaskProgress
 from haulback.wire import JsonObject
 from haulback.work.context import Sharing
+
+
+class Access(NamedTuple):
+    """The key of a destination's repository, and the settings for its driver."""
+
+    key: bytes
+    settings: JsonObject
+
+
+def access_to(record: BackupDestination, link: ServerClient) -> Access:
+    """Key and settings of a destination, fetched over the node's own channel."""
+    return Access(link.key(record.guid), settings_of(record, link))
 
 
 class TaskMounts:
@@ -22,9 +38,10 @@ class TaskMounts:
         self._shares, self._progress, self._link = shares, progress, link
 
     def begin(self, wanted: Sharing) -> MountState:
-        key = self._progress.ask(lambda: self._link.key(wanted.destination.guid))
-        settings = self._progress.ask(lambda: settings_of(wanted.destination, self._link))
-        return self._shares.begin(share_order(wanted, key, settings))
+        return self._shares.begin(share_order(wanted, self._access))
+
+    def _access(self, record: BackupDestination) -> Access:
+        return self._progress.ask(lambda: access_to(record, self._link))
 
     def end(self, guid: str) -> None:
         self._shares.end(guid)
@@ -41,8 +58,16 @@ class TaskMounts:
             yield from browser.archive(volume, paths, strict=True)
 
 
-def share_order(wanted: Sharing, key: bytes, settings: JsonObject) -> MountSpec:
-    """Build the order of the process that serves a mount; `settings` are the destination's."""
+def share_order(wanted: Sharing, access: Callable[[BackupDestination], Access]) -> MountSpec:
+    """Build the order of the process that serves a mount; `access` gives key and settings.
+
+    Other locations that cannot be accessed are left out.
+    """
+    key, settings = access(wanted.destination)
+    others = []
+    for place in wanted.others:
+        with suppress(HaulbackError):
+            others.append(_place(place, access(place.destination)))
     return MountSpec(
         guid=wanted.guid,
         driver=wanted.destination.driver,
@@ -53,4 +78,17 @@ def share_order(wanted: Sharing, key: bytes, settings: JsonObject) -> MountSpec:
         visible=wanted.visible,
         target=wanted.target,
         for_machine=wanted.for_machine,
+        others=others,
+    )
+
+
+def _place(place: BackupPlace, access: Access) -> MountPlace:
+    to = place.destination
+    key, settings = access
+    return MountPlace(
+        driver=to.driver,
+        config=settings,
+        repository=to.repository,
+        key=key,
+        backup=place.backup,
     )

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import msgspec
+
+from haulback.contract.catalogue import OwnerReport
 from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.protocol import ObjectStore
-from haulback.destinations.registry import open_destination, usage
-from haulback.errors import Conflict, Unavailable
+from haulback.destinations.registry import check_place, listing_delay, open_destination, usage
+from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable, is_away
 from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_progress import TaskProgress
-from haulback.repository.keys import Secret
+from haulback.repository.keys import Keys, Secret
+from haulback.repository.openers import opener, wrapper
+from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.texts import sendable
 from haulback.wire import JsonObject
@@ -35,23 +41,69 @@ class TaskRepositories:
         self._attempt, self._progress = attempt, progress
         self._link, self._home = link, home
         self.damaged: list[str] = []
+        self.away: str | None = None  # guid of the last destination that did not answer
         self._opened: list[tuple[str, Repository]] = []
 
     def store(self, record: BackupDestination) -> ObjectStore:
-        made = open_destination(record.driver, self._settings(record), self._attempt)
+        with self._reaching(record):
+            made = open_destination(record.driver, self._settings(record), self._attempt)
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
+    def check_place(self, record: BackupDestination) -> None:
+        check_place(record.driver, self._settings(record))
+
     def secret(self, record: BackupDestination) -> Secret:
-        return Secret("keyfile", self._progress.ask(lambda: self._link.key(record.guid)))
+        return wrapper(self.kept_secret(record))
+
+    def kept_secret(self, record: BackupDestination) -> bytes:
+        """The secret of a destination in the bytes that the server keeps."""
+        return self._progress.ask(lambda: self._link.key(record.guid))
 
     def open(self, record: BackupDestination) -> Repository:
-        store, secret = self.store(record), self.secret(record)
-        found = Repository.open(store, secret, self._home.index_cache)
-        if record.repository not in (None, found.guid):
+        store, secret = self.store(record), opener(self.kept_secret(record))
+        with self._reaching(record):
+            opened = self._opened_repository(record, store, secret)
+        if record.repository not in (None, opened.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
-        self._opened.append((record.guid, found))
-        return found
+        opened.locks.memory = self._home.lock_memories.of(opened.guid)
+        opened.listing_delay = listing_delay(record.driver, self._settings(record))
+        self._opened.append((record.guid, opened))
+        if record.owner.server:  # the order writes
+            opened.ownership = Ownership(opened.owners, record.owner, self._link.now_ms())
+            opened.check_owner()
+        return opened
+
+    def owner(self) -> Results:
+        """The newest owner record that was read, for the results; empty without one."""
+        for destination, repository in self._opened:
+            if repository.ownership and repository.ownership.present.number:
+                report = OwnerReport(destination, repository.ownership.present)
+                return {"owner": msgspec.to_builtins(report)}
+        return {}
+
+    @contextmanager
+    def _reaching(self, record: BackupDestination) -> Iterator[None]:
+        """Note a destination that does not answer: the server counts such ends of tasks."""
+        try:
+            yield
+        except Unavailable as error:
+            if is_away(error):
+                self.away = record.guid
+            raise
+
+    def _opened_repository(
+        self, record: BackupDestination, store: ObjectStore, secret: Secret | Keys
+    ) -> Repository:
+        try:
+            return Repository.open(store, secret, self._home.index_cache)
+        except NotFound as error:
+            if record.repository is None:
+                raise
+            raise Misconfigured(
+                f"destination {record.name} held the repository {record.repository} and holds none "
+                "now: the place was emptied, made again or is another; nothing was changed"
+            ) from error
 
     def space(self, record: BackupDestination) -> dict[str, int]:
         try:
@@ -110,3 +162,4 @@ class TaskRepositories:
     def close(self) -> None:
         for _, repository in self._opened:
             self._home.pack_memories.of(repository.guid).save()
+            self._home.lock_memories.of(repository.guid).save()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Set
 from contextlib import suppress
 
+from haulback.contract.catalogue import CatalogueItem, CataloguePage, FoundBackup
 from haulback.drivers.remote_set import AskedNames
 from haulback.errors import Unavailable
 from haulback.node.server_client import ServerClient
@@ -33,6 +34,21 @@ class AttemptServer:
         while page := self._expected_page(after):
             yield from page
             after = page[-1]
+
+    def catalogue(self) -> Iterator[CatalogueItem]:
+        after = ""
+        while True:
+            page = self._catalogue_page(after)
+            yield from page.items
+            if not page.after:
+                return
+            after = page.after
+
+    def _catalogue_page(self, after: str) -> CataloguePage:
+        return self._progress.ask(lambda: self._link.catalogue(self._guid, after))
+
+    def found(self, backups: list[FoundBackup]) -> int:
+        return self._progress.ask(lambda: self._link.found(self._guid, backups))
 
     def _expected_page(self, after: str) -> list[str]:
         return self._progress.ask(lambda: self._link.expected(self._guid, after))

@@ -32,6 +32,8 @@ def agree(
     Raises Missing, with the guids in its details, and Damaged when the last roll cannot be read.
     """
     listed = repository.objects.leaves("manifests")
+    asked = {guid for guid in repository.rolls.last() - listed if not _problem(repository, guid)}
+    listed |= asked  # a list may lag; the object itself counts
     # A given-up backup whose manifest is back is no longer lost.
     lost = {guid for guid in given_up if guid not in listed or _problem(repository, guid)}
     missing = repository.rolls.missing(listed | lost)
@@ -41,10 +43,10 @@ def agree(
         if backup in lost:
             continue
         unknown.discard(backup)
-        if backup not in listed:
-            missing.add(backup)
-        elif problem := _problem(repository, backup):
+        if problem := _problem(repository, backup):
             unreadable[backup] = problem
+        else:
+            listed.add(backup)
     # A manifest that vanished while the others were opened was deleted by its own task, or is lost.
     missing |= {backup for backup, problem in unreadable.items() if problem == "missing"}
     unreadable = {backup: p for backup, p in unreadable.items() if backup not in missing}

@@ -6,7 +6,7 @@ deleted data meanwhile that was dead when the clean-up scanned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from haulback.destinations.protocol import ObjectStore
@@ -52,14 +52,13 @@ def place_again(
     folder: Path,
     keys: Keys,
     disk: DurableFiles,
-    destination: ObjectStore,
+    store: Callable[[Path], None],
 ) -> None:
     """Publish an index file for groups that are stored but that the index lost.
 
-    The index file gets a new name.
+    `store` publishes a local index file.  The index file gets a new name.
     """
-    path = Segment.build(entries).renamed().write(folder, keys, disk)
-    destination.adopt(f"index/{path.stem}", path)
+    store(Segment.build(entries).renamed().write(folder, keys, disk))
 
 
 def _is_there(destination: ObjectStore, pack: bytes) -> bool:

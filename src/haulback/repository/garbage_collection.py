@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from haulback.contract.space import MACHINES_TOLD, MachineSpace, SpaceUsage
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import pending_deletes
 from haulback.repository.catalogue_check import Agreement, Expected, agree
@@ -24,13 +26,16 @@ from haulback.repository.damage_report import record_findings
 from haulback.repository.deletion_check import unproved
 from haulback.repository.index import Index, inside
 from haulback.repository.live_chunks import LiveChunks
+from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.merge import MergePlan, merge
 from haulback.repository.pack import name_of
+from haulback.repository.pending_deletes import PendingDelete
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
-from haulback.repository.scan import RepositoryScan, scan_completing_index
+from haulback.repository.scan import RepositoryScan, ScanExtent, scan_completing_index
 from haulback.repository.segment import Array, Segment
+from haulback.repository.store_time import StoreTime, Wait, require_known
 from haulback.repository.writer import Staged, Writer
 
 _OWNER_EVERY = 64  # packs that are deleted between two looks at the owner of the repository
@@ -45,8 +50,10 @@ class CleanupReport(msgspec.Struct):
 
     `backups` are the kept backups, `unknown` how many of them the catalogue does not know,
     `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
-    `packs_waiting` are dead packs that a running task may still use.  `held`: nothing was deleted,
-    because a part of some map cannot be read.
+    `packs_waiting` are dead packs that a running task may still use, `packs_locked` and
+    `bytes_locked` those that the store keeps under lock.  `kept_locked` are guids of the order
+    whose manifest is under lock: they stay.  `held`: nothing was deleted,
+    because a part of some map cannot be read.  `usage` is the space by machine before deletions.
     """
 
     backups: int = 0
@@ -59,6 +66,17 @@ class CleanupReport(msgspec.Struct):
     unreadable: list[str] = []
     given_up: list[str] = []
     held: bool = False
+    usage: SpaceUsage | None = None
+    packs_locked: int = 0
+    bytes_locked: int = 0
+    kept_locked: list[str] = []
+
+
+def _usage(scanned: RepositoryScan) -> SpaceUsage:
+    sample = scanned.mark.sample
+    machines = sample.by_machine()
+    told = [MachineSpace(*machine) for machine in machines[:MACHINES_TOLD]]
+    return SpaceUsage(sum(scanned.packs.values()), sample.living(), told)
 
 
 def _now_ms() -> int:
@@ -71,7 +89,7 @@ class CleanupOrder:
 
     `forget` are guids of backups to delete, `expected` guids that must exist (None: only the last
     roll is checked), `given_up` guids whose loss a user has confirmed.  `by` and `now` (epoch ms)
-    sign damage records.
+    sign damage records.  `wait` pauses for seconds where lists lag; an error of it ends the work.
     """
 
     forget: list[str] = field(default_factory=list)
@@ -79,6 +97,7 @@ class CleanupOrder:
     given_up: list[str] = field(default_factory=list)
     by: str = "a clean-up"
     now: Callable[[], int] = _now_ms
+    wait: Wait = time.sleep
 
 
 def clean_up(
@@ -101,6 +120,16 @@ def clean_up(
     return _CleanUp(repository, folder, pins, resources, orders or CleanupOrder()).run()
 
 
+class _EndedDeletes(NamedTuple):
+    """Pending deletes by name whose tasks have ended, the packs that may go, and the announcement
+    that names these packs, if there is one already.
+    """
+
+    entries: Mapping[str, PendingDelete]
+    packs: set[bytes]
+    notice: str = ""
+
+
 class _CleanUp:
     """A run of the clean-up."""
 
@@ -118,6 +147,12 @@ class _CleanUp:
         self._confirm, self._disk = resources.confirm, resources.disk
         self._cleaned = CleanupReport()
         self._forgotten: Set[str] = frozenset()
+        self._locked: set[bytes] = set()  # packs that the store keeps, and that nothing needs
+        self._known: Set[str] = frozenset()
+        self._time = StoreTime(
+            self._destination, self._keys, require_known(repository.listing_delay), orders.wait
+        )
+        self._early: _EndedDeletes | None = None
 
     def run(self) -> CleanupReport:
         self._confirm()
@@ -126,10 +161,12 @@ class _CleanUp:
         self._forget(agree(self._repository, self._orders.expected, self._orders.given_up))
         rotten: dict[str, str] = {}
         pending = pending_deletes.read(self._repository.objects, self._keys, rotten)
+        over = self._over(pending) if self._time.lags else None
         self._repository.index_folder.mend(self._folder, self._disk)
         for _ in range(_TRIES):
+            self._look_back()
             scanned = self._scan_twice()
-            if self._drop_dead(scanned):
+            if self._drop_dead(scanned, over):
                 break
             log.info("a new backup needs data that was about to be deleted; the scan is repeated")
         self._report(scanned)
@@ -144,12 +181,14 @@ class _CleanUp:
 
     def _forget(self, agreed: Agreement) -> None:
         """Delete the backups that the order names; the roll then lists the backups that remain."""
-        gone = {*agreed.lost, *self._orders.forget}
+        self._cleaned.kept_locked = self._locked_backups()
+        gone = {*agreed.lost, *self._orders.forget} - set(self._cleaned.kept_locked)
         for backup in sorted(gone):
             self._confirm()
             self._repository.forget(backup)
         self._cleaned.given_up = sorted(agreed.lost)
         self._cleaned.unknown = len(agreed.unknown - gone)
+        self._known = agreed.listed - gone
         self._confirm()
         rolls = self._repository.rolls
         rolls.write(agreed.listed - gone)
@@ -157,9 +196,18 @@ class _CleanUp:
             rolls.delete_tombstones(set(agreed.listed - agreed.unknown - gone))
         self._forgotten = rolls.forgotten(set(agreed.listed - gone))
 
+    def _locked_backups(self) -> list[str]:
+        """The backups of the order whose manifest the store keeps."""
+        locks = self._repository.locks
+        if not locks.are_kept:
+            return []
+        names = {manifest_name(backup): backup for backup in self._orders.forget}
+        return sorted(names[name] for name in locks.held(names))
+
     def _report(self, scanned: RepositoryScan) -> None:
         self._cleaned.backups, self._cleaned.damaged = len(scanned.backups), scanned.damaged
         self._cleaned.unreadable, self._cleaned.held = scanned.unreadable, scanned.is_blind
+        self._cleaned.usage = _usage(scanned)
         if scanned.is_blind:
             log.warning(
                 "nothing is deleted: a part of some map cannot be read; run VERIFY or repair"
@@ -171,7 +219,9 @@ class _CleanUp:
         A pack whose directory cannot be read stays: a damaged index file may have listed its
         groups.
         """
-        return scanned.packs.keys() - scanned.index.packs() - scanned.closed
+        unplaced = scanned.packs.keys() - scanned.index.packs() - scanned.closed
+        self._note_locked(unplaced, scanned)
+        return unplaced - self._locked
 
     def _scan_twice(self) -> RepositoryScan:
         """Scan the repository; scan again when damage was met, so that the second scan takes it
@@ -202,11 +252,23 @@ class _CleanUp:
                 self._repository.findings.note_pack(pack, 0, f"{name_of(pack)} is missing")
 
     def _scan(self, before: RepositoryScan | None = None) -> RepositoryScan:
-        return scan_completing_index(
-            self._repository, self._folder, self._resources, before, self._forgotten
-        )
+        extent = ScanExtent(before, forgotten=self._forgotten, known=self._known)
+        return scan_completing_index(self._repository, self._folder, self._resources, extent)
 
-    def _drop_dead(self, scanned: RepositoryScan) -> bool:
+    def _look_back(self) -> None:
+        """Leave out the manifests and index files that a list may show without their data."""
+        self._repository.objects.horizon = self._time.horizon()
+
+    def _over(self, pending: Mapping[str, PendingDelete]) -> _EndedDeletes:
+        """The pending deletes that wait for no task, without packs for which others wait."""
+        over = pending_deletes.ended(pending, self._pins())
+        waiting = pending_deletes.waiting(
+            {name: pending[name] for name in pending.keys() - over.keys()}
+        )
+        self._cleaned.packs_waiting = len(waiting)
+        return _EndedDeletes(over, pending_deletes.waiting(over) - waiting)
+
+    def _drop_dead(self, scanned: RepositoryScan, over: _EndedDeletes | None) -> bool:
         """Publish an index without dead data, and add a pending delete for the packs that leave the
         index.
 
@@ -215,7 +277,8 @@ class _CleanUp:
         if scanned.is_blind:
             scanned.mark.live[:] = True
         plan = plan_compaction(scanned.mark)
-        superseded = scanned.superseded()
+        self._spare_locked(scanned, plan)
+        superseded = scanned.superseded() - self._locked
         is_short = scanned.is_short and not scanned.mark.missing
         if not (plan.dead.any() or plan.thin.any() or superseded or is_short):
             return True
@@ -224,14 +287,31 @@ class _CleanUp:
         lost = plan.dead | copied
         packs = scanned.mark.segment.columns.packs
         doomed = {packs[row].tobytes() for row in np.flatnonzero(lost).tolist()} | superseded
-        notice = self._announce(doomed)
+        notice = self._announce(doomed | (over.packs if over else set()))
         if self._is_needed_again(scanned, plan, lost):
             self._remove_pending([notice])
             return False
         self._publish_generation(scanned, added, lost)
         self._add_pending_delete(doomed)
-        self._remove_pending([notice])
+        if over:  # the announcement is old enough to delete what the deletes before name
+            self._early = over._replace(notice=notice)
+            self._cleaned.packs_waiting += len(doomed)
+        else:
+            self._remove_pending([notice])
         return True
+
+    def _spare_locked(self, scanned: RepositoryScan, plan: CompactionPlan) -> None:
+        """Take the packs that the store keeps under lock out of a plan."""
+        packs = scanned.mark.segment.columns.packs
+        rows = {packs[row].tobytes(): row for row in np.flatnonzero(plan.dead | plan.thin).tolist()}
+        self._note_locked(rows.keys() | scanned.superseded(), scanned)
+        for pack in rows.keys() & self._locked:
+            plan.dead[rows[pack]] = plan.thin[rows[pack]] = False
+
+    def _note_locked(self, packs: Set[bytes], scanned: RepositoryScan) -> None:
+        self._locked |= self._repository.locks.held_packs(packs - self._locked)
+        self._cleaned.packs_locked = len(self._locked)
+        self._cleaned.bytes_locked = sum(scanned.packs.get(pack, 0) for pack in self._locked)
 
     def _copy(self, mark: LiveChunks, plan: CompactionPlan) -> tuple[Array, Staged]:
         writer = Writer(self._keys, Index(), self._folder, self._resources)
@@ -252,7 +332,7 @@ class _CleanUp:
         segments = [Segment.open(path, path.stem, self._keys) for path in staged.segments]
         for path in staged.segments:
             self._confirm()
-            self._destination.adopt(f"index/{path.stem}", path)
+            self._repository.index_folder.store(path)
         return segments
 
     def _is_needed_again(self, scanned: RepositoryScan, plan: CompactionPlan, lost: Array) -> bool:
@@ -297,8 +377,12 @@ class _CleanUp:
         self._repository.index_folder.store(path)
 
     def _announce(self, packs: Iterable[bytes]) -> str:
+        """Announce that packs go, and let every writer see it; returns the announcement's name."""
         self._confirm()
-        return pending_deletes.add(self._destination, self._keys, packs, None)
+        notice = pending_deletes.add(self._destination, self._keys, packs, None)
+        self._time.let_be_seen(notice)
+        self._look_back()
+        return notice
 
     def _add_pending_delete(self, packs: Set[bytes]) -> None:
         """Add a pending delete for packs outside the index; it waits for every task that runs
@@ -315,16 +399,13 @@ class _CleanUp:
 
     def _delete_pending(self, before: RepositoryScan) -> None:
         """Delete the packs whose pending delete waits for nothing any more, after one more scan."""
-        alive = self._pins()
-        pending = pending_deletes.read(self._repository.objects, self._keys)
-        over = pending_deletes.ended(pending, alive)
-        waiting = pending_deletes.waiting(
-            {name: pending[name] for name in pending.keys() - over.keys()}
-        )
-        self._cleaned.packs_waiting = len(waiting)
-        going = pending_deletes.waiting(over) - waiting - self._repository.index().packs()
+        ended = self._early
+        if ended is None:
+            ended = self._over(pending_deletes.read(self._repository.objects, self._keys))
+        over, notice = ended.entries, ended.notice
+        going = ended.packs - self._repository.index().packs()
         if going:
-            notice = self._announce(going)
+            notice = notice or self._announce(going)
             scanned = self._scan(before)
             # A damaged announcement warns no STORE: only an announcement that can be read allows a
             # deletion.
@@ -335,13 +416,16 @@ class _CleanUp:
                 self._remove_pending([notice])
                 return
             going -= scanned.index.packs() | scanned.closed | before.closed
+            self._note_locked(going & scanned.packs.keys(), scanned)
+            locked = going & self._locked
+            going -= locked
             spared = self._packs_to_keep(going & scanned.packs.keys(), (before, scanned))
             self._delete(going - spared, scanned)
-            if not spared:  # their pending delete stays until the next clean-up
+            if not (spared or locked):  # their pending delete stays until the next clean-up
                 self._remove_pending(over)
-            self._remove_pending([notice])
         else:
             self._remove_pending(over)
+        self._remove_pending([notice] if notice else [])
 
     def _packs_to_keep(
         self, packs: Set[bytes], scans: tuple[RepositoryScan, RepositoryScan]
@@ -349,8 +433,7 @@ class _CleanUp:
         """Packs with a living chunk whose place in the index cannot be read.
 
         The index may lead to a damaged copy that no task has read yet: the copy in this pack is
-        then
-        the only good one.
+        then the only good one.
         """
         resources = self._resources
         spared = unproved(self._repository, scans, packs, resources.pool, resources.meter)

@@ -13,7 +13,7 @@ from haulback.repository.damage import RepositoryDamage
 from haulback.repository.index_cache import IndexCache
 from haulback.repository.keys import Keys
 from haulback.repository.merge import MergePlan, due, merge
-from haulback.repository.names import Objects, leaf_of
+from haulback.repository.names import Objects, exists, leaf_of
 from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.segment import Segment
 
@@ -57,6 +57,7 @@ class IndexFolder:
 
     def store(self, path: Path) -> None:
         """Move a local index file to the destination, named by the hash of its content."""
+        self._objects.own.add(f"index/{path.stem}")
         self._destination.adopt(f"index/{path.stem}", path)
 
     def mend(self, folder: Path, disk: DurableFiles) -> int:
@@ -94,12 +95,27 @@ class IndexFolder:
         return done
 
     def sweep(self) -> int:
-        """Delete index files that an opened file replaces; needs the right to delete."""
-        replaced = {name for segment in self.segments() for name in segment.replaces}
+        """Delete index files that an opened file replaces; needs the right to delete.
+
+        Where lists lag, the replacing file must be old enough for every list: otherwise a list
+        might show neither.
+        """
+        old = self._names_until_horizon()
+        replaced = {
+            name for segment in self.segments() if segment.name in old for name in segment.replaces
+        }
         gone = sorted(self.names() & replaced)
         for name in gone:
             self._destination.delete(f"index/{name}")
         return len(gone)
+
+    def _names_until_horizon(self) -> set[str]:
+        """The index files that every list shows, also without this process's own files."""
+        own, self._objects.own = self._objects.own, set()
+        try:
+            return self.names()
+        finally:
+            self._objects.own = own
 
     def _live(self) -> list[Segment]:
         """The index files that no other file replaces; a replacing file is larger than each it
@@ -116,6 +132,10 @@ class IndexFolder:
                 opened[name] = self._opened.get(name) or self._cache.open(name)
             except Damaged as error:
                 damaged[name] = error.message
+            except NotFound:
+                # A list that lags shows the name again, unless the store is asked for the name.
+                exists(self._destination, f"index/{name}")
+                raise
             else:
                 replaced.update(opened[name].replaces)
         self._opened = opened

@@ -29,6 +29,7 @@ _LEAVES = {
     "owners": re.compile(_NUMBER),
 }
 FOLDERS = tuple(_LEAVES)
+_AWAITED = ("manifests", "index")  # objects that lead to others, which were stored before
 _PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the subfolders of `packs`
 _TOP_FILES = {"haulback.json", "haulback.copy.json"}
 _TOP_FOLDERS = {*FOLDERS, "aside", ".tmp"}
@@ -74,12 +75,15 @@ class Objects:
     """The listings of a destination without foreign files.
 
     `strangers` are the names of foreign files met so far, in printable form; folders end in a
-    slash.
+    slash.  Manifests and index files that were stored after `horizon` (epoch ms by the store's
+    clock, None for no limit) are left out, except the files `own` of this process.
     """
 
     def __init__(self, destination: ObjectStore) -> None:
         self.destination = destination
         self.strangers: set[str] = set()
+        self.horizon: int | None = None
+        self.own: set[str] = set()
 
     def packs(self) -> dict[bytes, int]:
         """The size in bytes of each pack by its id."""
@@ -97,9 +101,17 @@ class Objects:
         """Objects of a folder of the repository, in no particular order."""
         for item in self.destination.list(folder):
             if is_object(item.name):
-                yield item
+                if self.is_settled(item):
+                    yield item
             else:
                 self._report(_foreign_file_of(item.name))
+
+    def is_settled(self, item: Item) -> bool:
+        """Whether every list shows an object, and what was stored before it."""
+        if self.horizon is None or item.name in self.own:
+            return True
+        is_early = item.stored is not None and item.stored <= self.horizon
+        return is_early or item.name.partition("/")[0] not in _AWAITED
 
     def survey(self) -> None:
         """Find every foreign file in the root and in the folders of the repository.

@@ -6,7 +6,7 @@ A chunk is damaged only when every place of every group that holds it fails to r
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 
 import msgspec
@@ -21,6 +21,7 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pages import ChunkRef
 
+LoadChunk = Callable[[ChunkRef], memoryview]
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
 _FAILED_KEPT = 4096  # failed groups whose reason is not looked for again
 
@@ -89,6 +90,7 @@ class Reader:
     """Random access to stored chunks and pages; threads may share one reader.
 
     `elsewhere` finds copies that the index does not list; without it only the index is asked.
+    `others` load a chunk that cannot be read here from other repositories of the family.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Reader:
         findings: Findings | None = None,
         elsewhere: UnindexedCopies | None = None,
     ) -> None:
+        self.others: Sequence[LoadChunk] = ()
         self._destination, self._index, self._keys = destination, index, keys
         self.findings = Findings() if findings is None else findings
         self._elsewhere = elsewhere
@@ -153,9 +156,20 @@ class Reader:
                 # The group in a map may be outdated: a clean-up moves chunks into other groups.
                 first = error if first is None or isinstance(first, BaseGone) else first
         assert first is not None
+        if other := self._of_others(ref):
+            return other
         if copy := self._found_elsewhere(ref.id):
             return copy
         raise first
+
+    def _of_others(self, ref: ChunkRef) -> memoryview | None:
+        """A chunk from another repository of the family."""
+        for load in self.others:
+            try:
+                return load(ref)
+            except HaulbackError:
+                continue
+        return None
 
     def _found_elsewhere(self, chunk: bytes) -> memoryview | None:
         """A chunk from a place that the index does not list."""

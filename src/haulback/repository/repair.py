@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ class _Repair:
         self._done = RepairReport(apply)
 
     def run(self) -> RepairReport:
+        self._show_hidden()
         self._config()
         if self._apply:
             self._repository.begin_writing()
@@ -102,6 +104,17 @@ class _Repair:
             after = self._done.after = self._verify(Depth.MAPS)
             self._done.losses, self._done.findings = after.losses, after.findings
         return self._done
+
+    def _show_hidden(self) -> None:
+        """Take away delete markers and newer versions that lie over locked objects."""
+        for name, why in sorted(self._repository.locks.hidden().items()):
+            self._act(f"{why}; it is shown again", partial(self._show, name))
+
+    def _show(self, name: str) -> None:
+        try:
+            self._repository.locks.unhide(name)
+        except Conflict as error:
+            self._done.actions.append(error.message)
 
     def _verify(self, depth: Depth) -> VerifyReport:
         context = self._workshop

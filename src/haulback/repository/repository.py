@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from uuid import uuid4
 
 import msgspec
 
+from haulback.destinations.pass_through import parallelism_of
 from haulback.destinations.protocol import ObjectStore
 from haulback.durable_files import DurableFiles
 from haulback.errors import (
@@ -17,6 +19,7 @@ from haulback.errors import (
     Conflict,
     Damaged,
     Forbidden,
+    HaulbackError,
     NotFound,
 )
 from haulback.repository import config, dedup_check, pending_deletes
@@ -30,9 +33,11 @@ from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
+from haulback.repository.object_lock import ObjectLocks
 from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
+from haulback.repository.pages import ChunkRef
 from haulback.repository.reader import Finding, Findings, Reader
 from haulback.repository.resources import Resources
 from haulback.repository.roll import Rolls
@@ -57,6 +62,9 @@ class Draft(msgspec.Struct, frozen=True):
 class Repository:
     """An open repository.  Threads may share it for reading; a Writer belongs to one thread.
 
+    `others` open other repositories of the family, which hold other locations of the backups that
+    are read; their readers supply chunks that cannot be read here.
+
     `findings` collects every place that could not be read through this object; `problems` are
     damaged or missing copies of the configuration.
     """
@@ -72,11 +80,14 @@ class Repository:
         self.rolls = Rolls(destination, self.objects, keys)
         self.owners = Owners(destination, self.objects, keys)
         self.extracts = Extracts(destination, self.objects, keys)
+        self.locks = ObjectLocks(destination)
         self.ownership: Ownership | None = None  # of the server whose order writes here
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
+        self.listing_delay: float | None = 0.0  # seconds until a list shows a write; None: unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
+        self.others: list[Callable[[], Repository]] = []
         self._may_write = False
 
     @classmethod
@@ -179,7 +190,9 @@ class Repository:
         """
         index = self.index()
         elsewhere = self.elsewhere(index) if thorough else None
-        return Reader(self.destination, index, self.keys, self.findings, elsewhere)
+        made = Reader(self.destination, index, self.keys, self.findings, elsewhere)
+        made.others = tuple(map(LazyReader, self.others)) if thorough else ()
+        return made
 
     def elsewhere(self, index: Index) -> UnindexedCopies:
         """Places that `index` does not know."""
@@ -250,25 +263,28 @@ class Repository:
             raise Damaged(f"the draft of backup {backup} in {folder} is damaged") from error
         return msgspec.json.decode(plain, type=Draft)
 
-    def publish(self, folder: Path, draft: Draft, disk: DurableFiles | None = None) -> Manifest:
+    def publish(
+        self, folder: Path, draft: Draft, disk: DurableFiles | None = None, lock: int = 0
+    ) -> Manifest:
         """Publish a staged backup: packs, then index, then the manifest.
+
+        A store that keeps locks keeps all of it for `lock` ms at least: the packs are locked before
+        the manifest exists, and without their locks it is not stored.
 
         Safe to repeat from the start after a crash at any point.  Raises BaseGone when data that
         the backup reuses was cleaned up meanwhile: then the machine must be exported again.
         """
         self.begin_writing()
         self.findings.hear(draft.findings)
-        for file in draft.packs:
-            if not self._publish_file(folder / file, packs.name_of(_pack_of(file))):
-                raise Damaged(
-                    f"{folder / file} vanished from staging before it was published; back up again"
-                )
+        self._publish_packs([folder / file for file in draft.packs])
         for file in draft.segments:
             self._publish_file(folder / file, f"index/{Path(file).stem}")
         # The check runs before, so that a broken backup rarely appears, and after, because a
         # clean-up considers a manifest only if it lists manifests later.
         self._uphold(folder, draft, disk or DurableFiles())
+        self._hold_data(draft.manifest, lock)
         is_new = self._store_manifest(draft.manifest)
+        self.locks.hold_manifest(draft.manifest, lock)
         try:
             self._uphold(folder, draft, disk or DurableFiles())
         except BaseGone:
@@ -278,14 +294,21 @@ class Repository:
             raise
         return draft.manifest
 
+    def _hold_data(self, manifest: Manifest, lock: int) -> None:
+        if not (lock and self.locks.are_kept):
+            return
+        index = self.index()
+        load = Reader(self.destination, index, self.keys, self.findings).chunk
+        parent = None if index.is_damaged else self._parent(manifest)
+        self.locks.hold_data(manifest, parent, lock, index, load)
+
     def publish_portion(self, folder: Path, staged: Staged) -> list[str]:
         """Publish a finished part of a backup before its manifest; returns the names of the packs.
 
         Without a manifest the part is reused data for a later writer, or dead data for a clean-up.
         """
         self.begin_writing()
-        for path in staged.packs:
-            self._publish_file(folder / path.name, packs.name_of(_pack_of(path.name)))
+        self._publish_packs([folder / path.name for path in staged.packs], are_needed=False)
         for path in staged.segments:
             self._publish_file(folder / path.name, f"index/{path.stem}")
         return [path.name for path in staged.packs]
@@ -318,13 +341,19 @@ class Repository:
         index = self.index()
         lost = self._dropped(draft, index, own & going)
         if lost:
-            dedup_check.place_again(lost, folder, self.keys, disk, self.destination)
+            dedup_check.place_again(lost, folder, self.keys, disk, self.index_folder.store)
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
         load = Reader(self.destination, index, self.keys, self.findings).chunk
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
-        dedup_check.check(draft.manifest, parent, index, load, self.destination)
+        try:
+            dedup_check.check(draft.manifest, parent, index, load, self.destination)
+        except Damaged as error:
+            if self.listing_delay == 0:
+                raise
+            # The index file of a page that another task stored lately may not be listed here yet.
+            raise BaseGone(f"{error.message}; back up again") from error
 
     def _dropped(self, draft: Draft, index: Index, going: Set[bytes]) -> list[packs.GroupEntry]:
         """Groups of the draft's packs that the index lost, or loses with the packs `going`."""
@@ -344,6 +373,30 @@ class Repository:
         except (NotFound, Damaged):
             return None  # without a parent every chunk is checked
 
+    def _publish_packs(self, files: list[Path], *, are_needed: bool = True) -> None:
+        """Publish packs, as many at once as the store takes.  Raises Damaged for a needed one that
+        is neither in staging nor stored.
+        """
+
+        def publish(path: Path) -> None:
+            if not self._publish_file(path, packs.name_of(_pack_of(path.name))) and are_needed:
+                raise Damaged(
+                    f"{path} vanished from staging before it was published; back up again"
+                )
+
+        most = min(parallelism_of(self.destination), len(files))
+        if most <= 1:
+            for path in files:
+                publish(path)
+            return
+        with ThreadPoolExecutor(most) as pool:
+            try:
+                for _ in pool.map(publish, files):
+                    continue
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
     def _publish_file(self, path: Path, name: str) -> bool:
         """Whether the object is stored: moved now, or by an earlier attempt."""
         if path.exists():
@@ -354,6 +407,29 @@ class Repository:
         except NotFound:
             return False
         return True
+
+
+class LazyReader:
+    """A reader of a repository that is opened when the first chunk is needed from it."""
+
+    def __init__(self, open_it: Callable[[], Repository]) -> None:
+        self._open = open_it
+        self._reader: Reader | None = None
+        self._failed: HaulbackError | None = None
+        # held while the repository is opened: other threads need the same reader
+        self._lock = Lock()
+
+    def __call__(self, ref: ChunkRef) -> memoryview:
+        with self._lock:
+            if self._failed:
+                raise self._failed
+            if self._reader is None:
+                try:
+                    self._reader = self._open().reader()
+                except HaulbackError as error:
+                    self._failed = error
+                    raise
+        return self._reader.chunk(ref)
 
 
 def _pack_of(file: str) -> bytes:

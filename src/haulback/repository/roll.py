@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from haulback.destinations.protocol import ObjectStore
 from haulback.errors import Conflict, Damaged, NotFound
 from haulback.repository.keys import Keys
-from haulback.repository.names import Objects, number_name
+from haulback.repository.names import Objects, exists, number_name
 
 FOLDERS = ("rolls", "rolls-copy")
 TOMBSTONES = "tombstones"
@@ -45,7 +45,11 @@ class Rolls:
         Damaged.
         """
         absent = self.last() - listed
-        return set(absent - self.forgotten(absent))
+        return {backup for backup in absent - self.forgotten(absent) if not self._is_marked(backup)}
+
+    def _is_marked(self, backup: str) -> bool:
+        """Whether a readable tombstone exists that a list does not show yet."""
+        return exists(self._destination, f"{TOMBSTONES}/{backup}") and self._is_buried(backup)
 
     def forgotten(self, backups: Set[str]) -> set[str]:
         """The backups with a tombstone that can be read."""

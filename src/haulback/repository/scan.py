@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound, Unavailable
+from haulback.repository import manifest as manifests
 from haulback.repository.damage import RepositoryDamage
 from haulback.repository.dedup_check import place_again
 from haulback.repository.index import Index, inside
@@ -59,7 +61,8 @@ class ScanExtent(NamedTuple):
     """The extent of a scan: all backups in the order of their guids, unless restricted.
 
     Backups of the scan `before` are skipped.  `noted`: places that the repository's readers could
-    not read count as damaged, too.  `forgotten` are guids of given-up backups whose manifest still
+    not read count as damaged, too.  `known` are guids of backups that exist although a list may not
+    show them.  `forgotten` are guids of given-up backups whose manifest still
     exists: unreadable parts of them block nothing.  The scan begins with the backup after the guid
     `after`, and ends when `is_over` returns true; it covers at least one backup.
     """
@@ -67,6 +70,7 @@ class ScanExtent(NamedTuple):
     before: RepositoryScan | None = None
     noted: bool = False
     forgotten: Set[str] = frozenset()
+    known: Set[str] = frozenset()
     after: str = ""
     is_over: Callable[[], bool] = lambda: False
 
@@ -78,23 +82,21 @@ def scan_completing_index(
     repository: Repository,
     folder: Path,
     resources: Resources,
-    before: RepositoryScan | None = None,
-    forgotten: Set[str] = frozenset(),
+    extent: ScanExtent = _EVERYTHING,
 ) -> RepositoryScan:
-    """Walk the maps of all backups, or of the backups that came after the scan `before`.
+    """Walk the maps of all backups, unless `extent` restricts them.
 
     A pack outside the index, or another group of the index, may hold data that a backup lacks: the
-    index is completed from pack directories first.  `forgotten` are guids of given-up backups whose
-    manifest still exists: unreadable parts of them block nothing.
+    index is completed from pack directories first.
     """
     disk, confirm = resources.disk, resources.confirm
     repository.closed.clear()
     while True:
-        scanned = scan(repository, folder, disk, ScanExtent(before, forgotten=forgotten))
+        scanned = scan(repository, folder, disk, extent)
         mended = False
         for entries in lost_entries(scanned, repository):
             confirm()
-            place_again(entries, folder, repository.keys, disk, repository.destination)
+            place_again(entries, folder, repository.keys, disk, repository.index_folder.store)
             mended = True
         if not mended:
             return scanned
@@ -112,7 +114,7 @@ def scan(
         raise Unavailable(
             "the identity of the repository cannot be read; mount the destination and try again"
         )
-    backups = sorted(repository.objects.leaves("manifests"))
+    backups = sorted(repository.objects.leaves("manifests") | _unlisted(repository, walk.known))
     index = repository.index()
     packs = repository.objects.packs()
     whole, is_short = _whole(index, packs, folder, repository.keys, disk)
@@ -135,6 +137,17 @@ def scan(
         set(repository.closed),
         marking.unlooked,
     )
+
+
+def _unlisted(repository: Repository, known: Set[str]) -> set[str]:
+    """Backups of `known` that a list may leave out and that are old enough to be scanned."""
+    destination, objects = repository.destination, repository.objects
+    found: set[str] = set()
+    for backup in known - objects.leaves("manifests"):
+        with suppress(NotFound, Damaged):
+            if objects.is_settled(destination.info(manifests.name_of(backup))):
+                found.add(backup)
+    return found
 
 
 class _Marking:

@@ -182,6 +182,7 @@ class _Verify:
             repository.damage_log.problems,
             repository.extracts.problems(),
             repository.owners.problems(),
+            repository.locks.hidden(),
         ):
             for text in problems.values():
                 self._find(text)
@@ -191,11 +192,22 @@ class _Verify:
         placed = self._repository.index().packs() if short else set()
         for pack, end in short:
             size = sizes.get(pack, -1)
+            if size < 0:  # a list may lag
+                size = self._size(pack)
+            if size >= end:
+                continue
             if pack in placed:  # otherwise a clean-up deleted it between the two listings
-                what = "is missing" if size < 0 else f"ends at byte {size}, before its last group"
-                text = f"{name_of(pack)} {what}"
+                fault = "is missing" if size < 0 else f"ends at byte {size}, before its last group"
+                text = f"{name_of(pack)} {fault}"
                 self._repository.findings.note_pack(pack, end, text)
                 self._find(text)
+
+    def _size(self, pack: bytes) -> int:
+        """Size of a pack in bytes, asked by its name; -1 for a missing pack."""
+        try:
+            return self._repository.destination.info(name_of(pack)).size
+        except (NotFound, Damaged):
+            return -1
 
     def _chosen(self, sizes: dict[bytes, int]) -> list[bytes]:
         """The packs to read; the time left is checked again at each pack."""

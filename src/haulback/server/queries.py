@@ -35,6 +35,7 @@ class ListQuery(msgspec.Struct, kw_only=True):
     until: int | None = None
     name: str | None = None
     min_size: int | None = None
+    locations: bool = False  # every location by itself
     only: list[str] | None = None  # guids
     now: int = 0  # epoch ms
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from threading import Event, Lock
 from typing import NamedTuple
 
+from haulback.inventory.reach import is_group
+
 _FIRST = 4  # nodes that are woken at once for a task that any of them may run
 
 
@@ -48,9 +50,10 @@ class Wakeups:
         """Wake the nodes for new work; "" stands for work that any node may run.
 
         Some of the nodes that may run the work are woken now, the others by the next `ring_rest`.
+        The nodes of a group are not known here: its work wakes nodes like work for any node.
         """
         self.news.set()
-        wanted = set(nodes)
+        wanted = {"" if is_group(node) else node for node in nodes}
         with self._lock:
             chosen = {item for item in self._waiting if item.node in wanted}
             if "" in wanted:

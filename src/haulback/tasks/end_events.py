@@ -6,17 +6,13 @@ from collections.abc import Sequence
 
 from haulback.contract.events import Event, EventKind
 from haulback.contract.task_states import State
-from haulback.errors import Unavailable
 from haulback.tasks import workflow_state
+from haulback.tasks.destination_ends import AGAIN, away
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.wire import JsonObject, Named
 
 _SUBJECTS = ("protectedEntity", "backupDestination", "hypervisor", "hypervisorManager", "node")
 _SHOWN = (*_SUBJECTS, "backup", "rule", "schedule")
-# Kinds that fail as unavailable because of their destination, never of a hypervisor.
-_AT_DESTINATION = frozenset(
-    ("STORE", "VERIFY", "REPAIR", "BACKUP_CLEANUP", "BACKUP_DESTINATION_INIT", "CONNECTIVITY_TEST")
-)
 _INFO = 1000  # characters
 
 
@@ -48,8 +44,8 @@ def troubles(task: Task, state: State, now: int) -> list[Event]:
     made = []
     if task.type == "PROVE" and (backup := task.refs.get("backup")):
         made.append(_trouble(EventKind.PROOF_FAILED, task, backup, now))
-    place = task.refs.get("backupDestination")
-    if place and task.type in _AT_DESTINATION and task.results.get("failure") == Unavailable.code:
+    # The open breaker of the destination is an alarm already.
+    if not task.params.get(AGAIN) and (place := away(task, state)):
         down = _trouble(EventKind.DESTINATION_DOWN, task, place, now)
         # Many tasks fail at once by one destination.
         down.once = f"DESTINATION_DOWN {place.guid} {now // HOUR_MS}"
@@ -90,6 +86,7 @@ def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
     }
     data |= {"statusInfo": info} if info else {}
     data |= {"run": run} if (run := next((t.run for t in main if t.run), "")) else {}
+    data |= {"retried": True} if head.params.get(AGAIN) and state == State.FAILED.value else {}
     return Event(
         kind=EventKind.WORKFLOW_ENDED,
         time=now,

@@ -152,7 +152,7 @@ def _replaced(ending: Ending, copy: Task, now: int) -> list[tuple[Task, Values]]
 
 def _handed_on(task: Task, followers: Sequence[Task]) -> list[str]:
     """Limits that the first follower inherits."""
-    goes_on = followers and followers[0].lane != "inventory"
+    goes_on = followers and followers[0].lane not in ("inventory", "copy")
     return [key for key in task.slots if key.startswith("entity:")] if goes_on else []
 
 

@@ -139,7 +139,10 @@ class Task(msgspec.Struct, kw_only=True):
 
 
 class NewBackup(msgspec.Struct, kw_only=True):
-    """A backup record that a plan creates at once, before any data is read."""
+    """A backup record that a plan creates at once, before any data is read.
+
+    `copy_of` is the backup that a copy is another location of, None for a backup.
+    """
 
     guid: str
     entity: str
@@ -148,6 +151,8 @@ class NewBackup(msgspec.Struct, kw_only=True):
     type: str
     project: str | None = None
     rule: str | None = None
+    role: str = "PRIMARY"
+    copy_of: str | None = None
 
 
 class NewRestoreJob(msgspec.Struct, kw_only=True):

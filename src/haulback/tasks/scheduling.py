@@ -15,11 +15,15 @@ LANES = {
     "import": 3,
     "snapshot": 5,
     "upkeep": 2,
-    "cleanup": 1,
-    "verify": 1,
+    "cleanup": 2,
+    "verify": 2,
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
-PER_DESTINATION = {"store": 8, "copy": 4, "cleanup": 1}  # two clean-ups would collide
+# Two clean-ups of a destination would collide.
+PER_DESTINATION = {"store": 8, "copy": 4, "cleanup": 1, "verify": 1}
+# Lanes whose tasks read or write a destination: these tasks wait while its breaker is open.
+AT_DESTINATION = frozenset(("export", "store", "copy", "restore", "import", "cleanup", "verify"))
+NEW_BACKUPS = "export"  # the lane whose tasks wait for space on their destination
 MAX_ATTEMPTS = 5  # of a task whose node was lost or whose parts were away
 _FIRST_RETRY_MS = 5_000  # the wait doubles with each attempt
 _LAST_RETRY_MS = 900_000  # the longest wait
@@ -45,12 +49,19 @@ def node_slot(node: str, lane: str) -> str:
     return f"node:{node}:{lane}"
 
 
+def share_slot(node: str, lane: str, destination: str) -> str:
+    """Name the limit row for a lane's tasks of one destination on one node."""
+    return f"share:{node}:{lane}:{destination}"
+
+
 def most(slot: str, limits: Mapping[str, int]) -> int:
     """Return the number of concurrent tasks that a limit row allows.
 
     `limits` overrides the defaults by `<lane>`, `<lane>.source` or `<lane>.destination`.
     """
     subject, _, rest = slot.partition(":")
+    if subject == "share":  # one place of a lane is left to the other destinations
+        return max(1, most(f"node:{rest.rpartition(':')[0]}", limits) - 1)
     lane = rest.rpartition(":")[2]
     if subject == "node":
         return limits.get(lane, LANES[lane])
@@ -82,10 +93,13 @@ def back_off(tries_left: int, tries: int, random: Random) -> int:
 
 def waiting_for(slot: str) -> str:
     """Describe a full limit row as the reason why a task waits."""
-    what, _, rest = slot.partition(":")
+    subject, _, rest = slot.partition(":")
     lane = rest.rpartition(":")[2]
-    if what == "entity":
+    if subject == "share":
+        lane = rest.split(":")[-2]
+        return f"the node runs as many {lane} tasks of this destination as it may"
+    if subject == "entity":
         return "another task works on the same entity"
-    if what in ("source", "destination"):
-        return f"the {what} bears as many {lane} tasks as it may"
+    if subject in ("source", "destination"):
+        return f"the {subject} bears as many {lane} tasks as it may"
     return f"the node runs as many {lane} tasks as it may"

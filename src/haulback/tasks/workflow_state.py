@@ -33,9 +33,10 @@ def state_of(steps: Sequence[Task]) -> str:
     """The state of a workflow; a failed task with a successful retry is a warning."""
     if any(task.state not in _FINAL for task in steps):
         return RUNNING
-    last = {task.type: task for task in steps}
+    # a workflow may make copies on several destinations
+    last = {(task.type, task.ref("backupDestination")): task for task in steps}
     ends = {task.state for task in last.values()}
-    if "FAILED" in ends:
+    if "FAILED" in ends:  # a backup without its copy, for example
         stored = any(t.state == "FINISHED" and t.type == "STORE" for t in steps)
         return "PARTIALLY_FINISHED" if stored else "FAILED"
     if "CANCELLED" in ends:

@@ -39,13 +39,14 @@ ADDER = AccessKey("haulbackadder", "a-secret-that-adds-and-reads")
 class S3Server:
     """A server on the loopback address; `endpoint` is its URL.
 
-    ADMIN may do everything.  The objects survive `kill` and `start`.
+    ADMIN may do everything, ADDER may not administer; `no_deletion` is a policy for a bucket by
+    which ADDER may not delete either.  The objects survive `kill` and `start`.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = {name: _free_port() for name in _SERVICES}
-        self._grpc = {name: _free_port() for name in _SERVICES}
+        self._ports = {name: free_port() for name in _SERVICES}
+        self._grpc = {name: free_port() for name in _SERVICES}
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = f"http://127.0.0.1:{self._ports['s3']}"
 
@@ -101,6 +102,17 @@ class S3Server:
             time.sleep(0.1)
 
 
+def no_deletion(bucket: str) -> str:
+    """The policy of a bucket from which ADDER may not delete."""
+    statement = {
+        "Effect": "Deny",
+        "Principal": {"AWS": ["arn:aws:iam::000000000000:user/adder"]},
+        "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+        "Resource": [f"arn:aws:s3:::{bucket}/*"],
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """A running server whose objects lie in `folder`."""
@@ -114,10 +126,9 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
 def _identities() -> list[dict[str, object]]:
     everything = ["Admin", "Read", "Write", "List", "Tagging"]
-    adds = ["s3:PutObject", "s3:GetObject", "s3:ListBucket"]
     return [
         _identity("administrator", ADMIN, everything),
-        _identity("adder", ADDER, adds),
+        _identity("adder", ADDER, ["Read", "Write", "List"]),
     ]
 
 
@@ -144,7 +155,8 @@ def _answers(endpoint: str) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

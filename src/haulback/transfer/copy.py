@@ -23,12 +23,14 @@ log = logging.getLogger(__name__)
 class CopyWish(NamedTuple):
     """The backup `source` of the source repository, to be stored as `backup` on the target.
 
-    `older` is an older backup of the machine on the target, if there is one.
+    `older` is an older backup of the machine on the target, if there is one.  A target that keeps
+    locks keeps the copy for `lock` ms at least.
     """
 
     source: str
     backup: str
     older: str | None = None
+    lock: int = 0
 
 
 class CopyResult(NamedTuple):
@@ -76,7 +78,7 @@ def _copy_once(
     manifest = made or _manifest(wanted, wish, older, stored)
     services.resources.confirm()
     draft = Draft(manifest, packs, [])
-    target.publish(services.folder, draft, services.resources.disk)
+    target.publish(services.folder, draft, services.resources.disk, wish.lock)
     _merge(target, services)
     return CopyResult(manifest, stored)
 

@@ -38,7 +38,7 @@ class CopyServices(NamedTuple):
     memory: PackMemory | None = None
 
 
-class Lacking(NamedTuple):
+class LackingChunk(NamedTuple):
     """A chunk that the target lacks: its reference in the source's map."""
 
     ref: ChunkRef
@@ -56,7 +56,7 @@ class GroupCopy:
         index = source.index()
         self._index, self._reader = index, source.reader()
         self._runs = GroupRuns(source.destination, index, source.keys, source.findings)
-        self._lacking: dict[bytes, Lacking] = {}
+        self._lacking: dict[bytes, LackingChunk] = {}
         self._carried: set[bytes] = set()
         self._done: set[bytes] = set()  # chunks in the present portion
         self._writer: Writer | None = None
@@ -83,7 +83,9 @@ class GroupCopy:
     def _look(self, refs: list[ChunkRef], are_pages: bool) -> None:
         ids = [ref.id for ref in refs if ref.id not in self._done and ref.id not in self._lacking]
         lacks = self._writing().lacks(ids) if ids else set()
-        self._lacking.update((ref.id, Lacking(ref, are_pages)) for ref in refs if ref.id in lacks)
+        self._lacking.update(
+            (ref.id, LackingChunk(ref, are_pages)) for ref in refs if ref.id in lacks
+        )
         if len(self._lacking) >= _LACKING:
             self._copy_lacking(is_last=False)
 
@@ -101,7 +103,7 @@ class GroupCopy:
     def _copy_lacking(self, *, is_last: bool) -> None:
         """Copy the groups of the chunks that the target lacks."""
         by_group = self._by_group(list(self._lacking.values()))
-        carried: dict[bytes, Lacking] = {}
+        carried: dict[bytes, LackingChunk] = {}
         for sealed in self._runs.read(by_group, self._services.resources.pool):
             self._services.resources.meter(len(sealed.record))
             wanted = by_group[sealed.group.id]
@@ -115,7 +117,7 @@ class GroupCopy:
         if self._writer and self._writer.size >= _PORTION:
             self._publish()
 
-    def _by_group(self, lacking: Iterable[Lacking]) -> dict[bytes, set[bytes]]:
+    def _by_group(self, lacking: Iterable[LackingChunk]) -> dict[bytes, set[bytes]]:
         """The lacking chunks by the group of the source that holds them.
 
         The group in a map is a hint: a chunk whose group is gone is looked up.

@@ -18,16 +18,22 @@ log = logging.getLogger(__name__)
 
 
 def store_machine(
-    repository: Repository, folder: Path, draft: Draft, disk: DurableFiles | None = None
+    repository: Repository,
+    folder: Path,
+    draft: Draft,
+    disk: DurableFiles | None = None,
+    lock: int = 0,
 ) -> Manifest:
     """Publish the draft in `folder`, merge index files when due, and remove the folder.
+
+    A store that keeps locks keeps the backup for `lock` ms at least.
 
     Damage that the export found in older backups is recorded. The function only adds objects:
     garbage collection deletes the index files that a merge replaced. A repetition after a crash is
     safe while the folder exists. Raises BaseGone when a reused chunk was garbage collected in the
     meantime and the backup has to be exported again.
     """
-    manifest = repository.publish(folder, draft, disk)
+    manifest = repository.publish(folder, draft, disk, lock)
     try:
         # Record damage before the merge: of two copies of a chunk the merge keeps the intact one.
         record_findings(repository, f"the backup of {manifest.entity_name}", time.time_ns() // _MS)

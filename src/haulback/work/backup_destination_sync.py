@@ -2,15 +2,91 @@
 
 from __future__ import annotations
 
-from haulback.contract.backup_destination_sync import DestinationSyncOrder
-from haulback.errors import Malformed
+import msgspec
+
+from haulback.contract.backup_destination_sync import (
+    CopiedBackup,
+    DestinationSyncOrder,
+    WantedCopy,
+)
+from haulback.errors import Damaged, HaulbackError, NotFound
+from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
+from haulback.transfer.copy import CopyWish, copy_backup, heal_backup, lacks_data
+from haulback.transfer.copy_groups import CopyServices
+from haulback.units import size
+from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.catalogue import read_catalogue
+from haulback.work.support.rate_limit import RateLimit
 
 
 def run(context: TaskContext) -> Results:
     order: DestinationSyncOrder = context.order
-    kind = "a copy" if order.source else "the catalogue of a destination"
-    raise Malformed(f"this node does not make {kind} yet; update Haulback on the node")
+    if order.source is None:
+        return read_catalogue(context)
+    source = context.repositories.open(order.source)
+    target = context.repositories.open(order.destination)
+    results: Results = {"copied": [], "sealedAnew": not source.is_of_family(target)}
+    if results["sealedAnew"]:
+        context.log("the destinations have different keys: the data is decrypted and sealed anew")
+    context.progress.expect(sum(_amount(source, wanted) for wanted in order.copies))
+    _Copying(context, source, target).copy(order, results)
+    return results | context.repositories.space(order.destination)
+
+
+def _amount(source: Repository, wanted: WantedCopy) -> int:
+    """The bytes that a backup stored, which its copy takes about; 0 where it is gone."""
+    try:
+        return source.manifest(wanted.source).stored
+    except HaulbackError:
+        return 0
+
+
+class _Copying:
+    """Copies of an order, one after the other."""
+
+    def __init__(self, context: TaskContext, source: Repository, target: Repository) -> None:
+        order: DestinationSyncOrder = context.order
+        self._context, self._source, self._target = context, source, target
+        meter = RateLimit(order.rate, context.progress.meter)
+        resources = Resources(context.pool, context.disk, meter, context.progress.confirm)
+        memory = context.repositories.pack_memory(target)
+        self._services = CopyServices(context.staging.folder, resources, memory)
+
+    def copy(self, order: DestinationSyncOrder, results: Results) -> None:
+        """Make all copies, and report each at once; a failed one stops no other.
+
+        Raises the last error.
+        """
+        failed: HaulbackError | None = None
+        older = None
+        for wanted in order.copies:
+            try:
+                done = self._one(wanted, older)
+            except NotFound as error:
+                self._context.log(f"not copied: {error.message}")
+                continue
+            except Damaged as error:
+                self._context.repositories.damaged.append(wanted.source)
+                self._context.log(f"not copied: {error.message}")
+                failed = error
+                continue
+            results["copied"].append(done)
+            self._context.server.note({"copied": results["copied"]})
+            older = wanted.backup
+        if failed:
+            raise failed
+
+    def _one(self, wanted: WantedCopy, older: str | None) -> JsonObject:
+        wish = CopyWish(wanted.source, wanted.backup, older or wanted.older, wanted.lock)
+        act = heal_backup if wanted.heals else copy_backup
+        made = act(self._source, self._target, wish, self._services)
+        lacks = wanted.heals and lacks_data(self._target, wanted.backup)
+        verb = "healed" if wanted.heals else "copied"
+        self._context.log(f"{made.manifest.entity_name}: {verb}, {size(made.stored)} stored")
+        copied = CopiedBackup(wanted.backup, made.stored, made.manifest.parent, lacks)
+        return dict(msgspec.to_builtins(copied))
 
 
 WORK = TaskWork("BACKUP_DESTINATION_SYNC", DestinationSyncOrder, run)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from haulback.contract.connectivity_test import ConnectivityTestOrder
 from haulback.contract.order_records import BackupDestination
+from haulback.destinations.probe import probe_again
 from haulback.errors import NotFound
 from haulback.repository.config import read_config
 from haulback.work.context import Results, TaskContext, TaskWork
@@ -14,7 +17,10 @@ def run(context: TaskContext) -> Results:
     if order.hypervisor:
         context.machines.open(order.hypervisor).check()
     elif order.destination and order.destination.repository:
-        context.repositories.open(order.destination)
+        repository = context.repositories.open(order.destination)
+        seen = probe_again(repository.destination)
+        told = {"probe": msgspec.to_builtins(seen)} if seen else {}
+        return {"reachable": True} | told | context.repositories.space(order.destination)
     elif order.destination:
         _reach(context, order.destination)
     return {"reachable": True}

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from haulback.contract.catalogue import CatalogueItem, FoundBackup
 from haulback.contract.mount import IscsiOrder, Visible
-from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import MachineSource
 from haulback.durable_files import DurableFiles
@@ -31,7 +32,7 @@ PREFIX = "haulback-"  # of the names of checkpoints and snapshots; the attempt's
 class Sharing(NamedTuple):
     """A backup to share under the guid of its mount; `visible` and `target` as in MountOrder.
 
-    `for_machine`: a machine will run from the share.
+    `for_machine`: a machine will run from the share.  `others` are other locations of the backup.
     """
 
     guid: str
@@ -40,6 +41,7 @@ class Sharing(NamedTuple):
     visible: list[Visible]
     target: IscsiOrder | None = None
     for_machine: bool = False
+    others: Sequence[BackupPlace] = ()
 
 
 class Progress(Protocol):
@@ -84,6 +86,9 @@ class RepositoryAccess(Protocol):
 
     def store(self, record: BackupDestination) -> ObjectStore:
         """A destination to add to and read from; its `delete` raises Forbidden without a grant."""
+
+    def check_place(self, record: BackupDestination) -> None:
+        """Check the place of a new repository.  Raises Conflict inside another repository."""
 
     def secret(self, record: BackupDestination) -> Secret:
         """The key of a destination, fetched over the node's own channel."""
@@ -156,6 +161,12 @@ class TaskServer(Protocol):
 
     def expected(self) -> Iterator[str]:
         """The backups that the server fixed for this task when it was taken, a page at a time."""
+
+    def catalogue(self) -> Iterator[CatalogueItem]:
+        """The server's facts about the backups of the task's destination, a page at a time."""
+
+    def found(self, backups: list[FoundBackup]) -> int:
+        """Send backups (at most `catalogue.FOUND`) found there; the number of new ones."""
 
     def pins(self, destination: str) -> Set[str]:
         """Other attempts that read or write a destination, or wait to store there, right now."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import msgspec
+
 from haulback.contract.destination_init import DestinationInitOrder
 from haulback.destinations.pass_through import innermost
-from haulback.destinations.probe import require_exclusive_create
+from haulback.destinations.probe import probe, require_exclusive_create
 from haulback.destinations.protocol import ObjectStore as Place
 from haulback.destinations.protocol import Preparable
 from haulback.errors import Conflict, Damaged, NotFound, WrongKey
@@ -22,10 +24,12 @@ def run(context: TaskContext) -> Results:
     record = order.destination
     family = context.repositories.open(order.family).keys if order.family else None
     where = str(record.config.get("path", record.name))
+    context.repositories.check_place(record)
     place = context.repositories.store(record)
     inner = innermost(place)
     if isinstance(inner, Preparable):
         inner.prepare()
+    seen = probe(place)
     repository = _made(place, context.repositories.secret(record), where, family)
     if order.family and family and family.master != repository.keys.master:
         raise Conflict(
@@ -34,7 +38,8 @@ def run(context: TaskContext) -> Results:
         )
     with suppress(NotFound, Damaged):  # the repository then uses the copy of this object
         require_exclusive_create(repository.destination, CONFIG)
-    return {"repository": repository.guid} | context.repositories.space(record)
+    told = {"probe": msgspec.to_builtins(seen)} if seen else {}
+    return {"repository": repository.guid} | told | context.repositories.space(record)
 
 
 def _made(place: Place, secret: Secret, where: str, family: Keys | None) -> Repository:

@@ -14,6 +14,7 @@ from haulback.transfer.restore import (
     wanted_of,
 )
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.locations import OpenLocation, read_at_any
 from haulback.work.support.machine_mark import MARK
 
 
@@ -46,8 +47,16 @@ def _made_before(context: TaskContext, machines: MachineSource) -> RestoredMachi
 
 def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
     order: ImportMachineOrder = context.order
-    repository = context.repositories.open(order.destination)
-    manifest, target = repository.manifest(order.backup), _target(context)
+    first = (order.backup, order.destination)
+    return read_at_any(context, first, order.others, lambda at: _make_from(context, machines, at))
+
+
+def _make_from(
+    context: TaskContext, machines: MachineSource, location: OpenLocation
+) -> RestoredMachine:
+    """Create the machine from one location of the backup."""
+    order: ImportMachineOrder = context.order
+    (repository, manifest), target = location, _target(context)
     if order.share:
         return _make_over(context, machines, wanted_of(manifest, target))
     sizes = (disk.map.size for disk in manifest.disks if disk.name not in order.skip)

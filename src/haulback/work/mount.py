@@ -35,7 +35,13 @@ def sharing_of(order: MountOrder) -> Sharing:
     """The share of an order."""
     for_machine = order.hypervisor is not None
     return Sharing(
-        order.mount, order.backup, order.destination, order.visible, order.target, for_machine
+        order.mount,
+        order.backup,
+        order.destination,
+        order.visible,
+        order.target,
+        for_machine,
+        order.others,
     )
 
 

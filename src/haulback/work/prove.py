@@ -14,6 +14,7 @@ from haulback.errors import Unavailable
 from haulback.repository.manifest import Manifest
 from haulback.repository.stored_disk import StoredDisk
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.locations import read_at_any
 
 _LOOK_EVERY = 0.2  # seconds
 _SCREEN_BYTES = 1 << 20  # a larger picture is left out
@@ -22,8 +23,8 @@ _LOST_BYTES = 500  # end of a guest's console in a message
 
 def run(context: TaskContext) -> Results:
     order: ProveOrder = context.order
-    repository = context.repositories.open(order.destination)
-    manifest = repository.manifest(order.backup)
+    first = (order.backup, order.destination)
+    repository, manifest = read_at_any(context, first, order.others, lambda location: location)
     reader = repository.reader()
     sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     begun = time.monotonic()

@@ -9,6 +9,7 @@ from haulback.repository.repair import RepairContext, repair
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
+from haulback.work.support.young_backup import await_lists, expected_backups
 
 _SAID = 500  # lines of the log
 
@@ -16,6 +17,7 @@ _SAID = 500  # lines of the log
 def run(context: TaskContext) -> Results:
     order: RepairOrder = context.order
     repository = context.repositories.open(order.destination)
+    await_lists(context, repository)
     progress = context.progress
     progress.expect(sum(repository.objects.packs().values()))
     sign = (f"REPAIR {context.guid}", context.server.now_ms())
@@ -36,7 +38,8 @@ def run(context: TaskContext) -> Results:
     results: Results = {"actions": done.actions[:_SAID], "aside": done.aside[:_SAID]}
     results["losses"] = len(done.losses)
     if done.after:
-        complete = complete_report(order.destination.guid, done.after, context.server.expected())
+        expected = expected_backups(context, repository, done.after)
+        complete = complete_report(order.destination.guid, done.after, expected)
         results["damage"] = msgspec.to_builtins(complete.report)
     return results | context.repositories.space(order.destination)
 

@@ -6,37 +6,70 @@ from pathlib import Path
 
 from haulback.contract.restore import RestoreOrder
 from haulback.drivers.sink import RawFile
+from haulback.errors import Damaged
 from haulback.repository.backup_loss import check_backup
-from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.locations import OpenLocation, read_at_any
 
 
 def run(context: TaskContext) -> Results:
     order: RestoreOrder = context.order
-    repository = context.repositories.open(order.destination)
-    manifest = repository.manifest(order.backup)
+    first = (order.backup, order.destination)
     if order.pointer:
-        return {"disks": len(manifest.disks)}
-    context.progress.expect(sum(stored.map.size for stored in manifest.disks))
+        return read_at_any(context, first, order.others, _point)
     if order.path is None:
-        check_backup(repository, order.backup, context.progress.meter, order.skip)
-        return {"checked": True}
+        return _check(context, order)
     target = context.staging.restore_folder(order.path)
     if target.made:
         context.log("an earlier attempt restored everything already")
         return {"path": str(target.made)}
-    for number in range(len(manifest.disks)):
-        _write(context, repository, order.backup, number, target.folder)
+    read_at_any(context, first, order.others, lambda at: _write_all(context, at, target.folder))
     context.progress.confirm()
     return {"path": str(target.commit())}
 
 
-def _write(
-    context: TaskContext, repository: Repository, backup: str, number: int, folder: Path
-) -> None:
+def _point(location: OpenLocation) -> Results:
+    return {"disks": len(location.manifest.disks)}
+
+
+def _check(context: TaskContext, order: RestoreOrder) -> Results:
+    """Check that the locations of a backup together hold all its data."""
+    lacking = list[str]()
+
+    def check(location: OpenLocation) -> Results:
+        repository, manifest = location
+        _expect(context, location)
+        try:
+            check_backup(repository, manifest.backup, context.progress.meter, order.skip)
+        except Damaged:
+            lacking.append(repository.guid)
+            raise
+        return {"checked": True}
+
+    try:
+        return read_at_any(context, (order.backup, order.destination), order.others, check)
+    except Damaged:
+        if len(lacking) < 2:
+            raise
+    context.log("each location lacks data: the restore takes every chunk from where it can be read")
+    return {"checked": True}
+
+
+def _expect(context: TaskContext, location: OpenLocation) -> None:
+    context.progress.expect(sum(disk.map.size for disk in location.manifest.disks))
+
+
+def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> None:
+    _expect(context, location)
+    for number in range(len(location.manifest.disks)):
+        _write(context, location, number, folder)
+
+
+def _write(context: TaskContext, location: OpenLocation, number: int, folder: Path) -> None:
     """Write a disk as a raw file; the disk's name on the platform is not trusted as a file name."""
-    stored = repository.manifest(backup).disks[number]
+    repository, manifest = location
+    stored = manifest.disks[number]
     sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
     try:
         restore_disk(stored.map, repository.reader(), sink, context.pool, context.progress.meter)

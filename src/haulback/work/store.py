@@ -24,7 +24,7 @@ def run(context: TaskContext) -> Results:
     try:
         draft = repository.read_draft(folder, order.backup)
         context.progress.confirm()
-        manifest = store_machine(repository, folder, draft, context.disk)
+        manifest = store_machine(repository, folder, draft, context.disk, order.lock)
     except NotFound:
         manifest = _stored_before(repository, order)
         context.staging.discard(order.staging)

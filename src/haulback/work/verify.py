@@ -15,6 +15,7 @@ from haulback.units import GIB, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import Complete, complete_report
+from haulback.work.support.young_backup import expected_backups, leave_out_young
 
 _NOTED_EVERY = 8  # packs, 512 MiB, that a VERIFY reads again after the death of a node
 _NAMED = 100  # unknown backups that a report names
@@ -24,13 +25,14 @@ _LEAST = GIB  # smallest nightly share in bytes: one night for a small destinati
 def run(context: TaskContext) -> Results:
     order: VerifyOrder = context.order
     repository = context.repositories.open(order.destination)
+    leave_out_young(context, repository)
     share = _share(context, order, sum(repository.objects.packs().values()))
     sign = (f"VERIFY {context.guid}", context.server.now_ms())
     check = CheckOrder(share, context.staging.folder, lambda: sign)
     resources = Resources(context.pool, context.disk, context.progress.meter)
     report = verify(repository, Depth.DATA, resources, check)
     complete = complete_report(
-        order.destination.guid, report, context.server.expected(), order.looked
+        order.destination.guid, report, expected_backups(context, repository, report), order.looked
     )
     _tell(context, report, complete)
     return {

@@ -1,12 +1,11 @@
-"""Lists that lag show at least what their own process wrote before."""
+"""Lists that lag show at least what their own process wrote, and nothing that it knows is gone."""
 
 from __future__ import annotations
 
 import pytest
 
 from haulback.destinations.settled_lists import SettledLists
-from haulback.errors import NotFound, Unavailable
-from haulback.testing.faulty_store import Fault, FaultyStore
+from haulback.errors import Conflict, NotFound
 from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
 
 DELAY = 5.0
@@ -22,47 +21,31 @@ def bucket(clock: ManualClock) -> MemoryBucket:
     return MemoryBucket(listing_delay=DELAY, clock=clock)
 
 
-def settled(bucket: MemoryBucket, clock: ManualClock) -> SettledLists:
-    return SettledLists(MemoryStore(bucket), DELAY, clock, clock.wait)
-
-
 def names(store, folder: str) -> set[str]:
     return {item.name for item in store.list(folder)}
 
 
-def test_a_list_waits_until_it_shows_the_write_before(bucket, clock):
-    store = settled(bucket, clock)
-    clock.wait(60)
+def test_a_list_shows_the_write_before_at_once(bucket, clock, tmp_path):
+    store = SettledLists(MemoryStore(bucket))
     store.store("manifests/a", b"x")
+    (tmp_path / "b").write_bytes(b"y")
+    store.adopt("manifests/b", tmp_path / "b")
     assert names(MemoryStore(bucket), "manifests") == set()
-    assert names(store, "manifests") == {"manifests/a"}
-    assert clock.seconds == 60 + DELAY
+    assert names(store, "manifests") == {"manifests/a", "manifests/b"}
+    assert sorted(store.entries("manifests")) == [("a", True), ("b", True)]
+    assert sorted(store.entries("")) == [("manifests", False)]
     store.delete("manifests/a")
-    assert list(store.entries("manifests")) == []
-    assert clock.seconds == 60 + 2 * DELAY
-
-
-def test_a_list_waits_only_once(bucket, clock):
-    store = settled(bucket, clock)
-    store.store("manifests/a", b"x")
-    for _ in range(3):
-        assert names(store, "manifests") == {"manifests/a"}
-    assert clock.seconds == DELAY
-
-
-def test_the_first_list_shows_what_others_stored_before_the_store_was_opened(bucket, clock):
-    MemoryStore(bucket).store("manifests/a", b"x")
-    store = settled(bucket, clock)
-    clock.wait(2)
-    assert names(store, "manifests") == {"manifests/a"}
-    assert clock.seconds == DELAY
+    clock.wait(DELAY - 1)
+    assert names(store, "manifests") == {"manifests/b"}
+    assert list(store.entries("manifests")) == [("b", True)]
+    assert clock.seconds == DELAY - 1, "nothing waited"
 
 
 @pytest.mark.parametrize("miss", ["load", "info"])
 def test_a_listed_name_that_is_gone_is_not_listed_again(bucket, clock, miss):
     MemoryStore(bucket).store("index/a", b"x")
-    store = settled(bucket, clock)
-    assert names(store, "index") == {"index/a"}
+    clock.wait(DELAY)
+    store = SettledLists(MemoryStore(bucket))
     MemoryStore(bucket).delete("index/a")
     assert names(store, "index") == {"index/a"}
     with pytest.raises(NotFound):
@@ -70,22 +53,25 @@ def test_a_listed_name_that_is_gone_is_not_listed_again(bucket, clock, miss):
     assert names(store, "index") == set()
 
 
-def test_a_write_whose_reply_was_lost_is_waited_for_as_well(bucket, clock):
-    faulty = FaultyStore(MemoryStore(bucket), lambda _operation: Fault.AFTER)
-    store = SettledLists(faulty, DELAY, clock, clock.wait)
-    with pytest.raises(Unavailable):
-        store.store("manifests/a", b"x")
-    with pytest.raises(Unavailable):
-        names(store, "manifests")
-    assert names(MemoryStore(bucket), "manifests") == {"manifests/a"}
+def test_a_name_that_was_missing_is_listed_once_another_process_stored_it(bucket, clock):
+    store = SettledLists(MemoryStore(bucket))
+    with pytest.raises(NotFound):
+        store.load("manifests/a")
+    MemoryStore(bucket).store("manifests/a", b"x")
+    clock.wait(DELAY)
+    assert names(store, "manifests") == {"manifests/a"}
 
 
-@pytest.mark.parametrize("lag", [0.0, 1.0, DELAY])
-def test_of_two_that_write_and_then_list_one_sees_the_other(bucket, clock, lag):
-    store, clean_up = settled(bucket, clock), settled(bucket, clock)
-    store.store("manifests/a", b"x")
-    clock.wait(lag)
-    clean_up.store("graves/a", b"x")
-    saw_manifest = "manifests/a" in names(clean_up, "manifests")
-    saw_grave = "graves/a" in names(store, "graves")
-    assert saw_manifest or saw_grave
+def test_an_own_object_that_another_process_deleted_is_not_listed(bucket, clock):
+    store = SettledLists(MemoryStore(bucket))
+    store.store("graves/a", b"x")
+    MemoryStore(bucket).delete("graves/a")
+    assert names(store, "graves") == set()
+
+
+def test_a_name_that_a_store_refused_exists(bucket):
+    MemoryStore(bucket).store("rolls/1", b"x")
+    store = SettledLists(MemoryStore(bucket))
+    with pytest.raises(Conflict):
+        store.store("rolls/1", b"y")
+    assert names(store, "rolls") == {"rolls/1"}

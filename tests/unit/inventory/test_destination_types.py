@@ -113,3 +113,9 @@ def test_settings_may_stand_at_the_top_of_a_request_but_not_those_of_another_typ
 def test_an_empty_type_is_refused():
     with pytest.raises(Malformed, match="type: ''"):
         chosen("")
+
+
+def test_a_type_that_is_left_out_is_refused_with_the_list_of_types():
+    with pytest.raises(Malformed) as caught:
+        chosen("GCS")
+    assert all(kind.name in caught.value.message for kind in contract.TYPES)

@@ -8,11 +8,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.retention import RuleRetention
 from haulback.contract.retention_preview import RetentionPreviewRequest
+from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
+from haulback.policy import terms
 from haulback.server.services import retention_preview, retention_run
 from haulback.server.store import configuration, rows, tables
 from haulback.server.store.raw_sql import Insert
@@ -39,7 +43,12 @@ def settings(dice: random.Random) -> dict[str, Any]:
         "keepLastBackupWhenSourceStillExists": dice.random() < 0.5,
         "timeZone": dice.choice(["UTC", "Europe/Berlin", "Pacific/Auckland"]),
     }
-    return {name: value for name, value in known.items() if dice.random() < 0.5}
+    chosen = {name: value for name, value in known.items() if dice.random() < 0.5}
+    try:
+        terms.check(msgspec.convert(chosen, RuleRetention), "retention")
+    except Malformed:  # settings that would keep nothing: no rule can have them
+        return settings(dice)
+    return chosen
 
 
 def rules(house: House, dice: random.Random) -> list[str]:

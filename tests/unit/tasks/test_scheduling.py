@@ -45,15 +45,15 @@ def test_a_node_runs_as_many_tasks_of_a_lane_as_the_design_says():
         "import": 3,
         "snapshot": 5,
         "upkeep": 2,
-        "cleanup": 1,
-        "verify": 1,
+        "cleanup": 2,
+        "verify": 2,
     }
     assert all(most(node_slot("n", lane), {}) == count for lane, count in LANES.items())
 
 
 def test_a_source_bears_two_exports_and_a_destination_eight_stores_and_four_copies():
     assert PER_SOURCE == {"export": 2, "snapshot": 2}
-    assert PER_DESTINATION == {"store": 8, "copy": 4, "cleanup": 1}
+    assert PER_DESTINATION == {"store": 8, "copy": 4, "cleanup": 1, "verify": 1}
     assert MAX_ATTEMPTS == 5
 
 

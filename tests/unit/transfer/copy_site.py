@@ -39,6 +39,12 @@ class CopySite:
         (self.root / name).mkdir(exist_ok=True)
         return Folder(self.root / name)
 
+    def new_target(self) -> None:
+        """An empty target repository of the family in place of the target."""
+        shutil.rmtree(self.root / "second")
+        keys = self.first.keys
+        self.second = Repository.init(self.place("second"), OTHER, family=keys)
+
     def opened(self, name: str, disk: DurableFiles | None = None) -> Repository:
         """A repository as another process opens it."""
         secret = {"first": SECRET, "second": OTHER}[name]

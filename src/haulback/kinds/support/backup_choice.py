@@ -2,29 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.contract.restore import LocationRef
 from haulback.errors import Conflict, Malformed, NotFound
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.kinds.support import planning
 from haulback.wire import Named, Ref
 
+Reaches = Callable[[BackupDestination], bool]
 
-def chosen(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
-    """The stored backup that a request names.  Raises Malformed, NotFound or Conflict."""
+
+def anywhere(_: BackupDestination) -> bool:
+    """Whether a destination can be read: any can, unless the request binds the node."""
+    return True
+
+
+def chosen(
+    backup: Ref | None,
+    location: LocationRef | None,
+    catalogue: Catalogue,
+    reaches: Reaches = anywhere,
+) -> Backup:
+    """The best location of the backup that a request names.
+
+    A location that is reached comes before others, then a sound one before a damaged one, then the
+    named one, then the first.  Raises Malformed, NotFound or Conflict.
+    """
     if backup is None and location is None:
         raise Malformed("backup: name a backup or a backupLocation", field="backup")
     named = _found(backup or (location.backup if location else None), location, catalogue)
-    stored = catalogue.backups.held(named.guid)
-    if stored.status != "SUCCESS":
-        raise Conflict(f"backup {stored.guid} is {stored.status}; only a SUCCESS can be restored")
-    if stored.location_status in ("MISSING", "GIVEN_UP"):
+    locations = catalogue.backups.locations(named.guid)
+    stored = [item for item in locations if item.status == "SUCCESS"]
+    if not stored:
+        first = locations[0]
+        raise Conflict(f"backup {first.guid} is {first.status}; only a SUCCESS can be restored")
+    readable = [item for item in stored if _is_readable(item)]
+    if not readable:
         raise Conflict(
-            f"backup {stored.guid} is missing from its destination: bring its files back, then "
+            f"backup {stored[0].guid} is missing from its destination: bring its files back, then "
             "verify the destination",
-            backup=stored.guid,
+            backup=stored[0].guid,
         )
-    return stored
+
+    def worse(item: Backup) -> tuple[bool, ...]:
+        is_reached = reaches(catalogue.places.destination(item.destination))
+        return (not is_reached, not item.is_whole, item.guid != named.guid, bool(item.copy_of))
+
+    return catalogue.backups.held(min(readable, key=worse).guid)
+
+
+def _is_readable(backup: Backup) -> bool:
+    return backup.status == "SUCCESS" and backup.location_status in ("PRESENT", "DAMAGED")
+
+
+def reached_with(hypervisor: Hypervisor) -> Reaches:
+    """Whether some node reaches both a hypervisor and a destination."""
+
+    return lambda destination: reach.common((hypervisor, destination)) != frozenset()
+
+
+def reached_by(node: str) -> Reaches:
+    """Whether a node reaches a destination."""
+    return lambda destination: reach.reaches(node, destination)
+
+
+def other_places(backup: Backup, node: str | None, catalogue: Catalogue) -> list[BackupPlace]:
+    """The other readable locations of a backup that a node reaches, sound ones first."""
+    others = [
+        item
+        for item in catalogue.backups.locations(backup.guid)
+        if item.guid != backup.guid and _is_readable(item)
+    ]
+    others.sort(key=lambda item: (not item.is_whole, bool(item.copy_of)))
+    places = [
+        BackupPlace(item.guid, catalogue.places.destination(item.destination)) for item in others
+    ]
+    return [place for place in places if node is None or reached_by(node)(place.destination)]
 
 
 def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogue) -> Backup:
@@ -38,7 +95,7 @@ def _found(backup: Ref | None, location: LocationRef | None, catalogue: Catalogu
         if backup is None:
             raise
         return catalogue.backups.get(backup.guid)
-    if backup is not None and backup.guid != stored.guid:
+    if backup is not None and backup.guid not in (stored.guid, stored.first):
         raise Malformed("backupLocation: belongs to another backup", field="backupLocation")
     return stored
 

@@ -14,6 +14,7 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Record
 from haulback.kinds.api import AnyRequest
 from haulback.kinds.support import planning
+from haulback.kinds.support.second_copies import CopyGoal, goals_of, is_scheduled
 from haulback.wire import Ref
 
 _THRESHOLDS = {
@@ -23,12 +24,17 @@ _THRESHOLDS = {
 
 
 class Goal(msgspec.Struct):
-    """A destination of backups, with the rule and the policy that chose it."""
+    """A destination of backups, with the rule and the policy that chose it.
+
+    `copies` are the destinations of copies, which a schedule makes where they are `copied_later`.
+    """
 
     to: BackupDestination
     policy: Record | None = None
     rule: Record | None = None
     run: str = msgspec.field(default_factory=new_guid)  # the run over which the thresholds count
+    copies: list[CopyGoal] = []
+    copied_later: bool = False  # by a schedule of the rule
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -113,7 +119,11 @@ class Goals:
     def _by_rule(self, rule: Record) -> Goal:
         if rule.guid not in self._made:
             to = self._named or self._primary(rule)
-            self._made[rule.guid] = Goal(to, self._policy(rule.parent), rule)
+            copies = goals_of(rule, self._catalogue, to.guid)
+            later = bool(copies) and is_scheduled(rule, self._catalogue)
+            self._made[rule.guid] = Goal(
+                to, self._policy(rule.parent), rule, copies=copies, copied_later=later
+            )
         return self._made[rule.guid]
 
     def _primary(self, rule: Record) -> BackupDestination:

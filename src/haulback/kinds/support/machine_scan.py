@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from haulback.contract.order_records import Hypervisor
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
@@ -55,7 +56,7 @@ def _look(
                 "uuids": [entity.uuid for entity in entities],
                 "entities": [msgspec.to_builtins(entity.named()) for entity in entities],
             },
-            pinned=host.node,
+            pinned=reach.pin(host),
         ),
     )
 
@@ -71,7 +72,7 @@ def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
         planning.TaskSpec(
             refs={name: last.refs.get(name) for name in _SAME},
             params={"uuids": None},
-            pinned=last.pinned_node or hypervisor.node,
+            pinned=last.pinned_node or reach.pin(hypervisor),
             follows=last,
         ),
     )

@@ -6,6 +6,7 @@ from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
 from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.support import planning
 from haulback.tasks.record import NewMount
 from haulback.wire import JsonObject, Ref
 
@@ -43,11 +44,6 @@ def _keep(wanted: int | None, now: int) -> int:
 
 
 def _node(wanted: Ref | None, backup: Backup, catalogue: Catalogue) -> str:
-    """The node of the mount: the node that reaches the backup, or the named node."""
+    """The node of the mount: the named node, or the only node that reaches the backup."""
     to = catalogue.places.destination(backup.destination)
-    if wanted is None:
-        return to.node or catalogue.places.only_node("node")
-    node = catalogue.places.node(wanted.guid)
-    if to.node not in (None, node.guid):
-        raise Malformed(f"node: {node.name} does not reach {to.name}", field="node")
-    return node.guid
+    return planning.on_node(catalogue, wanted, to).guid

@@ -10,7 +10,8 @@ import msgspec
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.hypervisor_types import OWN_SERVER
+from haulback.hypervisor_types import INNER
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
 from haulback.inventory.records import Record
@@ -29,7 +30,8 @@ class TaskSpec(msgspec.Struct, kw_only=True):
     """The objects that a new task is about, and its place among the other tasks.
 
     `locked` is the entity that no other mutating task may touch meanwhile, `source` the hypervisor
-    that the task reads from, `pinned` the only node that can run the task, `run` the guid that a
+    that the task reads from, `pinned` the pin of the nodes that can run the task (`inventory/
+    reach.py`; None for every node), `run` the guid that a
     failure threshold counts over.  `window` is the length in ms where no node configuration sets a
     length.  The window of a task that `follows` another opens at the end of that task.
     """
@@ -54,7 +56,8 @@ def task(kind: str, lane: str, ask: Ask, request: AnyRequest, spec: TaskSpec) ->
     Raises Malformed for a priority, a window or a number of retries out of range.
     """
     follows = spec.follows
-    window = ask.windows.get(spec.pinned or "", {}).get(kind, spec.window)
+    pin = spec.pinned or ""
+    window = ask.windows.get("" if reach.is_group(pin) else pin, {}).get(kind, spec.window)
     to = spec.refs.get("backupDestination")
     priority = _within(request, "priority", PRIORITIES, DEFAULT_PRIORITY)
     start, end = _window(request, ask.now, window)
@@ -73,7 +76,7 @@ def task(kind: str, lane: str, ask: Ask, request: AnyRequest, spec: TaskSpec) ->
         refs={role: ref for role, ref in spec.refs.items() if ref},
         params=spec.params,
         project=ask.project,
-        pinned_node=spec.pinned or "",
+        pinned_node=pin,
         source_slot=source_slot(lane, spec.source),
         entity_slot=entity_slot(spec.locked) if spec.locked else None,
         destination_slot=destination_slot(lane, to.guid if to else None),
@@ -98,18 +101,38 @@ def by_policy(request: AnyRequest, policy: Record | None) -> Any:
     return msgspec.structs.replace(request, **absent) if absent else request
 
 
-def pinned(*records: Hypervisor | BackupDestination | None) -> str | None:
-    """The only node that reaches all of `records`.  Raises Malformed when no node reaches all."""
-    nodes = {record.node for record in records if record and record.node}
-    if len(nodes) > 1:
-        names = " and ".join(record.name for record in records if record and record.node)
-        raise Malformed(f"no node reaches both {names}: they are bound to different nodes")
-    return next(iter(nodes), None)
+def pinned(catalogue: Catalogue | None, *places: reach.Place | None) -> str:
+    """The pin of a task that uses all these places.  Raises Malformed, which names the missing
+    links, when no node reaches all.
+    """
+    pin = reach.pin(*places)
+    if pin == reach.NOWHERE:
+        names = catalogue.places.node_names() if catalogue else {}
+        raise Malformed(reach.missing_link(places, names))
+    return pin
+
+
+def on_node(catalogue: Catalogue, wanted: Ref | None, *places: reach.Place | None) -> Named:
+    """The named node; else the node that reaches all places and was heard of last.
+
+    Raises NotFound; Malformed for a node that does not reach all.
+    """
+    if wanted is not None:
+        node = catalogue.places.node(wanted.guid)
+        far = [place.name for place in places if place and not reach.reaches(node.guid, place)]
+        if far:
+            raise Malformed(f"node: {node.name} does not reach {' and '.join(far)}", field="node")
+        return node
+    pin = pinned(catalogue, *places)
+    guid = reach.only_node(pin) or catalogue.places.heard_last(reach.common(places))
+    if guid is None:
+        raise Malformed("node: there is no node yet; enrol one", field="node")
+    return catalogue.places.node(guid)
 
 
 def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
-    """A hypervisor as a task refers to it, with its manager; the server itself has none."""
-    if hypervisor.driver == OWN_SERVER.driver:
+    """A hypervisor as a task refers to it, with its manager; records of no user have none."""
+    if hypervisor.driver in INNER:
         return {"hypervisor": named(hypervisor)}
     manager = catalogue.records.get("hypervisor-manager", manager_of(hypervisor))
     return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}

@@ -19,7 +19,7 @@ _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")  # of one card, not mu
 
 def disks_of(files: list[TaskFile] | None, backup: Backup) -> JsonObject:
     """Disks to leave out and new names of disks, by `taskFiles`."""
-    known = {file_guid(backup.guid, file["name"]): str(file["name"]) for file in backup.files}
+    known = {file_guid(backup.first, file["name"]): str(file["name"]) for file in backup.files}
     skip, rename = [], {}
     for i, file in enumerate(files or []):
         field = f"taskFiles[{i}].backupFile"
@@ -43,7 +43,7 @@ def cards_wanted(
     networks: list[RestoredNetwork] | None, backup: Backup, catalogue: Catalogue
 ) -> JsonObject:
     """Network and MAC address of each card, by `restoredNetworks`."""
-    known = {card.guid: card.number for card in cards_of(backup.guid, backup.definition)}
+    known = {card.guid: card.number for card in cards_of(backup.first, backup.definition)}
     cards = []
     for i, wish in enumerate(networks or []):
         field = f"restoredNetworks[{i}]"

@@ -21,7 +21,7 @@ def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewResto
         type=kind,
         entity=backup.entity,
         entity_name=backup.entity_name,
-        backup=backup.guid,
+        backup=backup.first,
         snapshot_time=backup.snapshot_time,
         size=backup.size,
         project=backup.project or ask.project,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed, NotFound
 from haulback.hypervisor_types import Capability, declared, type_of
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import file_guid
 from haulback.inventory.managers import cluster_of, manager_of
@@ -16,8 +17,11 @@ from haulback.kinds.support.restore_items import cards_wanted, disks_of
 from haulback.wire import JsonObject, Named, label
 
 
-def hypervisor(request: AnyRequest, catalogue: Catalogue, origin: Entity) -> Hypervisor:
-    """The named host, or the best host of the named manager for a backup of `origin`.
+def hypervisor(
+    request: AnyRequest, catalogue: Catalogue, origin: Entity, store: reach.Place
+) -> Hypervisor:
+    """The named host, or the best host of the named manager for a machine like `origin`, among
+    hosts whose node reaches `store` too.
 
     Raises Malformed, NotFound; Malformed for a backup of the server's own database.
     """
@@ -40,17 +44,22 @@ def hypervisor(request: AnyRequest, catalogue: Catalogue, origin: Entity) -> Hyp
                 f"{field}: {named.name} does not belong to the named manager", field=field
             )
         return named
-    return _best(request, manager, catalogue, catalogue.places.hypervisor(origin.hypervisor))
+    home = catalogue.places.hypervisor(origin.hypervisor)
+    return _best(request, manager, catalogue, home, store)
 
 
 def _best(
-    request: AnyRequest, manager: Record, catalogue: Catalogue, home: Hypervisor
+    request: AnyRequest,
+    manager: Record,
+    catalogue: Catalogue,
+    home: Hypervisor,
+    store: reach.Place,
 ) -> Hypervisor:
     """The host of a manager, and of a cluster if one is named, that takes a machine of `home`.
 
-    The host `home` comes first, then the hosts of its node, then the others by name.  Raises
-    NotFound
-    where the manager has no host, Malformed where none of its hosts fits.
+    Hosts without a node that reaches `store` are left out.  The host `home` comes first, then the
+    hosts of its node, then the others by name.  Raises NotFound where the manager has no host,
+    Malformed where none of its hosts fits.
     """
     hosts = [host for host in catalogue.places.hypervisors() if manager_of(host) == manager.guid]
     if not hosts:
@@ -68,10 +77,11 @@ def _best(
             " name a hypervisor to restore to another platform",
             field=field,
         )
-    far = {
-        host.guid: (host.guid != home.guid, host.node != home.node, host.name) for host in fitting
-    }
-    return min(fitting, key=lambda host: far[host.guid])
+    near = [host for host in fitting if reach.common((host, store)) != frozenset()]
+    if not near:
+        planning.pinned(catalogue, fitting[0], store)
+    far = {host.guid: (host.guid != home.guid, host.node != home.node, host.name) for host in near}
+    return min(near, key=lambda host: far[host.guid])
 
 
 def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
@@ -96,7 +106,7 @@ def _stores(
 ) -> dict[str, str]:
     """The storage pools of disks that do not go to the usual folder.  Raises Malformed."""
     usual = _pool(request.restoreStorageId, "restoreStorageId", to, catalogue)
-    known = {file_guid(backup.guid, item["name"]): str(item["name"]) for item in backup.files}
+    known = {file_guid(backup.first, item["name"]): str(item["name"]) for item in backup.files}
     result = dict.fromkeys(known.values(), usual)
     for i, file in enumerate(getattr(request, "taskFiles", None) or []):
         if file.storageId and file.backupFile.guid in known:

@@ -9,6 +9,7 @@ import msgspec
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, type_of
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity
 from haulback.kinds.api import AnyRequest, Ask
@@ -56,7 +57,7 @@ def task(kind: str, entity: Entity, asked: Asked, spec: planning.TaskSpec) -> Ta
     # A task that follows another inherits the lock of the machine.
     locked = None if spec.follows else entity.guid
     whole = msgspec.structs.replace(
-        spec, refs=refs, locked=locked, source=hypervisor.guid, pinned=hypervisor.node
+        spec, refs=refs, locked=locked, source=hypervisor.guid, pinned=reach.pin(hypervisor)
     )
     ask = asked.ask.of(entity.project or asked.ask.project)
     return planning.task(kind, "snapshot", ask, asked.request, whole)

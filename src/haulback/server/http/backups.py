@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from haulback.contract.backups import BackupRecord, File, FlagValue, Location, Proof, TextValue
@@ -21,7 +19,7 @@ from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
 from haulback.server.queries import ListQuery
 from haulback.server.services import backups
-from haulback.server.services.backups import BackupReading, location_status
+from haulback.server.services.backups import BackupLocations, BackupReading, location_status
 from haulback.units import size
 from haulback.wire import JsonObject, Named, Ref, label
 
@@ -59,7 +57,9 @@ _FILTERS = (
 )
 def list_backups(call: ApiRequest) -> Reply:
     """A page of backups, the newest first."""
-    return _list(call, _wanted(call), _backup)
+    with BackupReading.of(call.app) as reading:
+        found, total = reading.wholes(_wanted(call))
+        return paging.page(found, total, lambda whole: _backup(whole, reading.catalogue))
 
 
 @room(
@@ -74,8 +74,7 @@ def list_backups(call: ApiRequest) -> Reply:
 def one_backup(call: ApiRequest) -> BackupRecord:
     """A backup by its guid."""
     with BackupReading.of(call.app, call.who.scope) as reading:
-        known = reading.catalogue
-        return _backup(known.backups.get(call.guid), known)
+        return _backup(reading.whole(call.guid), reading.catalogue)
 
 
 @room(
@@ -170,14 +169,17 @@ def list_locations(call: ApiRequest) -> Reply:
     if backup := query_params.guid(call, "backup"):
         with BackupReading.of(call.app, call.who.scope) as reading:
             known = reading.catalogue
-            shown = shown_location(known.backups.get(backup), known)
-        return Reply([shown], headers={"X-Total-Count": "1"})
+            shown = [shown_location(item, known) for item in known.backups.locations(backup)]
+        return Reply(shown, headers={"X-Total-Count": str(len(shown))})
     wanted = _wanted(call)
+    wanted.locations = True
     if places := query_params.names(call, "location-status", _PLACES):
         wanted.places = list(places)
     elif not wanted.statuses:
         wanted.places = ["PRESENT", "DAMAGED"]
-    return _list(call, wanted, shown_location)
+    with BackupReading.of(call.app) as reading:
+        locations, total = reading.page(wanted)
+        return paging.page(locations, total, lambda item: shown_location(item, reading.catalogue))
 
 
 @room(
@@ -234,8 +236,9 @@ def _files(call: ApiRequest) -> list[File]:
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
-    one = backups.backup(call.app, guid, call.who.scope)
-    return [_file(one, disk) for disk in one.files]
+    with BackupReading.of(call.app, call.who.scope) as reading:
+        whole = reading.whole(guid)
+    return [_file(whole, disk) for disk in whole.first.files]
 
 
 @room(
@@ -287,43 +290,36 @@ def _wanted(call: ApiRequest) -> ListQuery:
     )
 
 
-def _list(call: ApiRequest, wanted: ListQuery, view: Any) -> Reply:
-    with BackupReading.of(call.app) as reading:
-        found, total = reading.page(wanted)
-        return paging.page(found, total, lambda backup: view(backup, reading.catalogue))
-
-
-def _backup(backup: Backup, known: Catalogue) -> BackupRecord:
+def _backup(whole: BackupLocations, known: Catalogue) -> BackupRecord:
+    backup, best = whole.first, whole.best
     ran = sum(backup.times.get(name, 0) for name in ("exportTime", "storeTime"))
     return BackupRecord(
         guid=backup.guid,
         name=backup.entity_name,
         protectedEntity=Named(backup.entity, backup.entity_name, label(type_of(backup.entity))),
         type=label(backup.type),
-        status=label(shown_status(backup)),
-        statusInfo=damage_text(backup) or backup.status_info,
+        status=label(shown_status(whole)),
+        statusInfo=damage_text(best) or best.status_info,
         backupTime=backup.created,
         snapshotTime=backup.snapshot_time,
         size=backup.held,
         hidden=False,
         transferredSize=backup.read,
         storedSize=backup.stored,
-        warnings=_warnings(backup),
-        warningsPresent=bool(_warnings(backup)),
+        warnings=_warnings(whole),
+        warningsPresent=bool(_warnings(whole)),
         warningsAcknowledged=backup.acknowledged,
         description=backup.description,
         parentBackup=Named(backup.parent) if backup.parent else None,
-        backupLocations=[shown_location(backup, known)],
+        backupLocations=[shown_location(item, known) for item in whole.all],
         originEntity=backup.origin or None,
         backupRule=Named(backup.rule) if backup.rule else None,
         taskTimeStats=backup.times,
         taskDurationTime=ran or None,
-        iscsiMountable=_is_mountable(backup),
+        iscsiMountable=_is_mountable(best),
         networkInterfaceCards=_cards(backup, known),
         archiveExpire=backup.keep_until,
-        level=label(
-            backup.level if backup.location_status == "PRESENT" else location_status(backup)
-        ),
+        level=label(whole.level if best.is_whole else location_status(best)),
         consistency=label(backup.consistency) if backup.consistency else None,
     )
 
@@ -345,10 +341,11 @@ def _cards(backup: Backup, known: Catalogue) -> list[JsonObject]:
     ]
 
 
-def shown_status(one: Backup) -> str:
-    """The status for portals: partial for a damaged backup, failed for a missing backup."""
+def shown_status(whole: BackupLocations) -> str:
+    """The status for portals, by the best location: partial if damaged, failed if missing."""
+    one = whole.best
     if one.status != "SUCCESS":
-        return one.status
+        return whole.first.status
     shown = {"PRESENT": "SUCCESS", "DAMAGED": "PARTIAL_SUCCESS"}
     return shown.get(one.location_status, "FAILED")
 
@@ -368,9 +365,9 @@ def damage_text(backup: Backup) -> str:
     return f"MISSING from its destination; {by}"
 
 
-def _warnings(one: Backup) -> list[str]:
-    text = damage_text(one)
-    return [text, *one.warnings] if text else one.warnings
+def _warnings(whole: BackupLocations) -> list[str]:
+    texts = [damage_text(location) for location in whole.all]
+    return [*filter(None, texts), *whole.first.warnings]
 
 
 def _is_mountable(one: Backup) -> bool:
@@ -381,12 +378,14 @@ def shown_location(item: Backup, known: Catalogue) -> Location:
     to = known.places.destination(item.destination)
     return Location(
         guid=item.location,
-        backup=Named(item.guid, item.entity_name),
+        backup=Named(item.first, item.entity_name),
         snapshotTime=item.snapshot_time,
         backupDestination=Named(to.guid, to.name),
         roleType=label(item.role),
         status=label(location_status(item)),
-        statusInfo=damage_text(item) or None,
+        statusInfo=damage_text(item) or (item.status_info if item.copy_of else None),
+        level=label(item.level),
+        storedSize=item.stored,
         damage=item.damage or None,
         retentionHint=label(item.hint),
         archiveExpire=item.keep_until,
@@ -396,7 +395,8 @@ def shown_location(item: Backup, known: Catalogue) -> Location:
     )
 
 
-def _file(item: Backup, disk: JsonObject) -> File:
+def _file(whole: BackupLocations, disk: JsonObject) -> File:
+    item = whole.first
     name = str(disk["name"])
     shown = {"guid": disk_guid(item.entity, name), "name": name, "excludedFromBackup": False}
     # Portals read the guid of the disk's storage; backups do not record the storage.
@@ -408,13 +408,13 @@ def _file(item: Backup, disk: JsonObject) -> File:
         objectName=name,
         size=int(disk["size"]),
         backupTime=item.snapshot_time,
-        mountable=_is_mountable(item),
-        iscsiMountable=_is_mountable(item),
+        mountable=_is_mountable(whole.best),
+        iscsiMountable=_is_mountable(whole.best),
         encryption=1,
         backup=Named(item.guid, item.entity_name),
         backupFileType=label("DISK" if item.type == "FULL" else "DISK_INC"),
         format=label(str(disk.get("format", "raw")).upper()),
-        locations=[Named(item.location)],
+        locations=[Named(place.location) for place in whole.all if _is_mountable(place)],
         vmDisk=shown,
     )
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from haulback.contract import example_values as example
-from haulback.contract.destinations import ChangedDestination, DestinationRecord, NewDestination
+from haulback.contract.copies import CopyLinkRecord
+from haulback.contract.destination_move import MovedDestination
+from haulback.contract.destination_probe import StoreProbe
+from haulback.contract.destinations import (
+    BreakerRecord,
+    ChangedDestination,
+    DestinationRecord,
+    NewDestination,
+)
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
@@ -15,9 +25,19 @@ from haulback.hypervisor_types import declared
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
+from haulback.inventory.reach import Place
+from haulback.kinds.support.second_copies import copying_of
 from haulback.server.http import paging, query_params, task_views
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.services import destination_secrets, destinations, hypervisors
+from haulback.server.services import (
+    breakers,
+    destination_move,
+    destination_secrets,
+    destination_sync,
+    destinations,
+    hypervisors,
+    space,
+)
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -52,10 +72,11 @@ def list_hypervisors(call: ApiRequest) -> Reply:
 
 
 class _Around(NamedTuple):
-    """Data for answers about hypervisors: numbers of machines, doubts, the catalogue."""
+    """Data for answers about hypervisors: numbers of machines, doubts, nodes, the catalogue."""
 
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
+    nodes: Mapping[str, str]
     known: Catalogue
 
     def named(self, kind: str, guid: str) -> Named:
@@ -65,7 +86,8 @@ class _Around(NamedTuple):
 
 def _around(reading: HypervisorReading, call: ApiRequest) -> _Around:
     counts = reading.machine_counts(call.who.scope)
-    return _Around(counts, reading.doubts(), reading.catalogue)
+    names = reading.catalogue.places.node_names()
+    return _Around(counts, reading.doubts(), names, reading.catalogue)
 
 
 def _paged(call: ApiRequest, found: list[Any]) -> list[Any]:
@@ -120,7 +142,7 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     command="hypervisor set HYPERVISOR --rename hv",
 )
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """Rename a hypervisor, or assign it to a manager."""
+    """Rename a hypervisor, assign it to a manager, or say anew which nodes reach it."""
     wanted = call.read(ChangedHypervisor)
     record = hypervisors.change_hypervisor(call.app, call.guid, wanted, call.who)
     with HypervisorReading.of(call.app) as reading:
@@ -168,13 +190,13 @@ def confirm_absent(call: ApiRequest) -> list[Named]:
 def list_destinations(call: ApiRequest) -> Reply:
     """All destinations."""
     text = query_params.one(call, "filter")
-    found = [
+    rows = [
         destination
         for destination in destinations.all_destinations(call.app)
         if not text or text.lower() in destination.name.lower()
     ]
-    shown = [_destination(destination) for destination in _paged(call, found)]
-    return Reply(shown, headers={"X-Total-Count": str(len(found))})
+    shown = shown_destinations(call, _paged(call, rows))
+    return Reply(shown, headers={"X-Total-Count": str(len(rows))})
 
 
 @room(
@@ -193,7 +215,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
     """Destinations that the nodes of all these machines can reach."""
     machines: list[Ref] = call.read(list[Ref])
     found = destinations.usable_for(call.app, [machine.guid for machine in machines], call.who)
-    return [_destination(one) for one in found]
+    return shown_destinations(call, found)
 
 
 @room(
@@ -207,7 +229,7 @@ def usable(call: ApiRequest) -> list[DestinationRecord]:
 )
 def one_destination(call: ApiRequest) -> DestinationRecord:
     """A destination by its guid."""
-    return _destination(destinations.destination(call.app, call.guid))
+    return shown_destinations(call, [destinations.destination(call.app, call.guid)])[0]
 
 
 @room(
@@ -227,7 +249,7 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     kind = destination_types.chosen(wanted.type, wanted.driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
     record, task = destinations.add_destination(call.app, wanted, call.who)
-    shown = _destination(record)
+    [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
     return shown
 
@@ -243,12 +265,15 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     command="destination set DESTINATION --keep-full 4 --lock-days 7",
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
-    """Rename a destination, set its retention, or give its secret settings new values."""
+    """Rename a destination, set its retention, say anew which nodes reach it, or give new values to
+    its secret settings and to settings that do not say where it lies.
+    """
     wanted: ChangedDestination = call.read(ChangedDestination)
     driver = destinations.destination(call.app, call.guid).driver
     kind = destination_types.chosen(wanted.type, None if wanted.type else driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
-    return _destination(destinations.change_destination(call.app, call.guid, wanted, call.who))
+    changed = destinations.change_destination(call.app, call.guid, wanted, call.who)
+    return shown_destinations(call, [changed])[0]
 
 
 @room(
@@ -264,8 +289,42 @@ def remove_destination(call: ApiRequest) -> None:
     destinations.remove_destination(call.app, call.guid, call.who)
 
 
+@room(
+    "POST",
+    "/backup-destinations/{guid}/move",
+    "Move a destination.",
+    request=MovedDestination,
+    answer=DestinationRecord,
+    roles=ADMINS,
+    examples=[{"path": "/mnt/vault", "nodes": [example.REF, example.REF]}],
+    command="destination move DESTINATION /mnt/vault --node NODE",
+)
+def move_destination(call: ApiRequest) -> DestinationRecord:
+    """Change where the repository of a destination lies; the task in the answer finds it there."""
+    wanted: MovedDestination = call.read(MovedDestination)
+    kind = destination_types.chosen(None, destinations.destination(call.app, call.guid).driver)
+    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
+    before, task = destination_move.move(call.app, call.guid, wanted, call.who)
+    [shown] = shown_destinations(call, [before])
+    shown.task = task_views.details(task)
+    return shown
+
+
+@room(
+    "POST",
+    "/backup-destinations/{guid}/close-breaker",
+    "Close the breaker of a destination.",
+    answer=DestinationRecord,
+    roles=ADMINS,
+    command="destination close-breaker DESTINATION",
+)
+def close_breaker(call: ApiRequest) -> DestinationRecord:
+    """Let the tasks of a destination that did not answer go on at once."""
+    return shown_destinations(call, [breakers.close(call.app, call.guid, call.who)])[0]
+
+
 def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
-    settings, known = hypervisor.settings, around.known
+    settings = hypervisor.settings
     return HypervisorRecord(
         guid=hypervisor.guid,
         name=hypervisor.name,
@@ -278,14 +337,48 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
         notBelievedSince=around.doubts.get(hypervisor.guid),
         user="",
         url=hypervisor.config.get("url"),
-        node=known.places.node(hypervisor.node) if hypervisor.node else None,
+        **_reach(hypervisor, around.nodes),
         cluster=around.named("hypervisor-cluster", cluster_of(hypervisor)),
         hypervisorManager=around.named("hypervisor-manager", manager_of(hypervisor)),
         storageId=settings.get("storage"),
     )
 
 
-def _destination(destination: BackupDestination) -> DestinationRecord:
+def _reach(place: Place, names: Mapping[str, str]) -> dict[str, Any]:
+    """The members of an answer that say which nodes reach a place."""
+    nodes = place.nodes or ([place.node] if place.node else [])
+    shown = [Named(guid, names.get(guid, "")) for guid in nodes]
+    only = shown[0] if place.node else None
+    return {"node": only, "nodes": sorted(shown, key=lambda node: node.name), "allNodes": not nodes}
+
+
+def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
+    """Destinations as callers read them."""
+    stands, names = breakers.stands(call.app, found), destinations.node_names(call.app)
+    shown = [_destination(one, breakers.shown(stands.get(one.guid)), names) for one in found]
+    spaces = space.shown(call.app, found)
+    for record in shown:
+        record.space = spaces[record.guid]
+    return _with_copies(call, shown)
+
+
+def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[DestinationRecord]:
+    """Destinations with the names of the destinations that they are copied to or from."""
+    links = destination_sync.links(call.app)
+    names = {place.guid: place.name for place in destinations.all_destinations(call.app)}
+    for record in shown:
+        record.copies = [
+            CopyLinkRecord(backupDestination=Named(link.target, name), roleType=label(link.role))
+            for link, name in links.get(record.guid, [])
+        ]
+        if record.copyOf:
+            record.copyOf = Named(record.copyOf.guid, names.get(record.copyOf.guid, ""))
+    return shown
+
+
+def _destination(
+    destination: BackupDestination, breaker: BreakerRecord, names: Mapping[str, str]
+) -> DestinationRecord:
     known = destination.total_space is not None and destination.used_space is not None
     return DestinationRecord(
         guid=destination.guid,
@@ -299,11 +392,17 @@ def _destination(destination: BackupDestination) -> DestinationRecord:
         verification=wish_of(destination),
         verifiedTime=destination.verify_state.get("completed"),
         unknownBackups=destination.verify_state.get("unknown", 0),
-        node=Named(destination.node) if destination.node else None,
+        **_reach(destination, names),
+        catalogueReadTime=destination.verify_state.get("catalogueRead"),
+        extractTime=destination.verify_state.get("extractTime"),
+        owner=destination.owner if destination.owner.number else None,
+        probe=msgspec.convert(destination.probe, StoreProbe) if destination.probe else None,
         totalUsedSpace=destination.used_space,
         totalAvailableSpace=(destination.total_space or 0) - (destination.used_space or 0)
         if known
         else None,
+        breaker=breaker,
+        copying=copying_of(destination),
         copyOf=Named(destination.settings[destinations.COPY_OF])
         if destinations.COPY_OF in destination.settings
         else None,

@@ -94,7 +94,7 @@ def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
         found = known.backups.at_location(guid)
     except NotFound:
         found = known.backups.get(guid)
-    if one.backup and one.backup.guid != found.guid:
+    if one.backup and one.backup.guid not in (found.guid, found.first):
         raise Malformed("backup: the location belongs to another backup", field="backup")
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from haulback.errors import Conflict, NotFound
 from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.caller import Caller
@@ -9,7 +11,7 @@ from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.services.app import App
 from haulback.server.services.read_transaction import Reading
-from haulback.server.store import backups, lists
+from haulback.server.store import backup_locations, backups, lists
 from haulback.server.store.backups import StoredProof
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
@@ -24,8 +26,57 @@ _BY_STATUS = {
 }
 
 
+class BackupLocations(NamedTuple):
+    """A backup: its first location, and its copies."""
+
+    first: Backup
+    copies: list[Backup]
+
+    @property
+    def all(self) -> list[Backup]:
+        """The locations to show; a first location that is gone only where no copy stands."""
+        stands = any(copy.status == "SUCCESS" for copy in self.copies)
+        return [*([] if stands and self.first.gone else [self.first]), *self.copies]
+
+    @property
+    def best(self) -> Backup:
+        """The location that a restore takes: sound before damaged, the first location before
+        copies.
+        """
+        return min((self.first, *self.copies), key=_worse)
+
+    @property
+    def level(self) -> str:
+        """The highest proof of any sound location."""
+        levels = [item.level for item in (self.first, *self.copies) if item.is_whole]
+        return max(levels, key=_LEVELS.index, default=self.first.level)
+
+
+_LEVELS = ("STORED", "VERIFIED", "MOUNTED", "BOOTED")
+_STATES = ("PRESENT", "DAMAGED")
+
+
+def _worse(one: Backup) -> int:
+    """The rank of a location, the best first."""
+    if one.status != "SUCCESS":
+        return len(_STATES) + 1 + (one.copy_of is not None)
+    state = one.location_status
+    return _STATES.index(state) if state in _STATES else len(_STATES)
+
+
 class BackupReading(Reading):
     """Backups at one moment."""
+
+    def whole(self, guid: str) -> BackupLocations:
+        """A backup with its locations; `guid` may name any of them.  Raises NotFound."""
+        first, *copies = self.catalogue.backups.locations(guid)
+        return BackupLocations(first, copies)
+
+    def wholes(self, wanted: ListQuery) -> tuple[list[BackupLocations], int]:
+        """A page of backups with their locations, the newest first, and the number of all."""
+        found, total = lists.backups(self._sql, wanted)
+        copies = backup_locations.copies_of(self._sql, [item.guid for item in found])
+        return [BackupLocations(item, copies.get(item.guid, [])) for item in found], total
 
     def page(self, wanted: ListQuery) -> tuple[list[Backup], int]:
         """A page of backups, the newest first, and the number of all."""

@@ -10,7 +10,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from haulback.server.services.database_stream import KEY_FILE
 from haulback.server.services.own_key import open_vault
 from haulback.server.store import database_copy, database_restore, epoch, tasks
 from haulback.server.store.engine import Connection
+from haulback.units import utc
 
 _NOTE = "restored.json"  # written when the database is complete: only the rename is left
 _LOCK = "lock"
@@ -196,7 +196,7 @@ def _completed(site: NewSite, head: CopyHead) -> RestoredDatabase:
 
 def _begin(app: App, copied: int) -> int:
     """Begin a new epoch, and end all that was going on when the copy was made."""
-    why = f"the server's database was restored from its copy of {_time(copied)}"
+    why = f"the server's database was restored from its copy of {utc(copied)}"
     with app.store.write() as sql:
         number = epoch.begin(sql)
         database_restore.give_up_unfinished(sql, why)
@@ -235,7 +235,3 @@ def _publish(site: NewSite, lock: Path) -> None:
     DurableFiles().sync_folder(site.draft)
     os.rename(site.draft, site.data)  # an empty folder of this name is replaced
     DurableFiles().sync_folder(site.data.parent)
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

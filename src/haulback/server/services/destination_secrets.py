@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.contract.destination_types import SEALED, by_driver, settings_of
-from haulback.contract.order_records import BackupDestination
+from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.server.key_vault import KeyVault
 
 
@@ -67,6 +67,8 @@ def without_secrets(order: msgspec.Struct) -> msgspec.Struct:
 def _plain(value: object) -> object:
     if isinstance(value, BackupDestination):
         return shown(value)
+    if isinstance(value, BackupPlace):
+        return BackupPlace(value.backup, shown(value.destination))
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import msgspec
 
 from haulback.contract.alarms import AlarmKind
+from haulback.contract.copies import Copying
+from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
     NewDestination,
@@ -17,19 +20,24 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
+from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
+from haulback.policy.keeps import is_zone
 from haulback.server.caller import SYSTEM, Caller
-from haulback.server.services import destination_secrets, hold
+from haulback.server.services import destination_secrets, folders, hold
+from haulback.server.services import space as space_limits
 from haulback.server.services.app import App
-from haulback.server.services.place_fields import node_of
+from haulback.server.services.place_fields import changed_reach, reach_of
+from haulback.server.services.reach import reach_changed
 from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
     destinations,
     lists,
+    node_groups,
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
@@ -41,6 +49,7 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
 COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
+_LEAST_RATE = 10_000  # bytes per second: less copies nothing in the life of a store
 _KEY_BYTES = 32  # of a repository's key, as AES-256 takes
 _LONGEST_AGE = 100 * 365 * DAY_MS
 
@@ -53,28 +62,59 @@ def add_destination(
     Raises Malformed, NotFound, Conflict.
     """
     name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
-    checked = destination_types.checked(kind, _given(wanted))
+    checked = destination_types.checked(kind, given_settings(wanted))
     with app.change(who, "add destination") as change:
         sql = change.sql
-        node, family = node_of(sql, wanted), _family(sql, wanted)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, {}))
+        reach, family = reach_of(sql, wanted), _family(sql, wanted)
+        _refuse_taken_place(sql, kind, checked.plain)
+        settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
+        settings = _copying(wanted.copying, settings)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
             driver=kind.driver,
             config=checked.plain,
-            node=node,
+            node=reach.node,
+            nodes=reach.nodes,
             settings=settings,
         )
+        folders.check_free(sql, record)
+        _check_single_writer(record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
+        node_groups.keep(sql)
         task = init(record, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def _check_single_writer(record: BackupDestination) -> None:
+    """Raise Malformed for a store that replaces objects and that several nodes would write to."""
+    nodes = nodes_of(record)
+    if record.config.get("singleWriter") and (nodes is None or len(nodes) != 1):
+        raise Malformed(
+            "singleWriter: name the one `node` that uses the destination: creates are ordered by "
+            "this node alone",
+            field="node",
+        )
+
+
+def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
+    """Raise Conflict where another destination of the type is at the place of the settings."""
+    wanted = destination_types.place(kind, config)
+    for other in lists.places(sql, BackupDestination) if wanted else ():
+        if other.repository is None or other.driver != kind.driver:
+            continue
+        if destination_types.place(kind, other.config) == wanted:
+            told = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
+            raise Conflict(
+                f"{told}: the destination {other.name} is there already: name another prefix",
+                destination=other.guid,
+            )
 
 
 def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:
@@ -98,17 +138,29 @@ def change_destination(
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
+        settings = _chosen_settings(wanted, before.settings)
         kind = destination_types.chosen(None, before.driver)
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
-        config = before.config | given.plain
-        after = msgspec.structs.replace(before, name=name, settings=settings, config=config)
+        reach = changed_reach(change.sql, wanted, before)
+        after = msgspec.structs.replace(
+            before,
+            name=name,
+            settings=settings,
+            config=before.config | given.plain,
+            node=reach.node,
+            nodes=reach.nodes,
+        )
         after = destination_secrets.changed(app.vault, after, given.secrets)
+        folders.check_free(change.sql, after)
+        _check_single_writer(after)
         destinations.change(change.sql, after)
+        SqlLedger(change.sql, change.now).destinations.limited(guid)
+        reach_changed(change.sql, before, after, change.now)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
             SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
         change.before, change.after = map(destination_secrets.shown, (before, after))
+    app.wakeups.ring()
     return after
 
 
@@ -138,21 +190,26 @@ def _destinations_of(rule: Record) -> set[str]:
 
 
 def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestination]:
-    """Destinations that the node of each machine reaches.  Raises NotFound."""
+    """Destinations that a node reaches which also reaches each machine.  Raises NotFound."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         result = known.machines.get_many(machines)
-        nodes = {known.places.hypervisor(item.hypervisor).node for item in result} - {None}
+        sources = [known.places.hypervisor(item.hypervisor) for item in result]
         return [
             place
             for place in lists.places(sql, BackupDestination)
-            if place.node is None or not nodes or nodes == {place.node}
+            if common((place, *sources)) != frozenset()
         ]
 
 
 def retention_of(one: BackupDestination) -> Retention:
     """The retention settings of a destination."""
     return terms.of(one.settings)
+
+
+def _chosen_settings(wanted: NewDestination | ChangedDestination, before: JsonObject) -> JsonObject:
+    kept = _verified(wanted.verification, _keeping(wanted.retention, before))
+    return space_limits.limited(wanted.space, _copying(wanted.copying, kept))
 
 
 def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:
@@ -186,7 +243,31 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
     return {**before, "verification": msgspec.to_builtins(wanted)}
 
 
-def _given(wanted: NewDestination) -> JsonObject:
+def settings_of(wanted: NewDestination) -> JsonObject:
+    """The retention, verification, copying and space of a new destination.  Raises Malformed."""
+    return _chosen_settings(wanted, {})
+
+
+def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:
+    if wanted is None:
+        return before
+    if wanted.rate is not None and wanted.rate < _LEAST_RATE:
+        field = "copying.rate"
+        raise Malformed(f"{field}: bytes per second, at least {_LEAST_RATE}", field=field)
+    for name in ("startHour", "endHour"):
+        hour, field = getattr(wanted, name), f"copying.{name}"
+        if hour is not None and not 0 <= hour <= DAY_MS:
+            raise Malformed(f"{field}: ms from midnight, 0 to {DAY_MS}", field=field)
+    if (wanted.startHour is None) != (wanted.endHour is None):
+        field = "copying.endHour" if wanted.endHour is None else "copying.startHour"
+        raise Malformed(f"{field}: a window has both, startHour and endHour", field=field)
+    if wanted.timeZone and not is_zone(wanted.timeZone):
+        field = "copying.timeZone"
+        raise Malformed(f"{field}: name an IANA time zone, like Europe/Berlin", field=field)
+    return {**before, "copying": msgspec.to_builtins(wanted)}
+
+
+def given_settings(wanted: NewDestination) -> JsonObject:
     """The settings in a request; `path` may stand outside `settings`."""
     path = {} if wanted.path is None else {"path": wanted.path}
     return path | (wanted.settings or {})
@@ -202,3 +283,9 @@ def destination(app: App, guid: str) -> BackupDestination:
     """A destination by its guid.  Raises NotFound."""
     with app.store.read() as sql:
         return SqlCatalogue(sql).places.destination(guid)
+
+
+def node_names(app: App) -> Mapping[str, str]:
+    """The names of all nodes by guid."""
+    with app.store.read() as sql:
+        return SqlCatalogue(sql).places.node_names()

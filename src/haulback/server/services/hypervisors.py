@@ -18,7 +18,8 @@ from haulback.server.caller import SYSTEM, Caller
 from haulback.server.scope import Scope
 from haulback.server.services import hold
 from haulback.server.services.app import App
-from haulback.server.services.place_fields import node_of
+from haulback.server.services.place_fields import changed_reach, reach_of
+from haulback.server.services.reach import reach_changed
 from haulback.server.services.read_transaction import Reading
 from haulback.server.store import (
     alarms,
@@ -26,6 +27,7 @@ from haulback.server.store import (
     hypervisors,
     lists,
     managers,
+    node_groups,
     presence,
     tasks,
 )
@@ -65,17 +67,19 @@ def add_hypervisor(
     name, path = planning.place(wanted.name, path)
     with app.change(who, "add hypervisor") as change:
         sql = change.sql
-        node = node_of(sql, wanted)
+        reach = reach_of(sql, wanted)
         settings = _under(sql, wanted, {})
         record = Hypervisor(
             guid=new_guid(),
             name=name,
             driver=driver,
             config={"path": path, **more},
-            node=node,
+            node=reach.node,
+            nodes=reach.nodes,
             settings=settings,
         )
         hypervisors.add(sql, record)
+        node_groups.keep(sql)
         managers.surround(sql, record, change.now)
         task = sync(record, Ask(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
@@ -90,8 +94,12 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         before = SqlCatalogue(change.sql).places.hypervisor(guid)
         settings = _under(change.sql, wanted, before.settings)
         name = before.name if wanted.name is None else check_name(wanted.name)
-        after = msgspec.structs.replace(before, name=name, settings=settings)
+        to = changed_reach(change.sql, wanted, before)
+        after = msgspec.structs.replace(
+            before, name=name, settings=settings, node=to.node, nodes=to.nodes
+        )
         hypervisors.change(change.sql, after)
+        reach_changed(change.sql, before, after, change.now)
         alarms.renamed(change.sql, Named(after.guid, after.name))
         managers.surround(change.sql, after, change.now)
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):

@@ -14,6 +14,7 @@ from haulback.contract.events import EventRecord
 from haulback.contract.notifications import Message
 from haulback.policy.notification_match import state_of
 from haulback.texts import printable
+from haulback.units import utc
 
 _LONGEST_SUBJECT = 150  # characters
 _STYLE = "font-family:sans-serif;font-size:14px"
@@ -24,7 +25,7 @@ _BAD = ("FAILED", "PARTIALLY_FINISHED")
 def of_events(events: Sequence[EventRecord], count: int) -> Message:
     """The message of a digest; `count` may exceed the events that are named."""
     title = _title(events, count)
-    lines = [f"{_when(event.time)}  {printable(event.text)}" for event in events]
+    lines = [f"{utc(event.time)}  {printable(event.text)}" for event in events]
     more = [f"... and {count - len(events)} more; `haulback events` lists them"]
     rest = more if count > len(events) else []
     text = "\n".join([title, "", *lines, *rest, "", "Haulback"])
@@ -43,7 +44,7 @@ def _title(events: Sequence[EventRecord], count: int) -> str:
 
 def _page(title: str, events: Sequence[EventRecord], rest: Sequence[str]) -> str:
     rows = "".join(
-        f'<tr><td style="{_CELL};white-space:nowrap">{_when(event.time)}</td>'
+        f'<tr><td style="{_CELL};white-space:nowrap">{utc(event.time)}</td>'
         f'<td style="{_CELL}">{html.escape(event.kind.description)}</td>'
         f'<td style="{_CELL}">{html.escape(printable(event.text))}</td></tr>'
         for event in events
@@ -53,10 +54,6 @@ def _page(title: str, events: Sequence[EventRecord], rest: Sequence[str]) -> str
         f'<html><body style="{_STYLE}"><h3>{html.escape(title)}</h3>'
         f'<table style="border-collapse:collapse">{rows}</table>{tail}</body></html>'
     )
-
-
-def _when(time: int) -> str:
-    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def mail(message: Message, sender: str, recipients: Sequence[str], guid: str) -> EmailMessage:

@@ -14,13 +14,16 @@ from haulback.kinds.api import Ask
 from haulback.kinds.support import unmount_task
 from haulback.server.services import (
     assignment,
+    breakers,
     clock_change,
     daily_reports,
     database_stream,
     delivery,
+    destination_sync,
     events,
     fires,
     health_events,
+    lost_staging,
     protection,
     retention_plan,
     system_schedules,
@@ -78,11 +81,14 @@ def tick(app: App) -> None:
         _forget(app)
     for step in (events.forget, delivery.forget, health_events.look, assignment.continue_walks):
         _run_step(app, step)
+    opened += _run_step(app, breakers.test_due)
     if held_server.is_held(app):
         opened += _run_step(app, held_server.tend)
     else:
+        opened += _run_step(app, lost_staging.move_due)
         opened += _run_step(app, fires.run_due)
         opened += _run_step(app, verification.plan_due)
+        opened += _run_step(app, destination_sync.plan_due)
         opened += _run_step(app, retention_plan.run_due)
     for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)

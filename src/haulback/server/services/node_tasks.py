@@ -13,13 +13,19 @@ from haulback.contract.nodes import DestinationKeys, Enrolled, FinishedWork, Nod
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, NotFound
+from haulback.inventory import reach
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.repository_revision import REVISION, WRITING
-from haulback.kinds import backup_cleanup, mount, staging_cleanup
+from haulback.kinds import backup_cleanup, destination_move, mount, staging_cleanup
 from haulback.kinds.support import export_report
 from haulback.logs import members
 from haulback.server.caller import Node, Process
-from haulback.server.services import destination_secrets, hold, retention_run
+from haulback.server.services import (
+    destination_owners,
+    destination_secrets,
+    hold,
+    retention_run,
+)
 from haulback.server.services.app import App
 from haulback.server.services.tasks import one_by_one
 from haulback.server.store import (
@@ -35,6 +41,7 @@ from haulback.server.store.damage_ledger import expected_backups
 from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
+from haulback.tasks.destination_ends import TEST
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
@@ -131,12 +138,15 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
         held = task.slots
         _move(app, sql, task, StateChange(state, info, who))
     if state is not State.RUNNING:
-        _ring(app, who, held)
+        _ring(app, who, [] if task.type == TEST else held)
 
 
 def _ring(app: App, who: Node, freed: list[str]) -> None:
-    """Wake the nodes that may start tasks in the place of the freed limits."""
-    if all(key.startswith("node:") for key in freed):
+    """Wake the nodes that may start tasks in the place of the freed limits.
+
+    Nothing freed: a test ended, which may have closed the breaker of its destination.
+    """
+    if freed and all(key.startswith(("node:", "share:")) for key in freed):
         app.wakeups.ring_for([who.guid])
     else:
         app.wakeups.ring()
@@ -240,6 +250,7 @@ def order(app: App, who: Node, guid: str) -> WorkOrder:
     with app.store.read() as sql:
         task = mine(sql, who, guid)
         prepared = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
+        prepared = destination_owners.with_owner(sql, task, prepared)
     return WorkOrder(task.attempt, destination_secrets.without_secrets(prepared))
 
 
@@ -331,6 +342,11 @@ def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
     tasks.change(sql, task, now, lease_until=now + app.lease_ms, **values)
 
 
+def keep_lease(app: App, sql: Connection, task: Task) -> None:
+    """Renew the lease of a running task whose node is at work."""
+    _change(app, sql, task, {})
+
+
 def add_bytes(app: App, who: Node, guid: str, sample: JsonObject, more: int) -> None:
     """Add a transfer sample and its bytes to the total."""
     with app.store.write() as sql:
@@ -395,7 +411,7 @@ def destination_keys(app: App, who: Node, destination: str, task: str = "") -> D
     """
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
-        _check_reaches(who, record)
+        _check_reaches(sql, who, record)
         key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
         may_delete = bool(task) and _may_delete(app, sql, mine(sql, who, task), destination)
     secrets = destination_secrets.for_node(app.vault, record, may_delete=may_delete)
@@ -427,13 +443,18 @@ def pins(app: App, who: Node, destination: str) -> list[str]:
     """Attempts that still need their data on a destination.  Raises Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
-        _check_reaches(who, known.places.destination(destination))
+        _check_reaches(sql, who, known.places.destination(destination))
         return known.work.pins(destination)
 
 
-def _check_reaches(who: Node, record: BackupDestination) -> None:
-    if record.node not in (None, who.guid):
-        raise Forbidden(f"{record.name} is bound to another node")
+def _probes(sql: Connection, who: Node, record: BackupDestination) -> bool:
+    """Whether a node probes the place to which a destination is moved."""
+    return queue.runs(sql, destination_move.TYPE, record.guid, who.guid)
+
+
+def _check_reaches(sql: Connection, who: Node, record: BackupDestination) -> None:
+    if not reach.reaches(who.guid, record) and not _probes(sql, who, record):
+        raise Forbidden(f"{record.name} is bound to other nodes")
 
 
 def expected(app: App, who: Node, guid: str, after: str) -> list[str]:

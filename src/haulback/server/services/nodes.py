@@ -108,6 +108,10 @@ def remove(app: App, who: Caller, guid: str) -> None:
         places: list[Any] = [*known.places.hypervisors(), *known.places.destinations()]
         if names := [place.name for place in places if place.node == removed.guid]:
             raise Conflict(f"{', '.join(names[:5])} can be reached from {removed.name} only")
+        if names := [place.name for place in places if removed.guid in place.nodes]:
+            raise Conflict(
+                f"{removed.name} is one of the nodes of {', '.join(names[:5])}; take it out first"
+            )
         task_lifecycle.end_pinned(change.sql, app.life(change.sql), removed.guid, State.FAILED)
         nodes.remove_node(change.sql, guid)
         change.before = {"name": removed.name}

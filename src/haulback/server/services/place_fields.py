@@ -1,17 +1,62 @@
-"""The node that reaches a hypervisor or a destination."""
+"""The nodes that reach a hypervisor or a destination."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from haulback.contract.destination_move import MovedDestination
+from haulback.contract.destinations import ChangedDestination
+from haulback.contract.hypervisors import ChangedHypervisor
 from haulback.contract.node_resources import NewPlace
+from haulback.errors import Malformed
+from haulback.inventory.catalogue import PlaceRecords
+from haulback.inventory.reach import Place
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
+Wanted = NewPlace | ChangedDestination | ChangedHypervisor | MovedDestination
 
-def node_of(sql: Connection, wanted: NewPlace) -> str:
-    """The guid of the node that reaches a new hypervisor or destination.
 
-    A folder lies on one host, so a request without a node is Malformed where there are several
-    nodes.  Raises NotFound for an unknown node.
+class Reach(NamedTuple):
+    """The members of a place that say which nodes reach it: one, several, or without either all."""
+
+    node: str | None
+    nodes: list[str]
+
+
+def reach_of(sql: Connection, wanted: NewPlace) -> Reach:
+    """The reach of a new hypervisor or destination.
+
+    A folder lies on one host unless the request says otherwise, so a request without a node is
+    Malformed where there are several nodes.  Raises NotFound for an unknown node.
     """
     places = SqlCatalogue(sql).places
-    return places.node(wanted.node.guid).guid if wanted.node else places.only_node("node")
+    named = _named(places, wanted)
+    return named or Reach(places.only_node("node"), [])
+
+
+def changed_reach(sql: Connection, wanted: Wanted, before: Place) -> Reach:
+    """The reach after a change: as before, unless the request names nodes.
+
+    Raises Malformed, or NotFound for an unknown node.
+    """
+    return _named(SqlCatalogue(sql).places, wanted) or Reach(before.node, before.nodes)
+
+
+def _named(places: PlaceRecords, wanted: Wanted) -> Reach | None:
+    """The reach that a request names, None where it names none."""
+    nodes = [places.node(ref.guid).guid for ref in wanted.nodes or []]
+    node = places.node(wanted.node.guid).guid if wanted.node else None
+    if wanted.allNodes and (node or nodes):
+        raise Malformed(
+            "allNodes: every node reaches the place, or the named nodes do; name no node beside it",
+            field="allNodes",
+        )
+    if wanted.allNodes:
+        return Reach(None, [])
+    if node and nodes and node not in nodes:
+        raise Malformed("node: is not among `nodes`; leave out one of the two", field="node")
+    several = sorted(set(nodes)) or ([node] if node else [])
+    if not several:
+        return None
+    return Reach(several[0], []) if len(several) == 1 else Reach(None, several)

@@ -122,7 +122,8 @@ def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list
     result = []
     for schedule in schedules:
         fired = {ref["guid"] for ref in schedule.body.get("rules", ())}
-        if rules & fired and schedule.body.get("active", True):
+        makes_backups = schedule.body.get("backupType") != "SYNCHRONIZATION"
+        if rules & fired and makes_backups and schedule.body.get("active", True):
             with suppress(Malformed):  # a schedule of an earlier version that cannot fire
                 table = schedule_clocks.table_of(schedule)
                 result.append(Promise(table, window_of(schedule.body)))

@@ -62,10 +62,12 @@ def _check_type(wanted: Schedule) -> None:
             f"type: no task serves {wanted.type.value} schedules; choose one of {served}",
             field="type",
         )
-    if wanted.backupType not in (BackupType.FULL, BackupType.INCREMENTAL):
+    kinds = {BackupType.FULL, BackupType.INCREMENTAL}
+    kinds |= {BackupType.SYNCHRONIZATION} if wanted.type is Sort.VM_BACKUP else set()
+    if wanted.backupType not in kinds:
         raise Malformed(
-            f"backupType: no copy of the type {wanted.backupType.value} is made; choose FULL or "
-            "INCREMENTAL",
+            f"backupType: no backup of the type {wanted.backupType.value} is made; choose one of "
+            f"{', '.join(sorted(kind.value for kind in kinds))}",
             field="backupType",
         )
 

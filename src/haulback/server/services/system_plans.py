@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from haulback.contract.order_records import BackupDestination
 from haulback.contract.system_schedules import SystemTask
 from haulback.errors import HaulbackError
 from haulback.inventory.records import Record
 from haulback.kinds import inventory_sync
 from haulback.kinds.staging_cleanup import clean_up
-from haulback.server.services import own_database, retention_plan, verification
+from haulback.server.services import (
+    destination_owners,
+    own_database,
+    retention_plan,
+    verification,
+)
 from haulback.server.services.fire_plans import FirePlanning
 from haulback.server.services.system_schedules import task_of
 from haulback.server.store import fire_members, fires, nodes, queue
+from haulback.server.store.engine import Connection
 from haulback.server.store.fires import Skip
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import Named
@@ -47,7 +54,12 @@ def _skip(wanted: FirePlanning, about: Named, reason: str) -> None:
 
 
 def _retention(wanted: FirePlanning) -> Plan:
-    return Plan(list(_places(wanted, retention_plan.nightly)))
+    def nightly(sql: Connection, to: BackupDestination, now: int) -> Task | None:
+        if not destination_owners.is_ours(sql, to):
+            return None  # another server owns the destination and cleans it up
+        return retention_plan.nightly(sql, to, now)
+
+    return Plan(list(_places(wanted, nightly)))
 
 
 def _verify(wanted: FirePlanning) -> Plan:

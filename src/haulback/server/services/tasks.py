@@ -16,7 +16,13 @@ from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
 from haulback.server.scope import EVERYTHING, Scope
-from haulback.server.services import bulk_removal, hold, lock_refusals, own_database
+from haulback.server.services import (
+    bulk_removal,
+    destination_owners,
+    hold,
+    lock_refusals,
+    own_database,
+)
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import audit, nodes, queue, task_lifecycle, task_lists, tasks
@@ -128,6 +134,7 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
         ask = Ask(change.now, who.scope.project, nodes.windows(sql))
         plan: Plan = make(sql, ask)
         hold.check(sql, app.kinds, plan)
+        destination_owners.check(sql, plan)
         made_here = [*plan.besides, *plan.tasks]
         for task in made_here:
             task.refs["originEntity"] = who.origin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from haulback.contract.damage import LocationStatus
@@ -9,8 +11,10 @@ from haulback.contract.order_records import IncrementBase
 from haulback.errors import NotFound
 from haulback.inventory.records import Backup
 from haulback.server.scope import Scope
-from haulback.server.store import tables
+from haulback.server.store import backup_locations, copy_links, new_backup_terms, tables
 from haulback.server.store.rows import one, records
+
+_LACKING = 100  # copies that one task makes
 
 
 class BackupCatalogue:
@@ -21,6 +25,32 @@ class BackupCatalogue:
 
     def get(self, guid: str) -> Backup:
         return self._in_scope(one(self._sql, tables.backup, Backup, guid, "backup"), guid)
+
+    def locations(self, guid: str) -> list[Backup]:
+        first = self.get(self.get(guid).first)
+        return [first, *backup_locations.copies_of(self._sql, [first.guid]).get(first.guid, [])]
+
+    def lacking(self, entity: str, rule: str, source: str, target: str) -> list[Backup]:
+        return copy_links.lacking(
+            self._sql, copy_links.Route(source, target, entity, rule), _LACKING
+        )
+
+    def copies(self, guids: Sequence[str]) -> list[Backup]:
+        query = sa.select(tables.backup).where(tables.backup.c.guid.in_(guids))
+        by_guid = {copy.guid: copy for copy in records(self._sql, query, Backup)}
+        return [by_guid[guid] for guid in guids if guid in by_guid]
+
+    def newest_before(self, copy: Backup, moment: int) -> str | None:
+        table = tables.backup.c
+        query = sa.select(table.guid).where(
+            table.entity == copy.entity,
+            table.destination == copy.destination,
+            table.status == "SUCCESS",
+            table.location_status == LocationStatus.PRESENT.value,
+            table.snapshot_time < moment,
+        )
+        newest: str | None = self._sql.scalar(query.order_by(table.snapshot_time.desc()).limit(1))
+        return newest
 
     def held(self, guid: str) -> Backup:
         table = tables.backup
@@ -54,6 +84,11 @@ class BackupCatalogue:
             if self._scope.allows(found.project):
                 return found
         raise NotFound(f"there is no backup location {guid}", guid=guid)
+
+    def lock_of(self, guid: str) -> int:
+        return new_backup_terms.lock_of(
+            self._sql, one(self._sql, tables.backup, Backup, guid, "backup")
+        )
 
     def given_up(self, destination: str) -> list[str]:
         table = tables.backup.c

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from haulback.contract.store import BackupVolume
 from haulback.ids import new_guid
 from haulback.inventory.records import NOT_DECIDED, Backup
-from haulback.server.store import new_backup_terms, retention, tables
+from haulback.server.store import copy_links, new_backup_terms, retention, tables
 from haulback.server.store.backup_times import with_times
 from haulback.server.store.last_backups import recall
 from haulback.server.store.raw_sql import Insert
@@ -18,6 +18,12 @@ from haulback.server.store.rows import json_text, one, row_of
 from haulback.tasks.record import NewBackup, Task
 from haulback.wire import JsonObject, Named
 
+# Columns that say the same at each location of a backup.
+_SHARED = (
+    *("type", "snapshot_time", "size", "read", "files", "definition", "volumes", "warnings"),
+    *("consistency", "description"),
+)
+_COPY_AGAIN_MS = 600_000  # after a copy that failed
 _BACKUPS = Insert("backup", Backup.__struct_fields__)
 
 
@@ -64,9 +70,18 @@ class BackupLedger:
         values |= {"keep_until": end, "lock_until": end, "terms": making.terms}
         self._change(backup, status="SUCCESS", **values)
         recall(self._sql, record.entity)  # portals read the last backup
+        if record.copy_of is None:
+            copy_links.look(self._sql, record.guid, record.destination, self._now)
         if record.rule:
             due = {"destination": record.destination, "entity": record.entity, "rule": record.rule}
             retention.add_due(self._sql, due, self._now)
+
+    def copied(self, copy: str, stored: int, parent: str | None) -> None:
+        record = one(self._sql, tables.backup, Backup, copy, "backup")
+        first = one(self._sql, tables.backup, Backup, record.first, "backup")
+        facts = row_of(first, tables.backup)
+        self._change(copy, **{name: facts[name] for name in _SHARED})
+        self.stored(copy, stored, parent)
 
     def partial(self, backup: str, reason: str) -> None:
         self._change(backup, status="PARTIAL_SUCCESS", status_info=reason)
@@ -76,6 +91,12 @@ class BackupLedger:
         states = (*NOT_DECIDED, "PARTIAL_SUCCESS")
         self._change(backup, states, status="FAILED", status_info=reason)
         self._judge_anew(backup)
+        table = tables.backup.c
+        query = sa.select(table.guid, table.destination).where(
+            table.guid == sa.select(table.copy_of).where(table.guid == backup).scalar_subquery()
+        )
+        for first, destination in self._sql.execute(query).all():  # the copy is made again
+            copy_links.look(self._sql, first, destination, self._now + _COPY_AGAIN_MS)
 
     def _judge_anew(self, backup: str) -> None:
         """Have the protection of a backup's machine judged anew."""
@@ -122,6 +143,8 @@ class BackupLedger:
             rule=old.rule,
         )
         self.begun([new], old.origin)
+        copies = sa.update(tables.backup).where(tables.backup.c.copy_of == backup)
+        self._sql.execute(copies.values(copy_of=new.guid))
         return Named(new.guid, old.entity_name)
 
     def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: object) -> None:

@@ -19,13 +19,14 @@ from haulback.server.store import hold, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
 from haulback.server.store.rows import records
-from haulback.tasks.record import Task
+from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import size
 from haulback.wire import JsonObject, Named
 
 _ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
 _EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
 _MANY = 500  # guids in one statement
+_HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
 _CLEARS = ("VERIFY", "REPAIR")
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,13 @@ class DamageLedger:
         look = hold.Look(self.now, unknown, first)
         hold.looked(self.sql, destination, look, since=since)
 
+    def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
+        """Record that the catalogue knows all backups of a destination, also for the hold."""
+        state = verify_state(self.sql, destination)
+        read = {"catalogueRead": self.now, "extractTime": extract_time}
+        save_verify_state(self.sql, destination, msgspec.structs.replace(state, **read))
+        self.compared(destination, 0, (), since=since)
+
     def verify_ended(self, destination: str) -> None:
         """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""
         state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)
@@ -163,6 +171,18 @@ class DamageLedger:
         for backup in records(self.sql, query, Backup):
             _Reported(self, self._alarms, task, report).clear(backup)
         self._alarms.clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
+
+    def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
+        """Record an attempt to heal a location, and whether it is whole now."""
+        table = tables.backup
+        query = sa.select(table).where(table.c.guid == backup, table.c.status == "SUCCESS")
+        for location in records(self.sql, query.with_for_update(), Backup):
+            if is_whole:
+                report = DamageReport(location.destination)
+                _Reported(self, self._alarms, task, report).clear(location)
+            after = 0 if is_whole else self.now + _HEAL_AGAIN_MS
+            here = sa.update(table).where(table.c.guid == backup)
+            self.sql.execute(here.values(heal_after=after))
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """Record backups as lost that a clean-up gave up after a confirmation."""

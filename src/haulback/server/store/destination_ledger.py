@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 
+from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.events import Event, EventKind
-from haulback.server.store import events, tables
+from haulback.contract.space import SpaceUsage
+from haulback.errors import Conflict
+from haulback.inventory.ledger import AlarmChanges, NewPlaceOf
+from haulback.server.store import events, node_groups, pins, rows, tables
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.space import SpaceBook
 from haulback.units import size
 from haulback.wire import Named
 
@@ -15,12 +22,35 @@ _LEVELS = (0.8, 0.9, 0.95, 0.98)  # shares of the capacity that are an event
 class DestinationLedger:
     """`inventory.ledger.DestinationChanges` on a connection."""
 
-    def __init__(self, sql: sa.Connection, now: int) -> None:
+    def __init__(self, sql: sa.Connection, now: int, alarms: AlarmChanges) -> None:
         self._sql, self._now = sql, now
+        self._book = SpaceBook(sql, alarms, now)
 
     def initialised(self, destination: str, repository: str) -> None:
         where = tables.destination.c.guid == destination
         self._sql.execute(sa.update(tables.destination).where(where).values(repository=repository))
+
+    def probed(self, destination: str, seen: StoreProbe) -> None:
+        """Store the results of a probe over those of the last; what it left out stays."""
+        table = tables.destination
+        where = table.c.guid == destination
+        text = self._sql.scalar(sa.select(table.c.probe).where(where)) or "{}"
+        before = msgspec.json.decode(text, type=dict[str, object])
+        merged = before | {k: v for k, v in msgspec.to_builtins(seen).items() if v is not None}
+        encoded = msgspec.json.encode(merged).decode()
+        self._sql.execute(sa.update(table).where(where).values(probe=encoded))
+
+    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+        before = SqlCatalogue(self._sql).places.destination(place.destination)
+        if before.repository != repository:
+            raise Conflict(f"{before.name}: another repository is at the new place")
+        config = before.config | place.settings
+        after = msgspec.structs.replace(before, config=config, node=place.node, nodes=place.nodes)
+        pins.check_idle(self._sql, before, besides=by)
+        pins.check_held(self._sql, after)
+        rows.change(self._sql, tables.destination, after)
+        node_groups.keep(self._sql)
+        pins.renew(self._sql, after, self._now)
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         if total is None or free is None:
@@ -33,6 +63,17 @@ class DestinationLedger:
         self._sql.execute(sa.update(table).where(where).values(**values))
         if before and total and (percent := _crossed(before[2], before[1], used / total)):
             events.add(self._sql, self._filling(Named(destination, before[0]), percent, free))
+        self._book.judge(destination)
+
+    def limited(self, destination: str) -> None:
+        """Judge a destination again whose limits were changed."""
+        self._book.judge(destination)
+
+    def stored(self, destination: str, stored: int) -> None:
+        self._book.stored(destination, stored)
+
+    def measured(self, destination: str, usage: SpaceUsage) -> None:
+        self._book.measured(destination, usage)
 
     def _filling(self, place: Named, percent: int, free: int) -> Event:
         text = f"{place.name} is {percent} % full: {size(free)} are free"

@@ -6,8 +6,11 @@ import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import NotFound
-from haulback.server.store import mount_tables, rows, tables
+from haulback.server.store import backup_locations, mount_tables, rows, tables
+from haulback.server.store.breaker_tables import destination_breaker
+from haulback.server.store.copy_tables import copy_link
 from haulback.server.store.retention_tables import retention_due, retention_state, retention_wait
+from haulback.server.store.space_tables import SPACE_TABLES
 
 _BACKUP = tables.backup.c
 
@@ -36,13 +39,17 @@ def stored_before(sql: sa.Connection, guid: str, moment: int) -> bool:
 
 def remove(sql: sa.Connection, guid: str) -> list[str]:
     """Delete a destination with the records of its backups; the guids of these backups."""
+    backup_locations.orphaned(sql, guid)
+    sql.execute(
+        sa.delete(copy_link).where((copy_link.c.source == guid) | (copy_link.c.target == guid))
+    )
     backups = sa.select(_BACKUP.guid).where(_BACKUP.destination == guid)
     removed = list(sql.scalars(backups))
     sql.execute(sa.delete(tables.base).where(tables.base.c.destination == guid))
     for table in (tables.proof, mount_tables.mounted_backup):
         sql.execute(sa.delete(table).where(table.c.backup.in_(backups)))
     sql.execute(sa.delete(tables.backup).where(_BACKUP.destination == guid))
-    for table in (retention_due, retention_state):
+    for table in (*SPACE_TABLES, retention_due, retention_state, destination_breaker):
         sql.execute(sa.delete(table).where(table.c.destination == guid))
     sql.execute(sa.delete(retention_wait).where(retention_wait.c.rule == guid))
     sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))

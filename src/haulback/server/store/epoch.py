@@ -19,6 +19,11 @@ def current(sql: sa.Connection) -> int:
     return int(row[0]) if row else 0
 
 
+def server_of(sql: sa.Connection) -> str:
+    """The guid of the server of this database, which owner records name."""
+    return str(sql.scalar(sa.select(site.c.server)) or "")
+
+
 def begin(sql: sa.Connection) -> int:
     """Begin a new epoch and return it: no session of a node or of a user outlasts an epoch.
 

@@ -45,9 +45,12 @@ def hold_rule(sql: sa.Connection, rule: str) -> None:
 
 
 def pending(sql: sa.Connection, rule: str, entities: Sequence[str]) -> dict[str, str]:
-    """The machines, among some, with a task of the rule that waits or runs; each with its task."""
+    """The machines, among some, with a task of the rule that waits or runs; each with its task.
+
+    A copy that waits for a second site must not keep a machine from its next backup.
+    """
     query = sa.select(task.c.entity, task.c.guid, task.c.refs).where(
-        _LIVE, task.c.entity.in_(entities)
+        _LIVE, task.c.entity.in_(entities), task.c.type != "BACKUP_DESTINATION_SYNC"
     )
     busy: dict[str, str] = {}
     for row in sql.execute(query.order_by(task.c.created.desc())):

@@ -14,6 +14,7 @@ site = Table(
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Integer, nullable=False),
+    Column("server", _GUID, nullable=False, server_default=""),  # the server in owner records
 )
 
 # A row for each destination while a restored database is held; without rows there is no hold.

@@ -34,10 +34,12 @@ def recall(sql: sa.Connection, entity: str) -> None:
     whole = sa.select(tables.backup).where(
         table.entity == entity, table.status == "SUCCESS", table.location_status == "PRESENT"
     )
-    newest = whole.order_by(table.snapshot_time.desc(), table.created.desc()).limit(1)
+    first = table.copy_of.is_not(None)  # a good copy stands for its backup
+    order = (table.snapshot_time.desc(), first, table.created.desc())
+    newest = whole.order_by(*order).limit(1)
     for sort, where in (("Full", table.type == "FULL"), ("Inc", table.type != "FULL")):
         for record in rows.records(sql, newest.where(where), Backup):
-            named = {"guid": record.guid, "time": record.snapshot_time}
+            named = {"guid": record.first, "time": record.snapshot_time}
             facts[f"lastSuccessful{sort}Backup"] = named
             facts[f"lastSuccessful{sort}BackupSize"] = record.held
     for backup in rows.records(sql, newest, Backup):

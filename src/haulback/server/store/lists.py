@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
-from haulback.hypervisor_types import OWN_SERVER
+from haulback.hypervisor_types import INNER
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record, RestoreJob
@@ -16,6 +16,7 @@ from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.store import (
     alarm_tables,
+    backup_locations,
     mount_tables,
     recovery_plans,
     tables,
@@ -38,7 +39,7 @@ PLACES: dict[type[msgspec.Struct], sa.Table] = {
 def places(sql: sa.Connection, kind: type[T]) -> list[T]:
     """All hypervisors of users, or all destinations, by name."""
     table = PLACES[kind]
-    query = sa.select(table).where(table.c.driver != OWN_SERVER.driver)
+    query = sa.select(table).where(table.c.driver.not_in(INNER))
     return records(sql, query.order_by(table.c.name), kind)
 
 
@@ -115,21 +116,21 @@ def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
     table = tables.backup
     when = sa.func.coalesce(table.c.snapshot_time, table.c.created)
     where = _scoped(table.c.project, wanted.scope)
+    where += [] if wanted.locations else [table.c.copy_of.is_(None)]
     where += _text(table.c.entity_name, wanted)
     for column, value in (
         (table.c.entity, wanted.entity),
-        (table.c.destination, wanted.destination),
         (table.c.rule, wanted.rule),
         (table.c.parent, wanted.parent),
     ):
         if value:
             where.append(column == value)
+    where += backup_locations.on(wanted)
     if wanted.hypervisor:
         on = sa.select(tables.entity.c.guid)
         on = on.where(tables.entity.c.hypervisor == wanted.hypervisor)
         where.append(table.c.entity.in_(on))
-    where += [backup_status(wanted.statuses)] if wanted.statuses else []
-    where += [backup_place(wanted.places)] if wanted.places else []
+    where += backup_locations.in_state(wanted)
     where += [table.c.type.in_(wanted.types)] if wanted.types else []
     where += [when >= wanted.since] if wanted.since is not None else []
     where += [when <= wanted.until] if wanted.until is not None else []
@@ -206,34 +207,6 @@ def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
     sorts["subject"] = table.c.subject_name
     order = _order(sorts, "since", wanted, table.c.guid)
     return _page(sql, _Rows(table, where, order), wanted, Alarm)
-
-
-def backup_status(statuses: list[str]) -> sa.ColumnElement[bool]:
-    """Backups with these statuses, as clients read them: a damaged backup is PARTIAL_SUCCESS."""
-    table = tables.backup.c
-    stored, place = table.status == "SUCCESS", table.location_status
-    shown = {"SUCCESS": ["PRESENT"], "PARTIAL_SUCCESS": ["DAMAGED"]}
-    shown["FAILED"] = ["MISSING", "GIVEN_UP"]
-    places = [one for status in statuses for one in shown.get(status, [])]
-    others = [one for one in statuses if one != "SUCCESS"]
-    return sa.or_(table.status.in_(others), sa.and_(stored, place.in_(places)))
-
-
-def backup_place(places: list[str]) -> sa.ColumnElement[bool]:
-    """Backups whose location has one of these statuses, as clients read them."""
-    table = tables.backup.c
-    by_status = {
-        "FAILED": ["PARTIAL_SUCCESS", "FAILED"],
-        "REMOVED": ["SUCCESS_REMOVED"],
-        "IN_PROGRESS": ["QUEUED", "INPROGRESS"],
-    }
-    statuses = [item for place in places for item in by_status.get(place, [])]
-    stored = [place for place in places if place not in by_status]
-    stored += ["GIVEN_UP"] if "MISSING" in stored else []
-    return sa.or_(
-        table.status.in_(statuses),
-        sa.and_(table.status == "SUCCESS", table.location_status.in_(stored)),
-    )
 
 
 def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob], int]:

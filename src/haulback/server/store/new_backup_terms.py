@@ -30,11 +30,8 @@ def of(sql: sa.Connection, backup: Backup) -> Making:
     A rule's settings for the role come before the destination's settings, unless the retention of
     the rule waits for a confirmation; the longer lock applies.
     """
-    destination = tables.destination.c
-    where = destination.guid == backup.destination
-    settings = msgspec.json.decode(sql.scalar(sa.select(destination.settings).where(where)) or "{}")
-    rule = _rule(sql, backup.rule)
-    lock = max(terms.of(settings).lock_ms, terms.lock_ms(rule.body, backup.role) if rule else 0)
+    settings, rule = _settings(sql, backup.destination), _rule(sql, backup.rule)
+    lock = _longer(settings, rule, backup.role)
     own = _terms(sql, settings, rule, backup.role)
     if own is None:
         return Making(None, lock)
@@ -42,6 +39,22 @@ def of(sql: sa.Connection, backup: Backup) -> Making:
     key = terms.key_of(body)
     retention.keep_terms(sql, key, body)
     return Making(key, lock)
+
+
+def lock_of(sql: sa.Connection, backup: Backup) -> int:
+    """The length in ms of the lock of a backup that is about to be stored."""
+    return _longer(_settings(sql, backup.destination), _rule(sql, backup.rule), backup.role)
+
+
+def _longer(settings: JsonObject, rule: Record | None, role: str) -> int:
+    return max(terms.of(settings).lock_ms, terms.lock_ms(rule.body, role) if rule else 0)
+
+
+def _settings(sql: sa.Connection, guid: str) -> JsonObject:
+    destination = tables.destination.c
+    query = sa.select(destination.settings).where(destination.guid == guid)
+    settings: JsonObject = msgspec.json.decode(sql.scalar(query) or "{}")
+    return settings
 
 
 def _rule(sql: sa.Connection, guid: str | None) -> Record | None:

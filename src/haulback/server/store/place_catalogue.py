@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TypeVar
 
 import msgspec
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
-from haulback.hypervisor_types import OWN_SERVER
+from haulback.hypervisor_types import INNER
 from haulback.server.store import tables
 from haulback.server.store.rows import one, records
 from haulback.wire import JsonObject, Named
@@ -29,7 +30,7 @@ class PlaceCatalogue:
 
     def hypervisors(self) -> list[Hypervisor]:
         table = tables.hypervisor.c
-        query = sa.select(tables.hypervisor).where(table.driver != OWN_SERVER.driver)
+        query = sa.select(tables.hypervisor).where(table.driver.not_in(INNER))
         return records(self._sql, query.order_by(table.name), Hypervisor)
 
     def destination(self, guid: str) -> BackupDestination:
@@ -52,10 +53,24 @@ class PlaceCatalogue:
             raise NotFound(f"there is no node {guid}", guid=guid)
         return Named(guid, name)
 
+    def node_names(self) -> dict[str, str]:
+        rows = self._sql.execute(sa.select(tables.node.c.guid, tables.node.c.name))
+        return {str(row.guid): str(row.name) for row in rows}
+
+    def heard_last(self, nodes: Set[str] | None) -> str | None:
+        table = tables.node.c
+        query = sa.select(table.guid).order_by(sa.func.coalesce(table.seen, 0).desc(), table.name)
+        if nodes is not None:
+            query = query.where(table.guid.in_(nodes))
+        found: str | None = self._sql.scalar(query.limit(1))
+        return found
+
     def only_node(self, field: str) -> str:
         found = list(self._sql.scalars(sa.select(tables.node.c.guid).limit(2)))
         if len(found) != 1:
-            raise Malformed(f"{field}: name the node of the folder", field=field)
+            raise Malformed(
+                f"{field}: name the node of the folder, or give `nodes` or `allNodes`", field=field
+            )
         return str(found[0])
 
     def _once(self, table: sa.Table, kind: type[T], guid: str, what: str) -> T:

@@ -79,7 +79,8 @@ def _unjudged(row: sa.Row[tuple[object, ...]]) -> Unjudged:
 
 def _newest_status(*where: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
     table = tables.backup.c
-    query = sa.select(table.status).where(table.entity == _ENTITY.c.guid, *where)
+    of_machine = (table.entity == _ENTITY.c.guid, table.copy_of.is_(None))
+    query = sa.select(table.status).where(*of_machine, *where)
     query = query.order_by(table.created.desc(), table.guid.desc()).limit(1)
     return query.correlate(_ENTITY).scalar_subquery()
 

@@ -10,30 +10,51 @@ import sqlalchemy as sa
 
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
-from haulback.server.store import epoch, tasks
-from haulback.server.store.raw_sql import Hot
+from haulback.inventory.reach import is_group
+from haulback.server.store import breakers, epoch, node_groups, space, tasks
+from haulback.server.store.raw_sql import Hot, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
 from haulback.tasks.record import Task
+from haulback.wire import JsonObject
 
 _READY = sa.text("ready")  # the condition of the partial index
 OFFERED = 100  # tasks at most in one offer
 _SPARE = 20  # tasks that are read for an offer: only the first task of an entity may start
 _NOT_FULL = "NOT EXISTS (SELECT 1 FROM slot WHERE slot.key = task.{} AND slot.used >= slot.most)"
-# The ready tasks of a lane in their order, read from the index of ready tasks alone.
-READY = Hot(
-    f"SELECT {tasks.LIST} FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned "
-    "AND window_end > :now AND "
-    + " AND ".join(_NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination"))
-    + " ORDER BY rank LIMIT :most"
+_LANE = "FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned"
+_MAY_START = "window_end > :now AND " + " AND ".join(
+    _NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination")
 )
+# The ready tasks of a lane in their order, read from the index of ready tasks alone.
+READY = Hot(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :most")
+# The same for the tasks of one destination, and for the tasks without a destination.
+READY_AT = Hot(
+    f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
+    "ORDER BY rank LIMIT :most"
+)
+READY_NOWHERE = Hot(
+    f"SELECT {tasks.LIST} {_LANE} AND destination IS NULL AND {_MAY_START} "
+    "ORDER BY rank LIMIT :most"
+)
+# The destinations of the ready tasks of a lane: one look into the index for each destination.
+PLACES = Hot(
+    f"WITH RECURSIVE place(guid) AS (SELECT min(destination) {_LANE} UNION ALL "
+    f"SELECT (SELECT min(destination) {_LANE} AND destination > place.guid) FROM place "
+    "WHERE place.guid IS NOT NULL) SELECT guid FROM place WHERE guid IS NOT NULL"
+)
+_FULL_SHARES = Hot("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
+_SEVERAL = Hot("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
 _USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
-# One index query for each lane: lanes are few, the queue may be long.
+# One index query for each lane and pin: both are few, the queue may be long.  A scalar subquery is
+# never made a join, which would read the whole queue.
 _LANES = Hot(
-    "SELECT lane FROM ("
+    "SELECT lanes.lane, pins.pin FROM ("
     + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in scheduling.LANES)
-    + ") AS lanes WHERE EXISTS (SELECT 1 FROM task WHERE task.ready AND task.lane = lanes.lane "
-    "AND task.pinned_node IN ('', :node))"
+    + ") AS lanes CROSS JOIN (SELECT '' AS pin UNION ALL SELECT CAST(:node AS VARCHAR(36)) "
+    "UNION ALL SELECT guid FROM node_group WHERE node = :node) AS pins "
+    "WHERE (SELECT task.guid FROM task WHERE task.ready AND task.lane = lanes.lane "
+    "AND task.pinned_node = pins.pin LIMIT 1) IS NOT NULL"
 )
 _FILL = Hot(
     "INSERT INTO slot (key, used, most) VALUES (:key, :count, :most) ON CONFLICT (key) DO UPDATE "
@@ -85,16 +106,19 @@ def offer(
 ) -> list[Task]:
     """Tasks that `node` may start now, by rank: never more than its limits allow."""
     result: list[Task] = []
-    for lane, used in _occupied(connection, node).items():
+    pins: dict[str, list[str]] = {}
+    for lane, pin in _LANES.rows(connection, node=node):
+        pins.setdefault(lane, []).append(pin)
+    for lane, used in _occupied(connection, node, pins).items():
         room = min(scheduling.most(scheduling.node_slot(node, lane), limits) - used, most)
         if room > 0:
-            result += _lane(connection, lane, node, now, room)
+            result += _lane(connection, _Lane(lane, node, pins[lane]), now, room)
     return sorted(result, key=lambda task: (task.rank, task.created, task.guid))[:most]
 
 
-def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
+def _occupied(connection: sa.Connection, node: str, lanes: Iterable[str]) -> dict[str, int]:
     """The number of running tasks of a node, by lanes in which a task is ready."""
-    found = dict.fromkeys((row[0] for row in _LANES.rows(connection, node=node)), 0)
+    found = dict.fromkeys(lanes, 0)
     if not found:
         return {}
     keys = {scheduling.node_slot(node, lane): lane for lane in found}
@@ -102,13 +126,26 @@ def _occupied(connection: sa.Connection, node: str) -> dict[str, int]:
     return found | {keys[key]: used for key, used in rows if key in keys}
 
 
-def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) -> list[Task]:
-    """The first tasks of a lane; never more for a source or an entity than its limit allows."""
-    result = [
-        tasks.task_of(row)
-        for pinned in ("", node)
-        for row in READY.rows(connection, lane=lane, pinned=pinned, now=now, most=room + _SPARE)
-    ]
+class _Lane(NamedTuple):
+    """A lane of a node, and the pins under which tasks are ready in it."""
+
+    name: str
+    node: str
+    pins: Sequence[str]
+
+
+def _lane(connection: sa.Connection, lane: _Lane, now: int, room: int) -> list[Task]:
+    """The first tasks of a lane under any of the pins; never more for a source or an entity than
+    its limit allows.
+    """
+    values: JsonObject = {"lane": lane.name, "now": now, "most": room + _SPARE}
+    if shut := _shut(connection, lane.name, lane.node):
+        rows = _around(connection, lane.pins, values, shut)
+    else:
+        rows = [
+            row for pinned in lane.pins for row in READY.rows(connection, pinned=pinned, **values)
+        ]
+    result = [tasks.task_of(row) for row in rows]
     chosen: list[Task] = []
     entities: set[str] = set()
     for task in sorted(result, key=lambda task: task.rank):
@@ -118,6 +155,33 @@ def _lane(connection: sa.Connection, lane: str, node: str, now: int, room: int) 
         if task.entity_slot:
             entities.add(task.entity_slot)
     return chosen[:room]
+
+
+def _shut(connection: sa.Connection, lane: str, node: str) -> set[str]:
+    """The destinations that a lane of a node may not work on now.
+
+    The breaker of the destination is open, the destination has all of its share of the lane, or it
+    has no room for a new backup.
+    """
+    low = scheduling.share_slot(node, lane, "")
+    full = _FULL_SHARES.rows(connection, low=low, high=f"{low[:-1]};")
+    shut = {key.removeprefix(low) for (key,) in full}
+    if lane == scheduling.NEW_BACKUPS:
+        shut |= space.full(connection).keys()
+    return shut | breakers.open_ones(connection) if lane in scheduling.AT_DESTINATION else shut
+
+
+def _around(
+    connection: sa.Connection, pins: Sequence[str], values: JsonObject, shut: set[str]
+) -> list[Values]:
+    """The first tasks of a lane without those of some destinations, which are not read at all."""
+    rows: list[Values] = []
+    for pinned in pins:
+        rows += READY_NOWHERE.rows(connection, pinned=pinned, **values)
+        for (place,) in PLACES.rows(connection, lane=values["lane"], pinned=pinned):
+            if place not in shut:
+                rows += READY_AT.rows(connection, pinned=pinned, destination=place, **values)
+    return rows
 
 
 class NodeLease(NamedTuple):
@@ -135,9 +199,15 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     Raises Conflict when a task cannot start; the caller rolls the transaction back.
     """
     node, session, until, limits = lease
+    _check_breakers(connection, wanted)
+    shares = _has_several(connection)
+    pins = _pins(connection, node, wanted)
+    for task in wanted:
+        _check_startable(task, pins, now)
+    held = {task.guid: _places(task, node, shares=shares) for task in wanted}
     places: Counter[str] = Counter()
     for task in wanted:
-        places.update(_places(task, node, now))
+        places.update(held[task.guid])
     for key, count in sorted(places.items()):  # all callers lock in one order: no deadlock
         fill(connection, key, scheduling.most(key, limits), count)
     taken = {
@@ -152,17 +222,38 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     }
     now_is = epoch.current(connection)
     own = [
-        {"attempt": task.next_attempt(now_is), "slots": task.slots + _places(task, node, now)}
+        {"attempt": task.next_attempt(now_is), "slots": task.slots + held[task.guid]}
         for task in wanted
     ]
     tasks.change_many(connection, wanted, now, [taken | more for more in own])
 
 
-def _places(task: Task, node: str, now: int) -> list[str]:
-    """The limit rows that a task occupies on a node.
+def _pins(connection: sa.Connection, node: str, wanted: Iterable[Task]) -> Sequence[str]:
+    """The pins under which a node can run tasks; groups are read only for a task of a group."""
+    if any(is_group(task.pinned_node) for task in wanted):
+        return node_groups.pins_of(connection, node)
+    return ("", node)
 
-    Raises Conflict when the task cannot start.
-    """
+
+def _has_several(connection: sa.Connection) -> bool:
+    """Whether more than one destination exists: only then a lane is shared between them."""
+    row = _SEVERAL.row(connection)
+    return bool(row and row[0] > 1)
+
+
+def _check_breakers(connection: sa.Connection, wanted: Iterable[Task]) -> None:
+    """Raises Conflict for a task whose destination does not answer, or is full for it."""
+    shut, full = breakers.open_ones(connection), space.full(connection)
+    for task in wanted if shut or full else ():
+        to = task.refs.get("backupDestination")
+        if to and to.guid in full and task.lane == scheduling.NEW_BACKUPS:
+            raise Conflict(f"the task waits: the backup destination {to.name} {full[to.guid]}")
+        if to and to.guid in shut and task.lane in scheduling.AT_DESTINATION:
+            raise Conflict(f"the task waits: the backup destination {to.name} does not answer")
+
+
+def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:
+    """Raises Conflict when a task cannot start on the node of these pins."""
     if task.state == PLANNED:
         raise Conflict("the task before this one has not finished")
     if task.state != "QUEUED":
@@ -171,9 +262,15 @@ def _places(task: Task, node: str, now: int) -> list[str]:
     is_open = task.window_start <= now or (task.ready and task.asked_start is None)
     if not is_open or now >= task.window_end:
         raise Conflict("the task's start window is not open")
-    if task.pinned_node not in ("", node):
-        raise Conflict("the task needs files of another node")
-    wanted = (scheduling.node_slot(node, task.lane), *_own_slots(task))
+    if task.pinned_node not in pins:
+        raise Conflict("the task needs a place that this node does not reach")
+
+
+def _places(task: Task, node: str, *, shares: bool) -> list[str]:
+    """The limit rows that a task occupies on a node."""
+    wanted = [scheduling.node_slot(node, task.lane), *_own_slots(task)]
+    if shares and (to := task.ref("backupDestination")):
+        wanted.append(scheduling.share_slot(node, task.lane, to))
     return sorted(key for key in wanted if key)
 
 
@@ -214,7 +311,7 @@ def waiting(
 ) -> list[Task]:
     """Queued tasks in the order in which they may start, for one node or for all."""
     where: list[sa.ColumnElement[bool]] = [table.c.state == "QUEUED", ~table.c.archived]
-    where += [table.c.pinned_node.in_(("", node)), table.c.ready] if node else []
+    where += [node_groups.may_run(node, table.c.pinned_node), table.c.ready] if node else []
     where += [table.c.project.in_(projects)] if projects is not None else []
     query = sa.select(*tasks.COLUMNS).where(*where).order_by(table.c.rank, table.c.guid)
     return [tasks.task_of(row) for row in connection.execute(query.limit(most))]
@@ -237,4 +334,11 @@ def has_task(connection: sa.Connection, kind: str, destination: str) -> bool:
     """Tell whether a task of a kind is queued or runs at a destination."""
     live = sa.text("state IN ('QUEUED', 'RUNNING')")
     where = (live, table.c.type == kind, table.c.destination == destination)
+    return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None
+
+
+def runs(connection: sa.Connection, kind: str, destination: str, node: str) -> bool:
+    """Tell whether a node runs a task of a kind at a destination."""
+    live = sa.text("state = 'RUNNING'")
+    where = (live, table.c.type == kind, table.c.destination == destination, table.c.node == node)
     return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None

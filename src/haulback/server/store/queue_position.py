@@ -7,10 +7,13 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from haulback.server.store import breakers, space
+from haulback.server.store.queue_links import Links
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
 from haulback.tasks.record import Task, Waiting
+from haulback.units import utc
 
 COUNTED = 1000  # the largest position that is counted
 NOTHING_ELSE = "a node to take it"
@@ -30,6 +33,7 @@ class Line:
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
         self._firsts: dict[_Lane, list[int]] = {}
+        self._links = Links(sql, now)
 
     def stand(self, tasks: Sequence[Task]) -> dict[str, Waiting]:
         """The reason to wait of each queued task, by guid."""
@@ -38,19 +42,43 @@ class Line:
             if task.state == "QUEUED":
                 lanes.setdefault((task.lane, task.pinned_node), []).append(task)
         keys = {key for queued in lanes.values() for task in queued for key in _own(task)}
-        full = self._full(list(keys))
+        full, away = self._full(list(keys)), self._away(tasks)
         result = {}
         for lane, queued in lanes.items():
             places = self._places(lane, {task.rank for task in queued})
             for task in queued:
-                result[task.guid] = Waiting(self._why(task, full), places[task.rank])
+                why = away.get(task.guid) or self._why(task, full)
+                result[task.guid] = Waiting(why, places[task.rank])
         return result
+
+    def _away(self, tasks: Sequence[Task]) -> dict[str, str]:
+        """The reasons of tasks whose destination does not answer, or has no room for a backup."""
+        waiting = {
+            task.guid: to
+            for task in tasks
+            if task.lane in scheduling.AT_DESTINATION and (to := task.refs.get("backupDestination"))
+        }
+        places = {to.guid for to in waiting.values()}
+        stands = breakers.stands(self._sql, places) if places else {}
+        full = space.full(self._sql) if places else {}
+        exports = {task.guid for task in tasks if task.lane == scheduling.NEW_BACKUPS}
+        return {
+            guid: f"the backup destination {to.name} {full[to.guid]}; free some space there"
+            for guid, to in waiting.items()
+            if guid in exports and to.guid in full
+        } | {
+            guid: text
+            for guid, to in waiting.items()
+            if (stand := stands.get(to.guid)) and (text := waits_for(to.name, stand))
+        }
 
     def _why(self, task: Task, full: set[str]) -> str:
         if self._now < task.window_start:
             return "its start window is not open yet"
         key = next((key for key in _own(task) if key in full), None)
-        return scheduling.waiting_for(key) if key else NOTHING_ELSE
+        if key:
+            return scheduling.waiting_for(key)
+        return self._links.reason(task) or NOTHING_ELSE
 
     def _places(self, lane: _Lane, ranks: set[int]) -> dict[int, int]:
         """The number of ready tasks before each rank.
@@ -85,6 +113,16 @@ class Line:
         # Full rows are at most as many as running tasks.
         asked = query.where(slots.c.key.in_(keys)) if len(keys) <= _MANY else query
         return set(self._sql.scalars(asked))
+
+
+def waits_for(name: str, stand: breakers.Stand) -> str:
+    """The reason why a task waits for a destination, "" where its breaker is closed."""
+    breaker = stand.breaker
+    if breaker.opened is None or breaker.next_try is None:
+        return ""
+    tried = "it is tried right now" if stand.is_tested else f"next try at {utc(breaker.next_try)}"
+    since = utc(breaker.opened)
+    return f"the backup destination {name} does not answer since {since}; {tried}"
 
 
 def _own(task: Task) -> list[str]:

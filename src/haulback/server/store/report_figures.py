@@ -251,7 +251,7 @@ def _counted(measure: Measure) -> list[Condition]:
 
 def _where(sql: sa.Connection, wanted: ReportedBackups) -> list[Condition]:
     table = tables.backup.c
-    where: list[Condition] = []
+    where: list[Condition] = [table.copy_of.is_(None)]
     if wanted.scope.listed is not None:
         where.append(table.project.in_(wanted.scope.listed))
     for column, values in (

@@ -8,7 +8,10 @@ from haulback.server.store.tables import backup, metadata
 
 _GUID = String(36)
 FAILED = text("status IN ('FAILED', 'PARTIAL_SUCCESS')")
-_SUMMED = ("entity", "destination", "rule", "project", "status", "type", "size", "read", "stored")
+_SUMMED = (
+    *("entity", "destination", "rule", "project", "status", "type", "size", "read", "stored"),
+    "copy_of",
+)
 
 # One row for each policy and local date: the first of several servers makes the report.  `until` is
 # the end (epoch ms) of the report's span, where the span of the next report begins.

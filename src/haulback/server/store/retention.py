@@ -41,6 +41,7 @@ _BUSY = (
     "PROVE",
     "SNAPSHOT",
     "SNAPSHOT_REVERSION",
+    "BACKUP_DESTINATION_SYNC",
 )
 
 

@@ -17,6 +17,7 @@ _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
 ) | {
     "target",
+    "nodes",
     "body",
     "wanted",
     "found",
@@ -24,6 +25,8 @@ _JSON = frozenset(
     "hardware",
     "damage",
     "verify_state",
+    "owner",
+    "probe",
     "details",
     "data",
 }

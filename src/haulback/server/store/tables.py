@@ -87,6 +87,8 @@ _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
     ("task_ready", ("lane", "pinned_node", "rank"), _READY),
+    # read where the tasks of some destinations wait: their rows are skipped, however many they are
+    ("task_ready_at", ("lane", "pinned_node", "destination", "rank"), _READY),
     ("task_opens", ("window_start",), text("state = 'QUEUED' AND NOT ready")),
     ("task_closes", ("window_end",), _QUEUED),
     ("task_leased", ("lease_until",), _RUNNING),
@@ -163,6 +165,7 @@ node = Table(
     # The revision of the repository format that the node's process can write.
     Column("revision", Integer, nullable=False, server_default="1"),
     Index("node_token", "token"),
+    Index("node_seen", "seen"),
 )
 
 enrolment = Table(
@@ -212,6 +215,7 @@ hypervisor = Table(
     Column("driver", String(40), nullable=False),
     Column("config", Text, nullable=False),
     Column("node", _GUID),
+    Column("nodes", Text, nullable=False, server_default="[]"),
     Column("settings", Text, nullable=False),
 )
 
@@ -223,6 +227,7 @@ destination = Table(
     Column("driver", String(40), nullable=False),
     Column("config", Text, nullable=False),
     Column("node", _GUID),
+    Column("nodes", Text, nullable=False, server_default="[]"),
     Column("repository", _GUID),
     # The key that opens the repository, sealed by the server key, which is not in the database.
     Column("sealed_key", Text, nullable=False),
@@ -230,6 +235,8 @@ destination = Table(
     Column("total_space", BigInteger),
     Column("used_space", BigInteger),
     Column("verify_state", Text, nullable=False, server_default="{}"),
+    Column("owner", Text, nullable=False, server_default="{}"),  # the newest owner that is known
+    Column("probe", Text, nullable=False, server_default="{}"),
 )
 
 entity = Table(
@@ -304,7 +311,17 @@ backup = Table(
     Column("role", String(12), nullable=False, server_default="PRIMARY"),
     Column("lock_until", BigInteger),  # end of the retention lock; marks change keep_until
     Column("terms", String(64)),  # key of the retention terms under which the backup was made
+    Column("copy_of", _GUID),  # the backup that this row is another location of
+    # the next attempt to heal a damaged location
+    Column("heal_after", BigInteger, nullable=False, server_default="0"),
     Index("backup_entity", "entity", "created"),
+    Index(
+        "backup_copies",
+        "copy_of",
+        "destination",
+        sqlite_where=text("copy_of IS NOT NULL"),
+        postgresql_where=text("copy_of IS NOT NULL"),
+    ),
     Index("backup_newest", "created", "guid"),
     Index("backup_project", "project", "created"),
     Index(
@@ -321,6 +338,9 @@ backup = Table(
     ),
 )
 
+# Locations that another location may heal.
+HEALABLE = text("status = 'SUCCESS' AND location_status IN ('DAMAGED', 'MISSING')")
+Index("backup_heal", backup.c.heal_after, sqlite_where=HEALABLE, postgresql_where=HEALABLE)
 # All columns that retention judges by: backups are judged from this index alone.
 JUDGED = (
     *("destination", "entity", "guid", "location", "role", "rule", "type", "created"),

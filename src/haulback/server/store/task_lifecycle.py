@@ -13,7 +13,7 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
-from haulback.server.store import events, queue, tasks
+from haulback.server.store import breakers, events, owner_ledger, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.proof_ledger import Sign
@@ -98,15 +98,27 @@ class Life:
         for task, state in outcome.settled:
             self._settle(task, state)
             _tell("task ended", task, state=state.value, info=task.status_info)
+        self._count(outcome, replaced)
         ends = [end_events.of_task(task, state, self.now) for task, state in outcome.settled]
         for task, state in outcome.settled:
             ends += end_events.troubles(task, state, self.now)
         events.add_many(self.sql, ends)
         queue.release(self.sql, outcome.freed)
 
+    def _count(self, outcome: Outcome, replaced: Ending | None) -> None:
+        """Count the ends in the breakers of destinations, also of a task that is retried.
+
+        Breakers are locked before limit rows, here and when a task is taken.
+        """
+        ends = list(outcome.settled)
+        if replaced and outcome.new:
+            ends.append((replaced.task, replaced.state))
+        breakers.count(self.sql, self.ledger.alarms, ends, self.now)
+
     def _settle(self, task: Task, state: State) -> None:
         """Change the records of an ended task.  Raises Malformed for an unreadable report."""
         self.ledger.damage.reported(task, state)
+        owner_ledger.reported(self.sql, self.now, task)
         try:
             self.kinds[task.type].settle(task, state, self.ledger)
         except msgspec.ValidationError as error:
@@ -161,6 +173,15 @@ class Life:
         """Queue a task for another attempt, in a fresh start window."""
         _tell("task goes back into the queue", task, info=why)
         self._apply(endings.requeued(task, why, self.now))
+
+    def begin_again(self, task: Task, why: str) -> None:
+        """Fail a task that waits, and start its plan again with a copy of its first task."""
+        below = tasks.below(self.sql, task.guid, deep=True)
+        ending = Ending(task, State.FAILED, why, below)
+        first = tasks.get(self.sql, task.follows or "")
+        backup = self.ledger.backups.begun_again(task.ref("backup") or "", why)
+        outcome = endings.repeated(ending, first, backup, self.now)
+        self._apply(outcome, Ending(task, State.FAILED, why))
 
     def _may_repeat(self, task: Task) -> bool:
         """Whether a plan whose STORE lost its base can start again."""

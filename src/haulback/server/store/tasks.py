@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
+from haulback.server.store import node_groups
 from haulback.server.store.raw_sql import Hot, Insert
 from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
@@ -91,7 +92,9 @@ def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]
 def concerns(node: str) -> sa.ColumnElement[bool]:
     """The tasks that a node may read: tasks that it runs, ran or may take."""
     waits = sa.and_(table.c.state == "QUEUED", table.c.node.is_(None))
-    return sa.or_(table.c.node == node, sa.and_(waits, table.c.pinned_node.in_(("", node))))
+    return sa.or_(
+        table.c.node == node, sa.and_(waits, node_groups.may_run(node, table.c.pinned_node))
+    )
 
 
 def of_node(connection: sa.Connection, guid: str, node: str) -> Task:

@@ -17,7 +17,11 @@ _ATTEMPT = re.compile(
     r"(?P<task>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-(?P<number>[0-9]{1,9})$"
 )
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
-_BUSY = ("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION")
+_COPYING = "BACKUP_DESTINATION_SYNC"
+_BUSY = (
+    *("EXPORT", "STORE", "RESTORE", "IMPORT", "MOUNT", "SNAPSHOT", "SNAPSHOT_REVERSION"),
+    _COPYING,
+)
 _READERS = (*_BUSY, "PROVE")  # a proof reads a backup, and leaves its machine free for other tasks
 
 
@@ -60,7 +64,18 @@ class WorkCatalogue:
                 result.append(f"{row.guid}-{row.attempt}")
             if staging := msgspec.json.decode(row.params).get("staging"):
                 result.append(str(staging))
-        return result
+        return [*result, *self._copying_from(destination)]
+
+    def _copying_from(self, destination: str) -> list[str]:
+        """Attempts that copy backups from a destination now."""
+        task = tables.task.c
+        running = (sa.text("state = 'RUNNING'"), task.type == _COPYING)
+        query = sa.select(task.guid, task.attempt, task.params).where(*running)
+        return [
+            f"{row.guid}-{row.attempt}"
+            for row in self._sql.execute(query)
+            if msgspec.json.decode(row.params).get("source") == destination
+        ]
 
     def is_needed(self, name: str) -> bool:
         """Whether an attempt runs or its export waits to be stored, or an increment builds on it.

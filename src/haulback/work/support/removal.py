@@ -6,7 +6,10 @@ from haulback.contract.order_records import BackupDestination
 from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext
+from haulback.work.support.catalogue import write_extract
+from haulback.work.support.pause import pause
 
+_SEEN = "every node has to see what is about to be deleted, and the lists of this store may lag"
 _REPORTED = 100  # damaged backups; a VERIFY soon names the others
 
 
@@ -24,6 +27,7 @@ def remove(
         given_up,
         f"clean-up {context.guid}",
         context.server.now_ms,
+        lambda seconds: pause(context, seconds, _SEEN),
     )
     progress = context.progress
     cleaned = clean_up(
@@ -33,6 +37,12 @@ def remove(
         Resources(context.pool, context.disk, progress.meter, progress.confirm),
         orders,
     )
+    write_extract(context, repository, destination.owner)
+    if not cleaned.held:
+        repository.extracts.sweep()
     context.repositories.damaged += cleaned.damaged[:_REPORTED]
-    results: Results = {"removed": backups, "givenUp": cleaned.given_up}
+    if kept := cleaned.kept_locked:
+        context.log(f"{len(kept)} backups stay: the store keeps them under its lock")
+    removed = [backup for backup in backups if backup not in set(kept)]
+    results: Results = {"removed": removed, "givenUp": cleaned.given_up}
     return cleaned, results | context.repositories.space(destination)

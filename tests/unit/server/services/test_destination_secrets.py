@@ -10,13 +10,20 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from haulback.contract import destination_types as contract
-from haulback.contract.destination_types import SEALED, Capabilities, DestinationType, Secret
+from haulback.contract.destination_types import (
+    SEALED,
+    Capabilities,
+    DeletingSecret,
+    DestinationType,
+    Secret,
+)
 from haulback.contract.destinations import ChangedDestination, NewDestination
-from haulback.errors import Forbidden, Malformed, WrongKey
+from haulback.errors import Fenced, Forbidden, Malformed, WrongKey
 from haulback.node.destination_settings import settings_of
 from haulback.server.services import destination_secrets, destinations, node_tasks
 from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Ref, Word
 
 CANARY = "swordfish-5f1d3c1e"
@@ -25,6 +32,7 @@ CANARY = "swordfish-5f1d3c1e"
 class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bucket: str
     accessKey: Secret
+    deleteKey: DeletingSecret = ""
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +92,27 @@ def test_the_node_of_the_destination_gets_the_secret_and_no_other_node(house, at
     assert len(base64.b64decode(keys.key)) == 32
     with pytest.raises(Forbidden):
         node_tasks.destination_keys(house.app, house.node("n2"), attic.guid)
+
+
+def test_a_secret_that_deletes_goes_to_a_task_that_may_delete_and_to_no_other(house, attic):
+    secret = ChangedDestination(settings={"deleteKey": "shark-1"})
+    destinations.change_destination(house.app, attic.guid, secret, house.user)
+    with house.app.store.write() as sql:
+        SqlLedger(sql, house.clock.now).destinations.initialised(attic.guid, attic.guid)
+    node = house.node()
+    [clean] = house.submit("remove-old-backups", {"backupDestinations": [attic.guid]})
+    [test] = house.submit("connectivity-test", {"backupDestinations": [attic.guid]})
+    for task in (clean, test):
+        house.take(node, task)
+
+    def secrets(task):
+        return node_tasks.destination_keys(house.app, node, attic.guid, task).secrets
+
+    assert secrets(clean.guid) == {"accessKey": CANARY, "deleteKey": "shark-1"}
+    assert secrets(test.guid) == secrets("") == {"accessKey": CANARY}
+    house.fail(node, clean)
+    with pytest.raises(Fenced):
+        secrets(clean.guid)
 
 
 def test_a_driver_on_the_node_gets_all_settings(house, attic):

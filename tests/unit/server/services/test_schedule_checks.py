@@ -39,7 +39,7 @@ REFUSED = [
     ({"hour": 0, "timeZone": ""}, "timeZone"),
     ({"hour": 0, "startWindowLength": 999}, "startWindowLength"),
     ({"hour": 0, "startWindowLength": 32 * DAY}, "startWindowLength"),
-    ({"hour": 0, "backupType": "SYNCHRONIZATION"}, "backupType"),
+    ({"hour": 0, "backupType": "SYNTHETIC"}, "backupType"),
     *(({"hour": 0, "type": sort}, "type") for sort in (
         "APP_BACKUP", "CLOUD_BACKUP", "OS_BACKUP", "STORAGE_BACKUP", "STORAGE_SNAPSHOT",
     )),

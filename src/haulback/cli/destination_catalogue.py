@@ -1,0 +1,129 @@
+"""`haulback destination attach`, `take-over`, `sync`: stores with backups of another server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from haulback import credentials
+from haulback.cli.connection import connect
+from haulback.cli.destination_settings import read_settings
+from haulback.cli.destinations import app
+from haulback.cli.output import moment
+from haulback.cli.submit_options import ref, watch
+from haulback.client.client import Client
+from haulback.contract.catalogue import AttachedDestination, TakeOver
+from haulback.contract.destinations import DestinationRecord
+from haulback.errors import Malformed
+from haulback.inventory.destination_types import chosen
+from haulback.wire import Word
+
+KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the key.")]
+Revoked = Annotated[
+    bool,
+    Parameter(negative="", help="The old owner's deleting credential was revoked: delete at once."),
+]
+
+
+@app.command
+def attach(
+    name: str,
+    path: Path | None = None,
+    *,
+    key_file: KeyFile = None,
+    kit: Annotated[Path | None, Parameter(help="Recovery kit, typed into a file.")] = None,
+    kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
+    setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
+    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
+    node: str = "",
+    take_over: Annotated[bool, Parameter(negative="", help="Become the owner.")] = False,
+    old_credential_revoked: Revoked = False,
+) -> None:
+    """Add a store that holds a repository, with its backups.
+
+    The repository is opened by --key-file, --kit, or the passphrase in HAULBACK_PASSPHRASE. Without
+    --take-over it is only read: its backups can be listed, mounted, proved and restored.  With
+    --take-over the server that owned it stops; nothing is deleted for 24 hours, unless
+    --old-credential-revoked says that the old server can delete nothing any more.
+    """
+    declared = chosen(kind or None)
+    settings = read_settings(declared, path, setting, secret)
+    opened_by = _opened_by(key_file, kit)
+    if old_credential_revoked and not take_over:
+        raise Malformed("--old-credential-revoked: it counts with --take-over alone")
+    client = connect()
+    wanted = AttachedDestination(
+        name=name,
+        path=settings.pop("path", None),
+        type=Word(declared.name) if kind else None,
+        settings=settings or None,
+        node=ref(node and client.nodes.find(node).guid),
+        takeOver=take_over,
+        oldCredentialRevoked=old_credential_revoked,
+        keyFile=opened_by.get("keyFile"),
+        kit=opened_by.get("kit"),
+        passphrase=opened_by.get("passphrase"),
+    )
+    made = client.destinations.attach(wanted)
+    print(made.guid)
+    _follow(client, made)
+
+
+def _opened_by(key_file: Path | None, kit: Path | None) -> dict[str, str]:
+    """The member of the request that opens the repository.  Raises Malformed."""
+    if key_file and kit:
+        raise Malformed("name --key-file or --kit, not both")
+    if key_file or kit:
+        option = "--key-file" if key_file else "--kit"
+        text = _text(option, key_file or kit or Path())
+        if kit:
+            from haulback.repository.keys import Keys  # needs heavy libraries
+
+            Keys.from_kit(text)
+        return {"kit" if kit else "keyFile": text}
+    passphrase = credentials.get("HAULBACK_PASSPHRASE")
+    if not passphrase:
+        raise Malformed("name --key-file or --kit, or put the passphrase into HAULBACK_PASSPHRASE")
+    return {"passphrase": passphrase}
+
+
+def _text(option: str, file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed(f"{option} {file} cannot be read: {error}") from None
+
+
+@app.command(name="take-over")
+def take_over_destination(name: str, *, old_credential_revoked: Revoked = False) -> None:
+    """Become the owner of a destination, and bring its backups into the catalogue.
+
+    The server that owned it neither stores nor deletes there any more.
+    """
+    client = connect()
+    wanted = TakeOver(oldCredentialRevoked=old_credential_revoked)
+    guid = client.destinations.find(name).guid
+    _follow(client, client.destinations.take_over(guid, wanted))
+
+
+@app.command
+def sync(name: str) -> None:
+    """Bring backups of a destination that the catalogue lacks back from the destination."""
+    client = connect()
+    guid = client.destinations.find(name).guid
+    _follow(client, client.destinations.read_catalogue(guid))
+
+
+def _follow(client: Client, destination: DestinationRecord) -> None:
+    """Follow the task, and tell how old the facts are."""
+    if destination.task:
+        watch(client, [destination.task.guid])
+    record = client.destinations.get(destination.guid)
+    _, shown = moment("time")
+    if record.extractTime:
+        time = shown({"time": record.extractTime})
+        print(f"locks, hints and levels are those of {time}; later changes are not known")
+    else:
+        print("the store holds no extract of a catalogue: locks, hints and levels are not known")

@@ -1,0 +1,43 @@
+"""Results of the probe of a store, and the party that keeps each promise of a destination."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+
+class PromiseBasis(Enum):
+    """The party that keeps a promise: the store itself, Haulback alone, or neither."""
+
+    STORE = "STORE"
+    HAULBACK = "HAULBACK"
+    NONE = "NONE"
+
+
+class StoreProbe(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The results of the probe of a store, by the initialisation and by each connectivity test.
+
+    `time` is the end of the last probe, epoch ms.  `exclusiveCreate`: a create under an existing
+    name is refused; `winners`: creates that succeeded of `creates` at once.  `ranges`,
+    `listsWrites` and `multipart`: parts of objects read right, a list shows the last write, an
+    upload in parts creates an object once.  `links`: a hard link refuses an existing name.
+    `clockOffset`: ms by which the store's clock is ahead of the node's.  `mayReplace` and
+    `mayDelete` are rights of the credentials that add.  None: not probed, or not known.
+    `appendOnly` and `immutable` name the party that keeps the promise.
+    """
+
+    time: int
+    exclusiveCreate: bool
+    singleWriter: bool = False
+    creates: int | None = None
+    winners: int | None = None
+    ranges: bool | None = None
+    listsWrites: bool | None = None
+    multipart: bool | None = None
+    links: bool | None = None
+    clockOffset: int | None = None
+    mayReplace: bool | None = None
+    mayDelete: bool | None = None
+    appendOnly: PromiseBasis | None = None
+    immutable: PromiseBasis | None = None

@@ -1,0 +1,118 @@
+"""Clients of a bucket: obstore's, and plain requests that obstore has signed."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from email.message import Message
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from haulback.contract.destination_types import S3Settings
+from haulback.destinations.s3_errors import answer_of, problem, where
+from haulback.errors import Misconfigured, Unavailable
+
+_DEFAULT_REGION = "us-east-1"  # the only one of Amazon's that a new bucket must not name
+_LOCATION = (
+    '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
+)
+_LOOK_SECONDS = 10.0  # for a request that only asks for headers
+
+
+def create_bucket(settings: S3Settings) -> None:
+    """Create the bucket; one that exists is no error."""
+    url = obstore.sign(_bucket_client(settings), "PUT", "", timedelta(seconds=60))
+    region, body = settings.region, b""
+    if not settings.endpoint and region != _DEFAULT_REGION:
+        body = _LOCATION.format(region).encode()
+    request = urllib.request.Request(url, body, method="PUT")
+    try:
+        _opener(settings).open(request, timeout=settings.requestTimeout).close()
+    except urllib.error.HTTPError as error:
+        text = error.read(4000).decode("utf-8", "replace")
+        answer = answer_of(Exception(f"status code: {error.code} {text}"))
+        if answer.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+            raise problem(answer, settings, "the creation of the bucket") from None
+    except OSError as error:
+        raise Unavailable(
+            f"the creation of the bucket failed at {where(settings)}: {error}"
+        ) from error
+
+
+def headers_of(settings: S3Settings, client: S3Store, method: Any, name: str) -> Message | None:
+    """The headers of the store's answer for an object, of any status; None without an answer."""
+    url = obstore.sign(client, method, name, timedelta(seconds=600))
+    request = urllib.request.Request(url, method=method)
+    try:
+        with _opener(settings).open(request, timeout=_LOOK_SECONDS) as answer:
+            return cast(Message, answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.headers
+    except OSError:
+        return None
+
+
+def _bucket_client(settings: S3Settings) -> S3Store:
+    bare = msgspec.structs.replace(settings, prefix="")
+    return client_of(bare, settings.accessKeyId, settings.secretAccessKey)
+
+
+def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
+    options: Any = {
+        "allow_http": True,
+        "timeout": f"{settings.requestTimeout}s",
+        "connect_timeout": f"{settings.connectTimeout}s",
+    }
+    if settings.proxy:
+        options["proxy_url"] = settings.proxy
+    if settings.ca:
+        options["root_certificate"] = _authority(settings)
+    more: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}
+    try:
+        return S3Store(
+            settings.bucket,
+            prefix=settings.prefix or None,
+            region=settings.region,
+            access_key_id=key,
+            secret_access_key=secret,
+            virtual_hosted_style_request=not settings.pathStyle,
+            # Sealed bytes prove themselves: a checksum by S3 costs a third of the node's CPU.
+            unsigned_payload=True,
+            disable_bulk_delete=True,
+            client_options=options,
+            # Repeats are ours: obstore ignores Retry-After, and hides that it repeated a create.
+            retry_config={"max_retries": 0},
+            **more,
+        )
+    except (BaseError, ValueError) as error:
+        raise Misconfigured(
+            f"{where(settings)} cannot be opened: {answer_of(error).text}; check `endpoint`, "
+            "`proxy` and `ca`"
+        ) from error
+
+
+def _authority(settings: S3Settings) -> bytes:
+    try:
+        return Path(settings.ca).read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            f"ca: {settings.ca} cannot be read on this node: {error.strerror}"
+        ) from error
+
+
+def _opener(settings: S3Settings) -> urllib.request.OpenerDirector:
+    proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
+    trust = ssl.create_default_context()
+    if settings.ca:
+        trust.load_verify_locations(settings.ca)
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust)
+    )

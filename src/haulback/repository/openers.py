@@ -1,0 +1,29 @@
+"""The secret of a repository from the bytes that a server keeps."""
+
+from __future__ import annotations
+
+from haulback.contract.repository_secrets import SecretKind, unpacked
+from haulback.errors import Malformed
+from haulback.repository.keys import Keys, Secret
+
+
+def opener(raw: bytes) -> Secret | Keys:
+    """The key file, passphrase or recovery kit in `raw`.  Raises Malformed for a mistyped kit."""
+    secret = unpacked(raw)
+    if secret.kind is SecretKind.KIT:
+        try:
+            return Keys.from_kit(secret.value.decode())
+        except UnicodeDecodeError:
+            raise Malformed("the recovery kit is no text") from None
+    return wrapper(raw)
+
+
+def wrapper(raw: bytes) -> Secret:
+    """The secret that a key slot of a new configuration wraps.
+
+    A kit opens a repository without a slot: the slot of a kit only fills the configuration.
+    """
+    secret = unpacked(raw)
+    if secret.kind is SecretKind.PASSPHRASE:
+        return Secret("passphrase", secret.value)
+    return Secret("keyfile", raw)

@@ -1,0 +1,73 @@
+"""Owners of destinations: the owner in orders, and the refusal of writes elsewhere."""
+
+from __future__ import annotations
+
+import socket
+
+import msgspec
+
+from haulback.contract.order_records import BackupDestination, Owner
+from haulback.errors import Conflict
+from haulback.inventory.repository_revision import WRITING
+from haulback.kinds.support.second_copies import SOURCE
+from haulback.kinds.support.second_copies import TYPE as SYNC
+from haulback.server.store import epoch
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.tasks.record import Plan, Task
+
+
+def own(sql: Connection) -> Owner:
+    """The guid and the name of this server, as owner records have them."""
+    return Owner(server=epoch.server_of(sql), name=socket.gethostname()[:200])
+
+
+def is_ours(sql: Connection, to: BackupDestination) -> bool:
+    """Whether this server may write to a destination, as far as the catalogue knows."""
+    return to.owner.server in ("", epoch.server_of(sql))
+
+
+def check(sql: Connection, plan: Plan) -> None:
+    """Raises Conflict for a plan that writes to the destination of another server."""
+    known = SqlCatalogue(sql)
+    wanted = {guid for task in (*plan.tasks, *plan.besides) if (guid := _written(task))}
+    for guid in wanted:
+        to = known.places.destination(guid)
+        if not is_ours(sql, to):
+            raise Conflict(
+                f"{to.name} belongs to the server {to.owner.name or to.owner.server}: this server "
+                "may read it, and write to it after haulback destination take-over "
+                f"{to.name}"
+            )
+
+
+def _written(task: Task) -> str | None:
+    if task.type not in WRITING or is_reading(task):
+        return None
+    return task.ref("backupDestination")
+
+
+def is_reading(task: Task) -> bool:
+    """Whether a task reads the catalogue of a destination, which is anyone's."""
+    return task.type == SYNC and not task.params.get(SOURCE)
+
+
+def with_owner(sql: Connection, task: Task, order: msgspec.Struct) -> msgspec.Struct:
+    """The order of a task, with this server as the owner of the destination that it writes to.
+
+    Destinations that a task reads have no owner in the order: reading is anyone's.
+    """
+    changes = {
+        name: msgspec.structs.replace(value, owner=Owner())
+        for name in order.__struct_fields__
+        if isinstance(value := getattr(order, name), BackupDestination)
+    }
+    if is_reading(task):
+        return msgspec.structs.replace(order, **changes, reader=own(sql))
+    to = getattr(order, "destination", None)
+    if task.type in WRITING and isinstance(to, BackupDestination):
+        server = own(sql)
+        number = to.owner.number if to.owner.server == server.server else 0
+        mine = msgspec.structs.replace(server, number=number)
+        changes["destination"] = msgspec.structs.replace(to, owner=mine)
+    return msgspec.structs.replace(order, **changes)

@@ -1,0 +1,54 @@
+"""Folders of destinations: no folder belongs to two, and none lies inside another."""
+
+from __future__ import annotations
+
+from haulback.contract.order_records import BackupDestination
+from haulback.errors import Conflict
+from haulback.inventory import destination_types
+from haulback.inventory.reach import common
+from haulback.server.store import lists
+from haulback.server.store.engine import Connection
+
+
+def check_free(sql: Connection, wanted: BackupDestination) -> None:
+    """Raises Conflict when the folder of a destination is, holds, or lies in another's folder.
+
+    The same path on different nodes is another folder.
+    """
+    if not (path := str(wanted.config.get("path", ""))):
+        return
+    for other in lists.places(sql, BackupDestination):
+        if other.guid == wanted.guid or other.driver != wanted.driver:
+            continue
+        if common((wanted, other)) == frozenset():
+            continue
+        if words := _overlap(path, str(other.config.get("path", ""))):
+            raise Conflict(
+                f"path: {path} {words} the destination {other.name}; name another folder",
+                field="path",
+                destination=other.guid,
+            )
+
+
+def check_place(sql: Connection, wanted: BackupDestination) -> None:
+    """Raises Conflict when another destination of the type is at the place of these settings."""
+    kind = destination_types.chosen(None, wanted.driver)
+    if not (place := destination_types.place(kind, wanted.config)):
+        return
+    for other in lists.places(sql, BackupDestination):
+        if other.guid == wanted.guid or other.driver != wanted.driver:
+            continue
+        if destination_types.place(kind, other.config) == place:
+            told = ", ".join(f"{name} {value}" for name, value in place.items() if value)
+            raise Conflict(f"{told}: the destination {other.name} is there", destination=other.guid)
+
+
+def _overlap(path: str, other: str) -> str:
+    if not other:
+        return ""
+    mine, theirs = (f"{one.rstrip('/')}/" for one in (path, other))
+    if mine == theirs:
+        return "is the folder of"
+    if mine.startswith(theirs):
+        return "lies inside the folder of"
+    return "holds the folder of" if theirs.startswith(mine) else ""

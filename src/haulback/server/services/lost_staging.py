@@ -1,0 +1,49 @@
+"""Exports that wait in the staging of a silent node: other nodes export again."""
+
+from __future__ import annotations
+
+from haulback.inventory.reach import Nodes, common
+from haulback.server.services.app import App
+from haulback.server.store import lost_staging, pins, task_lifecycle
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.tasks.record import Task
+
+# Leases after which the staging of a silent node counts as lost: a restart of the node's machine
+# takes minutes, and a full export that is read again may take hours.
+_LEASES = 10
+
+
+def move_due(app: App) -> int:
+    """Begin the plans of such exports again where another node can do them; returns their number.
+
+    An export stays where no other node reaches its places: its node may come back.
+    """
+    now = app.clock.now_ms()
+    before = now - _LEASES * app.lease_ms
+    if app.watched_since > before:
+        return 0  # no node could reach a server that was not there
+    with app.store.read() as sql:
+        silent = lost_staging.silent(sql, before, now)
+    moved = 0
+    for node in silent:
+        with app.store.write() as sql:
+            moves, known = app.life(sql), SqlCatalogue(sql)
+            heard = lost_staging.heard_since(sql, before)
+            for task in lost_staging.waiting(sql, node):
+                moved += _move(moves, known, task, heard - {node})
+    return moved
+
+
+def _move(
+    moves: task_lifecycle.Life, known: SqlCatalogue, task: Task, others: frozenset[str]
+) -> bool:
+    able: Nodes | None = common(pins.places_of(task, known))
+    if not (others if able is None else able & others):
+        return False
+    name = known.places.node_names().get(task.pinned_node, "of the export")
+    moves.begin_again(
+        task,
+        f"its export waits on node {name}, which is silent: that staging counts as lost, and "
+        "another node exports again",
+    )
+    return True

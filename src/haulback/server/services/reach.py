@@ -1,0 +1,19 @@
+"""Changes of the nodes that reach a hypervisor or a destination."""
+
+from __future__ import annotations
+
+from haulback.inventory.reach import Place, nodes_of
+from haulback.server.store import node_groups, pins
+from haulback.server.store.engine import Connection
+
+
+def reach_changed(sql: Connection, before: Place, after: Place, now: int) -> None:
+    """Pin the waiting tasks of a place anew, after its record was written.
+
+    Raises Conflict while work on a node needs the place and the node no longer reaches it.
+    """
+    if nodes_of(before) == nodes_of(after):
+        return
+    pins.check_held(sql, after)
+    node_groups.keep(sql)
+    pins.renew(sql, after, now)

@@ -1,0 +1,136 @@
+"""Locations of backups: the first location of a backup is its own row, each copy another row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+
+from haulback.inventory.records import Backup
+from haulback.server.queries import ListQuery
+from haulback.server.store import tables
+from haulback.server.store.expressions import Condition
+from haulback.server.store.rows import records
+
+_MANY = 500  # guids in one statement
+_COPY = tables.backup.alias("copy")
+_BACKUP = tables.backup.c
+
+
+def on(wanted: ListQuery) -> list[Condition]:
+    """The backups with a location on the wanted destination."""
+    if not wanted.destination:
+        return []
+    here = _BACKUP.destination == wanted.destination
+    if wanted.locations:
+        return [here]
+    return [sa.or_(here, _has_copy(_COPY.c.destination == wanted.destination))]
+
+
+def in_state(wanted: ListQuery) -> list[Condition]:
+    """The backups in the wanted states, as clients read them, by their best location."""
+    by_status = _location_status if wanted.locations else _backup_status
+    where = [by_status(wanted.statuses)] if wanted.statuses else []
+    if wanted.places:
+        place = _place(_BACKUP, wanted.places)
+        of_copy = _has_copy(_place(_COPY.c, wanted.places))
+        where.append(place if wanted.locations else sa.or_(place, of_copy))
+    return where
+
+
+def copies_of(sql: sa.Connection, backups: Iterable[str]) -> dict[str, list[Backup]]:
+    """The copies of backups by the backup's guid, the oldest first.
+
+    Of a destination's copies the last one that did not fail counts, and a failed one where none.
+    """
+    wanted = list(backups)
+    copies: dict[str, list[Backup]] = defaultdict(list)
+    for at in range(0, len(wanted), _MANY):
+        query = sa.select(tables.backup).where(_BACKUP.copy_of.in_(wanted[at : at + _MANY]))
+        for copy in records(sql, query.order_by(_BACKUP.created, _BACKUP.guid), Backup):
+            copies[copy.first].append(copy)
+    return {guid: _last(of_backup) for guid, of_backup in copies.items()}
+
+
+def _last(copies: Sequence[Backup]) -> list[Backup]:
+    by_destination: dict[str, Backup] = {}
+    for copy in copies:
+        before = by_destination.get(copy.destination)
+        if before is None or before.status == "FAILED" or copy.status != "FAILED":
+            by_destination[copy.destination] = copy
+    return list(by_destination.values())
+
+
+def orphaned(sql: sa.Connection, destination: str) -> None:
+    """Make copies backups of their own whose first location is about to be deleted.
+
+    Of several copies the oldest becomes the first location of the others.
+    """
+    lost = sa.select(_BACKUP.guid).where(_BACKUP.destination == destination)
+    of_lost = sa.select(_BACKUP.copy_of, _BACKUP.guid).where(
+        _BACKUP.copy_of.in_(lost), _BACKUP.destination != destination
+    )
+    heirs: dict[str, str] = {}
+    for first, guid in sql.execute(of_lost.order_by(_BACKUP.created, _BACKUP.guid)).all():
+        if first not in heirs:
+            heirs[first] = guid
+            here = sa.update(tables.backup).where(_BACKUP.guid == guid)
+            sql.execute(here.values(copy_of=None))
+    for first, heir in heirs.items():
+        others = sa.update(tables.backup).where(_BACKUP.copy_of == first)
+        sql.execute(others.values(copy_of=heir))
+
+
+def _has_copy(condition: Condition) -> Condition:
+    query = sa.select(_COPY.c.guid).where(_COPY.c.copy_of == _BACKUP.guid, condition)
+    return query.correlate(tables.backup).exists()
+
+
+def _stored(columns: sa.ColumnCollection[str, sa.Column[object]], *states: str) -> Condition:
+    return sa.and_(columns.status == "SUCCESS", columns.location_status.in_(states))
+
+
+def _anywhere(*states: str) -> Condition:
+    return sa.or_(_stored(_BACKUP, *states), _has_copy(_stored(_COPY.c, *states)))
+
+
+def _backup_status(statuses: list[str]) -> Condition:
+    """Backups with these statuses: the state of the best location."""
+    sound, damaged = _anywhere("PRESENT"), _anywhere("DAMAGED")
+    lost = _stored(_BACKUP, "MISSING", "GIVEN_UP")
+    shown = {
+        "SUCCESS": sound,
+        "PARTIAL_SUCCESS": sa.or_(
+            _BACKUP.status == "PARTIAL_SUCCESS", sa.and_(damaged, sa.not_(sound))
+        ),
+        "FAILED": sa.or_(
+            _BACKUP.status == "FAILED", sa.and_(lost, sa.not_(sound), sa.not_(damaged))
+        ),
+        "SUCCESS_REMOVED": sa.and_(
+            _BACKUP.status == "SUCCESS_REMOVED", sa.not_(sound), sa.not_(damaged)
+        ),
+    }
+    return sa.or_(*(shown.get(status, _BACKUP.status == status) for status in statuses))
+
+
+def _location_status(statuses: list[str]) -> Condition:
+    """Locations with these statuses: a damaged location is PARTIAL_SUCCESS."""
+    places = {"SUCCESS": ["PRESENT"], "PARTIAL_SUCCESS": ["DAMAGED"]}
+    places["FAILED"] = ["MISSING", "GIVEN_UP"]
+    wanted = [place for status in statuses for place in places.get(status, [])]
+    others = [status for status in statuses if status != "SUCCESS"]
+    return sa.or_(_BACKUP.status.in_(others), _stored(_BACKUP, *wanted))
+
+
+def _place(columns: sa.ColumnCollection[str, sa.Column[object]], places: list[str]) -> Condition:
+    """Locations in these states, as clients read them."""
+    by_status = {
+        "FAILED": ["PARTIAL_SUCCESS", "FAILED"],
+        "REMOVED": ["SUCCESS_REMOVED"],
+        "IN_PROGRESS": ["QUEUED", "INPROGRESS"],
+    }
+    statuses = [status for place in places for status in by_status.get(place, [])]
+    stored = [place for place in places if place not in by_status]
+    stored += ["GIVEN_UP"] if "MISSING" in stored else []
+    return sa.or_(columns.status.in_(statuses), _stored(columns, *stored))

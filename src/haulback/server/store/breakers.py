@@ -1,0 +1,163 @@
+"""Breakers of destinations: counted at the ends of tasks, in the transactions of these ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.events import Event, EventKind
+from haulback.contract.task_states import State
+from haulback.inventory.ledger import AlarmChanges
+from haulback.policy import breaker as policy
+from haulback.policy.breaker import LONGEST_PAUSE_MS, Breaker
+from haulback.server.store import events
+from haulback.server.store.breaker_tables import destination_breaker as table
+from haulback.server.store.raw_sql import Hot
+from haulback.server.store.tables import task as task_table
+from haulback.tasks.destination_ends import TEST, answers, away
+from haulback.tasks.record import Task
+from haulback.wire import Named
+
+_REASON = 1000  # characters of a stored reason
+_MEMBERS = ", ".join(Breaker._fields)
+_ADD = Hot(
+    "INSERT INTO destination_breaker (destination, failures, since, pause, reason) "
+    "SELECT guid, 0, 0, 0, '' FROM destination WHERE guid = :guid "
+    "ON CONFLICT (destination) DO NOTHING"
+)
+_ONE = Hot(f"SELECT {_MEMBERS}, test FROM destination_breaker WHERE destination = :guid")
+_LOCKED = Hot(
+    f"SELECT {_MEMBERS}, test FROM destination_breaker WHERE destination = :guid", " FOR UPDATE"
+)
+_CHANGE = Hot(
+    "UPDATE destination_breaker SET "
+    + ", ".join(f"{name} = :{name}" for name in Breaker._fields)
+    + " WHERE destination = :guid"
+)
+_DELETE = Hot("DELETE FROM destination_breaker WHERE destination = :guid")
+_OPEN = Hot("SELECT destination FROM destination_breaker WHERE opened IS NOT NULL")
+_NO_TEST = (
+    "NOT EXISTS (SELECT 1 FROM task WHERE task.guid = destination_breaker.test "
+    "AND task.state IN ('QUEUED', 'RUNNING'))"
+)
+_TIME = "opened IS NOT NULL AND (next_try <= :now OR next_try > :far)"
+_DUE = Hot(f"SELECT destination FROM destination_breaker WHERE {_TIME} AND {_NO_TEST} LIMIT 100")
+_TEST = Hot(
+    "UPDATE destination_breaker SET test = :task, next_try = :now + pause "
+    f"WHERE destination = :guid AND {_TIME} AND {_NO_TEST}"
+)
+
+
+class Stand(NamedTuple):
+    """A breaker as people see it; `is_tested`: a test of the destination waits or runs."""
+
+    breaker: Breaker
+    is_tested: bool
+
+
+class _Row(NamedTuple):
+    breaker: Breaker
+    test: str | None
+
+
+def count(
+    sql: sa.Connection, alarms: AlarmChanges, ends: Iterable[tuple[Task, State]], now: int
+) -> None:
+    """Count the ends of tasks, in the order of their destinations: no two servers deadlock."""
+    for task, state in sorted(ends, key=lambda end: end[0].ref("backupDestination") or ""):
+        if to := answers(task, state):
+            _answered(sql, alarms, to, now, is_test=task.type == TEST)
+        elif to := away(task, state):
+            _failed(sql, alarms, to, task, now)
+
+
+def _answered(
+    sql: sa.Connection, alarms: AlarmChanges, to: Named, now: int, *, is_test: bool
+) -> None:
+    if _ONE.row(sql, guid=to.guid) is None:  # the usual case writes and locks nothing
+        return
+    row = _locked(sql, to.guid)
+    if row is None:
+        return
+    if is_test:
+        _write(sql, to.guid, policy.tested(row.breaker, now))
+    else:
+        _DELETE.run(sql, guid=to.guid)
+    if row.breaker.is_open:
+        _tell_closed(sql, alarms, to, now, "it answers again")
+
+
+def _failed(sql: sa.Connection, alarms: AlarmChanges, to: Named, task: Task, now: int) -> None:
+    _ADD.run(sql, guid=to.guid)
+    row = _locked(sql, to.guid)
+    if row is None:  # the destination was removed
+        return
+    reason, is_test = (task.status_info or "")[:_REASON], task.guid == row.test
+    after = policy.failed(row.breaker, now, reason, is_test=is_test)
+    if after == row.breaker:
+        return
+    _write(sql, to.guid, after)
+    if after.is_open:
+        text = f"{to.name} does not answer, tasks for it wait: {reason}"
+        details = {"failures": after.failures, "nextTry": after.next_try}
+        alarms.report(AlarmKind.DESTINATION_AWAY, to, text, details)
+    if after.is_open and not row.breaker.is_open:
+        told = f"{after.failures} tasks in a row could not reach {to.name}; its tasks wait"
+        _tell(sql, EventKind.BREAKER_OPENED, to, now, f"{told}: {reason}")
+
+
+def close(sql: sa.Connection, alarms: AlarmChanges, to: Named, now: int, who: str) -> bool:
+    """Close a breaker by hand and forget its failures; False for a closed breaker."""
+    row = _locked(sql, to.guid)
+    _DELETE.run(sql, guid=to.guid)
+    if row is None or not row.breaker.is_open:
+        return False
+    _tell_closed(sql, alarms, to, now, f"{who} closed its breaker")
+    return True
+
+
+def _tell_closed(sql: sa.Connection, alarms: AlarmChanges, to: Named, now: int, why: str) -> None:
+    alarms.clear(AlarmKind.DESTINATION_AWAY, to.guid)
+    _tell(sql, EventKind.BREAKER_CLOSED, to, now, f"tasks for {to.name} go on: {why}")
+
+
+def _tell(sql: sa.Connection, kind: EventKind, to: Named, now: int, text: str) -> None:
+    about = Event(kind=kind, time=now, subject=to.guid, subject_name=to.name, text=text)
+    events.add(sql, about)
+
+
+def _locked(sql: sa.Connection, destination: str) -> _Row | None:
+    values = _LOCKED.row(sql, guid=destination)
+    return _Row(Breaker(*values[:-1]), values[-1]) if values else None
+
+
+def _write(sql: sa.Connection, destination: str, breaker: Breaker) -> None:
+    _CHANGE.run(sql, guid=destination, **breaker._asdict())
+
+
+def open_ones(sql: sa.Connection) -> set[str]:
+    """Destinations whose tasks wait."""
+    return {row[0] for row in _OPEN.rows(sql)}
+
+
+def due(sql: sa.Connection, now: int) -> list[str]:
+    """Destinations with an open breaker whose next test is due, and that are not tested now."""
+    return [row[0] for row in _DUE.rows(sql, now=now, far=now + LONGEST_PAUSE_MS)]
+
+
+def begin_test(sql: sa.Connection, destination: str, task: str, now: int) -> bool:
+    """Note a task as the test of a destination; False where another server was faster."""
+    far = now + LONGEST_PAUSE_MS
+    return _TEST.run(sql, guid=destination, task=task, now=now, far=far) == 1
+
+
+def stands(sql: sa.Connection, destinations: Iterable[str]) -> dict[str, Stand]:
+    """The breakers of destinations with failures, by guid."""
+    test = (task_table.c.guid == table.c.test, task_table.c.state.in_(("QUEUED", "RUNNING")))
+    tested = sa.select(task_table.c.guid).where(*test).exists()
+    columns = (table.c.destination, *(table.c[name] for name in Breaker._fields), tested)
+    query = sa.select(*columns).where(table.c.destination.in_(list(destinations)))
+    return {row[0]: Stand(Breaker(*row[1:-1]), bool(row[-1])) for row in sql.execute(query)}

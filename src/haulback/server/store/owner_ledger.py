@@ -1,0 +1,50 @@
+"""The owners of destinations that nodes read there."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.catalogue import OwnerReport
+from haulback.contract.order_records import BackupDestination, Owner
+from haulback.server.store import epoch, tables
+from haulback.server.store.alarms import AlarmLedger
+from haulback.server.store.rows import json_text, records
+from haulback.tasks.record import Task
+from haulback.wire import Named
+
+log = logging.getLogger(__name__)
+
+
+def reported(sql: sa.Connection, now: int, task: Task) -> None:
+    """Record the owner in the results of an ended task; a loss of ownership is an alarm."""
+    if "owner" not in task.results:
+        return
+    try:
+        report = msgspec.convert(task.results["owner"], OwnerReport)
+    except msgspec.ValidationError as error:
+        log.warning("task %s: its report of an owner cannot be read: %s", task.guid, error)
+        return
+    table = tables.destination
+    query = sa.select(table).where(table.c.guid == report.destination)
+    for to in records(sql, query, BackupDestination):
+        if report.owner.number >= to.owner.number:
+            text = json_text(report.owner)
+            sql.execute(sa.update(table).where(table.c.guid == to.guid).values(owner=text))
+            _tell(sql, now, to, report.owner)
+
+
+def _tell(sql: sa.Connection, now: int, to: BackupDestination, owner: Owner) -> None:
+    alarms, own = AlarmLedger(sql, now), epoch.server_of(sql)
+    if owner.server == own:
+        alarms.clear(AlarmKind.DESTINATION_TAKEN_OVER, to.guid)
+    elif to.repository and to.owner.server in ("", own):  # an attached one was never this server's
+        text = (
+            f"the server {owner.name or owner.server} has taken {to.name} over: this server "
+            "neither stores nor deletes there any more"
+        )
+        details = {"server": owner.server, "name": owner.name, "number": owner.number}
+        alarms.report(AlarmKind.DESTINATION_TAKEN_OVER, Named(to.guid, to.name), text, details)

@@ -1,0 +1,118 @@
+"""Pins of waiting tasks after the nodes that reach a place have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from haulback.errors import Conflict, NotFound
+from haulback.inventory import reach
+from haulback.inventory.reach import Place
+from haulback.server.store import mount_tables, tables, tasks
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.tables import task as table
+from haulback.tasks.record import Task
+
+_LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+_PROBES = ("BACKUP_DESTINATION_MOVE",)  # tasks about another place than the record's
+_PIECE = 500  # tasks that one query reads
+
+
+def check_held(sql: sa.Connection, place: Place) -> None:
+    """Raises Conflict while work on a node needs the place and the node no longer reaches it.
+
+    `place` has the nodes that will reach it.
+    """
+    for task in _live(sql, place.guid):
+        if task.type in _PROBES:
+            continue
+        node = task.node if task.state == "RUNNING" else _bound_to(task)
+        if node and not reach.reaches(node, place):
+            raise Conflict(
+                f"{place.name}: a {task.type} on node {_name(sql, node)} needs it; wait for the "
+                "end of the task or cancel it, then take the node away",
+                task=task.guid,
+            )
+    for node in _sharing(sql, place.guid):
+        if not reach.reaches(node, place):
+            raise Conflict(
+                f"{place.name}: node {_name(sql, node)} shares a mounted backup of it; unmount it, "
+                "then take the node away"
+            )
+
+
+def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
+    """Raises Conflict while a task, `besides` left aside, runs on a place or a backup of it is
+    mounted.
+    """
+    for task in _live(sql, place.guid):
+        if task.state == "RUNNING" and task.guid != besides:
+            raise Conflict(
+                f"{place.name}: a {task.type} is running on it; wait for its end or cancel it",
+                task=task.guid,
+            )
+    if _sharing(sql, place.guid):
+        raise Conflict(f"{place.name}: a backup of it is mounted; unmount it first")
+
+
+def renew(sql: sa.Connection, place: Place, now: int) -> None:
+    """Pin the waiting tasks of a place to the nodes that can run them now."""
+    known = SqlCatalogue(sql)
+    for task in _live(sql, place.guid):
+        if task.state == "RUNNING" or _bound_to(task) or task.type in _PROBES:
+            continue
+        pin = reach.pin(*places_of(task, known))
+        if pin != task.pinned_node:
+            tasks.change(sql, task, now, pinned_node=pin)
+
+
+def places_of(task: Task, known: SqlCatalogue) -> list[Place]:
+    """The hypervisors and the destination that a task uses, as far as they still exist."""
+    found: list[Place] = []
+    for guid in dict.fromkeys((task.ref("hypervisor"), task.params.get("from"))):
+        if isinstance(guid, str) and guid:
+            _append(found, known, guid, is_hypervisor=True)
+    for guid in (task.ref("backupDestination"), task.params.get("source")):  # a copy has two
+        if isinstance(guid, str) and guid:
+            _append(found, known, guid, is_hypervisor=False)
+    return found
+
+
+def _append(found: list[Place], known: SqlCatalogue, guid: str, *, is_hypervisor: bool) -> None:
+    places = known.places
+    try:
+        found.append(places.hypervisor(guid) if is_hypervisor else places.destination(guid))
+    except NotFound:
+        return
+
+
+def _bound_to(task: Task) -> str | None:
+    """The node that holds what a task works on: its staging, its mount, or the wanted folder."""
+    bound = "staging" in task.params or "node" in task.refs or "mountedBackup" in task.refs
+    return reach.only_node(task.pinned_node) if bound else None
+
+
+def _live(sql: sa.Connection, place: str) -> Iterator[Task]:
+    """The tasks of a place that wait or run, some at a time."""
+    last = ""
+    about = sa.or_(table.c.hypervisor == place, table.c.destination == place)
+    while True:
+        query = sa.select(*tasks.COLUMNS).where(_LIVE, about, table.c.guid > last)
+        rows = sql.execute(query.order_by(table.c.guid).limit(_PIECE)).all()
+        if not rows:
+            return
+        yield from (tasks.task_of(row) for row in rows)
+        last = rows[-1].guid
+
+
+def _sharing(sql: sa.Connection, destination: str) -> list[str]:
+    """The nodes that share mounted backups of a destination."""
+    mounted, backup = mount_tables.mounted_backup, tables.backup
+    query = sa.select(mounted.c.node).join(backup, backup.c.guid == mounted.c.backup)
+    query = query.where(backup.c.destination == destination, mounted.c.state == "MOUNTED")
+    return list(sql.scalars(query.distinct()))
+
+
+def _name(sql: sa.Connection, node: str) -> str:
+    return SqlCatalogue(sql).places.node_names().get(node, "(removed)")

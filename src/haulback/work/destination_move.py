@@ -1,0 +1,31 @@
+"""BACKUP_DESTINATION_MOVE on the node: find the same repository at the new place."""
+
+from __future__ import annotations
+
+from haulback.contract.destination_move import DestinationMoveOrder
+from haulback.errors import Conflict
+from haulback.repository import manifest as manifests
+from haulback.repository.names import exists
+from haulback.work.context import Results, TaskContext, TaskWork
+
+_NAMED = 5
+
+
+def run(context: TaskContext) -> Results:
+    order: DestinationMoveOrder = context.order
+    repository = context.repositories.open(order.destination)
+    missing: list[str] = []
+    for backup in context.server.expected():
+        context.progress.meter(0)
+        if not exists(repository.destination, manifests.name_of(backup)):
+            missing.append(backup)
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise Conflict(
+            f"{len(missing)} backups are missing there: {', '.join(missing[:_NAMED])}{more}; "
+            "copy the whole repository, then move the destination"
+        )
+    return {"repository": repository.guid} | context.repositories.space(order.destination)
+
+
+WORK = TaskWork("BACKUP_DESTINATION_MOVE", DestinationMoveOrder, run)

@@ -1,0 +1,111 @@
+"""The catalogue of a destination on the node: extracts are written, backups are brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from haulback.contract.backup_destination_sync import DestinationSyncOrder
+from haulback.contract.catalogue import CatalogueItem, OwnerReport
+from haulback.contract.damage import DamageReport
+from haulback.contract.order_records import BackupDestination, Owner
+from haulback.errors import Cancelled, Fenced, HaulbackError, OwnerChanged
+from haulback.repository.extracts import ExtractOrigin
+from haulback.repository.found_backups import Survey, pages
+from haulback.repository.owners import OwnerRecord
+from haulback.repository.repository import Repository
+from haulback.work.context import Results, TaskContext
+from haulback.work.support.damage_report import MOST
+
+_SAID = 20  # problems that the log names
+
+
+def write_extract(context: TaskContext, repository: Repository, server: Owner) -> None:
+    """Store what changed in the catalogue; a failure is logged, and the next task tries again."""
+    try:
+        origin = ExtractOrigin(context.attempt, context.server.now_ms(), server.server, server.name)
+        listed = repository.objects.leaves("manifests")
+        repository.check_owner()
+        items = _confirming(context)
+        report = repository.extracts.write(origin, items, listed.__contains__)
+    except (Cancelled, Fenced, OwnerChanged):
+        raise
+    except HaulbackError as error:
+        context.log(f"no extract of the catalogue was stored: {error.message}")
+        return
+    kind = "whole" if report.whole else "changes"
+    context.log(f"an extract of the catalogue was stored ({kind}, {report.items} items)")
+
+
+def _confirming(context: TaskContext) -> Iterator[CatalogueItem]:
+    """The server's facts; ends the attempt when it is cancelled meanwhile."""
+    for number, item in enumerate(context.server.catalogue()):
+        if number % 1000 == 0:
+            context.progress.meter(0)
+        yield item
+
+
+def read_catalogue(context: TaskContext) -> Results:
+    """Bring the backups of a destination into the catalogue; with `takeOver` own it before.
+
+    Safe to repeat at any point: pages that were sent before change nothing.
+    """
+    order: DestinationSyncOrder = context.order
+    repository = context.repositories.open(order.destination)
+    owner = _owner(context, repository)
+    stored = repository.extracts.read()
+    for text in list(stored.problems.values())[:_SAID]:
+        context.log(f"damaged: {text}")
+    survey, added = Survey(), 0
+    context.progress.expect(len(repository.objects.leaves("manifests")))
+    for page in pages(repository, stored, survey):
+        added += context.server.found(page)
+        context.progress.meter(len(page))
+    results = _results(context, survey, order.destination)
+    results |= {"added": added, "extractTime": stored.time or 0, "repository": repository.guid}
+    _tell(context, results)
+    if order.reader and owner.server == order.reader.server:
+        write_extract(context, repository, order.reader)
+    if owner.number:
+        report = OwnerReport(order.destination.guid, owner)
+        results["owner"] = msgspec.to_builtins(report)
+    return results | context.repositories.space(order.destination)
+
+
+def _owner(context: TaskContext, repository: Repository) -> Owner:
+    """The owner of the repository, which is the reader after a take-over."""
+    order: DestinationSyncOrder = context.order
+    if not order.takeOver or order.reader is None:
+        return repository.owners.newest()
+    repository.begin_writing()
+    context.progress.confirm()
+    reader, now = order.reader, context.server.now_ms()
+    record = OwnerRecord(reader.server, reader.name, now, order.revoked, context.guid)
+    owner = repository.owners.take_over(record)
+    context.log(f"this server is the owner by record {owner.number}")
+    return owner
+
+
+def _results(context: TaskContext, survey: Survey, to: BackupDestination) -> Results:
+    """The report: backups that the catalogue expects and that are not there are missing."""
+    lost = set(survey.lost)
+    missing = [
+        guid for guid in context.server.expected() if guid not in survey.listed and guid not in lost
+    ]
+    damage = DamageReport(to.guid, unreadable=survey.unreadable[:MOST], missing=missing[:MOST])
+    results: Results = {"backups": len(survey.listed), "lost": len(lost)}
+    if missing or survey.unreadable:
+        results["damage"] = msgspec.to_builtins(damage)
+    return results
+
+
+def _tell(context: TaskContext, results: Results) -> None:
+    context.log(
+        f"{results['backups']} backups are stored, {results['added']} of them were new to the "
+        f"catalogue; {results['lost']} more are named by extracts and are missing"
+    )
+    if not results["extractTime"]:
+        context.log(
+            "there is no extract of a catalogue: locks, hints, levels and projects are unknown"
+        )

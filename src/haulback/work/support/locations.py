@@ -1,0 +1,74 @@
+"""Reading a backup at one of its locations, with the other locations behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from haulback.contract.order_records import BackupDestination, BackupPlace
+from haulback.errors import BaseGone, Conflict, Damaged, HaulbackError, NotFound, Unavailable
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Repository
+from haulback.work.context import TaskContext
+from haulback.work.support.young_backup import let_be_listed
+
+T = TypeVar("T")
+_AWAY = (BaseGone, Conflict, Damaged, NotFound, Unavailable)  # another location may be good
+
+
+class OpenLocation(NamedTuple):
+    """A location of a backup: its open repository, and the manifest there."""
+
+    repository: Repository
+    manifest: Manifest
+
+
+def read_at_any(
+    context: TaskContext,
+    first: tuple[str, BackupDestination],
+    others: Sequence[BackupPlace],
+    read: Callable[[OpenLocation], T],
+) -> T:
+    """The result of `read` at the first location where it succeeds.
+
+    A chunk that cannot be read at a location comes from another location of its family; where
+    the keys differ, or a location cannot be opened, the reading begins again at the next one.
+    Raises the error of the first location when all of them fail.
+    """
+    places = [BackupPlace(*first), *others]
+    failed: HaulbackError | None = None
+    for number, place in enumerate(places):
+        rest = places[number + 1 :] + places[:number]
+        try:
+            return read(_opened(context, place, rest))
+        except _AWAY as error:
+            context.log(f"{place.destination.name}: {error.message}")
+            if number + 1 < len(places):
+                context.log(f"the backup is read from {places[number + 1].destination.name}")
+            failed = failed or error
+    assert failed
+    raise failed
+
+
+def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace]) -> OpenLocation:
+    repository = context.repositories.open(place.destination)
+    repository.others = [_family_of(context, repository, other) for other in rest]
+    context.repositories.damaged.append(place.backup)
+    manifest = repository.manifest(place.backup)
+    let_be_listed(context, repository, place.backup)
+    return OpenLocation(repository, manifest)
+
+
+def _family_of(
+    context: TaskContext, repository: Repository, other: BackupPlace
+) -> Callable[[], Repository]:
+    """A function that opens the repository of another location, if it is of the family."""
+
+    def opened() -> Repository:
+        result = context.repositories.open(other.destination)
+        if not result.is_of_family(repository):
+            raise NotFound(f"{other.destination.name} has another key")
+        context.log(f"{other.destination.name} supplies data that the first location lacks")
+        return result
+
+    return opened

@@ -1,0 +1,18 @@
+"""A pause that ends with the attempt, and that the log of the task tells."""
+
+from __future__ import annotations
+
+import time
+
+from haulback.work.context import TaskContext
+
+_STEP = 1.0  # seconds between two looks for a cancellation
+
+
+def pause(context: TaskContext, seconds: float, reason: str) -> None:
+    """Wait for `seconds`.  Raises Cancelled or Fenced meanwhile."""
+    context.log(f"waiting {round(seconds)} s: {reason}")
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        context.progress.meter(0)
+        time.sleep(min(left, _STEP))

@@ -1,0 +1,62 @@
+"""Young backups on a store whose lists lag: their index may not be listed on this node yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from haulback.errors import Damaged, NotFound
+from haulback.repository import manifest as manifests
+from haulback.repository.names import exists
+from haulback.repository.repository import Repository
+from haulback.repository.verify import VerifyReport
+from haulback.work.context import TaskContext
+from haulback.work.support.pause import pause
+
+_UNKNOWN_DELAY = 120.0  # seconds, where the delay of the lists is unknown
+
+
+def let_be_listed(context: TaskContext, repository: Repository, backup: str) -> None:
+    """Wait until a backup is as old as lists may lag; then every list shows what it refers to.
+
+    Raises Cancelled or Fenced.
+    """
+    delay = repository.listing_delay
+    if delay == 0:
+        return
+    delay = _UNKNOWN_DELAY if delay is None else delay
+    with suppress(NotFound, Damaged):  # the work itself tells that
+        stored = repository.destination.info(manifests.name_of(backup)).stored
+        age = (context.server.now_ms() - stored) / 1000 if stored is not None else delay
+        left = min(delay, delay - age)  # whatever the clocks say, no longer than the delay
+        if left > 0:
+            pause(context, left, "the backup is so young that its index may not be listed here yet")
+
+
+def await_lists(context: TaskContext, repository: Repository) -> None:
+    """Wait until every list shows what was stored before now.  Raises Cancelled or Fenced."""
+    if repository.listing_delay != 0:
+        delay = repository.listing_delay
+        delay = _UNKNOWN_DELAY if delay is None else delay
+        pause(context, delay, "the lists of this store may lag, and a repair needs whole lists")
+
+
+def leave_out_young(context: TaskContext, repository: Repository) -> None:
+    """Leave out manifests and index files that a list may show without what they refer to.
+
+    The clock of the store is not known here: a margin of a further delay is for its difference.
+    """
+    delay = repository.listing_delay
+    if delay != 0:
+        delay = _UNKNOWN_DELAY if delay is None else delay
+        repository.objects.horizon = context.server.now_ms() - round(2000 * delay)
+
+
+def expected_backups(
+    context: TaskContext, repository: Repository, report: VerifyReport
+) -> Iterator[str]:
+    """The backups that the catalogue expects, without those that exist and were only left out."""
+    met = {*report.listed, *report.unreadable}
+    for backup in context.server.expected():
+        if backup in met or not exists(repository.destination, manifests.name_of(backup)):
+            yield backup

@@ -1,0 +1,178 @@
+"""A new server attaches a repository whose server is gone, by key and store alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.cli.repository import open_repository
+from haulback.errors import Conflict, Malformed
+from haulback.repository.repository import Repository
+from tests.images import raw_machine
+from tests.programs import Site
+
+
+def key_of(site: Site, to: Path) -> Path:
+    """The key file of the site's destination."""
+    command = [sys.executable, "-m", "haulback", "destination", "key", "bd"]
+    command += ["--data", str(site.folder / "server"), "--output", str(to)]
+    subprocess.run(command, check=True, capture_output=True)
+    return to
+
+
+class Shop:
+    """A server that stored backups of two machines, and a second server beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self.old, self.new = Site(root / "old", lease=5.0), Site(root / "new", lease=5.0)
+        self.old.open()
+        for name in ("db", "web"):
+            raw_machine(self.old.machines, name, str(uuid.uuid4()))
+        machines = self.old.sync()
+        self.backups = {name: self.old.backed_up(machine) for name, machine in machines.items()}
+        self.key = key_of(self.old, root / "key")
+        self.new.open()
+
+    def close(self) -> None:
+        self.old.close()
+        self.new.close()
+
+    def repository(self) -> Repository:
+        return open_repository(self.old.repository, self.key, None)
+
+    def attach(self, name: str, **more: Any) -> dict[str, Any]:
+        body = {"name": name, "path": str(self.old.repository), **more}
+        if not {"kit", "passphrase", "keyFile"} & body.keys():
+            body["keyFile"] = self.key.read_text()
+        made: dict[str, Any] = self.new.api.post("/backup-destinations/attach", body)
+        return made
+
+    def clean(self, site: Site, destination: str) -> dict[str, Any]:
+        body = {"backupDestinations": [destination]}
+        [task] = site.api.post("/tasks/remove-old-backups", body)
+        return site.final(task["guid"])
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """The backups of the new server by the names of their machines."""
+        return {found["protectedEntity"]["name"]: found for found in self.new.api.get("/backups")}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    made = Shop(tmp_path_factory.mktemp("attach"))
+    yield made
+    made.close()
+
+
+def test_a_destination_comes_to_another_server_and_back_under_its_ownership(shop: Shop):
+    old, new, repository = shop.old, shop.new, shop.repository()
+    where = [{"guid": shop.backups["web"]["backupLocations"][0]["guid"]}]
+    marks = {"backupLocations": where, "retentionHint": "ARCHIVE"}
+    old.api.post("/retention/mark-backups", marks)
+    assert shop.clean(old, old.destination["guid"])["state"]["name"] == "FINISHED"
+    written = repository.extracts.read()
+    assert written.facts("backup", shop.backups["web"]["guid"])["hint"] == "ARCHIVE"
+    assert repository.owners.newest().number == 1
+
+    attached = shop.attach("old")  # reading is anyone's
+    new.finished(attached["task"]["guid"])
+    known = shop.known()
+    assert {name: item["guid"] for name, item in known.items()} == {
+        name: item["guid"] for name, item in shop.backups.items()
+    }
+    assert known["web"]["backupLocations"][0]["retentionHint"]["name"] == "ARCHIVE"
+    machine = new.api.get(f"/virtual-machines/{known['web']['protectedEntity']['guid']}")
+    assert (machine["present"], machine["restorable"]) == (False, True)
+    shown = new.api.get(f"/backup-destinations/{attached['guid']}")
+    assert shown["extractTime"] == written.time
+    assert shown["owner"]["number"] == 1
+
+    with pytest.raises(Conflict, match="belongs to the server"):
+        shop.clean(new, attached["guid"])
+    body = {"backup": known["web"]["guid"], "hypervisor": new.hypervisor["guid"]}
+    new.finished(new.api.post("/tasks/restore-and-import", body)["guid"])
+    new.all_final()
+    assert (new.machines / "web" / "root.raw").read_bytes() == b"r" * (1 << 20)
+
+    path = f"/backup-destinations/{attached['guid']}/take-over"
+    new.finished(new.api.post(path, {})["task"]["guid"])
+    assert repository.owners.newest().number == 2
+    refused = shop.clean(new, attached["guid"])
+    assert "for another 24 hours of the store's clock" in refused["statusInfo"]
+
+    machines = {item["name"]: item["guid"] for item in old.api.get("/virtual-machines")}
+    export = old.export(machines["db"])
+    old.all_final()
+    failed = old.api.get(f"/backups/{export['backup']['guid']}")
+    assert failed["status"]["name"] == "FAILED"
+    assert len(repository.objects.leaves("manifests")) == 2
+    [alarm] = old.api.get("/alarms", {"kind": "DESTINATION_TAKEN_OVER"})
+    assert alarm["subject"]["guid"] == old.destination["guid"]
+    with pytest.raises(Conflict, match="haulback destination take-over"):
+        old.export(machines["db"])
+
+    new.finished(new.api.post(path, {"oldCredentialRevoked": True})["task"]["guid"])
+    assert shop.clean(new, attached["guid"])["state"]["name"] == "FINISHED"
+    back = new.sync()["web"]
+    new.export(back, backupDestination=attached["guid"])
+    new.all_final()
+    assert len(repository.objects.leaves("manifests")) == 3
+
+
+@pytest.mark.parametrize(
+    ("secret", "message"),
+    [
+        ({"keyFile": "0" * 64}, "this keyfile does not open the repository"),
+        ({"passphrase": "wrong"}, "this passphrase does not open the repository"),
+        ({"kit": "key\n  AAAA"}, "mistyped letter"),
+    ],
+)
+def test_a_wrong_secret_attaches_nothing_and_says_so(
+    shop: Shop, secret: dict[str, str], message: str
+):
+    attached = shop.attach(f"wrong {next(iter(secret))}", **secret)
+    failed = shop.new.final(attached["task"]["guid"])
+    assert failed["state"]["name"] == "FAILED"
+    assert message in failed["statusInfo"]
+    assert not shop.new.api.get(f"/backup-destinations/{attached['guid']}")["initialized"]
+    shop.new.api.delete(f"/backup-destinations/{attached['guid']}")
+
+
+def test_the_recovery_kit_attaches_and_restores(shop: Shop):
+    repository = shop.repository()
+    kit = repository.keys.kit(repository.guid)
+    attached = shop.attach("by kit", kit=kit)
+    done = shop.new.finished(attached["task"]["guid"])
+    assert done
+    body = {"backupDestinations": [attached["guid"]]}
+    [task] = shop.new.api.post("/tasks/verify", body)
+    shop.new.finished(task["guid"])
+
+
+def test_a_folder_of_other_people_is_refused_and_stays(shop: Shop, tmp_path: Path):
+    (tmp_path / "letters.txt").write_text("dear")
+    attached = shop.attach("not ours", path=str(tmp_path))
+    failed = shop.new.final(attached["task"]["guid"])
+    assert "there is no repository on this destination" in failed["statusInfo"]
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"keyFile": "0"}, "keyFile"),
+        ({"keyFile": "0" * 64, "kit": "key"}, "keyFile"),
+        ({"keyFile": ""}, "keyFile"),
+        ({"passphrase": "x" * 5000}, "passphrase"),
+    ],
+)
+def test_a_secret_in_another_form_is_refused_by_name(shop: Shop, body: dict[str, str], field: str):
+    with pytest.raises(Malformed) as caught:
+        shop.attach("never", **body)
+    assert caught.value.details["field"] == field

@@ -1,0 +1,132 @@
+"""Second copies through a real server and a real node: made, restored from, healed, expired."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.images import raw_machine
+from tests.programs import Site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("second"), lease=5.0)
+    made.open()
+    (made.folder / "far").mkdir()
+    body = {
+        "name": "far",
+        "path": str(made.folder / "far"),
+        "node": made.api.get("/nodes")[0]["guid"],
+    }
+    body["copyOf"] = {"guid": made.destination["guid"]}
+    added = made.api.post("/backup-destinations", body)
+    made.finished(added["task"]["guid"])
+    made.far = made.api.get(f"/backup-destinations/{added['guid']}")
+    yield made
+    made.close()
+
+
+def policy(site: Site, machine: str, name: str) -> dict[str, Any]:
+    """A policy with a PRIMARY and a SECONDARY destination, and its machine."""
+    targets = [(site.destination, "PRIMARY"), (site.far, "SECONDARY")]
+    rule = {
+        "name": "both",
+        "ruleBackupDestinations": [
+            {"roleType": role, "backupDestination": {"guid": to["guid"]}} for to, role in targets
+        ],
+    }
+    body = {"name": name, "active": True, "vms": [{"guid": machine}], "rules": [rule]}
+    return dict(site.api.post("/policies/vm-backup", body))
+
+
+def add_raw(site: Site, name: str) -> str:
+    raw_machine(site.machines, name, str(uuid.uuid4()))
+    return site.sync()[name]
+
+
+def states(backup: dict[str, Any]) -> dict[str, str]:
+    return {
+        place["roleType"]["name"]: place["status"]["name"] for place in backup["backupLocations"]
+    }
+
+
+def test_a_rule_with_a_second_destination_makes_a_copy_after_the_store(site: Site):
+    machine = add_raw(site, "web")
+    policy(site, machine, "twice")
+    [export] = site.api.post(
+        "/tasks/export", {"protectedEntities": [machine], "backupType": "FULL"}
+    )
+    site.all_final()
+    backup = site.api.get(f"/backups/{export['backup']['guid']}")
+    assert states(backup) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
+    assert [one["guid"] for one in site.api.get("/backups")] == [backup["guid"]]
+
+
+def test_a_restore_goes_on_from_the_copy_and_the_damage_is_healed(site: Site):
+    backup = a_backup_at_both(site, "rotten")
+    rot_all_packs(site.repository)
+    assert restored(site, backup, "first") == original(site, "rotten")
+    place = f"/backups/{backup['guid']}"
+    healing = site.wait_for(lambda: of_type(site, "BACKUP_DESTINATION_SYNC", backup))
+    site.finished(healing["guid"])
+    assert states(site.api.get(place)) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
+    with away(site.folder / "far"):
+        assert restored(site, backup, "second") == original(site, "rotten")
+
+
+def test_a_missing_destination_does_not_stop_a_restore(site: Site):
+    backup = a_backup_at_both(site, "split")
+    with away(site.repository):
+        assert restored(site, backup, "elsewhere") == original(site, "split")
+
+
+def of_type(site: Site, kind: str, backup: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest task of a kind that writes to the first location of a backup."""
+    to = backup["backupLocations"][0]["backupDestination"]["guid"]
+    found = site.api.get("/tasks", {"type": kind, "backup-destination": to})
+    return found[0] if found else None
+
+
+def restored(site: Site, backup: dict[str, Any], name: str) -> bytes:
+    target = site.roots / name
+    node = site.api.get("/nodes")[0]["guid"]
+    body = {"backup": backup["guid"], "node": node, "restorePath": str(target)}
+    site.finished(site.api.post("/tasks/restore", body)["guid"])
+    return (target / "disk0.raw").read_bytes()
+
+
+def original(site: Site, name: str) -> bytes:
+    return (site.machines / name / "root.raw").read_bytes()
+
+
+@contextmanager
+def away(folder: Path) -> Iterator[None]:
+    """A destination that is not mounted."""
+    folder.rename(folder.with_name("away"))
+    try:
+        yield
+    finally:
+        folder.with_name("away").rename(folder)
+
+
+def a_backup_at_both(site: Site, name: str) -> dict[str, Any]:
+    machine = add_raw(site, name)
+    policy(site, machine, f"both of {name}")
+    export = site.export(machine)
+    site.all_final()
+    return dict(site.api.get(f"/backups/{export['backup']['guid']}"))
+
+
+def rot_all_packs(repository: Path) -> None:
+    """Flip a byte in the first group of each pack."""
+    for path in repository.glob("packs/*/*"):
+        data = bytearray(path.read_bytes())
+        data[60] ^= 1
+        path.chmod(0o600)
+        path.write_bytes(data)

@@ -1,0 +1,77 @@
+"""A destination moves only to a place where a node has found the same repository."""
+
+from __future__ import annotations
+
+import pytest
+
+from haulback.contract.destination_move import MovedDestination
+from haulback.errors import Conflict, Malformed
+from haulback.server.services import destination_move, destinations, node_tasks
+from haulback.wire import Ref
+from tests.unit.server.conftest import EXPORTED, House
+
+
+@pytest.fixture
+def nodes(house: House):
+    return house.node("n1"), house.node("n2")
+
+
+def moved(house: House, **wanted):
+    place = MovedDestination(**wanted)
+    return destination_move.move(house.app, house.destination.guid, place, house.user)[1]
+
+
+def record(house: House):
+    return destinations.destination(house.app, house.destination.guid)
+
+
+def test_the_record_changes_once_a_node_of_the_new_place_found_the_repository(house, nodes):
+    n1, n2 = nodes
+    task = moved(house, settings={"path": "/mnt/new"}, node=Ref(n2.guid))
+    assert house.offered(n1) == []
+    house.take(n2, task)
+    order = node_tasks.order(house.app, n2, task.guid).order
+    assert order.destination.config["path"] == "/mnt/new"
+    assert node_tasks.destination_keys(house.app, n2, house.destination.guid)
+    assert "path" not in record(house).config
+    house.finish(n2, task, repository=house.destination.repository)
+    assert record(house).config["path"] == "/mnt/new"
+    assert record(house).node == n2.guid
+    [export] = house.export()
+    assert house.offered(n1) == []
+    assert house.offered(n2) == [export.guid]
+
+
+def test_another_repository_at_the_new_place_changes_nothing(house, nodes):
+    task = moved(house, settings={"path": "/mnt/new"})
+    house.take(nodes[0], task)
+    finish = (house.finish, nodes[0], task)
+    other = "00000000-0000-4000-8000-000000000000"
+    with pytest.raises(Conflict, match="another repository"):
+        finish[0](*finish[1:], repository=other)
+    house.fail(nodes[0], task)
+    assert record(house).config == {}
+
+
+def test_a_destination_in_use_does_not_move(house, nodes):
+    [export] = house.export()
+    house.take(nodes[0], export)
+    with pytest.raises(Conflict, match="EXPORT is running"):
+        moved(house, settings={"path": "/mnt/new"})
+    house.finish(nodes[0], export, **EXPORTED)
+    task = moved(house, settings={"path": "/mnt/new"})
+    house.take(nodes[0], house.follower(export))
+    house.take(nodes[1], task)
+    with pytest.raises(Conflict, match="STORE is running"):
+        house.finish(nodes[1], task, repository=house.destination.repository)
+    assert record(house).config == {}
+
+
+def test_a_move_names_a_new_place_that_is_free(house, nodes):
+    with pytest.raises(Malformed, match="there already"):
+        moved(house)
+    with pytest.raises(Malformed, match="no such setting"):
+        moved(house, settings={"bucket": "b"})
+    moved(house, settings={"path": "/mnt/new"})
+    with pytest.raises(Conflict, match="moved already"):
+        moved(house, settings={"path": "/mnt/other"})
