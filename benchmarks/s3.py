@@ -51,10 +51,11 @@ TARGETS = (
 
 
 class Measured(NamedTuple):
-    """Seconds of wall time and of CPU time, and requests by class."""
+    """Seconds of wall time and of CPU time, peak MiB of memory, and requests by class."""
 
     seconds: float
     cpu: float
+    peak: float
     requests: dict[str, int]
 
 
@@ -174,7 +175,8 @@ class S3Bench:
 
     def _keep(self, name: str, measured: Measured) -> None:
         self.steps[name] = measured
-        print(f"{name:22} {measured.seconds:7.2f} s {measured.cpu:7.2f} s of CPU", flush=True)
+        figures = f"{measured.seconds:7.2f} s {measured.cpu:7.2f} s of CPU {measured.peak:5.0f} MiB"
+        print(f"{name:22} {figures}", flush=True)
 
     def _run(self, command: list[str]) -> Measured:
         os.sync()  # write pending data first, so that no step pays for the one before
@@ -190,7 +192,7 @@ class S3Bench:
             sys.exit(f"{command} failed: {output.read_text()[-2000:]}")
         lines = output.read_text().splitlines()
         told = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-        return Measured(took, used.ru_utime + used.ru_stime, told)
+        return Measured(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, told)
 
 
 def measure(bench: S3Bench, folder: Path, image: Path) -> None:

@@ -66,6 +66,7 @@ from haulback.errors import (
 )
 from haulback.ids import new_guid
 from haulback.server.http.reference import TABLE
+from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Choice, Ref
 from tests.contract.conftest import PASSWORD, Served
 from tests.contract.scene import CHANNEL, Scene, watch
@@ -115,6 +116,14 @@ def a_token(s: Scene) -> str:
 def a_destination(s: Scene) -> str:
     new = NewDestination(name=new_guid(), path=f"/{new_guid()}", node=Ref(s.worker))
     return s.client.destinations.add(new).guid
+
+
+def a_repository(s: Scene) -> str:
+    """A destination whose repository was made."""
+    made = a_destination(s)
+    with s.served.app.store.write() as sql:
+        SqlLedger(sql, 0).destinations.initialised(made, new_guid())
+    return made
 
 
 def a_hypervisor(s: Scene) -> str:
@@ -345,7 +354,7 @@ REST: dict[str, Way] = {
         s.destination, []
     ),
     "POST /backup-destinations/{guid}/move": lambda s: s.client.destinations.move(
-        a_destination(s), MovedDestination(settings={"path": f"/{new_guid()}"})
+        a_repository(s), MovedDestination(settings={"path": f"/{new_guid()}"})
     ),
     "GET /backup-destinations/{guid}/space": lambda s: s.client.destinations.space(s.destination),
     "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(

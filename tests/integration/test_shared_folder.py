@@ -125,9 +125,9 @@ def test_a_destination_does_not_move_where_its_repository_is_not(nodes: Nodes):
             shutil.copytree(place, away)
             place = away
         made = site.api.post(f"/backup-destinations/{vault['guid']}/move", {"path": str(place)})
-        found = site.final(made["task"]["guid"])
-        assert found["state"]["name"] == "FAILED"
-        assert why in found["statusInfo"]
+        ended = site.final(made["task"]["guid"])
+        assert ended["state"]["name"] == "FAILED"
+        assert why in ended["statusInfo"]
     again = site.api.get(f"/backup-destinations/{vault['guid']}")
     assert again["path"] == vault["path"]
 
@@ -167,13 +167,16 @@ def test_the_export_of_a_killed_node_is_made_again_by_the_other(nodes: Nodes):
 def test_a_plan_that_no_node_can_do_names_the_missing_links(nodes: Nodes):
     site = nodes.site
     hypervisor, vault = site.hypervisor["guid"], "/backup-destinations/{}"
-    [found] = [d for d in site.api.get("/backup-destinations") if d["name"] == "vault"]
+    [shared] = [d for d in site.api.get("/backup-destinations") if d["name"] == "vault"]
     site.api.put(f"/hypervisors/{hypervisor}", {"node": nodes.guids["n1"]})
-    site.api.put(vault.format(found["guid"]), {"node": {"guid": nodes.guids["n2"]}})
+    site.api.put(vault.format(shared["guid"]), {"node": {"guid": nodes.guids["n2"]}})
     [backup, *_] = site.api.get("/backups", {"status": "SUCCESS"})
     body = {"backup": backup["guid"], "hypervisor": {"guid": hypervisor}}
     for path, wanted in (
-        ("export", {"protectedEntities": [site.sync()["web"]], "backupDestination": found["guid"]}),
+        (
+            "export",
+            {"protectedEntities": [site.sync()["web"]], "backupDestination": shared["guid"]},
+        ),
         ("restore-and-import", body),
     ):
         with pytest.raises(Malformed) as refused:

@@ -156,6 +156,7 @@ class _CleanUp:
 
     def run(self) -> CleanupReport:
         self._confirm()
+        self._time.require_times()
         self._repository.begin_writing()
         self._repository.check_deletion()
         self._forget(agree(self._repository, self._orders.expected, self._orders.given_up))

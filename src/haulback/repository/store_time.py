@@ -36,6 +36,10 @@ class StoreTime:
         """Whether lists may be older than their request."""
         return self._delay_ms > 0
 
+    def require_times(self) -> None:
+        """Check that the store tells times, where they are needed.  Raises Unsupported."""
+        self.horizon()
+
     def horizon(self) -> int | None:
         """The time (epoch ms) up to which every list shows what was stored; None without a delay.
 

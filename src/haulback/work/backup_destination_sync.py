@@ -19,6 +19,7 @@ from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
 from haulback.work.support.rate_limit import RateLimit
+from haulback.work.support.young_backup import let_be_listed
 
 
 def run(context: TaskContext) -> Results:
@@ -30,6 +31,8 @@ def run(context: TaskContext) -> Results:
     results: Results = {"copied": [], "sealedAnew": not source.is_of_family(target)}
     if results["sealedAnew"]:
         context.log("the destinations have different keys: the data is decrypted and sealed anew")
+    for wanted in order.copies:
+        let_be_listed(context, source, wanted.source)
     context.progress.expect(sum(_amount(source, wanted) for wanted in order.copies))
     _Copying(context, source, target).copy(order, results)
     write_extract_if_old(context, target, order.destination.owner)

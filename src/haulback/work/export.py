@@ -15,6 +15,7 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft
 from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.young_backup import let_be_listed
 
 
 def run(context: TaskContext) -> Results:
@@ -35,6 +36,8 @@ class _Export:
     def run(self) -> Results:
         """Read the machine and report the draft.  Raises Unsupported without a disk to read."""
         order, base = self._order, self._order.base
+        if base:
+            let_be_listed(self._context, self._repository, base.backup)
         # Dead attempts may have left checkpoints; the image must not collect them.
         self._machines.drop_checkpoints(order.uuid, self._context.server.needed())
         with ExitStack() as stack:

@@ -34,18 +34,18 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
     Raises NotFound, Malformed or Conflict.
     """
     with app.change(who, "copy a destination", source) as change:
-        places, now = SqlCatalogue(change.sql).places, change.now
-        origin = places.destination(source)
+        known, now = SqlCatalogue(change.sql), change.now
+        origin = known.places.destination(source)
         targets = {item.backupDestination.guid: item.roleType.value for item in wanted}
         for target in targets:
-            _check(origin, places.destination(target))
+            _check(known, origin, known.places.destination(target))
         links = [CopyLink(source, target, role, now) for target, role in targets.items()]
         change.before = {link.target: link.role for link in copy_links.of(change.sql, source)}
         copy_links.replace(change.sql, source, links, now)
         change.after = targets
 
 
-def _check(origin: BackupDestination, to: BackupDestination) -> None:
+def _check(known: SqlCatalogue, origin: BackupDestination, to: BackupDestination) -> None:
     field = "backupDestination"
     if origin.guid == to.guid:
         raise Malformed(f"{field}: a destination is no copy of itself; name another", field=field)
@@ -56,7 +56,7 @@ def _check(origin: BackupDestination, to: BackupDestination) -> None:
                 "BACKUP_DESTINATION_INIT is FINISHED",
                 field=field,
             )
-    planning.pinned(None, origin, to)
+    planning.pinned(known, origin, to)
 
 
 def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:

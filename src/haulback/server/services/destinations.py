@@ -139,6 +139,10 @@ def change_destination(
         name = before.name if wanted.name is None else check_name(wanted.name)
         settings = _chosen_settings(wanted, before.settings)
         kind = destination_types.chosen(None, before.driver)
+        if wanted.type is not None and wanted.type != kind.name:
+            raise Malformed(
+                f"type: {before.name} is of type {kind.name}; leave it out", field="type"
+            )
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
         reach = changed_reach(change.sql, wanted, before)
         after = msgspec.structs.replace(

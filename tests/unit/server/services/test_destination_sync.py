@@ -292,7 +292,7 @@ def test_destinations_that_no_node_reaches_together_are_not_copied(copies):
     link = NewCopyLink(backupDestination=Ref(there.guid))
     with pytest.raises(Malformed) as caught:
         destination_sync.set_links(house.app, here.guid, [link], house.user)
-    assert "no node reaches both" in caught.value.message
+    assert "no node reaches all" in caught.value.message
 
 
 def test_a_copy_has_the_lock_and_the_terms_of_its_role(copies):

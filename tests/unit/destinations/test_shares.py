@@ -1,0 +1,81 @@
+"""A share that is not mounted is refused, and so is a folder inside another repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from haulback.destinations.registry import check_place, listing_delay, open_destination
+from haulback.destinations.shares import mount_of, require_mounted
+from haulback.errors import Conflict, Malformed, Unavailable
+
+TABLE = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:45 / /mnt/nfs rw,relatime shared:2 - nfs4 filer:/export rw,vers=4.2
+41 22 0:46 / /mnt/win\\040share rw,relatime shared:3 - cifs //filer/backups rw
+42 40 0:47 / /mnt/nfs/inner rw,relatime - ext4 /dev/sdb1 rw
+a line that is no mount
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/mnt/nfs/vault", "nfs4"),
+        ("/mnt/nfs", "nfs4"),
+        ("/mnt/nfs/inner/x", "ext4"),
+        ("/mnt/nfsother", "ext4"),
+        ("/mnt/win share/x", "cifs"),
+    ],
+)
+def test_a_folder_lies_on_the_innermost_mount(path, kind):
+    found = mount_of(Path(path), TABLE)
+    assert found
+    assert found.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "share", "is_mounted"),
+    [
+        ("/mnt/nfs/vault", "NFS", True),
+        ("/mnt/nfs/vault", "SMB", False),
+        ("/mnt/other", "NFS", False),
+        ("/mnt/win share", "SMB", True),
+        ("/mnt/other", "OTHER", True),
+        ("/mnt/other", "LOCAL", True),
+    ],
+)
+def test_a_share_must_be_mounted_where_its_folder_is(path, share, is_mounted):
+    if is_mounted:
+        require_mounted(Path(path), share, TABLE)
+        return
+    with pytest.raises(Unavailable, match=f"the {share} share of destination folder {path} is not"):
+        require_mounted(Path(path), share, TABLE)
+
+
+def test_an_empty_mount_point_is_no_destination(tmp_path):
+    settings = {"path": str(tmp_path), "share": "NFS"}
+    with pytest.raises(Unavailable, match="is not mounted: the folder is on"):
+        open_destination("folder", settings, "by-hand")
+
+
+def test_a_folder_inside_a_repository_is_no_place_for_another(tmp_path):
+    (tmp_path / "haulback.json").write_text("{}")
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    with pytest.raises(Conflict, match=f"lies inside the repository in {tmp_path}"):
+        check_place("folder", {"path": str(inner)})
+    check_place("folder", {"path": str(tmp_path)})
+
+
+def test_the_kind_of_share_decides_how_far_lists_lag_unless_said():
+    delays = {
+        share: listing_delay("folder", {"path": "/x", "share": share})
+        for share in ("LOCAL", "NFS", "SMB", "OTHER")
+    }
+    assert delays == {"LOCAL": 0.0, "NFS": 120.0, "SMB": 120.0, "OTHER": 120.0}
+    assert listing_delay("folder", {"path": "/x", "share": "NFS", "listingDelay": 30}) == 30
+    assert listing_delay("folder", {"path": "/x", "listingDelay": 5}) == 5
+    with pytest.raises(Malformed):
+        listing_delay("folder", {"path": "/x", "listingDelay": -2})

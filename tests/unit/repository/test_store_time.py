@@ -1,0 +1,112 @@
+"""A clean-up waits by the times of the store, and not at all on a store that it cannot know."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from haulback.destinations.protocol import Item
+from haulback.destinations.settled_lists import SettledLists
+from haulback.errors import Unavailable, Unsupported
+from haulback.repository import pending_deletes
+from haulback.repository.garbage_collection import CleanupOrder, clean_up
+from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
+from haulback.repository.store_time import StoreTime
+from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
+from tests.conftest import SECRET
+from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
+
+DELAY = 100.0
+
+
+class Timeless(MemoryStore):
+    """A store that does not tell when an object was stored."""
+
+    def info(self, name: str) -> Item:
+        return super().info(name)._replace(stored=None)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def opened(bucket: MemoryBucket, kind=MemoryStore, delay: float | None = DELAY) -> Repository:
+    result = Repository.open(SettledLists(kind(bucket)), SECRET)
+    result.listing_delay = delay
+    return result
+
+
+@pytest.fixture
+def bucket(clock: ManualClock) -> MemoryBucket:
+    made = MemoryBucket(listing_delay=DELAY, clock=clock)
+    clock.wait(10_000)
+    Repository.init(MemoryStore(made), SECRET)
+    return made
+
+
+def test_an_object_can_be_seen_by_all_after_two_delays_of_the_stores_own_time(bucket, clock):
+    repository = opened(bucket)
+    time = StoreTime(repository.destination, repository.keys, DELAY, clock.wait)
+    begun = clock.seconds
+    notice = pending_deletes.add(repository.destination, repository.keys, (), None)
+    clock.wait(30)
+    time.let_be_seen(notice)
+    assert 2 * DELAY <= clock.seconds - begun <= 2 * DELAY + 3
+    assert [item.name for item in repository.objects.list("graves")] == [notice]
+
+
+def test_a_store_whose_clock_stands_still_is_given_up(bucket):
+    repository = opened(bucket)
+    time = StoreTime(repository.destination, repository.keys, DELAY, lambda _: None)
+    notice = pending_deletes.add(repository.destination, repository.keys, (), None)
+    with pytest.raises(Unavailable, match="stands still"):
+        time.let_be_seen(notice)
+
+
+@pytest.mark.parametrize(
+    ("kind", "delay", "why"),
+    [(MemoryStore, None, "listingDelay"), (Timeless, DELAY, "does not tell when")],
+)
+def test_a_store_of_unknown_delay_or_time_is_not_cleaned(
+    bucket, clock, tmp_path, pool_of_two, kind, delay, why
+):
+    disk = MemoryDisk(noise(300_000, 1))
+    first = back_up(opened(bucket), disk, tmp_path / "s", pool_of_two)
+    orders = CleanupOrder(forget=[first.backup], wait=clock.wait)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(Unsupported, match=why):
+        clean_up(
+            opened(bucket, kind, delay), tmp_path / "c", frozenset, Resources(pool_of_two), orders
+        )
+    assert bucket.get(f"manifests/{first.backup}")
+
+
+def test_a_clean_up_sees_the_backup_that_its_first_list_lacked(
+    bucket, clock, tmp_path, pool_of_two
+):
+    """The STORE listed no announcement yet; the second look, two delays later, shows its backup."""
+    content = noise(700_000, 2)
+    old = back_up(opened(bucket), MemoryDisk(content), tmp_path / "s", pool_of_two)
+    clock.wait(10 * DELAY)
+    opened(bucket).forget(old.backup)
+    clock.wait(10 * DELAY)
+    stored = []
+
+    def meanwhile(seconds: float) -> None:
+        """While the clean-up waits, a STORE reuses the dead data: its lists show nothing of it."""
+        if not stored:
+            stored.append(back_up(opened(bucket), MemoryDisk(content), tmp_path / "t", pool_of_two))
+        clock.wait(seconds)
+
+    for number in range(3):
+        shutil.rmtree(tmp_path / "c", ignore_errors=True)
+        (tmp_path / "c").mkdir()
+        orders = CleanupOrder(wait=meanwhile)
+        clean_up(opened(bucket), tmp_path / "c", frozenset, Resources(pool_of_two), orders)
+        assert number or stored
+    clock.wait(10 * DELAY)
+    calm = Repository.open(MemoryStore(bucket), SECRET)
+    assert restored(calm, calm.manifest(stored[0].backup), pool_of_two) == content
