@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ from haulback.server.store.rows import records, row_of
 from haulback.wire import JsonMapping, JsonObject, Named
 
 _Record = TypeVar("_Record", Entity, Backup)
+_LONGEST_TEXT, _LARGEST = 10_000, 1 << 53
 _NAMES = ("rule", "policy", "projectName")  # kept as text: their records are on the old server
 _KEPT = (
     *("created", "stored_time", "description", "warnings", "acknowledged", "hint", "keep_until"),
@@ -120,16 +121,25 @@ def _entity(item: FoundBackup, uuid: str, now: int) -> Entity:
 
 
 def _with(record: _Record, facts: JsonMapping, names: Iterable[str]) -> _Record:
-    """The record with the facts that have the form of their member; others are left out."""
+    """The record with the facts that fit their member and its column; others are left out."""
+    table = tables.entity if isinstance(record, Entity) else tables.backup
     types = {field.name: field.type for field in msgspec.structs.fields(type(record))}
     kept: JsonObject = {}
     for name in names:
-        if name in facts:
+        if name in facts and _fits(table.c[name], facts[name]):
             try:
                 kept[name] = msgspec.convert(facts[name], types[name])
             except msgspec.ValidationError:
                 continue
     return msgspec.structs.replace(record, **kept)
+
+
+def _fits(column: sa.Column[Any], value: object) -> bool:
+    """Whether a database takes a value in a column."""
+    if isinstance(value, str):
+        longest = getattr(column.type, "length", None) or _LONGEST_TEXT
+        return len(value) <= longest and "\0" not in value
+    return not isinstance(value, int) or abs(value) <= _LARGEST
 
 
 def _taken_locations(sql: sa.Connection, new: Iterable[FoundBackup]) -> set[str]:

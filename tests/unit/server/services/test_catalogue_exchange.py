@@ -91,6 +91,17 @@ def test_facts_of_the_catalogue_are_never_overwritten(reading: Reading):
     assert backup(reading.house, item.guid).hint == "STANDARD_RETENTION"
 
 
+def test_facts_that_no_column_takes_are_left_out(reading: Reading):
+    facts = {"hint": "X" * 50, "keep_until": 1 << 80, "description": "a\0b", "level": 3}
+    facts |= {"location": "no guid", "proof": {"time": "soon"}, "damage": 7, "project": "p" * 99}
+    item = found(facts=facts, about={"name": "n" * 9000, "disks": "none", "uuid": "u" * 900})
+    assert reading.send(item) == 1
+    made = backup(reading.house, item.guid)
+    assert (made.hint, made.keep_until, made.description) == ("STANDARD_RETENTION", None, None)
+    assert (made.level, made.project) == ("STORED", None)
+    assert entity(reading.house, item.entity).name == "web"
+
+
 def test_machines_of_one_uuid_stay_two_machines(reading: Reading):
     items = [found(about={"uuid": "same"}), found(about={"uuid": "same"})]
     assert reading.send(*items) == 2
