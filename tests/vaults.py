@@ -8,6 +8,7 @@ from pathlib import Path
 
 from haulback.contract.catalogue import CatalogueItem
 from haulback.destinations.folder import Folder
+from haulback.destinations.protocol import ObjectStore
 from haulback.durable_files import DurableFiles
 from haulback.repository.extracts import ExtractOrigin
 from haulback.repository.keys import Secret
@@ -19,6 +20,7 @@ from haulback.units import DAY_MS, GIB, MIB
 from haulback.wire import JsonObject
 
 SECRET = Secret("keyfile", bytes(32))
+DISK = 40 * GIB  # size of each disk
 NOW = 1_790_000_000_000
 _OF_MACHINE = 50  # backups of one machine
 _XML = "<domain type='kvm'>" + "<controller type='usb' index='0' model='qemu-xhci'/>" * 120
@@ -37,7 +39,12 @@ class _NoSync(DurableFiles):
 def vault(folder: Path, backups: int, seed: int = 1) -> Repository:
     """A repository with manifests of 6 KiB definitions, and a whole extract."""
     folder.mkdir(parents=True)
-    repository = Repository.init(Folder(folder, _NoSync()), SECRET)
+    return fill(Folder(folder, _NoSync()), backups, seed)
+
+
+def fill(destination: ObjectStore, backups: int, seed: int = 1) -> Repository:
+    """A new repository like a vault on any store."""
+    repository = Repository.init(destination, SECRET)
     dice, items = random.Random(seed), []
     for number in range(backups):
         machine = number // _OF_MACHINE
@@ -57,8 +64,7 @@ def vault(folder: Path, backups: int, seed: int = 1) -> Repository:
 
 
 def _manifest(entity: str, name: str, number: int, dice: random.Random) -> Manifest:
-    size = 40 * GIB
-    empty = DiskMap(size, depth_for(size), HOLE.id, HOLE.group)
+    empty = DiskMap(DISK, depth_for(DISK), HOLE.id, HOLE.group)
     disks = tuple(
         ManifestDisk(disk, empty, "qcow2", {"file": f"{disk}.qcow2"}) for disk in ("vda", "vdb")
     )

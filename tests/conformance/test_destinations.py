@@ -31,7 +31,7 @@ from haulback.testing.destinations import (
 from haulback.testing.faulty_store import Fault, FaultyStore, seeded
 from haulback.testing.memory_store import ManualClock, MemoryBucket, MemoryStore
 from tests import azure, s3, sftp
-from tests.hosts import needs_azurite
+from tests.hosts import needs_azurite, needs_sshd
 
 
 class FolderBench:
@@ -215,13 +215,24 @@ BENCHES: dict[str, Callable[[Path], StoreBench]] = {
 }
 
 
-NEEDS = {"azure": needs_azurite, "azure with faults": needs_azurite}
+NEEDS = {
+    **dict.fromkeys(("azure", "azure with faults"), needs_azurite),
+    **dict.fromkeys(("sftp", "sftp with faults"), needs_sshd),
+}
+# The pages of a long list are the business of the driver, which is checked without faults too.
+LONG = {("azure with faults", "a_list_of_many_objects_is_complete")}
+LONG |= {("sftp with faults", "a_list_of_many_objects_is_complete")}
 
 
 @pytest.mark.parametrize(
-    "bench", [pytest.param(name, marks=NEEDS.get(name, ())) for name in BENCHES]
+    ("bench", "check"),
+    [
+        pytest.param(bench, check, marks=NEEDS.get(bench, ()), id=f"{check.__name__}-{bench}")
+        for bench in BENCHES
+        for check in CHECKS
+        if (bench, check.__name__) not in LONG
+    ],
 )
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_destination_keeps_the_contract(check, bench, tmp_path):
     check(BENCHES[bench](tmp_path))
 

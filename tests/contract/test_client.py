@@ -356,6 +356,7 @@ REST: dict[str, Way] = {
     "POST /backup-destinations/{guid}/move": lambda s: s.client.destinations.move(
         a_repository(s), MovedDestination(settings={"path": f"/{new_guid()}"})
     ),
+    "GET /backup-destinations/{guid}/space": lambda s: s.client.destinations.space(s.destination),
     "POST /backup-destinations/{guid}/close-breaker": lambda s: s.client.destinations.close_breaker(
         s.destination
     ),

@@ -12,10 +12,17 @@ from typing import Any
 import pytest
 
 from haulback.cli.repository import open_repository
+from haulback.cli.repository_location import StoreOptions
+from haulback.cli.repository_restore import NewMachineOptions, restore_command
+from haulback.destinations.pass_through import innermost
+from haulback.destinations.protocol import Preparable
+from haulback.destinations.registry import open_destination
 from haulback.errors import Conflict, Malformed
 from haulback.repository.repository import Repository
+from haulback.testing.s3_server import ADMIN, s3_server
 from tests.images import raw_machine
 from tests.programs import Site
+from tests.vaults import DISK, SECRET, fill, vault
 
 
 def key_of(site: Site, to: Path) -> Path:
@@ -144,15 +151,98 @@ def test_a_wrong_secret_attaches_nothing_and_says_so(
     shop.new.api.delete(f"/backup-destinations/{attached['guid']}")
 
 
-def test_the_recovery_kit_attaches_and_restores(shop: Shop):
-    repository = shop.repository()
-    kit = repository.keys.kit(repository.guid)
-    attached = shop.attach("by kit", kit=kit)
-    done = shop.new.finished(attached["task"]["guid"])
-    assert done
-    body = {"backupDestinations": [attached["guid"]]}
-    [task] = shop.new.api.post("/tasks/verify", body)
+def test_the_recovery_kit_attaches_and_reads(shop: Shop, tmp_path: Path):
+    kept = vault(tmp_path / "v", 3, seed=2)
+    attached = shop.attach("by kit", path=str(tmp_path / "v"), kit=kept.keys.kit(kept.guid))
+    shop.new.finished(attached["task"]["guid"])
+    [task] = shop.new.api.post("/tasks/verify", {"backupDestinations": [attached["guid"]]})
     shop.new.finished(task["guid"])
+
+
+def attached_vault(shop: Shop, path: Path, **more: Any) -> dict[str, Any]:
+    """The destination of a vault after its catalogue was read, with the final task."""
+    body = {"path": str(path), "keyFile": SECRET.value.hex(), **more}
+    made = shop.attach(f"vault {uuid.uuid4()}", **body)
+    task = shop.new.final(made["task"]["guid"])
+    shown = shop.new.api.get(f"/backup-destinations/{made['guid']}")
+    log = shop.new.api.get(f"/tasks/{task['guid']}/log")
+    return {**shown, "task": task, "log": " ".join(str(line) for line in log)}
+
+
+def test_what_an_extract_names_and_the_store_lacks_is_missing_and_stays_so(
+    shop: Shop, tmp_path: Path
+):
+    kept = vault(tmp_path / "v", 5, seed=3)
+    lost, damaged, *_ = sorted(kept.objects.leaves("manifests"))
+    kept.destination.delete(f"manifests/{lost}")
+    file = tmp_path / "v" / "manifests" / damaged
+    file.chmod(0o600)
+    file.write_bytes(b"rot" * 100)
+    to = attached_vault(shop, tmp_path / "v")
+    assert to["task"]["state"]["name"] == "FINISHED"
+    states = ["PRESENT", "DAMAGED", "MISSING"]
+    query = {"backup-destination": to["guid"], "location-status": states}
+    places = {
+        place["backup"]["guid"]: place["status"]["name"]
+        for place in shop.new.api.get("/backup-locations", query)
+    }
+    assert (places.pop(lost), places.pop(damaged)) == ("MISSING", "DAMAGED")
+    assert set(places.values()) == {"PRESENT"}
+    kinds = {"kind": ["BACKUP_MISSING"]}
+    assert lost in {alarm["subject"]["guid"] for alarm in shop.new.api.get("/alarms", kinds)}
+
+
+def test_an_extract_that_rots_leaves_the_backups_and_is_named(shop: Shop, tmp_path: Path):
+    vault(tmp_path / "v", 4, seed=4)
+    [file] = (tmp_path / "v" / "extracts").iterdir()
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    to = attached_vault(shop, tmp_path / "v")
+    assert to["task"]["state"]["name"] == "FINISHED"
+    assert "extracts/00000001 is damaged" in to["log"]
+    assert "locks, hints, levels and projects are unknown" in to["log"]
+    listed = shop.new.api.get("/backups", {"backup-destination": to["guid"]})
+    assert len(listed) == 4
+
+
+def test_a_repository_of_a_newer_revision_is_read_and_not_taken_over(shop: Shop, tmp_path: Path):
+    kept = vault(tmp_path / "v", 2, seed=5)
+    kept.destination.store("graves/needs-haulback-revision-99", b"x")
+    to = attached_vault(shop, tmp_path / "v", takeOver=True)
+    assert "a newer Haulback writes to this repository" in to["task"]["statusInfo"]
+    assert kept.owners.newest().number == 0
+    shop.new.api.delete(f"/backup-destinations/{to['guid']}")
+    assert attached_vault(shop, tmp_path / "v")["task"]["state"]["name"] == "FINISHED"
+
+
+def test_a_bucket_is_attached_and_restored_from_like_a_folder(shop: Shop, tmp_path: Path):
+    with s3_server(tmp_path) as server:
+        settings = {"bucket": "vault", "endpoint": server.endpoint, "createBucket": True}
+        secrets = {"accessKeyId": ADMIN.key_id, "secretAccessKey": ADMIN.secret}
+        store = open_destination("s3", {**settings, **secrets}, "test")
+        bucket = innermost(store)
+        assert isinstance(bucket, Preparable)
+        bucket.prepare()
+        fill(store, 12, seed=6)
+        body = {"name": "bucket", "type": "S3", "keyFile": SECRET.value.hex()}
+        made = shop.new.api.post("/backup-destinations/attach", {**body, **settings, **secrets})
+        shop.new.finished(made["task"]["guid"])
+        listed = shop.new.api.get("/backups", {"backup-destination": made["guid"]})
+        assert len(listed) == 12
+        options = StoreOptions(
+            kind="S3",
+            setting=[f"{name}={value}" for name, value in settings.items()],
+            secret=[f"{name}={_file(tmp_path, name, value)}" for name, value in secrets.items()],
+        )
+        to = NewMachineOptions(to=tmp_path / "out", format="raw", without=["vdb"])
+        key = _file(tmp_path, "key", SECRET.value.hex())
+        restore_command("machine-0000", key_file=key, store=options, target=to)
+        assert (tmp_path / "out" / "machine-0000" / "vda.raw").stat().st_size == DISK
+
+
+def _file(folder: Path, name: str, value: str) -> Path:
+    (folder / name).write_text(value)
+    return folder / name
 
 
 def test_a_folder_of_other_people_is_refused_and_stays(shop: Shop, tmp_path: Path):

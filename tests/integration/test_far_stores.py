@@ -108,6 +108,10 @@ def goes_out_and_comes_back(site: Site, destination: str, machine: str) -> None:
         assert (path / "disk0.raw").read_bytes() == disk.read_bytes()
     [task] = site.api.post("/tasks/remove-old-backups", {"backupDestinations": [to]})
     site.finished(task["guid"])
+    space = site.api.get(f"/backup-destinations/{destination}")["space"]
+    [row] = site.api.get(f"/backup-destinations/{destination}/space")
+    assert row["protectedEntity"]["name"] == machine
+    assert 2 << 20 < row["unique"] <= space["living"] <= space["held"]
 
 
 @needs_sshd

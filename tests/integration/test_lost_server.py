@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import uuid
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from haulback.client.api import Api
+from haulback.errors import Conflict
 from tests.images import raw_machine
 from tests.programs import PASSWORD, Program, Site
 
@@ -127,17 +129,20 @@ def test_a_folder_with_another_ones_repository_becomes_no_destination(tmp_path: 
     try:
         raw_machine(site.machines, "web", str(uuid.uuid4()))
         site.backed_up(site.sync()["web"])
+        with pytest.raises(Conflict, match="is the folder of the destination"):
+            site.api.post("/backup-destinations", {"name": "b", "path": str(site.repository)})
+        strange = shutil.copytree(site.repository, site.folder / "strange")
         if left == "packs only":
-            for path in site.repository.glob("haulback*.json"):
-                path.rename(site.folder / path.name)
-        before = sorted(os.walk(site.repository))
-        body = {"name": "mine now", "path": str(site.repository)}
+            for path in strange.glob("haulback*.json"):
+                path.unlink()
+        before = sorted(os.walk(strange))
+        body = {"name": "mine now", "path": str(strange)}
         made = site.api.post("/backup-destinations", body)
         failed = site.final(made["task"]["guid"])
         assert failed["state"]["name"] == "FAILED"
         expected = "another server made" if left == "configuration" else "holds a repository"
         assert expected in failed["statusInfo"]
-        assert sorted(os.walk(site.repository)) == before
+        assert sorted(os.walk(strange)) == before
         shown = site.api.get(f"/backup-destinations/{made['guid']}")
         assert not shown["initialized"]
         given = ("destination", "key", "mine now", "--data", str(site.folder / "server"))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from haulback.errors import Conflict, Malformed
-from haulback.testing.s3_server import ADMIN
+from haulback.testing.s3_server import ADDER, ADMIN, no_deletion
 from tests import s3
 from tests.images import raw_machine
 from tests.integration.test_far_stores import run_page
@@ -98,6 +98,25 @@ def test_a_locked_backup_is_kept_by_the_store_itself(site: Site):
         assert until >= time.time() + 7 * 86_400
 
 
+def test_the_deleting_credentials_do_what_the_adding_ones_cannot(site: Site):
+    bucket = s3.new_bucket()
+    s3.administrator().put_bucket_policy(Bucket=bucket, Policy=no_deletion(bucket))
+    adding = {"accessKeyId": ADDER.key_id, "secretAccessKey": ADDER.secret}
+    deleting = {"deleteAccessKeyId": ADMIN.key_id, "deleteSecretAccessKey": ADMIN.secret}
+    few = {"retention": {"keepLastNFull": 1, "keepLastNIncremental": 1}}
+    body = {"name": "two keys", "type": "S3", **few} | s3.config_of(bucket, **adding, **deleting)
+    made = site.api.post("/backup-destinations", body)
+    site.finished(made["task"]["guid"])
+    probe = site.api.get(f"/backup-destinations/{made['guid']}")["probe"]
+    assert (probe["mayReplace"], probe["mayDelete"]) == (True, False)
+    assert any(key.startswith(".probe/") for key in keys(bucket))
+    doomed, _ = (backed_up(site, made["guid"]) for _ in range(2))
+    [clean] = site.api.post("/tasks/remove-old-backups", {"backupDestinations": [made["guid"]]})
+    site.finished(clean["guid"])
+    assert f"manifests/{doomed['guid']}" not in keys(bucket)
+    assert not any(key.startswith(".probe/") for key in keys(bucket))
+
+
 def test_the_how_to_adds_two_buckets(site: Site, tmp_path: Path):
     words = {
         r"AKIA(ADD|DELETE)": ADMIN.key_id,
@@ -119,6 +138,10 @@ def test_no_answer_shows_a_credential_and_the_numbers_are_numbers(
     assert ADMIN.secret not in json.dumps(shown)
     assert ADMIN.key_id not in json.dumps(shown)
     assert shown["settings"]["parallelism"] == 2
+    sent_back = site.api.put(f"/backup-destinations/{vault['guid']}", shown)
+    assert sent_back["settings"] == shown["settings"]
+    faster = site.api.put(f"/backup-destinations/{vault['guid']}", {"bandwidth": "1G"})
+    assert faster["settings"]["bandwidth"] == "1G"
 
 
 def test_a_command_adds_a_bucket_with_secrets_from_files(site: Site, tmp_path: Path):

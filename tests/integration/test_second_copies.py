@@ -86,6 +86,37 @@ def test_a_missing_destination_does_not_stop_a_restore(site: Site):
         assert restored(site, backup, "elsewhere") == original(site, "split")
 
 
+def test_each_destination_keeps_what_its_own_retention_says(site: Site):
+    machine = add_raw(site, "kept")
+    policy(site, machine, "kept apart")
+    backups = []
+    for _ in range(2):
+        export = site.export(machine)
+        site.all_final()
+        backups.append(export["backup"]["guid"])
+    far = f"/backup-destinations/{site.far['guid']}"
+    site.api.put(far, {"retention": {"keepLastNFull": 1}})
+    try:
+        [clean] = site.api.post("/tasks/remove-old-backups", {"backupDestinations": [site.far]})
+        site.finished(clean["guid"])
+    finally:
+        site.api.put(far, {"retention": {}})
+    older, newer = (states(site.api.get(f"/backups/{guid}")) for guid in backups)
+    assert older == {"PRIMARY": "PRESENT", "SECONDARY": "REMOVED"}
+    assert newer == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
+    site.api.post("/retention/mark-backups", [to_remove(site, backups[0])])
+    [clean] = site.api.post("/tasks/remove-old-backups", {"backupDestinations": [site.destination]})
+    site.finished(clean["guid"])
+    assert site.api.get(f"/backups/{backups[0]}")["status"]["name"] == "SUCCESS_REMOVED"
+    assert site.api.get(f"/backups/{backups[1]}")["status"]["name"] == "SUCCESS"
+
+
+def to_remove(site: Site, backup: str) -> dict[str, Any]:
+    """The first location of a backup, as portals mark it."""
+    [first, *_] = site.api.get(f"/backups/{backup}")["backupLocations"]
+    return {**first, "retentionHint": {"name": "TO_REMOVE"}}
+
+
 def of_type(site: Site, kind: str, backup: dict[str, Any]) -> dict[str, Any] | None:
     """The newest task of a kind that writes to the first location of a backup."""
     to = backup["backupLocations"][0]["backupDestination"]["guid"]

@@ -57,7 +57,7 @@ _NOUNS = (
     ("hypervisor", "hypervisors:app", "Hypervisors: sources of backups."),
     (
         "destination",
-        "destination_catalogue:app",
+        "destination_space:app",
         "Backup destinations: retention, verification, keys.",
     ),
     ("tape", "tapes:app", "Tapes and tape managers."),

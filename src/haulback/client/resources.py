@@ -29,6 +29,7 @@ from haulback.contract.mounts import (
 )
 from haulback.contract.restores import RestoreJobRecord
 from haulback.contract.snapshots import SnapshotRecord
+from haulback.contract.space import MachineShare
 from haulback.contract.workflows import WorkflowExecution
 from haulback.errors import Incomplete, Unavailable
 from haulback.texts import printable
@@ -84,6 +85,10 @@ class Destinations(Collection[DestinationRecord]):
     def move(self, guid: str, wanted: MovedDestination) -> DestinationRecord:
         """Change where the repository of a destination lies, by the task in the response."""
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/move", wanted)
+
+    def space(self, guid: str) -> list[MachineShare]:
+        """Stored bytes of a destination by machine, as its last clean-up found them."""
+        return self._calls.one(list[MachineShare], "GET", f"{self.path}/{guid}/space")
 
     def close_breaker(self, guid: str) -> DestinationRecord:
         """Let the tasks of a destination that did not answer go on at once."""

@@ -21,6 +21,7 @@ class AlarmKind(Enum):
     VERIFY_OVERDUE = "VERIFY_OVERDUE"  # a destination
     DESTINATION_UNRELIABLE = "DESTINATION_UNRELIABLE"  # a destination; no backup was marked
     DESTINATION_AWAY = "DESTINATION_AWAY"  # a destination whose breaker is open: its tasks wait
+    DESTINATION_FULL = "DESTINATION_FULL"  # a destination: new backups wait for space
     RETENTION_WAITS = "RETENTION_WAITS"  # a rule, until a user confirms its retention
     DESTINATION_TAKEN_OVER = "DESTINATION_TAKEN_OVER"  # a destination; details: the new owner
     SERVER_HELD = "SERVER_HELD"  # the server's own database; details: time of the restored copy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.order_records import BackupDestination
+from haulback.contract.space import SpaceUsage
 from haulback.wire import Ref
 
 
@@ -31,10 +32,12 @@ class BackupCleanupOrder(msgspec.Struct):
 class BackupCleanupResult(msgspec.Struct):
     """The node's report: removed backups, and bytes of the destination.
 
-    `givenUp` are backups whose loss was confirmed and that were not found.
+    `givenUp` are backups whose loss was confirmed and that were not found; `usage` is the space of
+    the repository by machine.
     """
 
     removed: list[str] = []
     givenUp: list[str] = []
     totalSpace: int | None = None
     freeSpace: int | None = None
+    usage: SpaceUsage | None = None

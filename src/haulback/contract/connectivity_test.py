@@ -33,3 +33,5 @@ class ConnectivityTestResult(msgspec.Struct):
 
     reachable: bool = True
     probe: StoreProbe | None = None
+    totalSpace: int | None = None
+    freeSpace: int | None = None

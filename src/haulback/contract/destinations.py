@@ -13,6 +13,7 @@ from haulback.contract.copies import Copying, CopyLinkRecord
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.node_resources import NewPlace
 from haulback.contract.order_records import Owner
+from haulback.contract.space import SpaceLimits, SpaceRecord
 from haulback.contract.tasks import TaskDetails
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Label, Named, Ref, Word
@@ -131,6 +132,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     totalAvailableSpace: int | None = None
     probe: StoreProbe | None = None
     breaker: BreakerRecord | None = None
+    space: SpaceRecord | None = None
     task: TaskDetails | None = None
     copyOf: Named | None = None
     copies: list[CopyLinkRecord] = []
@@ -149,6 +151,7 @@ class NewDestination(NewPlace, kw_only=True):
     settings: JsonObject | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    space: SpaceLimits | None = None
     copyOf: Ref | None = None
     copying: Copying | None = None
 
@@ -169,4 +172,5 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
     allNodes: bool | None = None
     retention: Retention | None = None
     verification: Verification | None = None
+    space: SpaceLimits | None = None
     copying: Copying | None = None

@@ -8,6 +8,9 @@ existing name is read back by the wrapper of remote stores.
 from __future__ import annotations
 
 import mmap
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -39,6 +42,7 @@ from haulback.errors import (
 _BLOCK = 8 << 20
 _MOST_IN_ONE_PUT = 5000 << 20  # bytes; the limit of Azure
 _PROBES, _AT_ONCE = ".probe", 16
+_CLOCK_SECONDS = 10.0  # to ask for the store's time
 _TYPE = "application/octet-stream"
 _BEYOND = "Wanted range starting at"  # obstore's own refusal of an answer
 _SECRETS = "give the destination new credentials with `haulback destination set --secret`"
@@ -205,13 +209,17 @@ class Azure:
             )
 
     def clock_ms(self) -> int | None:
-        """The time in the answer to a list, where the answer has one; None otherwise."""
-        with self._asking("the look at the clock"):
-            try:
-                told = obstore.get(self.client, IDENTITY).attributes.get("Date")
-            except FileNotFoundError:
-                return None
-        return int(parsedate_to_datetime(str(told)).timestamp() * 1000) if told else None
+        """The time in an answer, in whole seconds; an answer that refuses has one too."""
+        base = self.settings.endpoint or f"https://{self.settings.account}.blob.core.windows.net"
+        request = urllib.request.Request(f"{base}/{self.settings.container}", method="HEAD")
+        try:
+            with _opener(self.settings).open(request, timeout=_CLOCK_SECONDS) as answer:
+                told = answer.headers["Date"]
+        except urllib.error.HTTPError as error:
+            told = error.headers["Date"]
+        except OSError:
+            return None
+        return int(parsedate_to_datetime(told).timestamp() * 1000) + 500 if told else None
 
     def links(self) -> bool | None:
         return None
@@ -357,6 +365,16 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
             f"{where(settings)} cannot be opened: {answer_of(error).text}; check `accountKey`, "
             "`sasToken`, `endpoint`, `proxy` and `ca`"
         ) from error
+
+
+def _opener(settings: AzureSettings) -> urllib.request.OpenerDirector:
+    proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
+    trust = ssl.create_default_context()
+    if settings.ca:
+        trust.load_verify_locations(settings.ca)
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust)
+    )
 
 
 def _authority(settings: AzureSettings) -> bytes:

@@ -9,6 +9,7 @@ from haulback.contract.alarms import AlarmKind
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.inventory_sync import PlatformResource
 from haulback.contract.order_records import Hypervisor, IncrementBase
+from haulback.contract.space import SpaceUsage
 from haulback.contract.store import BackupVolume
 from haulback.contract.verify import UnknownBackup
 from haulback.inventory.presence import HypervisorScan, UnreadableMachine
@@ -112,6 +113,12 @@ class DestinationChanges(Protocol):
 
     def space(self, destination: str, total: int | None, free: int | None) -> None:
         """Record the space of a destination in bytes; None leaves the old value."""
+
+    def stored(self, destination: str, stored: int) -> None:
+        """Add the bytes of a new backup to what the repository holds."""
+
+    def measured(self, destination: str, usage: SpaceUsage) -> None:
+        """Record the space by machine that a clean-up found."""
 
 
 class InventoryChanges(Protocol):

@@ -19,6 +19,7 @@ from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
+from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
 
 _TYPE = "BACKUP_CLEANUP"
@@ -70,11 +71,13 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
         ledger.damage.cleanup_blocked(task, task.status_info or "backups are missing")
     if state is State.FINISHED:
-        found = msgspec.convert(task.results, BackupCleanupResult)
-        settle_removal(task, found, ledger)
+        report = msgspec.convert(task.results, BackupCleanupResult)
+        settle_removal(task, report, ledger)
         ledger.destinations.space(
-            task.ref("backupDestination") or "", found.totalSpace, found.freeSpace
+            task.ref("backupDestination") or "", report.totalSpace, report.freeSpace
         )
+        if report.usage:
+            ledger.destinations.measured(task.ref("backupDestination") or "", report.usage)
     ledger.damage.expected_over(task.guid)
 
 
@@ -85,7 +88,7 @@ KIND = TaskKind(
     order=BackupCleanupOrder,
     prepare=prepare,
     settle=settle,
-    report=REMOVAL_REPORT,
+    report=(*REMOVAL_REPORT, Said("usage", "object", "Bytes of the repository, by machine.")),
     submissions=(
         Submission(
             "remove-old-backups",

@@ -23,7 +23,7 @@ from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.destination_ends import AGAIN
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
@@ -94,6 +94,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         report = msgspec.convert(task.results, ConnectivityTestResult)
         if report.probe:
             ledger.destinations.probed(destination, report.probe)
+        ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
 
 
 Request = ConnectivityTestRequest  # the name in scripts that were written for the first release
@@ -106,6 +107,7 @@ KIND = TaskKind(
     report=(
         Said("reachable", "flag", "FINISHED says the same."),
         Said("probe", "object", "What the store of a destination was seen to do."),
+        *SPACE,
     ),
     submissions=(
         Submission(

@@ -54,6 +54,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if report.volumes is not None:
         ledger.backups.contains(backup, report.volumes)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+    ledger.destinations.stored(destination, report.stored)
 
 
 KIND = TaskKind(

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
-from threading import Event
+from threading import Event, Lock
 
 import msgspec
 
@@ -32,6 +32,7 @@ from haulback.mounts.spec import MountPlace, MountSpec, MountState
 from haulback.repository.manifest import Manifest
 from haulback.repository.openers import opener
 from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
 
 _LOOK_EVERY = 2.0  # seconds between two checks of the child processes
 NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
@@ -86,7 +87,13 @@ def _open(
     (run_folder / PID).write_text(str(os.getpid()))
     repository, manifest = _located(order)
     readers = Readers(repository)
-    disks = {disk.name: ReopeningDisk(disk.map, readers) for disk in manifest.disks}
+    spares = [Spare(order.guid, other) for other in order.others]
+    disks = {
+        disk.name: ReopeningDisk(
+            disk.map, readers, [partial(spare.disk, disk.name) for spare in spares]
+        )
+        for disk in manifest.disks
+    }
     (run_folder / NBD).unlink(missing_ok=True)  # left behind by a process that died
     held.enter_context(NbdServer(run_folder / NBD, disks))
     if order.for_machine:
@@ -130,6 +137,27 @@ def _located(order: MountSpec) -> tuple[Repository, Manifest]:
         return repository, manifest
     assert failed
     raise failed
+
+
+class Spare:
+    """The disks of another location, which is opened when the first of them is read."""
+
+    def __init__(self, attempt: str, place: MountPlace) -> None:
+        self._attempt, self._place = attempt, place
+        self._disks: dict[str, StoredDisk] = {}
+        # held while the location is opened: other threads need the same disks
+        self._lock = Lock()
+
+    def disk(self, name: str) -> StoredDisk:
+        """A disk of the location.  Raises NotFound, or the error of its opening."""
+        with self._lock:
+            if not self._disks:
+                repository = _repository(self._attempt, self._place)
+                manifest, reader = repository.manifest(self._place.backup), repository.reader()
+                self._disks = {one.name: StoredDisk(one.map, reader) for one in manifest.disks}
+        if name not in self._disks:
+            raise NotFound(f"the other location has no disk {name}")
+        return self._disks[name]
 
 
 def _repository(attempt: str, place: MountPlace) -> Repository:

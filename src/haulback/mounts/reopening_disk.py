@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 
-from haulback.drivers.source import Extent
-from haulback.errors import BaseGone, Damaged
+from haulback.drivers.source import Extent, Source
+from haulback.errors import BaseGone, Damaged, HaulbackError
 from haulback.repository.pages import DiskMap
 from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
@@ -29,10 +29,17 @@ class Readers:
 
 
 class ReopeningDisk:
-    """Source over a disk of a backup that reopens the index when a chunk has moved."""
+    """Source over a disk of a backup that reopens the index when a chunk has moved.
 
-    def __init__(self, disk: DiskMap, readers: Readers) -> None:
+    `spares` open the same disk at other locations of the backup, which are read where this one
+    cannot be.
+    """
+
+    def __init__(
+        self, disk: DiskMap, readers: Readers, spares: Sequence[Callable[[], Source]] = ()
+    ) -> None:
         self.size, self._disk, self._readers = disk.size, disk, readers
+        self._spares = spares
         self._reader = readers.current
         self._stored = StoredDisk(disk, self._reader)
 
@@ -42,8 +49,24 @@ class ReopeningDisk:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from `offset` (bytes); on an error, retry once with a new reader.
 
-        Raises Damaged or BaseGone when the current repository does not hold the data.
+        Raises Damaged or BaseGone when no location holds the data.
         """
+        try:
+            self._read_here(offset, buffer)
+        except (BaseGone, Damaged):
+            if not self._read_elsewhere(offset, buffer):
+                raise
+
+    def _read_elsewhere(self, offset: int, buffer: memoryview) -> bool:
+        for open_disk in self._spares:
+            try:
+                open_disk().read_into(offset, buffer)
+            except HaulbackError:
+                continue
+            return True
+        return False
+
+    def _read_here(self, offset: int, buffer: memoryview) -> None:
         reader, stored = self._reader, self._stored
         try:
             stored.read_into(offset, buffer)

@@ -74,5 +74,8 @@ def _compiled(text: str) -> Any:
     options.max_mem, options.log_errors, options.never_capture = _MEMORY, False, True
     try:
         return re2.compile(text.encode(), options=options)
-    except (re2.error, UnicodeEncodeError) as error:
-        raise Malformed(str(error)) from None
+    except re2.error as error:
+        reason = error.args[0]  # in bytes, as the expression is
+        raise Malformed(reason.decode(errors="replace")) from None
+    except UnicodeEncodeError:
+        raise Malformed("a character is no text") from None

@@ -198,6 +198,8 @@ def raise_revision(destination: ObjectStore, keys: Keys) -> None:
     An older version opens every object in `entries/` before it writes, and fails at the revision
     object; readers of older versions do not open that folder.
     """
+    if exists(destination, _REVISION):  # a look costs a remote store less than a refused create
+        return
     sealed = keys.seal("revision", _REVISION.encode(), str(WRITER_REVISION).encode())
     with suppress(Conflict):
         destination.store(_REVISION, sealed)

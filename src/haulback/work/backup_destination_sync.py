@@ -17,7 +17,7 @@ from haulback.transfer.copy_groups import CopyServices
 from haulback.units import size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.catalogue import read_catalogue
+from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
 from haulback.work.support.rate_limit import RateLimit
 from haulback.work.support.young_backup import let_be_listed
 
@@ -35,6 +35,7 @@ def run(context: TaskContext) -> Results:
         let_be_listed(context, source, wanted.source)
     context.progress.expect(sum(_amount(source, wanted) for wanted in order.copies))
     _Copying(context, source, target).copy(order, results)
+    write_extract_if_old(context, target, order.destination.owner)
     return results | context.repositories.space(order.destination)
 
 

@@ -18,8 +18,9 @@ def run(context: TaskContext) -> Results:
         context.machines.open(order.hypervisor).check()
     elif order.destination and order.destination.repository:
         repository = context.repositories.open(order.destination)
-        if seen := probe_again(repository.destination):
-            return {"reachable": True, "probe": msgspec.to_builtins(seen)}
+        seen = probe_again(repository.destination)
+        told = {"probe": msgspec.to_builtins(seen)} if seen else {}
+        return {"reachable": True} | told | context.repositories.space(order.destination)
     elif order.destination:
         _reach(context, order.destination)
     return {"reachable": True}

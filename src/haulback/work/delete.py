@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract.delete import DeleteOrder
 from haulback.drivers.capabilities import SnapshotKeeper, capability
 from haulback.errors import NotFound
+from haulback.hypervisor_types import ATTACHED
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.removal import remove
 
@@ -16,6 +17,8 @@ def run(context: TaskContext) -> Results:
         # Figures of the whole destination would disclose other projects, so the log has none.
         _, results = remove(context, order.destination, order.backups, order.given_up)
         context.log(f"{len(order.backups)} backups of the machine are removed")
+    if order.hypervisor.driver == ATTACHED.driver:  # its platform is not known here
+        return results
     with context.machines.lock(order.hypervisor, order.uuid):
         try:
             machines = context.machines.open(order.hypervisor)

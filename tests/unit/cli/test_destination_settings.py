@@ -11,7 +11,12 @@ from msgspec import Struct
 
 from haulback.cli.destination_settings import read_settings
 from haulback.cli.repository_location import open_location
-from haulback.contract.destination_types import TYPES, Capabilities, DestinationType, Secret
+from haulback.contract.destination_types import (
+    TYPES,
+    Capabilities,
+    DestinationType,
+    Secret,
+)
 from haulback.destinations.folder import Folder
 from haulback.errors import Malformed, Unavailable
 

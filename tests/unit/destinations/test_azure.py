@@ -63,6 +63,8 @@ def test_a_probe_finds_what_a_container_promises_and_leaves_nothing():
     assert seen
     assert (seen.exclusiveCreate, seen.winners, seen.ranges, seen.links) == (True, 1, True, None)
     assert (seen.mayReplace, seen.mayDelete, seen.listsWrites) == (True, True, True)
+    assert seen.clockOffset is not None
+    assert abs(seen.clockOffset) < 5_000
     assert list(store.entries("")) == []
     store.store("haulback.json", b"identity")
     assert probe_again(store)

@@ -151,3 +151,19 @@ def test_a_first_scan_needs_no_other_one_to_agree_about_machines_that_were_not_i
 
 def test_a_scan_of_all_machines_counts_no_machines_of_the_platform():
     assert HypervisorScan("w", 5).shown is None
+
+
+def test_machines_in_doubt_are_no_new_loss_of_a_platform_that_lists_fewer_machines():
+    present, doubted = frozenset("abcdefghij"), frozenset("a")
+    for unshown, believed in ((5, True), (6, False)):  # of nine machines that are not in doubt
+        found = judge(present, frozenset("b"), doubted, agrees=True, unshown=unshown)
+        assert (found.absent == {"b"}) is believed
+
+
+def test_a_loss_is_confirmed_whatever_number_the_platform_leaves_out():
+    present, doubted = frozenset("abcdefghij"), frozenset("a")
+    assert judge(present, doubted, doubted, agrees=True, unshown=9).absent == doubted
+
+
+def test_an_unreadable_machine_is_a_value():
+    assert len({UnreadableMachine("a", "no rights"), UnreadableMachine("a", "no rights")}) == 1

@@ -155,3 +155,108 @@ def test_a_list_of_expressions_is_bounded():
     NamePatterns(["a"] * MOST)
     with pytest.raises(Malformed):
         NamePatterns(["a"] * (MOST + 1), "list")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("(", "missing ): ("), ("é(", "missing ): é("), ("\udc80", "a character is no text")],
+)
+def test_the_reason_of_the_engine_is_told_as_text(text, reason):
+    with pytest.raises(Malformed) as caught:
+        NamePatterns([text], "list")
+    assert caught.value.message == (f"list[0]: {text!r} is no regular expression of RE2: {reason}")
+
+
+def test_expressions_that_fit_the_memory_of_the_engine_one_by_one_match_together():
+    patterns = NamePatterns([f"{number}\\pL{{50}}" for number in range(10, 10 + MOST)])
+    assert patterns.match("10" + "x" * 50)
+    assert patterns.match("109" + "x" * 50)
+    assert not patterns.match("57" + "x" * 49)
+
+
+def test_a_name_that_is_no_text_matches_as_if_it_had_question_marks():
+    assert NamePatterns([r"\?$"]).match("\udc80")
+    assert not NamePatterns(["a"]).match("\udc80")
+
+
+def test_an_empty_list_matches_no_name_and_a_longest_expression_is_read():
+    assert not NamePatterns([]).match("")
+    assert NamePatterns(["x" * LONGEST]).match("x" * LONGEST)
+    for wrong in ("", "x" * (LONGEST + 1)):
+        with pytest.raises(Malformed) as caught:
+            NamePatterns([wrong], "list")
+        assert caught.value.message == f"list[0]: 1 to {LONGEST} characters"
+        assert caught.value.details == {"field": "list[0]"}
+    with pytest.raises(Malformed, match=rf"^list: at most {MOST} expressions$") as caught:
+        NamePatterns(["a"] * (MOST + 1), "list")
+    assert caught.value.details == {"field": "list"}
+    assert (MOST, LONGEST) == (100, 500)
+
+
+def machine(**members):
+    return AssignableMachine("m", "web-001", frozenset({"gold"}), "c1", **members)
+
+
+def policy(mode=AutoAssign.ASSIGN_AND_REMOVE, guid="a", removes_absent=False, **criteria):
+    conditions = Conditions(AutoAssignSettings(**criteria))
+    return AssigningPolicy(guid, guid, conditions, mode=mode, removes_absent=removes_absent)
+
+
+def test_clusters_without_other_conditions_include_all_their_machines():
+    assert Assignment([policy(hvClusters=[Ref("c1")])]).policy_of(machine()) == "a"
+    assert Assignment([policy(hvClusters=[Ref("c2")])]).policy_of(machine()) == ""
+    both = policy(hvClusters=[Ref("c1")], includeTags=["silver"])
+    assert Assignment([both]).policy_of(machine()) == ""
+    assert Assignment([policy()]).policy_of(machine()) == ""
+
+
+def test_an_absent_machine_leaves_a_policy_that_removes_absent_machines_and_no_other():
+    absent = machine(policy="a", present=False)
+    assert Assignment([policy(removes_absent=True)]).policy_of(absent) == ""
+    assert Assignment([policy()]).policy_of(absent) == "a"
+    assert Assignment([]).policy_of(absent) == "a"
+    assert Assignment([policy(includeTags=["gold"])]).policy_of(machine(present=False)) == ""
+
+
+def test_a_policy_that_assigns_and_removes_keeps_members_chosen_by_hand_unless_it_excludes_them():
+    mine = machine(policy="a")
+    assert Assignment([policy()]).policy_of(mine) == "a"
+    assert Assignment([policy(excludeTags=["gold"])]).policy_of(mine) == ""
+    assert Assignment([policy(excludeRegExps=["web"])]).policy_of(mine) == ""
+    assert Assignment([policy(includeTags=["silver"])]).policy_of(mine) == ""
+    assert Assignment([policy(includeTags=["gold"])]).policy_of(mine) == "a"
+    only = policy(AutoAssign.ASSIGN_ONLY, includeTags=["silver"])
+    assert Assignment([only]).policy_of(mine) == "a"
+
+
+def test_a_machine_that_leaves_a_policy_goes_to_another_that_takes_it_unless_it_is_a_copy():
+    known = [policy(includeTags=["silver"]), policy(guid="b", includeRegExps=["web"])]
+    assert Assignment(known).policy_of(machine(policy="a")) == "b"
+    assert Assignment(known).policy_of(machine(policy="a", copied=True)) == ""
+    assert Assignment(known).policy_of(machine(policy="gone")) == "b"
+    assert machine().policy == ""
+
+
+def test_assignment_is_idle_where_no_policy_takes_a_machine_or_loses_an_absent_one():
+    by_hand = policy(AutoAssign.DISABLED)
+    assert Assignment([]).is_idle
+    assert Assignment([by_hand]).is_idle
+    assert not Assignment([policy()]).is_idle
+    assert not Assignment([policy(AutoAssign.DISABLED, removes_absent=True)]).is_idle
+    assert not Assignment([by_hand, policy(guid="b", removes_absent=True)]).is_idle
+
+
+@pytest.mark.parametrize("member", ["includeRegExps", "excludeRegExps"])
+def test_an_expression_of_a_policy_that_cannot_be_read_is_named_with_its_list(member):
+    with pytest.raises(Malformed) as caught:
+        Conditions(AutoAssignSettings(**{member: ["("]}))
+    assert caught.value.details == {"field": f"autoAssignSettings.{member}[0]"}
+    with pytest.raises(Malformed) as caught:
+        Conditions(AutoAssignSettings(**{member: ["("]}), "settings")
+    assert caught.value.details == {"field": f"settings.{member}[0]"}
+
+
+def test_a_policy_is_active_of_middle_priority_and_by_hand_unless_it_says_otherwise():
+    usual = AssigningPolicy("a", "a", Conditions(AutoAssignSettings()))
+    assert (usual.mode, usual.priority, usual.project) == (AutoAssign.DISABLED, 50, None)
+    assert (usual.active, usual.removes_absent, usual.takes) == (True, False, False)

@@ -35,3 +35,27 @@ def test_a_fire_that_lasts_longer_than_its_interval_overlaps_the_next():
     assert all(fire.overlaps for fire in result)
     history = [FireLength(HOUR, 0)]
     assert not any(fire.overlaps for fire in expected_fires(HOURLY, (0, 5 * HOUR), HOUR, history))
+
+
+def test_the_window_of_a_fire_to_come_opens_at_its_due_time():
+    history = [FireLength(2 * HOUR, 6 * HOUR)]
+    [first, last] = expected_fires(NIGHTLY, (0, 2 * DAY), 6 * HOUR, history)
+    assert (first.window_end, last.window_end) == (28 * HOUR, 52 * HOUR)
+    assert (first.fits, last.fits) == (True, True)
+    assert (last.duration, last.overlaps) == (2 * HOUR, False)
+
+
+def test_a_span_without_a_due_time_has_no_fires():
+    assert list(expected_fires(NIGHTLY, (0, HOUR), HOUR, [FireLength(HOUR, 0)])) == []
+
+
+def test_the_last_fire_of_a_span_overlaps_a_due_time_beyond_the_span():
+    for length, overlaps in ((DAY + 1, True), (DAY, False)):
+        [fire] = expected_fires(NIGHTLY, (0, DAY), HOUR, [FireLength(length, 0)])
+        assert fire.overlaps is overlaps
+
+
+def test_of_two_nights_the_shorter_is_expected():
+    history = [FireLength(2 * HOUR, 7 * HOUR), FireLength(4 * HOUR, HOUR)]
+    [fire] = expected_fires(NIGHTLY, (0, DAY), HOUR, history)
+    assert (fire.duration, fire.fits) == (2 * HOUR, True)

@@ -167,3 +167,12 @@ def test_a_rule_tells_what_the_naive_reading_of_its_members_tells(
     chosen = kind in (wanted.events or TROUBLES) and ends and not quiet
     first = kind == "RUN_ENDED" and bool(news.data.get("first"))
     assert is_told(wanted, news) == (fits and (first or chosen))
+
+
+def test_a_rule_without_conditions_has_empty_ones_and_members_go_by_their_names() -> None:
+    nothing = frozenset[str]()
+    plain = RuleFilter()
+    assert (plain.project, plain.events, plain.task_types) == (None, nothing, nothing)
+    assert (plain.states, plain.policies, plain.projects) == (nothing, nothing, nothing)
+    with pytest.raises(TypeError):
+        RuleFilter("p")  # type: ignore[misc]

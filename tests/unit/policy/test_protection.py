@@ -114,3 +114,26 @@ def test_a_backup_that_is_tried_again_does_not_fail_its_machine_yet():
     assert judge(case._replace(pending=False), NOW).state is ProtectionState.FAILING
     still = case._replace(before=ProtectionState.FAILING)
     assert judge(still, NOW).state is ProtectionState.FAILING
+
+
+def test_a_promise_looks_two_weeks_ahead_and_not_to_the_next_change_of_the_clock():
+    assert rpo_of([Promise(nightly(zone=BERLIN), 0)], NOW) == DAY
+
+
+def test_a_single_due_time_promises_the_time_until_then():
+    fifth_sunday_of_february = Timetable(Cron("0 0 * 2 0#5"), UTC_ZONE)
+    due = int(datetime(2032, 2, 29, tzinfo=UTC).timestamp() * 1000)
+    assert rpo_of([Promise(fifth_sunday_of_february, HOUR)], NOW) == due - NOW + HOUR
+
+
+def test_every_minute_of_a_year_is_a_promise_of_a_minute():
+    assert rpo_of([Promise(Timetable(Cron("* * * * *"), UTC_ZONE), 0)], NOW) == 60_000
+
+
+def test_a_machine_is_late_after_its_rpo_and_not_at_it():
+    case = Case(True, DAY, NOW, failed=False, pending=False, before=ProtectionState.PROTECTED)
+    assert judge(case, NOW + DAY) == (ProtectionState.PROTECTED, NOW + DAY)
+    assert judge(case, NOW + DAY + 1) == (ProtectionState.LATE, None)
+    assert judge(case._replace(rpo=None), NOW) == (ProtectionState.PROTECTED, None)
+    assert judge(case._replace(last_good=None), NOW) == (ProtectionState.NEVER, None)
+    assert judge(case._replace(governed=False), NOW) == (ProtectionState.UNASSIGNED, None)

@@ -41,3 +41,16 @@ def test_keeps_that_contradict_themselves_are_refused(text: str, words: str):
 
 def test_settings_without_keeps_have_no_text():
     assert keeps_text(RuleRetention(retentionKeepLastNFull=4)) == ""
+
+
+def test_a_century_of_days_is_the_most_that_keeps_take():
+    assert read_keeps("36500d").keeps == (36_500, 0, 0, 0)
+
+
+def test_a_mistake_names_its_field_and_the_first_characters_of_the_part():
+    with pytest.raises(Malformed) as refused:
+        read_keeps("7d," + "x" * 21)
+    assert refused.value.message == (
+        f"keep: {'x' * 20!r} is no number with d, w, m or y; write 7d,4w,12m,3y"
+    )
+    assert refused.value.details == {"field": "keep"}

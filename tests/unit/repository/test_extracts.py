@@ -42,6 +42,15 @@ def test_the_first_set_is_whole_and_the_next_has_the_changes_alone(repository: R
     assert (stored.time, stored.whole, stored.sets) == (NOW + 2, NOW, 2)
 
 
+def test_the_time_of_the_newest_part_is_read_alone(repository: Repository, folder: Folder):
+    assert repository.extracts.newest_time() == 0
+    write(repository, item("a"))
+    write(repository, item("b"), at=NOW + 7)
+    assert repository.extracts.newest_time() == NOW + 7
+    rot(folder, 2)
+    assert repository.extracts.newest_time() == NOW
+
+
 def test_a_whole_set_is_written_once_a_week_and_the_older_ones_go(repository: Repository):
     for day in range(20):
         report = write(repository, item("a", day=day), at=NOW + day * DAY_MS)

@@ -243,3 +243,15 @@ def test_a_scan_after_the_work_neither_counts_nor_tells_the_reason_of_the_workfl
     event = of_workflow(head, [head, scan], NOW)
     assert (event.data["tasks"], event.data["state"]) == (1, "FINISHED")
     assert "statusInfo" not in event.data
+
+
+def test_a_test_that_the_server_repeats_tells_no_failure_of_its_own():
+    again: dict[str, Any] = {"type": "CONNECTIVITY_TEST", "params": {"again": True}}
+    again |= {"refs": {"backupDestination": PLACE}, "results": {"failure": "unavailable"}}
+    test = task(state="FAILED", **again)
+    assert troubles(test, State.FAILED, NOW) == []
+    assert of_workflow(test, [test], NOW).data["retried"] is True
+    good = task(state="FINISHED", **again)
+    assert "retried" not in of_workflow(good, [good], NOW).data
+    by_hand = task(state="FAILED", **again | {"params": {}})
+    assert "retried" not in of_workflow(by_hand, [by_hand], NOW).data

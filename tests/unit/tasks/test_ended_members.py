@@ -144,8 +144,9 @@ def test_a_follower_of_a_finished_task_may_start_with_its_results_and_its_entity
     assert [(task.guid, state) for task, state in outcome.settled] == [("t", State.FINISHED)]
 
 
-def test_a_scan_inherits_no_limit():
-    ending = Ending(running(), State.FINISHED, None, [follower(lane="inventory")])
+@pytest.mark.parametrize("lane", ["inventory", "copy"])
+def test_a_scan_and_a_copy_inherit_no_limit(lane: str):
+    ending = Ending(running(), State.FINISHED, None, [follower(lane=lane)])
     outcome = endings.over(ending, NOW)
     assert written(outcome)["f"] == queued()
     assert outcome.freed == SLOTS

@@ -208,6 +208,7 @@ def test_new_records_get_a_guid_and_belong_to_no_project():
     assert restore().guid != restore().guid
     assert mount().guid != mount().guid
     assert (backup("b").project, backup("b").rule, restore().project) == (None, None, None)
+    assert (backup("b").role, backup("b").copy_of) == ("PRIMARY", None)
     assert (restore().target, mount().hypervisor) == ({}, None)
 
 

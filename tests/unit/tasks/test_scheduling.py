@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulback.tasks.scheduling import (
+    AT_DESTINATION,
     HEAD_START_MS,
     LANES,
     MAX_ATTEMPTS,
+    NEW_BACKUPS,
     PER_DESTINATION,
     PER_SOURCE,
     back_off,
@@ -19,6 +21,7 @@ from haulback.tasks.scheduling import (
     most,
     node_slot,
     rank,
+    share_slot,
     source_slot,
     waiting_for,
 )
@@ -141,8 +144,24 @@ def test_the_delay_of_a_retry_is_spread_by_a_quarter_to_either_side(number: floa
         ("entity:e", "another task works on the same entity"),
         ("source:hv:export", "the source bears as many export tasks as it may"),
         ("destination:d:store", "the destination bears as many store tasks as it may"),
+        ("share:n:store:d", "the node runs as many store tasks of this destination as it may"),
         ("node:a:b:verify", "the node runs as many verify tasks as it may"),
     ],
 )
 def test_a_waiting_task_names_the_limit_that_is_full(slot: str, reason: str):
     assert waiting_for(slot) == reason
+
+
+def test_a_destination_leaves_a_place_of_a_lane_on_a_node_to_the_others():
+    name = share_slot("n", "store", "d")
+    assert name == "share:n:store:d"
+    assert most(name, {}) == LANES["store"] - 1
+    assert most(name, {"store": 9}) == 8
+    assert most(name, {"store": 2}) == 1
+    assert most(name, {"store": 1}) == 1
+
+
+def test_tasks_that_read_or_write_a_destination_wait_for_it():
+    assert sorted(set(LANES) - AT_DESTINATION) == ["inventory", "snapshot", "upkeep"]
+    assert set(LANES) > AT_DESTINATION
+    assert NEW_BACKUPS == "export"

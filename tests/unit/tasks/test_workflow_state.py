@@ -8,6 +8,7 @@ import pytest
 
 from haulback.tasks.record import CONTRACT_TYPES, Task
 from haulback.tasks.workflow_state import main_steps, name_of, state_of
+from haulback.wire import Named
 
 NAMED = {
     "EXPORT": "BACKUP",
@@ -81,3 +82,11 @@ def test_a_task_that_finished_with_warnings_warns_about_the_workflow():
     assert state_of([step("EXPORT"), stored]) == "FINISHED_WITH_WARNINGS"
     assert state_of([step("EXPORT"), step("STORE", warnings=[])]) == "FINISHED"
     assert state_of([stored, step("STORE")]) == "FINISHED"
+
+
+def test_a_copy_that_failed_at_one_destination_is_not_made_good_by_a_copy_at_another():
+    copies = [step("BACKUP_DESTINATION_SYNC", state) for state in ("FAILED", "FINISHED")]
+    assert state_of([step("STORE"), *copies]) == "FINISHED_WITH_WARNINGS"
+    for copy, place in zip(copies, ("d1", "d2"), strict=True):
+        copy.refs["backupDestination"] = Named(place)
+    assert state_of([step("STORE"), *copies]) == "PARTIALLY_FINISHED"

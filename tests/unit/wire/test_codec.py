@@ -17,6 +17,7 @@ from haulback.wire import (
     Choice,
     Guid,
     Label,
+    Mark,
     Name,
     Named,
     Ref,
@@ -338,8 +339,23 @@ def test_references_and_labels_cannot_be_changed(kind: type[msgspec.Struct]):
 
 def test_a_request_is_read_from_the_bytes_of_an_object():
     assert request(b'{"guid":"g","note":"n"}', Needed) == Needed("g", "n")
-    with pytest.raises(Malformed, match=r"^the body: \[\] is not an object$"):
+    with pytest.raises(Malformed, match=r"^the body: \[\] is not an object$") as told:
         request(b"[]", Needed)
+    assert told.value.details == {"field": ""}
+
+
+def test_a_value_with_bounds_is_read_like_a_value_without():
+    assert read("5", Amount, "size") == 5
+    assert read(["5"], list[Amount], "sizes") == [5]
+    with pytest.raises(Malformed, match=r'^size: "many" is not a number$') as told:
+        read("many", Amount, "size")
+    assert told.value.details == {"field": "size"}
+
+
+def test_a_typed_whole_number_loses_no_digits():
+    assert read(str(LIMIT - 1), int, "size") == LIMIT - 1
+    with pytest.raises(Malformed, match=r"^size: the number is out of range$"):
+        read(str(LIMIT + 1), int, "size")
 
 
 def accepts(kind: Any, value: Any) -> bool:
@@ -356,6 +372,7 @@ def accepts(kind: Any, value: Any) -> bool:
         (Amount, (0, 1, LIMIT)),
         (Guid, (GUID, "0" * 8 + "-0000" * 3 + "-" + "f" * 12)),
         (Name, ("a", "x" * 400, "ä b")),
+        (Mark, ("a", "x" * 120, "ä b")),
     ],
 )
 def test_a_report_may_hold_values_within_the_bounds(kind: Any, values: tuple[Any, ...]):
@@ -368,6 +385,7 @@ def test_a_report_may_hold_values_within_the_bounds(kind: Any, values: tuple[Any
         (Amount, (-1, LIMIT + 1, 1.5, "1")),
         (Guid, (GUID.upper(), GUID + "0", "0" + GUID, GUID.replace("-", ""), "", f"XX{GUID}XX")),
         (Name, ("", "x" * 401, 5)),
+        (Mark, ("", "x" * 121, 5)),
     ],
 )
 def test_a_report_is_refused_for_values_beyond_the_bounds(kind: Any, values: tuple[Any, ...]):

@@ -40,7 +40,9 @@ def attach_destination(call: ApiRequest) -> DestinationRecord:
     """
     wanted: AttachedDestination = call.read(AttachedDestination)
     kind = destination_types.chosen(wanted.type, wanted.driver)
-    wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
+    own = AttachedDestination.__struct_fields__
+    body = {name: value for name, value in parse(call.body).items() if name not in own}
+    wanted.settings = destination_types.members(body, kind) | (wanted.settings or {})
     record, task = attach.attach(call.app, wanted, call.who)
     [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)

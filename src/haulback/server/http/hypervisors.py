@@ -36,6 +36,7 @@ from haulback.server.services import (
     destination_sync,
     destinations,
     hypervisors,
+    space,
 )
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
@@ -355,6 +356,9 @@ def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list
     """Destinations as callers read them."""
     stands, names = breakers.stands(call.app, found), destinations.node_names(call.app)
     shown = [_destination(one, breakers.shown(stands.get(one.guid)), names) for one in found]
+    spaces = space.shown(call.app, found)
+    for record in shown:
+        record.space = spaces[record.guid]
     return _with_copies(call, shown)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from haulback.contract.catalogue import AttachedDestination
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.repository_secrets import packed, secret_of
-from haulback.errors import Conflict
+from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
 from haulback.kinds.api import Ask
@@ -31,8 +31,13 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
     name, kind = check_name(wanted.name), destination_types.chosen(wanted.type, wanted.driver)
     checked = destination_types.checked(kind, destinations.given_settings(wanted))
     secret = packed(secret_of(wanted))
+    if wanted.copyOf is not None:
+        raise Malformed(
+            "copyOf: an attached repository has its own key already; leave it out", field="copyOf"
+        )
     with app.change(who, "attach destination") as change:
         sql, reach = change.sql, reach_of(change.sql, wanted)
+        destinations.refuse_taken_place(sql, kind, checked.plain)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -42,6 +47,7 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
             nodes=reach.nodes,
             settings=destinations.settings_of(wanted),
         )
+        destinations.check_single_writer(record)
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destination_store.add(sql, stored, app.vault.seal(record.guid, secret))
         node_groups.keep(sql)

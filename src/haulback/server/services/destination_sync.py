@@ -8,6 +8,7 @@ from itertools import groupby
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
+from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
 from haulback.kinds.support import planning, second_copies
 from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopies
@@ -23,7 +24,7 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 _PIECE = 100  # copies or healings that one transaction plans
-_LATER_MS = 600_000  # until copies that failed are planned again
+_LATER_MS = 600_000  # until a target of another server is looked at again
 _HEAL_MS = 6 * 3_600_000  # until a healing that did not end is planned again
 
 
@@ -33,18 +34,18 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
     Raises NotFound, Malformed or Conflict.
     """
     with app.change(who, "copy a destination", source) as change:
-        places, now = SqlCatalogue(change.sql).places, change.now
-        origin = places.destination(source)
+        known, now = SqlCatalogue(change.sql), change.now
+        origin = known.places.destination(source)
         targets = {item.backupDestination.guid: item.roleType.value for item in wanted}
         for target in targets:
-            _check(origin, places.destination(target))
+            _check(known, origin, known.places.destination(target))
         links = [CopyLink(source, target, role, now) for target, role in targets.items()]
         change.before = {link.target: link.role for link in copy_links.of(change.sql, source)}
         copy_links.replace(change.sql, source, links, now)
         change.after = targets
 
 
-def _check(origin: BackupDestination, to: BackupDestination) -> None:
+def _check(known: SqlCatalogue, origin: BackupDestination, to: BackupDestination) -> None:
     field = "backupDestination"
     if origin.guid == to.guid:
         raise Malformed(f"{field}: a destination is no copy of itself; name another", field=field)
@@ -55,7 +56,7 @@ def _check(origin: BackupDestination, to: BackupDestination) -> None:
                 "BACKUP_DESTINATION_INIT is FINISHED",
                 field=field,
             )
-    planning.pinned(None, origin, to)
+    planning.pinned(known, origin, to)
 
 
 def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
@@ -84,26 +85,48 @@ def plan_due(app: App) -> int:
 
 
 def _copy_piece(sql: Connection, now: int) -> int:
-    """Plan some copies of a link."""
-    link = copy_links.next_due(sql, now)
-    if link is None:
+    """Plan some copies: of a walk of a new link, and of backups that are due."""
+    walk = copy_links.next_walk(sql, now)
+    planned = _walk(sql, walk, now) if walk else 0
+    due = copy_links.take_due(sql, now, _PIECE)
+    for link in copy_links.all_links(sql) if due else ():
+        only = [backup.guid for backup in due if backup.destination == link.source]
+        if only and not _is_ours(sql, link.target):
+            for guid in only:
+                copy_links.look(sql, guid, link.source, now + _LATER_MS)
+        elif only:
+            backups = _plan_lacking(sql, link, Route(link.source, link.target, only=only), now)
+            planned += len({backup.entity for backup in backups})
+    return planned
+
+
+def _walk(sql: Connection, walk: CopyLink, now: int) -> int:
+    """Plan the next copies of a new link; a target of another server is looked at later."""
+    if not _is_ours(sql, walk.target):
+        copy_links.walk_later(sql, walk, now + _LATER_MS)
         return 0
-    places = SqlCatalogue(sql).places
-    origin, to = places.destination(link.source), places.destination(link.target)
-    if not destination_owners.is_ours(sql, to):
-        copy_links.looked(sql, link, now + _LATER_MS)
-        return 0
-    backups = copy_links.lacking(sql, Route(link.source, link.target), _PIECE)
-    whole, ask = Plan(), Ask(now, None, nodes.windows(sql))
+    route = Route(walk.source, walk.target, since=walk.after)
+    backups = _plan_lacking(sql, walk, route, now)
+    is_over = len(backups) < _PIECE
+    copy_links.walked(sql, walk, None if is_over else backups[-1].entity)
+    return len({backup.entity for backup in backups})
+
+
+def _is_ours(sql: Connection, target: str) -> bool:
+    return destination_owners.is_ours(sql, SqlCatalogue(sql).places.destination(target))
+
+
+def _plan_lacking(sql: Connection, link: CopyLink, route: Route, now: int) -> list[Backup]:
+    """Plan the tasks that copy some backups of a link; returns these backups."""
+    known, ask, whole = SqlCatalogue(sql), Ask(now, None, nodes.windows(sql)), Plan()
+    origin, to = (known.places.destination(guid) for guid in (link.source, link.target))
+    backups = copy_links.lacking(sql, route, _PIECE)
     for entity, of_machine in groupby(backups, lambda backup: backup.entity):
-        machine = SqlCatalogue(sql).machines.get(entity).named()
+        machine = known.machines.get(entity).named()
         lacking = LackingCopies(origin, machine, list(of_machine))
         whole.add(second_copies.plan_copies(lacking, CopyGoal(to, link.role), ask))
     _enter(sql, whole, now)
-    # Copies that fail leave their backups lacking; they are planned again after a while.
-    due = now if len(backups) == _PIECE else (now + _LATER_MS if backups else None)
-    copy_links.looked(sql, link, due)
-    return len(whole.tasks)
+    return backups
 
 
 def _heal_piece(sql: Connection, now: int) -> int:

@@ -20,7 +20,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
-from haulback.inventory.reach import common
+from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
@@ -28,6 +28,7 @@ from haulback.policy import terms
 from haulback.policy.keeps import is_zone
 from haulback.server.caller import SYSTEM, Caller
 from haulback.server.services import destination_secrets, folders, hold
+from haulback.server.services import space as space_limits
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import changed_reach, reach_of
 from haulback.server.services.reach import reach_changed
@@ -65,10 +66,9 @@ def add_destination(
     with app.change(who, "add destination") as change:
         sql = change.sql
         reach, family = reach_of(sql, wanted), _family(sql, wanted)
-        _refuse_taken_place(sql, kind, checked.plain)
+        refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
-        settings = _copying(wanted.copying, settings)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -79,6 +79,7 @@ def add_destination(
             settings=settings,
         )
         folders.check_free(sql, record)
+        check_single_writer(record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
@@ -90,7 +91,18 @@ def add_destination(
     return record, task
 
 
-def _refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
+def check_single_writer(record: BackupDestination) -> None:
+    """Raise Malformed for a store that replaces objects and that several nodes would write to."""
+    nodes = nodes_of(record)
+    if record.config.get("singleWriter") and (nodes is None or len(nodes) != 1):
+        raise Malformed(
+            "singleWriter: name the one `node` that uses the destination: creates are ordered by "
+            "this node alone",
+            field="node",
+        )
+
+
+def refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
     """Raise Conflict where another destination of the type is at the place of the settings."""
     wanted = destination_types.place(kind, config)
     for other in lists.places(sql, BackupDestination) if wanted else ():
@@ -125,9 +137,12 @@ def change_destination(
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
-        settings = _verified(wanted.verification, _keeping(wanted.retention, before.settings))
-        settings = _copying(wanted.copying, settings)
+        settings = _chosen_settings(wanted, before.settings)
         kind = destination_types.chosen(None, before.driver)
+        if wanted.type is not None and wanted.type != kind.name:
+            raise Malformed(
+                f"type: {before.name} is of type {kind.name}; leave it out", field="type"
+            )
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
         reach = changed_reach(change.sql, wanted, before)
         after = msgspec.structs.replace(
@@ -140,7 +155,9 @@ def change_destination(
         )
         after = destination_secrets.changed(app.vault, after, given.secrets)
         folders.check_free(change.sql, after)
+        check_single_writer(after)
         destinations.change(change.sql, after)
+        SqlLedger(change.sql, change.now).destinations.limited(guid)
         reach_changed(change.sql, before, after, change.now)
         alarms.renamed(change.sql, Named(guid, name))
         if not wish_of(after).active:
@@ -193,6 +210,11 @@ def retention_of(one: BackupDestination) -> Retention:
     return terms.of(one.settings)
 
 
+def _chosen_settings(wanted: NewDestination | ChangedDestination, before: JsonObject) -> JsonObject:
+    kept = _verified(wanted.verification, _keeping(wanted.retention, before))
+    return space_limits.limited(wanted.space, _copying(wanted.copying, kept))
+
+
 def _keeping(wanted: Retention | None, before: JsonObject) -> JsonObject:
     if wanted is None:
         return before
@@ -225,9 +247,8 @@ def _verified(wanted: Verification | None, before: JsonObject) -> JsonObject:
 
 
 def settings_of(wanted: NewDestination) -> JsonObject:
-    """The retention, verification and copying of a new destination.  Raises Malformed."""
-    kept = _verified(wanted.verification, _keeping(wanted.retention, {}))
-    return _copying(wanted.copying, kept)
+    """The retention, verification, copying and space of a new destination.  Raises Malformed."""
+    return _chosen_settings(wanted, {})
 
 
 def _copying(wanted: Copying | None, before: JsonObject) -> JsonObject:

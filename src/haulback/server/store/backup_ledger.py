@@ -23,6 +23,7 @@ _SHARED = (
     *("type", "snapshot_time", "size", "read", "files", "definition", "volumes", "warnings"),
     *("consistency", "description"),
 )
+_COPY_AGAIN_MS = 600_000  # after a copy that failed
 _BACKUPS = Insert("backup", Backup.__struct_fields__)
 
 
@@ -70,7 +71,7 @@ class BackupLedger:
         self._change(backup, status="SUCCESS", **values)
         recall(self._sql, record.entity)  # portals read the last backup
         if record.copy_of is None:
-            copy_links.look(self._sql, record.destination, self._now)
+            copy_links.look(self._sql, record.guid, record.destination, self._now)
         if record.rule:
             due = {"destination": record.destination, "entity": record.entity, "rule": record.rule}
             retention.add_due(self._sql, due, self._now)
@@ -90,6 +91,12 @@ class BackupLedger:
         states = (*NOT_DECIDED, "PARTIAL_SUCCESS")
         self._change(backup, states, status="FAILED", status_info=reason)
         self._judge_anew(backup)
+        table = tables.backup.c
+        query = sa.select(table.guid, table.destination).where(
+            table.guid == sa.select(table.copy_of).where(table.guid == backup).scalar_subquery()
+        )
+        for first, destination in self._sql.execute(query).all():  # the copy is made again
+            copy_links.look(self._sql, first, destination, self._now + _COPY_AGAIN_MS)
 
     def _judge_anew(self, backup: str) -> None:
         """Have the protection of a backup's machine judged anew."""

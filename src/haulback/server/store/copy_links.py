@@ -6,24 +6,31 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.inventory.records import Backup
 from haulback.server.store import tables
-from haulback.server.store.copy_tables import copy_link
+from haulback.server.store.copy_tables import copy_due, copy_link
 from haulback.server.store.rows import records
 
 _LINK = copy_link.c
+_COLUMNS = (_LINK.source, _LINK.target, _LINK.role, _LINK.due, _LINK.after)
+_DUE = copy_due.c
 _BACKUP = tables.backup.c
 _COPY = tables.backup.alias("copy")
 
 
 class CopyLink(NamedTuple):
-    """Backups of `source` are copied to `target` with a role; `due` in epoch ms, None: all are."""
+    """Backups of `source` are copied to `target` with a role.
+
+    `due` (epoch ms) and `after` are the state of its walk over the backups of before.
+    """
 
     source: str
     target: str
     role: str
     due: int | None
+    after: str = ""
 
 
 def replace(sql: sa.Connection, source: str, links: Sequence[CopyLink], now: int) -> None:
@@ -42,48 +49,75 @@ def replace(sql: sa.Connection, source: str, links: Sequence[CopyLink], now: int
 
 def of(sql: sa.Connection, source: str) -> list[CopyLink]:
     """The links of a source, locked."""
-    query = sa.select(_LINK.source, _LINK.target, _LINK.role, _LINK.due)
+    query = sa.select(*_COLUMNS)
     rows = sql.execute(query.where(_LINK.source == source).with_for_update())
     return [CopyLink(*row) for row in rows]
 
 
 def all_links(sql: sa.Connection) -> list[CopyLink]:
     """All links; there are as few as destinations."""
-    query = sa.select(_LINK.source, _LINK.target, _LINK.role, _LINK.due)
+    query = sa.select(*_COLUMNS)
     return [CopyLink(*row) for row in sql.execute(query.order_by(_LINK.source, _LINK.target))]
 
 
-def look(sql: sa.Connection, source: str, now: int) -> None:
-    """Have the links of a source looked at: it has a new backup."""
-    sql.execute(sa.update(copy_link).where(_LINK.source == source).values(due=now))
+def look(sql: sa.Connection, backup: str, destination: str, moment: int) -> None:
+    """Have the links of a destination look at one backup at a time (epoch ms)."""
+    linked = sa.select(_LINK.source).where(_LINK.source == destination).limit(1)
+    if sql.scalar(linked) is not None:
+        insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert
+        new = insert(copy_due).values(backup=backup, due=moment)
+        sql.execute(new.on_conflict_do_update(index_elements=["backup"], set_={"due": moment}))
 
 
-def next_due(sql: sa.Connection, now: int) -> CopyLink | None:
-    """A link whose source may have backups without a copy, locked, None without one."""
-    query = sa.select(_LINK.source, _LINK.target, _LINK.role, _LINK.due)
-    query = query.where(_LINK.due <= now).order_by(_LINK.due).limit(1)
+def next_walk(sql: sa.Connection, now: int) -> CopyLink | None:
+    """A link whose walk is not over, locked, None without one."""
+    query = sa.select(*_COLUMNS).where(_LINK.due <= now).order_by(_LINK.due).limit(1)
     row = sql.execute(query.with_for_update(skip_locked=True)).one_or_none()
     return CopyLink(*row) if row else None
 
 
 def is_due(sql: sa.Connection, now: int) -> bool:
-    """Whether a link is due: an index lookup."""
-    return sql.scalar(sa.select(_LINK.source).where(_LINK.due <= now).limit(1)) is not None
+    """Whether a walk or a backup is due: two index lookups."""
+    walk = sa.select(_LINK.source).where(_LINK.due <= now).limit(1)
+    one = sa.select(_DUE.backup).where(_DUE.due <= now).limit(1)
+    return any(sql.scalar(query) is not None for query in (walk, one))
 
 
-def looked(sql: sa.Connection, link: CopyLink, due: int | None) -> None:
-    """Set when a link is looked at again."""
-    here = (_LINK.source == link.source, _LINK.target == link.target)
-    sql.execute(sa.update(copy_link).where(*here).values(due=due))
+def walked(sql: sa.Connection, link: CopyLink, after: str | None) -> None:
+    """Set the machine at which a walk goes on; None: the walk is over."""
+    here = sa.update(copy_link).where(_LINK.source == link.source, _LINK.target == link.target)
+    over = {"due": None, "after": ""}
+    sql.execute(here.values(over if after is None else {"after": after}))
+
+
+def walk_later(sql: sa.Connection, link: CopyLink, moment: int) -> None:
+    """Go on with a walk at a time (epoch ms)."""
+    here = sa.update(copy_link).where(_LINK.source == link.source, _LINK.target == link.target)
+    sql.execute(here.values(due=moment))
+
+
+def take_due(sql: sa.Connection, now: int, most: int) -> list[Backup]:
+    """Some backups whose time has come, taken off the list."""
+    query = sa.select(_DUE.backup).where(_DUE.due <= now).order_by(_DUE.due).limit(most)
+    guids = list(sql.scalars(query.with_for_update(skip_locked=True)))
+    sql.execute(sa.delete(copy_due).where(_DUE.backup.in_(guids)))
+    found = sa.select(tables.backup).where(_BACKUP.guid.in_(guids), _BACKUP.status == "SUCCESS")
+    order = (_BACKUP.entity, _BACKUP.snapshot_time, _BACKUP.guid)
+    return records(sql, found.order_by(*order), Backup)
 
 
 class Route(NamedTuple):
-    """A source and a target, for all backups or those of one machine or rule."""
+    """A source and a target, for all backups or those of one machine, one rule or some guids.
+
+    `since` is the first machine of a walk.
+    """
 
     source: str
     target: str
     entity: str | None = None
     rule: str | None = None
+    since: str = ""
+    only: Sequence[str] | None = None
 
 
 def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
@@ -105,6 +139,8 @@ def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
     )
     query = query.where(_BACKUP.entity == route.entity) if route.entity else query
     query = query.where(_BACKUP.rule == route.rule) if route.rule else query
+    query = query.where(_BACKUP.entity >= route.since) if route.since else query
+    query = query.where(_BACKUP.guid.in_(route.only)) if route.only is not None else query
     order = (_BACKUP.entity, _BACKUP.snapshot_time, _BACKUP.guid)
     return records(sql, query.order_by(*order).limit(most), Backup)
 

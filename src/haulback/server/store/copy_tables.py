@@ -1,4 +1,4 @@
-"""The table of destinations that are copied as a whole; see `tables`."""
+"""Tables of destinations that are copied as a whole; see `tables`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# `due` (epoch ms): when to look for backups of the source that the target lacks; NULL: all have a
-# copy, until the next STORE at the source.
+# A new link walks once over the backups of its source, machine by machine: `due` (epoch ms) is the
+# time of the next piece, NULL after the walk, `after` the machine at which the walk goes on.
 copy_link = Table(
     "copy_link",
     metadata,
@@ -18,5 +18,15 @@ copy_link = Table(
     Column("role", String(12), nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("due", BigInteger),
+    Column("after", _GUID, nullable=False, server_default=""),
     Index("copy_link_due", "due"),
+)
+
+# Backups that a link may have to copy: new ones, and those whose copy failed; `due` in epoch ms.
+copy_due = Table(
+    "copy_due",
+    metadata,
+    Column("backup", _GUID, primary_key=True),
+    Column("due", BigInteger, nullable=False),
+    Index("copy_due_time", "due"),
 )

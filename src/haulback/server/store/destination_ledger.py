@@ -7,10 +7,12 @@ import sqlalchemy as sa
 
 from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.events import Event, EventKind
+from haulback.contract.space import SpaceUsage
 from haulback.errors import Conflict
-from haulback.inventory.ledger import NewPlaceOf
+from haulback.inventory.ledger import AlarmChanges, NewPlaceOf
 from haulback.server.store import events, node_groups, pins, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.space import SpaceBook
 from haulback.units import size
 from haulback.wire import Named
 
@@ -20,8 +22,9 @@ _LEVELS = (0.8, 0.9, 0.95, 0.98)  # shares of the capacity that are an event
 class DestinationLedger:
     """`inventory.ledger.DestinationChanges` on a connection."""
 
-    def __init__(self, sql: sa.Connection, now: int) -> None:
+    def __init__(self, sql: sa.Connection, now: int, alarms: AlarmChanges) -> None:
         self._sql, self._now = sql, now
+        self._book = SpaceBook(sql, alarms, now)
 
     def initialised(self, destination: str, repository: str) -> None:
         where = tables.destination.c.guid == destination
@@ -60,6 +63,17 @@ class DestinationLedger:
         self._sql.execute(sa.update(table).where(where).values(**values))
         if before and total and (percent := _crossed(before[2], before[1], used / total)):
             events.add(self._sql, self._filling(Named(destination, before[0]), percent, free))
+        self._book.judge(destination)
+
+    def limited(self, destination: str) -> None:
+        """Judge a destination again whose limits were changed."""
+        self._book.judge(destination)
+
+    def stored(self, destination: str, stored: int) -> None:
+        self._book.stored(destination, stored)
+
+    def measured(self, destination: str, usage: SpaceUsage) -> None:
+        self._book.measured(destination, usage)
 
     def _filling(self, place: Named, percent: int, free: int) -> Event:
         text = f"{place.name} is {percent} % full: {size(free)} are free"

@@ -10,6 +10,7 @@ from haulback.server.store import backup_locations, mount_tables, rows, tables
 from haulback.server.store.breaker_tables import destination_breaker
 from haulback.server.store.copy_tables import copy_link
 from haulback.server.store.retention_tables import retention_due, retention_state, retention_wait
+from haulback.server.store.space_tables import SPACE_TABLES
 
 _BACKUP = tables.backup.c
 
@@ -48,7 +49,7 @@ def remove(sql: sa.Connection, guid: str) -> list[str]:
     for table in (tables.proof, mount_tables.mounted_backup):
         sql.execute(sa.delete(table).where(table.c.backup.in_(backups)))
     sql.execute(sa.delete(tables.backup).where(_BACKUP.destination == guid))
-    for table in (retention_due, retention_state, destination_breaker):
+    for table in (*SPACE_TABLES, retention_due, retention_state, destination_breaker):
         sql.execute(sa.delete(table).where(table.c.destination == guid))
     sql.execute(sa.delete(retention_wait).where(retention_wait.c.rule == guid))
     sql.execute(sa.delete(tables.destination).where(tables.destination.c.guid == guid))

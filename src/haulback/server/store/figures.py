@@ -10,6 +10,7 @@ from haulback.inventory.own_server import OWN_ENTITY
 from haulback.server.scope import Scope
 from haulback.server.store import lists, tables
 from haulback.server.store.expressions import Column, Expression
+from haulback.server.store.report_tables import IS_FIRST
 
 _DAY_MS = 86_400_000
 
@@ -39,7 +40,7 @@ def backup_counts(
 ) -> dict[str, StatusCount]:
     """Backups created between two moments (epoch ms), by status."""
     table = tables.backup.c
-    where = [table.created >= start, table.copy_of.is_(None), *_scoped(table.project, scope)]
+    where = [table.created >= start, IS_FIRST, *_scoped(table.project, scope)]
     where += [table.created <= end] if end is not None else []
     query = sa.select(table.status, sa.func.count(), sa.func.sum(table.stored)).where(*where)
     rows = sql.execute(query.group_by(table.status))
@@ -72,7 +73,7 @@ def _by_day(
     first, last = (moment - moment % _DAY_MS for moment in (span.start, span.stop - 1))
     where = [table.c.created >= first, table.c.created < span.stop, table.c.status == "SUCCESS"]
     where += _scoped(table.c.project, scope)
-    where += [table.c.copy_of.is_(None)] if "copy_of" in table.c else []
+    where += [IS_FIRST] if table is tables.backup else []
     query = sa.select(day, sa.func.sum(size)).where(*where)
     sums = {int(row[0]): int(row[1]) for row in sql.execute(query.group_by(day))}
     return {str(moment): sums.get(moment, 0) for moment in range(first, last + 1, _DAY_MS)}

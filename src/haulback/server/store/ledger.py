@@ -28,7 +28,7 @@ class SqlLedger:
         self.backups = BackupLedger(sql, now)
         self.proofs = ProofLedger(sql, now, sign)
         self.bases = BaseLedger(sql)
-        self.destinations = DestinationLedger(sql, now)
+        self.destinations = DestinationLedger(sql, now, self.alarms)
         self.inventory = InventoryLedger(sql, now, self.alarms)
         self.removals = RemovalLedger(sql, self.alarms, self.inventory)
         self.snapshots = SnapshotLedger(sql, now)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
 from haulback.inventory.reach import is_group
-from haulback.server.store import breakers, epoch, node_groups, tasks
+from haulback.server.store import breakers, epoch, node_groups, space, tasks
 from haulback.server.store.raw_sql import Hot, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
@@ -160,11 +160,14 @@ def _lane(connection: sa.Connection, lane: _Lane, now: int, room: int) -> list[T
 def _shut(connection: sa.Connection, lane: str, node: str) -> set[str]:
     """The destinations that a lane of a node may not work on now.
 
-    The breaker of the destination is open, or the destination has all of its share of the lane.
+    The breaker of the destination is open, the destination has all of its share of the lane, or it
+    has no room for a new backup.
     """
     low = scheduling.share_slot(node, lane, "")
     full = _FULL_SHARES.rows(connection, low=low, high=f"{low[:-1]};")
     shut = {key.removeprefix(low) for (key,) in full}
+    if lane == scheduling.NEW_BACKUPS:
+        shut |= space.full(connection).keys()
     return shut | breakers.open_ones(connection) if lane in scheduling.AT_DESTINATION else shut
 
 
@@ -239,10 +242,12 @@ def _has_several(connection: sa.Connection) -> bool:
 
 
 def _check_breakers(connection: sa.Connection, wanted: Iterable[Task]) -> None:
-    """Raises Conflict for a task whose destination does not answer."""
-    shut = breakers.open_ones(connection)
-    for task in wanted if shut else ():
+    """Raises Conflict for a task whose destination does not answer, or is full for it."""
+    shut, full = breakers.open_ones(connection), space.full(connection)
+    for task in wanted if shut or full else ():
         to = task.refs.get("backupDestination")
+        if to and to.guid in full and task.lane == scheduling.NEW_BACKUPS:
+            raise Conflict(f"the task waits: the backup destination {to.name} {full[to.guid]}")
         if to and to.guid in shut and task.lane in scheduling.AT_DESTINATION:
             raise Conflict(f"the task waits: the backup destination {to.name} does not answer")
 

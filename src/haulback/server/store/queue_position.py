@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from haulback.server.store import breakers
+from haulback.server.store import breakers, space
 from haulback.server.store.queue_links import Links
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import slot as slots
@@ -52,7 +52,7 @@ class Line:
         return result
 
     def _away(self, tasks: Sequence[Task]) -> dict[str, str]:
-        """The tasks whose destination does not answer, with the time of the next test."""
+        """The reasons of tasks whose destination does not answer, or has no room for a backup."""
         waiting = {
             task.guid: to
             for task in tasks
@@ -60,7 +60,13 @@ class Line:
         }
         places = {to.guid for to in waiting.values()}
         stands = breakers.stands(self._sql, places) if places else {}
+        full = space.full(self._sql) if places else {}
+        exports = {task.guid for task in tasks if task.lane == scheduling.NEW_BACKUPS}
         return {
+            guid: f"the backup destination {to.name} {full[to.guid]}; free some space there"
+            for guid, to in waiting.items()
+            if guid in exports and to.guid in full
+        } | {
             guid: text
             for guid, to in waiting.items()
             if (stand := stands.get(to.guid)) and (text := waits_for(to.name, stand))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from haulback.contract.reports import Measure
 from haulback.server.scope import Scope
-from haulback.server.store import lists, protection, tables
+from haulback.server.store import lists, protection, report_tables, tables
 from haulback.server.store.event_tables import event
 from haulback.server.store.expressions import Condition, number_in
 from haulback.server.store.report_tables import FAILED
@@ -251,7 +251,7 @@ def _counted(measure: Measure) -> list[Condition]:
 
 def _where(sql: sa.Connection, wanted: ReportedBackups) -> list[Condition]:
     table = tables.backup.c
-    where: list[Condition] = [table.copy_of.is_(None)]
+    where: list[Condition] = [report_tables.IS_FIRST]
     if wanted.scope.listed is not None:
         where.append(table.project.in_(wanted.scope.listed))
     for column, values in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, String, Table, text
+from sqlalchemy import BigInteger, Column, Index, String, Table, func, text
 
 from haulback.server.store.tables import backup, metadata
 
@@ -23,6 +23,9 @@ daily_report = Table(
     Column("until", BigInteger, nullable=False),
 )
 
+# The backups without their copies, in words that only this index knows: SQLite would take the
+# partial index of such rows, and read each row.
+IS_FIRST = func.coalesce(backup.c.copy_of, "") == ""
 # All columns that reports add up and group by: the rows of backups are wide.
 Index("backup_report", backup.c.created, *(backup.c[name] for name in _SUMMED))
 Index("backup_failed", backup.c.created, sqlite_where=FAILED, postgresql_where=FAILED)

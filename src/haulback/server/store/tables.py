@@ -338,6 +338,10 @@ backup = Table(
     ),
 )
 
+# The backups that lists show, without their copies.
+_FIRST = text("copy_of IS NULL")
+_NEWEST = (backup.c.created, backup.c.guid)
+Index("backup_first", *_NEWEST, sqlite_where=_FIRST, postgresql_where=_FIRST)
 # Locations that another location may heal.
 HEALABLE = text("status = 'SUCCESS' AND location_status IN ('DAMAGED', 'MISSING')")
 Index("backup_heal", backup.c.heal_after, sqlite_where=HEALABLE, postgresql_where=HEALABLE)

@@ -18,6 +18,7 @@ from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext
 from haulback.work.support.damage_report import MOST
 
+_OLD_MS = 12 * 3_600_000  # age of the newest extract at which a copy writes another
 _SAID = 20  # problems that the log names
 
 
@@ -36,6 +37,12 @@ def write_extract(context: TaskContext, repository: Repository, server: Owner) -
         return
     kind = "whole" if report.whole else "changes"
     context.log(f"an extract of the catalogue was stored ({kind}, {report.items} items)")
+
+
+def write_extract_if_old(context: TaskContext, repository: Repository, server: Owner) -> None:
+    """Store an extract unless the newest is of the last hours: copies follow each backup."""
+    if context.server.now_ms() - repository.extracts.newest_time() > _OLD_MS:
+        write_extract(context, repository, server)
 
 
 def _confirming(context: TaskContext) -> Iterator[CatalogueItem]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.damage import DamageReport, Loss, LostDisk
+from haulback.contract.destinations import ChangedDestination
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.restore import RestoreOrder
 from haulback.errors import BaseGone, Conflict, Malformed
@@ -19,7 +20,8 @@ from haulback.kinds.backup_destination_sync import KIND as SYNC
 from haulback.kinds.restore import KIND as RESTORE
 from haulback.server.queries import ListQuery
 from haulback.server.scope import EVERYTHING
-from haulback.server.services import configuration, destination_sync, node_tasks
+from haulback.server.services import configuration, destination_sync, maintenance, node_tasks
+from haulback.server.services import destinations as destinations_service
 from haulback.server.services.backups import BackupReading
 from haulback.server.services.configuration import SentRecord
 from haulback.server.services.record_kinds import RECORD_KINDS
@@ -223,6 +225,59 @@ def test_a_destination_that_exists_gets_a_second_copy_of_every_backup(copies):
     assert [len(copies.locations(backup)) for backup in (before, after)] == [2, 2]
 
 
+def test_a_copy_of_a_destination_that_failed_is_made_again_after_a_while(copies):
+    house, app = copies.house, copies.house.app
+    link = NewCopyLink(backupDestination=Ref(copies.far.guid))
+    destination_sync.set_links(app, house.destination.guid, [link], house.user)
+    backup = copies.stored().ref("backup")
+    assert destination_sync.plan_due(app) == 1
+    [sync] = copies.syncs()
+    house.take(copies.node, sync)
+    house.fail(copies.node, sync)
+    assert destination_sync.plan_due(app) == 0
+    house.clock.now += 600_000
+    assert destination_sync.plan_due(app) == 1
+    copies.copied(copies.syncs()[0])
+    assert [place.status for place in copies.locations(backup)] == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_new_link_walks_over_all_backups_in_pieces(copies, monkeypatch):
+    house, app = copies.house, copies.house.app
+    monkeypatch.setattr(destination_sync, "_PIECE", 2)
+    guids = [copies.stored().ref("backup") for _ in range(5)]
+    link = NewCopyLink(backupDestination=Ref(copies.far.guid))
+    destination_sync.set_links(app, house.destination.guid, [link], house.user)
+    assert [destination_sync.plan_due(app) for _ in range(4)] == [1, 1, 1, 0]
+    assert all(len(copies.locations(guid)) == 2 for guid in guids)
+
+
+def test_a_copy_waits_for_the_hours_of_its_destination(copies):
+    house = copies.house
+    hour = START % DAY // 3_600_000
+    start, end = (hour + 2) % 24 * 3_600_000, (hour + 3) % 24 * 3_600_000
+    body = {"copying": {"startHour": start, "endHour": end, "rate": 1_000_000}}
+    changed = request(msgspec.json.encode(body), ChangedDestination)
+    destinations_service.change_destination(house.app, copies.far.guid, changed, house.user)
+    copies.stored(copies.rule())
+    assert copies.syncs() == []
+    house.clock.now += 3 * 3_600_000
+    maintenance.tick(house.app)
+    [sync] = copies.syncs()
+    with house.app.store.read() as sql:
+        assert SYNC.prepare(sync, SqlCatalogue(sql)).rate == 1_000_000
+
+
+def test_limits_of_copies_that_cannot_be_are_refused_by_name(copies):
+    for member, value in (("rate", 1), ("startHour", 5), ("timeZone", "Mars/Base")):
+        body = {"copying": {member: value}}
+        changed = request(msgspec.json.encode(body), ChangedDestination)
+        with pytest.raises(Malformed) as caught:
+            destinations_service.change_destination(
+                copies.house.app, copies.far.guid, changed, copies.house.user
+            )
+        assert caught.value.details["field"].startswith("copying.")
+
+
 def test_a_destination_is_no_copy_of_itself(copies):
     house = copies.house
     link = NewCopyLink(backupDestination=Ref(house.destination.guid))
@@ -237,7 +292,7 @@ def test_destinations_that_no_node_reaches_together_are_not_copied(copies):
     link = NewCopyLink(backupDestination=Ref(there.guid))
     with pytest.raises(Malformed) as caught:
         destination_sync.set_links(house.app, here.guid, [link], house.user)
-    assert "no node reaches both" in caught.value.message
+    assert "no node reaches all" in caught.value.message
 
 
 def test_a_copy_has_the_lock_and_the_terms_of_its_role(copies):

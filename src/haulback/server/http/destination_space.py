@@ -1,0 +1,24 @@
+"""The space of destinations, by machine."""
+
+from __future__ import annotations
+
+from haulback.contract.roles import PEOPLE
+from haulback.contract.space import MachineShare
+from haulback.server.http.operation import ApiRequest, Router
+from haulback.server.services import space
+
+room = Router()
+
+
+@room(
+    "GET",
+    "/backup-destinations/{guid}/space",
+    "Stored bytes of a destination by machine.",
+    answer=MachineShare,
+    many=True,
+    roles=PEOPLE,
+    command="destination space DESTINATION",
+)
+def space_by_machine(call: ApiRequest) -> list[MachineShare]:
+    """Stored bytes of each machine, of it alone and shared, as the last clean-up found them."""
+    return space.machines(call.app, call.guid)

@@ -1,0 +1,53 @@
+"""The server's half of S3 destinations: places, single writers, and what a lock takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.errors import Conflict, Malformed
+from haulback.server.services import destinations
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
+from haulback.units import DAY_MS
+from haulback.wire import Ref, Word
+
+BUCKET = {"bucket": "shop", "accessKeyId": "id", "secretAccessKey": "secret"}
+
+
+def add(house, name: str, nodes: list[str], **settings: object):
+    wanted = NewDestination(
+        name=name, type=Word("S3"), settings=BUCKET | settings, nodes=[Ref(node) for node in nodes]
+    )
+    return destinations.add_destination(house.app, wanted, house.user)[0]
+
+
+def test_a_store_that_replaces_objects_has_one_node(house):
+    first, second = house.node(), house.node("n2")
+    with pytest.raises(Malformed, match="singleWriter"):
+        add(house, "vault", [first.guid, second.guid], singleWriter=True)
+    made = add(house, "vault", [first.guid], singleWriter=True)
+    wider = ChangedDestination(nodes=[Ref(first.guid), Ref(second.guid)])
+    with pytest.raises(Malformed, match="singleWriter"):
+        destinations.change_destination(house.app, made.guid, wider, house.user)
+
+
+def test_two_destinations_at_one_place_are_refused_once_the_first_has_a_repository(house):
+    node = house.node()
+    made = add(house, "vault", [node.guid], prefix="north")
+    add(house, "again", [node.guid], prefix="north")
+    with house.app.store.write() as sql:
+        SqlLedger(sql, house.clock.now).destinations.initialised(made.guid, made.guid)
+    with pytest.raises(Conflict, match="vault is there already"):
+        add(house, "third", [node.guid], prefix="north")
+    add(house, "fourth", [node.guid], prefix="south")
+
+
+def test_the_order_of_a_store_carries_the_longer_lock(house):
+    node = house.node()
+    lock = ChangedDestination(retention=Retention(daysToKeepRetentionLock=9))
+    destinations.change_destination(house.app, house.destination.guid, lock, house.user)
+    store = house.exported(node)
+    with house.app.store.read() as sql:
+        order = house.app.kinds["STORE"].prepare(store, SqlCatalogue(sql))
+    assert order.lock == 9 * DAY_MS
