@@ -29,15 +29,19 @@ class BackupCleanupOrder(msgspec.Struct):
     given_up: list[str] = []
 
 
-class BackupCleanupResult(msgspec.Struct):
-    """The node's report: removed backups, and bytes of the destination.
+class RemovalResult(msgspec.Struct):
+    """The node's report of a removal: removed backups, and bytes of the destination.
 
-    `givenUp` are backups whose loss was confirmed and that were not found; `usage` is the space of
-    the repository by machine.
+    `givenUp` are backups whose loss was confirmed and that were not found.
     """
 
     removed: list[str] = []
     givenUp: list[str] = []
     totalSpace: int | None = None
     freeSpace: int | None = None
+
+
+class BackupCleanupResult(RemovalResult):
+    """The node's report of a clean-up; `usage` is the space of the repository by machine."""
+
     usage: SpaceUsage | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract import example_values as example
-from haulback.contract.backup_cleanup import BackupCleanupResult
+from haulback.contract.backup_cleanup import RemovalResult
 from haulback.contract.delete import DeleteOrder, DeleteRequest
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.project_access import ProjectAccess
@@ -153,7 +153,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FAILED and is_blocked(task):
         ledger.damage.cleanup_blocked(task, task.status_info or "backups are missing")
     if state is State.FINISHED:
-        settle_removal(task, msgspec.convert(task.results, BackupCleanupResult), ledger)
+        settle_removal(task, msgspec.convert(task.results, RemovalResult), ledger)
     ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
         ledger.removals.forget_entity(task.ref("protectedEntity") or "")

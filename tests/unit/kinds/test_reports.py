@@ -26,7 +26,7 @@ from haulback.server.http.schemas import Schemas
 
 READ = {
     "BACKUP_CLEANUP": backup_cleanup.BackupCleanupResult,
-    "DELETE": backup_cleanup.BackupCleanupResult,
+    "DELETE": backup_cleanup.RemovalResult,
     "BACKUP_DESTINATION_INIT": destination_init.InitResult,
     "EXPORT": export.ExportResult,
     "IMPORT": import_machine.Imported,

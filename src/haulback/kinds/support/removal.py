@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haulback.contract.backup_cleanup import BackupCleanupResult
+from haulback.contract.backup_cleanup import RemovalResult
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import Task
@@ -20,7 +20,7 @@ def is_blocked(task: Task) -> bool:
     return isinstance(damage, dict) and bool(damage.get("missing") or damage.get("unreadable"))
 
 
-def settle_removal(task: Task, found: BackupCleanupResult, ledger: Ledger) -> None:
+def settle_removal(task: Task, found: RemovalResult, ledger: Ledger) -> None:
     """Record a successful clean-up: it found all expected backups."""
     ledger.damage.found_again(task)
     ledger.damage.lost_for_good(found.givenUp)
