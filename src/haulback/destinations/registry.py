@@ -15,6 +15,7 @@ import msgspec
 from haulback.contract.destination_types import DestinationType, by_driver
 from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.read_ahead import ReadAhead
 from haulback.destinations.settled_lists import SettledLists
 from haulback.destinations.store_retries import Retrying
 from haulback.errors import Malformed
@@ -37,7 +38,7 @@ def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStor
     kind, settings = _declared(driver, config)
     store: ObjectStore = _module(kind).open_store(settings, owner)
     if not kind.capabilities.local_path:
-        store = ConfirmedLists(Retrying(store))
+        store = ReadAhead(ConfirmedLists(Retrying(store)))
     if listing_delay(driver, config) != 0:
         store = SettledLists(store)
     return store
