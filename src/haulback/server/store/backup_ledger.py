@@ -23,6 +23,7 @@ _SHARED = (
     *("type", "snapshot_time", "size", "read", "files", "definition", "volumes", "warnings"),
     *("consistency", "description"),
 )
+_CAN_FAIL = (*NOT_DECIDED, "PARTIAL_SUCCESS")
 _COPY_AGAIN_MS = 600_000  # after a copy that failed
 _BACKUPS = Insert("backup", Backup.__struct_fields__)
 
@@ -88,8 +89,7 @@ class BackupLedger:
         self._judge_anew(backup)
 
     def failed(self, backup: str, reason: str) -> None:
-        states = (*NOT_DECIDED, "PARTIAL_SUCCESS")
-        self._change(backup, states, status="FAILED", status_info=reason)
+        self._change(backup, _CAN_FAIL, status="FAILED", status_info=reason)
         self._judge_anew(backup)
         table = tables.backup.c
         query = sa.select(table.guid, table.destination).where(
@@ -143,8 +143,9 @@ class BackupLedger:
             rule=old.rule,
         )
         self.begun([new], old.origin)
-        copies = sa.update(tables.backup).where(tables.backup.c.copy_of == backup)
-        self._sql.execute(copies.values(copy_of=new.guid))
+        if old.status in _CAN_FAIL:  # the copies of a stored backup stay copies of that backup
+            copies = sa.update(tables.backup).where(tables.backup.c.copy_of == backup)
+            self._sql.execute(copies.values(copy_of=new.guid))
         return Named(new.guid, old.entity_name)
 
     def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: object) -> None:
