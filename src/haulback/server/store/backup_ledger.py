@@ -14,8 +14,9 @@ from haulback.server.store import copy_links, new_backup_terms, retention, table
 from haulback.server.store.backup_times import with_times
 from haulback.server.store.last_backups import recall
 from haulback.server.store.raw_sql import Insert
-from haulback.server.store.rows import json_text, one, row_of
+from haulback.server.store.rows import json_text, one, records, row_of
 from haulback.tasks.record import NewBackup, Task
+from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
 # Columns that say the same at each location of a backup.
@@ -24,7 +25,9 @@ _SHARED = (
     *("consistency", "description"),
 )
 _CAN_FAIL = (*NOT_DECIDED, "PARTIAL_SUCCESS")
-_COPY_AGAIN_MS = 600_000  # after a copy that failed
+_COPY_AGAIN_MS = 600_000  # after a copy that failed once
+_LONGEST_MS = DAY_MS  # after many failures, and after a user cancelled the copy
+_DOUBLINGS = 8  # of the wait, up to the longest
 _BACKUPS = Insert("backup", Backup.__struct_fields__)
 
 
@@ -91,12 +94,30 @@ class BackupLedger:
     def failed(self, backup: str, reason: str) -> None:
         self._change(backup, _CAN_FAIL, status="FAILED", status_info=reason)
         self._judge_anew(backup)
+
+    def copy_failed(self, copy: str, reason: str, *, cancelled: bool) -> None:
+        self.failed(copy, reason)
+        query = sa.select(tables.backup).where(tables.backup.c.guid == copy)
+        for record in records(self._sql, query, Backup):  # none once its destination is removed
+            wait = _LONGEST_MS if cancelled else self._wait_after(record)
+            where = tables.backup.c.guid == record.copy_of
+            source = self._sql.scalar(sa.select(tables.backup.c.destination).where(where))
+            if source:
+                copy_links.look(self._sql, record.first, source, self._now + wait)
+
+    def _wait_after(self, copy: Backup) -> int:
+        """The wait in ms before a failed copy is made again, twice the wait of its last failure.
+
+        Records of older failures whose objects are removed go: a link may fail for years.
+        """
         table = tables.backup.c
-        query = sa.select(table.guid, table.destination).where(
-            table.guid == sa.select(table.copy_of).where(table.guid == backup).scalar_subquery()
-        )
-        for first, destination in self._sql.execute(query).all():  # the copy is made again
-            copy_links.look(self._sql, first, destination, self._now + _COPY_AGAIN_MS)
+        same = (table.copy_of == copy.copy_of, table.destination == copy.destination)
+        query = sa.select(table.guid).where(*same, table.status == "FAILED")
+        query = query.order_by(table.created.desc(), table.guid)
+        failures = list(self._sql.scalars(query.limit(2 * _DOUBLINGS)))
+        old = (table.guid.in_(failures[_DOUBLINGS + 1 :]), table.gone)
+        self._sql.execute(sa.delete(tables.backup).where(*old))
+        return min(_LONGEST_MS, _COPY_AGAIN_MS << min(max(len(failures) - 1, 0), _DOUBLINGS))
 
     def _judge_anew(self, backup: str) -> None:
         """Have the protection of a backup's machine judged anew."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from haulback.contract.copies import NewCopyLink
+from haulback.contract.task_states import State
 from haulback.errors import BaseGone
-from haulback.server.services import node_tasks
+from haulback.server.services import destination_sync, node_tasks
+from haulback.server.services import tasks as task_service
+from haulback.server.store import tables
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.wire import Ref
 from tests.unit.server.conftest import EXPORTED, START, House
-from tests.unit.server.services.test_destination_sync import Copies
+from tests.unit.server.services.test_destination_sync import DAY, Copies
 
-HOUR = 3_600_000
+HOUR, MINUTES_10 = 3_600_000, 600_000
 
 
 @pytest.fixture
@@ -49,3 +55,42 @@ def test_a_late_copy_of_an_old_backup_is_not_the_newest_backup(copies):
         ordered = SqlCatalogue(sql).backups.of_entity(house.entities[0].guid, "SUCCESS")
     firsts = [(item.first, item.copy_of is None) for item in ordered]
     assert firsts == [(store.ref("backup"), True), (old, True), (old, False)]
+
+
+def linked(copies: Copies) -> str:
+    """A backup on a destination that the far one copies as a whole; its guid."""
+    link = NewCopyLink(backupDestination=Ref(copies.far.guid))
+    app, source = copies.house.app, copies.house.destination.guid
+    destination_sync.set_links(app, source, [link], copies.house.user)
+    return copies.stored().ref("backup") or ""
+
+
+def test_a_copy_that_keeps_failing_is_made_ever_later_and_leaves_few_records(copies):
+    house, app = copies.house, copies.house.app
+    linked(copies)
+    waits = []
+    for _ in range(11):
+        since = house.clock.now
+        while not destination_sync.plan_due(app):
+            house.clock.now += MINUTES_10
+        waits.append((house.clock.now - since) // MINUTES_10)
+        [sync] = copies.syncs()
+        house.take(copies.node, sync)
+        house.fail(copies.node, sync)
+        copies.ledger(lambda ledger, sync=sync: ledger.removals.deleted(sync.params["copies"]))
+    assert waits == [0, 1, 2, 4, 8, 16, 32, 64, 128, 144, 144]
+    with app.store.read() as sql:
+        query = sa.select(sa.func.count()).where(tables.backup.c.copy_of.is_not(None))
+        assert sql.scalar(query) == 9
+
+
+def test_a_copy_that_a_user_cancels_stays_away_for_a_day(copies):
+    house, app = copies.house, copies.house.app
+    linked(copies)
+    destination_sync.plan_due(app)
+    [sync] = copies.syncs()
+    task_service.set_state(app, house.user, sync.guid, State.CANCELLED, None)
+    house.clock.now += DAY - 1
+    assert destination_sync.plan_due(app) == 0
+    house.clock.now += 1
+    assert destination_sync.plan_due(app) == 1
