@@ -10,7 +10,7 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone
 from haulback.server.services import destination_sync, node_tasks
 from haulback.server.services import tasks as task_service
-from haulback.server.store import tables
+from haulback.server.store import destinations, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import Ref
 from tests.unit.server.conftest import EXPORTED, START, House
@@ -94,3 +94,22 @@ def test_a_copy_that_a_user_cancels_stays_away_for_a_day(copies):
     assert destination_sync.plan_due(app) == 0
     house.clock.now += 1
     assert destination_sync.plan_due(app) == 1
+
+
+def test_the_sound_copy_and_no_failed_one_inherits_from_a_removed_destination(copies):
+    house = copies.house
+    backup = linked(copies)
+    destination_sync.plan_due(house.app)
+    [sync] = copies.syncs()
+    house.take(copies.node, sync)
+    house.fail(copies.node, sync)
+    house.clock.now += MINUTES_10
+    destination_sync.plan_due(house.app)
+    [again] = copies.syncs()
+    copies.copied(again)
+    with house.app.store.write() as sql:
+        destinations.remove(sql, house.destination.guid)
+    [sound] = again.params["copies"]
+    assert copies.shown() == [sound]
+    assert copies.restore(sound).backup == sound
+    assert backup not in copies.shown()
