@@ -72,8 +72,8 @@ def orphaned(sql: sa.Connection, destination: str) -> None:
     of_other = (_BACKUP.copy_of.in_(lost), _BACKUP.destination != destination)
     sql.execute(sa.delete(tables.backup).where(*of_other, _BACKUP.status == "FAILED", _BACKUP.gone))
     of_lost = sa.select(_BACKUP.copy_of, _BACKUP.guid).where(*of_other)
-    worse = (_BACKUP.status == "FAILED", _BACKUP.status != "SUCCESS")
-    worse += (_BACKUP.location_status != "PRESENT",)
+    is_sound = _BACKUP.location_status == "PRESENT"
+    worse = (_BACKUP.status == "FAILED", _BACKUP.status != "SUCCESS", ~is_sound)
     heirs: dict[str, str] = {}
     for first, guid in sql.execute(of_lost.order_by(*worse, _BACKUP.created, _BACKUP.guid)).all():
         if first not in heirs:
