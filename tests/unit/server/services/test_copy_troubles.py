@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from haulback.contract.copies import NewCopyLink
+from haulback.contract.damage import DamageReport
 from haulback.contract.task_states import State
 from haulback.errors import BaseGone
-from haulback.server.services import destination_sync, node_tasks
+from haulback.server.scope import EVERYTHING
+from haulback.server.services import backups, destination_sync, node_tasks
 from haulback.server.services import tasks as task_service
 from haulback.server.store import destinations, tables
 from haulback.server.store.catalogue import SqlCatalogue
@@ -113,3 +116,29 @@ def test_the_sound_copy_and_no_failed_one_inherits_from_a_removed_destination(co
     assert copies.shown() == [sound]
     assert copies.restore(sound).backup == sound
     assert backup not in copies.shown()
+
+
+def test_a_copy_that_is_missing_is_given_up_by_the_guid_of_its_backup_or_its_own(copies):
+    house, app = copies.house, copies.house.app
+    backup = copies.both()
+    _, copy = copies.locations(backup)
+    missing = DamageReport(copy.destination, missing=[copy.guid])
+    verify = house.submit("verify", {"backupDestinations": [{"guid": copy.destination}]})[0]
+    house.take(copies.node, verify)
+    house.finish(copies.node, verify, cursor="", damage=msgspec.to_builtins(missing))
+    assert copies.locations(backup)[1].location_status == "MISSING"
+    backups.confirm_missing(app, house.user, backup)
+    backups.confirm_missing(app, house.user, copy.location)
+    states = [place.location_status for place in copies.locations(backup)]
+    assert states == ["PRESENT", "GIVEN_UP"]
+
+
+def test_a_proof_of_a_copy_is_the_proof_of_its_backup(copies):
+    backup = copies.both()
+    _, copy = copies.locations(backup)
+    with copies.house.app.store.write() as sql:
+        values = {"backup": copy.guid, "time": START, "evidence": "{}", "signature": "s"}
+        sql.execute(sa.insert(tables.proof).values(**values))
+    for guid in (backup, copy.guid):
+        proven, evidence = backups.proof(copies.house.app, guid, EVERYTHING)
+        assert (proven.guid, evidence.time) == (copy.guid, START)
