@@ -96,7 +96,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         elif copy:
             ledger.backups.copied(guid, copy.stored, copy.parent)
         else:
-            ledger.backups.copy_failed(guid, reason, cancelled=cancelled)
+            source = task.params[SOURCE]
+            ledger.backups.copy_failed(guid, source, reason, cancelled=cancelled)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
 
 

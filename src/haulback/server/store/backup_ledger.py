@@ -74,8 +74,7 @@ class BackupLedger:
         values |= {"keep_until": end, "lock_until": end, "terms": making.terms}
         self._change(backup, status="SUCCESS", **values)
         recall(self._sql, record.entity)  # portals read the last backup
-        if record.copy_of is None:
-            copy_links.look(self._sql, record.guid, record.destination, self._now)
+        copy_links.look(self._sql, record.guid, record.destination, self._now)
         if record.rule:
             due = {"destination": record.destination, "entity": record.entity, "rule": record.rule}
             retention.add_due(self._sql, due, self._now)
@@ -95,15 +94,14 @@ class BackupLedger:
         self._change(backup, _CAN_FAIL, status="FAILED", status_info=reason)
         self._judge_anew(backup)
 
-    def copy_failed(self, copy: str, reason: str, *, cancelled: bool) -> None:
+    def copy_failed(self, copy: str, source: str, reason: str, *, cancelled: bool) -> None:
         self.failed(copy, reason)
         query = sa.select(tables.backup).where(tables.backup.c.guid == copy)
         for record in records(self._sql, query, Backup):  # none once its destination is removed
             wait = _LONGEST_MS if cancelled else self._wait_after(record)
-            where = tables.backup.c.guid == record.copy_of
-            source = self._sql.scalar(sa.select(tables.backup.c.destination).where(where))
-            if source:
-                copy_links.look(self._sql, record.first, source, self._now + wait)
+            guid = copy_links.on_source(self._sql, record.first, source)
+            if guid:
+                copy_links.look(self._sql, guid, source, self._now + wait)
 
     def _wait_after(self, copy: Backup) -> int:
         """The wait in ms before a failed copy is made again, twice the wait of its last failure.

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from haulback.contract.copies import NewCopyLink
-from haulback.contract.damage import DamageReport
+from haulback.contract.damage import DamageReport, LocationStatus
 from haulback.contract.task_states import State
 from haulback.errors import BaseGone
 from haulback.server.scope import EVERYTHING
@@ -142,3 +142,35 @@ def test_a_proof_of_a_copy_is_the_proof_of_its_backup(copies):
     for guid in (backup, copy.guid):
         proven, evidence = backups.proof(copies.house.app, guid, EVERYTHING)
         assert (proven.guid, evidence.time) == (copy.guid, START)
+
+
+def test_a_backup_that_was_damaged_when_due_is_copied_once_it_is_sound(copies):
+    app = copies.house.app
+    backup = linked(copies)
+    [place] = copies.locations(backup)
+    copies.damaged(place)
+    assert destination_sync.plan_due(app) == 0
+    copies.ledger(lambda ledger: ledger.damage.set_location(place, LocationStatus.PRESENT, None))
+    assert destination_sync.plan_due(app) == 1
+
+
+def test_a_link_copies_on_what_lies_on_its_source_as_a_copy(copies):
+    house, app = copies.house, copies.house.app
+    third = copies.destination("third")
+    link = NewCopyLink(backupDestination=Ref(third.guid))
+    destination_sync.set_links(app, copies.far.guid, [link], house.user)
+    destination_sync.plan_due(app)
+    back = NewCopyLink(backupDestination=Ref(house.destination.guid))
+    destination_sync.set_links(app, third.guid, [back], house.user)
+    backup = copies.both()
+    assert destination_sync.plan_due(app) == 1
+    [sync] = copies.syncs()
+    house.take(copies.node, sync)
+    house.fail(copies.node, sync)
+    house.clock.now += MINUTES_10
+    assert destination_sync.plan_due(app) == 1
+    copies.copied(copies.syncs()[0])
+    house.clock.now += DAY
+    assert destination_sync.plan_due(app) == 0
+    places = {place.destination: place.status for place in copies.locations(backup)}
+    assert places == dict.fromkeys((house.destination.guid, copies.far.guid, third.guid), "SUCCESS")
