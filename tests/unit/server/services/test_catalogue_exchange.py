@@ -10,14 +10,16 @@ import pytest
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.catalogue import CatalogueItem, FoundBackup, FoundDisk
+from haulback.contract.copies import NewCopyLink
 from haulback.errors import Conflict, Fenced, Malformed
 from haulback.inventory.records import Backup, Entity
 from haulback.server.caller import Node
-from haulback.server.services import attach, catalogue_exchange, hold, maintenance
+from haulback.server.services import attach, catalogue_exchange, destination_sync, hold, maintenance
 from haulback.server.services import tasks as task_service
-from haulback.server.store import alarms, catalogue_pages, tables
+from haulback.server.store import alarms, catalogue_pages, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.rows import records, row_of
+from haulback.wire import Ref
 from tests.unit.server.conftest import START, House
 
 
@@ -285,3 +287,15 @@ def test_a_second_task_that_reads_waits_for_the_first(reading: Reading):
             house.app, house.destination.guid, house.user, take_over=True, revoked=False
         )
     assert task_service.task(house.app, reading.task.guid, house.user.scope).state == "RUNNING"
+
+
+def test_a_link_copies_the_backups_that_a_reading_of_its_source_brings(reading: Reading):
+    house, to = reading.house, reading.house.destination
+    far = msgspec.structs.replace(to, guid=guid(), name="far", repository=guid())
+    with house.app.store.write() as sql:
+        rows.add(sql, tables.destination, far, sealed_key=house.app.vault.seal(far.guid, b"k" * 32))
+    link = NewCopyLink(backupDestination=Ref(far.guid))
+    destination_sync.set_links(house.app, to.guid, [link], house.user)
+    assert destination_sync.plan_due(house.app) == 0
+    reading.send(found())
+    assert destination_sync.plan_due(house.app) == 1
