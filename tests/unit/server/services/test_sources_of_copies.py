@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from haulback.contract.destinations import ChangedDestination
 from haulback.errors import Conflict
-from haulback.server.services import destinations
+from haulback.kinds.backup_destination_sync import KIND as SYNC
+from haulback.server.services import breakers as closing
+from haulback.server.services import destinations, node_tasks
+from haulback.server.store import breakers, tables, tasks
 from haulback.wire import Ref
 from tests.unit.server.conftest import House
 from tests.unit.server.services.test_destination_sync import Copies
@@ -29,3 +33,39 @@ def test_a_waiting_copy_follows_the_nodes_of_its_source(copies: Copies):
     change = ChangedDestination(nodes=[Ref(copies.node.guid)])
     with pytest.raises(Conflict, match="a BACKUP_DESTINATION_SYNC on node n2 needs it"):
         destinations.change_destination(app, source, change, house.user)
+
+
+def test_copies_wait_while_their_source_does_not_answer(copies: Copies):
+    house, source = copies.house, copies.house.destination.guid
+    rule = copies.rule()
+    for _ in range(4):
+        copies.stored(rule)
+    for _ in range(3):
+        sync = copies.syncs()[0]
+        house.take(copies.node, sync)
+        away = {"failure": "unavailable", "awayDestination": source}
+        node_tasks.add_results(house.app, copies.node, sync.guid, away)
+        house.fail(copies.node, sync)
+    with house.app.store.read() as sql:
+        assert breakers.open_ones(sql) == {source}
+        query = sa.select(*tasks.COLUMNS).where(tables.task.c.type == SYNC.type)
+        [waits] = [
+            task for row in sql.execute(query) if (task := tasks.task_of(row)).state == "QUEUED"
+        ]
+    assert copies.syncs() == []
+    refused = house.refuses(Conflict, house.take, copies.node, waits)
+    assert "the destination that it copies from does not answer" in refused
+    closing.close(house.app, source, house.user)
+    assert [task.guid for task in copies.syncs()] == [waits.guid]
+
+
+def test_a_hanging_source_leaves_a_place_of_the_copies_to_the_others(copies: Copies):
+    house, other = copies.house, copies.destination("other")
+    copies.stored(copies.rule())
+    copies.far = other
+    copies.stored(copies.rule())
+    first, second = copies.syncs()
+    house.take(copies.node, first)
+    assert copies.syncs() == []
+    refused = house.refuses(Conflict, house.take, copies.node, second)
+    assert "of this destination" in refused
