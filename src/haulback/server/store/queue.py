@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
 from haulback.inventory.reach import is_group
-from haulback.server.store import breakers, epoch, node_groups, space, tasks
+from haulback.server.store import breakers, copy_hours, epoch, node_groups, space, tasks
 from haulback.server.store.raw_sql import Hot, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
@@ -149,8 +149,11 @@ def _lane(connection: sa.Connection, lane: _Lane, now: int, room: int) -> list[T
     its limit allows.
     """
     values: JsonObject = {"lane": lane.name, "now": now, "most": room + _SPARE}
-    if shut := _shut(connection, lane.name, lane.node):
-        rows = _around(connection, lane.pins, values, shut)
+    shut = _shut(connection, lane.name, lane.node)
+    closed = copy_hours.closed(connection, now) if lane.name == scheduling.COPYING else set()
+    if shut or closed:
+        values["shut"] = " ".join(sorted(shut))  # a source has no hours
+        rows = _around(connection, lane.pins, values, shut | closed)
     else:
         rows = [
             row for pinned in lane.pins for row in READY.rows(connection, pinned=pinned, **values)
@@ -186,14 +189,12 @@ def _around(
 ) -> list[Values]:
     """The first tasks of a lane without those of some destinations, which are not read at all."""
     rows: list[Values] = []
-    is_copying = values["lane"] == scheduling.COPYING
-    at, besides = (COPIES_AT, {"shut": " ".join(sorted(shut))}) if is_copying else (READY_AT, {})
+    at = COPIES_AT if values["lane"] == scheduling.COPYING else READY_AT
     for pinned in pins:
         rows += READY_NOWHERE.rows(connection, pinned=pinned, **values)
         for (place,) in PLACES.rows(connection, lane=values["lane"], pinned=pinned):
             if place not in shut:
-                more = values | besides
-                rows += at.rows(connection, pinned=pinned, destination=place, **more)
+                rows += at.rows(connection, pinned=pinned, destination=place, **values)
     return rows
 
 
@@ -213,6 +214,7 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     """
     node, session, until, limits = lease
     _check_breakers(connection, wanted)
+    _check_hours(connection, wanted, now)
     shares = _has_several(connection)
     pins = _pins(connection, node, wanted)
     for task in wanted:
@@ -265,6 +267,16 @@ def _check_breakers(connection: sa.Connection, wanted: Iterable[Task]) -> None:
             raise Conflict(f"the task waits: the backup destination {to.name} does not answer")
         if source_of(task) in shut:
             raise Conflict("the task waits: the destination that it copies from does not answer")
+
+
+def _check_hours(connection: sa.Connection, wanted: Iterable[Task], now: int) -> None:
+    """Raises Conflict for a copy outside the hours of its destination."""
+    copies = [task for task in wanted if task.lane == scheduling.COPYING]
+    closed = copy_hours.closed(connection, now) if copies else set()
+    for task in copies:
+        to = task.refs.get("backupDestination")
+        if to and to.guid in closed:
+            raise Conflict(f"the task waits: the hours for copies to {to.name} are not open")
 
 
 def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
+from haulback.contract.copies import Copying
 from haulback.contract.destinations import ChangedDestination
 from haulback.errors import Conflict
 from haulback.kinds.backup_destination_sync import KIND as SYNC
 from haulback.server.services import breakers as closing
 from haulback.server.services import destinations, node_tasks
 from haulback.server.store import breakers, tables, tasks
+from haulback.tasks.record import HOUR_MS
+from haulback.units import DAY_MS
 from haulback.wire import Ref
-from tests.unit.server.conftest import House
+from tests.unit.server.conftest import START, House
 from tests.unit.server.services.test_destination_sync import Copies
 
 
@@ -69,3 +72,19 @@ def test_a_hanging_source_leaves_a_place_of_the_copies_to_the_others(copies: Cop
     assert copies.syncs() == []
     refused = house.refuses(Conflict, house.take, copies.node, second)
     assert "of this destination" in refused
+
+
+def test_a_copy_that_was_planned_in_time_starts_in_the_hours_for_copies_only(copies: Copies):
+    house = copies.house
+    hour = START % DAY_MS // HOUR_MS
+    start, end = (HOUR_MS * ((hour + more) % 24) for more in (0, 1))
+    hours = ChangedDestination(copying=Copying(startHour=start, endHour=end))
+    destinations.change_destination(house.app, copies.far.guid, hours, house.user)
+    copies.stored(copies.rule())
+    [sync] = copies.syncs()
+    house.clock.now += HOUR_MS
+    assert copies.syncs() == []
+    refused = house.refuses(Conflict, house.take, copies.node, sync)
+    assert "the hours for copies to far are not open" in refused
+    house.clock.now += 23 * HOUR_MS - 1
+    assert copies.syncs() == []
