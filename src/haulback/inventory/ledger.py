@@ -108,7 +108,11 @@ class NewPlaceOf(NamedTuple):
 class DestinationChanges(Protocol):
     """Changes of backup destinations."""
 
-    def initialised(self, destination: str, repository: str) -> None: ...
+    def initialised(self, destination: str, repository: str) -> None:
+        """Record the repository of a destination.
+
+        Raises Conflict when another destination has this repository.
+        """
 
     def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
         """Record that a destination lies at another place, as the task `by` has found it.

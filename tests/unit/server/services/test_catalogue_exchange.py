@@ -11,6 +11,7 @@ import pytest
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.catalogue import CatalogueItem, FoundBackup, FoundDisk
 from haulback.contract.copies import NewCopyLink
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Fenced, Malformed
 from haulback.inventory.records import Backup, Entity
 from haulback.server.caller import Node
@@ -271,6 +272,23 @@ def test_an_older_record_replaces_no_newer_one(house: House):
         reading.finish(owner={"destination": house.destination.guid, "owner": owner})
     with house.app.store.read() as sql:
         assert SqlCatalogue(sql).places.destination(house.destination.guid).owner.number == 5
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_task_reports_no_owner_of_another_destination_and_no_impossible_record(
+    house: House, is_same: bool
+):
+    other = BackupDestination(
+        guid=guid(), name="other", driver="folder", config={}, repository=guid()
+    )
+    with house.app.store.write() as sql:
+        sealed = house.app.vault.seal(other.guid, b"k" * 32)
+        rows.add(sql, tables.destination, other, sealed_key=sealed)
+    to = house.destination if is_same else other
+    number = 100_000_000 if is_same else 2
+    Reading(house).finish(owner={"destination": to.guid, "owner": {**OWNER, "number": number}})
+    with house.app.store.read() as sql:
+        assert SqlCatalogue(sql).places.destination(to.guid).owner.number == 0
 
 
 def own_server(house: House) -> str:
