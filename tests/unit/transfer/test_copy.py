@@ -220,6 +220,18 @@ def test_a_copy_heals_its_origin_across_keys(apart):
     assert apart.restores("first", backup)
 
 
+def test_a_block_that_moves_within_a_segment_is_copied_by_sealing_anew(apart):
+    disk, block = MemoryDisk(bytes(SIZE)), noise(64 * KIB, 3)
+    disk.write_at(5 * MIB + 256 * KIB, block)
+    full = apart.back_up(disk)
+    first = apart.copy(full).manifest
+    disk.write_at(5 * MIB + 256 * KIB, bytes(len(block)))
+    disk.write_at(5 * MIB + 512 * KIB, block)
+    moved = apart.back_up(disk, full)
+    assert apart.restores("first", moved)
+    assert apart.restores("second", apart.copy(moved, first).manifest)
+
+
 def rot(site: CopySite, name: str, backup) -> None:
     """Flip a byte inside the first data group of a backup."""
     opened = site.opened(name)
