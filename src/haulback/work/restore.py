@@ -70,7 +70,9 @@ def _write(context: TaskContext, location: OpenLocation, number: int, folder: Pa
     """Write a disk as a raw file; the disk's name on the platform is not trusted as a file name."""
     repository, manifest = location
     stored = manifest.disks[number]
-    sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
+    path = folder / f"disk{number}.raw"
+    path.unlink(missing_ok=True)  # a location that failed in the middle left its part
+    sink = RawFile(path, stored.map.size)
     try:
         restore_disk(stored.map, repository.reader(), sink, context.pool, context.progress.meter)
     finally:

@@ -1,0 +1,88 @@
+"""Restores from a backup of several locations, each in a repository of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.contract.order_records import BackupDestination, BackupPlace
+from haulback.contract.restore import RestoreOrder
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Repository
+from haulback.units import MIB
+from haulback.work import restore
+from tests.unit.repository.scene import MemoryDisk, noise
+from tests.unit.transfer.copy_site import CopySite
+from tests.unit.transfer.test_copy import rot
+
+SIZE = 40 * MIB
+
+
+class Reading:
+    """The services of a node for a restore from the repositories of a site, into one folder."""
+
+    def __init__(self, site: CopySite, order: RestoreOrder) -> None:
+        self.site, self.order, self.pool = site, order, site.pool
+        self.progress = self.repositories = self.staging = self
+        self.folder, self.made = site.root / "restored", None
+        self.folder.mkdir()
+        self.damaged: list[str] = []
+        self.said: list[str] = []
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
+
+    def open(self, record: BackupDestination) -> Repository:
+        return self.site.opened(record.name)
+
+    def restore_folder(self, path: str) -> Reading:
+        return self
+
+    def commit(self) -> Path:
+        return self.folder
+
+    def expect(self, total: int) -> None: ...
+
+    def meter(self, count: int) -> None: ...
+
+    def confirm(self) -> None: ...
+
+    @property
+    def content(self) -> bytes:
+        return (self.folder / "disk0.raw").read_bytes()
+
+
+def place(name: str, backup: Manifest) -> BackupPlace:
+    record = BackupDestination(guid=name, name=name, driver="folder", config={})
+    return BackupPlace(backup.backup, record)
+
+
+def order(first: BackupPlace, *others: BackupPlace, path: str | None = None) -> RestoreOrder:
+    return RestoreOrder(first.backup, first.destination, path, others=list(others))
+
+
+@pytest.fixture
+def sites(tmp_path: Path, pool: ThreadPoolExecutor) -> Callable[[bool], CopySite]:
+    return lambda family: CopySite(tmp_path, pool, family=family)
+
+
+def a_disk() -> MemoryDisk:
+    disk = MemoryDisk(bytes(SIZE))
+    disk.write_at(0, noise(MIB, 1))
+    disk.write_at(20 * MIB, noise(2 * MIB, 2))
+    return disk
+
+
+def test_a_restore_that_fails_in_the_middle_begins_again_at_the_next_location(sites):
+    site = sites(False)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    rot(site, "first", backup)
+    work: Any = Reading(site, order(place("first", backup), place("second", copy), path="/r"))
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
+    assert "the backup is read from second" in work.said
