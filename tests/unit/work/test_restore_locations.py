@@ -11,6 +11,7 @@ import pytest
 
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.contract.restore import RestoreOrder
+from haulback.errors import Conflict, Fenced
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.units import MIB
@@ -32,11 +33,16 @@ class Reading:
         self.folder.mkdir()
         self.damaged: list[str] = []
         self.said: list[str] = []
+        self.opened: list[str] = []
+        self.strange = ""  # the name of a destination that was exchanged
 
     def log(self, text: str) -> None:
         self.said.append(text)
 
     def open(self, record: BackupDestination) -> Repository:
+        self.opened.append(record.name)
+        if record.name == self.strange:
+            raise Conflict(f"{record.name} holds another repository than before")
         return self.site.opened(record.name)
 
     def restore_folder(self, path: str) -> Reading:
@@ -86,3 +92,29 @@ def test_a_restore_that_fails_in_the_middle_begins_again_at_the_next_location(si
     restore.run(work)
     assert work.content == site.contents[backup.backup]
     assert "the backup is read from second" in work.said
+
+
+@pytest.mark.parametrize("end", [Fenced, Conflict])
+def test_a_restore_that_may_not_go_on_reads_no_other_location(sites, end: type[Conflict]):
+    site = sites(True)
+    backup = site.back_up(a_disk())
+    places = place("first", backup), place("second", site.copy(backup).manifest)
+    work: Any = Reading(site, order(*places))
+
+    def meter(count: int) -> None:
+        raise end("the attempt is over")
+
+    work.meter = meter
+    with pytest.raises(end):
+        restore.run(work)
+    assert work.opened == ["first"]
+
+
+def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites):
+    site = sites(True)
+    backup = site.back_up(a_disk())
+    places = place("first", backup), place("second", site.copy(backup).manifest)
+    work: Any = Reading(site, order(*places, path="/r"))
+    work.strange = "first"
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
