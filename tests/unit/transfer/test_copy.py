@@ -161,6 +161,27 @@ def test_a_later_attempt_uses_what_a_dead_attempt_published(site):
     assert site.restores("second", made.manifest)
 
 
+def test_a_portion_that_a_clean_up_dropped_is_put_back_into_the_index(site):
+    backup = site.back_up(a_disk())
+    made = site.copy(backup, confirm=lambda: site.clean("second", frozenset({"copy"})))
+    assert bytes_in(site.second.destination) == made.stored  # the portion was stored once
+    assert site.restores("second", made.manifest)
+
+
+def test_a_portion_that_a_clean_up_deleted_is_copied_again(site):
+    backup, calls = site.back_up(a_disk()), 0
+
+    def clean_once() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the portion is published, the manifest is not
+            site.clean("second")
+            assert bytes_in(site.second.destination) == 0
+
+    made = site.copy(backup, confirm=clean_once)
+    assert site.restores("second", made.manifest)
+
+
 def test_a_backup_that_was_deleted_is_not_copied(site):
     backup = site.back_up(a_disk())
     site.forget("first", backup)
