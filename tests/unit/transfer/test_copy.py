@@ -253,13 +253,11 @@ def test_a_block_that_moves_within_a_segment_is_copied_by_sealing_anew(apart):
     assert apart.restores("second", apart.copy(moved, first).manifest)
 
 
-def rot(site: CopySite, name: str, backup) -> None:
-    """Flip a byte inside the first data group of a backup."""
+def rot(site: CopySite, name: str, backup, number: int = 0) -> None:
+    """Flip a byte inside a data group of a backup: 0 is the largest group."""
     opened = site.opened(name)
-    entry = min(
-        (place for segment in opened.index().segments for _, place in segment.groups()),
-        key=lambda place: -place.length,
-    )
+    found = (place for segment in opened.index().segments for _, place in segment.groups())
+    entry = sorted(found, key=lambda place: -place.length)[number]
     path = site.root / name / f"packs/{entry.pack.hex()[:2]}/{entry.pack.hex()}"
     data = bytearray(path.read_bytes())
     data[entry.offset + entry.length // 2] ^= 1

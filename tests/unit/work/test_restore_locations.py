@@ -11,14 +11,14 @@ import pytest
 
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.contract.restore import RestoreOrder
-from haulback.errors import Conflict, Fenced
+from haulback.errors import Conflict, Damaged, Fenced
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from haulback.work import restore
 from tests.unit.repository.scene import MemoryDisk, noise
 from tests.unit.transfer.copy_site import CopySite
-from tests.unit.transfer.test_copy import rot
+from tests.unit.transfer.test_copy import noticed, rot
 
 SIZE = 40 * MIB
 
@@ -118,3 +118,25 @@ def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites
     work.strange = "first"
     restore.run(work)
     assert work.content == site.contents[backup.backup]
+
+
+def rotten(site: CopySite, backup: Manifest, *wounds: tuple[str, int]) -> None:
+    """Record that repositories lack the largest group (0) of a backup, or the next one (1)."""
+    for name, number in wounds:
+        rot(site, name, backup, number)
+        noticed(site, name)
+
+
+@pytest.mark.parametrize("family", [True, False])
+@pytest.mark.parametrize("second", [0, 1])
+def test_a_check_of_a_backup_believes_the_union_of_a_family_only(sites, family, second: int):
+    site = sites(family)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    rotten(site, backup, ("first", 0), ("second", second))
+    work: Any = Reading(site, order(place("first", backup), place("second", copy)))
+    if family and second:
+        assert restore.run(work) == {"checked": True}
+    else:
+        with pytest.raises(Damaged):
+            restore.run(work)

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.errors import (
     BaseGone,
+    Cancelled,
     Conflict,
     Damaged,
     Fenced,
@@ -63,6 +64,18 @@ def read_at_any(
             failed = failed or error
     assert failed
     raise failed
+
+
+def opened_family(location: OpenLocation) -> list[Repository]:
+    """The repositories of a location's family that hold the backup, too, and can be opened."""
+    family = []
+    for opened in location.repository.others:
+        try:
+            family.append(opened())
+        except HaulbackError as error:
+            if isinstance(error, (*_OVER, Cancelled)):
+                raise
+    return family
 
 
 def _is_of_place(error: HaulbackError, *, is_open: bool) -> bool:
