@@ -57,6 +57,9 @@ class PlaceRecords(Protocol):
     def heard_last(self, nodes: Set[str] | None) -> str | None:
         """The node among `nodes` (None: among all) that the server heard of last."""
 
+    def away(self) -> Set[str]:
+        """The destinations that do not answer: their breakers are open."""
+
     def only_node(self, field: str) -> str:
         """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
 
