@@ -8,6 +8,7 @@ from pathlib import Path
 from haulback.contract.catalogue import CatalogueItem
 from haulback.destinations.pass_through import PassThrough
 from haulback.ids import new_guid
+from haulback.repository.catalogue_check import agree
 from haulback.repository.extracts import ExtractOrigin
 from haulback.repository.found_backups import Survey, missing, pages
 from haulback.repository.repository import Repository
@@ -42,3 +43,12 @@ def test_a_backup_that_no_list_shows_yet_is_neither_lost_nor_missing(
     assert (survey.listed, survey.lost) == ({made}, [gone])
     never = new_guid()
     assert missing(late, [made, unknown, gone, never], survey) == [never]
+
+
+def test_a_given_up_backup_whose_manifest_no_list_shows_yet_is_not_lost(
+    repository: Repository, tmp_path: Path, pool: ThreadPoolExecutor
+):
+    made = back_up(repository, MemoryDisk(noise(MIB)), tmp_path / "s", pool).backup
+    late = Repository(Late(repository.destination), repository.guid, repository.keys)
+    gone = new_guid()
+    assert agree(late, None, [made, gone]).lost == {gone}
