@@ -220,6 +220,7 @@ def test_a_repository_of_a_newer_revision_is_read_and_not_taken_over(shop: Shop,
 def test_a_bucket_is_attached_and_restored_from_like_a_folder(shop: Shop, tmp_path: Path):
     with s3_server(tmp_path) as server:
         settings = {"bucket": "vault", "endpoint": server.endpoint, "createBucket": True}
+        settings["listingDelay"] = 0
         secrets = {"accessKeyId": ADMIN.key_id, "secretAccessKey": ADMIN.secret}
         store = open_destination("s3", {**settings, **secrets}, "test")
         bucket = innermost(store)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from haulback.contract.alarms import AlarmKind
-from haulback.contract.catalogue import CatalogueItem, FoundBackup, FoundDisk
+from haulback.contract.catalogue import AttachedDestination, CatalogueItem, FoundBackup, FoundDisk
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Fenced, Malformed
 from haulback.inventory.records import Backup, Entity
 from haulback.server.caller import Node
-from haulback.server.services import attach, catalogue_exchange, destination_sync, hold, maintenance
+from haulback.server.services import (
+    attach,
+    catalogue_exchange,
+    destination_owners,
+    destination_sync,
+    hold,
+    maintenance,
+)
 from haulback.server.services import tasks as task_service
 from haulback.server.store import alarms, catalogue_pages, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
@@ -317,3 +325,26 @@ def test_a_link_copies_the_backups_that_a_reading_of_its_source_brings(reading: 
     assert destination_sync.plan_due(house.app) == 0
     reading.send(found())
     assert destination_sync.plan_due(house.app) == 1
+
+
+def test_an_attached_repository_without_owner_records_is_read_only_until_it_is_taken_over(
+    house: House, tmp_path: Path
+):
+    node = house.node()
+    wanted = AttachedDestination(name="old", path=str(tmp_path), keyFile="ab" * 32, allNodes=True)
+    to, task = attach.attach(house.app, wanted, house.user)
+    house.take(node, task)
+    house.finish(node, task, repository=guid(), backups=0)
+
+    def may_write() -> bool:
+        with house.app.store.read() as sql:
+            return destination_owners.is_ours(sql, SqlCatalogue(sql).places.destination(to.guid))
+
+    assert not may_write()
+    _, task = attach.read_again(house.app, to.guid, house.user, take_over=True, revoked=False)
+    house.take(node, task)
+    own = {"server": own_server(house), "name": "me", "number": 1, "time": START}
+    house.finish(
+        node, task, repository=guid(), backups=0, owner={"destination": to.guid, "owner": own}
+    )
+    assert may_write()
