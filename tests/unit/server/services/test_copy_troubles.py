@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.damage import DamageReport, LocationStatus
+from haulback.contract.policies import DestinationRole
 from haulback.contract.task_states import State
-from haulback.errors import BaseGone
+from haulback.errors import BaseGone, Malformed
 from haulback.kinds.api import Ask
 from haulback.kinds.support.second_copies import CopyGoal, LackingCopies, plan_copies
 from haulback.server.scope import EVERYTHING
@@ -211,3 +212,30 @@ def test_two_servers_plan_one_copy_of_a_backup(copies):
             tasks.insert(sql, plan.tasks)
         assert other.result() == []
     assert len(copies.locations(backup)) == 2
+
+
+def test_a_synchronization_copies_the_backups_of_a_machine_that_is_no_longer_on_its_hypervisor(
+    copies,
+):
+    house, rule = copies.house, copies.rule()
+    copies.saved(
+        "schedule",
+        {"name": "s", "hour": 0, "backupType": "SYNCHRONIZATION", "rules": [{"guid": rule}]},
+    )
+    copies.stored(rule)
+    with house.app.store.write() as sql:
+        here = tables.entity.c.guid == house.entities[0].guid
+        sql.execute(sa.update(tables.entity).where(here).values(present=False))
+    wanted = {"rules": [{"guid": rule}]}
+    [sync] = house.export(**wanted, backupType="SYNCHRONIZATION")
+    assert len(sync.params["copies"]) == 1
+    house.refuses(Malformed, lambda: house.export(**wanted))
+
+
+def test_a_copy_of_a_destination_is_never_primary(copies):
+    link = NewCopyLink(backupDestination=Ref(copies.far.guid), roleType=DestinationRole.PRIMARY)
+    house, source = copies.house, copies.house.destination.guid
+    told = house.refuses(
+        Malformed, destination_sync.set_links, house.app, source, [link], house.user
+    )
+    assert "SECONDARY or ARCHIVE" in told
