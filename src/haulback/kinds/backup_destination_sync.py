@@ -96,6 +96,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         else:
             ledger.backups.failed(guid, reason)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+    new = [] if task.params.get(HEALS) else task.params[COPIES]
+    if stored := sum(done[guid].stored for guid in new if guid in done):
+        ledger.destinations.stored(destination, stored)
 
 
 def _report(task: Task, state: State) -> DestinationSyncResult:

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from haulback.contract.copies import Copying
 from haulback.contract.destinations import ChangedDestination
 from haulback.contract.order_records import Owner
+from haulback.contract.space import SpaceUsage
 from haulback.errors import Conflict
 from haulback.ids import new_guid
 from haulback.kinds.backup_destination_sync import KIND as SYNC
 from haulback.server.services import breakers as closing
 from haulback.server.services import destinations, node_tasks
-from haulback.server.store import breakers, rows, tables, tasks
+from haulback.server.store import breakers, rows, space, tables, tasks
 from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
 from haulback.wire import Ref
@@ -100,3 +101,11 @@ def test_a_second_destination_of_another_server_stops_no_backup(copies: Copies):
         rows.change(sql, tables.destination, far)
     store = copies.stored(rule)
     assert [sync.follows for sync in copies.syncs()] == [store.guid]
+
+
+def test_the_bytes_of_a_copy_count_for_the_space_of_its_destination(copies: Copies):
+    measured = SpaceUsage(held=100, living=80)
+    copies.ledger(lambda ledger: ledger.destinations.measured(copies.far.guid, measured))
+    copies.both()
+    with copies.house.app.store.read() as sql:
+        assert space.of(sql, [copies.far.guid])[copies.far.guid].held == 105
