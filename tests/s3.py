@@ -53,7 +53,8 @@ def new_bucket(**more: Any) -> str:
 def config_of(bucket: str, **more: Any) -> dict[str, Any]:
     """Settings of a destination in a bucket, as a request gives them."""
     keys = {"accessKeyId": ADMIN.key_id, "secretAccessKey": ADMIN.secret}
-    return {"endpoint": server().endpoint, "bucket": bucket, **keys, **more}
+    place = {"endpoint": server().endpoint, "bucket": bucket, "listingDelay": 0}
+    return {**place, **keys, **more}
 
 
 def settings_of(bucket: str, **more: Any) -> S3Settings:

@@ -46,7 +46,8 @@ class SharedStory(Story):
         self.homes.append(site.home)
         self.nodes["n2"].start()
         both = {"nodes": site.wait_for(lambda: self._both(site))}
-        site.api.put(f"/backup-destinations/{site.destination['guid']}", both)
+        at_once = {"settings": {"listingDelay": 0}}  # both nodes run on this machine
+        site.api.put(f"/backup-destinations/{site.destination['guid']}", both | at_once)
         site.api.put(f"/hypervisors/{site.hypervisor['guid']}", both)
         super().__init__(site, folder, chance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import uuid
@@ -141,9 +142,10 @@ def test_a_destination_comes_to_another_server_and_back_under_its_ownership(shop
     ],
 )
 def test_a_wrong_secret_attaches_nothing_and_says_so(
-    shop: Shop, secret: dict[str, str], message: str
+    shop: Shop, tmp_path: Path, secret: dict[str, str], message: str
 ):
-    attached = shop.attach(f"wrong {next(iter(secret))}", **secret)
+    copy = shutil.copytree(shop.old.repository, tmp_path / "copy")
+    attached = shop.attach(f"wrong {next(iter(secret))}", path=str(copy), **secret)
     failed = shop.new.final(attached["task"]["guid"])
     assert failed["state"]["name"] == "FAILED"
     assert message in failed["statusInfo"]
@@ -218,6 +220,7 @@ def test_a_repository_of_a_newer_revision_is_read_and_not_taken_over(shop: Shop,
 def test_a_bucket_is_attached_and_restored_from_like_a_folder(shop: Shop, tmp_path: Path):
     with s3_server(tmp_path) as server:
         settings = {"bucket": "vault", "endpoint": server.endpoint, "createBucket": True}
+        settings["listingDelay"] = 0
         secrets = {"accessKeyId": ADMIN.key_id, "secretAccessKey": ADMIN.secret}
         store = open_destination("s3", {**settings, **secrets}, "test")
         bucket = innermost(store)

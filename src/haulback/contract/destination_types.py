@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
@@ -65,7 +66,8 @@ Timetable = Annotated[
 ]  # fmt: skip
 """Bytes a second with K, M or G (1024-based), from each local time of the node on."""
 USUAL_DELAY = -1.0  # the default of `listingDelay`: the usual delay of the kind of store
-_SHARED_DELAY = 120.0  # seconds; NFS and SMB clients keep directories for 60 s by default
+SHARED_DELAY = 120.0  # seconds; NFS and SMB clients keep directories for 60 s by default
+_UNDOCUMENTED_DELAY = 120.0  # seconds, of stores that may not promise lists without delay
 Share = Annotated[
     Literal["LOCAL", "NFS", "SMB", "OTHER"],
     Meta(description="LOCAL, NFS, SMB or OTHER", extra={_TUNABLE: True}),
@@ -108,9 +110,11 @@ class FolderSettings(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def listing_delay(self) -> float | None:
         """Seconds until a list shows a write of another node, None for the delay of the type."""
-        if self.listingDelay != USUAL_DELAY:
-            return self.listingDelay
-        return None if self.share == "LOCAL" else _SHARED_DELAY
+        return _said(self.listingDelay, None if self.share == "LOCAL" else SHARED_DELAY)
+
+
+def _said(delay: float, usual: float | None = None) -> float | None:
+    return usual if delay == USUAL_DELAY else delay
 
 
 ProxyUrl = Annotated[
@@ -124,7 +128,7 @@ class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     Without `endpoint` the store is Amazon's in `region`.  The credentials add and read objects;
     the deleting credentials go to the tasks that may delete, and default to the others.  Times are
-    seconds, `partSize` bytes.
+    seconds, `partSize` bytes.  `listingDelay` is 0 for Amazon's store, 120 for others unless said.
     """
 
     bucket: BucketName
@@ -177,6 +181,14 @@ class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=600, extra={_TUNABLE: True}, description="seconds to connect, at most 600"),
     ] = 10
+    listingDelay: ListingDelay = USUAL_DELAY
+
+    @property
+    def listing_delay(self) -> float | None:
+        """Seconds until a list shows a write, None for the delay of the type."""
+        host = urlsplit(self.endpoint).hostname or ""
+        is_amazon = not host or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        return _said(self.listingDelay, None if is_amazon else _UNDOCUMENTED_DELAY)
 
 
 Seconds = Annotated[
@@ -234,6 +246,12 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bandwidth: Timetable = ""
     requestTimeout: Seconds = 120
     connectTimeout: Seconds = 20
+    listingDelay: ListingDelay = USUAL_DELAY
+
+    @property
+    def listing_delay(self) -> float | None:
+        """Seconds until a list shows a write, None for the delay of the type."""
+        return _said(self.listingDelay)
 
 
 class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -283,6 +301,12 @@ class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
     bandwidth: Timetable = ""
     requestTimeout: Seconds = 600
     connectTimeout: Seconds = 10
+    listingDelay: ListingDelay = USUAL_DELAY
+
+    @property
+    def listing_delay(self) -> float | None:
+        """Seconds until a list shows a write, None for the delay of the type."""
+        return _said(self.listingDelay)
 
 
 class DestinationType(NamedTuple):
@@ -312,6 +336,7 @@ class Setting(NamedTuple):
     `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
     does not change where the backups are.  `is_place`: two destinations of the type whose values of
     all such settings are equal are at one place.  `has_lines`: the value may have several lines.
+    `default` is the value of an absent setting, None for a required one.
     """
 
     name: str
@@ -324,24 +349,27 @@ class Setting(NamedTuple):
     is_tunable: bool
     is_place: bool
     has_lines: bool
+    default: Any
 
 
 @cache
 def settings_of(kind: DestinationType) -> Mapping[str, Setting]:
     """The declared settings of a type by name, in their order."""
     return {
-        one.encode_name: _setting(one.encode_name, one.type, one.required)
+        one.encode_name: _setting(
+            one.encode_name, one.type, one.required, None if one.required else one.default
+        )
         for one in fields(kind.settings)
     }
 
 
-def _setting(name: str, form: Any, is_required: bool) -> Setting:
+def _setting(name: str, form: Any, is_required: bool, default: Any) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
     extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
     marks = [mark in extra for mark in extras]
-    return Setting(name, form, words, is_required, *marks)
+    return Setting(name, form, words, is_required, *marks, default)
 
 
 def by_driver(driver: str) -> DestinationType | None:

@@ -156,10 +156,16 @@ class S3Locks:
             )
 
     def until(self, name: str) -> int | None:
-        """The end of the lock of an object, epoch ms; None for an object without one."""
+        """The end of the lock of an object, epoch ms; None for an object without one.
+
+        The locks of hidden versions count: none of them can be deleted.  Raises NotFound.
+        """
         with asking(self._settings, f"the look-up of the lock of {name}"):
-            held = self._until(self._oldest(name))
-        return None if held is None else int(held.timestamp() * 1000)
+            versions = self._history(name).versions
+            if not versions:
+                raise NotFound(f"{name} is not in {where(self._settings)}", name=name)
+            ends = [end for version in versions if (end := self._until(_named(version)))]
+        return int(max(ends).timestamp() * 1000) if ends else None
 
     def delete(self, name: str) -> None:
         """Delete all versions of an object; what is locked stays below a delete marker.

@@ -85,7 +85,10 @@ class BackupRecords(Protocol):
         """A backup that no retention removes before the end of the transaction."""
 
     def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
-        """Backups of an entity in these statuses, the newest first."""
+        """Backups and copies of an entity in these statuses, by snapshot time, the newest first.
+
+        A copy comes after its backup.
+        """
 
     def stored_on(self, destination: str) -> list[Backup]:
         """Backups that are stored on a destination and not being removed."""

@@ -35,7 +35,7 @@ def agree(
     asked = {guid for guid in repository.rolls.last() - listed if not _problem(repository, guid)}
     listed |= asked  # a list may lag; the object itself counts
     # A given-up backup whose manifest is back is no longer lost.
-    lost = {guid for guid in given_up if guid not in listed or _problem(repository, guid)}
+    lost = {guid for guid in given_up if _problem(repository, guid)}
     missing = repository.rolls.missing(listed | lost)
     unreadable: dict[str, str] = {}
     unknown = set(listed)

@@ -11,8 +11,10 @@ from itertools import islice
 from haulback.contract.catalogue import FOUND, FoundBackup, FoundDisk
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.ids import is_guid
+from haulback.repository import manifest as manifests
 from haulback.repository.extracts import StoredCatalogue
 from haulback.repository.manifest import Manifest
+from haulback.repository.names import exists
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from haulback.wire import JsonObject
@@ -40,12 +42,24 @@ def pages(
     """
     _check_identity(repository)
     survey.listed = repository.objects.leaves("manifests")
+    survey.listed |= _unlisted(repository, stored, survey)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         yield from _cut(_present(repository, stored, survey, pool))
     lost = list(_lost(repository, stored, survey))
     _check_identity(repository)  # a share that went away meanwhile shows no manifests
     survey.lost = [item.guid for item in lost]
     yield from _cut(lost)
+
+
+def missing(repository: Repository, expected: Iterable[str], survey: Survey) -> list[str]:
+    """The expected backups without a manifest that the survey does not call lost."""
+    known = survey.listed.union(survey.lost)
+    return [guid for guid in expected if guid not in known and not _is_there(repository, guid)]
+
+
+def _is_there(repository: Repository, guid: str) -> bool:
+    """Whether a manifest exists: lists may lag, the name itself does not."""
+    return exists(repository.destination, manifests.name_of(guid))
 
 
 def _check_identity(repository: Repository) -> None:
@@ -94,9 +108,20 @@ def _present(
 
 def _lost(repository: Repository, stored: StoredCatalogue, survey: Survey) -> Iterator[FoundBackup]:
     """The backups that an extract names, without a manifest and not deleted on purpose."""
-    candidates = {item.guid for item in stored.items("backup")} - survey.listed
-    for guid in sorted(candidates - repository.rolls.tombstones()):
+    for guid in sorted(_without_list(repository, stored, survey)):
         yield from _known(guid, stored, is_here=False)
+
+
+def _without_list(repository: Repository, stored: StoredCatalogue, survey: Survey) -> set[str]:
+    named = {item.guid for item in stored.items("backup") if is_guid(item.guid)}
+    return named - survey.listed - repository.rolls.tombstones()
+
+
+def _unlisted(repository: Repository, stored: StoredCatalogue, survey: Survey) -> set[str]:
+    """The backups that an extract names and that are there, although no list shows them yet."""
+    return {
+        guid for guid in _without_list(repository, stored, survey) if _is_there(repository, guid)
+    }
 
 
 def _known(guid: str, stored: StoredCatalogue, *, is_here: bool) -> Iterator[FoundBackup]:

@@ -51,8 +51,8 @@ class CleanupReport(msgspec.Struct):
     `backups` are the kept backups, `unknown` how many of them the catalogue does not know,
     `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
     `packs_waiting` are dead packs that a running task may still use, `packs_locked` and
-    `bytes_locked` those that the store keeps under lock.  `kept_locked` are guids of the order
-    whose manifest is under lock: they stay.  `held`: nothing was deleted,
+    `bytes_locked` those that the store keeps under lock.  `kept_locked` are guids of the order,
+    also lost ones, whose manifest is under lock: they stay.  `held`: nothing was deleted,
     because a part of some map cannot be read.  `usage` is the space by machine before deletions.
     """
 
@@ -182,12 +182,12 @@ class _CleanUp:
 
     def _forget(self, agreed: Agreement) -> None:
         """Delete the backups that the order names; the roll then lists the backups that remain."""
-        self._cleaned.kept_locked = self._locked_backups()
+        self._cleaned.kept_locked = self._locked_backups({*agreed.lost, *self._orders.forget})
         gone = {*agreed.lost, *self._orders.forget} - set(self._cleaned.kept_locked)
         for backup in sorted(gone):
             self._confirm()
             self._repository.forget(backup)
-        self._cleaned.given_up = sorted(agreed.lost)
+        self._cleaned.given_up = sorted(agreed.lost & gone)
         self._cleaned.unknown = len(agreed.unknown - gone)
         self._known = agreed.listed - gone
         self._confirm()
@@ -195,14 +195,14 @@ class _CleanUp:
         rolls.write(agreed.listed - gone)
         if self._orders.expected:  # a STORE gave up, and a later attempt of it succeeded
             rolls.delete_tombstones(set(agreed.listed - agreed.unknown - gone))
-        self._forgotten = rolls.forgotten(set(agreed.listed - gone))
+        self._forgotten = rolls.forgotten(set(agreed.listed - gone)) | (agreed.lost - gone)
 
-    def _locked_backups(self) -> list[str]:
-        """The backups of the order whose manifest the store keeps."""
+    def _locked_backups(self, backups: Iterable[str]) -> list[str]:
+        """The backups whose manifest the store keeps, shown or hidden."""
         locks = self._repository.locks
         if not locks.are_kept:
             return []
-        names = {manifest_name(backup): backup for backup in self._orders.forget}
+        names = {manifest_name(backup): backup for backup in backups}
         return sorted(names[name] for name in locks.held(names))
 
     def _report(self, scanned: RepositoryScan) -> None:

@@ -65,6 +65,13 @@ class Owners:
                 name=name,
             ) from None
 
+    def was_taken_over(self, number: int) -> bool:
+        """Whether a take-over stored the record of a number, and not the first write of a server.
+
+        Raises NotFound, Damaged.
+        """
+        return number > 1 or bool(self._record(number).by)
+
     def problems(self) -> dict[str, str]:
         """The sentence about a newest record that does not open, by object name."""
         try:
@@ -167,7 +174,7 @@ class Ownership:
 
 
 def _refuse_early(owners: Owners, owner: Owner) -> None:
-    if owner.number <= 1 or owner.revoked:
+    if not owner.number or owner.revoked or not owners.was_taken_over(owner.number):
         return
     remedy = (
         "revoke the deleting credential of the old owner, then take over again with "

@@ -79,3 +79,20 @@ def test_the_kind_of_share_decides_how_far_lists_lag_unless_said():
     assert listing_delay("folder", {"path": "/x", "listingDelay": 5}) == 5
     with pytest.raises(Malformed):
         listing_delay("folder", {"path": "/x", "listingDelay": -2})
+
+
+@pytest.mark.parametrize(
+    ("driver", "config", "usual"),
+    [
+        ("s3", {"bucket": "vault"}, 0),
+        ("s3", {"bucket": "vault", "endpoint": "https://s3.eu-west-1.amazonaws.com"}, 0),
+        ("s3", {"bucket": "vault", "endpoint": "https://s3.example.com:9000"}, 120),
+        ("s3", {"bucket": "vault", "endpoint": "https://amazonaws.com.example.com"}, 120),
+        ("azure", {"account": "vault", "container": "vault"}, 0),
+        ("sftp", {"host": "h", "user": "u", "path": "/x", "knownHosts": "k"}, 0),
+    ],
+)
+def test_lists_of_stores_that_promise_nothing_lag_unless_said(driver, config, usual):
+    keys = {"accessKeyId": "k", "secretAccessKey": "s"} if driver == "s3" else {}
+    assert listing_delay(driver, config | keys) == usual
+    assert listing_delay(driver, config | keys | {"listingDelay": 7}) == 7

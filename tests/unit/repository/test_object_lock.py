@@ -62,13 +62,12 @@ class Vault:
         )
         return self.repository.publish(staging, draft, None, lock)
 
-    def clean(self, *forget: str) -> CleanupReport:
+    def clean(self, *forget: str, given_up: tuple[str, ...] = ()) -> CleanupReport:
         work = self.root / "work"
         work.mkdir(exist_ok=True)
         resources = Resources(self.pool, DurableFiles())
-        return clean_up(
-            self.opened(), work, frozenset, resources, CleanupOrder(forget=list(forget))
-        )
+        order = CleanupOrder(forget=list(forget), given_up=list(given_up))
+        return clean_up(self.opened(), work, frozenset, resources, order)
 
     def until(self, name: str) -> int:
         return self.repository.locks._store.locked_until(name)  # type: ignore[union-attr]
@@ -184,3 +183,20 @@ def test_a_delete_marker_is_damage_that_verify_names_and_repair_takes_away(vault
     assert any(name in action for action in listed.actions)
     assert repair(vault.opened(), context, apply=True).findings == []
     assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)
+
+
+@pytest.mark.parametrize("attack", ["delete", "overwrite"])
+def test_a_given_up_backup_whose_hidden_manifest_is_locked_stops_no_clean_up(
+    vault: Vault, attack: str
+):
+    disk = MemoryDisk(noise(1 << 20))
+    made = vault.store(disk)
+    name = {"Bucket": vault.bucket, "Key": manifest_name(made.backup)}
+    if attack == "delete":
+        s3.administrator().delete_object(**name)
+    else:
+        s3.administrator().put_object(**name, Body=b"ransom")
+    cleaned = vault.clean(given_up=(made.backup,))
+    assert (cleaned.kept_locked, cleaned.given_up) == ([made.backup], [])
+    assert not cleaned.held
+    assert vault.repository.rolls.tombstones() == set()

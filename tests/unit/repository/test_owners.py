@@ -167,3 +167,13 @@ def test_a_damaged_newest_record_stops_writers_and_is_taken_over(
     assert list(repository.owners.problems()) == ["owners/00000001"]
     assert repository.owners.take_over(taking(A, "t1")).number == 2
     owned(repository, Owner(2, A.server)).begin_writing()
+
+
+def test_a_take_over_of_a_repository_without_records_waits_too(
+    repository: Repository, tmp_path: Path, pool: ThreadPoolExecutor
+):
+    made = back_up(repository, MemoryDisk(noise(MIB)), tmp_path / "s", pool)
+    assert repository.owners.take_over(taking(B, "t1")).number == 1
+    with pytest.raises(Conflict, match="for another 24 hours of the store's clock"):
+        cleaned(owned(repository, B), tmp_path / "c", pool, made.backup)
+    assert len(list(repository.backups())) == 1

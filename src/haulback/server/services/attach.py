@@ -13,7 +13,7 @@ from haulback.kinds.backup_destination_sync import reading
 from haulback.kinds.support.catalogue_orders import REVOKED, TAKE_OVER
 from haulback.kinds.support.second_copies import TYPE
 from haulback.server.caller import Caller
-from haulback.server.services import destination_secrets, destinations
+from haulback.server.services import destination_owners, destination_secrets, destinations, folders
 from haulback.server.services.app import App
 from haulback.server.services.place_fields import reach_of
 from haulback.server.store import destinations as destination_store
@@ -37,7 +37,6 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
         )
     with app.change(who, "attach destination") as change:
         sql, reach = change.sql, reach_of(change.sql, wanted)
-        destinations.refuse_taken_place(sql, kind, checked.plain)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -45,8 +44,11 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
             config=checked.plain,
             node=reach.node,
             nodes=reach.nodes,
-            settings=destinations.settings_of(wanted),
+            settings=destinations.settings_of(wanted) | {destination_owners.ATTACHED: True},
         )
+        record = folders.with_delay(record)
+        folders.check_free(sql, record)
+        folders.check_place(sql, record)
         destinations.check_single_writer(record)
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destination_store.add(sql, stored, app.vault.seal(record.guid, secret))

@@ -16,6 +16,8 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Plan, Task
 
+ATTACHED = "attached"  # setting: the destination came with a repository of another server
+
 
 def own(sql: Connection) -> Owner:
     """The guid and the name of this server, as owner records have them."""
@@ -24,7 +26,9 @@ def own(sql: Connection) -> Owner:
 
 def is_ours(sql: Connection, to: BackupDestination) -> bool:
     """Whether this server may write to a destination, as far as the catalogue knows."""
-    return to.owner.server in ("", epoch.server_of(sql))
+    if not to.owner.server:  # an attached repository without records may have a living owner
+        return not to.settings.get(ATTACHED)
+    return to.owner.server == epoch.server_of(sql)
 
 
 def check(sql: Connection, plan: Plan) -> None:
@@ -35,10 +39,15 @@ def check(sql: Connection, plan: Plan) -> None:
         to = known.places.destination(guid)
         if not is_ours(sql, to):
             raise Conflict(
-                f"{to.name} belongs to the server {to.owner.name or to.owner.server}: this server "
+                f"{to.name} belongs to {_owner_of(to)}: this server "
                 "may read it, and write to it after haulback destination take-over "
                 f"{to.name}"
             )
+
+
+def _owner_of(to: BackupDestination) -> str:
+    name = to.owner.name or to.owner.server
+    return f"the server {name}" if name else "the server that made its repository"
 
 
 def _written(task: Task) -> str | None:

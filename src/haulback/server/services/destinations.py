@@ -78,6 +78,7 @@ def add_destination(
             nodes=reach.nodes,
             settings=settings,
         )
+        record = folders.with_delay(record)
         folders.check_free(sql, record)
         check_single_writer(record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
@@ -154,6 +155,8 @@ def change_destination(
             nodes=reach.nodes,
         )
         after = destination_secrets.changed(app.vault, after, given.secrets)
+        if wanted.settings or reach != (before.node, before.nodes):
+            after = folders.with_delay(after)
         folders.check_free(change.sql, after)
         check_single_writer(after)
         destinations.change(change.sql, after)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from haulback.contract.destination_types import SHARED_DELAY
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict
 from haulback.inventory import destination_types
-from haulback.inventory.reach import common
+from haulback.inventory.reach import common, nodes_of
 from haulback.server.store import lists
 from haulback.server.store.engine import Connection
 
@@ -28,6 +31,18 @@ def check_free(sql: Connection, wanted: BackupDestination) -> None:
                 field="path",
                 destination=other.guid,
             )
+
+
+def with_delay(wanted: BackupDestination) -> BackupDestination:
+    """A LOCAL folder of several nodes with the listing delay of a share, unless it has a delay.
+
+    The nodes may be different hosts, whose lists of a share lag.
+    """
+    nodes, config = nodes_of(wanted), wanted.config
+    is_folder = wanted.driver == "folder" and config.get("share", "LOCAL") == "LOCAL"
+    if not is_folder or "listingDelay" in config or (nodes is not None and len(nodes) == 1):
+        return wanted
+    return msgspec.structs.replace(wanted, config={**config, "listingDelay": SHARED_DELAY})
 
 
 def check_place(sql: Connection, wanted: BackupDestination) -> None:

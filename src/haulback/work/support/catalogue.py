@@ -9,10 +9,10 @@ import msgspec
 from haulback.contract.backup_destination_sync import DestinationSyncOrder
 from haulback.contract.catalogue import CatalogueItem, OwnerReport
 from haulback.contract.damage import DamageReport
-from haulback.contract.order_records import BackupDestination, Owner
+from haulback.contract.order_records import Owner
 from haulback.errors import Cancelled, Fenced, HaulbackError, OwnerChanged
 from haulback.repository.extracts import ExtractOrigin
-from haulback.repository.found_backups import Survey, pages
+from haulback.repository.found_backups import Survey, missing, pages
 from haulback.repository.owners import OwnerRecord
 from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext
@@ -69,7 +69,7 @@ def read_catalogue(context: TaskContext) -> Results:
     for page in pages(repository, stored, survey):
         added += context.server.found(page)
         context.progress.meter(len(page))
-    results = _results(context, survey, order.destination)
+    results = _results(context, repository, survey)
     results |= {"added": added, "extractTime": stored.time or 0, "repository": repository.guid}
     _tell(context, results)
     if order.reader and owner.server == order.reader.server:
@@ -94,15 +94,13 @@ def _owner(context: TaskContext, repository: Repository) -> Owner:
     return owner
 
 
-def _results(context: TaskContext, survey: Survey, to: BackupDestination) -> Results:
+def _results(context: TaskContext, repository: Repository, survey: Survey) -> Results:
     """The report: backups that the catalogue expects and that are not there are missing."""
-    lost = set(survey.lost)
-    missing = [
-        guid for guid in context.server.expected() if guid not in survey.listed and guid not in lost
-    ]
-    damage = DamageReport(to.guid, unreadable=survey.unreadable[:MOST], missing=missing[:MOST])
-    results: Results = {"backups": len(survey.listed), "lost": len(lost)}
-    if missing or survey.unreadable:
+    to = context.order.destination
+    gone = missing(repository, context.server.expected(), survey)
+    damage = DamageReport(to.guid, unreadable=survey.unreadable[:MOST], missing=gone[:MOST])
+    results: Results = {"backups": len(survey.listed), "lost": len(set(survey.lost))}
+    if gone or survey.unreadable:
         results["damage"] = msgspec.to_builtins(damage)
     return results
 

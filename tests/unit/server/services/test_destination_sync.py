@@ -261,7 +261,7 @@ def test_a_copy_waits_for_the_hours_of_its_destination(copies):
     destinations_service.change_destination(house.app, copies.far.guid, changed, house.user)
     copies.stored(copies.rule())
     assert copies.syncs() == []
-    house.clock.now += 3 * 3_600_000
+    house.clock.now += 2 * 3_600_000
     maintenance.tick(house.app)
     [sync] = copies.syncs()
     with house.app.store.read() as sql:

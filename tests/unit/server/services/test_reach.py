@@ -223,3 +223,21 @@ def test_settings_that_do_not_say_where_a_destination_lies_can_be_changed(shared
         house.refuses(
             Malformed, destinations.change_destination, house.app, made.guid, wanted, house.user
         )
+
+
+def test_a_local_folder_of_several_nodes_has_the_listing_delay_of_a_share(shared: Shared):
+    app, user = shared.house.app, shared.house.user
+
+    def added(name: str, nodes: str, **settings: object):
+        wanted = NewDestination(
+            name=name, path=f"/srv/{name}", settings=settings, nodes=shared.refs(nodes)
+        )
+        return destinations.add_destination(app, wanted, user)[0]
+
+    assert added("two", "n1 n2").config["listingDelay"] == 120
+    assert added("said", "n1 n2", listingDelay=0).config["listingDelay"] == 0
+    lone = added("lone", "n1")
+    assert "listingDelay" not in lone.config
+    wider = ChangedDestination(nodes=shared.refs("n1 n3"))
+    changed = destinations.change_destination(app, lone.guid, wider, user)
+    assert changed.config["listingDelay"] == 120
