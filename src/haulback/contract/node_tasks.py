@@ -7,10 +7,19 @@ from typing import Any
 import msgspec
 
 from haulback.contract.import_machine import TaskFile
-from haulback.wire import JsonObject, Ref, Word
+from haulback.wire import JsonObject, Named, Ref, Word
 
 # Member of the results of a failed task: the guid of the destination that did not answer the node.
 AWAY = "awayDestination"
+# Member of the results of a task that reads a backup: a ReadFrom.
+READ = "readFrom"
+
+
+class ReadFrom(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The location of a backup that a task has read; empty where an earlier attempt read it."""
+
+    backup: str | None = None
+    destination: Named | None = None
 
 
 class DoubleDTO(msgspec.Struct):

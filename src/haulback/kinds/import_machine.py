@@ -29,8 +29,9 @@ from haulback.kinds.support.backup_choice import (
     reached_with,
     references,
 )
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import READ_FROM, Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
+from haulback.tasks.destination_ends import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject, Named
 
@@ -130,7 +131,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if share and state is not State.FINISHED:
         ledger.mounts.until(share, ledger.now)
     if state is State.FINISHED and not task.params.get("skip") and not share:
-        ledger.proofs.verified(task.ref("backup") or "")  # the task read all chunks
+        ledger.proofs.verified(read_from(task).backup or "")  # the task read all chunks
     if state is not State.FINISHED or "uuid" not in task.results:
         return  # without the uuid, the next inventory adds the machine
     report = msgspec.convert(task.results, Imported)
@@ -160,6 +161,7 @@ KIND = TaskKind(
         Said("uuid", "text", "The uuid of the new machine on its platform.", needed=True),
         Said("name", "text", "The name of the new machine.", needed=True),
         Said("disks", "array", "Each disk: name, size (bytes), format."),
+        READ_FROM,
         Said("warnings", "texts", "Sentences about parts that the machine goes without."),
     ),
     submissions=(

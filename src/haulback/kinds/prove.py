@@ -21,7 +21,8 @@ from haulback.kinds.support.backup_choice import (
     reached_with,
     references,
 )
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import READ_FROM, Said
+from haulback.tasks.destination_ends import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject
 
@@ -102,7 +103,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         found = msgspec.convert(task.results["evidence"], Evidence)
     except msgspec.ValidationError as error:
         raise Malformed(f"transfer-info of a PROVE: {error}") from None
-    ledger.proofs.booted(task.ref("backup") or "", msgspec.to_builtins(found), task)
+    ledger.proofs.booted(read_from(task).backup or "", msgspec.to_builtins(found), task)
 
 
 Request = ProveRequest  # the name in scripts that were written for the first release
@@ -120,6 +121,7 @@ KIND = TaskKind(
             "text, script, screenshot (PNG in base64).",
             needed=True,
         ),
+        READ_FROM,
         Said("warnings", "texts", "Sentences about parts that the machine went without."),
     ),
     submissions=(

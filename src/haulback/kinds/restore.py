@@ -18,8 +18,9 @@ from haulback.kinds.support.backup_choice import (
     reached_by,
     references,
 )
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import READ_FROM, Said
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
+from haulback.tasks.destination_ends import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
@@ -64,7 +65,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     else:
         job_ended(task, state, ledger)
     if state is State.FINISHED and only and "path" in task.results:
-        ledger.proofs.verified(task.ref("backup") or "")  # the task read all chunks
+        ledger.proofs.verified(read_from(task).backup or "")  # the task read all chunks
 
 
 Request = RestoreRequest  # the name in scripts that were written for the first release
@@ -80,6 +81,7 @@ KIND = TaskKind(
         Said("path", "text", "The folder that holds disk0.raw, disk1.raw … now."),
         Said("disks", "count", "Number of disks, where the order says pointer."),
         Said("checked", "flag", "Every byte was read and is what was stored."),
+        READ_FROM,
         Said("warnings", "texts", "Sentences about what was not restored."),
     ),
     submissions=(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from haulback.contract.node_tasks import AWAY
+import msgspec
+
+from haulback.contract.node_tasks import AWAY, READ, ReadFrom
 from haulback.contract.task_states import State
-from haulback.errors import Unavailable
+from haulback.errors import Malformed, Unavailable
 from haulback.tasks.record import Task
 from haulback.tasks.scheduling import COPYING
 from haulback.wire import Named
@@ -45,5 +47,21 @@ def away_source(task: Task, state: State) -> str | None:
 
 def answers(task: Task, state: State) -> Named | None:
     """The destination that a finished task has certainly used, else None."""
-    is_used = task.type in AT_DESTINATION or task.type in _READERS
-    return task.refs.get("backupDestination") if is_used and state is State.FINISHED else None
+    if state is not State.FINISHED:
+        return None
+    if task.type in _READERS:
+        return read_from(task).destination
+    return task.refs.get("backupDestination") if task.type in AT_DESTINATION else None
+
+
+def read_from(task: Task) -> ReadFrom:
+    """The location that a task has read.  Raises Malformed for a wrong report of its node.
+
+    A node of an earlier version does not report the location: then the planned one counts.
+    """
+    if READ not in task.results:
+        return ReadFrom(task.ref("backup"), task.refs.get("backupDestination"))
+    try:
+        return msgspec.convert(task.results[READ], ReadFrom)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"{READ}: {error}", field=READ) from None

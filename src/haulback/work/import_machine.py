@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from haulback.contract.import_machine import ImportMachineOrder
+from haulback.contract.node_tasks import ReadFrom
 from haulback.drivers.capabilities import InstantRestore, MachineTarget, PowerControl, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.errors import HaulbackError
@@ -14,14 +17,21 @@ from haulback.transfer.restore import (
     wanted_of,
 )
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.locations import OpenLocation, read_at_any
+from haulback.work.support.locations import OpenLocation, read_at_any, told
 from haulback.work.support.machine_mark import MARK
+
+
+class _Made(NamedTuple):
+    """A restored machine, and the member of the results that tells where its backup was read."""
+
+    machine: RestoredMachine
+    location: Results
 
 
 def run(context: TaskContext) -> Results:
     order: ImportMachineOrder = context.order
     machines = context.machines.open(order.hypervisor)
-    machine, left = _made_before(context, machines) or _make(context, machines)
+    (machine, left), location = _made_before(context, machines) or _make(context, machines)
     for sentence in left:
         context.log(sentence)
     if order.power_on:
@@ -34,21 +44,27 @@ def run(context: TaskContext) -> Results:
         "restoreHostId": order.hypervisor.guid,
         "restoreStorageId": str(order.hypervisor.config.get("path", "")),
         "warnings": left,
+        **location,
     }
 
 
-def _made_before(context: TaskContext, machines: MachineSource) -> RestoredMachine | None:
+def _made_before(context: TaskContext, machines: MachineSource) -> _Made | None:
     for machine in machines.inventory().machines:
         if machine.definition.get(MARK) == context.guid:
             context.log("an earlier attempt made the machine already")
-            return RestoredMachine(machine, [])
+            return _Made(RestoredMachine(machine, []), told(ReadFrom()))
     return None
 
 
-def _make(context: TaskContext, machines: MachineSource) -> RestoredMachine:
+def _make(context: TaskContext, machines: MachineSource) -> _Made:
     order: ImportMachineOrder = context.order
     first = (order.backup, order.destination)
-    return read_at_any(context, first, order.others, lambda at: _make_from(context, machines, at))
+    return read_at_any(
+        context,
+        first,
+        order.others,
+        lambda at: _Made(_make_from(context, machines, at), at.told()),
+    )
 
 
 def _make_from(
@@ -56,7 +72,7 @@ def _make_from(
 ) -> RestoredMachine:
     """Create the machine from one location of the backup."""
     order: ImportMachineOrder = context.order
-    (repository, manifest), target = location, _target(context)
+    (repository, manifest, _), target = location, _target(context)
     if order.share:
         return _make_over(context, machines, wanted_of(manifest, target))
     sizes = (disk.map.size for disk in manifest.disks if disk.name not in order.skip)

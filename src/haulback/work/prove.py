@@ -24,7 +24,8 @@ _LOST_BYTES = 500  # end of a guest's console in a message
 def run(context: TaskContext) -> Results:
     order: ProveOrder = context.order
     first = (order.backup, order.destination)
-    repository, manifest = read_at_any(context, first, order.others, lambda location: location)
+    location = read_at_any(context, first, order.others, lambda location: location)
+    repository, manifest, _ = location
     reader = repository.reader()
     sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     begun = time.monotonic()
@@ -49,7 +50,7 @@ def run(context: TaskContext) -> Results:
             if picture and len(picture) <= _SCREEN_BYTES
             else None,
         )
-    return {"evidence": msgspec.to_builtins(evidence), "warnings": left}
+    return {"evidence": msgspec.to_builtins(evidence), "warnings": left, **location.told()}
 
 
 def _machine(manifest: Manifest) -> Machine:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from haulback.contract.node_tasks import ReadFrom
 from haulback.contract.restore import RestoreOrder
 from haulback.drivers.sink import RawFile
 from haulback.errors import Damaged
 from haulback.repository.backup_loss import check_backup, check_together
 from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.locations import OpenLocation, opened_family, read_at_any
+from haulback.work.support.locations import OpenLocation, opened_family, read_at_any, told
 
 
 def run(context: TaskContext) -> Results:
@@ -24,14 +25,16 @@ def run(context: TaskContext) -> Results:
     target = context.staging.restore_folder(order.path)
     if target.made:
         context.log("an earlier attempt restored everything already")
-        return {"path": str(target.made)}
-    read_at_any(context, first, order.others, lambda at: _write_all(context, at, target.folder))
+        return {"path": str(target.made), **told(ReadFrom())}
+    location = read_at_any(
+        context, first, order.others, lambda at: _write_all(context, at, target.folder)
+    )
     context.progress.confirm()
-    return {"path": str(target.commit())}
+    return {"path": str(target.commit()), **location.told()}
 
 
 def _point(location: OpenLocation) -> Results:
-    return {"disks": len(location.manifest.disks)}
+    return {"disks": len(location.manifest.disks), **location.told()}
 
 
 def _check(context: TaskContext, order: RestoreOrder) -> Results:
@@ -51,7 +54,7 @@ def _check_at(context: TaskContext, location: OpenLocation) -> Results:
     _expect(context, location)
     meter, skip = context.progress.meter, context.order.skip
     check_backup(location.repository, location.manifest.backup, meter, skip)
-    return {"checked": True}
+    return {"checked": True, **location.told()}
 
 
 def _check_together(context: TaskContext, location: OpenLocation) -> Results:
@@ -60,22 +63,23 @@ def _check_together(context: TaskContext, location: OpenLocation) -> Results:
     meter, skip = context.progress.meter, context.order.skip
     together = [location.repository, *opened_family(location)]
     check_together(together, location.manifest.backup, meter, skip)
-    return {"checked": True}
+    return {"checked": True, **location.told()}
 
 
 def _expect(context: TaskContext, location: OpenLocation) -> None:
     context.progress.expect(sum(disk.map.size for disk in location.manifest.disks))
 
 
-def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> None:
+def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> OpenLocation:
     _expect(context, location)
     for number in range(len(location.manifest.disks)):
         _write(context, location, number, folder)
+    return location
 
 
 def _write(context: TaskContext, location: OpenLocation, number: int, folder: Path) -> None:
     """Write a disk as a raw file; the disk's name on the platform is not trusted as a file name."""
-    repository, manifest = location
+    repository, manifest, _ = location
     stored = manifest.disks[number]
     path = folder / f"disk{number}.raw"
     path.unlink(missing_ok=True)  # a location that failed in the middle left its part

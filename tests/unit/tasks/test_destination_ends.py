@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from haulback.contract.task_states import State
+from haulback.errors import Malformed
 from haulback.tasks.destination_ends import answers, away
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -49,3 +50,13 @@ def test_finished_work_at_a_destination_shows_that_the_destination_answers(kind:
     assert answers(task(kind), State.FINISHED) == (PLACE if is_used else None)
     assert answers(task(kind), State.FAILED) is None
     assert answers(task(kind), State.CANCELLED) is None
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_finished_restore_credits_the_destination_that_was_read(kind: str):
+    other = {"guid": "other", "name": "barn"}
+    read = task(kind, readFrom={"backup": "b", "destination": other})
+    assert answers(read, State.FINISHED) == Named("other", "barn")
+    assert answers(task(kind, readFrom={}), State.FINISHED) is None
+    with pytest.raises(Malformed):
+        answers(task(kind, readFrom={"destination": 5}), State.FINISHED)

@@ -89,7 +89,11 @@ def test_a_restore_that_fails_in_the_middle_begins_again_at_the_next_location(si
     copy = site.copy(backup).manifest
     rot(site, "first", backup)
     work: Any = Reading(site, order(place("first", backup), place("second", copy), path="/r"))
-    restore.run(work)
+    report = restore.run(work)
+    assert report["readFrom"] == {
+        "backup": copy.backup,
+        "destination": {"guid": "second", "name": "second"},
+    }
     assert work.content == site.contents[backup.backup]
     assert "the backup is read from second" in work.said
 
@@ -136,7 +140,7 @@ def test_a_check_of_a_backup_believes_the_union_of_a_family_only(sites, family, 
     rotten(site, backup, ("first", 0), ("second", second))
     work: Any = Reading(site, order(place("first", backup), place("second", copy)))
     if family and second:
-        assert restore.run(work) == {"checked": True}
+        assert restore.run(work)["checked"]
     else:
         with pytest.raises(Damaged):
             restore.run(work)

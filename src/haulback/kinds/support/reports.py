@@ -38,6 +38,11 @@ SPACE = (
     Said("totalSpace", "bytes", "Size of the file system that holds the destination."),
     Said("freeSpace", "bytes", "Free bytes of this file system."),
 )
+READ_FROM = Said(
+    "readFrom",
+    "object",
+    "The location that was read: backup (its guid there), destination (guid, name).",
+)
 
 
 def lacking(report: tuple[Said, ...], results: dict[str, object]) -> list[str]:

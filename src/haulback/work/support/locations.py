@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
+from haulback.contract.node_tasks import READ, ReadFrom
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.errors import (
     BaseGone,
@@ -19,7 +22,8 @@ from haulback.errors import (
 )
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
-from haulback.work.context import TaskContext
+from haulback.wire import Named
+from haulback.work.context import Results, TaskContext
 from haulback.work.support.young_backup import let_be_listed
 
 T = TypeVar("T")
@@ -28,10 +32,21 @@ _OVER = (Fenced, OwnerChanged)  # at every location alike: the attempt may not g
 
 
 class OpenLocation(NamedTuple):
-    """A location of a backup: its open repository, and the manifest there."""
+    """A location of a backup: its open repository, the manifest there, and its place."""
 
     repository: Repository
     manifest: Manifest
+    place: BackupPlace
+
+    def told(self) -> Results:
+        """The member of the results that tells where the task has read."""
+        to = self.place.destination
+        return told(ReadFrom(self.place.backup, Named(to.guid, to.name)))
+
+
+def told(location: ReadFrom) -> Results:
+    """The member of the results for a location; an empty one where an earlier attempt read."""
+    return {READ: msgspec.to_builtins(location)}
 
 
 def read_at_any(
@@ -91,7 +106,7 @@ def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace
     context.repositories.damaged.append(place.backup)
     manifest = repository.manifest(place.backup)
     let_be_listed(context, repository, place.backup)
-    return OpenLocation(repository, manifest)
+    return OpenLocation(repository, manifest, place)
 
 
 def _family_of(

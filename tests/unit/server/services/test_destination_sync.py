@@ -348,6 +348,18 @@ def test_a_restore_takes_the_location_whose_destination_answers(copies):
     assert copies.restore(backup).backup == first.guid  # the restore waits for the sound location
 
 
+def test_a_restore_proves_the_location_that_it_read(copies):
+    house, backup = copies.house, copies.both()
+    _, copy = copies.locations(backup)
+    body = {"backup": backup, "node": copies.node.guid, "restorePath": "/r"}
+    [task] = house.submit("restore", body)
+    house.take(copies.node, task)
+    to = {"guid": copies.far.guid, "name": "far"}
+    read = {"backup": copy.guid, "destination": to}
+    house.finish(copies.node, task, path="/r", readFrom=read)
+    assert [place.level for place in copies.locations(backup)] == ["STORED", "VERIFIED"]
+
+
 def test_a_restore_takes_the_first_location_unless_another_is_named(copies):
     backup = copies.both()
     first, copy = copies.locations(backup)
