@@ -115,6 +115,8 @@ class _Repair:
             self._repository.locks.unhide(name)
         except Conflict as error:
             self._done.actions.append(error.message)
+        else:
+            self._repository.problems.pop(name, None)  # of a configuration that was not to be seen
 
     def _verify(self, depth: Depth) -> VerifyReport:
         context = self._workshop
