@@ -217,6 +217,8 @@ def test_no_destination_is_more_than_full(
     with served.app.store.write() as sql:
         served.seen(sql).destinations.space(guid, total, free)
     result = portal("GET", "/dashboard/backup-destination-stats")
+    with served.app.store.write() as sql:  # exports wait for a full destination
+        served.seen(sql).destinations.space(guid, 1 << 40, 1 << 40)
     mine = next(item for item in result["backupDestinations"] if item["guid"] == guid)
     assert 0 <= mine["totalUsedSpace"] <= mine["totalAvailableSpace"]
     assert result["totalUsedSpace"] <= result["totalAvailableSpace"]

@@ -83,6 +83,13 @@ def site(loss: Loss) -> Iterator[Site]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def attached(loss: Loss, site: Site) -> str:
+    """The words of the commands that attach the store to the new server."""
+    _, _, _, attach, _ = blocks(PAGE, "sh")
+    return loss.typed(attach, site)
+
+
 def test_a_machine_comes_back_without_any_server(loss: Loss):
     _, by_hand, *_ = blocks(PAGE, "sh")
     assert "web" in loss.typed(by_hand)
@@ -92,11 +99,9 @@ def test_a_machine_comes_back_without_any_server(loss: Loss):
     assert (loss.out / "web" / disk["file"]).read_bytes() == DISK
 
 
-def test_a_new_server_brings_everything_back(loss: Loss, site: Site):
-    _, _, _, attach, _ = blocks(PAGE, "sh")
-    said = loss.typed(attach, site)
-    assert "locks, hints and levels are those of" in said
-    assert loss.backup in said
+def test_a_new_server_brings_everything_back(loss: Loss, site: Site, attached: str):
+    assert "locks, hints and levels are those of" in attached
+    assert loss.backup in attached
     body = {"backup": loss.backup, "hypervisor": site.hypervisor["guid"]}
     site.finished(site.api.post("/tasks/restore-and-import", body)["guid"])
     site.all_final()
@@ -104,6 +109,7 @@ def test_a_new_server_brings_everything_back(loss: Loss, site: Site):
 
 
 @needs_libvirt
+@pytest.mark.usefixtures("attached")
 def test_the_machine_runs_on_a_host_with_a_server_and_without(
     loss: Loss, site: Site, host: LibvirtLab
 ):

@@ -32,7 +32,7 @@ def start_command(unit: str) -> list[str]:
 
 def test_the_page_names_every_extra_of_the_package_and_no_other():
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = re.findall(r"^\| `(\w+)` \| ", PAGE.read_text().partition("by feature")[0], re.M)
+    extras = re.findall(r"^\| `([\w-]+)` \| ", PAGE.read_text().partition("by feature")[0], re.M)
     assert sorted(extras) == sorted(package["optional-dependencies"])
     assert list(package["scripts"]) == ["haulback"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import uuid
@@ -141,9 +142,10 @@ def test_a_destination_comes_to_another_server_and_back_under_its_ownership(shop
     ],
 )
 def test_a_wrong_secret_attaches_nothing_and_says_so(
-    shop: Shop, secret: dict[str, str], message: str
+    shop: Shop, tmp_path: Path, secret: dict[str, str], message: str
 ):
-    attached = shop.attach(f"wrong {next(iter(secret))}", **secret)
+    copy = shutil.copytree(shop.old.repository, tmp_path / "copy")
+    attached = shop.attach(f"wrong {next(iter(secret))}", path=str(copy), **secret)
     failed = shop.new.final(attached["task"]["guid"])
     assert failed["state"]["name"] == "FAILED"
     assert message in failed["statusInfo"]

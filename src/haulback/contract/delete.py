@@ -14,10 +14,14 @@ class DeleteRequest(msgspec.Struct):
 
 
 class DeleteOrder(msgspec.Struct):
-    """Backups and snapshots to remove; without a destination only objects on the platform."""
+    """Backups and snapshots to remove.
+
+    Without a destination the order is about objects on the platform only, without a hypervisor
+    about backups only.
+    """
 
     uuid: str
-    hypervisor: Hypervisor
+    hypervisor: Hypervisor | None
     destination: BackupDestination | None
     backups: list[str]
     snapshots: list[str] = []

@@ -336,6 +336,7 @@ class Setting(NamedTuple):
     `is_deleting`: the secret is for tasks that may delete.  `is_tunable`: a change of the value
     does not change where the backups are.  `is_place`: two destinations of the type whose values of
     all such settings are equal are at one place.  `has_lines`: the value may have several lines.
+    `default` is the value of an absent setting, None for a required one.
     """
 
     name: str
@@ -348,24 +349,27 @@ class Setting(NamedTuple):
     is_tunable: bool
     is_place: bool
     has_lines: bool
+    default: Any
 
 
 @cache
 def settings_of(kind: DestinationType) -> Mapping[str, Setting]:
     """The declared settings of a type by name, in their order."""
     return {
-        one.encode_name: _setting(one.encode_name, one.type, one.required)
+        one.encode_name: _setting(
+            one.encode_name, one.type, one.required, None if one.required else one.default
+        )
         for one in fields(kind.settings)
     }
 
 
-def _setting(name: str, form: Any, is_required: bool) -> Setting:
+def _setting(name: str, form: Any, is_required: bool, default: Any) -> Setting:
     metas = [meta for meta in get_args(form)[1:] if isinstance(meta, Meta)]
     extra = {key: value for meta in metas for key, value in (meta.extra or {}).items()}
     words = next((meta.description for meta in metas if meta.description), "a value")
     extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
     marks = [mark in extra for mark in extras]
-    return Setting(name, form, words, is_required, *marks)
+    return Setting(name, form, words, is_required, *marks, default)
 
 
 def by_driver(driver: str) -> DestinationType | None:

@@ -57,6 +57,9 @@ class PlaceRecords(Protocol):
     def heard_last(self, nodes: Set[str] | None) -> str | None:
         """The node among `nodes` (None: among all) that the server heard of last."""
 
+    def away(self) -> Set[str]:
+        """The destinations that do not answer: their breakers are open."""
+
     def only_node(self, field: str) -> str:
         """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
 
@@ -82,7 +85,10 @@ class BackupRecords(Protocol):
         """A backup that no retention removes before the end of the transaction."""
 
     def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
-        """Backups of an entity in these statuses, the newest first."""
+        """Backups and copies of an entity in these statuses, by snapshot time, the newest first.
+
+        A copy comes after its backup.
+        """
 
     def stored_on(self, destination: str) -> list[Backup]:
         """Backups that are stored on a destination and not being removed."""

@@ -124,13 +124,19 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
             result.secrets[name] = converted
         elif settings[name].is_tunable:
             result.plain[name] = converted
-        elif converted != present.get(name, converted):
-            raise Malformed(
-                f"{name}: the backups are at {present[name]!r}; move the destination if its "
-                "repository was moved, or add another destination",
-                field=name,
-            )
+        elif converted != (kept := present.get(name, settings[name].default)):
+            raise _fixed(settings[name], kept)
     return result
+
+
+def _fixed(setting: Setting, kept: Any) -> Malformed:
+    name, says_where = setting.name, setting.is_place or setting.is_folder
+    told = f"the backups are at {kept!r}" if says_where else f"the destination was made with {kept}"
+    return Malformed(
+        f"{name}: {told}; move the destination if its repository was moved, or add another "
+        "destination",
+        field=name,
+    )
 
 
 def moved(kind: DestinationType, given: JsonMapping) -> JsonObject:

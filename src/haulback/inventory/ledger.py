@@ -52,6 +52,13 @@ class BackupChanges(Protocol):
 
     def failed(self, backup: str, reason: str) -> None: ...
 
+    def copy_failed(self, copy: str, source: str, reason: str, *, cancelled: bool) -> None:
+        """Set a copy from the destination `source` to FAILED.
+
+        A link makes the copy again, ever later, at least once a day.
+        A copy that a user `cancelled` is made again after a day.
+        """
+
     def timed(self, task: Task) -> None:
         """Add the waiting time and the run time of a task to its backup."""
 
@@ -101,7 +108,11 @@ class NewPlaceOf(NamedTuple):
 class DestinationChanges(Protocol):
     """Changes of backup destinations."""
 
-    def initialised(self, destination: str, repository: str) -> None: ...
+    def initialised(self, destination: str, repository: str) -> None:
+        """Record the repository of a destination.
+
+        Raises Conflict when another destination has this repository.
+        """
 
     def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
         """Record that a destination lies at another place, as the task `by` has found it.

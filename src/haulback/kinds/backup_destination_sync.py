@@ -87,6 +87,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     report = _report(task, state)
     done = {copy.backup: copy for copy in report.copied}
     reason = _GONE if state is State.FINISHED else task.status_info or state.value
+    # A task whose window closed before it could start ends CANCELLED too.
+    cancelled = state is State.CANCELLED and ledger.now < task.window_end
     for guid in task.params[COPIES]:
         copy = done.get(guid)
         if task.params.get(HEALS):
@@ -94,7 +96,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         elif copy:
             ledger.backups.copied(guid, copy.stored, copy.parent)
         else:
-            ledger.backups.failed(guid, reason)
+            source = task.params[SOURCE]
+            ledger.backups.copy_failed(guid, source, reason, cancelled=cancelled)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
 
 

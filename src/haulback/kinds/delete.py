@@ -13,6 +13,7 @@ from haulback.contract.roles import ADMINS
 from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import guid_of
+from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Entity
@@ -43,7 +44,10 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     targets: list[BackupDestination | None] = [
         catalogue.places.destination(guid) for guid in sorted(holding)
     ]
-    return Plan([_task(entity, to, catalogue, ask) for to in targets or [None]])
+    tasks = [_task(entity, to, catalogue, ask) for to in targets]
+    if entity.present and not any(task.ref("hypervisor") for task in tasks):
+        tasks.append(_task(entity, None, catalogue, ask))
+    return Plan(tasks)
 
 
 def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> Plan:
@@ -104,10 +108,17 @@ def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
 
 
 def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Ask) -> Task:
+    """The task for a destination, or for the platform alone.
+
+    A task leaves the platform out, and has no hypervisor, where no node reaches both.
+    """
     source = catalogue.places.hypervisor(entity.hypervisor)
+    pin, is_apart = reach.pin(source, to), False
+    if to and pin == reach.NOWHERE:
+        pin, is_apart = reach.pin(to), True
     refs = {
         "protectedEntity": entity.named(),
-        **planning.platform(source, catalogue),
+        **({} if is_apart else planning.platform(source, catalogue)),
         "backupDestination": planning.named(to) if to else None,
     }
     return planning.task(
@@ -115,9 +126,7 @@ def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, as
         "cleanup",
         ask.of(entity.project or ask.project),
         None,
-        planning.TaskSpec(
-            refs=refs, locked=entity.guid, pinned=planning.pinned(catalogue, source, to)
-        ),
+        planning.TaskSpec(refs=refs, locked=entity.guid, pinned=pin),
     )
 
 
@@ -139,9 +148,10 @@ def prepare(task: Task, catalogue: Catalogue) -> DeleteOrder:
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     named = task.ref("backupDestination")
     to = catalogue.places.destination(named) if named else None
+    hypervisor = task.ref("hypervisor")
     return DeleteOrder(
         entity.uuid,
-        catalogue.places.hypervisor(entity.hypervisor),
+        catalogue.places.hypervisor(entity.hypervisor) if hypervisor else None,
         msgspec.structs.replace(to, may_delete=True) if to else None,
         catalogue.backups.to_delete(to.guid, entity.guid) if to else [],
         [item.uuid for item in catalogue.snapshots.of_entity(entity.guid) if item.managed],

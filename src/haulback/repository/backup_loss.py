@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -24,7 +24,7 @@ from haulback.repository.pages import (
     unpack_inner,
     unpack_leaf,
 )
-from haulback.repository.reader import Reader
+from haulback.repository.reader import LoadChunk, Reader
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Meter, unmetered
 from haulback.units import MIB
@@ -91,33 +91,61 @@ def check_backup(
     `thorough` as in `assess`.
     Raises NotFound or Damaged.
     """
-    manifest = repository.manifest(backup)
+    _check(Assessor(repository, thorough=thorough), repository.manifest(backup), meter, skip)
+
+
+def check_together(
+    repositories: Sequence[Repository],
+    backup: str,
+    meter: Meter = unmetered,
+    skip: Collection[str] = (),
+) -> None:
+    """Check that the repositories of a family hold a backup of the first of them together.
+
+    Raises as `check_backup`.
+    """
+    first, *others = repositories
+    _check(Assessor(first, others=others), first.manifest(backup), meter, skip)
+
+
+def _check(assessor: Assessor, manifest: Manifest, meter: Meter, skip: Collection[str]) -> None:
     wanted = tuple(disk for disk in manifest.disks if disk.name not in skip)
-    wanted_part = msgspec.structs.replace(manifest, disks=wanted)
-    loss = assess(repository, wanted_part, meter, thorough=thorough)
+    loss = assessor.loss(msgspec.structs.replace(manifest, disks=wanted), meter)
     if loss:
         raise Damaged(
-            f"{loss}; restore it without those disks, or restore another backup", backup=backup
+            f"{loss}; restore it without those disks, or restore another backup",
+            backup=manifest.backup,
         )
 
 
 class Assessor:
     """The assessment of any number of backups of one repository; pages shared by backups are read
     once.
+
+    A chunk that lies in one of the `others`, repositories of the family, is not lost.
     """
 
-    def __init__(self, repository: Repository, *, thorough: bool = True) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        thorough: bool = True,
+        others: Sequence[Repository] = (),
+    ) -> None:
         self._index: Index = repository.index()
         self._sizes: Mapping[bytes, int] = repository.objects.packs()
         self._noted = repository.findings
         self._elsewhere = repository.elsewhere(self._index) if thorough else None
-        self._load = Reader(
+        self._others = [Assessor(other, thorough=thorough) for other in others]
+        reader = Reader(
             repository.destination,
             self._index,
             repository.keys,
             repository.findings,
             self._elsewhere,
-        ).chunk
+        )
+        reader.others = tuple(other._load for other in self._others)
+        self._load: LoadChunk = reader.chunk
         self._known: dict[bytes, bool] = {}
         self._whole: set[tuple[bytes, int]] = set()  # (page, depth) of subtrees without loss
         self._objects: set[str] = set()
@@ -185,7 +213,13 @@ class Assessor:
         return not self._lacking([ref])
 
     def _lacking(self, refs: Collection[ChunkRef]) -> set[ChunkRef]:
-        """The references whose chunk has no sound copy in any group."""
+        """The references whose chunk has no sound copy in any group of any repository."""
+        lost = self._lacking_here(refs)
+        for other in self._others:
+            lost = other._lacking(lost) if lost else lost
+        return lost
+
+    def _lacking_here(self, refs: Collection[ChunkRef]) -> set[ChunkRef]:
         if self._elsewhere:
             return {ref for ref in refs if not self._is_somewhere(ref, self._elsewhere)}
         hits = self._index.find([ref.id for ref in refs]) if refs else []

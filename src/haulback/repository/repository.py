@@ -50,13 +50,15 @@ _FINDINGS_TOLD = 10_000  # places that one report names
 class Draft(msgspec.Struct, frozen=True):
     """The result of an export in staging: the manifest and the files to publish before it.
 
-    `findings` are places that the export could not read.
+    `findings` are places that the export could not read.  `are_portions`: the packs were published
+    before as portions, with their index files.
     """
 
     manifest: Manifest
     packs: list[str]
     segments: list[str]
     findings: list[Finding] = []
+    are_portions: bool = False
 
 
 class Repository:
@@ -276,7 +278,8 @@ class Repository:
         """
         self.begin_writing()
         self.findings.hear(draft.findings)
-        self._publish_packs([folder / file for file in draft.packs])
+        if not draft.are_portions:
+            self._publish_packs([folder / file for file in draft.packs])
         for file in draft.segments:
             self._publish_file(folder / file, f"index/{Path(file).stem}")
         # The check runs before, so that a broken backup rarely appears, and after, because a
@@ -339,7 +342,7 @@ class Repository:
         own = {_pack_of(file) for file in draft.packs}
         going = pending_deletes.announced(pending_deletes.read(self.objects, self.keys))
         index = self.index()
-        lost = self._dropped(draft, index, own & going)
+        lost = self._dropped(draft, index, own, own & going)
         if lost:
             dedup_check.place_again(lost, folder, self.keys, disk, self.index_folder.store)
             index = self.index()
@@ -355,17 +358,29 @@ class Repository:
             # The index file of a page that another task stored lately may not be listed here yet.
             raise BaseGone(f"{error.message}; back up again") from error
 
-    def _dropped(self, draft: Draft, index: Index, going: Set[bytes]) -> list[packs.GroupEntry]:
-        """Groups of the draft's packs that the index lost, or loses with the packs `going`."""
+    def _dropped(
+        self, draft: Draft, index: Index, own: Set[bytes], going: Set[bytes]
+    ) -> list[packs.GroupEntry]:
+        """Groups of the `own` packs that the index lost, or loses with the packs `going`.
+
+        A draft of portions names no index files, so its packs are looked up in the index.
+        """
         live = {segment.name for segment in index.segments}
-        if not going and live.issuperset(Path(file).stem for file in draft.segments):
+        is_live = live.issuperset(Path(file).stem for file in draft.segments)
+        if not going and is_live and own <= index.packs():
             return []
         return [
             entry
-            for pack in map(_pack_of, draft.packs)
-            for entry in packs.read_directory(self.destination, pack, self.keys)
+            for pack in sorted(own)
+            for entry in self._groups_in(pack)
             if pack in going or not index.place(entry.group)
         ]
+
+    def _groups_in(self, pack: bytes) -> list[packs.GroupEntry]:
+        """The groups of a pack; none where a clean-up deleted the pack meanwhile."""
+        with suppress(NotFound):
+            return packs.read_directory(self.destination, pack, self.keys)
+        return []
 
     def _parent(self, manifest: Manifest) -> Manifest | None:
         try:

@@ -24,6 +24,7 @@ PER_DESTINATION = {"store": 8, "copy": 4, "cleanup": 1, "verify": 1}
 # Lanes whose tasks read or write a destination: these tasks wait while its breaker is open.
 AT_DESTINATION = frozenset(("export", "store", "copy", "restore", "import", "cleanup", "verify"))
 NEW_BACKUPS = "export"  # the lane whose tasks wait for space on their destination
+COPYING = "copy"  # the lane whose tasks also read from a source destination
 MAX_ATTEMPTS = 5  # of a task whose node was lost or whose parts were away
 _FIRST_RETRY_MS = 5_000  # the wait doubles with each attempt
 _LAST_RETRY_MS = 900_000  # the longest wait

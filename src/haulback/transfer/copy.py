@@ -77,7 +77,7 @@ def _copy_once(
         packs, stored = anew.packs, anew.stored
     manifest = made or _manifest(wanted, wish, older, stored)
     services.resources.confirm()
-    draft = Draft(manifest, packs, [])
+    draft = Draft(manifest, packs, [], are_portions=True)
     target.publish(services.folder, draft, services.resources.disk, wish.lock)
     _merge(target, services)
     return CopyResult(manifest, stored)

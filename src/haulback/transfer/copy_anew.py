@@ -91,8 +91,13 @@ def differing(old: MapReader, new: MapReader) -> Iterator[Extent]:
         before, now = _leaf(old, number), _leaf(new, number)
         for i, (a, b) in enumerate(zip(before, now, strict=True)):
             at = (number * LEAF_SEGMENTS + i) * SEGMENT_BYTES
-            if [p.ref.id for p in a] != [p.ref.id for p in b] and at < new.root.size:
+            if _places(a) != _places(b) and at < new.root.size:
                 yield Extent(at, min(SEGMENT_BYTES, new.root.size - at))
+
+
+def _places(pieces: Pieces) -> list[tuple[int, bytes]]:
+    """The lengths and chunk ids of a segment: holes are of one id and of any length."""
+    return [(piece.length, piece.ref.id) for piece in pieces]
 
 
 def _leaf(reader: MapReader, number: int) -> list[Pieces]:

@@ -17,8 +17,8 @@ def run(context: TaskContext) -> Results:
         # Figures of the whole destination would disclose other projects, so the log has none.
         _, results = remove(context, order.destination, order.backups, order.given_up)
         context.log(f"{len(order.backups)} backups of the machine are removed")
-    if order.hypervisor.driver == ATTACHED.driver:  # its platform is not known here
-        return results
+    if order.hypervisor is None or order.hypervisor.driver == ATTACHED.driver:
+        return results  # the platform is not reached from this node, or not known
     with context.machines.lock(order.hypervisor, order.uuid):
         try:
             machines = context.machines.open(order.hypervisor)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from haulback.contract.restore import RestoreOrder
 from haulback.drivers.sink import RawFile
 from haulback.errors import Damaged
-from haulback.repository.backup_loss import check_backup
+from haulback.repository.backup_loss import check_backup, check_together
 from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.locations import OpenLocation, read_at_any
+from haulback.work.support.locations import OpenLocation, opened_family, read_at_any
 
 
 def run(context: TaskContext) -> Results:
@@ -34,25 +35,31 @@ def _point(location: OpenLocation) -> Results:
 
 
 def _check(context: TaskContext, order: RestoreOrder) -> Results:
-    """Check that the locations of a backup together hold all its data."""
-    lacking = list[str]()
-
-    def check(location: OpenLocation) -> Results:
-        repository, manifest = location
-        _expect(context, location)
-        try:
-            check_backup(repository, manifest.backup, context.progress.meter, order.skip)
-        except Damaged:
-            lacking.append(repository.guid)
-            raise
-        return {"checked": True}
-
+    """Check that a location of a backup, or the locations of a family together, hold its data."""
+    first = (order.backup, order.destination)
     try:
-        return read_at_any(context, (order.backup, order.destination), order.others, check)
+        return read_at_any(context, first, order.others, partial(_check_at, context))
     except Damaged:
-        if len(lacking) < 2:
+        if not order.others:
             raise
+    checked = read_at_any(context, first, order.others, partial(_check_together, context))
     context.log("each location lacks data: the restore takes every chunk from where it can be read")
+    return checked
+
+
+def _check_at(context: TaskContext, location: OpenLocation) -> Results:
+    _expect(context, location)
+    meter, skip = context.progress.meter, context.order.skip
+    check_backup(location.repository, location.manifest.backup, meter, skip)
+    return {"checked": True}
+
+
+def _check_together(context: TaskContext, location: OpenLocation) -> Results:
+    """Check a location with the others of its family, as a restore reads them.  Raises Damaged."""
+    _expect(context, location)
+    meter, skip = context.progress.meter, context.order.skip
+    together = [location.repository, *opened_family(location)]
+    check_together(together, location.manifest.backup, meter, skip)
     return {"checked": True}
 
 
@@ -70,7 +77,9 @@ def _write(context: TaskContext, location: OpenLocation, number: int, folder: Pa
     """Write a disk as a raw file; the disk's name on the platform is not trusted as a file name."""
     repository, manifest = location
     stored = manifest.disks[number]
-    sink = RawFile(folder / f"disk{number}.raw", stored.map.size)
+    path = folder / f"disk{number}.raw"
+    path.unlink(missing_ok=True)  # a location that failed in the middle left its part
+    sink = RawFile(path, stored.map.size)
     try:
         restore_disk(stored.map, repository.reader(), sink, context.pool, context.progress.meter)
     finally:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from haulback.contract import destination_types as contract
 from haulback.contract.destination_types import Capabilities, DestinationType, Secret, settings_of
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import checked, chosen, members
+from haulback.inventory.destination_types import changed, checked, chosen, members
 
 
 class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,3 +119,11 @@ def test_a_type_that_is_left_out_is_refused_with_the_list_of_types():
     with pytest.raises(Malformed) as caught:
         chosen("GCS")
     assert all(kind.name in caught.value.message for kind in contract.TYPES)
+
+
+def test_a_fixed_setting_that_was_left_out_does_not_change_from_its_default():
+    present = {"bucket": "tower"}
+    assert changed(ATTIC, {"port": "443", "bucket": "tower"}, present).plain == {}
+    with pytest.raises(Malformed, match="port: the destination was made with 443") as caught:
+        changed(ATTIC, {"port": 8443}, present)
+    assert caught.value.details["field"] == "port"

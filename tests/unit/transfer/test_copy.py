@@ -161,6 +161,27 @@ def test_a_later_attempt_uses_what_a_dead_attempt_published(site):
     assert site.restores("second", made.manifest)
 
 
+def test_a_portion_that_a_clean_up_dropped_is_put_back_into_the_index(site):
+    backup = site.back_up(a_disk())
+    made = site.copy(backup, confirm=lambda: site.clean("second", frozenset({"copy"})))
+    assert bytes_in(site.second.destination) == made.stored  # the portion was stored once
+    assert site.restores("second", made.manifest)
+
+
+def test_a_portion_that_a_clean_up_deleted_is_copied_again(site):
+    backup, calls = site.back_up(a_disk()), 0
+
+    def clean_once() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the portion is published, the manifest is not
+            site.clean("second")
+            assert bytes_in(site.second.destination) == 0
+
+    made = site.copy(backup, confirm=clean_once)
+    assert site.restores("second", made.manifest)
+
+
 def test_a_backup_that_was_deleted_is_not_copied(site):
     backup = site.back_up(a_disk())
     site.forget("first", backup)
@@ -220,13 +241,23 @@ def test_a_copy_heals_its_origin_across_keys(apart):
     assert apart.restores("first", backup)
 
 
-def rot(site: CopySite, name: str, backup) -> None:
-    """Flip a byte inside the first data group of a backup."""
+def test_a_block_that_moves_within_a_segment_is_copied_by_sealing_anew(apart):
+    disk, block = MemoryDisk(bytes(SIZE)), noise(64 * KIB, 3)
+    disk.write_at(5 * MIB + 256 * KIB, block)
+    full = apart.back_up(disk)
+    first = apart.copy(full).manifest
+    disk.write_at(5 * MIB + 256 * KIB, bytes(len(block)))
+    disk.write_at(5 * MIB + 512 * KIB, block)
+    moved = apart.back_up(disk, full)
+    assert apart.restores("first", moved)
+    assert apart.restores("second", apart.copy(moved, first).manifest)
+
+
+def rot(site: CopySite, name: str, backup, number: int = 0) -> None:
+    """Flip a byte inside a data group of a backup: 0 is the largest group."""
     opened = site.opened(name)
-    entry = min(
-        (place for segment in opened.index().segments for _, place in segment.groups()),
-        key=lambda place: -place.length,
-    )
+    found = (place for segment in opened.index().segments for _, place in segment.groups())
+    entry = sorted(found, key=lambda place: -place.length)[number]
     path = site.root / name / f"packs/{entry.pack.hex()[:2]}/{entry.pack.hex()}"
     data = bytearray(path.read_bytes())
     data[entry.offset + entry.length // 2] ^= 1

@@ -29,8 +29,9 @@ def chosen(
 ) -> Backup:
     """The best location of the backup that a request names.
 
-    A location that is reached comes before others, then a sound one before a damaged one, then the
-    named one, then the first.  Raises Malformed, NotFound or Conflict.
+    A location that is reached comes before others, then a sound one before a damaged one, then one
+    whose destination answers, then the named one, then the first.  Raises Malformed, NotFound or
+    Conflict.
     """
     if backup is None and location is None:
         raise Malformed("backup: name a backup or a backupLocation", field="backup")
@@ -48,9 +49,12 @@ def chosen(
             backup=stored[0].guid,
         )
 
+    away = catalogue.places.away()  # a restore would wait there until the destination answers
+
     def worse(item: Backup) -> tuple[bool, ...]:
         is_reached = reaches(catalogue.places.destination(item.destination))
-        return (not is_reached, not item.is_whole, item.guid != named.guid, bool(item.copy_of))
+        is_away, is_other = item.destination in away, item.guid != named.guid
+        return (not is_reached, not item.is_whole, is_away, is_other, bool(item.copy_of))
 
     return catalogue.backups.held(min(readable, key=worse).guid)
 
@@ -71,13 +75,16 @@ def reached_by(node: str) -> Reaches:
 
 
 def other_places(backup: Backup, node: str | None, catalogue: Catalogue) -> list[BackupPlace]:
-    """The other readable locations of a backup that a node reaches, sound ones first."""
+    """The other readable locations of a backup that a node reaches: sound ones first, then those
+    whose destination answers.
+    """
     others = [
         item
         for item in catalogue.backups.locations(backup.guid)
         if item.guid != backup.guid and _is_readable(item)
     ]
-    others.sort(key=lambda item: (not item.is_whole, bool(item.copy_of)))
+    away = catalogue.places.away() if others else frozenset()
+    others.sort(key=lambda item: (not item.is_whole, item.destination in away, bool(item.copy_of)))
     places = [
         BackupPlace(item.guid, catalogue.places.destination(item.destination)) for item in others
     ]

@@ -37,7 +37,6 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
         )
     with app.change(who, "attach destination") as change:
         sql, reach = change.sql, reach_of(change.sql, wanted)
-        destinations.refuse_taken_place(sql, kind, checked.plain)
         record = BackupDestination(
             guid=new_guid(),
             name=name,
@@ -48,6 +47,8 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
             settings=destinations.settings_of(wanted) | {destination_owners.ATTACHED: True},
         )
         record = folders.with_delay(record)
+        folders.check_free(sql, record)
+        folders.check_place(sql, record)
         destinations.check_single_writer(record)
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destination_store.add(sql, stored, app.vault.seal(record.guid, secret))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from haulback.errors import Conflict, NotFound
+from haulback.inventory.catalogue import BackupRecords
 from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
@@ -106,36 +107,66 @@ def set_members(app: App, who: Caller, operation: str, guid: str, **values: obje
 
 
 def confirm_missing(app: App, who: Caller, guid: str) -> None:
-    """Give up a missing backup, so that clean-ups of its destination no longer wait for it.
+    """Give up a missing location of a backup, so that clean-ups no longer wait for it.
 
-    Raises NotFound, and Conflict for a backup that is not missing and whose manifest is readable.
+    `guid` names a backup, a copy or a backup location; of a sound backup the one location that is
+    missing is given up.  Raises NotFound, and Conflict where no location, or more than one, is
+    missing or has an unreadable manifest.
     """
     with app.change(who, "confirm missing backup", guid) as change:
-        result = SqlCatalogue(change.sql, who.scope).backups.get(guid)
+        known = SqlCatalogue(change.sql, who.scope).backups
+        result = _named(known, guid)
         if result.location_status == "GIVEN_UP":
             change.silent = True
             return
-        lacks_manifest = result.damage.get("objects") == [f"manifests/{result.guid}"]
-        if result.status != "SUCCESS" or not (
-            result.location_status == "MISSING" or lacks_manifest
-        ):
-            raise Conflict(
-                f"backup {result.guid} is {location_status(result)}; only one that is missing, or "
-                "whose manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
-            )
+        result = _missing(result, known)
         change.before = {"locationStatus": result.location_status}
         change.after = {"locationStatus": "GIVEN_UP"}
         SqlLedger(change.sql, change.now).damage.give_up(result, who.name)
 
 
+def _named(known: BackupRecords, guid: str) -> Backup:
+    """A backup by its own guid or by that of its location.  Raises NotFound."""
+    try:
+        return known.get(guid)
+    except NotFound:
+        return known.at_location(guid)
+
+
+def _missing(named: Backup, known: BackupRecords) -> Backup:
+    """The location that can be given up: the named one, or the only one.  Raises Conflict."""
+    if _can_be_given_up(named):
+        return named
+    missing = [item for item in known.locations(named.guid) if _can_be_given_up(item)]
+    if len(missing) > 1:
+        several = ", ".join(item.location for item in missing)
+        raise Conflict(f"backup {named.guid} lacks several locations; name one of {several}")
+    for item in missing:
+        return item
+    raise Conflict(
+        f"backup {named.guid} is {location_status(named)}; only one that is missing, or "
+        "whose manifest cannot be read, can be given up.  To remove it mark it TO_REMOVE"
+    )
+
+
+def _can_be_given_up(item: Backup) -> bool:
+    lacks_manifest = item.damage.get("objects") == [f"manifests/{item.guid}"]
+    is_lost = item.location_status == "MISSING" or lacks_manifest
+    return item.status == "SUCCESS" and item.location_status != "GIVEN_UP" and is_lost
+
+
 def proof(app: App, guid: str, scope: Scope) -> tuple[Backup, StoredProof]:
-    """A backup with the signed evidence of its last boot.  Raises NotFound without evidence."""
+    """A location of a backup with the newest signed evidence of a boot.
+
+    `guid` may name any location.  Raises NotFound without evidence.
+    """
     with app.store.read() as sql:
-        found = SqlCatalogue(sql, scope).backups.get(guid)
-        evidence = backups.proof(sql, found.guid)
-    if evidence is None:
+        locations = SqlCatalogue(sql, scope).backups.locations(guid)
+        proofs = [(item, backups.proof(sql, item.guid)) for item in locations]
+    proven = [(item, evidence) for item, evidence in proofs if evidence]
+    if not proven:
         raise NotFound("nothing has proved this backup yet; POST /tasks/prove does")
-    return found, evidence
+    return max(proven, key=lambda pair: pair[1].time)
 
 
 def restore_jobs(app: App, wanted: ListQuery) -> tuple[list[RestoreJob], int]:

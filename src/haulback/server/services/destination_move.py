@@ -14,6 +14,7 @@ from haulback.kinds.api import Ask
 from haulback.server.caller import Caller
 from haulback.server.services import destination_secrets, folders
 from haulback.server.services.app import App
+from haulback.server.services.destinations import check_single_writer
 from haulback.server.services.place_fields import changed_reach
 from haulback.server.store import node_groups, pins, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -56,5 +57,6 @@ def _check(sql: Connection, before: BackupDestination, after: BackupDestination)
         raise Conflict(f"{before.name} is being moved already")
     pins.check_idle(sql, before)
     pins.check_held(sql, after)
+    check_single_writer(after)
     folders.check_free(sql, after)
     folders.check_place(sql, after)

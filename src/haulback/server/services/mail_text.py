@@ -19,6 +19,7 @@ from haulback.units import utc
 _LONGEST_SUBJECT = 150  # characters
 _STYLE = "font-family:sans-serif;font-size:14px"
 _CELL = "padding:4px 12px 4px 0;vertical-align:top;border-bottom:1px solid #ddd"
+_KINDS = 5  # kinds that a subject counts
 _BAD = ("FAILED", "PARTIALLY_FINISHED")
 
 
@@ -37,7 +38,7 @@ def _title(events: Sequence[EventRecord], count: int) -> str:
         return printable(events[0].text)[:_LONGEST_SUBJECT]
     failed = sum(state_of(event) in _BAD for event in events)
     kinds = Counter(event.kind.description for event in events)
-    shown = ", ".join(f"{number} {kind.lower()}" for kind, number in kinds.most_common(3))
+    shown = ", ".join(f"{number} {kind.lower()}" for kind, number in kinds.most_common(_KINDS))
     bad = f"{failed} failed; " if failed else ""
     return f"{count} events: {bad}{shown}"[:_LONGEST_SUBJECT]
 

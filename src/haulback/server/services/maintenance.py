@@ -26,6 +26,7 @@ from haulback.server.services import (
     lost_staging,
     protection,
     retention_plan,
+    space,
     system_schedules,
     verification,
 )
@@ -82,6 +83,7 @@ def tick(app: App) -> None:
     for step in (events.forget, delivery.forget, health_events.look, assignment.continue_walks):
         _run_step(app, step)
     opened += _run_step(app, breakers.test_due)
+    opened += _run_step(app, space.test_due)
     if held_server.is_held(app):
         opened += _run_step(app, held_server.tend)
     else:

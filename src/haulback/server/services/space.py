@@ -7,13 +7,37 @@ from collections.abc import Mapping, Sequence
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.space import MachineShare, SpaceLimits, SpaceRecord
 from haulback.errors import Malformed
+from haulback.kinds import connectivity_test
+from haulback.kinds.api import Ask
 from haulback.policy import space as policy
 from haulback.server.services.app import App
-from haulback.server.store import space
+from haulback.server.store import space, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import JsonObject, Named
 
 _MOST = 1 << 62  # bytes
+_TEST_EVERY_MS = 600_000  # between two tests of a full destination
+
+
+def test_due(app: App) -> int:
+    """Make a CONNECTIVITY_TEST of each full destination, at most each ten minutes; their number.
+
+    Backups wait for the space that the last task saw: somebody may have made room since.
+    """
+    before = app.clock.now_ms() - _TEST_EVERY_MS
+    with app.store.read() as sql:
+        due = space.to_test(sql, before)
+    return sum(_test(app, destination, before) for destination in due)
+
+
+def _test(app: App, destination: str, before: int) -> bool:
+    with app.store.write() as sql:
+        now = app.clock.now_ms()
+        if not space.begin_test(sql, destination, before, now):
+            return False
+        place = SqlCatalogue(sql).places.destination(destination)
+        tasks.insert(sql, [connectivity_test.of_destination(place, Ask(now))])
+    return True
 
 
 def shown(app: App, places: Sequence[BackupDestination]) -> Mapping[str, SpaceRecord]:

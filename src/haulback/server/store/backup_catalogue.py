@@ -63,7 +63,10 @@ class BackupCatalogue:
     def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
         table = tables.backup.c
         query = sa.select(tables.backup).where(table.entity == entity, table.status.in_(statuses))
-        return records(self._sql, query.order_by(table.created.desc()), Backup)
+        # A copy is created after its backup, and says nothing newer of the machine.
+        newest = sa.func.coalesce(table.snapshot_time, table.created).desc()
+        order = (newest, table.copy_of.is_not(None), table.created.desc(), table.guid)
+        return records(self._sql, query.order_by(*order), Backup)
 
     def stored_on(self, destination: str) -> list[Backup]:
         table = tables.backup.c

@@ -14,8 +14,9 @@ from haulback.server.store import copy_links, new_backup_terms, retention, table
 from haulback.server.store.backup_times import with_times
 from haulback.server.store.last_backups import recall
 from haulback.server.store.raw_sql import Insert
-from haulback.server.store.rows import json_text, one, row_of
+from haulback.server.store.rows import json_text, one, records, row_of
 from haulback.tasks.record import NewBackup, Task
+from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
 # Columns that say the same at each location of a backup.
@@ -23,7 +24,10 @@ _SHARED = (
     *("type", "snapshot_time", "size", "read", "files", "definition", "volumes", "warnings"),
     *("consistency", "description"),
 )
-_COPY_AGAIN_MS = 600_000  # after a copy that failed
+_CAN_FAIL = (*NOT_DECIDED, "PARTIAL_SUCCESS")
+_COPY_AGAIN_MS = 600_000  # after a copy that failed once
+_LONGEST_MS = DAY_MS  # after many failures, and after a user cancelled the copy
+_DOUBLINGS = 8  # of the wait, up to the longest
 _BACKUPS = Insert("backup", Backup.__struct_fields__)
 
 
@@ -70,8 +74,7 @@ class BackupLedger:
         values |= {"keep_until": end, "lock_until": end, "terms": making.terms}
         self._change(backup, status="SUCCESS", **values)
         recall(self._sql, record.entity)  # portals read the last backup
-        if record.copy_of is None:
-            copy_links.look(self._sql, record.guid, record.destination, self._now)
+        copy_links.look(self._sql, record.guid, record.destination, self._now)
         if record.rule:
             due = {"destination": record.destination, "entity": record.entity, "rule": record.rule}
             retention.add_due(self._sql, due, self._now)
@@ -88,15 +91,31 @@ class BackupLedger:
         self._judge_anew(backup)
 
     def failed(self, backup: str, reason: str) -> None:
-        states = (*NOT_DECIDED, "PARTIAL_SUCCESS")
-        self._change(backup, states, status="FAILED", status_info=reason)
+        self._change(backup, _CAN_FAIL, status="FAILED", status_info=reason)
         self._judge_anew(backup)
+
+    def copy_failed(self, copy: str, source: str, reason: str, *, cancelled: bool) -> None:
+        self.failed(copy, reason)
+        query = sa.select(tables.backup).where(tables.backup.c.guid == copy)
+        for record in records(self._sql, query, Backup):  # none once its destination is removed
+            wait = _LONGEST_MS if cancelled else self._wait_after(record)
+            guid = copy_links.on_source(self._sql, record.first, source)
+            if guid:
+                copy_links.look(self._sql, guid, source, self._now + wait)
+
+    def _wait_after(self, copy: Backup) -> int:
+        """The wait in ms before a failed copy is made again, twice the wait of its last failure.
+
+        Records of older failures whose objects are removed go: a link may fail for years.
+        """
         table = tables.backup.c
-        query = sa.select(table.guid, table.destination).where(
-            table.guid == sa.select(table.copy_of).where(table.guid == backup).scalar_subquery()
-        )
-        for first, destination in self._sql.execute(query).all():  # the copy is made again
-            copy_links.look(self._sql, first, destination, self._now + _COPY_AGAIN_MS)
+        same = (table.copy_of == copy.copy_of, table.destination == copy.destination)
+        query = sa.select(table.guid).where(*same, table.status == "FAILED")
+        query = query.order_by(table.created.desc(), table.guid)
+        failures = list(self._sql.scalars(query.limit(2 * _DOUBLINGS)))
+        old = (table.guid.in_(failures[_DOUBLINGS + 1 :]), table.gone)
+        self._sql.execute(sa.delete(tables.backup).where(*old))
+        return min(_LONGEST_MS, _COPY_AGAIN_MS << min(max(len(failures) - 1, 0), _DOUBLINGS))
 
     def _judge_anew(self, backup: str) -> None:
         """Have the protection of a backup's machine judged anew."""
@@ -143,8 +162,9 @@ class BackupLedger:
             rule=old.rule,
         )
         self.begun([new], old.origin)
-        copies = sa.update(tables.backup).where(tables.backup.c.copy_of == backup)
-        self._sql.execute(copies.values(copy_of=new.guid))
+        if old.status in _CAN_FAIL:  # the copies of a stored backup stay copies of that backup
+            copies = sa.update(tables.backup).where(tables.backup.c.copy_of == backup)
+            self._sql.execute(copies.values(copy_of=new.guid))
         return Named(new.guid, old.entity_name)
 
     def _change(self, backup: str, states: tuple[str, ...] = NOT_DECIDED, **values: object) -> None:

@@ -65,14 +65,17 @@ def _last(copies: Sequence[Backup]) -> list[Backup]:
 def orphaned(sql: sa.Connection, destination: str) -> None:
     """Make copies backups of their own whose first location is about to be deleted.
 
-    Of several copies the oldest becomes the first location of the others.
+    Of several copies the best becomes the first location of the others, the oldest of equal ones.
+    Records of failed copies without objects go.
     """
     lost = sa.select(_BACKUP.guid).where(_BACKUP.destination == destination)
-    of_lost = sa.select(_BACKUP.copy_of, _BACKUP.guid).where(
-        _BACKUP.copy_of.in_(lost), _BACKUP.destination != destination
-    )
+    of_other = (_BACKUP.copy_of.in_(lost), _BACKUP.destination != destination)
+    sql.execute(sa.delete(tables.backup).where(*of_other, _BACKUP.status == "FAILED", _BACKUP.gone))
+    of_lost = sa.select(_BACKUP.copy_of, _BACKUP.guid).where(*of_other)
+    is_sound = _BACKUP.location_status == "PRESENT"
+    worse = (_BACKUP.status == "FAILED", _BACKUP.status != "SUCCESS", ~is_sound)
     heirs: dict[str, str] = {}
-    for first, guid in sql.execute(of_lost.order_by(_BACKUP.created, _BACKUP.guid)).all():
+    for first, guid in sql.execute(of_lost.order_by(*worse, _BACKUP.created, _BACKUP.guid)).all():
         if first not in heirs:
             heirs[first] = guid
             here = sa.update(tables.backup).where(_BACKUP.guid == guid)

@@ -17,7 +17,7 @@ from haulback.server.store import events
 from haulback.server.store.breaker_tables import destination_breaker as table
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import task as task_table
-from haulback.tasks.destination_ends import TEST, answers, away
+from haulback.tasks.destination_ends import TEST, answers, away, away_source
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
@@ -37,6 +37,7 @@ _CHANGE = Hot(
     + ", ".join(f"{name} = :{name}" for name in Breaker._fields)
     + " WHERE destination = :guid"
 )
+_NAME = Hot("SELECT name FROM destination WHERE guid = :guid")
 _DELETE = Hot("DELETE FROM destination_breaker WHERE destination = :guid")
 _OPEN = Hot("SELECT destination FROM destination_breaker WHERE opened IS NOT NULL")
 _NO_TEST = (
@@ -67,11 +68,21 @@ def count(
     sql: sa.Connection, alarms: AlarmChanges, ends: Iterable[tuple[Task, State]], now: int
 ) -> None:
     """Count the ends of tasks, in the order of their destinations: no two servers deadlock."""
-    for task, state in sorted(ends, key=lambda end: end[0].ref("backupDestination") or ""):
+    for task, state in sorted(ends, key=_counted_at):
         if to := answers(task, state):
             _answered(sql, alarms, to, now, is_test=task.type == TEST)
-        elif to := away(task, state):
+        elif to := away(task, state) or _named(sql, away_source(task, state)):
             _failed(sql, alarms, to, task, now)
+
+
+def _counted_at(end: tuple[Task, State]) -> str:
+    """The guid of the destination whose breaker an end may change."""
+    return away_source(*end) or end[0].ref("backupDestination") or ""
+
+
+def _named(sql: sa.Connection, destination: str | None) -> Named | None:
+    row = _NAME.row(sql, guid=destination) if destination else None
+    return Named(destination, row[0]) if destination and row else None
 
 
 def _answered(

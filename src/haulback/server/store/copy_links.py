@@ -120,22 +120,30 @@ class Route(NamedTuple):
     only: Sequence[str] | None = None
 
 
-def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
-    """Backups of a source without a copy on a target, those of one machine together, oldest first.
+def on_source(sql: sa.Connection, first: str, source: str) -> str | None:
+    """The location on `source` of the backup `first`, None without a stored one."""
+    same = sa.or_(_BACKUP.guid == first, _BACKUP.copy_of == first)
+    query = sa.select(_BACKUP.guid).where(same, _BACKUP.destination == source)
+    guid: str | None = sql.scalar(query.where(_BACKUP.status == "SUCCESS").limit(1))
+    return guid
 
-    A copy that failed does not count; a copy that retention removed does.
+
+def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
+    """Locations on a source of backups without a location on a target, the oldest first.
+
+    Those of one machine stand together.  A copy that failed does not count; a copy that retention
+    removed does.
     """
-    copied = sa.select(_COPY.c.guid).where(
-        _COPY.c.copy_of == _BACKUP.guid,
-        _COPY.c.destination == route.target,
-        _COPY.c.status != "FAILED",
-    )
+    first = sa.func.coalesce(_BACKUP.copy_of, _BACKUP.guid)
+    there = (_COPY.c.destination == route.target, _COPY.c.status != "FAILED")
+    copied = sa.select(_COPY.c.guid).where(_COPY.c.copy_of == first, *there)
+    made_there = sa.select(_COPY.c.guid).where(_COPY.c.guid == first, *there)
     query = sa.select(tables.backup).where(
         sa.text("backup.status = 'SUCCESS'"),
         _BACKUP.destination == route.source,
         _BACKUP.location_status == "PRESENT",
-        _BACKUP.copy_of.is_(None),
         ~copied.correlate(tables.backup).exists(),
+        ~made_there.correlate(tables.backup).exists(),
     )
     query = query.where(_BACKUP.entity == route.entity) if route.entity else query
     query = query.where(_BACKUP.rule == route.rule) if route.rule else query

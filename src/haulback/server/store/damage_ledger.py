@@ -15,7 +15,7 @@ from haulback.contract.task_states import State
 from haulback.contract.verify import UnknownBackup
 from haulback.errors import Malformed
 from haulback.inventory.records import Backup
-from haulback.server.store import hold, tables
+from haulback.server.store import copy_links, hold, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.last_backups import recall
 from haulback.server.store.rows import records
@@ -217,6 +217,8 @@ class DamageLedger:
         if status is not LocationStatus.PRESENT:
             # An increment must not build on this backup.
             self.sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
+        else:  # a link copied nothing of it meanwhile
+            copy_links.look(self.sql, backup.guid, backup.destination, self.now)
         recall(self.sql, backup.entity)
 
 

@@ -27,8 +27,17 @@ class DestinationLedger:
         self._book = SpaceBook(sql, alarms, now)
 
     def initialised(self, destination: str, repository: str) -> None:
-        where = tables.destination.c.guid == destination
-        self._sql.execute(sa.update(tables.destination).where(where).values(repository=repository))
+        table = tables.destination
+        where = table.c.guid == destination
+        if self._sql.scalar(sa.select(table.c.repository).where(where)) == repository:
+            return
+        same = sa.select(table.c.name).where(table.c.repository == repository, ~where)
+        if (name := self._sql.scalar(same.limit(1))) is not None:
+            raise Conflict(
+                f"the destination {name} has this repository already: two clean-ups would not know "
+                "of each other's tasks; remove the new destination, or name a copy of the store"
+            )
+        self._sql.execute(sa.update(table).where(where).values(repository=repository))
 
     def probed(self, destination: str, seen: StoreProbe) -> None:
         """Store the results of a probe over those of the last; what it left out stays."""

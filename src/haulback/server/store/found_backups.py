@@ -16,7 +16,7 @@ from haulback.ids import is_guid, new_guid
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Backup, Entity
-from haulback.server.store import found_copies, own_server, tables
+from haulback.server.store import copy_links, found_copies, own_server, tables
 from haulback.server.store.damage_ledger import DamageLedger
 from haulback.server.store.last_backups import recall
 from haulback.server.store.ledger import SqlLedger
@@ -60,6 +60,8 @@ def add(sql: sa.Connection, page: list[FoundBackup], finding: FindingTask) -> in
         sql.execute(sa.insert(tables.backup), [row_of(item, tables.backup) for item in made])
         found_copies.join(sql, new)
         _add_proofs(sql, new)
+        for item in made:
+            copy_links.look(sql, item.guid, item.destination, finding.now)
         _tell_missing(ledger, new)
         for entity in {item.entity for item in new}:
             recall(sql, entity)

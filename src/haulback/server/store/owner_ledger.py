@@ -17,6 +17,7 @@ from haulback.tasks.record import Task
 from haulback.wire import Named
 
 log = logging.getLogger(__name__)
+_LAST = 99_999_999  # the names of owner records have eight digits
 
 
 def reported(sql: sa.Connection, now: int, task: Task) -> None:
@@ -27,6 +28,11 @@ def reported(sql: sa.Connection, now: int, task: Task) -> None:
         report = msgspec.convert(task.results["owner"], OwnerReport)
     except msgspec.ValidationError as error:
         log.warning("task %s: its report of an owner cannot be read: %s", task.guid, error)
+        return
+    if report.destination != task.ref("backupDestination") or report.owner.number > _LAST:
+        log.warning(
+            "task %s: its report names another destination or no possible owner record", task.guid
+        )
         return
     table = tables.destination
     query = sa.select(table).where(table.c.guid == report.destination)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from haulback.errors import Conflict, NotFound
 from haulback.inventory import reach
 from haulback.inventory.reach import Place
+from haulback.kinds.support import second_copies
 from haulback.server.store import mount_tables, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.tables import task as table
@@ -96,7 +97,9 @@ def _bound_to(task: Task) -> str | None:
 def _live(sql: sa.Connection, place: str) -> Iterator[Task]:
     """The tasks of a place that wait or run, some at a time."""
     last = ""
-    about = sa.or_(table.c.hypervisor == place, table.c.destination == place)
+    read = table.c.params.contains(f'"{second_copies.SOURCE}":"{place}"')
+    copies = sa.and_(table.c.type == second_copies.TYPE, read)  # a copy reads from its source
+    about = sa.or_(table.c.hypervisor == place, table.c.destination == place, copies)
     while True:
         query = sa.select(*tasks.COLUMNS).where(_LIVE, about, table.c.guid > last)
         rows = sql.execute(query.order_by(table.c.guid).limit(_PIECE)).all()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.errors import Malformed, NotFound
 from haulback.hypervisor_types import INNER
-from haulback.server.store import tables
+from haulback.server.store import breakers, tables
 from haulback.server.store.rows import one, records
 from haulback.wire import JsonObject, Named
 
@@ -64,6 +64,9 @@ class PlaceCatalogue:
             query = query.where(table.guid.in_(nodes))
         found: str | None = self._sql.scalar(query.limit(1))
         return found
+
+    def away(self) -> Set[str]:
+        return breakers.open_ones(self._sql)
 
     def only_node(self, field: str) -> str:
         found = list(self._sql.scalars(sa.select(tables.node.c.guid).limit(2)))

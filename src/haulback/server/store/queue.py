@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
 from haulback.inventory.reach import is_group
-from haulback.server.store import breakers, epoch, node_groups, space, tasks
+from haulback.server.store import breakers, copy_hours, epoch, node_groups, space, tasks
 from haulback.server.store.raw_sql import Hot, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
+from haulback.tasks.destination_ends import source_of
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
@@ -32,6 +33,15 @@ READY = Hot(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :
 READY_AT = Hot(
     f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
     "ORDER BY rank LIMIT :most"
+)
+# The copies for one destination without those that read from one of the destinations `:shut`.
+_READS_SHUT = (
+    "EXISTS (SELECT 1 FROM destination AS place WHERE replace(:shut, place.guid, '') <> :shut "
+    "AND replace(task.params, '\"source\":\"' || place.guid || '\"', '') <> task.params)"
+)
+COPIES_AT = Hot(
+    f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
+    f"AND NOT {_READS_SHUT} ORDER BY rank LIMIT :most"
 )
 READY_NOWHERE = Hot(
     f"SELECT {tasks.LIST} {_LANE} AND destination IS NULL AND {_MAY_START} "
@@ -139,8 +149,11 @@ def _lane(connection: sa.Connection, lane: _Lane, now: int, room: int) -> list[T
     its limit allows.
     """
     values: JsonObject = {"lane": lane.name, "now": now, "most": room + _SPARE}
-    if shut := _shut(connection, lane.name, lane.node):
-        rows = _around(connection, lane.pins, values, shut)
+    shut = _shut(connection, lane.name, lane.node)
+    closed = copy_hours.closed(connection, now) if lane.name == scheduling.COPYING else set()
+    if shut or closed:
+        values["shut"] = " ".join(sorted(shut))  # a source has no hours
+        rows = _around(connection, lane.pins, values, shut | closed)
     else:
         rows = [
             row for pinned in lane.pins for row in READY.rows(connection, pinned=pinned, **values)
@@ -176,11 +189,12 @@ def _around(
 ) -> list[Values]:
     """The first tasks of a lane without those of some destinations, which are not read at all."""
     rows: list[Values] = []
+    at = COPIES_AT if values["lane"] == scheduling.COPYING else READY_AT
     for pinned in pins:
         rows += READY_NOWHERE.rows(connection, pinned=pinned, **values)
         for (place,) in PLACES.rows(connection, lane=values["lane"], pinned=pinned):
             if place not in shut:
-                rows += READY_AT.rows(connection, pinned=pinned, destination=place, **values)
+                rows += at.rows(connection, pinned=pinned, destination=place, **values)
     return rows
 
 
@@ -200,6 +214,7 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     """
     node, session, until, limits = lease
     _check_breakers(connection, wanted)
+    _check_hours(connection, wanted, now)
     shares = _has_several(connection)
     pins = _pins(connection, node, wanted)
     for task in wanted:
@@ -250,6 +265,18 @@ def _check_breakers(connection: sa.Connection, wanted: Iterable[Task]) -> None:
             raise Conflict(f"the task waits: the backup destination {to.name} {full[to.guid]}")
         if to and to.guid in shut and task.lane in scheduling.AT_DESTINATION:
             raise Conflict(f"the task waits: the backup destination {to.name} does not answer")
+        if source_of(task) in shut:
+            raise Conflict("the task waits: the destination that it copies from does not answer")
+
+
+def _check_hours(connection: sa.Connection, wanted: Iterable[Task], now: int) -> None:
+    """Raises Conflict for a copy outside the hours of its destination."""
+    copies = [task for task in wanted if task.lane == scheduling.COPYING]
+    closed = copy_hours.closed(connection, now) if copies else set()
+    for task in copies:
+        to = task.refs.get("backupDestination")
+        if to and to.guid in closed:
+            raise Conflict(f"the task waits: the hours for copies to {to.name} are not open")
 
 
 def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:
@@ -268,9 +295,9 @@ def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:
 
 def _places(task: Task, node: str, *, shares: bool) -> list[str]:
     """The limit rows that a task occupies on a node."""
-    wanted = [scheduling.node_slot(node, task.lane), *_own_slots(task)]
-    if shares and (to := task.ref("backupDestination")):
-        wanted.append(scheduling.share_slot(node, task.lane, to))
+    wanted: list[str | None] = [scheduling.node_slot(node, task.lane), *_own_slots(task)]
+    for place in (task.ref("backupDestination"), source_of(task)) if shares else ():
+        wanted += [scheduling.share_slot(node, task.lane, place)] if place else []
     return sorted(key for key in wanted if key)
 
 

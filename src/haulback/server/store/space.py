@@ -33,6 +33,11 @@ _DAY = Hot(
     "ON CONFLICT (destination, day) DO UPDATE SET used = excluded.used"
 )
 _FORGET = Hot("DELETE FROM destination_day WHERE destination = :guid AND day < :before")
+_DUE = Hot("SELECT destination FROM destination_space WHERE waits <> '' AND tested <= :before")
+_TEST = Hot(
+    "UPDATE destination_space SET tested = :now "
+    "WHERE destination = :guid AND waits <> '' AND tested <= :before"
+)
 _FULL = Hot("SELECT destination, waits FROM destination_space WHERE waits <> ''")
 
 
@@ -119,6 +124,16 @@ def space_of(total: int | None, used: int | None, known: Known) -> PlaceSpace:
 def full(sql: sa.Connection) -> dict[str, str]:
     """The reasons why new backups wait, by destination."""
     return dict(_FULL.rows(sql))
+
+
+def to_test(sql: sa.Connection, before: int) -> list[str]:
+    """Full destinations that were not tested since `before` (epoch ms)."""
+    return [row[0] for row in _DUE.rows(sql, before=before)]
+
+
+def begin_test(sql: sa.Connection, destination: str, before: int, now: int) -> bool:
+    """Note the test of a full destination; False where another server was faster."""
+    return _TEST.run(sql, guid=destination, before=before, now=now) == 1
 
 
 def of(sql: sa.Connection, destinations: Iterable[str]) -> dict[str, Known]:

@@ -18,6 +18,8 @@ destination_space = Table(
     Column("living", BigInteger),
     Column("measured", BigInteger),
     Column("waits", Text, nullable=False),  # the reason why new backups wait, '' for none
+    # the last test of a full destination, epoch ms
+    Column("tested", BigInteger, nullable=False, server_default="0"),
     Index("space_full", "destination", sqlite_where=_FULL, postgresql_where=_FULL),
 )
 

@@ -185,7 +185,8 @@ class Life:
 
     def _may_repeat(self, task: Task) -> bool:
         """Whether a plan whose STORE lost its base can start again."""
-        gone = task.results.get("failure") == BaseGone.code
+        # A copy or an IMPORT that lost a base has no plan that makes its backup again.
+        gone = task.type == "STORE" and task.results.get("failure") == BaseGone.code
         first = bool(task.follows) and not task.params.get("repeated")
         return gone and first
 

@@ -6,14 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from haulback.contract.order_records import BackupDestination, BackupPlace
-from haulback.errors import BaseGone, Conflict, Damaged, HaulbackError, NotFound, Unavailable
+from haulback.errors import (
+    BaseGone,
+    Cancelled,
+    Conflict,
+    Damaged,
+    Fenced,
+    HaulbackError,
+    NotFound,
+    OwnerChanged,
+    Unavailable,
+)
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.work.context import TaskContext
 from haulback.work.support.young_backup import let_be_listed
 
 T = TypeVar("T")
-_AWAY = (BaseGone, Conflict, Damaged, NotFound, Unavailable)  # another location may be good
+_AWAY = (BaseGone, Damaged, NotFound, Unavailable)  # another location may be good
+_OVER = (Fenced, OwnerChanged)  # at every location alike: the attempt may not go on
 
 
 class OpenLocation(NamedTuple):
@@ -33,21 +44,45 @@ def read_at_any(
 
     A chunk that cannot be read at a location comes from another location of its family; where
     the keys differ, or a location cannot be opened, the reading begins again at the next one.
-    Raises the error of the first location when all of them fail.
+    Raises the error of the first location when all of them fail, Fenced and OwnerChanged at once,
+    and a Conflict of `read` at once.
     """
     places = [BackupPlace(*first), *others]
     failed: HaulbackError | None = None
     for number, place in enumerate(places):
         rest = places[number + 1 :] + places[:number]
+        location: OpenLocation | None = None
         try:
-            return read(_opened(context, place, rest))
-        except _AWAY as error:
+            location = _opened(context, place, rest)
+            return read(location)
+        except HaulbackError as error:
+            if not _is_of_place(error, is_open=location is not None):
+                raise
             context.log(f"{place.destination.name}: {error.message}")
             if number + 1 < len(places):
                 context.log(f"the backup is read from {places[number + 1].destination.name}")
             failed = failed or error
     assert failed
     raise failed
+
+
+def opened_family(location: OpenLocation) -> list[Repository]:
+    """The repositories of a location's family that hold the backup, too, and can be opened."""
+    family = []
+    for opened in location.repository.others:
+        try:
+            family.append(opened())
+        except HaulbackError as error:
+            if isinstance(error, (*_OVER, Cancelled)):
+                raise
+    return family
+
+
+def _is_of_place(error: HaulbackError, *, is_open: bool) -> bool:
+    """Whether another location may be good: Conflict is only the place's before it is open."""
+    if isinstance(error, Conflict):
+        return not is_open and not isinstance(error, _OVER)
+    return isinstance(error, _AWAY)
 
 
 def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace]) -> OpenLocation:

@@ -11,6 +11,8 @@ import pytest
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.catalogue import AttachedDestination, CatalogueItem, FoundBackup, FoundDisk
+from haulback.contract.copies import NewCopyLink
+from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict, Fenced, Malformed
 from haulback.inventory.records import Backup, Entity
 from haulback.server.caller import Node
@@ -18,13 +20,15 @@ from haulback.server.services import (
     attach,
     catalogue_exchange,
     destination_owners,
+    destination_sync,
     hold,
     maintenance,
 )
 from haulback.server.services import tasks as task_service
-from haulback.server.store import alarms, catalogue_pages, tables
+from haulback.server.store import alarms, catalogue_pages, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.rows import records, row_of
+from haulback.wire import Ref
 from tests.unit.server.conftest import START, House
 
 
@@ -278,6 +282,23 @@ def test_an_older_record_replaces_no_newer_one(house: House):
         assert SqlCatalogue(sql).places.destination(house.destination.guid).owner.number == 5
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_task_reports_no_owner_of_another_destination_and_no_impossible_record(
+    house: House, is_same: bool
+):
+    other = BackupDestination(
+        guid=guid(), name="other", driver="folder", config={}, repository=guid()
+    )
+    with house.app.store.write() as sql:
+        sealed = house.app.vault.seal(other.guid, b"k" * 32)
+        rows.add(sql, tables.destination, other, sealed_key=sealed)
+    to = house.destination if is_same else other
+    number = 100_000_000 if is_same else 2
+    Reading(house).finish(owner={"destination": to.guid, "owner": {**OWNER, "number": number}})
+    with house.app.store.read() as sql:
+        assert SqlCatalogue(sql).places.destination(to.guid).owner.number == 0
+
+
 def own_server(house: House) -> str:
     from haulback.server.store import epoch
 
@@ -292,6 +313,18 @@ def test_a_second_task_that_reads_waits_for_the_first(reading: Reading):
             house.app, house.destination.guid, house.user, take_over=True, revoked=False
         )
     assert task_service.task(house.app, reading.task.guid, house.user.scope).state == "RUNNING"
+
+
+def test_a_link_copies_the_backups_that_a_reading_of_its_source_brings(reading: Reading):
+    house, to = reading.house, reading.house.destination
+    far = msgspec.structs.replace(to, guid=guid(), name="far", repository=guid())
+    with house.app.store.write() as sql:
+        rows.add(sql, tables.destination, far, sealed_key=house.app.vault.seal(far.guid, b"k" * 32))
+    link = NewCopyLink(backupDestination=Ref(far.guid))
+    destination_sync.set_links(house.app, to.guid, [link], house.user)
+    assert destination_sync.plan_due(house.app) == 0
+    reading.send(found())
+    assert destination_sync.plan_due(house.app) == 1
 
 
 def test_an_attached_repository_without_owner_records_is_read_only_until_it_is_taken_over(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from haulback.contract.destination_move import MovedDestination
 from haulback.errors import Conflict, Malformed
 from haulback.server.services import destination_move, destinations, node_tasks
+from haulback.server.store import rows, tables
 from haulback.wire import Ref
 from tests.unit.server.conftest import EXPORTED, House
 
@@ -75,3 +77,15 @@ def test_a_move_names_a_new_place_that_is_free(house, nodes):
     moved(house, settings={"path": "/mnt/new"})
     with pytest.raises(Conflict, match="moved already"):
         moved(house, settings={"path": "/mnt/other"})
+
+
+def test_a_store_with_a_single_writer_does_not_move_to_several_nodes(house, nodes):
+    config = {"endpoint": "https://s3.example.com", "bucket": "vault", "singleWriter": True}
+    to = msgspec.structs.replace(
+        house.destination, driver="s3", config=config, node=nodes[0].guid, nodes=[]
+    )
+    with house.app.store.write() as sql:
+        rows.change(sql, tables.destination, to)
+    with pytest.raises(Malformed, match="singleWriter"):
+        moved(house, allNodes=True)
+    moved(house, node=Ref(nodes[1].guid))

@@ -33,6 +33,7 @@ from haulback.tasks.record import Task
 from haulback.tasks.workflow_state import state_of
 from haulback.wire import Ref, request
 from tests.unit.server.conftest import START, House
+from tests.unit.server.services.test_breakers import opened
 
 DAY = 86_400_000
 
@@ -260,7 +261,7 @@ def test_a_copy_waits_for_the_hours_of_its_destination(copies):
     destinations_service.change_destination(house.app, copies.far.guid, changed, house.user)
     copies.stored(copies.rule())
     assert copies.syncs() == []
-    house.clock.now += 3 * 3_600_000
+    house.clock.now += 2 * 3_600_000
     maintenance.tick(house.app)
     [sync] = copies.syncs()
     with house.app.store.read() as sql:
@@ -332,6 +333,19 @@ def test_damage_marks_one_location_and_a_restore_takes_the_sound_one(copies):
     order = copies.restore(backup)
     assert order.backup == copy.guid
     assert [place.backup for place in order.others] == [first.guid]
+
+
+def test_a_restore_takes_the_location_whose_destination_answers(copies):
+    backup = copies.both()
+    first, copy = copies.locations(backup)
+    opened(copies.house, copies.node)
+    body = {"backup": backup, "node": copies.node.guid, "restorePath": "/r"}
+    [task] = copies.house.submit("restore", body)
+    order = copies.order(task)
+    assert (order.backup, [other.backup for other in order.others]) == (copy.guid, [first.guid])
+    assert task.guid in copies.house.offered(copies.node)
+    copies.damaged(copy)
+    assert copies.restore(backup).backup == first.guid  # the restore waits for the sound location
 
 
 def test_a_restore_takes_the_first_location_unless_another_is_named(copies):

@@ -7,7 +7,7 @@ from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import ChangedDestination
 from haulback.contract.space import MachineSpace, SpaceLimits, SpaceUsage
 from haulback.errors import Conflict, Malformed
-from haulback.server.services import destinations, space
+from haulback.server.services import destinations, maintenance, space
 from haulback.server.store import alarms
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.queue_position import Line
@@ -65,6 +65,21 @@ def test_new_backups_wait_while_too_little_is_free_and_say_why(house: House):
     told(house, TIB, 2 * GIB)
     assert house.offered(node) == [waits.guid]
     assert not alarmed(house)
+
+
+def test_a_full_destination_is_tested_until_there_is_room(house: House):
+    node = house.node()
+    [waits] = house.export()
+    told(house, TIB, 0)
+    maintenance.tick(house.app)
+    maintenance.tick(house.app)
+    [test] = [guid for guid in house.offered(node) if house.row(guid).type == "CONNECTIVITY_TEST"]
+    house.take(node, test)
+    house.finish(node, test, totalSpace=TIB, freeSpace=2 * GIB)
+    assert house.offered(node) == [waits.guid]
+    house.clock.now += 3_600_000
+    maintenance.tick(house.app)
+    assert house.offered(node) == [waits.guid]
 
 
 def test_a_store_and_a_restore_never_wait_for_space(house: House):

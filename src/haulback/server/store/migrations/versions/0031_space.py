@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("living", sa.BigInteger()),
         sa.Column("measured", sa.BigInteger()),
         sa.Column("waits", sa.Text(), nullable=False),
+        sa.Column("tested", sa.BigInteger(), nullable=False, server_default="0"),
     )
     full = sa.text("waits <> ''")
     op.create_index(

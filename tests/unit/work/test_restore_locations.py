@@ -1,0 +1,142 @@
+"""Restores from a backup of several locations, each in a repository of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulback.contract.order_records import BackupDestination, BackupPlace
+from haulback.contract.restore import RestoreOrder
+from haulback.errors import Conflict, Damaged, Fenced
+from haulback.repository.manifest import Manifest
+from haulback.repository.repository import Repository
+from haulback.units import MIB
+from haulback.work import restore
+from tests.unit.repository.scene import MemoryDisk, noise
+from tests.unit.transfer.copy_site import CopySite
+from tests.unit.transfer.test_copy import noticed, rot
+
+SIZE = 40 * MIB
+
+
+class Reading:
+    """The services of a node for a restore from the repositories of a site, into one folder."""
+
+    def __init__(self, site: CopySite, order: RestoreOrder) -> None:
+        self.site, self.order, self.pool = site, order, site.pool
+        self.progress = self.repositories = self.staging = self
+        self.folder, self.made = site.root / "restored", None
+        self.folder.mkdir()
+        self.damaged: list[str] = []
+        self.said: list[str] = []
+        self.opened: list[str] = []
+        self.strange = ""  # the name of a destination that was exchanged
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
+
+    def open(self, record: BackupDestination) -> Repository:
+        self.opened.append(record.name)
+        if record.name == self.strange:
+            raise Conflict(f"{record.name} holds another repository than before")
+        return self.site.opened(record.name)
+
+    def restore_folder(self, path: str) -> Reading:
+        return self
+
+    def commit(self) -> Path:
+        return self.folder
+
+    def expect(self, total: int) -> None: ...
+
+    def meter(self, count: int) -> None: ...
+
+    def confirm(self) -> None: ...
+
+    @property
+    def content(self) -> bytes:
+        return (self.folder / "disk0.raw").read_bytes()
+
+
+def place(name: str, backup: Manifest) -> BackupPlace:
+    record = BackupDestination(guid=name, name=name, driver="folder", config={})
+    return BackupPlace(backup.backup, record)
+
+
+def order(first: BackupPlace, *others: BackupPlace, path: str | None = None) -> RestoreOrder:
+    return RestoreOrder(first.backup, first.destination, path, others=list(others))
+
+
+@pytest.fixture
+def sites(tmp_path: Path, pool: ThreadPoolExecutor) -> Callable[[bool], CopySite]:
+    return lambda family: CopySite(tmp_path, pool, family=family)
+
+
+def a_disk() -> MemoryDisk:
+    disk = MemoryDisk(bytes(SIZE))
+    disk.write_at(0, noise(MIB, 1))
+    disk.write_at(20 * MIB, noise(2 * MIB, 2))
+    return disk
+
+
+def test_a_restore_that_fails_in_the_middle_begins_again_at_the_next_location(sites):
+    site = sites(False)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    rot(site, "first", backup)
+    work: Any = Reading(site, order(place("first", backup), place("second", copy), path="/r"))
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
+    assert "the backup is read from second" in work.said
+
+
+@pytest.mark.parametrize("end", [Fenced, Conflict])
+def test_a_restore_that_may_not_go_on_reads_no_other_location(sites, end: type[Conflict]):
+    site = sites(True)
+    backup = site.back_up(a_disk())
+    places = place("first", backup), place("second", site.copy(backup).manifest)
+    work: Any = Reading(site, order(*places))
+
+    def meter(count: int) -> None:
+        raise end("the attempt is over")
+
+    work.meter = meter
+    with pytest.raises(end):
+        restore.run(work)
+    assert work.opened == ["first"]
+
+
+def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites):
+    site = sites(True)
+    backup = site.back_up(a_disk())
+    places = place("first", backup), place("second", site.copy(backup).manifest)
+    work: Any = Reading(site, order(*places, path="/r"))
+    work.strange = "first"
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
+
+
+def rotten(site: CopySite, backup: Manifest, *wounds: tuple[str, int]) -> None:
+    """Record that repositories lack the largest group (0) of a backup, or the next one (1)."""
+    for name, number in wounds:
+        rot(site, name, backup, number)
+        noticed(site, name)
+
+
+@pytest.mark.parametrize("family", [True, False])
+@pytest.mark.parametrize("second", [0, 1])
+def test_a_check_of_a_backup_believes_the_union_of_a_family_only(sites, family, second: int):
+    site = sites(family)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    rotten(site, backup, ("first", 0), ("second", second))
+    work: Any = Reading(site, order(place("first", backup), place("second", copy)))
+    if family and second:
+        assert restore.run(work) == {"checked": True}
+    else:
+        with pytest.raises(Damaged):
+            restore.run(work)
