@@ -48,7 +48,7 @@ class FoundBackup(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `isHere` false: an extract names the backup, and its manifest is not there.  `facts` are the
     facts about the backup, `about` those about its entity; empty where no extract has them.
-    `damaged`: the manifest does not open.
+    `damaged`: the manifest does not open, or a STORE gave the backup up and its data is not there.
     """
 
     guid: Guid

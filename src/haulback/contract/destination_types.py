@@ -342,6 +342,7 @@ class Setting(NamedTuple):
     name: str
     form: Any
     words: str
+    default: Any
     is_required: bool
     is_folder: bool
     is_secret: bool
@@ -349,7 +350,6 @@ class Setting(NamedTuple):
     is_tunable: bool
     is_place: bool
     has_lines: bool
-    default: Any
 
 
 @cache
@@ -369,7 +369,7 @@ def _setting(name: str, form: Any, is_required: bool, default: Any) -> Setting:
     words = next((meta.description for meta in metas if meta.description), "a value")
     extras = (_FOLDER, _SECRET, _DELETING, _TUNABLE, _PLACE, _LINES)
     marks = [mark in extra for mark in extras]
-    return Setting(name, form, words, is_required, *marks, default)
+    return Setting(name, form, words, default, is_required, *marks)
 
 
 def by_driver(driver: str) -> DestinationType | None:

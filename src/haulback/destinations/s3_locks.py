@@ -23,6 +23,18 @@ _MODE = "COMPLIANCE"
 _BRIDGE_DAYS = 1  # of the bucket's default retention
 _PROBE_SECONDS = 60  # the lock of a probe's object
 _KEPT = ("packs/", "manifests/")  # their objects are only deleted after their lock
+_WATCHED = (*_KEPT, "haulback.")  # the configuration and its copy are locked, too
+_SWEPT = (
+    "graves/",
+    "index/",
+    "extracts/",
+    "rolls/",
+    "rolls-copy/",
+    "tombstones/",
+    "aside/",
+    ".probe/",
+    ".tmp/",
+)  # a marker elsewhere is none of a clean-up
 Version = dict[str, Any]
 
 
@@ -186,11 +198,13 @@ class S3Locks:
                 self._deleting.delete_object(Bucket=self._settings.bucket, Key=key)
 
     def hidden(self) -> dict[str, str]:
-        """Packs and manifests that a marker or a newer version hides, with the reason."""
+        """Packs, manifests and copies of the configuration that a marker or a newer version hides,
+        with the reason.
+        """
         found = {}
         with asking(self._settings, "the list of versions"):
-            for folder in _KEPT:
-                for name, history in self._histories(key_of(self._settings, folder)).items():
+            for prefix in _WATCHED:
+                for name, history in self._histories(key_of(self._settings, prefix)).items():
                     if history.is_hidden:
                         what = "a delete marker" if history.markers else "a newer version"
                         found[name] = f"{name} is hidden by {what}: somebody deleted or replaced it"
@@ -211,7 +225,7 @@ class S3Locks:
         with asking(self._settings, "the sweep of versions"):
             for name, history in self._histories(key_of(self._settings, "")).items():
                 is_gone = any(marker["IsLatest"] for marker in history.markers)
-                if not is_gone or name.startswith(_KEPT):
+                if not is_gone or not name.startswith(_SWEPT):
                     continue
                 below = [self._remove(_named(version)) for version in history.versions]
                 swept += sum(below)
@@ -221,10 +235,13 @@ class S3Locks:
         return swept
 
     def _oldest(self, name: str) -> Version:
+        """The version that is locked; a copy of the configuration may lie under its replacement:
+        writers complete a missing copy from the other.
+        """
         history = self._history(name)
         if not history.versions:
             raise NotFound(f"{name} is not in {where(self._settings)}", name=name)
-        if history.is_hidden:
+        if history.is_hidden and name.startswith(_KEPT):
             raise Damaged(f"{name} is hidden by a marker or a newer version; repair it", name=name)
         return _named(history.versions[-1])
 

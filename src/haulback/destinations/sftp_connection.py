@@ -39,14 +39,18 @@ class SftpConnection:
         self._users += 1
         if self._closing:
             self._closing.cancel()
+        client: asyncssh.SFTPClient | None = None
         try:
             async with self._opening:
                 if self._client is None:
                     await self._open()
-            assert self._client
-            yield self._client
+                client = self._client
+            assert client
+            yield client
         except (*LOST, TimeoutError):
-            self.drop()  # a connection that does not answer never answers again
+            # A connection that does not answer never answers again; a newer one is another.
+            if self._client is client:
+                self.drop()
             raise
         finally:
             self._users -= 1
@@ -85,7 +89,8 @@ class SftpConnection:
                 config=None,
                 gss_auth=False,
             )
-            self._client = await self._connection.start_sftp_client()
+            opening = self._connection.start_sftp_client()
+            self._client = await asyncio.wait_for(opening, wanted.connectTimeout)
         except BaseException as error:
             self.drop()
             raise _refused(error, wanted) from error

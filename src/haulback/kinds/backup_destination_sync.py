@@ -99,6 +99,9 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
             source = task.params[SOURCE]
             ledger.backups.copy_failed(guid, source, reason, cancelled=cancelled)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
+    new = [] if task.params.get(HEALS) else task.params[COPIES]
+    if stored := sum(done[guid].stored for guid in new if guid in done):
+        ledger.destinations.stored(destination, stored)
 
 
 def _report(task: Task, state: State) -> DestinationSyncResult:

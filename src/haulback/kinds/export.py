@@ -67,7 +67,8 @@ def _check_type(request: ExportRequest) -> None:
 
 
 def _check(entity: Entity, request: ExportRequest) -> None:
-    if not entity.present:
+    # A copy reads the backups of a machine, not the machine.
+    if not entity.present and request.backupType is not BackupType.SYNCHRONIZATION:
         raise Malformed(f"protectedEntities: {entity.name} is no longer on its hypervisor")
     wanted = request.protectedEntityType
     if wanted and wanted.value != entity.type:

@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
+import msgspec
+
 from haulback.contract.catalogue import FOUND, FoundBackup, FoundDisk
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.ids import is_guid
 from haulback.repository import manifest as manifests
+from haulback.repository.backup_loss import assess
 from haulback.repository.extracts import StoredCatalogue
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import exists
@@ -94,11 +97,14 @@ def _present(
         except (NotFound, Damaged) as error:
             return error
 
+    doubted = repository.rolls.tombstones()  # a STORE that lost its data may not delete
     guids = iter(sorted(survey.listed))
     while batch := list(islice(guids, FOUND)):
         for guid, manifest in zip(batch, pool.map(read, batch), strict=True):
             if isinstance(manifest, Manifest):
-                yield _described(manifest, stored)
+                lacks_data = guid in doubted and assess(repository, manifest) is not None
+                described = _described(manifest, stored)
+                yield msgspec.structs.replace(described, damaged=lacks_data)
             elif isinstance(manifest, NotFound):
                 survey.listed.discard(guid)  # deleted since the listing
             else:

@@ -176,7 +176,9 @@ class _CleanUp:
         self._remove_pending(rotten)
         self._delete_pending(scanned)
         self._confirm()
+        self._repository.check_owner()
         self._repository.sweep_index()
+        self._repository.check_owner()
         self._repository.rolls.sweep()
         return self._cleaned
 
@@ -292,6 +294,7 @@ class _CleanUp:
         if self._is_needed_again(scanned, plan, lost):
             self._remove_pending([notice])
             return False
+        self._repository.check_owner()
         self._publish_generation(scanned, added, lost)
         self._add_pending_delete(doomed)
         if over:  # the announcement is old enough to delete what the deletes before name

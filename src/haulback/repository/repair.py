@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from haulback.destinations.protocol import ObjectStore
-from haulback.errors import Conflict, Damaged, HaulbackError, NotFound
+from haulback.errors import Conflict, Damaged, HaulbackError, NotFound, OwnerChanged
 from haulback.repository import config, pending_deletes
 from haulback.repository.backup_loss import BackupLoss
 from haulback.repository.damage_report import doubt
@@ -115,6 +115,8 @@ class _Repair:
             self._repository.locks.unhide(name)
         except Conflict as error:
             self._done.actions.append(error.message)
+        else:
+            self._repository.problems.pop(name, None)  # of a configuration that was not to be seen
 
     def _verify(self, depth: Depth) -> VerifyReport:
         context = self._workshop
@@ -135,7 +137,10 @@ class _Repair:
 
     def _move(self, name: str) -> None:
         try:
+            self._repository.check_deletion()
             self._done.aside.append(set_aside(self._destination, name))
+        except OwnerChanged:
+            raise
         except HaulbackError as error:
             self._done.actions.append(f"{name} stays in place: {error.message}")
 

@@ -212,6 +212,18 @@ def test_what_is_no_longer_locked_is_deleted_with_all_versions():
     assert not left.get("DeleteMarkers")
 
 
+def test_a_sweep_touches_only_what_clean_ups_delete():
+    bucket = s3.new_bucket(ObjectLockEnabledForBucket=True)
+    store = opened(bucket)
+    kept = {"haulback.json", "haulback.copy.json", "owners/00000001", "damage/00000001", PACK}
+    for name in {*kept, "rolls/00000001", "rolls-copy/00000001"}:
+        store.store(name, DATA)
+        s3.administrator().delete_object(Bucket=bucket, Key=f"site/{name}")
+    assert store.locks.sweep() == 2
+    left = s3.administrator().list_object_versions(Bucket=bucket)["Versions"]
+    assert {version["Key"].removeprefix("site/") for version in left} == kept
+
+
 def test_the_probe_tells_that_the_store_keeps_the_lock():
     seen = probe(opened(locked_bucket(), "probed"))
     assert seen

@@ -1,5 +1,6 @@
 """An SFTP server that refuses, hangs or lies is an error that names the setting and the remedy."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from haulback.contract.destination_types import SftpSettings
 from haulback.destinations.probe import probe, probe_again
 from haulback.destinations.registry import open_destination, usage
 from haulback.destinations.sftp import Sftp, open_store
+from haulback.destinations.sftp_connection import SftpConnection
 from haulback.destinations.store_retries import Retrying
 from haulback.errors import (
     Conflict,
@@ -211,3 +213,33 @@ def test_a_folder_inside_a_repository_is_refused():
     inner.mkdir()
     message = refused(Conflict, probe, Sftp(changed(path=str(inner))))
     assert "lies inside the repository" in message
+
+
+def test_a_server_whose_sftp_service_hangs_is_given_up_after_the_time_to_connect(tmp_path: Path):
+    with serving(tmp_path, "sleep 10") as settings:
+        store = Sftp(msgspec.structs.replace(settings, connectTimeout=1))
+        assert "cannot be reached: TimeoutError" in refused(Unavailable, store.load, "manifests/a")
+
+
+def test_a_late_error_of_a_lost_connection_leaves_the_next_one_alone():
+    async def scene() -> None:
+        connection, go = SftpConnection(sftp.new_settings()), asyncio.Event()
+
+        async def late() -> None:
+            async with connection.use():
+                connection.drop()
+                go.set()
+                await asked.wait()
+                raise TimeoutError
+
+        asked = asyncio.Event()
+        task = asyncio.create_task(late())
+        await go.wait()
+        async with connection.use() as client:
+            asked.set()
+            with pytest.raises(TimeoutError):
+                await task
+            assert await client.exists(".")
+        connection.drop()
+
+    asyncio.run(scene())

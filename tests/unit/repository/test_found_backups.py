@@ -11,6 +11,7 @@ from haulback.ids import new_guid
 from haulback.repository.catalogue_check import agree
 from haulback.repository.extracts import ExtractOrigin
 from haulback.repository.found_backups import Survey, missing, pages
+from haulback.repository.pack import name_of
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from tests.unit.repository.scene import MemoryDisk, back_up, noise
@@ -52,3 +53,18 @@ def test_a_given_up_backup_whose_manifest_no_list_shows_yet_is_not_lost(
     late = Repository(Late(repository.destination), repository.guid, repository.keys)
     gone = new_guid()
     assert agree(late, None, [made, gone]).lost == {gone}
+
+
+def test_a_backup_that_a_store_gave_up_without_its_data_is_found_damaged(
+    repository: Repository, tmp_path: Path, pool: ThreadPoolExecutor
+):
+    whole = back_up(repository, MemoryDisk(noise(MIB, 1)), tmp_path / "s", pool).backup
+    before = repository.objects.packs().keys()
+    short = back_up(repository, MemoryDisk(noise(MIB, 2)), tmp_path / "t", pool).backup
+    for guid in (whole, short):
+        repository.rolls.write_tombstone(guid)
+    for pack in repository.objects.packs().keys() - before:
+        repository.destination.delete(name_of(pack))
+    opened = Repository(repository.destination, repository.guid, repository.keys)
+    told = [item for page in pages(opened, opened.extracts.read(), Survey()) for item in page]
+    assert {item.guid: item.damaged for item in told} == {whole: False, short: True}

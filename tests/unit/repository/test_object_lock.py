@@ -167,11 +167,12 @@ def test_a_backup_under_lock_stays_when_an_order_names_it(vault: Vault):
     assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)
 
 
-@pytest.mark.parametrize("what", ["packs", "manifests"])
+@pytest.mark.parametrize("what", ["packs", "manifests", "haulback.json", "haulback.copy.json"])
 def test_a_delete_marker_is_damage_that_verify_names_and_repair_takes_away(vault: Vault, what: str):
     disk = MemoryDisk(noise(1 << 20))
     made = vault.store(disk)
-    name = manifest_name(made.backup) if what == "manifests" else sorted(vault.packs())[0]
+    names = {"packs": min(vault.packs()), "manifests": manifest_name(made.backup)}
+    name = names.get(what, what)
     s3.administrator().delete_object(Bucket=vault.bucket, Key=name)
     resources = Resources(vault.pool, DurableFiles())
     report = verify(vault.opened(), Depth.OBJECTS, resources)
@@ -200,3 +201,15 @@ def test_a_given_up_backup_whose_hidden_manifest_is_locked_stops_no_clean_up(
     assert (cleaned.kept_locked, cleaned.given_up) == ([made.backup], [])
     assert not cleaned.held
     assert vault.repository.rolls.tombstones() == set()
+
+
+@pytest.mark.parametrize("name", ["haulback.json", "haulback.copy.json"])
+def test_a_delete_marker_on_a_copy_of_the_configuration_stops_no_store(vault: Vault, name: str):
+    disk = MemoryDisk(noise(1 << 20))
+    vault.store(disk)
+    s3.administrator().delete_object(Bucket=vault.bucket, Key=name)
+    vault.repository = vault.opened()
+    made = vault.store(disk, 2 * WEEK)
+    assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)
+    assert list(vault.opened().locks.hidden()) == [name]
+    assert abs(vault.until(name) - lock_end(now_ms(), 2 * WEEK)) < 1000

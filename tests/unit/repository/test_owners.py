@@ -14,6 +14,7 @@ from haulback.destinations.protocol import Item
 from haulback.errors import Conflict, Damaged, OwnerChanged
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.owners import WAIT_MS, OwnerRecord, Ownership
+from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.testing.memory_store import MemoryBucket, MemoryStore
@@ -177,3 +178,38 @@ def test_a_take_over_of_a_repository_without_records_waits_too(
     with pytest.raises(Conflict, match="for another 24 hours of the store's clock"):
         cleaned(owned(repository, B), tmp_path / "c", pool, made.backup)
     assert len(list(repository.backups())) == 1
+
+
+def test_a_new_owner_moves_no_damaged_object_for_a_day(
+    repository: Repository, folder: Folder, tmp_path: Path, pool: ThreadPoolExecutor
+):
+    made = back_up(owned(repository, A), MemoryDisk(noise(MIB)), tmp_path / "s", pool)
+    path = folder.root / "manifests" / made.backup
+    path.chmod(0o600)
+    path.write_bytes(b"rot" * 50)
+    repository.owners.take_over(taking(B, "t1"))
+    work = tmp_path / "w"
+    work.mkdir()
+    context = RepairContext(work, Resources(pool), lambda: ("a repair", NOW))
+    done = repair(owned(repository, B), context, apply=True)
+    assert any("stays in place: nothing is deleted for another 24" in text for text in done.actions)
+    assert path.exists()
+    assert done.aside == []
+
+
+def test_an_owner_that_is_replaced_during_a_scan_publishes_no_index(
+    repository: Repository, tmp_path: Path, pool: ThreadPoolExecutor
+):
+    made = back_up(owned(repository, A), MemoryDisk(noise(MIB)), tmp_path / "s", pool)
+    old = owned(repository, A)
+    before, stored = repository.index_folder.names(), old.destination.store
+
+    def replace(name: str, data: bytes) -> None:
+        if name.startswith("graves/"):  # the announcement before the new index
+            repository.owners.take_over(taking(B, "t1"))
+        stored(name, data)
+
+    old.destination.store = replace  # type: ignore[method-assign]
+    with pytest.raises(OwnerChanged):
+        cleaned(old, tmp_path / "c", pool, made.backup)
+    assert repository.index_folder.names() == before

@@ -35,6 +35,11 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
         raise Malformed(
             "copyOf: an attached repository has its own key already; leave it out", field="copyOf"
         )
+    if wanted.oldCredentialRevoked and not wanted.takeOver:
+        raise Malformed(
+            "oldCredentialRevoked: it counts with takeOver alone; give both, or leave it out",
+            field="oldCredentialRevoked",
+        )
     with app.change(who, "attach destination") as change:
         sql, reach = change.sql, reach_of(change.sql, wanted)
         record = BackupDestination(

@@ -32,7 +32,10 @@ def is_ours(sql: Connection, to: BackupDestination) -> bool:
 
 
 def check(sql: Connection, plan: Plan) -> None:
-    """Raises Conflict for a plan that writes to the destination of another server."""
+    """Raises Conflict for a plan that writes to the destination of another server.
+
+    A copy that follows a backup fails by itself on its node, and never stops the backup.
+    """
     known = SqlCatalogue(sql)
     wanted = {guid for task in (*plan.tasks, *plan.besides) if (guid := _written(task))}
     for guid in wanted:
@@ -51,7 +54,8 @@ def _owner_of(to: BackupDestination) -> str:
 
 
 def _written(task: Task) -> str | None:
-    if task.type not in WRITING or is_reading(task):
+    follows_backup = task.type == SYNC and task.follows is not None
+    if task.type not in WRITING or is_reading(task) or follows_backup:
         return None
     return task.ref("backupDestination")
 

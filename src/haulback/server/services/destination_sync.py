@@ -7,6 +7,7 @@ from itertools import groupby
 
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.order_records import BackupDestination
+from haulback.contract.policies import DestinationRole
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Ask
@@ -33,6 +34,11 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
 
     Raises NotFound, Malformed or Conflict.
     """
+    if any(item.roleType is DestinationRole.PRIMARY for item in wanted):
+        raise Malformed(
+            "roleType: a copy is SECONDARY or ARCHIVE; PRIMARY is the destination that is copied",
+            field="roleType",
+        )
     with app.change(who, "copy a destination", source) as change:
         known, now = SqlCatalogue(change.sql), change.now
         origin = known.places.destination(source)

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.inventory.records import Backup
-from haulback.server.store import tables
+from haulback.kinds.support.second_copies import COPIES, HEALS, TYPE
+from haulback.server.store import tables, tasks
 from haulback.server.store.copy_tables import copy_due, copy_link
 from haulback.server.store.rows import records
 
@@ -17,6 +18,7 @@ _LINK = copy_link.c
 _COLUMNS = (_LINK.source, _LINK.target, _LINK.role, _LINK.due, _LINK.after)
 _DUE = copy_due.c
 _BACKUP = tables.backup.c
+_PLANNING = "copies"  # names the lock of those that plan copies
 _COPY = tables.backup.alias("copy")
 
 
@@ -132,8 +134,10 @@ def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
     """Locations on a source of backups without a location on a target, the oldest first.
 
     Those of one machine stand together.  A copy that failed does not count; a copy that retention
-    removed does.
+    removed does.  Another server that plans copies waits for the end of the transaction.
     """
+    if sql.dialect.name == "postgresql":  # SQLite has one writer
+        sql.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(_PLANNING))))
     first = sa.func.coalesce(_BACKUP.copy_of, _BACKUP.guid)
     there = (_COPY.c.destination == route.target, _COPY.c.status != "FAILED")
     copied = sa.select(_COPY.c.guid).where(_COPY.c.copy_of == first, *there)
@@ -176,8 +180,17 @@ def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healab
     damaged = records(sql, query.with_for_update(skip_locked=True), Backup)
     here = sa.update(tables.backup).where(_BACKUP.guid.in_([item.guid for item in damaged]))
     sql.execute(here.values(heal_after=again))
-    pairs = ((item, _sound(sql, item)) for item in damaged)
+    pairs = ((item, _sound(sql, item)) for item in damaged if not _is_healing(sql, item))
     return [Healable(item, sound) for item, sound in pairs if sound]
+
+
+def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
+    """Whether a task that heals a location waits or runs: copies may wait for a day."""
+    live, task = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')"), tables.task.c
+    where = (live, task.entity == damaged.entity, task.destination == damaged.destination)
+    rows = sql.execute(sa.select(*tasks.COLUMNS).where(*where, task.type == TYPE)).all()
+    params = [tasks.task_of(row).params for row in rows]
+    return any(item.get(HEALS) and damaged.guid in item[COPIES] for item in params)
 
 
 def _sound(sql: sa.Connection, damaged: Backup) -> Backup | None:

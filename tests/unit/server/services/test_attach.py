@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from haulback.contract.catalogue import AttachedDestination
-from haulback.errors import Conflict
+from haulback.errors import Conflict, Malformed
 from haulback.server.services import attach
 from haulback.server.store import rows, tables
 from haulback.wire import Ref
@@ -48,3 +48,11 @@ def test_a_repository_that_is_found_on_a_second_path_stays_with_its_destination(
         query = tables.destination.select().where(tables.destination.c.guid == made.guid)
         [kept] = rows.records(sql, query, type(made))
     assert kept.repository is None
+
+
+def test_a_revoked_credential_without_a_take_over_is_refused_by_name(house: House):
+    node = Ref(house.node().guid)
+    with pytest.raises(Malformed) as caught:
+        attached(house, "/srv/vault", node=node, oldCredentialRevoked=True)
+    assert caught.value.details["field"] == "oldCredentialRevoked"
+    attached(house, "/srv/vault", node=node, oldCredentialRevoked=True, takeOver=True)

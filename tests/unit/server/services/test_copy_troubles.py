@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import msgspec
 import pytest
 import sqlalchemy as sa
 
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.damage import DamageReport, LocationStatus
+from haulback.contract.policies import DestinationRole
 from haulback.contract.task_states import State
-from haulback.errors import BaseGone
+from haulback.errors import BaseGone, Malformed
+from haulback.kinds.api import Ask
+from haulback.kinds.support.second_copies import CopyGoal, LackingCopies, plan_copies
 from haulback.server.scope import EVERYTHING
 from haulback.server.services import backups, destination_sync, node_tasks
 from haulback.server.services import tasks as task_service
-from haulback.server.store import destinations, tables
+from haulback.server.store import destinations, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Ref
 from tests.unit.server.conftest import EXPORTED, START, House
 from tests.unit.server.services.test_destination_sync import DAY, Copies
@@ -174,3 +180,62 @@ def test_a_link_copies_on_what_lies_on_its_source_as_a_copy(copies):
     assert destination_sync.plan_due(app) == 0
     places = {place.destination: place.status for place in copies.locations(backup)}
     assert places == dict.fromkeys((house.destination.guid, copies.far.guid, third.guid), "SUCCESS")
+
+
+def test_a_location_has_one_healing_at_a_time_however_long_the_healing_waits(copies):
+    backup = copies.both()
+    copies.damaged(copies.locations(backup)[0])
+    assert destination_sync.plan_due(copies.house.app) == 1
+    copies.house.clock.now += 7 * HOUR
+    assert destination_sync.plan_due(copies.house.app) == 0
+
+
+def test_two_servers_plan_one_copy_of_a_backup(copies):
+    house, rule = copies.house, copies.rule()
+    copies.saved(
+        "schedule",
+        {"name": "s", "hour": 0, "backupType": "SYNCHRONIZATION", "rules": [{"guid": rule}]},
+    )
+    backup = copies.stored(rule).ref("backup")
+    entity = house.entities[0]
+    wanted = {"rules": [{"guid": rule}], "backupType": "SYNCHRONIZATION"}
+    with ThreadPoolExecutor(1) as pool:
+        with house.app.store.write() as sql:
+            known = SqlCatalogue(sql).backups
+            places = house.destination, copies.far
+            lacking = known.lacking(entity.guid, rule, *(place.guid for place in places))
+            other = pool.submit(house.export, **wanted)
+            wait([other], timeout=0.3)
+            of_machine = LackingCopies(places[0], entity.named(), lacking)
+            plan = plan_copies(of_machine, CopyGoal(places[1], "SECONDARY"), Ask(START))
+            SqlLedger(sql, START).backups.begun(plan.backups, {})
+            tasks.insert(sql, plan.tasks)
+        assert other.result() == []
+    assert len(copies.locations(backup)) == 2
+
+
+def test_a_synchronization_copies_the_backups_of_a_machine_that_is_no_longer_on_its_hypervisor(
+    copies,
+):
+    house, rule = copies.house, copies.rule()
+    copies.saved(
+        "schedule",
+        {"name": "s", "hour": 0, "backupType": "SYNCHRONIZATION", "rules": [{"guid": rule}]},
+    )
+    copies.stored(rule)
+    with house.app.store.write() as sql:
+        here = tables.entity.c.guid == house.entities[0].guid
+        sql.execute(sa.update(tables.entity).where(here).values(present=False))
+    wanted = {"rules": [{"guid": rule}]}
+    [sync] = house.export(**wanted, backupType="SYNCHRONIZATION")
+    assert len(sync.params["copies"]) == 1
+    house.refuses(Malformed, lambda: house.export(**wanted))
+
+
+def test_a_copy_of_a_destination_is_never_primary(copies):
+    link = NewCopyLink(backupDestination=Ref(copies.far.guid), roleType=DestinationRole.PRIMARY)
+    house, source = copies.house, copies.house.destination.guid
+    told = house.refuses(
+        Malformed, destination_sync.set_links, house.app, source, [link], house.user
+    )
+    assert "SECONDARY or ARCHIVE" in told

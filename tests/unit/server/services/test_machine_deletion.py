@@ -32,6 +32,5 @@ def test_backups_that_no_node_of_the_hypervisor_reaches_are_deleted_apart(house:
     assert (order.hypervisor.guid, order.destination) == (house.hypervisor.guid, None)
     house.finish(near, platform, removed=[])
     with house.app.store.read() as sql:
-        assert entity not in {
-            one.guid for one in SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
-        }
+        left = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
+    assert entity not in {machine.guid for machine in left}

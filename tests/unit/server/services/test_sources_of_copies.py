@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from haulback.contract.copies import Copying
 from haulback.contract.destinations import ChangedDestination
+from haulback.contract.order_records import Owner
+from haulback.contract.space import SpaceUsage
 from haulback.errors import Conflict
+from haulback.ids import new_guid
 from haulback.kinds.backup_destination_sync import KIND as SYNC
 from haulback.server.services import breakers as closing
 from haulback.server.services import destinations, node_tasks
-from haulback.server.store import breakers, tables, tasks
+from haulback.server.store import breakers, rows, space, tables, tasks
 from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
 from haulback.wire import Ref
@@ -88,3 +92,20 @@ def test_a_copy_that_was_planned_in_time_starts_in_the_hours_for_copies_only(cop
     assert "the hours for copies to far are not open" in refused
     house.clock.now += 23 * HOUR_MS - 1
     assert copies.syncs() == []
+
+
+def test_a_second_destination_of_another_server_stops_no_backup(copies: Copies):
+    rule, other = copies.rule(), Owner(number=2, server=new_guid(), name="new")
+    with copies.house.app.store.write() as sql:
+        far = msgspec.structs.replace(copies.far, owner=other)
+        rows.change(sql, tables.destination, far)
+    store = copies.stored(rule)
+    assert [sync.follows for sync in copies.syncs()] == [store.guid]
+
+
+def test_the_bytes_of_a_copy_count_for_the_space_of_its_destination(copies: Copies):
+    measured = SpaceUsage(held=100, living=80)
+    copies.ledger(lambda ledger: ledger.destinations.measured(copies.far.guid, measured))
+    copies.both()
+    with copies.house.app.store.read() as sql:
+        assert space.of(sql, [copies.far.guid])[copies.far.guid].held == 105
