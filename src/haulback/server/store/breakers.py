@@ -77,6 +77,8 @@ def count(
 
 def _counted_at(end: tuple[Task, State]) -> str:
     """The guid of the destination whose breaker an end may change."""
+    if used := answers(*end):  # a restore may have read another location than the planned one
+        return used.guid
     return away_source(*end) or end[0].ref("backupDestination") or ""
 
 
