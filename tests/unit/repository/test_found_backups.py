@@ -39,8 +39,8 @@ def test_a_backup_that_no_list_shows_yet_is_neither_lost_nor_missing(
     late = Repository(Late(repository.destination), repository.guid, repository.keys)
     assert late.objects.leaves("manifests") == set()
     survey = Survey()
-    told = [found for page in pages(late, late.extracts.read(), survey) for found in page]
-    assert {found.guid: found.isHere for found in told} == {made: True, gone: False}
+    told = [item for page in pages(late, late.extracts.read(), survey) for item in page]
+    assert {item.guid: item.isHere for item in told} == {made: True, gone: False}
     assert (survey.listed, survey.lost) == ({made}, [gone])
     never = new_guid()
     assert missing(late, [made, unknown, gone, never], survey) == [never]
