@@ -201,14 +201,16 @@ class S3Locks:
         """Packs, manifests and copies of the configuration that a marker or a newer version hides,
         with the reason.
         """
-        found = {}
+        reasons = {}
         with asking(self._settings, "the list of versions"):
             for prefix in _WATCHED:
                 for name, history in self._histories(key_of(self._settings, prefix)).items():
                     if history.is_hidden:
-                        what = "a delete marker" if history.markers else "a newer version"
-                        found[name] = f"{name} is hidden by {what}: somebody deleted or replaced it"
-        return found
+                        cover = "a delete marker" if history.markers else "a newer version"
+                        reasons[name] = (
+                            f"{name} is hidden by {cover}: somebody deleted or replaced it"
+                        )
+        return reasons
 
     def unhide(self, name: str) -> None:
         """Take away what lies over an object.  Raises Conflict for a newer version under lock."""
