@@ -60,8 +60,8 @@ def add(sql: sa.Connection, page: list[FoundBackup], finding: FindingTask) -> in
         sql.execute(sa.insert(tables.backup), [row_of(item, tables.backup) for item in made])
         found_copies.join(sql, new)
         _add_proofs(sql, new)
-        for item in made:
-            copy_links.look(sql, item.guid, item.destination, finding.now)
+        for backup in made:
+            copy_links.look(sql, backup.guid, backup.destination, finding.now)
         _tell_missing(ledger, new)
         for entity in {item.entity for item in new}:
             recall(sql, entity)
