@@ -12,8 +12,8 @@ import pytest
 
 from haulback import destinations
 from haulback.contract.destination_types import TYPES, Capabilities, DestinationType
-from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.folder import Folder
+from haulback.destinations.read_ahead import ReadAhead
 from haulback.destinations.registry import open_destination, usage
 from haulback.destinations.settled_lists import SettledLists
 from haulback.errors import Malformed
@@ -72,7 +72,7 @@ def test_a_driver_that_is_unknown_or_settings_that_are_wrong_are_refused(driver,
     ("capabilities", "wrapper"),
     [
         (Capabilities(local_path=True), Folder),
-        (Capabilities(), ConfirmedLists),
+        (Capabilities(), ReadAhead),
         (Capabilities(listing_delay=2.0), SettledLists),
         (Capabilities(local_path=True, listing_delay=2.0), SettledLists),
     ],
