@@ -347,6 +347,9 @@ def _item(name: str, status: os.stat_result) -> Item:
 
 
 def _same_content(first: Path, second: Path) -> bool:
+    """Whether two names have the same bytes; no for a foreign link, pipe or folder."""
+    if not first.is_file():  # a link that leads nowhere, a pipe
+        return False
     if first.samefile(second):
         return True
     if first.stat().st_size != second.stat().st_size:
