@@ -84,6 +84,7 @@ class Copying:
         time.sleep(self.chance.random() * 0.15)  # the moment is the subject of the test
         self.kill(self.chance.choice(("node", "node", "server")))
         self.site.wait_for(lambda: not self.copies("QUEUED", "RUNNING", "PLANNED"))
+        self.site.all_final()  # also an export that is made again: its machine changes next
         self.site.wait_for(self.nothing_left)
 
     def copies(self, *states: str) -> list[dict[str, Any]]:
