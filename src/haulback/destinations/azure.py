@@ -8,7 +8,6 @@ existing name is read back by the wrapper of remote stores.
 from __future__ import annotations
 
 import mmap
-import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Set
@@ -26,6 +25,8 @@ from obstore.store import AzureStore
 
 from haulback.contract.destination_types import AzureSettings
 from haulback.destinations.bandwidth import RateTable, Throttle
+from haulback.destinations.file_comparison import holds
+from haulback.destinations.https_access import authority, opener
 from haulback.destinations.object_names import checked
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.s3_errors import Answer, answer_of
@@ -39,7 +40,6 @@ from haulback.errors import (
     Unavailable,
 )
 
-_BLOCK = 8 << 20
 _MOST_IN_ONE_PUT = 5000 << 20  # bytes; the limit of Azure
 _PROBES, _AT_ONCE = ".probe", 16
 _CLOCK_SECONDS = 10.0  # to ask for the store's time
@@ -116,7 +116,7 @@ class Azure:
         try:
             self._upload(checked(name), path)
         except Conflict:
-            if not self._holds(name, path):
+            if not holds(self, name, path):
                 raise
         path.unlink()
 
@@ -212,8 +212,9 @@ class Azure:
         """The time in an answer, in whole seconds; an answer that refuses has one too."""
         base = self.settings.endpoint or f"https://{self.settings.account}.blob.core.windows.net"
         request = urllib.request.Request(f"{base}/{self.settings.container}", method="HEAD")
+        access = opener(self.settings.ca, self.settings.proxy)
         try:
-            with _opener(self.settings).open(request, timeout=_CLOCK_SECONDS) as answer:
+            with access.open(request, timeout=_CLOCK_SECONDS) as answer:
                 told = answer.headers["Date"]
         except urllib.error.HTTPError as error:
             told = error.headers["Date"]
@@ -268,18 +269,6 @@ class Azure:
             return
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             self._create(name, data)
-
-    def _holds(self, name: str, path: Path) -> bool:
-        """Whether the object of that name has the content of a file."""
-        size = path.stat().st_size
-        if self.info(name).size != size:
-            return False
-        with open(path, "rb") as file:
-            for at in range(0, size, _BLOCK):
-                block = file.read(_BLOCK)
-                if self.load(name, at, len(block)) != block:
-                    return False
-        return True
 
     def _delete(self, client: AzureStore, name: str) -> None:
         with self._asking(f"the deletion of {name}"):
@@ -348,7 +337,7 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
     if settings.proxy:
         options["proxy_url"] = settings.proxy
     if settings.ca:
-        options["root_certificate"] = _authority(settings)
+        options["root_certificate"] = authority(settings.ca)
     more: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}
     more |= {"account_key": key} if key else {"sas_key": token}
     try:
@@ -364,25 +353,6 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
         raise Misconfigured(
             f"{where(settings)} cannot be opened: {answer_of(error).text}; check `accountKey`, "
             "`sasToken`, `endpoint`, `proxy` and `ca`"
-        ) from error
-
-
-def _opener(settings: AzureSettings) -> urllib.request.OpenerDirector:
-    proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
-    trust = ssl.create_default_context()
-    if settings.ca:
-        trust.load_verify_locations(settings.ca)
-    return urllib.request.build_opener(
-        urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust)
-    )
-
-
-def _authority(settings: AzureSettings) -> bytes:
-    try:
-        return Path(settings.ca).read_bytes()
-    except OSError as error:
-        raise Misconfigured(
-            f"ca: {settings.ca} cannot be read on this node: {error.strerror}"
         ) from error
 
 

@@ -23,6 +23,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
+from haulback.destinations.file_comparison import holds
 from haulback.destinations.object_names import checked
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.s3_client import client_of, create_bucket, headers_of
@@ -32,7 +33,6 @@ from haulback.destinations.s3_locks import S3Locks
 from haulback.destinations.s3_versions import Uploads, is_installed
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound, Unavailable
 
-_BLOCK = 8 << 20
 _FULL_PAGE = 1000  # objects; a shorter list came in one answer
 _MOST_IN_ONE_PUT = 5 << 30  # bytes; the limit of S3
 _SMALLEST_PART = 5 << 20  # bytes; the limit of S3
@@ -111,7 +111,7 @@ class S3:
         try:
             self._upload(checked(name), path)
         except Conflict:
-            if not self._holds(name, path):
+            if not holds(self, name, path):
                 raise
         path.unlink()
 
@@ -330,18 +330,6 @@ class S3:
                     self.uploads.create(name, data)
             else:
                 self._create(name, data)
-
-    def _holds(self, name: str, path: Path) -> bool:
-        """Whether the object of that name has the content of a file."""
-        size = path.stat().st_size
-        if self.info(name).size != size:
-            return False
-        with open(path, "rb") as file:
-            for at in range(0, size, _BLOCK):
-                block = file.read(_BLOCK)
-                if self.load(name, at, len(block)) != block:
-                    return False
-        return True
 
     def _listed(self, prefix: str, after: str | None = None) -> Sequence[Item]:
         with self._asking(f"the list of {prefix}"):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 import urllib.error
 import urllib.request
 from datetime import timedelta
 from email.message import Message
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -16,6 +14,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
+from haulback.destinations.https_access import authority, opener
 from haulback.destinations.s3_errors import answer_of, problem, where
 from haulback.errors import Misconfigured, Unavailable
 
@@ -35,7 +34,7 @@ def create_bucket(settings: S3Settings) -> None:
         body = _LOCATION.format(region).encode()
     request = urllib.request.Request(url, body, method="PUT")
     try:
-        _opener(settings).open(request, timeout=settings.requestTimeout).close()
+        opener(settings.ca, settings.proxy).open(request, timeout=settings.requestTimeout).close()
     except urllib.error.HTTPError as error:
         text = error.read(4000).decode("utf-8", "replace")
         answer = answer_of(Exception(f"status code: {error.code} {text}"))
@@ -52,7 +51,7 @@ def headers_of(settings: S3Settings, client: S3Store, method: Any, name: str) ->
     url = obstore.sign(client, method, name, timedelta(seconds=600))
     request = urllib.request.Request(url, method=method)
     try:
-        with _opener(settings).open(request, timeout=_LOOK_SECONDS) as answer:
+        with opener(settings.ca, settings.proxy).open(request, timeout=_LOOK_SECONDS) as answer:
             return cast(Message, answer.headers)
     except urllib.error.HTTPError as error:
         return error.headers
@@ -74,7 +73,7 @@ def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
     if settings.proxy:
         options["proxy_url"] = settings.proxy
     if settings.ca:
-        options["root_certificate"] = _authority(settings)
+        options["root_certificate"] = authority(settings.ca)
     more: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}
     try:
         return S3Store(
@@ -97,22 +96,3 @@ def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
             f"{where(settings)} cannot be opened: {answer_of(error).text}; check `endpoint`, "
             "`proxy` and `ca`"
         ) from error
-
-
-def _authority(settings: S3Settings) -> bytes:
-    try:
-        return Path(settings.ca).read_bytes()
-    except OSError as error:
-        raise Misconfigured(
-            f"ca: {settings.ca} cannot be read on this node: {error.strerror}"
-        ) from error
-
-
-def _opener(settings: S3Settings) -> urllib.request.OpenerDirector:
-    proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
-    trust = ssl.create_default_context()
-    if settings.ca:
-        trust.load_verify_locations(settings.ca)
-    return urllib.request.build_opener(
-        urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=trust)
-    )

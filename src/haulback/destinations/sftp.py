@@ -22,6 +22,7 @@ import msgspec
 from haulback.contract.destination_types import SftpSettings
 from haulback.destinations import background_loop
 from haulback.destinations.bandwidth import RateTable, Throttle
+from haulback.destinations.file_comparison import holds
 from haulback.destinations.object_names import checked
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.sftp_connection import connection_of, key_of, known_hosts, text_of
@@ -88,7 +89,7 @@ class Sftp:
             with open(path, "rb") as file:
                 self._run(lambda client: self._create(client, name, pieces()), name)
         except Conflict:
-            if not self._holds(name, path):
+            if not holds(self, name, path):
                 raise
         path.unlink()
 
@@ -366,18 +367,6 @@ class Sftp:
         return [
             (str(one.filename), one.attrs) for one in found if str(one.filename) not in (".", "..")
         ]
-
-    def _holds(self, name: str, path: Path) -> bool:
-        """Whether the object of that name has the content of a file."""
-        size = path.stat().st_size
-        if self.info(name).size != size:
-            return False
-        with open(path, "rb") as file:
-            for at in range(0, size, _PIECE):
-                piece = file.read(_PIECE)
-                if self.load(name, at, len(piece)) != piece:
-                    return False
-        return True
 
     def _path(self, name: str) -> str:
         return f"{self.settings.path.rstrip('/')}/{name}".rstrip("/") or "/"
