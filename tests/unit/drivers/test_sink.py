@@ -38,4 +38,5 @@ def test_a_durable_file_is_written_in_pieces_of_at_most_256_kib(tmp_path: Path) 
             return min(len(data), 100 * KIB)  # as a signal may cut a write short
 
     DurableFiles().write(Noted(), bytes(MIB))  # type: ignore[arg-type]
-    assert max(written) <= 256 * KIB and len(written) == 11
+    assert max(written) <= 256 * KIB
+    assert len(written) == 11
