@@ -34,11 +34,15 @@ _HINTS_IN_MEMORY = 1 << 18
 
 
 class Staged(NamedTuple):
-    """The files of a finished writer in its folder, to be published in this order."""
+    """The files of a finished writer in its folder, to be published in this order.
+
+    `pages` are the packs of map pages among the packs.
+    """
 
     packs: tuple[Path, ...]
     segments: tuple[Path, ...]
     stored: int
+    pages: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -48,6 +52,7 @@ class _Stream:
     group_bytes: int
     group: Group | None = None
     pack: PackWriter | None = None
+    packs: list[PackWriter] = field(default_factory=list)
     queue: deque[tuple[Group, Future[bytes]]] = field(default_factory=deque)
 
 
@@ -109,7 +114,8 @@ class Writer:
         return Staged(
             tuple(pack.path for pack in self._packs),
             tuple(self._file(name) for name in self._segments),
-            sum(pack.size for pack in self._packs),
+            self.size,
+            tuple(pack.path for pack in self._pages.packs),
         )
 
     def abandon(self) -> None:
@@ -178,6 +184,7 @@ class Writer:
         if not stream.pack:
             stream.pack = PackWriter(self._folder, self._disk)
             self._packs.append(stream.pack)
+            stream.packs.append(stream.pack)
         self._entries.append(stream.pack.add(group, record))
 
     def _flush(self) -> None:

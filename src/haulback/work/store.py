@@ -39,7 +39,7 @@ def run(context: TaskContext) -> Results:
 
 def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -> Results:
     """The file systems of the backup, for later mounts; the backup is valid without the list."""
-    reader = repository.reader()
+    reader = repository.reader(look=repository.seen)
     disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     try:
         with Browser(disks, deadline=_LOOK_SECONDS) as browser:
