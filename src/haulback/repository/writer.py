@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.repository.group import GROUP_BYTES, Group, encode
+from haulback.repository.group import GROUP_BYTES, Group, encode, seal_frame
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.merge import MergePlan, due, merge
@@ -103,6 +103,19 @@ class Writer:
         if len(self._entries) > _COPIED_GROUPS_IN_MEMORY:
             self._flush()
 
+    def add_frame(self, places: dict[bytes, tuple[int, int]], frame: bytes) -> None:
+        """Store new chunks whose bytes are compressed together in `frame`, in this order."""
+        group = self._new_group()
+        group.places.update(places)
+        self._new.update(dict.fromkeys(places, group.id))
+        future = self._pool.submit(seal_frame, group, frame, self._keys)
+        self._data.queue.append((group, future))
+        self._drain(self._data, _QUEUED_GROUPS)
+
+    def _new_group(self) -> Group:
+        self._counter += 1
+        return Group(self._session + struct.pack(">I", self._counter - 1))
+
     def finish(self) -> Staged:
         """Seal everything durably.  The folder then holds the files that `Staged` names."""
         for stream in (self._data, self._pages):
@@ -159,8 +172,7 @@ class Writer:
         if stream.group and len(stream.group.data) + len(data) > stream.group_bytes:
             self._close_group(stream)
         if not stream.group:
-            stream.group = Group(self._session + struct.pack(">I", self._counter))
-            self._counter += 1
+            stream.group = self._new_group()
         stream.group.add(chunk, data)
         self._new[chunk] = stream.group.id
         return stream.group.id
