@@ -94,12 +94,12 @@ class Counting(PassThrough):
 
 def opened(endpoint: str, cache: Path) -> tuple[Repository, Counting]:
     """The repository in the bucket, and the counter below its wrappers."""
-    counting = Counting(S3(_settings(endpoint)))
+    counting = Counting(S3(settings_of(endpoint)))
     store = ReadAhead(ConfirmedLists(Retrying(counting)))
     return Repository.open(store, SECRET, CacheFolder(cache)), counting
 
 
-def _settings(endpoint: str) -> S3Settings:
+def settings_of(endpoint: str) -> S3Settings:
     return S3Settings("haulback", ADMIN.key_id, ADMIN.secret, endpoint, createBucket=True)
 
 
@@ -141,7 +141,7 @@ def restore(repository: Repository, folder: Path, target: Path) -> None:
 def step(name: str, endpoint: str, folder: Path, rest: list[str]) -> None:
     """A step in this process; its requests by class are printed as JSON."""
     if name == "init":
-        store = S3(_settings(endpoint))
+        store = S3(settings_of(endpoint))
         store.prepare()
         Repository.init(ConfirmedLists(Retrying(store)), SECRET)
         print("{}")
