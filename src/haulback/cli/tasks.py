@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
 from haulback.cli.watch import follow
-from haulback.client.tasks import TaskQuery
+from haulback.client.tasks import TaskQuery, Tasks
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 
@@ -107,14 +107,32 @@ def rate(guid: str, *, output: Output = "table") -> None:
 
 
 @app.command
-def log(guid: str, *, output: Output = "table") -> None:
-    """Show the log of a task."""
-    lines = connect().tasks.log(guid)
+def log(
+    guid: str,
+    *,
+    follow: Annotated[bool, Parameter(name=["-f", "--follow"], negative="")] = False,
+    plan: Annotated[bool, Parameter(negative="")] = False,
+    output: Output = "table",
+) -> None:
+    """Show the log of a task: decisions, phases, warnings, and the error with its cause.
+
+    --follow prints new lines until the task has ended; --plan adds the tasks of its workflow.
+    """
+    tasks = connect().tasks
     if output == "json":
-        dump(lines)
+        dump([line for shown in _logged(tasks, guid, plan) for line in tasks.log(shown)])
         return
-    for line in lines:
-        print(f"{moment('time')[1]({'time': line.time})}  {line.text}")
+    for shown in _logged(tasks, guid, plan):
+        for line in tasks.follow_log(shown) if follow else tasks.log(shown):
+            print(f"{moment('time')[1]({'time': line.time})}  {line.text}", flush=True)
+
+
+def _logged(tasks: Tasks, guid: str, plan: bool) -> list[str]:
+    """The guids of a task, or of all tasks of its workflow in their order."""
+    if not plan:
+        return [guid]
+    workflow = tasks.get(guid, extended=True).workflowExecution
+    return [step.guid for step in workflow.tasks or []] if workflow else [guid]
 
 
 @app.command

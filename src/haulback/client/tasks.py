@@ -117,6 +117,23 @@ class Tasks(Submissions):
         """The log lines of a task."""
         return self._calls.one(list[LogLine], "GET", f"/tasks/{guid}/log")
 
+    def follow_log(self, guid: str, every: float = LOOK_EVERY) -> Iterator[LogLine]:
+        """Yield the log lines of a task as they come, until the task has ended.
+
+        `every` is the polling interval in seconds.
+        """
+        seen: set[tuple[int, str]] = set()
+        while True:
+            is_over = self.state(guid).state.name in _FINAL  # read first: its last line is there
+            for line in self.log(guid):
+                key = (line.time, line.text)
+                if key not in seen:
+                    seen.add(key)
+                    yield line
+            if is_over:
+                return
+            time.sleep(every)
+
     def set_state(self, guid: str, state: State, info: str | None = None) -> None:
         """Change a task's state: users may cancel; only the task's node sets other states."""
         self._calls.done("PUT", f"/tasks/{guid}/state", _moved(state, info))

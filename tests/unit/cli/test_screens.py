@@ -146,6 +146,19 @@ def test_the_log_of_a_task_is_shown_as_lines_or_as_json(web: Web, client: Client
     assert json.loads(capsys.readouterr().out)[0]["text"] == "vda is read whole"
 
 
+def test_the_log_of_a_running_task_is_followed_to_its_end(web: Web, client: Client, capsys: Out):
+    def state(name: str) -> None:
+        web.says({"state": {"name": name, "description": ""}, "statusInfo": None})
+
+    first, last = ({"time": 1, "attempt": 1, "text": text} for text in ("begins", "FINISHED"))
+    state("RUNNING")
+    web.says([first])
+    state("FINISHED")
+    web.says([first, last])
+    tasks.log("t", follow=True)
+    assert [line[21:] for line in capsys.readouterr().out.splitlines()] == ["begins", "FINISHED"]
+
+
 def test_unreadable_files_of_a_tar_are_named_and_the_tar_stays(tmp_path: Path, capsys: Out):
     def parts():
         yield b"tar"

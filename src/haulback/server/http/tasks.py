@@ -226,7 +226,7 @@ def last_rate(call: ApiRequest) -> DataTransferRateDetails:
     command="task log TASK",
 )
 def read_log(call: ApiRequest) -> list[LogLine]:
-    """The log of a task, written by its node."""
+    """The log of a task: its request, the lines of its node, and its end; never empty."""
     _check_reader(call)
     return [task_views.log_line(line) for line in tasks.log(call.app, call.guid, call.who.scope)]
 
