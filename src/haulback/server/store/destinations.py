@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination
@@ -23,6 +25,13 @@ def add(sql: sa.Connection, record: BackupDestination, sealed_key: str) -> None:
 def change(sql: sa.Connection, record: BackupDestination) -> None:
     """Write a destination.  Raises Conflict for a taken name."""
     rows.change(sql, tables.destination, record)
+
+
+def names(sql: sa.Connection, guids: Collection[str]) -> dict[str, str]:
+    """The names of destinations by guid."""
+    table = tables.destination.c
+    query = sa.select(table.guid, table.name).where(table.guid.in_(list(guids)))
+    return {row.guid: row.name for row in sql.execute(query)} if guids else {}
 
 
 def has_backups(sql: sa.Connection, guid: str) -> bool:
