@@ -15,6 +15,16 @@ from haulback.server.store.retention_tables import retention_due, retention_stat
 from haulback.server.store.space_tables import SPACE_TABLES
 
 _BACKUP = tables.backup.c
+_PLACES = "places of destinations"  # names the lock of those that compare places
+
+
+def lock_places(sql: sa.Connection) -> None:
+    """Let one transaction at a time compare its place with those of all destinations.
+
+    Another server that adds, attaches or moves a destination waits for the end of the transaction.
+    """
+    if sql.dialect.name == "postgresql":  # SQLite has one writer
+        sql.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(_PLACES))))
 
 
 def add(sql: sa.Connection, record: BackupDestination, sealed_key: str) -> None:
