@@ -21,6 +21,7 @@ from haulback.ids import new_guid
 from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
+from haulback.kinds import destination_move
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
@@ -37,6 +38,7 @@ from haulback.server.store import (
     destinations,
     lists,
     node_groups,
+    queue,
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
@@ -129,6 +131,8 @@ def change_destination(
                 f"type: {before.name} is of type {kind.name}; leave it out", field="type"
             )
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
+        if given.secrets and queue.has_task(change.sql, destination_move.TYPE, guid):
+            raise Conflict(f"{before.name} is being moved; change its secrets after the move")
         reach = changed_reach(change.sql, wanted, before)
         after = msgspec.structs.replace(
             before,
