@@ -6,8 +6,10 @@ from cyclopts import App
 from rich.table import Table
 
 from haulback import units
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 
 workflow = App(name="workflow")
 _COLUMNS = (
@@ -35,9 +37,11 @@ def show_workflow(guid: str) -> None:
 
 
 @workflow.command
-def rm(guid: str) -> None:
+def rm(guid: str, *, consent: Consent = ASK) -> None:
     """Remove a workflow's finished tasks from the lists."""
-    connect().workflows.remove(guid)
+    client = connect()
+    if agreed(client, consent, lambda: client.workflows.remove(guid)):
+        client.workflows.remove(guid)
 
 
 def dashboard(*, output: Output = "table") -> None:
