@@ -84,7 +84,7 @@ def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
 @app.command(name="show")
 def show_backup(guid: str) -> None:
     """Show all details of a backup."""
-    dump(connect().backups.get(guid))
+    dump(connect().backups.find(guid))
 
 
 @app.command
@@ -105,7 +105,7 @@ def prove(
     """
     client = connect()
     request = ProveRequest(
-        backup=Ref(guid),
+        backup=Ref(client.backups.guid(guid)),
         hypervisor=ref(hypervisor and client.hypervisors.find(hypervisor).guid),
         sign=Sign.SCREEN if screen else Sign.TEXT if text else Sign.AGENT,
         text=text or None,
@@ -119,7 +119,8 @@ def prove(
 @app.command
 def proof(guid: str, *, screenshot: Path | None = None) -> None:
     """Show the proof of a backup and its signature; --screenshot is a file to write."""
-    result = connect().backups.proof(guid)
+    backups = connect().backups
+    result = backups.proof(backups.guid(guid))
     evidence = msgspec.json.decode(result.evidence)
     picture = evidence.pop("screenshot", None)
     if screenshot:
@@ -143,24 +144,28 @@ def confirm_missing(
     if not guid:
         raise Malformed("name at least one backup by its guid")
     backups = connect().backups
-    for wanted in guid:
-        record = backups.get(wanted)
-        print(f"{wanted} on {record.name} is given up: {record.statusInfo or record.status.name}")
+    wanted_ones = [backups.find(wanted) for wanted in guid]
+    for record in wanted_ones:
+        print(
+            f"{record.guid} on {record.name} is given up: {record.statusInfo or record.status.name}"
+        )
     agree_to(yes)
-    for wanted in guid:
-        backups.confirm_missing(wanted)
+    for record in wanted_ones:
+        backups.confirm_missing(record.guid)
 
 
 @app.command
 def describe(guid: str, words: str) -> None:
     """Set the description of a backup."""
-    connect().backups.describe(guid, words)
+    backups = connect().backups
+    backups.describe(backups.guid(guid), words)
 
 
 @app.command
 def acknowledge(guid: str, *, read: bool = True) -> None:
     """Acknowledge the warnings of a backup."""
-    connect().backups.acknowledge(guid, read)
+    backups = connect().backups
+    backups.acknowledge(backups.guid(guid), read)
 
 
 _MARKED = (
@@ -189,7 +194,7 @@ def mark(
     if not guid:
         raise Malformed("name at least one backup by its guid")
     backups = connect().backups
-    places = [place.guid for wanted in guid for place in backups.get(wanted).backupLocations]
+    places = [place.guid for wanted in guid for place in backups.find(wanted).backupLocations]
     if preview:
         show(backups.preview_mark(places, _HINTS[hint], until), _MARKED, output)
         return
@@ -208,6 +213,7 @@ def locations(machine: str = "", *, size: int = 50, output: Output = "table") ->
 def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> None:
     """List the disks of a backup, with the names that restores use."""
     backups = connect().backups
+    guid = backups.guid(guid)
     found = backups.files_to_restore(guid) if to_restore else backups.files(guid)
     show(found, _FILES, output)
 

@@ -31,13 +31,14 @@ def ls(*, size: int = 50, output: Output = "table") -> None:
 @workflow.command(name="show")
 def show_workflow(guid: str) -> None:
     """Show a workflow with its tasks."""
-    dump(connect().workflows.get(guid))
+    dump(connect().workflows.find(guid))
 
 
 @workflow.command
 def rm(guid: str) -> None:
     """Remove a workflow's finished tasks from the lists."""
-    connect().workflows.remove(guid)
+    workflows = connect().workflows
+    workflows.remove(workflows.guid(guid))
 
 
 def dashboard(*, output: Output = "table") -> None:

@@ -74,7 +74,8 @@ def queued(node: str = "", *, output: Output = "table") -> None:
 @app.command(name="show")
 def show_task(guid: str) -> None:
     """Show all details of a task, its workflow and why it waits."""
-    dump(connect().tasks.get(guid, extended=True))
+    tasks = connect().tasks
+    dump(tasks.get(tasks.guid(guid), extended=True))
 
 
 @app.command
@@ -83,6 +84,7 @@ def state(
 ) -> None:
     """Show the state of a task with the reason."""
     tasks = connect().tasks
+    guid = tasks.guid(guid)
     found = tasks.state_v2(guid) if full else tasks.state(guid)
     progress = "" if found.progress is None else f"{found.progress:g}%"
     print("  ".join(part for part in (found.state.name, progress, found.statusInfo) if part))
@@ -91,7 +93,8 @@ def state(
 @app.command
 def move(guid: str, state: State, *, info: str = "") -> None:
     """Set the state of a task, as its node does when it takes the task (RUNNING) or ends it."""
-    connect().tasks.set_state(guid, state, info or None)
+    tasks = connect().tasks
+    tasks.set_state(tasks.guid(guid), state, info or None)
 
 
 @app.command
@@ -103,7 +106,8 @@ def modified() -> None:
 @app.command
 def rate(guid: str, *, output: Output = "table") -> None:
     """Show the last transfer rate of a task: bytes per second, bytes."""
-    show([connect().tasks.last_rate(guid)], _SAMPLE, output)
+    tasks = connect().tasks
+    show([tasks.last_rate(tasks.guid(guid))], _SAMPLE, output)
 
 
 @app.command
@@ -119,6 +123,7 @@ def log(
     --follow prints new lines until the task has ended; --plan adds the tasks of its workflow.
     """
     tasks = connect().tasks
+    guid = tasks.guid(guid)
     if output == "json":
         dump([line for shown in _logged(tasks, guid, plan) for line in tasks.log(shown)])
         return
@@ -138,31 +143,34 @@ def _logged(tasks: Tasks, guid: str, plan: bool) -> list[str]:
 @app.command
 def watch(guid: str) -> None:
     """Follow a task and its followers to the end; exits with 8 if one failed."""
-    follow(connect(), guid, console())
+    client = connect()
+    follow(client, client.tasks.guid(guid), console())
 
 
 @app.command
 def cancel(*guid: str, info: str = "Cancelled by user") -> None:
     """Cancel tasks; a second call cancels without waiting for their node."""
     tasks = connect().tasks
-    if len(guid) == 1:
-        tasks.cancel(guid[0], info)
+    guids = [tasks.guid(word) for word in _some(guid)]
+    if len(guids) == 1:
+        tasks.cancel(guids[0], info)
     else:
-        tasks.set_states(list(_some(guid)), State.CANCELLED, info)
+        tasks.set_states(guids, State.CANCELLED, info)
 
 
 @app.command
 def rm(*guid: str) -> None:
     """Remove tasks from the list; a running task is cancelled."""
     tasks = connect().tasks
-    for one in _some(guid):
-        tasks.remove(one)
+    for word in [tasks.guid(word) for word in _some(guid)]:
+        tasks.remove(word)
 
 
 @app.command
 def clear(*guid: str, queued: Queued = False, running: Running = False) -> None:
     """Remove finished tasks from the list: all, or those among the given tasks."""
     tasks = connect().tasks
+    guid = tuple(tasks.guid(word) for word in guid)
     if running and queued:
         raise Malformed("--running cancels running tasks; leave out --queued")
     if running:

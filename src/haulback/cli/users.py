@@ -108,9 +108,10 @@ def add_token(
 
 
 @token.command(name="rm")
-def remove_token(guid: str) -> None:
-    """Revoke a token."""
-    connect().users.tokens.remove(guid)
+def remove_token(name: str) -> None:
+    """Revoke a token, by name or guid."""
+    tokens = connect().users.tokens
+    tokens.remove(tokens.guid(name))
 
 
 def audit(
