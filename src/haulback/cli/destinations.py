@@ -187,6 +187,7 @@ def move_destination(
     path: Path | None = None,
     *,
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
+    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
 ) -> None:
@@ -194,11 +195,11 @@ def move_destination(
     settings of its type.
 
     Copy the repository first, while no task runs.  A node finds the same repository at the new
-    place before anything changes.
+    place before anything changes; secrets of the new place count from then on, too.
     """
     client = connect()
     present = client.destinations.find(name)
-    settings = read_changes(chosen(present.type.name), setting, [])
+    settings = read_changes(chosen(present.type.name), setting, secret)
     settings |= {"path": str(path.absolute())} if path else {}
     wanted = MovedDestination(
         settings=settings or None, **reach_members(client, node, all_nodes=all_nodes)

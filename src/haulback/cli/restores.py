@@ -17,6 +17,7 @@ from haulback.contract.live_migration import LiveMigrationRequest
 from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountRequest
 from haulback.contract.mounts import MountMode
 from haulback.contract.restore import RestoreRequest
+from haulback.contract.restores import Allocation
 from haulback.contract.unavailable import FeatureOptions, ForAgent, ForCloud, PerFeature
 from haulback.errors import Malformed, NotFound
 from haulback.ids import is_guid
@@ -45,6 +46,7 @@ def restore_machine(
     name: str = "",
     overwrite: bool = False,
     power_on: bool = False,
+    allocation: Allocation | None = None,
     storage: str = "",
     disk_storage: Paths = [],  # noqa: B006 - read only
     without: Annotated[list[str], Parameter(help="A disk to leave out; may be repeated.")] = [],  # noqa: B006
@@ -52,7 +54,9 @@ def restore_machine(
 ) -> None:
     """Restore the machine of BACKUP on a hypervisor, under its own name or --name.
 
-    --overwrite replaces the existing machine; --power-on starts the new machine.  --storage is a
+    --overwrite replaces the existing machine; --power-on starts the new machine.  --allocation
+    sparse makes all disks thin, preallocated reserves their whole space; without it a thin disk
+    stays thin, and a disk that was allocated in full is so again.  --storage is a
     storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
     --without DISK leaves a disk out, for example a damaged disk.
     """
@@ -64,6 +68,7 @@ def restore_machine(
         restoredPeName=name,
         overwrite=overwrite,
         powerOnAfterRestore=power_on,
+        restoredDiskAllocationFormat=allocation,
         restoreStorageId=storage or None,
         taskFiles=_files(client, backup, disk_storage, without),
         **how.timed,

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from haulback.contract.import_machine import ImportMachineOrder
 from haulback.contract.node_tasks import ReadFrom
-from haulback.drivers.capabilities import InstantRestore, MachineTarget, PowerControl, capability
+from haulback.drivers.capabilities import InstantRestore, MachineTarget, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
-from haulback.errors import HaulbackError
 from haulback.repository.manifest import Manifest
+from haulback.transfer.power import start_restored
 from haulback.transfer.restore import (
     RestoredMachine,
     RestoreServices,
@@ -39,7 +39,7 @@ def run(context: TaskContext) -> Results:
     context.log(f"machine {machine.name} exists on {order.hypervisor.name}, uuid {machine.uuid}")
     if order.power_on:
         with phase(context, f"{machine.name} was started"):
-            _start(machines, machine, order)
+            start_restored(machines, machine, replaced=bool(order.replaces))
     disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
     return {
         "uuid": machine.uuid,
@@ -112,7 +112,7 @@ def _target(context: TaskContext) -> RestoreTarget:
         uuid=order.replaces,
         name=order.name,
         overwrite=bool(order.replaces),
-        allocate=order.allocate,
+        allocate=None if order.as_before else order.allocate,
         skip=frozenset(order.skip),
         rename=order.rename,
         stores=order.stores,
@@ -130,16 +130,6 @@ def _make_over(context: TaskContext, machines: MachineSource, wanted: Machine) -
     with overlays.create_over(wanted, socket, context.attempt) as new:
         context.progress.confirm()
         return RestoredMachine(new.commit(), new.left_out())
-
-
-def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:
-    """Start the machine; a machine that fails to start from its share is removed."""
-    try:
-        capability(machines, PowerControl).start(machine.uuid)
-    except HaulbackError:
-        if order.share:
-            capability(machines, MachineTarget).remove(machine.uuid)
-        raise
 
 
 WORK = TaskWork("IMPORT", ImportMachineOrder, run)

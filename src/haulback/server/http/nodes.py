@@ -236,7 +236,7 @@ def order(call: ApiRequest) -> WorkOrder:
     "/nodes/self/keys/{guid}",
     "The key of a repository.",
     answer=DestinationKeys,
-    query=(Param("task", "A running task of the node whose order may delete there.", GUID),),
+    query=(Param("task", "A running task of the node that works on the destination.", GUID),),
     roles=NODES,
 )
 def key(call: ApiRequest) -> Reply:
