@@ -86,7 +86,7 @@ def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
 @app.command(name="show")
 def show_backup(guid: str) -> None:
     """Show all details of a backup."""
-    dump(connect().backups.get(guid))
+    dump(connect().backups.find(guid))
 
 
 @app.command
@@ -107,7 +107,7 @@ def prove(
     """
     client = connect()
     request = ProveRequest(
-        backup=Ref(guid),
+        backup=Ref(client.backups.guid(guid)),
         hypervisor=ref(hypervisor and client.hypervisors.find(hypervisor).guid),
         sign=Sign.SCREEN if screen else Sign.TEXT if text else Sign.AGENT,
         text=text or None,
@@ -121,7 +121,8 @@ def prove(
 @app.command
 def proof(guid: str, *, screenshot: Path | None = None) -> None:
     """Show the proof of a backup and its signature; --screenshot is a file to write."""
-    result = connect().backups.proof(guid)
+    backups = connect().backups
+    result = backups.proof(backups.guid(guid))
     evidence = msgspec.json.decode(result.evidence)
     picture = evidence.pop("screenshot", None)
     if screenshot:
@@ -143,7 +144,8 @@ def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
     if not guid:
         raise Malformed("name at least one backup by its guid")
     client = connect()
-    acts = [partial(client.backups.confirm_missing, wanted) for wanted in guid]
+    found = [client.backups.find(wanted).guid for wanted in guid]
+    acts = [partial(client.backups.confirm_missing, backup) for backup in found]
     if agreed(client, consent, *acts):
         for act in acts:
             act()
@@ -152,13 +154,15 @@ def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
 @app.command
 def describe(guid: str, words: str) -> None:
     """Set the description of a backup."""
-    connect().backups.describe(guid, words)
+    backups = connect().backups
+    backups.describe(backups.guid(guid), words)
 
 
 @app.command
 def acknowledge(guid: str, *, read: bool = True) -> None:
     """Acknowledge the warnings of a backup."""
-    connect().backups.acknowledge(guid, read)
+    backups = connect().backups
+    backups.acknowledge(backups.guid(guid), read)
 
 
 _MARKED = (
@@ -189,7 +193,7 @@ def mark(
         raise Malformed("name at least one backup by its guid")
     client = connect()
     backups = client.backups
-    places = [place.guid for wanted in guid for place in backups.get(wanted).backupLocations]
+    places = [place.guid for wanted in guid for place in backups.find(wanted).backupLocations]
     if preview:
         show(backups.preview_mark(places, _HINTS[hint], until), _MARKED, output)
         return
@@ -209,6 +213,7 @@ def locations(machine: str = "", *, size: int = 50, output: Output = "table") ->
 def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> None:
     """List the disks of a backup, with the names that restores use."""
     backups = connect().backups
+    guid = backups.guid(guid)
     found = backups.files_to_restore(guid) if to_restore else backups.files(guid)
     show(found, _FILES, output)
 

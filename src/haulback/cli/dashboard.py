@@ -33,15 +33,16 @@ def ls(*, size: int = 50, output: Output = "table") -> None:
 @workflow.command(name="show")
 def show_workflow(guid: str) -> None:
     """Show a workflow with its tasks."""
-    dump(connect().workflows.get(guid))
+    dump(connect().workflows.find(guid))
 
 
 @workflow.command
 def rm(guid: str, *, consent: Consent = ASK) -> None:
     """Remove a workflow's finished tasks from the lists."""
     client = connect()
-    if agreed(client, consent, lambda: client.workflows.remove(guid)):
-        client.workflows.remove(guid)
+    found = client.workflows.guid(guid)
+    if agreed(client, consent, lambda: client.workflows.remove(found)):
+        client.workflows.remove(found)
 
 
 def dashboard(*, output: Output = "table") -> None:

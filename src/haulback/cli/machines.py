@@ -29,6 +29,7 @@ _COLUMNS = (
     moment("lastBackup"),
     text("problem"),
 )
+_SETTINGS = ("policy", "snapshot-policy", "project", "before", "after")
 _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("excludedFromBackup"))
 
 
@@ -47,7 +48,7 @@ def show_machine(machine: str) -> None:
 @app.command(name="set")
 def set_machine(
     machine: str,
-    *,
+    *member: str,
     policy: str = "",
     snapshot_policy: str = "",
     project: str = "",
@@ -56,9 +57,15 @@ def set_machine(
 ) -> None:
     """Set the policies, project and commands of a machine; options not given stay unchanged.
 
+    Words like policy=nightly are the same as options like --policy nightly.
+
     --before and --after are shell commands in the guest, before and after the moment of each
     backup; '' removes a command.
     """
+    said = _members(member)
+    policy, project = said.get("policy", policy), said.get("project", project)
+    snapshot_policy = said.get("snapshot-policy", snapshot_policy)
+    before, after = said.get("before", before), said.get("after", after)
     client = connect()
     records = client.records
     snapshots = snapshot_policy and records.snapshot_policies.find(snapshot_policy).guid
@@ -70,6 +77,17 @@ def set_machine(
         postCommand=after,
     )
     client.machines.set(client.machines.find(machine).guid, wanted)
+
+
+def _members(words: tuple[str, ...]) -> dict[str, str]:
+    """The settings in words like policy=nightly.  Raises Malformed for other words."""
+    said = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or name not in _SETTINGS:
+            raise Malformed(f"{word!r}: write one of {', '.join(f'{n}=VALUE' for n in _SETTINGS)}")
+        said[name] = value
+    return said
 
 
 @app.command

@@ -65,14 +65,15 @@ def list_snapshots(machine: str = "", *, size: int = 50, output: Output = "table
 @app.command(name="show")
 def show_snapshot(guid: str) -> None:
     """Show all details of a snapshot."""
-    dump(connect().snapshots.get(guid))
+    dump(connect().snapshots.find(guid))
 
 
 @app.command
 def revert(guid: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
     client = connect()
-    request = SnapshotReversionRequest(snapshot=Ref(guid), **how.timed)
+    found = client.snapshots.guid(guid)
+    request = SnapshotReversionRequest(snapshot=Ref(found), **how.timed)
     if agreed(client, consent, lambda: client.tasks.revert(request)):
         report(client, [client.tasks.revert(request, **how.asked)], how)
 
@@ -90,7 +91,7 @@ def clean(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> 
 def rm(*guid: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove these snapshots, whatever their retention rule."""
     client = connect()
-    request = SnapshotCleanupRequest(snapshots=refs(guid), **how.timed)
+    request = SnapshotCleanupRequest(snapshots=refs(map(client.snapshots.guid, guid)), **how.timed)
     if agreed(client, consent, lambda: client.tasks.remove_old_snapshots(request)):
         report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
 

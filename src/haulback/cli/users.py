@@ -112,11 +112,12 @@ def add_token(
 
 
 @token.command(name="rm")
-def remove_token(guid: str, *, consent: Consent = ASK) -> None:
-    """Revoke a token."""
+def remove_token(name: str, *, consent: Consent = ASK) -> None:
+    """Revoke a token, by name or guid."""
     client = connect()
-    if agreed(client, consent, lambda: client.users.tokens.remove(guid)):
-        client.users.tokens.remove(guid)
+    found = client.users.tokens.guid(name)
+    if agreed(client, consent, lambda: client.users.tokens.remove(found)):
+        client.users.tokens.remove(found)
 
 
 def audit(

@@ -22,6 +22,7 @@ from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.hypervisor_types import declared
+from haulback.ids import fits
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
@@ -65,7 +66,7 @@ def list_hypervisors(call: ApiRequest) -> Reply:
             hypervisor
             for hypervisor in reading.all()
             if (not manager or manager_of(hypervisor) == manager)
-            and (not text or text.lower() in hypervisor.name.lower())
+            and fits(text, hypervisor.guid, hypervisor.name)
         ]
         around = _around(reading, call)
         shown = [_hypervisor(hypervisor, around) for hypervisor in _paged(call, rows)]
@@ -196,7 +197,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     rows = [
         destination
         for destination in destinations.all_destinations(call.app)
-        if not text or text.lower() in destination.name.lower()
+        if fits(text, destination.guid, destination.name)
     ]
     shown = shown_destinations(call, _paged(call, rows))
     return Reply(shown, headers={"X-Total-Count": str(len(rows))})
