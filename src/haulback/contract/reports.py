@@ -153,7 +153,7 @@ class LateMachines(msgspec.Struct, kw_only=True):
     rows: list[LateMachine]
 
 
-class DestinationSpace(msgspec.Struct, omit_defaults=True, kw_only=True):
+class ReportedSpace(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The space of a destination, in bytes; `fullAt` (epoch ms) is the day on which it is full.
 
     `waits` is the reason why new backups wait.
@@ -184,7 +184,7 @@ class Report(msgspec.Struct, omit_defaults=True, kw_only=True):
     policies: list[PolicyReport]
     failures: FailedBackups
     late: LateMachines
-    destinations: list[DestinationSpace] = []
+    destinations: list[ReportedSpace] = []
     backupSize: SizeTable
     transferSize: SizeTable
 

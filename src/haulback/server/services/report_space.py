@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from haulback.contract.order_records import BackupDestination
-from haulback.contract.reports import DestinationSpace
+from haulback.contract.reports import ReportedSpace
 from haulback.contract.space import SpaceRecord
 from haulback.inventory.records import Record
 from haulback.server.services import space
@@ -16,9 +16,7 @@ from haulback.server.store.engine import Connection
 from haulback.wire import Named
 
 
-def destinations(
-    sql: Connection, policies: Iterable[str] | None, now: int
-) -> list[DestinationSpace]:
+def destinations(sql: Connection, policies: Iterable[str] | None, now: int) -> list[ReportedSpace]:
     """The space of the destinations of some policies, or (None) of all, by name."""
     places = lists.places(sql, BackupDestination)
     if policies is not None:
@@ -33,9 +31,9 @@ def _rules(sql: Connection, policies: Iterable[str]) -> list[Record]:
     return [rule for policy in policies for rule in records.of_kind("rule", policy)]
 
 
-def _row(place: BackupDestination, seen: SpaceRecord) -> DestinationSpace:
+def _row(place: BackupDestination, seen: SpaceRecord) -> ReportedSpace:
     total, used = place.total_space, place.used_space
-    return DestinationSpace(
+    return ReportedSpace(
         backupDestination=Named(place.guid, place.name),
         held=seen.held,
         free=None if total is None or used is None else max(0, total - used),

@@ -7,7 +7,6 @@ from typing import NamedTuple, TypeVar
 
 from haulback.contract.reports import (
     BackupCounts,
-    DestinationSpace,
     FailedBackup,
     FailedBackups,
     GroupSize,
@@ -17,6 +16,7 @@ from haulback.contract.reports import (
     Measure,
     PolicyReport,
     Report,
+    ReportedSpace,
     SizeFilter,
 )
 from haulback.errors import Malformed
@@ -160,7 +160,7 @@ class _Compiler:
             if policy in self._rows:
                 self._rows[policy].runs = count
 
-    def _destinations(self) -> list[DestinationSpace]:
+    def _destinations(self) -> list[ReportedSpace]:
         """Those of the policies that the report tells of; all, for a caller of all projects."""
         is_whole = self._wanted.policy is None and self._scope.listed is None
         return report_space.destinations(self._sql, None if is_whole else self._names, self._now)
