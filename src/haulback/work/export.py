@@ -95,8 +95,9 @@ class _Export:
         if order.wanted != BackupType.INCREMENTAL.value or manifest.type == order.wanted:
             return
         if order.base is None:
+            why = f": {order.no_base}" if order.no_base else ""
             name = order.destination.name
-            self._warn(f"{name} has no backup that an increment can build on")
+            self._warn(f"{name} has no backup that an increment can build on{why}")
         self._context.server.type_changed(manifest.type)
 
 

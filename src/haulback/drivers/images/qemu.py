@@ -42,6 +42,7 @@ class Bitmap(msgspec.Struct, frozen=True):
 class Inner(msgspec.Struct, frozen=True, rename="kebab"):
     """An internal snapshot of an image; `date_sec` in seconds since the epoch."""
 
+    id: str
     name: str
     date_sec: int
     date_nsec: int = 0
@@ -106,7 +107,8 @@ def _info(path: Path) -> _Info:
 def change_inner(path: Path, how: Literal["-c", "-a", "-d"], name: str) -> None:
     """Create (-c), apply (-a) or delete (-d) an internal snapshot.
 
-    Raises SourceChanged when the image is in use.
+    To apply and to delete, `name` is the snapshot's id: QEMU looks for ids before names. Raises
+    SourceChanged when the image is in use.
     """
     in_a_moment(lambda: _qemu_img(path, "snapshot", how, name, str(path)))
 
