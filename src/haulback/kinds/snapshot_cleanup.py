@@ -20,6 +20,7 @@ from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import PlatformSnapshot
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning
 from haulback.kinds.support.reports import Said
@@ -87,12 +88,34 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
     if task.params.get("release"):
         host = catalogue.places.hypervisor(entity.hypervisor)
         return SnapshotCleanupOrder(entity.uuid, host, [], release=True)
-    ours = [snapshot for snapshot in catalogue.snapshots.of_entity(entity.guid) if snapshot.managed]
-    rules = {snapshot.rule: _rule(snapshot.rule, catalogue) for snapshot in ours if snapshot.rule}
-    surplus = snapshot_retention.surplus(ours, rules, task.started or 0)
-    going = {*surplus, *task.params.get("chosen", [])}
-    names = [snapshot.uuid for snapshot in ours if snapshot.guid in going]
+    going = _going(entity.guid, task.params.get("chosen", []), catalogue, task.started or 0)
+    names = [snapshot.uuid for snapshot in going]
     return SnapshotCleanupOrder(entity.uuid, catalogue.places.hypervisor(entity.hypervisor), names)
+
+
+def expected(request: SnapshotCleanupRequest, catalogue: Catalogue, now: int) -> list[str]:
+    """The guids of the snapshots that a request would remove at `now` (epoch ms).
+
+    Raises NotFound, Malformed.
+    """
+    chosen = _chosen(request, catalogue)
+    for ref in request.protectedEntities or []:
+        chosen[ref.guid] += []
+    return [
+        snapshot.guid
+        for entity, named in chosen.items()
+        for snapshot in _going(entity, named, catalogue, now)
+    ]
+
+
+def _going(
+    entity: str, chosen: list[str], catalogue: Catalogue, now: int
+) -> list[PlatformSnapshot]:
+    """Our snapshots of a machine that are chosen, or that their rules no longer keep."""
+    ours = [snapshot for snapshot in catalogue.snapshots.of_entity(entity) if snapshot.managed]
+    rules = {item.rule: _rule(item.rule, catalogue) for item in ours if item.rule}
+    going = {*snapshot_retention.surplus(ours, rules, now), *chosen}
+    return [snapshot for snapshot in ours if snapshot.guid in going]
 
 
 def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:
