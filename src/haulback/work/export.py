@@ -200,6 +200,7 @@ def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
         if part.held
         else f"{part.name} is not in the backup: {part.why}"
         for part in machine.apart
+        if not part.off
     ]
     left = [disk.name for disk in machine.disks if disk.name in excluded]
     return [

@@ -73,10 +73,9 @@ def remove(paths: Sequence[Path], names: Set[str]) -> list[str]:
 
 
 def _drop(path: Path, name: str) -> bool:
-    held = _held(path, name)
-    if held is None:
+    if _held(path, name) is None:
         return False
-    qemu.change_inner(path, "-d", held.id)
+    qemu.change_inner(path, "-d", name)
     return True
 
 
