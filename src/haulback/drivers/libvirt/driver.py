@@ -37,7 +37,7 @@ from haulback.drivers.libvirt.define import Placing
 from haulback.drivers.libvirt.definition import AUTOSTART
 from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
-from haulback.drivers.libvirt.plugged_disks import with_plugged
+from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.drivers.libvirt.volumes import (
     located,
     looked_at,
