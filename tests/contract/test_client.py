@@ -200,6 +200,9 @@ TASKS: dict[str, Way] = {
     "POST /tasks/remove-old-snapshots": lambda s: s.tasks.remove_old_snapshots(
         snapshot_cleanup.SnapshotCleanupRequest(protectedEntities=entities(s))
     ),
+    "POST /tasks/release": lambda s: s.tasks.release(
+        snapshot_cleanup.ReleaseRequest(protectedEntities=entities(s))
+    ),
     "POST /tasks/remove-old-backups": lambda s: s.tasks.remove_old_backups(
         backup_cleanup.BackupCleanupRequest([Ref(s.destination)])
     ),
