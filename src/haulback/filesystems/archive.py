@@ -32,6 +32,9 @@ _PAGE = 1000  # entries per listing
 _LINKS = (EntryType.SYMLINK, EntryType.BROKEN_SYMLINK)
 _ZEROS = bytes(MIB)
 _MAPPED = MIB  # size from which on the map of a file is asked for, as reserved space is no data
+# Bytes of holes that are worth a map. Small holes are zeros in a strict tar, which goes to a guest,
+# since the tar of a small guest may know no sparse files.
+_HOLES, _STRICT_HOLES = 4 * KIB, 16 * MIB
 _MOST_LINKED = 100_000  # files with several names whose first name is kept
 _STEP = 64 * KIB  # precision with which the first unreadable byte is located
 
@@ -243,7 +246,7 @@ class _Tar:
         if entry.size >= _MAPPED or entry.hints & Hint.HOLES:
             try:
                 found = self._source.stored(self._volume, place, entry.size)
-                if found.is_sparse:
+                if found.size - found.stored >= (_STRICT_HOLES if self._strict else _HOLES):
                     return found
             except HaulbackError as error:  # reading the file reports the damage
                 if is_away(error):

@@ -53,8 +53,8 @@ class SparseMap:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether at least a block of the file is not stored."""
-        return self.size - self.stored >= _BLOCK
+        """Whether a part of the file is not stored."""
+        return self.stored < self.size
 
     def place(self, position: int) -> int:
         """Offset in the file of a position within the stored bytes."""
