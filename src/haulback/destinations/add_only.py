@@ -12,6 +12,8 @@ class AddOnly(PassThrough):
     `sweep` stays allowed: half-written objects are not part of any backup.
     """
 
+    allows_deletion = False
+
     def delete(self, name: str) -> None:
         """Refuse the deletion. Raises Forbidden."""
         raise Forbidden(f"{name} is not deleted: this task may not delete objects", name=name)

@@ -9,7 +9,6 @@ import msgspec
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.copies import Copying
-from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
     NewDestination,
@@ -22,6 +21,7 @@ from haulback.ids import new_guid
 from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
+from haulback.kinds import destination_move
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
@@ -38,6 +38,7 @@ from haulback.server.store import (
     destinations,
     lists,
     node_groups,
+    queue,
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
@@ -66,7 +67,6 @@ def add_destination(
     with app.change(who, "add destination") as change:
         sql = change.sql
         reach, family = reach_of(sql, wanted), _family(sql, wanted)
-        refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
         record = BackupDestination(
@@ -79,7 +79,7 @@ def add_destination(
             settings=settings,
         )
         record = folders.with_delay(record)
-        folders.check_free(sql, record)
+        folders.check(sql, record)
         check_single_writer(record)
         sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
@@ -101,20 +101,6 @@ def check_single_writer(record: BackupDestination) -> None:
             "this node alone",
             field="node",
         )
-
-
-def refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
-    """Raise Conflict where another destination of the type is at the place of the settings."""
-    wanted = destination_types.place(kind, config)
-    for other in lists.places(sql, BackupDestination) if wanted else ():
-        if other.repository is None or other.driver != kind.driver:
-            continue
-        if destination_types.place(kind, other.config) == wanted:
-            told = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
-            raise Conflict(
-                f"{told}: the destination {other.name} is there already: name another prefix",
-                destination=other.guid,
-            )
 
 
 def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:
@@ -145,6 +131,8 @@ def change_destination(
                 f"type: {before.name} is of type {kind.name}; leave it out", field="type"
             )
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
+        if given.secrets and queue.has_task(change.sql, destination_move.TYPE, guid):
+            raise Conflict(f"{before.name} is being moved; change its secrets after the move")
         reach = changed_reach(change.sql, wanted, before)
         after = msgspec.structs.replace(
             before,
@@ -157,7 +145,7 @@ def change_destination(
         after = destination_secrets.changed(app.vault, after, given.secrets)
         if wanted.settings or reach != (before.node, before.nodes):
             after = folders.with_delay(after)
-        folders.check_free(change.sql, after)
+        folders.check(change.sql, after)
         check_single_writer(after)
         destinations.change(change.sql, after)
         SqlLedger(change.sql, change.now).destinations.limited(guid)
@@ -180,7 +168,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         if destinations.has_backups(sql, guid):
             raise Conflict("the destination holds backups; delete the backups first")
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
-            if guid in _destinations_of(rule):
+            if guid in destinations_of(rule):
                 raise Conflict(
                     f"the rule {rule.name} stores its backups there; give it another destination "
                     "first",
@@ -190,7 +178,8 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         SqlLedger(sql, change.now).alarms.clear_all([guid, *removed])
 
 
-def _destinations_of(rule: Record) -> set[str]:
+def destinations_of(rule: Record) -> set[str]:
+    """The destinations of a rule, by guid."""
     named = [one.get("backupDestination") for one in rule.body.get("ruleBackupDestinations", [])]
     return {str(one["guid"]) for one in named if one}
 

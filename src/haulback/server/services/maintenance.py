@@ -29,6 +29,7 @@ from haulback.server.services import (
     space,
     system_schedules,
     verification,
+    waiting_readers,
 )
 from haulback.server.services import hold as held_server
 from haulback.server.services.app import App
@@ -84,6 +85,7 @@ def tick(app: App) -> None:
         _run_step(app, step)
     opened += _run_step(app, breakers.test_due)
     opened += _run_step(app, space.test_due)
+    opened += _run_step(app, waiting_readers.move_due)
     if held_server.is_held(app):
         opened += _run_step(app, held_server.tend)
     else:
