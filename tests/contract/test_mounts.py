@@ -81,11 +81,11 @@ def test_details_say_what_opening_a_file_told(served: Served):
     client, system = client_of(served), served.file_system(served.mounted()["guid"])
     opened = {"contents": "NOT_READABLE", "reason": "packs/07 is missing", "read": 4, "stored": 9}
     node = served.answers(json.dumps(ENTRY | opened | {"features": ["verity"]}).encode())
-    found = client.mounts.details(system, "/etc/hosts")
+    entry = client.mounts.details(system, "/etc/hosts")
     node.join()
     assert served.asked.items() >= {"type": "details", "path": "/etc/hosts"}.items()
-    assert (found.readable, found.reason) == (False, "packs/07 is missing")
-    assert (found.read, found.stored, found.features) == (4, 9, ["verity"])
+    assert (entry.readable, entry.reason) == (False, "packs/07 is missing")
+    assert (entry.read, entry.stored, entry.features) == (4, 9, ["verity"])
     node = served.answers(b"[]")
     with pytest.raises(Unavailable, match="malformed"):
         client.mounts.details(system, "/etc/hosts")

@@ -119,13 +119,13 @@ def show_details(file_system: str, path: str) -> None:
 
     Ends with 3 if it cannot be read.
     """
-    found = connect().mounts.details(file_system, path)
-    dump(found)
-    if found.readable is False:
+    entry = connect().mounts.details(file_system, path)
+    dump(entry)
+    if entry.readable is False:
         raise Incomplete(
-            f"{path} cannot be read: {found.reason}",
+            f"{path} cannot be read: {entry.reason}",
             count=1,
-            files=[{"path": path, "reason": found.reason or ""}],
+            files=[{"path": path, "reason": entry.reason or ""}],
         )
 
 

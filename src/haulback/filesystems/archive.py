@@ -15,15 +15,15 @@ from haulback.errors import HaulbackError, Incomplete, NotFound, is_away
 from haulback.filesystems.paths import checked
 from haulback.filesystems.records import (
     DirectoryEntries,
+    EntryHint,
     EntryType,
     FileEntry,
     FileFacts,
-    Hint,
     text,
 )
 from haulback.filesystems.report import UnreadableReport
 from haulback.filesystems.sparse import SparseMap
-from haulback.filesystems.tar_members import Member, attribute_records
+from haulback.filesystems.tar_members import TarMember, attribute_records
 from haulback.texts import printable
 from haulback.units import KIB, MIB
 
@@ -150,20 +150,20 @@ class _Tar:
 
     def _member(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         if entry.type is EntryType.DIRECTORY:
-            yield Member(entry, name, DIRTYPE, records=self._records(place, entry)).header()
+            yield TarMember(entry, name, DIRTYPE, records=self._records(place, entry)).header()
         elif entry.reason:
             self._missing(place, entry.reason)
         elif entry.type is EntryType.REGULAR_FILE:
             yield from self._linked(place, name, entry)
         elif entry.type in _LINKS:
             records = self._records(place, entry)
-            yield Member(entry, name, SYMTYPE, 0, entry.target or "", records).header()
+            yield TarMember(entry, name, SYMTYPE, 0, entry.target or "", records).header()
 
     def _linked(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         """A file, or a hard link to a member that holds the same file."""
         first = self._names.get(entry.node) if entry.links > 1 else None
         if first is not None:
-            yield Member(entry, name, LNKTYPE, 0, first.name).header()
+            yield TarMember(entry, name, LNKTYPE, 0, first.name).header()
             if first.reason:
                 self._missing(place, f"a link to {first.name}: {first.reason}")
             return
@@ -180,7 +180,7 @@ class _Tar:
 
     def _records(self, place: str, entry: FileEntry) -> tuple[tuple[bytes, bytes], ...]:
         """Pax records of extended attributes; the report names those that cannot be read."""
-        if not entry.hints & Hint.ATTRIBUTES:
+        if not entry.hints & EntryHint.ATTRIBUTES:
             return ()
         try:
             facts = self._source.facts(self._volume, place)
@@ -235,19 +235,19 @@ class _Tar:
     def _header(self, place: str, name: str, entry: FileEntry, ranges: SparseMap) -> bytes:
         records = self._records(place, entry)
         if not ranges.is_sparse:
-            return Member(entry, name, REGTYPE, entry.size, records=records).header()
+            return TarMember(entry, name, REGTYPE, entry.size, records=records).header()
         encoded = ranges.encoded()
-        member = Member(entry, name, REGTYPE, len(encoded) + ranges.stored, records=records)
+        member = TarMember(entry, name, REGTYPE, len(encoded) + ranges.stored, records=records)
         self._sparse += 1
         return member.sparse(self._sparse, entry.size) + encoded
 
     def _map(self, place: str, entry: FileEntry) -> SparseMap:
         """The stored ranges of a file: the whole file if it has no holes, or no readable map."""
-        if entry.size >= _MAPPED or entry.hints & Hint.HOLES:
+        if entry.size >= _MAPPED or entry.hints & EntryHint.HOLES:
             try:
-                found = self._source.stored(self._volume, place, entry.size)
-                if found.size - found.stored >= (_STRICT_HOLES if self._strict else _HOLES):
-                    return found
+                ranges = self._source.stored(self._volume, place, entry.size)
+                if ranges.size - ranges.stored >= (_STRICT_HOLES if self._strict else _HOLES):
+                    return ranges
             except HaulbackError as error:  # reading the file reports the damage
                 if is_away(error):
                     raise

@@ -47,7 +47,7 @@ class Contents(StrEnum):
     NOT_TRIED = "NOT_TRIED"
 
 
-class Hint(IntFlag):
+class EntryHint(IntFlag):
     """Facts of an inode or a record that tell which further questions are worth asking."""
 
     ATTRIBUTES = 1  # it has extended attributes, or access control lists
@@ -94,7 +94,7 @@ class FileEntry(msgspec.Struct, frozen=True):
     reason: str = ""
     node: int = 0
     links: int = 1
-    hints: Hint = Hint(0)
+    hints: EntryHint = EntryHint(0)
 
     @property
     def readable(self) -> bool:
@@ -109,7 +109,9 @@ class FileEntry(msgspec.Struct, frozen=True):
         if self.type is EntryType.DIRECTORY:
             return Contents.NOT_TRIED
         is_known = self.type is not EntryType.REGULAR_FILE or not self.size
-        return Contents.READABLE if is_known or self.hints & Hint.INSIDE else Contents.NOT_TRIED
+        return (
+            Contents.READABLE if is_known or self.hints & EntryHint.INSIDE else Contents.NOT_TRIED
+        )
 
     @property
     def shown(self) -> str:
@@ -205,7 +207,7 @@ class RawEntry(msgspec.Struct, array_like=True):
         target = None if self.target is None else text(self.target)
         name = text(self.name)
         numbers = self.size, self.modified, self.mode, self.uid, self.gid
-        more = self.node, self.links, Hint(self.hints & 7)
+        more = self.node, self.links, EntryHint(self.hints & 7)
         return FileEntry(name, self.type, *numbers, target, printable(self.reason), *more)
 
 

@@ -14,7 +14,7 @@ _SELINUX = b"security.selinux"
 _SPARSE = "GNUSparseFile.0"  # folder of members whose real name is in a pax record
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A member: its entry, its name, its type in tarfile, and the bytes of its contents.
 
     `link` is the target of a symbolic or hard link; `records` are further pax records.
@@ -59,7 +59,7 @@ def attribute_records(facts: FileFacts) -> Iterator[tuple[bytes, bytes]]:
             yield b"SCHILY.acl." + key, text.encode()
 
 
-def _header(member: Member, name: bytes, link: bytes) -> bytes:
+def _header(member: TarMember, name: bytes, link: bytes) -> bytes:
     entry = member.entry
     info = tarfile.TarInfo(_short(name))
     info.type, info.mode, info.linkname = member.kind, entry.mode & 0o7777, _short(link)

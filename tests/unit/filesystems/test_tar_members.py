@@ -16,11 +16,11 @@ from haulback.filesystems.archive import packed
 from haulback.filesystems.parsers.queries import joined_ranges
 from haulback.filesystems.records import (
     DirectoryEntries,
+    EntryHint,
     EntryType,
     FileEntry,
     FileFacts,
     FileMap,
-    Hint,
 )
 from haulback.filesystems.sparse import SparseMap
 from haulback.units import GIB, KIB, MIB
@@ -78,8 +78,8 @@ def test_gnu_tar_restores_what_the_kernel_shows(kind, tmp_path):
     with volumes.mounted(image, tmp_path / "mount") as root:
         run("sh", "-c", TREE, "x", root, 200 if kind == "xfs" else 12)
         due = run("sh", "-c", LOOKED, "x", root).splitlines()
-    with browser(image) as found:
-        parts = list(found.archive("vda", ["/d", "/z", "/value"]))
+    with browser(image) as reader:
+        parts = list(reader.archive("vda", ["/d", "/z", "/value"]))
     assert sum(map(len, parts)) < 2 * MIB
     with volumes.mounted(other, tmp_path / "mount") as root:
         run("sh", "-c", EXTRACTED, "x", root, input=b"".join(parts))
@@ -102,7 +102,7 @@ class Files:
         return FileEntry(
             name, EntryType.REGULAR_FILE, len(self.files[name]), 0, 0o644, 0, 0, None, "",
             node=links.get(name, 0), links=2 if name in links else 1,
-            hints=Hint.HOLES | Hint.ATTRIBUTES,
+            hints=EntryHint.HOLES | EntryHint.ATTRIBUTES,
         )  # fmt: skip
 
     def listing(self, volume, path, *, after="", most=1000):
@@ -191,16 +191,16 @@ def test_a_sparse_member_is_read_as_the_whole_file(steps, tail, content, label):
 @FUZZED
 def test_any_map_ascends_or_is_refused(stored, offset):
     try:
-        found = joined_ranges(stored, offset, 400)
+        answer = joined_ranges(stored, offset, 400)
     except ValueError:
         return
-    assert isinstance(found, FileMap)
+    assert isinstance(answer, FileMap)
     at = offset
-    for low, length in found.ranges:
+    for low, length in answer.ranges:
         assert low >= at
         assert length > 0
         at = low + length
-    assert at <= max(found.end, offset)
+    assert at <= max(answer.end, offset)
 
 
 def test_a_map_of_very_many_ranges_keeps_its_data_in_little_memory():
@@ -223,10 +223,10 @@ def test_a_map_of_block_pointers_is_told_in_parts(tmp_path):
         for at in (0, 17 * GIB, 50 * GIB):
             file.seek(at)
             file.write(b"here")
-    with browser(ext(tmp_path / "image", tree, "-t", "ext2", "-b", "4096", size=8 * MIB)) as found:
-        assert [low for low, _ in found.stored("vda", "/hole", 50 * GIB + 4).ranges()] == [
+    with browser(ext(tmp_path / "image", tree, "-t", "ext2", "-b", "4096", size=8 * MIB)) as reader:
+        assert [low for low, _ in reader.stored("vda", "/hole", 50 * GIB + 4).ranges()] == [
             0, 17 * GIB, 50 * GIB]  # fmt: skip
-        parts = found.archive("vda", ["/hole"])
+        parts = reader.archive("vda", ["/hole"])
         assert sum(map(len, parts)) < 64 * KIB
 
 
@@ -259,9 +259,9 @@ def test_streams_and_holes_of_an_ntfs_come_along(tmp_path):
                 file.truncate(5 * GIB)
                 file.seek(3 * GIB)
                 file.write(b"middle" * 20_000)
-    with browser(image) as found:
-        whole = b"".join(found.archive("vda", ["/f"]))
-        assert found.facts("vda", "/f/packed").features == ("compressed",)
+    with browser(image) as reader:
+        whole = b"".join(reader.archive("vda", ["/f"]))
+        assert reader.facts("vda", "/f/packed").features == ("compressed",)
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         mark = tar.getmember("f/mark").pax_headers
         assert mark["SCHILY.xattr.user.Zone.Identifier"] == "[ZoneTransfer]"

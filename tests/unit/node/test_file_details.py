@@ -6,7 +6,7 @@ import pytest
 
 from haulback.errors import Damaged, Unavailable
 from haulback.filesystems.browser import Browser
-from haulback.filesystems.records import Contents, DirectoryEntries, EntryType, FileEntry, Hint
+from haulback.filesystems.records import Contents, DirectoryEntries, EntryHint, EntryType, FileEntry
 from haulback.node.file_details import details, tried
 from haulback.units import MIB
 from tests.unit.filesystems import readers
@@ -53,10 +53,10 @@ def test_a_listing_says_what_was_not_tried_and_details_try_it(image: bytes):
             "tiny": Contents.READABLE,
         }
         assert browser.entry("vda", "/f").contents is Contents.NOT_TRIED
-        assert browser.entry("vda", "/f/tiny").hints & Hint.INSIDE
+        assert browser.entry("vda", "/f/tiny").hints & EntryHint.INSIDE
         for name in ("full", "hole", "empty", "tiny", "link", ""):
-            found = details(browser, "vda", f"/f/{name}")
-            assert (found["contents"], found["reason"]) == ("READABLE", "")
+            told = details(browser, "vda", f"/f/{name}")
+            assert (told["contents"], told["reason"]) == ("READABLE", "")
         hole = details(browser, "vda", "/f/hole")
         assert hole["read"] == hole["stored"]
         assert 0 < int(str(hole["stored"])) <= 4096
@@ -73,9 +73,9 @@ def test_details_find_the_damage_that_a_listing_cannot_know(image: bytes, error:
             with pytest.raises(Unavailable):
                 details(browser, "vda", "/f/full")
             return
-        found = details(browser, "vda", "/f/full")
-        assert (found["contents"], found["reason"]) == ("NOT_READABLE", "packs/07 is missing")
-        assert 0 < int(str(found["read"])) < 6_000_000
+        told = details(browser, "vda", "/f/full")
+        assert (told["contents"], told["reason"]) == ("NOT_READABLE", "packs/07 is missing")
+        assert 0 < int(str(told["read"])) < 6_000_000
 
 
 @pytest.mark.usefixtures("_here")

@@ -27,7 +27,7 @@ from haulback.filesystems.parsers.filesystem import (
     zeros,
 )
 from haulback.filesystems.parsers.names import unlike_dots
-from haulback.filesystems.records import FilePiece, Hint
+from haulback.filesystems.records import EntryHint, FilePiece
 
 _END, _FILE, _PLACE, _NAME, _LABEL = 0x00, 0x85, 0xC0, 0xC1, 0x83
 _SECONDARY = 0xC0  # bits set in the type of all slots of a set but the first
@@ -91,7 +91,7 @@ class ExFat:
         found = self._set(node)
         kind = stat.S_IFDIR if found.attributes & DIRECTORY else stat.S_IFREG
         rights = 0o555 if found.attributes & _READ_ONLY else 0o755
-        hints = Hint.HOLES if found.written < found.size else Hint(0)
+        hints = EntryHint.HOLES if found.written < found.size else EntryHint(0)
         numbers = found.size, found.modified
         return FileStatus(kind | rights, *numbers, reason=found.reason, hints=hints)
 

@@ -30,7 +30,7 @@ from haulback.filesystems.parsers.filesystem import (
     told,
 )
 from haulback.filesystems.parsers.superblocks import ext_refused
-from haulback.filesystems.records import FilePiece, Hint
+from haulback.filesystems.records import EntryHint, FilePiece
 from haulback.units import GIB, KIB
 
 SUPERBLOCK = 1024
@@ -116,11 +116,11 @@ class Ext:
         seconds += (inode.extra & 3) << 32
         modified = seconds * 1000 + min(inode.extra >> 2, 999_999_999) // 1_000_000
         reason = "" if stat.S_ISDIR(inode.mode) else _kept(inode)
-        hints = Hint.INSIDE if inode.flags & _IN_INODE else Hint(0)
+        hints = EntryHint.INSIDE if inode.flags & _IN_INODE else EntryHint(0)
         if inode.stored < inode.size and not hints:
-            hints |= Hint.HOLES
+            hints |= EntryHint.HOLES
         if inode.attributes or any(inode.tail[4:8]):
-            hints |= Hint.ATTRIBUTES
+            hints |= EntryHint.ATTRIBUTES
         ids = inode.uid, inode.gid
         return FileStatus(inode.mode, inode.size, modified, *ids, reason, inode.links, hints)
 
@@ -247,7 +247,7 @@ class Ext:
 
 
 def _kept(inode: _Inode) -> str:
-    """Why the contents of an inode cannot be read; empty if they can."""
+    """The reason why the contents of an inode cannot be read; empty if they can."""
     if inode.flags & _ENCRYPTED:
         return _KEPT.format("encrypted", "fscrypt")
     return _KEPT.format("compressed", "e2compr") if inode.flags & _COMPRESSED else ""

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from haulback.errors import HaulbackError, Unsupported
 from haulback.filesystems.parsers.blocks import Blocks
-from haulback.filesystems.records import MOST_BYTES, MOST_PATH, FilePiece, Hint
+from haulback.filesystems.records import MOST_BYTES, MOST_PATH, EntryHint, FilePiece
 from haulback.units import MIB
 
 MOST_DIRECTORY = 256 * MIB  # bytes of one directory
@@ -42,7 +42,7 @@ class FileStatus(NamedTuple):
     gid: int = 0
     reason: str = ""
     links: int = 1
-    hints: Hint = Hint(0)
+    hints: EntryHint = EntryHint(0)
 
     @property
     def is_directory(self) -> bool:

@@ -45,7 +45,7 @@ from haulback.filesystems.parsers.ntfs_records import (
     parsed,
 )
 from haulback.filesystems.parsers.reparse_tags import LINKS, SPECIAL, SYMLINK, UNIX_LINK, kept_as
-from haulback.filesystems.records import MOST_BYTES, FilePiece, Hint
+from haulback.filesystems.records import MOST_BYTES, EntryHint, FilePiece
 from haulback.units import GIB, KIB, MIB
 
 _MFT, _LOG, _VOLUME, _ROOT = 0, 2, 3, 5
@@ -107,7 +107,7 @@ class Ntfs:
         return self._bytes(_LOG, DATA, b"", 0, count)
 
     def status(self, node: int) -> FileStatus:
-        record, reason, size, hints = self._known(node), "", 0, Hint(0)
+        record, reason, size, hints = self._known(node), "", 0, EntryHint(0)
         modified, flags = self._standard(node)
         tag = int.from_bytes(self._reparse(node)[:4], "little")
         kind = _kind(record, tag)
@@ -119,7 +119,7 @@ class Ntfs:
         if tag and kind == stat.S_IFREG:
             reason = reason or self._kept_apart(node, tag)
         if self._streams(node):
-            hints |= Hint.ATTRIBUTES
+            hints |= EntryHint.ATTRIBUTES
         rights = 0o555 if flags & _READ_ONLY else 0o755
         links = sum(attribute.type == FILE_NAME and (attribute.value or b"")[65:66] != _DOS
                     for attribute in self._attributes(node))  # fmt: skip
@@ -157,7 +157,7 @@ class Ntfs:
 
     def extras(self, node: int) -> Extras:
         """Named streams as attributes of the user, as ntfs-3g shows them."""
-        found = Collected()
+        collected = Collected()
         for name, stream in self._streams(node).items():
             shown = _utf16(name, "surrogatepass")[0].encode(errors="surrogatepass")
             try:
@@ -165,10 +165,10 @@ class Ntfs:
                     raise Unsupported(f"a stream of {stream.size} bytes")
                 if stream.value is None and stream.flags & (COMPRESSED | ENCRYPTED):
                     raise Unsupported("a compressed or encrypted stream")
-                found.add(b"user." + shown, self._value(node, DATA, name)[: stream.size])
+                collected.add(b"user." + shown, self._value(node, DATA, name)[: stream.size])
             except (Unsupported, *DAMAGE) as error:
-                found.failed(f"the stream {shown.decode(errors='replace')!r}: {told(error)}")
-        return found.extras(self._features(node))
+                collected.failed(f"the stream {shown.decode(errors='replace')!r}: {told(error)}")
+        return collected.extras(self._features(node))
 
     def _features(self, node: int) -> tuple[str, ...]:
         _, flags = self._standard(node)
@@ -185,7 +185,7 @@ class Ntfs:
         return tuple(result)
 
     def _kept_apart(self, node: int, tag: int) -> str:
-        """Why the contents of a regular file with a reparse point cannot be read; may be empty."""
+        """The reason why a regular file with a reparse point cannot be read; may be empty."""
         if tag != wof.TAG:
             return kept_as(tag)
         try:
@@ -383,14 +383,18 @@ def _kind(record: MftRecord, tag: int) -> int:
     return stat.S_IFDIR if record.is_folder else SPECIAL.get(tag, stat.S_IFREG)
 
 
-def _hints(data: Attribute, tag: int) -> Hint:
+def _hints(data: Attribute, tag: int) -> EntryHint:
     if data.value is not None:
-        return Hint(0) if tag else Hint.INSIDE
-    return Hint.HOLES if data.flags & (SPARSE | COMPRESSED) or data.written < data.size else Hint(0)
+        return EntryHint(0) if tag else EntryHint.INSIDE
+    return (
+        EntryHint.HOLES
+        if data.flags & (SPARSE | COMPRESSED) or data.written < data.size
+        else EntryHint(0)
+    )
 
 
 def _refused(data: Attribute) -> str:
-    """Why the contents cannot be read; empty if they can."""
+    """The reason why the contents cannot be read; empty if they can."""
     if data.flags & ENCRYPTED:
         return "the file is encrypted by Windows (EFS)"
     if data.flags & COMPRESSED > 1:

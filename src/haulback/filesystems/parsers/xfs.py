@@ -25,7 +25,7 @@ from haulback.filesystems.parsers.filesystem import (
 )
 from haulback.filesystems.parsers.superblocks import xfs_refused
 from haulback.filesystems.parsers.xfs_attributes import AttributeBlocks, collect, in_blocks, short
-from haulback.filesystems.records import FilePiece, Hint
+from haulback.filesystems.records import EntryHint, FilePiece
 
 # Incompatible features that are read: ftype, sparse inodes, meta uuid, bigtime, nrext64,
 # exchange-range, parent pointers.
@@ -103,9 +103,9 @@ class Xfs:
             seconds, nanoseconds = struct.unpack(">ii", inode.time.to_bytes(8, "big"))
             modified = seconds * 1000 + nanoseconds // 1_000_000
         reason = "the file is on a realtime device" if inode.flags & _REALTIME else ""
-        hints = Hint.ATTRIBUTES if inode.attributes else Hint(0)
+        hints = EntryHint.ATTRIBUTES if inode.attributes else EntryHint(0)
         if inode.blocks * self._size < inode.size and inode.data.format != _LOCAL:
-            hints |= Hint.HOLES
+            hints |= EntryHint.HOLES
         ids = inode.uid, inode.gid
         return FileStatus(inode.mode, inode.size, modified, *ids, reason, inode.links, hints)
 
