@@ -397,6 +397,9 @@ REST: dict[str, Way] = {
     "POST /mounted-file-systems/{guid}/listing": lambda s: list(
         s.client.mounts.listing(s.file_system)
     ),
+    "POST /mounted-file-systems/{guid}/details": lambda s: s.client.mounts.details(
+        s.file_system, "/etc"
+    ),
     "POST /mounted-file-systems/{guid}/download": lambda s: b"".join(
         s.client.mounts.download(s.file_system, ["/etc"], archive=True)
     ),
