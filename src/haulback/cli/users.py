@@ -121,5 +121,8 @@ def audit(
     show(connect().users.audit(subject, before=before, size=size), _TRAIL, output)
 
 
+user.command("haulback.cli.password_reset:reset_password", name="reset-password")
+
+
 def _password(login: str, file: Path | None) -> str:
     return ask_password(f"{login}'s new password: ", "HAULBACK_NEW_PASSWORD", file)

@@ -15,9 +15,7 @@ def test_a_list_of_machines_or_backups_finds_six_characters_of_a_guid_and_no_few
     with house.app.store.read() as sql:
         for length, count in ((6, 1), (36, 1), (5, 0)):
             wanted = ListQuery(scope=EVERYTHING, text=machine.guid[:length].upper())
-            assert [row.guid for row in lists.machines(sql, wanted)[0]] == [
-                machine.guid
-            ] * count
+            assert [row.guid for row in lists.machines(sql, wanted)[0]] == [machine.guid] * count
             stored = ListQuery(scope=EVERYTHING, text=backup[:length])
             assert [row.guid for row in lists.backups(sql, stored)[0]] == [backup] * count
         heads = lists.heads(sql, ListQuery(scope=EVERYTHING, text=export.workflow[:8]))[0]
