@@ -242,5 +242,5 @@ def test_a_password_in_a_url_is_found_in_every_form(url: str):
     "url", ["nonsense", "ftp://192.0.2.1", "http://", "http://127.0.0.1:99999"]
 )
 def test_a_text_that_is_no_url_of_a_server_is_refused_with_an_example(url: str):
-    with pytest.raises(Malformed, match="write it like https://backup.example:8181"):
+    with pytest.raises(Malformed, match="is not the URL of a server"):
         Client(url)

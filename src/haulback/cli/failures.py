@@ -1,4 +1,4 @@
-"""One line with the remedy for each error of a command, also for errors of the system."""
+"""Errors of commands, each as one line with the remedy, also errors of the system."""
 
 from __future__ import annotations
 

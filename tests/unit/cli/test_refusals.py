@@ -161,7 +161,9 @@ ERRORS = [
 
 
 @from_arguments
-@pytest.mark.parametrize(("error", "code", "line"), ERRORS, ids=[str(one[0]) for one in ERRORS])
+@pytest.mark.parametrize(
+    ("error", "code", "line"), ERRORS, ids=[type(error).__name__ for error, _, _ in ERRORS]
+)
 def test_any_error_of_a_command_is_one_line_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
