@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,9 +11,10 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli import destinations
-from haulback.cli.confirmation import agree_to
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.contract.backups import BackupType, Hint
 from haulback.contract.export import ExportRequest
@@ -134,24 +136,19 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
 
 
 @app.command(name="confirm-missing")
-def confirm_missing(
-    *guid: str, yes: Annotated[bool, Parameter(name=["-y", "--yes"], negative="")] = False
-) -> None:
+def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
     """Give up backups that are missing from their destination, so that clean-ups continue.
 
     Data that only these backups need is deleted then.  Bring their files back instead, if possible.
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")
-    backups = connect().backups
-    wanted_ones = [backups.find(wanted) for wanted in guid]
-    for record in wanted_ones:
-        print(
-            f"{record.guid} on {record.name} is given up: {record.statusInfo or record.status.name}"
-        )
-    agree_to(yes)
-    for record in wanted_ones:
-        backups.confirm_missing(record.guid)
+    client = connect()
+    backups = [client.backups.find(wanted).guid for wanted in guid]
+    acts = [partial(client.backups.confirm_missing, backup) for backup in backups]
+    if agreed(client, consent, *acts):
+        for act in acts:
+            act()
 
 
 @app.command
@@ -185,6 +182,7 @@ def mark(
     until: int | None = None,
     preview: bool = False,
     output: Output = "table",
+    consent: Consent = ASK,
 ) -> None:
     """Set the retention hint of backups: remove at the next clean-up, keep (--until, epoch ms), or
     default.
@@ -193,12 +191,14 @@ def mark(
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")
-    backups = connect().backups
+    client = connect()
+    backups = client.backups
     places = [place.guid for wanted in guid for place in backups.find(wanted).backupLocations]
     if preview:
         show(backups.preview_mark(places, _HINTS[hint], until), _MARKED, output)
         return
-    backups.mark(places, _HINTS[hint], until)
+    if agreed(client, consent, lambda: backups.mark(places, _HINTS[hint], until)):
+        backups.mark(places, _HINTS[hint], until)
 
 
 @app.command

@@ -6,8 +6,10 @@ from cyclopts import App
 from rich.table import Table
 
 from haulback import units
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 
 workflow = App(name="workflow")
 _COLUMNS = (
@@ -35,10 +37,12 @@ def show_workflow(guid: str) -> None:
 
 
 @workflow.command
-def rm(guid: str) -> None:
+def rm(guid: str, *, consent: Consent = ASK) -> None:
     """Remove a workflow's finished tasks from the lists."""
-    workflows = connect().workflows
-    workflows.remove(workflows.guid(guid))
+    client = connect()
+    found = client.workflows.guid(guid)
+    if agreed(client, consent, lambda: client.workflows.remove(found)):
+        client.workflows.remove(found)
 
 
 def dashboard(*, output: Output = "table") -> None:

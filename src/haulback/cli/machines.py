@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cyclopts import App
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.questions import Act, agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
 from haulback.contract.machines import MachineSettings, ProjectName
@@ -87,10 +91,15 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
 
 
 @app.command
-def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
+def rm(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Delete all backups of machines, then their records; the machines stay on the platform."""
     client = connect()
     guids = _found(client, machine)
+    act: Act = partial(client.tasks.batch_delete, guids)
+    if len(guids) == 1:
+        act = partial(client.tasks.delete, guids[0])
+    if not agreed(client, consent, act):
+        return
     if len(guids) == 1:
         report(client, client.tasks.delete(guids[0], **how.asked), how)
         return
@@ -101,15 +110,18 @@ def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def forget(*machine: str) -> None:
+def forget(*machine: str, consent: Consent = ASK) -> None:
     """Remove the records of absent machines without backups; without names, of all such
     machines.
     """
     client = connect()
-    if not machine:
-        client.machines.remove_absent()
-    for one in machine:
-        client.machines.remove(client.machines.find(one).guid)
+    machines = client.machines
+    guids = [machines.find(name).guid for name in machine]
+    acts: list[Act] = [partial(machines.remove, guid) for guid in guids]
+    acts = acts or [machines.remove_absent]
+    if agreed(client, consent, *acts):
+        for act in acts:
+            act()
 
 
 @app.command

@@ -11,8 +11,10 @@ from typing import Annotated, BinaryIO
 import msgspec
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
 from haulback.contract.mount import Again
@@ -180,11 +182,12 @@ def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def unmount(mounted: str, *, how: SubmitOptions = USUAL) -> None:
-    """Unmount a backup."""
+def unmount(mounted: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+    """Unmount a backup; asks where a machine runs from it, or where an initiator wrote."""
     client = connect()
     request = UnmountRequest(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
-    report(client, [client.tasks.unmount(request, **how.asked)], how)
+    if agreed(client, consent, lambda: client.tasks.unmount(request)):
+        report(client, [client.tasks.unmount(request, **how.asked)], how)
 
 
 @app.command

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client import record_names
 from haulback.client.client import Client
@@ -51,13 +53,14 @@ def restore_machine(
     disk_storage: Paths = [],  # noqa: B006 - read only
     without: Annotated[list[str], Parameter(help="A disk to leave out; may be repeated.")] = [],  # noqa: B006
     how: SubmitOptions = USUAL,
+    consent: Consent = ASK,
 ) -> None:
     """Restore the machine of BACKUP on a hypervisor, under its own name or --name.
 
-    --overwrite replaces the existing machine; --power-on starts the new machine.  --allocation
-    sparse makes all disks thin, preallocated reserves their whole space; without it a thin disk
-    stays thin, and a disk that was allocated in full is so again.  --storage is a
-    storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
+    --overwrite replaces the existing machine, and asks; --power-on starts the new machine.
+    --allocation sparse makes all disks thin, preallocated reserves their whole space; without it a
+    thin disk stays thin, and a disk that was allocated in full is so again.  --storage is a storage
+    pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
     --without DISK leaves a disk out, for example a damaged disk.
     """
     client = connect()
@@ -73,7 +76,8 @@ def restore_machine(
         taskFiles=_files(client, backup, disk_storage, without),
         **how.timed,
     )
-    report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
+    if agreed(client, consent, lambda: client.tasks.restore_and_import(request)):
+        report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
 
 
 def _files(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 from haulback.cli.watch import follow
 from haulback.client.tasks import TaskQuery, Tasks
 from haulback.contract.task_states import State
@@ -159,26 +162,30 @@ def cancel(*guid: str, info: str = "Cancelled by user") -> None:
 
 
 @app.command
-def rm(*guid: str) -> None:
+def rm(*guid: str, consent: Consent = ASK) -> None:
     """Remove tasks from the list; a running task is cancelled."""
-    tasks = connect().tasks
-    for word in [tasks.guid(word) for word in _some(guid)]:
-        tasks.remove(word)
+    client = connect()
+    found = [client.tasks.guid(word) for word in _some(guid)]
+    acts = [partial(client.tasks.remove, task) for task in found]
+    if agreed(client, consent, *acts):
+        for act in acts:
+            act()
 
 
 @app.command
-def clear(*guid: str, queued: Queued = False, running: Running = False) -> None:
+def clear(
+    *guid: str, queued: Queued = False, running: Running = False, consent: Consent = ASK
+) -> None:
     """Remove finished tasks from the list: all, or those among the given tasks."""
-    tasks = connect().tasks
+    client = connect()
+    tasks = client.tasks
     guid = tuple(tasks.guid(word) for word in guid)
     if running and queued:
         raise Malformed("--running cancels running tasks; leave out --queued")
-    if running:
-        tasks.cancel_running(*guid)
-    elif queued:
-        tasks.remove_finished_and_queued(*guid)
-    else:
-        tasks.remove_finished(*guid)
+    act = tasks.remove_finished_and_queued if queued else tasks.remove_finished
+    act = partial(tasks.cancel_running if running else act, *guid)
+    if agreed(client, consent, act):
+        act()
 
 
 def _some(guids: tuple[str, ...]) -> tuple[str, ...]:
