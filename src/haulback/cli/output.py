@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from haulback import units
 from haulback.wire import JsonObject
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
 Column = tuple[str, Callable[[JsonObject], str]]
@@ -25,6 +26,8 @@ def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None
     if output == "json":
         dump(found)
         return
+    from rich.table import Table
+
     table = Table(*(name for name, _ in columns), box=None, pad_edge=False)
     for row in found:
         table.add_row(*(cell(row) for _, cell in columns))
@@ -36,6 +39,8 @@ def console() -> Console:
 
     Names of machines are printed unchanged: brackets in them are no markup.
     """
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else 200
     return Console(highlight=False, markup=False, width=width)
 
