@@ -158,6 +158,8 @@ def test_a_clean_up_leaves_locked_packs_and_says_how_much_they_hold(vault: Vault
         assert cleaned.packs_deleted == 0
         assert cleaned.packs_locked == len(draft.packs)
         assert cleaned.bytes_locked >= 1 << 20
+        assert cleaned.usage
+        assert cleaned.usage.locked == cleaned.bytes_locked
     assert vault.packs() == packs
     assert restored(vault.opened(), kept, vault.pool)
 

@@ -42,7 +42,7 @@ class _Entry(NamedTuple):
     boot: int
     type: int
     start: int
-    count: int
+    sectors: int
 
 
 def layout(disk: Blocks, known: Callable[[int], bool]) -> Layout:
@@ -79,10 +79,10 @@ def _is_table(entries: Sequence[_Entry], size: int) -> bool:
     Linux takes such a sector for a table. A boot sector with a table that describes the whole disk
     as its partition (`mkfs.fat --mbr`) has an entry that begins at sector 0.
     """
-    used = [entry for entry in entries if entry.type or entry.start or entry.count]
-    if not all(entry.type and entry.start and entry.count for entry in used):
+    used = [entry for entry in entries if entry.type or entry.start or entry.sectors]
+    if not all(entry.type and entry.start and entry.sectors for entry in used):
         return False
-    places = sorted((entry.start, entry.start + entry.count) for entry in used)
+    places = sorted((entry.start, entry.start + entry.sectors) for entry in used)
     return (
         bool(places)
         and places[0][0] * 512 < size
@@ -94,7 +94,7 @@ def _protected(
     disk: Blocks, mark: _Entry, entries: Sequence[_Entry], known: Callable[[int], bool]
 ) -> Layout:
     """Partitions of a disk with a protective MBR."""
-    if table := gpt.gpt(disk, mark.start + mark.count - 1 if mark.count < 0xFFFFFFFF else None):
+    if table := gpt.gpt(disk, mark.start + mark.sectors - 1 if mark.sectors < 0xFFFFFFFF else None):
         return _named(table)
     others = [entry if entry.type != _PROTECTIVE else _Entry(0, 0, 0, 0) for entry in entries]
     reason = "the partition table (GPT) is damaged: neither of its copies can be read"
@@ -127,8 +127,8 @@ def _sized(disk: Blocks, entries: Sequence[_Entry], sector: int) -> Layout:
             found, broken = _logical(disk, entry.start, sector)
             result += found
             reason = reason or broken
-        elif entry.type and entry.start and entry.count:
-            result.append(Partition(number, entry.start * sector, entry.count * sector))
+        elif entry.type and entry.start and entry.sectors:
+            result.append(Partition(number, entry.start * sector, entry.sectors * sector))
     return Layout(result, reason)
 
 
@@ -149,8 +149,8 @@ def _logical(disk: Blocks, base: int, sector: int) -> tuple[list[Partition], str
         if head[510:] != _SIGNED:
             return result, "the list of logical partitions is damaged"
         own, link = (_Entry(*_ENTRY.unpack_from(head, place)) for place in (446, 462))
-        if own.type and own.count:
-            result.append(Partition(4 + len(seen), (at + own.start) * sector, own.count * sector))
+        if own.type and own.sectors:
+            result.append(Partition(4 + len(seen), (at + own.start) * sector, own.sectors * sector))
         if link.type not in _EXTENDED:
             return result, ""
         at = base + link.start

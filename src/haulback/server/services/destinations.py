@@ -168,7 +168,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         if destinations.has_backups(sql, guid):
             raise Conflict("the destination holds backups; delete the backups first")
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
-            if guid in _destinations_of(rule):
+            if guid in destinations_of(rule):
                 raise Conflict(
                     f"the rule {rule.name} stores its backups there; give it another destination "
                     "first",
@@ -178,7 +178,8 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         SqlLedger(sql, change.now).alarms.clear_all([guid, *removed])
 
 
-def _destinations_of(rule: Record) -> set[str]:
+def destinations_of(rule: Record) -> set[str]:
+    """The destinations of a rule, by guid."""
     named = [one.get("backupDestination") for one in rule.body.get("ruleBackupDestinations", [])]
     return {str(one["guid"]) for one in named if one}
 
