@@ -73,7 +73,11 @@ def test_an_error_of_the_disk_under_a_full_pack_ends_the_writer(tmp_path, pool, 
     keys = Keys.generate()
     made = Writer(keys, Index(), tmp_path, Resources(pool, Full()))
     chunks = [noise(64 * KIB, number) for number in range(160)]
-    with pytest.raises(OutOfSpace):
+
+    def store():
         made.add([(keys.chunk_id(data), memoryview(data)) for data in chunks])
         made.finish()
+
+    with pytest.raises(OutOfSpace):
+        store()
     made.abandon()
