@@ -36,13 +36,8 @@ class Group:
     """A decoded group in memory.  `places` gives offset and length of each chunk in `data`."""
 
     id: bytes
-    data: bytearray | bytes = field(default_factory=bytearray)
+    data: bytes | memoryview = b""
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, chunk: bytes, piece: bytes | memoryview) -> None:
-        assert isinstance(self.data, bytearray)
-        self.places[chunk] = (len(self.data), len(piece))
-        self.data += piece
 
     def chunk(self, chunk: bytes) -> memoryview:
         """The bytes of one chunk.  Raises Damaged when the group does not hold it."""
@@ -53,11 +48,30 @@ class Group:
         return memoryview(self.data)[offset : offset + length]
 
 
+class OpenGroup:
+    """A group that takes chunks, up to the length of `buffer`; `size` bytes are taken."""
+
+    def __init__(self, group: bytes, buffer: bytearray) -> None:
+        self.id, self.buffer, self.size = group, buffer, 0
+        self._view, self._places = memoryview(buffer), dict[bytes, tuple[int, int]]()
+
+    def add(self, chunk: bytes, piece: bytes | memoryview) -> None:
+        self._view[self.size : self.size + len(piece)] = piece
+        self._places[chunk] = (self.size, len(piece))
+        self.size += len(piece)
+
+    def close(self) -> Group:
+        """The group, whose data is a view of the buffer."""
+        return Group(self.id, self._view[: self.size], self._places)
+
+
 def encode(group: Group, keys: Keys) -> bytes:
     """The record to store."""
     entries = [_ENTRY.pack(chunk, length) for chunk, (_, length) in group.places.items()]
-    directory = _COUNT.pack(len(entries)) + b"".join(entries)
-    return group.id + keys.seal("group", group.id, directory + _compressor().compress(group.data))
+    frame = _compressor().compress(group.data)
+    return keys.seal(
+        "group", group.id, b"".join((_COUNT.pack(len(entries)), *entries, frame)), head=group.id
+    )
 
 
 def decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
@@ -88,7 +102,7 @@ def _unsealed(record: bytes, group_id: bytes, keys: Keys) -> bytes:
     if record[:GROUP_ID_BYTES] != group_id:
         raise Damaged(f"another object lies at the place of group {group_id.hex()}")
     try:
-        return keys.unseal("group", group_id, record[GROUP_ID_BYTES:])
+        return keys.unseal("group", group_id, memoryview(record)[GROUP_ID_BYTES:])
     except InvalidTag as error:
         raise Damaged(f"group {group_id.hex()} is damaged") from error
 
