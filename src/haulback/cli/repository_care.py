@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -21,11 +22,12 @@ from haulback.cli.repository import (
     KeyFile,
     Kit,
     Yes,
+    act_for_owner,
     app,
     open_repository,
     secret_of,
 )
-from haulback.errors import Malformed
+from haulback.errors import Damaged, Malformed
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.resources import Resources
@@ -109,6 +111,8 @@ def repair_command(
     """
     repository = open_repository(folder, key_file, kit)
     if apply:
+        with suppress(Damaged):  # an owner record that does not open is what is to be repaired
+            act_for_owner(repository)
         print(f"{folder} is repaired; stop everything else that uses it")
         agree_to(yes)
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -142,7 +146,10 @@ def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
 
     Safe at any time, even while others read and write.
     """
-    count = open_repository(folder, key_file, kit).sweep_index()
+    repository = open_repository(folder, key_file, kit)
+    act_for_owner(repository)
+    repository.check_deletion()
+    count = repository.sweep_index()
     print(f"{count} replaced index files deleted")
 
 
@@ -157,6 +164,7 @@ def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit
     gives a missing backup up.
     """
     repository = open_repository(folder, key_file, kit)
+    act_for_owner(repository)
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         orders = CleanupOrder(by=_signer()[0])
         cleaned = clean_up(repository, Path(temp), frozenset, Resources(pool), orders)
