@@ -44,6 +44,7 @@ ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
 ROOMS: dict[str, dict[str, list[str]]] = SETTINGS["mutants"]
 EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
+_SHARE_SECONDS = 90  # a share of a room ends then: the ordinary run of all tests has a time limit
 SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
 
 
@@ -177,7 +178,18 @@ class _QuickFirst:
         items.sort(key=lambda item: hasattr(item.obj, "hypothesis"))
 
 
-def _pytest(room: str) -> int:
+def own_tests(room: str, path: str) -> list[str]:
+    """The test file that mirrors a module, where the room's tests hold one: most mutants die there.
+
+    `src/haulback/policy/space.py` is tested by `tests/unit/policy/test_space.py`.
+    """
+    name = f"test_{Path(path).name}"
+    places = [ROOT / tests for tests in ROOMS[room]["tests"]]
+    files = [place / name if place.is_dir() else place for place in places]
+    return [str(file) for file in files if file.name == name and file.exists()]
+
+
+def _pytest(tests: list[str]) -> int:
     import pytest
     from hypothesis import Phase, settings
 
@@ -193,7 +205,7 @@ def _pytest(room: str) -> int:
     for plugin in ("xdist", "schemathesis", "unraisableexception", "threadexception"):
         given += ("-p", f"no:{plugin}")
     fixed = ("--hypothesis-profile=mutants", "--hypothesis-seed=0")
-    return int(pytest.main([*given, *fixed, *ROOMS[room]["tests"]], plugins=[_QuickFirst()]))
+    return int(pytest.main([*given, *fixed, *tests], plugins=[_QuickFirst()]))
 
 
 def forked(room: str, mutant: Mutant | None, seconds: float) -> tuple[str, float]:
@@ -214,9 +226,12 @@ def _child(room: str, mutant: Mutant | None) -> None:
         sink = os.open(ROOT / "soak" / "mutants.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
+        own: list[str] = []
         if mutant:
             sys.meta_path.insert(0, _Hook(mutant))
-        code = _pytest(room)
+            own = own_tests(room, mutant.path)
+        code = _pytest(own) if own else 0
+        code = code or _pytest(ROOMS[room]["tests"])
     except BaseException:  # noqa: BLE001  # the fork must never return into the caller's loop
         traceback.print_exc()
     finally:
@@ -390,8 +405,9 @@ def share(seed: int) -> int:
     count = SETTINGS["families"]["mutants"]["cases"] * len(ROOMS) * SETTINGS["share_percent"] // 100
     chosen = sample(room, seed, count)
     record = Record(room, seed, count, "share")
-    run(room, chosen, record, 3600)
-    return int(report(room, chosen, record) < wanted(len(chosen), is_share=True))
+    run(room, chosen, record, _SHARE_SECONDS)
+    killed = report(room, chosen, record)
+    return int(killed < wanted(len(record.rows), is_share=True))
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import IO
 
 from haulback.errors import Conflict, OutOfSpace, Unavailable
+from haulback.units import KIB
+
+# Bytes of one write to a file.  Larger writes make the kernel allocate larger pieces of the page
+# cache: a write of 1 MiB takes two to six times as long as four of 256 KiB (docs/benchmarks.md).
+WRITTEN_AT_ONCE = 256 * KIB
 
 
 class DurableFiles:
@@ -36,7 +41,7 @@ class DurableFiles:
         view = memoryview(data)
         try:
             while view:
-                view = view[file.write(view) :]
+                view = view[file.write(view[:WRITTEN_AT_ONCE]) :]
         except OSError as error:
             raise translate(error, Path(file.name)) from error
 

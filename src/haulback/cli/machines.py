@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cyclopts import App
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.questions import Act, agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.client import Client
 from haulback.contract.machines import MachineSettings, ProjectName
@@ -25,6 +29,7 @@ _COLUMNS = (
     moment("lastBackup"),
     text("problem"),
 )
+_SETTINGS = ("policy", "snapshot-policy", "project", "before", "after")
 _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("excludedFromBackup"))
 
 
@@ -43,7 +48,7 @@ def show_machine(machine: str) -> None:
 @app.command(name="set")
 def set_machine(
     machine: str,
-    *,
+    *member: str,
     policy: str = "",
     snapshot_policy: str = "",
     project: str = "",
@@ -52,9 +57,15 @@ def set_machine(
 ) -> None:
     """Set the policies, project and commands of a machine; options not given stay unchanged.
 
+    Words like policy=nightly are the same as options like --policy nightly.
+
     --before and --after are shell commands in the guest, before and after the moment of each
     backup; '' removes a command.
     """
+    said = _members(member)
+    policy, project = said.get("policy", policy), said.get("project", project)
+    snapshot_policy = said.get("snapshot-policy", snapshot_policy)
+    before, after = said.get("before", before), said.get("after", after)
     client = connect()
     records = client.records
     snapshots = snapshot_policy and records.snapshot_policies.find(snapshot_policy).guid
@@ -68,11 +79,27 @@ def set_machine(
     client.machines.set(client.machines.find(machine).guid, wanted)
 
 
+def _members(words: tuple[str, ...]) -> dict[str, str]:
+    """The settings in words like policy=nightly.  Raises Malformed for other words."""
+    said = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or name not in _SETTINGS:
+            raise Malformed(f"{word!r}: write one of {', '.join(f'{n}=VALUE' for n in _SETTINGS)}")
+        said[name] = value
+    return said
+
+
 @app.command
-def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
+def rm(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Delete all backups of machines, then their records; the machines stay on the platform."""
     client = connect()
     guids = _found(client, machine)
+    act: Act = partial(client.tasks.batch_delete, guids)
+    if len(guids) == 1:
+        act = partial(client.tasks.delete, guids[0])
+    if not agreed(client, consent, act):
+        return
     if len(guids) == 1:
         report(client, client.tasks.delete(guids[0], **how.asked), how)
         return
@@ -83,15 +110,18 @@ def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def forget(*machine: str) -> None:
+def forget(*machine: str, consent: Consent = ASK) -> None:
     """Remove the records of absent machines without backups; without names, of all such
     machines.
     """
     client = connect()
-    if not machine:
-        client.machines.remove_absent()
-    for one in machine:
-        client.machines.remove(client.machines.find(one).guid)
+    machines = client.machines
+    guids = [machines.find(name).guid for name in machine]
+    acts: list[Act] = [partial(machines.remove, guid) for guid in guids]
+    acts = acts or [machines.remove_absent]
+    if agreed(client, consent, *acts):
+        for act in acts:
+            act()
 
 
 @app.command

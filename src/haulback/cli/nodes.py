@@ -9,8 +9,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials, logs
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import InsecureHttp, connect
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 from haulback.contract.nodes import ChangedNode
 from haulback.errors import Malformed
 from haulback.logs import LogFormat
@@ -104,12 +106,18 @@ def show_node(name: str) -> None:
 
 
 @app.command
-def token(node: str = "") -> None:
+def token(node: str = "", *, consent: Consent = ASK) -> None:
     """Print an enrolment token for one node, valid for one hour; with NODE a new token of that
-    node.
+    node, whose running process stops.
     """
-    nodes = connect().nodes
-    print(nodes.renew_token(nodes.find(node).guid).token if node else nodes.invite())
+    client = connect()
+    nodes = client.nodes
+    if not node:
+        print(nodes.invite())
+        return
+    guid = nodes.find(node).guid
+    if agreed(client, consent, lambda: nodes.renew_token(guid)):
+        print(nodes.renew_token(guid).token)
 
 
 @app.command
@@ -134,10 +142,12 @@ def config(node: str, config: str) -> None:
 
 
 @app.command
-def rm(node: str) -> None:
+def rm(node: str, *, consent: Consent = ASK) -> None:
     """Remove a node without running tasks, destinations or hypervisors."""
-    nodes = connect().nodes
-    nodes.remove(nodes.find(node).guid)
+    client = connect()
+    guid = client.nodes.find(node).guid
+    if agreed(client, consent, lambda: client.nodes.remove(guid)):
+        client.nodes.remove(guid)
 
 
 def start_log(form: LogFormat) -> None:

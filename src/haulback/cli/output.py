@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -17,18 +19,44 @@ from haulback.wire import JsonObject
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
 Column = tuple[str, Callable[[JsonObject], str]]
+# Columns whose cells are sentences or times, which may be folded; all other cells may have to be
+# typed again in a command, so that they stay whole at any width of the terminal.
+_FOLDED = re.compile(
+    r"statusInfo|queueReason|description|problem|reason|text|why|warnings|message|"
+    r"\w*(Time|Since|At|Expire)|absentSince|created|expires|since|seen|modified|time|lastBackup|due"
+)
+_NARROW = 10  # characters to which a folded column may shrink
+_GAP = 2  # characters between two columns
 
 
 def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None:
     """Print rows under headings, or as one JSON array."""
-    found = msgspec.to_builtins(list(rows))
+    records = msgspec.to_builtins(list(rows))
     if output == "json":
-        dump(found)
+        dump(records)
         return
-    table = Table(*(name for name, _ in columns), box=None, pad_edge=False)
-    for row in found:
-        table.add_row(*(cell(row) for _, cell in columns))
-    console().print(table)
+    _print([name for name, _ in columns], [[cell(row) for _, cell in columns] for row in records])
+
+
+def _print(names: list[str], cells: list[list[str]]) -> None:
+    """Print a table in which no cell is cut; sentences and times are folded where needed."""
+    table, least, whole = Table(box=None, pad_edge=False), 0, 0
+    for place, name in enumerate(names):
+        widest = max([cell_len(name), *(_widest(line[place]) for line in cells)])
+        is_folded = _FOLDED.fullmatch(name) is not None
+        needed = min(widest, _NARROW) if is_folded else widest
+        table.add_column(name, no_wrap=not is_folded, overflow="fold", min_width=needed)
+        least, whole = least + needed + _GAP, whole + widest + _GAP
+    for line in cells:
+        table.add_row(*line)
+    screen = console()
+    # A terminal wraps long lines, and a file has any width: nothing is cut.
+    screen.width = max(screen.width, least if sys.stdout.isatty() else whole)
+    screen.print(table, crop=False)
+
+
+def _widest(text: str) -> int:
+    return max(map(cell_len, text.splitlines() or [""]))
 
 
 def console() -> Console:

@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials, units
-from haulback.cli.confirmation import agree_to
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository_location import open_location
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
@@ -26,7 +26,6 @@ from haulback.repository.restore import restore_disk
 app = App(name="repository")
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
-Yes = Annotated[bool, Parameter(name=["-y", "--yes"], negative="", help="Do not ask.")]
 Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed into a file.")]
 
 
@@ -91,7 +90,7 @@ def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
 
 @app.command
 def forget(
-    folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, yes: Yes = False
+    folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, consent: Consent = ASK
 ) -> None:
     """Delete backups in FOLDER permanently, or confirm the loss of missing backups.
 
@@ -105,8 +104,9 @@ def forget(
         manifest_name(guid)
         print(f"{guid} {'is deleted' if guid in listed else 'is missing, and is given up'}")
     act_for_owner(repository)
+    if not consent.agree():
+        return
     repository.check_deletion()
-    agree_to(yes)
     repository.begin_writing()
     for guid in backup:
         repository.forget(guid)

@@ -7,8 +7,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import PasswordFile, ask_password, connect
 from haulback.cli.output import Output, dump, moment, show, text
+from haulback.cli.questions import agreed
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
 from haulback.units import DAY_MS
@@ -79,10 +81,12 @@ def set_user(
 
 
 @user.command(name="rm")
-def remove_user(login: str) -> None:
+def remove_user(login: str, *, consent: Consent = ASK) -> None:
     """Remove a user with all logins and tokens."""
-    users = connect().users
-    users.remove(users.find(login).guid)
+    client = connect()
+    guid = client.users.find(login).guid
+    if agreed(client, consent, lambda: client.users.remove(guid)):
+        client.users.remove(guid)
 
 
 @token.command(name="ls")
@@ -108,9 +112,12 @@ def add_token(
 
 
 @token.command(name="rm")
-def remove_token(guid: str) -> None:
-    """Revoke a token."""
-    connect().users.tokens.remove(guid)
+def remove_token(name: str, *, consent: Consent = ASK) -> None:
+    """Revoke a token, by name or guid."""
+    client = connect()
+    found = client.users.tokens.guid(name)
+    if agreed(client, consent, lambda: client.users.tokens.remove(found)):
+        client.users.tokens.remove(found)
 
 
 def audit(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import httpx2
@@ -51,6 +53,28 @@ class ApiResponse(NamedTuple):
 
     content: bytes
     headers: Mapping[str, str]
+
+
+class DryRun(Exception):
+    """Ends a dry run at its first request that would change something; `content` is the answer."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__("dry run")
+        self.content = content
+
+
+# Whether this thread's requests other than GET are dry runs.
+_DRY_RUN: ContextVar[bool] = ContextVar("dry_run", default=False)
+
+
+@contextmanager
+def dry_run() -> Iterator[None]:
+    """Send every request other than GET as a dry run, which ends with DryRun."""
+    token = _DRY_RUN.set(True)
+    try:
+        yield
+    finally:
+        _DRY_RUN.reset(token)
 
 
 class Api:
@@ -189,6 +213,9 @@ class Api:
 
         Raises the error that the server reports, or Unavailable when there is no response.
         """
+        is_dry = _DRY_RUN.get() and call.method != "GET"
+        if is_dry:
+            call = call._replace(query={**(call.query or {}), "dryRun": "true"})
         sent = {**self._headers(call.wait), **(call.headers or {})}
         content = None if call.body is None else msgspec.json.encode(call.body)
         if content is not None:
@@ -206,6 +233,8 @@ class Api:
             raise Unavailable(f"{self.url} does not answer: {error}") from None
         if answer.status_code >= 400:
             raise _error(answer)
+        if is_dry:
+            raise DryRun(answer.content)
         return ApiResponse(answer.content, answer.headers)
 
     def _headers(self, wait: float) -> dict[str, str]:

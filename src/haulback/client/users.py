@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from haulback.client import record_names
 from haulback.client.calls import Calls, Collection
 from haulback.contract.audit import AuditEntry
 from haulback.contract.nodes import ChangedNode, Invitation, NewNode, NodeRecord
 from haulback.contract.tokens import NewToken, Token
 from haulback.contract.users import ChangedUser, NewUser, Role, User
+from haulback.ids import is_guid
 
 
 class Users(Collection[User]):
@@ -49,6 +51,12 @@ class Tokens(Collection[Token]):
     """API tokens. `get` is not available: the API only lists the caller's tokens at once."""
 
     path, kind = "/api-tokens", Token
+
+    def guid(self, wanted: str) -> str:
+        """The guid of a token, by guid, its beginning, or name."""
+        if is_guid(wanted):
+            return wanted
+        return record_names.chosen(self.all(), wanted, "API token", lambda token: token.name).guid
 
     def add(self, new: NewToken) -> Token:
         """Create an API token; its value is shown only in this response."""

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from haulback.durable_files import translate
+from haulback.durable_files import WRITTEN_AT_ONCE, translate
 from haulback.units import MIB
 
 _SYNC_EVERY = 64 * MIB  # bytes written between two background syncs
@@ -46,7 +46,7 @@ class RawFile:
         self._unsynced += len(view)
         try:
             while view:
-                count = os.pwrite(self._handle, view, offset)
+                count = os.pwrite(self._handle, view[:WRITTEN_AT_ONCE], offset)
                 view, offset = view[count:], offset + count
             if self._unsynced >= _SYNC_EVERY and (self._syncing is None or self._syncing.done()):
                 self._settle()

@@ -40,7 +40,8 @@ class Volume(msgspec.Struct, frozen=True):
 
     `name` is unique among the disks: `vda` (a disk without partitions), `vda1`, `vg0/root`. `type`
     is ext4, ext3, ext2, xfs, ntfs, fat12, fat16, fat32, exfat, or the name of a type that cannot be
-    read. `reason` says why a volume cannot be read, or is a caution about a readable one.
+    read. `readable` means that its root folder was opened. `reason` says why a volume cannot be
+    read, or is a caution about a readable one. `features` are those of note in the superblock.
     """
 
     name: _Text
@@ -51,6 +52,7 @@ class Volume(msgspec.Struct, frozen=True):
     uuid: _Text = ""
     readable: bool = True
     reason: _Text = ""
+    features: Annotated[tuple[_Text, ...], Meta(max_length=100)] = ()
 
 
 class FileEntry(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from haulback.contract.task_states import State
 from haulback.errors import Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
+from haulback.inventory.records import PlatformSnapshot
 from haulback.kinds.api import Ask, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
@@ -59,12 +60,34 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
     """Select the expired snapshots by the rules of this moment."""
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
-    ours = [one for one in catalogue.snapshots.of_entity(entity.guid) if one.managed]
-    rules = {one.rule: _rule(one.rule, catalogue) for one in ours if one.rule}
-    surplus = snapshot_retention.surplus(ours, rules, task.started or 0)
-    going = {*surplus, *task.params.get("chosen", [])}
-    names = [one.uuid for one in ours if one.guid in going]
+    going = _going(entity.guid, task.params.get("chosen", []), catalogue, task.started or 0)
+    names = [snapshot.uuid for snapshot in going]
     return SnapshotCleanupOrder(entity.uuid, catalogue.places.hypervisor(entity.hypervisor), names)
+
+
+def expected(request: SnapshotCleanupRequest, catalogue: Catalogue, now: int) -> list[str]:
+    """The guids of the snapshots that a request would remove at `now` (epoch ms).
+
+    Raises NotFound, Malformed.
+    """
+    chosen = _chosen(request, catalogue)
+    for ref in request.protectedEntities or []:
+        chosen[ref.guid] += []
+    return [
+        snapshot.guid
+        for entity, named in chosen.items()
+        for snapshot in _going(entity, named, catalogue, now)
+    ]
+
+
+def _going(
+    entity: str, chosen: list[str], catalogue: Catalogue, now: int
+) -> list[PlatformSnapshot]:
+    """Our snapshots of a machine that are chosen, or that their rules no longer keep."""
+    ours = [snapshot for snapshot in catalogue.snapshots.of_entity(entity) if snapshot.managed]
+    rules = {item.rule: _rule(item.rule, catalogue) for item in ours if item.rule}
+    going = {*snapshot_retention.surplus(ours, rules, now), *chosen}
+    return [snapshot for snapshot in ours if snapshot.guid in going]
 
 
 def _rule(guid: str, catalogue: Catalogue) -> SnapshotRule | None:

@@ -201,10 +201,10 @@ def _widened(old: Pieces, low: int, high: int) -> tuple[int, int]:
 
 
 class _Allowance:
-    """The limit of bytes read beside the changed bytes: three quarters as many, over the whole
-    disk.
+    """The limit of bytes read beside the changed bytes: nine tenths as many, over the whole disk.
 
-    Reading a few more bytes is cheaper than decompressing the group of a chunk.
+    Reading a few more bytes is cheaper than decompressing the group of a chunk; but a hypervisor
+    must not be asked for more than twice the changed bytes.
     """
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ class _Allowance:
 
     def covers(self, changed: int, more: int) -> bool:
         """Whether `more` bytes may be read beside `changed` ones."""
-        self._left += changed * 3 // 4
+        self._left += changed * 9 // 10
         if more > self._left:
             return False
         self._left -= more

@@ -7,6 +7,7 @@ deleted data meanwhile that was dead when the clean-up scanned.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from haulback.destinations.protocol import ObjectStore
@@ -22,20 +23,54 @@ from haulback.repository.pack import GroupEntry
 from haulback.repository.segment import Segment
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """The facts that a passed check relied on: each chunk that `parent` does not have at the same
+    place was found by `index`, outside of its hidden places, in one of `packs`, which existed.
+    """
+
+    index: Index
+    parent: Manifest | None
+    packs: set[bytes]
+
+
+def still_holds(
+    evidence: Evidence, index: Index, parent: Manifest | None, destination: ObjectStore
+) -> bool:
+    """Whether a later state leaves every place that an earlier check found.
+
+    The references of a backup never change, so that the same references need no second walk.  False
+    means unknown: the chunks have to be looked up again.  docs/design/locking.md has the proof.
+    """
+    if index.damage or evidence.index.damage or index.without & evidence.packs:
+        return False
+    if evidence.parent is not None and evidence.parent != parent:
+        return False
+    present = {id(segment) for segment in index.segments}
+    if not all(id(segment) in present for segment in evidence.index.segments):
+        return False
+    return all(_is_there(destination, pack) for pack in evidence.packs)
+
+
 def check(
     manifest: Manifest,
     parent: Manifest | None,
     index: Index,
     load: LoadPage,
     destination: ObjectStore,
-) -> None:
+) -> Evidence:
     """Find every chunk of a backup that its parent does not have at the same place.
 
     A chunk in a missing pack may have a second copy in another pack.
     Raises BaseGone when the index finds no copy in an existing pack.
     """
+    return Evidence(index, parent, _packs_of(_new(manifest, parent, load), index, destination))
+
+
+def _packs_of(batches: Iterable[list[bytes]], index: Index, destination: ObjectStore) -> set[bytes]:
+    """Existing packs, one of which holds each of the chunks.  Raises BaseGone."""
     known = set[bytes]()
-    for chunks in _new(manifest, parent, load):
+    for chunks in batches:
         while True:
             packs_of, missing = index.packs_of(chunks)
             if missing:
@@ -45,6 +80,7 @@ def check(
             if not gone:
                 break
             index = Index(index.segments, index.without | gone, index.damage)
+    return known
 
 
 def place_again(

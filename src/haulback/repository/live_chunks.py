@@ -9,7 +9,7 @@ import numpy as np
 from haulback.errors import BaseGone, Damaged
 from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
 from haulback.repository.manifest import Manifest
-from haulback.repository.pages import HOLE, ChunkRef, unpack_inner, unpack_leaf
+from haulback.repository.pages import HOLE, ChunkRef, chunk_ids, unpack_inner
 from haulback.repository.segment import ID, Array, Segment
 from haulback.repository.space_sample import SpaceSample
 
@@ -89,8 +89,7 @@ class LiveChunks:
     def _below(self, page: memoryview, depth: int, load: LoadPage) -> bool:
         if depth:
             return self._walk(unpack_inner(page), depth - 1, load)
-        pieces = (piece for segment in unpack_leaf(page) for piece in segment)
-        return self._note(list({piece.ref.id for piece in pieces} - {HOLE.id}), False)
+        return self._note(chunk_ids(page), False)
 
     def _note(self, chunks: list[bytes], are_pages: bool) -> bool:
         if not chunks:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from haulback.repository.manifest import Manifest
 from haulback.repository.mapping import LoadPage
-from haulback.repository.pages import HOLE, ChunkRef, DiskMap, unpack_inner, unpack_leaf
+from haulback.repository.pages import HOLE, ChunkRef, DiskMap, new_chunks, unpack_inner
 
 
 class Refs(NamedTuple):
@@ -55,13 +55,5 @@ def _pages(
         if depth:
             children = unpack_inner(base) if base is not None else []
             yield from _pages(unpack_inner(page), children, depth - 1, load)
-        else:
-            known = {ref.id for ref in _chunks(base)} if base is not None else set()
-            if refs := [ref for ref in _chunks(page) if ref.id not in known]:
-                yield Refs(refs, False)
-
-
-def _chunks(leaf: memoryview) -> list[ChunkRef]:
-    """The chunks of a leaf, each once, in the order of the disk."""
-    refs = (piece.ref for segment in unpack_leaf(leaf) for piece in segment)
-    return list({ref.id: ref for ref in refs if ref != HOLE}.values())
+        elif refs := new_chunks(page, base):
+            yield Refs(refs, False)

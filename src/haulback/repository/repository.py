@@ -283,13 +283,14 @@ class Repository:
         for file in draft.segments:
             self._publish_file(folder / file, f"index/{Path(file).stem}")
         # The check runs before, so that a broken backup rarely appears, and after, because a
-        # clean-up considers a manifest only if it lists manifests later.
-        self._uphold(folder, draft, disk or DurableFiles())
+        # clean-up considers a manifest only if it lists manifests later.  The second check looks
+        # chunks up again only where the evidence of the first check has changed.
+        evidence = self._uphold(folder, draft, disk or DurableFiles())
         self._hold_data(draft.manifest, lock)
         is_new = self._store_manifest(draft.manifest)
         self.locks.hold_manifest(draft.manifest, lock)
         try:
-            self._uphold(folder, draft, disk or DurableFiles())
+            self._uphold(folder, draft, disk or DurableFiles(), evidence)
         except BaseGone:
             if is_new:
                 with suppress(Forbidden, Conflict):
@@ -332,8 +333,15 @@ class Repository:
             return False
         return True
 
-    def _uphold(self, folder: Path, draft: Draft, disk: DurableFiles) -> None:
-        """Check that everything a backup refers to is stored and stays stored.  Raises BaseGone.
+    def _uphold(
+        self,
+        folder: Path,
+        draft: Draft,
+        disk: DurableFiles,
+        before: dedup_check.Evidence | None = None,
+    ) -> dedup_check.Evidence:
+        """Check that everything a backup refers to is stored and stays stored; `before` is the
+        evidence of an earlier check.  Raises BaseGone.
 
         Until its manifest exists, a backup's own packs look dead to a clean-up.  Their pending
         delete waits for the end of this STORE (docs/design/locking.md), and the packs return to the
@@ -350,8 +358,10 @@ class Repository:
         load = Reader(self.destination, index, self.keys, self.findings).chunk
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
+        if before and dedup_check.still_holds(before, index, parent, self.destination):
+            return before
         try:
-            dedup_check.check(draft.manifest, parent, index, load, self.destination)
+            return dedup_check.check(draft.manifest, parent, index, load, self.destination)
         except Damaged as error:
             if self.listing_delay == 0:
                 raise

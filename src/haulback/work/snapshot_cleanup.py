@@ -14,7 +14,8 @@ def run(context: TaskContext) -> Results:
         context.progress.confirm()
         try:
             machines = capability(context.machines.open(order.hypervisor), SnapshotKeeper)
-            machines.remove_snapshots(order.uuid, set(order.names))
+            gone = machines.remove_snapshots(order.uuid, set(order.names))
+            context.log(f"snapshots that were removed: {', '.join(gone) or 'none was left'}")
         except NotFound:
             context.log("the machine is no longer on its hypervisor")
     return {"removed": order.names}

@@ -22,7 +22,9 @@ from haulback.repository.pages import (
     DiskMap,
     Pieces,
     SegmentPiece,
+    chunk_ids,
     depth_for,
+    new_chunks,
     pack_inner,
     pack_leaf,
     span,
@@ -265,16 +267,36 @@ def test_a_leaf_is_read_as_it_was_written(segments: list[Pieces]):
     assert unpack_leaf(memoryview(pack_leaf(segments))) == segments
 
 
+@given(SEGMENTS, SEGMENTS)
+def test_the_new_chunks_of_a_leaf_are_those_that_the_older_leaf_lacks(
+    now: list[Pieces], before: list[Pieces]
+):
+    old = {p.ref.id for pieces in before for p in pieces}
+    refs = [p.ref for pieces in now for p in pieces if p.ref != HOLE]
+    page = pack_leaf(now)
+    assert chunk_ids(page) == list(dict.fromkeys(ref.id for ref in refs))
+    new = new_chunks(page, pack_leaf(before))
+    assert new == [ref for ref in dict.fromkeys(refs) if ref.id not in old]
+    assert new_chunks(memoryview(page), None) == list(dict.fromkeys(refs))
+
+
 @given(SEGMENTS, st.data())
 def test_a_leaf_that_was_cut_is_damaged_or_shorter(segments: list[Pieces], data: st.DataObject):
     page = pack_leaf(segments)
     cut = data.draw(st.integers(0, len(page)))
     ends = {len(page) - len(pack_rows(segments[n:])) for n in range(len(segments) + 1)}
     if cut in ends:
+        assert chunk_ids(page[:cut]) == list(dict.fromkeys(_ids(unpack_leaf(page[:cut]))))
         assert unpack_leaf(page[:cut]) == segments[: len(unpack_leaf(page[:cut]))]
     else:
         with pytest.raises(Damaged, match="map page"):
             unpack_leaf(page[:cut])
+        with pytest.raises(Damaged, match="map page"):
+            chunk_ids(page[:cut])
+
+
+def _ids(segments: list[Pieces]) -> list[bytes]:
+    return [p.ref.id for pieces in segments for p in pieces if p.ref != HOLE]
 
 
 def pack_rows(segments: list[Pieces]) -> bytes:
@@ -298,8 +320,9 @@ def pack_rows(segments: list[Pieces]) -> bytes:
     ],
 )
 def test_a_leaf_that_makes_no_sense_is_damaged(page: bytes):
-    with pytest.raises(Damaged, match="map page"):
-        unpack_leaf(page)
+    for read in (unpack_leaf, chunk_ids):
+        with pytest.raises(Damaged, match="map page"):
+            read(page)
 
 
 def test_a_segment_holds_a_mebibyte_at_most():

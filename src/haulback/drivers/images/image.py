@@ -26,6 +26,7 @@ _LOCK = struct.Struct("hhqqi4x")  # struct flock on 64-bit Linux
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _EXTERNAL_DATA = 1 << 2  # incompatible feature bit: the data is in another file
+_BLOCK = 512  # bytes of the unit in which stat counts
 _MOMENT = Backoff(0.1, seconds=2.0)  # orphaned QEMU tools end within
 T = TypeVar("T")
 
@@ -63,6 +64,11 @@ class Image:
         except BaseException:
             os.close(self.handle)
             raise
+
+    @property
+    def is_allocated(self) -> bool:
+        """Whether the space of the whole disk is allocated on its file system."""
+        return is_full(os.fstat(self.handle), self.size)
 
     @property
     def writable(self) -> bool:
@@ -124,6 +130,14 @@ class Image:
         request = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
         kind = _LOCK.unpack(fcntl.fcntl(self.handle, fcntl.F_OFD_GETLK, request))[0]
         return bool(kind != fcntl.F_UNLCK)
+
+
+def is_full(file: os.stat_result, size: int) -> bool:
+    """Whether a regular file takes the space of a whole disk of `size` bytes.
+
+    The space of a block device is not known: a thin volume looks like a full one.
+    """
+    return stat.S_ISREG(file.st_mode) and 0 < size <= file.st_blocks * _BLOCK
 
 
 def in_a_moment(call: Callable[[], T]) -> T:

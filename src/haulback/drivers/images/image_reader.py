@@ -118,7 +118,7 @@ class FolderSnapshot:
 
 def disk_of(image: Image) -> MachineDisk:
     """Description of an image as a Disk."""
-    return MachineDisk(image.disk.name, image.size, image.disk.format)
+    return MachineDisk(image.disk.name, image.size, image.disk.format, image.is_allocated)
 
 
 def begin(images: Sequence[Image], checkpoint: str, *, sized: bool) -> bool:

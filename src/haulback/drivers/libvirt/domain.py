@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from haulback.drivers.hypervisor import Apart, Machine, MachineDisk
+from haulback.drivers.images.image import is_full
 from haulback.drivers.libvirt import unprotected_devices
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, parse
@@ -130,7 +131,10 @@ def machine(text: str, sized: Iterable[tuple[DomainDisk, int]], live: str = "") 
     """
     root = parse(text)
     uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
-    disks = tuple(MachineDisk(volume.name, size, volume.format) for volume, size in sized)
+    disks = tuple(
+        MachineDisk(volume.name, size, volume.format, _is_allocated(volume.path, size))
+        for volume, size in sized
+    )
     now = unprotected_devices.found(parse(live), ours.names) if live else []
     told = [
         *_unread(root, {disk.name for disk in disks}),
@@ -139,6 +143,13 @@ def machine(text: str, sized: Iterable[tuple[DomainDisk, int]], live: str = "") 
     ]
     lacks = tuple({part.name: part for part in told}.values())
     return Machine(uuid, name, disks, {**ours.more, "uuid": uuid, XML: text}, apart=lacks)
+
+
+def _is_allocated(path: Path | None, size: int) -> bool:
+    try:
+        return path is not None and is_full(path.stat(), size)
+    except OSError:
+        return False
 
 
 def _unread(root: ET.Element, read: Set[str]) -> list[Apart]:

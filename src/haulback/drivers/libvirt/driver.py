@@ -33,9 +33,11 @@ from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.cleanup import WORKING, Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.define import Placing
+from haulback.drivers.libvirt.definition import AUTOSTART
 from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
+from haulback.drivers.libvirt.plugged_disks import with_plugged
 from haulback.drivers.libvirt.volumes import located, open_all, opened, readable
 from haulback.drivers.source import Source
 from haulback.durable_files import DurableFiles as Files
@@ -50,7 +52,7 @@ from haulback.errors import (
 )
 from haulback.hypervisor_types import LIBVIRT
 from haulback.ids import new_guid
-from haulback.libvirt_xml import parse
+from haulback.libvirt_xml import XML, parse
 from haulback.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
@@ -112,7 +114,7 @@ class LibvirtHost:
     def _measure(self, domain: Domain) -> Machine:
         """Describe a machine by its definition for the next start and its current disks."""
         live = domain.live() if domain.is_active else ""
-        made = xml.machine(domain.definition(), self._sized(domain), live)
+        made = _started(domain, xml.machine(domain.definition(), self._sized(domain), live))
         return made._replace(snapshots=internal_snapshots.held(self._host, domain))
 
     def _sized(self, domain: Domain) -> list[tuple[DomainDisk, int]]:
@@ -130,7 +132,10 @@ class LibvirtHost:
     ) -> Snapshot:
         live_backup.end_abandoned(domain)
         sized, live = self._sized(domain), domain.live()
-        machine = firmware.kept(xml.machine(domain.definition(), sized, live), parse(live))
+        text = domain.definition()
+        machine = _started(domain, firmware.kept(xml.machine(text, sized, live), parse(live)))
+        whole = {**machine.definition, XML: with_plugged(text, live)}
+        machine = machine._replace(definition=whole)
         room = self._room(attempt)
         live_backup.make_room(room, next((v.path for v, _ in sized if v.path), None))
         try:
@@ -152,7 +157,7 @@ class LibvirtHost:
         sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = live_backup.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
-        machine = firmware.kept(xml.machine(text, sized), parse(text))
+        machine = _started(domain, firmware.kept(xml.machine(text, sized), parse(text)))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
         try:
             managed_save.note(domain, made)
@@ -400,6 +405,13 @@ class LibvirtHost:
                 yield
         finally:
             os.close(handle)
+
+
+def _started(domain: Domain, machine: Machine) -> Machine:
+    """The description of a machine, with the note that it starts with its host."""
+    if not domain.autostart:
+        return machine
+    return machine._replace(definition={**machine.definition, AUTOSTART: True})
 
 
 def _checked(attempt: str) -> str:

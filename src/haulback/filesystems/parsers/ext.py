@@ -16,6 +16,7 @@ from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
 from haulback.filesystems.parsers.ext_journal import ExtJournal, Replayed
 from haulback.filesystems.parsers.ext_maps import extents, pointers
 from haulback.filesystems.parsers.filesystem import FileStatus, Run, gathered, given, laid, listed
+from haulback.filesystems.parsers.superblocks import ext_refused
 from haulback.filesystems.records import FilePiece
 
 SUPERBLOCK = 1024
@@ -57,7 +58,7 @@ class Ext:
         if raw[56:58] != MAGIC or shift > 6 or not self._per_group:
             raise ValueError("the superblock is missing")
         if incompatible & ~_KNOWN:
-            raise Unsupported(f"ext4 with the features {incompatible & ~_KNOWN:#x} cannot be read")
+            raise Unsupported(f"ext4 with {ext_refused(incompatible & ~_KNOWN)} cannot be read")
         self._size = SUPERBLOCK << shift
         self._journal = _u32(raw, 224) if incompatible & _RECOVER else 0
         self._inode_size = int.from_bytes(raw[88:90], "little") if revision else 128

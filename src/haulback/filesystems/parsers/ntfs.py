@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from haulback.errors import Unsupported
+from haulback.filesystems.parsers import wof
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.fat_names import units
 from haulback.filesystems.parsers.filesystem import DAMAGE, FileStatus, Run, given, laid, zeros
@@ -31,22 +32,17 @@ from haulback.filesystems.parsers.ntfs_records import (
     Runs,
     parsed,
 )
+from haulback.filesystems.parsers.reparse_tags import LINKS, SPECIAL, SYMLINK, UNIX_LINK, kept_as
 from haulback.filesystems.records import MOST_BYTES, FilePiece
 from haulback.units import GIB, KIB, MIB
 
 _MFT, _LOG, _VOLUME, _ROOT = 0, 2, 3, 5
 _INDEX_NAME = "$I30".encode("utf-16-le")
 _LARGEST_CLUSTER, _LARGEST_RECORD = 2 * MIB, 64 * KIB
+_MOST_OVERLAID = MIB  # bytes of an answer, which take a second to decompress
 _MOST_LIST, _MOST_VALUE, _MOST_INDEX = 256 * KIB, 16 * MIB, GIB  # bytes, limits on memory
 _READ_ONLY = 1
 _EPOCH = 11_644_473_600_000  # ms from 1601 to 1970
-_SYMLINK, _JUNCTION, _UNIX_LINK = 0xA000000C, 0xA0000003, 0xA000001D
-_SPECIAL = {
-    0x80000023: stat.S_IFSOCK,
-    0x80000024: stat.S_IFIFO,
-    0x80000025: stat.S_IFCHR,
-    0x80000026: stat.S_IFBLK,
-}
 _utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
 
 
@@ -72,6 +68,7 @@ class Ntfs:
         self._record = lru_cache(1024)(self._load)
         self._attributes = lru_cache(16)(self._gather)
         self._runs = lru_cache(4)(self._find_runs)
+        self._chunk = lru_cache(8)(self._unpacked_chunk)
         try:
             self._open_table()
         except DAMAGE:  # the volume has a mirror of the first records
@@ -93,22 +90,37 @@ class Ntfs:
         standard = self._value(node, STANDARD)
         modified, flags = struct.unpack_from("<Q16xI", standard, 8)
         tag = int.from_bytes(self._reparse(node)[:4], "little")
-        if tag in (_SYMLINK, _JUNCTION, _UNIX_LINK):
+        if tag in LINKS:
             kind = stat.S_IFLNK
         elif record.is_folder:
             kind = stat.S_IFDIR
-        elif tag in _SPECIAL:
-            kind = _SPECIAL[tag]
+        elif tag in SPECIAL:
+            kind = SPECIAL[tag]
         elif data := self._first(node, DATA):
             size = data.size
             if data.flags & ENCRYPTED:
                 reason = "the file is encrypted by Windows"
             elif data.flags & COMPRESSED > 1:
                 reason = f"the file has an unknown compression ({data.flags:#x})"
+        else:
+            reason = "the file system is damaged: the file has no data attribute"
         if tag and kind == stat.S_IFREG:
-            reason = f"Windows stores this file in a special format (reparse tag {tag:#x})"
+            reason = reason or self._kept_apart(node, tag)
         rights = 0o555 if flags & _READ_ONLY else 0o755
         return FileStatus(kind | rights, size, modified // 10_000 - _EPOCH, reason=reason)
+
+    def _kept_apart(self, node: int, tag: int) -> str:
+        """Why the contents of a regular file with a reparse point cannot be read; may be empty."""
+        if tag != wof.TAG:
+            return kept_as(tag)
+        try:
+            wof.format_of(self._reparse(node))
+            reason = (
+                "" if self._first(node, DATA, wof.STREAM) else "its compressed stream is missing"
+            )
+        except Unsupported as error:
+            reason = error.message
+        return reason and f"compressed by Windows (WOF, reparse tag {tag:#x}): {reason}"
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         self._known(node)
@@ -132,18 +144,34 @@ class Ntfs:
     def target(self, node: int) -> bytes:
         raw = self._reparse(node)
         tag = int.from_bytes(raw[:4], "little")
-        if tag == _UNIX_LINK:
+        if tag == UNIX_LINK:
             return raw[12:]
         start, length = struct.unpack_from("<HH", raw, 12)
         # The names follow a header of 16 bytes; a symbolic link has 4 bytes of flags more.
-        start += 20 if tag == _SYMLINK else 16
+        start += 20 if tag == SYMLINK else 16
         return units(raw[start : start + length]).replace(b"\\", b"/")
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[FilePiece]:
         data = self._first(node, DATA)
         if data is None:
             raise ValueError("the file has no data attribute")
+        if int.from_bytes(self._reparse(node)[:4], "little") == wof.TAG:
+            return self._overlaid(node, data.size, offset, min(count, _MOST_OVERLAID))
         return self._pieces(node, data, offset, count)
+
+    def _overlaid(self, node: int, size: int, offset: int, count: int) -> Iterator[FilePiece]:
+        """Contents of a file that the overlay filter of Windows compressed."""
+        step = wof.format_of(self._reparse(node)).chunk
+        for number in range(offset // step, -(-(offset + count) // step)):
+            start, end = max(number * step, offset), min((number + 1) * step, offset + count)
+            data = self._chunk(node, size, number)[start - number * step : end - number * step]
+            yield FilePiece(end - start, data=data)
+
+    def _unpacked_chunk(self, node: int, size: int, number: int) -> bytes:
+        def read(offset: int, count: int) -> bytes:
+            return self._bytes(node, DATA, wof.STREAM, offset, count)
+
+        return wof.WofStream(wof.format_of(self._reparse(node)), size, read).chunk(number)
 
     def _pieces(self, node: int, data: Attribute, offset: int, count: int) -> Iterator[FilePiece]:
         if data.value is not None:

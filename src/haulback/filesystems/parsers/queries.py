@@ -14,7 +14,8 @@ from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.filesystem import DAMAGE, FileStatus, FileSystem, told
 from haulback.filesystems.parsers.names import distinct, is_dots, possible
-from haulback.filesystems.parsers.volumes import VolumeBlocks, find, opened
+from haulback.filesystems.parsers.probes import opened
+from haulback.filesystems.parsers.volumes import VolumeBlocks, find
 from haulback.filesystems.paths import parts
 from haulback.filesystems.records import (
     MOST_BYTES,
@@ -66,7 +67,7 @@ class QueryHandler:
 
     def _volumes(self) -> dict[str, VolumeBlocks]:
         if self._lying is None:
-            self._lying = find(self._disks)
+            self._lying = find(self._disks, self._page)
         return self._lying
 
     def _tree(self, name: str) -> Tree:
@@ -75,7 +76,7 @@ class QueryHandler:
                 raise NotFound(f"there is no volume {name}", volume=name)
             if not lying.volume.readable:
                 raise Unsupported(f"{name} ({lying.volume.type}): {lying.volume.reason}")
-            self._trees[name] = Tree(opened(lying, self._page))
+            self._trees[name] = Tree(opened(lying.volume.type, lying.blocks, self._page))
         return self._trees[name]
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.filesystem import FileStatus, Run, gathered, given, laid, listed
+from haulback.filesystems.parsers.superblocks import xfs_refused
 from haulback.filesystems.records import FilePiece
 
 # Incompatible features that are read: ftype, sparse inodes, meta uuid, bigtime, nrext64,
@@ -66,7 +67,7 @@ class Xfs:
         if incompatible & _NEEDS_REPAIR:
             raise Unsupported("the XFS is marked as needing a repair")
         if incompatible & ~_KNOWN:
-            raise Unsupported(f"XFS with the features {incompatible & ~_KNOWN:#x} cannot be read")
+            raise Unsupported(f"XFS with {xfs_refused(incompatible & ~_KNOWN)} cannot be read")
         if raw[:4] != b"XFSB" or version & 0xF not in (4, 5):
             raise ValueError("the superblock is missing")
         if not 512 <= self._size <= 65536 or not 256 <= self._inode_size <= 2048 or raw[192] > 7:

@@ -17,6 +17,14 @@ def share_free(mount: Named, catalogue: Catalogue) -> None:
     _refuse(catalogue, "mountedBackup", mount, _SHARES)
 
 
+def is_free(mount: str, catalogue: Catalogue) -> bool:
+    """Tell whether no task mounts, unmounts or migrates the mount.
+
+    Tasks of the mount that other servers plan at this moment are waited for.
+    """
+    return not catalogue.work.under_way("mountedBackup", mount, *_SHARES)
+
+
 def machine_free(entity: Named, kind: str, catalogue: Catalogue) -> None:
     """Raises Conflict while a task of this kind waits or runs for the machine."""
     _refuse(catalogue, "protectedEntity", entity, (kind,))

@@ -22,6 +22,7 @@ from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.hypervisor_types import declared
+from haulback.ids import fits
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
@@ -36,6 +37,7 @@ from haulback.server.services import (
     destination_sync,
     destinations,
     hypervisors,
+    record_losses,
     space,
 )
 from haulback.server.services.hypervisors import HypervisorReading
@@ -64,7 +66,7 @@ def list_hypervisors(call: ApiRequest) -> Reply:
             hypervisor
             for hypervisor in reading.all()
             if (not manager or manager_of(hypervisor) == manager)
-            and (not text or text.lower() in hypervisor.name.lower())
+            and fits(text, hypervisor.guid, hypervisor.name)
         ]
         around = _around(reading, call)
         shown = [_hypervisor(hypervisor, around) for hypervisor in _paged(call, rows)]
@@ -156,6 +158,7 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     status=204,
     roles=ADMINS,
     command="hypervisor rm HYPERVISOR",
+    destroys=lambda call: record_losses.of_hypervisor(call.app, call.guid),
 )
 def remove_hypervisor(call: ApiRequest) -> None:
     """Remove a hypervisor whose machines have no backups."""
@@ -170,6 +173,7 @@ def remove_hypervisor(call: ApiRequest) -> None:
     many=True,
     roles=ADMINS,
     command="hypervisor confirm-absent UNBELIEVED",
+    destroys=lambda call: record_losses.of_missed_machines(call.app, call.guid),
 )
 def confirm_absent(call: ApiRequest) -> list[Named]:
     """Mark the missed machines of a hypervisor as absent; returns these machines."""
@@ -193,7 +197,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     rows = [
         destination
         for destination in destinations.all_destinations(call.app)
-        if not text or text.lower() in destination.name.lower()
+        if fits(text, destination.guid, destination.name)
     ]
     shown = shown_destinations(call, _paged(call, rows))
     return Reply(shown, headers={"X-Total-Count": str(len(rows))})
@@ -263,6 +267,9 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     roles=ADMINS,
     examples=[{"name": "vault-2"}],
     command="destination set DESTINATION --keep-full 4 --lock-days 7",
+    destroys=lambda call: record_losses.of_destination_settings(
+        call.app, call.guid, call.read(ChangedDestination)
+    ),
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename a destination, set its retention, say anew which nodes reach it, or give new values to
@@ -283,6 +290,7 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     status=204,
     roles=ADMINS,
     command="destination rm DESTINATION",
+    destroys=lambda call: record_losses.of_destination(call.app, call.guid),
 )
 def remove_destination(call: ApiRequest) -> None:
     """Remove a destination without backups; its files stay."""
@@ -298,6 +306,7 @@ def remove_destination(call: ApiRequest) -> None:
     roles=ADMINS,
     examples=[{"path": "/mnt/vault", "nodes": [example.REF, example.REF]}],
     command="destination move DESTINATION /mnt/vault --node NODE",
+    destroys=lambda call: record_losses.of_moved_destination(call.app, call.guid),
 )
 def move_destination(call: ApiRequest) -> DestinationRecord:
     """Change where the repository of a destination lies; the task in the answer finds it there."""

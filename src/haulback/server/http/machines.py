@@ -23,7 +23,7 @@ from haulback.server.http import paging, query_params
 from haulback.server.http.machine_views import view_of
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.http.protection import STATE, states
-from haulback.server.services import machines, protection
+from haulback.server.services import machines, protection, record_losses
 from haulback.server.services.machines import MachineReading
 from haulback.wire import label
 
@@ -106,6 +106,7 @@ def set_machine(call: ApiRequest) -> None:
     roles=ADMINS,
     projects=ProjectAccess.OBJECTS,
     command="machine forget MACHINE",
+    destroys=lambda call: record_losses.of_machine(call.app, call.guid, call.who.scope),
 )
 def remove_machine(call: ApiRequest) -> None:
     """Remove an absent machine without backups; POST /tasks/delete removes backups too."""
@@ -120,6 +121,7 @@ def remove_machine(call: ApiRequest) -> None:
     roles=ADMINS,
     projects=ProjectAccess.OBJECTS,
     command="machine forget",
+    destroys=lambda call: record_losses.of_absent_machines(call.app, call.who.scope),
 )
 def remove_absent(call: ApiRequest) -> None:
     """Remove absent machines without backups."""

@@ -32,7 +32,7 @@ from haulback.inventory.repository_revision import REVISION
 from haulback.server.caller import Node, Process
 from haulback.server.http import node_schemas, query_params, request_body
 from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.services import node_tasks, nodes
+from haulback.server.services import node_tasks, nodes, record_losses
 from haulback.server.services.app import App
 from haulback.texts import check_name
 
@@ -105,6 +105,7 @@ def add_node(call: ApiRequest) -> NodeRecord:
     status=201,
     roles=ADMINS,
     command="node token OTHER",
+    destroys=lambda call: record_losses.of_node_token(call.app, call.guid),
 )
 def renew_token(call: ApiRequest) -> NodeRecord:
     """Issue another token for a node; tasks under the old token end."""
@@ -130,7 +131,13 @@ def change_node(call: ApiRequest) -> NodeRecord:
 
 
 @room(
-    "DELETE", "/nodes/{guid}", "Remove a node.", status=204, roles=ADMINS, command="node rm OTHER"
+    "DELETE",
+    "/nodes/{guid}",
+    "Remove a node.",
+    status=204,
+    roles=ADMINS,
+    command="node rm OTHER",
+    destroys=lambda call: record_losses.of_node(call.app, call.guid),
 )
 def remove_node(call: ApiRequest) -> None:
     """Remove a node and void its token. 409 while tasks, hypervisors or destinations need it."""

@@ -23,7 +23,7 @@ from haulback.ids import new_guid
 from haulback.server.caller import Account, ApiToken
 from haulback.server.http import query_params, request_body
 from haulback.server.http.operation import GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.services import users
+from haulback.server.services import record_losses, users
 from haulback.texts import check_name
 
 _DAY_MS = 86_400_000
@@ -169,6 +169,7 @@ def add_user(call: ApiRequest) -> User:
     roles=ADMINS,
     examples=[{"roles": ["viewer"]}],
     command="user set USER --role operator",
+    unasked="the user logs in again, and a change is taken back by another",
 )
 def change_user(call: ApiRequest) -> User:
     """Change a user; the user's sessions end."""
@@ -186,7 +187,15 @@ def change_user(call: ApiRequest) -> User:
     return _user(users.change_user(call.app, call.who, call.guid, edit, stored))
 
 
-@room("DELETE", "/users/{guid}", "Remove a user.", status=204, roles=ADMINS, command="user rm USER")
+@room(
+    "DELETE",
+    "/users/{guid}",
+    "Remove a user.",
+    status=204,
+    roles=ADMINS,
+    command="user rm USER",
+    destroys=lambda call: record_losses.of_user(call.app, call.guid),
+)
 def remove_user(call: ApiRequest) -> None:
     """Remove a user, with logins and tokens."""
     users.remove_user(call.app, call.who, call.guid)
@@ -253,6 +262,7 @@ def add_token(call: ApiRequest) -> Token:
     roles=PEOPLE,
     projects=ProjectAccess.ACCOUNT,
     command="token rm TOKEN",
+    destroys=lambda call: users.token_losses(call.app, call.who, call.guid),
 )
 def remove_token(call: ApiRequest) -> None:
     """Revoke an API token."""

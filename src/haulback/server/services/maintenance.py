@@ -11,7 +11,7 @@ from typing import Any
 from haulback.contract.task_states import State
 from haulback.errors import HaulbackError, Unavailable
 from haulback.kinds.api import Ask
-from haulback.kinds.support import unmount_task
+from haulback.kinds.support import conflicts, unmount_task
 from haulback.server.services import (
     assignment,
     breakers,
@@ -203,7 +203,10 @@ def _unmount(app: App) -> int:
             return 0
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
-        due = [known.mounts.get(guid) for guid in mounts.due(sql, now)]
+        # Two servers may look at the same mounts: the order of the locks is that of the guids,
+        # and the second server sees the tasks of the first one once the mount is free.
+        free = [guid for guid in sorted(mounts.due(sql, now)) if conflicts.is_free(guid, known)]
+        due = [known.mounts.get(guid) for guid in set(mounts.due(sql, now)).intersection(free)]
         tasks.insert(sql, [unmount_task.task(mount, known, Ask(now)) for mount in due])
     return len(due)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from haulback.contract.destinations import Retention
 from haulback.contract.retention import RuleRetention
 from haulback.errors import NotFound
 from haulback.inventory.records import Record
@@ -38,7 +39,13 @@ class TermsBook:
         self._waiting, self._is_asked = retention.waiting(sql), is_asked
         self._made: dict[str, Terms] = {}
         self._destinations: dict[str, Terms] = {}
+        self._spared: dict[str, int] = {}
         self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
+
+    def draft_destination(self, guid: str, settings: Retention) -> None:
+        """Judge by these settings of a destination in place of the stored ones."""
+        self._destinations[guid] = policy_terms.of_destination(settings)
+        self._spared[guid] = settings.keepLastBackupOfAbsentDays
 
     def learn(self, stored: Iterable[StoredBackup]) -> None:
         """Read the rules of these backups, and the terms under which they were made."""
@@ -110,6 +117,8 @@ class TermsBook:
 
     def spared_days(self, destination: str) -> int:
         """Days for which the last backup of an absent machine stays on a destination."""
+        if destination in self._spared:
+            return self._spared[destination]
         settings = self._known.places.destination(destination).settings
         return policy_terms.of(settings).keepLastBackupOfAbsentDays
 

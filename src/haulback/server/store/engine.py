@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -61,6 +61,10 @@ class Turns:
                 self._taken = False
 
 
+class _RolledBack(Exception):
+    """Ends a rehearsal: the transaction is rolled back."""
+
+
 class Store:
     """A migrated database.  `read` and `write` hand out a connection in one transaction."""
 
@@ -81,10 +85,36 @@ class Store:
         self._writer = Turns()
         self.refused: tuple[float, str] | None = None  # time and reason of the last failed write
         self.on_events: Callable[[], None] = lambda: None  # called after a commit with new events
+        self._rehearsal = threading.local()  # `sql`: the connection of this thread's rehearsal
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Roll back, at the end, whatever this thread writes within the context."""
+        with suppress(_RolledBack), self._writing() as connection:
+            self._rehearsal.sql = connection
+            try:
+                yield
+            finally:
+                self._rehearsal.sql = None
+            raise _RolledBack
+
+    @contextmanager
+    def _rehearsed(self, connection: sa.Connection) -> Iterator[sa.Connection]:
+        """A transaction within a rehearsal: an error rolls back its part alone."""
+        with mapped(), connection.begin_nested():
+            yield connection
+
+    @property
+    def _rehearsing(self) -> sa.Connection | None:
+        found: sa.Connection | None = getattr(self._rehearsal, "sql", None)
+        return found
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A read connection: SQLite reads one moment, PostgreSQL the start of each statement."""
+        if (rehearsing := self._rehearsing) is not None:
+            yield rehearsing
+            return
         if not self.is_sqlite:
             with mapped(), self._reader.connect() as connection:
                 yield connection
@@ -107,6 +137,9 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
         """A transaction that reads many rows, some rows at a time."""
+        if (rehearsing := self._rehearsing) is not None:
+            yield rehearsing
+            return
         with mapped(), self.engine.begin() as connection:
             yield connection
 
@@ -116,6 +149,10 @@ class Store:
 
         Raises NotWritable when the database's disk is full or the database is read-only.
         """
+        if (rehearsing := self._rehearsing) is not None:
+            with self._rehearsed(rehearsing) as connection:
+                yield connection
+            return
         try:
             with self._writing() as connection:
                 connection.info.pop(EVENTS, None)  # of a transaction that was rolled back
@@ -157,7 +194,8 @@ class Store:
     @contextmanager
     def once(self) -> Iterator[sa.Connection]:
         """A connection for one statement that changes data, in a transaction of its own."""
-        with self.write() if self.is_sqlite else self.read() as connection:
+        is_writer = self.is_sqlite or self._rehearsing is not None
+        with self.write() if is_writer else self.read() as connection:
             yield connection
 
     def notify(self) -> None:

@@ -1,0 +1,161 @@
+"""The images of the benchmarks: two disks of different content, each with a later state of itself.
+
+`programs` holds this machine's own files and changes mostly in hot regions.  `generated` holds
+random trees of text and records beside data that does not compress, and changes in single 64 KiB
+blocks all over the disk.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from haulback.drivers.source import Extent
+from haulback.units import KIB, MIB
+
+BLOCK, PAGE = 64 * KIB, 4 * KIB
+_CHANGED = 0.03  # of the 64 KiB blocks of a disk
+_FULL = 0.75  # of the bytes of a disk
+
+
+class Images(NamedTuple):
+    """A disk, the same disk later, and the extents in which the two differ."""
+
+    before: Path
+    after: Path
+    changes: list[Extent]
+
+
+class Content(NamedTuple):
+    """The maker of a tree of at most some bytes, and the maker of changes to an image."""
+
+    tree: Callable[[Path, int], None]
+    writes: Callable[[int, random.Random], Iterator[tuple[int, bytes]]]
+
+
+def made(folder: Path, content: str, size: int) -> Images:
+    """The images of a content in `folder`, made unless they stand there already."""
+    maker, before, after = CONTENTS[content], folder / "before.raw", folder / "after.raw"
+    if not after.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _image(folder, maker, size).replace(before)
+        _changed(before, folder / "part.raw", maker).replace(after)
+    return Images(before, after, differences(before, after))
+
+
+def differences(before: Path, after: Path) -> list[Extent]:
+    """The 64 KiB blocks in which two images of one size differ."""
+    result, at = list[Extent](), 0
+    with open(before, "rb") as a, open(after, "rb") as b:
+        while block := a.read(BLOCK):
+            if block != b.read(BLOCK):
+                result.append(Extent(at, len(block)))
+            at += BLOCK
+    return result
+
+
+def copy(source: Path, target: Path) -> None:
+    """A sparse copy."""
+    subprocess.run(["cp", "--sparse=always", source, target], check=True)
+
+
+def _image(folder: Path, maker: Content, size: int) -> Path:
+    tree, image = folder / "tree", folder / "part.raw"
+    maker.tree(tree, int(size * _FULL))
+    with open(image, "wb") as file:
+        file.truncate(size)
+    subprocess.run(["mke2fs", "-qFt", "ext4", "-i", "8192", "-d", tree, image], check=True)
+    shutil.rmtree(tree)
+    return image
+
+
+def _changed(image: Path, target: Path, maker: Content) -> Path:
+    copy(image, target)
+    size, touched = image.stat().st_size, set[int]()
+    with open(target, "r+b") as file:
+        for at, data in maker.writes(size, random.Random(3)):
+            if at + len(data) <= size:
+                file.seek(at)
+                file.write(data)
+                touched.update(range(at // BLOCK, (at + len(data) - 1) // BLOCK + 1))
+            if len(touched) >= size // BLOCK * _CHANGED:
+                break
+    return target
+
+
+def _programs(tree: Path, size: int) -> None:
+    """Copies of this machine's files."""
+    copied = 0
+    for room in ("/usr/lib", "/usr/share", "/usr/bin"):
+        for path in sorted(Path(room).rglob("*")):
+            if path.is_symlink() or not path.is_file():
+                continue
+            taken = -(-path.stat().st_size // PAGE) * PAGE
+            if copied + taken > size:
+                continue
+            target = tree / path.relative_to("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            copied += taken
+
+
+def _hot_writes(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
+    """Writes of 4 to 64 KiB, as a live machine makes them: 60 % of them in 24 hot regions."""
+    pages = size // PAGE
+    hot = [chance.randrange(pages) for _ in range(24)]
+    while True:
+        near = chance.choice(hot) + chance.randrange(1024)
+        at = (near if chance.random() < 0.6 else chance.randrange(pages)) * PAGE
+        yield at, chance.randbytes(chance.randint(1, 16) * PAGE)
+
+
+def _generated(tree: Path, size: int) -> None:
+    """Random trees: two fifths noise, two fifths text, a fifth records; files of all lengths."""
+    chance, written, folder = random.Random(7), 0, tree
+    words = [chance.randbytes(chance.randint(1, 5)).hex() for _ in range(5000)]
+    weights = list(accumulate(1 / (rank + 3) for rank in range(len(words))))
+    for number in range(1 << 30):
+        if number % 40 == 0:
+            parts = [f"d{chance.randrange(12)}" for _ in range(chance.randint(1, 6))]
+            folder = tree.joinpath(*parts)
+            folder.mkdir(parents=True, exist_ok=True)
+        length = min(int(chance.lognormvariate(10, 2)), 16 * MIB)
+        taken = -(-length // PAGE) * PAGE
+        if written + taken > size:
+            return
+        data = _data(chance, length, words, weights)
+        (folder / f"file{number}").write_bytes(data)
+        written += taken
+
+
+def _data(chance: random.Random, length: int, words: list[str], weights: list[float]) -> bytes:
+    kind = chance.randrange(5)
+    if kind < 2:
+        return chance.randbytes(length)
+    count = length // 6 + 1
+    if kind < 4:
+        return " ".join(chance.choices(words, cum_weights=weights, k=count)).encode()[:length]
+    rows = (
+        f'{{"id":{chance.getrandbits(40)},"at":{1.7e9 + row},"state":"{words[row % 9]}"}}\n'
+        for row in range(length // 40 + 1)
+    )
+    return "".join(rows).encode()[:length]
+
+
+def _scattered_writes(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
+    """Whole blocks of 64 KiB anywhere on the disk, half noise and half text."""
+    while True:
+        noise = chance.randbytes(BLOCK)
+        at = chance.randrange(size // BLOCK) * BLOCK
+        yield at, noise if chance.random() < 0.5 else noise.hex().encode()[:BLOCK]
+
+
+CONTENTS = {
+    "programs": Content(_programs, _hot_writes),
+    "generated": Content(_generated, _scattered_writes),
+}

@@ -1,0 +1,27 @@
+"""Dry runs: the list of what an operation would remove, in place of the operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.errors import Malformed
+from haulback.server.http import query_params
+from haulback.server.http.operation import DRY_RUN, ApiRequest, Operation, Reply
+
+
+def carried_out(operation: Operation, call: ApiRequest) -> Any:
+    """The answer of an operation, or of its dry run, which changes nothing.
+
+    Raises Malformed for the dry run of an operation without one: it must not act instead.
+    """
+    if operation.method == "GET" or not query_params.flag(call, DRY_RUN.name):
+        return operation.handle(call)
+    if operation.destroys is None:
+        raise Malformed(
+            f"{DRY_RUN.name}: {operation.key} has no dry run; leave it out", field=DRY_RUN.name
+        )
+    losses = operation.destroys(call)
+    if operation.rehearsed:
+        with call.app.store.rehearsal():
+            operation.handle(call)
+    return Reply(losses, status=200)

@@ -1,0 +1,47 @@
+"""The periodic services of several servers on one database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import sqlalchemy as sa
+
+from haulback.ids import new_guid
+from haulback.inventory.records import Mount
+from haulback.server.services import maintenance
+from haulback.server.store import mount_tables, rows, tables
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.tasks.record import Task
+from tests.unit.server.conftest import House
+
+
+def overdue(house: House, export: Task, node: str) -> str:
+    """A mount whose time ended a moment ago."""
+    with house.app.store.write() as sql:
+        backup = SqlCatalogue(sql).backups.get(export.ref("backup") or "")
+        mount = Mount(
+            guid=new_guid(),
+            backup=backup.guid,
+            entity=backup.entity,
+            entity_name=backup.entity_name,
+            node=node,
+            mode="FILE",
+            state="MOUNTED",
+            unmount_at=house.clock.now - 1,
+        )
+        rows.add(sql, mount_tables.mounted_backup, mount)
+    return mount.guid
+
+
+def test_servers_that_look_at_one_moment_unmount_each_backup_once(house: House):
+    node = house.node()
+    export = house.exported(node)
+    guids = {overdue(house, export, node.guid) for _ in range(10)}
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(maintenance.tick, house.app) for _ in range(4)]:
+            done.result()
+    task = tables.task.c
+    with house.app.store.read() as sql:
+        ended = sql.scalars(sa.select(task.mounted_backup).where(task.type == "UNMOUNT"))
+        assert Counter(ended) == Counter(guids)
