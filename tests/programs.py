@@ -164,6 +164,9 @@ class Site:
         """The final details of a successful task."""
         found: dict[str, Any] = self.wait_for(lambda: self._final(guid))
         assert found["state"]["name"] == "FINISHED", (found, self.log.read_text())
+        log = self.api.get(f"/tasks/{guid}/log")
+        assert "was requested" in log[0]["text"]
+        assert log[-1]["text"].startswith("FINISHED after")
         return found
 
     def final(self, guid: str) -> dict[str, Any]:

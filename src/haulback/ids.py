@@ -8,6 +8,8 @@ import uuid
 from haulback.errors import Malformed
 
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+LEAST = 6  # characters of the beginning of a guid that names a record
+_BEGINNING = re.compile(rf"[0-9a-f-]{{{LEAST},36}}")
 
 
 def new_guid() -> str:
@@ -18,6 +20,19 @@ def new_guid() -> str:
 def is_guid(text: str) -> bool:
     """Whether `text` is a guid in the only accepted spelling: lower-case, with hyphens."""
     return _GUID.fullmatch(text) is not None
+
+
+def is_beginning(text: str) -> bool:
+    """Whether `text` may be the beginning of a guid: six characters or more of it, in any case."""
+    return _BEGINNING.fullmatch(text.lower()) is not None
+
+
+def fits(text: str | None, guid: str, name: str) -> bool:
+    """Whether a record is found by a text: a part of its name, or the beginning of its guid."""
+    if not text:
+        return True
+    begins = is_beginning(text) and guid.startswith(text.lower())
+    return begins or text.lower() in name.lower()
 
 
 def guid_of(text: str, field: str) -> str:

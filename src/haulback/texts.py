@@ -9,6 +9,7 @@ from haulback.errors import Malformed
 _MOST = 200  # characters of a name
 _ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
 _LONGEST_LOCAL, _LONGEST_ADDRESS = 64, 254  # RFC 5321, 4.5.3.1
 
 
@@ -45,6 +46,11 @@ def printable(text: str) -> str:
 def sendable(text: str) -> str:
     """Text with lone surrogates and NUL escaped: JSON and databases take all else."""
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
+def without_passwords(text: str) -> str:
+    """Text with the passwords in its URLs replaced: `http://me:***@host/`."""
+    return _URL_PASSWORD.sub(r"\1:***@", text)
 
 
 def _escaped(letter: str) -> str:

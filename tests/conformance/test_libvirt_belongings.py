@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -210,6 +212,117 @@ def test_a_machine_that_lives_off_its_backup_has_nothing_of_the_original(
             assert [item for item in booted.left_out() if item.startswith("sda is left out")]
             [text] = [d.XMLDesc() for d in bench.host.connection.listAllDomains(1)]
             assert "/dev/the-lun" not in text
+
+
+# Members that identify a machine, of which libvirt 9.0 lets two machines run only if they differ.
+IDENTITIES = """
+<channel type='unix'><source mode='bind' path='{folder}/original.sock'/>
+<target type='virtio' name='org.x.0'/></channel>
+<serial type='file'><source path='{folder}/original.log'/></serial>
+<serial type='tcp'><source mode='bind' host='127.0.0.1' service='{port}'/><protocol type='raw'/>
+</serial><console type='pty'><log file='{folder}/original.console' append='off'/>
+<target type='virtio'/></console>
+<interface type='user'><mac address='52:54:00:11:22:33'/></interface>
+<graphics type='vnc' port='{vnc}' autoport='no' websocket='{web}'/>
+<graphics type='spice'><listen type='socket' socket='{folder}/original.spice'/></graphics>"""
+SERIAL = "4c4c4544-0042-3510-8053-b2c04f4a3632"
+
+
+def all_identities(host: LibvirtLab, inner: LibvirtHost) -> tuple[str, list[str]]:
+    """A running machine with every identity that this host supports; its uuid, and their values."""
+    uuid, folder = made(inner), host.folder
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    given(host, uuid, IDENTITIES.format(folder=folder, port=port, vnc=5987, web=5787))
+    text = definition(host, uuid).replace(
+        "<os>",
+        f"<sysinfo type='smbios'><system><entry name='serial'>{SERIAL}</entry>"
+        f"<entry name='uuid'>{uuid}</entry></system><oemStrings><entry>id={uuid}</entry>"
+        "</oemStrings></sysinfo><genid>11111111-2222-4333-8444-555555555555</genid>"
+        "<os><smbios mode='sysinfo'/>",
+    )
+    host.connection.defineXML(text)
+    host.connection.lookupByUUIDString(uuid).create()
+    values = [uuid, SERIAL, "11111111-2222-", MAC, f"'{port}'", "'5987'", "'5787'"]
+    return uuid, [*values, f"{folder}/original"]
+
+
+def test_an_original_its_copy_its_proof_and_its_instant_restore_run_together(
+    bench: RunningBench, inner: LibvirtHost, tmp_path: Path
+):
+    uuid, values = all_identities(bench.host, inner)
+    bound = os.stat(bench.host.folder / "original.sock")
+    then = backed_up(inner, uuid)
+    with inner.create(then, "copy") as new:
+        copy = new.commit()
+    with NbdServer(tmp_path / "nbd", {"vda": MemoryDisk(MIB)}):
+        with inner.create_over(then, tmp_path / "nbd", "a1") as new:
+            instant = new.commit()
+        for machine in (copy, instant):
+            inner.start(machine.uuid)
+        with inner.boot(then, {"vda": MemoryDisk(MIB)}, "proof"):
+            running = bench.host.connection.listAllDomains(1)
+            assert len(running) == 4
+            assert os.path.samestat(bound, os.stat(bench.host.folder / "original.sock"))
+            texts = [domain.XMLDesc() for domain in running if domain.UUIDString() != uuid]
+        bench.hypervisor.asleep()
+    assert [(value, text) for value in values for text in texts if value in text] == []
+    for entry in ("uuid", "serial"):
+        [entered] = re.findall(f"<entry name='{entry}'>(.*?)<", definition(bench.host, copy.uuid))
+        assert entered == copy.uuid
+    told = over(inner, then)
+    kept = definition(bench.host, uuid)
+    assert [value for value in values if value not in kept] == ["11111111-2222-"], told
+    inner.start(uuid)
+
+
+def test_a_machine_starts_with_its_host_again_and_a_copy_beside_does_not(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(inner)
+    connection = bench.host.connection
+    connection.lookupByUUIDString(uuid).setAutostart(1)
+    then = backed_up(inner, uuid)
+    with inner.create(then, "copy") as new:
+        copy = new.commit()
+    assert not connection.lookupByUUIDString(copy.uuid).autostart()
+    over(inner, then)
+    assert connection.lookupByUUIDString(uuid).autostart()
+    inner.remove(uuid)
+    with inner.create(then, "again") as new:
+        assert new.commit().uuid == uuid
+    assert connection.lookupByUUIDString(uuid).autostart()
+    assert "autostart" not in definition(bench.host, uuid)
+
+
+def test_a_disk_that_was_plugged_in_keeps_its_bus_and_its_name(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(inner)
+    domain = bench.hypervisor.wake(uuid)
+    image = bench.host.storage / "late.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", image, "1M")
+    domain.attachDevice("<controller type='scsi' index='0' model='virtio-scsi'/>")
+    domain.attachDevice(
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        f"<source file='{image}'/><target dev='sdb' bus='scsi'/></disk>"
+    )
+    then = backed_up(inner, uuid)
+    assert [disk.name for disk in then.disks] == ["vda", "sdb"]
+    with inner.create(then, "copy") as new:
+        copy = new.commit()
+    bench.hypervisor.asleep()
+    over(inner, then)
+    inner.start(copy.uuid)
+    for machine in (copy.uuid, uuid):
+        root = ET.fromstring(definition(bench.host, machine))
+        seats = [
+            (target.get("dev"), target.get("bus")) for target in root.findall("devices/disk/target")
+        ]
+        assert seats == [("vda", "virtio"), ("sdb", "scsi")]
+        assert root.find("devices/controller[@type='scsi']").get("model") == "virtio-scsi"
+        inner.start(machine)
 
 
 def images(host: LibvirtLab, uuid: str) -> dict[str, Path]:

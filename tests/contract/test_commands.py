@@ -99,6 +99,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "KVM": lambda: s.kvm,
         "DESTINATION": lambda: s.destination,
         "TARGET": lambda: a_destination(s),
+        "FAILED": lambda: a_destination(s),
         "BACKUP": lambda: s.backup,
         "MOUNT": lambda: s.mount,
         "UNMOUNTED": lambda: s.unmounted,
@@ -152,6 +153,7 @@ def test_a_command_asks_for_its_operation(
     monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.mover if as_node else _token(scene))
     monkeypatch.setenv("HAULBACK_NEW_PASSWORD", PASSWORD)
+    monkeypatch.setenv("HAULBACK_YES", "1")  # as a script that is never asked
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for noun in ("hypervisors", "destinations", "destination_catalogue"):
         monkeypatch.setattr(f"haulback.cli.{noun}.watch", lambda client, heads: None)
@@ -199,6 +201,8 @@ def test_a_record_is_written_changed_and_removed_in_words(
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.person)
 
     asked = watch(monkeypatch)
+
+    monkeypatch.setenv("HAULBACK_YES", "1")
 
     def said(*given: str) -> str:
         commands([noun, *given], exit_on_error=False, result_action="return_value")

@@ -437,6 +437,11 @@ def test_logical_volumes_linear_and_striped_are_read(tmp_path, plain):
         }
         for name in seen:
             same_bytes(result, name, plain)
+    with browser(*lvm.images, *lvm.images) as result:  # a copy of the group beside it
+        copies = {volume.name: set(volume.disks) for volume in result.volumes()}
+        assert copies["vg0/joined"] == {"vda", "vdb"}
+        assert copies["vg0/joined~2"] == {"vdc", "vdd"}
+        assert result.read("vg0/striped~2", "/small", 0, 10) == b"hello\n"
     with browser(lvm.images[0]) as result:
         missing = {volume.name: volume.reason for volume in result.volumes() if not volume.readable}
         assert set(missing) == {"vg0/striped", "vg0/joined"}

@@ -206,6 +206,7 @@ def test_a_setting_that_the_store_refuses_is_named_by_the_task(site: Site, chang
     ended = site.final(made["task"]["guid"])
     assert ended["state"]["name"] == "FAILED"
     assert told in ended["statusInfo"]
+    site.api.delete(f"/backup-destinations/{made['guid']}")
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_the_commands_do_what_the_api_does(site: Site):
     assert "no backup" in call("backup", "show", str(uuid.uuid4()), code=5)
     failed = call("restore", "disks", backup["guid"], "/etc/x", "--watch", code=8)
     assert "not below a restore root" in failed
-    call("task", "rm", made.strip())
+    call("task", "rm", made.strip(), "-y")
     call("task", "show", made.strip(), code=5)
 
 

@@ -44,4 +44,4 @@ def list_alarms(
 @app.command(name="show")
 def show_alarm(guid: str) -> None:
     """Show all details of an alarm."""
-    dump(connect().alarms.get(guid))
+    dump(connect().alarms.find(guid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,9 +11,10 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli import destinations
-from haulback.cli.confirmation import agree_to
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.contract.backups import BackupType, Hint
 from haulback.contract.export import ExportRequest
@@ -84,7 +86,7 @@ def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
 @app.command(name="show")
 def show_backup(guid: str) -> None:
     """Show all details of a backup."""
-    dump(connect().backups.get(guid))
+    dump(connect().backups.find(guid))
 
 
 @app.command
@@ -105,7 +107,7 @@ def prove(
     """
     client = connect()
     request = ProveRequest(
-        backup=Ref(guid),
+        backup=Ref(client.backups.guid(guid)),
         hypervisor=ref(hypervisor and client.hypervisors.find(hypervisor).guid),
         sign=Sign.SCREEN if screen else Sign.TEXT if text else Sign.AGENT,
         text=text or None,
@@ -119,7 +121,8 @@ def prove(
 @app.command
 def proof(guid: str, *, screenshot: Path | None = None) -> None:
     """Show the proof of a backup and its signature; --screenshot is a file to write."""
-    result = connect().backups.proof(guid)
+    backups = connect().backups
+    result = backups.proof(backups.guid(guid))
     evidence = msgspec.json.decode(result.evidence)
     picture = evidence.pop("screenshot", None)
     if screenshot:
@@ -133,34 +136,33 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
 
 
 @app.command(name="confirm-missing")
-def confirm_missing(
-    *guid: str, yes: Annotated[bool, Parameter(name=["-y", "--yes"], negative="")] = False
-) -> None:
+def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
     """Give up backups that are missing from their destination, so that clean-ups continue.
 
     Data that only these backups need is deleted then.  Bring their files back instead, if possible.
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")
-    backups = connect().backups
-    for wanted in guid:
-        record = backups.get(wanted)
-        print(f"{wanted} on {record.name} is given up: {record.statusInfo or record.status.name}")
-    agree_to(yes)
-    for wanted in guid:
-        backups.confirm_missing(wanted)
+    client = connect()
+    backups = [client.backups.find(wanted).guid for wanted in guid]
+    acts = [partial(client.backups.confirm_missing, backup) for backup in backups]
+    if agreed(client, consent, *acts):
+        for act in acts:
+            act()
 
 
 @app.command
 def describe(guid: str, words: str) -> None:
     """Set the description of a backup."""
-    connect().backups.describe(guid, words)
+    backups = connect().backups
+    backups.describe(backups.guid(guid), words)
 
 
 @app.command
 def acknowledge(guid: str, *, read: bool = True) -> None:
     """Acknowledge the warnings of a backup."""
-    connect().backups.acknowledge(guid, read)
+    backups = connect().backups
+    backups.acknowledge(backups.guid(guid), read)
 
 
 _MARKED = (
@@ -180,6 +182,7 @@ def mark(
     until: int | None = None,
     preview: bool = False,
     output: Output = "table",
+    consent: Consent = ASK,
 ) -> None:
     """Set the retention hint of backups: remove at the next clean-up, keep (--until, epoch ms), or
     default.
@@ -188,12 +191,14 @@ def mark(
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")
-    backups = connect().backups
-    places = [place.guid for wanted in guid for place in backups.get(wanted).backupLocations]
+    client = connect()
+    backups = client.backups
+    places = [place.guid for wanted in guid for place in backups.find(wanted).backupLocations]
     if preview:
         show(backups.preview_mark(places, _HINTS[hint], until), _MARKED, output)
         return
-    backups.mark(places, _HINTS[hint], until)
+    if agreed(client, consent, lambda: backups.mark(places, _HINTS[hint], until)):
+        backups.mark(places, _HINTS[hint], until)
 
 
 @app.command
@@ -208,6 +213,7 @@ def locations(machine: str = "", *, size: int = 50, output: Output = "table") ->
 def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> None:
     """List the disks of a backup, with the names that restores use."""
     backups = connect().backups
+    guid = backups.guid(guid)
     found = backups.files_to_restore(guid) if to_restore else backups.files(guid)
     show(found, _FILES, output)
 

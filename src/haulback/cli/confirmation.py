@@ -1,17 +1,64 @@
-"""Confirmation before a destructive command."""
+"""Confirmation before a destructive command: the options, and the question on the terminal."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from haulback.errors import Malformed
 
 
-def agree_to(yes: bool) -> None:
-    """Ask on a terminal for confirmation.  Raises Malformed without a terminal, or after a no."""
-    if yes:
-        return
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Consent:
+    """Answers to the question of a command that destroys."""
+
+    yes: Annotated[
+        bool,
+        Parameter(
+            name=["-y", "--yes"],
+            negative="",
+            env_var="HAULBACK_YES",
+            help="Go on without a question.",
+        ),
+    ] = False
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Show what would go, and change nothing.")
+    ] = False
+
+    def agree(self) -> bool:
+        """Whether to go on, after the command said what goes; False for a dry run.
+
+        Raises Malformed after a no, and where no terminal can be asked.
+        """
+        if self.dry_run:
+            return False
+        if not self.yes:
+            ask()
+        return True
+
+
+ASK = Consent()
+
+
+def require_terminal() -> None:
+    """Raise Malformed where nobody can answer a question."""
     if not sys.stdin.isatty():
-        raise Malformed("nothing was done: there is no terminal for the confirmation; add --yes")
-    if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Malformed(
+            "nothing was done: the command asks first, and there is no terminal; add -y to go on, "
+            "or --dry-run to see what would go"
+        )
+
+
+def ask() -> None:
+    """Ask on the terminal whether to go on.  Raises Malformed after anything but a yes."""
+    require_terminal()
+    try:
+        answer = input("Go on? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise Malformed("nothing was done")

@@ -6,8 +6,10 @@ from cyclopts import App
 from rich.table import Table
 
 from haulback import units
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 
 workflow = App(name="workflow")
 _COLUMNS = (
@@ -31,13 +33,16 @@ def ls(*, size: int = 50, output: Output = "table") -> None:
 @workflow.command(name="show")
 def show_workflow(guid: str) -> None:
     """Show a workflow with its tasks."""
-    dump(connect().workflows.get(guid))
+    dump(connect().workflows.find(guid))
 
 
 @workflow.command
-def rm(guid: str) -> None:
+def rm(guid: str, *, consent: Consent = ASK) -> None:
     """Remove a workflow's finished tasks from the lists."""
-    connect().workflows.remove(guid)
+    client = connect()
+    found = client.workflows.guid(guid)
+    if agreed(client, consent, lambda: client.workflows.remove(found)):
+        client.workflows.remove(found)
 
 
 def dashboard(*, output: Output = "table") -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
+from haulback.cli.questions import Gone, agreed, give_up
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
@@ -107,6 +110,14 @@ def add_destination(
     watch(client, [made.task.guid] if made.task else [])
 
 
+@app.command(name="init")
+def init_destination(name: str) -> None:
+    """Create the repository of a destination again, after its BACKUP_DESTINATION_INIT failed."""
+    client = connect()
+    made = client.destinations.init(client.destinations.find(name).guid)
+    watch(client, [made.task.guid] if made.task else [])
+
+
 @app.command(name="set")
 def set_destination(
     name: str,
@@ -127,6 +138,7 @@ def set_destination(
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
+    consent: Consent = ASK,
 ) -> None:
     """Rename a destination, or set its retention and verification; options not given stay
     unchanged.
@@ -142,23 +154,18 @@ def set_destination(
     """
     client = connect()
     present = client.destinations.find(name)
-    said = {
-        "keepLastNFull": keep_full,
-        "keepFullNewerThan": _age(keep_full_days),
-        "keepLastNIncremental": keep_incremental,
-        "keepIncrementalNewerThan": _age(keep_incremental_days),
-        "daysToKeepRetentionLock": lock_days,
-        "keepLastBackupWhenSourceStillExists": keep_last,
-        "keepLastBackupOfAbsentDays": keep_absent_days,
-    }
-    said = {name: value for name, value in said.items() if value is not None}
+    said = _given(
+        keepLastNFull=keep_full,
+        keepFullNewerThan=_age(keep_full_days),
+        keepLastNIncremental=keep_incremental,
+        keepIncrementalNewerThan=_age(keep_incremental_days),
+        daysToKeepRetentionLock=lock_days,
+        keepLastBackupWhenSourceStillExists=keep_last,
+        keepLastBackupOfAbsentDays=keep_absent_days,
+    )
     rules = msgspec.structs.replace(Retention() if keep_all else present.retention, **said)
-    wanted = {
-        "days": verify_days,
-        "seconds": None if verify_hours is None else round(verify_hours * 3600),
-        "active": verify,
-    }
-    wanted = {name: value for name, value in wanted.items() if value is not None}
+    seconds = None if verify_hours is None else round(verify_hours * 3600)
+    wanted = _given(days=verify_days, seconds=seconds, active=verify)
     verification = msgspec.structs.replace(present.verification, **wanted)
     changed = ChangedDestination(
         name=rename or None,
@@ -167,7 +174,13 @@ def set_destination(
         settings=read_changes(chosen(present.type.name), setting, secret) or None,
         **reach_members(client, node, all_nodes=all_nodes),
     )
-    client.destinations.change(present.guid, changed)
+    if agreed(client, consent, lambda: client.destinations.change(present.guid, changed)):
+        client.destinations.change(present.guid, changed)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _age(days: float | None) -> int | None:
@@ -187,31 +200,43 @@ def move_destination(
     path: Path | None = None,
     *,
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
+    secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
+    consent: Consent = ASK,
 ) -> None:
     """Say where the repository of a destination lies now: in the folder PATH, or by the --set
     settings of its type.
 
     Copy the repository first, while no task runs.  A node finds the same repository at the new
-    place before anything changes.
+    place before anything changes; secrets of the new place count from then on, too.
     """
     client = connect()
     present = client.destinations.find(name)
-    settings = read_changes(chosen(present.type.name), setting, [])
+    settings = read_changes(chosen(present.type.name), setting, secret)
     settings |= {"path": str(path.absolute())} if path else {}
     wanted = MovedDestination(
         settings=settings or None, **reach_members(client, node, all_nodes=all_nodes)
     )
+    if not agreed(client, consent, lambda: client.destinations.move(present.guid, wanted)):
+        return
     moved = client.destinations.move(present.guid, wanted)
     watch(client, [moved.task.guid] if moved.task else [])
 
 
 @app.command(name="rm")
-def remove_destination(name: str) -> None:
-    """Remove a destination that holds no backup; its files stay."""
+def remove_destination(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove a destination that holds no backup; its files stay.
+
+    --gone: the destination will not come back. Its backups are given up, unless another good
+    location keeps them. When its store is found, `destination add` at the same place opens it.
+    """
     client = connect()
-    client.destinations.remove(client.destinations.find(name).guid)
+    guid = client.destinations.find(name).guid
+    if gone:
+        give_up(client, consent, partial(client.destinations.give_up, guid))
+    elif agreed(client, consent, lambda: client.destinations.remove(guid)):
+        client.destinations.remove(guid)
 
 
 @app.command(name="copy-to")
@@ -265,13 +290,14 @@ def copying(
 
 
 @app.command
-def clean(*name: str, how: SubmitOptions = USUAL) -> None:
-    """Remove expired backups from destinations and free their space."""
+def clean(*name: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+    """Remove expired backups from destinations and free their space; asks where backups go."""
     client = connect()
     request = BackupCleanupRequest(
         refs(client.destinations.find(one).guid for one in name), **how.timed
     )
-    report(client, client.tasks.remove_old_backups(request, **how.asked), how)
+    if agreed(client, consent, lambda: client.tasks.remove_old_backups(request)):
+        report(client, client.tasks.remove_old_backups(request, **how.asked), how)
 
 
 @app.command
@@ -306,6 +332,7 @@ def repair(
         Parameter(negative="", help="The damage is real: no part of the destination is unmounted."),
     ] = False,
     how: SubmitOptions = USUAL,
+    consent: Consent = ASK,
 ) -> None:
     """List the possible repairs of destinations in the task's log, and with --apply carry them
     out.
@@ -313,7 +340,8 @@ def repair(
     client = connect()
     wanted = refs(client.destinations.find(word).guid for word in name)
     request = RepairRequest(wanted, apply=apply, believe=believe, **how.timed)
-    report(client, client.tasks.repair(request, **how.asked), how)
+    if agreed(client, consent, lambda: client.tasks.repair(request)):
+        report(client, client.tasks.repair(request, **how.asked), how)
 
 
 @app.command

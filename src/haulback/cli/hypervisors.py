@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
 from haulback.cli.place_options import reach_members
+from haulback.cli.questions import Gone, agreed, give_up
 from haulback.cli.submit_options import ref, refs, watch
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
@@ -93,10 +96,18 @@ def set_hypervisor(
 
 
 @app.command(name="rm")
-def remove_hypervisor(name: str) -> None:
-    """Remove a hypervisor whose machines have no backups."""
+def remove_hypervisor(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove a hypervisor whose machines have no backups.
+
+    --gone: the hypervisor will not come back. Machines with backups stay as absent machines, whose
+    backups can be restored elsewhere.
+    """
     client = connect()
-    client.hypervisors.remove(client.hypervisors.find(name).guid)
+    guid = client.hypervisors.find(name).guid
+    if gone:
+        give_up(client, consent, partial(client.hypervisors.give_up, guid))
+    elif agreed(client, consent, lambda: client.hypervisors.remove(guid)):
+        client.hypervisors.remove(guid)
 
 
 @app.command
@@ -113,15 +124,18 @@ def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
 
 
 @app.command
-def confirm_absent(name: str) -> None:
+def confirm_absent(name: str, *, consent: Consent = ASK) -> None:
     """Confirm that the machines which a hypervisor no longer shows are gone; prints their names.
 
     A hypervisor that suddenly shows no machine, or less than half, is not believed before the next
     scan.
     """
     client = connect()
-    for one in client.hypervisors.confirm_absent(client.hypervisors.find(name).guid):
-        print(f"absent  {one.guid}  {one.name}")
+    guid = client.hypervisors.find(name).guid
+    if not agreed(client, consent, lambda: client.hypervisors.confirm_absent(guid)):
+        return
+    for machine in client.hypervisors.confirm_absent(guid):
+        print(f"absent  {machine.guid}  {machine.name}")
 
 
 @app.command(name="try")

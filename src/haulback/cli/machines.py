@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cyclopts import App
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
+from haulback.cli.questions import Act, Gone, agreed, merged, tell
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.contract.machines import MachineSettings, ProjectName
+from haulback.contract.snapshot_cleanup import ReleaseRequest
 from haulback.errors import Malformed, NotFound
 
 app = App(name="machine")
@@ -25,6 +30,7 @@ _COLUMNS = (
     moment("lastBackup"),
     text("problem"),
 )
+_SETTINGS = ("policy", "snapshot-policy", "project", "before", "after")
 _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("excludedFromBackup"))
 
 
@@ -43,7 +49,7 @@ def show_machine(machine: str) -> None:
 @app.command(name="set")
 def set_machine(
     machine: str,
-    *,
+    *member: str,
     policy: str = "",
     snapshot_policy: str = "",
     project: str = "",
@@ -52,9 +58,15 @@ def set_machine(
 ) -> None:
     """Set the policies, project and commands of a machine; options not given stay unchanged.
 
+    Words like policy=nightly are the same as options like --policy nightly.
+
     --before and --after are shell commands in the guest, before and after the moment of each
     backup; '' removes a command.
     """
+    said = _members(member)
+    policy, project = said.get("policy", policy), said.get("project", project)
+    snapshot_policy = said.get("snapshot-policy", snapshot_policy)
+    before, after = said.get("before", before), said.get("after", after)
     client = connect()
     records = client.records
     snapshots = snapshot_policy and records.snapshot_policies.find(snapshot_policy).guid
@@ -68,11 +80,35 @@ def set_machine(
     client.machines.set(client.machines.find(machine).guid, wanted)
 
 
+def _members(words: tuple[str, ...]) -> dict[str, str]:
+    """The settings in words like policy=nightly.  Raises Malformed for other words."""
+    said = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or name not in _SETTINGS:
+            raise Malformed(f"{word!r}: write one of {', '.join(f'{n}=VALUE' for n in _SETTINGS)}")
+        said[name] = value
+    return said
+
+
 @app.command
-def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
-    """Delete all backups of machines, then their records; the machines stay on the platform."""
+def rm(
+    *machine: str, gone: Gone = False, how: SubmitOptions = USUAL, consent: Consent = ASK
+) -> None:
+    """Delete all backups of machines, then their records; the machines stay on the platform.
+
+    --gone: as `machine forget --gone`, for machines that will not come back.
+    """
     client = connect()
     guids = _found(client, machine)
+    if gone:
+        _give_up(client, guids, consent)
+        return
+    act: Act = partial(client.tasks.batch_delete, guids)
+    if len(guids) == 1:
+        act = partial(client.tasks.delete, guids[0])
+    if not agreed(client, consent, act):
+        return
     if len(guids) == 1:
         report(client, client.tasks.delete(guids[0], **how.asked), how)
         return
@@ -83,15 +119,40 @@ def rm(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def forget(*machine: str) -> None:
-    """Remove the records of absent machines without backups; without names, of all such
-    machines.
+def release(*machine: str, how: SubmitOptions = USUAL) -> None:
+    """Release the checkpoints of machines: their owner's snapshot, revert, resize and migration
+    work again, and the next backup of each machine is a full one.
     """
     client = connect()
-    if not machine:
-        client.machines.remove_absent()
-    for one in machine:
-        client.machines.remove(client.machines.find(one).guid)
+    request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
+    report(client, client.tasks.release(request, **how.asked), how)
+
+
+@app.command
+def forget(*machine: str, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove the records of absent machines without backups; without names, of all such
+    machines.
+
+    --gone: the machines will not come back. Their tasks end; backups that a living node reaches
+    stay with the record of an absent machine, and nothing on a store is deleted.
+    """
+    client = connect()
+    if gone:
+        _give_up(client, _found(client, machine), consent)
+        return
+    machines = client.machines
+    guids = [machines.find(name).guid for name in machine]
+    acts: list[Act] = [partial(machines.remove, guid) for guid in guids]
+    acts = acts or [machines.remove_absent]
+    if agreed(client, consent, *acts):
+        for act in acts:
+            act()
+
+
+def _give_up(client: Client, guids: list[str], consent: Consent) -> None:
+    acts = [partial(client.machines.give_up, guid) for guid in guids]
+    if agreed(client, consent, *acts):
+        tell(merged(act() for act in acts))
 
 
 @app.command

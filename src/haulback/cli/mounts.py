@@ -11,8 +11,10 @@ from typing import Annotated, BinaryIO
 import msgspec
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
 from haulback.contract.mount import Again
@@ -20,7 +22,7 @@ from haulback.contract.mounts import FileRow
 from haulback.contract.unmount import UnmountRequest
 from haulback.contract.upload import UploadRequest
 from haulback.errors import Conflict, Incomplete, Malformed
-from haulback.wire import Ref
+from haulback.wire import JsonObject, Ref
 
 app = App(name="mount")
 _To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a single - means standard output
@@ -40,6 +42,7 @@ _SYSTEMS = (
     text("label"),
     size("size"),
     text("mountPath"),
+    text("features"),
     text("reason"),
 )
 _ROWS = (
@@ -48,7 +51,7 @@ _ROWS = (
     moment("modified"),
     text("name"),
     text("target"),
-    text("reason"),
+    ("contents", lambda row: _contents(row)),
 )
 
 
@@ -61,52 +64,80 @@ def list_mounts(*, all: bool = False, output: Output = "table") -> None:  # noqa
 
 @app.command(name="show")
 def show_mount(mounted: str) -> None:
-    """Show all details of a mounted backup, by its guid."""
-    dump(connect().mounts.get(mounted))
+    """Show all details of a mounted backup."""
+    dump(connect().mounts.find(mounted))
 
 
 @app.command
 def disks(mounted: str, *, output: Output = "table") -> None:
     """List the disks of a mounted backup."""
-    show(connect().mounts.disks(mounted), (text("path"), size("size")), output)
+    mounts = connect().mounts
+    show(mounts.disks(mounts.guid(mounted)), (text("path"), size("size")), output)
 
 
 @app.command(name="iscsi")
 def show_target(mounted: str) -> None:
     """Show the iSCSI target of a mount in mode ISCSI, with the CHAP secret."""
-    dump(connect().mounts.iscsi(mounted))
+    mounts = connect().mounts
+    dump(mounts.iscsi(mounts.guid(mounted)))
 
 
 @app.command
 def volumes(mounted: str, *, output: Output = "table") -> None:
     """List the file systems of a mounted backup."""
+    mounts = connect().mounts
     rows = [
         {**msgspec.to_builtins(one.fileSystem), "guid": one.guid, "mountPath": one.mountPath}
-        for one in connect().mounts.file_systems(mounted)
+        for one in mounts.file_systems(mounts.guid(mounted))
     ]
     show(rows, _SYSTEMS, output)
 
 
 @app.command
 def found(backup: str, *, output: Output = "table") -> None:
-    """List the file systems of BACKUP (a guid), mounted or not."""
-    show(connect().mounts.file_systems_of(backup), _SYSTEMS, output)
+    """List the file systems of BACKUP, mounted or not."""
+    client = connect()
+    found = client.mounts.file_systems_of(client.backups.guid(backup))
+    show(found, _SYSTEMS, output)
 
 
 @app.command(name="dir")
 def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
-    """List a folder of a mounted file system (a guid)."""
+    """List a folder of a mounted file system, by guid or volume."""
     rows: list[FileRow] = []
     try:
-        rows.extend(connect().mounts.listing(file_system, path))
+        mounts = connect().mounts
+        rows.extend(mounts.listing(mounts.file_system(file_system), path))
     finally:  # a damaged folder still shows its readable rows
         if rows:
             show(rows, _ROWS, output)
 
 
+@app.command(name="details")
+def show_details(file_system: str, path: str) -> None:
+    """Open a file or folder of a mounted file system (a guid), read it, and show all about it.
+
+    Ends with 3 if it cannot be read.
+    """
+    entry = connect().mounts.details(file_system, path)
+    dump(entry)
+    if entry.readable is False:
+        raise Incomplete(
+            f"{path} cannot be read: {entry.reason}",
+            count=1,
+            files=[{"path": path, "reason": entry.reason or ""}],
+        )
+
+
+def _contents(row: JsonObject) -> str:
+    """Whether a row can be read, in words."""
+    state = (row.get("contents") or {}).get("name", "NOT_TRIED").lower().replace("_", " ")
+    return f"{state}: {row['reason']}" if row.get("reason") else state
+
+
 @app.command
 def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> None:
-    """Download files of a mounted file system (a guid): one file unchanged, several or a folder as
+    """Download files of a mounted file system: one file unchanged, several or a folder as
     a tar.
 
     --to is the file to write; - is standard output; the default is the file's own name.  Files of a
@@ -115,7 +146,9 @@ def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> No
     if not path:
         raise Malformed("name at least one path")
     headers: dict[str, str] = {}
-    parts = connect().mounts.download(file_system, path, archive=archive, told=headers.update)
+    mounts = connect().mounts
+    system = mounts.file_system(file_system)
+    parts = mounts.download(system, path, archive=archive, told=headers.update)
     first = next(parts, b"")
     if to == "-":
         _copy(chain([first], parts), sys.stdout.buffer)
@@ -167,16 +200,17 @@ def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
 def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
     client = connect()
-    request = Again(mountedBackup=Ref(mounted), **how.timed)
+    request = Again(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
     report(client, [client.tasks.mount(request, **how.asked)], how)
 
 
 @app.command
-def unmount(mounted: str, *, how: SubmitOptions = USUAL) -> None:
-    """Unmount a backup."""
+def unmount(mounted: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+    """Unmount a backup; asks where a machine runs from it, or where an initiator wrote."""
     client = connect()
-    request = UnmountRequest(mountedBackup=Ref(mounted), **how.timed)
-    report(client, [client.tasks.unmount(request, **how.asked)], how)
+    request = UnmountRequest(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
+    if agreed(client, consent, lambda: client.tasks.unmount(request)):
+        report(client, [client.tasks.unmount(request, **how.asked)], how)
 
 
 @app.command
@@ -191,15 +225,15 @@ def upload(
     """Upload files of a mounted backup to a running machine through its guest agent.
 
     --to is the folder for the files, which keep their paths (/: the original places); --file-system
-    (a guid) is needed when several are mounted; --machine selects a machine other than the backup's
+    is needed when several are mounted; --machine selects a machine other than the backup's
     own.
     """
     client = connect()
     request = UploadRequest(
-        mountedBackup=Ref(mounted),
+        mountedBackup=Ref(client.mounts.guid(mounted)),
         paths=list(path),
         destinationPath=to or None,
-        mountedFileSystem=ref(file_system),
+        mountedFileSystem=ref(file_system and client.mounts.file_system(file_system)),
         protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
         **how.timed,
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback import credentials, logs
+from haulback import credentials
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import InsecureHttp, connect
+from haulback.cli.log_start import start_log
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.questions import Gone, agreed, give_up
 from haulback.contract.nodes import ChangedNode
 from haulback.errors import Malformed
 from haulback.logs import LogFormat
@@ -104,12 +108,18 @@ def show_node(name: str) -> None:
 
 
 @app.command
-def token(node: str = "") -> None:
+def token(node: str = "", *, consent: Consent = ASK) -> None:
     """Print an enrolment token for one node, valid for one hour; with NODE a new token of that
-    node.
+    node, whose running process stops.
     """
-    nodes = connect().nodes
-    print(nodes.renew_token(nodes.find(node).guid).token if node else nodes.invite())
+    client = connect()
+    nodes = client.nodes
+    if not node:
+        print(nodes.invite())
+        return
+    guid = nodes.find(node).guid
+    if agreed(client, consent, lambda: nodes.renew_token(guid)):
+        print(nodes.renew_token(guid).token)
 
 
 @app.command
@@ -134,16 +144,15 @@ def config(node: str, config: str) -> None:
 
 
 @app.command
-def rm(node: str) -> None:
-    """Remove a node without running tasks, destinations or hypervisors."""
-    nodes = connect().nodes
-    nodes.remove(nodes.find(node).guid)
+def rm(node: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove a node without running tasks, destinations or hypervisors.
 
-
-def start_log(form: LogFormat) -> None:
-    """Start the log of a server or node.  Raises Malformed for an unknown level."""
-    level = os.environ.get("HAULBACK_LOG", "INFO")
-    try:
-        logs.start(level, form)
-    except ValueError:
-        raise Malformed(f"HAULBACK_LOG is {level!r}: write DEBUG, INFO, WARNING or ERROR") from None
+    --gone: the node will not come back. It is given up with the hypervisors and destinations that
+    only it reached; backups with another good location stay.
+    """
+    client = connect()
+    guid = client.nodes.find(node).guid
+    if gone:
+        give_up(client, consent, partial(client.nodes.give_up, guid))
+    elif agreed(client, consent, lambda: client.nodes.remove(guid)):
+        client.nodes.remove(guid)

@@ -195,10 +195,12 @@ def show_log(
 @app.command(name="show")
 def show_delivery(guid: str) -> None:
     """Show a message with its attempts."""
-    dump(connect().notifications.get(guid))
+    notifications = connect().notifications
+    dump(notifications.get(notifications.guid(guid)))
 
 
 @app.command
 def redeliver(guid: str) -> None:
     """Deliver a message again, with the same id."""
-    dump(connect().notifications.redeliver(guid))
+    notifications = connect().notifications
+    dump(notifications.redeliver(notifications.guid(guid)))

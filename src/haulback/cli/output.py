@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from haulback import units
 from haulback.wire import JsonObject
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
 Column = tuple[str, Callable[[JsonObject], str]]
+# Columns whose cells are sentences or times, which may be folded; all other cells may have to be
+# typed again in a command, so that they stay whole at any width of the terminal.
+_FOLDED = re.compile(
+    r"statusInfo|queueReason|contents|description|problem|reason|text|why|warnings|message|"
+    r"\w*(Time|Since|At|Expire)|absentSince|created|expires|since|seen|modified|time|lastBackup|due"
+)
+_NARROW = 10  # characters to which a folded column may shrink
+_GAP = 2  # characters between two columns
 
 
 def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None:
     """Print rows under headings, or as one JSON array."""
-    found = msgspec.to_builtins(list(rows))
+    records = msgspec.to_builtins(list(rows))
     if output == "json":
-        dump(found)
+        dump(records)
         return
-    table = Table(*(name for name, _ in columns), box=None, pad_edge=False)
-    for row in found:
-        table.add_row(*(cell(row) for _, cell in columns))
-    console().print(table)
+    _print([name for name, _ in columns], [[cell(row) for _, cell in columns] for row in records])
+
+
+def _print(names: list[str], cells: list[list[str]]) -> None:
+    """Print a table in which no cell is cut; sentences and times are folded where needed."""
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    table, least, whole = Table(box=None, pad_edge=False), 0, 0
+    for place, name in enumerate(names):
+        widest = max([cell_len(name), *(_widest(line[place]) for line in cells)])
+        is_folded = _FOLDED.fullmatch(name) is not None
+        needed = min(widest, _NARROW) if is_folded else widest
+        table.add_column(name, no_wrap=not is_folded, overflow="fold", min_width=needed)
+        least, whole = least + needed + _GAP, whole + widest + _GAP
+    for line in cells:
+        table.add_row(*line)
+    screen = console()
+    # A terminal wraps long lines, and a file has any width: nothing is cut.
+    screen.width = max(screen.width, least if sys.stdout.isatty() else whole)
+    screen.print(table, crop=False)
+
+
+def _widest(text: str) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, text.splitlines() or [""]))
 
 
 def console() -> Console:
@@ -36,6 +69,8 @@ def console() -> Console:
 
     Names of machines are printed unchanged: brackets in them are no markup.
     """
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else 200
     return Console(highlight=False, markup=False, width=width)
 

@@ -12,8 +12,10 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli import written
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.client.records import ClientRecord, RecordCollection
@@ -24,12 +26,14 @@ from haulback.wire import JsonObject, read
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
 R = TypeVar("R", bound=PolicyRecord)
 _ROW = (text("guid"), text("name"))
+NO_QUESTION = Consent(yes=True)  # a change of these records removes nothing
 
 
-def noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
+def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = False) -> App:
     """Build the commands of a record type; `members` are extra columns of its list.
 
-    `adds`: the type has an `add` command with `member=value` words.
+    `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may make
+    backups go, so that it asks.
     """
     app = App(name=name)
 
@@ -59,22 +63,41 @@ def noun(name: str, topic: str, *members: str, adds: bool = True) -> App:
     if adds:
         app.command(add)
 
-    @app.command(name="set")
     def change(name: str, *member: str) -> None:
         """Change members of a record; other members stay."""
         client = connect()
-        known = kind(client)
-        record = known.find(name)
-        wanted = with_members(msgspec.to_builtins(record.what), member, known.struct, client)
-        _warn(known.change(record.guid, wanted))
+        _set_members(client, kind(client), (name, *member), NO_QUESTION)
+
+    def change_asked(name: str, *member: str, consent: Consent = ASK) -> None:
+        """Change members of a record; other members stay.  Asks where backups would go."""
+        client = connect()
+        _set_members(client, kind(client), (name, *member), consent)
+
+    app.command(change_asked if asks else change, name="set")
 
     @app.command
-    def rm(name: str) -> None:
+    def rm(name: str, *, consent: Consent = ASK) -> None:
         """Remove a record that is not in use."""
-        known = kind(connect())
-        known.remove(known.find(name).guid)
+        client = connect()
+        known = kind(client)
+        guid = known.find(name).guid
+        if agreed(client, consent, lambda: known.remove(guid)):
+            known.remove(guid)
 
     return app
+
+
+def _set_members(
+    client: Client,
+    known: RecordCollection[PolicyRecord],
+    words: tuple[str, ...],
+    consent: Consent,
+) -> None:
+    """Change members of the record that the first of `words` names, as the other words say."""
+    record = known.find(words[0])
+    wanted = with_members(msgspec.to_builtins(record.what), words[1:], known.struct, client)
+    if agreed(client, consent, lambda: known.change(record.guid, wanted)):
+        _warn(known.change(record.guid, wanted))
 
 
 def _warn(one: ClientRecord[PolicyRecord]) -> None:
@@ -92,7 +115,7 @@ def with_members(before: JsonObject, words: tuple[str, ...], struct: type[R], cl
     return after
 
 
-rule = noun("rule", "rules", "active")
+rule = noun("rule", "rules", "active", asks=True)
 snapshot_rule = noun("snapshot-rule", "snapshot_rules", "retentionVersions", "retentionDays")
 project = noun("project", "projects", "uuid")
 node_config = noun("node-config", "node_configs", "limits")
@@ -136,11 +159,12 @@ def add_plan(
 
 
 @plan.command
-def run(name: str, *, how: SubmitOptions = USUAL) -> None:
-    """Run a recovery plan."""
+def run(name: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+    """Run a recovery plan; asks where it overwrites machines."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid
-    report(client, client.tasks.recover(guid, **how.asked), how)
+    if agreed(client, consent, lambda: client.tasks.recover(guid)):
+        report(client, client.tasks.recover(guid, **how.asked), how)
 
 
 @network.command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -11,20 +12,20 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials, units
-from haulback.cli.confirmation import agree_to
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository_location import open_location
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Keys, Secret, make_keyfile
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.manifest import name_of as manifest_name
+from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 
 app = App(name="repository")
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the repository key.")]
-Yes = Annotated[bool, Parameter(name=["-y", "--yes"], negative="", help="Do not ask.")]
 Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed into a file.")]
 
 
@@ -89,7 +90,7 @@ def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
 
 @app.command
 def forget(
-    folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, yes: Yes = False
+    folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, consent: Consent = ASK
 ) -> None:
     """Delete backups in FOLDER permanently, or confirm the loss of missing backups.
 
@@ -102,7 +103,10 @@ def forget(
     for guid in backup:
         manifest_name(guid)
         print(f"{guid} {'is deleted' if guid in listed else 'is missing, and is given up'}")
-    agree_to(yes)
+    act_for_owner(repository)
+    if not consent.agree():
+        return
+    repository.check_deletion()
     repository.begin_writing()
     for guid in backup:
         repository.forget(guid)
@@ -147,6 +151,22 @@ class _Stream:
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
     """Open the repository at a location by its recovery kit, a key file or the passphrase."""
     return Repository.open(open_location(folder), key_of_options(key_file, kit))
+
+
+def act_for_owner(repository: Repository) -> None:
+    """Name the owner of a repository, and change the repository as that owner alone may.
+
+    A server that takes the repository over meanwhile stops the command, and nothing is deleted in
+    the first 24 hours of a new owner.  Raises Damaged for an owner record that does not open.
+    """
+    owner = repository.owners.newest()
+    if not owner.number:
+        return
+    print(
+        f"the server {owner.name or owner.server} owns the repository (owner record "
+        f"{owner.number}): this command acts for it"
+    )
+    repository.ownership = Ownership(repository.owners, owner, time.time_ns() // 1_000_000)
 
 
 def key_of_options(key_file: Path | None, kit: Path | None) -> Secret | Keys:

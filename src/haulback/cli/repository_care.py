@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -16,16 +17,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import units
-from haulback.cli.confirmation import agree_to
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository import (
     KeyFile,
     Kit,
-    Yes,
+    act_for_owner,
     app,
     open_repository,
     secret_of,
 )
-from haulback.errors import Malformed
+from haulback.errors import Damaged, Malformed
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.resources import Resources
@@ -96,7 +97,7 @@ def repair_command(
     work: Work = None,
     key_file: KeyFile = None,
     kit: Kit = None,
-    yes: Yes = False,
+    consent: Consent = ASK,
 ) -> None:
     """List the possible repairs in FOLDER, and with --apply carry them out; exits with 1 if data is
     lost.
@@ -108,9 +109,12 @@ def repair_command(
     With --apply nothing else may use the repository: stop all servers and nodes that do.
     """
     repository = open_repository(folder, key_file, kit)
+    apply = apply and not consent.dry_run
     if apply:
+        with suppress(Damaged):  # an owner record that does not open is what is to be repaired
+            act_for_owner(repository)
         print(f"{folder} is repaired; stop everything else that uses it")
-        agree_to(yes)
+        consent.agree()
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         secret = secret_of(key_file)
         secrets = (secret,) if secret else ()
@@ -142,12 +146,22 @@ def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
 
     Safe at any time, even while others read and write.
     """
-    count = open_repository(folder, key_file, kit).sweep_index()
+    repository = open_repository(folder, key_file, kit)
+    act_for_owner(repository)
+    repository.check_deletion()
+    count = repository.sweep_index()
     print(f"{count} replaced index files deleted")
 
 
 @app.command
-def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit = None) -> None:
+def clean(
+    folder: Path,
+    *,
+    work: Work = None,
+    key_file: KeyFile = None,
+    kit: Kit = None,
+    consent: Consent = ASK,
+) -> None:
     """Delete the data in FOLDER that no backup needs any more.
 
     Nothing else may use the repository: stop all servers, nodes and commands that do. The command
@@ -157,6 +171,12 @@ def clean(folder: Path, *, work: Work = None, key_file: KeyFile = None, kit: Kit
     gives a missing backup up.
     """
     repository = open_repository(folder, key_file, kit)
+    act_for_owner(repository)
+    if consent.dry_run or not consent.yes:
+        kept = repository.objects.leaves("manifests")
+        print(f"the data in {folder} that none of its {len(kept)} backups needs is deleted")
+    if not consent.agree():
+        return
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
         orders = CleanupOrder(by=_signer()[0])
         cleaned = clean_up(repository, Path(temp), frozenset, Resources(pool), orders)

@@ -19,7 +19,8 @@ from haulback.cli import repository_care
 from haulback.cli.output import moment, show, size, text
 from haulback.cli.repository import KeyFile, Kit, app, key_of_options
 from haulback.cli.repository_location import FOLDER, StoreOptions, open_store
-from haulback.drivers.capabilities import MachineTarget, PowerControl, capability
+from haulback.contract.restores import Allocation
+from haulback.drivers.capabilities import MachineTarget, capability
 from haulback.drivers.hypervisor import Machine, MachineSource
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.drivers.libvirt import firmware
@@ -31,6 +32,7 @@ from haulback.ids import new_guid
 from haulback.libvirt_xml import XML
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.transfer.power import start_restored
 from haulback.transfer.restore import (
     RestoreServices,
     RestoreTarget,
@@ -66,6 +68,9 @@ class NewMachineOptions:
     without: Annotated[list[str] | None, Parameter(help="Disk to leave out.")] = None
     overwrite: Annotated[bool, Parameter(negative="", help="Replace the machine.")] = False
     power_on: Annotated[bool, Parameter(negative="", help="Start the machine.")] = False
+    allocation: Annotated[
+        Allocation | None, Parameter(help="Space of all disks, if not as before.")
+    ] = None
 
     def opened(self) -> MachineSource:
         """The driver of the target.  Raises Malformed."""
@@ -135,7 +140,7 @@ def restore_command(
         made = _made(repository, manifest, machines, target)
         _tell(made, machines)
         if target.power_on:
-            capability(machines, PowerControl).start(made.uuid)
+            start_restored(machines, made, replaced=target.overwrite)
 
 
 def _place(words: tuple[str, ...], store: StoreOptions) -> tuple[Path | None, str]:
@@ -158,6 +163,7 @@ def _made(
         name=wanted.name,
         format=wanted.format or None,
         overwrite=wanted.overwrite,
+        allocate=wanted.allocation and wanted.allocation is Allocation.PREALLOCATED,
         skip=frozenset(wanted.without or ()),
     )
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -6,9 +6,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
+from haulback.client import record_names
 from haulback.client.client import Client
 from haulback.contract.import_machine import ImportMachineRequest, TaskFile
 from haulback.contract.instant_restore import InstantRestoreRequest
@@ -16,8 +19,10 @@ from haulback.contract.live_migration import LiveMigrationRequest
 from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountRequest
 from haulback.contract.mounts import MountMode
 from haulback.contract.restore import RestoreRequest
+from haulback.contract.restores import Allocation
 from haulback.contract.unavailable import FeatureOptions, ForAgent, ForCloud, PerFeature
 from haulback.errors import Malformed, NotFound
+from haulback.ids import is_guid
 from haulback.wire import Ref, Word
 
 restore = App(name="restore")
@@ -43,29 +48,36 @@ def restore_machine(
     name: str = "",
     overwrite: bool = False,
     power_on: bool = False,
+    allocation: Allocation | None = None,
     storage: str = "",
     disk_storage: Paths = [],  # noqa: B006 - read only
     without: Annotated[list[str], Parameter(help="A disk to leave out; may be repeated.")] = [],  # noqa: B006
     how: SubmitOptions = USUAL,
+    consent: Consent = ASK,
 ) -> None:
-    """Restore the machine of BACKUP (a guid) on a hypervisor, under its own name or --name.
+    """Restore the machine of BACKUP on a hypervisor, under its own name or --name.
 
-    --overwrite replaces the existing machine; --power-on starts the new machine.  --storage is a
-    storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
+    --overwrite replaces the existing machine, and asks; --power-on starts the new machine.
+    --allocation sparse makes all disks thin, preallocated reserves their whole space; without it a
+    thin disk stays thin, and a disk that was allocated in full is so again.  --storage is a storage
+    pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
     --without DISK leaves a disk out, for example a damaged disk.
     """
     client = connect()
+    backup = client.backups.guid(backup)
     request = ImportMachineRequest(
         backup=Ref(backup),
         hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
         restoredPeName=name,
         overwrite=overwrite,
         powerOnAfterRestore=power_on,
+        restoredDiskAllocationFormat=allocation,
         restoreStorageId=storage or None,
         taskFiles=_files(client, backup, disk_storage, without),
         **how.timed,
     )
-    report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
+    if agreed(client, consent, lambda: client.tasks.restore_and_import(request)):
+        report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
 
 
 def _files(
@@ -94,9 +106,11 @@ def _files(
 
 @restore.command
 def disks(backup: str, path: str, *, node: str = "", how: SubmitOptions = USUAL) -> None:
-    """Write the disks of BACKUP (a guid) as raw files to a new folder PATH on a node."""
+    """Write the disks of BACKUP as raw files to a new folder PATH on a node."""
     client = connect()
-    request = RestoreRequest(Ref(_node(client, node)), path, backup=Ref(backup), **how.timed)
+    request = RestoreRequest(
+        Ref(_node(client, node)), path, backup=Ref(client.backups.guid(backup)), **how.timed
+    )
     report(client, [client.tasks.restore(request, **how.asked)], how)
 
 
@@ -113,15 +127,17 @@ def restore_mount(
     node: str = "",
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Mount BACKUP (a guid): share its files and disks without a copy.
+    """Mount BACKUP: share its files and disks without a copy.
 
-    --path is the folder on the node; with --file-system (guids, mode MANUAL) one folder each.
-    --disk (guids of backup files) are shown as files in mode MANUAL, and offered by mode ISCSI to
-    each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
+    --path is the folder on the node; with --file-system (guids or volumes, mode MANUAL) one folder
+    each.  --disk (guids or paths of backup files) are shown as files in mode MANUAL, and offered by
+    mode ISCSI to each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
     client = connect()
+    backup = client.backups.guid(backup)
     places = path + [""] * (len(file_system) - len(path))
-    systems = file_system + [""] * (len(path) - len(file_system))
+    systems = [_system(client, backup, word) for word in file_system]
+    systems += [""] * (len(path) - len(file_system))
     shown = [
         MountedFileSystemChoice(fileSystem=ref(system), mountPath=place or None)
         for system, place in zip(systems, places, strict=True)
@@ -130,13 +146,21 @@ def restore_mount(
         mode=mode,
         backup=Ref(backup),
         mountedFileSystems=shown,
-        mountedDisks=[MountedDisk(Ref(wanted)) for wanted in disk],
+        mountedDisks=[MountedDisk(Ref(client.backups.file(backup, wanted))) for wanted in disk],
         allowedClients=initiator,
         unmountTime=unmount_after,
         node=ref(client.nodes.find(node).guid if node else ""),
         **how.timed,
     )
     report(client, [client.tasks.restore_and_mount(request, **how.asked)], how)
+
+
+def _system(client: Client, backup: str, wanted: str) -> str:
+    """The guid of a file system of a backup, by guid, its beginning, or volume name."""
+    if not wanted or is_guid(wanted):
+        return wanted
+    systems = client.mounts.file_systems_of(backup)
+    return record_names.chosen(systems, wanted, "file system", lambda row: row.volume).guid
 
 
 @restore.command
@@ -155,7 +179,7 @@ def instant(
     client = connect()
     request = InstantRestoreRequest(
         mode=MountMode.INSTANT_RESTORE,
-        backup=Ref(backup),
+        backup=Ref(client.backups.guid(backup)),
         hypervisor=Ref(client.hypervisors.find(hypervisor).guid),
         restoredPeName=name or None,
         unmountTime=unmount_after or None,
@@ -173,7 +197,7 @@ def ls(*, size: int = 50, output: Output = "table") -> None:
 @restore.command(name="show")
 def show_restore(guid: str) -> None:
     """Show all details of a restore."""
-    dump(connect().restores.get(guid))
+    dump(connect().restores.find(guid))
 
 
 def migrate(
@@ -182,7 +206,7 @@ def migrate(
     """Move a machine that runs from a MOUNTED backup, or a --machine, to its permanent storage."""
     client = connect()
     request = LiveMigrationRequest(
-        mountedBackup=ref(mounted),
+        mountedBackup=ref(mounted and client.mounts.guid(mounted)),
         protectedEntity=ref(client.machines.find(machine).guid if machine else ""),
         hypervisor=ref(client.hypervisors.find(hypervisor).guid if hypervisor else ""),
         **how.timed,

@@ -9,9 +9,10 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback import units
-from haulback.cli.confirmation import agree_to
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Column, Output, dump, moment, named, show, size
+from haulback.cli.questions import agreed
 from haulback.client.client import Client
 from haulback.contract.retention_preview import RetentionPreview, RetentionPreviewRequest
 from haulback.errors import Malformed
@@ -19,7 +20,6 @@ from haulback.policy.retention_text import read_keeps
 from haulback.wire import JsonObject
 
 app = App(name="retention")
-Yes = Annotated[bool, Parameter(name=["-y", "--yes"], negative="")]
 
 
 def _fate() -> Column:
@@ -93,7 +93,7 @@ def confirm(
     *rule: str,
     destination: Annotated[list[str] | None, Parameter(negative="")] = None,
     all_rules: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    yes: Yes = False,
+    consent: Consent = ASK,
 ) -> None:
     """Let the retention of an earlier version remove backups: of rules, of destinations, or --all.
 
@@ -104,6 +104,6 @@ def confirm(
     client = connect()
     guids = [client.records.rules.find(name).guid for name in rule]
     guids += [client.destinations.find(name).guid for name in destination or []]
-    print("the next clean-up removes the backups that `retention preview` shows as going")
-    agree_to(yes)
-    client.retention.confirm(None if all_rules else guids)
+    wanted = None if all_rules else guids
+    if agreed(client, consent, lambda: client.retention.confirm(wanted)):
+        client.retention.confirm(wanted)

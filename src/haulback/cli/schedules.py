@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 from haulback.cli.records import with_members
 from haulback.client.schedules import Schedules
 from haulback.contract.schedules import Day
@@ -112,10 +114,12 @@ def change(name: str, *member: str, system: System = False, times: ScheduleTimes
 
 
 @app.command
-def rm(name: str) -> None:
+def rm(name: str, *, consent: Consent = ASK) -> None:
     """Remove a schedule with its history."""
-    known = connect().schedules
-    known.remove(known.find(name).guid)
+    client = connect()
+    guid = client.schedules.find(name).guid
+    if agreed(client, consent, lambda: client.schedules.remove(guid)):
+        client.schedules.remove(guid)
 
 
 @app.command

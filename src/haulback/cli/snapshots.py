@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.calls import Narrowed
 from haulback.client.client import Client
@@ -63,31 +65,35 @@ def list_snapshots(machine: str = "", *, size: int = 50, output: Output = "table
 @app.command(name="show")
 def show_snapshot(guid: str) -> None:
     """Show all details of a snapshot."""
-    dump(connect().snapshots.get(guid))
+    dump(connect().snapshots.find(guid))
 
 
 @app.command
-def revert(guid: str, *, how: SubmitOptions = USUAL) -> None:
+def revert(guid: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
     client = connect()
-    request = SnapshotReversionRequest(snapshot=Ref(guid), **how.timed)
-    report(client, [client.tasks.revert(request, **how.asked)], how)
+    found = client.snapshots.guid(guid)
+    request = SnapshotReversionRequest(snapshot=Ref(found), **how.timed)
+    if agreed(client, consent, lambda: client.tasks.revert(request)):
+        report(client, [client.tasks.revert(request, **how.asked)], how)
 
 
 @app.command
-def clean(*machine: str, how: SubmitOptions = USUAL) -> None:
+def clean(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove expired snapshots of machines."""
     client = connect()
     request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
-    report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
+    if agreed(client, consent, lambda: client.tasks.remove_old_snapshots(request)):
+        report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
 
 
 @app.command
-def rm(*guid: str, how: SubmitOptions = USUAL) -> None:
+def rm(*guid: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove these snapshots, whatever their retention rule."""
     client = connect()
-    request = SnapshotCleanupRequest(snapshots=refs(guid), **how.timed)
-    report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
+    request = SnapshotCleanupRequest(snapshots=refs(map(client.snapshots.guid, guid)), **how.timed)
+    if agreed(client, consent, lambda: client.tasks.remove_old_snapshots(request)):
+        report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
+from haulback.cli.questions import agreed
 from haulback.cli.watch import follow
-from haulback.client.tasks import TaskQuery
+from haulback.client.tasks import TaskQuery, Tasks
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 
@@ -74,7 +77,8 @@ def queued(node: str = "", *, output: Output = "table") -> None:
 @app.command(name="show")
 def show_task(guid: str) -> None:
     """Show all details of a task, its workflow and why it waits."""
-    dump(connect().tasks.get(guid, extended=True))
+    tasks = connect().tasks
+    dump(tasks.get(tasks.guid(guid), extended=True))
 
 
 @app.command
@@ -83,6 +87,7 @@ def state(
 ) -> None:
     """Show the state of a task with the reason."""
     tasks = connect().tasks
+    guid = tasks.guid(guid)
     found = tasks.state_v2(guid) if full else tasks.state(guid)
     progress = "" if found.progress is None else f"{found.progress:g}%"
     print("  ".join(part for part in (found.state.name, progress, found.statusInfo) if part))
@@ -91,7 +96,8 @@ def state(
 @app.command
 def move(guid: str, state: State, *, info: str = "") -> None:
     """Set the state of a task, as its node does when it takes the task (RUNNING) or ends it."""
-    connect().tasks.set_state(guid, state, info or None)
+    tasks = connect().tasks
+    tasks.set_state(tasks.guid(guid), state, info or None)
 
 
 @app.command
@@ -103,56 +109,83 @@ def modified() -> None:
 @app.command
 def rate(guid: str, *, output: Output = "table") -> None:
     """Show the last transfer rate of a task: bytes per second, bytes."""
-    show([connect().tasks.last_rate(guid)], _SAMPLE, output)
+    tasks = connect().tasks
+    show([tasks.last_rate(tasks.guid(guid))], _SAMPLE, output)
 
 
 @app.command
-def log(guid: str, *, output: Output = "table") -> None:
-    """Show the log of a task."""
-    lines = connect().tasks.log(guid)
+def log(
+    guid: str,
+    *,
+    follow: Annotated[bool, Parameter(name=["-f", "--follow"], negative="")] = False,
+    plan: Annotated[bool, Parameter(negative="")] = False,
+    output: Output = "table",
+) -> None:
+    """Show the log of a task: decisions, phases, warnings, and the error with its cause.
+
+    --follow prints new lines until the task has ended; --plan adds the tasks of its workflow.
+    """
+    tasks = connect().tasks
+    guid = tasks.guid(guid)
     if output == "json":
-        dump(lines)
+        dump([line for shown in _logged(tasks, guid, plan) for line in tasks.log(shown)])
         return
-    for line in lines:
-        print(f"{moment('time')[1]({'time': line.time})}  {line.text}")
+    for shown in _logged(tasks, guid, plan):
+        for line in tasks.follow_log(shown) if follow else tasks.log(shown):
+            print(f"{moment('time')[1]({'time': line.time})}  {line.text}", flush=True)
+
+
+def _logged(tasks: Tasks, guid: str, plan: bool) -> list[str]:
+    """The guids of a task, or of all tasks of its workflow in their order."""
+    if not plan:
+        return [guid]
+    workflow = tasks.get(guid, extended=True).workflowExecution
+    return [step.guid for step in workflow.tasks or []] if workflow else [guid]
 
 
 @app.command
 def watch(guid: str) -> None:
     """Follow a task and its followers to the end; exits with 8 if one failed."""
-    follow(connect(), guid, console())
+    client = connect()
+    follow(client, client.tasks.guid(guid), console())
 
 
 @app.command
 def cancel(*guid: str, info: str = "Cancelled by user") -> None:
     """Cancel tasks; a second call cancels without waiting for their node."""
     tasks = connect().tasks
-    if len(guid) == 1:
-        tasks.cancel(guid[0], info)
+    guids = [tasks.guid(word) for word in _some(guid)]
+    if len(guids) == 1:
+        tasks.cancel(guids[0], info)
     else:
-        tasks.set_states(list(_some(guid)), State.CANCELLED, info)
+        tasks.set_states(guids, State.CANCELLED, info)
 
 
 @app.command
-def rm(*guid: str) -> None:
+def rm(*guid: str, consent: Consent = ASK) -> None:
     """Remove tasks from the list; a running task is cancelled."""
-    tasks = connect().tasks
-    for one in _some(guid):
-        tasks.remove(one)
+    client = connect()
+    found = [client.tasks.guid(word) for word in _some(guid)]
+    acts = [partial(client.tasks.remove, task) for task in found]
+    if agreed(client, consent, *acts):
+        for act in acts:
+            act()
 
 
 @app.command
-def clear(*guid: str, queued: Queued = False, running: Running = False) -> None:
+def clear(
+    *guid: str, queued: Queued = False, running: Running = False, consent: Consent = ASK
+) -> None:
     """Remove finished tasks from the list: all, or those among the given tasks."""
-    tasks = connect().tasks
+    client = connect()
+    tasks = client.tasks
+    guid = tuple(tasks.guid(word) for word in guid)
     if running and queued:
         raise Malformed("--running cancels running tasks; leave out --queued")
-    if running:
-        tasks.cancel_running(*guid)
-    elif queued:
-        tasks.remove_finished_and_queued(*guid)
-    else:
-        tasks.remove_finished(*guid)
+    act = tasks.remove_finished_and_queued if queued else tasks.remove_finished
+    act = partial(tasks.cancel_running if running else act, *guid)
+    if agreed(client, consent, act):
+        act()
 
 
 def _some(guids: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import PasswordFile, ask_password, connect
 from haulback.cli.output import Output, dump, moment, show, text
+from haulback.cli.questions import agreed
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
 from haulback.units import DAY_MS
@@ -79,10 +82,12 @@ def set_user(
 
 
 @user.command(name="rm")
-def remove_user(login: str) -> None:
+def remove_user(login: str, *, consent: Consent = ASK) -> None:
     """Remove a user with all logins and tokens."""
-    users = connect().users
-    users.remove(users.find(login).guid)
+    client = connect()
+    guid = client.users.find(login).guid
+    if agreed(client, consent, lambda: client.users.remove(guid)):
+        client.users.remove(guid)
 
 
 @token.command(name="ls")
@@ -99,18 +104,24 @@ def add_token(
     project: Projects = [],  # noqa: B006
     days: float | None = None,
 ) -> None:
-    """Create a token and print it; it is shown only once.  --role gives it fewer roles than its
-    owner.
+    """Create a token and print it; it is shown only once.
+
+    --role names its roles, at most those of its owner; without one it may only look (viewer).
     """
     valid = None if days is None else round(days * DAY_MS)
     new = NewToken(name, role or None, valid, project or None)
-    print(connect().users.tokens.add(new).token)
+    made = connect().users.tokens.add(new)
+    print(made.token)
+    print(f"roles of the token: {', '.join(made.roles)}", file=sys.stderr)
 
 
 @token.command(name="rm")
-def remove_token(guid: str) -> None:
-    """Revoke a token."""
-    connect().users.tokens.remove(guid)
+def remove_token(name: str, *, consent: Consent = ASK) -> None:
+    """Revoke a token, by name or guid."""
+    client = connect()
+    found = client.users.tokens.guid(name)
+    if agreed(client, consent, lambda: client.users.tokens.remove(found)):
+        client.users.tokens.remove(found)
 
 
 def audit(
@@ -118,6 +129,9 @@ def audit(
 ) -> None:
     """List the newest audit entries, about one object (a guid) or all."""
     show(connect().users.audit(subject, before=before, size=size), _TRAIL, output)
+
+
+user.command("haulback.cli.password_reset:reset_password", name="reset-password")
 
 
 def _password(login: str, file: Path | None) -> str:

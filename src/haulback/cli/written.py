@@ -1,7 +1,8 @@
 """Members of records as people write them: names, times, days, durations and keeps.
 
 `rpo=36h`, `hour="22:00 Europe/Berlin"`, `daysOfWeek=mon-fri`, `every=4h`, `to=local`, `keep=7d,4w`,
-`policy=nightly`, `schedules=night,noon`; every other value is JSON or text.
+`policy=nightly`, `schedules=night,noon`; every other value is JSON or text.  References in JSON may
+be names, too: `vms=["web","db"]`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from haulback import credentials
+from haulback.cli import references
 from haulback.client.client import Client
 from haulback.contract.credentials import SECRETS, Credential
 from haulback.contract.policies import SnapshotRule
@@ -48,8 +50,10 @@ def changed(
         elif name in _DURATIONS and is_duration(value):
             after[name] = read_duration(value, name)
         else:
-            after[name] = value if name in plain else _json_or_text(value)
-    return after
+            is_text = name in plain or (name in references.MEMBERS and value[:1] not in ("[", "{"))
+            after[name] = value if is_text and value != "null" else _json_or_text(value)
+    whole: JsonObject = references.resolved(after, client)
+    return whole
 
 
 def _secret(name: str, value: str) -> str:
@@ -105,11 +109,6 @@ def _snapshot_policy(after: JsonObject, value: str, client: Client) -> None:
     after["policy"] = {"guid": client.records.snapshot_policies.find(value).guid}
 
 
-def _schedules(after: JsonObject, value: str, client: Client) -> None:
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    after["schedules"] = [{"guid": client.records.schedules.find(name).guid} for name in names]
-
-
 def _to(after: JsonObject, value: str, client: Client) -> None:
     guid = client.destinations.find(value).guid
     _primary(after)["backupDestination"] = {"guid": guid}
@@ -136,7 +135,6 @@ _READERS: Mapping[str, _Reader] = {
     "every": _every,
     "daysOfWeek": _days,
     "policy": _policy,
-    "schedules": _schedules,
     "to": _to,
     "keep": _keep,
 }

@@ -8,12 +8,15 @@ from typing import Any, ClassVar, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from haulback.client import record_names
 from haulback.client.api import Api, ApiResponse, HttpCall
-from haulback.errors import Malformed, NotFound, Unavailable
+from haulback.contract.losses import Losses
+from haulback.errors import NotFound, Unavailable
 from haulback.ids import is_guid
 from haulback.wire import JsonObject
 
 T = TypeVar("T")
+_GIVING_UP = 900.0  # seconds until a server has given up an object with many backups
 _PAGE = 500  # rows per request when a whole list is read
 
 
@@ -169,20 +172,70 @@ class ReadableCollection(Generic[T]):
         return found
 
     def find(self, wanted: str) -> T:
-        """Fetch the record with this guid or this name.
+        """Fetch the record with this guid, this beginning of a guid (six or more), or this name.
 
-        Raises NotFound, or Malformed when several records have the name.
+        Raises NotFound, or Malformed with the candidates when several records fit.
         """
         if is_guid(wanted):
             return self.get(wanted)
-        matches = [row for row in self.all(filter=wanted) if getattr(row, self.title) == wanted]
-        noun = self.path.rpartition("/")[2].replace("-", " ").removesuffix("s")
-        if len(matches) > 1:
-            guids = ", ".join(str(getattr(row, "guid", "")) for row in matches)
-            raise Malformed(f"there are several {noun}s named {wanted!r}; use a guid: {guids}")
-        if not matches:
-            raise NotFound(f"there is no {noun} {wanted!r}")
-        return matches[0]
+        return record_names.chosen(self.all(filter=wanted), wanted, self.noun, self._name)
+
+    def guid(self, wanted: str) -> str:
+        """The guid of the record that `find` finds; a whole guid is returned unchecked."""
+        return wanted if is_guid(wanted) else str(getattr(self.find(wanted), "guid"))  # noqa: B009
+
+    @property
+    def noun(self) -> str:
+        """The noun of a record in messages."""
+        return self.path.rpartition("/")[2].replace("-", " ").removesuffix("s")
+
+    def _name(self, row: T) -> str:
+        return str(getattr(row, self.title, ""))
+
+
+class DatedCollection(ReadableCollection[T]):
+    """Records of machines, the newest first; `latest` and `latest:web` name the newest."""
+
+    def find(self, wanted: str) -> T:
+        """Fetch a record by guid, beginning of a guid, `latest`, `latest:MACHINE`, or its name.
+
+        Raises NotFound, or Malformed with the candidates when several records fit.
+        """
+        machine = record_names.latest_of(wanted)
+        if machine is not None:
+            return self._latest(wanted, machine)
+        if is_guid(wanted):
+            return self.get(wanted)
+        rows, more = self.all(filter=wanted), f", or latest:{wanted}"
+        return record_names.chosen(rows, wanted, self.noun, self._name, more)
+
+    def newest(self, machine: str = "") -> list[T]:
+        """The newest record, of one machine (a guid) or of all; empty without one."""
+        return self.page(size=1, protected_entity=machine).rows
+
+    def _latest(self, wanted: str, machine: str) -> T:
+        guid = _Machines(self._calls).guid(machine) if machine else ""
+        rows = self.newest(guid)
+        if not rows:
+            raise NotFound(f"{wanted}: there is no {self.noun}{f' of {machine}' * bool(machine)}")
+        return rows[0]
+
+    def _name(self, row: T) -> str:
+        entity = getattr(row, "protectedEntity", None)
+        return str(getattr(entity, "name", ""))
+
+
+class _NamedRow(msgspec.Struct):
+    """The members of a record by which `find` finds it."""
+
+    guid: str
+    name: str
+
+
+class _Machines(ReadableCollection[_NamedRow]):
+    """Machines by name."""
+
+    path, kind = "/virtual-machines", _NamedRow
 
 
 class Collection(ReadableCollection[T]):
@@ -191,3 +244,13 @@ class Collection(ReadableCollection[T]):
     def remove(self, guid: str) -> None:
         """Remove a record. Raises NotFound, or Conflict while other records refer to it."""
         self._calls.done("DELETE", f"{self.path}/{guid}")
+
+
+class PerishableCollection(Collection[T]):
+    """A collection whose records can be given up when they will not come back."""
+
+    def give_up(self, guid: str) -> Losses:
+        """Give up a record that will not come back; returns all that was lost with it."""
+        query = spelled({"gone": True})
+        call = HttpCall("DELETE", f"{self.path}/{guid}", None, query, patience=_GIVING_UP)
+        return self._calls.fetch(Losses, call)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
+import msgspec
+
 from haulback.client.alarms import Alarms
-from haulback.client.api import Api
+from haulback.client.api import Api, DryRun, dry_run
 from haulback.client.calls import Calls
 from haulback.client.dashboard import Dashboard
 from haulback.client.events import Events
@@ -28,8 +31,10 @@ from haulback.client.schedules import Schedules
 from haulback.client.server import OwnDatabase
 from haulback.client.tasks import Tasks
 from haulback.client.users import Nodes, Users
+from haulback.contract.losses import Losses
 from haulback.contract.schedules import Schedule
 from haulback.contract.system_schedules import SystemSchedule
+from haulback.errors import Unavailable
 
 
 class Client:
@@ -70,6 +75,21 @@ class Client:
     def url(self) -> str:
         """URL of the server."""
         return self.api.url
+
+    def losses(self, act: Callable[[], object]) -> Losses:
+        """The list of what the first changing request of `act` would remove; nothing changes.
+
+        Raises what the request would raise, and Malformed for a request without a dry run.
+        """
+        try:
+            with dry_run():
+                act()
+        except DryRun as answer:
+            try:
+                return msgspec.json.decode(answer.content, type=Losses)
+            except msgspec.DecodeError:
+                raise Unavailable("the server has no dry runs: update it") from None
+        return Losses(total=0)
 
     def log_in(self, login: str, password: str) -> str:
         """Log in with a password; later calls use the returned session token.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TypedDict, Unpack
 
+from haulback.client import record_names
 from haulback.client.calls import Calls, Page
 from haulback.contract.notifications import DeliveryRecord
+from haulback.ids import is_guid
+
+_LOOKED = 500  # the newest deliveries, among which a beginning of a guid is looked for
 
 
 class DeliveryFilter(TypedDict, total=False):
@@ -32,6 +36,15 @@ class Notifications:
     def page(self, **query: Unpack[DeliveryFilter]) -> Page[DeliveryRecord]:
         """Fetch a page of deliveries, the newest first."""
         return self._calls.page(DeliveryRecord, "/deliveries", {"size": 50, **query})
+
+    def guid(self, wanted: str) -> str:
+        """The guid of a delivery, by guid, its beginning, or `latest`."""
+        if is_guid(wanted):
+            return wanted
+        rows = self.page(size=1 if wanted == "latest" else _LOOKED).rows
+        if wanted == "latest" and rows:
+            return rows[0].guid
+        return record_names.chosen(rows, wanted, "delivery", lambda row: row.channel.name).guid
 
     def get(self, guid: str) -> DeliveryRecord:
         """Fetch a delivery with its attempts.  Raises NotFound."""

@@ -9,9 +9,16 @@ from urllib.parse import unquote
 
 import msgspec
 
+from haulback.client import record_names
 from haulback.client.api import HttpCall
 from haulback.client.archive import followed
-from haulback.client.calls import Collection, Narrowed, Page, ReadableCollection
+from haulback.client.calls import (
+    Collection,
+    DatedCollection,
+    Narrowed,
+    Page,
+    PerishableCollection,
+)
 from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
 from haulback.contract.catalogue import AttachedDestination, TakeOver
 from haulback.contract.copies import CopyLinkRecord, NewCopyLink
@@ -21,6 +28,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, N
 from haulback.contract.machines import DiskRecord, MachineSettings, NotIncremental, VirtualMachine
 from haulback.contract.mounts import (
     BackupFileSystem,
+    FileDetails,
     FileRow,
     IscsiTarget,
     MountedBackup,
@@ -32,11 +40,12 @@ from haulback.contract.snapshots import SnapshotRecord
 from haulback.contract.space import MachineShare
 from haulback.contract.workflows import WorkflowExecution
 from haulback.errors import Incomplete, Unavailable
+from haulback.ids import is_guid
 from haulback.texts import printable
 from haulback.wire import JsonObject, Named
 
 
-class Hypervisors(Collection[HypervisorRecord]):
+class Hypervisors(PerishableCollection[HypervisorRecord]):
     """Hypervisors, on which machines run."""
 
     path, kind = "/hypervisors", HypervisorRecord
@@ -57,7 +66,7 @@ class Hypervisors(Collection[HypervisorRecord]):
         return self._calls.one(list[Named], "POST", f"{self.path}/{guid}/confirm-absent")
 
 
-class Destinations(Collection[DestinationRecord]):
+class Destinations(PerishableCollection[DestinationRecord]):
     """Backup destinations."""
 
     path, kind = "/backup-destinations", DestinationRecord
@@ -65,6 +74,10 @@ class Destinations(Collection[DestinationRecord]):
     def add(self, new: NewDestination) -> DestinationRecord:
         """Add a destination; the task in the response creates its repository."""
         return self._calls.one(DestinationRecord, "POST", self.path, new)
+
+    def init(self, guid: str) -> DestinationRecord:
+        """Create the repository of a destination again; the task in the response does it."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/init")
 
     def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:
         """Set a destination's name, retention or verification; missing members stay."""
@@ -105,7 +118,7 @@ class Destinations(Collection[DestinationRecord]):
         return self._calls.one(list[DestinationRecord], "POST", path, _refs(machines))
 
 
-class Machines(Collection[VirtualMachine]):
+class Machines(PerishableCollection[VirtualMachine]):
     """Virtual machines and their disks."""
 
     path, kind = "/virtual-machines", VirtualMachine
@@ -142,10 +155,20 @@ class Machines(Collection[VirtualMachine]):
         return self._calls.one(list[JsonObject], "POST", path, body)
 
 
-class Backups(ReadableCollection[BackupRecord]):
+class Backups(DatedCollection[BackupRecord]):
     """Backups, newest first; their locations and files."""
 
     path, kind = "/backups", BackupRecord
+
+    def newest(self, machine: str = "") -> list[BackupRecord]:
+        """The newest backup that can be restored, of one machine (a guid) or of all."""
+        return self.page(
+            size=1,
+            protected_entity=machine,
+            status=["SUCCESS"],
+            orderBy="snapshotTime",
+            direction="desc",
+        ).rows
 
     def describe(self, guid: str, words: str) -> None:
         """Set the description of a backup."""
@@ -196,19 +219,25 @@ class Backups(ReadableCollection[BackupRecord]):
         """The disks of a backup."""
         return self._calls.one(list[File], "GET", "/backup-files", query={"backup": backup})
 
+    def file(self, backup: str, wanted: str) -> str:
+        """The guid of a disk of a backup, by guid, its beginning, or its path."""
+        if is_guid(wanted):
+            return wanted
+        return record_names.chosen(self.files(backup), wanted, "disk", lambda row: row.path).guid
+
     def files_to_restore(self, backup: str) -> list[File]:
         """The disks of a backup in the form that a restore takes as `taskFiles`."""
         path = "/backup-files/detailed/for-restore"
         return self._calls.one(list[File], "GET", path, query={"backup": backup})
 
 
-class Snapshots(ReadableCollection[SnapshotRecord]):
+class Snapshots(DatedCollection[SnapshotRecord]):
     """Snapshots that stay on their hypervisors, newest first."""
 
     path, kind = "/snapshots", SnapshotRecord
 
 
-class Mounts(ReadableCollection[MountedBackup]):
+class Mounts(DatedCollection[MountedBackup]):
     """Mounted backups, newest first; their file systems, files and disks."""
 
     path, kind = "/mounted-backups", MountedBackup
@@ -223,6 +252,22 @@ class Mounts(ReadableCollection[MountedBackup]):
         """The file systems of a mounted backup."""
         path, query = "/mounted-file-systems/detailed", {"mounted_backup": mount}
         return self._calls.one(list[MountedFileSystem], "GET", path, query=query)
+
+    def file_system(self, wanted: str) -> str:
+        """The guid of a file system of a present mount, by guid, its beginning, or volume name.
+
+        Raises NotFound, or Malformed with the candidates when several file systems fit.
+        """
+        if is_guid(wanted):
+            return wanted
+        mounted = (
+            system
+            for mount in self.all(finished_mount=False)
+            for system in self.file_systems(mount.guid)
+        )
+        return record_names.chosen(
+            mounted, wanted, "mounted file system", lambda row: row.fileSystem.volume
+        ).guid
 
     def disks(self, mount: str) -> list[MountedFile]:
         """The disks of a mounted backup."""
@@ -253,6 +298,11 @@ class Mounts(ReadableCollection[MountedBackup]):
                 files=[{"path": path, "reason": reason}],
             )
 
+    def details(self, file_system: str, path: str) -> FileDetails:
+        """A file or folder after it was opened and read; a link is not followed."""
+        where = f"/mounted-file-systems/{file_system}/details"
+        return self._calls.one(FileDetails, "POST", where, {"path": path})
+
     def download(
         self,
         file_system: str,
@@ -280,7 +330,7 @@ class Mounts(ReadableCollection[MountedBackup]):
         yield from followed(whole) if is_tar else _single(whole)
 
 
-class Restores(ReadableCollection[RestoreJobRecord]):
+class Restores(DatedCollection[RestoreJobRecord]):
     """Restore jobs, newest first."""
 
     path, kind = "/restore-jobs", RestoreJobRecord

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Unpack
 
+from haulback.client import record_names
 from haulback.client.api import HttpCall
 from haulback.client.calls import Calls, Listed, Page
 from haulback.client.node_tasks import NodeTasks
+from haulback.client.resources import Machines
 from haulback.client.submissions import Submissions
 from haulback.contract.task_states import FINAL, PLANNED, State
 from haulback.contract.tasks import (
@@ -21,6 +23,7 @@ from haulback.contract.tasks import (
     TimestampDTO,
 )
 from haulback.errors import Cancelled, NotFound, TaskFailed
+from haulback.ids import is_guid
 from haulback.wire import JsonObject
 
 LOOK_EVERY = 0.25  # seconds between two polls of a followed task
@@ -93,6 +96,24 @@ class Tasks(Submissions):
         query = {"extended": extended or None}
         return self._calls.one(TaskDetails, "GET", f"/tasks/{guid}", query=query)
 
+    def guid(self, wanted: str) -> str:
+        """The guid of a task: a guid, its beginning, `latest`, or `latest:MACHINE`.
+
+        A whole guid is returned unchecked.  Raises NotFound, or Malformed with the candidates when
+        several tasks fit.
+        """
+        machine = record_names.latest_of(wanted)
+        if is_guid(wanted):
+            return wanted
+        if machine is None:
+            rows = self.all(filter=wanted)
+            return record_names.chosen(rows, wanted, "task", _subject, ", or latest:MACHINE").guid
+        entity = Machines(self._calls).guid(machine) if machine else ""
+        rows_of = self.page(size=1, protected_entity=entity).rows
+        if not rows_of:
+            raise NotFound(f"{wanted}: there is no task{f' of {machine}' * bool(machine)}")
+        return rows_of[0].guid
+
     def retry_run(self, run: str) -> list[TaskListRecord]:
         """Queue again what failed in a run of a policy.  Raises NotFound, or Conflict for nothing.
 
@@ -116,6 +137,23 @@ class Tasks(Submissions):
     def log(self, guid: str) -> list[LogLine]:
         """The log lines of a task."""
         return self._calls.one(list[LogLine], "GET", f"/tasks/{guid}/log")
+
+    def follow_log(self, guid: str, every: float = LOOK_EVERY) -> Iterator[LogLine]:
+        """Yield the log lines of a task as they come, until the task has ended.
+
+        `every` is the polling interval in seconds.
+        """
+        seen: set[tuple[int, str]] = set()
+        while True:
+            is_over = self.state(guid).state.name in _FINAL  # read first: its last line is there
+            for line in self.log(guid):
+                key = (line.time, line.text)
+                if key not in seen:
+                    seen.add(key)
+                    yield line
+            if is_over:
+                return
+            time.sleep(every)
 
     def set_state(self, guid: str, state: State, info: str | None = None) -> None:
         """Change a task's state: users may cancel; only the task's node sets other states."""
@@ -187,6 +225,10 @@ class Tasks(Submissions):
                 except NotFound:
                     continue  # removed when its predecessor was cancelled
         return result
+
+
+def _subject(task: TaskListRecord) -> str:
+    return f"{task.type.name} {task.protectedEntityDisplayName or ''}".strip()
 
 
 def check(plan: list[TaskDetails]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from haulback.client.calls import Calls, Collection
+from haulback.client import record_names
+from haulback.client.calls import Calls, Collection, PerishableCollection
 from haulback.contract.audit import AuditEntry
 from haulback.contract.nodes import ChangedNode, Invitation, NewNode, NodeRecord
 from haulback.contract.tokens import NewToken, Token
 from haulback.contract.users import ChangedUser, NewUser, Role, User
+from haulback.ids import is_guid
 
 
 class Users(Collection[User]):
@@ -50,12 +52,18 @@ class Tokens(Collection[Token]):
 
     path, kind = "/api-tokens", Token
 
+    def guid(self, wanted: str) -> str:
+        """The guid of a token, by guid, its beginning, or name."""
+        if is_guid(wanted):
+            return wanted
+        return record_names.chosen(self.all(), wanted, "API token", lambda token: token.name).guid
+
     def add(self, new: NewToken) -> Token:
         """Create an API token; its value is shown only in this response."""
         return self._calls.one(Token, "POST", self.path, new)
 
 
-class Nodes(Collection[NodeRecord]):
+class Nodes(PerishableCollection[NodeRecord]):
     """Nodes: the machines that run tasks."""
 
     path, kind = "/nodes", NodeRecord

@@ -47,7 +47,10 @@ class BaseImage(msgspec.Struct):
 
 
 class ImportMachineRequest(msgspec.Struct):
-    """RestoreAndImportTaskRequest."""
+    """RestoreAndImportTaskRequest.
+
+    Without `restoredDiskAllocationFormat` each disk is allocated as the original disk was.
+    """
 
     backup: Ref | None = None
     backupLocation: LocationRef | None = None
@@ -87,7 +90,8 @@ class ImportMachineOrder(msgspec.Struct):
     `replaces` is the platform uuid of the machine to overwrite, "" for none; `skip` are names of
     disks to leave out, `rename` new names of disks by their old names, `stores` storage pools by
     names of disks.  With a `share` the machine runs from that mount at once.  `others` are other
-    locations of the backup.
+    locations of the backup.  `as_before` allocates each disk as the original disk was, `allocate`
+    all disks.
     """
 
     backup: str
@@ -103,6 +107,7 @@ class ImportMachineOrder(msgspec.Struct):
     cards: list[CardWish] = []
     share: str = ""
     others: list[BackupPlace] = []
+    as_before: bool = False
 
 
 class Imported(msgspec.Struct):

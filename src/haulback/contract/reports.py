@@ -6,7 +6,7 @@ from enum import Enum
 
 import msgspec
 
-from haulback.wire import Label, Ref, Word
+from haulback.wire import Label, Named, Ref, Word
 
 
 class GroupBy(Enum):
@@ -153,6 +153,20 @@ class LateMachines(msgspec.Struct, kw_only=True):
     rows: list[LateMachine]
 
 
+class ReportedSpace(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The space of a destination, in bytes; `fullAt` (epoch ms) is the day on which it is full.
+
+    `waits` is the reason why new backups wait.
+    """
+
+    backupDestination: Named
+    held: int | None = None
+    free: int | None = None
+    growthPerDay: int | None = None
+    fullAt: int | None = None
+    waits: str | None = None
+
+
 class Report(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Backups between two moments and the protection of machines now; times in epoch ms.
 
@@ -170,6 +184,7 @@ class Report(msgspec.Struct, omit_defaults=True, kw_only=True):
     policies: list[PolicyReport]
     failures: FailedBackups
     late: LateMachines
+    destinations: list[ReportedSpace] = []
     backupSize: SizeTable
     transferSize: SizeTable
 

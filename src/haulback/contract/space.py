@@ -21,12 +21,14 @@ class MachineSpace(msgspec.Struct):
 class SpaceUsage(msgspec.Struct):
     """The space of a repository as a clean-up found it, in bytes.
 
-    `held` is the size of all packs, `living` the part of it that backups use.
+    `held` is the size of all packs, `living` the part of it that backups use, `locked` the size of
+    packs that no backup needs and that the store keeps under lock.
     """
 
     held: int
     living: int
     machines: list[MachineSpace] = []
+    locked: int = 0
 
 
 class SpaceLimits(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -43,14 +45,16 @@ class SpaceLimits(msgspec.Struct, kw_only=True, omit_defaults=True):
 class SpaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The space of a destination as the API shows it, in bytes; times in epoch ms.
 
-    `held` is what the repository holds, `living` what backups use of it, both as the clean-up at
-    `measured` found them and with what was stored since.  `growthPerDay` is the mean growth of the
+    `held` is what the repository holds, `living` what backups use of it, `locked` what no backup
+    needs and the store keeps under lock, as the clean-up at `measured` found them; `held` with what
+    was stored since.  `growthPerDay` is the mean growth of the
     last 30 days, None before two days are known; `fullAt` the time at which the destination is
     full if it goes on.  `waits` is the reason why new backups wait.
     """
 
     held: int | None = None
     living: int | None = None
+    locked: int | None = None
     measured: int | None = None
     growthPerDay: int | None = None
     fullAt: int | None = None

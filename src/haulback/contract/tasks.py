@@ -146,7 +146,7 @@ class TimestampDTO(msgspec.Struct):
 
 
 class LogLine(msgspec.Struct):
-    """A line of a task's log; `time` in epoch ms, `attempt` counts from 1."""
+    """A line of a task's log; `time` in epoch ms, `attempt` counts from 1, 0 before the first."""
 
     time: int
     attempt: int

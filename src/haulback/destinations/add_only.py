@@ -15,6 +15,8 @@ class AddOnly(PassThrough):
     `sweep` stays allowed: half-written objects are not part of any backup.
     """
 
+    allows_deletion = False
+
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
         return list_many(self._destination, folders)
 

@@ -16,6 +16,15 @@ def innermost(destination: ObjectStore) -> ObjectStore:
     return destination
 
 
+def allows_deletion(destination: ObjectStore) -> bool:
+    """Whether no wrapper of a store takes the right to delete away."""
+    while isinstance(destination, PassThrough):
+        if not destination.allows_deletion:
+            return False
+        destination = destination._destination
+    return True
+
+
 def parallelism_of(destination: ObjectStore) -> int:
     """The number of requests that a store takes at once; 1 for a store that says nothing."""
     most: int = getattr(destination, "parallelism", 1)
@@ -24,6 +33,8 @@ def parallelism_of(destination: ObjectStore) -> int:
 
 class PassThrough:
     """Passes all operations of an ObjectStore through; a wrapper overrides those it changes."""
+
+    allows_deletion = True
 
     def __init__(self, destination: ObjectStore) -> None:
         self._destination = destination

@@ -11,13 +11,16 @@ from haulback.drivers.source import Extent, Source
 from haulback.hypervisor_types import HypervisorType
 from haulback.wire import JsonObject
 
+ALLOCATED = "allocated"  # member of a definition: names of disks whose space is allocated
+
 
 class MachineDisk(NamedTuple):
     """A disk of a machine; `name` is unique within the machine, `size` in bytes as the guest sees.
 
     `format` is the hypervisor's name of the image format ("raw", "qcow2", ...). `allocate`
-    preallocates the whole space of a new disk. `was` is the disk's name in the definition where
-    that name differs. `store` is the storage pool for a new disk, "" the default one.
+    preallocates the whole space of a new disk, and tells that of an existing disk in a snapshot.
+    `was` is the disk's name in the definition where that name differs. `store` is the storage pool
+    for a new disk, "" the default one.
     """
 
     name: str
@@ -49,12 +52,14 @@ class Taken(NamedTuple):
 class Apart(NamedTuple):
     """A part of a machine that backups leave out, with the reason.
 
-    `held` is set for a part that backups contain, but not consistently.
+    `held` is set for a part that backups contain, but not consistently, `off` for a part of a
+    running machine that only backups of the stopped machine leave out.
     """
 
     name: str
     why: str
     held: bool = False
+    off: bool = False
 
 
 class Machine(NamedTuple):

@@ -139,19 +139,18 @@ def _fixed(setting: Setting, kept: Any) -> Malformed:
     )
 
 
-def moved(kind: DestinationType, given: JsonMapping) -> JsonObject:
-    """The settings that a move gives; null leaves a setting as it is.
+def moved(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
+    """The settings and secrets that a move gives; null leaves a setting as it is.
 
-    Raises Malformed naming a setting that is unknown or wrong, or a secret, which a change gives.
+    Raises Malformed naming a setting that is unknown or wrong.
     """
-    settings, result = settings_of(kind), JsonObject()
+    settings, result = settings_of(kind), CheckedSettings({}, {})
     for name, value in given.items():
         if name not in settings:
             raise _unknown(name, kind)
-        if settings[name].is_secret:
-            raise Malformed(f"{name}: change secrets by themselves, before the move", field=name)
         if value is not None:
-            result[name] = _value(settings[name], value)
+            chosen = result.secrets if settings[name].is_secret else result.plain
+            chosen[name] = _value(settings[name], value)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract.destination_move import DestinationMoveOrder, MoveResult
+from haulback.contract.destination_types import SEALED
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.inventory import reach
@@ -19,11 +20,15 @@ from haulback.wire import JsonObject
 TYPE = "BACKUP_DESTINATION_MOVE"
 
 
-def task(after: BackupDestination, given: JsonObject, ask: Ask) -> Task:
-    """The task that probes the place of a destination as it will be; `given` are the settings that
-    change.
-    """
-    params: JsonObject = {"given": given, "node": after.node, "nodes": after.nodes}
+def task(before: BackupDestination, after: BackupDestination, ask: Ask) -> Task:
+    """The task that probes the place of a destination as it will be."""
+    given = {
+        name: value for name, value in after.config.items() if before.config.get(name) != value
+    }
+    params: JsonObject = {"node": after.node, "nodes": after.nodes}
+    if secrets := given.pop(SEALED, None):
+        params[SEALED] = secrets
+    params["given"] = given
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(after)}, params=params, pinned=reach.pin(after)
     )
@@ -40,11 +45,17 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationMoveOrder:
     params = task.params
     after = msgspec.structs.replace(
         before,
-        config=before.config | params["given"],
+        config=before.config | _changes(task),
         node=params["node"],
         nodes=params["nodes"],
     )
     return DestinationMoveOrder(after)
+
+
+def _changes(task: Task) -> JsonObject:
+    """The settings that change, with the sealed secrets where secrets change."""
+    changes: JsonObject = dict(task.params["given"])
+    return changes | {SEALED: task.params[SEALED]} if SEALED in task.params else changes
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
@@ -54,7 +65,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         return
     report = msgspec.convert(task.results, MoveResult)
     destination, params = task.ref("backupDestination") or "", task.params
-    place = NewPlaceOf(destination, params["given"], params["node"], params["nodes"])
+    place = NewPlaceOf(destination, _changes(task), params["node"], params["nodes"])
     ledger.destinations.moved(place, report.repository, by=task.guid)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
 

@@ -35,6 +35,8 @@ from haulback.tasks.destination_ends import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject, Named
 
+_FORM = "restoredDiskAllocationFormat"
+
 
 def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     """Plan a RESTORE that checks the backup, and the IMPORT that follows.
@@ -73,13 +75,13 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def _params(request: ImportMachineRequest, replaced: Entity | None) -> JsonObject:
-    form = request.restoredDiskAllocationFormat or Allocation.PREALLOCATED
+    form = request.restoredDiskAllocationFormat
     return {
         "restoreType": "RESTORE_AND_IMPORT",
         "overwrite": bool(request.overwrite),
         "replaces": replaced.uuid if replaced else "",
         "powerOnAfterRestore": bool(request.powerOnAfterRestore),
-        "restoredDiskAllocationFormat": form.value,
+        **({_FORM: form.value} if form else {}),
     }
 
 
@@ -113,7 +115,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
         catalogue.places.hypervisor(task.ref("hypervisor") or ""),
         str(params["restoredPeName"]),
         str(params.get("replaces", "")),
-        params.get("restoredDiskAllocationFormat") == Allocation.PREALLOCATED.value,
+        params.get(_FORM) == Allocation.PREALLOCATED.value,
         params.get("skip", []),
         params.get("rename", {}),
         params.get("stores", {}),
@@ -121,6 +123,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
         msgspec.convert(params.get("cards", []), list[CardWish]),
         task.ref("mountedBackup") or "",
         other_places(backup, task.node, catalogue),
+        as_before=_FORM not in params,
     )
 
 

@@ -12,12 +12,13 @@ from haulback.wire import JsonObject
 def settings_of(record: BackupDestination, link: ServerClient, task: str = "") -> JsonObject:
     """The settings of a destination, with the secrets that the server opens for this node.
 
-    The secrets that delete are among them where the order of `task` may delete.
+    `task` is the running task that uses them: the secrets that delete are among them where its
+    order may delete, and a move gets the secrets of the new place.
     Raises Unavailable while the server does not answer.
     """
     plain = {name: value for name, value in record.config.items() if name != SEALED}
     asks = _has_secrets(record.driver)
-    return plain | (link.secrets(record.guid, task if record.may_delete else "") if asks else {})
+    return plain | (link.secrets(record.guid, task) if asks else {})
 
 
 def _has_secrets(driver: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
 from threading import Event, Lock, Thread
 
 import msgspec
 
+import haulback
 from haulback.contract.node_tasks import AWAY
 from haulback.errors import (
     Cancelled,
@@ -26,14 +28,17 @@ from haulback.node.server_client import Offer, ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import NodeServices, RunningTask
 from haulback.retry import Backoff, retry
+from haulback.tasks.record import EPOCH
 from haulback.texts import sendable
 from haulback.work.context import Results, TaskWork, TaskWorks
 from haulback.work.staging_cleanup import sweep_after
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds before the next try at a server or platform
+_OVER = "another process uses this node's identity, or the server forgot it"
 _HEAR = 1.0  # seconds; longest delay before a signal is handled
 _TIDYING = 30.0  # seconds of tries to clean up
+_CAUSES = 4  # errors behind an error that the log of its task names
 
 
 class Runner:
@@ -49,7 +54,7 @@ class Runner:
         # guards `_taken` and `_running`, which the poll, attempts and the reporter share;
         # no request to the server and no work is done under it
         self._lock = Lock()
-        self._over = False
+        self._over = ""  # the reason why this process ends
 
     def run(self) -> None:
         self._open()
@@ -74,7 +79,7 @@ class Runner:
             for thread in self._threads:
                 thread.join()
         if self._over:
-            raise Fenced("another process uses this node's identity, or the server forgot it")
+            raise Fenced(self._over)
 
     def _ask(self) -> None:
         while not self._stop.is_set():
@@ -113,8 +118,8 @@ class Runner:
             log.warning("%s; trying again", error.message)
             self._stop.wait(_AGAIN)
             return
-        except Unauthenticated:
-            self._over = True
+        except (Fenced, Unauthenticated) as error:
+            self._over = error.message if isinstance(error, Fenced) else _OVER
             self._stop.set()
             return
         except Exception:
@@ -186,6 +191,7 @@ class Runner:
         with self._lock:
             self._running[guid] = work
         log.info("task begins", extra=members(task=guid, type=kind.type, attempt=number))
+        work.log(_begin(number))
         if self._stop.is_set():
             work.progress.fence()  # `stop` came before the attempt could be fenced
         try:
@@ -201,13 +207,16 @@ class Runner:
             results = {**work.damage(kind.type), **work.repositories.owner(), **results}
         except Cancelled:
             log.info("task cancelled", extra=members(task=work.guid, type=kind.type))
+            work.log("the work stopped at a point where nothing is half done")
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
         except Exception as error:  # noqa: BLE001 - the server is told
             _warn("task failed", work.guid, error, type=kind.type)
+            for cause in _causes(error):
+                work.log(f"caused by {cause}")
             self._say_why(work, error, kind)
-            self._give_up(work, "FAILED", reason(error))
+            self._give_up(work, "FAILED", work.progress.cleaned(reason(error)))
             if isinstance(error, Unavailable):
                 self._sweep(work)
         else:
@@ -340,6 +349,29 @@ def _warn(event: str, guid: str, error: Exception, **more: str) -> None:
     is_foreseen = isinstance(error, HaulbackError | OSError)
     about = members(task=guid, **more, reason=reason(error))
     log.warning(event, extra=about, exc_info=None if is_foreseen else error)
+
+
+def _begin(number: int) -> str:
+    """The line of the log at the start of an attempt."""
+    times = f"attempt {number % EPOCH}"
+    return f"{times} begins on {socket.gethostname()} with Haulback {haulback.__version__}"
+
+
+def _causes(error: BaseException) -> list[str]:
+    """The errors behind an error, the nearest first, without texts that repeat."""
+    causes: list[str] = []
+    said = str(error)
+    while (behind := _behind(error)) and len(causes) < _CAUSES:
+        text = behind.message if isinstance(behind, HaulbackError) else str(behind)
+        if text not in said:
+            causes.append(f"{type(behind).__name__}: {text}"[:500])
+            said += text
+        error = behind
+    return causes
+
+
+def _behind(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def reason(error: Exception) -> str:

@@ -33,7 +33,7 @@ class RunningTask:
         self.guid, self.attempt, self.order = guid, f"{guid}-{number}", order
         self.disk = home.disk
         self.progress = TaskProgress(self.attempt, link)
-        self.machines = TaskMachines(node.locks, self._own_server)
+        self.machines = TaskMachines(node.locks, self._own_server, self.log)
         self.repositories = TaskRepositories(self.attempt, self.progress, link, home)
         self.staging = TaskStaging(guid, number, home)
         self.mounts = TaskMounts(home.shares, self.progress, link)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from haulback import units
 from haulback.contract.order_records import Hypervisor
 from haulback.drivers import registry
 from haulback.drivers.hypervisor import MachineSource
@@ -39,14 +41,18 @@ class TaskMachines:
     database.
     """
 
-    def __init__(self, locks: Locks, own: Callable[[], MachineSource]) -> None:
-        self._locks, self._own = locks, own
+    def __init__(
+        self, locks: Locks, own: Callable[[], MachineSource], log: Callable[[str], None]
+    ) -> None:
+        self._locks, self._own, self._log = locks, own, log
         self.used: dict[str, Hypervisor] = {}
         self._opened: list[MachineSource] = []
 
     def open(self, record: Hypervisor) -> MachineSource:
         is_own = record.driver == OWN_SERVER.driver
         made = self._own() if is_own else open_hypervisor(record)
+        if record.guid not in self.used:
+            self._log(f"hypervisor {record.name} was opened ({record.driver})")
         self.used[record.guid] = record
         self._opened.append(made)
         return made
@@ -54,7 +60,12 @@ class TaskMachines:
     @contextmanager
     def lock(self, record: Hypervisor, uuid: str, *, wait: bool = True) -> Iterator[bool]:
         lock = self._locks.of(f"{record.guid}/{uuid}")
-        is_mine = lock.acquire(blocking=wait)
+        is_mine = lock.acquire(blocking=False)
+        if wait and not is_mine:
+            begun = time.monotonic()
+            lock.acquire()
+            is_mine, waited = True, units.duration(time.monotonic() - begun)
+            self._log(f"the task waited {waited} for another task on the same machine")
         try:
             yield is_mine
         finally:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Event
 from typing import TypeVar
 
 from haulback.errors import Cancelled, Fenced, Unavailable
 from haulback.node.server_calls import patiently
 from haulback.node.server_client import ServerClient
-from haulback.texts import sendable
+from haulback.texts import sendable, without_passwords
 from haulback.wire import JsonObject
 
 _LOG_AHEAD = 500  # lines that wait for the reporter; older lines are dropped
+_LEAST_SECRET = 4  # characters; the text of shorter ones stands in ordinary words
 T = TypeVar("T")
 
 
@@ -30,6 +31,7 @@ class TaskProgress:
         self.total = self.done = 0
         self.cancelled = self.is_done = False
         self.lines: deque[str] = deque(maxlen=_LOG_AHEAD)
+        self._secrets: set[str] = set()
         self._started = time.monotonic()
         self._over = Event()
 
@@ -70,8 +72,18 @@ class TaskProgress:
         if self.cancelled:
             raise Cancelled("cancelled")
 
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Keep secrets out of all later lines of the log and out of the reason of the end."""
+        self._secrets |= {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
+
+    def cleaned(self, text: str) -> str:
+        """A text without the hidden secrets and without passwords in URLs."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return without_passwords(text)
+
     def log(self, text: str) -> None:
-        self.lines.append(sendable(text))
+        self.lines.append(self.cleaned(sendable(text)))
 
     def average(self) -> JsonObject:
         """Bytes moved so far, and the average rate in bytes per second."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
 
+from haulback import units
 from haulback.contract.catalogue import OwnerReport
 from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
@@ -58,12 +61,20 @@ class TaskRepositories:
 
     def kept_secret(self, record: BackupDestination) -> bytes:
         """The secret of a destination in the bytes that the server keeps."""
-        return self._progress.ask(lambda: self._link.key(record.guid))
+        kept = self._progress.ask(lambda: self._link.key(record.guid))
+        self._progress.hide((kept.hex(), base64.b64encode(kept).decode()))
+        return kept
 
     def open(self, record: BackupDestination) -> Repository:
+        begun = time.monotonic()
         store, secret = self.store(record), opener(self.kept_secret(record))
         with self._reaching(record):
             opened = self._opened_repository(record, store, secret)
+        took = units.duration(time.monotonic() - begun)
+        self._progress.log(
+            f"destination {record.name} was opened in {took} ({record.driver}, "
+            f"repository {opened.guid})"
+        )
         if record.repository not in (None, opened.guid):
             raise Conflict(f"destination {record.name} holds another repository than before")
         opened.locks.memory = self._home.lock_memories.of(opened.guid)
@@ -115,7 +126,11 @@ class TaskRepositories:
 
     def _settings(self, record: BackupDestination) -> JsonObject:
         task = self._attempt.rpartition("-")[0]
-        return self._progress.ask(lambda: settings_of(record, self._link, task))
+        settings = self._progress.ask(lambda: settings_of(record, self._link, task))
+        self._progress.hide(
+            str(value) for name, value in settings.items() if name not in record.config
+        )
+        return settings
 
     def pack_memory(self, repository: Repository) -> FilePackMemory:
         return self._home.pack_memories.of(repository.guid)

@@ -211,6 +211,7 @@ class _CleanUp:
         self._cleaned.backups, self._cleaned.damaged = len(scanned.backups), scanned.damaged
         self._cleaned.unreadable, self._cleaned.held = scanned.unreadable, scanned.is_blind
         self._cleaned.usage = _usage(scanned)
+        self._cleaned.usage.locked = self._cleaned.bytes_locked
         if scanned.is_blind:
             log.warning(
                 "nothing is deleted: a part of some map cannot be read; run VERIFY or repair"
@@ -316,6 +317,8 @@ class _CleanUp:
         self._locked |= self._repository.locks.held_packs(packs - self._locked)
         self._cleaned.packs_locked = len(self._locked)
         self._cleaned.bytes_locked = sum(scanned.packs.get(pack, 0) for pack in self._locked)
+        if self._cleaned.usage:
+            self._cleaned.usage.locked = self._cleaned.bytes_locked
 
     def _copy(self, mark: LiveChunks, plan: CompactionPlan) -> tuple[Array, Staged]:
         writer = Writer(self._keys, Index(), self._folder, self._resources)

@@ -36,13 +36,8 @@ class Group:
     """A decoded group in memory.  `places` gives offset and length of each chunk in `data`."""
 
     id: bytes
-    data: bytearray | bytes = field(default_factory=bytearray)
+    data: bytes | memoryview = b""
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, chunk: bytes, piece: bytes | memoryview) -> None:
-        assert isinstance(self.data, bytearray)
-        self.places[chunk] = (len(self.data), len(piece))
-        self.data += piece
 
     def chunk(self, chunk: bytes) -> memoryview:
         """The bytes of one chunk.  Raises Damaged when the group does not hold it."""
@@ -51,6 +46,23 @@ class Group:
         except KeyError:
             raise Damaged(f"group {self.id.hex()} does not hold chunk {chunk.hex()}") from None
         return memoryview(self.data)[offset : offset + length]
+
+
+class OpenGroup:
+    """A group that takes chunks, up to the length of `buffer`; `size` bytes are taken."""
+
+    def __init__(self, group: bytes, buffer: bytearray) -> None:
+        self.id, self.buffer, self.size = group, buffer, 0
+        self._view, self._places = memoryview(buffer), dict[bytes, tuple[int, int]]()
+
+    def add(self, chunk: bytes, piece: bytes | memoryview) -> None:
+        self._view[self.size : self.size + len(piece)] = piece
+        self._places[chunk] = (self.size, len(piece))
+        self.size += len(piece)
+
+    def close(self) -> Group:
+        """The group, whose data is a view of the buffer."""
+        return Group(self.id, self._view[: self.size], self._places)
 
 
 @dataclass
@@ -68,8 +80,8 @@ def encode(group: Group, keys: Keys) -> bytes:
 def seal_frame(group: Group, frame: bytes, keys: Keys) -> bytes:
     """The record to store of a group whose data is compressed already."""
     entries = [_ENTRY.pack(chunk, length) for chunk, (_, length) in group.places.items()]
-    directory = _COUNT.pack(len(entries)) + b"".join(entries)
-    return group.id + keys.seal("group", group.id, directory + frame)
+    whole = b"".join((_COUNT.pack(len(entries)), *entries, frame))
+    return keys.seal("group", group.id, whole, head=group.id)
 
 
 def decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
@@ -111,7 +123,7 @@ def _unsealed(record: bytes, group_id: bytes, keys: Keys) -> bytes:
     if record[:GROUP_ID_BYTES] != group_id:
         raise Damaged(f"another object lies at the place of group {group_id.hex()}")
     try:
-        return keys.unseal("group", group_id, record[GROUP_ID_BYTES:])
+        return keys.unseal("group", group_id, memoryview(record)[GROUP_ID_BYTES:])
     except InvalidTag as error:
         raise Damaged(f"group {group_id.hex()} is damaged") from error
 

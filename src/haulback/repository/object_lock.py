@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Protocol
 
-from haulback.destinations.pass_through import innermost
+from haulback.destinations.pass_through import allows_deletion, innermost
 from haulback.destinations.protocol import IDENTITY, Lockable, ObjectStore
-from haulback.errors import Damaged, NotFound
+from haulback.errors import Damaged, Forbidden, NotFound
 from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
 from haulback.repository.config import CONFIG_COPY
@@ -65,6 +65,7 @@ class ObjectLocks:
     def __init__(self, destination: ObjectStore, now: Callable[[], int] = _now_ms) -> None:
         store = innermost(destination)
         self._store = store if isinstance(store, Lockable) and store.holds_locks else None
+        self._may_delete = allows_deletion(destination)
         self._now = now
         self.memory: LockMemory = NewLockMemory()
 
@@ -114,8 +115,13 @@ class ObjectLocks:
         return {} if store is None else retry(store.hidden, _BACKOFF)
 
     def unhide(self, name: str) -> None:
-        """Show a hidden object again; needs the right to delete."""
+        """Show a hidden object again: what hides the object is deleted.
+
+        Raises Forbidden without the right to delete.
+        """
         store = self._store
+        if not self._may_delete:
+            raise Forbidden(f"{name} stays hidden: this task may not delete objects", name=name)
         if store is not None:
             retry(lambda: store.unhide(name), _BACKOFF)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from haulback.destinations.protocol import ObjectStore
-from haulback.errors import Conflict, Damaged, HaulbackError, NotFound, OwnerChanged
+from haulback.errors import Conflict, Damaged, Forbidden, HaulbackError, NotFound, OwnerChanged
 from haulback.repository import config, pending_deletes
 from haulback.repository.backup_loss import BackupLoss
 from haulback.repository.damage_report import doubt
@@ -111,10 +111,14 @@ class _Repair:
             self._act(f"{why}; it is shown again", partial(self._show, name))
 
     def _show(self, name: str) -> None:
+        """Delete what hides an object, as far as this server may delete there now."""
         try:
+            self._repository.check_deletion()
             self._repository.locks.unhide(name)
-        except Conflict as error:
-            self._done.actions.append(error.message)
+        except OwnerChanged:
+            raise
+        except (Conflict, Forbidden) as error:
+            self._done.actions.append(f"{name} stays hidden: {error.message}")
         else:
             self._repository.problems.pop(name, None)  # of a configuration that was not to be seen
 

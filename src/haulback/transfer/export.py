@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.drivers.hypervisor import DiskView, Snapshot
+from haulback.drivers.hypervisor import ALLOCATED, DiskView, Machine, Snapshot
 from haulback.drivers.source import Extent
 from haulback.durable_files import DurableFiles
 from haulback.errors import BaseGone, Damaged, NotFound
@@ -21,6 +21,7 @@ from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Draft, Repository
 from haulback.repository.resources import Meter, Resources, unmetered
 from haulback.repository.writer import Writer
+from haulback.wire import JsonObject
 
 
 class ExportSpec(NamedTuple):
@@ -96,11 +97,17 @@ def export_machine(
         snapshot_time=wanted.snapshot_time,
         disks=tuple(disk for disk, _ in stored),
         parent=parent.backup if parent else None,
-        definition=machine.definition,
+        definition=_described(machine),
         read=read.total,
         stored=staged.stored,
     )
     return repository.draft(folder, staged, manifest, disk)
+
+
+def _described(machine: Machine) -> JsonObject:
+    """The definition of a machine, with the names of the disks whose space is allocated."""
+    full = [disk.name for disk in machine.disks if disk.allocate]
+    return {**machine.definition, ALLOCATED: full} if full else machine.definition
 
 
 class _Counter:

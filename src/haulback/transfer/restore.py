@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from haulback.drivers.capabilities import MachineTarget
-from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
+from haulback.drivers.hypervisor import ALLOCATED, Machine, MachineDisk, NetworkCardSettings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Meter, unmetered
@@ -20,9 +20,10 @@ class RestoreTarget(NamedTuple):
     An empty `uuid` or `name` keeps the backup's uuid or name.
 
     `format` is the hypervisor's name of the image format for all disks; None keeps the format of
-    each disk. `allocate` preallocates all disks. `skip` holds names of disks to leave out, `rename`
-    maps disk names to new names, `stores` maps disk names to storage pools. `cards` configures the
-    network cards. `marks` are added to the definition.
+    each disk. `allocate` preallocates all disks, or makes all thin; None keeps what each original
+    disk was, thin where the backup does not tell. `skip` holds names of disks to leave out,
+    `rename` maps disk names to new names, `stores` maps disk names to storage pools. `cards`
+    configures the network cards. `marks` are added to the definition.
     """
 
     attempt: str
@@ -30,7 +31,7 @@ class RestoreTarget(NamedTuple):
     name: str = ""
     format: str | None = None
     overwrite: bool = False
-    allocate: bool = False
+    allocate: bool | None = None
     skip: Set[str] = frozenset()
     rename: Mapping[str, str] = {}
     stores: Mapping[str, str] = {}
@@ -59,12 +60,15 @@ class RestoredMachine(NamedTuple):
 
 def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
     """Description of the machine to create from a backup."""
+    definition = {k: v for k, v in manifest.definition.items() if k != ALLOCATED}
+    recorded = manifest.definition.get(ALLOCATED)
+    full = recorded if isinstance(recorded, list) else []
     disks = tuple(
         MachineDisk(
             target.rename.get(stored.name, stored.name),
             stored.map.size,
             target.format or stored.format,
-            target.allocate,
+            stored.name in full if target.allocate is None else target.allocate,
             stored.name,
             target.stores.get(stored.name, ""),
         )
@@ -72,7 +76,7 @@ def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
         if stored.name not in target.skip
     )
     uuid = target.uuid or str(manifest.definition.get("uuid", ""))
-    definition = {**manifest.definition, **target.marks}
+    definition |= target.marks
     return Machine(uuid, target.name or manifest.entity_name, disks, definition, target.cards)
 
 

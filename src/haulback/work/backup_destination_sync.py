@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from haulback.contract.backup_destination_sync import (
@@ -14,7 +16,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.transfer.copy import CopyWish, copy_backup, heal_backup, lacks_data
 from haulback.transfer.copy_groups import CopyServices
-from haulback.units import size
+from haulback.units import duration, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
@@ -33,6 +35,10 @@ def run(context: TaskContext) -> Results:
         context.log("the destinations have different keys: the data is decrypted and sealed anew")
     for wanted in order.copies:
         let_be_listed(context, source, wanted.source)
+    context.log(
+        f"{len(order.copies)} backups are to be copied from {order.source.name} to "
+        f"{order.destination.name}"
+    )
     context.progress.expect(sum(_amount(source, wanted) for wanted in order.copies))
     _Copying(context, source, target).copy(order, results)
     write_extract_if_old(context, target, order.destination.owner)
@@ -85,10 +91,15 @@ class _Copying:
     def _one(self, wanted: WantedCopy, older: str | None) -> JsonObject:
         wish = CopyWish(wanted.source, wanted.backup, older or wanted.older, wanted.lock)
         act = heal_backup if wanted.heals else copy_backup
+        begun = time.monotonic()
         made = act(self._source, self._target, wish, self._services)
         lacks = wanted.heals and lacks_data(self._target, wanted.backup)
         verb = "healed" if wanted.heals else "copied"
-        self._context.log(f"{made.manifest.entity_name}: {verb}, {size(made.stored)} stored")
+        took = duration(time.monotonic() - begun)
+        self._context.log(
+            f"{made.manifest.entity_name}: backup {wanted.source} was {verb} as {wanted.backup} in "
+            f"{took}, {size(made.stored)} stored"
+        )
         copied = CopiedBackup(wanted.backup, made.stored, made.manifest.parent, lacks)
         return dict(msgspec.to_builtins(copied))
 

@@ -16,9 +16,11 @@ def run(context: TaskContext) -> Results:
     order: ConnectivityTestOrder = context.order
     if order.hypervisor:
         context.machines.open(order.hypervisor).check()
+        context.log(f"hypervisor {order.hypervisor.name} answers and can be used")
     elif order.destination and order.destination.repository:
         repository = context.repositories.open(order.destination)
         seen = probe_again(repository.destination)
+        context.log(f"destination {order.destination.name} answers and holds its repository")
         told = {"probe": msgspec.to_builtins(seen)} if seen else {}
         return {"reachable": True} | told | context.repositories.space(order.destination)
     elif order.destination:

@@ -22,10 +22,12 @@ def run(context: TaskContext) -> Results:
     with context.machines.lock(order.hypervisor, order.uuid):
         try:
             machines = context.machines.open(order.hypervisor)
-            machines.drop_checkpoints(order.uuid, frozenset())
+            dropped = machines.drop_checkpoints(order.uuid, frozenset())
+            context.log(f"checkpoints of the machine that were removed: {len(dropped)}")
             if order.snapshots:
                 keeper = capability(machines, SnapshotKeeper)
                 keeper.remove_snapshots(order.uuid, set(order.snapshots))
+                context.log(f"snapshots of the machine that were removed: {len(order.snapshots)}")
         except NotFound:
             context.log("the machine is no longer on its hypervisor")
     return results

@@ -17,6 +17,7 @@ from haulback.repository.keys import Keys, Secret
 from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.foreign_repository import strangers
+from haulback.work.support.phases import phase
 
 
 def run(context: TaskContext) -> Results:
@@ -29,7 +30,8 @@ def run(context: TaskContext) -> Results:
     inner = innermost(place)
     if isinstance(inner, Preparable):
         inner.prepare()
-    seen = probe(place)
+    with phase(context, f"{where} was probed: objects are written, read and listed there"):
+        seen = probe(place)
     repository = _made(place, context.repositories.secret(record), where, family)
     if order.family and family and family.master != repository.keys.master:
         raise Conflict(
@@ -38,6 +40,7 @@ def run(context: TaskContext) -> Results:
         )
     with suppress(NotFound, Damaged):  # the repository then uses the copy of this object
         require_exclusive_create(repository.destination, CONFIG)
+    context.log(f"{where} holds the repository {repository.guid}")
     told = {"probe": msgspec.to_builtins(seen)} if seen else {}
     return {"repository": repository.guid} | told | context.repositories.space(record)
 

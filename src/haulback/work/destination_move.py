@@ -15,7 +15,9 @@ def run(context: TaskContext) -> Results:
     order: DestinationMoveOrder = context.order
     repository = context.repositories.open(order.destination)
     missing: list[str] = []
+    count = 0
     for backup in context.server.expected():
+        count += 1
         context.progress.meter(0)
         if not exists(repository.destination, manifests.name_of(backup)):
             missing.append(backup)
@@ -25,6 +27,7 @@ def run(context: TaskContext) -> Results:
             f"{len(missing)} backups are missing there: {', '.join(missing[:_NAMED])}{more}; "
             "copy the whole repository, then move the destination"
         )
+    context.log(f"{count} expected backups were looked for, all are there")
     return {"repository": repository.guid} | context.repositories.space(order.destination)
 
 

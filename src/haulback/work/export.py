@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any
+from typing import NamedTuple
 
+from haulback import units
 from haulback.contract.backups import BackupType
 from haulback.contract.export import ExportOrder
 from haulback.drivers.capabilities import GuestOperations, capability
@@ -15,7 +16,10 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft
 from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.phases import phase
 from haulback.work.support.young_backup import let_be_listed
+
+_NAMED = 32  # disks that the log names
 
 
 def run(context: TaskContext) -> Results:
@@ -36,28 +40,60 @@ class _Export:
     def run(self) -> Results:
         """Read the machine and report the draft.  Raises Unsupported without a disk to read."""
         order, base = self._order, self._order.base
+        self._tell_base()
         if base:
             let_be_listed(self._context, self._repository, base.backup)
         # Dead attempts may have left checkpoints; the image must not collect them.
-        self._machines.drop_checkpoints(order.uuid, self._context.server.needed())
+        dropped = self._machines.drop_checkpoints(order.uuid, self._context.server.needed())
+        if dropped:
+            self._context.log(f"checkpoints that no backup needs were removed: {len(dropped)}")
         with ExitStack() as stack:
-            with _commands(self._machines, order, self._warn):
+            with (
+                phase(self._context, f"the snapshot of {order.machine} was taken") as taking,
+                _commands(self._machines, order, self._warn),
+            ):
                 snapshot = stack.enter_context(
                     self._machines.snapshot(
                         order.uuid, self._context.attempt, base.checkpoint if base else None
                     )
                 )
+                taking.result = f"consistency {snapshot.consistency}"
             taken = self._context.server.now_ms()
             self._check(snapshot)
-            manifest = self._read(snapshot, taken).manifest
+            with phase(self._context, "the disks were read") as reading:
+                manifest = self._read(snapshot, taken).manifest
+                reading.moved, reading.result = manifest.read, _reuse(manifest)
             checkpoint = snapshot.checkpoint
         self._report_type(manifest)
+        self._tell_end(manifest, checkpoint)
         results = _results(manifest) | {"snapshotTime": taken, "checkpoint": checkpoint}
         return results | {"warnings": self.warnings, "consistency": snapshot.consistency}
 
+    def _tell_base(self) -> None:
+        """Log why the backup is to be a full one, or the base of the increment."""
+        order, tell = self._order, self._context.log
+        if order.base:
+            checkpoint = order.base.checkpoint or "none: the driver compares the images"
+            tell(f"the increment builds on backup {order.base.backup} (checkpoint {checkpoint})")
+        elif order.wanted == BackupType.INCREMENTAL.value:
+            tell(
+                f"a full backup is made instead of an increment: {order.destination.name} has no "
+                f"backup of {order.machine} that an increment can build on"
+            )
+        else:
+            tell("a full backup was requested")
+
+    def _tell_end(self, manifest: Manifest, checkpoint: str | None) -> None:
+        tell = self._context.log
+        tell(f"the export has the type {manifest.type} and waits in staging for its STORE")
+        if checkpoint:
+            tell(f"the next increment can build on checkpoint {checkpoint}")
+        else:
+            tell("the hypervisor tracks no changes: the next increment compares what it reads")
+
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
-        self._context.log(text)
+        self._context.log(f"warning: {text}")
 
     def _check(self, snapshot: Snapshot) -> None:
         """Warn of the parts that the backup lacks, and set the bytes to be read."""
@@ -68,7 +104,12 @@ class _Export:
             raise Unsupported(f"{snapshot.machine.name} has no disk to back up: {missing[0]}")
         for reason in [*missing, *(_read_whole(views) if self._order.base else [])]:
             self._warn(reason)
-        self._context.progress.expect(_expected(views))
+        plans = [_plan_of(view) for view in views]
+        for view, plan in list(zip(views, plans, strict=True))[:_NAMED]:
+            self._context.log(f"disk {view.disk.name}: {units.size(view.source.size)}, {plan.text}")
+        if len(views) > _NAMED:
+            self._context.log(f"and {len(views) - _NAMED} more disks")
+        self._context.progress.expect(sum(plan.bytes for plan in plans))
 
     def _read(self, snapshot: Snapshot, taken: int) -> Draft:
         context, order, repository = self._context, self._order, self._repository
@@ -95,9 +136,35 @@ class _Export:
         if order.wanted != BackupType.INCREMENTAL.value or manifest.type == order.wanted:
             return
         if order.base is None:
+            why = f": {order.no_base}" if order.no_base else ""
             name = order.destination.name
-            self._warn(f"{name} has no backup that an increment can build on")
+            self._warn(f"{name} has no backup that an increment can build on{why}")
         self._context.server.type_changed(manifest.type)
+
+
+class _DiskPlan(NamedTuple):
+    """The bytes of a disk to read, before changes are widened to whole chunks, and a text."""
+
+    bytes: int
+    text: str
+
+
+def _plan_of(view: DiskView) -> _DiskPlan:
+    if view.changed is None:
+        used = sum(extent.length for extent in view.source.extents())
+        return _DiskPlan(used, f"{units.size(used)} in use will be read")
+    lengths = [extent.length for extent in view.changed]
+    changed = sum(lengths)
+    text = f"{units.size(changed)} changed in {len(lengths)} places will be read"
+    return _DiskPlan(changed, text)
+
+
+def _reuse(manifest: Manifest) -> str:
+    """A part of a sentence about the bytes that are stored anew."""
+    text = f"{units.size(manifest.stored)} are stored anew"
+    if manifest.stored < manifest.read:
+        text += ", the rest is known to the repository or was compressed"
+    return text
 
 
 def _results(manifest: Manifest) -> Results:
@@ -133,6 +200,7 @@ def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
         if part.held
         else f"{part.name} is not in the backup: {part.why}"
         for part in machine.apart
+        if not part.off
     ]
     left = [disk.name for disk in machine.disks if disk.name in excluded]
     return [
@@ -143,12 +211,6 @@ def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
 
 def _read_whole(views: list[DiskView]) -> list[str]:
     return [f"{v.disk.name} is read whole: {v.reason}" for v in views if v.changed is None]
-
-
-def _expected(views: list[DiskView]) -> int:
-    """Bytes to read, before changes are widened to whole chunks."""
-    extents: Any = (v.source.extents() if v.changed is None else v.changed for v in views)
-    return sum(extent.length for one in extents for extent in one)
 
 
 WORK = TaskWork("EXPORT", ExportOrder, run, stages=True)

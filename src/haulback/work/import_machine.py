@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from haulback.contract.import_machine import ImportMachineOrder
 from haulback.contract.node_tasks import ReadFrom
-from haulback.drivers.capabilities import InstantRestore, MachineTarget, PowerControl, capability
+from haulback.drivers.capabilities import InstantRestore, MachineTarget, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
-from haulback.errors import HaulbackError
+from haulback.repository.manifest import Manifest
+from haulback.transfer.power import start_restored
 from haulback.transfer.restore import (
     RestoredMachine,
     RestoreServices,
@@ -19,6 +20,7 @@ from haulback.transfer.restore import (
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.locations import OpenLocation, read_at_any, told
 from haulback.work.support.machine_mark import MARK
+from haulback.work.support.phases import phase
 
 
 class _Made(NamedTuple):
@@ -34,8 +36,10 @@ def run(context: TaskContext) -> Results:
     (machine, left), location = _made_before(context, machines) or _make(context, machines)
     for sentence in left:
         context.log(sentence)
+    context.log(f"machine {machine.name} exists on {order.hypervisor.name}, uuid {machine.uuid}")
     if order.power_on:
-        _start(machines, machine, order)
+        with phase(context, f"{machine.name} was started"):
+            start_restored(machines, machine, replaced=bool(order.replaces))
     disks = [{"name": d.name, "size": d.size, "format": d.format} for d in machine.disks]
     return {
         "uuid": machine.uuid,
@@ -73,14 +77,32 @@ def _make_from(
     """Create the machine from one location of the backup."""
     order: ImportMachineOrder = context.order
     (repository, manifest, _), target = location, _target(context)
+    _tell_plan(context, manifest)
     if order.share:
         return _make_over(context, machines, wanted_of(manifest, target))
-    sizes = (disk.map.size for disk in manifest.disks if disk.name not in order.skip)
-    context.progress.expect(sum(sizes))
+    total = sum(disk.map.size for disk in manifest.disks if disk.name not in order.skip)
+    context.progress.expect(total)
     progress = context.progress
     services = RestoreServices(context.pool, progress.meter, progress.confirm)
     hypervisor = capability(machines, MachineTarget)
-    return import_machine(repository, manifest, hypervisor, target, services)
+    with phase(context, "the disks were written and the machine was made") as writing:
+        made = import_machine(repository, manifest, hypervisor, target, services)
+        writing.moved = total
+    return made
+
+
+def _tell_plan(context: TaskContext, manifest: Manifest) -> None:
+    """Log the decisions of the restore: its backup, its target and the disks that are left out."""
+    order: ImportMachineOrder = context.order
+    how = "over the original machine" if order.replaces else "as a new machine"
+    context.log(
+        f"backup {manifest.backup} of {manifest.entity_name} ({manifest.type}, "
+        f"{len(manifest.disks)} disks) is restored {how}"
+    )
+    if order.skip:
+        context.log(f"disks that were left out on request: {', '.join(order.skip)}")
+    if order.share:
+        context.log("the machine runs from the mounted backup: no data is copied")
 
 
 def _target(context: TaskContext) -> RestoreTarget:
@@ -90,7 +112,7 @@ def _target(context: TaskContext) -> RestoreTarget:
         uuid=order.replaces,
         name=order.name,
         overwrite=bool(order.replaces),
-        allocate=order.allocate,
+        allocate=None if order.as_before else order.allocate,
         skip=frozenset(order.skip),
         rename=order.rename,
         stores=order.stores,
@@ -108,16 +130,6 @@ def _make_over(context: TaskContext, machines: MachineSource, wanted: Machine) -
     with overlays.create_over(wanted, socket, context.attempt) as new:
         context.progress.confirm()
         return RestoredMachine(new.commit(), new.left_out())
-
-
-def _start(machines: MachineSource, machine: Machine, order: ImportMachineOrder) -> None:
-    """Start the machine; a machine that fails to start from its share is removed."""
-    try:
-        capability(machines, PowerControl).start(machine.uuid)
-    except HaulbackError:
-        if order.share:
-            capability(machines, MachineTarget).remove(machine.uuid)
-        raise
 
 
 WORK = TaskWork("IMPORT", ImportMachineOrder, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulback.contract.inventory_sync import InventorySyncOrder
 from haulback.drivers.hypervisor import HypervisorResource as Seat
+from haulback.drivers.hypervisor import Inventory
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import broken, placed, told
@@ -14,7 +15,8 @@ _NAMED = 1000  # machines that cannot be read and are named; a host with more is
 def run(context: TaskContext) -> Results:
     inventory = context.machines.open(context.order.hypervisor).inventory()
     for problem in inventory.problems:
-        context.log(f"{problem.where}: {problem.message}")
+        context.log(f"cannot be read: {problem.where}: {problem.message}")
+    _tell(context, inventory)
     return {
         "machines": [
             told(machine) | placed(machine.uuid, inventory) for machine in inventory.machines
@@ -24,6 +26,16 @@ def run(context: TaskContext) -> Results:
         "networks": _places(inventory.networks),
         "storages": _places(inventory.pools),
     }
+
+
+def _tell(context: TaskContext, inventory: Inventory) -> None:
+    """Log the number of machines, and their disks that backups leave out."""
+    machines = inventory.machines
+    context.log(f"{len(machines)} machines were found, {len(inventory.problems)} cannot be read")
+    lacking = [machine for machine in machines if machine.apart]
+    for machine in lacking[:_NAMED]:
+        parts = ", ".join(part.name for part in machine.apart)
+        context.log(f"{machine.name}: parts that are not in its backups: {parts}")
 
 
 def _places(found: list[Seat] | None) -> list[JsonObject] | None:

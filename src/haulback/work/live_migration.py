@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulback.contract.live_migration import LiveMigrationOrder
 from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.phases import phase
 
 
 def run(context: TaskContext) -> Results:
@@ -14,13 +15,15 @@ def run(context: TaskContext) -> Results:
         context.progress.confirm()
         if order.to.guid == order.hypervisor.guid:
             context.progress.expect(sum(disk.size for disk in here.machine(order.uuid).disks))
-            capability(here, InstantRestore).make_own(order.uuid, context.progress.meter)
+            with phase(context, f"the disks were copied to {order.to.name}"):
+                capability(here, InstantRestore).make_own(order.uuid, context.progress.meter)
             return {"uuid": order.uuid}
         there = context.machines.open(order.to)
         mover = capability(here, LiveMigration)
-        moved = mover.move(
-            order.uuid, there, context.attempt, context.progress.expect, context.progress.meter
-        )
+        with phase(context, f"the running machine was moved to {order.to.name}"):
+            moved = mover.move(
+                order.uuid, there, context.attempt, context.progress.expect, context.progress.meter
+            )
     return {"uuid": moved.uuid}
 
 

@@ -8,13 +8,19 @@ import msgspec
 
 from haulback.contract.mount import MountOrder, MountResult
 from haulback.filesystems.records import Volume as Found
+from haulback.mounts.spec import MountState
 from haulback.work.context import Results, Sharing, TaskContext, TaskWork
+from haulback.work.support.phases import phase
 from haulback.work.support.volumes import as_volume
+
+_NAMED = 16  # folders that the log names
 
 
 def run(context: TaskContext) -> Results:
     order: MountOrder = context.order
-    shared = context.mounts.begin(sharing_of(order))
+    with phase(context, f"backup {order.backup} was shared from {order.destination.name}"):
+        shared = context.mounts.begin(sharing_of(order))
+    _tell(context, shared)
     try:
         # An instant restore does not wait for the scan of file systems.
         volumes = [] if order.hypervisor else context.mounts.volumes(order.mount)
@@ -29,6 +35,14 @@ def run(context: TaskContext) -> Results:
     shown = [as_volume(volume, _path_of(volume, shared.paths)) for volume in volumes]
     report = MountResult(shared.disks, "" if order.target else shared.raw, shared.portal, shown)
     return dict(msgspec.to_builtins(report))
+
+
+def _tell(context: TaskContext, shared: MountState) -> None:
+    """Log the places where the mounted backup can be read."""
+    for name, path in list(shared.paths.items())[:_NAMED]:
+        context.log(f"{name or 'all file systems'}: {path}")
+    if shared.portal:
+        context.log(f"the disks are served by iSCSI at {shared.portal}")
 
 
 def sharing_of(order: MountOrder) -> Sharing:

@@ -28,6 +28,10 @@ def run(context: TaskContext) -> Results:
     repository, manifest, _ = location
     reader = repository.reader()
     sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
+    context.log(
+        f"backup {manifest.backup} of {manifest.entity_name} is booted in isolation on "
+        f"{order.hypervisor.name}; the sign of life is {order.sign.value}"
+    )
     begun = time.monotonic()
     hypervisor = capability(context.machines.open(order.hypervisor), ProofBoot)
     with hypervisor.boot(_machine(manifest), sources, context.attempt) as booted:

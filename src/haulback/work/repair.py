@@ -9,6 +9,7 @@ from haulback.repository.repair import RepairContext, repair
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
+from haulback.work.support.phases import phase
 from haulback.work.support.young_backup import await_lists, expected_backups
 
 _SAID = 500  # lines of the log
@@ -29,8 +30,10 @@ def run(context: TaskContext) -> Results:
         lambda: context.server.pins(order.destination.guid),
         order.believe,
     )
-    done = repair(repository, repair_context, apply=order.apply)
+    with phase(context, "the repository was checked" + (" and repaired" if order.apply else "")):
+        done = repair(repository, repair_context, apply=order.apply)
     verb = "done" if done.is_applied else "would be done"
+    context.log(f"{len(done.actions)} repairs {verb}, {len(done.losses)} backups lose data")
     for action in done.actions[:_SAID]:
         context.log(f"{verb}: {action}")
     for loss in done.losses[:_SAID]:

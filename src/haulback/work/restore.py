@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from haulback import units
 from haulback.contract.node_tasks import ReadFrom
 from haulback.contract.restore import RestoreOrder
 from haulback.drivers.sink import RawFile
@@ -13,13 +14,14 @@ from haulback.repository.backup_loss import check_backup, check_together
 from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.locations import OpenLocation, opened_family, read_at_any, told
+from haulback.work.support.phases import phase
 
 
 def run(context: TaskContext) -> Results:
     order: RestoreOrder = context.order
     first = (order.backup, order.destination)
     if order.pointer:
-        return read_at_any(context, first, order.others, _point)
+        return read_at_any(context, first, order.others, partial(_point, context))
     if order.path is None:
         return _check(context, order)
     target = context.staging.restore_folder(order.path)
@@ -30,10 +32,13 @@ def run(context: TaskContext) -> Results:
         context, first, order.others, lambda at: _write_all(context, at, target.folder)
     )
     context.progress.confirm()
-    return {"path": str(target.commit()), **location.told()}
+    path = str(target.commit())
+    context.log(f"the folder {path} is complete")
+    return {"path": path, **location.told()}
 
 
-def _point(location: OpenLocation) -> Results:
+def _point(context: TaskContext, location: OpenLocation) -> Results:
+    context.log(f"the restore reads from {location.place.destination.name}")
     return {"disks": len(location.manifest.disks), **location.told()}
 
 
@@ -51,9 +56,11 @@ def _check(context: TaskContext, order: RestoreOrder) -> Results:
 
 
 def _check_at(context: TaskContext, location: OpenLocation) -> Results:
-    _expect(context, location)
+    total = _expect(context, location)
     meter, skip = context.progress.meter, context.order.skip
-    check_backup(location.repository, location.manifest.backup, meter, skip)
+    with phase(context, "all data of the backup was found") as checking:
+        check_backup(location.repository, location.manifest.backup, meter, skip)
+        checking.moved = total
     return {"checked": True, **location.told()}
 
 
@@ -66,14 +73,24 @@ def _check_together(context: TaskContext, location: OpenLocation) -> Results:
     return {"checked": True, **location.told()}
 
 
-def _expect(context: TaskContext, location: OpenLocation) -> None:
-    context.progress.expect(sum(disk.map.size for disk in location.manifest.disks))
+def _expect(context: TaskContext, location: OpenLocation) -> int:
+    """Log the location that is read; returns the bytes of its disks."""
+    manifest, disks = location.manifest, location.manifest.disks
+    total = sum(disk.map.size for disk in disks)
+    context.progress.expect(total)
+    context.log(
+        f"backup {manifest.backup} of {manifest.entity_name} ({manifest.type}, {len(disks)} disks, "
+        f"{units.size(total)}) is read from {location.place.destination.name}"
+    )
+    return total
 
 
 def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> OpenLocation:
     _expect(context, location)
-    for number in range(len(location.manifest.disks)):
-        _write(context, location, number, folder)
+    for number, disk in enumerate(location.manifest.disks):
+        with phase(context, f"disk {disk.name} was written as disk{number}.raw") as writing:
+            _write(context, location, number, folder)
+            writing.moved = disk.map.size
     return location
 
 

@@ -23,6 +23,7 @@ def run(context: TaskContext) -> Results:
             machines.check()  # the machine's place exists, and the machine is unreadable
             context.log(f"{uuid}: {error.message}")
             unreadable.append(broken(Problem(uuid, error.message, uuid)))
+    context.log(f"{len(reports)} of {len(order.uuids)} machines were read")
     results: Results = {"machines": reports, "unreadable": unreadable}
     return results | (_whole_look(context, machines, missing, unreadable) if missing else {})
 

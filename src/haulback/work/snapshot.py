@@ -20,6 +20,7 @@ def run(context: TaskContext) -> Results:
         except BaseException:
             machines.remove_snapshots(order.uuid, {name})
             raise
+    context.log(f"snapshot {name} was taken; consistency {how}")
     return {"uuid": name, "snapshotTime": now, "consistency": how}
 
 

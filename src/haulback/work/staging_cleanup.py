@@ -28,6 +28,11 @@ def run(context: TaskContext) -> Results:
         removed += _sweep(context, hypervisor, held.setdefault(hypervisor.guid, {}))
     for destination in context.order.destinations:
         removed += _sweep_destination(context, destination)
+    places = len(context.order.hypervisors) + len(context.order.destinations)
+    context.log(
+        f"{removed} leftovers of dead attempts were removed, {len(left)} of them in staging; "
+        f"{places} hypervisors and destinations were looked at"
+    )
     return {"removed": removed, "held": {guid: entry for guid, entry in held.items() if entry}}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback import units
 from haulback.contract.store import StoreOrder
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
@@ -12,8 +13,10 @@ from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
 from haulback.transfer.store import store_machine
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.phases import phase
 from haulback.work.support.volumes import as_volume
 
+_NAMED = 16  # file systems that the log names
 _LOOK_SECONDS = 20.0  # seconds to find the file systems
 
 
@@ -24,11 +27,15 @@ def run(context: TaskContext) -> Results:
     try:
         draft = repository.read_draft(folder, order.backup)
         context.progress.confirm()
-        manifest = store_machine(repository, folder, draft, context.disk, order.lock)
+        with phase(context, f"the backup was published on {order.destination.name}") as storing:
+            manifest = store_machine(repository, folder, draft, context.disk, order.lock)
+            storing.moved, storing.result = manifest.stored, f"{len(draft.packs)} packs"
     except NotFound:
+        context.log("an earlier attempt published the backup already")
         manifest = _stored_before(repository, order)
         context.staging.discard(order.staging)
     context.progress.count(manifest.stored)
+    _tell(context, manifest)
     results = {"stored": manifest.stored, "parent": manifest.parent}
     return (
         results
@@ -37,13 +44,29 @@ def run(context: TaskContext) -> Results:
     )
 
 
+def _tell(context: TaskContext, manifest: Manifest) -> None:
+    """Log the kind of the backup, its base and its lock."""
+    order: StoreOrder = context.order
+    parent = f"; its base is {manifest.parent}" if manifest.parent else ""
+    context.log(f"backup {manifest.backup} has the type {manifest.type}{parent}")
+    if order.lock:
+        context.log(f"the store locks the backup for {units.duration(order.lock / 1000)}")
+
+
 def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -> Results:
     """The file systems of the backup, for later mounts; the backup is valid without the list."""
     reader = repository.reader(look=repository.seen)
     disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     try:
-        with Browser(disks, deadline=_LOOK_SECONDS) as browser:
-            return {"volumes": [msgspec.to_builtins(as_volume(one)) for one in browser.volumes()]}
+        with (
+            phase(context, "the file systems were read") as looking,
+            Browser(disks, deadline=_LOOK_SECONDS) as browser,
+        ):
+            volumes = browser.volumes()
+            looking.result = ", ".join(
+                f"{volume.name} ({volume.type})" for volume in volumes[:_NAMED]
+            )
+            return {"volumes": [msgspec.to_builtins(as_volume(volume)) for volume in volumes]}
     except HaulbackError as error:
         context.log(f"the file systems of the backup are unknown: {error.message}")
         return {}

@@ -16,6 +16,7 @@ def run(context: TaskContext) -> Results:
     if order.hypervisor:
         _end_machines(context, context.machines.open(order.hypervisor), order)
     context.mounts.end(order.mount)
+    context.log(f"mount {order.mount} has ended; its backup stays as it was")
     return {"unmounted": True}
 
 

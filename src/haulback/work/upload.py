@@ -8,6 +8,7 @@ from itertools import chain
 from haulback.contract.upload import UploadOrder
 from haulback.drivers.capabilities import GuestOperations, capability
 from haulback.work.context import Results, TaskContext, TaskWork
+from haulback.work.support.phases import phase
 
 
 def run(context: TaskContext) -> Results:
@@ -18,7 +19,10 @@ def run(context: TaskContext) -> Results:
     parts = context.mounts.archive(order.mount, order.volume, order.paths)
     first = next(parts)  # missing files are found before the guest is changed
     whole = _metered(context, chain((first,), parts))
-    with context.machines.lock(order.hypervisor, order.uuid):  # a frozen guest accepts no files
+    with (
+        context.machines.lock(order.hypervisor, order.uuid),  # a frozen guest accepts no files
+        phase(context, f"{len(order.paths)} paths were copied into {order.folder} of the guest"),
+    ):
         machines.unpack(order.uuid, whole, order.folder, f".haulback-{context.guid}.tar")
     return {"uploaded": len(order.paths)}
 

@@ -15,6 +15,7 @@ from haulback.units import GIB, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import Complete, complete_report
+from haulback.work.support.phases import phase
 from haulback.work.support.young_backup import expected_backups, leave_out_young
 
 _NOTED_EVERY = 8  # packs, 512 MiB, that a VERIFY reads again after the death of a node
@@ -30,7 +31,9 @@ def run(context: TaskContext) -> Results:
     sign = (f"VERIFY {context.guid}", context.server.now_ms())
     check = CheckOrder(share, context.staging.folder, lambda: sign)
     resources = Resources(context.pool, context.disk, context.progress.meter)
-    report = verify(repository, Depth.DATA, resources, check)
+    with phase(context, "the packs were read") as reading:
+        report = verify(repository, Depth.DATA, resources, check)
+        reading.moved = report.bytes
     complete = complete_report(
         order.destination.guid, report, expected_backups(context, repository, report), order.looked
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from haulback.cli import main
-from haulback.cli.confirmation import agree_to
+from haulback.cli.confirmation import Consent
 from haulback.cli.connection import ask_password, connect, login, logout
 from haulback.errors import Malformed, Unauthenticated
 from tests.unit.web import Web
@@ -112,10 +112,11 @@ def test_a_password_comes_from_the_file_the_environment_or_standard_input(
 
 
 def test_nothing_is_taken_away_without_a_yes(monkeypatch: pytest.MonkeyPatch):
-    agree_to(True)
+    assert Consent(yes=True).agree()
+    assert not Consent(yes=True, dry_run=True).agree()
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    with pytest.raises(Malformed, match="--yes"):
-        agree_to(False)
+    with pytest.raises(Malformed, match="add -y"):
+        Consent().agree()
 
 
 @pytest.mark.parametrize(
@@ -126,10 +127,10 @@ def test_a_person_at_a_terminal_is_asked(monkeypatch: pytest.MonkeyPatch, said: 
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
     if agreed:
-        agree_to(False)
+        assert Consent().agree()
     else:
         with pytest.raises(Malformed, match=r"^nothing was done$"):
-            agree_to(False)
+            Consent().agree()
 
 
 # Cyclopts warns of a test that gives no words: these are in sys.argv.

@@ -74,3 +74,28 @@ def test_a_table_that_goes_to_a_file_is_wide_enough_for_guids(capsys: pytest.Cap
     guids = dict.fromkeys(("a", "b", "c", "d"), "3f2b8c1e-0d4a-4f6e-9b7a-5c1d2e3f4a5b")
     show([guids], tuple(text(name) for name in guids), "table")
     assert capsys.readouterr().out.count(guids["a"]) == 4
+
+
+GUID = "3f2b8c1e-0d4a-4f6e-9b7a-5c1d2e3f4a5b"
+WIDE = {
+    "guid": GUID,
+    "name": "a-machine-with-a-long-name-that-somebody-types",
+    "node": {"guid": "n", "name": "node-of-the-second-building"},
+    "statusInfo": "the destination does not answer " * 4,
+    "startTime": 1_000,
+}
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "120", None])
+def test_no_cell_that_is_typed_again_is_cut_at_any_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str | None
+):
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    names = (text("guid"), text("name"), named("node"), text("statusInfo"), moment("startTime"))
+    show([WIDE], names, "table")
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in (GUID, WIDE["name"], "node-of-the-second-building"))
+    assert "…" not in shown
+    assert (len(shown.splitlines()) == 2) == (columns is None)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from haulback.cli import repository as command
+from haulback.cli.confirmation import Consent
 from haulback.cli.repository_restore import ls
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, Malformed, NotFound
@@ -116,8 +117,10 @@ def test_a_backup_is_forgotten_and_a_missing_one_given_up(
 ):
     missing = "11111111-1111-4111-8111-111111111111"
     with pytest.raises(Malformed, match="at least one backup"):
-        command.forget(made.folder, key_file=made.key, yes=True)
-    command.forget(made.folder, made.backup.backup, missing, key_file=made.key, yes=True)
+        command.forget(made.folder, key_file=made.key, consent=Consent(yes=True))
+    command.forget(
+        made.folder, made.backup.backup, missing, key_file=made.key, consent=Consent(yes=True)
+    )
     said = capsys.readouterr().out
     assert f"{made.backup.backup} is deleted" in said
     assert f"{missing} is missing, and is given up" in said

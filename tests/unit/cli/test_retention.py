@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-from pathlib import Path
+import sys
 from typing import Any
 
 import pytest
 
 from haulback.cli import retention
+from haulback.cli.confirmation import Consent
 from haulback.client.client import Client
 from haulback.errors import Malformed
 from tests.unit.web import Web
@@ -88,7 +90,7 @@ def test_a_confirmation_names_its_rules_or_all(web: Web, client: Client, every: 
         previewed(web)
         web.answers.pop()
     web.says(None, 200)
-    retention.confirm(*([] if every else ["keep"]), all_rules=every, yes=True)
+    retention.confirm(*([] if every else ["keep"]), all_rules=every, consent=Consent(yes=True))
     sent = json.loads(web.last.body)
     assert web.last.path == "/retention/confirm"
     assert sent.get("rules") == (None if every else [{"guid": GUID}])
@@ -99,11 +101,15 @@ def test_a_confirmation_names_a_destination_by_its_name(web: Web, client: Client
     place |= {"type": label("filesystem"), "initialized": True, "retention": {}}
     web.says([place], x_total_count="1")
     web.says(None, 200)
-    retention.confirm(destination=["local"], yes=True)
+    retention.confirm(destination=["local"], consent=Consent(yes=True))
     assert json.loads(web.last.body)["rules"] == [{"guid": GUID}]
 
 
-def test_nothing_is_confirmed_without_a_yes(web: Web, client: Client, tmp_path: Path):
-    with pytest.raises(Malformed, match="--yes"):
+def test_nothing_is_confirmed_without_a_yes(
+    web: Web, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # not a terminal
+    web.says({"total": 1})
+    with pytest.raises(Malformed, match="add -y"):
         retention.confirm(all_rules=True)
-    assert web.asked == []
+    assert web.last.query == [("dryRun", "true")]

@@ -16,6 +16,7 @@ from haulback.errors import Damaged, Incomplete, Malformed, NotFound
 from tests.unit.web import Web
 
 Out = pytest.CaptureFixture[str]
+TASK = "3f2b8c1e-0d4a-4f6e-9b7a-5c1d2e3f4a5b"
 
 
 @pytest.fixture
@@ -127,23 +128,36 @@ def test_a_proof_is_shown_with_its_picture_and_its_signature(
     web: Web, client: Client, tmp_path: Path, capsys: Out
 ):
     web.says(proof(True, said="login:", screenshot="aW1hZ2U="))
-    backups.proof("b", screenshot=tmp_path / "picture")
+    backups.proof(TASK, screenshot=tmp_path / "picture")
     assert (tmp_path / "picture").read_bytes() == b"image"
     assert json.loads(capsys.readouterr().out)["evidence"] == {"said": "login:"}
     web.answers.clear()
     web.says(proof(False))
     with pytest.raises(NotFound, match="no screenshot"):
-        backups.proof("b", screenshot=tmp_path / "other")
+        backups.proof(TASK, screenshot=tmp_path / "other")
     with pytest.raises(Damaged, match="the evidence was changed"):
-        backups.proof("b")
+        backups.proof(TASK)
 
 
 def test_the_log_of_a_task_is_shown_as_lines_or_as_json(web: Web, client: Client, capsys: Out):
     web.says([{"time": 1_700_000_000_000, "attempt": 1, "text": "vda is read whole"}])
-    tasks.log("t")
+    tasks.log(TASK)
     assert capsys.readouterr().out.endswith("  vda is read whole\n")
-    tasks.log("t", output="json")
+    tasks.log(TASK, output="json")
     assert json.loads(capsys.readouterr().out)[0]["text"] == "vda is read whole"
+
+
+def test_the_log_of_a_running_task_is_followed_to_its_end(web: Web, client: Client, capsys: Out):
+    def state(name: str) -> None:
+        web.says({"state": {"name": name, "description": ""}, "statusInfo": None})
+
+    first, last = ({"time": 1, "attempt": 1, "text": text} for text in ("begins", "FINISHED"))
+    state("RUNNING")
+    web.says([first])
+    state("FINISHED")
+    web.says([first, last])
+    tasks.log(TASK, follow=True)
+    assert [line[21:] for line in capsys.readouterr().out.splitlines()] == ["begins", "FINISHED"]
 
 
 def test_unreadable_files_of_a_tar_are_named_and_the_tar_stays(tmp_path: Path, capsys: Out):

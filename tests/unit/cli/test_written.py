@@ -25,14 +25,23 @@ class Kind:
         self.name = name
 
     def find(self, name: str) -> SimpleNamespace:
+        if name == f"guid of {self.name}":
+            return SimpleNamespace(guid=name)
         if name != self.name:
             raise NotFound(f"there is no {name}")
         return SimpleNamespace(guid=f"guid of {name}")
 
 
 CLIENT: Any = SimpleNamespace(
-    records=SimpleNamespace(backup_policies=Kind("nightly"), schedules=Kind("noon")),
+    records=SimpleNamespace(
+        backup_policies=Kind("nightly"),
+        snapshot_policies=Kind("hourly"),
+        schedules=Kind("noon"),
+        rules=Kind("Default"),
+        snapshot_rules=Kind("short"),
+    ),
     destinations=Kind("local"),
+    machines=Kind("web"),
 )
 
 
@@ -78,7 +87,7 @@ def test_a_destination_and_its_keeps_stand_in_the_primary_target():
     assert target["backupDestination"] == {"guid": "guid of local"}
     assert target["roleType"] == "PRIMARY"
     assert target["backupRetentionSettings"]
-    copy = {"roleType": "SECONDARY", "backupDestination": {"guid": "far"}}
+    copy = {"roleType": "SECONDARY", "backupDestination": {"guid": "guid of local"}}
     before = {"ruleBackupDestinations": [copy, {"backupDestination": {"guid": "old"}}]}
     first, second = after("to=local", before=before)["ruleBackupDestinations"]
     assert first == copy
@@ -135,3 +144,17 @@ def test_the_times_of_a_schedule_are_members_of_its_record(
     made = times.members
     assert {name: made.get(name) for name in members} == members
     assert bool(made) == bool(members)
+
+
+def test_references_in_a_record_are_names_at_any_depth():
+    vms, target = '["web"]', '[{"backupDestination": {"guid": "local"}, "roleType": "PRIMARY"}]'
+    assert after(f"vms={vms}")["vms"] == [{"guid": "guid of web"}]
+    assert after("vms=web")["vms"] == [{"guid": "guid of web"}]
+    assert after("rules=short,Default")["rules"] == [
+        {"guid": "guid of short"},
+        {"guid": "guid of Default"},
+    ]
+    [place] = after(f"ruleBackupDestinations={target}")["ruleBackupDestinations"]
+    assert place["backupDestination"] == {"guid": "guid of local"}
+    with pytest.raises(NotFound, match="there is no 123456"):
+        after("vms=123456")

@@ -111,8 +111,38 @@ def test_a_record_is_found_by_its_whole_name(web: Web, client: Client):
 
 def test_a_name_that_several_records_bear_asks_for_a_guid(web: Web, client: Client):
     web.says([project("g1", "web"), project("g2", "web")])
-    with pytest.raises(Malformed, match="several projects named 'web'; use a guid: g1, g2"):
+    with pytest.raises(
+        Malformed, match=r"several projects named 'web'; .*: g1 \(web\), g2 \(web\)"
+    ):
         client.records.projects.find("web")
+
+
+def test_six_characters_of_a_guid_name_its_record_and_fewer_do_not(web: Web, client: Client):
+    web.says([project(GUID, "web"), project("a", "db")])
+    assert client.records.projects.guid(GUID[:6].upper()) == GUID
+    with pytest.raises(NotFound, match="needs 6 characters or more"):
+        client.records.projects.find(GUID[:5])
+
+
+def test_the_beginning_of_several_guids_is_refused_with_the_candidates(web: Web, client: Client):
+    other = f"{GUID[:-1]}{'0' if GUID[-1] != '0' else '1'}"
+    web.says([project(GUID, "web"), project(other, "db")])
+    with pytest.raises(Malformed) as caught:
+        client.records.projects.find(GUID[:10])
+    assert f"{GUID} (web)" in caught.value.message
+    assert f"{other} (db)" in caught.value.message
+
+
+def test_the_newest_backup_of_a_machine_that_can_be_restored_has_a_name(web: Web, client: Client):
+    web.says([{"guid": GUID, "name": "web"}])
+    web.says([])
+    with pytest.raises(NotFound, match="latest:web: there is no backup of web"):
+        client.backups.find("latest:web")
+    assert ("protected-entity", GUID) in web.last.query
+    assert ("status", "SUCCESS") in web.last.query
+    web.says([])
+    with pytest.raises(NotFound, match="latest: there is no task"):
+        client.tasks.guid("latest")
 
 
 def test_a_name_that_no_record_bears_is_not_found(web: Web, client: Client):

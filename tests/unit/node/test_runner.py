@@ -16,6 +16,7 @@ from haulback.drivers import registry
 from haulback.errors import (
     Cancelled,
     Conflict,
+    Damaged,
     Fenced,
     HaulbackError,
     OutOfSpace,
@@ -50,6 +51,8 @@ class Server:
         self.news, self.ended = threading.Event(), threading.Event()
         self.offered = [self.guid]
         self.number = 0
+        self.lines: list[str] = []
+        self.reason = ""
         self.on_order: Callable[[], None] = lambda: None
 
     def _answer(self, what: str) -> None:
@@ -87,12 +90,14 @@ class Server:
 
     def set_state(self, attempt: str, state: str, info: str | None = None) -> None:
         self._answer("state")
-        (info or "").encode()
+        self.reason = info or ""
+        self.reason.encode()
         self.told.append(state)
         self.ended.set()
 
     def log(self, attempt: str, lines: list[str]) -> None:
         "".join(lines).encode()
+        self.lines += lines
 
     def is_cancelled(self, attempt: str) -> bool:
         return False
@@ -231,6 +236,31 @@ def test_what_went_wrong_is_told_after_cleaning_up(
         raise error
 
     assert told(Server(), home, run) == state
+
+
+def test_the_log_names_the_start_of_an_attempt_and_the_causes_of_its_error(home: StateDir):
+    def run(work: RunningTask) -> dict[str, Any]:
+        try:
+            raise OSError("Input/output error")
+        except OSError as error:
+            raise Damaged("pack 12 is damaged") from error
+
+    server = Server()
+    assert told(server, home, run) == ["FAILED"]
+    assert server.lines[0].startswith("attempt 1 begins on ")
+    assert server.lines[-1] == "caused by OSError: Input/output error"
+
+
+def test_no_secret_stands_in_the_log_or_in_the_reason(home: StateDir):
+    def run(work: RunningTask) -> dict[str, Any]:
+        work.progress.hide(["s3cretkey", "abc"])
+        work.log("abc: refused with s3cretkey at http://me:word@host/")
+        raise Conflict("s3cretkey is wrong")
+
+    server = Server()
+    assert told(server, home, run) == ["FAILED"]
+    assert server.lines[1] == "abc: refused with *** at http://me:***@host/"
+    assert server.reason == "*** is wrong"
 
 
 def test_a_task_that_is_still_worked_on_is_not_taken_again(home: StateDir):

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from haulback.contract.destination_types import by_driver
+from haulback.contract.order_records import Owner
+from haulback.destinations.add_only import AddOnly
 from haulback.destinations.registry import open_destination
 from haulback.durable_files import DurableFiles
-from haulback.errors import Misconfigured
+from haulback.errors import Forbidden, Misconfigured
 from haulback.node.lock_memory import LockMemories
 from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
 from haulback.repository.manifest import Manifest
 from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.object_lock import ObjectLocks, lock_end
+from haulback.repository.owners import OwnerRecord, Ownership
 from haulback.repository.pack import name_of as pack_name
 from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
@@ -155,6 +158,8 @@ def test_a_clean_up_leaves_locked_packs_and_says_how_much_they_hold(vault: Vault
         assert cleaned.packs_deleted == 0
         assert cleaned.packs_locked == len(draft.packs)
         assert cleaned.bytes_locked >= 1 << 20
+        assert cleaned.usage
+        assert cleaned.usage.locked == cleaned.bytes_locked
     assert vault.packs() == packs
     assert restored(vault.opened(), kept, vault.pool)
 
@@ -213,3 +218,22 @@ def test_a_delete_marker_on_a_copy_of_the_configuration_stops_no_store(vault: Va
     assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)
     assert list(vault.opened().locks.hidden()) == [name]
     assert abs(vault.until(name) - lock_end(now_ms(), 2 * WEEK)) < 1000
+
+
+def test_what_hides_a_locked_object_is_deleted_with_the_right_to_delete_alone(vault: Vault):
+    vault.store(MemoryDisk(noise(1 << 20)))
+    s3.administrator().delete_object(Bucket=vault.bucket, Key="haulback.copy.json")
+    folder = vault.root / "repair"
+    folder.mkdir()
+    resources = Resources(vault.pool, DurableFiles())
+    context = RepairContext(folder, resources, lambda: ("a repair", now_ms()))
+    adding = Repository.open(AddOnly(vault.open()), SECRET)
+    with pytest.raises(Forbidden, match="may not delete"):
+        adding.locks.unhide("haulback.copy.json")
+    new = vault.opened()
+    new.owners.claim(1, OwnerRecord("old", "old", now_ms()))
+    new.owners.claim(2, OwnerRecord("new", "new", now_ms()))
+    new.ownership = Ownership(new.owners, Owner(2, "new", "new"), now_ms())
+    done = repair(new, context, apply=True)
+    assert any("stays hidden: nothing is deleted for another" in text for text in done.actions)
+    assert list(vault.opened().locks.hidden()) == ["haulback.copy.json"]

@@ -65,6 +65,17 @@ class Domain:
         with _mapped():
             return str(self._domain.XMLDesc(0))
 
+    @property
+    def autostart(self) -> bool:
+        """Whether the machine starts with its host."""
+        with _mapped():
+            return bool(self._domain.autostart())
+
+    def set_autostart(self) -> None:
+        """Let the machine start with its host from now on."""
+        with _mapped():
+            self._domain.setAutostart(1)
+
     def size(self, device: str) -> int:
         """Size of a disk in bytes as the guest sees it."""
         with _mapped():

@@ -2,8 +2,8 @@
 
 Resources that a machine uses (a LUN, a device, a folder, a socket of another process) belong to the
 original, and no copy has them. Resources that a machine creates on its host (listening sockets,
-logs, ports, taps) are created anew for a copy beside the original. Files that QEMU only reads at a
-start (kernel, firmware, ROMs, tables) may be shared.
+logs, ports, taps) are `identities`, which a copy beside the original renews. Files that QEMU only
+reads at a start (kernel, firmware, ROMs, tables) may be shared.
 
 Tables name the allowed members: names of attributes begin with "@", None allows all that is below.
 """
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.libvirt import unprotected_devices
+from haulback.drivers.libvirt.domain import drop
+from haulback.drivers.libvirt.identities import OWN_LINES, listens
 from haulback.wire import JsonMapping, JsonObject
 
 Table = JsonMapping  # None, another table, or a rule for one element
@@ -123,31 +125,23 @@ _DISK = _names(
 _DRIVE = _names(f"@type @device @model driver readonly serial wwn vendor product {_FRAME}")
 _CARD = _names(
     "@type @trustGuestRxFilters mac model driver boot rom link mtu bandwidth vlan coalesce "
-    "filterref guest ip route tune address alias acpi port teaming virtualport target script "
-    "downscript portForward",
+    "filterref guest ip route tune address alias acpi port teaming target script downscript "
+    "portForward",
     source=_names("@network @portgroup @bridge @dev @mode"),
     backend=_names("@type @logFile"),
-)
-_FRESH_CARD = {
-    name: below
-    for name, below in _CARD.items()
-    if name not in ("target", "script", "downscript", "portForward")
-} | {
-    "backend": _names("@type"),
-    "virtualport": _names(
-        "@type", parameters=_names("@managerid @typeid @typeidversion @profileid")
+    virtualport=_names(
+        "@type",
+        parameters=_names("@managerid @typeid @typeidversion @profileid @interfaceid @instanceid"),
     ),
-}
+)
 _LINE = _names("@type target address alias acpi", source=_names("@channel clipboard mouse"))
 _SCREEN = _names(
     "@type @port @tlsPort @autoport @websocket @socket @listen @keymap @passwd @passwdValidTo "
-    "@connected @defaultMode @sharePolicy @powerControl @replaceUser @multiUser @username listen "
+    "@connected @defaultMode @sharePolicy @powerControl @replaceUser @multiUser @username "
     "channel image jpeg zlib playback streaming clipboard mouse filetransfer audio",
     gl=_names("@enable"),
+    listen=_names("@type @address @network @socket"),
 )
-_FRESH_SCREEN = {
-    name: below for name, below in _SCREEN.items() if name not in ("@port", "@tlsPort", "@socket")
-} | {"listen": _names("@type @address @network")}
 _PICTURE = _names(
     f"driver {_FRAME}",
     model=_names(
@@ -199,54 +193,35 @@ def _card(element: ET.Element, copy: Copy) -> str | None:
     source = element.find("source")
     if kind == "direct" and source is not None and source.get("mode") == "passthrough":
         return "it is a card of the host, used by the original only; name a network for the card"
-    only(element, _FRESH_CARD if copy.fresh else _CARD)
+    only(element, _CARD)
     return None
 
 
-_OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagent")
-
-
 def _line(element: ET.Element, copy: Copy) -> str | None:
-    """Allow serial lines and channels, each with a host end of its own."""
+    """Allow serial lines and channels; a line to another process gets a host end of its own."""
     kind = element.get("type", "")
-    bound = [source.get("mode") == "bind" for source in element.findall("source")]
-    listens = kind in ("unix", "tcp") and all(bound)
-    if not copy.fresh and (kind in (*_OWN_LINES, "file") or listens):
-        return None
-    channel = element.tag == "channel"
-    if channel and element.find("target[@type='guestfwd']") is not None:
+    guest = element.find("target[@type='guestfwd']") if element.tag == "channel" else None
+    mine = kind in (*OWN_LINES, "file") or listens(element)
+    if guest is not None and (copy.fresh or not mine):
         return "the target of its forwarding belongs to the original"
-    before = kind
-    if kind not in _OWN_LINES:
-        kind = "unix" if channel else "pty"
-        element.set("type", kind)
-    only(element, _LINE)
-    if kind in ("pty", "unix"):
-        for source in element.findall("source"):
-            element.remove(source)
-    if kind != before:
+    if not mine:
+        element.set("type", "unix" if element.tag == "channel" else "pty")
+        drop(element, "source")
         copy.tell(
             f"{unprotected_devices.name_of(element, copy.names)} has a new host end: "
-            f"the connection ({before}) belongs to the original"
+            f"the connection ({kind}) belongs to the original"
         )
+    elif not copy.fresh:
+        return None
+    only(element, _LINE)
     return None
 
 
 def _screen(element: ET.Element, copy: Copy) -> str | None:
     if element.get("type") not in ("vnc", "spice", "rdp", "egl-headless"):
         return "it is a window on a screen of the host"
-    only(element, _FRESH_SCREEN if copy.fresh else _SCREEN)
-    if copy.fresh:
-        _own_address(element)
+    only(element, _SCREEN)
     return None
-
-
-def _own_address(screen: ET.Element) -> None:
-    """Let libvirt choose a free socket or port for a screen."""
-    if "websocket" in screen.attrib:
-        screen.set("websocket", "-1")
-    if screen.get("type") != "egl-headless":
-        screen.set("autoport", "yes")
 
 
 def _video(element: ET.Element, copy: Copy) -> str | None:
@@ -312,18 +287,11 @@ def _memory(element: ET.Element, copy: Copy) -> str | None:
 
 def _pstore(element: ET.Element, copy: Copy) -> str | None:
     only(element, _STORE)
-    for path in element.findall("path") if copy.fresh else ():
-        element.remove(path)
     return None
 
 
 def _vsock(element: ET.Element, copy: Copy) -> str | None:
     only(element, _VSOCK)
-    for cid in element.findall("cid") if copy.fresh else ():
-        if cid.get("auto") != "yes":
-            copy.tell("the vsock has another address: addresses are unique on a host")
-        cid.attrib.clear()
-        cid.set("auto", "yes")
     return None
 
 

@@ -10,9 +10,10 @@ from haulback.drivers.images.image_writer import free_name
 from haulback.drivers.libvirt import kept_devices, machine_builder
 from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import AUTOSTART, Standing, compose
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
 from haulback.drivers.libvirt.volumes import located
+from haulback.errors import HaulbackError
 from haulback.ids import new_guid
 from haulback.libvirt_xml import parse
 
@@ -41,7 +42,19 @@ class Placing:
         said: list[str] = []
         fresh = again or _original(wanted) in taken
         standing = Standing(fresh=fresh, layers=layers, tell=said.append)
-        return DefinedMachine(self._define(made, paths, standing), said)
+        done = self._define(made, paths, standing)
+        if not fresh and wanted.definition.get(AUTOSTART) is True:
+            done = self._autostarted(done, said)
+        return DefinedMachine(done, said)
+
+    def _autostarted(self, made: Machine, said: list[str]) -> Machine:
+        """Let a machine start with its host; a refusal is no reason to lose the machine."""
+        domain = self._host.domain(made.uuid)
+        try:
+            domain.set_autostart()
+        except HaulbackError as error:
+            said.append(f"the machine does not start with its host: {error.message}")
+        return self._measure(domain)
 
     def over(
         self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str

@@ -11,11 +11,14 @@ from haulback.drivers.hypervisor import Machine, NetworkCardSettings
 from haulback.drivers.libvirt import copied_members, firmware, kept_devices, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DefinitionExtras, drop
+from haulback.drivers.libvirt.identities import NewIdentity, renew
 from haulback.errors import Malformed, Unsupported
 from haulback.libvirt_xml import XML, parse
 from haulback.wire import JsonMapping
 
-_OWN = (XML, firmware.NVRAM, "uuid", "name", "disks")  # members not kept as metadata
+AUTOSTART = "autostart"  # member of a definition whose machine starts with its host
+# Members of a definition that are not kept as metadata.
+_OWN = (XML, firmware.NVRAM, AUTOSTART, "uuid", "name", "disks")
 _MEMORY = 1024  # MiB, for a definition that names no memory size
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -50,15 +53,12 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
     root = _begun(wanted.definition, kind)
     root.attrib.pop("id", None)
     _set(root, "name", wanted.name)
-    _set(root, "uuid", wanted.uuid)
     devices = _only(root, "devices")
     drop(devices, "emulator")  # each host chooses its own path of QEMU
-    if standing.fresh:
-        for interface in devices.findall("interface"):
-            drop(interface, "mac")
+    old = xml.kept(root).names
+    renew(root, NewIdentity(wanted.uuid, standing.fresh, standing.tell, old))
     for card in wanted.cards:
         _connect(devices, card)
-    old = xml.kept(root).names
     names = _place(root, old, wanted, places, standing)
     _without_the_rest(root, names, frozenset(map(str, places.values())), standing)
     own = parse(standing.now) if standing.now is not None else None

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from haulback.errors import Unsupported
 from haulback.filesystems.block_server import LARGEST, REQUEST
 from haulback.framing import take
 from haulback.units import KIB
@@ -161,7 +162,43 @@ class Stripes(_Parted):
             offset, count = offset + length, count - length
 
 
+class Cut(_Parted):
+    """Blocks with a declared size, of which the end may be missing.
+
+    Reading raises OSError for missing bytes.
+    """
+
+    def __init__(self, blocks: Blocks, size: int) -> None:
+        self._blocks, self.size = blocks, size
+
+    def _cut(self, offset: int, count: int) -> Iterator[BlockRange]:
+        within(self, offset, count)
+        if offset + count > self._blocks.size:
+            raise OSError(f"{count} bytes at {offset} lie past the end of the disk")
+        yield BlockRange(self._blocks, offset, count)
+
+
+class Metered:
+    """Blocks of which only so much is read: raises Unsupported after `most` bytes or `times`
+    reads.
+    """
+
+    def __init__(self, blocks: Blocks, most: int, times: int) -> None:
+        self._blocks, self._left, self._times = blocks, most, times
+        self.size = blocks.size
+
+    def read(self, offset: int, count: int) -> bytes:
+        self._left -= count
+        self._times -= 1
+        if min(self._left, self._times) < 0:
+            raise Unsupported("the file system takes too long to open")
+        return self._blocks.read(offset, count)
+
+    def places(self, offset: int, count: int) -> Iterator[BlockLocation]:
+        return self._blocks.places(offset, count)
+
+
 def within(blocks: Blocks, offset: int, count: int) -> None:
     """Raises ValueError for a range outside the blocks."""
     if offset < 0 or count < 0 or offset + count > blocks.size:
-        raise ValueError(f"{count} bytes at {offset} are not within {blocks.size}")
+        raise ValueError(f"{count} bytes at {offset} lie past the end ({blocks.size} bytes)")

@@ -5,71 +5,128 @@ from __future__ import annotations
 import codecs
 import struct
 import uuid
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from haulback.filesystems.parsers import superblocks
 from haulback.filesystems.parsers.blocks import Blocks
+from haulback.filesystems.parsers.superblocks import Superblock
 from haulback.units import KIB
 
 _decode = codecs.getdecoder("cp850")  # loaded now: the confined process cannot open files
-_HEAD = 68 * KIB  # bytes read for detection; the farthest mark (btrfs) is at 64 KiB + 64
+_HEAD = 68 * KIB  # bytes read for detection; the farthest mark (UFS2) is at 64 KiB + 1372
 _SECTOR = 512
 
 
 class Detected(NamedTuple):
-    """Detected contents; `reason` says why they cannot be read, or is a caution."""
+    """Detected contents; `reason` says why they cannot be read, or is a caution.
+
+    `features` are those that the superblock names; `size` in bytes is its own statement, 0 if
+    unknown.
+    """
 
     type: str
     label: str = ""
     uuid: str = ""
     reason: str = ""
     readable: bool = True
+    features: tuple[str, ...] = ()
+    size: int = 0
 
 
 def detect(blocks: Blocks) -> Detected | None:
     """Detect the contents by their first bytes; None for unknown contents."""
     head = blocks.read(0, min(_HEAD, blocks.size)).ljust(_HEAD, b"\0")
-    for look in (_marked, _microsoft, _xfs, _ext):
-        if found := look(head):
-            return found
-    return None
+    return (
+        _marked(head, _MARKS)
+        or _microsoft(head)
+        or _xfs(head)
+        or _ext(head)
+        or _marked(head, _WEAK_MARKS)
+    )
 
 
 def is_boot_sector(head: bytes) -> bool:
     """Whether a sector is the boot sector of a Microsoft file system, not a partition table."""
-    return _microsoft(head.ljust(_HEAD, b"\0")) is not None
+    return head[3:11] in _BOOTS or _microsoft(head.ljust(_HEAD, b"\0")) is not None
 
 
-_NO_READER = "the file system has no reader here; mount the disk to read its files"
+_NO_READER = "{} has no reader here; mount the disk to read its files"
 _ENCRYPTED = "it is encrypted"
+_NO_FILES = "the volume holds no files"
+_PART = "it is a part of a {}, which is not assembled"
+_BOOTS = (b"-FVE-FS-", b"ReFS\0\0\0\0")
+# BitLocker To Go: the first sector looks like FAT32, with this identifier.
+_TO_GO = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
 _MARKS = (
     (0, b"LUKS\xba\xbe", "luks", _ENCRYPTED),
     (3, b"-FVE-FS-", "bitlocker", _ENCRYPTED),
+    (424, _TO_GO, "bitlocker", _ENCRYPTED),
     (3, b"ReFS\0\0\0\0", "refs", _NO_READER),
-    (0x10040, b"_BHRfS_M", "btrfs", _NO_READER),
-    (1024, b"\x10\x20\xf5\xf2", "f2fs", _NO_READER),
-    (1024, b"\xe2\xe1\xf5\xe0", "erofs", _NO_READER),
+    (superblocks.BTRFS + 64, b"_BHRfS_M", "btrfs", _NO_READER),
     (0, b"hsqs", "squashfs", _NO_READER),
     (32769, b"CD001", "iso9660", _NO_READER),
-    (4086, b"SWAPSPACE2", "swap", "the volume holds no files"),
-    (65526, b"SWAPSPACE2", "swap", "the volume holds no files"),
-    (0, b"\xfc\x4e\x2b\xa9", "linux_raid", "software RAIDs are not assembled"),
-    (4096, b"\xfc\x4e\x2b\xa9", "linux_raid", "software RAIDs are not assembled"),
+    (32769, b"BEA01", "udf", _NO_READER),
+    (4120, bytes.fromhex("c68573f666ce90a9d96a60cf803df7ef"), "bcachefs", _NO_READER),
+    (4120, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81"), "bcache", _PART),
+    (32, b"NXSB", "apfs", _NO_READER),
+    (32768, b"JFS1", "jfs", _NO_READER),
+    (65588, b"ReIsEr", "reiserfs", _NO_READER),
+    (65536, b"ReIsEr4", "reiser4", _NO_READER),
+    (8192, b"OCFSV2", "ocfs2", _NO_READER),
+    (65536, b"\x01\x16\x19\x70", "gfs2", _NO_READER),
+    (4086, b"SWAPSPACE2", "swap", _NO_FILES),
+    (65526, b"SWAPSPACE2", "swap", _NO_FILES),
+    (4086, b"S1SUSPEND\0", "swap", _NO_FILES),
+    (0, b"\xfc\x4e\x2b\xa9", "linux_raid", _PART),
+    (4096, b"\xfc\x4e\x2b\xa9", "linux_raid", _PART),
+    (0, b"dmvdo001", "vdo", _PART),
+    (516, b"!Stra0tis\x86\xff\x02^\x41rh", "stratis", _PART),
+    (4096, b"SPACEDB ", "storage_spaces", _PART),
+    (0, b"integrt\0", "dm_integrity", _PART),
+    (0, b"verity\0\0", "dm_verity", "it holds hashes of another volume, and no files"),
 )
+# Marks of few bytes, which fields of the formats above could equal.
+_WEAK_MARKS = (
+    (1024, b"\x10\x20\xf5\xf2", "f2fs", _NO_READER),
+    (1024, b"\xe2\xe1\xf5\xe0", "erofs", _NO_READER),
+    (1024, b"H+\0\x04", "hfsplus", _NO_READER),
+    (1024, b"HX\0\x05", "hfsplus", _NO_READER),
+    (66908, b"\x19\x01\x54\x19", "ufs", _NO_READER),
+    (9564, b"\x54\x19\x01\x00", "ufs", _NO_READER),
+)
+_NAMES = {"linux_raid": "software RAID", "storage_spaces": "Storage Spaces pool"}
+_FACTS: dict[str, Callable[[bytes], Superblock]] = {
+    "btrfs": lambda head: superblocks.btrfs(head[superblocks.BTRFS :]),
+    "f2fs": lambda head: superblocks.f2fs(head[1024:4096]),
+    "luks": superblocks.luks,
+}
 
 
-def _marked(head: bytes) -> Detected | None:
-    for at, mark, type_, reason in _MARKS:
+def _marked(head: bytes, marks: Sequence[tuple[int, bytes, str, str]]) -> Detected | None:
+    for at, mark, type_, reason in marks:
         if head.startswith(mark, at):
-            return Detected(type_, reason=reason, readable=False)
+            facts = _FACTS[type_](head) if type_ in _FACTS else Superblock()
+            reason = reason.format(_NAMES.get(type_, type_))
+            if facts.features:
+                reason = f"{reason} ({', '.join(facts.features)})"
+            return Detected(
+                type_, facts.label, facts.uuid, reason, readable=False, features=facts.features
+            )
     return None
 
 
 def _microsoft(head: bytes) -> Detected | None:
     name = head[3:11]
     if name == b"NTFS    ":
-        return Detected("ntfs", uuid=head[72:80][::-1].hex().upper())
+        sector, per_cluster, sectors = struct.unpack_from("<HB26xQ", head, 11)
+        cluster = sector * (per_cluster if per_cluster <= 0x80 else 1 << 256 - per_cluster)
+        large = (f"clusters of {cluster // KIB} KiB",) if cluster > 64 * KIB else ()
+        serial = head[72:80][::-1].hex().upper()
+        return Detected("ntfs", uuid=serial, features=large, size=sector * sectors)
     if name == b"EXFAT   ":
-        return Detected("exfat", uuid=_serial(head[100:104]))
+        (sectors,) = struct.unpack_from("<Q", head, 72)
+        return Detected("exfat", uuid=_serial(head[100:104]), size=sectors << min(head[108], 12))
     return _fat(head)
 
 
@@ -87,13 +144,16 @@ def _fat(head: bytes) -> Detected | None:
     type_ = "fat32" if not short else "fat12" if clusters < 4085 else "fat16"
     at = 67 if type_ == "fat32" else 39
     label = _decode(head[at + 4 : at + 15].rstrip(), "replace")[0]
-    return Detected(type_, "" if label == "NO NAME" else label, _serial(head[at : at + 4]))
+    label = "" if label == "NO NAME" else label
+    return Detected(type_, label, _serial(head[at : at + 4]), size=total * sector)
 
 
 def _xfs(head: bytes) -> Detected | None:
     if not head.startswith(b"XFSB"):
         return None
-    return Detected("xfs", _label(head[108:120]), str(uuid.UUID(bytes=head[32:48])))
+    facts = superblocks.xfs(head[:_SECTOR])
+    serial = str(uuid.UUID(bytes=head[32:48]))
+    return Detected("xfs", _label(head[108:120]), serial, features=facts.features, size=facts.size)
 
 
 def _ext(head: bytes) -> Detected | None:
@@ -109,9 +169,16 @@ def _ext(head: bytes) -> Detected | None:
         )
     newer = incompatible & ~0x16 or read_only & ~0x7
     type_ = "ext4" if newer else "ext3" if compatible & 4 else "ext2"
-    apart = incompatible & 4 and not any(raw[224:228])
-    reason = "the journal is on another device: the latest changes are missing" if apart else ""
-    return Detected(type_, _label(raw[120:136]), str(uuid.UUID(bytes=raw[104:120])), reason)
+    facts = superblocks.ext(raw)
+    reason = ""
+    if incompatible & 4 and not any(raw[224:228]):
+        reason = "the journal is on another device: the latest changes are missing"
+    elif incompatible & 4 and "fast_commit" in facts.features:
+        reason = "the latest changes may be missing, because fast commits are not replayed"
+    serial = str(uuid.UUID(bytes=raw[104:120]))
+    return Detected(
+        type_, _label(raw[120:136]), serial, reason, features=facts.features, size=facts.size
+    )
 
 
 def _label(raw: bytes) -> str:

@@ -1,93 +1,157 @@
-"""Partition tables: GPT, and MBR with logical partitions."""
+"""Partition tables of a disk: GPT, or MBR with logical partitions."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from haulback.filesystems.parsers.blocks import Blocks, within
+from haulback.filesystems.parsers import gpt
+from haulback.filesystems.parsers.blocks import Blocks
+from haulback.filesystems.parsers.detect import is_boot_sector
 
 _ENTRY = struct.Struct("<B3xB3xII")
 _EXTENDED = (0x05, 0x0F, 0x85)
 _PROTECTIVE = 0xEE
 _MOST = 256  # partitions of a disk
-_SECTORS = (512, 4096)  # sector sizes to try: the table does not record its own
+_SIGNED = b"\x55\xaa"
 
 
 class Partition(NamedTuple):
-    """A partition of `length` bytes from `offset`; logical partitions are numbered from 5."""
+    """A partition of `length` bytes from `offset`; logical partitions are numbered from 5.
+
+    It may reach past the end of its disk, or begin there.
+    """
 
     number: int
     offset: int
     length: int
 
 
-def partitions(disk: Blocks) -> list[Partition]:
-    """Partitions of a disk; empty without a partition table.
+class Layout(NamedTuple):
+    """Partitions of a disk; `reason` says why partitions may be missing, or are doubtful."""
 
-    Partitions that exceed the disk are left out. An MBR is read with sectors of 512 bytes.
+    partitions: Sequence[Partition] = ()
+    reason: str = ""
+
+
+class _Entry(NamedTuple):
+    """An entry of an MBR, in sectors."""
+
+    boot: int
+    type: int
+    start: int
+    sectors: int
+
+
+def layout(disk: Blocks, known: Callable[[int], bool]) -> Layout:
+    """Partitions of a disk; none without a partition table.
+
+    `known` tells whether known contents begin at an offset, which decides between the sector sizes
+    of an MBR.
     """
+    entries = _entries(disk)
+    protective = [entry for entry in entries if entry.type == _PROTECTIVE]
+    if protective:
+        return _protected(disk, protective[0], entries, known)
+    if any(entry.type for entry in entries):
+        return _mbr(disk, entries, known)
+    # A protective MBR may have been overwritten; other contents are newer than a table without it.
+    table = None if known(0) else gpt.gpt(disk)
+    return _named(table) if table and table.is_sound else Layout()
+
+
+def _entries(disk: Blocks) -> list[_Entry]:
+    """Entries of the MBR; none if the first sector is no MBR."""
     head = disk.read(0, min(512, disk.size))
-    if head[510:] != b"\x55\xaa":
+    if head[510:] != _SIGNED:
         return []
-    entries = [_ENTRY.unpack_from(head, at) for at in range(446, 510, 16)]
-    if any(boot & 0x7F for boot, *_ in entries):
+    entries = [_Entry(*_ENTRY.unpack_from(head, at)) for at in range(446, 510, 16)]
+    if any(entry.boot & 0x7F for entry in entries):
         return []
-    protected = any(type_ == _PROTECTIVE for _, type_, _, _ in entries)
-    result = list(_gpt(disk)) if protected else list(_mbr(disk, entries))
-    return [
-        partition
-        for partition in result
-        if partition.length and partition.offset + partition.length <= disk.size
-    ]
+    return entries if _is_table(entries, disk.size) or not is_boot_sector(head) else []
 
 
-def _mbr(disk: Blocks, entries: list[tuple[int, int, int, int]]) -> Iterator[Partition]:
-    for number, (_, type_, start, count) in enumerate(entries, 1):
-        if type_ in _EXTENDED:
-            yield from _logical(disk, start)
-        elif type_ and start:
-            yield Partition(number, start * 512, count * 512)
+def _is_table(entries: Sequence[_Entry], size: int) -> bool:
+    """Whether the four entries are a table, although their sector looks like a boot sector.
+
+    Linux takes such a sector for a table. A boot sector with a table that describes the whole disk
+    as its partition (`mkfs.fat --mbr`) has an entry that begins at sector 0.
+    """
+    used = [entry for entry in entries if entry.type or entry.start or entry.sectors]
+    if not all(entry.type and entry.start and entry.sectors for entry in used):
+        return False
+    places = sorted((entry.start, entry.start + entry.sectors) for entry in used)
+    return (
+        bool(places)
+        and places[0][0] * 512 < size
+        and all(item[1] <= following[0] for item, following in pairwise(places))
+    )
 
 
-def _logical(disk: Blocks, base: int) -> Iterator[Partition]:
+def _protected(
+    disk: Blocks, mark: _Entry, entries: Sequence[_Entry], known: Callable[[int], bool]
+) -> Layout:
+    """Partitions of a disk with a protective MBR."""
+    if table := gpt.gpt(disk, mark.start + mark.sectors - 1 if mark.sectors < 0xFFFFFFFF else None):
+        return _named(table)
+    others = [entry if entry.type != _PROTECTIVE else _Entry(0, 0, 0, 0) for entry in entries]
+    reason = "the partition table (GPT) is damaged: neither of its copies can be read"
+    return Layout(_mbr(disk, others, known).partitions, reason)
+
+
+def _named(table: gpt.Gpt) -> Layout:
+    found = [Partition(number, *place) for number, place in table.partitions.items()]
+    return Layout(found, "" if table.is_sound else gpt.DAMAGED)
+
+
+def _mbr(disk: Blocks, entries: Sequence[_Entry], known: Callable[[int], bool]) -> Layout:
+    """Partitions of an MBR, with the sector size at which more partitions begin with known
+    contents.
+    """
+    layouts = [_sized(disk, entries, sector) for sector in gpt.SECTORS]
+    scores = [_score(found.partitions, disk.size, known) for found in layouts]
+    return layouts[scores.index(max(scores))]
+
+
+def _score(found: Iterable[Partition], size: int, known: Callable[[int], bool]) -> int:
+    return sum(item.offset < size and known(item.offset) for item in found)
+
+
+def _sized(disk: Blocks, entries: Sequence[_Entry], sector: int) -> Layout:
+    result: list[Partition] = []
+    reason = ""
+    for number, entry in enumerate(entries, 1):
+        if entry.type in _EXTENDED:
+            logical, broken = _logical(disk, entry.start, sector)
+            result += logical
+            reason = reason or broken
+        elif entry.type and entry.start and entry.sectors:
+            result.append(Partition(number, entry.start * sector, entry.sectors * sector))
+    return Layout(result, reason)
+
+
+def _logical(disk: Blocks, base: int, sector: int) -> tuple[list[Partition], str]:
     """Logical partitions of an extended partition, a chain of boot records.
 
-    Each boot record holds one partition and the place of the next record.
+    Each boot record holds one partition and the place of the next record. Also returns the reason
+    why the chain broke off; empty at its end.
     """
-    at, seen = base, set[int]()
-    while at not in seen and len(seen) < _MOST and (at + 1) * 512 <= disk.size:
+    at, seen, result = base, set[int](), list[Partition]()
+    while len(seen) < _MOST:
+        if at in seen:
+            return result, "the list of logical partitions leads into itself"
         seen.add(at)
-        head = disk.read(at * 512, 512)
-        if head[510:] != b"\x55\xaa":
-            return
-        _, type_, start, count = _ENTRY.unpack_from(head, 446)
-        _, link, following, _ = _ENTRY.unpack_from(head, 462)
-        if type_ and count:
-            yield Partition(4 + len(seen), (at + start) * 512, count * 512)
-        if link not in _EXTENDED:
-            return
-        at = base + following
-
-
-def _gpt(disk: Blocks) -> Iterator[Partition]:
-    """Partitions by the primary GPT header, or by the backup header at the disk's end."""
-    for sector in _SECTORS:
-        for at in (sector, disk.size // sector * sector - sector):
-            if at + 92 <= disk.size and disk.read(at, 8) == b"EFI PART":
-                yield from _gpt_entries(disk, at, sector)
-                return
-
-
-def _gpt_entries(disk: Blocks, at: int, sector: int) -> Iterator[Partition]:
-    start, count, size = struct.unpack("<QII", disk.read(at + 72, 16))
-    if size < 128 or size > 4096:
-        raise ValueError("the partition table has entries of an impossible size")
-    count = min(count, _MOST)
-    within(disk, start * sector, count * size)
-    raw = disk.read(start * sector, count * size)
-    for number in range(count):
-        type_, _, first, last = struct.unpack_from("<16s16sQQ", raw, number * size)
-        if type_ != bytes(16) and first <= last:
-            yield Partition(number + 1, first * sector, (last - first + 1) * sector)
+        if (at + 1) * sector > disk.size:
+            return result, "the list of logical partitions leads past the end of the disk"
+        head = disk.read(at * sector, 512)
+        if head[510:] != _SIGNED:
+            return result, "the list of logical partitions is damaged"
+        own, link = (_Entry(*_ENTRY.unpack_from(head, place)) for place in (446, 462))
+        if own.type and own.sectors:
+            result.append(Partition(4 + len(seen), (at + own.start) * sector, own.sectors * sector))
+        if link.type not in _EXTENDED:
+            return result, ""
+        at = base + link.start
+    return result, f"only the first {_MOST} logical partitions are listed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -10,26 +10,14 @@ import msgspec
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers import lvm
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
-from haulback.filesystems.parsers.detect import Detected, detect, is_boot_sector
-from haulback.filesystems.parsers.exfat import ExFat
-from haulback.filesystems.parsers.ext import Ext
-from haulback.filesystems.parsers.fat import Fat
+from haulback.filesystems.parsers.detect import Detected, detect
 from haulback.filesystems.parsers.fat_names import CodePage
-from haulback.filesystems.parsers.filesystem import DAMAGE, FileSystem
-from haulback.filesystems.parsers.journal_state import STALE, ntfs_is_stale, xfs_is_stale
-from haulback.filesystems.parsers.ntfs import Ntfs
-from haulback.filesystems.parsers.partitions import partitions
-from haulback.filesystems.parsers.xfs import Xfs
+from haulback.filesystems.parsers.filesystem import DAMAGE, told
+from haulback.filesystems.parsers.partitions import Layout, Partition, layout
+from haulback.filesystems.parsers.probes import tried
 from haulback.filesystems.records import Volume
 from haulback.texts import printable
 
-_READERS: dict[str, Callable[[Blocks], FileSystem]] = {
-    **dict.fromkeys(("ext2", "ext3", "ext4"), Ext.opened),
-    "exfat": ExFat,
-    "ntfs": Ntfs,
-    "xfs": Xfs,
-}
-_FATS = ("fat12", "fat16", "fat32")
 _DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096  # volumes of a machine
 
@@ -41,121 +29,141 @@ class VolumeBlocks(NamedTuple):
     blocks: Blocks
 
 
-def find(disks: Mapping[str, Blocks]) -> dict[str, VolumeBlocks]:
+class _Part(NamedTuple):
+    """A whole disk or a partition; `missing` is the number of bytes past the end of the disk."""
+
+    name: str
+    disk: str
+    blocks: Blocks
+    missing: int = 0
+
+    @property
+    def is_disk(self) -> bool:
+        return self.name == self.disk
+
+
+def find(disks: Mapping[str, Blocks], page: CodePage) -> dict[str, VolumeBlocks]:
     """All volumes by name: the volumes of each disk in order, then logical volumes."""
     result: dict[str, VolumeBlocks] = {}
     members: list[lvm.Physical] = []
     for disk, all_of_it in disks.items():
-        for name, blocks in _parts(disk, all_of_it):
-            if member := _member(blocks, disk):
+        for item in _parts(disk, all_of_it):
+            if isinstance(item, VolumeBlocks):
+                _add(result, item)
+            elif member := _member(item):
                 members.append(member)
-            elif volume := _volume(name, blocks, (disk,)):
+            elif volume := _volume(item, page):
                 _add(result, volume)
-    for volume in _logical(members):
+    for volume in _logical(members, page):
         _add(result, volume)
     return result
 
 
-def opened(lying: VolumeBlocks, page: CodePage) -> FileSystem:
-    """Open the file system of a volume; `page` is the code page of short FAT names.
+def _parts(disk: str, blocks: Blocks) -> Iterator[_Part | VolumeBlocks]:
+    """Partitions of a disk, or the whole disk without partitions.
 
-    Raises Unsupported, or the errors in DAMAGE.
+    Also a volume that says what is wrong with the partition table.
     """
-    if lying.volume.type in _FATS:
-        return Fat(lying.blocks, page)
-    return _READERS[lying.volume.type](lying.blocks)
-
-
-def _parts(disk: str, blocks: Blocks) -> Iterator[tuple[str, Blocks]]:
-    """Partitions of a disk, or the whole disk without partitions."""
-    result = []
     try:
-        if not is_boot_sector(blocks.read(0, min(512, blocks.size))):
-            result = partitions(blocks)
+        table = layout(blocks, lambda offset: _is_known(blocks, offset))
     except _DAMAGE:
-        result = []
-    if not result:
-        yield disk, blocks
+        table = Layout()
+    if table.reason:
+        known = Detected("partition table", reason=table.reason, readable=False)
+        yield VolumeBlocks(_record(disk, known, blocks.size, (disk,)), Span([]))
+    elif not table.partitions:
+        yield _Part(disk, disk, blocks)
     # Volumes have the names that Linux gives them: vda1, nvme0n1p1.
     joint = "p" if disk[-1:].isdigit() else ""
-    for partition in result:
-        yield (
-            f"{disk}{joint}{partition.number}",
-            Span([BlockRange(blocks, partition.offset, partition.length)]),
-        )
+    for partition in table.partitions:
+        yield _part(f"{disk}{joint}{partition.number}", disk, blocks, partition)
 
 
-def _member(blocks: Blocks, disk: str) -> lvm.Physical | None:
+def _part(name: str, disk: str, blocks: Blocks, partition: Partition) -> _Part | VolumeBlocks:
+    start, length = partition.offset, partition.length
+    present = min(length, blocks.size - start)
+    if present > 0:
+        return _Part(name, disk, Span([BlockRange(blocks, start, present)]), length - present)
+    reason = f"the partition begins past the end of the disk, at {start} of {blocks.size} bytes"
+    known = Detected("unknown", reason=reason, readable=False)
+    return VolumeBlocks(_record(name, known, length, (disk,)), Span([]))
+
+
+def _is_known(blocks: Blocks, offset: int) -> bool:
+    """Whether known contents begin at an offset of a disk."""
+    inner = Span([BlockRange(blocks, offset, blocks.size - offset)])
     try:
-        return lvm.physical(blocks, disk)
-    except _DAMAGE:
-        return None
-
-
-def _volume(name: str, blocks: Blocks, disks: tuple[str, ...]) -> VolumeBlocks | None:
-    """The volume in `blocks`; None for an empty disk."""
-    try:
-        known = detect(blocks)
-    except OSError as error:
-        reason = f"the contents cannot be determined: {error}"
-        known = Detected("unknown", reason=reason, readable=False)
-    except _DAMAGE:
-        known = None
-    if known is None:
-        if name in disks:
-            return None
-        known = Detected("unknown", reason="the contents are unknown", readable=False)
-    label = known.label or _label_within(known.type, blocks)
-    kept = known._replace(label=_clean(label))
-    if not kept.reason and _is_stale(known.type, blocks):
-        kept = kept._replace(reason=STALE)
-    return VolumeBlocks(_record(name, kept, blocks.size, disks), blocks)
-
-
-def _is_stale(type_: str, blocks: Blocks) -> bool:
-    """Whether the latest changes may be only in a log that is not replayed."""
-    try:
-        if type_ == "xfs":
-            return xfs_is_stale(blocks)
-        return type_ == "ntfs" and ntfs_is_stale(Ntfs(blocks).log(8192))
+        return detect(inner) is not None or lvm.physical(inner, "") is not None
     except _DAMAGE:
         return False
 
 
+def _member(part: _Part) -> lvm.Physical | None:
+    try:
+        return lvm.physical(part.blocks, part.disk)
+    except _DAMAGE:
+        return None
+
+
+def _volume(part: _Part, page: CodePage) -> VolumeBlocks | None:
+    """The volume in a part; None for an empty disk."""
+    known = _detected(part.blocks)
+    if known is None:
+        if part.is_disk:
+            return None
+        known = Detected("unknown", reason="the contents are unknown", readable=False)
+    known = tried(known, part.blocks, page)
+    if part.missing:
+        beyond = f"the partition reaches {part.missing} bytes past the end of the disk"
+        known = known._replace(reason="; ".join(filter(None, (beyond, known.reason))))
+    return VolumeBlocks(_record(part.name, known, part.blocks.size, (part.disk,)), part.blocks)
+
+
+def _detected(blocks: Blocks) -> Detected | None:
+    try:
+        return detect(blocks)
+    except OSError as error:
+        reason = f"the contents cannot be determined: {error}"
+        return Detected("unknown", reason=reason, readable=False)
+    except _DAMAGE:
+        return None
+
+
 def _record(name: str, known: Detected, size: int, disks: tuple[str, ...]) -> Volume:
-    type_, label, uuid, reason, readable = known
-    return Volume(name, type_, size, disks, label, uuid, readable, reason)
+    return Volume(
+        name=name,
+        type=known.type,
+        size=size,
+        disks=disks,
+        label=_clean(known.label),
+        uuid=_clean(known.uuid),
+        readable=known.readable,
+        reason=_clean(known.reason),
+        features=tuple(map(_clean, known.features)),
+    )
 
 
-def _label_within(type_: str, blocks: Blocks) -> str:
-    """Label of a file system that stores it in its directories or records."""
-    if type_ not in ("exfat", "ntfs"):
-        return ""
-    try:
-        return (ExFat if type_ == "exfat" else Ntfs)(blocks).label
-    except _DAMAGE:
-        return ""
-
-
-def _logical(members: list[lvm.Physical]) -> Iterator[VolumeBlocks]:
-    """Logical volumes; physical volumes with damaged metadata are listed as such."""
-    try:
-        groups = list(lvm.groups(members))
-    except _DAMAGE:
-        damaged = Detected("lvm", reason="the LVM metadata is damaged", readable=False)
-        for number, member in enumerate(members):
-            name = f"{member.disk}-lvm{number}"
-            yield VolumeBlocks(
-                _record(name, damaged, member.blocks.size, (member.disk,)), member.blocks
-            )
-        return
-    for volume in groups:
+def _logical(members: list[lvm.Physical], page: CodePage) -> Iterator[VolumeBlocks]:
+    """Logical volumes, and physical volumes that belong to no readable group."""
+    volumes, rest = lvm.groups(members)
+    for volume in volumes:
         name = _clean(volume.name)
         if volume.blocks is None:
-            known = Detected("lvm", "", volume.uuid, _clean(volume.reason), readable=False)
+            known = Detected("lvm", "", volume.uuid, volume.reason, readable=False)
             yield VolumeBlocks(_record(name, known, volume.size, volume.disks), Span([]))
-        elif lying := _volume(name, volume.blocks, volume.disks):
-            yield lying
+            continue
+        known = _detected(volume.blocks) or Detected(
+            "unknown", reason="the contents are unknown", readable=False
+        )
+        known = tried(known, volume.blocks, page)
+        reason = "; ".join(filter(None, (volume.reason, known.reason)))
+        record = _record(name, known._replace(reason=reason), volume.size, volume.disks)
+        yield VolumeBlocks(record, volume.blocks)
+    for number, (member, error) in enumerate(rest):
+        reason = told(error) if error else "the physical volume belongs to no volume group"
+        known = Detected("lvm", reason=reason, readable=False)
+        name = f"{member.disk}-lvm{number}"
+        yield VolumeBlocks(_record(name, known, member.blocks.size, (member.disk,)), member.blocks)
 
 
 def _add(found: dict[str, VolumeBlocks], one: VolumeBlocks) -> None:

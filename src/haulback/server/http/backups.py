@@ -18,7 +18,7 @@ from haulback.inventory.records import Backup, RestoreJob
 from haulback.server.http import paging, query_params
 from haulback.server.http.operation import FLAG, GUID, TEXT, ApiRequest, Param, Reply, Router
 from haulback.server.queries import ListQuery
-from haulback.server.services import backups
+from haulback.server.services import backups, record_losses
 from haulback.server.services.backups import BackupLocations, BackupReading, location_status
 from haulback.units import size
 from haulback.wire import JsonObject, Named, Ref, label
@@ -120,6 +120,7 @@ def acknowledge(call: ApiRequest) -> None:
     status=204,
     roles=ADMINS,
     command="backup confirm-missing MISSING --yes",
+    destroys=lambda call: record_losses.of_missing_backup(call.app, call.guid, call.who.scope),
 )
 def confirm_missing(call: ApiRequest) -> None:
     """Give up a missing backup, so that clean-ups of its destination no longer wait for it."""

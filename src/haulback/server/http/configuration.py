@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 import msgspec
 
 from haulback.contract import example_values as example
+from haulback.contract.losses import Losses
 from haulback.contract.notifications import ADDRESSES, cut_address
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.records import ShownRecord
@@ -23,7 +24,7 @@ from haulback.server.http import manager_views, paging, policy_views, query_para
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.http.policy_views import Surroundings
 from haulback.server.queries import ListQuery
-from haulback.server.services import configuration, policies
+from haulback.server.services import configuration, policies, record_losses
 from haulback.server.services.configuration import ConfigurationReading, SentRecord
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
 from haulback.wire import JsonObject, Word
@@ -167,6 +168,12 @@ def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
     return {**shown, **cut}
 
 
+def _changed(call: ApiRequest) -> Losses:
+    """The backups that a changed rule would make go."""
+    sent = _sent(call, RECORD_KINDS["rule"])
+    return record_losses.of_changed_record(call.app, call.who, sent, call.guid)
+
+
 def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
     @room(
         "POST",
@@ -191,13 +198,20 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         request=kind.struct,
         answer=ShownRecord,
         examples=[served.example],
+        destroys=_changed if kind.name == "rule" else None,
     )
     def put(call: ApiRequest) -> JsonObject:
         sent = _sent(call, kind)
         return configuration.change(call.app, call.who, call.guid, sent, _view(kind))
 
     @room(
-        "DELETE", text, f"Remove a {kind.words}.", roles=ADMINS, projects=served.change, status=204
+        "DELETE",
+        text,
+        f"Remove a {kind.words}.",
+        roles=ADMINS,
+        projects=served.change,
+        status=204,
+        destroys=lambda call: record_losses.of_record(call.app, call.who, kind, call.guid),
     )
     def remove(call: ApiRequest) -> None:
         configuration.remove(call.app, call.who, kind, call.guid)

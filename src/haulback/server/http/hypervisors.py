@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,26 +18,33 @@ from haulback.contract.destinations import (
     NewDestination,
 )
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
+from haulback.contract.losses import Losses
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
 from haulback.hypervisor_types import declared
+from haulback.ids import fits
 from haulback.inventory import destination_types
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.reach import Place
 from haulback.kinds.support.second_copies import copying_of
 from haulback.server.http import paging, query_params, task_views
-from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.http.dry_run import is_gone
+from haulback.server.http.operation import GONE, GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import (
     breakers,
     destination_move,
     destination_secrets,
     destination_sync,
     destinations,
+    giving_up,
     hypervisors,
+    record_losses,
     space,
 )
+from haulback.server.services.app import App
+from haulback.server.services.giving_up import DESTINATION, HYPERVISOR
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -64,7 +71,7 @@ def list_hypervisors(call: ApiRequest) -> Reply:
             hypervisor
             for hypervisor in reading.all()
             if (not manager or manager_of(hypervisor) == manager)
-            and (not text or text.lower() in hypervisor.name.lower())
+            and fits(text, hypervisor.guid, hypervisor.name)
         ]
         around = _around(reading, call)
         shown = [_hypervisor(hypervisor, around) for hypervisor in _paged(call, rows)]
@@ -155,11 +162,27 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     "Remove a hypervisor.",
     status=204,
     roles=ADMINS,
+    query=(GONE,),
     command="hypervisor rm HYPERVISOR",
+    destroys=lambda call: _lost(call, HYPERVISOR, record_losses.of_hypervisor),
+    slow=True,
 )
-def remove_hypervisor(call: ApiRequest) -> None:
-    """Remove a hypervisor whose machines have no backups."""
+def remove_hypervisor(call: ApiRequest) -> Reply | None:
+    """Remove a hypervisor whose machines have no backups.
+
+    `gone=true` gives up a hypervisor that will not come back: machines with backups stay, absent.
+    """
+    if is_gone(call):
+        return Reply(giving_up.give_up(call.app, HYPERVISOR, call.guid, call.who), status=200)
     hypervisors.remove_hypervisor(call.app, call.guid, call.who)
+    return None
+
+
+def _lost(call: ApiRequest, kind: str, otherwise: Callable[[App, str], Losses]) -> Losses:
+    """The list of a removal, or of giving up."""
+    if is_gone(call):
+        return giving_up.preview(call.app, kind, call.guid, call.who)
+    return otherwise(call.app, call.guid)
 
 
 @room(
@@ -170,6 +193,7 @@ def remove_hypervisor(call: ApiRequest) -> None:
     many=True,
     roles=ADMINS,
     command="hypervisor confirm-absent UNBELIEVED",
+    destroys=lambda call: record_losses.of_missed_machines(call.app, call.guid),
 )
 def confirm_absent(call: ApiRequest) -> list[Named]:
     """Mark the missed machines of a hypervisor as absent; returns these machines."""
@@ -193,7 +217,7 @@ def list_destinations(call: ApiRequest) -> Reply:
     rows = [
         destination
         for destination in destinations.all_destinations(call.app)
-        if not text or text.lower() in destination.name.lower()
+        if fits(text, destination.guid, destination.name)
     ]
     shown = shown_destinations(call, _paged(call, rows))
     return Reply(shown, headers={"X-Total-Count": str(len(rows))})
@@ -263,6 +287,9 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     roles=ADMINS,
     examples=[{"name": "vault-2"}],
     command="destination set DESTINATION --keep-full 4 --lock-days 7",
+    destroys=lambda call: record_losses.of_destination_settings(
+        call.app, call.guid, call.read(ChangedDestination)
+    ),
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
     """Rename a destination, set its retention, say anew which nodes reach it, or give new values to
@@ -282,11 +309,36 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     "Remove a destination.",
     status=204,
     roles=ADMINS,
+    query=(GONE,),
     command="destination rm DESTINATION",
+    destroys=lambda call: _lost(call, DESTINATION, record_losses.of_destination),
+    slow=True,
 )
-def remove_destination(call: ApiRequest) -> None:
-    """Remove a destination without backups; its files stay."""
+def remove_destination(call: ApiRequest) -> Reply | None:
+    """Remove a destination without backups; its files stay.
+
+    `gone=true` gives up a destination that will not come back, with the backups that only it held.
+    """
+    if is_gone(call):
+        return Reply(giving_up.give_up(call.app, DESTINATION, call.guid, call.who), status=200)
     destinations.remove_destination(call.app, call.guid, call.who)
+    return None
+
+
+@room(
+    "POST",
+    "/backup-destinations/{guid}/init",
+    "Create the repository of a destination again.",
+    answer=DestinationRecord,
+    roles=ADMINS,
+    command="destination init FAILED",
+)
+def init_destination(call: ApiRequest) -> DestinationRecord:
+    """Try the BACKUP_DESTINATION_INIT of a destination again; 409 once it has a repository."""
+    record, task = destinations.init_again(call.app, call.guid, call.who)
+    [shown] = shown_destinations(call, [record])
+    shown.task = task_views.details(task)
+    return shown
 
 
 @room(
@@ -298,6 +350,7 @@ def remove_destination(call: ApiRequest) -> None:
     roles=ADMINS,
     examples=[{"path": "/mnt/vault", "nodes": [example.REF, example.REF]}],
     command="destination move DESTINATION /mnt/vault --node NODE",
+    destroys=lambda call: record_losses.of_moved_destination(call.app, call.guid),
 )
 def move_destination(call: ApiRequest) -> DestinationRecord:
     """Change where the repository of a destination lies; the task in the answer finds it there."""

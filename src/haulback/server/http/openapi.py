@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 import haulback
+from haulback.contract.losses import Losses
 from haulback.contract.project_access import ABOUT
 from haulback.contract.roles import PUBLIC, ROLES
 from haulback.server.http.operation import Operation
@@ -38,6 +39,8 @@ _ERRORS = {
     "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
     "503": "The database, a node or a store does not answer; try again.",
 }
+
+_LISTED = "With `dryRun=true`, what would go; with `gone=true`, what was given up."
 
 
 def document(operations: Iterable[Operation]) -> JsonObject:
@@ -103,7 +106,7 @@ def _parameters(item: Operation) -> list[JsonObject]:
     if "{guid}" in item.path:
         schema = {"type": "string", "format": "uuid"}
         result.append({"name": "guid", "in": "path", "required": True, "schema": schema})
-    for param in item.query:
+    for param in item.params:
         schema = dict(param.sort)
         shown: JsonObject = {"type": "array", "items": schema} if param.many else schema
         made = {"name": param.name, "in": "query", "description": param.about, "schema": shown}
@@ -145,6 +148,8 @@ def _responses(item: Operation, schemas: Schemas) -> JsonObject:
         result["200"] = _body(item, schemas, "Done; with `Prefer: return=representation`.")
     else:
         result[str(item.status)] = _body(item, schemas, "Done.")
+    if item.destroys:
+        _add_dry_run(result, schemas.of(Losses, incoming=False))
     for status, about in _ERRORS.items():
         if status == "413" and not item.takes_body:
             continue
@@ -152,6 +157,15 @@ def _responses(item: Operation, schemas: Schemas) -> JsonObject:
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
         result[status] = {"description": about, "content": content}
     return result
+
+
+def _add_dry_run(result: JsonObject, schema: JsonObject) -> None:
+    """Add the answer of `dryRun=true`, which has status 200, to the responses."""
+    before = result.get("200", {}).get("content", {}).get("application/json")
+    either = {"anyOf": [before["schema"], schema]} if before else schema
+    about = "Done; or, with `dryRun=true`, what would go." if before else _LISTED
+    content = {"application/json": {"schema": either}}
+    result["200"] = {**result.get("200", {}), "description": about, "content": content}
 
 
 def _body(item: Operation, schemas: Schemas, about: str) -> JsonObject:

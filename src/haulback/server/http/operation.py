@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from haulback.contract.losses import Losses
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import NODES, PUBLIC, Roles
 from haulback.errors import NotFound, Unauthenticated
@@ -38,6 +39,8 @@ PAGING = (
     Param("direction", "Direction of the sort.", {"enum": ["asc", "desc"]}),
 )
 PROJECT = Param("project-uuid", "Limits the answer to one project.", TEXT)
+GONE = Param("gone", "Give up what will not come back, with all that only it could reach.", FLAG)
+DRY_RUN = Param("dryRun", "Answer what the operation would remove, and change nothing.", FLAG)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class ApiRequest:
 
 
 Handle = Callable[[ApiRequest], Any]
+Preview = Callable[[ApiRequest], Losses]
 SchemaOf = Callable[[Schemas, Schema], Schema]  # changes the schema of a type
 
 
@@ -113,6 +117,11 @@ class Operation:
     event, as long as the handler returns None and the caller wants to wait.  `slow`: the handler
     waits for a node or a hash, so it runs in threads of its own.  `body` bounds the size of a body;
     `vouched` is a proof that the head of a public operation may carry, and the bounds after that.
+
+    `destroys` tells what a request would remove or change for good: commands ask with its list, and
+    `dryRun=true` answers it.  `rehearsed`: a dry run also carries the request out and rolls it
+    back, so that what would be refused is refused.  `unasked` is the reason why an operation that
+    removes something asks nothing.
     """
 
     method: str
@@ -134,12 +143,20 @@ class Operation:
     command: str = ""
     body: Bounds = PEOPLE
     vouched: tuple[Callable[[App, Mapping[str, str]], bool], Bounds] | None = None
+    destroys: Preview | None = None
+    rehearsed: bool = True
+    unasked: str = ""
 
     def bounds(self, app: App, headers: Mapping[str, str]) -> Bounds:
         """The bounds of a body, by the proof that the head brings."""
         if self.vouched is not None and self.vouched[0](app, headers):
             return self.vouched[1]
         return self.body
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The query parameters, with that of a dry run."""
+        return (*self.query, DRY_RUN) if self.destroys else self.query
 
     @property
     def takes_body(self) -> bool:

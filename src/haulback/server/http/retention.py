@@ -18,6 +18,7 @@ from haulback.policy import terms
 from haulback.server.http.backups import shown_location
 from haulback.server.http.operation import ApiRequest, Router
 from haulback.server.services import retention as retention_marks
+from haulback.server.services import retention_losses
 from haulback.server.services.backups import BackupReading
 from haulback.server.services.retention import Mark
 from haulback.wire import label, parse, read
@@ -37,6 +38,9 @@ room = Router()
     projects=ProjectAccess.OBJECTS,
     examples=[{"backupLocations": [example.REF], "retentionHint": "TO_REMOVE"}],
     command="backup mark archive BACKUP",
+    destroys=lambda call: retention_losses.of_marks(
+        call.app, call.who, lambda known, now: _wishes(call, known, now)
+    ),
 )
 def mark(call: ApiRequest) -> None:
     """Mark backups for removal at the next clean-up, as an archive, or for normal retention.

@@ -18,7 +18,7 @@ from haulback.policy import terms
 from haulback.policy.retention import RetentionReason, RetentionVerdict
 from haulback.server.http import retention as retention_marks
 from haulback.server.http.operation import ApiRequest, Router
-from haulback.server.services import retention_preview, retention_waits
+from haulback.server.services import retention_losses, retention_preview, retention_waits
 from haulback.server.services.read_transaction import Reading
 from haulback.server.services.retention_preview import RulePreview
 from haulback.wire import Label, Named, label
@@ -108,9 +108,14 @@ def _backup(verdict: RetentionVerdict, judged: RulePreview, places: dict[str, st
     projects=ProjectAccess.CHANGE,
     examples=[{"rules": [example.REF]}, {}],
     command="retention confirm RULE --yes",
+    destroys=lambda call: retention_losses.waiting(call.app, call.who, _confirmed(call)),
 )
 def confirm(call: ApiRequest) -> None:
     """Confirm the retention of rules, or of all rules that wait for a confirmation."""
+    retention_waits.confirm(call.app, call.who, _confirmed(call))
+
+
+def _confirmed(call: ApiRequest) -> list[str] | None:
+    """The guids that a confirmation names, None for all that wait."""
     wanted: RetentionConfirmation = call.read(RetentionConfirmation)
-    rules = None if wanted.rules is None else [ref.guid for ref in wanted.rules]
-    retention_waits.confirm(call.app, call.who, rules)
+    return None if wanted.rules is None else [ref.guid for ref in wanted.rules]

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from haulback.errors import HaulbackError, Malformed, TooMany
 from haulback.server.caller import Caller
 from haulback.server.http.authentication import admit, check_origin, token_of
+from haulback.server.http.dry_run import carried_out
 from haulback.server.http.error_fields import name_field
 from haulback.server.http.operation import ApiRequest, Operation, path_guid
 from haulback.server.http.operations import operations
@@ -105,7 +106,7 @@ async def _answer(
         by = who or readmit()
         call = ApiRequest(app, by, guid, query, headers, body, place, token, bounds, readmit)
         try:
-            return call, None if operation.waits else operation.handle(call)
+            return call, None if operation.waits else carried_out(operation, call)
         except HaulbackError as error:  # here, as a large body takes long
             raise name_field(error, guid, query, body) from error.__cause__
 

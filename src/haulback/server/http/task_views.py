@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from haulback.contract.destination_types import SEALED
 from haulback.contract.tasks import (
     DataTransferRateDetails,
     LogLine,
@@ -55,6 +56,7 @@ _REPORTED = (
     "processedObjectCount",
     "totalObjectCount",
 )
+_INNER = ("before", "staging", SEALED)  # parameters that no request gave
 _NOTHING: JsonObject = {}
 
 
@@ -123,7 +125,7 @@ def _details(task: Task, why: Waiting | None) -> JsonObject:
 def extended(task: Task, plan: list[Task], why: Waiting | None) -> TaskDetails:
     """TaskDetails with request, report and plan of the task."""
     steps = [Step(t.guid, label(t.type), label(t.state)) for t in plan]
-    asked = present({k: v for k, v in task.params.items() if k not in ("before", "staging")})
+    asked = present({k: v for k, v in task.params.items() if k not in _INNER})
     history = [rate(item, task) for item in task.results.get("transferHistory", [])]
     reported = {k: v for k, v in task.results.items() if k != "transferHistory"}
     more = {

@@ -7,6 +7,7 @@ from itertools import starmap
 from typing import Any
 
 from haulback.contract import example_values as example
+from haulback.contract.losses import Losses
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import (
     OPERATORS,
@@ -34,7 +35,7 @@ from haulback.server.http import query_params, task_views
 from haulback.server.http.operation import PROJECT, ApiRequest, Operation, Param, Reply, Router
 from haulback.server.http.schemas import Schema, Schemas
 from haulback.server.queries import Filter
-from haulback.server.services import bulk_removal, node_tasks, runs, tasks
+from haulback.server.services import bulk_removal, node_tasks, runs, task_losses, tasks
 from haulback.tasks.record import Plan, Task, Waiting
 from haulback.texts import is_printable
 from haulback.wire import Ref, dump, read
@@ -226,7 +227,7 @@ def last_rate(call: ApiRequest) -> DataTransferRateDetails:
     command="task log TASK",
 )
 def read_log(call: ApiRequest) -> list[LogLine]:
-    """The log of a task, written by its node."""
+    """The log of a task: its request, the lines of its node, and its end; never empty."""
     _check_reader(call)
     return [task_views.log_line(line) for line in tasks.log(call.app, call.guid, call.who.scope)]
 
@@ -251,6 +252,7 @@ def _or_state(schemas: Schemas, known: Schema) -> Schema:
         {"state": {"name": "CANCELLED"}, "statusInfo": "Canceled by user"},
     ],
     command="task cancel TASK",
+    unasked="a cancelled task is named by the caller, and can be submitted again",
 )
 def set_state(call: ApiRequest) -> None:
     """Change the state of a task: users cancel, the task's node sets the other states."""
@@ -272,6 +274,7 @@ def set_state(call: ApiRequest) -> None:
     projects=ProjectAccess.OBJECTS,
     examples=[{"state": {"name": "CANCELLED"}, "tasks": [example.REF]}],
     command="task cancel TASK TASK",
+    unasked="cancelled tasks are named by the caller, and can be submitted again",
 )
 def set_states(call: ApiRequest) -> None:
     """Change the states of many tasks, each by itself; a 409 names the refused tasks."""
@@ -291,6 +294,7 @@ def set_states(call: ApiRequest) -> None:
     roles=WORKERS,
     projects=ProjectAccess.OBJECTS,
     command="task rm TASK",
+    destroys=lambda call: task_losses.of_task(call.app, call.guid, call.who.scope),
 )
 def remove(call: ApiRequest) -> Reply:
     """Remove a task, or cancel a running one, by force at the second request (X-Left-Behind)."""
@@ -308,6 +312,7 @@ def remove(call: ApiRequest) -> Reply:
     roles=RESTORERS,
     projects=ProjectAccess.USE,
     command="plan run PLAN",
+    destroys=lambda call: task_losses.of_recovery(call.app, call.guid, call.who),
 )
 def recover(call: ApiRequest) -> list[TaskListRecord]:
     """Run the recovery plan of this guid: a restore for each machine of its active rules."""
@@ -348,6 +353,10 @@ def _some(path: str, states: list[State], summary: str, command: str) -> None:
         refs: list[Ref] = call.read(list[Ref])
         bulk_removal.remove_some(call.app, call.who, [ref.guid for ref in refs], states)
 
+    def losses(call: ApiRequest) -> Losses:
+        guids = [ref.guid for ref in call.read(list[Ref])]
+        return task_losses.of_tasks(call.app, guids, states, call.who.scope)
+
     room(
         "POST",
         path,
@@ -358,6 +367,8 @@ def _some(path: str, states: list[State], summary: str, command: str) -> None:
         status=201,
         examples=[[example.REF]],
         command=command,
+        destroys=losses,
+        rehearsed=False,  # nothing is refused
     )(handle)
 
 
@@ -374,6 +385,8 @@ def _all(path: str, states: list[State], summary: str, command: str) -> None:
         status=204,
         query=(PROJECT,),
         command=command,
+        destroys=lambda call: task_losses.of_all_tasks(call.app, states, call.who.scope),
+        rehearsed=False,  # nothing is refused, and the tasks may be many
     )(handle)
 
 
@@ -414,6 +427,9 @@ def _submission(way: Submission) -> Operation:
         shown = _shown(call, plan.heads)
         return shown if way.many else shown[0]
 
+    def losses(call: ApiRequest) -> Losses:
+        return task_losses.of_submission(call.app, way, call.body, call.who)
+
     return Operation(
         "POST",
         f"/tasks/{way.path}",
@@ -428,6 +444,7 @@ def _submission(way: Submission) -> Operation:
         query=(PROJECT,),
         examples=way.examples,
         command=way.command,
+        destroys=losses if way.path in task_losses.PREVIEWS else None,
     )
 
 

@@ -11,7 +11,7 @@ from haulback.contract.workflows import WorkflowExecution
 from haulback.server.caller import SYSTEM
 from haulback.server.http import paging, task_views
 from haulback.server.http.operation import ApiRequest, Reply, Router
-from haulback.server.services import bulk_removal, tasks, workflows
+from haulback.server.services import bulk_removal, task_losses, tasks, workflows
 from haulback.tasks import workflow_state
 from haulback.tasks.record import Task
 from haulback.wire import Named, label
@@ -64,6 +64,7 @@ def one_execution(call: ApiRequest) -> WorkflowExecution:
     roles=WORKERS,
     projects=ProjectAccess.OBJECTS,
     command="workflow rm WORKFLOW",
+    destroys=lambda call: task_losses.of_workflow(call.app, call.guid, call.who.scope),
 )
 def remove_execution(call: ApiRequest) -> None:
     """Take the finished tasks of a workflow off the lists."""

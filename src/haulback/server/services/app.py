@@ -61,6 +61,7 @@ class App:
     certificate: str = ""  # path of the server's own certificate
     health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
     failed_steps: set[str] = field(default_factory=set)  # of maintenance, whose errors are logged
+    readers_after: str = ""  # the last waiting reader that maintenance looked at
     watched_since: int = 0  # time since which nodes could reach this server, epoch ms
     node_requests: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)

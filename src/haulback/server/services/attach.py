@@ -52,8 +52,7 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
             settings=destinations.settings_of(wanted) | {destination_owners.ATTACHED: True},
         )
         record = folders.with_delay(record)
-        folders.check_free(sql, record)
-        folders.check_place(sql, record)
+        folders.check(sql, record)
         destinations.check_single_writer(record)
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destination_store.add(sql, stored, app.vault.seal(record.guid, secret))

@@ -136,6 +136,14 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
     return _assigned(app, who, record, show) if is_walked else shown
 
 
+def drafted(app: App, who: Caller, guid: str, sent: SentRecord) -> Record:
+    """The record that a change would store.  Raises NotFound, Malformed, Forbidden."""
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql, who.scope)
+        before = known.records.changeable(sent.kind.name, guid)
+        return _record(who.scope, sent.kind, sent.read(), known, before)
+
+
 def _follow(sql: Connection, record: Record, now: int) -> None:
     """Request the auto-assignment of a saved policy, and compute what policies promise."""
     if _is_assigned_now(record):

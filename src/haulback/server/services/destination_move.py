@@ -36,12 +36,14 @@ def move(
         given = destination_types.moved(kind, wanted.settings or {})
         reach = changed_reach(sql, wanted, before)
         after = msgspec.structs.replace(
-            before, config=before.config | given, node=reach.node, nodes=reach.nodes
+            before, config=before.config | given.plain, node=reach.node, nodes=reach.nodes
         )
         _check(sql, before, after)
+        after = folders.with_delay(after)
+        after = destination_secrets.changed(app.vault, after, given.secrets)
         if nodes := nodes_of(after):
             node_groups.add(sql, nodes)
-        task = destination_move.task(after, given, Ask(change.now))
+        task = destination_move.task(before, after, Ask(change.now))
         tasks.insert(sql, [task])
         change.before, change.after = map(destination_secrets.shown, (before, after))
     app.wakeups.ring()
@@ -58,5 +60,4 @@ def _check(sql: Connection, before: BackupDestination, after: BackupDestination)
     pins.check_idle(sql, before)
     pins.check_held(sql, after)
     check_single_writer(after)
-    folders.check_free(sql, after)
-    folders.check_place(sql, after)
+    folders.check(sql, after)

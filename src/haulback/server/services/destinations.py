@@ -17,11 +17,13 @@ from haulback.contract.destinations import (
     Verification,
 )
 from haulback.contract.order_records import BackupDestination
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
+from haulback.kinds import destination_move
 from haulback.kinds.api import Ask
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
@@ -36,8 +38,10 @@ from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
     destinations,
+    gone,
     lists,
     node_groups,
+    queue,
     tasks,
 )
 from haulback.server.store.catalogue import SqlCatalogue
@@ -66,7 +70,6 @@ def add_destination(
     with app.change(who, "add destination") as change:
         sql = change.sql
         reach, family = reach_of(sql, wanted), _family(sql, wanted)
-        refuse_taken_place(sql, kind, checked.plain)
         settings = settings_of(wanted)
         settings |= {COPY_OF: family.guid} if family else {}
         record = BackupDestination(
@@ -79,17 +82,39 @@ def add_destination(
             settings=settings,
         )
         record = folders.with_delay(record)
-        folders.check_free(sql, record)
+        folders.check(sql, record)
         check_single_writer(record)
-        sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
+        record, sealed = _found_again(sql, record, kind) or (
+            record,
+            app.vault.seal(record.guid, os.urandom(_KEY_BYTES)),
+        )
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
         node_groups.keep(sql)
-        task = init(record, Ask(change.now), family)
+        task = init(record, SqlCatalogue(sql), Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def _found_again(
+    sql: Connection, record: BackupDestination, kind: DestinationType
+) -> tuple[BackupDestination, str] | None:
+    """A new destination at the place of one that was given up, with the guid and the key of that
+    one: its repository is found again.
+    """
+    wanted = _place_of(kind, record.config)
+    for item in gone.destinations(sql, kind.driver):
+        if item.sealed_key and _place_of(kind, item.record.get("config", {})) == wanted:
+            gone.forget(sql, item.guid)
+            return msgspec.structs.replace(record, guid=item.guid), item.sealed_key
+    return None
+
+
+def _place_of(kind: DestinationType, config: JsonObject) -> JsonObject:
+    """The settings that tell where a store is; of a folder its path, whatever node has it."""
+    return destination_types.place(kind, config) or {"path": config.get("path")}
 
 
 def check_single_writer(record: BackupDestination) -> None:
@@ -101,20 +126,6 @@ def check_single_writer(record: BackupDestination) -> None:
             "this node alone",
             field="node",
         )
-
-
-def refuse_taken_place(sql: Connection, kind: DestinationType, config: JsonObject) -> None:
-    """Raise Conflict where another destination of the type is at the place of the settings."""
-    wanted = destination_types.place(kind, config)
-    for other in lists.places(sql, BackupDestination) if wanted else ():
-        if other.repository is None or other.driver != kind.driver:
-            continue
-        if destination_types.place(kind, other.config) == wanted:
-            told = ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
-            raise Conflict(
-                f"{told}: the destination {other.name} is there already: name another prefix",
-                destination=other.guid,
-            )
 
 
 def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:
@@ -145,6 +156,8 @@ def change_destination(
                 f"type: {before.name} is of type {kind.name}; leave it out", field="type"
             )
         given = destination_types.changed(kind, wanted.settings or {}, before.config)
+        if given.secrets and queue.has_task(change.sql, destination_move.TYPE, guid):
+            raise Conflict(f"{before.name} is being moved; change its secrets after the move")
         reach = changed_reach(change.sql, wanted, before)
         after = msgspec.structs.replace(
             before,
@@ -157,7 +170,7 @@ def change_destination(
         after = destination_secrets.changed(app.vault, after, given.secrets)
         if wanted.settings or reach != (before.node, before.nodes):
             after = folders.with_delay(after)
-        folders.check_free(change.sql, after)
+        folders.check(change.sql, after)
         check_single_writer(after)
         destinations.change(change.sql, after)
         SqlLedger(change.sql, change.now).destinations.limited(guid)
@@ -170,6 +183,33 @@ def change_destination(
     return after
 
 
+def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Task]:
+    """Queue the task that creates the repository of a destination once more.
+
+    Raises NotFound, or Conflict for a destination with a repository, and while the task waits.
+    """
+    with app.change(who, "create repository again", guid) as change:
+        sql = change.sql
+        known = SqlCatalogue(sql)
+        record = known.places.destination(guid)
+        if record.repository is not None:
+            raise Conflict(f"{record.name} has its repository already; nothing is to be done")
+        for live in known.work.under_way("backupDestination", guid, "BACKUP_DESTINATION_INIT"):
+            raise Conflict(
+                f"the BACKUP_DESTINATION_INIT of {record.name} is {live.state}; wait for its end, "
+                "or cancel it",
+                task=live.guid,
+            )
+        family = (
+            known.places.destination(copied) if (copied := record.settings.get(COPY_OF)) else None
+        )
+        task = init(record, known, Ask(change.now), family)
+        tasks.insert(sql, [task])
+        change.after = {"task": task.guid}
+    app.wakeups.ring()
+    return record, task
+
+
 def remove_destination(app: App, guid: str, who: Caller) -> None:
     """Raises NotFound, or Conflict while the destination holds backups: they need its key."""
     with app.change(who, "remove destination", guid) as change:
@@ -180,17 +220,20 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         if destinations.has_backups(sql, guid):
             raise Conflict("the destination holds backups; delete the backups first")
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
-            if guid in _destinations_of(rule):
+            if guid in destinations_of(rule):
                 raise Conflict(
                     f"the rule {rule.name} stores its backups there; give it another destination "
                     "first",
                     rule=rule.guid,
                 )
+        for task in gone.some_tasks(sql, gone.of_destination(guid)):  # few, without backups
+            app.life(sql).end(task, State.CANCELLED, "the destination was removed")
         removed = destinations.remove(sql, guid)
         SqlLedger(sql, change.now).alarms.clear_all([guid, *removed])
 
 
-def _destinations_of(rule: Record) -> set[str]:
+def destinations_of(rule: Record) -> set[str]:
+    """The destinations of a rule, by guid."""
     named = [one.get("backupDestination") for one in rule.body.get("ruleBackupDestinations", [])]
     return {str(one["guid"]) for one in named if one}
 

@@ -9,11 +9,21 @@ from haulback.contract.order_records import BackupDestination
 from haulback.errors import Conflict
 from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
-from haulback.server.store import lists
+from haulback.server.store import destinations, lists
 from haulback.server.store.engine import Connection
 
 
-def check_free(sql: Connection, wanted: BackupDestination) -> None:
+def check(sql: Connection, wanted: BackupDestination) -> None:
+    """Raises Conflict when another destination, with a repository or yet without, has the place.
+
+    Of several servers that give one place at the same moment, one does.
+    """
+    destinations.lock_places(sql)
+    _check_free(sql, wanted)
+    _check_place(sql, wanted)
+
+
+def _check_free(sql: Connection, wanted: BackupDestination) -> None:
     """Raises Conflict when the folder of a destination is, holds, or lies in another's folder.
 
     The same path on different nodes is another folder.
@@ -45,7 +55,7 @@ def with_delay(wanted: BackupDestination) -> BackupDestination:
     return msgspec.structs.replace(wanted, config={**config, "listingDelay": SHARED_DELAY})
 
 
-def check_place(sql: Connection, wanted: BackupDestination) -> None:
+def _check_place(sql: Connection, wanted: BackupDestination) -> None:
     """Raises Conflict when another destination of the type is at the place of these settings."""
     kind = destination_types.chosen(None, wanted.driver)
     if not (place := destination_types.place(kind, wanted.config)):
@@ -55,7 +65,13 @@ def check_place(sql: Connection, wanted: BackupDestination) -> None:
             continue
         if destination_types.place(kind, other.config) == place:
             told = ", ".join(f"{name} {value}" for name, value in place.items() if value)
-            raise Conflict(f"{told}: the destination {other.name} is there", destination=other.guid)
+            remedy = "name another prefix"
+            if other.repository is None:
+                remedy += f", or remove {other.name}, which has no repository yet"
+            raise Conflict(
+                f"{told}: the destination {other.name} is there already: {remedy}",
+                destination=other.guid,
+            )
 
 
 def _overlap(path: str, other: str) -> str:

@@ -22,6 +22,7 @@ from haulback.server.services import (
     destination_sync,
     events,
     fires,
+    giving_up,
     health_events,
     lost_staging,
     protection,
@@ -29,6 +30,7 @@ from haulback.server.services import (
     space,
     system_schedules,
     verification,
+    waiting_readers,
 )
 from haulback.server.services import hold as held_server
 from haulback.server.services.app import App
@@ -84,6 +86,7 @@ def tick(app: App) -> None:
         _run_step(app, step)
     opened += _run_step(app, breakers.test_due)
     opened += _run_step(app, space.test_due)
+    opened += _run_step(app, waiting_readers.move_due)
     if held_server.is_held(app):
         opened += _run_step(app, held_server.tend)
     else:
@@ -92,7 +95,7 @@ def tick(app: App) -> None:
         opened += _run_step(app, verification.plan_due)
         opened += _run_step(app, destination_sync.plan_due)
         opened += _run_step(app, retention_plan.run_due)
-    for step in (protection.keep_current, daily_reports.send_due):
+    for step in (giving_up.continue_all, protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)

@@ -406,23 +406,26 @@ def state_for(app: App, who: Node, guid: str) -> Task:
 def destination_keys(app: App, who: Node, destination: str, task: str = "") -> DestinationKeys:
     """The secrets of a destination, for a node that reaches it.
 
-    Secrets that delete go to a running `task` of the node whose order may delete there.  Raises
-    Forbidden, Fenced.
+    Secrets that delete go to a running `task` of the node whose order may delete there, the secrets
+    of a new place to the task that moves the destination.  Raises Forbidden, Fenced.
     """
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
         _check_reaches(sql, who, record)
         key = app.vault.unseal(destination, destinations.sealed_key(sql, destination))
-        may_delete = bool(task) and _may_delete(app, sql, mine(sql, who, task), destination)
-    secrets = destination_secrets.for_node(app.vault, record, may_delete=may_delete)
+        ordered = _ordered(app, sql, mine(sql, who, task), destination) if task else []
+        may_delete = any(place.may_delete for place in ordered)
+    used = next((place for place in ordered if place.config != record.config), record)
+    secrets = destination_secrets.for_node(app.vault, used, may_delete=may_delete)
     return DestinationKeys(base64.b64encode(key).decode(), secrets)
 
 
-def _may_delete(app: App, sql: Connection, task: Task, destination: str) -> bool:
+def _ordered(app: App, sql: Connection, task: Task, destination: str) -> list[BackupDestination]:
+    """A destination as the order of a task has it: with rights, and for a move at its new place."""
     order = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
     members = (getattr(order, name) for name in order.__struct_fields__)
     places = [place for place in members if isinstance(place, BackupDestination)]
-    return any(place.guid == destination and place.may_delete for place in places)
+    return [place for place in places if place.guid == destination]
 
 
 def needed(app: App, names: list[str]) -> list[str]:

@@ -45,7 +45,7 @@ def document(report: Report) -> ReportDocument:
     zone = ZoneInfo(report.timeZone)
     title = f"Backup report: {_name(report.title)}" if report.title else "Backup report"
     tables = [_policies(report)] if not report.title else []
-    tables += [_failures(report, zone), _late(report, zone)]
+    tables += [_failures(report, zone), _late(report, zone), _space(report, zone)]
     tables += [_sizes("Backup size", report.backupSize)]
     tables += [_sizes("Transferred", report.transferSize)]
     return ReportDocument(
@@ -68,6 +68,7 @@ def verdict(report: Report) -> str:
         _counted(machines.late, "machine late", "machines late"),
         _counted(machines.failing, "machine failing", "machines failing"),
         _counted(machines.never, "machine never backed up", "machines never backed up"),
+        _counted(_full(report), "destination full", "destinations full"),
     ]
     words = [text for text in trouble if text]
     if backups.successful:
@@ -77,7 +78,13 @@ def verdict(report: Report) -> str:
 
 def _is_good(report: Report) -> bool:
     machines, backups = report.machines, report.backups
-    return not (backups.failed or machines.late or machines.failing or machines.never)
+    late = machines.late or machines.failing or machines.never
+    return not (backups.failed or late or _full(report))
+
+
+def _full(report: Report) -> int:
+    """The number of destinations on which new backups wait for space."""
+    return sum(bool(place.waits) for place in report.destinations)
 
 
 def _figures(report: Report) -> list[tuple[str, str]]:
@@ -140,6 +147,32 @@ def _late(report: Report, zone: ZoneInfo) -> DocumentTable:
     note = _more(report.late.total - len(rows))
     heads = ("Last good backup", "Machine", "State")
     return DocumentTable("Late machines", heads, rows, note=note)
+
+
+def _space(report: Report, zone: ZoneInfo) -> DocumentTable:
+    rows = [
+        (
+            _name(place.backupDestination.name),
+            _size(place.held),
+            _size(place.free),
+            _growth(place.growthPerDay),
+            "now" if place.waits else day(place.fullAt, zone) if place.fullAt else "",
+        )
+        for place in report.destinations
+    ]
+    heads = ("Destination", "Holds", "Free", "Growth per day", "Full on")
+    full = [place for place in report.destinations if place.waits]
+    note = "; ".join(f"{_name(p.backupDestination.name)} {p.waits}: new backups wait" for p in full)
+    return DocumentTable("Space", heads, rows, frozenset({1, 2, 3}), note)
+
+
+def _size(count: int | None) -> str:
+    return "" if count is None else units.size(count)
+
+
+def _growth(count: int | None) -> str:
+    """Bytes of a day; clean-ups may have freed more than backups took."""
+    return "" if count is None else f"{'-' if count < 0 else ''}{units.size(abs(count))}"
 
 
 def _sizes(title: str, table: SizeTable) -> DocumentTable:

@@ -16,12 +16,13 @@ from haulback.contract.reports import (
     Measure,
     PolicyReport,
     Report,
+    ReportedSpace,
     SizeFilter,
 )
 from haulback.errors import Malformed
 from haulback.inventory.records import Record
 from haulback.server.scope import Scope
-from haulback.server.services import protection
+from haulback.server.services import protection, report_space
 from haulback.server.services.app import App
 from haulback.server.services.report_sizes import ReportSpan, SizeReading
 from haulback.server.store import report_figures
@@ -123,6 +124,7 @@ class _Compiler:
             policies=_shortened([row for row in rows if row.guid or row.backups != BackupCounts()]),
             failures=self._failures(),
             late=self._late(),
+            destinations=self._destinations(),
             backupSize=tables[0],
             transferSize=tables[1],
         )
@@ -157,6 +159,11 @@ class _Compiler:
         for policy, count in report_figures.runs(sql, range(span.start, span.end + 1)).items():
             if policy in self._rows:
                 self._rows[policy].runs = count
+
+    def _destinations(self) -> list[ReportedSpace]:
+        """The destinations of the report's policies; all, for a caller of all projects."""
+        is_whole = self._wanted.policy is None and self._scope.listed is None
+        return report_space.destinations(self._sql, None if is_whole else self._names, self._now)
 
     def _failures(self) -> FailedBackups:
         newest = report_figures.failures(self._sql, self._backups, _MOST_ROWS)

@@ -76,6 +76,14 @@ def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]
         return MarkEffect([*wishes, *(Mark(other, other) for other in others)], going)
 
 
+def going(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> list[str]:
+    """The backups that go after the marks of `decide` and stay without them, by guid."""
+    effect = preview(app, who, decide)
+    changed = [item.after for item in effect.marks if item.before.hint != item.after.hint]
+    others = [item.after for item in effect.marks if item.before == item.after]
+    return sorted({item.guid for item in (*changed, *others) if item.guid in effect.going})
+
+
 def _going(sql: Connection, stored: Iterable[StoredBackup], now: int) -> set[str]:
     found = retention_run.verdicts(sql, TermsBook(sql), stored, now)
     return {verdict.location.guid for verdict in found if verdict.goes}

@@ -13,6 +13,7 @@ from haulback.policy import space as policy
 from haulback.server.services.app import App
 from haulback.server.store import space, tasks
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
 from haulback.wire import JsonObject, Named
 
 _MOST = 1 << 62  # bytes
@@ -42,10 +43,14 @@ def _test(app: App, destination: str, before: int) -> bool:
 
 def shown(app: App, places: Sequence[BackupDestination]) -> Mapping[str, SpaceRecord]:
     """The space of destinations, by guid."""
-    guids = [place.guid for place in places]
     with app.store.read() as sql:
-        known, days = space.of(sql, guids), space.days(sql, guids)
-    now = app.clock.now_ms()
+        return at(sql, places, app.clock.now_ms())
+
+
+def at(sql: Connection, places: Sequence[BackupDestination], now: int) -> Mapping[str, SpaceRecord]:
+    """The space of destinations at `now` (epoch ms), by guid."""
+    guids = [place.guid for place in places]
+    known, days = space.of(sql, guids), space.days(sql, guids)
     return {
         place.guid: _record(
             place, known.get(place.guid, space.NOTHING_KNOWN), days.get(place.guid, []), now
@@ -63,6 +68,7 @@ def _record(
     return SpaceRecord(
         held=known.held,
         living=known.living,
+        locked=known.locked,
         measured=known.measured,
         growthPerDay=per_day,
         fullAt=policy.full_at(figures, limits, per_day, now),

@@ -22,6 +22,7 @@ from haulback.server.services import (
     hold,
     lock_refusals,
     own_database,
+    task_story,
 )
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
@@ -256,9 +257,11 @@ def workflow(app: App, task: Task) -> list[Task]:
 
 
 def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
-    """The log of a task, also after the task was removed from the lists."""
+    """The log of a task, also after the task was removed from the lists; never empty."""
     with app.store.read() as sql:
-        return task_lists.log(sql, tasks.get(sql, guid, scope).guid)
+        task = with_node_name(sql, tasks.get(sql, guid, scope))
+        why = waiting(app, sql, [task]).get(guid)
+        return task_story.told(task, task_lists.log(sql, guid), why)
 
 
 def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:

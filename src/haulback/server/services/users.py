@@ -7,10 +7,12 @@ from collections.abc import Callable
 import msgspec
 
 from haulback.contract.audit import AuditEntry
+from haulback.contract.losses import Losses
 from haulback.contract.roles import ADMINISTRATOR
 from haulback.errors import Conflict, NotFound
 from haulback.server.caller import API_TOKEN, Account, ApiToken, Caller
 from haulback.server.services.app import App
+from haulback.server.services.losses import Tally
 from haulback.server.store import accounts, audit
 from haulback.server.store.engine import Connection
 
@@ -121,6 +123,15 @@ def remove_api_token(app: App, who: Caller, guid: str) -> None:
             if token.guid == guid and not _in_reach(who, token):
                 raise NotFound(f"there is no API token {guid}", guid=guid)
         accounts.remove_api_token(change.sql, guid, _owner(who))
+
+
+def token_losses(app: App, who: Caller, guid: str) -> Losses:
+    """The API token that its removal revokes, if the caller may see it."""
+    tally = Tally()
+    for token in api_tokens(app, who):
+        if token.guid == guid:
+            tally.item("token", "revoked", guid, token.name)
+    return tally.losses
 
 
 def _owner(who: Caller) -> str | None:

@@ -18,6 +18,12 @@ class _Settings(msgspec.Struct):
 
 def closed(sql: sa.Connection, now: int) -> set[str]:
     """Destinations whose daily window for copies is closed at `now` (epoch ms)."""
+    return set(openings(sql, now))
+
+
+def openings(sql: sa.Connection, now: int) -> dict[str, int]:
+    """The next opening (epoch ms) of each destination whose window is closed at `now`."""
     rows = sql.execute(sa.select(table.c.guid, table.c.settings).where(_LIMITED))
     known = {guid: msgspec.json.decode(text, type=_Settings).copying for guid, text in rows}
-    return {guid for guid, copying in known.items() if copying and next_opening(copying, now)}
+    times = {guid: next_opening(copying, now) for guid, copying in known.items() if copying}
+    return {guid: opening for guid, opening in times.items() if opening}

@@ -56,6 +56,14 @@ def of(sql: sa.Connection, source: str) -> list[CopyLink]:
     return [CopyLink(*row) for row in rows]
 
 
+def touching(sql: sa.Connection, destination: str) -> list[CopyLink]:
+    """The links from and to a destination."""
+    query = sa.select(*_COLUMNS).where(
+        (_LINK.source == destination) | (_LINK.target == destination)
+    )
+    return [CopyLink(*row) for row in sql.execute(query.order_by(_LINK.source, _LINK.target))]
+
+
 def all_links(sql: sa.Connection) -> list[CopyLink]:
     """All links; there are as few as destinations."""
     query = sa.select(*_COLUMNS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination
@@ -13,6 +15,16 @@ from haulback.server.store.retention_tables import retention_due, retention_stat
 from haulback.server.store.space_tables import SPACE_TABLES
 
 _BACKUP = tables.backup.c
+_PLACES = "places of destinations"  # names the lock of those that compare places
+
+
+def lock_places(sql: sa.Connection) -> None:
+    """Let one transaction at a time compare its place with those of all destinations.
+
+    Another server that adds, attaches or moves a destination waits for the end of the transaction.
+    """
+    if sql.dialect.name == "postgresql":  # SQLite has one writer
+        sql.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(_PLACES))))
 
 
 def add(sql: sa.Connection, record: BackupDestination, sealed_key: str) -> None:
@@ -23,6 +35,13 @@ def add(sql: sa.Connection, record: BackupDestination, sealed_key: str) -> None:
 def change(sql: sa.Connection, record: BackupDestination) -> None:
     """Write a destination.  Raises Conflict for a taken name."""
     rows.change(sql, tables.destination, record)
+
+
+def names(sql: sa.Connection, guids: Collection[str]) -> dict[str, str]:
+    """The names of destinations by guid."""
+    table = tables.destination.c
+    query = sa.select(table.guid, table.name).where(table.guid.in_(list(guids)))
+    return {row.guid: row.name for row in sql.execute(query)} if guids else {}
 
 
 def has_backups(sql: sa.Connection, guid: str) -> bool:

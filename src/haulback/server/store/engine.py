@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,7 @@ from typing import IO, Any
 import sqlalchemy as sa
 
 from haulback.durable_files import hold
-from haulback.errors import Conflict, Malformed, NotFound, NotWritable, Unavailable
+from haulback.errors import Conflict, Malformed, Misconfigured, NotFound, NotWritable, Unavailable
 from haulback.server.store import schema
 from haulback.server.store.tables import pulse
 
@@ -61,6 +61,10 @@ class Turns:
                 self._taken = False
 
 
+class _RolledBack(Exception):
+    """Ends a rehearsal: the transaction is rolled back."""
+
+
 class Store:
     """A migrated database.  `read` and `write` hand out a connection in one transaction."""
 
@@ -81,10 +85,36 @@ class Store:
         self._writer = Turns()
         self.refused: tuple[float, str] | None = None  # time and reason of the last failed write
         self.on_events: Callable[[], None] = lambda: None  # called after a commit with new events
+        self._rehearsal = threading.local()  # `sql`: the connection of this thread's rehearsal
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Roll back, at the end, whatever this thread writes within the context."""
+        with suppress(_RolledBack), self._writing() as connection:
+            self._rehearsal.sql = connection
+            try:
+                yield
+            finally:
+                self._rehearsal.sql = None
+            raise _RolledBack
+
+    @contextmanager
+    def _rehearsed(self, connection: sa.Connection) -> Iterator[sa.Connection]:
+        """A transaction within a rehearsal: an error rolls back its part alone."""
+        with mapped(), connection.begin_nested():
+            yield connection
+
+    @property
+    def _rehearsing(self) -> sa.Connection | None:
+        found: sa.Connection | None = getattr(self._rehearsal, "sql", None)
+        return found
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A read connection: SQLite reads one moment, PostgreSQL the start of each statement."""
+        if (rehearsing := self._rehearsing) is not None:
+            yield rehearsing
+            return
         if not self.is_sqlite:
             with mapped(), self._reader.connect() as connection:
                 yield connection
@@ -107,6 +137,9 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
         """A transaction that reads many rows, some rows at a time."""
+        if (rehearsing := self._rehearsing) is not None:
+            yield rehearsing
+            return
         with mapped(), self.engine.begin() as connection:
             yield connection
 
@@ -116,6 +149,10 @@ class Store:
 
         Raises NotWritable when the database's disk is full or the database is read-only.
         """
+        if (rehearsing := self._rehearsing) is not None:
+            with self._rehearsed(rehearsing) as connection:
+                yield connection
+            return
         try:
             with self._writing() as connection:
                 connection.info.pop(EVENTS, None)  # of a transaction that was rolled back
@@ -157,7 +194,8 @@ class Store:
     @contextmanager
     def once(self) -> Iterator[sa.Connection]:
         """A connection for one statement that changes data, in a transaction of its own."""
-        with self.write() if self.is_sqlite else self.read() as connection:
+        is_writer = self.is_sqlite or self._rehearsing is not None
+        with self.write() if is_writer else self.read() as connection:
             yield connection
 
     def notify(self) -> None:
@@ -232,6 +270,22 @@ def peek(url: str) -> Store:
     return Store(sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
 
 
+def amend(url: str) -> Store:
+    """Open an existing database for writing, also while a server uses the database.
+
+    The database is not migrated.  Raises NotFound.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
+    path = Path(str(parsed.database)).absolute()
+    if not path.exists():
+        raise NotFound(f"there is no database {path}: name the server's --data or --database")
+    if not os.access(path, os.W_OK):
+        raise NotWritable(f"{path} cannot be written: run this as the user of the server")
+    return Store(_sqlite_engine(path))
+
+
 def parse_url(url: str) -> sa.URL:
     """The parts of a database's URL.  Raises Malformed."""
     try:
@@ -261,12 +315,16 @@ def _own(path: Path) -> IO[bytes]:
 
 def _sqlite(path: Path) -> Store:
     lock = _own(path)
+    return Store(_sqlite_engine(path), lock)
+
+
+def _sqlite_engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": _WAIT_MS / 1000}
     )
     sa.event.listen(engine, "connect", _set_up)
     sa.event.listen(engine, "begin", _begin)
-    return Store(engine, lock)
+    return engine
 
 
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
@@ -305,6 +363,7 @@ def _drivers(name: str, *more: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's error codes, lowest byte
+_STRANGE = {sqlite3.SQLITE_NOTADB}
 _REFUSING = {"53100", "25006"}  # PostgreSQL: disk full, read-only
 
 
@@ -328,6 +387,10 @@ def _away(cause: BaseException) -> Unavailable:
     if full or getattr(cause, "sqlstate", None) in _REFUSING:
         return NotWritable(
             f"the database cannot be written: {said}; free space on its disk, or make it writable"
+        )
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _STRANGE or "already exists" in said:
+        return Misconfigured(
+            f"the database is none of Haulback's ({said}): name another one by --database or --data"
         )
     return Unavailable(f"the database does not answer: {said}")
 

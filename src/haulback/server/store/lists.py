@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.hypervisor_types import INNER
+from haulback.ids import is_beginning
 from haulback.inventory.alarms import Alarm
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Backup, Entity, Mount, PlatformSnapshot, Record, RestoreJob
@@ -55,7 +56,7 @@ def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
     """A page of machines by name, and how many there are; the server's database is none."""
     table = tables.entity
     where = [table.c.guid != OWN_ENTITY, *_scoped(table.c.project, wanted.scope)]
-    where += _text(table.c.name, wanted)
+    where += _text(table, table.c.name, wanted)
     for column, value in (
         (table.c.hypervisor, wanted.hypervisor),
         (table.c.backup_policy, wanted.policy),
@@ -117,7 +118,7 @@ def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
     when = sa.func.coalesce(table.c.snapshot_time, table.c.created)
     where = _scoped(table.c.project, wanted.scope)
     where += [] if wanted.locations else [table.c.copy_of.is_(None)]
-    where += _text(table.c.entity_name, wanted)
+    where += _text(table, table.c.entity_name, wanted)
     for column, value in (
         (table.c.entity, wanted.entity),
         (table.c.rule, wanted.rule),
@@ -160,7 +161,7 @@ def snapshots(
     """A page of snapshots, newest first, and their number; `alone`: without, or with, a policy."""
     table = tables.snapshot
     where = _scoped(table.c.project, wanted.scope)
-    where += _text(table.c.uuid, wanted)
+    where += _text(table, table.c.uuid, wanted)
     where += [table.c.entity == wanted.entity] if wanted.entity else []
     where += [] if alone is None else [table.c.policy.is_(None) == alone]
     where += [table.c.snapshot_time >= wanted.since] if wanted.since is not None else []
@@ -176,7 +177,7 @@ def mounts(
     """A page of mounted backups, newest first, and their number; `over`: has it ended."""
     table = mount_tables.mounted_backup
     where = _scoped(table.c.project, wanted.scope)
-    where += _text(table.c.entity_name, wanted)
+    where += _text(table, table.c.entity_name, wanted)
     for column, value in (
         (table.c.entity, wanted.entity),
         (table.c.backup, wanted.backup),
@@ -197,7 +198,7 @@ def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
     """A page of alarms, the newest first, and how many there are."""
     table = alarm_tables.alarm
     where = _scoped(table.c.project, wanted.scope)
-    where += _text(table.c.subject_name, wanted)
+    where += _text(table, table.c.subject_name, wanted)
     where += [table.c.subject == wanted.subject] if wanted.subject else []
     where += [table.c.kind.in_(wanted.types)] if wanted.types else []
     where += [table.c.since >= wanted.since] if wanted.since is not None else []
@@ -213,7 +214,7 @@ def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob
     """A page of restore jobs, the newest first, and how many there are."""
     table = tables.restore_job
     where = _scoped(table.c.project, wanted.scope)
-    where += _text(table.c.entity_name, wanted)
+    where += _text(table, table.c.entity_name, wanted)
     where += [table.c.entity == wanted.entity] if wanted.entity else []
     where += [table.c.created >= wanted.since] if wanted.since is not None else []
     where += [table.c.created <= wanted.until] if wanted.until is not None else []
@@ -237,7 +238,10 @@ def heads(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Task], int]:
     where: list[Any] = [sa.text("guid = workflow AND NOT archived")]
     where += _scoped(table.c.project, wanted.scope)
     if wanted.text:
-        where.append(table.c.names.contains(wanted.text.lower(), autoescape=True))
+        text = wanted.text.lower()
+        named = table.c.names.contains(text, autoescape=True)
+        begins = table.c.guid.startswith(text, autoescape=True)
+        where.append(sa.or_(named, begins) if is_beginning(text) else named)
     sorts = {
         "state": table.c.state,
         "type": table.c.type,
@@ -269,7 +273,7 @@ def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
 def kept(sql: sa.Connection, kind: str, wanted: ListQuery) -> tuple[list[Record], int]:
     """A page of records of one kind by name, and how many there are."""
     table = tables.record
-    where = [table.c.kind == kind, *_text(table.c.name, wanted)]
+    where = [table.c.kind == kind, *_text(table, table.c.name, wanted)]
     where += [table.c.parent == wanted.parent] if wanted.parent else []
     where += [] if wanted.only is None else [table.c.guid.in_(wanted.only)]
     if (listed := wanted.scope.listed) is not None:
@@ -287,9 +291,14 @@ def _scoped(column: Column, scope: Scope) -> list[Condition]:
     return [] if scope.listed is None else [column.in_(scope.listed)]
 
 
-def _text(column: Column, wanted: ListQuery) -> list[Condition]:
-    found = [wanted.text, wanted.name]
-    return [column.icontains(text, autoescape=True) for text in found if text]
+def _text(table: sa.Table, column: Column, wanted: ListQuery) -> list[Condition]:
+    """The conditions of a text: a part of the name, or the beginning of the guid."""
+    found = [column.icontains(wanted.name, autoescape=True)] if wanted.name else []
+    if text := wanted.text:
+        named = column.icontains(text, autoescape=True)
+        begins = table.c.guid.startswith(text.lower(), autoescape=True)
+        found.append(sa.or_(named, begins) if is_beginning(text) else named)
+    return found
 
 
 def _order(sorts: JsonObject, usual: str, wanted: ListQuery, last: Column) -> list[Expression]:

@@ -28,7 +28,7 @@ def check_held(sql: sa.Connection, place: Place) -> None:
     for task in _live(sql, place.guid):
         if task.type in _PROBES:
             continue
-        node = task.node if task.state == "RUNNING" else _bound_to(task)
+        node = task.node if task.state == "RUNNING" else bound_to(task)
         if node and not reach.reaches(node, place):
             raise Conflict(
                 f"{place.name}: a {task.type} on node {_name(sql, node)} needs it; wait for the "
@@ -61,7 +61,7 @@ def renew(sql: sa.Connection, place: Place, now: int) -> None:
     """Pin the waiting tasks of a place to the nodes that can run them now."""
     known = SqlCatalogue(sql)
     for task in _live(sql, place.guid):
-        if task.state == "RUNNING" or _bound_to(task) or task.type in _PROBES:
+        if task.state == "RUNNING" or bound_to(task) or task.type in _PROBES:
             continue
         pin = reach.pin(*places_of(task, known))
         if pin != task.pinned_node:
@@ -88,7 +88,7 @@ def _append(found: list[Place], known: SqlCatalogue, guid: str, *, is_hypervisor
         return
 
 
-def _bound_to(task: Task) -> str | None:
+def bound_to(task: Task) -> str | None:
     """The node that holds what a task works on: its staging, its mount, or the wanted folder."""
     bound = "staging" in task.params or "node" in task.refs or "mountedBackup" in task.refs
     return reach.only_node(task.pinned_node) if bound else None

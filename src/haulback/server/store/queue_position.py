@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from haulback.server.store import breakers, space
+from haulback.server.store import breakers, copy_hours, destinations, space
 from haulback.server.store.queue_links import Links
 from haulback.server.store.raw_sql import Hot
 from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
+from haulback.tasks.destination_ends import source_of
 from haulback.tasks.record import Task, Waiting
 from haulback.units import utc
+from haulback.wire import Named
 
 COUNTED = 1000  # the largest position that is counted
 NOTHING_ELSE = "a node to take it"
@@ -52,25 +54,16 @@ class Line:
         return result
 
     def _away(self, tasks: Sequence[Task]) -> dict[str, str]:
-        """The reasons of tasks whose destination does not answer, or has no room for a backup."""
-        waiting = {
-            task.guid: to
+        """The reasons of tasks whose destination does not answer, has no room, or is not open."""
+        waiting = [
+            (task, to)
             for task in tasks
             if task.lane in scheduling.AT_DESTINATION and (to := task.refs.get("backupDestination"))
-        }
-        places = {to.guid for to in waiting.values()}
-        stands = breakers.stands(self._sql, places) if places else {}
-        full = space.full(self._sql) if places else {}
-        exports = {task.guid for task in tasks if task.lane == scheduling.NEW_BACKUPS}
-        return {
-            guid: f"the backup destination {to.name} {full[to.guid]}; free some space there"
-            for guid, to in waiting.items()
-            if guid in exports and to.guid in full
-        } | {
-            guid: text
-            for guid, to in waiting.items()
-            if (stand := stands.get(to.guid)) and (text := waits_for(to.name, stand))
-        }
+        ]
+        if not waiting:
+            return {}
+        at = _Destinations(self._sql, self._now, waiting)
+        return {task.guid: text for task, to in waiting if (text := at.reason(task, to))}
 
     def _why(self, task: Task, full: set[str]) -> str:
         if self._now < task.window_start:
@@ -113,6 +106,34 @@ class Line:
         # Full rows are at most as many as running tasks.
         asked = query.where(slots.c.key.in_(keys)) if len(keys) <= _MANY else query
         return set(self._sql.scalars(asked))
+
+
+class _Destinations:
+    """The destinations of some tasks at one moment, read once."""
+
+    def __init__(self, sql: sa.Connection, now: int, waiting: Sequence[tuple[Task, Named]]) -> None:
+        sources = {source for task, _ in waiting if (source := source_of(task))}
+        self._stands = breakers.stands(sql, {to.guid for _, to in waiting} | sources)
+        self._full = space.full(sql)
+        copies = any(task.lane == scheduling.COPYING for task, _ in waiting)
+        self._opens = copy_hours.openings(sql, now) if copies else {}
+        self._names = destinations.names(sql, sources & self._stands.keys())
+
+    def reason(self, task: Task, to: Named) -> str:
+        """The reason why a task waits for its destinations, "" where it waits for none."""
+        if (stand := self._stands.get(to.guid)) and (text := waits_for(to.name, stand)):
+            return text
+        if task.lane == scheduling.NEW_BACKUPS and to.guid in self._full:
+            return f"the backup destination {to.name} {self._full[to.guid]}; free some space there"
+        return self._reason_of_copy(task, to) if task.lane == scheduling.COPYING else ""
+
+    def _reason_of_copy(self, task: Task, to: Named) -> str:
+        source = source_of(task) or ""
+        stand = self._stands.get(source)
+        if stand and (text := waits_for(self._names.get(source, source), stand)):
+            return f"the copy reads from its source: {text}"
+        opening = self._opens.get(to.guid)
+        return f"the hours for copies to {to.name} open at {utc(opening)}" if opening else ""
 
 
 def waits_for(name: str, stand: breakers.Stand) -> str:

@@ -46,6 +46,7 @@ class Known(NamedTuple):
 
     held: int | None = None
     living: int | None = None
+    locked: int | None = None
     measured: int | None = None
     waits: str = ""
 
@@ -68,9 +69,9 @@ class SpaceBook:
     def measured(self, destination: str, usage: SpaceUsage) -> None:
         """Take over what a clean-up found, and judge the limits."""
         _ADD.run(self._sql, guid=destination)
-        values = {"held": usage.held, "living": usage.living, "measured": self._now}
+        seen = {"held": usage.held, "living": usage.living, "locked": usage.locked}
         change = sa.update(table).where(table.c.destination == destination)
-        self._sql.execute(change.values(**values))
+        self._sql.execute(change.values(**seen, measured=self._now))
         self._sql.execute(
             sa.delete(machine_space).where(machine_space.c.destination == destination)
         )

@@ -16,6 +16,7 @@ destination_space = Table(
     Column("destination", ForeignKey("destination.guid", ondelete="CASCADE"), primary_key=True),
     Column("held", BigInteger),  # NULL: no clean-up has measured the repository
     Column("living", BigInteger),
+    Column("locked", BigInteger),  # of packs that no backup needs and the store keeps
     Column("measured", BigInteger),
     Column("waits", Text, nullable=False),  # the reason why new backups wait, '' for none
     # the last test of a full destination, epoch ms

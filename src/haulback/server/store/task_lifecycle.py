@@ -13,7 +13,7 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
-from haulback.server.store import breakers, events, owner_ledger, queue, tasks
+from haulback.server.store import breakers, events, owner_ledger, queue, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.proof_ledger import Sign
@@ -22,6 +22,7 @@ from haulback.tasks import end_events, endings
 from haulback.tasks.endings import CANCEL_BY, Ending, Outcome
 from haulback.tasks.record import Task
 from haulback.tasks.scheduling import MAX_ATTEMPTS
+from haulback.units import utc
 
 log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
@@ -95,6 +96,7 @@ class Life:
             _tell("task ended", replaced.task, state=replaced.state.value, info=replaced.info)
             event = end_events.of_task(replaced.task, replaced.state, self.now, retried=True)
             events.add(self.sql, event)
+            self._link(replaced, outcome.new)
         for task, state in outcome.settled:
             self._settle(task, state)
             _tell("task ended", task, state=state.value, info=task.status_info)
@@ -104,6 +106,19 @@ class Life:
             ends += end_events.troubles(task, state, self.now)
         events.add_many(self.sql, ends)
         queue.release(self.sql, outcome.freed)
+
+    def _link(self, replaced: Ending, new: Sequence[Task]) -> None:
+        """Tell in the logs of a failed task and of the tasks in its place about each other."""
+        old = replaced.task
+        names = ", ".join(f"{task.type} {task.guid}" for task in new)
+        start = utc(max(self.now, new[0].window_start))
+        self._note(old, f"another try follows from {start}: {names}")
+        for task in new:
+            self._note(task, f"{old.type} {old.guid} failed and is tried again: {replaced.info}")
+
+    def _note(self, task: Task, line: str) -> None:
+        """Add a line to the log of a task."""
+        task_lists.append_log(self.sql, task, self.now, [line])
 
     def _count(self, outcome: Outcome, replaced: Ending | None) -> None:
         """Count the ends in the breakers of destinations, also of a task that is retried.
@@ -173,6 +188,7 @@ class Life:
         """Queue a task for another attempt, in a fresh start window."""
         _tell("task goes back into the queue", task, info=why)
         self._apply(endings.requeued(task, why, self.now))
+        self._note(task, f"attempt {task.tries_made} is over: {why}; the task is queued again")
 
     def begin_again(self, task: Task, why: str) -> None:
         """Fail a task that waits, and start its plan again with a copy of its first task."""

@@ -25,6 +25,7 @@ from haulback.wire import JsonObject
 _NEAR = 2000  # rows before a page that is read from the beginning without a count
 _OF_A_GUID = re.compile("[0-9a-f-]+")
 LOG_LINES = 1000  # lines of a task's log that stay
+_HEAD = 200  # of them the first lines, which tell the decisions
 SORTS: JsonObject = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
@@ -116,7 +117,10 @@ def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | Non
 
 
 def append_log(sql: sa.Connection, task: Task, now: int, lines: list[str]) -> None:
-    """Add lines to a task's log, which keeps the last thousand."""
+    """Add lines to a task's log, which keeps the first lines and the last, a thousand in all.
+
+    A gap in the numbers shows how many lines were left out.
+    """
     query = sa.select(sa.func.max(log_line.c.number)).where(log_line.c.task == task.guid)
     first = (sql.scalar(query) or 0) + 1
     rows = [
@@ -125,8 +129,9 @@ def append_log(sql: sa.Connection, task: Task, now: int, lines: list[str]) -> No
     ]
     if rows:
         sql.execute(sa.insert(log_line), rows)
-        old = log_line.c.number <= first + len(rows) - 1 - LOG_LINES
-        sql.execute(sa.delete(log_line).where(log_line.c.task == task.guid, old))
+        old = log_line.c.number <= first + len(rows) - 1 - (LOG_LINES - _HEAD)
+        middle = sa.and_(old, log_line.c.number > _HEAD)
+        sql.execute(sa.delete(log_line).where(log_line.c.task == task.guid, middle))
 
 
 def log(sql: sa.Connection, task: str) -> list[LogRow]:

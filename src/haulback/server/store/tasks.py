@@ -179,6 +179,15 @@ def in_states(
     return [task_of(row) for row in connection.execute(query.with_for_update())]
 
 
+def seen(
+    connection: sa.Connection, guids: Sequence[str], states: Collection[str], scope: Scope
+) -> list[Task]:
+    """Listed tasks, among at most 500, that are in one of some states; no row is locked."""
+    where = (table.c.guid.in_(guids), table.c.state.in_(states), ~table.c.archived)
+    query = sa.select(*COLUMNS).where(*where, *_seen_by(scope)).order_by(table.c.guid)
+    return [task_of(row) for row in connection.execute(query)]
+
+
 def _among(connection: sa.Connection, guids: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a task has one of many guids, which are one parameter.
 

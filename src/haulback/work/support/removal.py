@@ -8,6 +8,7 @@ from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext
 from haulback.work.support.catalogue import write_extract
 from haulback.work.support.pause import pause
+from haulback.work.support.phases import phase
 
 _SEEN = "every node has to see what is about to be deleted, and the lists of this store may lag"
 _REPORTED = 100  # damaged backups; a VERIFY soon names the others
@@ -30,13 +31,15 @@ def remove(
         lambda seconds: pause(context, seconds, _SEEN),
     )
     progress = context.progress
-    cleaned = clean_up(
-        repository,
-        context.staging.folder,
-        lambda: context.server.pins(destination.guid),
-        Resources(context.pool, context.disk, progress.meter, progress.confirm),
-        orders,
-    )
+    context.log(f"{len(backups)} backups are to be deleted, {len(given_up)} were given up")
+    with phase(context, "the repository was cleaned up"):
+        cleaned = clean_up(
+            repository,
+            context.staging.folder,
+            lambda: context.server.pins(destination.guid),
+            Resources(context.pool, context.disk, progress.meter, progress.confirm),
+            orders,
+        )
     write_extract(context, repository, destination.owner)
     if not cleaned.held:
         repository.extracts.sweep()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import pytest
 
 from haulback.contract.catalogue import AttachedDestination
 from haulback.errors import Conflict, Malformed
-from haulback.server.services import attach
-from haulback.server.store import rows, tables
+from haulback.ids import new_guid
+from haulback.server.services import attach, folders
+from haulback.server.store import destinations, rows, tables
 from haulback.wire import Ref
 from tests.unit.server.conftest import House
 
@@ -56,3 +59,26 @@ def test_a_revoked_credential_without_a_take_over_is_refused_by_name(house: Hous
         attached(house, "/srv/vault", node=node, oldCredentialRevoked=True)
     assert caught.value.details["field"] == "oldCredentialRevoked"
     attached(house, "/srv/vault", node=node, oldCredentialRevoked=True, takeOver=True)
+
+
+def test_of_two_servers_that_attach_one_folder_at_an_instant_one_does(house: House):
+    if house.app.store.is_sqlite:
+        pytest.skip("SQLite has one writer")
+    record = msgspec.structs.replace(
+        house.destination, guid=new_guid(), name="first", config={"path": "/srv/vault"}
+    )
+    with ThreadPoolExecutor() as pool, house.app.store.write() as sql:
+        folders.check(sql, record)
+        destinations.add(sql, record, "sealed")
+        second = pool.submit(attached, house, "/srv/vault", allNodes=True)
+        while not (second.done() or is_any_blocked(house)):
+            pass
+    with pytest.raises(Conflict, match="the destination first"):
+        second.result()
+
+
+def is_any_blocked(house: House) -> bool:
+    """Whether a transaction of the database waits for another."""
+    with house.app.store.read() as sql:
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return sql.exec_driver_sql(waiting).first() is not None

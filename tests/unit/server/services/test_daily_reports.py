@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from haulback.contract.space import SpaceUsage
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.delivery import Delivery
@@ -18,7 +19,8 @@ from haulback.server.scope import EVERYTHING
 from haulback.server.services import daily_reports, delivery, reports
 from haulback.server.services.app import App
 from haulback.server.store import configuration
-from haulback.units import DAY_MS
+from haulback.server.store.ledger import SqlLedger
+from haulback.units import DAY_MS, GIB, TIB
 from tests.receivers import mail_server
 from tests.unit.server.conftest import House
 from tests.unit.server.services.reported import backup, policy
@@ -100,6 +102,35 @@ def test_a_policy_that_asks_for_reports_gets_one_each_morning(mailed: Any):
     assert reason in body(first)
     assert "the disk is &lt;full&gt;" in body(first, "html")
     assert subject(second) == "gold: 2 machines never backed up (2027-01-16)", "told once"
+
+
+def test_a_report_tells_the_space_of_the_destinations_of_its_policy(mailed: Any):
+    house, receiver = mailed
+    place = house.destination
+    _, rule = policy(house, "gold", house.entities[0], dailyReportEnabled=True)
+    policy(house, "silver", house.entities[1], dailyReportEnabled=True)
+    targets = [{"roleType": "PRIMARY", "backupDestination": {"guid": place.guid}}]
+    rule.body = {"ruleBackupDestinations": targets}
+    with house.app.store.write() as sql:
+        configuration.change(sql, rule)
+        changes = SqlLedger(sql, house.clock.now - DAY_MS).destinations
+        changes.space(place.guid, TIB, 5 * GIB)
+        changes = SqlLedger(sql, house.clock.now).destinations
+        changes.space(place.guid, TIB, 3 * GIB)
+        changes.measured(place.guid, SpaceUsage(7 * GIB, 6 * GIB))
+    daily_reports.send_due(house.app)
+    delivery.run_due(house.app)
+    texts = {subject(mail).partition(":")[0]: body(mail) for mail in receiver.mails}
+    assert "bd           7 GiB  3 GiB           2 GiB  2027-01-17" in texts["gold"]
+    assert "Destination" not in texts["silver"]
+    with house.app.store.write() as sql:
+        SqlLedger(sql, house.clock.now).destinations.space(place.guid, TIB, 0)
+    house.clock.now += DAY_MS
+    daily_reports.send_due(house.app)
+    delivery.run_due(house.app)
+    [late] = [mail for mail in receiver.mails[2:] if subject(mail).startswith("gold")]
+    assert "1 destination full" in subject(late)
+    assert "bd has 0 B free and 1 GiB must stay free: new backups wait" in body(late)
 
 
 def test_of_two_servers_and_a_restart_one_sends(mailed: Any):

@@ -6,8 +6,16 @@ import msgspec
 import pytest
 
 from haulback.contract.destination_move import MovedDestination
+from haulback.contract.destination_types import SHARED_DELAY
+from haulback.contract.destinations import ChangedDestination
 from haulback.errors import Conflict, Malformed
-from haulback.server.services import destination_move, destinations, node_tasks
+from haulback.server.http import task_views
+from haulback.server.services import (
+    destination_move,
+    destination_secrets,
+    destinations,
+    node_tasks,
+)
 from haulback.server.store import rows, tables
 from haulback.wire import Ref
 from tests.unit.server.conftest import EXPORTED, House
@@ -89,3 +97,36 @@ def test_a_store_with_a_single_writer_does_not_move_to_several_nodes(house, node
     with pytest.raises(Malformed, match="singleWriter"):
         moved(house, allNodes=True)
     moved(house, node=Ref(nodes[1].guid))
+
+
+def test_a_folder_that_moves_to_several_nodes_gets_the_listing_delay_of_a_share(house, nodes):
+    task = moved(house, settings={"path": "/mnt/new"}, nodes=[Ref(node.guid) for node in nodes])
+    house.take(nodes[0], task)
+    order = node_tasks.order(house.app, nodes[0], task.guid).order
+    assert order.destination.config["listingDelay"] == SHARED_DELAY
+    house.finish(nodes[0], task, repository=house.destination.repository)
+    assert record(house).config == {"path": "/mnt/new", "listingDelay": SHARED_DELAY}
+
+
+def test_a_move_gives_the_secrets_of_the_new_place_to_its_own_task_first(house, nodes):
+    vault, n1 = house.app.vault, nodes[0]
+    place = {"endpoint": "https://a.example.com", "bucket": "vault"}
+    to = msgspec.structs.replace(house.destination, driver="s3", config=place)
+    with house.app.store.write() as sql:
+        stored = destination_secrets.sealed(vault, to, {"secretAccessKey": "old"})
+        rows.change(sql, tables.destination, stored)
+    change = {"endpoint": "https://b.example.com", "secretAccessKey": "new"}
+    task = moved(house, settings=change)
+    other = ChangedDestination(settings={"secretAccessKey": "other"})
+    with pytest.raises(Conflict, match="is being moved"):
+        destinations.change_destination(house.app, to.guid, other, house.user)
+    house.take(n1, task)
+    asked = (house.app, n1, to.guid)
+    assert node_tasks.destination_keys(*asked, task.guid).secrets == {"secretAccessKey": "new"}
+    assert node_tasks.destination_keys(*asked).secrets == {"secretAccessKey": "old"}
+    order = node_tasks.order(house.app, n1, task.guid).order
+    shown = task_views.extended(house.row(task), [], None)
+    assert "sealedSettings" not in repr((order, shown))
+    house.finish(n1, task, repository=house.destination.repository)
+    assert node_tasks.destination_keys(*asked).secrets == {"secretAccessKey": "new"}
+    assert record(house).config["endpoint"] == "https://b.example.com"

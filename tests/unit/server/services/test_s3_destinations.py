@@ -32,10 +32,11 @@ def test_a_store_that_replaces_objects_has_one_node(house):
         destinations.change_destination(house.app, made.guid, wider, house.user)
 
 
-def test_two_destinations_at_one_place_are_refused_once_the_first_has_a_repository(house):
+def test_two_destinations_at_one_place_are_refused_also_before_the_first_has_a_repository(house):
     node = house.node()
     made = add(house, "vault", [node.guid], prefix="north")
-    add(house, "again", [node.guid], prefix="north")
+    with pytest.raises(Conflict, match="or remove vault, which has no repository yet"):
+        add(house, "again", [node.guid], prefix="north")
     with house.app.store.write() as sql:
         SqlLedger(sql, house.clock.now).destinations.initialised(made.guid, made.guid)
     with pytest.raises(Conflict, match="vault is there already"):

@@ -17,9 +17,10 @@ from haulback.server.services import breakers as closing
 from haulback.server.services import destinations, node_tasks
 from haulback.server.store import breakers, rows, space, tables, tasks
 from haulback.tasks.record import HOUR_MS
-from haulback.units import DAY_MS
+from haulback.units import DAY_MS, utc
 from haulback.wire import Ref
 from tests.unit.server.conftest import START, House
+from tests.unit.server.services.test_breakers import why
 from tests.unit.server.services.test_destination_sync import Copies
 
 
@@ -62,6 +63,7 @@ def test_copies_wait_while_their_source_does_not_answer(copies: Copies):
     assert copies.syncs() == []
     refused = house.refuses(Conflict, house.take, copies.node, waits)
     assert "the destination that it copies from does not answer" in refused
+    assert "its source: the backup destination bd does not answer since 2027-" in why(house, waits)
     closing.close(house.app, source, house.user)
     assert [task.guid for task in copies.syncs()] == [waits.guid]
 
@@ -90,6 +92,8 @@ def test_a_copy_that_was_planned_in_time_starts_in_the_hours_for_copies_only(cop
     assert copies.syncs() == []
     refused = house.refuses(Conflict, house.take, copies.node, sync)
     assert "the hours for copies to far are not open" in refused
+    opening = utc(START // HOUR_MS * HOUR_MS + DAY_MS)
+    assert why(house, sync) == f"the hours for copies to far open at {opening}"
     house.clock.now += 23 * HOUR_MS - 1
     assert copies.syncs() == []
 

@@ -96,13 +96,13 @@ def test_a_store_and_a_restore_never_wait_for_space(house: House):
 
 def test_a_quota_counts_what_was_stored_since_the_last_clean_up(house: House):
     node = house.node()
-    cleaned(house, SpaceUsage(90, 80))
+    cleaned(house, SpaceUsage(90, 80, locked=7))
     limited(house, quota=100)
     store = house.exported(node)
     house.take(node, store)
     house.finish(node, store, stored=10)
     [waits] = house.export()
-    assert (record(house).held, record(house).living) == (100, 80)
+    assert (record(house).held, record(house).living, record(house).locked) == (100, 80, 7)
     assert "holds 100 B and its quota is 100 B" in why(house, waits)
     limited(house, quota=200)
     assert waits.guid in house.offered(node), "a changed limit counts at once"

@@ -12,7 +12,7 @@ from haulback.errors import Conflict, Fenced, Forbidden, HaulbackError, Malforme
 from haulback.server.queries import Filter
 from haulback.server.services import bulk_removal, maintenance, node_tasks, system_schedules
 from haulback.server.services import tasks as task_service
-from haulback.server.store import nodes, rows, tables
+from haulback.server.store import nodes, rows, tables, task_lists
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from tests.unit.server.conftest import EXPORTED, START, House
@@ -542,6 +542,37 @@ def test_a_cancelled_store_does_not_begin_anew_though_its_base_is_gone(house: Ho
     )
 
 
+def test_a_task_that_is_tried_again_names_the_next_try_in_its_log_and_the_next_try_names_it(
+    house: House,
+):
+    node = house.node()
+    [export] = house.export(retryCount=1)
+    house.take(node, export)
+    node_tasks.add_log(house.app, node, export.guid, ["the disks were read"])
+    house.fail(node, export)
+    [copy] = task_service.page(house.app, Filter(states=["QUEUED"], types=["EXPORT"]))[0]
+    texts = [line.text for line in task_service.log(house.app, export.guid)]
+    assert "n1 took the task" in texts[1]
+    assert texts[2] == "the disks were read"
+    assert texts[3].endswith(f"EXPORT {copy[0].guid}")
+    again = [line.text for line in task_service.log(house.app, copy[0].guid)]
+    assert f"EXPORT {export.guid} failed and is tried again: it broke" in again
+
+
+def test_a_long_log_keeps_its_first_and_its_last_lines(house: House):
+    node = house.node()
+    [export] = house.export()
+    house.take(node, export)
+    for start in range(0, 1500, 500):
+        lines = [f"line {start + number}" for number in range(500)]
+        node_tasks.add_log(house.app, node, export.guid, lines)
+    texts = [line.text for line in task_service.log(house.app, export.guid)]
+    assert texts[2] == "line 0"
+    assert "(500 lines were left out here)" in texts
+    assert texts[-1] == "line 1499"
+    assert len(texts) == task_lists.LOG_LINES + 3
+
+
 def test_a_task_that_ended_leaves_the_lists_after_a_while(house: House):
     node = house.node()
     [export] = house.export()
@@ -553,7 +584,7 @@ def test_a_task_that_ended_leaves_the_lists_after_a_while(house: House):
     house.clock.now += 1
     maintenance.tick(house.app)
     house.refuses(NotFound, task_service.look, house.app, export.guid)
-    assert task_service.log(house.app, export.guid) == []
+    assert task_service.log(house.app, export.guid)[-1].text.endswith(": it broke")
 
 
 def test_a_node_that_lives_looks_for_leftovers_every_hour_and_one_that_is_silent_does_not(

@@ -1,0 +1,82 @@
+"""References inside records: names and beginnings of guids become guids, at any depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from haulback.client.calls import ReadableCollection
+from haulback.client.client import Client
+from haulback.errors import NotFound
+from haulback.ids import is_guid
+
+_Finder = Callable[[Client], tuple[ReadableCollection[Any], ...]]
+# The members of records that refer to other records, and the collections that hold these.
+MEMBERS: Mapping[str, _Finder] = {
+    "backupDestination": lambda client: (client.destinations,),
+    "backupDestinations": lambda client: (client.destinations,),
+    "channels": lambda client: (client.records.channels,),
+    "clusters": lambda client: (client.records.clusters,),
+    "hvClusters": lambda client: (client.records.clusters,),
+    "hypervisor": lambda client: (client.hypervisors,),
+    "hypervisorManager": lambda client: (client.records.managers,),
+    "hypervisors": lambda client: (client.hypervisors,),
+    "mailingList": lambda client: (client.records.mailing_lists,),
+    "node": lambda client: (client.nodes,),
+    "nodeConfig": lambda client: (client.records.node_configs,),
+    "policies": lambda client: (client.records.backup_policies,),
+    "policy": lambda client: (client.records.backup_policies, client.records.snapshot_policies),
+    "protectedEntities": lambda client: (client.machines,),
+    "protectedEntity": lambda client: (client.machines,),
+    "rules": lambda client: (client.records.rules, client.records.snapshot_rules),
+    "schedules": lambda client: (client.records.schedules,),
+    "vms": lambda client: (client.machines,),
+}
+_LISTS = frozenset(name for name in MEMBERS if name.endswith("s")) | {"protectedEntities"}
+
+
+def resolved(record: Any, client: Client) -> Any:
+    """A record, or a part of it, with whole guids in all its references.
+
+    A reference is a text, several with commas where a member is a list, or an object with `guid`.
+    Raises NotFound, and Malformed with the candidates for a name that fits several records.
+    """
+    if isinstance(record, list):
+        return [resolved(part, client) for part in record]
+    if not isinstance(record, dict):
+        return record
+    return {name: _member(name, value, client) for name, value in record.items()}
+
+
+def _member(name: str, value: Any, client: Client) -> Any:
+    finder = MEMBERS.get(name)
+    if finder is None:
+        return resolved(value, client)
+    collections = finder(client)
+    if name in _LISTS and isinstance(value, str):
+        value = [word.strip() for word in value.split(",") if word.strip()]
+    if isinstance(value, list):
+        return [_reference(part, collections, client) for part in value]
+    return _reference(value, collections, client)
+
+
+def _reference(value: Any, collections: tuple[ReadableCollection[Any], ...], client: Client) -> Any:
+    if isinstance(value, str) and value:
+        return {"guid": _guid(value, collections)}
+    if isinstance(value, dict):
+        guid = value.get("guid")
+        if isinstance(guid, str) and guid and not is_guid(guid.lower()):
+            return {**value, "guid": _guid(guid, collections)}
+    return resolved(value, client)
+
+
+def _guid(word: str, collections: tuple[ReadableCollection[Any], ...]) -> str:
+    """The guid of the first collection that knows a word.  Raises the error of the first one."""
+    missing: NotFound | None = None
+    for collection in collections:
+        try:
+            return str(collection.find(word).guid)
+        except NotFound as error:
+            missing = missing or error
+    assert missing
+    raise missing

@@ -1,0 +1,145 @@
+"""Identities of a machine: the list of the members of its XML that a copy renews.
+
+Two machines with the same identity collide: the second machine does not start, takes the network
+traffic or the sockets of the first, or counts as the first for licences and for its own guest.
+
+| identity | a copy beside its original | restored where the original is gone | over itself |
+|---|---|---|---|
+| uuid, and each uuid in sysinfo | own | as in the backup | as in the backup |
+| serial numbers in sysinfo | own | as in the backup | as in the backup |
+| generation id (genid) | own | own | own |
+| MAC, tap, switch port, forwarded ports | own | as in the backup | as in the backup |
+| sockets, files and logs of lines and channels | own | as in the backup | as in the backup |
+| ports and sockets of screens | own | as in the backup | as in the backup |
+| vsock address, crash store | own | as in the backup | as in the backup |
+
+`copied_members` removes the resources of the original, which no copy may have at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+from haulback.drivers.libvirt import unprotected_devices
+from haulback.drivers.libvirt.domain import drop
+
+OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagent")
+_SEED = "ds="  # cloud-init reads its settings from a serial number that begins so
+
+
+class NewIdentity(NamedTuple):
+    """The identity of a new machine: its `uuid`, and whether it is a copy beside its original.
+
+    `tell` is called with a sentence about each device with another host end; `names` maps device
+    names to names of disks.
+    """
+
+    uuid: str
+    fresh: bool
+    tell: Callable[[str], None]
+    names: Mapping[str, str]
+
+
+def renew(root: ET.Element, new: NewIdentity) -> None:
+    """Give a machine's XML, which still names the original, the identity of the new machine."""
+    before = (root.findtext("uuid") or "").strip()
+    for sysinfo in root.findall("sysinfo"):
+        _sysinfo(sysinfo, before, new)
+    for generation in root.findall("genid"):
+        generation.text = None  # libvirt makes a new one: the guest must notice every restore
+    drop(root, "uuid")
+    root.insert(0, _text("uuid", new.uuid))
+    if not new.fresh:
+        return
+    for device in root.findall("devices/*"):
+        if change := _DEVICES.get(device.tag):
+            change(device, new)
+
+
+def _text(tag: str, text: str) -> ET.Element:
+    element = ET.Element(tag)
+    element.text = text
+    return element
+
+
+def _sysinfo(sysinfo: ET.Element, before: str, new: NewIdentity) -> None:
+    """Set the uuid in the firmware's tables, which libvirt compares with the machine's uuid."""
+    for entry in sysinfo.findall("system/entry[@name='uuid']"):
+        entry.text = new.uuid
+    old = re.compile(re.escape(before), re.IGNORECASE)
+    for entry in sysinfo.iter("entry"):
+        if before and entry.text:
+            entry.text = old.sub(new.uuid, entry.text)
+    for entry in sysinfo.findall("*/entry[@name='serial']") if new.fresh else ():
+        serial = (entry.text or "").strip()
+        if serial and not serial.startswith(_SEED):
+            entry.text = new.uuid
+
+
+def _card(card: ET.Element, new: NewIdentity) -> None:
+    drop(card, "mac", "target", "script", "downscript", "portForward")
+    for backend in card.findall("backend"):
+        backend.attrib.pop("logFile", None)
+    for parameters in card.findall("virtualport/parameters"):
+        for name in ("interfaceid", "instanceid"):
+            parameters.attrib.pop(name, None)
+
+
+def _line(line: ET.Element, new: NewIdentity) -> None:
+    """Give a serial line or channel an own host end; lines to other processes are no identity."""
+    kind = line.get("type", "")
+    if kind not in OWN_LINES and not listens(line) and kind != "file":
+        return
+    before = kind
+    if kind not in OWN_LINES:
+        kind = "unix" if line.tag == "channel" else "pty"
+    line.attrib.clear()
+    line.set("type", kind)
+    drop(line, "log", "protocol")
+    if kind in ("pty", "unix"):
+        drop(line, "source")
+    if kind != before:
+        name = unprotected_devices.name_of(line, new.names)
+        new.tell(f"{name} has a new host end: the connection ({before}) belongs to the original")
+
+
+def listens(line: ET.Element) -> bool:
+    """Whether the host end of a line is a socket that QEMU listens at."""
+    modes = [source.get("mode") for source in line.findall("source")]
+    return line.get("type") in ("unix", "tcp") and all(mode == "bind" for mode in modes)
+
+
+def _screen(screen: ET.Element, new: NewIdentity) -> None:
+    """Let libvirt choose a free socket or port for a screen."""
+    for name in ("port", "tlsPort", "socket"):
+        screen.attrib.pop(name, None)
+    for listener in screen.findall("listen"):
+        listener.attrib.pop("socket", None)
+    if "websocket" in screen.attrib:
+        screen.set("websocket", "-1")
+    if screen.get("type") != "egl-headless":
+        screen.set("autoport", "yes")
+
+
+def _vsock(vsock: ET.Element, new: NewIdentity) -> None:
+    for cid in vsock.findall("cid"):
+        if cid.get("auto") != "yes":
+            new.tell("the vsock has another address: addresses are unique on a host")
+        cid.attrib.clear()
+        cid.set("auto", "yes")
+
+
+def _pstore(store: ET.Element, new: NewIdentity) -> None:
+    drop(store, "path")
+
+
+_DEVICES: dict[str, Callable[[ET.Element, NewIdentity], None]] = {
+    **dict.fromkeys(("serial", "parallel", "console", "channel"), _line),
+    "interface": _card,
+    "graphics": _screen,
+    "vsock": _vsock,
+    "pstore": _pstore,
+}

@@ -1,0 +1,33 @@
+"""Dry runs: the list of what an operation would remove, in place of the operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulback.errors import Malformed
+from haulback.server.http import query_params
+from haulback.server.http.operation import DRY_RUN, GONE, ApiRequest, Operation, Reply
+
+
+def is_gone(call: ApiRequest) -> bool:
+    """Whether a removal gives up an object that will not come back."""
+    return bool(query_params.flag(call, GONE.name))
+
+
+def carried_out(operation: Operation, call: ApiRequest) -> Any:
+    """The answer of an operation, or of its dry run, which changes nothing.
+
+    Raises Malformed for the dry run of an operation without one: it must not act instead.
+    """
+    if operation.method == "GET" or not query_params.flag(call, DRY_RUN.name):
+        return operation.handle(call)
+    if operation.destroys is None:
+        raise Malformed(
+            f"{DRY_RUN.name}: {operation.key} has no dry run; leave it out", field=DRY_RUN.name
+        )
+    losses = operation.destroys(call)
+    # Giving up works in many transactions, and refuses nothing that its list does not refuse.
+    if operation.rehearsed and not is_gone(call):
+        with call.app.store.rehearsal():
+            operation.handle(call)
+    return Reply(losses, status=200)

@@ -1,0 +1,173 @@
+"""The backups that retention would remove: at the next clean-up, or after a change of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from haulback.contract.losses import Losses, LostItem
+from haulback.inventory.catalogue import Catalogue
+from haulback.inventory.records import Record
+from haulback.policy import terms
+from haulback.policy.retention import RetentionReason, StoredBackup
+from haulback.server.caller import Caller
+from haulback.server.services import retention as retention_marks
+from haulback.server.services import retention_run
+from haulback.server.services.app import App
+from haulback.server.services.losses import Tally
+from haulback.server.services.retention import Mark
+from haulback.server.services.retention_terms import TermsBook
+from haulback.server.store import loss_rows, retention
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.wire import JsonMapping, Named
+
+_ROWS = 2_000  # backups of one piece
+_PIECE = 500  # machines of one piece
+NEXT = "removed at the next clean-up"
+MakeBook = Callable[[Connection], TermsBook]
+Decide = Callable[[Catalogue, int], list[Mark]]
+
+
+def at_clean_up(app: App, destinations: Iterable[str]) -> Losses:
+    """The backups that clean-ups of these destinations would remove now."""
+    tally = Tally()
+    for guid in dict.fromkeys(destinations):
+        for going in _of_destination(app, guid, lambda sql: TermsBook(sql, is_asked=True)):
+            _add(app, tally, going)
+    return tally.losses
+
+
+def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
+    """The backups that other settings of a destination would make go."""
+    tally = Tally()
+
+    def drafted(sql: Connection) -> TermsBook:
+        book = TermsBook(sql, is_asked=True)
+        book.draft_destination(destination, terms.of(settings))
+        return book
+
+    kept = {item.guid for piece in _of_destination(app, destination, _present) for item in piece}
+    for going in _of_destination(app, destination, drafted):
+        _add(app, tally, [item for item in going if item.guid not in kept])
+    return tally.losses
+
+
+def after_rule(app: App, rule: Record) -> Losses:
+    """The backups that a changed rule would make go, and that the stored rule keeps."""
+    tally = Tally()
+    with app.store.read() as sql:
+        places = retention.places_of_rule(sql, rule.guid)
+    for destination, entities in _pieces(places):
+        with app.store.read() as sql:
+            stored = retention.of_entities(sql, destination, entities)
+            kept = {item.guid for item in _going(app, sql, TermsBook(sql, is_asked=True), stored)}
+            book = TermsBook(sql, {rule.guid: rule}, is_asked=True)
+            going = _going(app, sql, book, stored)
+        _add(app, tally, [item for item in going if item.guid not in kept])
+    return tally.losses
+
+
+def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
+    """The backups that marks, as `decide` makes them, would make go at the next clean-up."""
+    tally = Tally()
+    going = retention_marks.going(app, who, decide)
+    for at in range(0, len(going), _PIECE):
+        with app.store.read() as sql:
+            chosen = loss_rows.among("backup", going[at : at + _PIECE])
+            tally.add(loss_rows.backups(sql, NEXT, chosen))
+    return tally.losses
+
+
+def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
+    """The backups that waiting retention of rules and destinations (None: all) would remove."""
+    tally = Tally()
+    with app.store.read() as sql:
+        known = SqlCatalogue(sql, who.scope)
+        names = {place.guid: place.name for place in known.places.destinations()}
+        names |= {rule.guid: rule.name for rule in known.records.of_kind("rule")}
+        places = [place.guid for place in known.places.destinations()]
+        waits = [
+            guid
+            for guid in retention.waiting(sql)
+            if guid in names and (owners is None or guid in owners)
+        ]
+    for guid in waits:
+        tally.item("retention", "begins to remove", guid, names[guid])
+    for destination in places if waits else ():
+        for going in _waiting_on(app, destination, set(waits)):
+            _add(app, tally, going)
+    return tally.losses
+
+
+def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[StoredBackup]]:
+    """The backups of a destination that go only after a confirmation."""
+    after = ""
+    while True:
+        with app.store.read() as sql:
+            last = retention.last_entity(sql, destination, after, _ROWS)
+            stored = retention.page(sql, destination, after, last)
+            book = TermsBook(sql)
+            verdicts = retention_run.verdicts(sql, book, stored, app.clock.now_ms())
+            going = [
+                item.location
+                for item in verdicts
+                if item.reason is RetentionReason.WAITS and book.owner(item.location) in owners
+            ]
+        yield going
+        if last is None:
+            return
+        after = last
+
+
+def _present(sql: Connection) -> TermsBook:
+    return TermsBook(sql, is_asked=True)
+
+
+def _of_destination(app: App, destination: str, book: MakeBook) -> Iterator[list[StoredBackup]]:
+    """The backups of a destination that go, some machines at a time."""
+    after = ""
+    while True:
+        with app.store.read() as sql:
+            last = retention.last_entity(sql, destination, after, _ROWS)
+            stored = retention.page(sql, destination, after, last)
+            going = _going(app, sql, book(sql), stored)
+        yield going
+        if last is None:
+            return
+        after = last
+
+
+def _going(
+    app: App, sql: Connection, book: TermsBook, stored: Iterable[StoredBackup]
+) -> list[StoredBackup]:
+    found = retention_run.verdicts(sql, book, stored, app.clock.now_ms())
+    return [item.location for item in found if item.goes]
+
+
+def _add(app: App, tally: Tally, going: Sequence[StoredBackup]) -> None:
+    if not going:
+        return
+    with app.store.read() as sql:
+        names = retention.names(sql, {item.entity for item in going})
+        places = SqlCatalogue(sql).places
+        by_guid = {guid: places.destination(guid).name for guid in {i.destination for i in going}}
+    for item in going:
+        loss = LostItem(
+            kind="backup",
+            fate=NEXT,
+            guid=item.guid,
+            name=names.get(item.entity, ("", None))[0],
+            size=item.stored,
+            time=item.snapshot_time,
+            place=Named(item.destination, by_guid[item.destination]),
+            note=item.type,
+        )
+        tally.loss(loss)
+
+
+def _pieces(places: Sequence[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Machines by destination, some at a time."""
+    for destination in dict.fromkeys(to for to, _ in places):
+        entities = [entity for to, entity in places if to == destination]
+        for at in range(0, len(entities), _PIECE):
+            yield destination, entities[at : at + _PIECE]

@@ -1,0 +1,23 @@
+"""Bytes under lock in the space of a destination; links of destinations walk once more."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0037"
+down_revision = "0035"
+
+
+def upgrade() -> None:
+    """Add a column, which the next clean-up of each destination fills."""
+    op.add_column("destination_space", sa.Column("locked", sa.BigInteger()))
+    walk_again()
+
+
+def walk_again() -> None:
+    """Make the walk of each link due: walks of an earlier version passed over copies.
+
+    Backups that have their copy are passed over now.
+    """
+    op.execute("UPDATE copy_link SET due = 0, after = ''")

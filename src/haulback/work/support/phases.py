@@ -1,0 +1,45 @@
+"""Phases of the work of a task, which its log tells with their durations and bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from haulback import units
+from haulback.work.context import TaskContext
+
+
+class Phase:
+    """A phase that runs: `moved` is its bytes (None: no line tells any), `result` is a text."""
+
+    def __init__(self) -> None:
+        self.moved: int | None = None
+        self.result = ""
+
+
+@contextmanager
+def phase(context: TaskContext, what: str) -> Iterator[Phase]:
+    """Log a phase at its end, as `what` `in 3.2s: 1 GiB at 320 MiB/s; result`.
+
+    An error inside ends the phase with a line that tells how long it ran.
+    """
+    running, begun = Phase(), time.monotonic()
+    try:
+        yield running
+    except BaseException:
+        took = units.duration(time.monotonic() - begun)
+        context.log(f"not finished after {took}: {what}")
+        raise
+    context.log(_line(what, running, time.monotonic() - begun))
+
+
+def _line(what: str, ended: Phase, seconds: float) -> str:
+    text = f"{what} in {units.duration(seconds)}"
+    parts = []
+    if ended.moved is not None:
+        rate = f" at {units.rate(ended.moved / seconds)}" if ended.moved and seconds > 0.01 else ""
+        parts.append(f"{units.size(ended.moved)}{rate}")
+    if ended.result:
+        parts.append(ended.result)
+    return f"{text}: {'; '.join(parts)}" if parts else text

@@ -1,0 +1,162 @@
+"""Operations that remove something: each has a dry run, and each command of them asks first."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from cyclopts import App
+
+from haulback.cli.confirmation import Consent
+from haulback.cli.main import app as commands
+from haulback.errors import Conflict, HaulbackError, Malformed, NotFound
+from haulback.kinds.registry import KINDS
+from haulback.server.http.reference import OPERATIONS
+from haulback.wire import JsonObject
+from tests.contract.conftest import Served
+from tests.contract.scene import Scene, watch
+from tests.contract.test_commands import words
+
+DESTROYING = [operation for operation in OPERATIONS if operation.destroys]
+REMOVES = {way.path for kind in KINDS.values() if kind.removes for way in kind.submissions}
+# Words of commands that take something away.
+TAKES = {"rm", "clear", "forget", "clean", "revert", "rm-old", "move", "unmount", "repair"}
+# Commands with such a word that ask nothing, with the reasons.
+UNASKED = {
+    "task move": "a node reports the state of its own task",
+    "repository sweep": "deletes index files that a merged file replaces: nothing is lost",
+}
+
+
+def test_every_operation_that_removes_has_a_dry_run_or_a_reason():
+    for operation in OPERATIONS:
+        takes = operation.method == "DELETE" or operation.path.removeprefix("/tasks/") in REMOVES
+        if takes and not operation.destroys:
+            assert operation.unasked, operation.key
+        assert not (operation.destroys and operation.unasked), operation.key
+
+
+def _all_commands(app: App, before: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name in app:
+        if not name.startswith("-"):
+            below = app[name]
+            yield from _all_commands(below, (*before, name))
+            if below.default_command:
+                yield " ".join((*before, name)), below.default_command
+
+
+COMMANDS = dict(_all_commands(commands))
+
+
+def _asks(command: Any) -> bool:
+    annotations = [item.annotation for item in inspect.signature(command).parameters.values()]
+    return any(item in (Consent, "Consent") for item in annotations)
+
+
+def test_every_command_that_takes_something_away_asks():
+    for name, command in COMMANDS.items():
+        if name.split()[-1] in TAKES and name not in UNASKED:
+            assert _asks(command), name
+
+
+def test_every_command_of_an_operation_with_a_dry_run_asks():
+    for operation in DESTROYING:
+        said = shlex.split(operation.command)
+        known = [" ".join(said[:length]) for length in (3, 2, 1)]
+        for name in (name for name in known if name in COMMANDS):
+            assert _asks(COMMANDS[name]), (operation.key, name)
+            break
+        else:
+            assert not said, operation.key
+
+
+_KEPT = {
+    **dict.fromkeys(("audit", "task", "record", "hypervisor"), "*"),
+    "backup": "guid, status, hint, keep_until, location_status, gone",
+    "destination": "guid, name, settings, config",
+}
+
+
+def _rows(served: Served) -> JsonObject:
+    """The rows that people change, and the numbers of all rows but those of events."""
+    with served.app.store.read() as sql:
+        counts = {
+            name: sql.scalar(sa.text(f'SELECT count(*) FROM "{name}"'))
+            for name in sa.inspect(sql).get_table_names()
+            if not name.startswith(("event", "alarm", "delivery", "walk", "promise"))
+        }
+        rows = {
+            name: sorted(map(repr, sql.execute(sa.text(f'SELECT {columns} FROM "{name}"'))))
+            for name, columns in _KEPT.items()
+        }
+    return {**counts, **rows}
+
+
+def test_a_dry_run_names_what_goes_and_changes_nothing(
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    scene = Scene(served)
+    monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    asked = watch(monkeypatch)
+    named: dict[str, str] = {}
+    for operation in DESTROYING:
+        given = words(scene, operation.command, tmp_path) if operation.command else []
+        if not given:
+            continue
+        before = _rows(served)
+        with contextlib.suppress(Conflict, NotFound):
+            commands([*given, "--dry-run"], exit_on_error=False, result_action="return_value")
+        assert _rows(served) == before, operation.key
+        named[operation.key] = capsys.readouterr().out
+    asked.close()
+    scene.close()
+    assert "user removed" in named["DELETE /users/{guid}"]
+    assert "1 hypervisor removed" in named["DELETE /hypervisors/{guid}"]
+    assert "1 destination removed" in named["DELETE /backup-destinations/{guid}"]
+
+
+def test_a_dry_run_is_refused_as_the_request_would_be(served: Served):
+    node = served.identity["guid"]
+    served.taken()
+    answer = served.call("DELETE", f"/api/nodes/{node}?dryRun=true")
+    assert answer.status_code == 409
+    assert "runs tasks" in answer.json()["message"]
+
+
+def test_an_operation_without_a_dry_run_does_not_act_instead(served: Served):
+    body = {"login": "eve", "password": "long enough 1", "roles": ["viewer"]}
+    answer = served.call("POST", "/api/users?dryRun=true", body)
+    assert answer.status_code == 400
+    assert answer.json()["details"]["field"] == "dryRun"
+    assert "eve" not in [user["login"] for user in served.call("GET", "/api/users").json()]
+
+
+def test_a_command_without_a_terminal_asks_for_a_yes(
+    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    scene = Scene(served)
+    monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    user, asked = words(scene, "user rm USER", tmp_path), watch(monkeypatch)
+    with pytest.raises(Malformed, match="add -y"):
+        commands(user, exit_on_error=False, result_action="return_value")
+    commands([*user, "-y"], exit_on_error=False, result_action="return_value")
+    with pytest.raises(HaulbackError):
+        scene.client.users.find(user[-1])
+    asked.close()
+    scene.close()

@@ -1,0 +1,170 @@
+"""The identities of a machine: a copy gets its own, and the machine itself keeps them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt.boot import _isolated
+from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.plugged_devices import with_plugged
+from haulback.libvirt_xml import XML, parse
+
+OLD = "11111111-2222-4333-8444-555555555555"
+NEW = "99999999-2222-4333-8444-555555555555"
+GENERATION = "aaaaaaaa-2222-4333-8444-555555555555"
+
+
+def domain(more: str = "", devices: str = "") -> str:
+    return (
+        f"<domain type='qemu'><name>web</name><uuid>{OLD}</uuid><memory>65536</memory>"
+        f"<os><type>hvm</type></os>{more}<devices><disk type='file' device='disk'>"
+        "<driver name='qemu' type='qcow2'/><source file='/old'/>"
+        f"<target dev='vda' bus='virtio'/></disk>{devices}</devices></domain>"
+    )
+
+
+def composed(text: str, uuid: str = NEW, **standing) -> ET.Element:
+    wanted = Machine(uuid, "again", (MachineDisk("vda", 1, "qcow2"),), {"uuid": OLD, XML: text})
+    return parse(compose(wanted, {"vda": Path("/new")}, "qemu", Standing(**standing)))
+
+
+def smbios(table: str, **entries: str) -> str:
+    made = "".join(f"<entry name='{name}'>{text}</entry>" for name, text in entries.items())
+    return f"<sysinfo type='smbios'><{table}>{made}</{table}></sysinfo>"
+
+
+def entry(root: ET.Element, name: str) -> str | None:
+    return root.findtext(f"sysinfo/*/entry[@name='{name}']")
+
+
+@pytest.mark.parametrize("written", [OLD, OLD.upper(), f" {OLD}\n", "another"])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_the_uuid_in_the_tables_of_the_firmware_is_that_of_the_machine(written: str, fresh: bool):
+    root = composed(domain(smbios("system", manufacturer="OpenStack", uuid=written)), fresh=fresh)
+    assert (root.findtext("uuid"), entry(root, "uuid")) == (NEW, NEW)
+    assert entry(root, "manufacturer") == "OpenStack"
+
+
+@pytest.mark.parametrize("table", ["system", "baseBoard", "chassis"])
+def test_a_copy_has_serial_numbers_of_its_own_and_keeps_what_is_no_identity(table: str):
+    text = domain(smbios(table, serial="S-1", asset="HUAWEICLOUD", version="9"))
+    root = composed(text, fresh=True)
+    assert entry(root, "serial") == NEW
+    assert (entry(root, "asset"), entry(root, "version")) == ("HUAWEICLOUD", "9")
+    assert entry(composed(text, OLD), "serial") == "S-1"
+    assert entry(composed(text, OLD, now=text), "serial") == "S-1"
+
+
+def test_a_serial_number_that_seeds_cloud_init_is_kept():
+    seed = "ds=nocloud-net;s=http://10.0.0.1/"
+    root = composed(domain(smbios("system", serial=seed)), fresh=True)
+    assert entry(root, "serial") == seed
+
+
+def test_the_uuid_is_renewed_wherever_the_tables_of_the_firmware_repeat_it():
+    text = domain(
+        f"<sysinfo type='smbios'><system><entry name='serial'>{OLD}</entry></system>"
+        f"<oemStrings><entry>app:{OLD.upper()}</entry><entry/></oemStrings></sysinfo>"
+        f"<sysinfo type='fwcfg'><entry name='opt/id'>{OLD}</entry></sysinfo>"
+    )
+    for fresh in (True, False):
+        root = composed(text, fresh=fresh)
+        assert OLD not in ET.tostring(root, encoding="unicode").lower()
+        assert root.findtext("sysinfo/oemStrings/entry") == f"app:{NEW}"
+
+
+@pytest.mark.parametrize("standing", [{"fresh": True}, {}, {"now": domain()}])
+def test_every_restored_machine_is_of_another_generation(standing: dict):
+    root = composed(domain(f"<genid>{GENERATION}</genid>"), **standing)
+    assert (root.find("genid") is not None, root.findtext("genid")) == (True, "")
+    assert composed(domain(), **standing).find("genid") is None
+
+
+def test_a_proof_has_no_identity_of_the_original(tmp_path: Path):
+    text = domain(
+        smbios("system", uuid=OLD, serial="S-1") + f"<genid>{GENERATION}</genid>",
+        "<interface type='user'><mac address='52:54:00:11:22:33'/></interface>",
+    )
+    wanted = Machine("", "web", (MachineDisk("vda", 1, "qcow2"),), {"uuid": OLD, XML: text})
+    said = _isolated(wanted, {"vda": Path("/new")}, tmp_path / "haulback-p", print)
+    assert [one for one in (OLD, "S-1", GENERATION, "52:54:00:11") if one in said] == []
+    assert entry(parse(said), "uuid") == parse(said).findtext("uuid")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["bios", "system", "baseBoard", "chassis", "oemStrings", "thing"]),
+            st.sampled_from(["uuid", "serial", "asset", "version", ""]),
+            st.sampled_from([OLD, OLD.upper(), f"x{OLD}y", "S-1", "", "ds=x"]),
+        ),
+        max_size=6,
+    )
+)
+def test_no_table_of_the_firmware_names_the_uuid_of_the_original(entries: list):
+    made = "".join(f"<{t}><entry name='{n}'>{v}</entry></{t}>" for t, n, v in entries)
+    root = composed(domain(f"<sysinfo type='smbios'>{made}</sysinfo>"), fresh=True)
+    assert OLD not in ET.tostring(root, encoding="unicode").lower()
+    for one in root.findall("sysinfo/system/entry[@name='uuid']"):
+        assert one.text == NEW
+
+
+LATE = (
+    "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/>"
+    "<source file='/late' index='2'/><backingStore/><target dev='sdb' bus='scsi'/>"
+    "<serial>S9</serial><alias name='{alias}'/>"
+    "<address type='drive' controller='1' bus='0' target='0' unit='4'/></disk>"
+    "<controller type='scsi' index='1' model='virtio-scsi'><alias name='scsi1'/>"
+    "<address type='pci' slot='0x09'/></controller><controller type='usb' index='1'/>"
+)
+
+
+@pytest.mark.parametrize("alias", ["scsi1-0-0-4", "ua-mine"])
+def test_a_disk_that_is_plugged_in_is_in_the_definition_as_it_is_seated(alias: str):
+    root = parse(with_plugged(domain(), domain(devices=LATE.format(alias=alias))))
+    [disk] = root.findall("devices/disk/target[@dev='sdb']/..")
+    assert disk.find("target").get("bus") == "scsi"
+    assert disk.find("address").get("unit") == "4"
+    assert disk.findtext("serial") == "S9"
+    assert [one.get("name") for one in disk.findall("alias")] == [alias] * (alias == "ua-mine")
+    [controller] = root.findall("devices/controller")
+    assert (controller.get("model"), list(controller)) == ("virtio-scsi", [])
+    assert [one.name for one in xml.volumes(root)] == ["vda", "sdb"]
+
+
+def test_a_definition_stays_as_it_is_where_nothing_was_plugged_in():
+    seated = domain(devices="<controller type='scsi' index='1' model='lsilogic'/>")
+    assert with_plugged(seated, domain()) == seated
+    changed = domain().replace("/old", "/other")  # the same device has another image now
+    assert with_plugged(domain(), changed) == domain()
+    root = parse(with_plugged(seated, domain(devices=LATE.format(alias="a"))))
+    assert [controller.get("model") for controller in root.findall("devices/controller")] == [
+        "lsilogic"
+    ]
+    virtio = LATE.format(alias="a").replace("drive", "pci").replace("scsi", "virtio")
+    root = parse(with_plugged(domain(), domain(devices=virtio)))
+    [disk] = root.findall("devices/disk/target[@dev='sdb']/..")
+    assert disk.find("address") is None
+
+
+def test_a_network_card_that_is_plugged_in_is_in_the_definition_too():
+    card = (
+        "<interface type='network'><mac address='52:54:00:AA:00:01'/><source network='lan' "
+        "portid='p' bridge='virbr0'/><target dev='{}'/><alias name='net1'/>"
+        "<address type='pci' slot='0x09'/></interface>"
+    )
+    root = parse(with_plugged(domain(), domain(devices=card.format("vnet4"))))
+    [plugged] = root.findall("devices/interface")
+    assert plugged.find("source").attrib == {"network": "lan"}
+    assert [one.tag for one in plugged] == ["mac", "source"]
+    root = parse(with_plugged(domain(), domain(devices=card.format("mine"))))
+    assert root.find("devices/interface/target").get("dev") == "mine"
+    seated = domain(devices=card.format("vnet4").lower())
+    assert with_plugged(seated, domain(devices=card.format("vnet9"))) == seated

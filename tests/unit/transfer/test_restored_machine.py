@@ -1,0 +1,61 @@
+"""A restored machine has the disks of its original, and leaves nothing if it does not start."""
+
+from __future__ import annotations
+
+import pytest
+
+from haulback.drivers.hypervisor import ALLOCATED, Machine
+from haulback.errors import HaulbackError, Unavailable
+from haulback.repository.manifest import Manifest, ManifestDisk
+from haulback.transfer.power import start_restored
+from haulback.transfer.restore import RestoreTarget, wanted_of
+
+
+@pytest.mark.parametrize("wanted", [None, True, False])
+@pytest.mark.parametrize("recorded", [["vdb"], [], None, "vdb"])
+def test_a_thin_disk_stays_thin_unless_the_restore_asks_otherwise(wanted, recorded):
+    disks = tuple(ManifestDisk(name, _Map(), "raw") for name in ("vda", "vdb"))
+    definition = {"memory": 1} if recorded is None else {"memory": 1, ALLOCATED: recorded}
+    manifest = Manifest("b", "e", "web", "FULL", 1, disks, None, definition, 0, 0)
+    machine = wanted_of(manifest, RestoreTarget("a", allocate=wanted))
+    kept = [False, recorded == ["vdb"]]
+    assert [disk.allocate for disk in machine.disks] == (kept if wanted is None else [wanted] * 2)
+    assert machine.definition == {"memory": 1}
+
+
+class _Map:
+    size = 1
+
+
+class _Host:
+    """A hypervisor that starts no machine; `held` keeps it from removing one."""
+
+    def __init__(self, held: bool = False) -> None:
+        self.removed, self._held = [], held
+
+    def start(self, uuid: str) -> None:
+        raise Unavailable("no memory")
+
+    def create(self, wanted, attempt, *, overwrite=False):
+        raise NotImplementedError
+
+    def remove(self, uuid: str) -> None:
+        if self._held:
+            raise Unavailable("libvirt is gone")
+        self.removed.append(uuid)
+
+
+@pytest.mark.parametrize(
+    ("held", "replaced", "said"),
+    [
+        (False, False, "no memory; web was removed again"),
+        (False, True, "no memory; web is restored, and off"),
+        (True, False, "no memory; web is left, because its removal failed: libvirt is gone"),
+    ],
+)
+def test_a_new_machine_that_does_not_start_leaves_nothing(held: bool, replaced: bool, said: str):
+    host = _Host(held)
+    with pytest.raises(HaulbackError) as failed:
+        start_restored(host, Machine("u", "web", (), {}), replaced=replaced)
+    assert failed.value.message == said
+    assert host.removed == (["u"] if not held and not replaced else [])
