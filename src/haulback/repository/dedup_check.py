@@ -24,7 +24,7 @@ from haulback.repository.segment import Segment
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReuseEvidence:
     """The facts that a passed check relied on: each chunk that `parent` does not have at the same
     place was found by `index`, outside of its hidden places, in one of `packs`, which existed.
     """
@@ -35,7 +35,7 @@ class Evidence:
 
 
 def still_holds(
-    evidence: Evidence, index: Index, parent: Manifest | None, destination: ObjectStore
+    evidence: ReuseEvidence, index: Index, parent: Manifest | None, destination: ObjectStore
 ) -> bool:
     """Whether a later state leaves every place that an earlier check found.
 
@@ -58,13 +58,13 @@ def check(
     index: Index,
     load: LoadPage,
     destination: ObjectStore,
-) -> Evidence:
+) -> ReuseEvidence:
     """Find every chunk of a backup that its parent does not have at the same place.
 
     A chunk in a missing pack may have a second copy in another pack.
     Raises BaseGone when the index finds no copy in an existing pack.
     """
-    return Evidence(index, parent, _packs_of(_new(manifest, parent, load), index, destination))
+    return ReuseEvidence(index, parent, _packs_of(_new(manifest, parent, load), index, destination))
 
 
 def _packs_of(batches: Iterable[list[bytes]], index: Index, destination: ObjectStore) -> set[bytes]:

@@ -338,8 +338,8 @@ class Repository:
         folder: Path,
         draft: Draft,
         disk: DurableFiles,
-        before: dedup_check.Evidence | None = None,
-    ) -> dedup_check.Evidence:
+        before: dedup_check.ReuseEvidence | None = None,
+    ) -> dedup_check.ReuseEvidence:
         """Check that everything a backup refers to is stored and stays stored; `before` is the
         evidence of an earlier check.  Raises BaseGone.
 
