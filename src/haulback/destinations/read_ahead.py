@@ -51,11 +51,14 @@ class ReadAhead(PassThrough):
         if length is None or length >= _AHEAD or not length:
             return super().load(name, offset, length)
         blocks = self._blocks_of(name, offset, offset + length)
-        data = b"".join(block.data.result() or b"" for block in blocks)
-        at = offset - blocks[0].start if blocks else 0
-        if len(data) < at + length:
-            return super().load(name, offset, length)
-        return data[at : at + length]
+        data, at = bytearray(), offset
+        for block in blocks:
+            whole = block.data.result()
+            if whole is None:
+                break
+            data += whole[at - block.start : offset + length - block.start]
+            at = block.end
+        return bytes(data) if len(data) == length else super().load(name, offset, length)
 
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
         return list_many(self._destination, folders)
@@ -69,20 +72,25 @@ class ReadAhead(PassThrough):
             size = self._sizes.get(name)
             if size is None or end > size:
                 return []
-            blocks = sorted(
-                (b for b in self._blocks if b.name == name and b.start < end and b.end > offset),
-                key=lambda block: block.start,
-            )
-            if not blocks and is_next:
-                blocks = [self._begin(name, offset, size)]
-            if not blocks or blocks[0].start > offset or offset in blocks[0].served:
-                return []
+            blocks: list[_Block] = []
+            at = offset
+            while at < end:
+                block = self._at(name, at)
+                if block is None and (blocks or is_next):
+                    block = self._begin(name, at, size)
+                if block is None or offset in block.served:
+                    return []
+                blocks.append(block)
+                at = block.end
             blocks[0].served.add(offset)
-            while blocks[-1].end < end:
-                blocks.append(self._begin(name, blocks[-1].end, size))
-            if is_next:
-                self._begin_after(blocks[-1], size)
+            if is_next and at < size and self._at(name, at) is None:
+                self._begin(name, at, size)  # before it is needed
             return blocks
+
+    def _at(self, name: str, at: int) -> _Block | None:
+        """The block with a byte of an object, None without one; the caller holds the lock."""
+        blocks = (b for b in self._blocks if b.name == name and b.start <= at < b.end)
+        return next(blocks, None)
 
     def _continues(self, name: str, offset: int, end: int) -> bool:
         """Whether a range continues the last read of an object."""
@@ -102,12 +110,6 @@ class ReadAhead(PassThrough):
             self._sizes[name] = size
             while len(self._sizes) > _NAMES:
                 self._sizes.popitem(last=False)
-
-    def _begin_after(self, block: _Block, size: int) -> None:
-        """Ask for the block after a block, unless there is one; the caller holds the lock."""
-        there = any(b.name == block.name and b.start == block.end for b in self._blocks)
-        if block.end < size and not there:
-            self._begin(block.name, block.end, size)
 
     def _begin(self, name: str, start: int, size: int) -> _Block:
         """Ask for a block; the caller holds the lock."""
