@@ -19,6 +19,7 @@ from haulback.errors import HaulbackError
 _AHEAD = 4 << 20  # bytes of a request that reads ahead: bounds the memory with `_BLOCKS`
 _BLOCKS = 6  # blocks kept: two objects in turn, each with the present, the next and the last block
 _GAP = 1 << 20  # bytes between two reads that still continue each other: a group is left out
+_ROW = 3  # reads in a row: two neighbours are often an accident of random reads
 _NAMES = 64  # objects whose size and last read are remembered
 _THREADS = 3
 
@@ -32,7 +33,7 @@ class _Block:
 
 
 class ReadAhead(PassThrough):
-    """A store that reads ahead where a read continues the last read of the same object.
+    """A store that reads ahead where a read continues the last two reads of the same object.
 
     Threads may share one store.  A range that is read again comes from the store itself, because
     the first answer may have been damaged; so does a range whose block cannot be read.
@@ -41,7 +42,8 @@ class ReadAhead(PassThrough):
     def __init__(self, destination: ObjectStore) -> None:
         super().__init__(destination)
         self._blocks: list[_Block] = []
-        self._ends: OrderedDict[str, int] = OrderedDict()  # the end of the last read, by object
+        # by object: the end of the last read, and the number of reads in a row
+        self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._pool: ThreadPoolExecutor | None = None
         # guards all of these; nothing is read from the store under the lock
@@ -93,13 +95,14 @@ class ReadAhead(PassThrough):
         return next(blocks, None)
 
     def _continues(self, name: str, offset: int, end: int) -> bool:
-        """Whether a range continues the last read of an object."""
+        """Whether a range continues the last reads of an object."""
         with self._lock:
-            last = self._ends.pop(name, None)
-            self._ends[name] = end
+            last, row = self._ends.pop(name, (-_GAP - 1, 0))
+            row = row + 1 if 0 <= offset - last <= _GAP else 1
+            self._ends[name] = (end, row)
             while len(self._ends) > _NAMES:
                 self._ends.popitem(last=False)
-            return last is not None and 0 <= offset - last <= _GAP
+            return row >= _ROW
 
     def _learn_size(self, name: str) -> None:
         try:

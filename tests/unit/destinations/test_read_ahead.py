@@ -45,16 +45,15 @@ def test_neighbouring_reads_come_by_few_requests(store: Counted):
     store.reads.clear()
     read = b"".join(ahead.load(PACK, at * MIB, MIB) for at in range(10))
     assert read == whole
-    assert len(store.reads) == 4  # the first MiB alone, then blocks of 4 MiB
+    assert len(store.reads) == 4  # two of 1 MiB, then blocks of 4 MiB
 
 
 def test_the_next_block_is_asked_for_before_it_is_needed(store: Counted):
     ahead = ReadAhead(store)
-    for at in (0, 1):
+    for at in (0, 1, 2):
         ahead.load(PACK, at * MIB, MIB)
-    assert ahead.load(PACK, 2 * MIB, MIB) == store.load(PACK, 2 * MIB, MIB)
-    assert ahead.load(PACK, 4 * MIB + MIB // 2, MIB) == store.load(PACK, 4 * MIB + MIB // 2, MIB)
-    assert (5 * MIB, 4 * MIB) in store.reads, "the range is in two blocks"
+    assert ahead.load(PACK, 5 * MIB + MIB // 2, MIB) == store.load(PACK, 5 * MIB + MIB // 2, MIB)
+    assert (6 * MIB, 4 * MIB) in store.reads, "the range is in two blocks"
 
 
 def test_scattered_reads_are_not_enlarged(store: Counted):
@@ -66,12 +65,11 @@ def test_scattered_reads_are_not_enlarged(store: Counted):
 
 def test_a_repeated_read_asks_the_store_again(store: Counted):
     ahead = ReadAhead(store)
-    for at in (0, 1, 2):
+    for at in (0, 1, 2, 3):
         ahead.load(PACK, at * MIB, MIB)
-    before = len(store.reads)
+    assert (2 * MIB, MIB) not in store.reads
     ahead.load(PACK, 2 * MIB, MIB)
-    assert len(store.reads) == before + 1
-    assert store.reads[-1] == (2 * MIB, MIB)
+    assert (2 * MIB, MIB) in store.reads
 
 
 def test_errors_are_those_of_the_read_that_was_asked_for(store: Counted):
