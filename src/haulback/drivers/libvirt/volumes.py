@@ -59,8 +59,8 @@ def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> LookedAt:
     """Disks that backups of a machine in its present state contain.
 
     The images of a stopped machine are opened, so that a fault shows before a backup fails.
-    `silent` collects servers that did not answer in time, with the reasons: they are asked once. Raises the
-    error of libvirt for a local disk of unknown size.
+    `silent` collects servers that did not answer in time, with the reasons: they are asked once.
+    Raises the error of libvirt for a local disk of unknown size.
     """
     if domain.is_active:
         return LookedAt(sized(host, domain), {})
