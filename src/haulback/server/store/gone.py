@@ -40,7 +40,7 @@ from haulback.wire import JsonObject
 NODE, DESTINATION, HYPERVISOR, MACHINE = "node", "destination", "hypervisor", "machine"
 PIECE = 200  # backups or machines of one transaction
 _TASKS = 50  # tasks of one transaction: the end of each takes several statements
-_LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 P = TypeVar("P", Hypervisor, BackupDestination)
 # Tasks that need the machine itself; restores of its backups do not.
 OF_MACHINE = (
@@ -141,19 +141,19 @@ def of_destination(guid: str) -> Condition:
     """The live tasks of a destination, with the copies that are read from it."""
     read = _TASK.params.contains(f'"{second_copies.SOURCE}":"{guid}"')
     copies = sa.and_(_TASK.type == second_copies.TYPE, read)
-    return sa.and_(_LIVE, sa.or_(_TASK.destination == guid, copies))
+    return sa.and_(LIVE, sa.or_(_TASK.destination == guid, copies))
 
 
 def of_hypervisor(guid: str) -> Condition:
     """The live tasks that need a hypervisor."""
     needs = _TASK.type.not_in(_WITHOUT_HOST)
     moved = sa.and_(_TASK.type == "LIVE_MIGRATION", _TASK.params.contains(f'"from":"{guid}"'))
-    return sa.and_(_LIVE, needs, sa.or_(_TASK.hypervisor == guid, moved))
+    return sa.and_(LIVE, needs, sa.or_(_TASK.hypervisor == guid, moved))
 
 
 def of_machine(guid: str) -> Condition:
     """The live tasks that need a machine."""
-    return sa.and_(_LIVE, _TASK.entity == guid, _TASK.type.in_(OF_MACHINE))
+    return sa.and_(LIVE, _TASK.entity == guid, _TASK.type.in_(OF_MACHINE))
 
 
 def some_tasks(sql: sa.Connection, where: Condition) -> list[Task]:
