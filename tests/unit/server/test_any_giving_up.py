@@ -113,13 +113,19 @@ class Site:
 
     def _task(self) -> Task:
         machine, store = self.dice.choice(self.machines), self.dice.choice(self.stores)
-        host = next(host for host in self.hosts if host.guid == machine.hypervisor)
+        host: Hypervisor | None = next(
+            host for host in self.hosts if host.guid == machine.hypervisor
+        )
+        assert host
         refs = {
             "protectedEntity": Named(machine.guid, machine.name),
             "hypervisor": Named(host.guid, host.name),
             "backupDestination": Named(store.guid, store.name),
         }
         kind = self.dice.choice(["EXPORT", "DELETE", "BACKUP_CLEANUP", "VERIFY"])
+        if kind not in ("EXPORT", "DELETE"):
+            refs = {"backupDestination": refs["backupDestination"]}
+            host = None
         made = Task(type=kind, lane="cleanup", refs=refs, pinned_node=reach.pin(host, store))
         made.workflow = made.guid
         return made
@@ -195,11 +201,11 @@ def check(sql: sa.Connection, site: Site, kind: str, listed: Losses) -> None:
     stores = set(sql.scalars(sa.select(tables.destination.c.guid)))
     for locations in site.groups().values():
         for guid, good in locations.items():
-            if ("backup", guid) not in fate or fate["backup", guid] == "stays":
+            if ("backup", guid) not in fate or fate["backup", guid] == "kept":
                 assert guid in kept or not good, "an unnamed location is gone"
             if fate.get(("backup", guid)) == "given up":
                 assert not any(kept.get(other, (0, False))[1] for other in locations)
-            if fate.get(("backup", guid)) == "stays elsewhere":
+            if fate.get(("backup", guid)) == "kept elsewhere":
                 assert any(kept.get(other, (0, False))[1] for other in locations)
     for destination, _, copy_of in kept.values():
         assert destination in stores
@@ -207,6 +213,11 @@ def check(sql: sa.Connection, site: Site, kind: str, listed: Losses) -> None:
     of_machine = {row.entity for row in sql.execute(sa.select(backup.entity).where(~backup.gone))}
     machines = set(sql.scalars(sa.select(tables.entity.c.guid)))
     assert of_machine <= machines
+    for machine in site.machines:
+        if fate.get(("machine", machine.guid)) == "given up":
+            assert machine.guid not in machines
+        else:
+            assert machine.guid in machines, "an unnamed machine is gone"
     for place in (*site.stores, *site.hosts):
         name = "destination" if place in site.stores else "hypervisor"
         if fate.get((name, place.guid)) == "given up":
