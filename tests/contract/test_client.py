@@ -209,6 +209,9 @@ TASKS: dict[str, Way] = {
     "POST /tasks/remove-old-snapshots": lambda s: s.tasks.remove_old_snapshots(
         snapshot_cleanup.SnapshotCleanupRequest(protectedEntities=entities(s))
     ),
+    "POST /tasks/release": lambda s: s.tasks.release(
+        snapshot_cleanup.ReleaseRequest(protectedEntities=entities(s))
+    ),
     "POST /tasks/remove-old-backups": lambda s: s.tasks.remove_old_backups(
         backup_cleanup.BackupCleanupRequest([Ref(s.destination)])
     ),
@@ -405,6 +408,9 @@ REST: dict[str, Way] = {
     "GET /mounted-files": lambda s: s.client.mounts.disks(s.mount),
     "POST /mounted-file-systems/{guid}/listing": lambda s: list(
         s.client.mounts.listing(s.file_system)
+    ),
+    "POST /mounted-file-systems/{guid}/details": lambda s: s.client.mounts.details(
+        s.file_system, "/etc"
     ),
     "POST /mounted-file-systems/{guid}/download": lambda s: b"".join(
         s.client.mounts.download(s.file_system, ["/etc"], archive=True)

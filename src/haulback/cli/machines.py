@@ -10,9 +10,10 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import Act, Gone, agreed, merged, told
-from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.contract.machines import MachineSettings, ProjectName
+from haulback.contract.snapshot_cleanup import ReleaseRequest
 from haulback.errors import Malformed, NotFound
 
 app = App(name="machine")
@@ -115,6 +116,16 @@ def rm(
     for refused in answer.unsuccessful:
         print(f"refused  {refused.guid}  {refused.name}: {refused.message}")
     report(client, answer.tasks, how)
+
+
+@app.command
+def release(*machine: str, how: SubmitOptions = USUAL) -> None:
+    """Release the checkpoints of machines: their owner's snapshot, revert, resize and migration
+    work again, and the next backup of each machine is a full one.
+    """
+    client = connect()
+    request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
+    report(client, client.tasks.release(request, **how.asked), how)
 
 
 @app.command

@@ -9,9 +9,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback import credentials, logs
+from haulback import credentials
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import InsecureHttp, connect
+from haulback.cli.log_start import start_log
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.questions import Gone, agreed, give_up
 from haulback.contract.nodes import ChangedNode
@@ -155,12 +156,3 @@ def rm(node: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
         give_up(client, consent, partial(client.nodes.give_up, guid))
     elif agreed(client, consent, lambda: client.nodes.remove(guid)):
         client.nodes.remove(guid)
-
-
-def start_log(form: LogFormat) -> None:
-    """Start the log of a server or node.  Raises Malformed for an unknown level."""
-    level = os.environ.get("HAULBACK_LOG", "INFO")
-    try:
-        logs.start(level, form)
-    except ValueError:
-        raise Malformed(f"HAULBACK_LOG is {level!r}: write DEBUG, INFO, WARNING or ERROR") from None

@@ -28,6 +28,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, N
 from haulback.contract.machines import DiskRecord, MachineSettings, NotIncremental, VirtualMachine
 from haulback.contract.mounts import (
     BackupFileSystem,
+    FileDetails,
     FileRow,
     IscsiTarget,
     MountedBackup,
@@ -296,6 +297,11 @@ class Mounts(DatedCollection[MountedBackup]):
                 count=1,
                 files=[{"path": path, "reason": reason}],
             )
+
+    def details(self, file_system: str, path: str) -> FileDetails:
+        """A file or folder after it was opened and read; a link is not followed."""
+        where = f"/mounted-file-systems/{file_system}/details"
+        return self._calls.one(FileDetails, "POST", where, {"path": path})
 
     def download(
         self,

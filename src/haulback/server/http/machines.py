@@ -171,11 +171,16 @@ def not_incremental(call: ApiRequest) -> list[NotIncremental]:
         ]
 
 
+_GONE = "The base of the next increment is gone"
+
+
 def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     if not known.backups.of_entity(one.guid, "SUCCESS"):
         return [Reason("MISSING_FULL_BACKUP", "There is no backup to build on")]
     if not known.backups.bases(one.guid):
-        return [Reason("MISSING_BASE", "The base of the next increment is gone")]
+        why = known.backups.lost_base(one.guid)
+        text = f"The base of the next increment was given up: {why}" if why else _GONE
+        return [Reason("MISSING_BASE", text)]
     return []
 
 

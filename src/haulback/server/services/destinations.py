@@ -91,7 +91,7 @@ def add_destination(
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
         node_groups.keep(sql)
-        task = init(record, Ask(change.now), family)
+        task = init(record, SqlCatalogue(sql), Ask(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
@@ -200,8 +200,10 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
                 "or cancel it",
                 task=live.guid,
             )
-        family = record.settings.get(COPY_OF)
-        task = init(record, Ask(change.now), known.places.destination(family) if family else None)
+        family = (
+            known.places.destination(copied) if (copied := record.settings.get(COPY_OF)) else None
+        )
+        task = init(record, known, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.after = {"task": task.guid}
     app.wakeups.ring()

@@ -339,7 +339,7 @@ def leave(sql: sa.Connection, ledger: SqlLedger, item: Entity) -> bool:
 
     Returns whether the machine is kept.  Its policies, snapshots and bases are forgotten.
     """
-    ledger.bases.void(item.guid)
+    ledger.bases.void(item.guid, "the machine was given up")
     sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == item.guid))
     ledger.removals.forget_entity(item.guid)
     if not machines.is_known(sql, item.guid):

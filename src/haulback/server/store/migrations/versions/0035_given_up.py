@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0035"
-down_revision = "0037"
+down_revision = "0033"
 _GUID = sa.String(36)
 _OPEN = sa.text("ended IS NULL")
 
