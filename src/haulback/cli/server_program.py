@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials
-from haulback.cli.nodes import start_log
+from haulback.cli.log_start import start_log
 from haulback.cli.server_options import USUAL, ServerOptions
 from haulback.server.main import Server
 

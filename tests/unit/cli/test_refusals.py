@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from haulback.cli import demo, main
-from haulback.cli.nodes import _portal, start_log
+from haulback.cli.log_start import start_log
+from haulback.cli.nodes import _portal
 from haulback.cli.repository_care import _signer
 from haulback.cli.server_options import ServerOptions
 from haulback.errors import HaulbackError, Malformed, Unavailable, Unsupported
