@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,9 @@ def _data_path(folder: Path, kept: _Kept, size: int, count: int) -> list[str]:
     rows = []
     for content in CONTENTS:
         images = made(folder / f"{content}-{size}", content, size * MIB)
-        results = kept.times(
-            f"{content} {size}", count, lambda i=images: rounds.measured(i, folder / "round")
-        )
-        [bound] = kept.times(f"limits {content} {size}", 1, lambda i=images: limits(i, folder))
+        measured = partial(rounds.measured, images, folder / "round")
+        results = kept.times(f"{content} {size}", count, measured)
+        [bound] = kept.times(f"limits {content} {size}", 1, partial(limits, images, folder))
         for title, ours, theirs, target, step in _RATIOS:
             ratios = [result[ours] / result[theirs] for result in results]
             mine = _median(results, ours)

@@ -191,17 +191,25 @@ class Story:
         backups = self.backups()
         for backup in backups:
             self.check(str(backup["guid"]))
-        stored = {path.name for path in self.site.repository.glob("manifests/*")}
-        assert stored == {backup["guid"] for backup in backups}, "removed, and nothing else"
+        self.check_repository({str(backup["guid"]) for backup in backups})
+
+    def check_repository(self, backups: set[str]) -> None:
+        """The repository holds these backups whole, and no grave."""
+        repository = self.repository()
+        assert repository.objects.leaves("manifests") == backups, "removed, and nothing else"
         # the revision object stays
-        assert list(self.site.repository.glob("graves/[0-9a-f]*")) == []
+        graves = repository.objects.leaves("graves")
+        assert {leaf for leaf in graves if not leaf.startswith("needs-")} == set()
         with ThreadPoolExecutor(2) as pool:
-            report = verify(self.repository(), Depth(3), Resources(pool))
+            report = verify(repository, Depth(3), Resources(pool))
         assert report.findings == []
 
     def check(self, backup: str) -> None:
-        repository = self.repository()
-        [disk] = repository.manifest(backup).disks
+        self.check_in(self.repository(), backup, backup)
+
+    def check_in(self, repository: Repository, stored: str, backup: str) -> None:
+        """A stored backup, or the copy of a backup, restores with the content of the backup."""
+        [disk] = repository.manifest(stored).disks
         sink = Sink(disk.map.size)
         with ThreadPoolExecutor(2) as pool:
             restore_disk(disk.map, repository.reader(), sink, pool)

@@ -103,7 +103,7 @@ def shared(nodes: Nodes) -> Nodes:
     words |= {"NODE": "n1", "OTHERNODE": "n2", "SECONDS": "1"}
     add, use, delay, move = blocks()
     assert str(nodes.guids["n2"]) in nodes.type(add, words)
-    nodes.type(delay, words)  # before a backup: a young one is read once every list shows it
+    nodes.type(delay, words)  # before a backup: a copy or a next backup waits for a young one
     nodes.type(use, words)
     site.all_final()
     [backup] = [b["guid"] for b in site.api.get("/backups", {"status": "SUCCESS"})]

@@ -83,7 +83,7 @@ def ask_password(prompt: str, variable: str, file: Path | None) -> str:
         return credentials.read(file, "--password-file")
     if found := credentials.get(variable):
         return found
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         return getpass.getpass(prompt)
     return credentials.read(Path("-"), "--password-file")
 

@@ -22,7 +22,7 @@ Column = tuple[str, Callable[[JsonObject], str]]
 # Columns whose cells are sentences or times, which may be folded; all other cells may have to be
 # typed again in a command, so that they stay whole at any width of the terminal.
 _FOLDED = re.compile(
-    r"statusInfo|queueReason|description|problem|reason|text|why|warnings|message|"
+    r"statusInfo|queueReason|contents|description|problem|reason|text|why|warnings|message|"
     r"\w*(Time|Since|At|Expire)|absentSince|created|expires|since|seen|modified|time|lastBackup|due"
 )
 _NARROW = 10  # characters to which a folded column may shrink

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from haulback.repository.config import is_repository
 from haulback.repository.keys import Keys, Secret, make_keyfile
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.manifest import name_of as manifest_name
+from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
 
@@ -101,8 +103,10 @@ def forget(
     for guid in backup:
         manifest_name(guid)
         print(f"{guid} {'is deleted' if guid in listed else 'is missing, and is given up'}")
+    act_for_owner(repository)
     if not consent.agree():
         return
+    repository.check_deletion()
     repository.begin_writing()
     for guid in backup:
         repository.forget(guid)
@@ -147,6 +151,22 @@ class _Stream:
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
     """Open the repository at a location by its recovery kit, a key file or the passphrase."""
     return Repository.open(open_location(folder), key_of_options(key_file, kit))
+
+
+def act_for_owner(repository: Repository) -> None:
+    """Name the owner of a repository, and change the repository as that owner alone may.
+
+    A server that takes the repository over meanwhile stops the command, and nothing is deleted in
+    the first 24 hours of a new owner.  Raises Damaged for an owner record that does not open.
+    """
+    owner = repository.owners.newest()
+    if not owner.number:
+        return
+    print(
+        f"the server {owner.name or owner.server} owns the repository (owner record "
+        f"{owner.number}): this command acts for it"
+    )
+    repository.ownership = Ownership(repository.owners, owner, time.time_ns() // 1_000_000)
 
 
 def key_of_options(key_file: Path | None, kit: Path | None) -> Secret | Keys:

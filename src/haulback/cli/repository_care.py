@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -20,11 +21,12 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository import (
     KeyFile,
     Kit,
+    act_for_owner,
     app,
     open_repository,
     secret_of,
 )
-from haulback.errors import Malformed
+from haulback.errors import Damaged, Malformed
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.resources import Resources
@@ -109,6 +111,8 @@ def repair_command(
     repository = open_repository(folder, key_file, kit)
     apply = apply and not consent.dry_run
     if apply:
+        with suppress(Damaged):  # an owner record that does not open is what is to be repaired
+            act_for_owner(repository)
         print(f"{folder} is repaired; stop everything else that uses it")
         consent.agree()
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -142,7 +146,10 @@ def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
 
     Safe at any time, even while others read and write.
     """
-    count = open_repository(folder, key_file, kit).sweep_index()
+    repository = open_repository(folder, key_file, kit)
+    act_for_owner(repository)
+    repository.check_deletion()
+    count = repository.sweep_index()
     print(f"{count} replaced index files deleted")
 
 
@@ -164,6 +171,7 @@ def clean(
     gives a missing backup up.
     """
     repository = open_repository(folder, key_file, kit)
+    act_for_owner(repository)
     if consent.dry_run or not consent.yes:
         kept = repository.objects.leaves("manifests")
         print(f"the data in {folder} that none of its {len(kept)} backups needs is deleted")

@@ -17,10 +17,15 @@ from haulback.tasks.record import Task
 _FAMILY = "family"  # parameter: the destination whose repository supplies the master key
 
 
-def init(destination: BackupDestination, ask: Ask, family: BackupDestination | None = None) -> Task:
+def init(
+    destination: BackupDestination,
+    catalogue: Catalogue,
+    ask: Ask,
+    family: BackupDestination | None = None,
+) -> Task:
     """The task that makes a new destination usable, with the master key of a `family` if given.
 
-    Raises Malformed when no node reaches both.
+    Raises Malformed, with the names of the nodes, when no node reaches both.
     """
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(
@@ -31,7 +36,7 @@ def init(destination: BackupDestination, ask: Ask, family: BackupDestination | N
         planning.TaskSpec(
             refs=refs,
             params={_FAMILY: family.guid} if family else {},
-            pinned=planning.pinned(None, destination, family),
+            pinned=planning.pinned(catalogue, destination, family),
         ),
     )
 

@@ -29,24 +29,37 @@ def of(settings: JsonMapping) -> Retention:
     return msgspec.convert(settings.get("retention") or {}, Retention)
 
 
-def of_role(rule: JsonMapping, role: str) -> RuleRetention | None:
-    """Retention settings in the body of a rule for the destinations of a role, None without any."""
-    for target in _targets(rule, role):
+def of_role(rule: JsonMapping, role: str, destination: str = "") -> RuleRetention | None:
+    """Retention settings in the body of a rule for a destination with a role, None without any.
+
+    For a destination that the rule does not name with this role, those of the first that it names.
+    """
+    for target in _targets(rule, role, destination):
         if target.get("backupRetentionSettings"):
             settings = msgspec.convert(target["backupRetentionSettings"], RuleRetention)
             return None if settings.is_empty else settings
     return None
 
 
-def lock_ms(rule: JsonMapping, role: str) -> int:
-    """Length in ms of the retention lock that the body of a rule sets for a role."""
-    days = [int(target.get("daysToKeepRetentionLock") or 0) for target in _targets(rule, role)]
+def lock_ms(rule: JsonMapping, role: str, destination: str = "") -> int:
+    """Length in ms of the retention lock that the body of a rule sets for a destination with a
+    role; for one that the rule does not name with this role the longest of the role.
+    """
+    targets = _targets(rule, role, destination)
+    days = [int(target.get("daysToKeepRetentionLock") or 0) for target in targets]
     return max(days, default=0) * DAY_MS
 
 
-def _targets(rule: JsonMapping, role: str) -> list[JsonObject]:
+def _targets(rule: JsonMapping, role: str, destination: str) -> list[JsonObject]:
+    """The destinations of a role: the wanted one alone, where the rule names it."""
     targets = rule.get("ruleBackupDestinations") or []
-    return [target for target in targets if target.get("roleType", "PRIMARY") == role]
+    of_role = [target for target in targets if target.get("roleType", "PRIMARY") == role]
+    return [target for target in of_role if _is_at(target, destination)] or of_role
+
+
+def _is_at(target: JsonObject, destination: str) -> bool:
+    named = target.get("backupDestination") or {}
+    return bool(destination) and named.get("guid") == destination
 
 
 def of_rule(settings: RuleRetention, zone: str) -> Terms:

@@ -65,20 +65,41 @@ class OpenGroup:
         return Group(self.id, self._view[: self.size], self._places)
 
 
+@dataclass
+class FramedGroup(Group):
+    """A decoded group with its compressed data, which another key may seal."""
+
+    frame: bytes = b""
+
+
 def encode(group: Group, keys: Keys) -> bytes:
     """The record to store."""
+    return seal_frame(group, _compressor().compress(group.data), keys)
+
+
+def seal_frame(group: Group, frame: bytes, keys: Keys) -> bytes:
+    """The record to store of a group whose data is compressed already."""
     entries = [_ENTRY.pack(chunk, length) for chunk, (_, length) in group.places.items()]
-    frame = _compressor().compress(group.data)
-    return keys.seal(
-        "group", group.id, b"".join((_COUNT.pack(len(entries)), *entries, frame)), head=group.id
-    )
+    whole = b"".join((_COUNT.pack(len(entries)), *entries, frame))
+    return keys.seal("group", group.id, whole, head=group.id)
 
 
 def decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
     """Decrypt a group record.  Raises Damaged when the record belongs to another group than
     `group_id`.
     """
+    return _parsed(_unsealed(record, group_id, keys), group_id)[0]
+
+
+def decode_framed(record: bytes, group_id: bytes, keys: Keys) -> FramedGroup:
+    """A decoded group and its compressed data.  Raises Damaged as `decode`."""
     plain = _unsealed(record, group_id, keys)
+    group, end = _parsed(plain, group_id)
+    return FramedGroup(group_id, group.data, group.places, plain[end:])
+
+
+def _parsed(plain: bytes, group_id: bytes) -> tuple[Group, int]:
+    """The group, and the end of its directory."""
     try:
         return _parse(plain, group_id)
     except (struct.error, zstandard.ZstdError) as error:
@@ -118,14 +139,14 @@ def _directory(plain: bytes) -> tuple[dict[bytes, tuple[int, int]], int, int]:
     return places, offset, end
 
 
-def _parse(plain: bytes, group_id: bytes) -> Group:
+def _parse(plain: bytes, group_id: bytes) -> tuple[Group, int]:
     places, offset, end = _directory(plain)
     if offset > _RAW_BYTES_MAX:
         raise Damaged(f"group {group_id.hex()} claims {offset} bytes")
     data = _decompressor().decompress(memoryview(plain)[end:], max_output_size=_RAW_BYTES_MAX)
     if len(data) != offset:
         raise Damaged(f"group {group_id.hex()} has {len(data)} bytes instead of {offset}")
-    return Group(group_id, data, places)
+    return Group(group_id, data, places), end
 
 
 def _compressor() -> zstandard.ZstdCompressor:

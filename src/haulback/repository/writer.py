@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.repository.group import GROUP_BYTES, Group, OpenGroup, encode
+from haulback.repository.group import GROUP_BYTES, Group, OpenGroup, encode, seal_frame
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.merge import MergePlan, due, merge
@@ -34,11 +34,15 @@ _HINTS_IN_MEMORY = 1 << 18
 
 
 class Staged(NamedTuple):
-    """The files of a finished writer in its folder, to be published in this order."""
+    """The files of a finished writer in its folder, to be published in this order.
+
+    `pages` are the packs of map pages among the packs.
+    """
 
     packs: tuple[Path, ...]
     segments: tuple[Path, ...]
     stored: int
+    pages: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -51,6 +55,7 @@ class _Stream:
     group_bytes: int
     group: OpenGroup | None = None
     pack: PackWriter | None = None
+    packs: list[PackWriter] = field(default_factory=list)
     queue: deque[tuple[Group, bytearray, Future[bytes]]] = field(default_factory=deque)
     spare: list[bytearray] = field(default_factory=list)
 
@@ -109,6 +114,19 @@ class Writer:
         if len(self._entries) > _COPIED_GROUPS_IN_MEMORY:
             self._flush()
 
+    def add_frame(self, places: dict[bytes, tuple[int, int]], frame: bytes) -> None:
+        """Store new chunks whose bytes are compressed together in `frame`, in this order."""
+        group = Group(self._new_id(), places=places)
+        self._new.update(dict.fromkeys(places, group.id))
+        future = self._pool.submit(seal_frame, group, frame, self._keys)
+        self._data.queue.append((group, bytearray(), future))
+        self._drain(self._data, _QUEUED_GROUPS)
+
+    def _new_id(self) -> bytes:
+        """The id of the next group."""
+        self._counter += 1
+        return self._session + struct.pack(">I", self._counter - 1)
+
     def finish(self) -> Staged:
         """Seal everything durably.  The folder then holds the files that `Staged` names."""
         for stream in (self._data, self._pages):
@@ -122,7 +140,8 @@ class Writer:
         return Staged(
             tuple(pack.path for pack in self._packs),
             tuple(self._file(name) for name in self._segments),
-            sum(pack.size for pack in self._packs),
+            self.size,
+            tuple(pack.path for pack in self._pages.packs),
         )
 
     def abandon(self) -> None:
@@ -167,9 +186,7 @@ class Writer:
         if stream.group and stream.group.size + len(data) > stream.group_bytes:
             self._close_group(stream)
         if not stream.group:
-            name = self._session + struct.pack(">I", self._counter)
-            stream.group = OpenGroup(name, stream.buffer(len(data)))
-            self._counter += 1
+            stream.group = OpenGroup(self._new_id(), stream.buffer(len(data)))
         stream.group.add(chunk, data)
         self._new[chunk] = stream.group.id
         return stream.group.id
@@ -196,6 +213,7 @@ class Writer:
         if not stream.pack:
             stream.pack = PackWriter(self._folder, self._disk)
             self._packs.append(stream.pack)
+            stream.packs.append(stream.pack)
         self._entries.append(stream.pack.add(group, record))
         if stream.pack.is_behind():
             self._sealer.write_out(stream.pack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from haulback.cli import repository as command
 from haulback.cli import repository_care as care
 from haulback.cli.confirmation import Consent
 from haulback.destinations.folder import Folder
+from haulback.errors import Conflict
 from haulback.repository.keys import Secret
+from haulback.repository.owners import OwnerRecord
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from tests.unit.repository.scene import MemoryDisk, back_up, noise
@@ -115,3 +118,40 @@ def test_a_clean_up_names_a_manifest_that_cannot_be_read(made: Made, capsys: Out
     said = capsys.readouterr().out
     assert "DAMAGED  the manifest of backup" in said
     assert "0 packs deleted" in said
+
+
+@pytest.mark.parametrize("what", ["clean", "forget", "repair", "sweep"])
+def test_a_command_that_deletes_acts_for_the_owner_and_waits_like_the_owner(
+    made: Made, capsys: Out, what: str
+):
+    owners, now = made.repository.owners, time.time_ns() // 1_000_000
+    owners.claim(1, OwnerRecord("guid-of-old", "old", now))
+    run_command(made, what)
+    assert "the server old owns the repository (owner record 1)" in capsys.readouterr().out
+    made.spoil("index")
+    owners.claim(2, OwnerRecord("guid-of-new", "new", now))
+    before = names(made)
+    if what == "repair":
+        run_command(made, what)
+        assert "stays in place: nothing is deleted for another 24 hours" in capsys.readouterr().out
+    else:
+        with pytest.raises(Conflict, match="nothing is deleted for another 24 hours"):
+            run_command(made, what)
+    assert before <= names(made)
+
+
+def names(made: Made) -> set[Path]:
+    """The stored objects, without the marks of changes."""
+    return {file for file in made.folder.rglob("*/*") if file.is_file()}
+
+
+def run_command(made: Made, what: str) -> None:
+    key = made.key
+    if what == "forget":
+        command.forget(made.folder, made.backups[0].backup, key_file=key, consent=YES)
+    elif what == "repair":
+        care.repair_command(made.folder, apply=True, key_file=key, consent=YES)
+    elif what == "clean":
+        care.clean(made.folder, key_file=key, consent=YES)
+    else:
+        care.sweep(made.folder, key_file=key)

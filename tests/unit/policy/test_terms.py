@@ -46,6 +46,28 @@ def test_a_destination_of_a_rule_without_a_role_is_a_primary_one():
     assert terms.of_role(body, "SECONDARY") is None
 
 
+def test_each_of_two_destinations_of_a_role_has_its_own_settings():
+    places = [("a", {"keepDaily": 7}, 2), ("b", {"keepDaily": 30}, None), ("c", None, 9)]
+    targets = [
+        {
+            "roleType": "SECONDARY",
+            "backupDestination": {"guid": guid},
+            "backupRetentionSettings": settings,
+            "daysToKeepRetentionLock": days,
+        }
+        for guid, settings, days in places
+    ]
+    body = {
+        "ruleBackupDestinations": [{"roleType": "PRIMARY", "backupDestination": None}, *targets]
+    }
+    wanted = [terms.of_role(body, "SECONDARY", place) for place in "abc"]
+    assert wanted == [rule(keepDaily=7), rule(keepDaily=30), None]
+    assert [terms.lock_ms(body, "SECONDARY", at) // DAY_MS for at in "abc"] == [2, 0, 9]
+    assert terms.of_role(body, "SECONDARY", "removed from the rule") == rule(keepDaily=7)
+    assert terms.lock_ms(body, "SECONDARY", "removed from the rule") == 9 * DAY_MS
+    assert terms.of_role(body, "PRIMARY", "a") is None
+
+
 def test_settings_of_a_rule_that_set_nothing_are_none():
     empty = {"keepDaily": 0, "keepLastBackupWhenSourceStillExists": True}
     assert terms.of_role(target(backupRetentionSettings=empty), "PRIMARY") is None

@@ -136,10 +136,14 @@ class Site:
         root.mkdir()
         shutil.copytree(self.root / "d", root / "d", symlinks=True)
         made = Site(root, self.pool)
+        self.given_to(made)
+        return made
+
+    def given_to(self, made: Site) -> None:
+        """Give a copy the knowledge of the backups."""
         made.held, made.kit, made.last = dict(self.held), self.kit, self.last
         made.disk = MemoryDisk(self.disk.data)
         made.page_packs = self.page_packs
-        return made
 
     def keep(self, repository: Repository, manifest: Manifest, data: bytes) -> str:
         self.held[manifest.backup] = Held(manifest, data, places_of(repository, manifest))
@@ -223,12 +227,12 @@ class Site:
         return {backup for backup in self.held if self.restores(backup)}
 
 
-def make(root: Path, pool: ThreadPoolExecutor) -> Site:
+def make(root: Path, pool: ThreadPoolExecutor, kind: type[Site] = Site) -> Site:
     """Make two machines, clean-ups, a merge, a deleted backup, a pending delete, an announcement, a
     damage record.
     """
     (root / "d").mkdir(parents=True)
-    site = Site(root, pool)
+    site = kind(root, pool)
     with limits():
         repository = Repository.init(Folder(root / "d"), SECRET)
         site.kit = repository.keys.kit(repository.guid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -88,10 +89,15 @@ def is_found(site: Site, kind: str, fault: str, merged: bool) -> None:
 
 @pytest.mark.parametrize("seed", shares.cases("damage").seeds)
 def test_after_any_damage_and_whatever_follows_all_that_is_whole_restores(whole, tmp_path, seed):
+    play(whole, tmp_path / "r", seed)
+
+
+def play(whole: Site, root: Path, seed: int) -> None:
+    """Damage a copy of a whole site, let some actions follow, and heal the copy."""
     chance = random.Random(seed)
     kind, fault = PAIRS[seed % len(PAIRS)]
     with limits(seed + 1):
-        site = whole.copy(tmp_path / "r")
+        site = whole.copy(root)
         merged = kind == "merged segment" and chance.random() < 0.5
         if merged:  # the files that it replaces still exist beside it
             site.open().merge_index(site.room("m"))
@@ -112,7 +118,7 @@ def test_after_any_damage_and_whatever_follows_all_that_is_whole_restores(whole,
         heal = chance.choice([heals_by_a_full, heals_by_an_increment])
         heal(site, first, names, f"{told}; {heal.__name__}")
         assert site.restoring() >= restoring, told
-    shutil.rmtree(tmp_path / "r")
+    shutil.rmtree(root)
 
 
 def heals_by_a_full(site: Site, last: str, names: set[str], told: str) -> None:

@@ -101,14 +101,13 @@ def by_policy(request: AnyRequest, policy: Record | None) -> Any:
     return msgspec.structs.replace(request, **absent) if absent else request
 
 
-def pinned(catalogue: Catalogue | None, *places: reach.Place | None) -> str:
+def pinned(catalogue: Catalogue, *places: reach.Place | None) -> str:
     """The pin of a task that uses all these places.  Raises Malformed, which names the missing
     links, when no node reaches all.
     """
     pin = reach.pin(*places)
     if pin == reach.NOWHERE:
-        names = catalogue.places.node_names() if catalogue else {}
-        raise Malformed(reach.missing_link(places, names))
+        raise Malformed(reach.missing_link(places, catalogue.places.node_names()))
     return pin
 
 

@@ -10,7 +10,6 @@ import msgspec
 from haulback.contract.backups import BackupType
 from haulback.contract.copies import Copying
 from haulback.contract.order_records import BackupDestination
-from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
@@ -69,7 +68,7 @@ def copy_task(
             "rule": work.rule,
         },
         params=params,
-        pinned=_node_of(work),
+        pinned=_pin_of(work),
         follows=follows,
         window=WINDOW,
         run=work.run,
@@ -95,15 +94,13 @@ def copying_of(to: BackupDestination) -> Copying:
     return msgspec.convert(to.settings.get("copying") or {}, Copying)
 
 
-def _node_of(work: CopyWork) -> str | None:
-    """The node that reaches both destinations; the node of the target where none does.
+def _pin_of(work: CopyWork) -> str:
+    """The pin of the nodes that reach both destinations; those of the target where none does.
 
     A link that is missing fails the copy, never the backup.
     """
-    try:
-        return planning.pinned(None, work.origin, work.to)
-    except Malformed:
-        return reach.pin(work.to)
+    pin = reach.pin(work.origin, work.to)
+    return reach.pin(work.to) if pin == reach.NOWHERE else pin
 
 
 def goals_of(rule: Record, catalogue: Catalogue, primary: str) -> list[CopyGoal]:

@@ -161,7 +161,7 @@ class _Compiler:
                 self._rows[policy].runs = count
 
     def _destinations(self) -> list[ReportedSpace]:
-        """Those of the policies that the report tells of; all, for a caller of all projects."""
+        """The destinations of the report's policies; all, for a caller of all projects."""
         is_whole = self._wanted.policy is None and self._scope.listed is None
         return report_space.destinations(self._sql, None if is_whole else self._names, self._now)
 

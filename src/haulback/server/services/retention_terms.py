@@ -59,7 +59,7 @@ class TermsBook:
     def ruling(self, item: StoredBackup) -> Ruling:
         """The terms that judge a backup.
 
-        A living rule's present settings for the role; without a rule: the settings that the
+        A living rule's present settings for the destination; without a rule: the settings that the
         destination had when the backup was made, and its present settings; of a removed rule: the
         settings when the backup was made.  A rule without settings follows its destination.
         """
@@ -74,7 +74,7 @@ class TermsBook:
         present = self._of_destination(item.destination)
         held = item.destination in self._waiting and not self._is_asked
         if rule:
-            settings = policy_terms.of_role(rule.body, item.role)
+            settings = policy_terms.of_role(rule.body, item.role, item.destination)
             if settings is None:
                 waits = held and rule.guid not in self._drafts
                 return Ruling((present,), is_living=True, waits=waits)
@@ -89,8 +89,10 @@ class TermsBook:
     def owner(self, item: StoredBackup) -> str:
         """The rule or the destination whose present settings judge a backup, by its guid."""
         rule = self.rule(item.rule) if item.rule else None
-        has_own = rule and policy_terms.of_role(rule.body, item.role) is not None
-        return rule.guid if rule and has_own else item.destination
+        if rule is None:
+            return item.destination
+        own = policy_terms.of_role(rule.body, item.role, item.destination)
+        return item.destination if own is None else rule.guid
 
     def is_waiting(self, item: StoredBackup) -> bool:
         """Whether the settings that judge a backup wait for a confirmation by a user."""

@@ -27,12 +27,12 @@ class Making(NamedTuple):
 def of(sql: sa.Connection, backup: Backup) -> Making:
     """The terms and the lock of a backup that is being stored; the terms are kept under their key.
 
-    A rule's settings for the role come before the destination's settings, unless the retention of
+    A rule's settings for the destination come before the destination's own, unless the retention of
     the rule waits for a confirmation; the longer lock applies.
     """
     settings, rule = _settings(sql, backup.destination), _rule(sql, backup.rule)
-    lock = _longer(settings, rule, backup.role)
-    own = _terms(sql, settings, rule, backup.role)
+    lock = _longer(settings, rule, backup)
+    own = _terms(sql, settings, rule, backup)
     if own is None:
         return Making(None, lock)
     body = terms.body_of(own)
@@ -43,11 +43,12 @@ def of(sql: sa.Connection, backup: Backup) -> Making:
 
 def lock_of(sql: sa.Connection, backup: Backup) -> int:
     """The length in ms of the lock of a backup that is about to be stored."""
-    return _longer(_settings(sql, backup.destination), _rule(sql, backup.rule), backup.role)
+    return _longer(_settings(sql, backup.destination), _rule(sql, backup.rule), backup)
 
 
-def _longer(settings: JsonObject, rule: Record | None, role: str) -> int:
-    return max(terms.of(settings).lock_ms, terms.lock_ms(rule.body, role) if rule else 0)
+def _longer(settings: JsonObject, rule: Record | None, backup: Backup) -> int:
+    asked = terms.lock_ms(rule.body, backup.role, backup.destination) if rule else 0
+    return max(terms.of(settings).lock_ms, asked)
 
 
 def _settings(sql: sa.Connection, guid: str) -> JsonObject:
@@ -67,9 +68,9 @@ def _rule(sql: sa.Connection, guid: str | None) -> Record | None:
 
 
 def _terms(
-    sql: sa.Connection, settings: JsonObject, rule: Record | None, role: str
+    sql: sa.Connection, settings: JsonObject, rule: Record | None, backup: Backup
 ) -> Terms | None:
-    own = terms.of_role(rule.body, role) if rule else None
+    own = terms.of_role(rule.body, backup.role, backup.destination) if rule else None
     # Terms of a waiting rule would act unconfirmed once the rule is removed.
     if rule and own and not retention.waiting(sql, [rule.guid]):
         zone = own.timeZone or (any(own.keeps) and schedule_zones.of_rule(sql, rule.guid)) or "UTC"

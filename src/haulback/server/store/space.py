@@ -69,9 +69,9 @@ class SpaceBook:
     def measured(self, destination: str, usage: SpaceUsage) -> None:
         """Take over what a clean-up found, and judge the limits."""
         _ADD.run(self._sql, guid=destination)
-        found = {"held": usage.held, "living": usage.living, "locked": usage.locked}
+        seen = {"held": usage.held, "living": usage.living, "locked": usage.locked}
         change = sa.update(table).where(table.c.destination == destination)
-        self._sql.execute(change.values(**found, measured=self._now))
+        self._sql.execute(change.values(**seen, measured=self._now))
         self._sql.execute(
             sa.delete(machine_space).where(machine_space.c.destination == destination)
         )

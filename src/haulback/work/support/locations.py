@@ -24,7 +24,7 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.wire import Named
 from haulback.work.context import Results, TaskContext
-from haulback.work.support.young_backup import let_be_listed
+from haulback.work.support.young_backup import let_be_readable
 
 T = TypeVar("T")
 _AWAY = (BaseGone, Damaged, NotFound, Unavailable)  # another location may be good
@@ -105,7 +105,7 @@ def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace
     repository.others = [_family_of(context, repository, other) for other in rest]
     context.repositories.damaged.append(place.backup)
     manifest = repository.manifest(place.backup)
-    let_be_listed(context, repository, place.backup)
+    let_be_readable(context, repository, manifest)
     return OpenLocation(repository, manifest, place)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 from haulback.errors import Damaged, NotFound
 from haulback.repository import manifest as manifests
+from haulback.repository.manifest import Manifest
 from haulback.repository.names import exists
 from haulback.repository.repository import Repository
 from haulback.repository.verify import VerifyReport
+from haulback.repository.young_backups import is_listed
 from haulback.work.context import TaskContext
 from haulback.work.support.pause import pause
 
@@ -21,16 +24,36 @@ def let_be_listed(context: TaskContext, repository: Repository, backup: str) -> 
 
     Raises Cancelled or Fenced.
     """
+    _await(context, _left(context, repository, backup))
+
+
+def let_be_readable(context: TaskContext, repository: Repository, manifest: Manifest) -> None:
+    """Wait for a young backup as `let_be_listed` does, but only while lists lack its data.
+
+    Raises Cancelled or Fenced.
+    """
+    left = _left(context, repository, manifest.backup)
+    until = time.monotonic() + left
+    if left > 0 and not is_listed(repository, manifest, until, context.progress.meter):
+        _await(context, until - time.monotonic())
+
+
+def _left(context: TaskContext, repository: Repository, backup: str) -> float:
+    """Seconds until every list shows what a backup refers to; 0 or less for an old backup."""
     delay = repository.listing_delay
     if delay == 0:
-        return
+        return 0
     delay = _UNKNOWN_DELAY if delay is None else delay
     with suppress(NotFound, Damaged):  # the work itself tells that
         stored = repository.destination.info(manifests.name_of(backup)).stored
         age = (context.server.now_ms() - stored) / 1000 if stored is not None else delay
-        left = min(delay, delay - age)  # whatever the clocks say, no longer than the delay
-        if left > 0:
-            pause(context, left, "the backup is so young that its index may not be listed here yet")
+        return min(delay, delay - age)  # whatever the clocks say, no longer than the delay
+    return 0
+
+
+def _await(context: TaskContext, left: float) -> None:
+    if left > 0:
+        pause(context, left, "the backup is so young that its index may not be listed here yet")
 
 
 def await_lists(context: TaskContext, repository: Repository) -> None:

@@ -82,6 +82,14 @@ def test_a_submission_that_no_node_can_do_is_refused_and_names_the_links(shared:
     assert "node n2 reaches destination bd but not hypervisor hv" in why
 
 
+def test_a_new_destination_that_no_node_can_fill_is_refused_by_the_names_of_nodes(shared: Shared):
+    shared.store_on("n1")
+    family = Ref(shared.house.destination.guid)
+    wanted = NewDestination(name="far", path="/far", copyOf=family, nodes=shared.refs("n2"))
+    with pytest.raises(Malformed, match="node n1 reaches destination bd but not destination far"):
+        destinations.add_destination(shared.house.app, wanted, shared.house.user)
+
+
 def test_a_waiting_task_follows_the_nodes_of_its_places(shared: Shared):
     [export] = shared.house.export()
     assert shared.takers(export) == "n1 n2 n3"
