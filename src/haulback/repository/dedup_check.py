@@ -24,7 +24,7 @@ from haulback.repository.segment import Segment
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReuseEvidence:
     """The facts that a passed check relied on: each chunk that `parent` does not have at the same
     place was found by `index`, outside of its hidden places, in one of `packs`, which existed.
     """
@@ -35,7 +35,7 @@ class Evidence:
 
 
 def still_holds(
-    evidence: Evidence, index: Index, parent: Manifest | None, destination: ObjectStore
+    evidence: ReuseEvidence, index: Index, parent: Manifest | None, destination: ObjectStore
 ) -> bool:
     """Whether a later state leaves every place that an earlier check found.
 
@@ -59,14 +59,14 @@ def check(
     load: LoadPage,
     destination: ObjectStore,
     stored: Set[bytes] = frozenset(),
-) -> Evidence:
+) -> ReuseEvidence:
     """Find every chunk of a backup that its parent does not have at the same place.
 
     A chunk in a missing pack may have a second copy in another pack; the packs `stored` are known
     to exist.  Raises BaseGone when the index finds no copy in an existing pack.
     """
     batches = _new(manifest, parent, load)
-    return Evidence(index, parent, _packs_of(batches, index, destination, stored))
+    return ReuseEvidence(index, parent, _packs_of(batches, index, destination, stored))
 
 
 def _packs_of(

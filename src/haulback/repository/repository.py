@@ -378,8 +378,8 @@ class Repository:
         draft: Draft,
         disk: DurableFiles,
         staged: ObjectStore,
-        before: dedup_check.Evidence | None = None,
-    ) -> dedup_check.Evidence:
+        before: dedup_check.ReuseEvidence | None = None,
+    ) -> dedup_check.ReuseEvidence:
         """Check that everything a backup refers to is stored and stays stored; `before` is the
         evidence of an earlier check, and new pages are read from `staged`.  Raises BaseGone.
 
