@@ -25,7 +25,7 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
 }
 _FATS = ("fat12", "fat16", "fat32")
 _DAMAGE = (*DAMAGE, TypeError)
-_MOST_TRIED, _MOST_READS = 16 * MIB, 4096  # bytes and reads of a trial, which bound its time
+_MOST_TRIED, _MOST_READS = 64 * MIB, 20_000  # bytes and reads of a trial, which bound its time
 
 
 def opened(type_: str, blocks: Blocks, page: CodePage) -> FileSystem:
