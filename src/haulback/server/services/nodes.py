@@ -13,9 +13,8 @@ from haulback.server.services import node_tasks
 from haulback.server.services.app import App
 from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.queue_links import SILENT_MS
 from haulback.wire import Named, label
-
-SILENT_MS = 90_000  # milliseconds of silence after which a node counts as offline
 
 
 def all_nodes(app: App) -> list[Node]:

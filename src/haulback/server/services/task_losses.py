@@ -203,7 +203,3 @@ PREVIEWS: Mapping[str, Preview] = {
     "unmount": _unmount,
     "repair": _repair,
 }
-# Submissions of kinds that remove something, and that ask nothing, with the reasons.
-UNASKED: Mapping[str, str] = {
-    "release": "no backup goes: the next backup of each machine is a full one",
-}
