@@ -194,7 +194,7 @@ def test_a_place_inside_of_a_repository_fails_its_task_and_makes_nothing(
     [
         ({"bucket": "nowhere-at-all"}, "`createBucket`"),
         ({"endpoint": "http://127.0.0.1:1", "connectTimeout": 1}, "check `endpoint`"),
-        ({"accessKeyId": "unknown"}, "`accessKeyId` is unknown"),
+        ({"accessKeyId": "nobody-has-it"}, "`accessKeyId` is unknown"),
         ({"secretAccessKey": "wrong"}, "`secretAccessKey` does not fit"),
         ({"ca": "/nowhere.pem"}, "ca: /nowhere.pem cannot be read"),
     ],
