@@ -8,15 +8,16 @@ existing name is read back by the wrapper of remote stores.
 from __future__ import annotations
 
 import mmap
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 import obstore
@@ -44,6 +45,7 @@ _MOST_IN_ONE_PUT = 5000 << 20  # bytes; the limit of Azure
 _PROBES, _AT_ONCE = ".probe", 16
 _CLOCK_SECONDS = 10.0  # to ask for the store's time
 _TYPE = "application/octet-stream"
+_VERSION = "2021-12-02"  # of the API, for requests beside obstore
 _BEYOND = "Wanted range starting at"  # obstore's own refusal of an answer
 _SECRETS = "give the destination new credentials with `haulback destination set --secret`"
 _REMEDIES = {
@@ -98,12 +100,6 @@ class Azure:
         self.settings, self.owner = settings, owner
         self.share = share or _share_of(settings)
         self.client = _client(settings, settings.accountKey, settings.sasToken)
-
-    @cached_property
-    def _deleting(self) -> AzureStore:
-        """The client that deletes: with the deleting credentials where the order carries them."""
-        token = self.settings.deleteSasToken
-        return _client(self.settings, "", token) if token else self.client
 
     @property
     def parallelism(self) -> int:
@@ -169,7 +165,12 @@ class Azure:
                 yield item["path"][len(below) :], True
 
     def delete(self, name: str) -> None:
-        self._delete(self._deleting, checked(name))
+        settings = self.settings
+        token = settings.deleteSasToken or ("" if settings.accountKey else settings.sasToken)
+        if token:
+            self._delete_by_token(token, checked(name))
+        else:
+            self._delete(checked(name))
 
     def sweep(self, alive: Set[str]) -> int:  # noqa: ARG002 - a PUT leaves nothing behind
         return 0
@@ -210,8 +211,7 @@ class Azure:
 
     def clock_ms(self) -> int | None:
         """The time in an answer, in whole seconds; an answer that refuses has one too."""
-        base = self.settings.endpoint or f"https://{self.settings.account}.blob.core.windows.net"
-        request = urllib.request.Request(f"{base}/{self.settings.container}", method="HEAD")
+        request = urllib.request.Request(self._container_url, method="HEAD")
         access = opener(self.settings.ca, self.settings.proxy)
         try:
             with access.open(request, timeout=_CLOCK_SECONDS) as answer:
@@ -229,7 +229,9 @@ class Azure:
         return self._is_allowed(lambda: self._put(name, b"replaced", "overwrite"))
 
     def may_delete(self, name: str) -> bool:
-        return self._is_allowed(lambda: self._delete(self.client, name))
+        if self.settings.accountKey:
+            return self._is_allowed(lambda: self._delete(name))
+        return self._is_allowed(lambda: self._delete_by_token(self.settings.sasToken, name))
 
     def _is_allowed(self, call: Callable[[], None]) -> bool:
         try:
@@ -244,6 +246,12 @@ class Azure:
             self._put(name, data, "create")
         except (AlreadyExistsError, PreconditionError):
             self._settle(name)
+        except Misconfigured as refused:
+            # A token that may create and not write is refused for a name that exists.
+            with suppress(NotFound, Misconfigured):
+                self.info(name)
+                raise self._exists(name) from refused
+            raise
 
     def _put(self, name: str, data: bytes | mmap.mmap, mode: Any) -> None:
         attributes: Any = {"Content-Type": _TYPE}
@@ -258,7 +266,10 @@ class Azure:
             self.info(name)
         except NotFound:
             raise Unavailable(f"{name} met another request at the store; try again") from None
-        raise Conflict(f"{name} exists already in {where(self.settings)}", name=name)
+        raise self._exists(name)
+
+    def _exists(self, name: str) -> Conflict:
+        return Conflict(f"{name} exists already in {where(self.settings)}", name=name)
 
     def _upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size
@@ -270,13 +281,40 @@ class Azure:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             self._create(name, data)
 
-    def _delete(self, client: AzureStore, name: str) -> None:
+    def _delete(self, name: str) -> None:
         with self._asking(f"the deletion of {name}"):
             try:
-                obstore.delete(client, name)
+                obstore.delete(self.client, name)
             except FileNotFoundError as error:
                 if answer_of(error).code in _NO_CONTAINER:
                     raise
+
+    def _delete_by_token(self, token: str, name: str) -> None:
+        """Delete by a request of its own: obstore sends batches, whose parts carry no token."""
+        below = f"{self.settings.prefix}/{name}" if self.settings.prefix else name
+        url = f"{self._container_url}/{quote(below)}?{token.lstrip('?')}"
+        headers = {"x-ms-version": _VERSION}
+        access = opener(self.settings.ca, self.settings.proxy)
+        with self.share.slots:
+            answer = Answer(None, "", "")
+            try:
+                request = urllib.request.Request(url, method="DELETE", headers=headers)
+                access.open(request, timeout=self.settings.requestTimeout).close()
+                return
+            except urllib.error.HTTPError as error:
+                code = error.headers.get("x-ms-error-code", "")
+                answer = Answer(error.code, code, error.reason)
+                error.close()
+            except OSError as error:
+                is_distrusted = isinstance(getattr(error, "reason", None), ssl.SSLError)
+                answer = Answer(None, "Certificate" if is_distrusted else "", str(error))
+        if answer.status != 404 or answer.code in _NO_CONTAINER:
+            raise _problem(answer, self.settings, f"the deletion of {name}")
+
+    @property
+    def _container_url(self) -> str:
+        base = self.settings.endpoint or f"https://{self.settings.account}.blob.core.windows.net"
+        return f"{base}/{self.settings.container}"
 
     def _shorter(self, name: str, offset: int, length: int | None, data: bytes) -> bytes:
         """Settle a read that brought less than was asked for: Damaged, unless that is all."""
@@ -358,6 +396,11 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
 
 def _problem(answer: Answer, settings: AzureSettings, doing: str) -> HaulbackError:
     begin, code = f"{doing} failed at {where(settings)}", answer.code
+    if code == "Certificate":
+        return Misconfigured(
+            f"{begin}: the certificate of the store is not trusted, or the store does not speak "
+            "TLS: name its authority in `ca`, or correct `endpoint`"
+        )
     if code in _FULL:
         return OutOfSpace(f"{begin}: the account is full: {answer.text}")
     if code in _BUSY or answer.status in (429, 503):
