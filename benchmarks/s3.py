@@ -15,7 +15,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,8 @@ from benchmarks.run import change, differences, make_image
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.pass_through import PassThrough
-from haulback.destinations.protocol import Item
+from haulback.destinations.protocol import Item, list_many
+from haulback.destinations.read_ahead import ReadAhead
 from haulback.destinations.s3 import S3
 from haulback.destinations.store_retries import Retrying
 from haulback.drivers.sink import RawFile
@@ -86,28 +87,34 @@ class Counting(PassThrough):
         self.requests[f"LIST {prefix}"] += 1
         return super().list(prefix)
 
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        self.requests[f"LIST {folders[0]} and others"] += 1
+        return list_many(self._destination, folders)
+
 
 def opened(endpoint: str, cache: Path) -> tuple[Repository, Counting]:
     """The repository in the bucket, and the counter below its wrappers."""
-    counting = Counting(S3(_settings(endpoint)))
-    store = ConfirmedLists(Retrying(counting))
+    counting = Counting(S3(settings_of(endpoint)))
+    store = ReadAhead(ConfirmedLists(Retrying(counting)))
     return Repository.open(store, SECRET, CacheFolder(cache)), counting
 
 
-def _settings(endpoint: str) -> S3Settings:
+def settings_of(endpoint: str) -> S3Settings:
     return S3Settings("haulback", ADMIN.key_id, ADMIN.secret, endpoint, createBucket=True)
 
 
 def backup(repository: Repository, folder: Path, image: Path, changes: str) -> None:
     """Back up: full without `changes`, else an increment of the last backup by extents."""
-    parent = max(repository.backups(), key=lambda m: m.snapshot_time) if changes else None
-    base = MapReader(parent.disks[0].map, repository.reader().chunk) if parent else None
+    parent = repository.manifest((folder / "last").read_text()) if changes else None
+    look = repository.look()
+    load = repository.reader(thorough=False, look=look).chunk
+    base = MapReader(parent.disks[0].map, load) if parent else None
     extents = [Extent(*pair) for pair in json.loads(Path(changes).read_text())] if changes else None
     staging = folder / f"staging-{uuid.uuid4()}"
     staging.mkdir()
     source = RawImage(image)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        writer = repository.writer(staging, pool)
+        writer = repository.writer(staging, pool, look=look)
         old = DiskBase(base, extents) if base else None
         stored_map = back_up_disk(source, writer, repository.keys, Resources(pool), old)
         staged = writer.finish()
@@ -119,10 +126,12 @@ def backup(repository: Repository, folder: Path, image: Path, changes: str) -> N
         str(uuid.uuid4()), "e", "bench", kind, when, disks, above, stored=staged.stored
     )
     repository.publish(staging, repository.draft(staging, staged, record, DurableFiles()))
+    repository.merge_index(staging)
+    (folder / "last").write_text(record.backup)
 
 
-def restore(repository: Repository, target: Path) -> None:
-    last = max(repository.backups(), key=lambda m: m.snapshot_time).disks[0].map
+def restore(repository: Repository, folder: Path, target: Path) -> None:
+    last = repository.manifest((folder / "last").read_text()).disks[0].map
     sink = RawFile(target, last.size)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         restore_disk(last, repository.reader(), sink, pool)
@@ -132,7 +141,7 @@ def restore(repository: Repository, target: Path) -> None:
 def step(name: str, endpoint: str, folder: Path, rest: list[str]) -> None:
     """A step in this process; its requests by class are printed as JSON."""
     if name == "init":
-        store = S3(_settings(endpoint))
+        store = S3(settings_of(endpoint))
         store.prepare()
         Repository.init(ConfirmedLists(Retrying(store)), SECRET)
         print("{}")
@@ -141,7 +150,7 @@ def step(name: str, endpoint: str, folder: Path, rest: list[str]) -> None:
     if name == "backup":
         backup(repository, folder, Path(rest[0]), rest[1] if rest[1:] else "")
     elif name == "restore":
-        restore(repository, Path(rest[0]))
+        restore(repository, folder, Path(rest[0]))
     else:
         repository.index()
     print(json.dumps(dict(sorted(counting.requests.items()))))

@@ -83,7 +83,7 @@ def table(rooms: dict[str, Counter[str]]) -> list[str]:
 
 
 def main(words: list[str]) -> int:
-    code = measure(words or ["-n", "2", "--maxschedchunk=1"])
+    code = measure(words or ["-n", "2", "--dist=loadfile", "--no-loadscope-reorder"])
     low = table(by_room())
     if low:
         print(f"coverage: below the bounds: {', '.join(low)}")

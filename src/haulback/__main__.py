@@ -1,5 +1,5 @@
 """The command line, as `python -m haulback`."""
 
-from haulback.cli.main import main
+from haulback.cli.entry import main
 
 main()

@@ -55,6 +55,12 @@ def read(path: Path, field: str) -> str:
         why = error.strerror if isinstance(error, OSError) else "is no text"
         raise Malformed(f"{field}: {path} cannot be read: {why}", field=field) from None
     result = line.rstrip("\r\n")
+    if not result and str(path) == "-":
+        raise Malformed(
+            f"{field}: standard input holds no line and is no terminal: pipe the secret in, or "
+            f"name a file by {field}",
+            field=field,
+        )
     if not result or len(result) > _LONGEST:
         raise Malformed(f"{field}: {path} begins with no line of 1 to {_LONGEST} characters")
     return result

@@ -52,6 +52,15 @@ class DurableFiles:
         except OSError as error:
             raise translate(error, Path(file.name)) from error
 
+    def write_out(self, file: IO[bytes]) -> None:
+        """Begin to make a growing file durable, so that `sync` has little left; without `sync`
+        nothing is guaranteed.
+        """
+        try:
+            os.fdatasync(file.fileno())
+        except OSError as error:
+            raise translate(error, Path(file.name)) from error
+
     def link(self, source: Path, target: Path) -> None:
         """Give a file a second name, atomically; Conflict if the name is taken."""
         try:

@@ -23,8 +23,15 @@ def check_plain(url: str, *, is_allowed: bool) -> None:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
+        is_url = parts.scheme.lower() in ("http", "https") and bool(host)
+        is_url = is_url and (parts.port is None or parts.port > 0)
     except ValueError:
-        raise Malformed(f"{url[:200]!r} is not a URL", field="server") from None
+        is_url = False
+    if not is_url:
+        raise Malformed(
+            f"{url[:200]!r} is not the URL of a server: write it like https://backup.example:8181",
+            field="server",
+        )
     if is_allowed or parts.scheme.lower() == "https" or is_loopback(host):
         return
     raise Malformed(

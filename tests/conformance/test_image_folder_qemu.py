@@ -216,3 +216,13 @@ def test_a_snapshot_that_fails_halfway_is_in_no_image(folder):
     with pytest.raises(Unsupported, match="cannot hold snapshots"):
         folder.take_snapshot(UUID, "one")
     assert folder.machine(UUID).snapshots == ()
+
+
+def test_a_snapshot_is_found_by_its_name_though_another_has_that_id(folder):
+    image = qcow2_machine(folder.root)
+    for number, name in ((1, "2"), (2, "1")):  # QEMU numbers the snapshots of an image itself
+        qemu_io(image, f"write -P {number} 0 64k")
+        qemu_img("snapshot", "-c", name, image)
+    qemu_io(image, "write -P 9 0 64k")
+    folder.revert(UUID, "1", "before", "r1")
+    assert backed_up(folder)[2][:4] == b"\2" * 4

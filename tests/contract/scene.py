@@ -4,6 +4,7 @@ share.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -118,7 +119,9 @@ class Scene:
     def file_system(self) -> str:
         """A mounted file system; the node answers the next file request."""
         found = self.served.file_system(self.mount)
-        self.served.answers(b'{"entries":[],"more":false}', tar=bytes(1024))
+        row = {"name": "a", "type": "DIRECTORY", "size": 0, "modified": 0, "mode": 0}
+        said = {"entries": [], "more": False, "uid": 0, "gid": 0, "contents": "READABLE"}
+        self.served.answers(json.dumps(row | said).encode(), tar=bytes(1024))
         return found
 
     @cached_property

@@ -157,6 +157,18 @@ def test_an_api_token_has_no_more_rights_than_its_user(served: Served):
     assert is_error(served.call("GET", "/api/tasks", token=made["token"]), 401)
 
 
+def test_an_api_token_that_names_no_role_may_only_look(served: Served):
+    made = served.call("POST", "/api/api-tokens", {"name": "of an administrator"}).json()
+    assert made["roles"] == ["viewer"]
+    assert served.call("GET", "/api/tasks", token=made["token"]).status_code == 200
+    assert is_error(served.call("DELETE", "/api/tasks/all-finished", token=made["token"]), 403)
+    operator = user(served, "operator")
+    body = {"name": "of an operator"}
+    assert served.call("POST", "/api/api-tokens", body, token=operator).json()["roles"] == [
+        "viewer"
+    ]
+
+
 def test_a_users_logins_end_when_rights_change(served: Served):
     name = f"user-{new_guid()}"
     body = {"login": name, "password": PASSWORD, "roles": ["operator"]}

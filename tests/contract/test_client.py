@@ -113,6 +113,15 @@ def a_token(s: Scene) -> str:
     return s.client.users.tokens.add(NewToken("t", ["administrator"], 1000)).guid
 
 
+def an_empty_destination(s: Scene) -> str:
+    """A destination whose BACKUP_DESTINATION_INIT was cancelled."""
+    new = NewDestination(name=new_guid(), path=f"/{new_guid()}", node=Ref(s.worker))
+    made = s.client.destinations.add(new)
+    assert made.task
+    s.client.tasks.cancel(made.task.guid)
+    return made.guid
+
+
 def a_destination(s: Scene) -> str:
     new = NewDestination(name=new_guid(), path=f"/{new_guid()}", node=Ref(s.worker))
     return s.client.destinations.add(new).guid
@@ -199,6 +208,9 @@ TASKS: dict[str, Way] = {
     ),
     "POST /tasks/remove-old-snapshots": lambda s: s.tasks.remove_old_snapshots(
         snapshot_cleanup.SnapshotCleanupRequest(protectedEntities=entities(s))
+    ),
+    "POST /tasks/release": lambda s: s.tasks.release(
+        snapshot_cleanup.ReleaseRequest(protectedEntities=entities(s))
     ),
     "POST /tasks/remove-old-backups": lambda s: s.tasks.remove_old_backups(
         backup_cleanup.BackupCleanupRequest([Ref(s.destination)])
@@ -342,6 +354,9 @@ REST: dict[str, Way] = {
     "POST /backup-destinations/{guid}/take-over": lambda s: s.client.destinations.take_over(
         a_destination(s), TakeOver()
     ),
+    "POST /backup-destinations/{guid}/init": lambda s: s.client.destinations.init(
+        an_empty_destination(s)
+    ),
     "POST /backup-destinations/{guid}/read-catalogue": lambda s: (
         s.client.destinations.read_catalogue(a_destination(s))
     ),
@@ -393,6 +408,9 @@ REST: dict[str, Way] = {
     "GET /mounted-files": lambda s: s.client.mounts.disks(s.mount),
     "POST /mounted-file-systems/{guid}/listing": lambda s: list(
         s.client.mounts.listing(s.file_system)
+    ),
+    "POST /mounted-file-systems/{guid}/details": lambda s: s.client.mounts.details(
+        s.file_system, "/etc"
     ),
     "POST /mounted-file-systems/{guid}/download": lambda s: b"".join(
         s.client.mounts.download(s.file_system, ["/etc"], archive=True)

@@ -99,6 +99,7 @@ def _real(s: Scene, word: str, folder: Path) -> str:
         "KVM": lambda: s.kvm,
         "DESTINATION": lambda: s.destination,
         "TARGET": lambda: a_destination(s),
+        "FAILED": lambda: a_destination(s),
         "BACKUP": lambda: s.backup,
         "MOUNT": lambda: s.mount,
         "UNMOUNTED": lambda: s.unmounted,

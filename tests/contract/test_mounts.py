@@ -64,7 +64,9 @@ def test_rows_that_cannot_be_read_and_folders_that_are_damaged_say_so(served: Se
     node.join()
     good, row = answer.json()
     assert "readable" not in good
+    assert good["contents"]["name"] == "NOT_TRIED"
     assert (row["readable"], row["reason"]) == (False, "the file is encrypted by Windows")
+    assert row["contents"]["name"] == "NOT_READABLE"
     assert unquote(answer.headers["x-incomplete"]) == page["reason"]
     node, rows = served.answers(json.dumps(page).encode()), list[str]()
     with pytest.raises(Incomplete, match=r"/f: the listing is incomplete: .*a block of ü") as told:
@@ -72,6 +74,22 @@ def test_rows_that_cannot_be_read_and_folders_that_are_damaged_say_so(served: Se
     node.join()
     assert rows == ["hosts", "vm.vhdx"]
     assert told.value.exit_code == 3
+    client.close()
+
+
+def test_details_say_what_opening_a_file_told(served: Served):
+    client, system = client_of(served), served.file_system(served.mounted()["guid"])
+    opened = {"contents": "NOT_READABLE", "reason": "packs/07 is missing", "read": 4, "stored": 9}
+    node = served.answers(json.dumps(ENTRY | opened | {"features": ["verity"]}).encode())
+    entry = client.mounts.details(system, "/etc/hosts")
+    node.join()
+    assert served.asked.items() >= {"type": "details", "path": "/etc/hosts"}.items()
+    assert (entry.readable, entry.reason) == (False, "packs/07 is missing")
+    assert (entry.read, entry.stored, entry.features) == (4, 9, ["verity"])
+    node = served.answers(b"[]")
+    with pytest.raises(Unavailable, match="malformed"):
+        client.mounts.details(system, "/etc/hosts")
+    node.join()
     client.close()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 import warnings
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -160,13 +163,26 @@ def test_every_exception_names_a_check_that_exists():
     assert Path(__file__).with_name("schema_exceptions.py").exists()
 
 
+def _classes(name: str, schema: dict[str, Any]) -> Iterator[str]:
+    """The classes that client generators make of a schema, each under the name of its place."""
+    if schema.get("type") == "object" or "enum" in schema:
+        yield name
+    for number, arm in enumerate(schema.get("anyOf", [])):
+        yield from _classes(f"{name}Type{number}", arm)
+    for member, kind in schema.get("properties", {}).items():
+        yield from _classes(f"{name}{member}", kind)
+    if isinstance(items := schema.get("items"), dict):
+        yield from _classes(f"{name}Item", items)
+    if isinstance(more := schema.get("additionalProperties"), dict):
+        yield from _classes(f"{name}AdditionalProperty", more)
+
+
 def test_no_generator_gives_two_schemas_the_same_name():
-    """Client generators name an object within a schema after the schema and the member."""
+    """Client generators name an object within a schema after the schema and the member, and write
+    all names in one style: letters and digits alone make the difference.
+    """
     schemas = document()["components"]["schemas"]
-    inner = {
-        f"{name}{member[:1].upper()}{member[1:]}"
-        for name, schema in schemas.items()
-        for member, kind in schema.get("properties", {}).items()
-        if kind.get("type") == "object"
-    }
-    assert not inner & schemas.keys()
+    names = [made for name, schema in schemas.items() for made in _classes(name, schema)]
+    counts = Counter(re.sub(r"[^a-z0-9]", "", name.lower()) for name in names)
+    assert [name for name in names if counts[name.lower()] > 1] == []
+    assert len({name.lower() for name in schemas}) == len(schemas)

@@ -79,13 +79,12 @@ def test_a_snapshot_is_removed_by_name_and_what_others_took_is_not(served: Serve
     rows = served.call("GET", f"/api/snapshots?protected-entity={entity}").json()
     [theirs] = [row for row in rows if not row["managed"]]
     assert (theirs["uuid"], theirs["snapshotTime"], len(rows)) == ("by hand", 7, 2)
-    for path, wrong in (
-        ("remove-old-snapshots", {"snapshots": [theirs["guid"]]}),
-        ("revert", {"snapshot": theirs["guid"]}),
-    ):
-        answer = served.call("POST", f"/api/tasks/{path}", wrong)
-        assert answer.status_code == 400
-        assert "another program made" in answer.json()["message"]
+    wrong = {"snapshots": [theirs["guid"]]}
+    answer = served.call("POST", "/api/tasks/remove-old-snapshots", wrong)
+    assert answer.status_code == 400
+    assert "another program made" in answer.json()["message"]
+    revert = served.call("POST", "/api/tasks/revert", {"snapshot": theirs["guid"]}).json()
+    assert revert["protectedEntitySnapshot"]["guid"] == theirs["guid"]
 
 
 def test_going_back_voids_every_base_and_keeps_what_was(served: Served):
@@ -109,6 +108,36 @@ def test_going_back_voids_every_base_and_keeps_what_was(served: Served):
         if row["uuid"] == before
     ]
     assert held["uuid"] in kept["description"]
+
+
+def test_a_release_gives_up_every_base_and_the_next_increment_says_why(served: Served):
+    held = served.snapped()
+    entity = held["protectedEntity"]["guid"]
+    backup = served.stored(served.machines.index(entity))
+    base = IncrementBase(entity, served.destination["guid"], backup, "haulback-c")
+    with served.app.store.write() as sql:
+        SqlLedger(sql, 0).bases.promote(base)
+    body = {"protectedEntities": [{"guid": entity}]}
+    [task] = served.call("POST", "/api/tasks/release", body).json()
+    again = served.call("POST", "/api/tasks/release", body)
+    assert (again.status_code, again.json()["details"]["task"]) == (409, task["guid"])
+    order = served.order(task["guid"])
+    assert (order["names"], order["release"]) == ([], True)
+    served.run(task["guid"], {"removed": [], "released": ["haulback-c"]})
+    why = "the checkpoints of the machine were released"
+    [reason] = served.call(
+        "POST", "/api/virtual-machines/incremental-not-possible", {"entities": [{"guid": entity}]}
+    ).json()[0]["reasons"]
+    assert (reason["name"], why in reason["description"]) == ("MISSING_BASE", True)
+    export = {"protectedEntities": [{"guid": entity}], "backupType": "INCREMENTAL"}
+    export |= {"backupDestination": {"guid": served.destination["guid"]}}
+    [head] = served.call("POST", "/api/tasks/export", export).json()
+    order = served.order(head["guid"])
+    assert (order["base"], order["no_base"]) == (None, why)
+    with served.app.store.write() as sql:
+        SqlLedger(sql, 0).bases.promote(base)
+        assert SqlCatalogue(sql).backups.lost_base(entity, base.destination) == ""
+        SqlLedger(sql, 0).removals.forget_entity(entity)
 
 
 def test_what_an_inventory_no_longer_finds_is_no_longer_listed(served: Served):

@@ -149,6 +149,7 @@ def test_a_libvirt_host_is_protected_as_shown(reader: Reader, way: Reached):
     shown = adding[0]
     assert shown.startswith("haulback hypervisor add kvm1 --libvirt qemu:///system ")
     reader.type(f"{added} --node n1")
+    reader.env["LIBVIRT_DEFAULT_URI"] = reader.host.uri
     reader.before = {
         "haulback restore machine BACKUP --hypervisor kvm1 --overwrite": lambda: off(web),
         "haulback snapshot revert": lambda: off(web),

@@ -21,6 +21,7 @@ from haulback.destinations.registry import open_destination
 from haulback.errors import Conflict, Malformed
 from haulback.repository.repository import Repository
 from haulback.testing.s3_server import ADMIN, s3_server
+from tests import databases
 from tests.images import raw_machine
 from tests.programs import Site
 from tests.vaults import DISK, SECRET, fill, vault
@@ -35,10 +36,14 @@ def key_of(site: Site, to: Path) -> Path:
 
 
 class Shop:
-    """A server that stored backups of two machines, and a second server beside it."""
+    """A server that stored backups of two machines, and a second server beside it.
 
-    def __init__(self, root: Path) -> None:
-        self.old, self.new = Site(root / "old", lease=5.0), Site(root / "new", lease=5.0)
+    The first server keeps its tables in SQLite, the second in the PostgreSQL `database`.
+    """
+
+    def __init__(self, root: Path, database: str) -> None:
+        self.old = Site(root / "old", lease=5.0)
+        self.new = Site(root / "new", lease=5.0, database=database)
         self.old.open()
         for name in ("db", "web"):
             raw_machine(self.old.machines, name, str(uuid.uuid4()))
@@ -72,8 +77,9 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    made = Shop(tmp_path_factory.mktemp("attach"))
+def shop(tmp_path_factory: pytest.TempPathFactory, cluster: str) -> Iterator[Shop]:
+    database = databases.new_database(cluster, f"attach-{uuid.uuid4().hex}")
+    made = Shop(tmp_path_factory.mktemp("attach"), database)
     yield made
     made.close()
 

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
+try:
+    import libvirt
+except ImportError:
+    libvirt = None
+
+from haulback.libvirt_xml import parse
 from haulback.testing.libvirt_lab import LibvirtLab
+from haulback.units import MIB
 from tests.hosts import needs_libvirt
 from tests.images import qemu_img
 from tests.programs import Site
@@ -148,6 +155,70 @@ def test_a_machine_in_managed_save_is_not_put_back_and_its_backup_says_so(
     told, _, _ = restored(site, backup, overwrite=True, powerOnAfterRestore=True)
     assert told == "the saved memory (managed save) was removed with its disks"
     assert domain.isActive()
+
+
+SNAPSHOT = "<domainsnapshot><name>{}</name></domainsnapshot>"
+RELEASED = "the checkpoints of the machine were released"
+
+
+def test_an_owner_has_the_own_snapshots_again_after_a_release_and_by_our_revert(
+    site: Site, host: LibvirtLab
+):
+    domain = host.connection.lookupByUUIDString(define(host, "vda"))
+    domain.snapshotCreateXML(SNAPSHOT.format("1"), 0)
+    machine = site.sync()["web"]
+    site.backed_up(machine)
+    with pytest.raises(libvirt.libvirtError):
+        domain.snapshotCreateXML(SNAPSHOT.format("2"), 0)
+    cli(site, "machine", "release", "web", "--watch")
+    domain.snapshotCreateXML(SNAPSHOT.format("2"), 0)
+    domain.revertToSnapshot(domain.snapshotLookupByName("1"), 0)
+    full = site.backed_up(machine, "INCREMENTAL")
+    assert full["type"]["name"] == "FULL"
+    assert [warning for warning in full["warnings"] if RELEASED in warning]
+    site.sync()
+    known = site.api.get("/snapshots", {"protected-entity": machine})
+    [theirs] = [snapshot["guid"] for snapshot in known if snapshot["uuid"] == "1"]
+    site.finished(site.api.post("/tasks/revert", {"snapshot": {"guid": theirs}})["guid"])
+    full = site.backed_up(machine, "INCREMENTAL")
+    assert [text for text in full["warnings"] if "was reverted to the snapshot 1" in text]
+    assert site.backed_up(machine, "INCREMENTAL")["type"]["name"] == "INCREMENTAL"
+
+
+def test_a_copy_that_does_not_start_leaves_nothing_and_a_disk_is_as_thin_as_it_is_wanted(
+    site: Site, host: LibvirtLab
+):
+    domain = host.connection.lookupByUUIDString(define(host, "vda"))
+    text = domain.XMLDesc(2).replace(">32768<", ">999999999999<")
+    host.connection.defineXML(text)
+    backup = site.backed_up(site.sync()["web"])
+    words = ["restore", "machine", backup["guid"], "--hypervisor", "kvm", "--watch"]
+    cli(site, *words, "--name", "full", "--allocation", "preallocated")
+    cli(site, *words, "--name", "thin")
+    sizes = {name: _taken(host, name) for name in ("full", "thin")}
+    assert sizes["thin"] < MIB <= sizes["full"]
+    before = sorted(host.storage.rglob("*"))
+    body = {"backup": backup["guid"], "hypervisor": {"guid": site.hypervisor["guid"]}}
+    body |= {"restoredPeName": "none", "powerOnAfterRestore": True}
+    head = site.api.post("/tasks/restore-and-import", body)
+    site.all_final()
+    steps = site.api.get("/tasks", {"workflow-execution": head["guid"]})
+    [failed] = [step for step in steps if step["type"]["name"] == "IMPORT"]
+    assert failed["state"]["name"] == "FAILED"
+    assert failed["statusInfo"].endswith("none was removed again")
+    assert sorted(host.storage.rglob("*")) == before
+    assert sorted(machine.name() for machine in host.connection.listAllDomains()) == [
+        "full",
+        "thin",
+        "web",
+    ]
+
+
+def _taken(host: LibvirtLab, name: str) -> int:
+    """Bytes that the only disk of a machine takes."""
+    root = parse(host.connection.lookupByName(name).XMLDesc(2))
+    [source] = root.findall("devices/disk/source")
+    return os.stat(source.get("file", "")).st_blocks * 512
 
 
 def cli(site: Site, *words: str) -> str:

@@ -187,7 +187,6 @@ FAR = [
     "HTTP://0.0.0.0:1",
     "http://127.0.0.1.example.org",
     "http://localhost@192.0.2.1",
-    "ftp://192.0.2.1",
 ]
 NEAR = ["http://127.0.0.1:8181", "http://127.8.9.1", "http://[::1]:8181", "http://LOCALHOST:1"]
 
@@ -237,3 +236,11 @@ def test_a_server_without_tls_stays_on_loopback(tmp_path: Path, host: str):
 def test_a_password_in_a_url_is_found_in_every_form(url: str):
     with pytest.raises(Malformed, match="HAULBACK_DATABASE"):
         credentials.check_url(url, "--database", ["--database", url])
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://192.0.2.1", "http://", "http://127.0.0.1:99999"]
+)
+def test_a_text_that_is_no_url_of_a_server_is_refused_with_an_example(url: str):
+    with pytest.raises(Malformed, match="is not the URL of a server"):
+        Client(url)

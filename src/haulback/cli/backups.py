@@ -144,8 +144,8 @@ def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
     if not guid:
         raise Malformed("name at least one backup by its guid")
     client = connect()
-    found = [client.backups.find(wanted).guid for wanted in guid]
-    acts = [partial(client.backups.confirm_missing, backup) for backup in found]
+    backups = [client.backups.find(wanted).guid for wanted in guid]
+    acts = [partial(client.backups.confirm_missing, backup) for backup in backups]
     if agreed(client, consent, *acts):
         for act in acts:
             act()

@@ -7,14 +7,16 @@ import getpass
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
 
 from haulback import credentials
-from haulback.client.client import Client
 from haulback.errors import Forbidden, Unauthenticated
+
+if TYPE_CHECKING:  # a server takes options of this module, and no client
+    from haulback.client.client import Client
 
 URL = "http://127.0.0.1:8181"
 Server = Annotated[
@@ -68,6 +70,8 @@ def _check(client: Client) -> None:
 
 
 def _client(url: str, *, is_insecure: bool) -> Client:
+    from haulback.client.client import Client
+
     allowed = os.environ.get("HAULBACK_INSECURE_HTTP", "").lower() in ("1", "true", "yes")
     trust = os.environ.get("HAULBACK_TRUST")
     return Client(url, trust=trust, insecure_http=is_insecure or allowed)
@@ -79,7 +83,7 @@ def ask_password(prompt: str, variable: str, file: Path | None) -> str:
         return credentials.read(file, "--password-file")
     if found := credentials.get(variable):
         return found
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         return getpass.getpass(prompt)
     return credentials.read(Path("-"), "--password-file")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
-from haulback.cli.questions import agreed
+from haulback.cli.questions import Gone, agreed, give_up
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
@@ -106,6 +107,14 @@ def add_destination(
     )
     made = client.destinations.add(new)
     print(made.guid)
+    watch(client, [made.task.guid] if made.task else [])
+
+
+@app.command(name="init")
+def init_destination(name: str) -> None:
+    """Create the repository of a destination again, after its BACKUP_DESTINATION_INIT failed."""
+    client = connect()
+    made = client.destinations.init(client.destinations.find(name).guid)
     watch(client, [made.task.guid] if made.task else [])
 
 
@@ -216,11 +225,17 @@ def move_destination(
 
 
 @app.command(name="rm")
-def remove_destination(name: str, *, consent: Consent = ASK) -> None:
-    """Remove a destination that holds no backup; its files stay."""
+def remove_destination(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove a destination that holds no backup; its files stay.
+
+    --gone: the destination will not come back. Its backups are given up, unless another good
+    location keeps them. When its store is found, `destination add` at the same place opens it.
+    """
     client = connect()
     guid = client.destinations.find(name).guid
-    if agreed(client, consent, lambda: client.destinations.remove(guid)):
+    if gone:
+        give_up(client, consent, partial(client.destinations.give_up, guid))
+    elif agreed(client, consent, lambda: client.destinations.remove(guid)):
         client.destinations.remove(guid)
 
 

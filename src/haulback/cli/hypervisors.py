@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
 from haulback.cli.place_options import reach_members
-from haulback.cli.questions import agreed
+from haulback.cli.questions import Gone, agreed, give_up
 from haulback.cli.submit_options import ref, refs, watch
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
@@ -95,11 +96,17 @@ def set_hypervisor(
 
 
 @app.command(name="rm")
-def remove_hypervisor(name: str, *, consent: Consent = ASK) -> None:
-    """Remove a hypervisor whose machines have no backups."""
+def remove_hypervisor(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove a hypervisor whose machines have no backups.
+
+    --gone: the hypervisor will not come back. Machines with backups stay as absent machines, whose
+    backups can be restored elsewhere.
+    """
     client = connect()
     guid = client.hypervisors.find(name).guid
-    if agreed(client, consent, lambda: client.hypervisors.remove(guid)):
+    if gone:
+        give_up(client, consent, partial(client.hypervisors.give_up, guid))
+    elif agreed(client, consent, lambda: client.hypervisors.remove(guid)):
         client.hypervisors.remove(guid)
 
 

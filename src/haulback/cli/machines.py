@@ -9,10 +9,11 @@ from cyclopts import App
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.questions import Act, agreed
-from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
+from haulback.cli.questions import Act, Gone, agreed, merged, tell
+from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.contract.machines import MachineSettings, ProjectName
+from haulback.contract.snapshot_cleanup import ReleaseRequest
 from haulback.errors import Malformed, NotFound
 
 app = App(name="machine")
@@ -91,10 +92,18 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
 
 
 @app.command
-def rm(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Delete all backups of machines, then their records; the machines stay on the platform."""
+def rm(
+    *machine: str, gone: Gone = False, how: SubmitOptions = USUAL, consent: Consent = ASK
+) -> None:
+    """Delete all backups of machines, then their records; the machines stay on the platform.
+
+    --gone: as `machine forget --gone`, for machines that will not come back.
+    """
     client = connect()
     guids = _found(client, machine)
+    if gone:
+        _give_up(client, guids, consent)
+        return
     act: Act = partial(client.tasks.batch_delete, guids)
     if len(guids) == 1:
         act = partial(client.tasks.delete, guids[0])
@@ -110,11 +119,27 @@ def rm(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> Non
 
 
 @app.command
-def forget(*machine: str, consent: Consent = ASK) -> None:
-    """Remove the records of absent machines without backups; without names, of all such
-    machines.
+def release(*machine: str, how: SubmitOptions = USUAL) -> None:
+    """Release the checkpoints of machines: their owner's snapshot, revert, resize and migration
+    work again, and the next backup of each machine is a full one.
     """
     client = connect()
+    request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
+    report(client, client.tasks.release(request, **how.asked), how)
+
+
+@app.command
+def forget(*machine: str, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove the records of absent machines without backups; without names, of all such
+    machines.
+
+    --gone: the machines will not come back. Their tasks end; backups that a living node reaches
+    stay with the record of an absent machine, and nothing on a store is deleted.
+    """
+    client = connect()
+    if gone:
+        _give_up(client, _found(client, machine), consent)
+        return
     machines = client.machines
     guids = [machines.find(name).guid for name in machine]
     acts: list[Act] = [partial(machines.remove, guid) for guid in guids]
@@ -122,6 +147,12 @@ def forget(*machine: str, consent: Consent = ASK) -> None:
     if agreed(client, consent, *acts):
         for act in acts:
             act()
+
+
+def _give_up(client: Client, guids: list[str], consent: Consent) -> None:
+    acts = [partial(client.machines.give_up, guid) for guid in guids]
+    if agreed(client, consent, *acts):
+        tell(merged(act() for act in acts))
 
 
 @app.command

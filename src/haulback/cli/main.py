@@ -8,7 +8,6 @@ from cyclopts import App
 
 import haulback
 from haulback import credentials
-from haulback.errors import HaulbackError
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
 # (name, module, help); the help stands here because modules are loaded only on use
@@ -106,10 +105,13 @@ def main() -> None:
     credentials.take(database=sys.argv[1:2] in (["up"], ["node"], ["far-end"]))
     try:
         app()
-    except HaulbackError as error:
-        print(f"haulback: {error.message}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - every error is one line for users
+        from haulback.cli.failures import told
+
+        shown = told(error)
+        print(f"haulback: {shown.message}", file=sys.stderr)
+        sys.exit(shown.exit_code)

@@ -22,7 +22,7 @@ from haulback.contract.mounts import FileRow
 from haulback.contract.unmount import UnmountRequest
 from haulback.contract.upload import UploadRequest
 from haulback.errors import Conflict, Incomplete, Malformed
-from haulback.wire import Ref
+from haulback.wire import JsonObject, Ref
 
 app = App(name="mount")
 _To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a single - means standard output
@@ -42,6 +42,7 @@ _SYSTEMS = (
     text("label"),
     size("size"),
     text("mountPath"),
+    text("features"),
     text("reason"),
 )
 _ROWS = (
@@ -50,7 +51,7 @@ _ROWS = (
     moment("modified"),
     text("name"),
     text("target"),
-    text("reason"),
+    ("contents", lambda row: _contents(row)),
 )
 
 
@@ -110,6 +111,28 @@ def list_folder(file_system: str, path: str = "/", *, output: Output = "table") 
     finally:  # a damaged folder still shows its readable rows
         if rows:
             show(rows, _ROWS, output)
+
+
+@app.command(name="details")
+def show_details(file_system: str, path: str) -> None:
+    """Open a file or folder of a mounted file system (a guid), read it, and show all about it.
+
+    Ends with 3 if it cannot be read.
+    """
+    entry = connect().mounts.details(file_system, path)
+    dump(entry)
+    if entry.readable is False:
+        raise Incomplete(
+            f"{path} cannot be read: {entry.reason}",
+            count=1,
+            files=[{"path": path, "reason": entry.reason or ""}],
+        )
+
+
+def _contents(row: JsonObject) -> str:
+    """Whether a row can be read, in words."""
+    state = (row.get("contents") or {}).get("name", "NOT_TRIED").lower().replace("_", " ")
+    return f"{state}: {row['reason']}" if row.get("reason") else state
 
 
 @app.command

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from haulback import credentials, logs
+from haulback import credentials
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import InsecureHttp, connect
+from haulback.cli.log_start import start_log
 from haulback.cli.output import Output, dump, moment, named, show, text
-from haulback.cli.questions import agreed
+from haulback.cli.questions import Gone, agreed, give_up
 from haulback.contract.nodes import ChangedNode
 from haulback.errors import Malformed
 from haulback.logs import LogFormat
@@ -142,18 +144,15 @@ def config(node: str, config: str) -> None:
 
 
 @app.command
-def rm(node: str, *, consent: Consent = ASK) -> None:
-    """Remove a node without running tasks, destinations or hypervisors."""
+def rm(node: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+    """Remove a node without running tasks, destinations or hypervisors.
+
+    --gone: the node will not come back. It is given up with the hypervisors and destinations that
+    only it reached; backups with another good location stay.
+    """
     client = connect()
     guid = client.nodes.find(node).guid
-    if agreed(client, consent, lambda: client.nodes.remove(guid)):
+    if gone:
+        give_up(client, consent, partial(client.nodes.give_up, guid))
+    elif agreed(client, consent, lambda: client.nodes.remove(guid)):
         client.nodes.remove(guid)
-
-
-def start_log(form: LogFormat) -> None:
-    """Start the log of a server or node.  Raises Malformed for an unknown level."""
-    level = os.environ.get("HAULBACK_LOG", "INFO")
-    try:
-        logs.start(level, form)
-    except ValueError:
-        raise Malformed(f"HAULBACK_LOG is {level!r}: write DEBUG, INFO, WARNING or ERROR") from None

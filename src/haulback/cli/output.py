@@ -6,23 +6,23 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
 
 from haulback import units
 from haulback.wire import JsonObject
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
 Column = tuple[str, Callable[[JsonObject], str]]
 # Columns whose cells are sentences or times, which may be folded; all other cells may have to be
 # typed again in a command, so that they stay whole at any width of the terminal.
 _FOLDED = re.compile(
-    r"statusInfo|queueReason|description|problem|reason|text|why|warnings|message|"
+    r"statusInfo|queueReason|contents|description|problem|reason|text|why|warnings|message|"
     r"\w*(Time|Since|At|Expire)|absentSince|created|expires|since|seen|modified|time|lastBackup|due"
 )
 _NARROW = 10  # characters to which a folded column may shrink
@@ -40,6 +40,9 @@ def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None
 
 def _print(names: list[str], cells: list[list[str]]) -> None:
     """Print a table in which no cell is cut; sentences and times are folded where needed."""
+    from rich.cells import cell_len
+    from rich.table import Table
+
     table, least, whole = Table(box=None, pad_edge=False), 0, 0
     for place, name in enumerate(names):
         widest = max([cell_len(name), *(_widest(line[place]) for line in cells)])
@@ -56,6 +59,8 @@ def _print(names: list[str], cells: list[list[str]]) -> None:
 
 
 def _widest(text: str) -> int:
+    from rich.cells import cell_len
+
     return max(map(cell_len, text.splitlines() or [""]))
 
 
@@ -64,6 +69,8 @@ def console() -> Console:
 
     Names of machines are printed unchanged: brackets in them are no markup.
     """
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else 200
     return Console(highlight=False, markup=False, width=width)
 

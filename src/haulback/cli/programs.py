@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from haulback import credentials
-from haulback.cli.nodes import start_log
+from haulback.cli.log_start import start_log
 from haulback.cli.repository_location import open_location
 from haulback.cli.server_options import USUAL, ServerOptions
 from haulback.cli.server_program import announce

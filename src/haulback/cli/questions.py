@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from haulback import units
 from haulback.cli.confirmation import Consent, ask, require_terminal
@@ -12,6 +15,13 @@ from haulback.contract.losses import LossCount, Losses, LostItem
 from haulback.wire import JsonObject
 
 Act = Callable[[], object]
+Gone = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="It will not come back: give it up, with all that only it could reach.",
+    ),
+]
 _ASKED = 30  # items that a question names; a dry run names all that the server sends
 
 
@@ -24,6 +34,12 @@ def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
     if consent.yes and not consent.dry_run:
         return True
     return confirmed(merged(client.losses(act) for act in acts), consent)
+
+
+def give_up(client: Client, consent: Consent, act: Callable[[], Losses]) -> None:
+    """Ask, then carry out an `act` that gives up what is gone, and print what was lost."""
+    if agreed(client, consent, act):
+        tell(act())
 
 
 def confirmed(losses: Losses, consent: Consent) -> bool:

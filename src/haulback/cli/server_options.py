@@ -75,6 +75,8 @@ class ServerOptions:
         """Settings of the server; without `database` its file is in `data`.  Raises Malformed."""
         if not 0.2 <= self.lease <= 3600:
             raise Malformed("--lease must be between 0.2 and 3600 seconds")
+        if not 0 <= self.port <= _LAST_PORT:
+            raise Malformed(f"--port {self.port}: a port is a number from 0 (any) to {_LAST_PORT}")
         return ServerSettings(
             data=self.data,
             database=database,
@@ -99,6 +101,7 @@ class ServerOptions:
         return credentials.get("HAULBACK_ADMIN_PASSWORD")
 
 
+_LAST_PORT = 65535
 USUAL = ServerOptions()
 
 

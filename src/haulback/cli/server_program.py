@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials
-from haulback.cli.nodes import start_log
+from haulback.cli.log_start import start_log
 from haulback.cli.server_options import USUAL, ServerOptions
 from haulback.server.main import Server
 
@@ -34,6 +34,7 @@ def server(
 
 def announce(server: Server) -> None:
     """Print the URL, and a new password, for users and for programs that wait for the server."""
+    password = server.admit()
     print(f"Haulback listens at {server.url}", flush=True)
-    if server.password:
-        print(f"log in as admin with the password {server.password}", flush=True)
+    if password:
+        print(f"log in as admin with the password {password}", flush=True)

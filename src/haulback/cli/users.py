@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -103,12 +104,15 @@ def add_token(
     project: Projects = [],  # noqa: B006
     days: float | None = None,
 ) -> None:
-    """Create a token and print it; it is shown only once.  --role gives it fewer roles than its
-    owner.
+    """Create a token and print it; it is shown only once.
+
+    --role names its roles, at most those of its owner; without one it may only look (viewer).
     """
     valid = None if days is None else round(days * DAY_MS)
     new = NewToken(name, role or None, valid, project or None)
-    print(connect().users.tokens.add(new).token)
+    made = connect().users.tokens.add(new)
+    print(made.token)
+    print(f"roles of the token: {', '.join(made.roles)}", file=sys.stderr)
 
 
 @token.command(name="rm")
@@ -125,6 +129,9 @@ def audit(
 ) -> None:
     """List the newest audit entries, about one object (a guid) or all."""
     show(connect().users.audit(subject, before=before, size=size), _TRAIL, output)
+
+
+user.command("haulback.cli.password_reset:reset_password", name="reset-password")
 
 
 def _password(login: str, file: Path | None) -> str:

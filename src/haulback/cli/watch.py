@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
 from haulback import units
 from haulback.client.client import Client
 from haulback.client.tasks import check
 from haulback.contract.tasks import TaskDetails
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 
 def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
@@ -16,6 +19,8 @@ def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
 
     Raises TaskFailed or Cancelled for the first task that did not finish.
     """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("  {task.description:24}"),
         BarColumn(24),

@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 
 from haulback import errors
-from haulback.errors import HaulbackError, Unavailable
+from haulback.errors import HaulbackError, Malformed, Unavailable
 from haulback.loopback import check_plain
 from haulback.wire import JsonObject
 
@@ -95,13 +95,20 @@ class Api:
         allows it.
         """
         check_plain(url, is_allowed=insecure_http)
-        verify: ssl.SSLContext | bool = True
-        if trust:
-            verify = ssl.create_default_context(cafile=trust)
         self.url = url.rstrip("/")
-        self._http = httpx2.Client(
-            base_url=self.url + "/api", timeout=_TIMEOUT, verify=verify, trust_env=False
-        )
+        try:
+            self._http = httpx2.Client(
+                base_url=self.url + "/api",
+                timeout=_TIMEOUT,
+                verify=_trusted(url, trust),
+                trust_env=False,
+            )
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise Malformed(
+                f"{url[:200]!r} is not the URL of a server: {error}; write it like "
+                "https://backup.example:8181",
+                field="server",
+            ) from None
         self.token = token
 
     def close(self) -> None:
@@ -240,6 +247,30 @@ class Api:
     def _headers(self, wait: float) -> dict[str, str]:
         found = {"authorization": f"Bearer {self.token}"} if self.token else {}
         return found | ({"prefer": f"wait={max(1, round(wait))}"} if wait else {})
+
+
+def _trusted(url: str, certificate: str | None) -> ssl.SSLContext:
+    """The certificates that a connection to `url` trusts; plain HTTP trusts none.
+
+    Loading the certificates of the system takes 20 ms, as long as a whole call.  Raises Malformed.
+    """
+    if certificate:
+        return _trusting(certificate)
+    if url.startswith("http://"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx2.create_ssl_context()
+
+
+def _trusting(file: str) -> ssl.SSLContext:
+    """TLS that trusts the certificates of a PEM file besides the system's.  Raises Malformed."""
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:  # also ssl.SSLError
+        why = getattr(error, "reason", None) or error.strerror or str(error)
+        raise Malformed(
+            f"--trust, HAULBACK_TRUST: {file} cannot be read as a certificate in PEM: {why}",
+            field="trust",
+        ) from None
 
 
 def _decode(content: bytes) -> Any:

@@ -7,11 +7,12 @@ from collections.abc import Generator, Iterator
 
 from haulback.errors import Incomplete, Unavailable
 from haulback.filesystems.report import LONGEST, RECORD
-from haulback.units import KIB
+from haulback.units import KIB, MIB
 
 _BLOCK = tarfile.BLOCKSIZE
 _MOST_NAMED = 10_000  # files listed in an error; the report in the tar lists all of them
 _PIECE = 64 * KIB  # bytes of a read from the stream
+_EXTENDED = 2 * MIB  # bytes of an extended header: 1 MiB of attributes, and names
 _MARK = RECORD.encode()
 # A parser yields the number of bytes that it needs next; a negative number skips bytes.
 _Parser = Generator[int, bytes, None]
@@ -82,7 +83,7 @@ class _Tar:
         while any(header := (yield _BLOCK)):
             size = int(extended.get(b"size") or tarfile.nti(header[124:136]))  # type: ignore[attr-defined]
             skipped = -size % _BLOCK
-            if size < 0 or (header[156:157] == tarfile.XHDTYPE and size > _PIECE):
+            if size < 0 or (header[156:157] == tarfile.XHDTYPE and size > _EXTENDED):
                 raise ValueError(f"a header of {size} bytes")
             if header[156:157] == tarfile.XHDTYPE:
                 extended = _records((yield size))

@@ -10,11 +10,13 @@ import msgspec
 
 from haulback.client import record_names
 from haulback.client.api import Api, ApiResponse, HttpCall
+from haulback.contract.losses import Losses
 from haulback.errors import NotFound, Unavailable
 from haulback.ids import is_guid
 from haulback.wire import JsonObject
 
 T = TypeVar("T")
+_GIVING_UP = 900.0  # seconds until a server has given up an object with many backups
 _PAGE = 500  # rows per request when a whole list is read
 
 
@@ -242,3 +244,13 @@ class Collection(ReadableCollection[T]):
     def remove(self, guid: str) -> None:
         """Remove a record. Raises NotFound, or Conflict while other records refer to it."""
         self._calls.done("DELETE", f"{self.path}/{guid}")
+
+
+class PerishableCollection(Collection[T]):
+    """A collection whose records can be given up when they will not come back."""
+
+    def give_up(self, guid: str) -> Losses:
+        """Give up a record that will not come back; returns all that was lost with it."""
+        query = spelled({"gone": True})
+        call = HttpCall("DELETE", f"{self.path}/{guid}", None, query, patience=_GIVING_UP)
+        return self._calls.fetch(Losses, call)

@@ -12,7 +12,13 @@ import msgspec
 from haulback.client import record_names
 from haulback.client.api import HttpCall
 from haulback.client.archive import followed
-from haulback.client.calls import Collection, DatedCollection, Narrowed, Page
+from haulback.client.calls import (
+    Collection,
+    DatedCollection,
+    Narrowed,
+    Page,
+    PerishableCollection,
+)
 from haulback.contract.backups import BackupRecord, File, Hint, Location, MarkPreview, Proof
 from haulback.contract.catalogue import AttachedDestination, TakeOver
 from haulback.contract.copies import CopyLinkRecord, NewCopyLink
@@ -22,6 +28,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, N
 from haulback.contract.machines import DiskRecord, MachineSettings, NotIncremental, VirtualMachine
 from haulback.contract.mounts import (
     BackupFileSystem,
+    FileDetails,
     FileRow,
     IscsiTarget,
     MountedBackup,
@@ -38,7 +45,7 @@ from haulback.texts import printable
 from haulback.wire import JsonObject, Named
 
 
-class Hypervisors(Collection[HypervisorRecord]):
+class Hypervisors(PerishableCollection[HypervisorRecord]):
     """Hypervisors, on which machines run."""
 
     path, kind = "/hypervisors", HypervisorRecord
@@ -59,7 +66,7 @@ class Hypervisors(Collection[HypervisorRecord]):
         return self._calls.one(list[Named], "POST", f"{self.path}/{guid}/confirm-absent")
 
 
-class Destinations(Collection[DestinationRecord]):
+class Destinations(PerishableCollection[DestinationRecord]):
     """Backup destinations."""
 
     path, kind = "/backup-destinations", DestinationRecord
@@ -67,6 +74,10 @@ class Destinations(Collection[DestinationRecord]):
     def add(self, new: NewDestination) -> DestinationRecord:
         """Add a destination; the task in the response creates its repository."""
         return self._calls.one(DestinationRecord, "POST", self.path, new)
+
+    def init(self, guid: str) -> DestinationRecord:
+        """Create the repository of a destination again; the task in the response does it."""
+        return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/init")
 
     def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:
         """Set a destination's name, retention or verification; missing members stay."""
@@ -107,7 +118,7 @@ class Destinations(Collection[DestinationRecord]):
         return self._calls.one(list[DestinationRecord], "POST", path, _refs(machines))
 
 
-class Machines(Collection[VirtualMachine]):
+class Machines(PerishableCollection[VirtualMachine]):
     """Virtual machines and their disks."""
 
     path, kind = "/virtual-machines", VirtualMachine
@@ -286,6 +297,11 @@ class Mounts(DatedCollection[MountedBackup]):
                 count=1,
                 files=[{"path": path, "reason": reason}],
             )
+
+    def details(self, file_system: str, path: str) -> FileDetails:
+        """A file or folder after it was opened and read; a link is not followed."""
+        where = f"/mounted-file-systems/{file_system}/details"
+        return self._calls.one(FileDetails, "POST", where, {"path": path})
 
     def download(
         self,

@@ -21,6 +21,7 @@ from haulback.contract.prove import ProveRequest as Prove
 from haulback.contract.repair import RepairRequest as Repair
 from haulback.contract.restore import RestoreRequest as Restore
 from haulback.contract.snapshot import SnapshotRequest as Snapshot
+from haulback.contract.snapshot_cleanup import ReleaseRequest as Release
 from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest as SnapshotCleanup
 from haulback.contract.snapshot_reversion import SnapshotReversionRequest as Reversion
 from haulback.contract.tasks import TaskBatchResponse, TaskDetails, TaskListRecord
@@ -123,6 +124,10 @@ class Submissions:
     ) -> list[TaskDetails]:
         """Remove expired snapshots."""
         return self.submit("remove-old-snapshots", request, **how)
+
+    def release(self, request: Release, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+        """Release the checkpoints of machines; the next backup of each is a full one."""
+        return self.submit("release", request, **how)
 
     def remove_old_backups(
         self, request: Cleanup, **how: Unpack[SubmissionResult]

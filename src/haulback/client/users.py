@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haulback.client import record_names
-from haulback.client.calls import Calls, Collection
+from haulback.client.calls import Calls, Collection, PerishableCollection
 from haulback.contract.audit import AuditEntry
 from haulback.contract.nodes import ChangedNode, Invitation, NewNode, NodeRecord
 from haulback.contract.tokens import NewToken, Token
@@ -63,7 +63,7 @@ class Tokens(Collection[Token]):
         return self._calls.one(Token, "POST", self.path, new)
 
 
-class Nodes(Collection[NodeRecord]):
+class Nodes(PerishableCollection[NodeRecord]):
     """Nodes: the machines that run tasks."""
 
     path, kind = "/nodes", NodeRecord

@@ -31,7 +31,8 @@ class ExportRequest(msgspec.Struct):
 class ExportOrder(msgspec.Struct):
     """The machine to read, and the base of the increment; `excluded` are names of disks.
 
-    `wanted` is the requested type of backup.  `machine` is the name on the platform, `disks` are
+    `wanted` is the requested type of backup, `no_base` the reason why the base was given up, if
+    known.  `machine` is the name on the platform, `disks` are
     the disks of the last scan, `place` is the machine's folder on its platform.
 
     `before` and `after` are commands for the guest, around the moment of the snapshot.
@@ -50,6 +51,7 @@ class ExportOrder(msgspec.Struct):
     machine: str = ""
     disks: list[VirtualDisk] = []
     place: str = ""
+    no_base: str = ""
 
 
 class FileSeen(msgspec.Struct):

@@ -57,7 +57,11 @@ class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class BackupFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A file system of a backup; size in bytes."""
+    """A file system of a backup; size in bytes.
+
+    `readable`: its root folder was opened.  `reason` says why it cannot be read, or is a caution.
+    `features` are those of note in its superblock, such as encrypt or casefold.
+    """
 
     guid: str
     volume: str
@@ -67,6 +71,7 @@ class BackupFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
     uuid: str | None = None
     readable: bool = True
     reason: str | None = None
+    features: list[str] = []
 
 
 class MountedFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -109,8 +114,9 @@ class MountedFile(msgspec.Struct, kw_only=True):
 class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A directory entry; `modified` in epoch ms, `permissions` as in the nine letters of ls.
 
-    `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.  `reason` says why the
-    contents cannot be read, where known without reading the file.
+    `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.  `contents`: READABLE,
+    NOT_READABLE with the `reason`, or NOT_TRIED: a listing does not open files.  `readable` is
+    absent for a file that was not tried.
     """
 
     name: str
@@ -120,6 +126,27 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
     owner: str
     group: str
     permissions: list[str]
+    contents: Label
     target: str | None = None
-    readable: bool = True
+    readable: bool | None = None
     reason: str | None = None
+
+
+class FileDetails(FileRow, omit_defaults=True, kw_only=True):
+    """A directory entry that was opened and read.
+
+    `contents` is NOT_TRIED only if reading took too long.  `stored` are the bytes of a file without
+    its holes, of which `read` were read; `inode` and `links` tell hard links.  `attributes` are
+    names of extended attributes, `missing` says why some cannot be delivered; access lists are
+    written as by getfacl.  `features` are those of the file, such as its compression.
+    """
+
+    read: int
+    stored: int
+    inode: str
+    links: int
+    attributes: list[str] = []
+    accessList: str | None = None
+    defaultAccessList: str | None = None
+    features: list[str] = []
+    missing: str | None = None

@@ -18,15 +18,29 @@ class SnapshotCleanupRequest(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
+class ReleaseRequest(msgspec.Struct, kw_only=True):
+    """Machines whose checkpoints are released, so that their owner can work on their disks."""
+
+    protectedEntities: list[Ref]
+    priority: int | None = None
+    windowStart: int | None = None
+    windowEnd: int | None = None
+
+
 class SnapshotCleanupOrder(msgspec.Struct):
-    """Snapshots of a machine, by their names on the platform."""
+    """Snapshots of a machine, by their names on the platform.
+
+    `release` removes all checkpoints of Haulback too.
+    """
 
     uuid: str
     hypervisor: Hypervisor
     names: list[str]
+    release: bool = False
 
 
 class SnapshotCleanupResult(msgspec.Struct):
-    """The node's report: names of removed snapshots."""
+    """The node's report: names of removed snapshots, and of released checkpoints."""
 
     removed: list[Mark] = []
+    released: list[Mark] = []

@@ -19,6 +19,7 @@ class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
     readable: bool = True
     reason: str = ""
     path: str = ""  # mount path on the node
+    features: list[str] = []
 
 
 class StoreOrder(msgspec.Struct):

@@ -19,7 +19,7 @@ class Token(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class NewToken(msgspec.Struct):
-    """Request to make an API token; `roles` default to the user's roles, `validFor` in ms.
+    """Request to make an API token; `roles` default to `viewer`, `validFor` in ms.
 
     `projects` default to the projects of the caller's token, or to all projects of the user.
     """

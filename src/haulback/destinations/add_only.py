@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from haulback.destinations.pass_through import PassThrough
+from haulback.destinations.protocol import Item, list_many
 from haulback.errors import Forbidden
 
 
@@ -13,6 +16,9 @@ class AddOnly(PassThrough):
     """
 
     allows_deletion = False
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        return list_many(self._destination, folders)
 
     def delete(self, name: str) -> None:
         """Refuse the deletion. Raises Forbidden."""

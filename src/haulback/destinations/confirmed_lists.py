@@ -7,10 +7,10 @@ repository.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from haulback.destinations.pass_through import PassThrough
-from haulback.destinations.protocol import IDENTITY, Item, ObjectStore
+from haulback.destinations.protocol import IDENTITY, Item, ObjectStore, list_many
 from haulback.errors import NotFound, Unavailable
 
 
@@ -35,6 +35,19 @@ class ConfirmedLists(PassThrough):
         if not items:
             self._confirm(prefix)
         return iter(items)
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        """The objects below several folders, confirmed once: by the identity object in the list
+        itself, or by its reading where a folder is empty.
+        """
+        items = [*list_many(self._destination, folders)]
+        shown = {item.name.partition("/")[0] for item in items}
+        empty = [folder for folder in folders if folder not in shown]
+        if IDENTITY in shown:
+            self._was_read = True
+        elif empty:
+            self._confirm(" and ".join(empty))
+        return (item for item in items if item.name != IDENTITY)
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         entries = [*super().entries(folder)]

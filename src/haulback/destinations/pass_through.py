@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
+from itertools import chain
 from pathlib import Path
 
 from haulback.destinations.protocol import Item, ObjectStore
@@ -57,6 +58,10 @@ class PassThrough:
 
     def list(self, prefix: str) -> Iterator[Item]:
         return self._destination.list(prefix)
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        """Objects below several folders, by the wrapper's own `list` of each."""
+        return chain.from_iterable(self.list(folder) for folder in folders)
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         return self._destination.entries(folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -68,6 +69,27 @@ class ObjectStore(Protocol):
 
     def local_path(self, name: str) -> Path | None:
         """Path of the object on this machine, for mapping into memory; None for remote stores."""
+
+
+@runtime_checkable
+class ListsMany(Protocol):
+    """A store that lists several folders by fewer requests than folders."""
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        """Objects below the folders, in no particular order.
+
+        The identity object may be among the items: it proves that the list came from the store.
+        """
+
+
+def list_many(destination: ObjectStore, folders: Sequence[str]) -> Iterator[Item]:
+    """Objects below several folders, listed in this order where each takes its own list.
+
+    The identity object may be among the items, as in `ListsMany`.
+    """
+    if isinstance(destination, ListsMany):
+        return destination.list_many(folders)
+    return chain.from_iterable(destination.list(folder) for folder in folders)
 
 
 @runtime_checkable

@@ -7,11 +7,12 @@ request costs as much as the bytes.  Random reads, as of a mount, are not enlarg
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from threading import Lock
 
 from haulback.destinations.pass_through import PassThrough
-from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.protocol import Item, ObjectStore, list_many
 from haulback.errors import HaulbackError
 
 _AHEAD = 4 << 20  # bytes of a request that reads ahead: bounds the memory with `_BLOCKS`
@@ -63,6 +64,9 @@ class ReadAhead(PassThrough):
             return super().load(name, offset, length)
         at = offset - block.start
         return data[at : at + length]
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        return list_many(self._destination, folders)
 
     def _block(self, name: str, offset: int, length: int) -> tuple[_Block | None, bool]:
         """The block that has or will have a range, and whether the caller must fill the block."""

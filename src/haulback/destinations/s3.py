@@ -160,6 +160,34 @@ class S3:
             with suppress(NotFound):
                 self.load(IDENTITY)
 
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        """The objects below several folders: a list of all names from the first folder on.
+
+        The list ends after the last folder, so it takes a request for each 1,000 names in between,
+        however many packs there are.  The identity object is shown where it lies in between.
+        """
+        below = tuple(checked(folder) + "/" for folder in folders)
+        end, after = max(below), min(below)[:1]
+        items, is_over = self._range(after, end)
+        yield from (i for i in items if i.name.startswith(below) or i.name == IDENTITY)
+        # as in `list`: the page of a proxy looks like the end of a list
+        while len(items) >= _FULL_PAGE and not is_over:
+            items, is_over = self._range(items[-1].name, end)
+            yield from (i for i in items if i.name.startswith(below) or i.name == IDENTITY)
+            with suppress(NotFound):
+                self.load(IDENTITY)
+
+    def _range(self, after: str, end: str) -> tuple[Sequence[Item], bool]:
+        """The names from `after` to those that begin with `end`, and whether a later name came."""
+        items: list[Item] = []
+        with self._asking(f"the list of names up to {end}"):
+            for page in obstore.list(self.client, offset=after):
+                for meta in page:
+                    if meta["path"] > end and not meta["path"].startswith(end):
+                        return items, True
+                    items.append(_item(meta))
+        return items, False
+
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         below = checked(folder) + "/" if folder else ""
         with self._asking(f"the list of {folder or 'the root'}"):

@@ -6,14 +6,14 @@ is lost by it, and where a clean-up waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
 from haulback.destinations.pass_through import PassThrough
-from haulback.destinations.protocol import Item, ObjectStore
+from haulback.destinations.protocol import Item, ObjectStore, list_many
 from haulback.errors import Conflict, Damaged, NotFound
 
 T = TypeVar("T")
@@ -54,16 +54,24 @@ class SettledLists(PassThrough):
         return item
 
     def list(self, prefix: str) -> Iterator[Item]:
+        return self._settled((prefix,), lambda: super(SettledLists, self).list(prefix))
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        return self._settled(folders, lambda: list_many(self._destination, folders))
+
+    def _settled(
+        self, folders: Sequence[str], list_them: Callable[[], Iterator[Item]]
+    ) -> Iterator[Item]:
         with self._lock:
             there, gone = set(self._there), set(self._gone)
-        shown = set()
-        for item in super().list(prefix):
+        shown, below = set(), tuple(f"{folder}/" for folder in folders)
+        for item in list_them():
             shown.add(item.name)
             if item.name not in gone or self._is_there(item.name):
                 yield item
         for name in sorted(there - shown):
             with suppress(NotFound, Damaged):  # another process deleted the object
-                if name.startswith(f"{prefix}/"):
+                if name.startswith(below):
                     yield self.info(name)
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:

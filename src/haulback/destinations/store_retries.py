@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from haulback.destinations.pass_through import PassThrough
-from haulback.destinations.protocol import Item, ObjectStore
+from haulback.destinations.protocol import Item, ObjectStore, list_many
 from haulback.errors import Conflict
 from haulback.retry import Backoff, Wait, retry
 
@@ -56,6 +56,9 @@ class Retrying(PassThrough):
     def list(self, prefix: str) -> Iterator[Item]:
         # A list that breaks off begins anew: half of it must not look like all of it.
         return iter(self._again(lambda: [*self._destination.list(prefix)]))
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        return iter(self._again(lambda: [*list_many(self._destination, folders)]))
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         return iter(self._again(lambda: [*self._destination.entries(folder)]))

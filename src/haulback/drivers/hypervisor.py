@@ -52,12 +52,14 @@ class Taken(NamedTuple):
 class Apart(NamedTuple):
     """A part of a machine that backups leave out, with the reason.
 
-    `held` is set for a part that backups contain, but not consistently.
+    `held` is set for a part that backups contain, but not consistently, `off` for a part of a
+    running machine that only backups of the stopped machine leave out.
     """
 
     name: str
     why: str
     held: bool = False
+    off: bool = False
 
 
 class Machine(NamedTuple):

@@ -35,8 +35,13 @@ class Source(Protocol):
         """Fill `buffer` from `offset` (bytes). Raises SourceChanged when the disk is shorter."""
 
 
+def length_of(handle: int) -> int:
+    """Bytes of an open file or block device, whose size only a seek finds."""
+    return os.lseek(handle, 0, os.SEEK_END)
+
+
 class RawImage:
-    """A raw image file; holes are detected by the file system (SEEK_HOLE).
+    """A raw image file or block device; holes are detected by the file system (SEEK_HOLE).
 
     `handle` is an open descriptor of the file; the image takes ownership of it.
     """
@@ -47,7 +52,7 @@ class RawImage:
             self._handle = os.open(path, os.O_RDONLY) if handle is None else handle
         except OSError as error:
             raise Unavailable(f"cannot open image {path}: {error.strerror}") from None
-        self.size = os.fstat(self._handle).st_size
+        self.size = length_of(self._handle)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         at = start
@@ -56,6 +61,9 @@ class RawImage:
                 low = os.lseek(self._handle, at, os.SEEK_DATA)
             except OSError as error:
                 if error.errno == errno.ENXIO:
+                    return
+                if error.errno == errno.EINVAL:  # a block device has no holes
+                    yield Extent(at, self.size - at)
                     return
                 raise
             at = min(os.lseek(self._handle, low, os.SEEK_HOLE), self.size)
@@ -71,7 +79,7 @@ class RawImage:
 
     def close(self) -> None:
         """Close the file. Raises SourceChanged when the image's size has changed."""
-        size = os.fstat(self._handle).st_size
+        size = length_of(self._handle)
         os.close(self._handle)
         if size != self.size:
             raise SourceChanged(f"image {self.path} changed its size while it was read")

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from tarfile import DIRTYPE, LNKTYPE, REGTYPE, SYMTYPE
+from typing import NamedTuple, Protocol
 
 from haulback.errors import HaulbackError, Incomplete, NotFound, is_away
 from haulback.filesystems.paths import checked
-from haulback.filesystems.records import DirectoryEntries, EntryType, FileEntry, text
+from haulback.filesystems.records import (
+    DirectoryEntries,
+    EntryHint,
+    EntryType,
+    FileEntry,
+    FileFacts,
+    text,
+)
 from haulback.filesystems.report import UnreadableReport
+from haulback.filesystems.sparse import SparseMap
+from haulback.filesystems.tar_members import TarMember, attribute_records
 from haulback.texts import printable
 from haulback.units import KIB, MIB
 
@@ -21,6 +31,11 @@ _DEEPEST = 256  # nested directories
 _PAGE = 1000  # entries per listing
 _LINKS = (EntryType.SYMLINK, EntryType.BROKEN_SYMLINK)
 _ZEROS = bytes(MIB)
+_MAPPED = MIB  # size from which on the map of a file is asked for, as reserved space is no data
+# Bytes of holes that are worth a map. Small holes are zeros in a strict tar, which goes to a guest,
+# since the tar of a small guest may know no sparse files.
+_HOLES, _STRICT_HOLES = 4 * KIB, 16 * MIB
+_MOST_LINKED = 100_000  # files with several names whose first name is kept
 _STEP = 64 * KIB  # precision with which the first unreadable byte is located
 
 
@@ -36,6 +51,12 @@ class FileSource(Protocol):
     def stream(self, volume: str, path: str) -> Iterator[bytes]: ...
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes: ...
+
+    def facts(self, volume: str, path: str) -> FileFacts: ...
+
+    def stored(self, volume: str, path: str, size: int) -> SparseMap: ...
+
+    def parts(self, volume: str, path: str, ranges: SparseMap) -> Iterator[bytes]: ...
 
 
 def packed(
@@ -76,6 +97,13 @@ def _blocks(
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
+class _First(NamedTuple):
+    """The member of a file with several names, and the reason if it is incomplete."""
+
+    name: str
+    reason: str
+
+
 class _Tar:
     """Members of a tar under construction."""
 
@@ -84,6 +112,8 @@ class _Tar:
     ) -> None:
         self._source, self._volume = source, volume
         self._report, self._strict = report, strict
+        self._names: dict[int, _First] = {}
+        self._sparse = 0
 
     def failed(self, place: str, error: HaulbackError, what: str = "") -> None:
         """Report an unreadable file. Raises the error when the disk is unreachable."""
@@ -120,13 +150,47 @@ class _Tar:
 
     def _member(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         if entry.type is EntryType.DIRECTORY:
-            yield _header(entry, name, tarfile.DIRTYPE)
+            yield TarMember(entry, name, DIRTYPE, records=self._records(place, entry)).header()
         elif entry.reason:
             self._missing(place, entry.reason)
         elif entry.type is EntryType.REGULAR_FILE:
-            yield from self._file(place, name, entry)
+            yield from self._linked(place, name, entry)
         elif entry.type in _LINKS:
-            yield _header(entry, name, tarfile.SYMTYPE)
+            records = self._records(place, entry)
+            yield TarMember(entry, name, SYMTYPE, 0, entry.target or "", records).header()
+
+    def _linked(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
+        """A file, or a hard link to a member that holds the same file."""
+        first = self._names.get(entry.node) if entry.links > 1 else None
+        if first is not None:
+            yield TarMember(entry, name, LNKTYPE, 0, first.name).header()
+            if first.reason:
+                self._missing(place, f"a link to {first.name}: {first.reason}")
+            return
+        count = self._report.count
+        blocks = self._file(place, name, entry)
+        head = next(blocks, None)
+        if head is None:
+            return  # no member: each name of the file is reported
+        yield head
+        yield from blocks
+        if entry.links > 1 and entry.node and len(self._names) < _MOST_LINKED:
+            reason = "it is damaged" if self._report.count > count else ""
+            self._names[entry.node] = _First(name, reason)
+
+    def _records(self, place: str, entry: FileEntry) -> tuple[tuple[bytes, bytes], ...]:
+        """Pax records of extended attributes; the report names those that cannot be read."""
+        if not entry.hints & EntryHint.ATTRIBUTES:
+            return ()
+        try:
+            facts = self._source.facts(self._volume, place)
+        except HaulbackError as error:
+            self.failed(place, error, "its extended attributes cannot be read: ")
+            return ()
+        if facts.reason:
+            reason = printable(facts.reason)
+            self._missing(place, f"not all of its extended attributes are delivered: {reason}")
+        return tuple(attribute_records(facts))
 
     def _below(self, place: str, name: str) -> Iterator[tuple[str, str, FileEntry]]:
         after, last = "", False
@@ -147,60 +211,83 @@ class _Tar:
     def _file(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         """Header and contents of a file; zeros replace its unreadable end."""
         told: list[str] = []
-        chunks, at = self._chunks(place, told), 0
+        ranges = self._map(place, entry)
+        chunks, size, at = self._chunks(place, ranges, told), ranges.stored, 0
         first = next(chunks, b"")
         if told and not first:
             self._missing(place, told[0])
             return
-        yield _header(entry, name, tarfile.REGTYPE)
-        while first and at < entry.size:
-            part = first[: entry.size - at]
+        yield self._header(place, name, entry, ranges)
+        while first and at < size:
+            part = first[: size - at]
             at += len(part)
             yield part
             first = next(chunks, b"")
-        if first or at < entry.size:
+        if first or at < size:
             reason = told[0] if told else "its size differs from the one in its directory"
-            zeros = f"damaged from byte {at} of {entry.size}, filled with zeros from there on: "
-            self._missing(place, f"{zeros}{reason}" if at < entry.size else reason)
-        for low in range(at, entry.size, len(_ZEROS)):
-            yield _ZEROS[: entry.size - low]
-        yield bytes(-entry.size % tarfile.BLOCKSIZE)
+            start = f"damaged from byte {ranges.place(at)} of {entry.size}"
+            zeros = f"{start}, filled with zeros from there on: {reason}"
+            self._missing(place, zeros if at < size else reason)
+        for low in range(at, size, len(_ZEROS)):
+            yield _ZEROS[: size - low]
+        yield bytes(-size % tarfile.BLOCKSIZE)
 
-    def _chunks(self, place: str, told: list[str]) -> Iterator[bytes]:
-        """Readable beginning of a file; after an early end, `told` holds the reason."""
+    def _header(self, place: str, name: str, entry: FileEntry, ranges: SparseMap) -> bytes:
+        records = self._records(place, entry)
+        if not ranges.is_sparse:
+            return TarMember(entry, name, REGTYPE, entry.size, records=records).header()
+        encoded = ranges.encoded()
+        member = TarMember(entry, name, REGTYPE, len(encoded) + ranges.stored, records=records)
+        self._sparse += 1
+        return member.sparse(self._sparse, entry.size) + encoded
+
+    def _map(self, place: str, entry: FileEntry) -> SparseMap:
+        """The stored ranges of a file: the whole file if it has no holes, or no readable map."""
+        if entry.size >= _MAPPED or entry.hints & EntryHint.HOLES:
+            try:
+                ranges = self._source.stored(self._volume, place, entry.size)
+                if ranges.size - ranges.stored >= (_STRICT_HOLES if self._strict else _HOLES):
+                    return ranges
+            except HaulbackError as error:  # reading the file reports the damage
+                if is_away(error):
+                    raise
+        return SparseMap.whole(entry.size)
+
+    def _chunks(self, place: str, ranges: SparseMap, told: list[str]) -> Iterator[bytes]:
+        """Readable beginning of the stored bytes; after an early end, `told` holds the reason."""
         at = 0
         try:
-            for chunk in self._source.stream(self._volume, place):
+            for chunk in self._parts(place, ranges):
                 at += len(chunk)
                 yield chunk
         except HaulbackError as error:
             if is_away(error):
                 raise
-            yield from self._up_to_damage(place, at)
+            yield from self._up_to_damage(place, ranges, at)
             told.append(error.message)
 
-    def _up_to_damage(self, place: str, at: int) -> Iterator[bytes]:
+    def _parts(self, place: str, ranges: SparseMap) -> Iterator[bytes]:
+        if ranges.is_sparse:
+            return self._source.parts(self._volume, place, ranges)
+        return self._source.stream(self._volume, place)
+
+    def _up_to_damage(self, place: str, ranges: SparseMap, at: int) -> Iterator[bytes]:
         """Bytes before the damage, in small steps; a chunk that contains damage fails as a
         whole.
         """
-        while True:
-            try:
-                part = self._source.read(self._volume, place, at, _STEP)
-            except HaulbackError as error:
-                if is_away(error):
-                    raise
-                return
-            if not part:
-                return
-            at += len(part)
-            yield part
-
-
-def _header(entry: FileEntry, name: str, kind: bytes) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.type, info.mode, info.uid, info.gid = kind, entry.mode & 0o7777, entry.uid, entry.gid
-    info.mtime = max(0, entry.modified) / 1000
-    if kind == tarfile.REGTYPE:
-        info.size = entry.size
-    info.linkname = entry.target or ""
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+        for offset, length in ranges.ranges():
+            skipped = min(at, length)
+            at -= skipped
+            low, end = offset + skipped, offset + length
+            while low < end:
+                try:
+                    count = min(_STEP, end - low)
+                    part = self._source.read(self._volume, place, low, count)
+                except HaulbackError as error:
+                    if is_away(error):
+                        raise
+                    return
+                if not part:
+                    return
+                low += len(part)
+                yield part

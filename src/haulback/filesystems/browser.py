@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
-from typing import Self
+from typing import Self, TypeVar
 
 from haulback.drivers.source import Source
 from haulback.errors import Malformed
 from haulback.filesystems.archive import packed
 from haulback.filesystems.paths import checked, sound
 from haulback.filesystems.records import (
+    MOST_ATTRIBUTES,
     MOST_BYTES,
     MOST_ENTRIES,
     Content,
+    DescribeFile,
     DirectoryEntries,
     Entries,
     FileEntry,
+    FileFacts,
+    FileMap,
     FilePiece,
     FindEntry,
     ListDirectory,
     ListVolumes,
+    MapFile,
     ReadFile,
     Volume,
     VolumesFound,
     raw,
 )
 from haulback.filesystems.sandbox_client import COMMAND, SandboxClient
+from haulback.filesystems.sparse import SparseMap, Window
 from haulback.texts import printable
 
+_Part = TypeVar("_Part")
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
 
@@ -102,6 +110,43 @@ class Browser:
         place = checked(path)
         return self._stream(volume, place, self._content(volume, place, 0, MOST_BYTES))
 
+    def facts(self, volume: str, path: str) -> FileFacts:
+        """Extended attributes and features of a path; a link at its end is not followed.
+
+        Raises NotFound.
+        """
+        return self._confined.ask(DescribeFile(volume, checked(path)), FileFacts, _are_facts)
+
+    def stored(self, volume: str, path: str, size: int) -> SparseMap:
+        """The ranges of a file of `size` bytes that are stored; the rest reads as zeros.
+
+        Raises NotFound.
+        """
+        place, at, result = checked(path), 0, SparseMap(size)
+        while at < size:
+            question = MapFile(volume, place, at)
+            answer = self._confined.ask(question, FileMap, partial(_is_map, question, size))
+            for offset, length in answer.ranges:
+                result.add(offset, length)
+            at = answer.end
+        return result
+
+    def parts(self, volume: str, path: str, ranges: SparseMap) -> Iterator[bytes]:
+        """Contents of the ranges of a file, in chunks of up to 4 MiB; the next is prefetched."""
+        place = checked(path)
+        calls = (
+            partial(self._inside, volume, place, window) for window in ranges.windows(MOST_BYTES)
+        )
+        return (part for parts in _ahead(calls) for part in parts)
+
+    def _inside(self, volume: str, place: bytes, window: Window) -> list[bytes]:
+        """Contents of the ranges in a window of a file."""
+        whole = memoryview(self._whole(volume, place, window.low, window.high - window.low))
+        if len(whole) < window.high - window.low:
+            raise Malformed(f"the file ends at {window.low + len(whole)} bytes")
+        starts = ((offset - window.low, length) for offset, length in window.ranges)
+        return [bytes(whole[start : start + length]) for start, length in starts]
+
     def archive(
         self, volume: str, paths: Sequence[str], *, strict: bool = False
     ) -> Iterator[bytes]:
@@ -116,17 +161,11 @@ class Browser:
     def _stream(self, volume: str, place: bytes, first: Content) -> Iterator[bytes]:
         part, size = self._filled(first), first.size
         yield part
-        if len(part) == size:
-            return
-        with ThreadPoolExecutor(_AHEAD, "read-ahead") as pool:
-            coming = deque[Future[bytes]]()
-            for at in range(len(part), size, MOST_BYTES):
-                count = min(MOST_BYTES, size - at)
-                coming.append(pool.submit(self._whole, volume, place, at, count))
-                if len(coming) > _AHEAD:
-                    yield coming.popleft().result()
-            for chunk in coming:
-                yield chunk.result()
+        if len(part) < size:
+            yield from _ahead(
+                partial(self._whole, volume, place, at, min(MOST_BYTES, size - at))
+                for at in range(len(part), size, MOST_BYTES)
+            )
 
     def _whole(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer only at its end."""
@@ -181,3 +220,31 @@ class Browser:
         return DirectoryEntries(
             (entry.entry() for entry in result.entries), printable(result.reason)
         )
+
+
+def _ahead(calls: Iterable[Callable[[], _Part]]) -> Iterator[_Part]:
+    """Results of calls in order; the next call runs while a result is used."""
+    with ThreadPoolExecutor(_AHEAD, "read-ahead") as pool:
+        coming = deque[Future[_Part]]()
+        for call in calls:
+            coming.append(pool.submit(call))
+            if len(coming) > _AHEAD:
+                yield coming.popleft().result()
+        for item in coming:
+            yield item.result()
+
+
+def _are_facts(answer: FileFacts) -> bool:
+    """Whether attributes are within their limit, under names that a tar can hold."""
+    total = sum(len(name) + len(value) for name, value in answer.attributes)
+    return total <= MOST_ATTRIBUTES and all(0 not in name for name, _ in answer.attributes)
+
+
+def _is_map(question: MapFile, size: int, answer: FileMap) -> bool:
+    """Whether ranges ascend within the file, and the answer leads on."""
+    at = question.offset
+    for offset, length in answer.ranges:
+        if offset < at or not length:
+            return False
+        at = offset + length
+    return at <= answer.end <= size and answer.end > question.offset

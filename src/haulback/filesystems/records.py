@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import Annotated, Final
 
 import msgspec
@@ -17,11 +17,15 @@ MOST_BYTES: Final = 4 * MIB  # bytes of a read
 MOST_PIECES: Final = 20_000  # pieces in a response
 MOST_PATH: Final = 4096  # bytes
 MOST_NAME: Final = 1024  # bytes; 255 UTF-16 units of NTFS can become 765
+MOST_RANGES: Final = 10_000  # ranges in a response
+MOST_ATTRIBUTES: Final = MIB  # bytes of the extended attributes of a file
 
 _Text = Annotated[str, Meta(max_length=300)]
 _Name = Annotated[bytes, Meta(min_length=1, max_length=MOST_NAME)]
 _Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 _Word = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+_Value = Annotated[bytes, Meta(max_length=MOST_ATTRIBUTES)]
+_Acl = Annotated[str, Meta(max_length=MOST_ATTRIBUTES)]
 _Moment = Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)]
 
 
@@ -33,6 +37,22 @@ class EntryType(StrEnum):
     SYMLINK = "SYMLINK"
     BROKEN_SYMLINK = "BROKEN_SYMLINK"
     OTHER = "OTHER"
+
+
+class Contents(StrEnum):
+    """Whether the contents of an entry can be read; only details and reading try them."""
+
+    READABLE = "READABLE"
+    NOT_READABLE = "NOT_READABLE"
+    NOT_TRIED = "NOT_TRIED"
+
+
+class EntryHint(IntFlag):
+    """Facts of an inode or a record that tell which further questions are worth asking."""
+
+    ATTRIBUTES = 1  # it has extended attributes, or access control lists
+    HOLES = 2  # fewer bytes are stored than its size
+    INSIDE = 4  # the contents are in the inode or the record
 
 
 class Volume(msgspec.Struct, frozen=True):
@@ -59,8 +79,8 @@ class FileEntry(msgspec.Struct, frozen=True):
     """An entry of a directory; `size` in bytes, `modified` in epoch milliseconds.
 
     Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`. `reason` says why
-    the contents cannot be read, as far as directory and inode tell; it is empty for readable
-    entries.
+    the contents cannot be read, as far as directory and inode tell. `node` numbers the file within
+    its volume, 0 if unknown; `links` is the number of its names.
     """
 
     name: str
@@ -72,11 +92,26 @@ class FileEntry(msgspec.Struct, frozen=True):
     gid: int
     target: str | None = None
     reason: str = ""
+    node: int = 0
+    links: int = 1
+    hints: EntryHint = EntryHint(0)
 
     @property
     def readable(self) -> bool:
-        """Whether the contents can be read, as far as directory and inode tell."""
+        """Whether no reason against reading is known; see `contents`."""
         return not self.reason
+
+    @property
+    def contents(self) -> Contents:
+        """Whether the contents can be read; a file that was not opened is NOT_TRIED."""
+        if self.reason:
+            return Contents.NOT_READABLE
+        if self.type is EntryType.DIRECTORY:
+            return Contents.NOT_TRIED
+        is_known = self.type is not EntryType.REGULAR_FILE or not self.size
+        return (
+            Contents.READABLE if is_known or self.hints & EntryHint.INSIDE else Contents.NOT_TRIED
+        )
 
     @property
     def shown(self) -> str:
@@ -131,7 +166,25 @@ class ReadFile(msgspec.Struct, tag="Read"):
     count: int
 
 
-Ask = Begin | ListVolumes | FindEntry | ListDirectory | ReadFile
+class DescribeFile(msgspec.Struct, tag="Describe"):
+    """Request for the extended attributes and the features of an entry.
+
+    A link at the end of the path is not followed.
+    """
+
+    volume: str
+    path: bytes
+
+
+class MapFile(msgspec.Struct, tag="Map"):
+    """Request for the ranges of a file that are stored, from `offset`; the rest reads as zeros."""
+
+    volume: str
+    path: bytes
+    offset: int
+
+
+Ask = Begin | ListVolumes | FindEntry | ListDirectory | ReadFile | DescribeFile | MapFile
 
 
 class RawEntry(msgspec.Struct, array_like=True):
@@ -146,12 +199,16 @@ class RawEntry(msgspec.Struct, array_like=True):
     gid: _Word
     target: Annotated[bytes, Meta(max_length=MOST_PATH)] | None = None
     reason: _Text = ""
+    node: _Count = 0
+    links: _Word = 1
+    hints: _Word = 0
 
     def entry(self) -> FileEntry:
         target = None if self.target is None else text(self.target)
         name = text(self.name)
         numbers = self.size, self.modified, self.mode, self.uid, self.gid
-        return FileEntry(name, self.type, *numbers, target, printable(self.reason))
+        more = self.node, self.links, EntryHint(self.hints & 7)
+        return FileEntry(name, self.type, *numbers, target, printable(self.reason), *more)
 
 
 class FilePiece(msgspec.Struct, array_like=True):
@@ -189,6 +246,27 @@ class Content(msgspec.Struct, tag=True):
     pieces: Annotated[list[FilePiece], Meta(max_length=MOST_PIECES)]
 
 
+class FileFacts(msgspec.Struct, tag=True):
+    """Response to DescribeFile: extended attributes by their names in Linux, access control lists
+    as text, features by name.
+
+    `reason` says why attributes may be missing.
+    """
+
+    attributes: Annotated[list[tuple[_Name, _Value]], Meta(max_length=10_000)] = []
+    access: _Acl = ""
+    default: _Acl = ""
+    features: Annotated[tuple[_Text, ...], Meta(max_length=100)] = ()
+    reason: _Text = ""
+
+
+class FileMap(msgspec.Struct, tag=True):
+    """Response to MapFile: ascending ranges (offset, length), complete up to `end`."""
+
+    ranges: Annotated[list[tuple[_Count, _Count]], Meta(max_length=MOST_RANGES)]
+    end: _Count
+
+
 class Failed(msgspec.Struct, tag=True):
     """Error response; `code` is the code of an error in `haulback.errors`."""
 
@@ -196,7 +274,7 @@ class Failed(msgspec.Struct, tag=True):
     message: _Text
 
 
-Answer = VolumesFound | Entries | Content | Failed
+Answer = VolumesFound | Entries | Content | FileFacts | FileMap | Failed
 
 
 def text(name: bytes) -> str:

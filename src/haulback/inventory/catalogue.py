@@ -107,6 +107,12 @@ class BackupRecords(Protocol):
 
     def base(self, entity: str, destination: str) -> IncrementBase | None: ...
 
+    def lost_base(self, entity: str, destination: str | None = None) -> str:
+        """The reason why the base of an entity on a destination (None: on any) was given up.
+
+        "" where no reason is recorded.
+        """
+
     def bases(self, entity: str) -> list[IncrementBase]:
         """The increment bases of an entity in all repositories."""
 

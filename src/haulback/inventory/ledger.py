@@ -79,8 +79,11 @@ class BaseChanges(Protocol):
     def promote(self, base: IncrementBase) -> None:
         """Make `base` the base of the next increments."""
 
-    def void(self, entity: str) -> None:
-        """Delete the increment bases of an entity: the next backup is a full backup."""
+    def void(self, entity: str, why: str) -> None:
+        """Delete the increment bases of an entity: the next backup is a full backup.
+
+        `why` is the reason, kept for each destination until its next base.
+        """
 
 
 class RemovalChanges(Protocol):

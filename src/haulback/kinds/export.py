@@ -199,6 +199,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
         excluded=entity.settings.get("excludedDisks", []),
         before=entity.settings.get("preCommand", ""),
         after=entity.settings.get("postCommand", ""),
+        no_base=catalogue.backups.lost_base(entity.guid, destination.guid),
     )
 
 

@@ -129,7 +129,8 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record the new host; a machine that moved keeps its guid and its backups."""
     to, entity = task.ref("hypervisor") or "", task.ref("protectedEntity") or ""
     if task.started is not None and to != task.params["from"]:
-        ledger.bases.void(entity)  # the new host has no record of the changed blocks
+        # The new host has no record of the changed blocks.
+        ledger.bases.void(entity, "the machine was moved")
         if state is State.FINISHED:
             ledger.inventory.lives_on(entity, to)
 

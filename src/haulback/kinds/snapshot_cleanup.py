@@ -1,4 +1,4 @@
-"""SNAPSHOT_CLEANUP: removes expired snapshots, and the snapshots that are named."""
+"""SNAPSHOT_CLEANUP: removes expired snapshots and named snapshots, or releases checkpoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from haulback.contract.policies import SnapshotRule
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS
 from haulback.contract.snapshot_cleanup import (
+    ReleaseRequest,
     SnapshotCleanupOrder,
     SnapshotCleanupRequest,
     SnapshotCleanupResult,
@@ -21,11 +22,13 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import PlatformSnapshot
 from haulback.kinds.api import Ask, Submission, TaskKind
-from haulback.kinds.support import planning
+from haulback.kinds.support import conflicts, planning
 from haulback.kinds.support.reports import Said
 from haulback.kinds.support.snapshots import Asked, cleanup_task
 from haulback.policy import snapshot_retention
 from haulback.tasks.record import Plan, Task
+
+_RELEASED = "the checkpoints of the machine were released"
 
 
 def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -39,6 +42,22 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
     asked, whole = Asked(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many(list(chosen)):
         spec = planning.TaskSpec(refs={}, params={"chosen": chosen[entity.guid]})
+        whole.tasks.append(cleanup_task(entity, asked, spec))
+    return whole
+
+
+def plan_release(request: ReleaseRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+    """Plan a task for each machine.  Raises NotFound; Malformed for a machine that is gone."""
+    refs = planning.some("protectedEntities", request.protectedEntities)
+    asked, whole = Asked(request, catalogue, ask), Plan()
+    for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
+        if not entity.present:
+            raise Malformed(
+                f"protectedEntities: {entity.name} is no longer on its hypervisor",
+                field="protectedEntities",
+            )
+        conflicts.machine_free(entity.named(), "SNAPSHOT_CLEANUP", catalogue)
+        spec = planning.TaskSpec(refs={}, params={"release": True})
         whole.tasks.append(cleanup_task(entity, asked, spec))
     return whole
 
@@ -57,9 +76,18 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
     return chosen
 
 
+def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
+    """Give up the bases of a machine before its checkpoints go: no backup builds on them then."""
+    if task.params.get("release"):
+        ledger.bases.void(task.ref("protectedEntity") or "", _RELEASED)
+
+
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
     """Select the expired snapshots by the rules of this moment."""
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
+    if task.params.get("release"):
+        host = catalogue.places.hypervisor(entity.hypervisor)
+        return SnapshotCleanupOrder(entity.uuid, host, [], release=True)
     going = _going(entity.guid, task.params.get("chosen", []), catalogue, task.started or 0)
     names = [snapshot.uuid for snapshot in going]
     return SnapshotCleanupOrder(entity.uuid, catalogue.places.hypervisor(entity.hypervisor), names)
@@ -113,7 +141,11 @@ KIND = TaskKind(
     order=SnapshotCleanupOrder,
     prepare=prepare,
     settle=settle,
-    report=(Said("removed", "texts", "Names of the snapshots that are gone now.", needed=True),),
+    start=start,
+    report=(
+        Said("removed", "texts", "Names of the snapshots that are gone now.", needed=True),
+        Said("released", "texts", "Names of the checkpoints that were released."),
+    ),
     submissions=(
         Submission(
             "remove-old-snapshots",
@@ -124,6 +156,16 @@ KIND = TaskKind(
             projects=ProjectAccess.OBJECTS,
             examples=[{"protectedEntities": [example.REF]}],
             command="snapshot clean MACHINE",
+        ),
+        Submission(
+            "release",
+            ReleaseRequest,
+            plan_release,
+            summary="Create tasks that release the checkpoints of machines.",
+            roles=OPERATORS,
+            projects=ProjectAccess.OBJECTS,
+            examples=[{"protectedEntities": [example.REF]}],
+            command="machine release MACHINE",
         ),
     ),
     removes=True,

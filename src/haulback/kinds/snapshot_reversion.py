@@ -27,16 +27,11 @@ from haulback.wire import Named
 
 
 def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan the task.  Raises NotFound, or Malformed for a snapshot that another program made."""
+    """Plan the task; the snapshot may be of another program.  Raises NotFound, Malformed."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
         raise Malformed("snapshot: name the snapshot of the revert", field="snapshot")
     snapshot = catalogue.snapshots.get(named.guid)
-    if not snapshot.managed:
-        raise Malformed(
-            f"snapshot: another program made {snapshot.uuid}; revert to it in that program",
-            field="snapshot",
-        )
     entity = catalogue.machines.get(snapshot.entity)
     hypervisor = catalogue.places.hypervisor(entity.hypervisor)
     refuse_unable(entity, hypervisor, "snapshot")
@@ -61,11 +56,11 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if task.started is None:
         return
     entity = task.ref("protectedEntity") or ""
-    ledger.bases.void(entity)
+    to = task.refs["protectedEntitySnapshot"].name
+    ledger.bases.void(entity, f"the machine was reverted to the snapshot {to}")
     if state is not State.FINISHED:
         return
     report = msgspec.convert(task.results, Reverted)
-    to = task.refs["protectedEntitySnapshot"].name
     ledger.snapshots.taken(
         PlatformSnapshot(
             guid=task.params["before"],

@@ -13,6 +13,7 @@ import msgspec
 from haulback.errors import HaulbackError, Malformed, NotFound, Unauthenticated, Unavailable
 from haulback.filesystems.browser import Browser
 from haulback.filesystems.records import EntryType, FileEntry, raw, text
+from haulback.node.file_details import details
 from haulback.node.server_client import FileRequest, ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.texts import sendable
@@ -46,6 +47,14 @@ class Download(msgspec.Struct, tag="download"):
 
 class StatRequest(msgspec.Struct, tag="look"):
     """Request for the file type of a path; a link at the end is not followed."""
+
+    mount: str
+    volume: str
+    path: str
+
+
+class DetailsRequest(msgspec.Struct, tag="details"):
+    """Request for the details of a path, which is opened and read; see `file_details`."""
 
     mount: str
     volume: str
@@ -120,13 +129,18 @@ class FileRequestWorker(Thread):
                 raise Unavailable("the node is stopping")
 
     def _parts(self, question: FileRequest) -> Iterator[bytes]:
-        wanted = msgspec.convert(question.body, DirectoryRequest | Download | StatRequest)
+        wanted = msgspec.convert(question.body, _Request)
         with self._home.shares.browser(wanted.mount) as browser:
             if isinstance(wanted, DirectoryRequest):
                 yield msgspec.json.encode(_listing(browser, wanted))
             elif isinstance(wanted, StatRequest):
                 path = _found(browser, wanted.volume, wanted.path)
                 yield browser.entry(wanted.volume, path).type.value.encode()
+            elif isinstance(wanted, DetailsRequest):
+                path = _found(browser, wanted.volume, wanted.path)
+                row = _shown(browser.entry(wanted.volume, path))
+                told = details(browser, wanted.volume, path)
+                yield msgspec.json.encode(row | told)
             elif wanted.archive:
                 paths = [_found(browser, wanted.volume, path) for path in wanted.paths]
                 yield from browser.archive(wanted.volume, paths)
@@ -134,6 +148,9 @@ class FileRequestWorker(Thread):
                 [path] = wanted.paths
                 path = _found(browser, wanted.volume, path)
                 yield from browser.stream(wanted.volume, path)
+
+
+_Request = DirectoryRequest | Download | StatRequest | DetailsRequest
 
 
 def _listing(browser: Browser, wanted: DirectoryRequest) -> dict[str, object]:
@@ -180,6 +197,7 @@ def _shown(entry: FileEntry) -> dict[str, object]:
         "gid": entry.gid,
         "target": sendable(entry.target) if entry.target is not None else None,
         "reason": entry.reason,
+        "contents": entry.contents.value,
     }
 
 

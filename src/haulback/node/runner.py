@@ -35,6 +35,7 @@ from haulback.work.staging_cleanup import sweep_after
 
 log = logging.getLogger(__name__)
 _AGAIN = 1.0  # seconds before the next try at a server or platform
+_OVER = "another process uses this node's identity, or the server forgot it"
 _HEAR = 1.0  # seconds; longest delay before a signal is handled
 _TIDYING = 30.0  # seconds of tries to clean up
 _CAUSES = 4  # errors behind an error that the log of its task names
@@ -53,7 +54,7 @@ class Runner:
         # guards `_taken` and `_running`, which the poll, attempts and the reporter share;
         # no request to the server and no work is done under it
         self._lock = Lock()
-        self._over = False
+        self._over = ""  # the reason why this process ends
 
     def run(self) -> None:
         self._open()
@@ -78,7 +79,7 @@ class Runner:
             for thread in self._threads:
                 thread.join()
         if self._over:
-            raise Fenced("another process uses this node's identity, or the server forgot it")
+            raise Fenced(self._over)
 
     def _ask(self) -> None:
         while not self._stop.is_set():
@@ -117,8 +118,8 @@ class Runner:
             log.warning("%s; trying again", error.message)
             self._stop.wait(_AGAIN)
             return
-        except Unauthenticated:
-            self._over = True
+        except (Fenced, Unauthenticated) as error:
+            self._over = error.message if isinstance(error, Fenced) else _OVER
             self._stop.set()
             return
         except Exception:

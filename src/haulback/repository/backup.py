@@ -160,17 +160,18 @@ def _examine_all(
     source: Source, work: Iterable[_Work], known: _Comparison, resources: Resources
 ) -> Iterator[tuple[int, list[_Found]]]:
     """Read segments ahead and examine them in the pool; results come in order."""
-    queue: deque[tuple[int, Future[list[_Found]]]] = deque()
-    pool, meter, allowance = resources.pool, resources.meter, _Allowance()
+    queue: deque[tuple[int, list[_Run], Future[list[_Found]]]] = deque()
+    reading = _Reading(source, resources.meter)
     for item in work:
         length = _length(item.number, source.size)
-        runs = [_read(source, item, span, allowance, meter) for span in _enclosing(item, length)]
-        examined = pool.submit(_examine, item.old, runs, length, known)
-        queue.append((item.number, examined))
+        runs = [reading.read(item, span) for span in _enclosing(item, length)]
+        examined = resources.pool.submit(_examine, item.old, runs, length, known)
+        queue.append((item.number, runs, examined))
         if len(queue) > _SEGMENTS_AHEAD:
-            number, future = queue.popleft()
+            number, runs, future = queue.popleft()
             yield number, future.result()
-    for number, future in queue:
+            reading.reuse(runs)  # the caller has copied what is new
+    for number, _, future in queue:
         yield number, future.result()
 
 
@@ -219,25 +220,42 @@ class _Allowance:
         return True
 
 
-def _read(
-    source: Source, item: _Work, span: tuple[int, int], allowance: _Allowance, meter: Meter
-) -> _Run:
-    """Read the spans of the run `span`; all of it at once where the allowance covers the gaps."""
-    low, high = span
-    data = memoryview(bytearray(high - low))
-    spans = [(max(a, low), min(b, high)) for a, b in item.spans if a < high and b > low]
-    changed = sum(b - a for a, b in spans)
-    if item.old is None or allowance.covers(changed, high - low - changed):
-        spans = [(low, high)]
-    gaps, at = [], low
-    for start, end in spans:
-        if start > at:
-            gaps.append((at - low, start - low))
-        if end > start:
-            source.read_into(item.number * SEGMENT_BYTES + start, data[start - low : end - low])
-            meter(end - start)
-        at = end
-    return _Run(low, data, gaps + ([(at - low, high - low)] if at < high else []))
+class _Reading:
+    """Reads runs from a source, whole segments into buffers of earlier segments."""
+
+    def __init__(self, source: Source, meter: Meter) -> None:
+        self._source, self._meter, self._allowance = source, meter, _Allowance()
+        self._spare: list[memoryview] = []
+
+    def read(self, item: _Work, span: tuple[int, int]) -> _Run:
+        """Read the spans of the run `span`; all of it at once where the allowance covers the
+        gaps.
+        """
+        low, high = span
+        spans = [(max(a, low), min(b, high)) for a, b in item.spans if a < high and b > low]
+        changed = sum(b - a for a, b in spans)
+        if item.old is None or self._allowance.covers(changed, high - low - changed):
+            spans = [(low, high)]
+        is_whole = spans == [(0, SEGMENT_BYTES)]
+        # Zeros, unless each byte is read: a gap over a hole is not filled.
+        data = self._buffer() if is_whole else memoryview(bytearray(high - low))
+        gaps, at = [], low
+        for start, end in spans:
+            if start > at:
+                gaps.append((at - low, start - low))
+            if end > start:
+                target = data[start - low : end - low]
+                self._source.read_into(item.number * SEGMENT_BYTES + start, target)
+                self._meter(end - start)
+            at = end
+        return _Run(low, data, gaps + ([(at - low, high - low)] if at < high else []))
+
+    def reuse(self, runs: list[_Run]) -> None:
+        """Take back the buffers of runs whose data is no longer used."""
+        self._spare += [run.data for run in runs if len(run.data) == SEGMENT_BYTES]
+
+    def _buffer(self) -> memoryview:
+        return self._spare.pop() if self._spare else memoryview(bytearray(SEGMENT_BYTES))
 
 
 def _examine(old: Pieces | None, runs: list[_Run], length: int, known: _Comparison) -> list[_Found]:

@@ -28,7 +28,7 @@ FORMAT_VERSION = 1  # other versions are refused
 # Revision 2 added damage records, rolls, tombstones and the copy of the configuration.  A writer
 # that does not know them could reuse damaged chunks: older versions must refuse to write.
 WRITER_REVISION = 2
-_REVISION = f"graves/needs-haulback-revision-{WRITER_REVISION}"
+REVISION_OBJECT = f"graves/needs-haulback-revision-{WRITER_REVISION}"
 # an object below any of these folders shows that a repository exists
 _HELD = ("manifests", "packs", "index")
 
@@ -50,12 +50,13 @@ class Config(msgspec.Struct, frozen=True):
 
 class RepositoryIdentity(NamedTuple):
     """The guid and keys of an opened repository; `problems` are damaged or missing copies of the
-    configuration.
+    configuration.  `is_whole`: the configuration and its copy were read, and are equal.
     """
 
     guid: str
     keys: Keys
     problems: dict[str, str]
+    is_whole: bool = False
 
 
 def encode(guid: str, keys: Keys, secrets: tuple[Secret, ...]) -> bytes:
@@ -104,8 +105,7 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
     Raises NotFound, WrongKey or Damaged.
     """
     tried = _Tried({}, {}, {})
-    for name in (CONFIG, CONFIG_COPY):
-        _try(destination, name, secret, tried)
+    read = [_try(destination, name, secret, tried) for name in (CONFIG, CONFIG_COPY)]
     problems, errors, opened = tried
     wrong = [error for error in errors.values() if isinstance(error, WrongKey)]
     if len(opened) > 1:
@@ -118,7 +118,7 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
         identity = next(iter(opened.values()))
         if wrong and _is_exchanged(destination, identity.guid):
             raise wrong[0]
-        return identity
+        return identity._replace(is_whole=all(read) and len(opened) == 1)
     if isinstance(secret, Keys) and secret.repository:
         return RepositoryIdentity(_by_kit(destination, secret), secret, problems)
     if not errors:
@@ -136,9 +136,10 @@ class _Tried(NamedTuple):
     opened: dict[bytes, RepositoryIdentity]
 
 
-def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tried) -> None:
-    """Open one copy of the configuration; equal bytes are tried once, because a passphrase takes
-    long.
+def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tried) -> bool:
+    """Open one copy of the configuration, and tell whether it opens.
+
+    Equal bytes are tried once, because a passphrase takes long.
     """
     data = b""
     try:
@@ -147,12 +148,14 @@ def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tri
             raise tried.errors[data]
         if data not in tried.opened:
             tried.opened[data] = RepositoryIdentity(*_open(data, name, secret), tried.problems)
+        return True
     except NotFound:
         if name == CONFIG or _is_raised(destination):
             tried.problems[name] = f"{name} is missing"
     except RepositoryError as error:
         tried.problems[name] = error.message
         tried.errors[data] = error
+    return False
 
 
 def _is_exchanged(destination: ObjectStore, guid: str) -> bool:
@@ -198,22 +201,24 @@ def raise_revision(destination: ObjectStore, keys: Keys) -> None:
     An older version opens every object in `entries/` before it writes, and fails at the revision
     object; readers of older versions do not open that folder.
     """
-    if exists(destination, _REVISION):  # a look costs a remote store less than a refused create
+    if exists(destination, REVISION_OBJECT):  # cheaper for a remote store than a refused create
         return
-    sealed = keys.seal("revision", _REVISION.encode(), str(WRITER_REVISION).encode())
+    sealed = keys.seal("revision", REVISION_OBJECT.encode(), str(WRITER_REVISION).encode())
     with suppress(Conflict):
-        destination.store(_REVISION, sealed)
+        destination.store(REVISION_OBJECT, sealed)
 
 
 def revision_problems(destination: ObjectStore, keys: Keys) -> dict[str, str]:
     """The problem of the revision object: damaged, or missing although this version has written."""
     try:
-        keys.unseal("revision", _REVISION.encode(), destination.load(_REVISION))
+        keys.unseal("revision", REVISION_OBJECT.encode(), destination.load(REVISION_OBJECT))
     except NotFound:
         if _has_written(destination):
-            return {_REVISION: f"{_REVISION} is missing: an older Haulback could write here"}
+            return {
+                REVISION_OBJECT: f"{REVISION_OBJECT} is missing: an older Haulback could write here"
+            }
     except (InvalidTag, Damaged):
-        return {_REVISION: f"{_REVISION} is damaged"}
+        return {REVISION_OBJECT: f"{REVISION_OBJECT} is damaged"}
     return {}
 
 
@@ -244,7 +249,7 @@ def _is_raised(destination: ObjectStore) -> bool:
     """Whether this revision has written here: the first release wrote no copy of the
     configuration.
     """
-    return exists(destination, _REVISION)
+    return exists(destination, REVISION_OBJECT)
 
 
 def _open(data: bytes, name: str, secret: Secret | Keys) -> tuple[str, Keys]:

@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 from cryptography.exceptions import InvalidTag
 
-from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.protocol import Item, ObjectStore
 from haulback.errors import Conflict, Damaged, NotFound
 from haulback.repository.keys import Keys
-from haulback.repository.names import Objects, number_name
+from haulback.repository.names import Objects, leaf_of, number_name
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.segment import Array, Columns
 
@@ -136,9 +136,10 @@ class DamageLog:
         self._read: dict[int, DamageRecord] = {}
         self.problems: dict[str, str] = {}
 
-    def state(self) -> RepositoryDamage:
-        """The present damage: the sum of all records."""
-        for number in self._objects.numbers(_FOLDER):
+    def state(self, items: Iterable[Item] | None = None) -> RepositoryDamage:
+        """The present damage: the sum of all records, of those `items` that were listed."""
+        listed = self._objects.list(_FOLDER) if items is None else items
+        for number in sorted(int(leaf_of(item.name)) for item in listed):
             if number not in self._read:
                 self._load(number)
         damaged_places: dict[DamagedPlace, DamageOrigin] = {}

@@ -6,7 +6,7 @@ deleted data meanwhile that was dead when the clean-up scanned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,18 +58,25 @@ def check(
     index: Index,
     load: LoadPage,
     destination: ObjectStore,
+    stored: Set[bytes] = frozenset(),
 ) -> Evidence:
     """Find every chunk of a backup that its parent does not have at the same place.
 
-    A chunk in a missing pack may have a second copy in another pack.
-    Raises BaseGone when the index finds no copy in an existing pack.
+    A chunk in a missing pack may have a second copy in another pack; the packs `stored` are known
+    to exist.  Raises BaseGone when the index finds no copy in an existing pack.
     """
-    return Evidence(index, parent, _packs_of(_new(manifest, parent, load), index, destination))
+    batches = _new(manifest, parent, load)
+    return Evidence(index, parent, _packs_of(batches, index, destination, stored))
 
 
-def _packs_of(batches: Iterable[list[bytes]], index: Index, destination: ObjectStore) -> set[bytes]:
+def _packs_of(
+    batches: Iterable[list[bytes]],
+    index: Index,
+    destination: ObjectStore,
+    stored: Set[bytes] = frozenset(),
+) -> set[bytes]:
     """Existing packs, one of which holds each of the chunks.  Raises BaseGone."""
-    known = set[bytes]()
+    known = set(stored)
     for chunks in batches:
         while True:
             packs_of, missing = index.packs_of(chunks)

@@ -36,13 +36,8 @@ class Group:
     """A decoded group in memory.  `places` gives offset and length of each chunk in `data`."""
 
     id: bytes
-    data: bytearray | bytes = field(default_factory=bytearray)
+    data: bytes | memoryview = b""
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, chunk: bytes, piece: bytes | memoryview) -> None:
-        assert isinstance(self.data, bytearray)
-        self.places[chunk] = (len(self.data), len(piece))
-        self.data += piece
 
     def chunk(self, chunk: bytes) -> memoryview:
         """The bytes of one chunk.  Raises Damaged when the group does not hold it."""
@@ -53,18 +48,58 @@ class Group:
         return memoryview(self.data)[offset : offset + length]
 
 
+class OpenGroup:
+    """A group that takes chunks, up to the length of `buffer`; `size` bytes are taken."""
+
+    def __init__(self, group: bytes, buffer: bytearray) -> None:
+        self.id, self.buffer, self.size = group, buffer, 0
+        self._view, self._places = memoryview(buffer), dict[bytes, tuple[int, int]]()
+
+    def add(self, chunk: bytes, piece: bytes | memoryview) -> None:
+        self._view[self.size : self.size + len(piece)] = piece
+        self._places[chunk] = (self.size, len(piece))
+        self.size += len(piece)
+
+    def close(self) -> Group:
+        """The group, whose data is a view of the buffer."""
+        return Group(self.id, self._view[: self.size], self._places)
+
+
+@dataclass
+class FramedGroup(Group):
+    """A decoded group with its compressed data, which another key may seal."""
+
+    frame: bytes = b""
+
+
 def encode(group: Group, keys: Keys) -> bytes:
     """The record to store."""
+    return seal_frame(group, _compressor().compress(group.data), keys)
+
+
+def seal_frame(group: Group, frame: bytes, keys: Keys) -> bytes:
+    """The record to store of a group whose data is compressed already."""
     entries = [_ENTRY.pack(chunk, length) for chunk, (_, length) in group.places.items()]
-    directory = _COUNT.pack(len(entries)) + b"".join(entries)
-    return group.id + keys.seal("group", group.id, directory + _compressor().compress(group.data))
+    whole = b"".join((_COUNT.pack(len(entries)), *entries, frame))
+    return keys.seal("group", group.id, whole, head=group.id)
 
 
 def decode(record: bytes, group_id: bytes, keys: Keys) -> Group:
     """Decrypt a group record.  Raises Damaged when the record belongs to another group than
     `group_id`.
     """
+    return _parsed(_unsealed(record, group_id, keys), group_id)[0]
+
+
+def decode_framed(record: bytes, group_id: bytes, keys: Keys) -> FramedGroup:
+    """A decoded group and its compressed data.  Raises Damaged as `decode`."""
     plain = _unsealed(record, group_id, keys)
+    group, end = _parsed(plain, group_id)
+    return FramedGroup(group_id, group.data, group.places, plain[end:])
+
+
+def _parsed(plain: bytes, group_id: bytes) -> tuple[Group, int]:
+    """The group, and the end of its directory."""
     try:
         return _parse(plain, group_id)
     except (struct.error, zstandard.ZstdError) as error:
@@ -88,7 +123,7 @@ def _unsealed(record: bytes, group_id: bytes, keys: Keys) -> bytes:
     if record[:GROUP_ID_BYTES] != group_id:
         raise Damaged(f"another object lies at the place of group {group_id.hex()}")
     try:
-        return keys.unseal("group", group_id, record[GROUP_ID_BYTES:])
+        return keys.unseal("group", group_id, memoryview(record)[GROUP_ID_BYTES:])
     except InvalidTag as error:
         raise Damaged(f"group {group_id.hex()} is damaged") from error
 
@@ -104,14 +139,14 @@ def _directory(plain: bytes) -> tuple[dict[bytes, tuple[int, int]], int, int]:
     return places, offset, end
 
 
-def _parse(plain: bytes, group_id: bytes) -> Group:
+def _parse(plain: bytes, group_id: bytes) -> tuple[Group, int]:
     places, offset, end = _directory(plain)
     if offset > _RAW_BYTES_MAX:
         raise Damaged(f"group {group_id.hex()} claims {offset} bytes")
     data = _decompressor().decompress(memoryview(plain)[end:], max_output_size=_RAW_BYTES_MAX)
     if len(data) != offset:
         raise Damaged(f"group {group_id.hex()} has {len(data)} bytes instead of {offset}")
-    return Group(group_id, data, places)
+    return Group(group_id, data, places), end
 
 
 def _compressor() -> zstandard.ZstdCompressor:

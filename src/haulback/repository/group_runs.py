@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -32,13 +32,19 @@ class GroupRuns:
     """The sealed groups of a repository, in the order of their places.
 
     Places that cannot be read are noted in `findings`; a group is then read at another place.
+    `opens` turns a record, the id of its group and the keys into the group, and raises Damaged.
     """
 
     def __init__(
-        self, destination: ObjectStore, index: Index, keys: Keys, findings: Findings
+        self,
+        destination: ObjectStore,
+        index: Index,
+        keys: Keys,
+        findings: Findings,
+        opens: Callable[[bytes, bytes, Keys], Group] = authenticate,
     ) -> None:
         self._destination, self._index, self._keys = destination, index, keys
-        self._findings = findings
+        self._findings, self._opens = findings, opens
 
     def read(self, groups: Iterable[bytes], pool: ThreadPoolExecutor) -> Iterator[SealedGroup]:
         """Every one of these groups that can be read at some place; the others are left out."""
@@ -78,7 +84,7 @@ class GroupRuns:
 
     def _open(self, group: bytes, record: bytes) -> SealedGroup | None:
         try:
-            return SealedGroup(authenticate(record, group, self._keys), record)
+            return SealedGroup(self._opens(record, group, self._keys), record)
         except Damaged:
             return self._elsewhere(group)
 
@@ -88,7 +94,7 @@ class GroupRuns:
             name = name_of(place.pack)
             try:
                 record = self._destination.load(name, place.offset, place.length)
-                return SealedGroup(authenticate(record, group, self._keys), record)
+                return SealedGroup(self._opens(record, group, self._keys), record)
             except NotFound:
                 self._findings.note(group, place, f"{name} is missing")
             except Damaged as error:

@@ -8,6 +8,7 @@ another program changed, is fetched again.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
@@ -46,15 +47,43 @@ class IndexCache:
         self._destination, self._keys, self._cache = destination, keys, folder
         self._repository, self._disk = repository, DurableFiles()
 
-    def open(self, name: str) -> Segment:
-        """Open a segment. Raises NotFound for an index file that is gone, Damaged, Unavailable."""
+    def open(self, name: str, size: int) -> Segment:
+        """Open a segment that a list shows with `size` bytes.
+
+        Raises NotFound for an index file that is gone, Damaged, Unavailable.
+        """
         path = self._destination.local_path(f"index/{name}")
         if path is not None:
             return Segment.open(path, name, self._keys)
         if self._cache is not None:
-            return self._open_copy(self._cache.path / self._repository, name)
+            return self._open_copy(self._cache.path / self._repository, name, size)
         with TemporaryDirectory(prefix="haulback-index-") as folder:
-            return self._fetched(Path(folder), name)
+            return self._fetched(Path(folder), name, size)
+
+    def keep(self, path: Path) -> Segment | None:
+        """Open a segment of this process that is about to be stored, so that it is not fetched.
+
+        None where the store has local paths, and for a file that does not open.
+        """
+        if self._destination.local_path(f"index/{path.stem}") is not None:
+            return None
+        try:
+            segment = Segment.open(path, path.stem, self._keys)
+        except (NotFound, Damaged):
+            return None
+        if self._cache is not None:
+            self._copy(path, self._cache.path / self._repository)
+        return segment
+
+    def _copy(self, path: Path, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        temp = folder / f"{path.stem}.{os.urandom(8).hex()}"
+        try:
+            shutil.copyfile(path, temp)
+            temp.replace(folder / path.stem)
+        finally:
+            temp.unlink(missing_ok=True)
+        self._trim(folder / path.stem)
 
     def sweep(self, live: Set[str]) -> None:
         """Remove the copies of all segments of this repository but those in `live`."""
@@ -64,27 +93,26 @@ class IndexCache:
             if path.name not in live:
                 path.unlink(missing_ok=True)
 
-    def _open_copy(self, folder: Path, name: str) -> Segment:
+    def _open_copy(self, folder: Path, name: str, size: int) -> Segment:
         with suppress(NotFound, Damaged):
             segment = Segment.open(folder / name, name, self._keys)
             os.utime(folder / name)  # marks the copy as used, for `_trim`
             return segment
         folder.mkdir(parents=True, exist_ok=True)
-        segment = self._fetched(folder, name)
+        segment = self._fetched(folder, name, size)
         self._trim(folder / name)
         return segment
 
-    def _fetched(self, folder: Path, name: str) -> Segment:
-        self._fetch(name, folder)
+    def _fetched(self, folder: Path, name: str, size: int) -> Segment:
+        self._fetch(name, folder, size)
         try:
             return Segment.open(folder / name, name, self._keys)
         except Damaged:
             (folder / name).unlink(missing_ok=True)
             raise
 
-    def _fetch(self, name: str, folder: Path) -> None:
+    def _fetch(self, name: str, folder: Path, size: int) -> None:
         """Copy a segment; a reader never sees half a copy under the segment's name."""
-        size = self._destination.info(f"index/{name}").size
         temp = folder / f"{name}.{os.urandom(8).hex()}"
         try:
             with self._disk.create(temp) as file:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.protocol import Item, ObjectStore
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository.damage import RepositoryDamage
@@ -40,13 +40,14 @@ class IndexFolder:
         self.damaged: dict[str, str] = {}
         self.closed: set[bytes] = set()
 
-    def segments(self) -> list[Segment]:
-        """The index files in force.  Raises Unavailable."""
+    def segments(self, items: Iterable[Item] | None = None) -> list[Segment]:
+        """The index files in force, of those `items` that were listed.  Raises Unavailable."""
         for _ in range(_LISTINGS):
             try:
-                live = self._live()
+                live = self._live(self._objects.list("index") if items is None else items)
             except NotFound:
                 # swept since the listing; the file that replaces it is in the next listing
+                items = None
                 continue
             return live + self._rebuild(live) if self.damaged else live
         raise Unavailable("the index changes faster than it can be read; try again")
@@ -58,7 +59,14 @@ class IndexFolder:
     def store(self, path: Path) -> None:
         """Move a local index file to the destination, named by the hash of its content."""
         self._objects.own.add(f"index/{path.stem}")
+        kept = self._cache.keep(path)
         self._destination.adopt(f"index/{path.stem}", path)
+        if kept:
+            self._opened[path.stem] = kept
+
+    def is_due(self, segments: Sequence[Segment]) -> bool:
+        """Whether there is a damaged index file to mend, or index files to merge."""
+        return bool(self.damaged or due(segments))
 
     def mend(self, folder: Path, disk: DurableFiles) -> int:
         """Store the entries rebuilt for damaged index files; return the number of new files.
@@ -117,19 +125,19 @@ class IndexFolder:
         finally:
             self._objects.own = own
 
-    def _live(self) -> list[Segment]:
+    def _live(self, listed: Iterable[Item]) -> list[Segment]:
         """The index files that no other file replaces; a replacing file is larger than each it
         replaces.
         """
-        items = sorted(self._objects.list("index"), key=lambda item: item.size, reverse=True)
+        items = sorted(listed, key=lambda item: item.size, reverse=True)
         opened: dict[str, Segment] = {}
         replaced: set[str] = set()
         damaged: dict[str, str] = {}
-        for name in (leaf_of(item.name) for item in items):
+        for name, size in ((leaf_of(item.name), item.size) for item in items):
             if name in replaced:
                 continue
             try:
-                opened[name] = self._opened.get(name) or self._cache.open(name)
+                opened[name] = self._opened.get(name) or self._cache.open(name, size)
             except Damaged as error:
                 damaged[name] = error.message
             except NotFound:

@@ -100,16 +100,20 @@ class Keys:
         """A keyed hasher for index files, whose name is their hash."""
         return blake3(key=self._index, max_threads=blake3.AUTO)
 
-    def seal(self, purpose: str, name: bytes, data: bytes) -> bytes:
-        """Nonce and AES-256-GCM ciphertext of `data`, bound to its purpose and name."""
+    def seal(self, purpose: str, name: bytes, data: bytes, head: bytes = b"") -> bytes:
+        """Nonce and AES-256-GCM ciphertext of `data`, bound to its purpose and name, after the
+        plain bytes `head`.
+        """
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + AESGCM(self._derive(purpose, name)).encrypt(nonce, data, name)
+        text = AESGCM(self._derive(purpose, name)).encrypt(nonce, data, name)
+        return b"".join((head, nonce, text))
 
-    def unseal(self, purpose: str, name: bytes, sealed: bytes) -> bytes:
+    def unseal(self, purpose: str, name: bytes, sealed: bytes | memoryview) -> bytes:
         """The plain data.  Raises InvalidTag unless `seal` made `sealed` for that purpose and
         name.
         """
-        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        # Views: a slice of bytes is a copy, made while no other thread runs.
+        nonce, text = memoryview(sealed)[:_NONCE_BYTES], memoryview(sealed)[_NONCE_BYTES:]
         if len(text) < 16:
             raise InvalidTag
         return AESGCM(self._derive(purpose, name)).decrypt(nonce, text, name)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from haulback.destinations.protocol import Item, ObjectStore
+from haulback.destinations.protocol import IDENTITY, Item, ObjectStore, list_many
 from haulback.errors import Damaged, NotFound
 
 _GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -33,6 +33,7 @@ _AWAITED = ("manifests", "index")  # objects that lead to others, which were sto
 _PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the subfolders of `packs`
 _TOP_FILES = {"haulback.json", "haulback.copy.json"}
 _TOP_FOLDERS = {*FOLDERS, "aside", ".tmp"}
+_Items = list[Item]
 log = logging.getLogger(__name__)
 
 
@@ -99,11 +100,21 @@ class Objects:
 
     def list(self, folder: str) -> Iterator[Item]:
         """Objects of a folder of the repository, in no particular order."""
-        for item in self.destination.list(folder):
+        return self._known(self.destination.list(folder))
+
+    def list_many(self, folders: Sequence[str]) -> Mapping[str, _Items]:
+        """Objects of several folders by folder, listed in this order or at once."""
+        result: dict[str, _Items] = {folder: [] for folder in folders}
+        for item in self._known(list_many(self.destination, folders)):
+            result[item.name.partition("/")[0]].append(item)
+        return result
+
+    def _known(self, items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
             if is_object(item.name):
                 if self.is_settled(item):
                     yield item
-            else:
+            elif item.name != IDENTITY:
                 self._report(_foreign_file_of(item.name))
 
     def is_settled(self, item: Item) -> bool:

@@ -157,8 +157,11 @@ class Ownership:
         raise OwnerChanged(_changed(newest, wanted))
 
     def begin(self) -> None:
-        """Store the first record of a repository that has none, then check."""
-        self.check()
+        """Check, unless the records were read before; store the first record of a repository that
+        has none.
+        """
+        if not self.present.number:
+            self.check()
         if not self.present.number:
             record = OwnerRecord(self._wanted.server, self._wanted.name, self._now)
             with suppress(Conflict):  # another task was faster

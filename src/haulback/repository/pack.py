@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,8 @@ from haulback.units import MIB
 
 PACK_BYTES = 64 * MIB  # aim: large enough for stores that count requests
 PACK_ID_BYTES = 16
+_WRITE_OUT_BYTES = 16 * MIB  # of a growing pack, between two writes to the disk
+_SEALS_AHEAD = 2  # full packs that wait for the disk: bounds the memory for their directories
 _MAGIC, _END = b"HBPACK01", b"HBPACKEN"
 _ENTRY = struct.Struct(f"<{GROUP_ID_BYTES}sIII")
 _TAIL = struct.Struct("<I8s")
@@ -56,7 +60,7 @@ class PackWriter:
         self.path = folder / f"{self.id.hex()}.pack"
         self.entries: list[GroupEntry] = []
         self.size = len(_MAGIC)
-        self._disk = disk
+        self._disk, self._written_out = disk, 0
         self._file = disk.create(self.path)
         disk.write(self._file, _MAGIC)
 
@@ -82,8 +86,57 @@ class PackWriter:
         self._disk.sync_folder(self.path.parent)
         self.entries.clear()  # a session that backs up 1 TiB seals packs with 16 million chunk ids
 
+    def is_behind(self) -> bool:
+        """Whether much of the pack was added since the last call that returned true."""
+        if self.size - self._written_out < _WRITE_OUT_BYTES:
+            return False
+        self._written_out = self.size
+        return True
+
+    def write_out(self) -> None:
+        """Let the system write the present content to the disk."""
+        self._disk.write_out(self._file)
+
     def abandon(self) -> None:
         self._file.close()
+
+
+class PackSealer:
+    """A thread that writes growing packs out and seals full packs, while others are filled.
+
+    The thread is there for packs only: a thread that compresses must not wait for the disk.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="packs")
+        self._tasks: deque[Future[None]] = deque()
+
+    def write_out(self, pack: PackWriter) -> None:
+        """Write a pack out soon, unless the thread is behind.  Raises the error of earlier work."""
+        self._settle(_SEALS_AHEAD)
+        if not self._tasks:
+            self._tasks.append(self._pool.submit(pack.write_out))
+
+    def seal(self, pack: PackWriter) -> None:
+        """Seal a pack soon.  Raises the error of earlier work."""
+        self._tasks.append(self._pool.submit(pack.seal, self._keys))
+        self._settle(_SEALS_AHEAD)
+
+    def finish(self) -> None:
+        """Wait for all packs.  Raises the first error."""
+        try:
+            self._settle(0)
+        finally:
+            self._pool.shutdown()
+
+    def abandon(self) -> None:
+        """Wait until the thread uses no pack any more."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _settle(self, left: int) -> None:
+        while self._tasks and (len(self._tasks) > left or self._tasks[0].done()):
+            self._tasks.popleft().result()
 
 
 def check_magic(destination: ObjectStore, pack: bytes) -> None:

@@ -55,19 +55,35 @@ def read(
     that runs during both steps may miss both, a second listing cannot.
     """
     names = [item.name for _ in range(2) for item in objects.list(_FOLDER)]
-    result = {}
-    for name in dict.fromkeys(names):
-        if check_revision(name):
-            continue
-        try:
-            result[name] = _open(name, objects.destination.load(name), keys)
-        except NotFound:
-            continue  # removed since the listing
-        except Damaged as error:
-            log.warning("%s", error.message)
-            if problems is not None:
-                problems[name] = error.message
-    return result
+    return Opener(objects.destination, keys).opened(names, problems)
+
+
+class Opener:
+    """Opens pending deletes, each once: their objects never change."""
+
+    def __init__(self, destination: ObjectStore, keys: Keys) -> None:
+        self._destination, self._keys = destination, keys
+        self._kept: dict[str, PendingDelete] = {}
+
+    def opened(
+        self, names: Iterable[str], problems: dict[str, str] | None = None
+    ) -> dict[str, PendingDelete]:
+        """The pending deletes of these objects; `problems` and errors as in `read`."""
+        result: dict[str, PendingDelete] = {}
+        for name in dict.fromkeys(names):
+            if check_revision(name):
+                continue
+            try:
+                kept = self._kept.get(name)
+                result[name] = kept or _open(name, self._destination.load(name), self._keys)
+            except NotFound:
+                continue  # removed since the listing
+            except Damaged as error:
+                log.warning("%s", error.message)
+                if problems is not None:
+                    problems[name] = error.message
+        self._kept = dict(result)
+        return result
 
 
 def announced(entries: Mapping[str, PendingDelete]) -> set[bytes]:

@@ -210,6 +210,29 @@ class Reader:
         return data
 
 
+class LazyReader:
+    """The chunks of another repository, which is opened when the first chunk is needed from it."""
+
+    def __init__(self, open_it: Callable[[], Reader]) -> None:
+        self._open = open_it
+        self._reader: Reader | None = None
+        self._failed: HaulbackError | None = None
+        # held while the repository is opened: other threads need the same reader
+        self._lock = Lock()
+
+    def __call__(self, ref: ChunkRef) -> memoryview:
+        with self._lock:
+            if self._failed:
+                raise self._failed
+            if self._reader is None:
+                try:
+                    self._reader = self._open()
+                except HaulbackError as error:
+                    self._failed = error
+                    raise
+        return self._reader.chunk(ref)
+
+
 def read_group(destination: ObjectStore, group: bytes, place: GroupLocation, keys: Keys) -> Group:
     """The group at a place, authenticated.  Raises NotFound or Damaged."""
     record = destination.load(name_of(place.pack), place.offset, place.length)

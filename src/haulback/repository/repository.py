@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from uuid import uuid4
 
 import msgspec
@@ -19,7 +18,6 @@ from haulback.errors import (
     Conflict,
     Damaged,
     Forbidden,
-    HaulbackError,
     NotFound,
 )
 from haulback.repository import config, dedup_check, pending_deletes
@@ -31,16 +29,17 @@ from haulback.repository.index import Index
 from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
+from haulback.repository.look import READ_FOLDERS, WRITE_FOLDERS, Look
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
 from haulback.repository.object_lock import ObjectLocks
 from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
-from haulback.repository.pages import ChunkRef
-from haulback.repository.reader import Finding, Findings, Reader
+from haulback.repository.reader import Finding, Findings, LazyReader, Reader
 from haulback.repository.resources import Resources
 from haulback.repository.roll import Rolls
+from haulback.repository.staged_packs import StagedPacks
 from haulback.repository.writer import Staged, Writer
 
 _MANIFEST_FILE = "manifest.json"
@@ -51,7 +50,7 @@ class Draft(msgspec.Struct, frozen=True):
     """The result of an export in staging: the manifest and the files to publish before it.
 
     `findings` are places that the export could not read.  `are_portions`: the packs were published
-    before as portions, with their index files.
+    before as portions, with their index files.  `pages` are the packs that hold map pages.
     """
 
     manifest: Manifest
@@ -59,6 +58,7 @@ class Draft(msgspec.Struct, frozen=True):
     segments: list[str]
     findings: list[Finding] = []
     are_portions: bool = False
+    pages: list[str] = []
 
 
 class Repository:
@@ -90,6 +90,9 @@ class Repository:
         self.listing_delay: float | None = 0.0  # seconds until a list shows a write; None: unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
         self.others: list[Callable[[], Repository]] = []
+        self._pending = pending_deletes.Opener(destination, keys)
+        self.seen: Look | None = None  # the last look of a writer through this object
+        self._is_whole = False  # whether the configuration and its copy were read and are equal
         self._may_write = False
 
     @classmethod
@@ -114,7 +117,7 @@ class Repository:
         """
         identity = config.open_identity(destination, secret)
         opened = cls(destination, identity.guid, identity.keys, cache)
-        opened.problems = identity.problems
+        opened.problems, opened._is_whole = identity.problems, identity.is_whole
         return opened
 
     def is_itself(self) -> bool:
@@ -128,12 +131,20 @@ class Repository:
         owns it.
         """
         if not self._may_write:
-            pending_deletes.read(self.objects, self.keys)
+            graves = self.seen.graves if self.seen else self._graves()
             if self.ownership:
                 self.ownership.begin()
-            config.raise_revision(self.destination, self.keys)
-            config.complete(self.destination, self.guid, self.keys)
+            if config.REVISION_OBJECT not in graves:
+                config.raise_revision(self.destination, self.keys)
+            if not self._is_whole:
+                config.complete(self.destination, self.guid, self.keys)
             self._may_write = True
+
+    def _graves(self) -> Set[str]:
+        names = {item.name for item in self.objects.list("graves")}
+        for name in names:
+            config.check_revision(name)
+        return names
 
     def check_owner(self) -> None:
         """Raise OwnerChanged when another server has taken the repository over."""
@@ -161,11 +172,25 @@ class Repository:
         A pack that was recorded as missing and is back counts up to its present length.
         Raises Unavailable.
         """
-        return Index(self.index_folder.segments(), without, self._damage_now())
+        listed = self.objects.list_many(READ_FOLDERS)
+        segments = self.index_folder.segments(listed["index"])
+        return Index(segments, without, self._sized(self.damage_log.state(listed["damage"])))
 
-    def _damage_now(self) -> RepositoryDamage:
-        """The recorded damage, with the present lengths of packs that are recorded as a whole."""
-        damage = self.damage()
+    def look(self) -> Look:
+        """The state that a writer needs.
+
+        Raises RepositoryError when a newer version writes here, Unavailable.
+        """
+        listed = self.objects.list_many(WRITE_FOLDERS)
+        graves = frozenset(item.name for item in listed["graves"])
+        pending = self._pending.opened(sorted(graves))
+        segments = self.index_folder.segments(listed["index"])
+        damage = self._sized(self.damage_log.state(listed["damage"]))
+        self.seen = Look(segments, damage, pending, graves)
+        return self.seen
+
+    def _sized(self, damage: RepositoryDamage) -> RepositoryDamage:
+        """The damage with the present lengths of packs that are recorded as a whole."""
         sizes: dict[bytes, int] = {}
         for pack in damage.whole:
             with suppress(NotFound, Damaged):
@@ -178,23 +203,28 @@ class Repository:
         Only adds to the destination; `folder` holds the merged file temporarily.  Call it after
         `publish`; leaving it out costs speed, never correctness.
         """
+        if self.seen and not self.index_folder.is_due(self.seen.segments):
+            return 0
         return self.index_folder.merge(folder, disk or DurableFiles(), self.damage())
 
     def sweep_index(self) -> int:
         """Delete index files that an opened file replaces; needs the right to delete."""
         return self.index_folder.sweep()
 
-    def reader(self, *, thorough: bool = True) -> Reader:
-        """A reader of the stored chunks.
+    def reader(self, *, thorough: bool = True, look: Look | None = None) -> Reader:
+        """A reader of the stored chunks, at the present state or at an earlier `look`.
 
         A `thorough` reader reads pack directories for a chunk that the index does not list, before
         the chunk counts as damaged; that may take minutes.
         """
-        index = self.index()
+        index = look.index() if look else self.index()
         elsewhere = self.elsewhere(index) if thorough else None
         made = Reader(self.destination, index, self.keys, self.findings, elsewhere)
-        made.others = tuple(map(LazyReader, self.others)) if thorough else ()
+        made.others = tuple(map(self._other, self.others)) if thorough else ()
         return made
+
+    def _other(self, open_it: Callable[[], Repository]) -> LazyReader:
+        return LazyReader(lambda: open_it().reader())
 
     def elsewhere(self, index: Index) -> UnindexedCopies:
         """Places that `index` does not know."""
@@ -206,13 +236,15 @@ class Repository:
         pool: ThreadPoolExecutor,
         disk: DurableFiles | None = None,
         memory: PackMemory | None = None,
+        look: Look | None = None,
     ) -> Writer:
-        """A writer that stages into `folder` (empty, owned by the caller).
+        """A writer that stages into `folder` (empty, owned by the caller) at a given or new `look`.
 
         The writer reuses no damaged chunk and no chunk in a pack that a clean-up is about to
         delete; `memory` remembers the packs that passed an earlier check.
         """
-        index = self.index(pending_deletes.announced(pending_deletes.read(self.objects, self.keys)))
+        look = look or self.look()
+        index = look.index(look.announced)
         proof = ReuseProof(self.destination, index, self.keys, self.findings, memory)
         resources = Resources(pool, disk or DurableFiles())
         return Writer(self.keys, index, folder, resources, proof)
@@ -248,6 +280,7 @@ class Repository:
             [path.name for path in staged.packs],
             [path.name for path in staged.segments],
             self.findings.told(_FINDINGS_TOLD),
+            pages=[path.name for path in staged.pages],
         )
         sealed = self.keys.seal("draft", manifest.backup.encode(), msgspec.json.encode(draft))
         disk.write_file(folder / _MANIFEST_FILE, sealed)
@@ -278,19 +311,25 @@ class Repository:
         """
         self.begin_writing()
         self.findings.hear(draft.findings)
+        with StagedPacks(self.destination, [folder / file for file in draft.pages]) as staged:
+            return self._publish(folder, draft, staged, disk or DurableFiles(), lock)
+
+    def _publish(
+        self, folder: Path, draft: Draft, staged: ObjectStore, disk: DurableFiles, lock: int
+    ) -> Manifest:
         if not draft.are_portions:
             self._publish_packs([folder / file for file in draft.packs])
         for file in draft.segments:
-            self._publish_file(folder / file, f"index/{Path(file).stem}")
+            self._publish_index(folder / file)
         # The check runs before, so that a broken backup rarely appears, and after, because a
         # clean-up considers a manifest only if it lists manifests later.  The second check looks
         # chunks up again only where the evidence of the first check has changed.
-        evidence = self._uphold(folder, draft, disk or DurableFiles())
+        evidence = self._uphold(folder, draft, disk, staged)
         self._hold_data(draft.manifest, lock)
         is_new = self._store_manifest(draft.manifest)
         self.locks.hold_manifest(draft.manifest, lock)
         try:
-            self._uphold(folder, draft, disk or DurableFiles(), evidence)
+            self._uphold(folder, draft, disk, staged, evidence)
         except BaseGone:
             if is_new:
                 with suppress(Forbidden, Conflict):
@@ -314,7 +353,7 @@ class Repository:
         self.begin_writing()
         self._publish_packs([folder / path.name for path in staged.packs], are_needed=False)
         for path in staged.segments:
-            self._publish_file(folder / path.name, f"index/{path.stem}")
+            self._publish_index(folder / path.name)
         return [path.name for path in staged.packs]
 
     def is_of_family(self, other: Repository) -> bool:
@@ -338,30 +377,33 @@ class Repository:
         folder: Path,
         draft: Draft,
         disk: DurableFiles,
+        staged: ObjectStore,
         before: dedup_check.Evidence | None = None,
     ) -> dedup_check.Evidence:
         """Check that everything a backup refers to is stored and stays stored; `before` is the
-        evidence of an earlier check.  Raises BaseGone.
+        evidence of an earlier check, and new pages are read from `staged`.  Raises BaseGone.
 
         Until its manifest exists, a backup's own packs look dead to a clean-up.  Their pending
         delete waits for the end of this STORE (docs/design/locking.md), and the packs return to the
         index here.
         """
         own = {_pack_of(file) for file in draft.packs}
-        going = pending_deletes.announced(pending_deletes.read(self.objects, self.keys))
-        index = self.index()
+        look = self.look()
+        going, index = look.announced, look.index()
         lost = self._dropped(draft, index, own, own & going)
         if lost:
             dedup_check.place_again(lost, folder, self.keys, disk, self.index_folder.store)
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
-        load = Reader(self.destination, index, self.keys, self.findings).chunk
+        load = Reader(staged, index, self.keys, self.findings).chunk
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
         if before and dedup_check.still_holds(before, index, parent, self.destination):
             return before
         try:
-            return dedup_check.check(draft.manifest, parent, index, load, self.destination)
+            # This process has just stored or met its own packs; the second check asks for them.
+            stored = own if before is None and not draft.are_portions else set[bytes]()
+            return dedup_check.check(draft.manifest, parent, index, load, self.destination, stored)
         except Damaged as error:
             if self.listing_delay == 0:
                 raise
@@ -422,6 +464,12 @@ class Repository:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def _publish_index(self, path: Path) -> None:
+        if path.exists():
+            self.index_folder.store(path)
+        else:
+            self._publish_file(path, f"index/{path.stem}")
+
     def _publish_file(self, path: Path, name: str) -> bool:
         """Whether the object is stored: moved now, or by an earlier attempt."""
         if path.exists():
@@ -432,29 +480,6 @@ class Repository:
         except NotFound:
             return False
         return True
-
-
-class LazyReader:
-    """A reader of a repository that is opened when the first chunk is needed from it."""
-
-    def __init__(self, open_it: Callable[[], Repository]) -> None:
-        self._open = open_it
-        self._reader: Reader | None = None
-        self._failed: HaulbackError | None = None
-        # held while the repository is opened: other threads need the same reader
-        self._lock = Lock()
-
-    def __call__(self, ref: ChunkRef) -> memoryview:
-        with self._lock:
-            if self._failed:
-                raise self._failed
-            if self._reader is None:
-                try:
-                    self._reader = self._open().reader()
-                except HaulbackError as error:
-                    self._failed = error
-                    raise
-        return self._reader.chunk(ref)
 
 
 def _pack_of(file: str) -> bytes:

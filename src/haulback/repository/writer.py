@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.repository.group import GROUP_BYTES, Group, encode
+from haulback.repository.group import GROUP_BYTES, Group, OpenGroup, encode, seal_frame
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.merge import MergePlan, due, merge
-from haulback.repository.pack import PACK_BYTES, GroupEntry, PackWriter
+from haulback.repository.pack import PACK_BYTES, GroupEntry, PackSealer, PackWriter
 from haulback.repository.pack_verification import ReuseProof
 from haulback.repository.pages import ChunkRef
 from haulback.repository.resources import Resources
@@ -34,21 +34,36 @@ _HINTS_IN_MEMORY = 1 << 18
 
 
 class Staged(NamedTuple):
-    """The files of a finished writer in its folder, to be published in this order."""
+    """The files of a finished writer in its folder, to be published in this order.
+
+    `pages` are the packs of map pages among the packs.
+    """
 
     packs: tuple[Path, ...]
     segments: tuple[Path, ...]
     stored: int
+    pages: tuple[Path, ...] = ()
 
 
 @dataclass
 class _Stream:
-    """A stream of groups into packs: data and pages have separate streams."""
+    """A stream of groups into packs: data and pages have separate streams.
+
+    `spare` holds the buffers of encoded groups: new memory would cost as much as the copy into it.
+    """
 
     group_bytes: int
-    group: Group | None = None
+    group: OpenGroup | None = None
     pack: PackWriter | None = None
-    queue: deque[tuple[Group, Future[bytes]]] = field(default_factory=deque)
+    packs: list[PackWriter] = field(default_factory=list)
+    queue: deque[tuple[Group, bytearray, Future[bytes]]] = field(default_factory=deque)
+    spare: list[bytearray] = field(default_factory=list)
+
+    def buffer(self, least: int) -> bytearray:
+        """A buffer for a new group of at least `least` bytes."""
+        if self.spare and least <= self.group_bytes:
+            return self.spare.pop()
+        return bytearray(max(self.group_bytes, least))
 
 
 class Writer:
@@ -72,6 +87,7 @@ class Writer:
         self._hints: dict[bytes, bytes] = {}
         self._entries: list[GroupEntry] = []
         self._packs: list[PackWriter] = []
+        self._sealer = PackSealer(keys)
         self._segments: dict[str, Segment] = {}
 
     def add(self, chunks: Sequence[tuple[bytes, memoryview]]) -> list[ChunkRef]:
@@ -98,22 +114,39 @@ class Writer:
         if len(self._entries) > _COPIED_GROUPS_IN_MEMORY:
             self._flush()
 
+    def add_frame(self, places: dict[bytes, tuple[int, int]], frame: bytes) -> None:
+        """Store new chunks whose bytes are compressed together in `frame`, in this order."""
+        group = Group(self._new_id(), places=places)
+        self._new.update(dict.fromkeys(places, group.id))
+        future = self._pool.submit(seal_frame, group, frame, self._keys)
+        self._data.queue.append((group, bytearray(), future))
+        self._drain(self._data, _QUEUED_GROUPS)
+
+    def _new_id(self) -> bytes:
+        """The id of the next group."""
+        self._counter += 1
+        return self._session + struct.pack(">I", self._counter - 1)
+
     def finish(self) -> Staged:
         """Seal everything durably.  The folder then holds the files that `Staged` names."""
         for stream in (self._data, self._pages):
             self._close_group(stream)
             self._drain(stream, 0)
+        self._sealer.finish()
+        for stream in (self._data, self._pages):
             if stream.pack:
                 stream.pack.seal(self._keys)
         self._spill()
         return Staged(
             tuple(pack.path for pack in self._packs),
             tuple(self._file(name) for name in self._segments),
-            sum(pack.size for pack in self._packs),
+            self.size,
+            tuple(pack.path for pack in self._pages.packs),
         )
 
     def abandon(self) -> None:
         """Close all files; the caller removes the folder."""
+        self._sealer.abandon()
         for pack in self._packs:
             pack.abandon()
 
@@ -150,35 +183,40 @@ class Writer:
         self._hints.update(self._index.hints([c for c, group in found.items() if group is None]))
 
     def _append(self, chunk: bytes, data: memoryview, stream: _Stream) -> bytes:
-        if stream.group and len(stream.group.data) + len(data) > stream.group_bytes:
+        if stream.group and stream.group.size + len(data) > stream.group_bytes:
             self._close_group(stream)
         if not stream.group:
-            stream.group = Group(self._session + struct.pack(">I", self._counter))
-            self._counter += 1
+            stream.group = OpenGroup(self._new_id(), stream.buffer(len(data)))
         stream.group.add(chunk, data)
         self._new[chunk] = stream.group.id
         return stream.group.id
 
     def _close_group(self, stream: _Stream) -> None:
         if stream.group:
-            future = self._pool.submit(encode, stream.group, self._keys)
-            stream.queue.append((stream.group, future))
+            group = stream.group.close()
+            future = self._pool.submit(encode, group, self._keys)
+            stream.queue.append((group, stream.group.buffer, future))
             stream.group = None
         self._drain(stream, _QUEUED_GROUPS)
 
     def _drain(self, stream: _Stream, keep: int) -> None:
         while len(stream.queue) > keep:
-            group, future = stream.queue.popleft()
+            group, buffer, future = stream.queue.popleft()
             self._place(group, future.result(), stream)
+            if len(buffer) == stream.group_bytes:
+                stream.spare.append(buffer)
 
     def _place(self, group: Group, record: bytes, stream: _Stream) -> None:
         if stream.pack and stream.pack.size + len(record) > PACK_BYTES:
-            stream.pack.seal(self._keys)
+            self._sealer.seal(stream.pack)
             stream.pack = None
         if not stream.pack:
             stream.pack = PackWriter(self._folder, self._disk)
             self._packs.append(stream.pack)
+            stream.packs.append(stream.pack)
         self._entries.append(stream.pack.add(group, record))
+        if stream.pack.is_behind():
+            self._sealer.write_out(stream.pack)
 
     def _flush(self) -> None:
         for stream in (self._data, self._pages):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import secrets
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,6 +58,13 @@ class ServerSettings(msgspec.Struct, kw_only=True):
     report_at: time = time(7)  # local time of daily reports
 
 
+_OTHER = "name an address of this machine by --host, and a free port by --port"
+_REMEDIES = {
+    errno.EADDRINUSE: "another program listens there, perhaps another Haulback; stop it, or choose "
+    "another --port",
+    errno.EACCES: "ports below 1024 are for root; choose another --port",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose another --host",
+}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -107,10 +116,11 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """A listening server; `run` answers.  `password` is the generated one."""
+    """A listening server: `admit` creates the first user, then `run` answers."""
 
     def __init__(self, settings: ServerSettings) -> None:
         _check_reach(settings)
+        _check_certificate(settings)
         trusted_proxies.check(settings.proxies)
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         url = settings.database or sqlite_url(settings.data)
@@ -121,7 +131,6 @@ class Server:
             self.app.time_zone, self.app.report_at = settings.time_zone, settings.report_at
             self.app.notify_networks = host_addresses.networks(settings.notify_networks)
             self.app.certificate = str(settings.tls_cert or "")
-            self.password = _admit_admin(self.app, settings.password)
             self._socket = _listen(settings.host, settings.port)
         except BaseException:
             store.close()
@@ -130,13 +139,24 @@ class Server:
         host, port = self._socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{scheme}://{shown}:{port}"
+        self._wanted, self._is_admitted = settings.password, False
         self._uvicorn = _Uvicorn(_config(self.app, settings), self.app)
         self._herald = ClusterNotifier(self.app)
         self._dispatcher = DeliveryDispatcher(self.app)
         self._upkeep = maintenance.Maintenance(self.app, min(1.0, settings.lease_ms / 5000))
 
+    def admit(self) -> str | None:
+        """Create the first user; returns a generated password, which is shown once.
+
+        The last step before `run`: a password of a server that cannot start is of no use.
+        """
+        self._is_admitted = True
+        return _admit_admin(self.app, self._wanted)
+
     def run(self) -> None:
         """Answer until `stop`, SIGTERM or SIGINT."""
+        if not self._is_admitted:
+            self.admit()
         log.info("server listens", extra=members(url=self.url, version=haulback.__version__))
         maintenance.start(self.app)
         self._upkeep.start()
@@ -187,6 +207,25 @@ def _check_reach(settings: ServerSettings) -> None:
     )
 
 
+def _check_certificate(settings: ServerSettings) -> None:
+    """Raises Malformed for a certificate or key that TLS cannot use, before anything is changed."""
+    if not settings.tls_cert or not settings.tls_key:
+        return
+    for option, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise Malformed(f"{option}: {path} cannot be read: {error.strerror}") from None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise Malformed(
+            f"--tls-cert {settings.tls_cert} and --tls-key {settings.tls_key} cannot be used: they "
+            f"must be a certificate and its own key in PEM, without a passphrase ({error})"
+        ) from None
+
+
 def _admit_admin(app: App, password: str | None) -> str | None:
     """Create the first user; returns a generated password, which is shown once."""
     with app.store.write() as sql:
@@ -209,6 +248,7 @@ def _listen(host: str, port: int) -> socket.socket:
         made.bind((host, port))
     except OSError as error:
         made.close()
-        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        why = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise Unavailable(f"{why}: {_REMEDIES.get(error.errno or 0, _OTHER)}") from None
     made.listen(128)
     return made

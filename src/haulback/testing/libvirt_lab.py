@@ -40,6 +40,10 @@ _BINDS = {
     "log": "/var/log/libvirt",
     "etc": "/etc/libvirt",
 }
+_CAPABILITIES = Path("cache", "qemu", "capabilities")
+# Files in which libvirtd keeps what it found out about QEMU, which takes it five seconds; later
+# labs of this process get them.
+_probed: dict[str, bytes] = {}
 
 
 def missing() -> str | None:
@@ -63,6 +67,9 @@ class LibvirtLab:
             _LIBVIRTD.format(folder=folder, uuid=uuid.uuid4())
         )
         (folder / "etc" / "qemu.conf").write_text(_QEMU)
+        (folder / _CAPABILITIES).mkdir(parents=True)
+        for name, content in _probed.items():
+            (folder / _CAPABILITIES / name).write_bytes(content)
         self.uri = f"qemu+unix:///system?socket={folder}/sock/libvirt-sock"
         self._process: subprocess.Popen[bytes] | None = None
         self.connection: Any = None
@@ -142,6 +149,8 @@ class LibvirtLab:
             folder.mkdir()
 
     def close(self) -> None:
+        for file in (self.folder / _CAPABILITIES).iterdir():
+            _probed[file.name] = file.read_bytes()
         self.clear()
         self.connection.close()
         assert self._process

@@ -1,31 +1,54 @@
-"""Copy of a backup between repositories of different keys: decrypted, and sealed anew."""
+"""Copy of a backup between repositories of different keys: decrypted, and sealed anew.
+
+The chunks and the compressed data of the source are kept; ids, groups and map pages are made anew.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
-from haulback.drivers.source import Extent
 from haulback.errors import BaseGone, Damaged
 from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.chunker import SEGMENT_BYTES
+from haulback.repository.look import Look
 from haulback.repository.manifest import Manifest, ManifestDisk
-from haulback.repository.mapping import MapReader
-from haulback.repository.pages import EMPTY_LEAF, LEAF_SEGMENTS, DiskMap, Pieces
+from haulback.repository.mapping import MapReader, rewrite
+from haulback.repository.pages import (
+    EMPTY_LEAF,
+    HOLE,
+    LEAF_SEGMENTS,
+    ChunkRef,
+    DiskMap,
+    Pieces,
+    SegmentPiece,
+)
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
 from haulback.repository.writer import Writer
-from haulback.transfer.copy_groups import CopyServices
+from haulback.transfer.copy_groups import PORTION, CopyServices, is_whole
+from haulback.transfer.reseal import ForeignChunks, ForeignGroup
+
+_SEGMENTS_AT_ONCE = 256  # segments whose chunks are read together: about 4,000 chunks
+_KNOWN = 1 << 16  # chunks whose new reference is remembered: about 15 MB
 
 
 class AnewCopy:
-    """Stores the disks of a backup of `source` in `target`, like an export of a machine.
+    """Stores the disks of a backup of `source` in `target`, and publishes the data in portions.
 
     `disks` are the stored disks after `copy`; `packs` and `stored` as in `GroupCopy`.
     """
 
     def __init__(self, source: Repository, target: Repository, services: CopyServices) -> None:
         self._source, self._target, self._services = source, target, services
+        self._chunks = ForeignChunks(source, target, services.resources)
+        self._look: Look = target.look()
+        self._known: dict[bytes, ChunkRef] = {}  # the reference on the target by the source's id
+        self._writer: Writer | None = None
+        self._number = 0
         self.disks: tuple[ManifestDisk, ...] = ()
         self.packs: list[str] = []
         self.stored = 0
@@ -34,65 +57,183 @@ class AnewCopy:
         """Store all data of a backup; `older` is a backup of the target.
 
         `origin` is the backup of the source that `older` is a copy of: only the differences
-        between the two backups of the source are read.
+        between the two backups of the source are read.  An `older` backup without origin supplies
+        the borders of chunks.  Raises BaseGone or Damaged when the source lacks data; published
+        portions stay, and another attempt finds their chunks.
         """
-        services = self._services
-        folder = services.folder / "anew"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        resources = services.resources
-        writer = self._target.writer(folder, resources.pool, resources.disk, services.memory)
         try:
-            self.disks = tuple(self._disks(manifest, older, origin, writer))
-            staged = writer.finish()
+            self.disks = tuple(self._disks(manifest, older, origin))
+            self._publish()
         except BaseException:
-            writer.abandon()
+            if self._writer:
+                self._writer.abandon()
             raise
-        resources.confirm()
-        if staged.packs:
-            self.packs, self.stored = self._target.publish_portion(folder, staged), staged.stored
-        shutil.rmtree(folder, ignore_errors=True)
 
     def _disks(
-        self, manifest: Manifest, older: Manifest | None, origin: Manifest | None, writer: Writer
+        self, manifest: Manifest, older: Manifest | None, origin: Manifest | None
     ) -> Iterator[ManifestDisk]:
-        reader = self._source.reader()
-        pages = self._target.reader(thorough=False).chunk
+        load = self._chunks.reader.chunk
+        pages = self._target.reader(thorough=False, look=self._look).chunk
         bases = {disk.name: disk.map for disk in older.disks} if older else {}
         origins = {disk.name: disk.map for disk in origin.disks} if origin else {}
-        distrust = self._target.index().is_damaged
         for disk in manifest.disks:
-            source = StoredDisk(disk.map, reader)
-            base = None
-            if old := bases.get(disk.name):
-                was = origins.get(disk.name)
-                changed = None
-                if was and was.size == disk.map.size == old.size:
-                    changed = differing(
-                        MapReader(was, reader.chunk), MapReader(disk.map, reader.chunk)
-                    )
-                base = DiskBase(MapReader(old, pages), changed, distrust)
-            stored = self._stored(source, writer, base)
+            old, was = bases.get(disk.name), origins.get(disk.name)
+            source = MapReader(disk.map, load)
+            if old is None:
+                stored = self._translated(source)
+            elif was and was.size == disk.map.size == old.size and not self._is_damaged:
+                stored = self._changed(source, MapReader(was, load), MapReader(old, pages))
+            else:
+                stored = self._cut_like(disk.map, MapReader(old, pages))
             yield ManifestDisk(disk.name, stored, disk.format, disk.definition)
 
-    def _stored(self, source: StoredDisk, writer: Writer, base: DiskBase | None) -> DiskMap:
-        keys, resources = self._target.keys, self._services.resources
+    @property
+    def _is_damaged(self) -> bool:
+        return self._look.index().is_damaged
+
+    def _changed(self, source: MapReader, was: MapReader, old: MapReader) -> DiskMap:
+        """A disk as the changes of `was`; whole where the map of the base `old` is damaged."""
         try:
-            return back_up_disk(source, writer, keys, resources, base)
+            return self._translated(source, _Base(was, old))
         except (BaseGone, Damaged):
-            if base is None:
-                raise
-        return back_up_disk(source, writer, keys, resources)  # the map of the base is damaged
+            return self._translated(source)
+
+    def _cut_like(self, disk: DiskMap, old: MapReader) -> DiskMap:
+        """A disk with the chunk borders of another one: equal chunks get equal ids."""
+        resources, reader = self._services.resources, self._chunks.reader
+        base = DiskBase(old, None, self._is_damaged)
+        keys, source = self._target.keys, StoredDisk(disk, reader)
+        try:
+            return back_up_disk(source, self._writing(), keys, resources, base)
+        except (BaseGone, Damaged):  # the map of the base is damaged
+            return back_up_disk(source, self._writing(), keys, resources)
+
+    def _translated(self, source: MapReader, base: _Base | None = None) -> DiskMap:
+        """A disk with the chunk borders of the source."""
+        work = _differing(base.was, source) if base else _all(source)
+        segments = self._all_segments(iter(work), base)
+        return rewrite(
+            source.root.size,
+            base.old if base else None,
+            segments,
+            lambda page: self._writing().add_page(page),
+        )
+
+    def _all_segments(
+        self, work: Iterator[tuple[int, Pieces]], base: _Base | None
+    ) -> Iterator[tuple[int, Pieces]]:
+        while batch := list(islice(work, _SEGMENTS_AT_ONCE)):
+            yield from self._segments(batch, base)
+
+    def _segments(
+        self, work: Sequence[tuple[int, Pieces]], base: _Base | None
+    ) -> Iterator[tuple[int, Pieces]]:
+        """The segments of the source with references to the target."""
+        refs: dict[bytes, ChunkRef] = {}
+        for number, _ in work:
+            refs |= base.kept(number) if base else {}
+        lacking = {
+            piece.ref.id: piece.ref
+            for _, pieces in work
+            for piece in pieces
+            if piece.ref != HOLE and piece.ref.id not in refs
+        }
+        refs |= {chunk: self._known[chunk] for chunk in lacking if chunk in self._known}
+        for group, wanted in self._chunks.read([r for c, r in lacking.items() if c not in refs]):
+            refs |= self._store(group, wanted)
+        self._remember(refs)
+        yield from ((number, _renamed(pieces, refs)) for number, pieces in work)
+        self._services.resources.meter(sum(p.length for _, pieces in work for p in pieces))
+        if self._writer and self._writer.size >= PORTION:
+            self._publish()
+
+    def _remember(self, refs: Mapping[bytes, ChunkRef]) -> None:
+        if len(self._known) > _KNOWN:
+            self._known.clear()
+        self._known.update(refs)
+
+    def _store(self, group: ForeignGroup, wanted: set[bytes]) -> dict[bytes, ChunkRef]:
+        """Store the wanted chunks of a group; its compressed data is kept where all are new."""
+        writer, ids = self._writing(), group.ids
+        if is_whole(group, wanted) and len(writer.lacks([*ids.values()])) == len(ids):
+            places = {ids[chunk]: place for chunk, place in group.places.items()}
+            writer.add_frame(places, group.frame)
+        order = sorted(wanted, key=lambda chunk: group.places[chunk])
+        refs = writer.add([(ids[chunk], group.chunk(chunk)) for chunk in order])
+        return dict(zip(order, refs, strict=True))
+
+    @property
+    def _folder(self) -> Path:
+        return self._services.folder / f"anew{self._number}"
+
+    def _writing(self) -> Writer:
+        """The writer of the present portion."""
+        if self._writer is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True)
+            resources, memory = self._services.resources, self._services.memory
+            self._writer = self._target.writer(
+                self._folder, resources.pool, resources.disk, memory, self._look
+            )
+        return self._writer
+
+    def _publish(self) -> None:
+        """Publish the present portion; the next portion finds its chunks in the index."""
+        if self._writer is None:
+            return
+        staged = self._writer.finish()
+        self._writer = None
+        self._services.resources.confirm()
+        if staged.packs:
+            self.packs += self._target.publish_portion(self._folder, staged)
+            self.stored += staged.stored
+            self._look = self._target.look()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._number += 1
 
 
-def differing(old: MapReader, new: MapReader) -> Iterator[Extent]:
-    """The extents in which two maps of one size may differ, ascending."""
+class _Base(NamedTuple):
+    """The older backup of the source, and its copy on the target."""
+
+    was: MapReader
+    old: MapReader
+
+    def kept(self, number: int) -> dict[bytes, ChunkRef]:
+        """References on the target to the chunks of a segment by the source's ids."""
+        before, copied = _segment(self.was, number), _segment(self.old, number)
+        if [piece.length for piece in before] != [piece.length for piece in copied]:
+            return {}
+        pairs = zip(before, copied, strict=True)
+        return {a.ref.id: b.ref for a, b in pairs if a.ref != HOLE and b.ref != HOLE}
+
+
+def _segment(disk: MapReader, number: int) -> Pieces:
+    return _leaf(disk, number // LEAF_SEGMENTS)[number % LEAF_SEGMENTS]
+
+
+def _renamed(pieces: Pieces, refs: Mapping[bytes, ChunkRef]) -> Pieces:
+    return tuple(
+        SegmentPiece(piece.length, HOLE if piece.ref == HOLE else refs[piece.ref.id])
+        for piece in pieces
+    )
+
+
+def _all(disk: MapReader) -> Iterator[tuple[int, Pieces]]:
+    """Every segment with data."""
+    for number, leaf in disk.leaves():
+        for i, pieces in enumerate(leaf):
+            if any(piece.ref != HOLE for piece in pieces):
+                yield number * LEAF_SEGMENTS + i, pieces
+
+
+def _differing(old: MapReader, new: MapReader) -> Iterator[tuple[int, Pieces]]:
+    """The segments of a map that another map of its size lacks."""
     for number in _leaves(old.root, old, new):
         before, now = _leaf(old, number), _leaf(new, number)
         for i, (a, b) in enumerate(zip(before, now, strict=True)):
-            at = (number * LEAF_SEGMENTS + i) * SEGMENT_BYTES
-            if _places(a) != _places(b) and at < new.root.size:
-                yield Extent(at, min(SEGMENT_BYTES, new.root.size - at))
+            at = number * LEAF_SEGMENTS + i
+            if _places(a) != _places(b) and at * SEGMENT_BYTES < new.root.size:
+                yield at, b
 
 
 def _places(pieces: Pieces) -> list[tuple[int, bytes]]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from haulback.errors import Damaged
 from haulback.repository.group import Group, decode
 from haulback.repository.group_runs import GroupRuns, SealedGroup
+from haulback.repository.index import Index
 from haulback.repository.manifest import Manifest
 from haulback.repository.map_walk import PageSources, new_refs
 from haulback.repository.pack_verification import PackMemory
@@ -27,7 +28,7 @@ from haulback.units import GIB
 _SHARE = 0.95
 _LACKING = 16_384  # chunks that wait for their groups: about 1 GiB of a disk, 10 MB of memory
 _CARRIED = 4_096  # of them, chunks of groups that the walk may need more of
-_PORTION = GIB  # stored bytes that are published together
+PORTION = GIB  # stored bytes that are published together
 
 
 class CopyServices(NamedTuple):
@@ -102,44 +103,27 @@ class GroupCopy:
 
     def _copy_lacking(self, *, is_last: bool) -> None:
         """Copy the groups of the chunks that the target lacks."""
-        by_group = self._by_group(list(self._lacking.values()))
+        groups = by_group(self._index, [chunk.ref for chunk in self._lacking.values()])
         carried: dict[bytes, LackingChunk] = {}
-        for sealed in self._runs.read(by_group, self._services.resources.pool):
+        for sealed in self._runs.read(groups, self._services.resources.pool):
             self._services.resources.meter(len(sealed.record))
-            wanted = by_group[sealed.group.id]
+            wanted = groups[sealed.group.id]
             may_wait = not is_last and wanted.isdisjoint(self._carried)
-            if may_wait and not _is_whole(sealed.group, wanted) and len(carried) < _CARRIED:
+            if may_wait and not is_whole(sealed.group, wanted) and len(carried) < _CARRIED:
                 carried.update((chunk, self._lacking[chunk]) for chunk in wanted)
             else:
                 self._take(sealed, wanted)
         self._copy_rest([c for c in self._lacking if c not in self._done and c not in carried])
         self._lacking, self._carried = carried, set(carried)
-        if self._writer and self._writer.size >= _PORTION:
+        if self._writer and self._writer.size >= PORTION:
             self._publish()
-
-    def _by_group(self, lacking: Iterable[LackingChunk]) -> dict[bytes, set[bytes]]:
-        """The lacking chunks by the group of the source that holds them.
-
-        The group in a map is a hint: a chunk whose group is gone is looked up.
-        """
-        result: dict[bytes, set[bytes]] = defaultdict(set)
-        astray = []
-        for ref, _ in lacking:
-            if ref.group in result or self._index.place(ref.group):
-                result[ref.group].add(ref.id)
-            else:
-                astray.append(ref.id)
-        for chunk, group in zip(astray, self._index.find(astray) if astray else (), strict=True):
-            if group:
-                result[group].add(chunk)
-        return result
 
     def _take(self, sealed: SealedGroup, wanted: set[bytes]) -> None:
         """Copy a group as it is, or only its needed chunks."""
         held = sorted(wanted & sealed.group.places.keys(), key=lambda c: sealed.group.places[c])
         if not held:
             return
-        if _is_whole(sealed.group, wanted):
+        if is_whole(sealed.group, wanted):
             self._writing().copy(sealed.group, sealed.record, self._lacking[held[0]].is_page)
             self._done.update(sealed.group.places)
             return
@@ -182,7 +166,25 @@ class GroupCopy:
         self._done.clear()
 
 
-def _is_whole(group: Group, wanted: set[bytes]) -> bool:
+def by_group(index: Index, refs: Iterable[ChunkRef]) -> dict[bytes, set[bytes]]:
+    """The chunks of references by the group that holds them.
+
+    The group in a map is a hint: a chunk whose group is gone is looked up.
+    """
+    result: dict[bytes, set[bytes]] = defaultdict(set)
+    astray = []
+    for chunk, group in refs:
+        if group in result or index.place(group):
+            result[group].add(chunk)
+        else:
+            astray.append(chunk)
+    for chunk, other in zip(astray, index.find(astray) if astray else (), strict=True):
+        if other:
+            result[other].add(chunk)
+    return result
+
+
+def is_whole(group: Group, wanted: set[bytes]) -> bool:
     """Whether nearly all bytes of a group are wanted."""
     total = sum(length for _, length in group.places.values())
     needed = sum(length for chunk, (_, length) in group.places.items() if chunk in wanted)

@@ -14,6 +14,7 @@ from haulback.errors import BaseGone, Damaged, NotFound
 from haulback.repository import cbt_check
 from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.backup_loss import assess
+from haulback.repository.look import Look
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pack_verification import PackMemory
@@ -68,10 +69,11 @@ def export_machine(
     `folder` and the snapshot's checkpoint.
     """
     parent = _parent(repository, wanted.base, services.warn)
-    bases = _bases(parent, repository, services.warn)
+    look = repository.look()
+    bases = _bases(parent, repository, look, services.warn)
     read = _Counter(services.meter)
     folder, disk = services.folder, services.disk
-    writer = repository.writer(folder, services.pool, disk, services.memory)
+    writer = repository.writer(folder, services.pool, disk, services.memory, look)
     metered = services._replace(meter=read)
     try:
         stored = [
@@ -180,14 +182,14 @@ class _Base(NamedTuple):
 
 
 def _bases(
-    parent: Manifest | None, repository: Repository, warn: Callable[[str], None]
+    parent: Manifest | None, repository: Repository, look: Look, warn: Callable[[str], None]
 ) -> dict[str, _Base]:
     """Disks of the parent backup by name."""
     if parent is None:
         return {}
-    lacking = _lacking(parent, repository, warn)
+    lacking = _lacking(parent, repository, warn) if look.index().is_damaged else set()
     # Not thorough: on a missing chunk, reading the disk whole is faster than a search for copies.
-    reader = repository.reader(thorough=False)
+    reader = repository.reader(thorough=False, look=look)
     return {
         stored.name: _Base(MapReader(stored.map, reader.chunk), stored.name in lacking)
         for stored in parent.disks
@@ -196,8 +198,6 @@ def _bases(
 
 def _lacking(parent: Manifest, repository: Repository, warn: Callable[[str], None]) -> set[str]:
     """Names of the parent's disks with damaged data; no extent of them may be reused unread."""
-    if not repository.index().is_damaged:
-        return set()
     loss = assess(repository, parent, thorough=False)
     if loss is None:
         return set()

@@ -136,8 +136,9 @@ class _Export:
         if order.wanted != BackupType.INCREMENTAL.value or manifest.type == order.wanted:
             return
         if order.base is None:
+            why = f": {order.no_base}" if order.no_base else ""
             name = order.destination.name
-            self._warn(f"{name} has no backup that an increment can build on")
+            self._warn(f"{name} has no backup that an increment can build on{why}")
         self._context.server.type_changed(manifest.type)
 
 
@@ -199,6 +200,7 @@ def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
         if part.held
         else f"{part.name} is not in the backup: {part.why}"
         for part in machine.apart
+        if not part.off
     ]
     left = [disk.name for disk in machine.disks if disk.name in excluded]
     return [

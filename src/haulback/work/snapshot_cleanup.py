@@ -1,4 +1,4 @@
-"""SNAPSHOT_CLEANUP on the node: remove snapshots of a machine."""
+"""SNAPSHOT_CLEANUP on the node: remove snapshots of a machine, or release its checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from haulback.work.context import Results, TaskContext, TaskWork
 
 def run(context: TaskContext) -> Results:
     order: SnapshotCleanupOrder = context.order
+    if order.release:
+        return _release(context)
     with context.machines.lock(order.hypervisor, order.uuid):
         context.progress.confirm()
         try:
@@ -19,6 +21,18 @@ def run(context: TaskContext) -> Results:
         except NotFound:
             context.log("the machine is no longer on its hypervisor")
     return {"removed": order.names}
+
+
+def _release(context: TaskContext) -> Results:
+    """Remove all checkpoints of Haulback; checkpoints of other programs stay."""
+    order: SnapshotCleanupOrder = context.order
+    with context.machines.lock(order.hypervisor, order.uuid):
+        context.progress.confirm()
+        released = context.machines.open(order.hypervisor).drop_checkpoints(order.uuid, frozenset())
+    for name in released:
+        context.log(f"the checkpoint {name} was released")
+    context.log("the next backup is a full one")
+    return {"removed": [], "released": released}
 
 
 WORK = TaskWork("SNAPSHOT_CLEANUP", SnapshotCleanupOrder, run)

@@ -55,7 +55,7 @@ def _tell(context: TaskContext, manifest: Manifest) -> None:
 
 def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -> Results:
     """The file systems of the backup, for later mounts; the backup is valid without the list."""
-    reader = repository.reader()
+    reader = repository.reader(look=repository.seen)
     disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     try:
         with (

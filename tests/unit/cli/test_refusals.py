@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 from pathlib import Path
 
 import pytest
 
 from haulback.cli import demo, main
-from haulback.cli.nodes import _portal, start_log
+from haulback.cli.log_start import start_log
+from haulback.cli.nodes import _portal
 from haulback.cli.repository_care import _signer
 from haulback.cli.server_options import ServerOptions
 from haulback.errors import HaulbackError, Malformed, Unavailable, Unsupported
@@ -61,6 +63,14 @@ REFUSED = [
     ("demo --megabytes 0", "--megabytes: at least 1"),
     ("demo --data /tmp --once", "leave it out to keep --data"),
     ("demo --data /tmp", "exists already"),
+    ("server --port 80000", "a port is a number from 0 (any) to 65535"),
+    ("server --data /dev/null/x", "a file is in the way; name a folder"),
+    ("server --tls-cert /no/cert --tls-key /no/key", "--tls-cert: /no/cert cannot be read"),
+    ("server --database sqlite:////proc/x/y.db", "check the path"),
+    ("login --server nonsense", "is not the URL of a server"),
+    ("login --server http://127.0.0.1:99999", "is not the URL of a server"),
+    ("user reset-password --data /no/such", "there is no database /no/such/haulback.db"),
+    ("repository init /proc/x --key-file /no/key", "check the path"),
     ("server --lease 0", "--lease must be between"),
     ("server --limit sideways=1", "write LANE=COUNT"),
     ("server --limit export=none", "write LANE=COUNT"),
@@ -137,6 +147,40 @@ def test_a_running_demo_names_the_missing_programs(monkeypatch: pytest.MonkeyPat
 def test_a_program_of_the_demo_that_fails_is_named_with_its_reason():
     with pytest.raises(HaulbackError, match=r"ls failed: .*No such file"):
         demo._call("ls", "/no/such/file")
+
+
+ERRORS = [
+    (PermissionError(13, "Permission denied", "/srv/x"), 4, "/srv/x: Permission denied: give the"),
+    (OSError(28, "No space left on device"), 7, "make room"),
+    (OSError(30, "Read-only file system", "/srv"), 4, "mount it writable"),
+    (IsADirectoryError(21, "Is a directory", "/srv"), 2, "name a file"),
+    (ModuleNotFoundError("No module named 'psycopg'", name="psycopg"), 1, "package psycopg"),
+    (EOFError(), 2, "standard input ended"),
+    (ssl.SSLError(1, "bad"), 2, "a certificate or key cannot be used"),
+    (ZeroDivisionError("division by zero"), 1, "internal error: ZeroDivisionError: division"),
+]
+
+
+@from_arguments
+@pytest.mark.parametrize(
+    ("error", "code", "line"), ERRORS, ids=[type(error).__name__ for error, _, _ in ERRORS]
+)
+def test_any_error_of_a_command_is_one_line_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    line: str,
+):
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", broken)
+    assert run(monkeypatch, "status") == code
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.startswith("haulback: ")
+    assert len(said.splitlines()) == 1
 
 
 @from_arguments

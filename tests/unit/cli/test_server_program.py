@@ -20,11 +20,15 @@ DATA_PLANE = (
     "haulback.drivers",
     "haulback.filesystems.browser",
     "haulback.destinations",
+    "haulback.client",
+    "httpx2",
+    "numpy",
+    "rich",
 )
 
 
 @pytest.mark.slow
-def test_the_server_program_loads_no_data_plane():
+def test_the_server_program_loads_neither_a_data_plane_nor_a_client():
     code = (
         "import sys, haulback.cli.server_program\n"
         f"print([m for m in sys.modules if m.startswith({DATA_PLANE})])"

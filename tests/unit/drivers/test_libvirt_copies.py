@@ -526,9 +526,9 @@ def test_whatever_a_definition_says_a_copy_lies_on_its_own_disks_only(
         assert [source.attrib for source in element.iter("source")] in ([], [{"file": str(NEW)}])
 
 
-RUNS = "a network disk, which can be read only while the machine runs"
+RUNS = "a network disk (gluster), which can be read only while the machine runs"
 NETWORK = disk(
-    "<source protocol='rbd' name='pool/the-original'><host name='h'/></source>", kind="network"
+    "<source protocol='gluster' name='pool/the-original'><host name='h'/></source>", kind="network"
 )
 
 
@@ -536,7 +536,7 @@ def test_a_disk_that_cannot_be_read_now_is_named_too():
     text = said(parse(machine(NETWORK).definition[XML]))
     assert apart_of(text) == ()  # it runs
     [result] = apart_of(text, read="vda")
-    assert result == ("sdb", RUNS, False)
+    assert result == ("sdb", RUNS, False, False)
     root, told = copied(machine(NETWORK))
     assert "the-original" not in said(root)
     assert told == ["sdb is left out: the disk was not restored"]

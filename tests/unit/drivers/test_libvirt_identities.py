@@ -13,7 +13,7 @@ from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
 from haulback.drivers.libvirt.definition import Standing, compose
-from haulback.drivers.libvirt.plugged_disks import with_plugged
+from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.libvirt_xml import XML, parse
 
 OLD = "11111111-2222-4333-8444-555555555555"
@@ -152,3 +152,19 @@ def test_a_definition_stays_as_it_is_where_nothing_was_plugged_in():
     root = parse(with_plugged(domain(), domain(devices=virtio)))
     [disk] = root.findall("devices/disk/target[@dev='sdb']/..")
     assert disk.find("address") is None
+
+
+def test_a_network_card_that_is_plugged_in_is_in_the_definition_too():
+    card = (
+        "<interface type='network'><mac address='52:54:00:AA:00:01'/><source network='lan' "
+        "portid='p' bridge='virbr0'/><target dev='{}'/><alias name='net1'/>"
+        "<address type='pci' slot='0x09'/></interface>"
+    )
+    root = parse(with_plugged(domain(), domain(devices=card.format("vnet4"))))
+    [plugged] = root.findall("devices/interface")
+    assert plugged.find("source").attrib == {"network": "lan"}
+    assert [one.tag for one in plugged] == ["mac", "source"]
+    root = parse(with_plugged(domain(), domain(devices=card.format("mine"))))
+    assert root.find("devices/interface/target").get("dev") == "mine"
+    seated = domain(devices=card.format("vnet4").lower())
+    assert with_plugged(seated, domain(devices=card.format("vnet9"))) == seated

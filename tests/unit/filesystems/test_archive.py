@@ -201,7 +201,7 @@ SPOILED = {
     "an unknown type": (0, b"\xa4\xf1", "unknown file type"),
     "an unknown map": (40, b"\0" * 12, "extent tree has no header"),
     "extents beyond the disk": (40 + 12 + 8, b"\xff\xff\xff\x7f", "past the end"),
-    "encryption": (32, b"\x00\x08\x08\x00", "encrypted or compressed"),
+    "encryption": (32, b"\x00\x08\x08\x00", "encrypted by its file system"),
 }
 
 

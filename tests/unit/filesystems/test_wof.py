@@ -102,10 +102,10 @@ def test_a_damaged_stream_is_refused_and_its_other_chunks_read(harm):
         raw[len(due) // 4096 * 4 + struct.unpack_from("<I", raw, 0)[0]] ^= 0xFF
     else:
         raw = raw[: len(raw) // 2]
-    found, failed = stream(bytes(raw), "XPRESS4K", len(due)), []
+    compressed, failed = stream(bytes(raw), "XPRESS4K", len(due)), []
     for number in range(-(-len(due) // 4096)):
         try:
-            assert found.chunk(number) == due[number * 4096 : (number + 1) * 4096]
+            assert compressed.chunk(number) == due[number * 4096 : (number + 1) * 4096]
         except (*DAMAGE,) as error:
             failed.append((number, error))
     assert failed
@@ -148,11 +148,11 @@ def test_an_ntfs_delivers_compressed_files_beside_plain_ones(tmp_path):
             (root / name).write_bytes(b"x" * 1000)
             data = struct.pack("<IHH", tag, 8, 0) + bytes(8)
             os.setxattr(root / name, "system.ntfs_reparse_data", data)
-    with browser(image) as found:
+    with browser(image) as reader:
         for name in ALGORITHMS:
-            assert b"".join(found.stream("vda", f"/{name}")) == due
-            assert found.read("vda", f"/{name}", 40_000, 5000) == due[40_000:45_000]
+            assert b"".join(reader.stream("vda", f"/{name}")) == due
+            assert reader.read("vda", f"/{name}", 40_000, 5000) == due[40_000:45_000]
         for name, word in (("dedup", "deduplicated"), ("cloud", "cloud"), ("other", "0x8000abcd")):
-            entry = found.entry("vda", f"/{name}")
+            entry = reader.entry("vda", f"/{name}")
             assert not entry.readable
             assert word in entry.reason

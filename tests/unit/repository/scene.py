@@ -72,8 +72,9 @@ def export(
     io = io or DurableFiles()
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
-    writer = repository.writer(staging, pool, io)
-    old = MapReader(base, repository.reader().chunk) if base else None
+    look = repository.look()
+    writer = repository.writer(staging, pool, io, look=look)
+    old = MapReader(base, repository.reader(look=look).chunk) if base else None
     try:
         known = DiskBase(old, changed, distrust) if old else None
         result = back_up_disk(disk, writer, repository.keys, Resources(pool), known)

@@ -152,5 +152,5 @@ def test_a_segment_swept_before_its_fetch_is_not_found(two, bucket, cache):
     repository = Repository.open(MemoryStore(bucket), SECRET)
     copies_of = IndexCache(MemoryStore(bucket), repository.guid, repository.keys, cache)
     with pytest.raises(NotFound):
-        copies_of.open("0" * 40)
+        copies_of.open("0" * 40, 1)
     assert copies(cache) == []

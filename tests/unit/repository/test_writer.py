@@ -1,11 +1,22 @@
 """A session of any length needs little memory."""
 
 import os
+import threading
 import tracemalloc
+from collections import Counter
 
 import pytest
 
+from haulback.durable_files import DurableFiles
+from haulback.errors import OutOfSpace
+from haulback.repository import pack as packs
+from haulback.repository import writer as writers
+from haulback.repository.index import Index
+from haulback.repository.keys import Keys
+from haulback.repository.resources import Resources
+from haulback.repository.writer import Writer
 from haulback.units import KIB, MIB
+from tests.unit.repository.scene import noise
 
 
 @pytest.fixture
@@ -31,3 +42,42 @@ def test_memory_does_not_grow_with_the_chunks_of_a_session(
     early = add(10_000)
     assert add(30_000) < early + MIB
     assert len(writer.finish().packs) > 3
+
+
+def test_a_full_pack_is_sealed_while_the_next_one_is_filled(tmp_path, pool, monkeypatch):
+    monkeypatch.setattr(writers, "PACK_BYTES", 2 * MIB)
+    monkeypatch.setattr(packs, "_WRITE_OUT_BYTES", MIB // 2)
+    sealed_by = Counter()
+
+    class Watched(DurableFiles):
+        def sync(self, file):
+            sealed_by[threading.current_thread() is threading.main_thread()] += 1
+            super().sync(file)
+
+    keys = Keys.generate()
+    made = Writer(keys, Index(), tmp_path, Resources(pool, Watched()))
+    chunks = [noise(64 * KIB, number) for number in range(160)]
+    made.add([(keys.chunk_id(data), memoryview(data)) for data in chunks])
+    staged = made.finish()
+    assert sealed_by[False] == len(staged.packs) - 1
+    assert sum(path.stat().st_size for path in staged.packs) == staged.stored
+
+
+def test_an_error_of_the_disk_under_a_full_pack_ends_the_writer(tmp_path, pool, monkeypatch):
+    monkeypatch.setattr(writers, "PACK_BYTES", 2 * MIB)
+
+    class Full(DurableFiles):
+        def sync(self, file):
+            raise OutOfSpace("the disk is full")
+
+    keys = Keys.generate()
+    made = Writer(keys, Index(), tmp_path, Resources(pool, Full()))
+    chunks = [noise(64 * KIB, number) for number in range(160)]
+
+    def store():
+        made.add([(keys.chunk_id(data), memoryview(data)) for data in chunks])
+        made.finish()
+
+    with pytest.raises(OutOfSpace):
+        store()
+    made.abandon()

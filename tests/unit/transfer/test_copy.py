@@ -10,6 +10,7 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import CheckOrder, Depth, verify
+from haulback.transfer import copy_anew
 from haulback.transfer.copy import COPY_OF, lacks_data
 from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk, noise
@@ -273,3 +274,30 @@ def noticed(site: CopySite, name: str) -> None:
     verify(
         opened, Depth.DATA, Resources(site.pool), CheckOrder(folder=folder, record=lambda: ("v", 1))
     )
+
+
+def test_a_later_attempt_across_keys_uses_what_a_dead_attempt_published(apart, monkeypatch):
+    monkeypatch.setattr(copy_anew, "PORTION", MIB)
+    monkeypatch.setattr(copy_anew, "_SEGMENTS_AT_ONCE", 4)
+    backup, calls = apart.back_up(MemoryDisk(noise(20 * MIB, 4))), 0
+
+    def die_after_a_portion() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first portion is published
+            raise Fenced("over")
+
+    with pytest.raises(Fenced):
+        apart.copy(backup, confirm=die_after_a_portion)
+    published = bytes_in(apart.second.destination)
+    made = apart.copy(backup)
+    assert published > MIB
+    assert bytes_in(apart.second.destination) - published == made.stored
+    assert published + made.stored <= 1.1 * backup.stored
+    assert apart.restores("second", made.manifest)
+
+
+def test_a_copy_across_keys_keeps_the_compressed_data(apart):
+    backup = apart.back_up(a_disk())
+    made = apart.copy(backup)
+    assert abs(made.stored - backup.stored) < 0.01 * backup.stored

@@ -20,7 +20,7 @@ def test_a_copy_is_completed_by_the_next_attempt_wherever_power_fails(tmp_path, 
     disk.write_at(0, noise(900 * KIB, 1))
     backup = site.back_up(disk)
     failed, done = 0, False
-    limits = {"_LACKING": 6, "_CARRIED": 2, "_PORTION": 300 * KIB}
+    limits = {"_LACKING": 6, "_CARRIED": 2, "PORTION": 300 * KIB}
     patches = [patch(f"haulback.transfer.copy_groups.{k}", v) for k, v in limits.items()]
     for limit in patches:
         limit.start()

@@ -30,7 +30,7 @@ SIZE = 17 * MIB  # two leaves below an inner page
 STEPS = 14
 ORDINARY = 40  # histories of an ordinary run
 HERE = ("first", "second")
-SMALL = {"_LACKING": 8, "_CARRIED": 4, "_PORTION": 300 * KIB}  # many portions in a small copy
+SMALL = {"_LACKING": 8, "_CARRIED": 4, "PORTION": 300 * KIB}  # many portions in a small copy
 
 
 @pytest.mark.slow

@@ -25,9 +25,10 @@ from haulback.drivers.imagefolder.definition import (
     folder_name,
     new_uuid,
 )
+from haulback.drivers.imagefolder.places import MachinePlaces
 from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
-from haulback.drivers.images.image_writer import free_name
+from haulback.drivers.images.image_writer import free_name, writable
 from haulback.drivers.images.internal_snapshots import Reverting
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
@@ -56,6 +57,8 @@ class ImageFolder:
     """Driver over the machines in `root`; `files` carries out the durable changes."""
 
     declaration = IMAGE_FOLDER
+    # Shared by all drivers of the process: a driver lives for one task.
+    _machine_places = MachinePlaces()
 
     def __init__(self, root: Path, files: Files | None = None) -> None:
         self.root, self._files = root, files or Files()
@@ -68,6 +71,8 @@ class ImageFolder:
 
     def inventory(self) -> Inventory:
         folders, problems = self._scan()
+        with suppress(OSError):
+            self._machine_places.learn(self.root)  # so that the exports that follow need not
         machines: list[Machine] = []
         places: dict[str, str] = {}
         twice = [uuid for uuid, many in Counter(d.uuid for _, d in folders).items() if many > 1]
@@ -126,6 +131,7 @@ class ImageFolder:
         self, wanted: Machine, attempt: str, *, overwrite: bool = False
     ) -> machine_builder.FolderMachine:
         self.check()
+        wanted = wanted._replace(disks=writable(wanted.disks))
         machine_builder.check_wanted(wanted)
         identity = canonical(wanted.uuid) if wanted.uuid else ""
         wanted = wanted._replace(uuid=identity)
@@ -217,12 +223,29 @@ class ImageFolder:
 
     def _find(self, uuid: str) -> tuple[Path, Definition]:
         wanted = canonical(uuid)
-        matches = [match for match in self._scan()[0] if match[1].uuid == wanted]
+        matches = self._known(wanted)
+        if not matches:  # the places may be outdated
+            self._machine_places.forget(self.root)
+            matches = [match for match in self._scan()[0] if match[1].uuid == wanted]
         if len(matches) > 1:
             raise self._ambiguous(wanted)
         if not matches:
             raise NotFound(f"no machine {wanted} in {self.root}")
         return matches[0]
+
+    def _known(self, uuid: str) -> list[tuple[Path, Definition]]:
+        """The folders of a machine and their present definitions, found by stamps of files."""
+        self.check()
+        try:
+            folders = self._machine_places.folders(self.root, uuid)
+        except OSError as error:
+            raise Unavailable(f"the image folder {self.root}: {error.strerror}") from None
+        matches: list[tuple[Path, Definition]] = []
+        for folder in folders:
+            with suppress(HaulbackError):
+                if (definition := _define(folder)) and definition.uuid == uuid:
+                    matches.append((folder, definition))
+        return matches
 
     def _ambiguous(self, uuid: str) -> Malformed:
         return Malformed(f"several machines in {self.root} have the uuid {uuid}; give each its own")

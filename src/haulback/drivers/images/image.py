@@ -56,14 +56,44 @@ class Image:
 
     def __init__(self, folder: Path, disk: ImageFile) -> None:
         self.path, self.disk = folder / disk.file, disk
-        self.handle = open_regular(self.path)
+        self.handle = self._open()
         try:
             self._before = self._stamp()
-            self.qcow2 = read_header(self.handle, self.path) if disk.format == "qcow2" else None
-            self.size = self.qcow2.size if self.qcow2 else os.fstat(self.handle).st_size
+            self.qcow2 = self._header() if disk.format == "qcow2" else None
+            self.size = self.qcow2.size if self.qcow2 else self._length()
         except BaseException:
             os.close(self.handle)
             raise
+
+    def _open(self) -> int:
+        return open_regular(self.path)
+
+    def _header(self) -> Qcow2:
+        return read_header(self.handle, self.path)
+
+    def _length(self) -> int:
+        """Size in bytes of a disk that is no qcow2 image."""
+        return os.fstat(self.handle).st_size
+
+    @property
+    def source(self) -> str:
+        """The name by which QEMU's tools open the image."""
+        return str(self.path)
+
+    @property
+    def form(self) -> str | None:
+        """The format that QEMU's tools are told; None where `source` names the format."""
+        return self.disk.format
+
+    @property
+    def untracked(self) -> str:
+        """The reason why an image that is not qcow2 is read whole."""
+        return f"{self.disk.format} images have no changed-block tracking"
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the bytes of the file are the bytes of the disk."""
+        return self.disk.format == "raw"
 
     @property
     def is_allocated(self) -> bool:
@@ -115,7 +145,7 @@ class Image:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _stamp(self) -> tuple[int, int]:
+    def _stamp(self) -> tuple[int, ...]:
         now = os.fstat(self.handle)
         return now.st_size, now.st_mtime_ns
 
@@ -155,11 +185,12 @@ def in_use(path: Path) -> SourceChanged:
     )
 
 
-def read_header(handle: int, path: Path) -> Qcow2:
+def read_header(handle: int, path: Path, *, with_others: bool = False) -> Qcow2:
     """Read the header of a qcow2 image (by QEMU's qcow2 specification).
 
     The header is read here, because QEMU's own tools would open any file that the header names.
-    Raises Malformed for a bad header, Unsupported for an image that needs another file or a key.
+    Raises Malformed for a bad header, Unsupported for an image that needs a key, and unless
+    `with_others` for an image that needs another file.
     """
     head = os.pread(handle, _HEADER.size, 0)
     if len(head) < _HEADER.size or head[:4] != b"QFI\xfb":
@@ -167,11 +198,11 @@ def read_header(handle: int, path: Path) -> Qcow2:
     _, version, backing, _, _, size, crypt, *_, snapshots, _ = _HEADER.unpack(head)
     if version not in (2, 3) or size >= 1 << 62:
         raise Malformed(f"{path} has a damaged qcow2 header")
-    if backing:
+    if backing and not with_others:
         raise Unsupported(f"{path} has a backing file; merge it by `qemu-img rebase -b '' {path}`")
     if crypt:
         raise Unsupported(f"{path} is encrypted by QEMU; its blocks cannot be read")
-    if version == 3 and _incompatible(handle, path) & _EXTERNAL_DATA:
+    if not with_others and version == 3 and _incompatible(handle, path) & _EXTERNAL_DATA:
         raise Unsupported(f"{path} has an external data file; convert it by `qemu-img convert`")
     return Qcow2(size, version, snapshots)
 

@@ -104,13 +104,13 @@ class FolderSnapshot:
                 self.close()
 
     def _view(self, image: Image, base: str | None) -> DiskView:
-        if not image.qcow2:
+        if image.is_raw:
             image.hold()
             raw = RawImage(image.path, os.dup(image.handle))
             self._open.callback(raw.close)
             return DiskView(disk_of(image), raw, None, "raw images have no changed-block tracking")
         bitmap, reason = _usable(image, base, self._sizes)
-        served = qemu.Served(image.path, bitmap=bitmap)
+        served = qemu.Served(image.source, bitmap=bitmap, form=image.form)
         self._open.callback(served.close)
         changed = Dirty(served.export, bitmap) if bitmap else None
         return DiskView(disk_of(image), served.export, changed, reason)
@@ -165,7 +165,7 @@ def _marks(image: Image, *, sized: bool) -> dict[TrackingBitmap, tuple[str, ...]
 def _unable(image: Image) -> str | None:
     """Reason why an image cannot track changes; None if it can."""
     if not image.qcow2:
-        return "raw images have no changed-block tracking"
+        return image.untracked
     if image.qcow2.version < 3:
         return f"{image.path.name} has version 2; `qemu-img amend -o compat=1.1` enables tracking"
     return None if image.writable else f"{image.path.name} is not writable for this user"

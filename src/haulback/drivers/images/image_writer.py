@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,12 @@ from haulback.drivers.images import qemu
 from haulback.drivers.sink import RawFile, Sink
 
 FORMATS = ("raw", "qcow2")
+_READ_ONLY = ("qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "parallels", "cloop", "bochs", "dmg")
+
+
+def writable(disks: Iterable[MachineDisk]) -> tuple[MachineDisk, ...]:
+    """Disks in formats that are written; a disk in another format of QEMU becomes qcow2."""
+    return tuple(d._replace(format="qcow2") if d.format in _READ_ONLY else d for d in disks)
 
 
 class ImageSink(Sink, Protocol):

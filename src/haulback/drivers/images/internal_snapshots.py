@@ -73,17 +73,21 @@ def remove(paths: Sequence[Path], names: Set[str]) -> list[str]:
 
 
 def _drop(path: Path, name: str) -> bool:
-    if name not in {one.name for one in qemu.inner(path)}:
+    if _held(path, name) is None:
         return False
     qemu.change_inner(path, "-d", name)
     return True
+
+
+def _held(path: Path, name: str) -> qemu.Inner | None:
+    return next((one for one in qemu.inner(path) if one.name == name), None)
 
 
 def check(paths: Sequence[Path], name: str) -> None:
     """Raises NotFound for a snapshot that no image has, Conflict for a snapshot that only some
     images have.
     """
-    without = [path for path in paths if name not in {one.name for one in qemu.inner(path)}]
+    without = [path for path in paths if _held(path, name) is None]
     if len(without) == len(paths):
         raise NotFound(f"the machine has no snapshot {name}")
     if without:
@@ -106,7 +110,7 @@ def undo(paths: Sequence[Path], before: str) -> None:
 
     If an image lacks the snapshot `before`, the revert had not changed any image yet.
     """
-    held = [path for path in paths if before in {one.name for one in qemu.inner(path)}]
+    held = [path for path in paths if _held(path, before)]
     if len(held) == len(paths):
         _apply(paths, before)
     remove(paths, {before})
@@ -121,4 +125,5 @@ def _apply(paths: Sequence[Path], name: str) -> None:
         for bitmap in qemu.bitmaps(path):
             qemu.remove_bitmap(path, bitmap.name)
     for path in paths:
-        qemu.change_inner(path, "-a", name)
+        if held := _held(path, name):
+            qemu.change_inner(path, "-a", held.id)

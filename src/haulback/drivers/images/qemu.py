@@ -22,6 +22,7 @@ from haulback.drivers.nbd import ALLOCATION, Export, dirty_bitmap
 from haulback.errors import Malformed, Unavailable, Unsupported
 
 _PATIENCE = 120  # seconds for a tool to finish
+_LOOK = 10  # seconds for the size of a disk, which may be on a network
 _USERS = ("libvirt-qemu", "qemu")  # system users under which distributions run QEMU
 _REMEDY = "install qemu-utils (`apt-get install qemu-utils`)"
 _held: ContextVar[tuple[int, ...]] = ContextVar("held", default=())
@@ -42,6 +43,7 @@ class Bitmap(msgspec.Struct, frozen=True):
 class Inner(msgspec.Struct, frozen=True, rename="kebab"):
     """An internal snapshot of an image; `date_sec` in seconds since the epoch."""
 
+    id: str
     name: str
     date_sec: int
     date_nsec: int = 0
@@ -53,6 +55,10 @@ class _Data(msgspec.Struct):
 
 class _Specific(msgspec.Struct):
     data: _Data
+
+
+class _Size(msgspec.Struct):
+    size: int = msgspec.field(name="virtual-size")
 
 
 class _Info(msgspec.Struct):
@@ -103,10 +109,24 @@ def _info(path: Path) -> _Info:
         raise Malformed(f"unknown output of qemu-img info for {path}: {error}") from None
 
 
+def virtual_size(name: str, form: str | None) -> int:
+    """Size in bytes of a disk; `name` is a path, or a `json:` name of QEMU without `form`.
+
+    Raises Unavailable where the disk does not answer within ten seconds.
+    """
+    format_option = ["-f", form] if form else []
+    text = _qemu_img(name, "info", "-U", "--output=json", *format_option, name, patience=_LOOK)
+    try:
+        return msgspec.json.decode(text, type=_Size).size
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"unknown output of qemu-img info for {name}: {error}") from None
+
+
 def change_inner(path: Path, how: Literal["-c", "-a", "-d"], name: str) -> None:
     """Create (-c), apply (-a) or delete (-d) an internal snapshot.
 
-    Raises SourceChanged when the image is in use.
+    To apply, `name` is the snapshot's id, because QEMU looks for ids before names. Raises
+    SourceChanged when the image is in use.
     """
     in_a_moment(lambda: _qemu_img(path, "snapshot", how, name, str(path)))
 
@@ -157,8 +177,16 @@ class Served:
     kills it together with the thread that started it.
     """
 
-    def __init__(self, path: Path, *, bitmap: str | None = None, writable: bool = False) -> None:
-        options = [] if writable else ["--read-only"]
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        bitmap: str | None = None,
+        writable: bool = False,
+        form: str | None = "qcow2",
+    ) -> None:
+        options = [f"--format={form}"] if form else []
+        options += [] if writable else ["--read-only"]
         options += ["--bitmap", bitmap] if bitmap else []
         contexts = [ALLOCATION, *([dirty_bitmap(bitmap)] if bitmap else [])]
         self.path, self._ended = path, False
@@ -191,8 +219,10 @@ class Served:
         return _explain(self.path, "qemu-nbd", complaint) if self._child.returncode else None
 
 
-def _spawn(path: Path, options: Sequence[str]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    command = ["qemu-nbd", "--format=qcow2", "--detect-zeroes=off", *options, str(path)]
+def _spawn(
+    path: Path | str, options: Sequence[str]
+) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    command = ["qemu-nbd", "--detect-zeroes=off", *options, str(path)]
     with tempfile.TemporaryDirectory(prefix="haulback-") as room, closing(_socket()) as listener:
         listener.bind(f"{room}/nbd")
         listener.listen(1)
@@ -221,12 +251,12 @@ def _socket() -> socket.socket:
     return socket.socket(socket.AF_UNIX)
 
 
-def _qemu_img(path: Path, *arguments: str) -> bytes:
+def _qemu_img(path: Path | str, *arguments: str, patience: float = _PATIENCE) -> bytes:
     try:
         done = subprocess.run(
             ["qemu-img", *arguments],
             capture_output=True,
-            timeout=_PATIENCE,
+            timeout=patience,
             check=False,
             stdin=subprocess.DEVNULL,
             env=credentials.for_children(),
@@ -235,14 +265,14 @@ def _qemu_img(path: Path, *arguments: str) -> bytes:
     except FileNotFoundError:
         raise Unsupported(f"{path} needs QEMU's tools: {_REMEDY}") from None
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"qemu-img did not finish on {path} within {_PATIENCE} s") from None
+        raise Unavailable(f"qemu-img did not finish on {path} within {patience:.0f} s") from None
     if done.returncode:
         raise _explain(path, "qemu-img", done.stderr)
     return done.stdout
 
 
-def _explain(path: Path, tool: str, complaint: bytes) -> Exception:
+def _explain(path: Path | str, tool: str, complaint: bytes) -> Exception:
     text = " ".join(complaint.decode(errors="replace").split())[:300]
     if "lock" in text and "Is another process using the image" in text:
-        return in_use(path)
+        return in_use(Path(path))
     return Unavailable(f"{tool} failed on {path}: {text or 'no reason given'}")

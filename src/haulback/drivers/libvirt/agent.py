@@ -16,7 +16,22 @@ from haulback.wire import JsonObject
 
 _PIECE = 48 * KIB  # bytes of a file write; agents hang on larger ones (256 KiB did)
 _SAID = 64 * KIB  # bytes of a script's output that are kept
-_UNPACK = 'tar -xpf "$1" -C "$2"'
+# Other programs than GNU tar and bsdtar would unpack the map of a sparse file as its contents.
+_UNPACK = r"""
+case "$(tar --version 2>&1)" in
+*"GNU tar"*)
+  if tar --help | grep -q -e --xattrs; then
+    exec tar --xattrs "--xattrs-include=*" --acls -xpf "$1" -C "$2"
+  fi ;;
+*bsdtar*) ;;
+*)
+  if grep -q "GNU\.sparse\.realsize=" "$1"; then
+    echo "the guest's tar knows no sparse files; install GNU tar there, or leave them out"
+    exit 1
+  fi ;;
+esac
+exec tar -xpf "$1" -C "$2"
+"""
 _UNPACK_SECONDS = 3600  # time for a slow guest to unpack its files
 # Remove this attempt's tar, and tars older than a day that dead attempts left behind.
 _CLEAN = 'rm -f "$1"; find "$2" -maxdepth 1 -name ".haulback-*.tar" -mtime +0 -exec rm -f {} +'

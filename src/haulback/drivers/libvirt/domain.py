@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -11,7 +12,7 @@ import msgspec
 
 from haulback.drivers.hypervisor import Apart, Machine, MachineDisk
 from haulback.drivers.images.image import is_full
-from haulback.drivers.libvirt import unprotected_devices
+from haulback.drivers.libvirt import network_disks, unprotected_devices
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, parse
 from haulback.wire import JsonObject
@@ -19,7 +20,8 @@ from haulback.wire import JsonObject
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
 _NEXT = "the machine gets this disk at its next start"
-_RUNS = "which can be read only while the machine runs"
+_POOL = "a volume of a network pool, which can be read only while the machine runs"
+_OFF = "only while the machine is off: "
 # Members of a disk element that are removed when the disk gets an image of its own.
 _ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareable")
 ET.register_namespace("haulback", _SPACE)
@@ -29,7 +31,9 @@ class DomainDisk(NamedTuple):
     """A disk as the XML describes it: its name in backups, its device name, and its image.
 
     `path` is None for a disk that is neither a file nor a block device of the host; `where` is then
-    its type. `shared` is set if other machines use the disk too, possibly on other hosts.
+    its type. `shared` is set if other machines use the disk too, possibly on other hosts. `off` is
+    the reason why the disk cannot be read while the machine is off, `tree` QEMU's description of a
+    disk on a network.
     """
 
     name: str
@@ -39,6 +43,8 @@ class DomainDisk(NamedTuple):
     where: str = ""
     pool: tuple[str, str] | None = None
     shared: bool = False
+    off: str = ""
+    tree: JsonObject | None = None
 
 
 class DefinitionExtras(msgspec.Struct):
@@ -113,7 +119,9 @@ def volume(element: ET.Element, names: Mapping[str, str]) -> DomainDisk:
     if kind == "volume" and source is not None:
         pool = (source.get("pool", ""), source.get("volume", ""))
     shared = element.find("shareable") is not None
-    return DomainDisk(name, device, form, Path(place) if place else None, kind, pool, shared)
+    path = Path(place) if place else None
+    off, tree = network_disks.unreadable(element), network_disks.tree(element)
+    return DomainDisk(name, device, form, path, kind, pool, shared, off, tree)
 
 
 def places(root: ET.Element) -> set[Path]:
@@ -123,12 +131,18 @@ def places(root: ET.Element) -> set[Path]:
     return {Path(one) for one in named if one}
 
 
-def machine(text: str, sized: Iterable[tuple[DomainDisk, int]], live: str = "") -> Machine:
+def machine(
+    text: str,
+    sized: Iterable[tuple[DomainDisk, int]],
+    live: str = "",
+    lost: Mapping[str, str] = MappingProxyType({}),
+) -> Machine:
     """Description of a machine.
 
     `text` is its inactive XML, `sized` its disks with sizes in bytes, `live` its current XML if it
-    runs.
+    runs. `lost` maps disks that cannot be read now, although they should, to the reasons.
     """
+    sized = list(sized)
     root = parse(text)
     uuid, name, ours = root.findtext("uuid", ""), root.findtext("name", ""), kept(root)
     disks = tuple(
@@ -136,8 +150,15 @@ def machine(text: str, sized: Iterable[tuple[DomainDisk, int]], live: str = "") 
         for volume, size in sized
     )
     now = unprotected_devices.found(parse(live), ours.names) if live else []
+    known = {disk.name for disk in disks} | lost.keys()
     told = [
-        *_unread(root, {disk.name for disk in disks}),
+        *(Apart(name, why) for name, why in lost.items()),
+        *_unread(root, known, runs=bool(live)),
+        *(
+            Apart(disk.name, f"{_OFF}{disk.off}", off=True)
+            for disk, _ in sized
+            if live and disk.off
+        ),
         *unprotected_devices.found(root, ours.names),
         *now,
     ]
@@ -152,13 +173,10 @@ def _is_allocated(path: Path | None, size: int) -> bool:
         return False
 
 
-def _unread(root: ET.Element, read: Set[str]) -> list[Apart]:
+def _unread(root: ET.Element, read: Set[str], *, runs: bool) -> list[Apart]:
     """Disks that backups contain, but that cannot be read in the machine's present state."""
-    return [
-        Apart(one.name, _NEXT if one.path or one.pool else f"a {one.where} disk, {_RUNS}")
-        for one in volumes(root)
-        if one.name not in read
-    ]
+    unread = [one for one in volumes(root) if one.name not in read]
+    return [Apart(one.name, _NEXT if runs else one.off or _POOL) for one in unread]
 
 
 def moved(text: str, places: Mapping[str, Path]) -> str:

@@ -17,6 +17,7 @@ from haulback.drivers.hypervisor import Booted, Inventory, Machine, MachineSourc
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
+from haulback.drivers.images.image_writer import writable
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import (
     firmware,
@@ -34,11 +35,17 @@ from haulback.drivers.libvirt.cleanup import WORKING, Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.define import Placing
 from haulback.drivers.libvirt.definition import AUTOSTART
-from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
-from haulback.drivers.libvirt.plugged_disks import with_plugged
-from haulback.drivers.libvirt.volumes import located, open_all, opened, readable
+from haulback.drivers.libvirt.plugged_devices import with_plugged
+from haulback.drivers.libvirt.volumes import (
+    located,
+    looked_at,
+    open_all,
+    opened,
+    readable,
+    sized,
+)
 from haulback.drivers.source import Source
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
@@ -89,7 +96,7 @@ class LibvirtHost:
         return Leftovers(self._host, self.storage, self.work, self._files)
 
     def _images(self, domain: Domain) -> AbstractContextManager[list[Image]]:
-        return opened(readable(self._host, domain))
+        return opened([one for one in readable(self._host, domain) if one.path])
 
     def check(self) -> None:
         self._host.domains()
@@ -114,11 +121,10 @@ class LibvirtHost:
     def _measure(self, domain: Domain) -> Machine:
         """Describe a machine by its definition for the next start and its current disks."""
         live = domain.live() if domain.is_active else ""
-        made = _started(domain, xml.machine(domain.definition(), self._sized(domain), live))
+        seen = looked_at(self._host, domain)
+        made = xml.machine(domain.definition(), seen.sized, live, seen.lost)
+        made = _started(domain, made)
         return made._replace(snapshots=internal_snapshots.held(self._host, domain))
-
-    def _sized(self, domain: Domain) -> list[tuple[DomainDisk, int]]:
-        return [(one, domain.size(one.device)) for one in readable(self._host, domain)]
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
         checkpoint = PREFIX + _checked(attempt)
@@ -131,15 +137,15 @@ class LibvirtHost:
         self, domain: Domain, attempt: str, checkpoint: str, base: str | None
     ) -> Snapshot:
         live_backup.end_abandoned(domain)
-        sized, live = self._sized(domain), domain.live()
+        disks, live = sized(self._host, domain), domain.live()
         text = domain.definition()
-        machine = _started(domain, firmware.kept(xml.machine(text, sized, live), parse(live)))
+        machine = _started(domain, firmware.kept(xml.machine(text, disks, live), parse(live)))
         whole = {**machine.definition, XML: with_plugged(text, live)}
         machine = machine._replace(definition=whole)
         room = self._room(attempt)
-        live_backup.make_room(room, next((v.path for v, _ in sized if v.path), None))
+        live_backup.make_room(room, next((v.path for v, _ in disks if v.path), None))
         try:
-            reads = live_backup.plan(domain, sized, base)
+            reads = live_backup.plan(domain, disks, base)
             agent = live_backup.has_agent(domain.live())
             with Frozen(self.uri, domain) if agent else nullcontext() as held:
                 reads = live_backup.begin(domain, reads, checkpoint, room)
@@ -153,15 +159,16 @@ class LibvirtHost:
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
         text = domain.definition()
         volumes = readable(self._host, domain)
-        images = open_all(volumes)
-        sized = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
+        images = open_all(volumes, network=True)
+        disks = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
         then = live_backup.recorded_sizes(domain, base) if base else {}
         before = {v.name: then[v.device] for v in volumes if v.device in then}
-        machine = _started(domain, firmware.kept(xml.machine(text, sized), parse(text)))
+        machine = _started(domain, firmware.kept(xml.machine(text, disks), parse(text)))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
         try:
             managed_save.note(domain, made)
-            told = live_backup.checkpoint_xml(checkpoint, sized, text) if made.checkpoint else None
+            local = [(v if v.path else v._replace(format="raw"), size) for v, size in disks]
+            told = live_backup.checkpoint_xml(checkpoint, local, text) if made.checkpoint else None
             if told:
                 domain.adopt_checkpoint(told)
         except BaseException:
@@ -237,6 +244,7 @@ class LibvirtHost:
             machine_builder.refuse_if_running(
                 old
             )  # refuse before the data is copied, not only at the commit
+        wanted = wanted._replace(disks=writable(wanted.disks))
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
             def define(placing: Placing) -> DefinedMachine:

@@ -12,9 +12,11 @@ from copy import deepcopy
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine
+from haulback.drivers.images import backing_chain
 from haulback.drivers.libvirt import copied_members, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DomainDisk
+from haulback.errors import HaulbackError
 from haulback.libvirt_xml import XML, parse
 
 Tell = Callable[[str], None]
@@ -123,9 +125,22 @@ def exchanged(wanted: Machine, now: ET.Element) -> set[str]:
 
 def that_stay(volumes: Collection[DomainDisk], devices: Set[str] | None) -> list[str]:
     """Sentences about replaced disks (`devices`, None for all) whose old images are kept."""
+    replaced = [one for one in volumes if devices is None or one.device in devices]
     return [
-        f"{one.name} has an image of its own now: the old disk {one.path or one.where} stays"
-        for one in volumes
-        if (devices is None or one.device in devices)
-        and (one.shared or not (one.path and one.path.is_file()))
+        f"{one.name} has an image of its own now: {kept} stays"
+        for one in replaced
+        for kept in _kept_files(one)
     ]
+
+
+def _kept_files(disk: DomainDisk) -> list[str]:
+    """The old disk where its image is kept, or the other files that its image needed."""
+    path = disk.path
+    if path is None or disk.shared or path.is_symlink() or not path.is_file():
+        return [f"the old disk {path or disk.where}"]
+    if disk.format != "qcow2":  # a guest may have written any header to another image
+        return []
+    try:
+        return [f"{file} of the old disk" for file in backing_chain.others(path)]
+    except HaulbackError:
+        return []

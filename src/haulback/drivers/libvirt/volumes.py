@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from haulback.drivers.images.image import Image, ImageFile
+from haulback.drivers.images.host_image import HostImage
+from haulback.drivers.images.image import Image
+from haulback.drivers.images.network_image import NetworkImage
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.domain import DomainDisk
-from haulback.errors import Unsupported
+from haulback.errors import HaulbackError, Unsupported
 from haulback.libvirt_xml import parse
 
 _FOLDERS = ("dir", "fs", "netfs")  # types of storage pools that are folders
@@ -29,10 +32,43 @@ def _in_pool(host: Host, pool: str, name: str) -> Path | None:
 
 
 def readable(host: Host, domain: Domain) -> list[DomainDisk]:
-    """Disks that can be read now; for a stopped machine only those on this host."""
+    """Disks that can be read in the machine's present state."""
     if domain.is_active:
         return located(host, domain.live())
-    return [volume for volume in located(host, domain.definition()) if volume.path]
+    found = located(host, domain.definition())
+    return [volume for volume in found if (volume.path or volume.tree) and not volume.off]
+
+
+def sized(host: Host, domain: Domain) -> list[tuple[DomainDisk, int]]:
+    """Disks of a running machine with their sizes in bytes."""
+    return [(volume, domain.size(volume.device)) for volume in readable(host, domain)]
+
+
+class LookedAt(NamedTuple):
+    """Disks with their sizes in bytes, and the disks that cannot be read now, with the reasons."""
+
+    sized: list[tuple[DomainDisk, int]]
+    lost: dict[str, str]
+
+
+def looked_at(host: Host, domain: Domain) -> LookedAt:
+    """Disks that backups of a machine in its present state contain.
+
+    The images of a stopped machine are opened, so that a fault shows before a backup fails. Raises
+    the error of libvirt for a local disk of unknown size.
+    """
+    if domain.is_active:
+        return LookedAt(sized(host, domain), {})
+    seen = LookedAt([], {})
+    for volume in readable(host, domain):
+        try:
+            with opened([volume], network=True) as [image]:
+                seen.sized.append((volume, image.size))
+        except HaulbackError as error:
+            seen.lost[volume.name] = f"it cannot be read now, and a backup fails: {error.message}"
+            if volume.path:
+                seen.sized.append((volume, domain.size(volume.device)))
+    return seen
 
 
 def folders(host: Host) -> dict[str, Path]:
@@ -47,9 +83,9 @@ def folders(host: Host) -> dict[str, Path]:
 
 
 @contextmanager
-def opened(volumes: Sequence[DomainDisk]) -> Iterator[list[Image]]:
-    """Open images for the duration of the block."""
-    images = open_all(volumes)
+def opened(volumes: Sequence[DomainDisk], *, network: bool = False) -> Iterator[list[Image]]:
+    """Open images for the duration of the block; see `open_all`."""
+    images = open_all(volumes, network=network)
     try:
         yield images
     finally:
@@ -57,12 +93,15 @@ def opened(volumes: Sequence[DomainDisk]) -> Iterator[list[Image]]:
             image.close()
 
 
-def open_all(volumes: Sequence[DomainDisk]) -> list[Image]:
-    """Open all images of a stopped machine; after an error no image stays open."""
+def open_all(volumes: Sequence[DomainDisk], *, network: bool = False) -> list[Image]:
+    """Open all images of a machine; after an error no image stays open.
+
+    Disks on a network are opened with `network` only. Raises Unsupported for other disks.
+    """
     images: list[Image] = []
     try:
         for volume in volumes:
-            images.append(_image(volume))
+            images.append(_image(volume, network))
     except BaseException:
         for image in images:
             image.close()
@@ -70,13 +109,10 @@ def open_all(volumes: Sequence[DomainDisk]) -> list[Image]:
     return images
 
 
-def _image(volume: DomainDisk) -> Image:
-    if volume.path is None:
-        raise Unsupported(
-            f"{volume.name} is not a file of this host ({volume.where or 'no source'}): it can be "
-            "read only while the machine runs"
-        )
-    if volume.format not in ("raw", "qcow2"):
-        raise Unsupported(f"{volume.name}: images of the format {volume.format!r} cannot be read")
-    file = ImageFile(volume.name, volume.path.name, volume.format)  # type: ignore[arg-type]
-    return Image(volume.path.parent, file)
+def _image(volume: DomainDisk, network: bool) -> Image:
+    if volume.tree and network:
+        return NetworkImage(volume.name, volume.tree)
+    if volume.path is None or volume.off:
+        lies = volume.off or f"not a file of this host ({volume.where or 'no source'})"
+        raise Unsupported(f"{volume.name}: {lies}")
+    return HostImage(volume.path, volume.name, volume.format)

@@ -18,9 +18,16 @@ from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.clusters import FIRST, Chain, Table
 from haulback.filesystems.parsers.fat import moment
 from haulback.filesystems.parsers.fat_names import DIRECTORY, SLOT, units
-from haulback.filesystems.parsers.filesystem import MOST_DIRECTORY, FileStatus, Run, laid, zeros
+from haulback.filesystems.parsers.filesystem import (
+    MOST_DIRECTORY,
+    Extras,
+    FileStatus,
+    Run,
+    laid,
+    zeros,
+)
 from haulback.filesystems.parsers.names import unlike_dots
-from haulback.filesystems.records import FilePiece
+from haulback.filesystems.records import EntryHint, FilePiece
 
 _END, _FILE, _PLACE, _NAME, _LABEL = 0x00, 0x85, 0xC0, 0xC1, 0x83
 _SECONDARY = 0xC0  # bits set in the type of all slots of a set but the first
@@ -84,7 +91,9 @@ class ExFat:
         found = self._set(node)
         kind = stat.S_IFDIR if found.attributes & DIRECTORY else stat.S_IFREG
         rights = 0o555 if found.attributes & _READ_ONLY else 0o755
-        return FileStatus(kind | rights, found.size, found.modified, reason=found.reason)
+        hints = EntryHint.HOLES if found.written < found.size else EntryHint(0)
+        numbers = found.size, found.modified
+        return FileStatus(kind | rights, *numbers, reason=found.reason, hints=hints)
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         damage: list[OSError] = []
@@ -107,6 +116,14 @@ class ExFat:
         if written:
             yield from laid(self._blocks, self._runs(found, offset, written), offset, written)
         yield from zeros(count - written)
+
+    def stored(self, node: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        written = min(size, self._set(node).written)
+        if offset < written:
+            yield offset, written - offset
+
+    def extras(self, node: int) -> Extras:  # noqa: ARG002 - exFAT has none
+        return Extras()
 
     def _name(self, node: int) -> bytes:
         try:

@@ -12,12 +12,26 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
+from haulback.filesystems.parsers.attributes import Collected
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
+from haulback.filesystems.parsers.ext_attributes import collect, in_block, in_inode, inline_data
 from haulback.filesystems.parsers.ext_journal import ExtJournal, Replayed
 from haulback.filesystems.parsers.ext_maps import extents, pointers
-from haulback.filesystems.parsers.filesystem import FileStatus, Run, gathered, given, laid, listed
+from haulback.filesystems.parsers.filesystem import (
+    DAMAGE,
+    Extras,
+    FileStatus,
+    Run,
+    gathered,
+    given,
+    laid,
+    listed,
+    ranges,
+    told,
+)
 from haulback.filesystems.parsers.superblocks import ext_refused
-from haulback.filesystems.records import FilePiece
+from haulback.filesystems.records import EntryHint, FilePiece
+from haulback.units import GIB, KIB
 
 SUPERBLOCK = 1024
 MAGIC = b"\x53\xef"
@@ -26,11 +40,18 @@ _RECOVER, _META_BG, _EXTENTS, _64BIT, _INLINE = 0x4, 0x10, 0x40, 0x80, 0x8000
 # csum_seed, largedir, encrypt, casefold.
 _HARMLESS = 0x2 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x10000 | 0x20000
 _KNOWN = _RECOVER | _META_BG | _EXTENTS | _64BIT | _INLINE | _HARMLESS
+_WINDOW = 16 * GIB  # bytes of a file whose block pointers are looked at in one answer
 _COMPRESSED, _ENCRYPTED, _IN_EXTENTS, _IN_INODE = 0x4, 0x800, 0x80000, 0x10000000
-_INODE = struct.Struct("<HHI8xI4xH6xI4x60s8xI8xHH")
-_KEPT = "the file is encrypted or compressed by its file system"
-_ATTRIBUTE = struct.Struct("<BBHIII")
-_ATTRIBUTES = b"\0\0\2\xea"  # magic number 0xEA020000 of attributes in an inode
+_HUGE = 0x40000  # flag: the inode counts blocks of the file system, not of 512 bytes
+_INODE = struct.Struct("<HHI8xI4xHHII4x60s4xII4xHHHH")
+_KEPT = "the file is {} by its file system ({})"
+_FEATURES = {
+    _COMPRESSED: "compression",
+    _ENCRYPTED: "encrypt",
+    0x100000: "verity",
+    0x40000000: "casefold",
+    _IN_INODE: "inline_data",
+}
 
 
 class _Inode(NamedTuple):
@@ -40,8 +61,11 @@ class _Inode(NamedTuple):
     seconds: int
     extra: int
     gid: int
+    links: int
+    stored: int  # bytes of its blocks
     flags: int
     block: bytes
+    attributes: int  # block of its extended attributes
     tail: bytes  # bytes after the fields, which hold attributes
 
 
@@ -91,9 +115,14 @@ class Ext:
         seconds = inode.seconds - (inode.seconds >> 31 << 32)
         seconds += (inode.extra & 3) << 32
         modified = seconds * 1000 + min(inode.extra >> 2, 999_999_999) // 1_000_000
-        kept = inode.flags & (_ENCRYPTED | _COMPRESSED)
-        reason = _KEPT if kept and not stat.S_ISDIR(inode.mode) else ""
-        return FileStatus(inode.mode, inode.size, modified, inode.uid, inode.gid, reason)
+        reason = "" if stat.S_ISDIR(inode.mode) else _kept(inode)
+        hints = EntryHint.INSIDE if inode.flags & _IN_INODE else EntryHint(0)
+        if inode.stored < inode.size and not hints:
+            hints |= EntryHint.HOLES
+        if inode.attributes or any(inode.tail[4:8]):
+            hints |= EntryHint.ATTRIBUTES
+        ids = inode.uid, inode.gid
+        return FileStatus(inode.mode, inode.size, modified, *ids, reason, inode.links, hints)
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         inode = self._inode(node)
@@ -107,7 +136,7 @@ class Ext:
     def target(self, node: int) -> bytes:
         inode = self._inode(node)
         if inode.flags & _ENCRYPTED:
-            raise Unsupported(_KEPT)
+            raise Unsupported(_kept(inode))
         if inode.flags & _IN_INODE:
             return self._inline(inode)[: inode.size]
         if inode.size < 60 and not inode.flags & _IN_EXTENTS:
@@ -119,6 +148,36 @@ class Ext:
         if inode.flags & _IN_INODE:
             return given(self._inline(inode), offset, count)
         return laid(self._blocks, self._runs(inode, offset, count), offset, count)
+
+    def stored(self, node: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        inode = self._inode(node)
+        if inode.flags & _IN_INODE:
+            yield 0, len(self._inline(inode))
+            return
+        end = size
+        if not inode.flags & _IN_EXTENTS:  # each block pointer is looked at
+            end = min(size, offset + _WINDOW)
+        yield from ranges(self._runs(inode, offset, end - offset))
+        if end < size:
+            yield end, 0
+
+    def extras(self, node: int) -> Extras:
+        inode, found = self._inode(node), Collected()
+        collect(found, in_inode(inode.tail), self._value)
+        if inode.attributes:
+            try:
+                block = in_block(self._blocks.read(inode.attributes * self._size, self._size))
+                collect(found, block, self._value)
+            except DAMAGE as error:
+                found.failed(told(error))
+        return found.extras(tuple(name for bit, name in _FEATURES.items() if inode.flags & bit))
+
+    def _value(self, node: int, size: int) -> bytes:
+        """Contents of an inode that holds an extended attribute."""
+        inode = self._inode(node)
+        if inode.size < size:
+            raise ValueError("an extended attribute is longer than its inode")
+        return gathered(self._blocks, self._runs(inode, 0, size), size, 64 * KIB)
 
     def _runs(self, inode: _Inode, offset: int, count: int) -> Iterator[Run]:
         low, high = offset // self._size, -(-(offset + count) // self._size)
@@ -142,12 +201,20 @@ class Ext:
         group, index = divmod(node - 1, self._per_group)
         at = self._table(group) * self._size + index * self._inode_size
         raw = self._blocks.read(at, self._inode_size)
-        mode, uid, low, seconds, gid, flags, block, high, uids, gids = _INODE.unpack_from(raw)
+        mode, uid, low, seconds, gid, links, count, flags, block, attributes, high, *highs = (
+            _INODE.unpack_from(raw)
+        )
+        counts, blocks, uids, gids = highs
         used = 128 + int.from_bytes(raw[128:130], "little") if len(raw) > 130 else 128
         extra = _u32(raw, 136) if used >= 140 else 0
         ids = uid | uids << 16, gid | gids << 16
         size = low | high << 32
-        return _Inode(mode, ids[0], size, seconds, extra, ids[1], flags, block, raw[used:])
+        unit = self._size if flags & _HUGE else 512
+        stored = (count | counts << 32) * unit
+        return _Inode(
+            mode, ids[0], size, seconds, extra, ids[1], links, stored, flags, block,
+            attributes | blocks << 32, raw[used:],
+        )  # fmt: skip
 
     def _find_table(self, group: int) -> int:
         """First block of a group's inode table."""
@@ -173,24 +240,17 @@ class Ext:
 
         Raises ValueError when it is shorter than the inode's size.
         """
-        data = inode.block + self._attribute(inode, 7, b"data")
+        data = inode.block + inline_data(inode.tail)
         if len(data) < inode.size:
             raise ValueError(f"the inode holds {len(data)} of its {inode.size} bytes")
         return data
 
-    def _attribute(self, inode: _Inode, wanted: int, called: bytes) -> bytes:
-        """Value of an extended attribute in the inode; empty if it does not exist."""
-        tail = inode.tail
-        if tail[:4] != _ATTRIBUTES:
-            return b""
-        at = 4
-        while at + _ATTRIBUTE.size <= len(tail) and tail[at]:
-            length, index, offset, _, size, _ = _ATTRIBUTE.unpack_from(tail, at)
-            name = tail[at + _ATTRIBUTE.size :][:length]
-            if (index, name) == (wanted, called):
-                return tail[4 + offset : 4 + offset + size]
-            at += _ATTRIBUTE.size + (length + 3 & ~3)
-        return b""
+
+def _kept(inode: _Inode) -> str:
+    """The reason why the contents of an inode cannot be read; empty if they can."""
+    if inode.flags & _ENCRYPTED:
+        return _KEPT.format("encrypted", "fscrypt")
+    return _KEPT.format("compressed", "e2compr") if inode.flags & _COMPRESSED else ""
 
 
 def _names(block: bytes) -> Iterator[tuple[bytes, int]]:

@@ -15,7 +15,7 @@ from itertools import repeat
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.clusters import FIRST, Chain, Table
 from haulback.filesystems.parsers.fat_names import DIRECTORY, SLOT, CodePage, names
-from haulback.filesystems.parsers.filesystem import MOST_DIRECTORY, FileStatus, laid
+from haulback.filesystems.parsers.filesystem import MOST_DIRECTORY, Extras, FileStatus, laid
 from haulback.filesystems.records import FilePiece
 
 _READ_ONLY = 0x01
@@ -75,6 +75,13 @@ class Fat:
         low, high = offset // self._size, -(-(offset + count) // self._size)
         runs = self._chain(self._cluster(node)).runs(low, high, self._size, self._origin)
         return laid(self._blocks, runs, offset, count)
+
+    def stored(self, node: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        if node != self.root:
+            yield offset, size - offset
+
+    def extras(self, node: int) -> Extras:  # noqa: ARG002 - FAT has none
+        return Extras()
 
     def _cluster(self, node: int) -> int:
         """First cluster of a file or directory."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from haulback.errors import HaulbackError, Unsupported
 from haulback.filesystems.parsers.blocks import Blocks
-from haulback.filesystems.records import MOST_BYTES, MOST_PATH, FilePiece
+from haulback.filesystems.records import MOST_BYTES, MOST_PATH, EntryHint, FilePiece
 from haulback.units import MIB
 
 MOST_DIRECTORY = 256 * MIB  # bytes of one directory
@@ -30,7 +31,8 @@ def told(error: Exception) -> str:
 class FileStatus(NamedTuple):
     """Metadata of a node; `mode` includes the type bits, `modified` is in epoch milliseconds.
 
-    `reason` says why the contents cannot be read; it is empty for readable files.
+    `reason` says why the contents cannot be read; it is empty for readable files. `links` is the
+    number of names.
     """
 
     mode: int
@@ -39,6 +41,8 @@ class FileStatus(NamedTuple):
     uid: int = 0
     gid: int = 0
     reason: str = ""
+    links: int = 1
+    hints: EntryHint = EntryHint(0)
 
     @property
     def is_directory(self) -> bool:
@@ -51,6 +55,19 @@ class FileStatus(NamedTuple):
     @property
     def is_file(self) -> bool:
         return stat.S_ISREG(self.mode)
+
+
+class Extras(NamedTuple):
+    """Extended attributes by name, access control lists as text, and features by name.
+
+    `reason` says why attributes are missing.
+    """
+
+    attributes: Mapping[bytes, bytes] = MappingProxyType({})
+    access: str = ""
+    default: str = ""
+    features: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class FileSystem(Protocol):
@@ -82,6 +99,16 @@ class FileSystem(Protocol):
         Not called for a file whose status has a reason.
         """
 
+    def stored(self, node: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        """Ascending ranges (offset, length) of a file of `size` bytes that are stored, from
+        `offset`; the rest reads as zeros.
+
+        A range of length 0 means that the answer ends at its offset, and the next one goes on.
+        """
+
+    def extras(self, node: int) -> Extras:
+        """Extended attributes and features of a node."""
+
 
 class Run(NamedTuple):
     """`length` bytes at `at` of a file, stored at `offset` of the volume; None for zeros."""
@@ -106,6 +133,11 @@ def laid(blocks: Blocks, runs: Iterable[Run], offset: int, count: int) -> Iterat
             yield from _cut(place.length, place.disk, place.offset)
         offset = stop
     yield from zeros(end - offset)
+
+
+def ranges(runs: Iterable[Run]) -> Iterator[tuple[int, int]]:
+    """The ranges of a file that its runs store."""
+    return ((run.at, run.length) for run in runs if run.offset is not None)
 
 
 def zeros(count: int) -> Iterator[FilePiece]:

@@ -124,14 +124,14 @@ def _copies(members: Iterable[Physical], texts: Sequence[bytes]) -> list[list[Ph
         counts[volume.text, volume.id] += 1
         alike[ranks.get(volume.text, len(ranks)), number].append(volume)
     result: list[list[Physical]] = []
-    for _, found in sorted(alike.items(), key=lambda item: item[0]):
-        ids = {volume.id for volume in found}
+    for _, group in sorted(alike.items(), key=lambda item: item[0]):
+        ids = {volume.id for volume in group}
         for copy in result:
             if ids.isdisjoint(volume.id for volume in copy):
-                copy += found
+                copy += group
                 break
         else:
-            result.append(found)
+            result.append(group)
     return result
 
 

@@ -10,9 +10,19 @@ from functools import lru_cache
 
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers import wof
+from haulback.filesystems.parsers.attributes import Collected
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.fat_names import units
-from haulback.filesystems.parsers.filesystem import DAMAGE, FileStatus, Run, given, laid, zeros
+from haulback.filesystems.parsers.filesystem import (
+    DAMAGE,
+    Extras,
+    FileStatus,
+    Run,
+    given,
+    laid,
+    told,
+    zeros,
+)
 from haulback.filesystems.parsers.lznt1 import unpacked
 from haulback.filesystems.parsers.ntfs_index import entries
 from haulback.filesystems.parsers.ntfs_records import (
@@ -20,11 +30,13 @@ from haulback.filesystems.parsers.ntfs_records import (
     COMPRESSED,
     DATA,
     ENCRYPTED,
+    FILE_NAME,
     INDEX,
     INDEX_ROOT,
     LIST,
     NUMBER,
     REPARSE,
+    SPARSE,
     STANDARD,
     VOLUME_NAME,
     Attribute,
@@ -33,7 +45,7 @@ from haulback.filesystems.parsers.ntfs_records import (
     parsed,
 )
 from haulback.filesystems.parsers.reparse_tags import LINKS, SPECIAL, SYMLINK, UNIX_LINK, kept_as
-from haulback.filesystems.records import MOST_BYTES, FilePiece
+from haulback.filesystems.records import MOST_BYTES, EntryHint, FilePiece
 from haulback.units import GIB, KIB, MIB
 
 _MFT, _LOG, _VOLUME, _ROOT = 0, 2, 3, 5
@@ -41,7 +53,16 @@ _INDEX_NAME = "$I30".encode("utf-16-le")
 _LARGEST_CLUSTER, _LARGEST_RECORD = 2 * MIB, 64 * KIB
 _MOST_OVERLAID = MIB  # bytes of an answer, which take a second to decompress
 _MOST_LIST, _MOST_VALUE, _MOST_INDEX = 256 * KIB, 16 * MIB, GIB  # bytes, limits on memory
-_READ_ONLY = 1
+_MOST_STREAM = 64 * KIB  # bytes of a named stream, the limit of extended attributes in Linux
+_READ_ONLY, _DOS = 1, b"\2"
+_FLAGS = {
+    0x200: "sparse",
+    0x800: "compressed",
+    0x1000: "offline",
+    0x4000: "encrypted",
+    0x40000: "recalled when opened",
+    0x400000: "recalled when read",
+}
 _EPOCH = 11_644_473_600_000  # ms from 1601 to 1970
 _utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
 
@@ -86,31 +107,85 @@ class Ntfs:
         return self._bytes(_LOG, DATA, b"", 0, count)
 
     def status(self, node: int) -> FileStatus:
-        record, kind, reason, size = self._known(node), stat.S_IFREG, "", 0
-        standard = self._value(node, STANDARD)
-        modified, flags = struct.unpack_from("<Q16xI", standard, 8)
+        record, reason, size, hints = self._known(node), "", 0, EntryHint(0)
+        modified, flags = self._standard(node)
         tag = int.from_bytes(self._reparse(node)[:4], "little")
-        if tag in LINKS:
-            kind = stat.S_IFLNK
-        elif record.is_folder:
-            kind = stat.S_IFDIR
-        elif tag in SPECIAL:
-            kind = SPECIAL[tag]
-        elif data := self._first(node, DATA):
-            size = data.size
-            if data.flags & ENCRYPTED:
-                reason = "the file is encrypted by Windows"
-            elif data.flags & COMPRESSED > 1:
-                reason = f"the file has an unknown compression ({data.flags:#x})"
-        else:
+        kind = _kind(record, tag)
+        data = self._first(node, DATA) if kind == stat.S_IFREG else None
+        if data:
+            size, hints, reason = data.size, _hints(data, tag), _refused(data)
+        elif kind == stat.S_IFREG:
             reason = "the file system is damaged: the file has no data attribute"
         if tag and kind == stat.S_IFREG:
             reason = reason or self._kept_apart(node, tag)
+        if self._streams(node):
+            hints |= EntryHint.ATTRIBUTES
         rights = 0o555 if flags & _READ_ONLY else 0o755
-        return FileStatus(kind | rights, size, modified // 10_000 - _EPOCH, reason=reason)
+        links = sum(attribute.type == FILE_NAME and (attribute.value or b"")[65:66] != _DOS
+                    for attribute in self._attributes(node))  # fmt: skip
+        time = modified // 10_000 - _EPOCH
+        return FileStatus(
+            kind | rights, size, time, reason=reason, links=max(1, links), hints=hints
+        )
+
+    def _standard(self, node: int) -> tuple[int, int]:
+        """Time of the last change and flags of a file."""
+        modified, flags = struct.unpack_from("<Q16xI", self._value(node, STANDARD), 8)
+        return modified, flags
+
+    def _streams(self, node: int) -> dict[bytes, Attribute]:
+        """Named streams of a file beside its contents, by name."""
+        return {attribute.name: attribute for attribute in self._attributes(node)
+                if attribute.type == DATA and attribute.first == 0
+                and attribute.name not in (b"", wof.STREAM)}  # fmt: skip
+
+    def stored(self, node: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        data = self._first(node, DATA)
+        if data is None:
+            return
+        tag = int.from_bytes(self._reparse(node)[:4], "little")
+        if data.value is not None or tag == wof.TAG:
+            yield offset, size - offset
+            return
+        runs = self._runs(node, data.type, data.name)
+        unit = self._cluster << (data.unit if data.flags & COMPRESSED else 0)
+        end = min(size, data.written, runs.size)
+        for run in runs.between(offset, max(0, end - offset)):
+            if run.offset is not None:
+                low, high = run.at // unit * unit, -(-(run.at + run.length) // unit) * unit
+                yield low, min(high, end) - low
+
+    def extras(self, node: int) -> Extras:
+        """Named streams as attributes of the user, as ntfs-3g shows them."""
+        collected = Collected()
+        for name, stream in self._streams(node).items():
+            shown = _utf16(name, "surrogatepass")[0].encode(errors="surrogatepass")
+            try:
+                if stream.size > _MOST_STREAM:
+                    raise Unsupported(f"a stream of {stream.size} bytes")
+                if stream.value is None and stream.flags & (COMPRESSED | ENCRYPTED):
+                    raise Unsupported("a compressed or encrypted stream")
+                collected.add(b"user." + shown, self._value(node, DATA, name)[: stream.size])
+            except (Unsupported, *DAMAGE) as error:
+                collected.failed(f"the stream {shown.decode(errors='replace')!r}: {told(error)}")
+        return collected.extras(self._features(node))
+
+    def _features(self, node: int) -> tuple[str, ...]:
+        _, flags = self._standard(node)
+        result = [name for bit, name in _FLAGS.items() if flags & bit]
+        reparse = self._reparse(node)
+        tag = int.from_bytes(reparse[:4], "little")
+        try:
+            if tag == wof.TAG:
+                result.append(f"compressed by WOF ({wof.format_of(reparse).name})")
+            elif tag and tag not in LINKS:
+                result.append(kept_as(tag))
+        except Unsupported as error:
+            result.append(f"compressed by WOF: {error.message}")
+        return tuple(result)
 
     def _kept_apart(self, node: int, tag: int) -> str:
-        """Why the contents of a regular file with a reparse point cannot be read; may be empty."""
+        """The reason why a regular file with a reparse point cannot be read; may be empty."""
         if tag != wof.TAG:
             return kept_as(tag)
         try:
@@ -299,6 +374,32 @@ class Ntfs:
         assert self._table is not None
         at, size = number * self._record_size, self._record_size
         return parsed(self._read(self._table.between(at, size), at, size))
+
+
+def _kind(record: MftRecord, tag: int) -> int:
+    """Type bits of a file with a reparse tag, 0 without one."""
+    if tag in LINKS:
+        return stat.S_IFLNK
+    return stat.S_IFDIR if record.is_folder else SPECIAL.get(tag, stat.S_IFREG)
+
+
+def _hints(data: Attribute, tag: int) -> EntryHint:
+    if data.value is not None:
+        return EntryHint(0) if tag else EntryHint.INSIDE
+    return (
+        EntryHint.HOLES
+        if data.flags & (SPARSE | COMPRESSED) or data.written < data.size
+        else EntryHint(0)
+    )
+
+
+def _refused(data: Attribute) -> str:
+    """The reason why the contents cannot be read; empty if they can."""
+    if data.flags & ENCRYPTED:
+        return "the file is encrypted by Windows (EFS)"
+    if data.flags & COMPRESSED > 1:
+        return f"the file has an unknown compression ({data.flags:#x})"
+    return ""
 
 
 def _records_of(raw: bytes) -> list[int]:

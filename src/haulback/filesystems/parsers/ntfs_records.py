@@ -16,7 +16,7 @@ from haulback.filesystems.parsers.filesystem import Run
 
 STANDARD, LIST, FILE_NAME, VOLUME_NAME, DATA = 0x10, 0x20, 0x30, 0x60, 0x80
 INDEX_ROOT, INDEX, BITMAP, REPARSE = 0x90, 0xA0, 0xB0, 0xC0
-COMPRESSED, ENCRYPTED = 0x00FF, 0x4000
+COMPRESSED, ENCRYPTED, SPARSE = 0x00FF, 0x4000, 0x8000
 NUMBER: Final = (1 << 48) - 1  # the bits of a reference that number a record
 _SECTOR = 512  # unit of fix-ups, independent of the disk's sector size
 _IN_USE, _FOLDER = 1, 2

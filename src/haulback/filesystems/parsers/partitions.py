@@ -124,8 +124,8 @@ def _sized(disk: Blocks, entries: Sequence[_Entry], sector: int) -> Layout:
     reason = ""
     for number, entry in enumerate(entries, 1):
         if entry.type in _EXTENDED:
-            found, broken = _logical(disk, entry.start, sector)
-            result += found
+            logical, broken = _logical(disk, entry.start, sector)
+            result += logical
             reason = reason or broken
         elif entry.type and entry.start and entry.sectors:
             result.append(Partition(number, entry.start * sector, entry.sectors * sector))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
@@ -22,15 +22,20 @@ from haulback.filesystems.records import (
     MOST_ENTRIES,
     MOST_PATH,
     MOST_PIECES,
+    MOST_RANGES,
     Answer,
     Ask,
     Content,
+    DescribeFile,
     Entries,
     EntryType,
+    FileFacts,
+    FileMap,
     FilePiece,
     FindEntry,
     ListDirectory,
     ListVolumes,
+    MapFile,
     RawEntry,
     ReadFile,
     VolumesFound,
@@ -41,6 +46,7 @@ from haulback.texts import printable
 _MOST_LINKS = 40  # links followed in one lookup, the limit of Linux
 _MOST_NAMES = 2_000_000  # entries of a directory
 _MOST_SIZE = (1 << 63) - 1
+_MOST_RUNS = 200_000  # runs that are looked at in one answer
 _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -63,6 +69,10 @@ class QueryHandler:
                 return self._tree(volume).listing(path, after, min(most, MOST_ENTRIES))
             case ReadFile(volume, path, offset, count):
                 return self._tree(volume).read(path, offset, min(count, MOST_BYTES))
+            case DescribeFile(volume, path):
+                return self._tree(volume).described(path)
+            case MapFile(volume, path, offset):
+                return self._tree(volume).mapped(path, offset)
         raise Malformed("the request is not a question")
 
     def _volumes(self) -> dict[str, VolumeBlocks]:
@@ -112,15 +122,35 @@ class Tree:
         return Entries(found, directory.reason)
 
     def read(self, path: bytes, offset: int, count: int) -> Content:
+        node, status = self._file(path)
+        count = max(0, min(count, status.size - offset))
+        pieces = self._system.pieces(node, offset, count) if count else iter(())
+        return Content(status.size, list(_bounded(pieces)))
+
+    def described(self, path: bytes) -> FileFacts:
+        found = self._system.extras(self._place(path, False))
+        return FileFacts(
+            list(found.attributes.items()),
+            found.access,
+            found.default,
+            tuple(printable(feature)[:200] for feature in found.features),
+            found.reason[:300],
+        )
+
+    def mapped(self, path: bytes, offset: int) -> FileMap:
+        node, status = self._file(path)
+        stored = self._system.stored(node, offset, status.size) if offset < status.size else ()
+        return joined_ranges(stored, offset, status.size)
+
+    def _file(self, path: bytes) -> tuple[int, FileStatus]:
+        """Node and status of a file whose contents can be read."""
         node = self._place(path, True)
         status = self._status(node)
         if status.reason:
             raise Unsupported(status.reason)
         if not status.is_file:
             raise Malformed(f"path: {_shown(path)} is not a file", field="path")
-        count = max(0, min(count, status.size - offset))
-        pieces = self._system.pieces(node, offset, count) if count else iter(())
-        return Content(status.size, list(_bounded(pieces)))
+        return node, status
 
     def _status(self, node: int) -> FileStatus:
         """Status of a node; a node with an impossible size gets a reason and the size 0."""
@@ -198,7 +228,8 @@ class Tree:
         elif type_ is EntryType.OTHER and stat.S_IFMT(status.mode) not in _SPECIAL:
             reason = reason or f"the file system is damaged: unknown file type {status.mode:#o}"
         numbers = status.size, status.modified, status.mode & 0o7777, status.uid, status.gid
-        return RawEntry(name, type_, *numbers, target, reason[:300])
+        more = node & _MOST_SIZE, min(status.links, (1 << 32) - 1), int(status.hints)
+        return RawEntry(name, type_, *numbers, target, reason[:300], *more)
 
     def _target(self, node: int) -> tuple[bytes | None, str]:
         """Target of a link, or the reason why it cannot be read."""
@@ -224,6 +255,31 @@ def _type(status: FileStatus) -> EntryType:
     if status.is_file:
         return EntryType.REGULAR_FILE
     return EntryType.SYMLINK if status.is_link else EntryType.OTHER
+
+
+def joined_ranges(stored: Iterable[tuple[int, int]], offset: int, size: int) -> FileMap:
+    """As many ranges as fit into a response, from `offset` on; adjacent ranges are joined.
+
+    Raises ValueError for ranges that do not ascend.
+    """
+    result: list[tuple[int, int]] = []
+    last = offset  # end of the last range
+    for seen, (at, length) in enumerate(stored, 1):
+        if not length:
+            return FileMap(result, max(last, at))
+        low, end = max(at, offset), min(at + length, size)
+        if low >= end:
+            continue
+        if result and low < result[-1][0]:
+            raise ValueError("the map of the file is not in order")
+        if result and low <= last:
+            result[-1] = result[-1][0], max(end, last) - result[-1][0]
+        elif len(result) == MOST_RANGES or (result and seen > _MOST_RUNS):
+            return FileMap(result, last)
+        else:
+            result.append((low, end - low))
+        last = max(last, end)
+    return FileMap(result, size)
 
 
 def _bounded(pieces: Iterator[FilePiece]) -> Iterator[FilePiece]:

@@ -41,7 +41,7 @@ _KEPT: Final = {
 
 
 def kept_as(tag: int) -> str:
-    """Why the contents of a file with this reparse tag cannot be read."""
+    """The reason why the contents of a file with this reparse tag cannot be read."""
     kept = (
         "in the cloud, possibly not on this disk" if tag & _CLOUD_MASK == _CLOUD else _KEPT.get(tag)
     )

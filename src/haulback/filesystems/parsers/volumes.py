@@ -65,17 +65,17 @@ def _parts(disk: str, blocks: Blocks) -> Iterator[_Part | VolumeBlocks]:
     Also a volume that says what is wrong with the partition table.
     """
     try:
-        found = layout(blocks, lambda offset: _is_known(blocks, offset))
+        table = layout(blocks, lambda offset: _is_known(blocks, offset))
     except _DAMAGE:
-        found = Layout()
-    if found.reason:
-        known = Detected("partition table", reason=found.reason, readable=False)
+        table = Layout()
+    if table.reason:
+        known = Detected("partition table", reason=table.reason, readable=False)
         yield VolumeBlocks(_record(disk, known, blocks.size, (disk,)), Span([]))
-    elif not found.partitions:
+    elif not table.partitions:
         yield _Part(disk, disk, blocks)
     # Volumes have the names that Linux gives them: vda1, nvme0n1p1.
     joint = "p" if disk[-1:].isdigit() else ""
-    for partition in found.partitions:
+    for partition in table.partitions:
         yield _part(f"{disk}{joint}{partition.number}", disk, blocks, partition)
 
 

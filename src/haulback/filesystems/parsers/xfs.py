@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
+from haulback.filesystems.parsers.attributes import Collected
 from haulback.filesystems.parsers.blocks import Blocks
-from haulback.filesystems.parsers.filesystem import FileStatus, Run, gathered, given, laid, listed
+from haulback.filesystems.parsers.filesystem import (
+    Extras,
+    FileStatus,
+    Run,
+    gathered,
+    given,
+    laid,
+    listed,
+    ranges,
+)
 from haulback.filesystems.parsers.superblocks import xfs_refused
-from haulback.filesystems.records import FilePiece
+from haulback.filesystems.parsers.xfs_attributes import AttributeBlocks, collect, in_blocks, short
+from haulback.filesystems.records import EntryHint, FilePiece
 
 # Incompatible features that are read: ftype, sparse inodes, meta uuid, bigtime, nrext64,
 # exchange-range, parent pointers.
@@ -22,24 +33,33 @@ _KNOWN = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 _NEEDS_REPAIR = 0x10
 _LOCAL, _EXTENTS, _TREE = 1, 2, 3
 _REALTIME, _BIG_TIME, _MANY_EXTENTS = 0x1, 0x8, 0x10
-_INODE = struct.Struct(">2sHBB2xII8xQ8xQ8xQ12xI2xB7xH")
+_INODE = struct.Struct(">2sHBBHIII4xQ8xQ8xQQ4xIHBB6xH")
 _DIRECTORY_END = 32 << 30  # offset in a directory from which on it holds hashes, no entries
 _DEEPEST = 9  # levels of a B+tree: XFS's own limit
 _SINGLE = (b"XD2B", b"XDB3")
 _MANY = (b"XD2D", b"XDD3")
 
 
+class _Fork(NamedTuple):
+    """The map of contents or of attributes in an inode."""
+
+    format: int
+    extents: int
+    raw: bytes
+
+
 class _Inode(NamedTuple):
     mode: int
-    format: int
     uid: int
     gid: int
+    links: int
     time: int  # as stored; its format depends on the bigtime flag
     size: int
-    extents: int
+    blocks: int
     flags: int
     flags2: int
-    fork: bytes
+    data: _Fork
+    attributes: _Fork | None
 
 
 class _Branch(NamedTuple):
@@ -83,32 +103,59 @@ class Xfs:
             seconds, nanoseconds = struct.unpack(">ii", inode.time.to_bytes(8, "big"))
             modified = seconds * 1000 + nanoseconds // 1_000_000
         reason = "the file is on a realtime device" if inode.flags & _REALTIME else ""
-        return FileStatus(inode.mode, inode.size, modified, inode.uid, inode.gid, reason)
+        hints = EntryHint.ATTRIBUTES if inode.attributes else EntryHint(0)
+        if inode.blocks * self._size < inode.size and inode.data.format != _LOCAL:
+            hints |= EntryHint.HOLES
+        ids = inode.uid, inode.gid
+        return FileStatus(inode.mode, inode.size, modified, *ids, reason, inode.links, hints)
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         inode = self._inode(node)
-        if inode.format == _LOCAL:
-            yield from self._short(inode.fork[: inode.size])
+        if inode.data.format == _LOCAL:
+            yield from self._short(inode.data.raw[: inode.size])
             return
-        runs = self._runs(inode, 0, _DIRECTORY_END)
+        runs = self._runs(inode.data, 0, _DIRECTORY_END)
         yield from listed(self._blocks, runs, self._directory, self._block)
 
     def target(self, node: int) -> bytes:
         inode = self._inode(node)
-        if inode.format == _LOCAL:
-            return inode.fork[: inode.size]
+        if inode.data.format == _LOCAL:
+            return inode.data.raw[: inode.size]
         # Version 5 starts each block of a link with a header of 56 bytes.
         blocks, length = 1 + inode.size // (self._size - 56), self._size
-        raw = gathered(self._blocks, self._runs(inode, 0, blocks * length), blocks * length, 65536)
+        runs = self._runs(inode.data, 0, blocks * length)
+        raw = gathered(self._blocks, runs, blocks * length, 65536)
         if self._v5:
             raw = b"".join(raw[at + 56 : at + length] for at in range(0, len(raw), length))
         return raw[: inode.size]
 
     def pieces(self, node: int, offset: int, count: int) -> Iterator[FilePiece]:
         inode = self._inode(node)
-        if inode.format == _LOCAL:
-            return given(inode.fork, offset, count)
-        return laid(self._blocks, self._runs(inode, offset, count), offset, count)
+        if inode.data.format == _LOCAL:
+            return given(inode.data.raw, offset, count)
+        return laid(self._blocks, self._runs(inode.data, offset, count), offset, count)
+
+    def stored(self, node: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        data = self._inode(node).data
+        if data.format == _LOCAL:
+            return iter([(0, size)])
+        return ranges(self._runs(data, offset, size - offset))
+
+    def extras(self, node: int) -> Extras:
+        inode, found = self._inode(node), Collected()
+        fork = inode.attributes
+        if fork and fork.format == _LOCAL:
+            collect(found, short(fork.raw))
+        elif fork:
+            read = partial(self._attribute_block, fork)
+            collect(found, in_blocks(AttributeBlocks(read, self._size, self._v5)))
+        return found.extras(("realtime",) if inode.flags & _REALTIME else ())
+
+    def _attribute_block(self, fork: _Fork, number: int) -> bytes:
+        for run in self._runs(fork, number * self._size, self._size):
+            if run.offset is not None:
+                return self._blocks.read(run.offset + number * self._size - run.at, self._size)
+        raise ValueError("a block of extended attributes is missing")
 
     def _load(self, node: int) -> _Inode:
         per_group = self._inode_log + self._group_log
@@ -116,28 +163,35 @@ class Xfs:
         block, index = within >> self._inode_log, within & (1 << self._inode_log) - 1
         at = (group * self._group + block) * self._size + index * self._inode_size
         raw = self._blocks.read(at, self._inode_size)
-        magic, mode, version, form, uid, gid, many, time, size, few, fork, flags = (
+        magic, mode, version, form, old_links, uid, gid, links, many, time, size, blocks, *rest = (
             _INODE.unpack_from(raw)
         )
+        few, attributes, fork, other_form, flags = rest
         if magic != b"IN":
             raise ValueError(f"inode {node} does not exist")
         start, flags2 = (176, _u64(raw, 120)) if version == 3 else (100, 0)
         end = start + fork * 8 if fork else self._inode_size
-        extents = many if flags2 & _MANY_EXTENTS else few
-        return _Inode(mode, form, uid, gid, time, size, extents, flags, flags2, raw[start:end])
+        if flags2 & _MANY_EXTENTS:
+            few, attributes = many, few
+        data = _Fork(form, few, raw[start:end])
+        other = _Fork(other_form, attributes, raw[end:]) if fork else None
+        if other and other.format == _EXTENTS and not other.extents:
+            other = None
+        links = links if version > 1 else old_links
+        return _Inode(mode, uid, gid, links, time, size, blocks, flags, flags2, data, other)
 
-    def _runs(self, inode: _Inode, offset: int, count: int) -> Iterator[Run]:
-        """Ascending runs of a file that overlap the range."""
+    def _runs(self, fork: _Fork, offset: int, count: int) -> Iterator[Run]:
+        """Ascending runs of a fork that overlap the range."""
         low, high = offset // self._size, -(-(offset + count) // self._size)
-        if inode.format == _EXTENTS:
-            return self._records(inode.fork, 0, inode.extents, low, high)
-        if inode.format != _TREE:
-            raise ValueError(f"the inode has the unknown format {inode.format}")
-        level, count = struct.unpack_from(">HH", inode.fork)
+        if fork.format == _EXTENTS:
+            return self._records(fork.raw, 0, fork.extents, low, high)
+        if fork.format != _TREE:
+            raise ValueError(f"the inode has the unknown format {fork.format}")
+        level, count = struct.unpack_from(">HH", fork.raw)
         if not 0 < level <= _DEEPEST:
             raise ValueError("the extent tree has an impossible depth")
-        room = (len(inode.fork) - 4) // 16
-        return self._below(_Branch(inode.fork, 4, room, level, count), low, high)
+        room = (len(fork.raw) - 4) // 16
+        return self._below(_Branch(fork.raw, 4, room, level, count), low, high)
 
     def _records(self, raw: bytes, at: int, count: int, low: int, high: int) -> Iterator[Run]:
         if at + 16 * count > len(raw):

@@ -12,7 +12,7 @@ from haulback.server import caller
 from haulback.server.caller import Caller
 from haulback.server.http.operation import Operation
 from haulback.server.http.query_params import project
-from haulback.server.services import nodes, users
+from haulback.server.services import giving_up, nodes, users
 from haulback.server.services.app import App
 
 COOKIE = "haulback"
@@ -76,8 +76,9 @@ def _identify(app: App, token: str | None, wanted: str | None) -> Caller:
     if token.startswith(caller.NODE_TOKEN):
         if node := nodes.node_of_token(app, token):
             return caller.mover(node)
-    elif found := users.account_of_token(app, token):
-        account, by_program = found
+        giving_up.refuse_token(app, token)
+    elif known := users.account_of_token(app, token):
+        account, by_program = known
         return caller.person(account, wanted, by_program=by_program)
     raise Unauthenticated("the token is unknown or expired; log in again (POST /session/login)")
 

@@ -6,7 +6,12 @@ from typing import Any
 
 from haulback.errors import Malformed
 from haulback.server.http import query_params
-from haulback.server.http.operation import DRY_RUN, ApiRequest, Operation, Reply
+from haulback.server.http.operation import DRY_RUN, GONE, ApiRequest, Operation, Reply
+
+
+def is_gone(call: ApiRequest) -> bool:
+    """Whether a removal gives up an object that will not come back."""
+    return bool(query_params.flag(call, GONE.name))
 
 
 def carried_out(operation: Operation, call: ApiRequest) -> Any:
@@ -21,7 +26,8 @@ def carried_out(operation: Operation, call: ApiRequest) -> Any:
             f"{DRY_RUN.name}: {operation.key} has no dry run; leave it out", field=DRY_RUN.name
         )
     losses = operation.destroys(call)
-    if operation.rehearsed:
+    # Giving up works in many transactions, and refuses nothing that its list does not refuse.
+    if operation.rehearsed and not is_gone(call):
         with call.app.store.rehearsal():
             operation.handle(call)
     return Reply(losses, status=200)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from haulback.contract.destinations import (
     NewDestination,
 )
 from haulback.contract.hypervisors import ChangedHypervisor, HypervisorRecord, NewHypervisor
+from haulback.contract.losses import Losses
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import ADMINS, PEOPLE
@@ -29,17 +30,21 @@ from haulback.inventory.managers import cluster_of, manager_of
 from haulback.inventory.reach import Place
 from haulback.kinds.support.second_copies import copying_of
 from haulback.server.http import paging, query_params, task_views
-from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.http.dry_run import is_gone
+from haulback.server.http.operation import GONE, GUID, ApiRequest, Param, Reply, Router
 from haulback.server.services import (
     breakers,
     destination_move,
     destination_secrets,
     destination_sync,
     destinations,
+    giving_up,
     hypervisors,
     record_losses,
     space,
 )
+from haulback.server.services.app import App
+from haulback.server.services.giving_up import DESTINATION, HYPERVISOR
 from haulback.server.services.hypervisors import HypervisorReading
 from haulback.server.services.verification import wish_of
 from haulback.wire import JsonObject, Named, Ref, label, parse
@@ -157,12 +162,27 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
     "Remove a hypervisor.",
     status=204,
     roles=ADMINS,
+    query=(GONE,),
     command="hypervisor rm HYPERVISOR",
-    destroys=lambda call: record_losses.of_hypervisor(call.app, call.guid),
+    destroys=lambda call: _lost(call, HYPERVISOR, record_losses.of_hypervisor),
+    slow=True,
 )
-def remove_hypervisor(call: ApiRequest) -> None:
-    """Remove a hypervisor whose machines have no backups."""
+def remove_hypervisor(call: ApiRequest) -> Reply | None:
+    """Remove a hypervisor whose machines have no backups.
+
+    `gone=true` gives up a hypervisor that will not come back: machines with backups stay, absent.
+    """
+    if is_gone(call):
+        return Reply(giving_up.give_up(call.app, HYPERVISOR, call.guid, call.who), status=200)
     hypervisors.remove_hypervisor(call.app, call.guid, call.who)
+    return None
+
+
+def _lost(call: ApiRequest, kind: str, otherwise: Callable[[App, str], Losses]) -> Losses:
+    """The list of a removal, or of giving up."""
+    if is_gone(call):
+        return giving_up.preview(call.app, kind, call.guid, call.who)
+    return otherwise(call.app, call.guid)
 
 
 @room(
@@ -289,12 +309,36 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
     "Remove a destination.",
     status=204,
     roles=ADMINS,
+    query=(GONE,),
     command="destination rm DESTINATION",
-    destroys=lambda call: record_losses.of_destination(call.app, call.guid),
+    destroys=lambda call: _lost(call, DESTINATION, record_losses.of_destination),
+    slow=True,
 )
-def remove_destination(call: ApiRequest) -> None:
-    """Remove a destination without backups; its files stay."""
+def remove_destination(call: ApiRequest) -> Reply | None:
+    """Remove a destination without backups; its files stay.
+
+    `gone=true` gives up a destination that will not come back, with the backups that only it held.
+    """
+    if is_gone(call):
+        return Reply(giving_up.give_up(call.app, DESTINATION, call.guid, call.who), status=200)
     destinations.remove_destination(call.app, call.guid, call.who)
+    return None
+
+
+@room(
+    "POST",
+    "/backup-destinations/{guid}/init",
+    "Create the repository of a destination again.",
+    answer=DestinationRecord,
+    roles=ADMINS,
+    command="destination init FAILED",
+)
+def init_destination(call: ApiRequest) -> DestinationRecord:
+    """Try the BACKUP_DESTINATION_INIT of a destination again; 409 once it has a repository."""
+    record, task = destinations.init_again(call.app, call.guid, call.who)
+    [shown] = shown_destinations(call, [record])
+    shown.task = task_views.details(task)
+    return shown
 
 
 @room(

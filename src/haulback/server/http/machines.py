@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haulback.contract import example_values as example
+from haulback.contract.losses import Losses
 from haulback.contract.machines import (
     DiskRecord,
     DiskSettings,
@@ -20,10 +21,12 @@ from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.derived_guids import disk_guid
 from haulback.inventory.records import Entity
 from haulback.server.http import paging, query_params
+from haulback.server.http.dry_run import is_gone
 from haulback.server.http.machine_views import view_of
-from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
+from haulback.server.http.operation import GONE, GUID, ApiRequest, Param, Reply, Router
 from haulback.server.http.protection import STATE, states
-from haulback.server.services import machines, protection, record_losses
+from haulback.server.services import giving_up, machines, protection, record_losses
+from haulback.server.services.giving_up import MACHINE
 from haulback.server.services.machines import MachineReading
 from haulback.wire import label
 
@@ -105,12 +108,26 @@ def set_machine(call: ApiRequest) -> None:
     status=204,
     roles=ADMINS,
     projects=ProjectAccess.OBJECTS,
+    query=(GONE,),
     command="machine forget MACHINE",
-    destroys=lambda call: record_losses.of_machine(call.app, call.guid, call.who.scope),
+    destroys=lambda call: _lost(call),
+    slow=True,
 )
-def remove_machine(call: ApiRequest) -> None:
-    """Remove an absent machine without backups; POST /tasks/delete removes backups too."""
+def remove_machine(call: ApiRequest) -> Reply | None:
+    """Remove an absent machine without backups; POST /tasks/delete removes backups too.
+
+    `gone=true` gives up a machine that will not come back: backups that a living node reaches stay.
+    """
+    if is_gone(call):
+        return Reply(giving_up.give_up(call.app, MACHINE, call.guid, call.who), status=200)
     machines.remove(call.app, call.who, call.guid)
+    return None
+
+
+def _lost(call: ApiRequest) -> Losses:
+    if is_gone(call):
+        return giving_up.preview(call.app, MACHINE, call.guid, call.who)
+    return record_losses.of_machine(call.app, call.guid, call.who.scope)
 
 
 @room(
@@ -154,11 +171,16 @@ def not_incremental(call: ApiRequest) -> list[NotIncremental]:
         ]
 
 
+_GONE = "The base of the next increment is gone"
+
+
 def _reasons(one: Entity, known: Catalogue) -> list[Reason]:
     if not known.backups.of_entity(one.guid, "SUCCESS"):
         return [Reason("MISSING_FULL_BACKUP", "There is no backup to build on")]
     if not known.backups.bases(one.guid):
-        return [Reason("MISSING_BASE", "The base of the next increment is gone")]
+        why = known.backups.lost_base(one.guid)
+        text = f"The base of the next increment was given up: {why}" if why else _GONE
+        return [Reason("MISSING_BASE", text)]
     return []
 
 

@@ -12,6 +12,7 @@ from haulback.contract.iscsi import USER, name_of, secret_of
 from haulback.contract.mount import files_of
 from haulback.contract.mounts import (
     BackupFileSystem,
+    FileDetails,
     FileRow,
     IscsiTarget,
     Lun,
@@ -230,7 +231,8 @@ def iscsi(call: ApiRequest) -> Reply:
 def listing(call: ApiRequest) -> Reply:
     """Rows by name; `X-Next-Name`, if there is a next page, is the value of `after` for it.
 
-    A row whose contents cannot be read has `readable` false and a `reason`.  `X-Incomplete` gives
+    `contents` of a row are READABLE, NOT_READABLE with a `reason`, or NOT_TRIED: only details and
+    downloads open a file.  `X-Incomplete` gives
     the reason why a damaged folder lists only a part of its entries.
     """
     wanted: PathRequest = call.read(PathRequest)
@@ -253,6 +255,39 @@ def listing(call: ApiRequest) -> Reply:
     if decoded.reason:
         more["X-Incomplete"] = quote(decoded.reason[:1000])
     return Reply(rows, headers=more)
+
+
+@room(
+    "POST",
+    "/mounted-file-systems/{guid}/details",
+    "Details of a file or folder, which is opened.",
+    request=PathRequest,
+    answer=FileDetails,
+    slow=True,
+    roles=RESTORERS,
+    projects=ProjectAccess.OBJECTS,
+    examples=[{"path": "/"}],
+    command="mount details FILESYSTEM /etc/hosts",
+)
+def details(call: ApiRequest) -> FileDetails:
+    """The row of a path after it was read to its end, or for 30 s; a link is not followed.
+
+    The answer says for sure whether the contents can be read, and why not: a damaged part of the
+    repository or of the file system, an encryption, or a format that has no reader.
+    """
+    wanted: PathRequest = call.read(PathRequest)
+    mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
+    asked = {
+        "type": "details",
+        "mount": mount.guid,
+        "volume": shown.volume.name,
+        "path": wanted.path or "/",
+    }
+    said = b"".join(call.app.node_requests.ask(mount.node, asked))
+    try:
+        return _details(msgspec.json.decode(said, type=_Details))
+    except msgspec.MsgspecError:
+        raise Unavailable("the node sent a malformed response") from None
 
 
 @room(
@@ -330,6 +365,21 @@ class _Entry(msgspec.Struct):
     gid: int
     target: str | None = None
     reason: str = ""
+    contents: str = ""  # empty from a node of an older version
+
+
+class _Details(_Entry):
+    """An entry that the node has opened."""
+
+    read: int = 0
+    stored: int = 0
+    node: str = "0"
+    links: int = 1
+    attributes: list[str] = []
+    access: str = ""
+    default: str = ""
+    features: list[str] = []
+    missing: str = ""
 
 
 class _Listing(msgspec.Struct):
@@ -406,20 +456,43 @@ def _file_system(guid: str, volume: BackupVolume) -> BackupFileSystem:
         uuid=volume.uuid or None,
         readable=volume.readable,
         reason=volume.reason or None,
+        features=volume.features,
     )
 
 
-def _row(_entry: _Entry) -> FileRow:
-    bits = [bool(_entry.mode >> shift & 1) for shift in range(8, -1, -1)]
-    return FileRow(
-        name=_entry.name,
-        fileType=label(_entry.type),
-        size=_entry.size,
-        modified=_entry.modified,
-        owner=str(_entry.uid),
-        group=str(_entry.gid),
-        permissions=[right for right, granted in zip(_RIGHTS, bits, strict=True) if granted],
-        target=_entry.target,
-        readable=not _entry.reason,
-        reason=_entry.reason or None,
+def _row(entry: _Entry) -> FileRow:
+    return FileRow(**_members(entry))
+
+
+def _members(entry: _Entry) -> JsonObject:
+    """Members of a row, by name."""
+    bits = [bool(entry.mode >> shift & 1) for shift in range(8, -1, -1)]
+    contents = entry.contents or ("NOT_READABLE" if entry.reason else "NOT_TRIED")
+    return {
+        "name": entry.name,
+        "fileType": label(entry.type),
+        "size": entry.size,
+        "modified": entry.modified,
+        "owner": str(entry.uid),
+        "group": str(entry.gid),
+        "permissions": [right for right, granted in zip(_RIGHTS, bits, strict=True) if granted],
+        "contents": label(contents),
+        "target": entry.target,
+        "readable": {"READABLE": True, "NOT_READABLE": False}.get(contents),
+        "reason": entry.reason or None,
+    }
+
+
+def _details(entry: _Details) -> FileDetails:
+    return FileDetails(
+        **_members(entry),
+        read=entry.read,
+        stored=entry.stored,
+        inode=entry.node,
+        links=entry.links,
+        attributes=entry.attributes,
+        accessList=entry.access or None,
+        defaultAccessList=entry.default or None,
+        features=entry.features,
+        missing=entry.missing or None,
     )

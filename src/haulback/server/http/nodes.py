@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from haulback.contract.losses import Losses
 from haulback.contract.nodes import (
     AnswerPiece,
     ChangedNode,
@@ -31,9 +32,20 @@ from haulback.errors import Malformed, Unauthenticated
 from haulback.inventory.repository_revision import REVISION
 from haulback.server.caller import Node, Process
 from haulback.server.http import node_schemas, query_params, request_body
-from haulback.server.http.operation import FLAG, GUID, NUMBER, ApiRequest, Param, Reply, Router
-from haulback.server.services import node_tasks, nodes, record_losses
+from haulback.server.http.dry_run import is_gone
+from haulback.server.http.operation import (
+    FLAG,
+    GONE,
+    GUID,
+    NUMBER,
+    ApiRequest,
+    Param,
+    Reply,
+    Router,
+)
+from haulback.server.services import giving_up, node_tasks, nodes, record_losses
 from haulback.server.services.app import App
+from haulback.server.services.giving_up import NODE
 from haulback.texts import check_name
 
 room = Router()
@@ -136,12 +148,26 @@ def change_node(call: ApiRequest) -> NodeRecord:
     "Remove a node.",
     status=204,
     roles=ADMINS,
+    query=(GONE,),
     command="node rm OTHER",
-    destroys=lambda call: record_losses.of_node(call.app, call.guid),
+    destroys=lambda call: _lost(call),
+    slow=True,
 )
-def remove_node(call: ApiRequest) -> None:
-    """Remove a node and void its token. 409 while tasks, hypervisors or destinations need it."""
+def remove_node(call: ApiRequest) -> Reply | None:
+    """Remove a node and void its token. 409 while tasks, hypervisors or destinations need it.
+
+    `gone=true` gives up a node that will not come back, with the places that only it reached.
+    """
+    if is_gone(call):
+        return Reply(giving_up.give_up(call.app, NODE, call.guid, call.who), status=200)
     nodes.remove(call.app, call.who, call.guid)
+    return None
+
+
+def _lost(call: ApiRequest) -> Losses:
+    if is_gone(call):
+        return giving_up.preview(call.app, NODE, call.guid, call.who)
+    return record_losses.of_node(call.app, call.guid)
 
 
 @room(
@@ -211,6 +237,7 @@ def open_session(call: ApiRequest) -> NodeSession:
         if "\0" in text or len(text) > 1000:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
+    giving_up.refuse_secret(call.app, who.guid, who.secret)
     if not nodes.is_enrolled(call.app, who):  # reads only: a guess makes no writer wait
         raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
     roots, version = wanted.restoreRoots, wanted.version[:40]

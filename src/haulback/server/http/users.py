@@ -15,6 +15,7 @@ from haulback.contract.roles import (
     PUBLIC,
     RESTORER,
     ROLES,
+    VIEWER,
 )
 from haulback.contract.tokens import NewToken, Token
 from haulback.contract.users import ChangedUser, Login, NewUser, Privilege, Role, User, UserSettings
@@ -27,6 +28,7 @@ from haulback.server.services import record_losses, users
 from haulback.texts import check_name
 
 _DAY_MS = 86_400_000
+_LEAST = [VIEWER]  # roles of an API token that names none
 _SHORTEST = 8  # characters of a password
 _MOST_ENTRIES = 1000  # of a page of the audit log
 # The privileges that portals check before they show a page, by role.
@@ -229,7 +231,7 @@ def list_tokens(call: ApiRequest) -> list[Token]:
     roles=PEOPLE,
     projects=ProjectAccess.ACCOUNT,
     examples=[{"name": "exporter", "roles": ["viewer"], "validFor": 31536000000}],
-    command="token add exporter --days 30",
+    command="token add exporter --role viewer --days 30",
 )
 def add_token(call: ApiRequest) -> Token:
     """A token for programs, shown this once."""
@@ -242,9 +244,9 @@ def add_token(call: ApiRequest) -> Token:
     assert who
     if call.who.by_program:
         raise Forbidden("a token makes no other token, which could outlive it; log in")
-    granted = _roles(who.roles if wanted.roles is None else wanted.roles)
-    # An administrator has the rights of all roles, and may give a token fewer rights.
-    if ADMINISTRATOR not in who.roles and not set(granted) <= set(who.roles):
+    granted = _roles(_LEAST if wanted.roles is None else wanted.roles)
+    # An administrator has the rights of all roles, and every user those of a viewer.
+    if ADMINISTRATOR not in who.roles and not set(granted) <= {*who.roles, *_LEAST}:
         raise Forbidden("roles: a token has no role that its user does not have")
     within = _granted_projects(call, wanted.projects)
     made = ApiToken(new_guid(), wanted.name, who.guid, granted, 0, projects=within)

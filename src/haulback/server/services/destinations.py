@@ -9,6 +9,7 @@ import msgspec
 
 from haulback.contract.alarms import AlarmKind
 from haulback.contract.copies import Copying
+from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
     NewDestination,
@@ -16,6 +17,7 @@ from haulback.contract.destinations import (
     Verification,
 )
 from haulback.contract.order_records import BackupDestination
+from haulback.contract.task_states import State
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
@@ -36,6 +38,7 @@ from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
     destinations,
+    gone,
     lists,
     node_groups,
     queue,
@@ -81,7 +84,10 @@ def add_destination(
         record = folders.with_delay(record)
         folders.check(sql, record)
         check_single_writer(record)
-        sealed = app.vault.seal(record.guid, os.urandom(_KEY_BYTES))
+        record, sealed = _found_again(sql, record, kind) or (
+            record,
+            app.vault.seal(record.guid, os.urandom(_KEY_BYTES)),
+        )
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
         node_groups.keep(sql)
@@ -90,6 +96,25 @@ def add_destination(
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
     return record, task
+
+
+def _found_again(
+    sql: Connection, record: BackupDestination, kind: DestinationType
+) -> tuple[BackupDestination, str] | None:
+    """A new destination at the place of one that was given up, with the guid and the key of that
+    one: its repository is found again.
+    """
+    wanted = _place_of(kind, record.config)
+    for item in gone.destinations(sql, kind.driver):
+        if item.sealed_key and _place_of(kind, item.record.get("config", {})) == wanted:
+            gone.forget(sql, item.guid)
+            return msgspec.structs.replace(record, guid=item.guid), item.sealed_key
+    return None
+
+
+def _place_of(kind: DestinationType, config: JsonObject) -> JsonObject:
+    """The settings that tell where a store is; of a folder its path, whatever node has it."""
+    return destination_types.place(kind, config) or {"path": config.get("path")}
 
 
 def check_single_writer(record: BackupDestination) -> None:
@@ -158,6 +183,33 @@ def change_destination(
     return after
 
 
+def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Task]:
+    """Queue the task that creates the repository of a destination once more.
+
+    Raises NotFound, or Conflict for a destination with a repository, and while the task waits.
+    """
+    with app.change(who, "create repository again", guid) as change:
+        sql = change.sql
+        known = SqlCatalogue(sql)
+        record = known.places.destination(guid)
+        if record.repository is not None:
+            raise Conflict(f"{record.name} has its repository already; nothing is to be done")
+        for live in known.work.under_way("backupDestination", guid, "BACKUP_DESTINATION_INIT"):
+            raise Conflict(
+                f"the BACKUP_DESTINATION_INIT of {record.name} is {live.state}; wait for its end, "
+                "or cancel it",
+                task=live.guid,
+            )
+        family = (
+            known.places.destination(copied) if (copied := record.settings.get(COPY_OF)) else None
+        )
+        task = init(record, known, Ask(change.now), family)
+        tasks.insert(sql, [task])
+        change.after = {"task": task.guid}
+    app.wakeups.ring()
+    return record, task
+
+
 def remove_destination(app: App, guid: str, who: Caller) -> None:
     """Raises NotFound, or Conflict while the destination holds backups: they need its key."""
     with app.change(who, "remove destination", guid) as change:
@@ -174,6 +226,8 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
                     "first",
                     rule=rule.guid,
                 )
+        for task in gone.some_tasks(sql, gone.of_destination(guid)):  # few, without backups
+            app.life(sql).end(task, State.CANCELLED, "the destination was removed")
         removed = destinations.remove(sql, guid)
         SqlLedger(sql, change.now).alarms.clear_all([guid, *removed])
 

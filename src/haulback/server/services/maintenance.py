@@ -22,6 +22,7 @@ from haulback.server.services import (
     destination_sync,
     events,
     fires,
+    giving_up,
     health_events,
     lost_staging,
     protection,
@@ -94,7 +95,7 @@ def tick(app: App) -> None:
         opened += _run_step(app, verification.plan_due)
         opened += _run_step(app, destination_sync.plan_due)
         opened += _run_step(app, retention_plan.run_due)
-    for step in (protection.keep_current, daily_reports.send_due):
+    for step in (giving_up.continue_all, protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
         log.info("%d mounted backups had their time", mounts_due)

@@ -12,6 +12,7 @@ from haulback.errors import NotFound
 from haulback.inventory.records import Backup
 from haulback.server.scope import Scope
 from haulback.server.store import backup_locations, copy_links, new_backup_terms, tables
+from haulback.server.store.base_tables import lost_base
 from haulback.server.store.rows import one, records
 
 _LACKING = 100  # copies that one task makes
@@ -104,6 +105,12 @@ class BackupCatalogue:
 
     def base(self, entity: str, destination: str) -> IncrementBase | None:
         return next((b for b in self.bases(entity) if b.destination == destination), None)
+
+    def lost_base(self, entity: str, destination: str | None = None) -> str:
+        here = [lost_base.c.entity == entity]
+        if destination:
+            here.append(lost_base.c.destination == destination)
+        return self._sql.scalar(sa.select(lost_base.c.why).where(*here).limit(1)) or ""
 
     def bases(self, entity: str) -> list[IncrementBase]:
         query = sa.select(tables.base).where(tables.base.c.entity == entity)

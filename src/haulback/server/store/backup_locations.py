@@ -69,7 +69,17 @@ def orphaned(sql: sa.Connection, destination: str) -> None:
     Records of failed copies without objects go.
     """
     lost = sa.select(_BACKUP.guid).where(_BACKUP.destination == destination)
-    of_other = (_BACKUP.copy_of.in_(lost), _BACKUP.destination != destination)
+    _orphaned(sql, (_BACKUP.copy_of.in_(lost), _BACKUP.destination != destination))
+
+
+def orphaned_by(sql: sa.Connection, guids: Sequence[str]) -> None:
+    """Make copies backups of their own whose first location, among at most 500, is about to be
+    deleted, as `orphaned` does.
+    """
+    _orphaned(sql, (_BACKUP.copy_of.in_(guids), _BACKUP.guid.not_in(guids)))
+
+
+def _orphaned(sql: sa.Connection, of_other: Sequence[Condition]) -> None:
     sql.execute(sa.delete(tables.backup).where(*of_other, _BACKUP.status == "FAILED", _BACKUP.gone))
     of_lost = sa.select(_BACKUP.copy_of, _BACKUP.guid).where(*of_other)
     is_sound = _BACKUP.location_status == "PRESENT"

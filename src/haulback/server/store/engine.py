@@ -19,7 +19,7 @@ from typing import IO, Any
 import sqlalchemy as sa
 
 from haulback.durable_files import hold
-from haulback.errors import Conflict, Malformed, NotFound, NotWritable, Unavailable
+from haulback.errors import Conflict, Malformed, Misconfigured, NotFound, NotWritable, Unavailable
 from haulback.server.store import schema
 from haulback.server.store.tables import pulse
 
@@ -270,6 +270,22 @@ def peek(url: str) -> Store:
     return Store(sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true"))
 
 
+def amend(url: str) -> Store:
+    """Open an existing database for writing, also while a server uses the database.
+
+    The database is not migrated.  Raises NotFound.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return Store(sa.create_engine(parsed.set(drivername="postgresql+psycopg")))
+    path = Path(str(parsed.database)).absolute()
+    if not path.exists():
+        raise NotFound(f"there is no database {path}: name the server's --data or --database")
+    if not os.access(path, os.W_OK):
+        raise NotWritable(f"{path} cannot be written: run this as the user of the server")
+    return Store(_sqlite_engine(path))
+
+
 def parse_url(url: str) -> sa.URL:
     """The parts of a database's URL.  Raises Malformed."""
     try:
@@ -299,12 +315,16 @@ def _own(path: Path) -> IO[bytes]:
 
 def _sqlite(path: Path) -> Store:
     lock = _own(path)
+    return Store(_sqlite_engine(path), lock)
+
+
+def _sqlite_engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": _WAIT_MS / 1000}
     )
     sa.event.listen(engine, "connect", _set_up)
     sa.event.listen(engine, "begin", _begin)
-    return Store(engine, lock)
+    return engine
 
 
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
@@ -343,6 +363,7 @@ def _drivers(name: str, *more: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's error codes, lowest byte
+_STRANGE = {sqlite3.SQLITE_NOTADB}
 _REFUSING = {"53100", "25006"}  # PostgreSQL: disk full, read-only
 
 
@@ -366,6 +387,10 @@ def _away(cause: BaseException) -> Unavailable:
     if full or getattr(cause, "sqlstate", None) in _REFUSING:
         return NotWritable(
             f"the database cannot be written: {said}; free space on its disk, or make it writable"
+        )
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _STRANGE or "already exists" in said:
+        return Misconfigured(
+            f"the database is none of Haulback's ({said}): name another one by --database or --data"
         )
     return Unavailable(f"the database does not answer: {said}")
 

@@ -142,6 +142,11 @@ def backups_on(destination: str) -> Condition:
     return sa.and_(_BACKUP.destination == destination, _kept())
 
 
+def stored() -> Condition:
+    """Stored backups."""
+    return _kept()
+
+
 def _kept() -> Condition:
     stored = ("SUCCESS", "PARTIAL_SUCCESS")
     return sa.and_(_BACKUP.status.in_(stored), ~_BACKUP.gone)

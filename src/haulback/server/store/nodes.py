@@ -142,6 +142,12 @@ def node_of(sql: sa.Connection, token: str) -> Node | None:
     return Node(**found, limits=limits)
 
 
+def digests(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
+    """The digests of a node's secret and of its session token."""
+    row = sql.execute(sa.select(node.c.secret, node.c.token).where(node.c.guid == guid)).one()
+    return row.secret, row.token
+
+
 def one_node(sql: sa.Connection, guid: str) -> Node:
     """Raises NotFound."""
     row = sql.execute(sa.select(node).where(node.c.guid == guid)).one_or_none()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from haulback.contract.order_records import IncrementBase
 from haulback.server.store import tables
+from haulback.server.store.base_tables import lost_base
 from haulback.server.store.rows import json_text
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
@@ -59,7 +60,18 @@ class BaseLedger:
             return  # a removed or damaged backup is never a base
         keys = (tables.base.c.entity == base.entity, tables.base.c.destination == base.destination)
         self._sql.execute(sa.delete(tables.base).where(*keys))
+        lost = lost_base.c
+        here = (lost.entity == base.entity, lost.destination == base.destination)
+        self._sql.execute(sa.delete(lost_base).where(*here))
         self._sql.execute(sa.insert(tables.base).values(msgspec.structs.asdict(base)))
 
-    def void(self, entity: str) -> None:
-        self._sql.execute(sa.delete(tables.base).where(tables.base.c.entity == entity))
+    def void(self, entity: str, why: str) -> None:
+        base, lost = tables.base.c, lost_base.c
+        mine = sa.select(base.destination).where(base.entity == entity)
+        destinations = self._sql.scalars(mine).all()
+        if destinations:
+            here = (lost.entity == entity, lost.destination.in_(destinations))
+            self._sql.execute(sa.delete(lost_base).where(*here))
+            rows = [{"entity": entity, "destination": one, "why": why} for one in destinations]
+            self._sql.execute(sa.insert(lost_base), rows)
+        self._sql.execute(sa.delete(tables.base).where(base.entity == entity))

@@ -11,7 +11,6 @@ from haulback.server.store import mount_tables, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.inventory_ledger import InventoryLedger
 from haulback.server.store.last_backups import recall_without
-from haulback.server.store.proof_ledger import BaseLedger
 
 _MANY = 500  # guids in one statement
 
@@ -21,7 +20,6 @@ class RemovalLedger:
 
     def __init__(self, sql: sa.Connection, alarms: AlarmLedger, inventory: InventoryLedger) -> None:
         self._sql, self._alarms, self._inventory = sql, alarms, inventory
-        self._bases = BaseLedger(sql)
 
     def remove(self, backups: Iterable[str], why: str) -> None:
         going = list(backups)
@@ -53,7 +51,7 @@ class RemovalLedger:
         busy = sa.select(task.guid).where(live, task.entity == entity)
         if any(self._sql.scalar(query.limit(1)) for query in (left, busy)):
             return
-        self._bases.void(entity)
+        self._sql.execute(sa.delete(tables.base).where(tables.base.c.entity == entity))
         self._sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == entity))
         of_entity = sa.select(backup.guid).where(backup.entity == entity)
         subjects = [entity, *self._sql.scalars(of_entity)]

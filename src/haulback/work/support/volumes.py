@@ -17,4 +17,5 @@ def as_volume(volume: Found, path: str = "") -> BackupVolume:
         readable=volume.readable,
         reason=volume.reason,
         path=path,
+        features=list(volume.features),
     )

@@ -1,7 +1,8 @@
-"""Disks that were plugged into a running machine, added to its definition for the backup.
+"""Disks and network cards that were plugged into a running machine, added for its backup.
 
 The inactive XML lists the devices of the next start. A disk that was plugged in for the running
-machine only is in the backup, and its restored machine has it at the same bus and device name.
+machine only is in the backup, and its restored machine has it at the same bus and device name; a
+network card that was plugged in is in the definition of the backup too.
 """
 
 from __future__ import annotations
@@ -14,27 +15,43 @@ from haulback.drivers.libvirt import unprotected_devices
 from haulback.libvirt_xml import parse
 
 _USER_ALIAS = "ua-"  # aliases that a user chose begin so; libvirt makes the others at each start
+_OF_A_RUN = ("index", "portid")  # attributes of a source that libvirt sets at each start
+_OWN_TAPS = ("vnet", "macvtap", "macvlan")  # beginnings of names that libvirt makes itself
 
 
 def with_plugged(definition: str, live: str) -> str:
-    """The inactive XML of a machine with the disks that only its current XML has."""
+    """The inactive XML of a machine with the disks and cards that only its current XML has."""
     root, now = parse(definition), parse(live)
     devices = root.find("devices")
-    known = {unprotected_devices.device_of(disk) for disk in root.findall("devices/disk")}
-    plugged = [disk for disk in xml.data(now) if unprotected_devices.device_of(disk) not in known]
+    plugged = [*_disks(root, now), *_cards(root, now)]
     if devices is None or not plugged:
         return definition
-    for disk in plugged:
-        if controller := _controller(disk, now):
+    for device in plugged:
+        if controller := _controller(device, now):
             seats = f"controller[@type='{controller.get('type')}']"
             if devices.find(f"{seats}[@index='{controller.get('index')}']") is None:
                 devices.append(_settled(controller))
-        devices.append(_settled(disk))
+        devices.append(_settled(device))
     return ET.tostring(root, encoding="unicode")
 
 
+def _disks(root: ET.Element, now: ET.Element) -> list[ET.Element]:
+    known = {unprotected_devices.device_of(disk) for disk in root.findall("devices/disk")}
+    return [disk for disk in xml.data(now) if unprotected_devices.device_of(disk) not in known]
+
+
+def _cards(root: ET.Element, now: ET.Element) -> list[ET.Element]:
+    known = {_address(card) for card in root.findall("devices/interface")}
+    return [card for card in now.findall("devices/interface") if _address(card) not in known]
+
+
+def _address(card: ET.Element) -> str:
+    mac = card.find("mac")
+    return mac.get("address", "").lower() if mac is not None else ""
+
+
 def _controller(disk: ET.Element, now: ET.Element) -> ET.Element | None:
-    """The controller of a disk that has the address of a drive; None for other disks."""
+    """The controller of a disk that has the address of a drive; None for other devices."""
     address, target = disk.find("address[@type='drive']"), disk.find("target")
     if address is None or target is None:
         return None
@@ -48,11 +65,17 @@ def _settled(device: ET.Element) -> ET.Element:
     made = deepcopy(device)
     xml.drop(made, "backingStore", "mirror")
     for source in made.findall("source"):
-        source.attrib.pop("index", None)
+        for name in _OF_A_RUN:
+            source.attrib.pop(name, None)
+        if "network" in source.attrib:
+            source.attrib.pop("bridge", None)
     for alias in made.findall("alias"):
         if not alias.get("name", "").startswith(_USER_ALIAS):
             made.remove(alias)
     for address in made.findall("address"):
         if address.get("type") != "drive":
             made.remove(address)
+    for tap in made.findall("target") if made.tag == "interface" else ():
+        if tap.get("dev", "").startswith(_OWN_TAPS):
+            made.remove(tap)
     return made

@@ -1,0 +1,36 @@
+"""`haulback user reset-password`: a new password from the machine of the server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from haulback import credentials
+from haulback.cli.connection import PasswordFile
+from haulback.server.services.password_reset import reset
+
+
+def reset_password(
+    login: str = "admin",
+    *,
+    data: Path = Path("haulback-data"),
+    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+    password_file: PasswordFile = None,
+) -> None:
+    """Set a new password of a user in the server's own database, on the server's machine.
+
+    The password comes from --password-file (- for stdin), from HAULBACK_NEW_PASSWORD, or is
+    generated and printed.  The logins of the user end; API tokens stay.  --data or --database is
+    the same as of the server, which may run meanwhile.
+    """
+    credentials.check_url(database, "--database", sys.argv[1:])
+    named = credentials.read(password_file, "--password-file") if password_file else None
+    wanted = named or credentials.get("HAULBACK_NEW_PASSWORD")
+    made = reset(data, database, login, wanted)
+    if wanted:
+        print(f"{login} has the new password")
+    else:
+        print(f"log in as {login} with the password {made}")

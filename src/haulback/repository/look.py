@@ -1,0 +1,39 @@
+"""A look at a repository: announcements, damage records and index files from one pass of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+
+from haulback.repository import pending_deletes
+from haulback.repository.damage import RepositoryDamage
+from haulback.repository.index import Index
+from haulback.repository.pending_deletes import PendingDelete
+from haulback.repository.segment import Segment
+
+READ_FOLDERS = ("damage", "index")  # of a reader, in the order of their lists
+WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer sees announcements before the index
+
+
+@dataclass(frozen=True)
+class Look:
+    """Index files in force, recorded damage, and the pending deletes by object name.
+
+    `graves` are the names of the objects in `graves/`; a look of a reader has none.
+    """
+
+    segments: list[Segment]
+    damage: RepositoryDamage
+    pending: Mapping[str, PendingDelete] = field(default_factory=dict)
+    graves: Set[str] = frozenset()
+
+    @property
+    def announced(self) -> set[bytes]:
+        """Packs that a clean-up may be dropping or deleting now."""
+        return pending_deletes.announced(self.pending)
+
+    def index(self, without: Set[bytes] = frozenset()) -> Index:
+        """The index of the stored chunks, except those in the packs `without` and at damaged
+        places.
+        """
+        return Index(self.segments, without, self.damage)

@@ -1,0 +1,392 @@
+"""Giving up what will not come back: a node, a destination, a hypervisor or a machine.
+
+The first transaction fences the object, so that nothing new is planned on it; the others take its
+tasks and records away, some at a time.  A server that dies in between is continued by the
+maintenance of any server.  Nothing on a store or a platform is deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from haulback.contract.losses import Losses
+from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.contract.task_states import State
+from haulback.errors import Fenced, HaulbackError, Malformed, NotFound, Unavailable
+from haulback.inventory import reach
+from haulback.inventory.reach import Place
+from haulback.inventory.records import Record
+from haulback.server.caller import Caller
+from haulback.server.services import gone_losses
+from haulback.server.services.app import App
+from haulback.server.store import (
+    audit,
+    configuration,
+    destinations,
+    gone,
+    hypervisors,
+    lists,
+    node_groups,
+    nodes,
+    pins,
+    rows,
+    tasks,
+)
+from haulback.server.store.accounts import digest
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.gone import DESTINATION as DESTINATION
+from haulback.server.store.gone import HYPERVISOR as HYPERVISOR
+from haulback.server.store.gone import MACHINE as MACHINE
+from haulback.server.store.gone import NODE as NODE
+from haulback.server.store.gone import GivenUp
+from haulback.server.store.ledger import SqlLedger
+from haulback.tasks import endings
+from haulback.tasks.record import Task
+from haulback.wire import JsonObject
+
+log = logging.getLogger(__name__)
+_TARGETS = "ruleBackupDestinations"
+_SILENT_MS = 90_000  # a node that was not heard for so long does not reach its places
+
+
+@dataclass
+class _Work:
+    """A piece of the work: its transaction, its time, and the object that is given up."""
+
+    app: App
+    sql: Connection
+    item: GivenUp
+
+    @property
+    def now(self) -> int:
+        return self.app.clock.now_ms()
+
+    @property
+    def ledger(self) -> SqlLedger:
+        return SqlLedger(self.sql, self.now)
+
+
+def preview(app: App, kind: str, guid: str, who: Caller) -> Losses:
+    """The list of what is lost with an object.  Raises NotFound, Malformed."""
+    with app.store.read() as sql:
+        _check(sql, kind, guid, who)
+        return gone_losses.of(sql, kind, guid, app.clock.now_ms(), _SILENT_MS)
+
+
+def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
+    """Give an object up; the list of what was lost with it.
+
+    Raises NotFound, Malformed, or Unavailable when the server stops: the rest goes on by itself.
+    """
+    losses = msgspec.structs.replace(preview(app, kind, guid, who), dryRun=False)
+    with app.change(who, f"give up {kind}", guid) as change:
+        _check(change.sql, kind, guid, who)
+        begun = _BEGIN[kind](_Beginning(app, change.sql, change.now, who), guid)
+        change.before = {"name": begun[0].name}
+        change.after = {"counts": losses.counts, "items": losses.items}
+    app.wakeups.ring()
+    for item in reversed(begun):  # the places of a node before the node
+        _carry_out(app, item.guid)
+    return losses
+
+
+def continue_all(app: App) -> int:
+    """Continue what other servers or processes have begun; the number of objects."""
+    with app.store.read() as sql:
+        begun = gone.left(sql)
+    for guid in begun:
+        _carry_out(app, guid)
+    return len(begun)
+
+
+def refuse(item: GivenUp | None) -> None:
+    """Raise Fenced for a node that was given up."""
+    if item is not None:
+        day = datetime.fromtimestamp(item.begun / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        raise Fenced(
+            f"node {item.name} was given up by {item.login} on {day} UTC, and its tasks have ended;"
+            " to use it again, enrol it anew: haulback node token, then haulback node with an empty"
+            " --data"
+        )
+
+
+def refuse_secret(app: App, guid: str, secret: str) -> None:
+    """Raise Fenced for the guid and the secret of a node that was given up."""
+    with app.store.read() as sql:
+        refuse(gone.of_secret(sql, guid, digest(secret)))
+
+
+def refuse_token(app: App, token: str) -> None:
+    """Raise Fenced for the session token of a node that was given up."""
+    with app.store.read() as sql:
+        refuse(gone.of_token(sql, digest(token)))
+
+
+def _check(sql: Connection, kind: str, guid: str, who: Caller) -> None:
+    """Raises NotFound, and Malformed for a record of the server's own."""
+    known = SqlCatalogue(sql, who.scope)
+    if kind == NODE:
+        nodes.one_node(sql, guid)
+    elif kind == DESTINATION:
+        known.places.destination(guid)
+    elif kind == HYPERVISOR:
+        if gone.is_inner(known.places.hypervisor(guid).driver):
+            raise NotFound(f"there is no hypervisor {guid}", guid=guid)
+    else:
+        known.machines.get(guid)
+        if gone.is_own(guid):
+            raise Malformed("guid: the server's own database is no machine that can be given up")
+
+
+@dataclass
+class _Beginning:
+    """The first transaction: the object is fenced."""
+
+    app: App
+    sql: Connection
+    now: int
+    who: Caller
+
+    def item(self, kind: str, guid: str, name: str, why: str, record: Any) -> GivenUp:
+        """The record of an object that is given up."""
+        return GivenUp(
+            guid=guid,
+            kind=kind,
+            name=name,
+            begun=self.now,
+            caller=self.who.guid,
+            login=self.who.name,
+            why=why,
+            record=msgspec.to_builtins(record),
+        )
+
+    def by(self) -> str:
+        return f"was given up by {self.who.name}"
+
+
+def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
+    """Void the tokens of a node, and begin with the places that only it reached."""
+    node = nodes.one_node(at.sql, guid)
+    why = f"node {node.name} {at.by()}, and only it could do this task"
+    record = {"name": node.name, "version": node.version, "seen": node.seen}
+    item = at.item(NODE, guid, node.name, why, record)
+    item.secret, item.token = nodes.digests(at.sql, guid)
+    gone.begin(at.sql, item)
+    begun = [item]
+    gone.end_mounts(at.sql, guid)
+    cause = f", which only node {node.name} reached, {at.by()}"
+    hosts, stores = lists.places(at.sql, Hypervisor), lists.places(at.sql, BackupDestination)
+    for host in gone.only_by(hosts, guid):
+        begun += _begin_hypervisor(at, host.guid, f"hypervisor {host.name}{cause}")
+    for store in gone.only_by(stores, guid):
+        begun += _begin_destination(at, store.guid, f"destination {store.name}{cause}")
+    places: list[Place] = [*hosts, *stores]
+    for place in places:
+        if guid in place.nodes and len(place.nodes) > 1:
+            _narrow(at, place, guid)
+    gone.leave_groups(at.sql, guid)
+    nodes.remove_node(at.sql, guid)
+    return begun
+
+
+def _narrow(at: _Beginning, place: Place, node: str) -> None:
+    """Take a node out of the nodes of a place; the waiting tasks of the place are pinned anew."""
+    others = [guid for guid in place.nodes if guid != node]
+    one = others[0] if len(others) == 1 else None
+    after = msgspec.structs.replace(place, node=one, nodes=[] if one else others)
+    rows.change(at.sql, lists.PLACES[type(place)], after)
+    node_groups.keep(at.sql)
+    pins.renew(at.sql, after, at.now)
+
+
+def _begin_destination(at: _Beginning, guid: str, cause: str = "") -> list[GivenUp]:
+    """Keep the key of a destination, and take it out of the rules and schedules that name it."""
+    place = SqlCatalogue(at.sql).places.destination(guid)
+    why = cause or f"destination {place.name} {at.by()}"
+    item = at.item(DESTINATION, guid, place.name, why, place)
+    item.sealed_key = destinations.sealed_key(at.sql, guid)
+    gone.begin(at.sql, item)
+    for record in SqlCatalogue(at.sql).records.of_kind("rule"):
+        after = without_target(record, guid)
+        if after is not None:
+            configuration.change(at.sql, after)
+    for record in SqlCatalogue(at.sql).records.of_kind("system-schedule"):
+        if (record.body.get("backupDestination") or {}).get("guid") == guid:
+            body = {k: v for k, v in record.body.items() if k != "backupDestination"}
+            configuration.change(at.sql, msgspec.structs.replace(record, body=body))
+    gone.unlink(at.sql, guid)
+    gone.release_hold(at.sql, guid)
+    return [item]
+
+
+def without_target(rule: Record, destination: str) -> Record | None:
+    """A rule without a destination, inactive where its PRIMARY goes; None for another rule."""
+    targets = rule.body.get(_TARGETS, [])
+    left = [item for item in targets if _guid_of(item) != destination]
+    if len(left) == len(targets):
+        return None
+    body = {**rule.body, _TARGETS: left}
+    if not any(item.get("roleType", "PRIMARY") == "PRIMARY" for item in left):
+        # The copies of a rule need its PRIMARY, which a person chooses.
+        body |= {"active": False, _TARGETS: []}
+    return msgspec.structs.replace(rule, body=body)
+
+
+def _guid_of(target: JsonObject) -> str:
+    return str((target.get("backupDestination") or {}).get("guid", ""))
+
+
+def _begin_hypervisor(at: _Beginning, guid: str, cause: str = "") -> list[GivenUp]:
+    place = SqlCatalogue(at.sql).places.hypervisor(guid)
+    why = cause or f"hypervisor {place.name} {at.by()}"
+    item = at.item(HYPERVISOR, guid, place.name, why, place)
+    gone.begin(at.sql, item)
+    gone.leave_host(at.sql, guid)
+    return [item]
+
+
+def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
+    """Note which destinations no node reaches now: their locations go, as the question said."""
+    machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
+    away = gone.silent(at.sql, gone.holding(at.sql, guid), at.now - _SILENT_MS)
+    record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
+    item = at.item(MACHINE, guid, machine.name, f"machine {machine.name} {at.by()}", record)
+    gone.begin(at.sql, item)
+    return [item]
+
+
+_BEGIN: Mapping[str, Callable[..., list[GivenUp]]] = {
+    NODE: _begin_node,
+    DESTINATION: _begin_destination,
+    HYPERVISOR: _begin_hypervisor,
+    MACHINE: _begin_machine,
+}
+
+
+def _carry_out(app: App, guid: str) -> None:
+    """Take an object away, piece by piece, together with any other server that does so.
+
+    Raises Unavailable when the server stops.
+    """
+    while True:
+        if app.wakeups.is_over:
+            raise Unavailable("the server stops; the rest is given up after its start")
+        with app.store.write() as sql:
+            item = gone.locked(sql, guid)
+            if item is None:
+                return
+            work = _Work(app, sql, item)
+            if not any(step(work) for step in _STEPS[item.kind]):
+                _finish(work)
+        app.wakeups.ring()
+
+
+def _finish(work: _Work) -> None:
+    """Delete the record of an object of which nothing is left."""
+    item = work.item
+    gone.end(work.sql, item.guid, work.now)
+    entry = (item.guid, item.record if item.kind != DESTINATION else {"name": item.name}, None)
+    audit.write(work.sql, work.now, (item.caller, item.login), f"gave up {item.kind}", entry)
+    log.info("%s %s is given up", item.kind, item.name)
+
+
+def _end_tasks(of: Callable[[str], Any]) -> Callable[[_Work], bool]:
+    def step(work: _Work) -> bool:
+        found = gone.some_tasks(work.sql, of(work.item.guid))
+        for task in found:
+            current = tasks.find(work.sql, task.guid)
+            if current and current.state == task.state:  # a follower may have ended with its head
+                _end(work, current)
+        return bool(found)
+
+    return step
+
+
+def _end(work: _Work, task: Task) -> None:
+    """End a task, or let another node repeat it; a record that is broken stops nothing."""
+    try:
+        with work.app.store.savepoint(work.sql):
+            _end_or_repeat(work, task)
+    except HaulbackError:
+        log.exception("task %s ends without its records", task.guid)
+        task = tasks.get(work.sql, task.guid)
+        values = endings.ended(task, State.CANCELLED, work.item.why, work.now)
+        tasks.change(work.sql, task, work.now, **values)
+
+
+def _end_or_repeat(work: _Work, task: Task) -> None:
+    moves = work.app.life(work.sql)
+    if work.item.kind == NODE and _others_can(work, task):
+        silent = f"node {work.item.name} was given up"
+        if task.state == State.RUNNING.value:
+            moves.lost(task, silent)
+            return
+        if task.type == "STORE" and "staging" in task.params:
+            moves.begin_again(task, f"its export waited on {silent}")
+            return
+    task.retry_count = 0
+    moves.end(task, State.CANCELLED, work.item.why, hidden=task.state == "PLANNED")
+
+
+def _others_can(work: _Work, task: Task) -> bool:
+    """Whether another node reaches all places of a task, and nothing binds it to its node."""
+    places = pins.places_of(task, SqlCatalogue(work.sql))
+    able = reach.common(places)
+    others = {node.guid for node in nodes.nodes(work.sql)} - {work.item.guid}
+    bound = task.pinned_node == work.item.guid and not (
+        task.type == "STORE" and "staging" in task.params
+    )
+    return not bound and bool(others if able is None else able & others)
+
+
+def _remove_backups(work: _Work) -> bool:
+    where = gone.on_destination(work.item.guid)
+    return bool(gone.remove_locations(work.sql, work.ledger, where))
+
+
+def _remove_destination(work: _Work) -> bool:
+    removed = destinations.remove(work.sql, work.item.guid)
+    work.ledger.alarms.clear_all([work.item.guid, *removed])
+    return False
+
+
+def _leave_machines(work: _Work) -> bool:
+    found = gone.some_machines(work.sql, work.item.guid)
+    for machine in found:
+        gone.leave(work.sql, work.ledger, machine)
+    return bool(found)
+
+
+def _remove_hypervisor(work: _Work) -> bool:
+    ledger = work.ledger
+    ledger.inventory.unseen(work.item.guid)
+    hypervisors.remove(work.sql, work.item.guid)
+    ledger.alarms.clear_all([work.item.guid])
+    return False
+
+
+def _remove_away(work: _Work) -> bool:
+    away: Sequence[str] = work.item.record["away"]
+    where = gone.on_destinations(work.item.guid, away)
+    return bool(away and gone.remove_locations(work.sql, work.ledger, where))
+
+
+def _leave_machine(work: _Work) -> bool:
+    if machine := gone.machine(work.sql, work.item.guid):
+        gone.leave(work.sql, work.ledger, machine)
+    return False
+
+
+_STEPS: Mapping[str, Sequence[Callable[[_Work], bool]]] = {
+    NODE: (_end_tasks(gone.of_node),),
+    DESTINATION: (_end_tasks(gone.of_destination), _remove_backups, _remove_destination),
+    HYPERVISOR: (_end_tasks(gone.of_hypervisor), _leave_machines, _remove_hypervisor),
+    MACHINE: (_end_tasks(gone.of_machine), _remove_away, _leave_machine),
+}

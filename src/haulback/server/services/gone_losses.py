@@ -1,0 +1,176 @@
+"""Losses by giving up a node, a destination, a hypervisor or a machine, item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from haulback.contract.losses import Losses
+from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.inventory.reach import Place
+from haulback.inventory.records import Record
+from haulback.server.services.losses import Tally
+from haulback.server.store import copy_links, gone, lists, loss_rows, nodes
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.engine import Connection
+from haulback.server.store.expressions import Condition
+
+_UP = "given up"
+
+
+class _View:
+    """A list in the making, at a time (epoch ms); nodes silent for `silent` ms reach nothing."""
+
+    def __init__(self, sql: Connection, now: int, silent: int) -> None:
+        self.sql, self.now, self.silent = sql, now, silent
+        self.tally = Tally()
+        self.known = SqlCatalogue(sql)
+        self.leaving: list[str] = []  # destinations whose locations go
+
+
+def of(sql: Connection, kind: str, guid: str, now: int, silent: int) -> Losses:
+    """The list of what is lost with an object.  Raises NotFound."""
+    view = _View(sql, now, silent)
+    _OF[kind](view, guid)
+    view.tally.note("nothing on a store is deleted")
+    return view.tally.losses
+
+
+def _node(view: _View, guid: str) -> None:
+    sql, tally = view.sql, view.tally
+    node = nodes.one_node(sql, guid)
+    seen = "never seen" if node.seen is None else f"seen {(view.now - node.seen) // 1000} s ago"
+    tally.item("node", _UP, guid, node.name, f"{seen}; its tokens are void")
+    hosts, stores = lists.places(sql, Hypervisor), lists.places(sql, BackupDestination)
+    view.leaving = [store.guid for store in gone.only_by(stores, guid)]
+    for host in gone.only_by(hosts, guid):
+        _hypervisor(view, host.guid)
+    for store in gone.only_by(stores, guid):
+        _destination(view, store.guid)
+        tally.note(
+            f"to keep {store.name}, let another node reach it first: haulback destination set "
+            f"{store.name} --node OTHER"
+        )
+    places: list[Place] = [*hosts, *stores]
+    for place in places:
+        if guid in place.nodes and len(place.nodes) > 1:
+            kind = "destination" if isinstance(place, BackupDestination) else "hypervisor"
+            tally.item(kind, "without this node", place.guid, place.name, "other nodes reach it")
+    if groups := gone.groups_of(sql, guid):
+        tally.note(f"{node.name} leaves {groups} groups of nodes")
+    tally.add(loss_rows.tasks(sql, "ended", gone.of_node(guid)))
+    tally.add(loss_rows.mounts(sql, "ended", gone.mounts_of_node(guid)))
+
+
+def _destination(view: _View, guid: str) -> None:
+    sql, tally = view.sql, view.tally
+    place = view.known.places.destination(guid)
+    view.leaving = view.leaving or [guid]
+    note = "its repository, if it is found, opens when the place is added again"
+    tally.item("destination", _UP, guid, place.name, note if place.repository else "")
+    if place.owner.number:
+        tally.item("owner record", _UP, guid, place.name)
+    _backups(view, gone.on_destination(guid), place.name)
+    _rules(view, guid)
+    names = {other.guid: other.name for other in lists.places(sql, BackupDestination)}
+    for link in copy_links.touching(sql, guid):
+        target = f"to {names.get(link.target, link.target)}"
+        tally.item("copy link", _UP, link.source, names.get(link.source, ""), target)
+    tally.add(loss_rows.tasks(sql, "ended", gone.of_destination(guid)))
+    tally.add(loss_rows.mounts(sql, "ended", gone.mounts_of_destination(guid)))
+
+
+def _backups(view: _View, where: Condition, name: str) -> None:
+    """Backups that lose their only location, and those that another location keeps."""
+    sql, tally = view.sql, view.tally
+    tally.add(loss_rows.backups(sql, _UP, gone.lost(where, view.leaving)))
+    if kept := tally.add(loss_rows.backups(sql, "stays elsewhere", gone.kept(where, view.leaving))):
+        tally.note(f"{kept} backups on {name} stay: each has another good location")
+    locked = loss_rows.backups(sql, _UP, gone.lost(where, view.leaving), gone.is_locked(view.now))
+    if locked.total:
+        tally.note(
+            f"{locked.total} of the backups on {name} are under a retention lock; the lock of their"
+            " files stays, their records go"
+        )
+
+
+def _rules(view: _View, destination: str) -> None:
+    """Rules and schedules that name a destination, with the policies above them."""
+    records = view.known.records
+    policies = {policy.guid: policy.name for policy in records.of_kind("vm-backup")}
+    touched: list[Record] = []
+    for rule in records.of_kind("rule"):
+        targets = rule.body.get("ruleBackupDestinations", [])
+        roles = [
+            item.get("roleType", "PRIMARY")
+            for item in targets
+            if (item.get("backupDestination") or {}).get("guid") == destination
+        ]
+        if roles:
+            fate = "turned off" if "PRIMARY" in roles else "without this copy"
+            above = policies.get(rule.parent, "")
+            view.tally.item("rule", fate, rule.guid, rule.name, f"policy {above}" if above else "")
+            touched.append(rule)
+    off = {rule.guid for rule in touched}
+    for schedule in records.of_kind("schedule"):
+        if off & {ref["guid"] for ref in schedule.body.get("rules", ())}:
+            note = "it fires rules that lose this destination"
+            view.tally.item("schedule", "stays", schedule.guid, schedule.name, note)
+    for schedule in records.of_kind("system-schedule"):
+        if (schedule.body.get("backupDestination") or {}).get("guid") == destination:
+            note = "it takes the only other destination"
+            view.tally.item("system schedule", "changed", schedule.guid, schedule.name, note)
+
+
+def _hypervisor(view: _View, guid: str) -> None:
+    sql, tally = view.sql, view.tally
+    place = view.known.places.hypervisor(guid)
+    tally.item("hypervisor", _UP, guid, place.name)
+    tally.add(loss_rows.machines(sql, _UP, gone.without_backups(guid)))
+    kept = tally.add(loss_rows.machines(sql, "stays with backups", gone.with_backups(guid)))
+    if kept:
+        tally.note(
+            f"{kept} machines of {place.name} stay as absent machines without a hypervisor: their "
+            "backups can be restored elsewhere"
+        )
+    tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_on(guid)))
+    for plan in view.known.records.of_kind("recovery-plan"):
+        if any((rule.get("hypervisor") or {}).get("guid") == guid for rule in _rules_of(plan)):
+            note = "it restores to this hypervisor: give it another"
+            tally.item("recovery plan", "stays", plan.guid, plan.name, note)
+    tally.add(loss_rows.tasks(sql, "ended", gone.of_hypervisor(guid)))
+
+
+def _rules_of(plan: Record) -> list[dict[str, dict[str, str]]]:
+    found: list[dict[str, dict[str, str]]] = plan.body.get("rules", [])
+    return found
+
+
+def _machine(view: _View, guid: str) -> None:
+    sql, tally = view.sql, view.tally
+    machine = view.known.machines.get(guid)
+    holding = gone.holding(sql, guid)
+    away = view.leaving = gone.silent(sql, holding, view.now - view.silent)
+    there = [place for place in holding if place not in away]
+    tally.item("machine", "absent" if there else _UP, guid, machine.name)
+    for place in away:
+        name = view.known.places.destination(place).name
+        _backups(view, gone.on_destinations(guid, [place]), name)
+        tally.note(f"no living node reaches {name}: its backups of {machine.name} are given up")
+    stays = tally.add(
+        loss_rows.backups(sql, "stays", loss_rows.stored(), gone.on_destinations(guid, there))
+    )
+    if stays:
+        tally.note(
+            f"{stays} backups of {machine.name} stay, with its record as an absent machine; "
+            f"haulback machine rm {machine.name} deletes them"
+        )
+    tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
+    tally.add(loss_rows.tasks(sql, "ended", gone.of_machine(guid)))
+
+
+_OF: Mapping[str, Callable[[_View, str], None]] = {
+    gone.NODE: _node,
+    gone.DESTINATION: _destination,
+    gone.HYPERVISOR: _hypervisor,
+    gone.MACHINE: _machine,
+}

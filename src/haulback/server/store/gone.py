@@ -1,0 +1,385 @@
+"""Objects that were given up, and the pieces in which their records leave the catalogue.
+
+Every piece is bounded and finds what is left by itself, so that a repetition is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.hypervisor_types import INNER
+from haulback.inventory import reach
+from haulback.inventory.attached_machines import ATTACHED_SOURCE
+from haulback.inventory.own_server import OWN_ENTITY
+from haulback.inventory.records import Entity
+from haulback.kinds.support import second_copies
+from haulback.server.store import (
+    backup_locations,
+    copy_tables,
+    hold_tables,
+    machines,
+    mount_tables,
+    own_server,
+    reach_tables,
+    rows,
+    tables,
+    tasks,
+)
+from haulback.server.store.expressions import Condition
+from haulback.server.store.gone_tables import given_up as table
+from haulback.server.store.last_backups import recall_without
+from haulback.server.store.ledger import SqlLedger
+from haulback.tasks.record import Task
+from haulback.wire import JsonObject
+
+NODE, DESTINATION, HYPERVISOR, MACHINE = "node", "destination", "hypervisor", "machine"
+PIECE = 200  # backups or machines of one transaction
+_TASKS = 50  # tasks of one transaction: the end of each takes several statements
+_LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+P = TypeVar("P", Hypervisor, BackupDestination)
+# Tasks that need the machine itself; restores of its backups do not.
+OF_MACHINE = (
+    *("EXPORT", "DELETE", "SNAPSHOT", "SNAPSHOT_CLEANUP", "SNAPSHOT_REVERSION"),
+    *("LIVE_MIGRATION", "SCOPED_INVENTORY_SYNC"),
+)
+# Tasks that name a hypervisor and do not need it: an export that waits in staging is stored.
+_WITHOUT_HOST = ("STORE", "UNMOUNT", second_copies.TYPE)
+_TASK, _BACKUP, _ENTITY = tables.task.c, tables.backup.c, tables.entity.c
+_MOUNT = mount_tables.mounted_backup
+
+
+class GivenUp(msgspec.Struct, kw_only=True):
+    """An object that was given up by `caller` (`login`), from `begun` to `ended` (epoch ms).
+
+    `why` is the reason of the tasks that end.  `record` is the record as it was.
+    """
+
+    guid: str
+    kind: str
+    name: str
+    begun: int
+    ended: int | None = None
+    caller: str
+    login: str
+    why: str
+    record: JsonObject
+    sealed_key: str | None = None
+    secret: str | None = None
+    token: str | None = None
+
+
+def begin(sql: sa.Connection, item: GivenUp) -> None:
+    """Record that an object is given up, over an earlier record of the same object."""
+    sql.execute(sa.delete(table).where(table.c.guid == item.guid))
+    row = {**msgspec.structs.asdict(item), "record": rows.json_text(item.record)}
+    sql.execute(sa.insert(table).values(row))
+
+
+def left(sql: sa.Connection, most: int = 20) -> list[str]:
+    """Objects of which a part is left to give up, the oldest first: an index lookup."""
+    query = sa.select(table.c.guid).where(table.c.ended.is_(None)).order_by(table.c.begun)
+    return list(sql.scalars(query.limit(most)))
+
+
+def locked(sql: sa.Connection, guid: str) -> GivenUp | None:
+    """An object of which a part is left, locked; None where nothing is left."""
+    where = (table.c.guid == guid, table.c.ended.is_(None))
+    row = sql.execute(sa.select(table).where(*where).with_for_update()).one_or_none()
+    return _given_up(row._mapping) if row else None
+
+
+def end(sql: sa.Connection, guid: str, now: int) -> None:
+    """Record that nothing of an object is left."""
+    sql.execute(sa.update(table).where(table.c.guid == guid).values(ended=now))
+
+
+def of_secret(sql: sa.Connection, guid: str, secret: str) -> GivenUp | None:
+    """The node of this guid and digest of its secret that was given up."""
+    where = (table.c.guid == guid, table.c.kind == NODE, table.c.secret == secret)
+    row = sql.execute(sa.select(table).where(*where)).one_or_none()
+    return _given_up(row._mapping) if row else None
+
+
+def of_token(sql: sa.Connection, token: str) -> GivenUp | None:
+    """The node that had this digest of a session token when it was given up."""
+    row = sql.execute(sa.select(table).where(table.c.token == token).limit(1)).one_or_none()
+    return _given_up(row._mapping) if row else None
+
+
+def destinations(sql: sa.Connection, driver: str) -> list[GivenUp]:
+    """The destinations of a driver that were given up, the last first."""
+    query = sa.select(table).where(table.c.kind == DESTINATION, table.c.ended.is_not(None))
+    found = [_given_up(row._mapping) for row in sql.execute(query.order_by(table.c.begun.desc()))]
+    return [item for item in found if item.record.get("driver") == driver]
+
+
+def forget(sql: sa.Connection, guid: str) -> None:
+    """Delete the record of an object that came back."""
+    sql.execute(sa.delete(table).where(table.c.guid == guid))
+
+
+def _given_up(row: Any) -> GivenUp:
+    return GivenUp(**{**row, "record": msgspec.json.decode(row["record"])})
+
+
+# Tasks.
+
+
+def of_node(node: str) -> Condition:
+    """The tasks that a node runs, and those that only it could run."""
+    running = sa.and_(_TASK.state == "RUNNING", _TASK.node == node)
+    waiting = sa.and_(_TASK.state == "QUEUED", _TASK.pinned_node == node)
+    return sa.or_(running, waiting)
+
+
+def of_destination(guid: str) -> Condition:
+    """The live tasks of a destination, with the copies that are read from it."""
+    read = _TASK.params.contains(f'"{second_copies.SOURCE}":"{guid}"')
+    copies = sa.and_(_TASK.type == second_copies.TYPE, read)
+    return sa.and_(_LIVE, sa.or_(_TASK.destination == guid, copies))
+
+
+def of_hypervisor(guid: str) -> Condition:
+    """The live tasks that need a hypervisor."""
+    needs = _TASK.type.not_in(_WITHOUT_HOST)
+    moved = sa.and_(_TASK.type == "LIVE_MIGRATION", _TASK.params.contains(f'"from":"{guid}"'))
+    return sa.and_(_LIVE, needs, sa.or_(_TASK.hypervisor == guid, moved))
+
+
+def of_machine(guid: str) -> Condition:
+    """The live tasks that need a machine."""
+    return sa.and_(_LIVE, _TASK.entity == guid, _TASK.type.in_(OF_MACHINE))
+
+
+def some_tasks(sql: sa.Connection, where: Condition) -> list[Task]:
+    """Some tasks, locked, those first that others follow."""
+    query = sa.select(*tasks.COLUMNS).where(where).order_by(_TASK.created, _TASK.guid)
+    planned_last = sa.case((_TASK.state == "PLANNED", 1), else_=0)
+    query = query.order_by(None).order_by(planned_last, _TASK.created, _TASK.guid).limit(_TASKS)
+    return [tasks.task_of(row) for row in sql.execute(query.with_for_update())]
+
+
+# Backups and their locations.
+
+
+def lost(where: Condition, leaving: Sequence[str]) -> Condition:
+    """Stored backups among `where` without a good location besides those that are `leaving`."""
+    return sa.and_(where, _stored(), ~_elsewhere(leaving))
+
+
+def kept(where: Condition, leaving: Sequence[str]) -> Condition:
+    """Stored backups among `where` with a good location besides those that are `leaving`."""
+    return sa.and_(where, _stored(), _elsewhere(leaving))
+
+
+def _stored() -> Condition:
+    return _BACKUP.status.in_(("SUCCESS", "PARTIAL_SUCCESS"))
+
+
+def _elsewhere(leaving: Sequence[str]) -> Condition:
+    """Whether a sound location of the same backup is on a destination that is not leaving."""
+    other = tables.backup.alias("other")
+    head = sa.func.coalesce(_BACKUP.copy_of, _BACKUP.guid)
+    same = sa.or_(other.c.guid == _BACKUP.copy_of, other.c.copy_of == head)
+    good = (other.c.status == "SUCCESS", other.c.location_status == "PRESENT")
+    query = sa.select(other.c.guid).where(same, other.c.destination.not_in(leaving), *good)
+    return query.correlate(tables.backup).exists()
+
+
+def on_destination(guid: str) -> Condition:
+    """All locations on a destination."""
+    return _BACKUP.destination == guid
+
+
+def on_destinations(entity: str, destinations: Sequence[str]) -> Condition:
+    """The locations of a machine's backups on some destinations."""
+    return sa.and_(_BACKUP.entity == entity, _BACKUP.destination.in_(destinations))
+
+
+def is_locked(now: int) -> Condition:
+    """Backups under a retention lock, or archives without an end."""
+    archive = sa.and_(_BACKUP.hint == "ARCHIVE", _BACKUP.keep_until.is_(None))
+    return sa.or_(_BACKUP.keep_until > now, _BACKUP.lock_until > now, archive)
+
+
+def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> int:
+    """Delete the records of some locations; a copy elsewhere becomes the backup.  Their number."""
+    query = sa.select(_BACKUP.guid, _BACKUP.entity).where(where).order_by(_BACKUP.guid)
+    locations = sql.execute(query.limit(PIECE)).all()
+    guids = [row.guid for row in locations]
+    if not guids:
+        return 0
+    backup_locations.orphaned_by(sql, guids)
+    mine = sa.select(_MOUNT.c.guid).where(_MOUNT.c.backup.in_(guids))
+    volume = mount_tables.mounted_volume
+    sql.execute(sa.delete(volume).where(volume.c.mount.in_(mine)))
+    for of, column in (
+        (_MOUNT, _MOUNT.c.backup),
+        (tables.proof, tables.proof.c.backup),
+        (tables.base, tables.base.c.backup),
+        (tables.expected_backup, tables.expected_backup.c.backup),
+        (copy_tables.copy_due, copy_tables.copy_due.c.backup),
+        (tables.backup, _BACKUP.guid),
+    ):
+        sql.execute(sa.delete(of).where(column.in_(guids)))
+    entities = {row.entity for row in locations}
+    recall_without(sql, entities, guids)
+    touched = sa.update(tables.entity).where(_ENTITY.guid.in_(entities))
+    sql.execute(touched.values(protection_due=0))
+    ledger.alarms.clear_all(guids)
+    return len(guids)
+
+
+def release_hold(sql: sa.Connection, destination: str) -> None:
+    """Take a destination out of the hold of a restored database."""
+    sql.execute(sa.delete(hold_tables.hold).where(hold_tables.hold.c.destination == destination))
+
+
+def unlink(sql: sa.Connection, destination: str) -> None:
+    """Delete the copy links from and to a destination, and its repository, so that no task is
+    planned there.
+    """
+    link = copy_tables.copy_link
+    ends = (link.c.source == destination) | (link.c.target == destination)
+    sql.execute(sa.delete(link).where(ends))
+    here = sa.update(tables.destination).where(tables.destination.c.guid == destination)
+    sql.execute(here.values(repository=None))
+
+
+# Mounts and nodes.
+
+
+def end_mounts(sql: sa.Connection, node: str) -> None:
+    """Record the mounts of a node as ended: nothing shares them any more."""
+    live = (_MOUNT.c.node == node, _MOUNT.c.state.in_(("QUEUED", "MOUNTED")))
+    values = {"state": "UNMOUNTED", "unmount_at": None}
+    sql.execute(sa.update(_MOUNT).where(*live).values(values))
+
+
+def leave_host(sql: sa.Connection, hypervisor: str) -> None:
+    """Let mounts end without the hypervisor on which a machine ran from them."""
+    here = sa.update(_MOUNT).where(_MOUNT.c.hypervisor == hypervisor)
+    sql.execute(here.values(hypervisor=None, machine=None))
+
+
+def mounts_of_node(node: str) -> Condition:
+    """The mounts that a node shares."""
+    return sa.and_(_MOUNT.c.node == node, _MOUNT.c.state.in_(("QUEUED", "MOUNTED")))
+
+
+def mounts_of_destination(destination: str) -> Condition:
+    """The mounts of backups on a destination."""
+    on = sa.select(_BACKUP.guid).where(_BACKUP.destination == destination)
+    live = _MOUNT.c.state.in_(("QUEUED", "MOUNTED"))
+    return sa.and_(_MOUNT.c.backup.in_(on), live)
+
+
+def leave_groups(sql: sa.Connection, node: str) -> None:
+    """Take a node out of the groups of nodes."""
+    group = reach_tables.node_group
+    sql.execute(sa.delete(group).where(group.c.node == node))
+
+
+def groups_of(sql: sa.Connection, node: str) -> int:
+    """The number of groups of nodes that a node belongs to."""
+    group = reach_tables.node_group.c
+    query = sa.select(sa.func.count()).where(group.node == node)
+    return int(sql.scalar(query) or 0)
+
+
+# Machines.
+
+
+def some_machines(sql: sa.Connection, hypervisor: str) -> list[Entity]:
+    """Some machines of a hypervisor, locked."""
+    query = sa.select(tables.entity).where(_ENTITY.hypervisor == hypervisor)
+    query = query.order_by(_ENTITY.guid).limit(PIECE).with_for_update()
+    return rows.records(sql, query, Entity)
+
+
+def machine(sql: sa.Connection, guid: str) -> Entity | None:
+    """A machine, locked; None without a record."""
+    query = sa.select(tables.entity).where(_ENTITY.guid == guid).with_for_update()
+    return next(iter(rows.records(sql, query, Entity)), None)
+
+
+def leave(sql: sa.Connection, ledger: SqlLedger, item: Entity) -> bool:
+    """Delete a machine without backups; keep one with backups, apart from any hypervisor.
+
+    Returns whether the machine is kept.  Its policies, snapshots and bases are forgotten.
+    """
+    ledger.bases.void(item.guid, "the machine was given up")
+    sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == item.guid))
+    ledger.removals.forget_entity(item.guid)
+    if not machines.is_known(sql, item.guid):
+        return False
+    own_server.add_attached(sql)
+    here = (_ENTITY.hypervisor == ATTACHED_SOURCE, _ENTITY.uuid == item.uuid)
+    taken = sql.scalar(sa.select(_ENTITY.guid).where(*here, _ENTITY.guid != item.guid))
+    settings = {k: v for k, v in item.settings.items() if k not in machines.POLICIES}
+    values: JsonObject = {
+        "hypervisor": ATTACHED_SOURCE,
+        "uuid": item.guid if taken else item.uuid,
+        "present": False,
+        "absent_since": item.absent_since or ledger.now,
+        "problem": None,
+        "place": "",
+        "settings": rows.json_text(settings),
+        **machines.policy_columns(settings),
+    }
+    sql.execute(sa.update(tables.entity).where(_ENTITY.guid == item.guid).values(values))
+    return True
+
+
+def with_backups(hypervisor: str) -> Condition:
+    """The machines of a hypervisor that have backups."""
+    stored = sa.select(_BACKUP.guid).where(_BACKUP.entity == _ENTITY.guid, ~_BACKUP.gone)
+    return sa.and_(_ENTITY.hypervisor == hypervisor, stored.exists())
+
+
+def without_backups(hypervisor: str) -> Condition:
+    """The machines of a hypervisor that have no backup."""
+    stored = sa.select(_BACKUP.guid).where(_BACKUP.entity == _ENTITY.guid, ~_BACKUP.gone)
+    return sa.and_(_ENTITY.hypervisor == hypervisor, ~stored.exists())
+
+
+def holding(sql: sa.Connection, entity: str) -> list[str]:
+    """The destinations that hold backups of a machine."""
+    query = sa.select(_BACKUP.destination).where(_BACKUP.entity == entity, ~_BACKUP.gone)
+    return list(sql.scalars(query.distinct()))
+
+
+def silent(sql: sa.Connection, destinations: Sequence[str], since: int) -> list[str]:
+    """The destinations, among some, that no node reaches which was heard since `since` (ms)."""
+    node = tables.node.c
+    heard = frozenset(sql.scalars(sa.select(node.guid).where(node.seen >= since)))
+    place = tables.destination
+    query = sa.select(place.c.guid, place.c.node, place.c.nodes).where(
+        place.c.guid.in_(destinations)
+    )
+    return [row.guid for row in sql.execute(query) if not _heard(row, heard)]
+
+
+def _heard(place: Any, heard: frozenset[str]) -> bool:
+    able = msgspec.json.decode(place.nodes) or ([place.node] if place.node else [])
+    return bool(heard & frozenset(able)) if able else bool(heard)
+
+
+def is_inner(driver: str) -> bool:
+    """Whether a hypervisor is a record of Haulback's own, which is never given up."""
+    return driver in INNER
+
+
+def is_own(entity: str) -> bool:
+    """Whether a machine is the server's own database."""
+    return entity == OWN_ENTITY
+
+
+def only_by(places: Sequence[P], node: str) -> list[P]:
+    """The places that only one node reaches."""
+    return [place for place in places if reach.nodes_of(place) == frozenset((node,))]

@@ -1,0 +1,164 @@
+"""The disks of a stopped machine are read wherever they lie, and others are named."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from haulback.drivers.images import backing_chain
+from haulback.drivers.images.host_image import HostImage
+from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt import network_disks
+from haulback.errors import Malformed, Unavailable
+
+RUNS = "which can be read only while the machine runs"
+
+
+def network(source: str, inner: str = "<host name='h'/>", form: str = "raw") -> ET.Element:
+    return ET.fromstring(
+        f"<disk type='network' device='disk'><driver name='qemu' type='{form}'/>"
+        f"<source {source}>{inner}</source><target dev='vdb'/></disk>"
+    )
+
+
+UNIX = "<host transport='unix' socket='/run/nbd'/>"
+FILES = {
+    "nbd by a socket": (
+        network("protocol='nbd' name='root'", UNIX),
+        {"driver": "nbd", "server": {"type": "unix", "path": "/run/nbd"}, "export": "root"},
+    ),
+    "nbd by TCP": (
+        network("protocol='nbd'", "<host name='h' port='99'/>"),
+        {"driver": "nbd", "server": {"type": "inet", "host": "h", "port": "99"}, "export": ""},
+    ),
+    "ssh": (
+        network("protocol='ssh' name='/a/b'"),
+        {"driver": "ssh", "server": {"host": "h", "port": "22"}, "path": "/a/b"},
+    ),
+    "https": (
+        network("protocol='https' name='/a/b' query='?x=1'"),
+        {"driver": "https", "url": "https://h:443/a/b?x=1"},
+    ),
+    "https without a check": (
+        network("protocol='https' name='a'", "<host name='h' port='8'/><ssl verify='no'/>"),
+        {"driver": "https", "url": "https://h:8/a", "sslverify": False},
+    ),
+    "iscsi": (
+        network("protocol='iscsi' name='iqn.x:y/2'", "<host name='h'/><initiator>"
+                "<iqn name='iqn.me'/></initiator>"),
+        {"driver": "iscsi", "portal": "h:3260", "transport": "tcp", "initiator-name": "iqn.me",
+         "target": "iqn.x:y", "lun": 2},
+    ),
+    "rbd": (
+        network("protocol='rbd' name='pool/image'", "<host name='a'/><config file='/c'/>"),
+        {"driver": "rbd", "pool": "pool", "image": "image", "conf": "/c",
+         "server": [{"host": "a", "port": "6789"}]},
+    ),
+    "rbd by its configuration": (
+        network("protocol='rbd' name='pool/image'", ""),
+        {"driver": "rbd", "pool": "pool", "image": "image"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("disk", "file"), FILES.values(), ids=FILES)
+def test_a_disk_on_a_network_is_described_as_qemu_opens_it(disk: ET.Element, file: dict):
+    assert network_disks.tree(disk) == {"driver": "raw", "file": file}
+    assert network_disks.unreadable(disk) == ""
+    assert xml.volume(disk, {}).tree == {"driver": "raw", "file": file}
+
+
+@pytest.mark.parametrize(
+    ("disk", "words"),
+    [
+        (network("protocol='gluster' name='v/i'"), "a network disk (gluster)"),
+        (network("protocol='nbd' tls='yes'"), "a network disk (nbd)"),
+        (network("protocol='nbd'", "<host transport='vsock'/>"), "a network disk (nbd)"),
+        (network("protocol='rbd' name='p/i'", "<auth username='a'/>"), "a disk behind a login"),
+        (network("protocol='http' name='a'", "<host name='h'/><cookies/>"), "a disk behind a log"),
+        (network("protocol='iscsi' name='iqn/x'"), "a network disk (iscsi)"),
+        (network("protocol='rbd' name='image'"), "a network disk (rbd)"),
+        (ET.fromstring("<disk type='nvme'><source type='pci'/></disk>"), "a nvme disk"),
+        (ET.fromstring("<disk type='vhostvdpa'><source dev='/x'/></disk>"), "a vhostvdpa disk"),
+        (
+            ET.fromstring("<disk type='file'><source file='/x'><encryption/></source></disk>"),
+            "an encrypted disk",
+        ),
+        (
+            ET.fromstring("<disk type='block'><source dev='/x'><slices/></source></disk>"),
+            "a part of a disk",
+        ),
+    ],
+)
+def test_a_disk_that_only_a_running_machine_opens_is_said_to_be_one(disk: ET.Element, words: str):
+    assert network_disks.unreadable(disk).startswith(words)
+    assert network_disks.unreadable(disk).endswith(RUNS)
+
+
+LUKS = (
+    "<domain type='qemu'><name>web</name><uuid>u</uuid><devices><disk type='file' device='disk'>"
+    "<source file='/x'><encryption format='luks'/></source><target dev='vda'/></disk></devices>"
+    "</domain>"
+)
+
+
+def test_a_running_machine_says_what_its_backups_lack_once_it_is_off():
+    [volume] = xml.volumes(ET.fromstring(LUKS))
+    [part] = xml.machine(LUKS, [(volume, 1)], LUKS).apart
+    assert part == ("vda", f"only while the machine is off: an encrypted disk, {RUNS}", False, True)
+    [part] = xml.machine(LUKS, []).apart
+    assert part == ("vda", f"an encrypted disk, {RUNS}", False, False)
+    [part] = xml.machine(LUKS, [(volume, 1)], lost={"vda": "why"}).apart
+    assert (part.name, part.why) == ("vda", "why")
+
+
+def image(path: Path, backing: str = "", data: str = "") -> Path:
+    """A file with the header of a qcow2 image of version 3."""
+    extension = struct.pack(">II", 0x44415441, len(data)) + data.encode() if data else b""
+    extension += bytes(-len(extension) % 8) + bytes(8)
+    at = 104 + len(extension)
+    named = (at if backing else 0, len(backing))
+    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, *named, 16, 1 << 20, 0, *([0] * 6))
+    more = struct.pack(">QQQII", 4 if data else 0, 0, 0, 4, 104)
+    path.write_bytes(head + more + extension + backing.encode() + bytes(512))
+    return path
+
+
+def test_the_files_that_an_image_needs_are_found_and_must_be_there(tmp_path: Path):
+    base, data = image(tmp_path / "base", data="sub/data"), tmp_path / "sub" / "data"
+    top = image(tmp_path / "top", "base")
+    with pytest.raises(Unavailable, match=r"needs .*/sub/data: No such file"):
+        backing_chain.others(top)
+    data.parent.mkdir()
+    data.write_bytes(b"x")
+    assert backing_chain.others(top) == [base, data]
+    assert backing_chain.others(image(tmp_path / "far", "nbd://h/x")) == []
+    assert backing_chain.others(image(tmp_path / "other", "json:{}")) == []
+    with pytest.raises(Unavailable, match="more than 200 backing files"):
+        backing_chain.others(image(tmp_path / "loop", "loop"))
+    with pytest.raises(Unavailable, match=r"needs .*/none"):
+        HostImage(image(tmp_path / "lost", "none"), "vda", "qcow2")
+
+
+def test_a_change_of_any_file_of_an_image_is_found_out(tmp_path: Path):
+    base = image(tmp_path / "base")
+    (tmp_path / "link").symlink_to(image(tmp_path / "top", str(base)))
+    with HostImage(tmp_path / "link", "vda", "qcow2") as opened:
+        opened.begin()
+        opened.refuse_if_changed()
+        assert opened.path == tmp_path / "top"
+        base.write_bytes(base.read_bytes() + b"more")
+        with pytest.raises(Exception, match="was changed or replaced"):
+            opened.refuse_if_changed()
+        base.unlink()
+        with pytest.raises(Unavailable, match="No such file"):
+            opened.refuse_if_changed()
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/"])
+def test_an_image_is_a_file_or_a_block_device(place: str):
+    with pytest.raises((Malformed, Unavailable)):
+        HostImage(Path(place), "vda", "raw")

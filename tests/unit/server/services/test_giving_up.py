@@ -1,0 +1,280 @@
+"""Giving up what is gone: nothing good is lost, names are free, a repetition is harmless."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from haulback.contract.destinations import NewDestination
+from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.errors import Conflict, Fenced, NotFound, Unavailable
+from haulback.ids import new_guid
+from haulback.inventory.attached_machines import ATTACHED_SOURCE
+from haulback.inventory.records import Backup, Record
+from haulback.server.caller import Node
+from haulback.server.services import destinations, giving_up, node_tasks
+from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
+from haulback.server.store import copy_links, gone, lists, rows, tables
+from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.copy_links import CopyLink
+from haulback.wire import Ref
+from tests.unit.server.conftest import House
+
+
+def stored(house: House, node: Node, machine: int = 0) -> str:
+    """A finished backup of a machine, by its guid."""
+    to = {"guid": house.destination.guid}
+    [export] = house.export(house.entities[machine], backupDestination=to)
+    house.take(node, export)
+    results = {"type": "FULL", "snapshotTime": house.clock.now, "size": 9, "read": 9, "stored": 5}
+    house.finish(node, export, **results)
+    store = house.follower(export)
+    house.take(node, store)
+    house.finish(node, store, stored=5)
+    return str(store.ref("backup"))
+
+
+def bind(house: House, node: Node) -> None:
+    """Let only one node reach the hypervisor and the destination."""
+    house.hypervisor.node = house.destination.node = node.guid
+    with house.app.store.write() as sql:
+        rows.change(sql, tables.hypervisor, house.hypervisor)
+        rows.change(sql, tables.destination, house.destination)
+
+
+def second(house: House, node: str | None = None) -> BackupDestination:
+    """Another destination."""
+    made = BackupDestination(
+        guid=new_guid(), name="bd2", driver="folder", config={}, repository=new_guid(), node=node
+    )
+    with house.app.store.write() as sql:
+        sealed = house.app.vault.seal(made.guid, b"k" * 32)
+        rows.add(sql, tables.destination, made, sealed_key=sealed)
+    return made
+
+
+def copied(house: House, backup: str, to: BackupDestination) -> str:
+    """A good copy of a backup on another destination, by its guid."""
+    with house.app.store.write() as sql:
+        first = SqlCatalogue(sql).backups.get(backup)
+        copy = msgspec.structs.replace(
+            first, guid=new_guid(), location=new_guid(), destination=to.guid, copy_of=backup
+        )
+        rows.add(sql, tables.backup, copy)
+    return copy.guid
+
+
+def backup(house: House, guid: str) -> Backup:
+    with house.app.store.read() as sql:
+        return SqlCatalogue(sql).backups.get(guid)
+
+
+def places(house: House, kind: Any) -> list[str]:
+    with house.app.store.read() as sql:
+        return [place.name for place in lists.places(sql, kind)]
+
+
+def named(losses: Any) -> set[tuple[str, str]]:
+    return {(item.kind, item.fate) for item in losses.items}
+
+
+def test_a_gone_node_takes_what_only_it_reached_and_nothing_else(house: House):
+    node, other = house.node("n1"), house.node("n2")
+    kept = stored(house, node)
+    bind(house, node)
+    away = second(house)  # every node reaches it
+    copy = copied(house, kept, away)
+    lost = stored(house, node, 1)
+    to = {"guid": house.destination.guid}
+    [waits] = house.export(house.entities[2], backupDestination=to)
+    asked = giving_up.preview(house.app, NODE, node.guid, house.user)
+    assert {("node", "given up"), ("destination", "given up"), ("hypervisor", "given up")} <= named(
+        asked
+    )
+    assert {("backup", "given up"), ("backup", "stays elsewhere"), ("task", "ended")} <= named(
+        asked
+    )
+    assert any("haulback destination set bd --node" in note for note in asked.notes)
+    told = giving_up.give_up(house.app, NODE, node.guid, house.user)
+    assert (told.dryRun, told.total) == (False, asked.total)
+    assert places(house, Hypervisor) == []
+    assert places(house, BackupDestination) == ["bd2"]
+    assert house.state(waits) == "CANCELLED"
+    assert "given up by admin" in str(house.row(waits).status_info)
+    assert backup(house, copy).copy_of is None  # the copy is the backup now
+    house.refuses(NotFound, backup, house, lost)
+    with house.app.store.read() as sql:
+        machine = SqlCatalogue(sql).machines.get(house.entities[0].guid)
+        assert (machine.present, machine.hypervisor) == (False, ATTACHED_SOURCE)
+        assert gone.left(sql) == []
+    assert house.offered(other) == []
+    house.secrets.pop("n1")
+    assert house.node("n1").name == "n1"  # the name is free
+
+
+def test_a_gone_node_that_comes_back_is_fenced_with_a_sentence(house: House):
+    node = house.node("n1")
+    identity = house.secrets["n1"]
+    giving_up.give_up(house.app, NODE, node.guid, house.user)
+    said = house.refuses(Fenced, giving_up.refuse_secret, house.app, identity.guid, identity.secret)
+    assert "n1 was given up by admin on 2027-" in said
+    assert "enrol it anew" in said
+    giving_up.refuse_secret(house.app, identity.guid, "another secret")  # a stranger learns nothing
+
+
+def test_tasks_that_others_can_do_go_to_them(house: House):
+    node, other = house.node("n1"), house.node("n2")
+    [running] = house.export(house.entities[0])
+    house.take(node, running)
+    giving_up.give_up(house.app, NODE, node.guid, house.user)
+    assert house.state(running) == "QUEUED"
+    assert running.guid in house.offered(other)
+
+
+def test_an_export_that_waits_in_the_staging_of_a_gone_node_is_made_again(house: House):
+    node, other = house.node("n1"), house.node("n2")
+    store = house.exported(node)
+    giving_up.give_up(house.app, NODE, node.guid, house.user)
+    assert house.state(store) == "FAILED"
+    offered = [house.row(guid).type for guid in house.offered(other)]
+    assert "EXPORT" in offered
+
+
+def test_a_gone_destination_leaves_rules_links_and_the_hold(house: House):
+    node, to = house.node("n1"), second(house)
+    first = stored(house, node)
+    target = {"backupDestination": {"guid": house.destination.guid}, "roleType": "PRIMARY"}
+    copy = {"backupDestination": {"guid": to.guid}, "roleType": "SECONDARY"}
+    both = Record(guid=new_guid(), kind="rule", name="r", body={"ruleBackupDestinations": [target]})
+    aside = {
+        "ruleBackupDestinations": [
+            {**copy, "roleType": "PRIMARY"},
+            {**target, "roleType": "SECONDARY"},
+        ]
+    }
+    other = Record(guid=new_guid(), kind="rule", name="s", body=aside)
+    with house.app.store.write() as sql:
+        rows.add(sql, tables.record, both)
+        rows.add(sql, tables.record, other)
+        link = CopyLink(house.destination.guid, to.guid, "SECONDARY", house.clock.now)
+        copy_links.replace(sql, house.destination.guid, [link], house.clock.now)
+    asked = giving_up.preview(house.app, DESTINATION, house.destination.guid, house.user)
+    assert {("rule", "turned off"), ("rule", "without this copy"), ("copy link", "given up")} <= (
+        named(asked)
+    )
+    giving_up.give_up(house.app, DESTINATION, house.destination.guid, house.user)
+    with house.app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        assert known.records.get("rule", both.guid).body["active"] is False
+        kept = known.records.get("rule", other.guid).body
+        assert [item["roleType"] for item in kept["ruleBackupDestinations"]] == ["PRIMARY"]
+        assert copy_links.all_links(sql) == []
+        machine = known.machines.get(house.entities[0].guid)
+        assert "lastBackup" not in machine.facts
+        assert gone.destinations(sql, "folder")[0].sealed_key  # its repository can still be read
+    house.refuses(NotFound, backup, house, first)
+
+
+def test_a_gone_hypervisor_keeps_machines_with_backups_restorable(house: House):
+    node = house.node("n1")
+    made = stored(house, node)
+    giving_up.give_up(house.app, HYPERVISOR, house.hypervisor.guid, house.user)
+    with house.app.store.read() as sql:
+        known = SqlCatalogue(sql)
+        assert known.machines.get(house.entities[0].guid).present is False
+        for machine in house.entities[1:]:
+            with pytest.raises(NotFound):
+                known.machines.get(machine.guid)
+    assert backup(house, made).status == "SUCCESS"
+    [deletion] = house.submit("delete", {"value": house.entities[0].guid})
+    house.take(node, deletion)
+    order = node_tasks.order(house.app, node, deletion.guid).order
+    assert order.hypervisor is None or order.hypervisor.guid == ATTACHED_SOURCE
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_gone_machine_keeps_the_backups_that_a_living_node_reaches(house: House, is_heard: bool):
+    node = house.node("n1")
+    made = stored(house, node)
+    [deletion] = house.submit("delete", {"value": house.entities[0].guid})
+    with house.app.store.write() as sql:
+        heard = house.clock.now - (0 if is_heard else 600_000)
+        sql.execute(tables.node.update().values(seen=heard))
+    giving_up.give_up(house.app, MACHINE, house.entities[0].guid, house.user)
+    assert house.state(deletion) == "CANCELLED"
+    with house.app.store.read() as sql:
+        known = {item.guid for item in SqlCatalogue(sql).machines.on_hypervisor(ATTACHED_SOURCE)}
+    assert (house.entities[0].guid in known) is is_heard
+    if is_heard:
+        assert backup(house, made).status == "SUCCESS"
+
+
+class Dies(Exception):
+    """The process dies."""
+
+
+@pytest.mark.parametrize("dies_at", range(1, 7))
+def test_a_process_that_dies_in_the_middle_is_continued(
+    house: House, monkeypatch: pytest.MonkeyPatch, dies_at: int
+):
+    node = house.node("n1")
+    for machine in range(3):
+        stored(house, node, machine)
+    bind(house, node)
+    monkeypatch.setattr(gone, "PIECE", 1)
+    pieces = 0
+    locked = gone.locked
+
+    def dying(sql: Any, guid: str) -> Any:
+        nonlocal pieces
+        pieces += 1
+        if pieces == dies_at:
+            raise Dies
+        return locked(sql, guid)
+
+    monkeypatch.setattr(gone, "locked", dying)
+    with pytest.raises(Dies):
+        giving_up.give_up(house.app, NODE, node.guid, house.user)
+    giving_up.continue_all(house.app)
+    assert places(house, BackupDestination) == places(house, Hypervisor) == []
+    assert giving_up.continue_all(house.app) == 0
+
+
+def test_a_server_that_stops_says_that_the_rest_goes_on(house: House):
+    node = house.node("n1")
+    house.app.wakeups.end()
+    said = house.refuses(Unavailable, giving_up.give_up, house.app, NODE, node.guid, house.user)
+    assert "after its start" in said
+
+
+def test_a_destination_that_is_found_again_has_its_old_key(house: House):
+    node = house.node("n1")
+    wanted = NewDestination(name="vault", path="/srv/vault", node=Ref(node.guid))
+    made, init = destinations.add_destination(house.app, wanted, house.user)
+    house.take(node, init)
+    house.finish(node, init, repository=new_guid())
+    giving_up.give_up(house.app, DESTINATION, made.guid, house.user)
+    again, _ = destinations.add_destination(house.app, wanted, house.user)
+    assert again.guid == made.guid
+    other = NewDestination(name="other", path="/srv/other", node=Ref(node.guid))
+    assert destinations.add_destination(house.app, other, house.user)[0].guid != made.guid
+
+
+def test_a_destination_whose_init_failed_is_tried_again_or_removed(house: House):
+    node = house.node("n1")
+    wanted = NewDestination(name="vault", path="/srv/vault", node=Ref(node.guid))
+    made, init = destinations.add_destination(house.app, wanted, house.user)
+    said = house.refuses(Conflict, destinations.init_again, house.app, made.guid, house.user)
+    assert "is QUEUED" in said
+    house.take(node, init)
+    house.fail(node, init)
+    _, again = destinations.init_again(house.app, made.guid, house.user)
+    destinations.remove_destination(house.app, made.guid, house.user)  # while the task waits
+    assert house.state(again) == "CANCELLED"
+    made, init = destinations.add_destination(house.app, wanted, house.user)
+    house.take(node, init)
+    house.finish(node, init, repository=new_guid())
+    said = house.refuses(Conflict, destinations.init_again, house.app, made.guid, house.user)
+    assert "has its repository already" in said
