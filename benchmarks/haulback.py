@@ -10,17 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from haulback.destinations.folder import Folder
-from haulback.drivers.sink import RawFile
-from haulback.drivers.source import Extent, RawImage
-from haulback.durable_files import DurableFiles
-from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.keys import Secret
-from haulback.repository.manifest import Manifest, ManifestDisk
-from haulback.repository.mapping import MapReader
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
-from haulback.repository.restore import restore_disk
-from haulback.repository.verify import Depth, verify
 
 SECRET = Secret("keyfile", bytes(32))
 
@@ -29,6 +21,12 @@ def backup(folder: Path, image: Path, changes: Path | None) -> None:
     """Back up: full without an earlier backup, else a scan, or with `changes` an increment by
     extents.
     """
+    from haulback.drivers.source import Extent, RawImage
+    from haulback.durable_files import DurableFiles
+    from haulback.repository.backup import DiskBase, back_up_disk
+    from haulback.repository.manifest import Manifest, ManifestDisk
+    from haulback.repository.mapping import MapReader
+
     repository = Repository.open(Folder(folder), SECRET)
     parent = max(repository.backups(), key=lambda m: m.snapshot_time, default=None)
     base = MapReader(parent.disks[0].map, repository.reader().chunk) if parent else None
@@ -49,6 +47,9 @@ def backup(folder: Path, image: Path, changes: Path | None) -> None:
 
 
 def restore(folder: Path, target: Path) -> None:
+    from haulback.drivers.sink import RawFile
+    from haulback.repository.restore import restore_disk
+
     repository = Repository.open(Folder(folder), SECRET)
     last = max(repository.backups(), key=lambda m: m.snapshot_time).disks[0].map
     sink = RawFile(target, last.size)
@@ -58,6 +59,8 @@ def restore(folder: Path, target: Path) -> None:
 
 
 def check(folder: Path) -> None:
+    from haulback.repository.verify import Depth, verify
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         report = verify(Repository.open(Folder(folder), SECRET), Depth.DATA, Resources(pool))
     if not report.ok:

@@ -117,8 +117,7 @@ def _hot_writes(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]
 def _generated(tree: Path, size: int) -> None:
     """Random trees: two fifths noise, two fifths text, a fifth records; files of all lengths."""
     chance, written, folder = random.Random(7), 0, tree
-    words = [chance.randbytes(chance.randint(1, 5)).hex() for _ in range(5000)]
-    weights = list(accumulate(1 / (rank + 3) for rank in range(len(words))))
+    vocabulary = _vocabulary(chance)
     for number in range(1 << 30):
         if number % 40 == 0:
             parts = [f"d{chance.randrange(12)}" for _ in range(chance.randint(1, 6))]
@@ -128,9 +127,15 @@ def _generated(tree: Path, size: int) -> None:
         taken = -(-length // PAGE) * PAGE
         if written + taken > size:
             return
-        data = _data(chance, length, words, weights)
+        data = _data(chance, length, *vocabulary)
         (folder / f"file{number}").write_bytes(data)
         written += taken
+
+
+def _vocabulary(chance: random.Random) -> tuple[list[str], list[float]]:
+    """Words, and the cumulated weights with which a text uses them."""
+    words = [chance.randbytes(chance.randint(1, 5)).hex() for _ in range(5000)]
+    return words, list(accumulate(1 / (rank + 3) for rank in range(len(words))))
 
 
 def _data(chance: random.Random, length: int, words: list[str], weights: list[float]) -> bytes:
@@ -148,11 +153,10 @@ def _data(chance: random.Random, length: int, words: list[str], weights: list[fl
 
 
 def _scattered_writes(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
-    """Whole blocks of 64 KiB anywhere on the disk, half noise and half text."""
+    """Whole blocks of 64 KiB anywhere on the disk, of the kinds of data that the disk holds."""
+    vocabulary = _vocabulary(chance)
     while True:
-        noise = chance.randbytes(BLOCK)
-        at = chance.randrange(size // BLOCK) * BLOCK
-        yield at, noise if chance.random() < 0.5 else noise.hex().encode()[:BLOCK]
+        yield chance.randrange(size // BLOCK) * BLOCK, _data(chance, BLOCK, *vocabulary)
 
 
 CONTENTS = {

@@ -9,7 +9,6 @@ import filecmp
 import json
 import os
 import platform
-import random
 import shutil
 import subprocess
 import sys
@@ -18,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import images as images_
+from benchmarks.images import CONTENTS, Images
 from haulback.units import GIB, MIB
 
-_BLOCK, _PAGE = 65536, 4096
 _PEERS = ("restic", "borg", "zstd", "qemu-img")
 # (title, our step, peer's step, target): the ratio of our wall time to the peer's.
 TARGETS = (
@@ -85,7 +85,7 @@ class Bench:
 def measure(bench: Bench, image: Path, changed: Path, changes: Path) -> None:
     """Run every step of every peer; the page cache is warm for all of them."""
     store, live = bench.folder / "haulback", bench.folder / "live.raw"
-    _copy(image, live)
+    images_.copy(image, live)
     bench.haulback("init", "init", store)
     bench.time("restic init", "restic", "restic", "init", "-q", "-r", "restic")
     bench.time("borg init", "borg", "borg", "init", "-e", "repokey-blake2", "borg")
@@ -96,7 +96,7 @@ def measure(bench: Bench, image: Path, changed: Path, changes: Path) -> None:
     none = bench.folder / "none.json"
     none.write_text("[]")
     bench.haulback("unchanged by CBT", "backup", store, live, none)
-    _copy(changed, live)
+    images_.copy(changed, live)
     bench.haulback("increment", "backup", store, live, changes)
     bench.time("restic increment", "restic", *_restic("backup", "--force", str(live)))
     bench.time("borg increment", "borg", *_borg("increment"), str(live))
@@ -129,70 +129,10 @@ def _borg(archive: str) -> tuple[str, ...]:
     )
 
 
-def _copy(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "--sparse=always", source, target], check=True)
-
-
 def _usage(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def make_image(folder: Path, size: int) -> Path:
-    """A raw ext4 image, three quarters full of this machine's own files."""
-    tree, image, copied = folder / "tree", folder / "image.raw", 0
-    for room in ("/usr/lib", "/usr/share", "/usr/bin"):
-        for path in sorted(Path(room).rglob("*")):
-            if path.is_symlink() or not path.is_file():
-                continue
-            if copied + path.stat().st_size > size * 3 // 4:
-                continue
-            target = tree / path.relative_to("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-            copied += -(-path.stat().st_size // 4096) * 4096
-    with open(image, "xb") as file:
-        file.truncate(size)
-    subprocess.run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-i", "8192", "-d", tree, image], check=True
-    )
-    shutil.rmtree(tree)
-    return image
-
-
-def change(image: Path, folder: Path) -> Path:
-    """A copy of the image with about 3 % of its 64 KiB blocks changed.
-
-    The writes resemble those of a live machine: 4 to 64 KiB each, 60 % of them in 24 hot regions.
-    """
-    changed, chance = folder / "changed.raw", random.Random(3)
-    _copy(image, changed)
-    pages = image.stat().st_size // _PAGE
-    hot = [chance.randrange(pages) for _ in range(24)]
-    touched: set[int] = set()
-    with open(changed, "r+b") as file:
-        while len(touched) < pages * _PAGE // _BLOCK * 3 // 100:
-            near = chance.choice(hot) + chance.randrange(1024)
-            at = (near if chance.random() < 0.6 else chance.randrange(pages)) * _PAGE
-            data = chance.randbytes(chance.randint(1, 16) * _PAGE)
-            if at + len(data) <= pages * _PAGE:
-                file.seek(at)
-                file.write(data)
-                touched.update(range(at // _BLOCK, (at + len(data) - 1) // _BLOCK + 1))
-    return changed
-
-
-def differences(one: Path, other: Path) -> list[tuple[int, int]]:
-    """(offset, length) of the 64 KiB blocks in which two images of one size differ."""
-    found = []
-    with open(one, "rb") as a, open(other, "rb") as b:
-        at = 0
-        while (block := a.read(_BLOCK)) or at == 0:
-            if block != b.read(_BLOCK):
-                found.append((at, len(block)))
-            at += _BLOCK
-    return found
 
 
 def table(steps: dict[str, Step]) -> str:
@@ -219,6 +159,7 @@ def _row(title: str, measured: float, target: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", type=Path, help="a raw image of your own")
+    parser.add_argument("--content", choices=CONTENTS, default="programs")
     parser.add_argument("--changed", type=Path, help="the same image later")
     parser.add_argument("--json", type=Path, help="write what was measured here")
     parser.add_argument("--quick", action="store_true", help="256 MiB instead of 2 GiB")
@@ -228,10 +169,15 @@ def main() -> None:
         sys.exit(f"install first: {' '.join(missing)}")
     with tempfile.TemporaryDirectory(prefix="haulback-bench-") as name:
         folder = Path(name)
-        image = given.image or make_image(folder, 256 * MIB if given.quick else 2 * GIB)
-        changed = given.changed or change(image, folder)
-        changes = folder / "changes.json"
-        changes.write_text(json.dumps(differences(image, changed)))
+        if given.image:
+            images = Images(
+                given.image, given.changed, images_.differences(given.image, given.changed)
+            )
+        else:
+            size = 256 * MIB if given.quick else 2 * GIB
+            images = images_.made(folder, given.content, size)
+        image, changed, changes = images.before, images.after, folder / "changes.json"
+        changes.write_text(json.dumps(images.changes))
         bench = Bench(folder)
         bench.environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), *sys.path])
         measure(bench, image.resolve(), changed.resolve(), changes)

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.run import change, differences, make_image
+from benchmarks.images import Images, made
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.pass_through import PassThrough
@@ -204,11 +204,11 @@ class S3Bench:
         return Measured(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, told)
 
 
-def measure(bench: S3Bench, folder: Path, image: Path) -> None:
+def measure(bench: S3Bench, folder: Path, images: Images) -> None:
     """Run every step of both."""
-    changed = change(image, folder)
+    image, changed = images.before, images.after
     changes = folder / "changes.json"
-    changes.write_text(json.dumps(differences(image, changed)))
+    changes.write_text(json.dumps(images.changes))
     live, back = folder / "live.raw", folder / "back.raw"
     subprocess.run(["cp", "--sparse=always", image, live], check=True)
     bench.haulback("init", "init")
@@ -253,13 +253,13 @@ def main() -> None:
         endpoint, folder, name, *rest = given.step
         step(name, endpoint, Path(folder), rest)
         return
-    with tempfile.TemporaryDirectory(prefix="haulback-s3-bench-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="haulback-s3-bench-") as room:
+        folder = Path(room)
         (folder / "server").mkdir()
-        image = make_image(folder, 256 * MIB if given.quick else GIB)
+        images = made(folder, "programs", 256 * MIB if given.quick else GIB)
         with s3_server(folder / "server") as server:
             bench = S3Bench(folder, server.endpoint)
-            measure(bench, folder, image)
+            measure(bench, folder, images)
     print(report(bench.steps))
     if given.json:
         facts = {name: measured._asdict() for name, measured in bench.steps.items()}

@@ -109,9 +109,9 @@ def mounted(folder: Path, server: S3Server, size: int) -> dict[str, float]:
     manifest = repository.manifest((folder / "last").read_text())
     disk = StoredDisk(manifest.disks[0].map, repository.reader())
     with Browser({"disk0": disk}, deadline=60.0) as browser:
-        found = browser.volumes()
+        volumes = browser.volumes()
     listing = time.perf_counter() - begun
-    assert found, "the file system is found"
+    assert volumes, "the file system is found"
     dice, buffer = random.Random(7), memoryview(bytearray(64 * KIB))
     places = [dice.randrange(size // (64 * KIB)) * 64 * KIB for _ in range(_READS)]
     ours = [milliseconds(lambda at=at: disk.read_into(at, buffer)) for at in places]

@@ -53,15 +53,25 @@ def qemu_img(*arguments):
 
 
 def qemu_io(image, command):
-    """Run qemu-io once the image is free: a node deletes old checkpoints briefly after a backup."""
+    """Run qemu-io, which fails while another program has the image."""
+    done = subprocess.run(
+        ["qemu-io", "-f", "qcow2", "-c", command, str(image)],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert not done.returncode, done.stdout + done.stderr
+
+
+def qemu_io_when_free(image, command):
+    """Run qemu-io, again for ten seconds while a task or an orphaned tool has the image."""
     end = time.monotonic() + 10
     while True:
-        done = subprocess.run(
-            ["qemu-io", "-f", "qcow2", "-c", command, str(image)], capture_output=True, check=False
-        )
-        if not done.returncode or b"lock" not in done.stderr or time.monotonic() > end:
-            assert not done.returncode, done.stderr
-            return
+        try:
+            return qemu_io(image, command)
+        except AssertionError as error:
+            if "lock" not in str(error) or time.monotonic() > end:
+                raise
         time.sleep(0.05)
 
 

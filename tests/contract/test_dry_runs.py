@@ -25,6 +25,17 @@ from tests.contract.conftest import Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_commands import words
 
+
+@pytest.fixture(scope="module", params=["sqlite"])
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = Served(tmp_path_factory.mktemp("served"))
+    try:
+        made.furnish()
+        yield made
+    finally:
+        made.close()
+
+
 DESTROYING = [operation for operation in OPERATIONS if operation.destroys]
 REMOVES = {way.path for kind in KINDS.values() if kind.removes for way in kind.submissions}
 # Words of commands that take something away.

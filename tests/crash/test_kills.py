@@ -27,7 +27,7 @@ from haulback.repository.resources import Resources
 from haulback.repository.restore import restore_disk
 from haulback.repository.verify import Depth, verify
 from tests import shares
-from tests.images import needs_qemu, qcow2_machine, qemu_io
+from tests.images import needs_qemu, qcow2_machine, qemu_io_when_free
 from tests.programs import Site
 
 MACHINES = ("db", "web")
@@ -102,7 +102,7 @@ class Story:
         patch = self.folder / "patch"
         patch.write_bytes(data)
         image = self.site.machines / name / "root.qcow2"
-        qemu_io(image, f"write -q -s {patch} {offset} {count}")
+        qemu_io_when_free(image, f"write -q -s {patch} {offset} {count}")
         self.content[name][offset : offset + count] = data
 
     def import_some(self) -> str | None:

@@ -194,7 +194,12 @@ def test_files_that_cannot_be_read_are_named_beside_those_that_are_fetched(
     client = Client(site.api.url, site.api.token)
     [system] = client.mounts.file_systems(mount["guid"])
     rows = {row.name: row for row in client.mounts.listing(system.guid, "/data")}
-    assert [name for name, row in rows.items() if not row.readable] == ["f00007"]
+    assert [name for name, row in rows.items() if row.readable is False] == ["f00007"]
+    assert rows["f00008"].contents.name == "NOT_TRIED"
+    details = client.mounts.details(system.guid, "/data/f00008")
+    assert (details.readable, details.read) == (True, details.size)
+    details = client.mounts.details(system.guid, "/big")
+    assert (details.readable, "cannot be read" in str(details.reason)) == (False, True)
     assert "encrypted" in str(rows["f00007"].reason)
 
     done = haulback(site, "mount", "get", system.guid, "/", "--to", str(tmp_path / "all.tar"))

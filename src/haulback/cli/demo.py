@@ -168,7 +168,9 @@ class _Demo:
         self.say.print(
             "[bold]Haulback demo[/]: a machine is backed up, changed, destroyed and restored"
         )
+        self.say.print(f"  {units.size(self.bytes)} of real files of this machine are copied ...")
         machine = self.build()
+        self.say.print("  server and node are started ...")
         self.client = self.server.start()
         self.say.print(f"  server and node are running at {self.server.url}")
         hypervisor, entity = self.register()
@@ -192,6 +194,7 @@ class _Demo:
             "", "demo", (MachineDisk("disk0", size, self.format),), {"memory_mib": 512}
         )
         image = RawImage(self.twin)
+        self.say.print(f"  a disk of {units.size(size)} is made of them ...")
         try:
             with self.machines.create(wanted, "demo-build") as new:
                 for extent in image.extents():
@@ -251,8 +254,9 @@ class _Demo:
             backup=Ref(backup), hypervisor=Ref(hypervisor)
         )
         head = self.client.tasks.restore_and_import(request)
-        sample = follow(self.client, head.guid, self.say)[-1].dataTransferRate
-        moved = (sample.transferredBytes if sample else None) or 0
+        plan = follow(self.client, head.guid, self.say)
+        samples = [task.dataTransferRate for task in plan if task.type.name == "IMPORT"]
+        moved = max(((sample and sample.transferredBytes) or 0 for sample in samples), default=0)
         took = self.clock.monotonic() - started
         self.rows.append(_Row("restore and import", moved, 0, took))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from haulback.cli.output import PLACE, Output, dump, moment, show, text
 from haulback.cli.place_options import reach_members
 from haulback.cli.questions import Gone, agreed, give_up
 from haulback.cli.submit_options import ref, refs, watch
+from haulback.client.client import Client
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.inventory_sync import (
@@ -21,7 +23,7 @@ from haulback.contract.inventory_sync import (
     InventorySyncRequest,
     InventorySyncWizardRequest,
 )
-from haulback.errors import Malformed
+from haulback.errors import Incomplete, Malformed
 
 app = App(name="hypervisor")
 _SHOWN = (*PLACE, text("vmCount"), moment("notBelievedSince"))
@@ -68,7 +70,7 @@ def add_hypervisor(
     )
     made = client.hypervisors.add(new)
     print(made.guid)
-    watch(client, [made.task.guid] if made.task else [])
+    _scan(client, [made.task.guid] if made.task else [])
 
 
 @app.command(name="set")
@@ -120,7 +122,7 @@ def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
         hypervisors=refs(client.hypervisors.find(one).guid for one in name),
         hypervisorManagers=refs(client.records.managers.find(one).guid for one in manager),
     )
-    watch(client, [task.guid for task in client.tasks.inventory_sync(request)])
+    _scan(client, [task.guid for task in client.tasks.inventory_sync(request)])
 
 
 @app.command
@@ -145,7 +147,22 @@ def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
     where = ref(node and client.nodes.find(node).guid)
     one = Candidate(name=name, path=str(path.absolute()), node=where)
     tasks = client.tasks.try_hypervisors(InventorySyncWizardRequest(hypervisors=[one]))
-    watch(client, [task.guid for task in tasks])
+    _scan(client, [task.guid for task in tasks])
+
+
+def _scan(client: Client, tasks: list[str]) -> None:
+    """Follow scans, then name the machines that cannot be read.  Raises Incomplete for any."""
+    watch(client, tasks)
+    count = 0
+    for guid in tasks:
+        report = client.tasks.get(guid, extended=True).transferInfo or {}
+        for problem in report.get("unreadable") or []:
+            print(f"cannot be read: {problem['where']}: {problem['message']}", file=sys.stderr)
+        count += int(report.get("problems") or 0)
+        print(f"machines found: {len(report.get('machines') or [])}")
+    if count:
+        noun = "machine" if count == 1 else "machines"
+        raise Incomplete(f"{count} {noun} cannot be read and will have no new backups", count=count)
 
 
 @app.command(name="test")

@@ -9,7 +9,7 @@ from cyclopts import App
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.questions import Act, Gone, agreed, merged, tell
+from haulback.cli.questions import Act, Gone, agreed, merged, told
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client.client import Client
 from haulback.contract.machines import MachineSettings, ProjectName
@@ -152,7 +152,7 @@ def forget(*machine: str, gone: Gone = False, consent: Consent = ASK) -> None:
 def _give_up(client: Client, guids: list[str], consent: Consent) -> None:
     acts = [partial(client.machines.give_up, guid) for guid in guids]
     if agreed(client, consent, *acts):
-        tell(merged(act() for act in acts))
+        told(merged(act() for act in acts), consent)
 
 
 @app.command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from itertools import chain
+from os import SEEK_CUR
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -171,8 +172,10 @@ def _write(target: Path, parts: Iterable[bytes]) -> None:
     try:
         with half.open("wb") as file:
             try:
-                _copy(parts, file)
+                _copy(parts, file, sparse=True)
+                file.truncate()
             except Incomplete:
+                file.truncate()
                 file.close()
                 half.rename(target)
                 raise
@@ -181,11 +184,17 @@ def _write(target: Path, parts: Iterable[bytes]) -> None:
         half.unlink(missing_ok=True)
 
 
-def _copy(parts: Iterable[bytes], file: BinaryIO) -> None:
-    """Write all parts, and name the unreadable files of a tar on standard error."""
+def _copy(parts: Iterable[bytes], file: BinaryIO, *, sparse: bool = False) -> None:
+    """Write all parts, and name the unreadable files of a tar on standard error.
+
+    `sparse`: parts that hold only zeros become holes; the caller sets the size at the end.
+    """
     try:
         for part in parts:
-            file.write(part)
+            if sparse and not part.strip(b"\0"):
+                file.seek(len(part), SEEK_CUR)
+            else:
+                file.write(part)
     except Incomplete as error:
         file.flush()
         files = error.details["files"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from haulback import units
@@ -39,7 +40,12 @@ def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
 def give_up(client: Client, consent: Consent, act: Callable[[], Losses]) -> None:
     """Ask, then carry out an `act` that gives up what is gone, and print what was lost."""
     if agreed(client, consent, act):
-        tell(act())
+        told(act(), consent)
+
+
+def told(losses: Losses, consent: Consent) -> None:
+    """Print what was lost; after a question, which named it, the numbers only."""
+    tell(losses if consent.yes else msgspec.structs.replace(losses, items=[], notes=[]))
 
 
 def confirmed(losses: Losses, consent: Consent) -> bool:
@@ -85,7 +91,7 @@ def tell(losses: Losses, most: int | None = None) -> None:
     shown = losses.items[:most]
     if shown:
         show(shown, _columns(shown), "table")
-    if losses.total > len(shown):
+    if shown and losses.total > len(shown):
         print(f"... and {losses.total - len(shown)} more")
     print(_summary(losses.counts) if losses.counts else "nothing goes")
     for note in losses.notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from haulback import units
@@ -22,7 +23,7 @@ def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("  {task.description:24}"),
+        TextColumn("  {task.description:32}"),
         BarColumn(24),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[rate]}"),
@@ -38,10 +39,22 @@ def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
     return plan
 
 
+def _label(task: TaskDetails, taken: Collection[str]) -> str:
+    """The name of a bar: type and object of its task, and a number where the name is taken."""
+    about = task.protectedEntity or task.backupDestination or task.hypervisor
+    label = f"{task.type.name} {about.name}" if about and about.name else task.type.name
+    number = 1
+    while (shown := label if number == 1 else f"{label} ({number})") in taken:
+        number += 1
+    return shown
+
+
 def _draw(progress: Progress, bars: dict[str, TaskID], task: TaskDetails) -> None:
     state, sample = task.state.name, task.dataTransferRate
     if task.guid not in bars:
-        bars[task.guid] = progress.add_task(task.type.name, total=100, rate="")
+        bars[task.guid] = progress.add_task(
+            _label(task, {bar.description for bar in progress.tasks}), total=100, rate=""
+        )
     moved = (sample.transferredBytes if sample else None) or 0
     rate = (sample.transferRate if sample else None) or 0.0
     shown = f"{units.size(moved)} at {units.rate(rate)}" if moved else ""

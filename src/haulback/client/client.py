@@ -34,7 +34,7 @@ from haulback.client.users import Nodes, Users
 from haulback.contract.losses import Losses
 from haulback.contract.schedules import Schedule
 from haulback.contract.system_schedules import SystemSchedule
-from haulback.errors import Unavailable
+from haulback.errors import Unavailable, Unsupported
 
 
 class Client:
@@ -70,6 +70,7 @@ class Client:
         self.protection = ProtectionStates(calls)
         self.server, self.reports = OwnDatabase(calls), Reports(calls)
         self.notifications = Notifications(calls)
+        self._has_dry_runs = False
 
     @property
     def url(self) -> str:
@@ -79,8 +80,10 @@ class Client:
     def losses(self, act: Callable[[], object]) -> Losses:
         """The list of what the first changing request of `act` would remove; nothing changes.
 
-        Raises what the request would raise, and Malformed for a request without a dry run.
+        Raises what the request would raise, Malformed for a request without a dry run, and
+        Unsupported for a server that has none: it would overlook the member and act.
         """
+        self._require_dry_runs()
         try:
             with dry_run():
                 act()
@@ -90,6 +93,15 @@ class Client:
             except msgspec.DecodeError:
                 raise Unavailable("the server has no dry runs: update it") from None
         return Losses(total=0)
+
+    def _require_dry_runs(self) -> None:
+        if not self._has_dry_runs:
+            self._has_dry_runs = self.dashboard.settings().get("dryRuns") is True
+        if not self._has_dry_runs:
+            raise Unsupported(
+                "nothing was done: this server is older and cannot say what would go; update it, "
+                "or add -y to go on without a list"
+            )
 
     def log_in(self, login: str, password: str) -> str:
         """Log in with a password; later calls use the returned session token.

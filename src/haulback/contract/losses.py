@@ -10,7 +10,7 @@ SHOWN = 200  # items that an answer names; `total` and `counts` tell of all
 
 
 class LostItem(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """An object and its fate, such as *removed*, *given up* or *stays*.
+    """An object and its fate, such as *removed*, *given up* or *kept*.
 
     `kind` is the type of the object in words, like backup.  `size` in bytes, `time` in epoch ms.
     `place` is where a backup lies, `note` says more.

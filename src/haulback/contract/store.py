@@ -25,7 +25,8 @@ class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
 class StoreOrder(msgspec.Struct):
     """The backup to publish; `staging` names the attempt that exported.
 
-    A store that keeps locks keeps the backup for `lock` ms at least.
+    A store that keeps locks keeps the backup for `lock` ms at least.  `replaces` is the checkpoint
+    of the present base, which no increment uses once this backup is stored.
     """
 
     backup: str
@@ -34,6 +35,7 @@ class StoreOrder(msgspec.Struct):
     hypervisor: Hypervisor
     destination: BackupDestination
     lock: int = 0
+    replaces: str = ""
 
 
 class Stored(msgspec.Struct):

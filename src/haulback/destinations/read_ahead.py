@@ -1,6 +1,7 @@
-"""Read-ahead on a remote store: neighbouring parts of an object come by one request.
+"""Read-ahead on a remote store: neighbouring parts of an object come by one request, before they
+are asked for.
 
-A restore and a verification read the groups of a pack one after the other, each about 1 MiB; the
+A restore and a verification read the groups of a pack nearly in order, each about 1 MiB; the
 request costs as much as the bytes.  Random reads, as of a mount, are not enlarged.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
 from haulback.destinations.pass_through import PassThrough
@@ -16,87 +17,109 @@ from haulback.destinations.protocol import Item, ObjectStore, list_many
 from haulback.errors import HaulbackError
 
 _AHEAD = 4 << 20  # bytes of a request that reads ahead: bounds the memory with `_BLOCKS`
-_BLOCKS = 4  # blocks kept: two threads read two packs each at most
-_NAMES = 64  # objects whose last read is remembered
+_BLOCKS = 6  # blocks kept: two objects in turn, each with the present, the next and the last block
+_GAP = 1 << 20  # bytes between two reads that still continue each other: a group is left out
+_NAMES = 64  # objects whose size and last read are remembered
+_THREADS = 3
 
 
 class _Block:
-    """Bytes of an object from `start` to `end`, fetched by one thread; others wait for `data`."""
+    """Bytes of an object from `start` to `end`; None in place of bytes that cannot be read."""
 
-    def __init__(self, name: str, start: int, end: int) -> None:
-        self.name, self.start, self.end = name, start, end
-        self.data: Future[bytes | None] = Future()
+    def __init__(self, name: str, start: int, end: int, data: Future[bytes | None]) -> None:
+        self.name, self.start, self.end, self.data = name, start, end, data
         self.served: set[int] = set()
-
-    def covers(self, name: str, offset: int, end: int) -> bool:
-        """Whether the range is inside, and was not served before.
-
-        A range that is read again comes from the store: the first answer may have been damaged.
-        """
-        inside = self.name == name and self.start <= offset and end <= self.end
-        return inside and offset not in self.served
 
 
 class ReadAhead(PassThrough):
     """A store that reads ahead where a read continues the last read of the same object.
 
-    Threads may share one store.  A block that cannot be read, such as one beyond the end of the
-    object, is read again at the length that was asked for.
+    Threads may share one store.  A range that is read again comes from the store itself, because
+    the first answer may have been damaged; so does a range whose block cannot be read.
     """
 
     def __init__(self, destination: ObjectStore) -> None:
         super().__init__(destination)
         self._blocks: list[_Block] = []
         self._ends: OrderedDict[str, int] = OrderedDict()  # the end of the last read, by object
-        # guards both; nothing is read from the store under the lock
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._pool: ThreadPoolExecutor | None = None
+        # guards all of these; nothing is read from the store under the lock
         self._lock = Lock()
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        if length is None or length >= _AHEAD:
+        if length is None or length >= _AHEAD or not length:
             return super().load(name, offset, length)
-        block, is_mine = self._block(name, offset, length)
-        if block is None:
+        blocks = self._blocks_of(name, offset, offset + length)
+        data = b"".join(block.data.result() or b"" for block in blocks)
+        at = offset - blocks[0].start if blocks else 0
+        if len(data) < at + length:
             return super().load(name, offset, length)
-        if is_mine:
-            self._fill(block)
-        data = block.data.result()
-        if data is None:
-            return super().load(name, offset, length)
-        at = offset - block.start
         return data[at : at + length]
 
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
         return list_many(self._destination, folders)
 
-    def _block(self, name: str, offset: int, length: int) -> tuple[_Block | None, bool]:
-        """The block that has or will have a range, and whether the caller must fill the block."""
-        end = offset + length
+    def _blocks_of(self, name: str, offset: int, end: int) -> list[_Block]:
+        """Blocks that have or will have a range, none for a range that the store serves itself."""
+        is_next = self._continues(name, offset, end)
+        if is_next and name not in self._sizes:
+            self._learn_size(name)
+        with self._lock:
+            size = self._sizes.get(name)
+            if size is None or end > size:
+                return []
+            blocks = sorted(
+                (b for b in self._blocks if b.name == name and b.start < end and b.end > offset),
+                key=lambda block: block.start,
+            )
+            if not blocks and is_next:
+                blocks = [self._begin(name, offset, size)]
+            if not blocks or blocks[0].start > offset or offset in blocks[0].served:
+                return []
+            blocks[0].served.add(offset)
+            while blocks[-1].end < end:
+                blocks.append(self._begin(name, blocks[-1].end, size))
+            if is_next:
+                self._begin_after(blocks[-1], size)
+            return blocks
+
+    def _continues(self, name: str, offset: int, end: int) -> bool:
+        """Whether a range continues the last read of an object."""
         with self._lock:
             last = self._ends.pop(name, None)
             self._ends[name] = end
             while len(self._ends) > _NAMES:
                 self._ends.popitem(last=False)
-            for block in self._blocks:
-                if block.covers(name, offset, end):
-                    block.served.add(offset)
-                    return block, False
-            if last != offset:
-                return None, False
-            block = _Block(name, offset, offset + _AHEAD)
-            block.served.add(offset)
-            self._blocks = [*self._blocks[1 - _BLOCKS :], block]
-            return block, True
+            return last is not None and 0 <= offset - last <= _GAP
 
-    def _fill(self, block: _Block) -> None:
-        data: bytes | None = None
+    def _learn_size(self, name: str) -> None:
         try:
-            data = super().load(block.name, block.start, block.end - block.start)
+            size = super().info(name).size
         except HaulbackError:
-            self._drop(block)
-        finally:
-            # set in any case: other threads wait
-            block.data.set_result(data)
-
-    def _drop(self, block: _Block) -> None:
+            return  # the read itself meets the error
         with self._lock:
-            self._blocks = [other for other in self._blocks if other is not block]
+            self._sizes[name] = size
+            while len(self._sizes) > _NAMES:
+                self._sizes.popitem(last=False)
+
+    def _begin_after(self, block: _Block, size: int) -> None:
+        """Ask for the block after a block, unless there is one; the caller holds the lock."""
+        there = any(b.name == block.name and b.start == block.end for b in self._blocks)
+        if block.end < size and not there:
+            self._begin(block.name, block.end, size)
+
+    def _begin(self, name: str, start: int, size: int) -> _Block:
+        """Ask for a block; the caller holds the lock."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="read-ahead")
+        end = min(start + _AHEAD, size)
+        block = _Block(name, start, end, self._pool.submit(self._fetch, name, start, end))
+        self._blocks = [*self._blocks[1 - _BLOCKS :], block]
+        return block
+
+    def _fetch(self, name: str, start: int, end: int) -> bytes | None:
+        try:
+            return self._destination.load(name, start, end - start)
+        except HaulbackError:
+            return None

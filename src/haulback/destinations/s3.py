@@ -1,16 +1,15 @@
 """S3 and compatible stores as a destination, over obstore.
 
-obstore gives the answers of a store as text, takes a 409 for an existing object, reads a page of a
-proxy as an empty list, and ignores Retry-After.  This file settles all four: an existing name is
-read back, a page is told by its type, and the store is asked for the pause.
+Lists that a page of a proxy may have cut are asked for their rest, and a busy store is asked for
+the pause that it wants, because obstore ignores Retry-After.
 """
 
 from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,35 +18,33 @@ from typing import Any
 
 import msgspec
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
-from haulback.destinations.file_comparison import holds
+from haulback.destinations.bandwidth import Throttle
 from haulback.destinations.object_names import checked
+from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects, item_of
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.s3_client import client_of, create_bucket, headers_of
-from haulback.destinations.s3_errors import answer_of, problem, where
+from haulback.destinations.s3_errors import answer_of, where
+from haulback.destinations.s3_errors import problem as problem_of
 from haulback.destinations.s3_lanes import Lane, lane_of
 from haulback.destinations.s3_locks import S3Locks
 from haulback.destinations.s3_versions import Uploads, is_installed
-from haulback.errors import Conflict, Damaged, Misconfigured, NotFound, Unavailable
+from haulback.errors import Conflict, Misconfigured, NotFound
 
 _FULL_PAGE = 1000  # objects; a shorter list came in one answer
 _MOST_IN_ONE_PUT = 5 << 30  # bytes; the limit of S3
 _SMALLEST_PART = 5 << 20  # bytes; the limit of S3
-_PROBES, _AT_ONCE = ".probe", 16
 # an entry of these shows a repository whose identity object is lost
 _OURS = {"haulback.copy.json", "manifests", "packs", "index", "graves"}
 _HALF_SECOND = 500  # ms; the times of answers are whole seconds
-_TYPE = "application/octet-stream"
 
 
-class S3:
-    """Objects below `prefix` of a bucket; a PUT makes an object appear whole or not at all.
+class S3(ObstoreObjects):
+    """Objects below `prefix` of a bucket; `owner` is the attempt that writes here."""
 
-    `owner` is the attempt that writes here.
-    """
+    no_place = frozenset({"NoSuchBucket"})
 
     def __init__(
         self, settings: S3Settings, owner: str = "by-hand", lane: Lane | None = None
@@ -69,8 +66,20 @@ class S3:
     def parallelism(self) -> int:
         return self.settings.parallelism
 
+    @property
+    def place(self) -> str:
+        return where(self.settings)
+
+    @property
+    def slots(self) -> BoundedSemaphore:
+        return self.lane.slots
+
+    @property
+    def throttle(self) -> Throttle:
+        return self.lane.throttle
+
     @cached_property
-    def _deleting(self) -> S3Store:
+    def deleting(self) -> S3Store:
         """The client that deletes: with the deleting credentials where the order carries them."""
         key, secret = self.settings.deleteAccessKeyId, self.settings.deleteSecretAccessKey
         return client_of(self.settings, key, secret) if key and secret else self.client
@@ -104,58 +113,14 @@ class S3:
     def unhide(self, name: str) -> None:
         self.locks.unhide(name)
 
-    def store(self, name: str, data: bytes) -> None:
-        self._create(checked(name), data)
-
-    def adopt(self, name: str, path: Path) -> None:
-        try:
-            self._upload(checked(name), path)
-        except Conflict:
-            if not holds(self, name, path):
-                raise
-        path.unlink()
-
-    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        checked(name)
-        if length == 0:
-            return self._nothing(name, offset)
-        wanted: Any = {"offset": offset} if length is None else (offset, offset + length)
-        is_whole = offset == 0 and length is None
-        with self._asking(f"the reading of {name}", name):
-            try:
-                answer = obstore.get(
-                    self.client, name, options=None if is_whole else {"range": wanted}
-                )
-                self._check_page(name, answer.attributes)
-                data = bytes(answer.bytes())
-            except BaseError as error:
-                if answer_of(error).status != 416:
-                    raise
-                data = b""
-        self.lane.throttle.take(len(data))
-        if (length is not None and len(data) != length) or (not data and offset):
-            return self._shorter(name, offset, length, len(data))
-        return data
-
-    def info(self, name: str) -> Item:
-        checked(name)
-        with self._asking(f"the look-up of {name}", name):
-            try:
-                found = obstore.get(self.client, name, options={"head": True})
-            except FileNotFoundError:
-                # the answer to a HEAD has no body: only that of a GET tells a missing bucket
-                found = obstore.get(self.client, name)
-            self._check_page(name, found.attributes)
-            return _item(found.meta)
-
     def list(self, prefix: str) -> Iterator[Item]:
         below = checked(prefix) + "/"
-        items = self._listed(prefix)
+        items = self.listed(prefix)
         yield from (item for item in items if item.name.startswith(below))
         # A page of a proxy in the middle of a list looks like its end: go on after the last name
         # until the store, whose identity object is readable then, lists no more.
         while len(items) >= _FULL_PAGE:
-            items = self._listed(prefix, items[-1].name)
+            items = self.listed(prefix, items[-1].name)
             yield from (item for item in items if item.name.startswith(below))
             with suppress(NotFound):
                 self.load(IDENTITY)
@@ -180,38 +145,20 @@ class S3:
     def _range(self, after: str, end: str) -> tuple[Sequence[Item], bool]:
         """The names from `after` to those that begin with `end`, and whether a later name came."""
         items: list[Item] = []
-        with self._asking(f"the list of names up to {end}"):
+        with self.asking(f"the list of names up to {end}"):
             for page in obstore.list(self.client, offset=after):
                 for meta in page:
                     if meta["path"] > end and not meta["path"].startswith(end):
                         return items, True
-                    items.append(_item(meta))
+                    items.append(item_of(meta))
         return items, False
-
-    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
-        below = checked(folder) + "/" if folder else ""
-        with self._asking(f"the list of {folder or 'the root'}"):
-            found = obstore.list_with_delimiter(self.client, folder or None)
-        for path in found["common_prefixes"]:
-            yield path[len(below) :].strip("/"), False
-        for item in found["objects"]:
-            if item["path"].startswith(below):
-                yield item["path"][len(below) :], True
 
     def delete(self, name: str) -> None:
         checked(name)
         if self.settings.objectLock:
             self.locks.delete(name)
         else:
-            self._delete(self._deleting, name)
-
-    def _delete(self, client: S3Store, name: str) -> None:
-        with self._asking(f"the deletion of {name}"):
-            try:
-                obstore.delete(client, name)
-            except FileNotFoundError as error:
-                if answer_of(error).code == "NoSuchBucket":
-                    raise
+            self.remove(self.deleting, name)
 
     def sweep(self, alive: Set[str]) -> int:
         if self.settings.deleteAccessKeyId:
@@ -222,10 +169,10 @@ class S3:
 
     def _sweep_probes(self) -> None:
         """Delete what a probe left behind whose credentials could not delete."""
-        with self._asking("the list of probes"):
-            left = obstore.list(self.client, _PROBES).collect()
+        with self.asking("the list of probes"):
+            left = obstore.list(self.client, PROBES).collect()
         for item in left:
-            self._delete(self._deleting, item["path"])
+            self.remove(self.deleting, item["path"])
 
     @property
     def is_single_writer(self) -> bool:
@@ -236,10 +183,10 @@ class S3:
         return is_installed()
 
     def scratch(self, token: str) -> S3:
-        prefix = "/".join(part for part in (self.settings.prefix, _PROBES, token) if part)
+        prefix = "/".join(part for part in (self.settings.prefix, PROBES, token) if part)
         smallest = msgspec.structs.replace(self.settings, prefix=prefix, partSize=_SMALLEST_PART)
         # many creates at once, whatever `parallelism` is
-        return S3(smallest, self.owner, self.lane._replace(slots=BoundedSemaphore(_AT_ONCE)))
+        return S3(smallest, self.owner, self.lane._replace(slots=BoundedSemaphore(AT_ONCE)))
 
     def drop(self) -> None:
         """A bucket has no folders that could be left."""
@@ -282,129 +229,39 @@ class S3:
         # the store's clock is read between both readings of ours
         return int(told.timestamp() * 1000) + _HALF_SECOND + (time.time_ns() - began) // 2_000_000
 
-    def links(self) -> bool | None:
-        return None
-
-    def may_replace(self, name: str) -> bool:
-        return self._is_allowed(lambda: self._put(name, b"replaced", "overwrite"))
-
-    def may_delete(self, name: str) -> bool:
-        return self._is_allowed(lambda: self._delete(self.client, name))
-
-    def _is_allowed(self, call: Callable[[], None]) -> bool:
-        try:
-            call()
-        except Misconfigured:
-            return False
-        return True
-
-    def local_path(self, name: str) -> Path | None:  # noqa: ARG002 - the Protocol's parameter
-        return None
-
-    def _create(self, name: str, data: bytes | mmap.mmap) -> None:
-        self.lane.throttle.take(len(data))
-        if self.settings.singleWriter:
-            with self.lane.creating:
-                self._refuse_existing(name)
-                self._put(name, data, "overwrite")
+    def create(self, name: str, data: bytes | mmap.mmap) -> None:
+        if not self.settings.singleWriter:
+            super().create(name, data)
             return
-        try:
-            self._put(name, data, "create")
-        except (AlreadyExistsError, PreconditionError):
-            self._settle(name)
-
-    def _put(self, name: str, data: bytes | mmap.mmap, mode: Any) -> None:
-        with self._asking(f"the creation of {name}"):
-            obstore.put(
-                self.client,
-                name,
-                data,
-                attributes=self._attributes,
-                mode=mode,
-                use_multipart=False,
-            )
+        self.throttle.take(len(data))
+        with self.lane.creating:
+            self.refuse_existing(name)
+            self.put(name, data, "overwrite")
 
     @property
-    def _attributes(self) -> Any:
+    def attributes(self) -> Any:
         kind = self.settings.storageClass
-        return {"Content-Type": _TYPE} | ({"Storage-Class": kind} if kind else {})
+        return super().attributes | ({"Storage-Class": kind} if kind else {})
 
-    def _settle(self, name: str) -> None:
-        """Raise Conflict for an object that exists, Unavailable after a conflict of requests."""
-        self._refuse_existing(name)
-        raise Unavailable(f"{name} met another request at the store; try again")
-
-    def _refuse_existing(self, name: str) -> None:
-        try:
-            self.info(name)
-        except NotFound:
-            return
-        raise Conflict(f"{name} exists already in {where(self.settings)}", name=name)
-
-    def _upload(self, name: str, path: Path) -> None:
+    def upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size
         if size > _MOST_IN_ONE_PUT and not self.has_parts:
             raise Misconfigured(
                 f"{name} has {size} bytes, more than S3 takes in one request: install boto3 on "
                 "this node (pip install 'haulback[s3-lock]')"
             )
-        if size == 0:
-            self._create(name, b"")
+        if size <= self.settings.partSize or not self.has_parts:
+            self.create_from(name, path)
             return
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
-            if size > self.settings.partSize and self.has_parts:
-                self.lane.throttle.take(size)
-                with self.lane.slots:
-                    self.uploads.create(name, data)
-            else:
-                self._create(name, data)
-
-    def _listed(self, prefix: str, after: str | None = None) -> Sequence[Item]:
-        with self._asking(f"the list of {prefix}"):
-            found = obstore.list(self.client, prefix, offset=after).collect()
-        return [_item(meta) for meta in found]
-
-    def _nothing(self, name: str, offset: int) -> bytes:
-        if offset > (size := self.info(name).size):
-            raise Damaged(f"{name} is truncated at byte {size}", name=name)
-        return b""
-
-    def _shorter(self, name: str, offset: int, length: int | None, had: int) -> bytes:
-        """Settle a read beyond the end: Damaged, unless nothing was asked for."""
-        size = self.info(name).size
-        if length is None and offset == size:
-            return b""
-        if length is not None and offset + length <= size:
-            raise Unavailable(f"{name}: {had} of {length} bytes came; try again")
-        raise Damaged(f"{name} is truncated at byte {size}", name=name)
-
-    def _check_page(self, name: str, attributes: Any) -> None:
-        kind = str(attributes.get("Content-Type", ""))
-        if kind.startswith("text/html"):
-            raise Unavailable(
-                f"{name}: a web page came in place of the object: a proxy or a portal answers in "
-                f"place of {where(self.settings)}; check `endpoint` and `proxy`"
-            )
-
-    @contextmanager
-    def _asking(self, doing: str, name: str = "") -> Iterator[None]:
-        """Hold a slot of the lane, and translate the errors of a request for the object `name`."""
-        try:
+            self.throttle.take(size)
             with self.lane.slots:
-                yield
-        except (AlreadyExistsError, PreconditionError):
-            raise
-        except FileNotFoundError as error:
-            if name and answer_of(error).code != "NoSuchBucket":
-                raise NotFound(f"{name} is not in {where(self.settings)}", name=name) from None
-            raise self._problem(error, doing) from error
-        except (BaseError, ValueError) as error:
-            raise self._problem(error, doing) from error
+                self.uploads.create(name, data)
 
-    def _problem(self, error: Exception, doing: str) -> Exception:
+    def problem(self, error: Exception, doing: str) -> Exception:
         answer = answer_of(error)
         pause = self._wanted_pause() if answer.is_busy else 0.0
-        return problem(answer, self.settings, doing, pause)
+        return problem_of(answer, self.settings, doing, pause)
 
     def _wanted_pause(self) -> float:
         """Ask the busy store for the pause in seconds that it wants; 0 where it says none."""
@@ -416,7 +273,3 @@ class S3:
 def open_store(settings: S3Settings, owner: str) -> S3:
     """Open a bucket; no request is made.  Raises Misconfigured."""
     return S3(settings, owner)
-
-
-def _item(meta: Any) -> Item:
-    return Item(meta["path"], meta["size"], int(meta["last_modified"].timestamp() * 1000))

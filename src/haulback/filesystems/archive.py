@@ -162,7 +162,7 @@ class _Tar:
     def _linked(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         """A file, or a hard link to a member that holds the same file."""
         first = self._names.get(entry.node) if entry.links > 1 else None
-        if first is not None:
+        if first is not None and first.name != name:  # a path may be asked for twice
             yield TarMember(entry, name, LNKTYPE, 0, first.name).header()
             if first.reason:
                 self._missing(place, f"a link to {first.name}: {first.reason}")

@@ -40,7 +40,7 @@ class Ask(msgspec.Struct):
 class Submission:
     """A submission of a kind: `POST /tasks/{path}` with a request struct, and its planner.
 
-    `roles`, `projects`, `examples` and `command` are members of the operation
+    `roles`, `projects`, `examples`, `command` and `unasked` are members of the operation
     (`server/http/operation.py`).  `many`: the answer is a list of tasks.  `batch`: the answer names
     accepted and refused objects beside the tasks.
     """
@@ -56,6 +56,7 @@ class Submission:
     command: str = ""
     many: bool = True
     batch: bool = False
+    unasked: str = ""
 
 
 def _no_record(task: Task, state: State, ledger: Ledger) -> None:

@@ -166,6 +166,7 @@ KIND = TaskKind(
             projects=ProjectAccess.OBJECTS,
             examples=[{"protectedEntities": [example.REF]}],
             command="machine release MACHINE",
+            unasked="a record of changes is given up, and no data: the next backup is a full one",
         ),
     ),
     removes=True,

@@ -24,6 +24,7 @@ _REPORT = (
 
 def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
+    base = catalogue.backups.base(entity.guid, task.ref("backupDestination") or "")
     return StoreOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
@@ -31,6 +32,7 @@ def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
         hypervisor=catalogue.places.hypervisor(entity.hypervisor),
         destination=catalogue.places.destination(task.ref("backupDestination") or ""),
         lock=catalogue.backups.lock_of(task.ref("backup") or ""),
+        replaces=(base.checkpoint if base else None) or "",
     )
 
 

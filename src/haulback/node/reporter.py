@@ -13,7 +13,7 @@ from haulback.node.state_dir import StateDir
 from haulback.node.task_context import RunningTask
 
 log = logging.getLogger(__name__)
-_EVERY, _ALIVE_EVERY = 1.0, 20.0  # seconds
+_EVERY, _ALIVE_EVERY = 1.0, 10.0  # seconds
 
 
 class Reporter(Thread):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from haulback.destinations.protocol import ObjectStore
 from haulback.durable_files import DurableFiles
@@ -23,8 +24,15 @@ from haulback.repository.pack import GroupEntry
 from haulback.repository.segment import Segment
 
 
+class PackStore(NamedTuple):
+    """The destination of the packs, and the packs that are `known` to exist there."""
+
+    destination: ObjectStore
+    known: Set[bytes] = frozenset()
+
+
 @dataclass(frozen=True)
-class Evidence:
+class ReuseEvidence:
     """The facts that a passed check relied on: each chunk that `parent` does not have at the same
     place was found by `index`, outside of its hidden places, in one of `packs`, which existed.
     """
@@ -35,7 +43,7 @@ class Evidence:
 
 
 def still_holds(
-    evidence: Evidence, index: Index, parent: Manifest | None, destination: ObjectStore
+    evidence: ReuseEvidence, index: Index, parent: Manifest | None, destination: ObjectStore
 ) -> bool:
     """Whether a later state leaves every place that an earlier check found.
 
@@ -57,16 +65,15 @@ def check(
     parent: Manifest | None,
     index: Index,
     load: LoadPage,
-    destination: ObjectStore,
-    stored: Set[bytes] = frozenset(),
-) -> Evidence:
+    store: PackStore,
+) -> ReuseEvidence:
     """Find every chunk of a backup that its parent does not have at the same place.
 
-    A chunk in a missing pack may have a second copy in another pack; the packs `stored` are known
-    to exist.  Raises BaseGone when the index finds no copy in an existing pack.
+    A chunk in a missing pack may have a second copy in another pack.
+    Raises BaseGone when the index finds no copy in an existing pack.
     """
     batches = _new(manifest, parent, load)
-    return Evidence(index, parent, _packs_of(batches, index, destination, stored))
+    return ReuseEvidence(index, parent, _packs_of(batches, index, *store))
 
 
 def _packs_of(
@@ -75,7 +82,10 @@ def _packs_of(
     destination: ObjectStore,
     stored: Set[bytes] = frozenset(),
 ) -> set[bytes]:
-    """Existing packs, one of which holds each of the chunks.  Raises BaseGone."""
+    """Existing packs, among them all `stored` ones; one of them holds each of the chunks.
+
+    Raises BaseGone.
+    """
     known = set(stored)
     for chunks in batches:
         while True:

@@ -139,7 +139,7 @@ def _groups_by_chunk(page: bytes | memoryview) -> tuple[dict[bytes, int], bytes]
 
     Whole columns are checked at once: that takes a quarter of the time of `unpack_leaf`.
     """
-    raw, found, segments = bytes(page), dict[bytes, int](), 0
+    raw, groups_of, segments = bytes(page), dict[bytes, int](), 0
     try:
         (count,) = _COUNT.unpack_from(raw)
         table = raw[_COUNT.size : _COUNT.size + count * GROUP_ID_BYTES]
@@ -151,15 +151,15 @@ def _groups_by_chunk(page: bytes | memoryview) -> tuple[dict[bytes, int], bytes]
             if pieces:
                 ids, lengths, groups = zip(*_PIECE.iter_unpack(raw[at:end]), strict=True)
                 is_sound = sum(lengths) <= SEGMENT_BYTES and max(groups) < count
-                found.update(zip(ids, groups, strict=True))
+                groups_of.update(zip(ids, groups, strict=True))
             at, segments = end, segments + 1
         is_sound = is_sound and at == len(raw) and segments <= LEAF_SEGMENTS
     except (struct.error, ValueError) as error:
         raise Damaged("a map page is malformed") from error
     if not is_sound:
         raise Damaged("a map page is malformed")
-    found.pop(HOLE.id, None)
-    return found, table
+    groups_of.pop(HOLE.id, None)
+    return groups_of, table
 
 
 def pack_inner(children: list[ChunkRef]) -> bytes:

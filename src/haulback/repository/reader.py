@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from threading import Lock
+from threading import Event, Lock
 
 import msgspec
 
@@ -107,12 +107,33 @@ class Reader:
         self._elsewhere = elsewhere
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
-        # guards the two caches; a group is fetched outside of the lock, perhaps twice
+        self._coming: dict[bytes, Event] = {}  # groups that a thread fetches now
+        # guards all three; a group is fetched outside of the lock, by one thread
         self._lock = Lock()
 
     def group(self, group: bytes) -> Group:
         """A decoded group.  Raises BaseGone when no index file lists it, Damaged when no copy is
         good.
+        """
+        while (here := self._kept_or_claimed(group)) is None:
+            continue
+        if isinstance(here, Group):
+            return here
+        try:
+            fetched = self.fetch(group)
+            with self._lock:
+                self._kept[group] = fetched
+                while len(self._kept) > _GROUPS_KEPT:
+                    self._kept.popitem(last=False)
+            return fetched
+        finally:
+            with self._lock:
+                del self._coming[group]
+            here.set()
+
+    def _kept_or_claimed(self, group: bytes) -> Group | Event | None:
+        """A group in memory; the event to set by this thread, which must fetch the group; or None
+        after another thread has fetched it.  Raises Damaged.
         """
         with self._lock:
             if kept := self._kept.get(group):
@@ -120,12 +141,12 @@ class Reader:
                 return kept
             if failed := self._failed.get(group):
                 raise Damaged(failed)
-        fetched = self.fetch(group)
-        with self._lock:
-            self._kept[group] = fetched
-            while len(self._kept) > _GROUPS_KEPT:
-                self._kept.popitem(last=False)
-        return fetched
+            coming = self._coming.get(group)
+            if coming is None:
+                self._coming[group] = coming = Event()
+                return coming
+        coming.wait()
+        return None
 
     def fetch(self, group: bytes) -> Group:
         """A group from the first of its places that can be read; failed places are noted."""

@@ -29,7 +29,6 @@ from haulback.repository.index import Index
 from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
-from haulback.repository.look import READ_FOLDERS, WRITE_FOLDERS, Look
 from haulback.repository.manifest import Manifest
 from haulback.repository.names import Objects
 from haulback.repository.object_lock import ObjectLocks
@@ -37,6 +36,7 @@ from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
 from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.reader import Finding, Findings, LazyReader, Reader
+from haulback.repository.repository_state import READ_FOLDERS, WRITE_FOLDERS, RepositoryState
 from haulback.repository.resources import Resources
 from haulback.repository.roll import Rolls
 from haulback.repository.staged_packs import StagedPacks
@@ -91,7 +91,7 @@ class Repository:
         self.unreliable = ""  # the reason why widespread read failures were not recorded
         self.others: list[Callable[[], Repository]] = []
         self._pending = pending_deletes.Opener(destination, keys)
-        self.seen: Look | None = None  # the last look of a writer through this object
+        self.seen: RepositoryState | None = None  # the last look of a writer through this object
         self._is_whole = False  # whether the configuration and its copy were read and are equal
         self._may_write = False
 
@@ -176,7 +176,7 @@ class Repository:
         segments = self.index_folder.segments(listed["index"])
         return Index(segments, without, self._sized(self.damage_log.state(listed["damage"])))
 
-    def look(self) -> Look:
+    def look(self) -> RepositoryState:
         """The state that a writer needs.
 
         Raises RepositoryError when a newer version writes here, Unavailable.
@@ -186,7 +186,7 @@ class Repository:
         pending = self._pending.opened(sorted(graves))
         segments = self.index_folder.segments(listed["index"])
         damage = self._sized(self.damage_log.state(listed["damage"]))
-        self.seen = Look(segments, damage, pending, graves)
+        self.seen = RepositoryState(segments, damage, pending, graves)
         return self.seen
 
     def _sized(self, damage: RepositoryDamage) -> RepositoryDamage:
@@ -211,7 +211,7 @@ class Repository:
         """Delete index files that an opened file replaces; needs the right to delete."""
         return self.index_folder.sweep()
 
-    def reader(self, *, thorough: bool = True, look: Look | None = None) -> Reader:
+    def reader(self, *, thorough: bool = True, look: RepositoryState | None = None) -> Reader:
         """A reader of the stored chunks, at the present state or at an earlier `look`.
 
         A `thorough` reader reads pack directories for a chunk that the index does not list, before
@@ -236,7 +236,7 @@ class Repository:
         pool: ThreadPoolExecutor,
         disk: DurableFiles | None = None,
         memory: PackMemory | None = None,
-        look: Look | None = None,
+        look: RepositoryState | None = None,
     ) -> Writer:
         """A writer that stages into `folder` (empty, owned by the caller) at a given or new `look`.
 
@@ -378,8 +378,8 @@ class Repository:
         draft: Draft,
         disk: DurableFiles,
         staged: ObjectStore,
-        before: dedup_check.Evidence | None = None,
-    ) -> dedup_check.Evidence:
+        before: dedup_check.ReuseEvidence | None = None,
+    ) -> dedup_check.ReuseEvidence:
         """Check that everything a backup refers to is stored and stays stored; `before` is the
         evidence of an earlier check, and new pages are read from `staged`.  Raises BaseGone.
 
@@ -402,8 +402,9 @@ class Repository:
             return before
         try:
             # This process has just stored or met its own packs; the second check asks for them.
-            stored = own if before is None and not draft.are_portions else set[bytes]()
-            return dedup_check.check(draft.manifest, parent, index, load, self.destination, stored)
+            known = own if before is None and not draft.are_portions else set[bytes]()
+            store = dedup_check.PackStore(self.destination, known)
+            return dedup_check.check(draft.manifest, parent, index, load, store)
         except Damaged as error:
             if self.listing_delay == 0:
                 raise

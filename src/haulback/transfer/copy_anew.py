@@ -14,7 +14,6 @@ from typing import NamedTuple
 from haulback.errors import BaseGone, Damaged
 from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.chunker import SEGMENT_BYTES
-from haulback.repository.look import Look
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader, rewrite
 from haulback.repository.pages import (
@@ -27,6 +26,7 @@ from haulback.repository.pages import (
     SegmentPiece,
 )
 from haulback.repository.repository import Repository
+from haulback.repository.repository_state import RepositoryState
 from haulback.repository.stored_disk import StoredDisk
 from haulback.repository.writer import Writer
 from haulback.transfer.copy_groups import PORTION, CopyServices, is_whole
@@ -45,7 +45,7 @@ class AnewCopy:
     def __init__(self, source: Repository, target: Repository, services: CopyServices) -> None:
         self._source, self._target, self._services = source, target, services
         self._chunks = ForeignChunks(source, target, services.resources)
-        self._look: Look = target.look()
+        self._look: RepositoryState = target.look()
         self._known: dict[bytes, ChunkRef] = {}  # the reference on the target by the source's id
         self._writer: Writer | None = None
         self._number = 0

@@ -14,11 +14,11 @@ from haulback.errors import BaseGone, Damaged, NotFound
 from haulback.repository import cbt_check
 from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.backup_loss import assess
-from haulback.repository.look import Look
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Draft, Repository
+from haulback.repository.repository_state import RepositoryState
 from haulback.repository.resources import Meter, Resources, unmetered
 from haulback.repository.writer import Writer
 from haulback.wire import JsonObject
@@ -182,7 +182,10 @@ class _Base(NamedTuple):
 
 
 def _bases(
-    parent: Manifest | None, repository: Repository, look: Look, warn: Callable[[str], None]
+    parent: Manifest | None,
+    repository: Repository,
+    look: RepositoryState,
+    warn: Callable[[str], None],
 ) -> dict[str, _Base]:
     """Disks of the parent backup by name."""
     if parent is None:

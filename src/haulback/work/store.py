@@ -6,6 +6,7 @@ import msgspec
 
 from haulback import units
 from haulback.contract.store import StoreOrder
+from haulback.drivers.remote_set import AskedNames
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
 from haulback.repository.manifest import Manifest
@@ -37,11 +38,10 @@ def run(context: TaskContext) -> Results:
     context.progress.count(manifest.stored)
     _tell(context, manifest)
     results = {"stored": manifest.stored, "parent": manifest.parent}
-    return (
-        results
-        | _volumes(context, repository, manifest)
-        | context.repositories.space(order.destination)
-    )
+    results |= _volumes(context, repository, manifest)
+    results |= context.repositories.space(order.destination)
+    _release(context)
+    return results
 
 
 def _tell(context: TaskContext, manifest: Manifest) -> None:
@@ -80,8 +80,26 @@ def _stored_before(repository: Repository, order: StoreOrder) -> Manifest:
         raise BaseGone("staging no longer holds the export; back up again") from None
 
 
+def _release(context: TaskContext) -> None:
+    """Drop the checkpoint that this backup replaces, before the task is reported as FINISHED.
+
+    Dropping a checkpoint of a stopped machine locks its images: after the end of the task the
+    machine may be started at once.  The backup is stored, so that a later failure of this attempt
+    loses nothing: the next attempt finds the manifest.
+    """
+    order: StoreOrder = context.order
+    needed = context.server.needed()
+    keep = AskedNames(lambda name: name != order.replaces and name in needed)
+    try:
+        with context.machines.lock(order.hypervisor, order.uuid, wait=False) as is_mine:
+            if is_mine:
+                context.machines.open(order.hypervisor).drop_checkpoints(order.uuid, keep)
+    except HaulbackError as error:
+        context.log(f"the replaced checkpoint is dropped later: {error.message}")
+
+
 def tidy(context: TaskContext) -> None:
-    """Drop the checkpoint that the checkpoint of this backup replaces."""
+    """Drop the checkpoint that this backup replaces, where the machine was in use before."""
     order: StoreOrder = context.order
     with context.machines.lock(order.hypervisor, order.uuid):
         context.machines.open(order.hypervisor).drop_checkpoints(

@@ -109,6 +109,7 @@ def test_nothing_is_confirmed_without_a_yes(
     web: Web, client: Client, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # not a terminal
+    web.says({"dryRuns": True})
     web.says({"total": 1})
     with pytest.raises(Malformed, match="add -y"):
         retention.confirm(all_rules=True)

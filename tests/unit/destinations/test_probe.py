@@ -143,8 +143,8 @@ def test_a_store_that_replaces_objects_is_refused_for_that_reason(tmp_path: Path
 def test_a_store_that_replaces_objects_is_taken_as_a_single_writer_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    put = S3._put
-    monkeypatch.setattr(S3, "_put", lambda self, name, data, _: put(self, name, data, "overwrite"))
+    put = S3.put
+    monkeypatch.setattr(S3, "put", lambda self, name, data, _: put(self, name, data, "overwrite"))
     bucket = s3.new_bucket()
     with pytest.raises(Unsupported, match="accepted a name twice"):
         probe(S3(s3.settings_of(bucket)))

@@ -98,6 +98,13 @@ def test_a_disk_that_only_a_running_machine_opens_is_said_to_be_one(disk: ET.Ele
     assert network_disks.unreadable(disk).endswith(RUNS)
 
 
+def test_disks_of_one_server_share_it_and_those_of_others_do_not():
+    trees = [network_disks.tree(disk) for disk, _ in FILES.values()]
+    assert len({network_disks.server_of(tree) for tree in trees}) == len(trees)
+    same = network("protocol='https' name='/c'")
+    assert network_disks.server_of(network_disks.tree(same)) == "https https://h:443"
+
+
 LUKS = (
     "<domain type='qemu'><name>web</name><uuid>u</uuid><devices><disk type='file' device='disk'>"
     "<source file='/x'><encryption format='luks'/></source><target dev='vda'/></disk></devices>"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haulback.drivers.imagefolder import places
+from haulback.drivers.imagefolder import known_machines as places
 from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.errors import Malformed, NotFound
 

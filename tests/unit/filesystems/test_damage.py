@@ -5,6 +5,7 @@ import struct
 import time
 from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,12 +14,17 @@ from haulback.filesystems.parsers.blocks import BlockLocation, within
 from haulback.filesystems.parsers.lvm_text import parse
 from haulback.filesystems.parsers.queries import QueryHandler
 from haulback.filesystems.records import (
+    Answer,
     Content,
+    DescribeFile,
     Entries,
     Failed,
+    FileFacts,
+    FileMap,
     FindEntry,
     ListDirectory,
     ListVolumes,
+    MapFile,
     ReadFile,
     VolumesFound,
 )
@@ -43,6 +49,11 @@ class Memory:
         yield BlockLocation(0, offset, count)
 
 
+def passed_on(told):
+    """An answer as the parent decodes it: hostile data must not break its bounds."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Answer)
+
+
 def explored(data):
     """All possible requests about a disk; fails for anything but data or our errors."""
     asked, begun = QueryHandler({"vda": Memory(data)}), time.monotonic()
@@ -57,9 +68,13 @@ def explored(data):
             for entry in entries.entries if isinstance(entries, Entries) else ():
                 below = path.rstrip(b"/") + b"/" + entry.name
                 assert isinstance(answer(asked, FindEntry(volume.name, below)), Entries | Failed)
+                facts = answer(asked, DescribeFile(volume.name, below))
+                assert isinstance(passed_on(facts), FileFacts | Failed)
                 if entry.type == "DIRECTORY" and below.count(b"/") < 5:
                     left.append(below)
                 if entry.type == "REGULAR_FILE":
+                    stored = answer(asked, MapFile(volume.name, below, 0))
+                    assert isinstance(passed_on(stored), FileMap | Failed)
                     for offset in (0, max(0, entry.size - 5000)):
                         content = answer(asked, ReadFile(volume.name, below, offset, 1 * MIB))
                         assert isinstance(content, Content | Failed)
@@ -70,6 +85,10 @@ def tree(folder):
     (folder / "sub" / "deep").mkdir(parents=True)
     (folder / "file").write_bytes(os.urandom(20_000))
     (folder / "tiny").write_bytes(b"tiny")
+    for name in ("file", "sub"):
+        for number in range(8):
+            with suppress(OSError):  # the folder of the tests keeps no attributes
+                os.setxattr(folder / name, f"user.note{number}", b"v" * 10 * number)
     (folder / "link").symlink_to("sub/deep")
     (folder / "long").symlink_to("sub/../" * 30 + "file")
     for number in range(40):

@@ -23,6 +23,7 @@ from haulback.filesystems.records import (
     FileMap,
 )
 from haulback.filesystems.sparse import SparseMap
+from haulback.filesystems.tar_members import TarMember
 from haulback.units import GIB, KIB, MIB
 from tests import shares, volumes
 from tests.volumes import browser, empty, ext, needs_ext, run, tool
@@ -149,6 +150,27 @@ def test_a_second_name_of_a_file_is_a_link_and_a_damaged_one_is_named_by_both():
     assert "damaged from byte 8192 of 9000" in report[0]
     assert members["./a"][:4096] == b"A" * 4096
     assert members["./a"][4096:] == bytes(9000 - 4096)
+
+
+def test_a_path_that_is_asked_for_twice_is_no_link_to_itself():
+    source = Files({"a": b"A" * 900, "b": b"A" * 900}, links={"a": 7, "b": 7})
+    with tarfile.open(fileobj=io.BytesIO(b"".join(packed(source, "v", ["/a", "/a", "/b"])))) as tar:
+        assert [(item.name, item.linkname) for item in tar] == [("a", ""), ("a", ""), ("b", "a")]
+
+
+@given(
+    st.integers(0, 1 << 50), st.integers(0, (1 << 32) - 1), st.integers(-(1 << 45), 1 << 45),
+    st.lists(st.binary(min_size=1, max_size=90).filter(lambda n: not set(n) & {0, 47}), min_size=1),
+)  # fmt: skip
+@FUZZED
+def test_any_header_says_what_the_entry_is(size, id_, modified, names):
+    name = os.fsdecode(b"/".join(names))
+    entry = FileEntry(name, EntryType.REGULAR_FILE, size, modified, 0o4751, id_, id_)
+    with tarfile.open(fileobj=io.BytesIO(TarMember(entry, name, tarfile.REGTYPE, size).header()),
+                      errors="surrogateescape") as tar:  # fmt: skip
+        found = tar.next()
+    assert (found.name, found.size, found.uid, found.gid) == (name, size, id_, id_)
+    assert (found.mode, round(found.mtime * 1000)) == (0o4751, modified)
 
 
 def test_attributes_that_cannot_be_read_are_named_and_the_file_is_delivered():

@@ -159,7 +159,7 @@ def unseen(site: Site) -> Iterator[None]:
     writer = Repository.writer
 
     def blind(repository: Repository, *args, **kwargs):
-        with patch("haulback.repository.look.Index", lambda *_: Index()):
+        with patch("haulback.repository.repository_state.Index", lambda *_: Index()):
             return writer(repository, *args, **kwargs)
 
     with patch.object(Repository, "writer", blind):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from haulback.destinations.folder import Folder
 from haulback.errors import BaseGone, NotFound
 from haulback.repository import dedup_check
-from haulback.repository.dedup_check import Evidence, still_holds
+from haulback.repository.dedup_check import ReuseEvidence, still_holds
 from haulback.repository.index import Index
 from haulback.repository.pack import GroupEntry, GroupLocation, name_of
 from haulback.repository.repository import Repository
@@ -99,12 +99,12 @@ def test_evidence_that_still_holds_finds_every_chunk(data):
     added = [segment(placed) for placed in data.draw(st.lists(PLACEMENTS, max_size=1))]
     after = Index([*added, *kept], data.draw(st.sets(st.sampled_from(PACKS), max_size=2)))
     left = store_of({name_of(pack) for pack in PACKS if data.draw(st.integers(0, 4))})
-    if still_holds(Evidence(before, None, packs), after, None, left):
+    if still_holds(ReuseEvidence(before, None, packs), after, None, left):
         assert dedup_check._packs_of([wanted], after, left)
 
 
 def test_evidence_does_not_outlive_the_parent_it_relied_on():
     index, store, parent = Index([segment({1: PACKS[0]})]), store_of(set()), object()
-    assert still_holds(Evidence(index, parent, set()), index, parent, store)
-    assert not still_holds(Evidence(index, parent, set()), index, None, store)
-    assert still_holds(Evidence(index, None, set()), index, parent, store)
+    assert still_holds(ReuseEvidence(index, parent, set()), index, parent, store)
+    assert not still_holds(ReuseEvidence(index, parent, set()), index, None, store)
+    assert still_holds(ReuseEvidence(index, None, set()), index, parent, store)

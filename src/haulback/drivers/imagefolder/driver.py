@@ -25,7 +25,7 @@ from haulback.drivers.imagefolder.definition import (
     folder_name,
     new_uuid,
 )
-from haulback.drivers.imagefolder.places import MachinePlaces
+from haulback.drivers.imagefolder.known_machines import MachinePlaces
 from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.image_writer import free_name, writable

@@ -20,7 +20,7 @@ from haulback.wire import JsonObject
 _SPACE = "urn:haulback:machine:1"
 _OURS = f"{{{_SPACE}}}machine"
 _NEXT = "the machine gets this disk at its next start"
-_POOL = "a volume of a network pool, which can be read only while the machine runs"
+POOL = "a volume of a network pool, which can be read only while the machine runs"
 _OFF = "only while the machine is off: "
 # Members of a disk element that are removed when the disk gets an image of its own.
 _ELSEWHERE = ("source", "backingStore", "mirror", "auth", "encryption", "shareable")
@@ -176,7 +176,7 @@ def _is_allocated(path: Path | None, size: int) -> bool:
 def _unread(root: ET.Element, read: Set[str], *, runs: bool) -> list[Apart]:
     """Disks that backups contain, but that cannot be read in the machine's present state."""
     unread = [one for one in volumes(root) if one.name not in read]
-    return [Apart(one.name, _NEXT if runs else one.off or _POOL) for one in unread]
+    return [Apart(one.name, _NEXT if runs else one.off or POOL) for one in unread]
 
 
 def moved(text: str, places: Mapping[str, Path]) -> str:

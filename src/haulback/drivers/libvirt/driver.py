@@ -86,6 +86,7 @@ class LibvirtHost:
         mark = sha256(f"{uri}\0{storage}".encode()).hexdigest()[:12]
         self.work = work or WORK / f"haulback-{mark}"
         self._files = files or Files()
+        self._silent: dict[str, str] = {}  # servers of disks that did not answer, with the reasons
 
     @cached_property
     def _host(self) -> Host:
@@ -121,7 +122,7 @@ class LibvirtHost:
     def _measure(self, domain: Domain) -> Machine:
         """Describe a machine by its definition for the next start and its current disks."""
         live = domain.live() if domain.is_active else ""
-        seen = looked_at(self._host, domain)
+        seen = looked_at(self._host, domain, self._silent)
         made = xml.machine(domain.definition(), seen.sized, live, seen.lost)
         made = _started(domain, made)
         return made._replace(snapshots=internal_snapshots.held(self._host, domain))

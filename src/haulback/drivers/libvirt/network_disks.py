@@ -49,6 +49,13 @@ def tree(disk: ET.Element) -> JsonObject | None:
     return {"driver": driver.get("type", "raw") if driver is not None else "raw", "file": file}
 
 
+def server_of(tree: JsonObject) -> str:
+    """The server of a disk that `tree` describes, the same for all disks of this server."""
+    file = tree["file"]
+    url = str(file.get("url", "")).split("/")[:3]
+    return f"{file['driver']} {file.get('server') or file.get('portal') or '/'.join(url)}"
+
+
 def _host(source: ET.Element) -> ET.Element:
     found = source.find("host")
     return found if found is not None else ET.Element("host")

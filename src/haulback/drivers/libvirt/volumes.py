@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,24 +12,27 @@ from haulback.drivers.images.host_image import HostImage
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.network_image import NetworkImage
 from haulback.drivers.libvirt import domain as xml
+from haulback.drivers.libvirt import network_disks
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.domain import DomainDisk
-from haulback.errors import HaulbackError, Unsupported
+from haulback.errors import HaulbackError, Unavailable, Unsupported
 from haulback.libvirt_xml import parse
 
+_SLOW = 5.0  # seconds after which a server that failed is not asked again
 _FOLDERS = ("dir", "fs", "netfs")  # types of storage pools that are folders
 
 
 def located(host: Host, text: str) -> list[DomainDisk]:
     """Disks in a machine's XML, with the paths of volumes in storage pools."""
-    found = xml.volumes(parse(text))
-    return [v._replace(path=_in_pool(host, *v.pool)) if v.pool else v for v in found]
+    return [_in_pool(host, volume) for volume in xml.volumes(parse(text))]
 
 
-def _in_pool(host: Host, pool: str, name: str) -> Path | None:
-    """Path of a pool's volume; None for a network pool, which has names in place of paths."""
-    path = Path(host.volume(pool, name))
-    return path if path.is_absolute() else None
+def _in_pool(host: Host, volume: DomainDisk) -> DomainDisk:
+    """A disk with the path of its volume; network pools have names in place of paths."""
+    if not volume.pool:
+        return volume
+    path = Path(host.volume(*volume.pool))
+    return volume._replace(path=path) if path.is_absolute() else volume._replace(off=xml.POOL)
 
 
 def readable(host: Host, domain: Domain) -> list[DomainDisk]:
@@ -51,21 +55,28 @@ class LookedAt(NamedTuple):
     lost: dict[str, str]
 
 
-def looked_at(host: Host, domain: Domain) -> LookedAt:
+def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> LookedAt:
     """Disks that backups of a machine in its present state contain.
 
-    The images of a stopped machine are opened, so that a fault shows before a backup fails. Raises
-    the error of libvirt for a local disk of unknown size.
+    The images of a stopped machine are opened, so that a fault shows before a backup fails.
+    `silent` collects servers that did not answer in time, with the reasons: they are asked once.
+    Raises the error of libvirt for a local disk of unknown size.
     """
     if domain.is_active:
         return LookedAt(sized(host, domain), {})
     seen = LookedAt([], {})
     for volume in readable(host, domain):
+        server = network_disks.server_of(volume.tree) if volume.tree else ""
+        begun = time.monotonic()
         try:
+            if server in silent:
+                raise Unavailable(silent[server])
             with opened([volume], network=True) as [image]:
                 seen.sized.append((volume, image.size))
         except HaulbackError as error:
             seen.lost[volume.name] = f"it cannot be read now, and a backup fails: {error.message}"
+            if server and time.monotonic() - begun > _SLOW:
+                silent[server] = error.message
             if volume.path:
                 seen.sized.append((volume, domain.size(volume.device)))
     return seen

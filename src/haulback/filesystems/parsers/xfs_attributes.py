@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from haulback.errors import HaulbackError
+from haulback.errors import HaulbackError, Unsupported
 from haulback.filesystems.parsers.attributes import Collected, long_acl
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
 
@@ -15,7 +15,7 @@ _LISTS = {b"SGI_ACL_FILE": "access", b"SGI_ACL_DEFAULT": "default"}
 _NODE_4, _NODE_5, _LEAF_4, _LEAF_5 = 0xFEBE, 0x3EBE, 0xFBEE, 0x3BEE
 _REMOTE = b"XARM"
 _REMOTE_HEADER = 56  # bytes at the start of each block of a value, in version 5
-_DEEPEST, _MOST_VALUE, _MOST_LEAVES = 5, 64 * 1024, 16_384
+_DEEPEST, _MOST_VALUE, _MOST_LEAVES = 5, 64 * 1024, 2048
 
 
 class XfsAttribute(NamedTuple):
@@ -65,7 +65,9 @@ def short(raw: bytes) -> Iterator[XfsAttribute]:
 def in_blocks(fork: AttributeBlocks) -> Iterator[XfsAttribute]:
     """Attributes in the leaves, from the first on."""
     number, seen = _first_leaf(fork), set[int]()
-    while len(seen) < _MOST_LEAVES:
+    while True:
+        if len(seen) == _MOST_LEAVES:
+            raise Unsupported(f"its extended attributes take more than {_MOST_LEAVES} blocks")
         if number in seen:
             raise ValueError("the extended attributes lead into themselves")
         seen.add(number)

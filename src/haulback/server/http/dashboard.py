@@ -171,8 +171,11 @@ def size_stats(call: ApiRequest) -> SizeStats:
     projects=ProjectAccess.COMMON,
 )
 def global_settings(call: ApiRequest) -> JsonObject:
-    """Settings of the whole server that portals read."""
-    return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone}
+    """Settings of the whole server that portals read.
+
+    `dryRuns`: the server knows `dryRun`, which earlier versions would overlook.
+    """
+    return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone, "dryRuns": True}
 
 
 @room(

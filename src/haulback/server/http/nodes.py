@@ -237,8 +237,8 @@ def open_session(call: ApiRequest) -> NodeSession:
         if "\0" in text or len(text) > 1000:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
-    giving_up.refuse_secret(call.app, who.guid, who.secret)
     if not nodes.is_enrolled(call.app, who):  # reads only: a guess makes no writer wait
+        giving_up.refuse_secret(call.app, who.guid, who.secret)
         raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
     roots, version = wanted.restoreRoots, wanted.version[:40]
     process = Process(version, roots, _revision(wanted))

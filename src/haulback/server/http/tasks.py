@@ -445,6 +445,7 @@ def _submission(way: Submission) -> Operation:
         examples=way.examples,
         command=way.command,
         destroys=losses if way.path in task_losses.PREVIEWS else None,
+        unasked=way.unasked,
     )
 
 

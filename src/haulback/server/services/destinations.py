@@ -218,7 +218,10 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
         # The restored catalogue may lack the newest backups of the destination, which need its key.
         hold.check_removal(sql, "the removal of a destination")
         if destinations.has_backups(sql, guid):
-            raise Conflict("the destination holds backups; delete the backups first")
+            raise Conflict(
+                "the destination holds backups; delete the backups first, or, if it will not come "
+                "back, give it up: haulback destination rm --gone"
+            )
         for rule in SqlCatalogue(sql).records.of_kind("rule"):
             if guid in destinations_of(rule):
                 raise Conflict(

@@ -53,6 +53,7 @@ from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 _TARGETS = "ruleBackupDestinations"
+_PATIENCE = 10  # pieces that may fail
 _SILENT_MS = 90_000  # a node that was not heard for so long does not reach its places
 
 
@@ -273,19 +274,32 @@ _BEGIN: Mapping[str, Callable[..., list[GivenUp]]] = {
 def _carry_out(app: App, guid: str) -> None:
     """Take an object away, piece by piece, together with any other server that does so.
 
-    Raises Unavailable when the server stops.
+    Raises Unavailable when the server stops, or the database does not answer.
     """
+    failures = 0
     while True:
         if app.wakeups.is_over:
             raise Unavailable("the server stops; the rest is given up after its start")
-        with app.store.write() as sql:
-            item = gone.locked(sql, guid)
-            if item is None:
+        try:
+            if _is_over(app, guid):
                 return
-            work = _Work(app, sql, item)
-            if not any(step(work) for step in _STEPS[item.kind]):
-                _finish(work)
+        except Unavailable:  # PostgreSQL ends one of two transactions that wait for each other
+            failures += 1
+            if failures == _PATIENCE:
+                raise
         app.wakeups.ring()
+
+
+def _is_over(app: App, guid: str) -> bool:
+    """Take the next piece of an object away; True once nothing is left."""
+    with app.store.write() as sql:
+        item = gone.locked(sql, guid)
+        if item is None:
+            return True
+        work = _Work(app, sql, item)
+        if not any(step(work) for step in _STEPS[item.kind]):
+            _finish(work)
+    return False
 
 
 def _finish(work: _Work) -> None:
@@ -346,6 +360,11 @@ def _others_can(work: _Work, task: Task) -> bool:
     return not bound and bool(others if able is None else able & others)
 
 
+def _clear_alarms(work: _Work) -> bool:
+    work.ledger.alarms.clear_all([work.item.guid])
+    return False
+
+
 def _remove_backups(work: _Work) -> bool:
     where = gone.on_destination(work.item.guid)
     return bool(gone.remove_locations(work.sql, work.ledger, where))
@@ -385,7 +404,7 @@ def _leave_machine(work: _Work) -> bool:
 
 
 _STEPS: Mapping[str, Sequence[Callable[[_Work], bool]]] = {
-    NODE: (_end_tasks(gone.of_node),),
+    NODE: (_end_tasks(gone.of_node), _clear_alarms),
     DESTINATION: (_end_tasks(gone.of_destination), _remove_backups, _remove_destination),
     HYPERVISOR: (_end_tasks(gone.of_hypervisor), _leave_machines, _remove_hypervisor),
     MACHINE: (_end_tasks(gone.of_machine), _remove_away, _leave_machine),

@@ -25,12 +25,18 @@ class _View:
         self.tally = Tally()
         self.known = SqlCatalogue(sql)
         self.leaving: list[str] = []  # destinations whose locations go
+        self.tasks: list[Condition] = []  # that end
+        self.mounts: list[Condition] = []  # that end
 
 
 def of(sql: Connection, kind: str, guid: str, now: int, silent: int) -> Losses:
     """The list of what is lost with an object.  Raises NotFound."""
     view = _View(sql, now, silent)
     _OF[kind](view, guid)
+    if view.tasks:
+        view.tally.add(loss_rows.tasks(sql, "ended", gone.any_of(*view.tasks)))
+    if view.mounts:
+        view.tally.add(loss_rows.mounts(sql, "ended", gone.any_of(*view.mounts)))
     view.tally.note("nothing on a store is deleted")
     return view.tally.losses
 
@@ -57,8 +63,10 @@ def _node(view: _View, guid: str) -> None:
             tally.item(kind, "without this node", place.guid, place.name, "other nodes reach it")
     if groups := gone.groups_of(sql, guid):
         tally.note(f"{node.name} leaves {groups} groups of nodes")
-    tally.add(loss_rows.tasks(sql, "ended", gone.of_node(guid)))
-    tally.add(loss_rows.mounts(sql, "ended", gone.mounts_of_node(guid)))
+    others = gone.but(gone.running_on(guid), *view.tasks)
+    tally.add(loss_rows.tasks(sql, "left to another node", others))
+    view.tasks.append(gone.only_of_node(guid))
+    view.mounts.append(gone.mounts_of_node(guid))
 
 
 def _destination(view: _View, guid: str) -> None:
@@ -75,15 +83,15 @@ def _destination(view: _View, guid: str) -> None:
     for link in copy_links.touching(sql, guid):
         target = f"to {names.get(link.target, link.target)}"
         tally.item("copy link", _UP, link.source, names.get(link.source, ""), target)
-    tally.add(loss_rows.tasks(sql, "ended", gone.of_destination(guid)))
-    tally.add(loss_rows.mounts(sql, "ended", gone.mounts_of_destination(guid)))
+    view.tasks.append(gone.of_destination(guid))
+    view.mounts.append(gone.mounts_of_destination(guid))
 
 
 def _backups(view: _View, where: Condition, name: str) -> None:
     """Backups that lose their only location, and those that another location keeps."""
     sql, tally = view.sql, view.tally
     tally.add(loss_rows.backups(sql, _UP, gone.lost(where, view.leaving)))
-    if kept := tally.add(loss_rows.backups(sql, "stays elsewhere", gone.kept(where, view.leaving))):
+    if kept := tally.add(loss_rows.backups(sql, "kept elsewhere", gone.kept(where, view.leaving))):
         tally.note(f"{kept} backups on {name} stay: each has another good location")
     locked = loss_rows.backups(sql, _UP, gone.lost(where, view.leaving), gone.is_locked(view.now))
     if locked.total:
@@ -114,7 +122,7 @@ def _rules(view: _View, destination: str) -> None:
     for schedule in records.of_kind("schedule"):
         if off & {ref["guid"] for ref in schedule.body.get("rules", ())}:
             note = "it fires rules that lose this destination"
-            view.tally.item("schedule", "stays", schedule.guid, schedule.name, note)
+            view.tally.item("schedule", "kept", schedule.guid, schedule.name, note)
     for schedule in records.of_kind("system-schedule"):
         if (schedule.body.get("backupDestination") or {}).get("guid") == destination:
             note = "it takes the only other destination"
@@ -125,8 +133,10 @@ def _hypervisor(view: _View, guid: str) -> None:
     sql, tally = view.sql, view.tally
     place = view.known.places.hypervisor(guid)
     tally.item("hypervisor", _UP, guid, place.name)
-    tally.add(loss_rows.machines(sql, _UP, gone.without_backups(guid)))
-    kept = tally.add(loss_rows.machines(sql, "stays with backups", gone.with_backups(guid)))
+    tally.add(loss_rows.machines(sql, _UP, gone.without_backups(guid, view.leaving)))
+    kept = tally.add(
+        loss_rows.machines(sql, "kept with backups", gone.with_backups(guid, view.leaving))
+    )
     if kept:
         tally.note(
             f"{kept} machines of {place.name} stay as absent machines without a hypervisor: their "
@@ -136,8 +146,8 @@ def _hypervisor(view: _View, guid: str) -> None:
     for plan in view.known.records.of_kind("recovery-plan"):
         if any((rule.get("hypervisor") or {}).get("guid") == guid for rule in _rules_of(plan)):
             note = "it restores to this hypervisor: give it another"
-            tally.item("recovery plan", "stays", plan.guid, plan.name, note)
-    tally.add(loss_rows.tasks(sql, "ended", gone.of_hypervisor(guid)))
+            tally.item("recovery plan", "kept", plan.guid, plan.name, note)
+    view.tasks.append(gone.of_hypervisor(guid))
 
 
 def _rules_of(plan: Record) -> list[dict[str, dict[str, str]]]:
@@ -157,7 +167,7 @@ def _machine(view: _View, guid: str) -> None:
         _backups(view, gone.on_destinations(guid, [place]), name)
         tally.note(f"no living node reaches {name}: its backups of {machine.name} are given up")
     stays = tally.add(
-        loss_rows.backups(sql, "stays", loss_rows.stored(), gone.on_destinations(guid, there))
+        loss_rows.backups(sql, "kept", loss_rows.stored(), gone.on_destinations(guid, there))
     )
     if stays:
         tally.note(
@@ -165,7 +175,7 @@ def _machine(view: _View, guid: str) -> None:
             f"haulback machine rm {machine.name} deletes them"
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
-    tally.add(loss_rows.tasks(sql, "ended", gone.of_machine(guid)))
+    view.tasks.append(gone.of_machine(guid))
 
 
 _OF: Mapping[str, Callable[[_View, str], None]] = {

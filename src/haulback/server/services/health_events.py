@@ -12,11 +12,11 @@ from haulback.server.caller import SYSTEM, Node
 from haulback.server.key_vault import certificate_end
 from haulback.server.services import own_key
 from haulback.server.services.app import App
-from haulback.server.services.nodes import SILENT_MS
 from haulback.server.store import events, nodes
 from haulback.server.store.engine import Connection
-from haulback.units import DAY_MS
+from haulback.units import DAY_MS, utc
 
+_DOWN_MS = 90_000  # milliseconds of silence after which people are told that a node is down
 _EVERY_MS = 15_000  # time between two looks at the server's health
 _WARNED_MS = 14 * DAY_MS  # before the end of a certificate
 _NODE_KINDS = (EventKind.NODE_DOWN.value, EventKind.NODE_UP.value)
@@ -28,7 +28,7 @@ def look(app: App) -> None:
     passed = now - app.health_at
     if abs(passed) < _EVERY_MS:
         return
-    if not 0 <= passed < SILENT_MS:
+    if not 0 <= passed < _DOWN_MS:
         # The server started, stood still, or has another time: no node could reach it before.
         app.watched_since = now
     app.health_at = now
@@ -48,12 +48,11 @@ def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
     last = events.last_kind(sql, node.guid, _NODE_KINDS)
     was_silent = last == EventKind.NODE_DOWN.value
     # A server that has just begun to listen waits before a node is down; the node is up once heard.
-    is_silent = now - (node.seen if was_silent else max(node.seen, since)) >= SILENT_MS
+    is_silent = now - (node.seen if was_silent else max(node.seen, since)) >= _DOWN_MS
     if is_silent == was_silent:
         return None
     kind = EventKind.NODE_DOWN if is_silent else EventKind.NODE_UP
-    minutes = (now - node.seen) // 60_000
-    text = f"the node {node.name} is silent since {minutes} minutes" if is_silent else None
+    text = f"the node {node.name} is silent since {utc(node.seen)}" if is_silent else None
     return Event(
         kind=kind,
         time=now,
@@ -61,7 +60,7 @@ def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
         subject_name=node.name,
         text=text or f"the node {node.name} speaks again",
         data={"lastSeen": node.seen},
-        once=f"{kind.value} {node.guid} {node.seen // SILENT_MS}",
+        once=f"{kind.value} {node.guid} {node.seen // _DOWN_MS}",
     )
 
 

@@ -121,7 +121,10 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
         machines = known.machines.on_hypervisor(guid)
         for item in machines:
             if backups.has_backups(sql, item.guid) or known.work.is_busy(item.guid):
-                raise Conflict(f"{item.name} has backups or tasks; delete them first")
+                raise Conflict(
+                    f"{item.name} has backups or tasks; delete them first, or, if the hypervisor "
+                    "will not come back, give it up: haulback hypervisor rm --gone"
+                )
         ledger = SqlLedger(sql, change.now)
         ledger.inventory.unseen(guid)
         hypervisors.remove(sql, guid)

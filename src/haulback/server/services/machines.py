@@ -124,7 +124,8 @@ def remove(app: App, who: Caller, guid: str) -> None:
         change.before = machine
         if machine.present:
             raise Conflict(
-                f"{machine.name} is present; the next inventory would add the machine again"
+                f"{machine.name} is present; the next inventory would add the machine again; if it "
+                "will not come back, give it up: haulback machine forget --gone"
             )
         hold.check_removal(change.sql, "the removal of a machine")
         if not _forget(change.sql, machine):

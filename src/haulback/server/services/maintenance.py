@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import Any
 
 from haulback.contract.task_states import State
-from haulback.errors import HaulbackError, Unavailable
+from haulback.errors import HaulbackError, NotFound, Unavailable
 from haulback.kinds.api import Ask
 from haulback.kinds.support import conflicts, unmount_task
 from haulback.server.services import (
@@ -39,6 +39,7 @@ from haulback.server.store import (
     due_work,
     hold,
     mounts,
+    nodes,
     outbox,
     queue,
     task_lifecycle,
@@ -50,6 +51,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.due_work import Ages, DueWork
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
+from haulback.units import utc
 
 _JUMP_MS = 1_000  # a larger difference means that the system's clock was set
 LISTED_MS = 14 * 86_400_000  # time for which an ended task stays on the lists
@@ -163,6 +165,15 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
     protection_store.judge_late(sql)
 
 
+def _silence(sql: Connection, guid: str | None) -> str:
+    """The reason why an attempt is lost: its node by name, and since when the node is silent."""
+    try:
+        node = nodes.one_node(sql, guid or "")
+    except NotFound:
+        return "the node of the task was removed"
+    return f"the node {node.name} is silent since {utc(node.seen or 0)}"
+
+
 def _end_lost(app: App) -> int:
     with app.store.write() as sql:
         moves = app.life(sql)
@@ -170,7 +181,7 @@ def _end_lost(app: App) -> int:
         for task in found:
             with _alone(app, sql, task):
                 node = task.node
-                moves.lost(task, "the node of the task is silent")
+                moves.lost(task, _silence(sql, node))
                 app.tidy_node(sql, node)
     return len(found)
 

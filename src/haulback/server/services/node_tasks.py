@@ -48,7 +48,7 @@ from haulback.wire import JsonObject
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "the node returned the task"
-_HEARD_MS = 20_000  # `seen` is written no more often than this
+_HEARD_MS = 10_000  # `seen` is written no more often than this
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # samples of the transfer rate that a task keeps
 

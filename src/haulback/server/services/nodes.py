@@ -13,9 +13,8 @@ from haulback.server.services import node_tasks
 from haulback.server.services.app import App
 from haulback.server.store import mounts, nodes, task_lifecycle
 from haulback.server.store.catalogue import SqlCatalogue
+from haulback.server.store.queue_links import SILENT_MS
 from haulback.wire import Named, label
-
-SILENT_MS = 90_000  # milliseconds of silence after which a node counts as offline
 
 
 def all_nodes(app: App) -> list[Node]:
@@ -103,11 +102,15 @@ def remove(app: App, who: Caller, guid: str) -> None:
     with app.change(who, "remove node", guid) as change:
         removed = nodes.one_node(change.sql, guid)
         if removed.session and task_lifecycle.of_session(change.sql, removed.session):
-            raise Conflict(f"{removed.name} runs tasks; stop the node or cancel the tasks first")
+            raise Conflict(
+                f"{removed.name} runs tasks; stop the node or cancel the tasks first; "
+                + _gone(removed)
+            )
         known = SqlCatalogue(change.sql)
         places: list[Any] = [*known.places.hypervisors(), *known.places.destinations()]
         if names := [place.name for place in places if place.node == removed.guid]:
-            raise Conflict(f"{', '.join(names[:5])} can be reached from {removed.name} only")
+            only = f"{', '.join(names[:5])} can be reached from {removed.name} only"
+            raise Conflict(f"{only}; let another node reach it first; {_gone(removed)}")
         if names := [place.name for place in places if removed.guid in place.nodes]:
             raise Conflict(
                 f"{removed.name} is one of the nodes of {', '.join(names[:5])}; take it out first"
@@ -115,6 +118,10 @@ def remove(app: App, who: Caller, guid: str) -> None:
         task_lifecycle.end_pinned(change.sql, app.life(change.sql), removed.guid, State.FAILED)
         nodes.remove_node(change.sql, guid)
         change.before = {"name": removed.name}
+
+
+def _gone(node: Node) -> str:
+    return f"if the node will not come back: haulback node rm {node.name} --gone"
 
 
 def invite(app: App, who: Caller) -> str:

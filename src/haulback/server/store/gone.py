@@ -5,7 +5,7 @@ Every piece is bounded and finds what is left by itself, so that a repetition is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,7 +40,7 @@ from haulback.wire import JsonObject
 NODE, DESTINATION, HYPERVISOR, MACHINE = "node", "destination", "hypervisor", "machine"
 PIECE = 200  # backups or machines of one transaction
 _TASKS = 50  # tasks of one transaction: the end of each takes several statements
-_LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
+LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 P = TypeVar("P", Hypervisor, BackupDestination)
 # Tasks that need the machine itself; restores of its backups do not.
 OF_MACHINE = (
@@ -132,28 +132,46 @@ def _given_up(row: Any) -> GivenUp:
 
 def of_node(node: str) -> Condition:
     """The tasks that a node runs, and those that only it could run."""
-    running = sa.and_(_TASK.state == "RUNNING", _TASK.node == node)
-    waiting = sa.and_(_TASK.state == "QUEUED", _TASK.pinned_node == node)
-    return sa.or_(running, waiting)
+    return sa.or_(only_of_node(node), running_on(node))
+
+
+def only_of_node(node: str) -> Condition:
+    """The queued and running tasks that only one node could run."""
+    return sa.and_(_TASK.state.in_(("QUEUED", "RUNNING")), _TASK.pinned_node == node)
+
+
+def running_on(node: str) -> Condition:
+    """The tasks that a node runs, and that another could run."""
+    return sa.and_(_TASK.state == "RUNNING", _TASK.node == node, _TASK.pinned_node != node)
+
+
+def any_of(*conditions: Condition) -> Condition:
+    """Rows that meet at least one condition."""
+    return sa.or_(*conditions)
+
+
+def but(condition: Condition, *others: Condition) -> Condition:
+    """Rows that meet a condition and none of the others."""
+    return sa.and_(condition, *(sa.not_(other) for other in others))
 
 
 def of_destination(guid: str) -> Condition:
     """The live tasks of a destination, with the copies that are read from it."""
     read = _TASK.params.contains(f'"{second_copies.SOURCE}":"{guid}"')
     copies = sa.and_(_TASK.type == second_copies.TYPE, read)
-    return sa.and_(_LIVE, sa.or_(_TASK.destination == guid, copies))
+    return sa.and_(LIVE, sa.or_(_TASK.destination == guid, copies))
 
 
 def of_hypervisor(guid: str) -> Condition:
     """The live tasks that need a hypervisor."""
     needs = _TASK.type.not_in(_WITHOUT_HOST)
     moved = sa.and_(_TASK.type == "LIVE_MIGRATION", _TASK.params.contains(f'"from":"{guid}"'))
-    return sa.and_(_LIVE, needs, sa.or_(_TASK.hypervisor == guid, moved))
+    return sa.and_(LIVE, needs, sa.or_(_TASK.hypervisor == guid, moved))
 
 
 def of_machine(guid: str) -> Condition:
     """The live tasks that need a machine."""
-    return sa.and_(_LIVE, _TASK.entity == guid, _TASK.type.in_(OF_MACHINE))
+    return sa.and_(LIVE, _TASK.entity == guid, _TASK.type.in_(OF_MACHINE))
 
 
 def some_tasks(sql: sa.Connection, where: Condition) -> list[Task]:
@@ -229,10 +247,18 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
         sql.execute(sa.delete(of).where(column.in_(guids)))
     entities = {row.entity for row in locations}
     recall_without(sql, entities, guids)
+    for machine in _attached(sql, entities):  # without backups nothing of it is left
+        ledger.removals.forget_entity(machine)
     touched = sa.update(tables.entity).where(_ENTITY.guid.in_(entities))
     sql.execute(touched.values(protection_due=0))
     ledger.alarms.clear_all(guids)
     return len(guids)
+
+
+def _attached(sql: sa.Connection, entities: Iterable[str]) -> list[str]:
+    """The machines, among at most 500, that have no hypervisor."""
+    query = sa.select(_ENTITY.guid).where(_ENTITY.guid.in_(entities))
+    return list(sql.scalars(query.where(_ENTITY.hypervisor == ATTACHED_SOURCE)))
 
 
 def release_hold(sql: sa.Connection, destination: str) -> None:
@@ -336,16 +362,19 @@ def leave(sql: sa.Connection, ledger: SqlLedger, item: Entity) -> bool:
     return True
 
 
-def with_backups(hypervisor: str) -> Condition:
-    """The machines of a hypervisor that have backups."""
-    stored = sa.select(_BACKUP.guid).where(_BACKUP.entity == _ENTITY.guid, ~_BACKUP.gone)
-    return sa.and_(_ENTITY.hypervisor == hypervisor, stored.exists())
+def with_backups(hypervisor: str, leaving: Sequence[str]) -> Condition:
+    """The machines of a hypervisor that have backups besides those on `leaving` destinations."""
+    return sa.and_(_ENTITY.hypervisor == hypervisor, _has_backups(leaving))
 
 
-def without_backups(hypervisor: str) -> Condition:
-    """The machines of a hypervisor that have no backup."""
-    stored = sa.select(_BACKUP.guid).where(_BACKUP.entity == _ENTITY.guid, ~_BACKUP.gone)
-    return sa.and_(_ENTITY.hypervisor == hypervisor, ~stored.exists())
+def without_backups(hypervisor: str, leaving: Sequence[str]) -> Condition:
+    """The other machines of a hypervisor."""
+    return sa.and_(_ENTITY.hypervisor == hypervisor, ~_has_backups(leaving))
+
+
+def _has_backups(leaving: Sequence[str]) -> Condition:
+    here = (_BACKUP.entity == _ENTITY.guid, ~_BACKUP.gone, _BACKUP.destination.not_in(leaving))
+    return sa.select(_BACKUP.guid).where(*here).exists()
 
 
 def holding(sql: sa.Connection, entity: str) -> list[str]:

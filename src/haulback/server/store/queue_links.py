@@ -13,14 +13,20 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.reach_tables import node_group
 from haulback.server.store.tables import node as nodes
 from haulback.tasks.record import Task
+from haulback.units import utc
 
-_SILENT_MS = 90_000  # milliseconds of silence after which a node counts as offline
+# Milliseconds of silence after which a node counts as offline: nodes speak every ten seconds.
+SILENT_MS = 45_000
 _NAMED = 5
 
 
 class _Node(NamedTuple):
     name: str
     seen: int
+
+
+def _away(node: _Node) -> str:
+    return f"is silent since {utc(node.seen)}" if node.seen else "has never connected"
 
 
 class Links:
@@ -40,11 +46,14 @@ class Links:
         members = self._members(task.pinned_node)
         if not members or any(self._is_heard(node) for node in members):
             return ""
-        known = sorted(node.name for guid in members if (node := self._all().get(guid)))
+        known = sorted(node for guid in members if (node := self._all().get(guid)))
         if len(known) < 2:
-            return f"node {known[0]}, which alone can run it, is silent" if known else ""
+            return (
+                f"node {known[0].name}, which alone can run it, {_away(known[0])}" if known else ""
+            )
         more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
-        return f"the nodes that can run it are silent: {', '.join(known[:_NAMED])}{more}"
+        shown = ", ".join(f"{node.name} {_away(node)}" for node in known[:_NAMED])
+        return f"no node that can run it is online: {shown}{more}"
 
     def _members(self, pin: str) -> Iterable[str]:
         if pin == "":
@@ -58,7 +67,7 @@ class Links:
 
     def _is_heard(self, guid: str) -> bool:
         node = self._all().get(guid)
-        return bool(node) and self._now - (node.seen if node else 0) < _SILENT_MS
+        return bool(node) and self._now - (node.seen if node else 0) < SILENT_MS
 
     def _all(self) -> Mapping[str, _Node]:
         if self._nodes is None:

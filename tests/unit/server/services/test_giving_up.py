@@ -93,9 +93,7 @@ def test_a_gone_node_takes_what_only_it_reached_and_nothing_else(house: House):
     assert {("node", "given up"), ("destination", "given up"), ("hypervisor", "given up")} <= named(
         asked
     )
-    assert {("backup", "given up"), ("backup", "stays elsewhere"), ("task", "ended")} <= named(
-        asked
-    )
+    assert {("backup", "given up"), ("backup", "kept elsewhere"), ("task", "ended")} <= named(asked)
     assert any("haulback destination set bd --node" in note for note in asked.notes)
     told = giving_up.give_up(house.app, NODE, node.guid, house.user)
     assert (told.dryRun, told.total) == (False, asked.total)

@@ -116,7 +116,8 @@ def test_a_task_whose_nodes_are_silent_says_so(shared: Shared):
     shared.house.clock.now += 100_000
     shared.speak("n2")
     [export] = shared.house.export()
-    assert shared.reason(export) == "the nodes that can run it are silent: n1, n3"
+    since = "is silent since 2027-01-15 08:00:00 UTC"
+    assert shared.reason(export) == f"no node that can run it is online: n1 {since}, n3 {since}"
     shared.speak("n3")
     assert shared.reason(export) == "a node to take it"
 
@@ -174,7 +175,7 @@ def test_an_export_waits_for_its_node_where_no_other_node_can_make_it(shared: Sh
     store = shared.house.exported(shared.nodes["n1"])
     shared.lose("n2")
     assert shared.house.state(store) == "QUEUED"
-    assert "n1, which alone can run it, is silent" in shared.reason(store)
+    assert "n1, which alone can run it, is silent since 2027-01-15" in shared.reason(store)
 
 
 @pytest.mark.parametrize(
@@ -249,3 +250,20 @@ def test_a_local_folder_of_several_nodes_has_the_listing_delay_of_a_share(shared
     wider = ChangedDestination(nodes=shared.refs("n1 n3"))
     changed = destinations.change_destination(app, lone.guid, wider, user)
     assert changed.config["listingDelay"] == 120
+
+
+def test_a_node_that_died_is_offline_within_a_minute_and_named_by_the_task_that_it_lost(
+    shared: Shared,
+):
+    house = shared.house
+    shared.read_on("n1")
+    [export] = house.export()
+    house.take(shared.nodes["n1"], export)
+    house.clock.now += 46_000
+    maintenance.tick(house.app)
+    lost = house.row(export)
+    assert lost.state == "QUEUED"
+    assert "the node n1 is silent since 2027-01-15 08:00:00 UTC" in (lost.status_info or "")
+    assert "n1, which alone can run it, is silent since" in shared.reason(export)
+    found = nodes.node(house.app, shared.nodes["n1"].guid)
+    assert nodes.shown(found, house.clock.now).state.name == "OFFLINE"

@@ -55,7 +55,7 @@ class MachinePlaces:
 
         The caller reads their definitions.  Raises the OSError of a root that cannot be listed.
         """
-        return [root / name for name, found in self.learn(root) if found == uuid]
+        return [root / name for name, named in self.learn(root) if named == uuid]
 
     def learn(self, root: Path) -> list[tuple[str, str]]:
         """(folder name, uuid) of all definitions, sorted by name; the uuid is "" where a definition
@@ -65,10 +65,10 @@ class MachinePlaces:
         known, uuids = dict[str, tuple[_Stamp, str]](), list[tuple[str, str]]()
         for name, stamp in _stamps(root):
             old = before.get(name)
-            found = old[1] if old and old[0] == stamp else _uuid(root / name)
-            uuids.append((name, found))
+            uuid = old[1] if old and old[0] == stamp else _uuid(root / name)
+            uuids.append((name, uuid))
             if _is_settled(stamp):
-                known[name] = (stamp, found)
+                known[name] = (stamp, uuid)
         self._keep(str(root), known)
         return sorted(uuids)
 

@@ -16,7 +16,7 @@ WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer sees announcements before 
 
 
 @dataclass(frozen=True)
-class Look:
+class RepositoryState:
     """Index files in force, recorded damage, and the pending deletes by object name.
 
     `graves` are the names of the objects in `graves/`; a look of a reader has none.
