@@ -77,9 +77,10 @@ def _data_path(folder: Path, kept: _Kept, size: int, count: int) -> list[str]:
         for title, ours, theirs, target, step in _RATIOS:
             ratios = [result[ours] / result[theirs] for result in results]
             mine = _median(results, ours)
-            beside = ""
+            beside = " | "
             if step:
-                beside = f"{mine:.2f} s; {mine / bound[step]:.2f} x {bound[step]:.2f} s"
+                cpu = statistics.median(r[f"{ours} cpu"] / r[f"{theirs} cpu"] for r in results)
+                beside = f"{cpu:.2f} | {mine:.2f} s; {mine / bound[step]:.2f} x {bound[step]:.2f} s"
             rows.append(_row(f"{content}: {title}", statistics.median(ratios), target, beside))
     return rows
 
@@ -107,7 +108,9 @@ def _apart(folder: Path, measure: Callable[[Path], Figures]) -> Figures:
         return measure(Path(name))
 
 
-def _row(title: str, figure: float, target: float, beside: str = "", *, least: bool = False) -> str:
+def _row(
+    title: str, figure: float, target: float, beside: str = " | ", *, least: bool = False
+) -> str:
     is_met = figure >= target if least else figure <= target
     sign, verdict = "≥" if least else "≤", "met" if is_met else "**missed**"
     return f"| {title} | {figure:.3g} | {sign} {target:g} | {verdict} | {beside} |"
@@ -131,8 +134,8 @@ def main() -> None:
     rows = _data_path(given.folder, kept, given.size, given.rounds)
     rows += _others(given.folder, kept, given.rounds)
     print(f"{platform.platform()}, {os.cpu_count()} cores, {given.size} MiB, {given.rounds} rounds")
-    print("| row | median | target | | seconds; times of the component limit |")
-    print("|---|---|---|---|---|")
+    print("| row | median | target | | CPU ratio | seconds; times of the component limit |")
+    print("|---|---|---|---|---|---|")
     print("\n".join(rows))
 
 
