@@ -2,7 +2,8 @@
 
 Each row is a ratio to a peer, or a time; figures are medians.  The command takes less than ten
 minutes with the usual settings, and continues after an interruption: images and finished rounds
-stay in the folder.  It needs restic, zstd and e2fsprogs; the download is measured as root only.
+stay in the folder.  It needs restic, zstd and e2fsprogs; the download needs root and a loop
+device.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import platform
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -92,10 +94,13 @@ def _others(folder: Path, kept: _Kept, count: int) -> list[str]:
     rows.append(_row("EXPORT, folder of 1,000 machines / of one, CPU", ratio, 1.3))
     results = kept.times("starts", count, lambda: _apart(folder, starts.starts))
     rows += [_row(title, _median(results, name) * 1000, most) for title, name, most in _TIMES]
-    if os.geteuid() == 0:
+    try:
         results = kept.times("download", 1, lambda: _apart(folder, _download))
-        speed = results[0]["cp / download"]
-        rows.append(_row("download / `cp`, speed, caches cold", speed, 0.7, least=True))
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"the download is not measured: {error}", file=sys.stderr)
+        return rows
+    speed = results[0]["cp / download"]
+    rows.append(_row("download / `cp`, speed, caches cold", speed, 0.7, least=True))
     return rows
 
 
