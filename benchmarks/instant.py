@@ -12,6 +12,7 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.programs import Site
 from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
+from haulback.testing.s3_server import ADMIN, S3Server, s3_server
 
 
 def first_line(guest: Guest) -> float:
@@ -59,12 +61,13 @@ def instant(site: Site, host: LibvirtLab, guest: Guest, backup: str) -> tuple[fl
     return line - begun, line - started, moved
 
 
-def measure(folder: Path, size: int, rounds: int) -> dict[str, Any]:
-    with lab(folder / "h1") as host:
+def measure(folder: Path, size: int, rounds: int, *, s3: bool) -> dict[str, Any]:
+    (folder / "s3").mkdir()
+    with lab(folder / "h1") as host, s3_server(folder / "s3") if s3 else nullcontext() as server:
         site = Site(folder / "site", lease=30.0)
         site.open()
         try:
-            return _measure(site, host, size, rounds)
+            return _measure(site, host, size, rounds, server)
         finally:
             site.close()
             keeper = MountSupervisor(site.home / "shares")
@@ -72,7 +75,9 @@ def measure(folder: Path, size: int, rounds: int) -> dict[str, Any]:
                 keeper.end(guid)
 
 
-def _measure(site: Site, host: LibvirtLab, size: int, rounds: int) -> dict[str, Any]:
+def _measure(
+    site: Site, host: LibvirtLab, size: int, rounds: int, server: S3Server | None
+) -> dict[str, Any]:
     body = {"name": "kvm", "url": host.uri, "path": str(host.storage)}
     site.hypervisor = site.api.post("/hypervisors", body)
     site.finished(site.hypervisor["task"]["guid"])
@@ -80,12 +85,15 @@ def _measure(site: Site, host: LibvirtLab, size: int, rounds: int) -> dict[str, 
     guest.make(f"{size}G", hello="first")
     guest.start()
     guest.run(f"dd if=/dev/urandom of=/mnt/a bs=1M count={size * 200} 2>/dev/null; sync")
-    backup = site.backed_up(site.sync()["db"])["guid"]
+    machine = site.sync()["db"]
+    backup = site.backed_up(machine)["guid"]
+    bucket = _on_s3(site, machine, server) if server else ""
     guest.domain.destroy()
-    theirs, ours = [], []
-    for _ in range(rounds):  # in turn, so that both run under equal conditions
+    theirs, ours, remote = [], [], []
+    for _ in range(rounds):  # in turn, so that all run under equal conditions
         theirs.append(original(guest))
         ours.append(instant(site, host, guest, backup))
+        remote += [instant(site, host, guest, bucket)[0]] if bucket else []
     asked, started, moved = (statistics.median(column) for column in zip(*ours, strict=True))
     usual = statistics.median(theirs)
     return {
@@ -95,7 +103,22 @@ def _measure(site: Site, host: LibvirtLab, size: int, rounds: int) -> dict[str, 
         "from the request on / original": asked / usual,
         "from its start on / original": started / usual,
         "moved off the backup s": moved,
+        **({"from S3 / from the folder": statistics.median(remote) / asked} if remote else {}),
     }
+
+
+def _on_s3(site: Site, machine: str, server: S3Server) -> str:
+    """A backup of a machine in a bucket."""
+    keys = {"accessKeyId": ADMIN.key_id, "secretAccessKey": ADMIN.secret}
+    place = {"endpoint": server.endpoint, "bucket": "instant", "createBucket": True}
+    body = {"name": "s3", "type": "S3", "listingDelay": 0, **place, **keys}
+    target = site.api.post("/backup-destinations", body)
+    site.finished(target["task"]["guid"])
+    export = site.export(machine, backupDestination={"guid": target["guid"]})
+    site.all_final()
+    backup: str = export["backup"]["guid"]
+    assert site.api.get(f"/backups/{backup}")["status"]["name"] == "SUCCESS"
+    return backup
 
 
 def main() -> None:
@@ -103,9 +126,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2, help="GiB")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--s3", action="store_true", help="also from a bucket of SeaweedFS")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="haulback-instant-") as folder:
-        found = measure(Path(folder), options.size, options.rounds)
+        found = measure(Path(folder), options.size, options.rounds, s3=options.s3)
     print(json.dumps({key: round(value, 3) for key, value in found.items()}, indent=2))
 
 

@@ -19,6 +19,7 @@ from haulback.errors import HaulbackError
 _AHEAD = 4 << 20  # bytes of a request that reads ahead: bounds the memory with `_BLOCKS`
 _BLOCKS = 6  # blocks kept: two objects in turn, each with the present, the next and the last block
 _GAP = 1 << 20  # bytes between two reads that still continue each other: a group is left out
+_ROW = 3  # reads in a row: two neighbours are often an accident of random reads
 _NAMES = 64  # objects whose size and last read are remembered
 _THREADS = 3
 
@@ -32,7 +33,7 @@ class _Block:
 
 
 class ReadAhead(PassThrough):
-    """A store that reads ahead where a read continues the last read of the same object.
+    """A store that reads ahead where a read continues the last two reads of the same object.
 
     Threads may share one store.  A range that is read again comes from the store itself, because
     the first answer may have been damaged; so does a range whose block cannot be read.
@@ -41,7 +42,8 @@ class ReadAhead(PassThrough):
     def __init__(self, destination: ObjectStore) -> None:
         super().__init__(destination)
         self._blocks: list[_Block] = []
-        self._ends: OrderedDict[str, int] = OrderedDict()  # the end of the last read, by object
+        # by object: the end of the last read, and the number of reads in a row
+        self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._pool: ThreadPoolExecutor | None = None
         # guards all of these; nothing is read from the store under the lock
@@ -51,11 +53,14 @@ class ReadAhead(PassThrough):
         if length is None or length >= _AHEAD or not length:
             return super().load(name, offset, length)
         blocks = self._blocks_of(name, offset, offset + length)
-        data = b"".join(block.data.result() or b"" for block in blocks)
-        at = offset - blocks[0].start if blocks else 0
-        if len(data) < at + length:
-            return super().load(name, offset, length)
-        return data[at : at + length]
+        data, at = bytearray(), offset
+        for block in blocks:
+            whole = block.data.result()
+            if whole is None:
+                break
+            data += whole[at - block.start : offset + length - block.start]
+            at = block.end
+        return bytes(data) if len(data) == length else super().load(name, offset, length)
 
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
         return list_many(self._destination, folders)
@@ -69,29 +74,35 @@ class ReadAhead(PassThrough):
             size = self._sizes.get(name)
             if size is None or end > size:
                 return []
-            blocks = sorted(
-                (b for b in self._blocks if b.name == name and b.start < end and b.end > offset),
-                key=lambda block: block.start,
-            )
-            if not blocks and is_next:
-                blocks = [self._begin(name, offset, size)]
-            if not blocks or blocks[0].start > offset or offset in blocks[0].served:
-                return []
+            blocks: list[_Block] = []
+            at = offset
+            while at < end:
+                block = self._at(name, at)
+                if block is None and (blocks or is_next):
+                    block = self._begin(name, at, size)
+                if block is None or offset in block.served:
+                    return []
+                blocks.append(block)
+                at = block.end
             blocks[0].served.add(offset)
-            while blocks[-1].end < end:
-                blocks.append(self._begin(name, blocks[-1].end, size))
-            if is_next:
-                self._begin_after(blocks[-1], size)
+            if is_next and at < size and self._at(name, at) is None:
+                self._begin(name, at, size)  # before it is needed
             return blocks
 
+    def _at(self, name: str, at: int) -> _Block | None:
+        """The block with a byte of an object, None without one; the caller holds the lock."""
+        blocks = (b for b in self._blocks if b.name == name and b.start <= at < b.end)
+        return next(blocks, None)
+
     def _continues(self, name: str, offset: int, end: int) -> bool:
-        """Whether a range continues the last read of an object."""
+        """Whether a range continues the last reads of an object."""
         with self._lock:
-            last = self._ends.pop(name, None)
-            self._ends[name] = end
+            last, row = self._ends.pop(name, (-_GAP - 1, 0))
+            row = row + 1 if 0 <= offset - last <= _GAP else 1
+            self._ends[name] = (end, row)
             while len(self._ends) > _NAMES:
                 self._ends.popitem(last=False)
-            return last is not None and 0 <= offset - last <= _GAP
+            return row >= _ROW
 
     def _learn_size(self, name: str) -> None:
         try:
@@ -102,12 +113,6 @@ class ReadAhead(PassThrough):
             self._sizes[name] = size
             while len(self._sizes) > _NAMES:
                 self._sizes.popitem(last=False)
-
-    def _begin_after(self, block: _Block, size: int) -> None:
-        """Ask for the block after a block, unless there is one; the caller holds the lock."""
-        there = any(b.name == block.name and b.start == block.end for b in self._blocks)
-        if block.end < size and not there:
-            self._begin(block.name, block.end, size)
 
     def _begin(self, name: str, start: int, size: int) -> _Block:
         """Ask for a block; the caller holds the lock."""
