@@ -118,7 +118,10 @@ def size(name: str) -> Column:
 
 
 def _when(ms: int | None) -> str:
-    return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+    try:
+        return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
+    except (ValueError, OverflowError, OSError):  # a file may bear a year past 9999
+        return f"{ms} ms"
 
 
 # Columns that hypervisors and destinations share.

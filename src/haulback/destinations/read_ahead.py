@@ -36,11 +36,13 @@ class ReadAhead(PassThrough):
     """A store that reads ahead where a read continues the last two reads of the same object.
 
     Threads may share one store.  A range that is read again comes from the store itself, because
-    the first answer may have been damaged; so does a range whose block cannot be read.
+    the first answer may have been damaged; so does a range whose block cannot be read.  Blocks are
+    `ahead` bytes long; reads that are at most `gap` bytes apart continue each other.
     """
 
-    def __init__(self, destination: ObjectStore) -> None:
+    def __init__(self, destination: ObjectStore, ahead: int = _AHEAD, gap: int = _GAP) -> None:
         super().__init__(destination)
+        self._ahead, self._gap = ahead, gap
         self._blocks: list[_Block] = []
         # by object: the end of the last read, and the number of reads in a row
         self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
@@ -50,7 +52,7 @@ class ReadAhead(PassThrough):
         self._lock = Lock()
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        if length is None or length >= _AHEAD or not length:
+        if length is None or length >= self._ahead or not length:
             return super().load(name, offset, length)
         blocks = self._blocks_of(name, offset, offset + length)
         data, at = bytearray(), offset
@@ -97,8 +99,8 @@ class ReadAhead(PassThrough):
     def _continues(self, name: str, offset: int, end: int) -> bool:
         """Whether a range continues the last reads of an object."""
         with self._lock:
-            last, row = self._ends.pop(name, (-_GAP - 1, 0))
-            row = row + 1 if 0 <= offset - last <= _GAP else 1
+            last, row = self._ends.pop(name, (-self._gap - 1, 0))
+            row = row + 1 if 0 <= offset - last <= self._gap else 1
             self._ends[name] = (end, row)
             while len(self._ends) > _NAMES:
                 self._ends.popitem(last=False)
@@ -118,7 +120,7 @@ class ReadAhead(PassThrough):
         """Ask for a block; the caller holds the lock."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="read-ahead")
-        end = min(start + _AHEAD, size)
+        end = min(start + self._ahead, size)
         block = _Block(name, start, end, self._pool.submit(self._fetch, name, start, end))
         self._blocks = [*self._blocks[1 - _BLOCKS :], block]
         return block

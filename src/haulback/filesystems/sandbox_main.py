@@ -19,7 +19,7 @@ from haulback.filesystems.parsers.filesystem import DAMAGE, told
 from haulback.filesystems.parsers.queries import QueryHandler
 from haulback.filesystems.records import Answer, Ask, Begin, Failed
 from haulback.filesystems.sandbox import confine
-from haulback.framing import receive, send
+from haulback.framing import pack, receive
 
 _asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
 
@@ -37,7 +37,15 @@ def main(control: str, blocks: str) -> None:
     answers = QueryHandler(disks, page)
     with suppress(EOFError):
         while True:
-            send(link, answer(answers, receive(link, _asks)))
+            link.sendall(reply(answers, receive(link, _asks)))
+
+
+def reply(answers: QueryHandler, question: Ask) -> bytes:
+    """The message with the response; a number that no message can hold becomes a Failed."""
+    try:
+        return pack(answer(answers, question))
+    except OverflowError as error:
+        return pack(Failed(Malformed.code, told(error)[:300]))
 
 
 def answer(answers: QueryHandler, question: Ask) -> Answer:
@@ -46,7 +54,7 @@ def answer(answers: QueryHandler, question: Ask) -> Answer:
         return answers.to(question)
     except HaulbackError as error:
         return Failed(error.code, error.message[:300])
-    except (*DAMAGE, MemoryError) as error:
+    except (*DAMAGE, TypeError, AttributeError, MemoryError) as error:
         return Failed(Malformed.code, told(error)[:300])
 
 

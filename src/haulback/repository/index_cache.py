@@ -7,6 +7,7 @@ another program changed, is fetched again.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Set
@@ -16,7 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from haulback.destinations.protocol import ObjectStore
-from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound
 from haulback.repository.keys import Keys
 from haulback.repository.segment import Segment
@@ -24,6 +24,8 @@ from haulback.units import GIB, MIB
 
 LIMIT = 16 * GIB  # the index of about 50 TiB of chunks
 _PART = 8 * MIB  # bytes of one read from the destination
+_UNUSED = "the index cache in %s cannot be written, so nothing is kept there: %s"
+log = logging.getLogger(__name__)
 
 
 class CacheFolder(NamedTuple):
@@ -38,14 +40,15 @@ class IndexCache:
 
     Without a `folder` a copy lives as long as its mapping. The process that makes the total of all
     repositories in `folder` exceed its limit removes the copies that were unused for longest; a
-    mapped segment stays readable after its copy is gone.
+    mapped segment stays readable after its copy is gone.  A `folder` that cannot be written counts
+    as none: copies only save time.
     """
 
     def __init__(
         self, destination: ObjectStore, repository: str, keys: Keys, folder: CacheFolder | None
     ) -> None:
         self._destination, self._keys, self._cache = destination, keys, folder
-        self._repository, self._disk = repository, DurableFiles()
+        self._repository = repository
 
     def open(self, name: str, size: int) -> Segment:
         """Open a segment that a list shows with `size` bytes.
@@ -56,7 +59,10 @@ class IndexCache:
         if path is not None:
             return Segment.open(path, name, self._keys)
         if self._cache is not None:
-            return self._open_copy(self._cache.path / self._repository, name, size)
+            try:
+                return self._open_copy(self._cache.path / self._repository, name, size)
+            except OSError as error:
+                log.warning(_UNUSED, self._cache.path, error)
         with TemporaryDirectory(prefix="haulback-index-") as folder:
             return self._fetched(Path(folder), name, size)
 
@@ -72,7 +78,10 @@ class IndexCache:
         except (NotFound, Damaged):
             return None
         if self._cache is not None:
-            self._copy(path, self._cache.path / self._repository)
+            try:
+                self._copy(path, self._cache.path / self._repository)
+            except OSError as error:
+                log.warning(_UNUSED, self._cache.path, error)
         return segment
 
     def _copy(self, path: Path, folder: Path) -> None:
@@ -89,9 +98,10 @@ class IndexCache:
         """Remove the copies of all segments of this repository but those in `live`."""
         if self._cache is None:
             return
-        for path in _files(self._cache.path / self._repository):
-            if path.name not in live:
-                path.unlink(missing_ok=True)
+        with suppress(OSError):  # the copies stay, and `_trim` bounds them
+            for path in _files(self._cache.path / self._repository):
+                if path.name not in live:
+                    path.unlink(missing_ok=True)
 
     def _open_copy(self, folder: Path, name: str, size: int) -> Segment:
         with suppress(NotFound, Damaged):
@@ -115,11 +125,11 @@ class IndexCache:
         """Copy a segment; a reader never sees half a copy under the segment's name."""
         temp = folder / f"{name}.{os.urandom(8).hex()}"
         try:
-            with self._disk.create(temp) as file:
+            # not `DurableFiles`: the OSError tells a full cache from a store that does not answer
+            with open(temp, "xb") as file:
                 for at in range(0, size, _PART):
-                    part = self._destination.load(f"index/{name}", at, min(_PART, size - at))
-                    self._disk.write(file, part)
-            self._disk.replace(temp, folder / name)
+                    file.write(self._destination.load(f"index/{name}", at, min(_PART, size - at)))
+            temp.replace(folder / name)
         finally:
             temp.unlink(missing_ok=True)
 

@@ -104,7 +104,7 @@ class _Export:
             raise Unsupported(f"{snapshot.machine.name} has no disk to back up: {missing[0]}")
         for reason in [*missing, *(_read_whole(views) if self._order.base else [])]:
             self._warn(reason)
-        plans = [_plan_of(view) for view in views]
+        plans = [plan_of(view) for view in views]
         for view, plan in list(zip(views, plans, strict=True))[:_NAMED]:
             self._context.log(f"disk {view.disk.name}: {units.size(view.source.size)}, {plan.text}")
         if len(views) > _NAMED:
@@ -142,21 +142,22 @@ class _Export:
         self._context.server.type_changed(manifest.type)
 
 
-class _DiskPlan(NamedTuple):
+class DiskPlan(NamedTuple):
     """The bytes of a disk to read, before changes are widened to whole chunks, and a text."""
 
     bytes: int
     text: str
 
 
-def _plan_of(view: DiskView) -> _DiskPlan:
+def plan_of(view: DiskView) -> DiskPlan:
+    """The plan of a disk, in memory that does not grow with the number of its extents."""
     if view.changed is None:
         used = sum(extent.length for extent in view.source.extents())
-        return _DiskPlan(used, f"{units.size(used)} in use will be read")
-    lengths = [extent.length for extent in view.changed]
-    changed = sum(lengths)
-    text = f"{units.size(changed)} changed in {len(lengths)} places will be read"
-    return _DiskPlan(changed, text)
+        return DiskPlan(used, f"{units.size(used)} in use will be read")
+    changed = places = 0
+    for extent in view.changed:  # a large disk has millions
+        changed, places = changed + extent.length, places + 1
+    return DiskPlan(changed, f"{units.size(changed)} changed in {places} places will be read")
 
 
 def _reuse(manifest: Manifest) -> str:

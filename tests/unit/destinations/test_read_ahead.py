@@ -6,8 +6,6 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.read_ahead import ReadAhead
@@ -17,8 +15,6 @@ from haulback.testing.memory_store import MemoryStore
 MIB = 1 << 20
 PACK = "packs/ab/pack"
 DATA = random.Random(1).randbytes(10 * MIB)
-WHOLE = MemoryStore()
-WHOLE.store(PACK, DATA)
 
 
 class Counted(PassThrough):
@@ -93,13 +89,3 @@ def test_threads_that_share_a_store_read_the_right_bytes(store: Counted):
         read = pool.map(lambda item: ahead.load(PACK, *item), ranges)
         for (at, length), data in zip(ranges, read, strict=True):
             assert data == whole[at : at + length]
-
-
-@given(st.lists(st.tuples(st.integers(0, 80), st.integers(1, 12)), max_size=40))
-def test_any_order_of_reads_brings_the_bytes_of_the_object(places: list[tuple[int, int]]):
-    eighth = MIB // 8
-    ahead = ReadAhead(WHOLE)
-    for start, count in places:
-        at, length = start * eighth, count * eighth
-        if at + length <= 10 * MIB:
-            assert ahead.load(PACK, at, length) == DATA[at : at + length]

@@ -14,12 +14,17 @@ from haulback.filesystems import sandbox_client
 from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.queries import QueryHandler
-from haulback.filesystems.records import Ask, Begin
-from haulback.filesystems.sandbox_main import answer
-from haulback.framing import receive, send
+from haulback.filesystems.records import Answer, Ask, Begin
+from haulback.filesystems.sandbox_main import reply
+from haulback.framing import receive
 
 _asks = msgspec.msgpack.Decoder(Ask)
 _start_program = sandbox_client._spawn
+
+
+def passed_on(told: Answer) -> Answer:
+    """An answer as the parent decodes it: hostile data must not break its bounds."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Answer)
 
 
 class Reader:
@@ -40,7 +45,7 @@ class Reader:
             }
             answers = QueryHandler(sources, CodePage(begin.code_page))
             while True:
-                send(control, answer(answers, receive(control, _asks)))
+                control.sendall(reply(answers, receive(control, _asks)))
 
     def poll(self) -> int | None:
         return None if self._thread.is_alive() else 0

@@ -15,9 +15,13 @@ from haulback.filesystems.parsers.blocks import BlockLocation, within
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.lvm import Physical, groups
 from haulback.filesystems.parsers.partitions import Layout, layout
+from haulback.filesystems.parsers.queries import QueryHandler
 from haulback.filesystems.parsers.volumes import find
+from haulback.filesystems.records import ListVolumes, VolumesFound
+from haulback.filesystems.sandbox_main import answer
 from haulback.units import KIB, MIB
 from tests import shares
+from tests.unit.filesystems.readers import passed_on
 
 SIZE = 16 * MIB
 
@@ -215,6 +219,19 @@ def test_any_table_is_partitions_or_reasons(data):
         assert item.length > 0
 
 
+FAR = st.one_of(st.integers(0, 200), st.integers(0, (1 << 64) - 1), st.just((1 << 64) - 1))
+
+
+@given(st.lists(st.tuples(FAR, FAR), min_size=1, max_size=8), st.sampled_from([512, 4096]))
+@settings(max_examples=shares.cases("files").count)
+def test_any_entry_of_a_gpt_hides_no_other_volume(parts, sector):
+    disk = gpt(Memory(bytes(256 * KIB)), parts, sector, 256 * KIB // sector - 1)
+    told = passed_on(answer(QueryHandler({"vda": disk}), ListVolumes()))
+    due = [f"vda{number}" for number, (first, last) in enumerate(parts, 1) if first <= last]
+    assert isinstance(told, VolumesFound)
+    assert [volume.name for volume in told.volumes] == (due or ["vda"] * bool(told.volumes))
+
+
 TEXT = """vg0 {{ id = "G" seqno = {seqno} status = ["RESIZEABLE"] extent_size = 8
 physical_volumes {{ pv0 {{ id = "a-a" pe_start = 8 }} pv1 {{ id = "b-b" pe_start = 8 }} }}
 logical_volumes {{
@@ -270,7 +287,12 @@ def test_a_group_that_is_damaged_or_cut_off_hides_nothing_of_the_others():
     good = part("a", "vda"), part("b", "vdb")
     short = part("b", "vdc")._replace(blocks=Memory(b"c" * 8 * KIB))
     broken, alone = part("c", "vdd", text="vg {{"), part("d", "vde", text="")
+    numbered = TEXT.replace('"G"', '"H"').replace('"a-a"', "1").replace('"b-b"', '"e-e"')
+    absurd = part("e", "vdf", text=numbered)
+    listless = part("f", "vdg", text='vg {{ extent_size = 8 seqno = 1 physical_volumes = "f" }}')
     volumes, rest = groups([*good, broken, alone, short])
+    for odd in (absurd, listless):
+        assert [volume.name for volume in groups([*good, odd])[0]] == ["vg0/root", "vg0/wide"]
     assert [volume.name for volume in volumes][:2] == ["vg0/root", "vg0/wide"]
     assert "past the end of vdc" in volumes[-1].reason
     assert [(item.disk, bool(error)) for item, error in rest] == [("vdd", True), ("vde", False)]

@@ -223,6 +223,7 @@ def test_any_map_ascends_or_is_refused(stored, offset):
         assert length > 0
         at = low + length
     assert at <= max(answer.end, offset)
+    assert answer.end <= 400
 
 
 def test_a_map_of_very_many_ranges_keeps_its_data_in_little_memory():

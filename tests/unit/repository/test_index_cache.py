@@ -154,3 +154,20 @@ def test_a_segment_swept_before_its_fetch_is_not_found(two, bucket, cache):
     with pytest.raises(NotFound):
         copies_of.open("0" * 40, 1)
     assert copies(cache) == []
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_cache_that_cannot_be_written_fails_no_store_and_no_restore(
+    bucket, cache, tmp_path, pool, is_file
+):
+    guid = Repository.init(MemoryStore(bucket), SECRET).guid
+    if is_file:
+        cache.path.write_bytes(b"")
+    else:  # a folder in which root, too, can create and delete nothing
+        cache.path.mkdir()
+        (cache.path / guid).symlink_to("/proc/self")
+    disk = MemoryDisk(noise(MIB))
+    manifest = back_up(opened(bucket, cache)[0], disk, tmp_path / "s", pool)
+    repository, reads = opened(bucket, cache)
+    assert restored(repository, manifest, pool) == disk.data
+    assert reads.index_loads == 1

@@ -18,7 +18,7 @@ _SECTOR = 512
 _MAGIC = b" LVM2 x[5A%r0N*>"
 _MOST_TEXT = 16 * MIB  # metadata of a large volume group takes a few MiB
 _MOST_SIZE = 1 << 62  # bytes of a logical volume
-_DAMAGE = (*DAMAGE, TypeError)
+_DAMAGE = (*DAMAGE, TypeError, AttributeError)  # a number may stand where a text is expected
 
 
 class Physical(NamedTuple):
@@ -205,7 +205,7 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
         except Unsupported as error:
             reason = error.message
         disks, keys = _disks(segments, places)
-        yield _Listed(Logical(f"{name}/{key}", item["id"], size, disks, blocks, reason), keys)
+        yield _Listed(Logical(f"{name}/{key}", str(item["id"]), size, disks, blocks, reason), keys)
 
 
 def _joined(

@@ -266,7 +266,7 @@ def joined_ranges(stored: Iterable[tuple[int, int]], offset: int, size: int) -> 
     last = offset  # end of the last range
     for seen, (at, length) in enumerate(stored, 1):
         if not length:
-            return FileMap(result, max(last, at))
+            return FileMap(result, min(size, max(last, at)))
         low, end = max(at, offset), min(at + length, size)
         if low >= end:
             continue

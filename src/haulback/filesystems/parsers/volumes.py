@@ -20,6 +20,7 @@ from haulback.texts import printable
 
 _DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096  # volumes of a machine
+_MOST_SIZE = (1 << 63) - 1  # bytes; the entry of a partition table can claim more
 
 
 class VolumeBlocks(NamedTuple):
@@ -133,7 +134,7 @@ def _record(name: str, known: Detected, size: int, disks: tuple[str, ...]) -> Vo
     return Volume(
         name=name,
         type=known.type,
-        size=size,
+        size=min(size, _MOST_SIZE),
         disks=disks,
         label=_clean(known.label),
         uuid=_clean(known.uuid),
