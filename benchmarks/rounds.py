@@ -18,7 +18,8 @@ Seconds = dict[str, float]
 
 
 def measured(images: Images, folder: Path) -> Seconds:
-    """Seconds of each step, and the bytes that full and increment added; `folder` must be empty.
+    """Seconds and CPU seconds of each step, and the bytes that the increment added; `folder` must
+    not exist.
 
     Each step begins with nothing left unwritten and a warm page cache.  A restore ends when the
     disk has all bytes, for both programs.
@@ -90,12 +91,15 @@ class _Round:
     def _time(self, name: str, *command: str) -> None:
         os.sync()
         begun = time.monotonic()
-        done = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, check=False
-        )
+        output = self._folder / "output"
+        with open(output, "wb") as file:
+            process = subprocess.Popen(command, env=self._environment, stdout=file, stderr=file)
+            _, status, used = os.wait4(process.pid, 0)
         self._spent[name] = time.monotonic() - begun
-        if done.returncode:
-            sys.exit(f"{name} failed: {(done.stdout + done.stderr)[-800:]}")
+        self._spent[f"{name} cpu"] = used.ru_utime + used.ru_stime
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{name} failed: {output.read_text()[-800:]}")
 
     def _used(self, name: str) -> int:
         files = (self._folder / name).rglob("*")

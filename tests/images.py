@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,9 @@ class Dying:
     def over(self) -> None:
         for name, real in self._real.items():
             self._patch.setattr(qemu, name, real)
+
+
+def restored_disk(folder: Path) -> Path:
+    """The only disk in a folder of restored disks."""
+    [disk] = folder.glob("*.raw")
+    return disk

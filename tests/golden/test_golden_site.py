@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tests import databases
+from tests.images import restored_disk
 from tests.programs import PASSWORD, Program, Site
 
 HERE = Path(__file__).parent
@@ -129,7 +130,7 @@ def test_an_old_script_runs_unchanged(site):
     found = json.loads(done.stdout)
     assert set(site.held["backups"]["web"]) <= set(found["before"])
     assert (found["status"], found["locations"]) == ("SUCCESS", ["PRESENT"])
-    disk = (site.roots / "by-script" / "disk0.raw").read_bytes()
+    disk = restored_disk(site.roots / "by-script").read_bytes()
     assert hashlib.sha256(disk).hexdigest() == site.held["digests"]["web"]
 
 
@@ -149,4 +150,4 @@ def _restored(site: OldSite, backup: str) -> str:
     request = {"node": {"guid": node["guid"]}, "restorePath": str(path), "backup": {"guid": backup}}
     task = site.api.post("/tasks/restore", request)
     site.finished(task["guid"])
-    return hashlib.sha256((path / "disk0.raw").read_bytes()).hexdigest()
+    return hashlib.sha256(restored_disk(path).read_bytes()).hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.images import restored_disk
 from tests.programs import Site
 
 
@@ -58,7 +59,7 @@ def restored(site: Site, backup: str) -> dict[str, Any]:
     result = site.final(task["guid"])
     site.all_final()
     if result["state"]["name"] == "FINISHED":
-        result["bytes"] = (path / "disk0.raw").read_bytes()
+        result["bytes"] = restored_disk(path).read_bytes()
     return result
 
 

@@ -20,6 +20,7 @@ from haulback.testing.azure_server import ACCOUNT, KEY
 from tests import azure, sftp
 from tests.docs.test_how_to import DOCS, blocks
 from tests.hosts import needs_azurite, needs_sshd
+from tests.images import restored_disk
 from tests.programs import PASSWORD, Site
 
 MACHINES = ("web", "mail", "db")
@@ -105,7 +106,7 @@ def goes_out_and_comes_back(site: Site, destination: str, machine: str) -> None:
         path = site.roots / str(uuid.uuid4())
         body = {"backup": backup["guid"], "node": node, "restorePath": str(path)}
         site.finished(site.api.post("/tasks/restore", body)["guid"])
-        assert (path / "disk0.raw").read_bytes() == disk.read_bytes()
+        assert restored_disk(path).read_bytes() == disk.read_bytes()
     [task] = site.api.post("/tasks/remove-old-backups", {"backupDestinations": [to]})
     site.finished(task["guid"])
     space = site.api.get(f"/backup-destinations/{destination}")["space"]

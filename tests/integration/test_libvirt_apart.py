@@ -170,7 +170,7 @@ def test_an_owner_has_the_own_snapshots_again_after_a_release_and_by_our_revert(
     site.backed_up(machine)
     with pytest.raises(libvirt.libvirtError):
         domain.snapshotCreateXML(SNAPSHOT.format("2"), 0)
-    cli(site, "machine", "release", "web", "--watch")
+    cli(site, "machine", "release", machine, "--watch")
     domain.snapshotCreateXML(SNAPSHOT.format("2"), 0)
     domain.revertToSnapshot(domain.snapshotLookupByName("1"), 0)
     full = site.backed_up(machine, "INCREMENTAL")

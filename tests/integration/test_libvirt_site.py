@@ -21,6 +21,7 @@ from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import Guest
 from haulback.testing.libvirt_lab import LibvirtLab, lab
 from tests.hosts import libvirt_qemu, needs_guest, needs_libvirt
+from tests.images import restored_disk
 from tests.integration.test_mounts import damaged
 from tests.programs import Site
 
@@ -338,7 +339,7 @@ def test_a_record_that_lies_is_found_out(site: Site, host: LibvirtLab):
     site.finished(site.api.post("/tasks/restore", body)["guid"])
     image = host.storage / "db-vda.qcow2"
     compare = ["qemu-img", "compare", "-U", "-f", "qcow2", "-F", "raw"]
-    subprocess.run([*compare, image, target / "disk0.raw"], check=True)
+    subprocess.run([*compare, image, restored_disk(target)], check=True)
 
 
 def test_a_guest_goes_back_to_a_snapshot_and_the_next_backup_is_full(site: Site, host: LibvirtLab):

@@ -18,7 +18,7 @@ from haulback.cli.repository import open_repository
 from haulback.cli.repository_keys import key_of
 from haulback.errors import Conflict, NotFound
 from tests import databases
-from tests.images import raw_machine
+from tests.images import raw_machine, restored_disk
 from tests.programs import Site
 
 
@@ -90,7 +90,7 @@ def test_a_lost_server_comes_back_with_the_recovery_kit_alone(site: Site):
     listed = haulback("server", "restore-database", site.repository, "--kit", paper, "-o", "json")
     assert len(json.loads(listed.stdout)) == 1, listed.stderr
     # The file of an ordinary RESTORE is the sealed copy itself.
-    done = restored(site, site.roots / "own" / "disk0.raw", "--kit", paper)
+    done = restored(site, restored_disk(site.roots / "own"), "--kit", paper)
     assert done.returncode == 0, done.stderr
     assert "epoch 1" in done.stdout
     key = (site.folder / "lost" / "server.key").read_bytes()

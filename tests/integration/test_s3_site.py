@@ -17,7 +17,7 @@ import pytest
 from haulback.errors import Conflict, Malformed
 from haulback.testing.s3_server import ADDER, ADMIN, no_deletion
 from tests import s3
-from tests.images import raw_machine
+from tests.images import raw_machine, restored_disk
 from tests.integration.test_far_stores import run_page
 from tests.programs import Site
 
@@ -67,7 +67,7 @@ def test_a_machine_goes_to_a_bucket_is_verified_and_comes_back(site: Site, vault
     target = site.roots / "from-s3"
     body = {"backup": backup["guid"], "node": node, "restorePath": str(target)}
     site.finished(site.api.post("/tasks/restore", body)["guid"])
-    assert (target / "disk0.raw").read_bytes() == b"r" * (1 << 20)
+    assert restored_disk(target).read_bytes() == b"r" * (1 << 20)
     bucket = vault["settings"]["bucket"]
     assert all(key.startswith(f"{PREFIX}/") for key in keys(bucket))
 
@@ -194,7 +194,7 @@ def test_a_place_inside_of_a_repository_fails_its_task_and_makes_nothing(
     [
         ({"bucket": "nowhere-at-all"}, "`createBucket`"),
         ({"endpoint": "http://127.0.0.1:1", "connectTimeout": 1}, "check `endpoint`"),
-        ({"accessKeyId": "unknown"}, "`accessKeyId` is unknown"),
+        ({"accessKeyId": "nobody-has-it"}, "`accessKeyId` is unknown"),
         ({"secretAccessKey": "wrong"}, "`secretAccessKey` does not fit"),
         ({"ca": "/nowhere.pem"}, "ca: /nowhere.pem cannot be read"),
     ],

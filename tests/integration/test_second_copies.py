@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.images import raw_machine
+from tests.images import raw_machine, restored_disk
 from tests.programs import Site
 
 
@@ -129,7 +129,7 @@ def restored(site: Site, backup: dict[str, Any], name: str) -> bytes:
     node = site.api.get("/nodes")[0]["guid"]
     body = {"backup": backup["guid"], "node": node, "restorePath": str(target)}
     site.finished(site.api.post("/tasks/restore", body)["guid"])
-    return (target / "disk0.raw").read_bytes()
+    return restored_disk(target).read_bytes()
 
 
 def original(site: Site, name: str) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from haulback.errors import Malformed
 from tests.docs.test_how_to import DOCS
-from tests.images import raw_machine
+from tests.images import raw_machine, restored_disk
 from tests.programs import PASSWORD, Program, Site
 
 PAGE = DOCS / "howto" / "share-a-folder-between-nodes.md"
@@ -89,7 +89,7 @@ def restored(nodes: Nodes, backup: str, on: str) -> bytes:
     path = nodes.site.roots / str(uuid.uuid4())
     body = {"backup": backup, "node": nodes.guids[on], "restorePath": str(path)}
     nodes.site.finished(nodes.site.api.post("/tasks/restore", body)["guid"])
-    return (path / "disk0.raw").read_bytes()
+    return restored_disk(path).read_bytes()
 
 
 @pytest.fixture(scope="module")

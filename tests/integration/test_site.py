@@ -21,7 +21,7 @@ from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.server.main import Server, ServerSettings
 from tests import databases
 from tests.certificates import self_signed
-from tests.images import needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine
+from tests.images import needs_qemu, qcow2_machine, qemu_img, qemu_io, raw_machine, restored_disk
 from tests.programs import PASSWORD, Program, Site
 
 HAULBACK = (sys.executable, "-m", "haulback")
@@ -58,7 +58,7 @@ def test_a_raw_machine_comes_back_as_files_and_as_a_machine(site: Site):
     backup = site.backed_up(add_raw(site))
     target = site.roots / "deep" / "web"
     site.finished(restore(site, backup, str(target))["guid"])
-    assert (target / "disk0.raw").read_bytes() == b"r" * (1 << 20)
+    assert restored_disk(target).read_bytes() == b"r" * (1 << 20)
     shutil.rmtree(site.machines / "web")
     body = {"backup": backup["guid"], "hypervisor": {"guid": site.hypervisor["guid"]}}
     head = site.api.post("/tasks/restore-and-import", body)
@@ -95,7 +95,7 @@ def test_an_image_that_shrank_or_grew_is_backed_up_whole(site: Site, size: str):
     qemu_io(image, "write -P 3 1M 1M")
     backup = site.backed_up(machine, "INCREMENTAL")
     site.finished(restore(site, backup, str(site.roots / "x"))["guid"])
-    qemu_img("compare", "-q", "-f", "qcow2", "-F", "raw", image, site.roots / "x" / "disk0.raw")
+    qemu_img("compare", "-q", "-f", "qcow2", "-F", "raw", image, restored_disk(site.roots / "x"))
 
 
 def test_a_missing_image_fails_with_its_name_and_leaves_nothing(site: Site):
@@ -235,7 +235,7 @@ def test_the_commands_do_what_the_api_does(site: Site):
     [backup] = json.loads(call("backup", "ls", "web", "-o", "json"))
     target = site.roots / "by-command"
     assert "RESTORE" in call("restore", "disks", backup["guid"], str(target), "--watch")
-    assert (target / "disk0.raw").exists()
+    assert restored_disk(target).exists()
     made = call("restore", "machine", backup["guid"], "--hypervisor", "hv", "--name", "two")
     call("task", "watch", made.strip())
     assert json.loads(call("task", "show", made.strip()))["state"]["name"] == "FINISHED"
@@ -330,7 +330,7 @@ def test_space_comes_back_and_what_is_kept_is_restored(site: Site):
     assert left < stored * 0.6
     target = site.roots / "db"
     site.finished(restore(site, kept, str(target))["guid"])
-    raw = (target / "disk0.raw").read_bytes()
+    raw = restored_disk(target).read_bytes()
     assert raw[: 8 << 20] == (site.folder / "patch").read_bytes()
 
 

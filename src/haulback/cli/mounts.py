@@ -104,7 +104,10 @@ def found(backup: str, *, output: Output = "table") -> None:
 
 @app.command(name="dir")
 def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
-    """List a folder of a mounted file system, by guid or volume."""
+    """List a folder of a mounted file system, by guid or volume.
+
+    A listing does not open files, so most are "not tried"; `mount details` tries one.
+    """
     rows: list[FileRow] = []
     try:
         mounts = connect().mounts
@@ -116,11 +119,12 @@ def list_folder(file_system: str, path: str = "/", *, output: Output = "table") 
 
 @app.command(name="details")
 def show_details(file_system: str, path: str) -> None:
-    """Open a file or folder of a mounted file system (a guid), read it, and show all about it.
+    """Open a file or folder of a mounted file system, read it, and show all about it.
 
     Ends with 3 if it cannot be read.
     """
-    entry = connect().mounts.details(file_system, path)
+    mounts = connect().mounts
+    entry = mounts.details(mounts.file_system(file_system), path)
     dump(entry)
     if entry.readable is False:
         raise Incomplete(

@@ -6,13 +6,17 @@ exists.
 
 from __future__ import annotations
 
+import mmap
+import ssl
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 from obstore.exceptions import BaseError
@@ -35,6 +39,7 @@ from haulback.errors import (
 
 _MOST_IN_ONE_PUT = 5000 << 20  # bytes; the limit of Azure
 _CLOCK_SECONDS = 10.0  # to ask for the store's time
+_VERSION = "2021-12-02"  # of the API, for requests beside obstore
 _SECRETS = "give the destination new credentials with `haulback destination set --secret`"
 _REMEDIES = {
     "ContainerNotFound": "the container does not exist: correct `container`, or create it; a "
@@ -148,8 +153,7 @@ class Azure(ObstoreObjects):
 
     def clock_ms(self) -> int | None:
         """The time in an answer, in whole seconds; an answer that refuses has one too."""
-        base = self.settings.endpoint or f"https://{self.settings.account}.blob.core.windows.net"
-        request = urllib.request.Request(f"{base}/{self.settings.container}", method="HEAD")
+        request = urllib.request.Request(self._container_url, method="HEAD")
         access = opener(self.settings.ca, self.settings.proxy)
         try:
             with access.open(request, timeout=_CLOCK_SECONDS) as answer:
@@ -159,6 +163,48 @@ class Azure(ObstoreObjects):
         except OSError:
             return None
         return int(parsedate_to_datetime(told).timestamp() * 1000) + 500 if told else None
+
+    @property
+    def _container_url(self) -> str:
+        base = self.settings.endpoint or f"https://{self.settings.account}.blob.core.windows.net"
+        return f"{base}/{self.settings.container}"
+
+    def create(self, name: str, data: bytes | mmap.mmap) -> None:
+        try:
+            super().create(name, data)
+        except Misconfigured:
+            # A token that may create and not write is refused for a name that exists.
+            with suppress(Misconfigured):
+                self.refuse_existing(name)
+            raise
+
+    def remove(self, client: AzureStore, name: str) -> None:
+        settings = self.settings
+        own = "" if settings.accountKey else settings.sasToken
+        if token := own if client is self.client else settings.deleteSasToken:
+            self._remove_by(token, name)
+        else:
+            super().remove(client, name)
+
+    def _remove_by(self, token: str, name: str) -> None:
+        """Delete by a request of its own: obstore sends batches, whose parts carry no token."""
+        below = f"{self.settings.prefix}/{name}" if self.settings.prefix else name
+        url = f"{self._container_url}/{quote(below)}?{token.lstrip('?')}"
+        request = urllib.request.Request(url, method="DELETE", headers={"x-ms-version": _VERSION})
+        access = opener(self.settings.ca, self.settings.proxy)
+        try:
+            with self.slots:
+                access.open(request, timeout=self.settings.requestTimeout).close()
+        except urllib.error.HTTPError as error:
+            code = error.headers.get("x-ms-error-code", "")
+            error.close()
+            if error.code != 404 or code in self.no_place:
+                answer = Answer(error.code, code, error.reason)
+                raise _problem(answer, self.settings, f"the deletion of {name}") from error
+        except OSError as error:
+            is_distrusted = isinstance(getattr(error, "reason", None), ssl.SSLError)
+            answer = Answer(None, "Certificate" if is_distrusted else "", str(error))
+            raise _problem(answer, self.settings, f"the deletion of {name}") from error
 
     def upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size
@@ -210,6 +256,11 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
 
 def _problem(answer: Answer, settings: AzureSettings, doing: str) -> HaulbackError:
     begin, code = f"{doing} failed at {where(settings)}", answer.code
+    if code == "Certificate":
+        return Misconfigured(
+            f"{begin}: the certificate of the store is not trusted, or the store does not speak "
+            "TLS: name its authority in `ca`, or correct `endpoint`"
+        )
     if code in _FULL:
         return OutOfSpace(f"{begin}: the account is full: {answer.text}")
     if code in _BUSY or answer.status in (429, 503):

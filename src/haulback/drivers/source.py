@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from haulback.errors import SourceChanged, Unavailable
+from haulback.units import MIB
+
+_READ_AHEAD = 8 * MIB  # bytes that the system is asked to load while an image is read in order
 
 
 class Extent(NamedTuple):
@@ -53,6 +56,7 @@ class RawImage:
         except OSError as error:
             raise Unavailable(f"cannot open image {path}: {error.strerror}") from None
         self.size = length_of(self._handle)
+        self._next = self._advised = 0  # the offset after the last read; the end of what was asked
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         at = start
@@ -71,11 +75,22 @@ class RawImage:
                 yield Extent(low, at - low)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._advise(offset, offset + len(buffer))
         while buffer:
             count = os.preadv(self._handle, [buffer], offset)
             if not count:
                 raise SourceChanged(f"image {self.path} shrank while it was read")
             buffer, offset = buffer[count:], offset + count
+
+    def _advise(self, offset: int, end: int) -> None:
+        """Let the system load what comes next, while the present data is compressed."""
+        if offset == self._next and self._advised < end + _READ_AHEAD // 2:
+            begin = max(end, self._advised)
+            self._advised = end + _READ_AHEAD
+            os.posix_fadvise(self._handle, begin, self._advised - begin, os.POSIX_FADV_WILLNEED)
+        elif offset != self._next:
+            self._advised = 0
+        self._next = end
 
     def close(self) -> None:
         """Close the file. Raises SourceChanged when the image's size has changed."""

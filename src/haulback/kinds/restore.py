@@ -78,7 +78,7 @@ KIND = TaskKind(
     settle=settle,
     members=TARGET,
     report=(
-        Said("path", "text", "The folder that holds disk0.raw, disk1.raw … now."),
+        Said("path", "text", "The folder that holds a raw file of each disk now, like vda.raw."),
         Said("disks", "count", "Number of disks, where the order says pointer."),
         Said("checked", "flag", "Every byte was read and is what was stored."),
         READ_FROM,

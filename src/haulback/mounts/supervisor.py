@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 
 import msgspec
 
@@ -52,6 +52,8 @@ class MountSupervisor:
         # guards the table of browsers, which requests for files and the end of a mount share
         self._lock = Lock()
         self._browsers: dict[str, _Open] = {}
+        # held while a mount is begun, and while an unneeded one is compared and ended
+        self._changing: dict[str, RLock] = {}
 
     def run_folder(self, guid: str) -> Path:
         """Folder for the sockets of a mount's process. Raises NotFound for an invalid guid."""
@@ -67,6 +69,26 @@ class MountSupervisor:
         """Guids of all mounts that were started here and not ended."""
         return sorted(path.name for path in self._folder.iterdir() if is_guid(path.name))
 
+    def beginning(self, guid: str) -> int:
+        """A number of the present mount of a guid, which another mount of the guid lacks; 0 without
+        one.
+        """
+        with suppress(FileNotFoundError):
+            return (self._folder / guid).stat().st_mtime_ns
+        return 0
+
+    def end_unchanged(self, guid: str, beginning: int) -> bool:
+        """End a mount unless it was begun again since `beginning` was asked for."""
+        with self._change(guid):
+            if self.beginning(guid) != beginning:
+                return False
+            self.end(guid)
+            return True
+
+    def _change(self, guid: str) -> RLock:
+        with self._lock:
+            return self._changing.setdefault(guid, RLock())
+
     def begin(self, order: MountSpec) -> MountState:
         """Start the process of a mount and return the disks and folders on offer.
 
@@ -74,6 +96,10 @@ class MountSupervisor:
         may not be used, Conflict when the folder of the mount cannot be replaced, Unavailable when
         the process cannot serve; nothing is left behind then.
         """
+        with self._change(order.guid):
+            return self._begin(order)
+
+    def _begin(self, order: MountSpec) -> MountState:
         self.end(order.guid)
         folders.check(order.visible, self._roots)
         run_folder = self.run_folder(order.guid)

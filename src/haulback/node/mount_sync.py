@@ -47,14 +47,14 @@ class MountSync(Thread):
     def look(self) -> None:
         """Compare the mounts once with the server's list.
 
-        Local mounts are listed before the server is asked, so that a mount begun meanwhile is not
-        ended.
+        Local mounts are listed before the server is asked. A mount that was begun meanwhile, for
+        the first time or again, is not ended.
         """
         shares = self._home.shares
-        if held := shares.all():
-            for guid in set(held) - set(self._link.needed(held)):
-                log.info("mount %s is no longer needed", guid)
-                shares.end(guid)
+        if held := {guid: shares.beginning(guid) for guid in shares.all()}:
+            for guid in held.keys() - set(self._link.needed(list(held))):
+                if shares.end_unchanged(guid, held[guid]):
+                    log.info("mount %s is no longer needed", guid)
         wanted = self._link.shares()
         self._well.intersection_update(wanted)
         for guid in wanted:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from threading import Lock
 
 from haulback.drivers.source import Extent
+from haulback.errors import HaulbackError
 from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.mapping import MapReader
-from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap
+from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader
+
+_AHEAD = 4  # segments that are decoded before they are read; the reader keeps many more groups
+_THREADS = 2
 
 
 class StoredDisk:
@@ -21,6 +27,7 @@ class StoredDisk:
     def __init__(self, disk: DiskMap, reader: Reader) -> None:
         self.size, self._reader = disk.size, reader
         self._map, self._lock = MapReader(disk, reader.chunk), Lock()
+        self._ahead = _ReadAhead(reader)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         """Segments that are not all zeros."""
@@ -48,15 +55,53 @@ class StoredDisk:
 
     def _segment(self, number: int, low: int, buffer: memoryview) -> None:
         with self._lock:
-            pieces = self._map.leaf(number // LEAF_SEGMENTS)[number % LEAF_SEGMENTS]
+            pieces = self._pieces(number)
+            self._ahead.expect(number, self._pieces, -(-self.size // SEGMENT_BYTES))
         high, at = low + len(buffer), 0
         for length, ref in pieces:
             start, end = max(at, low), min(at + length, high)
             if start < end:
                 part = buffer[start - low : end - low]
+                self._ahead.wait(ref.group)
                 part[:] = (
                     bytes(len(part))
                     if ref == HOLE
                     else self._reader.chunk(ref)[start - at : end - at]
                 )
             at += length
+
+    def _pieces(self, number: int) -> Pieces:
+        return self._map.leaf(number // LEAF_SEGMENTS)[number % LEAF_SEGMENTS]
+
+
+class _ReadAhead:
+    """Decodes the groups of the next segments of a disk that is read in order.
+
+    Errors are left to the reading itself.  The threads end with the object.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self._last, self._until = reader, -2, 0  # segment 0 follows none
+        self._pool: ThreadPoolExecutor | None = None
+        self._coming: dict[bytes, Future[object]] = {}
+
+    def expect(self, number: int, pieces: Callable[[int], Pieces], end: int) -> None:
+        """Note that segment `number` of `end` segments is read; the caller holds a lock."""
+        is_next, is_same = number == self._last + 1, number == self._last
+        self._last = number
+        if is_same or not is_next:
+            self._until = self._until if is_same else 0
+            return
+        self._pool = self._pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="read ahead")
+        self._coming = {g: f for g, f in self._coming.items() if not f.done()}
+        for later in range(max(number + 1, self._until), min(number + 1 + _AHEAD, end)):
+            for group in dict.fromkeys(ref.group for _, ref in pieces(later) if ref != HOLE):
+                if group not in self._coming:
+                    self._coming[group] = self._pool.submit(self._reader.group, group)
+            self._until = later + 1
+
+    def wait(self, group: bytes) -> None:
+        """Wait while a group is being decoded, so that it is not decoded twice."""
+        if future := self._coming.get(group):
+            with suppress(HaulbackError):
+                future.result()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository import config, pending_deletes
@@ -117,6 +118,21 @@ def verify(
     return _Verify(repository, depth, resources, order or CheckOrder()).run()
 
 
+class _CheckedGroup(NamedTuple):
+    """A group that the pool checks; the result is its fault, or ""."""
+
+    place: GroupLocation
+    group: bytes
+    result: Future[str]
+
+
+class _PackEnd(NamedTuple):
+    """The end of a pack in the queue; a pack that vanished was not read."""
+
+    pack: PackId
+    is_read: bool
+
+
 class _Verify:
     """A run of VERIFY."""
 
@@ -130,6 +146,10 @@ class _Verify:
         self._readable: set[DamagedPlace] = set()
         self._unreadable: set[DamagedPlace] = set()
         self._opened: set[PackId] = set()
+        # Groups that the pool checks, and the packs whose groups all stand before: the pool works
+        # on while the directory of the next pack is read.
+        self._queue: deque[_CheckedGroup | _PackEnd] = deque()
+        self._has_pack = False
         self._began = time.monotonic()
 
     def _is_over(self, part: float = 1) -> bool:
@@ -158,6 +178,7 @@ class _Verify:
         self._missing_packs(index, sizes)
         chosen = self._chosen(sizes)
         read = [self._pack(pack, index) for pack in chosen]
+        self._settle(0)
         self._read = sum(read)
         self._report.is_round = all(read) and (not sizes or chosen[-1] == max(sizes))
         self._read_damaged_again(index, set(chosen))
@@ -230,8 +251,9 @@ class _Verify:
 
         False when no time was left for it.
         """
-        if self._report.cursor and self._is_over(_PACKS_TIME):
+        if self._has_pack and self._is_over(_PACKS_TIME):
             return False
+        self._has_pack = True
         name, repository = name_of(pack), self._repository
         placed = {place: group for s in index.segments for group, place in s.groups_in(pack)}
         held: dict[bytes, list[bytes]] = {}
@@ -244,7 +266,7 @@ class _Verify:
         except NotFound:
             if pack in repository.index().packs():  # otherwise a clean-up deleted it since
                 self._find(f"{name} vanished before it could be read")
-            self._report.cursor = pack
+            self._queue.append(_PackEnd(pack, is_read=False))
             return True
         except Damaged as error:
             self._find(f"{name}: {error.message}")
@@ -253,22 +275,27 @@ class _Verify:
                 self._find(f"the index has a wrong place for group {group.hex()} in {name}")
         if self._depth >= Depth.DATA:
             self._groups(placed, held)
-        self._report.cursor = pack
-        if self._share.done:
-            self._share.done(pack)
+        self._queue.append(_PackEnd(pack, is_read=True))
         return True
 
     def _groups(self, placed: dict[GroupLocation, bytes], held: dict[bytes, list[bytes]]) -> None:
-        """Read, authenticate, decompress and re-hash groups, with some read ahead in the pool."""
-        queue: deque[tuple[GroupLocation, bytes, Future[str]]] = deque()
+        """Read, authenticate, decompress and re-hash groups in the pool."""
         for place in sorted(placed):
             group = placed[place]
             future = self._resources.pool.submit(_check_group, self._repository, group, place, held)
-            queue.append((place, group, future))
-            if len(queue) > _GROUPS_AHEAD:
-                self._judge(*queue.popleft())
-        while queue:
-            self._judge(*queue.popleft())
+            self._queue.append(_CheckedGroup(place, group, future))
+            self._settle(_GROUPS_AHEAD)
+
+    def _settle(self, left: int) -> None:
+        """Take results from the queue until `left` entries are left."""
+        while len(self._queue) > left:
+            entry = self._queue.popleft()
+            if isinstance(entry, _CheckedGroup):
+                self._judge(*entry)
+                continue
+            self._report.cursor = entry.pack
+            if entry.is_read and self._share.done:
+                self._share.done(entry.pack)
 
     def _judge(self, place: GroupLocation, group: bytes, future: Future[str]) -> None:
         problem = future.result()

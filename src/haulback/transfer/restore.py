@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from haulback.drivers.capabilities import MachineTarget
 from haulback.drivers.hypervisor import ALLOCATED, Machine, MachineDisk, NetworkCardSettings
+from haulback.drivers.images.image_writer import restored_format
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Meter, unmetered
@@ -67,7 +68,7 @@ def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
         MachineDisk(
             target.rename.get(stored.name, stored.name),
             stored.map.size,
-            target.format or stored.format,
+            target.format or restored_format(stored.format),
             stored.name in full if target.allocate is None else target.allocate,
             stored.name,
             target.stores.get(stored.name, ""),

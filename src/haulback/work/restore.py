@@ -8,9 +8,11 @@ from pathlib import Path
 from haulback import units
 from haulback.contract.node_tasks import ReadFrom
 from haulback.contract.restore import RestoreOrder
+from haulback.drivers.imagefolder.definition import image_names
 from haulback.drivers.sink import RawFile
 from haulback.errors import Damaged
 from haulback.repository.backup_loss import check_backup, check_together
+from haulback.repository.manifest import ManifestDisk
 from haulback.repository.restore import restore_disk
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.locations import OpenLocation, opened_family, read_at_any, told
@@ -87,18 +89,19 @@ def _expect(context: TaskContext, location: OpenLocation) -> int:
 
 def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> OpenLocation:
     _expect(context, location)
-    for number, disk in enumerate(location.manifest.disks):
-        with phase(context, f"disk {disk.name} was written as disk{number}.raw") as writing:
-            _write(context, location, number, folder)
+    disks = location.manifest.disks
+    # The disk's name on the platform is no file name: it may hold separators, or occur twice.
+    files = image_names([(disk.name, "raw") for disk in disks])
+    for disk, file in zip(disks, files, strict=True):
+        with phase(context, f"disk {disk.name} was written as {file}") as writing:
+            _write(context, location, disk, folder / file)
             writing.moved = disk.map.size
     return location
 
 
-def _write(context: TaskContext, location: OpenLocation, number: int, folder: Path) -> None:
-    """Write a disk as a raw file; the disk's name on the platform is not trusted as a file name."""
-    repository, manifest, _ = location
-    stored = manifest.disks[number]
-    path = folder / f"disk{number}.raw"
+def _write(context: TaskContext, location: OpenLocation, stored: ManifestDisk, path: Path) -> None:
+    """Write a disk as a raw file."""
+    repository = location.repository
     path.unlink(missing_ok=True)  # a location that failed in the middle left its part
     sink = RawFile(path, stored.map.size)
     try:

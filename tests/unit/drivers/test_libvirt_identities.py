@@ -163,7 +163,7 @@ def test_a_network_card_that_is_plugged_in_is_in_the_definition_too():
     root = parse(with_plugged(domain(), domain(devices=card.format("vnet4"))))
     [plugged] = root.findall("devices/interface")
     assert plugged.find("source").attrib == {"network": "lan"}
-    assert [one.tag for one in plugged] == ["mac", "source"]
+    assert [member.tag for member in plugged] == ["mac", "source"]
     root = parse(with_plugged(domain(), domain(devices=card.format("mine"))))
     assert root.find("devices/interface/target").get("dev") == "mine"
     seated = domain(devices=card.format("vnet4").lower())

@@ -12,7 +12,7 @@ import pytest
 from haulback.errors import Conflict, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.mounts import supervisor
-from haulback.mounts.spec import MountSpec
+from haulback.mounts.spec import MountSpec, MountState
 from haulback.mounts.supervisor import MountSupervisor
 
 
@@ -93,3 +93,15 @@ def test_a_signal_to_a_process_that_is_gone_is_no_error(mounts: MountSupervisor)
 def test_disks_that_do_not_answer_give_no_browser(tmp_path: Path):
     with pytest.raises(Unavailable, match="no NBD server"):
         supervisor._Open(tmp_path, ["vda"])
+
+
+def test_a_mount_that_was_begun_again_is_not_ended_for_the_one_before_it(mounts: MountSupervisor):
+    guid = new_guid()
+    assert mounts.beginning(guid) == 0
+    mounts._write(guid, MountState())
+    before = mounts.beginning(guid)
+    os.utime(mounts._folder / guid, ns=(1, before + 1))  # another mount wrote its record
+    assert not mounts.end_unchanged(guid, before)
+    assert mounts.all() == [guid]
+    assert mounts.end_unchanged(guid, mounts.beginning(guid))
+    assert mounts.all() == []

@@ -13,7 +13,7 @@ from haulback.contract.order_records import Owner
 from haulback.destinations.add_only import AddOnly
 from haulback.destinations.registry import open_destination
 from haulback.durable_files import DurableFiles
-from haulback.errors import Forbidden, Misconfigured
+from haulback.errors import Forbidden, Misconfigured, RepositoryError
 from haulback.node.lock_memory import LockMemories
 from haulback.repository.garbage_collection import CleanupOrder, CleanupReport, clean_up
 from haulback.repository.manifest import Manifest
@@ -237,3 +237,17 @@ def test_what_hides_a_locked_object_is_deleted_with_the_right_to_delete_alone(va
     done = repair(new, context, apply=True)
     assert any("stays hidden: nothing is deleted for another" in text for text in done.actions)
     assert list(vault.opened().locks.hidden()) == ["haulback.copy.json"]
+
+
+def test_a_repository_of_a_newer_revision_in_a_bucket_is_read_and_not_written(vault: Vault):
+    disk = MemoryDisk(noise(1 << 20))
+    made = vault.store(disk)
+    newer = "graves/needs-haulback-revision-99"
+    s3.administrator().put_object(Bucket=vault.bucket, Key=newer, Body=b"of a later version")
+    before = {item.name for item in vault.repository.destination.list("packs")}
+    vault.repository = vault.opened()
+    for write in (lambda: vault.store(disk), vault.clean):
+        with pytest.raises(RepositoryError, match="a newer Haulback writes to this repository"):
+            write()
+    assert {item.name for item in vault.repository.destination.list("packs")} == before
+    assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)

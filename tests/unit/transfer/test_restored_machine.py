@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from haulback.drivers.hypervisor import ALLOCATED, Machine
+from haulback.drivers.imagefolder.driver import ImageFolder
 from haulback.errors import HaulbackError, Unavailable
+from haulback.ids import new_guid
 from haulback.repository.manifest import Manifest, ManifestDisk
+from haulback.repository.repository import Repository
+from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.transfer.power import start_restored
-from haulback.transfer.restore import RestoreTarget, wanted_of
+from haulback.transfer.restore import RestoreServices, RestoreTarget, import_machine, wanted_of
+from haulback.transfer.store import store_machine
+from haulback.units import MIB
+from tests.images import UUID, image_of, raw_machine
 
 
 @pytest.mark.parametrize("wanted", [None, True, False])
@@ -59,3 +70,31 @@ def test_a_new_machine_that_does_not_start_leaves_nothing(held: bool, replaced: 
         start_restored(host, Machine("u", "web", (), {}), replaced=replaced)
     assert failed.value.message == said
     assert host.removed == (["u"] if not held and not replaced else [])
+
+
+@pytest.mark.parametrize(("written", "taken"), [(MIB, True), (MIB // 4, False)])
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_a_disk_takes_the_space_that_its_original_took(
+    tmp_path: Path, repository: Repository, pool: ThreadPoolExecutor, written, taken, wanted
+):
+    there, here, staging = (tmp_path / name for name in ("there", "here", "staging"))
+    for folder in (there, here, staging):
+        folder.mkdir()
+    raw = raw_machine(there) / "root.raw"
+    raw.write_bytes(b"")
+    os.posix_fallocate(os.open(raw, os.O_WRONLY), 0, written)
+    os.truncate(raw, MIB)
+    draft = export_machine(
+        ImageFolder(there).snapshot(UUID, "b1"),
+        repository,
+        ExportSpec(new_guid(), "e", 1),
+        ExportServices(staging, pool),
+    )
+    manifest = store_machine(repository, staging, draft)
+    assert manifest.definition.get(ALLOCATED, []) == ["root"] * taken
+    target = RestoreTarget("a", allocate=wanted)
+    made = import_machine(repository, manifest, ImageFolder(here), target, RestoreServices(pool))
+    image = image_of(ImageFolder(here), made.machine.uuid, "root")
+    full = os.stat(image).st_blocks * 512 >= MIB
+    assert full == (taken if wanted is None else wanted)
+    assert ALLOCATED not in made.machine.definition

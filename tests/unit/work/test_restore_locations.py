@@ -16,6 +16,7 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from haulback.work import restore
+from tests.images import restored_disk
 from tests.unit.repository.scene import MemoryDisk, noise
 from tests.unit.transfer.copy_site import CopySite
 from tests.unit.transfer.test_copy import noticed, rot
@@ -59,7 +60,7 @@ class Reading:
 
     @property
     def content(self) -> bytes:
-        return (self.folder / "disk0.raw").read_bytes()
+        return restored_disk(self.folder).read_bytes()
 
 
 def place(name: str, backup: Manifest) -> BackupPlace:

@@ -28,7 +28,7 @@ from haulback.drivers.imagefolder.definition import (
 from haulback.drivers.imagefolder.known_machines import MachinePlaces
 from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
-from haulback.drivers.images.image_writer import free_name, writable
+from haulback.drivers.images.image_writer import free_name
 from haulback.drivers.images.internal_snapshots import Reverting
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
@@ -131,7 +131,6 @@ class ImageFolder:
         self, wanted: Machine, attempt: str, *, overwrite: bool = False
     ) -> machine_builder.FolderMachine:
         self.check()
-        wanted = wanted._replace(disks=writable(wanted.disks))
         machine_builder.check_wanted(wanted)
         identity = canonical(wanted.uuid) if wanted.uuid else ""
         wanted = wanted._replace(uuid=identity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +15,9 @@ FORMATS = ("raw", "qcow2")
 _READ_ONLY = ("qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "parallels", "cloop", "bochs", "dmg")
 
 
-def writable(disks: Iterable[MachineDisk]) -> tuple[MachineDisk, ...]:
-    """Disks in formats that are written; a disk in another format of QEMU becomes qcow2."""
-    return tuple(d._replace(format="qcow2") if d.format in _READ_ONLY else d for d in disks)
+def restored_format(original: str) -> str:
+    """The format of a restored disk: its own, or qcow2 for a format that is only read."""
+    return "qcow2" if original in _READ_ONLY else original
 
 
 class ImageSink(Sink, Protocol):

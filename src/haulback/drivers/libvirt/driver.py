@@ -17,7 +17,6 @@ from haulback.drivers.hypervisor import Booted, Inventory, Machine, MachineSourc
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
-from haulback.drivers.images.image_writer import writable
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import (
     firmware,
@@ -245,7 +244,6 @@ class LibvirtHost:
             machine_builder.refuse_if_running(
                 old
             )  # refuse before the data is copied, not only at the commit
-        wanted = wanted._replace(disks=writable(wanted.disks))
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
             def define(placing: Placing) -> DefinedMachine:

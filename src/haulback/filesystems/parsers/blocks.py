@@ -17,6 +17,10 @@ _BLOCK = 64 * KIB  # bytes of a cached block
 _BLOCKS_KEPT = 512  # cached blocks per disk: 32 MiB
 
 
+class BeyondEndError(ValueError):
+    """A range outside a volume: its metadata are damaged, or its end is missing."""
+
+
 class BlockLocation(NamedTuple):
     """A range of `length` bytes from `offset` on disk number `disk`."""
 
@@ -199,6 +203,6 @@ class Metered:
 
 
 def within(blocks: Blocks, offset: int, count: int) -> None:
-    """Raises ValueError for a range outside the blocks."""
+    """Raises BeyondEndError for a range outside the blocks."""
     if offset < 0 or count < 0 or offset + count > blocks.size:
-        raise ValueError(f"{count} bytes at {offset} lie past the end ({blocks.size} bytes)")
+        raise BeyondEndError(f"{count} bytes at {offset} lie past the end ({blocks.size} bytes)")

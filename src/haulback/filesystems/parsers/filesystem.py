@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from haulback.errors import HaulbackError, Unsupported
-from haulback.filesystems.parsers.blocks import Blocks
+from haulback.filesystems.parsers.blocks import BeyondEndError, Blocks
 from haulback.filesystems.records import MOST_BYTES, MOST_PATH, EntryHint, FilePiece
 from haulback.units import MIB
 
@@ -24,6 +24,8 @@ def told(error: Exception) -> str:
         return error.message
     if isinstance(error, OSError):
         return str(error)
+    if isinstance(error, BeyondEndError):
+        return f"the file system is damaged or cut off: {error}"
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__} "
     return f"the file system is damaged: {kind}{error}"
 

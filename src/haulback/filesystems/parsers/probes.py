@@ -25,7 +25,7 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
 }
 _FATS = ("fat12", "fat16", "fat32")
 _DAMAGE = (*DAMAGE, TypeError)
-_MOST_TRIED, _MOST_READS = 16 * MIB, 4096  # bytes and reads of a trial, which bound its time
+_MOST_TRIED, _MOST_READS = 64 * MIB, 20_000  # bytes and reads of a trial, which bound its time
 
 
 def opened(type_: str, blocks: Blocks, page: CodePage) -> FileSystem:
@@ -38,8 +38,11 @@ def opened(type_: str, blocks: Blocks, page: CodePage) -> FileSystem:
     return _READERS[type_](blocks)
 
 
-def tried(known: Detected, blocks: Blocks, page: CodePage) -> Detected:
-    """Facts of a volume after its root folder was opened: the reason if that failed, the label."""
+def tried(known: Detected, blocks: Blocks, page: CodePage, missing: int = 0) -> Detected:
+    """Facts of a volume after its root folder was opened: the reason if that failed, the label.
+
+    `missing` bytes of the volume lie past the end of its disk, which is said elsewhere.
+    """
     if not known.readable:
         return known
     try:
@@ -48,7 +51,7 @@ def tried(known: Detected, blocks: Blocks, page: CodePage) -> Detected:
         return known._replace(reason=_refusal(known, error), readable=False)
     label = known.label or _label_within(system)
     reason = known.reason
-    if known.size > blocks.size:
+    if known.size > blocks.size + missing:
         reason = _joined(
             reason,
             f"the file system of {known.size} bytes is larger than its volume of {blocks.size}:"

@@ -113,7 +113,7 @@ def _volume(part: _Part, page: CodePage) -> VolumeBlocks | None:
         if part.is_disk:
             return None
         known = Detected("unknown", reason="the contents are unknown", readable=False)
-    known = tried(known, part.blocks, page)
+    known = tried(known, part.blocks, page, part.missing)
     if part.missing:
         beyond = f"the partition reaches {part.missing} bytes past the end of the disk"
         known = known._replace(reason="; ".join(filter(None, (beyond, known.reason))))

@@ -265,5 +265,5 @@ def test_a_node_that_died_is_offline_within_a_minute_and_named_by_the_task_that_
     assert lost.state == "QUEUED"
     assert "the node n1 is silent since 2027-01-15 08:00:00 UTC" in (lost.status_info or "")
     assert "n1, which alone can run it, is silent since" in shared.reason(export)
-    found = nodes.node(house.app, shared.nodes["n1"].guid)
-    assert nodes.shown(found, house.clock.now).state.name == "OFFLINE"
+    node = nodes.node(house.app, shared.nodes["n1"].guid)
+    assert nodes.shown(node, house.clock.now).state.name == "OFFLINE"
