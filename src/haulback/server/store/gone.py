@@ -22,6 +22,7 @@ from haulback.server.store import (
     backup_locations,
     copy_tables,
     hold_tables,
+    kept_keys,
     machines,
     mount_tables,
     own_server,
@@ -37,7 +38,8 @@ from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
-NODE, DESTINATION, HYPERVISOR, MACHINE = "node", "destination", "hypervisor", "machine"
+NODE, HYPERVISOR, MACHINE = "node", "hypervisor", "machine"
+DESTINATION = kept_keys.DESTINATION
 PIECE = 200  # backups or machines of one transaction
 _TASKS = 50  # tasks of one transaction: the end of each takes several statements
 LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
@@ -75,6 +77,8 @@ class GivenUp(msgspec.Struct, kw_only=True):
 
 def begin(sql: sa.Connection, item: GivenUp) -> None:
     """Record that an object is given up, over an earlier record of the same object."""
+    if item.kind == DESTINATION:
+        item.record = kept_keys.with_earlier(sql, item.guid, item.record)
     sql.execute(sa.delete(table).where(table.c.guid == item.guid))
     row = {**msgspec.structs.asdict(item), "record": rows.json_text(item.record)}
     sql.execute(sa.insert(table).values(row))
@@ -109,18 +113,6 @@ def of_token(sql: sa.Connection, token: str) -> GivenUp | None:
     """The node that had this digest of a session token when it was given up."""
     row = sql.execute(sa.select(table).where(table.c.token == token).limit(1)).one_or_none()
     return _given_up(row._mapping) if row else None
-
-
-def destinations(sql: sa.Connection, driver: str) -> list[GivenUp]:
-    """The destinations of a driver that were given up, the last first."""
-    query = sa.select(table).where(table.c.kind == DESTINATION, table.c.ended.is_not(None))
-    found = [_given_up(row._mapping) for row in sql.execute(query.order_by(table.c.begun.desc()))]
-    return [item for item in found if item.record.get("driver") == driver]
-
-
-def forget(sql: sa.Connection, guid: str) -> None:
-    """Delete the record of an object that came back."""
-    sql.execute(sa.delete(table).where(table.c.guid == guid))
 
 
 def _given_up(row: Any) -> GivenUp:

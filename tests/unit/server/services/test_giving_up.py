@@ -16,7 +16,8 @@ from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
 from haulback.server.services import destinations, giving_up, node_tasks
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import copy_links, gone, lists, rows, tables
+from haulback.server.store import copy_links, gone, kept_keys, lists, rows, tables
+from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
 from haulback.wire import Ref
@@ -171,7 +172,7 @@ def test_a_gone_destination_leaves_rules_links_and_the_hold(house: House):
         assert copy_links.all_links(sql) == []
         machine = known.machines.get(house.entities[0].guid)
         assert "lastBackup" not in machine.facts
-        assert gone.destinations(sql, "folder")[0].sealed_key  # its repository can still be read
+        assert kept_keys.of_driver(sql, "folder")[0].sealed  # its repository can still be read
     house.refuses(NotFound, backup, house, first)
 
 
@@ -258,6 +259,83 @@ def test_a_destination_that_is_found_again_has_its_old_key(house: House):
     assert again.guid == made.guid
     other = NewDestination(name="other", path="/srv/other", node=Ref(node.guid))
     assert destinations.add_destination(house.app, other, house.user)[0].guid != made.guid
+
+
+def vault_on(node: Node) -> NewDestination:
+    return NewDestination(name="vault", path="/srv/vault", node=Ref(node.guid))
+
+
+def given_up(house: House, node: Node) -> tuple[str, str, bytes]:
+    """A destination that was used and given up: its guid, its repository, its key."""
+    made, init = destinations.add_destination(house.app, vault_on(node), house.user)
+    house.take(node, init)
+    house.finish(node, init, repository=(repository := new_guid()))
+    key = key_of(house, made.guid)
+    giving_up.give_up(house.app, DESTINATION, made.guid, house.user)
+    return made.guid, repository, key
+
+
+def key_of(house: House, guid: str) -> bytes:
+    with house.app.store.read() as sql:
+        return house.app.vault.unseal(guid, keys.sealed_key(sql, guid))
+
+
+def kept(house: House) -> set[str]:
+    with house.app.store.read() as sql:
+        return {key.guid for key in kept_keys.of_driver(sql, "folder")}
+
+
+def test_a_failed_second_attempt_loses_no_key_and_the_next_takes_the_other(house: House):
+    a, b, third = house.node("n1"), house.node("n2"), house.node("n3")
+    first, repository, key = given_up(house, a)
+    second, _, _ = given_up(house, b)
+    made, init = destinations.add_destination(house.app, vault_on(third), house.user)
+    house.take(third, init)
+    house.fail(third, init)  # the disk of the first node has another key
+    destinations.remove_destination(house.app, made.guid, house.user)
+    assert kept(house) == {first, second}
+    again, init = destinations.add_destination(house.app, vault_on(third), house.user)
+    assert (made.guid, again.guid) == (second, first)
+    assert key_of(house, first) == key
+    house.take(third, init)
+    house.finish(third, init, repository=repository)
+    assert kept(house) == {second}  # the disk that was found is read again
+
+
+def test_a_destination_on_its_old_node_has_the_key_of_this_node(house: House):
+    a, b = house.node("n1"), house.node("n2")
+    first, _, _ = given_up(house, a)
+    given_up(house, b)
+    assert destinations.add_destination(house.app, vault_on(a), house.user)[0].guid == first
+
+
+def test_an_empty_folder_at_the_old_place_takes_no_key_away(house: House):
+    node, other = house.node("n1"), house.node("n2")
+    guid, repository, key = given_up(house, node)
+    made, init = destinations.add_destination(house.app, vault_on(other), house.user)
+    house.take(other, init)
+    house.finish(other, init, repository=new_guid())  # the folder was empty
+    assert kept(house) == {guid}
+    wanted = msgspec.structs.replace(vault_on(node), name="found")
+    back, init = destinations.add_destination(house.app, wanted, house.user)
+    assert back.guid != made.guid
+    assert key_of(house, back.guid) == key
+    house.take(node, init)
+    house.finish(node, init, repository=repository)
+    assert kept(house) == set()
+
+
+def test_a_key_of_two_repositories_stays_until_both_are_read(house: House):
+    node = house.node("n1")
+    guid, old, key = given_up(house, node)
+    assert given_up(house, node)[0] == guid  # a fresh repository, given up again
+    made, init = destinations.add_destination(house.app, vault_on(node), house.user)
+    house.take(node, init)
+    house.finish(node, init, repository=old)
+    assert kept(house) == {guid}
+    destinations.remove_destination(house.app, made.guid, house.user)
+    made, _ = destinations.add_destination(house.app, vault_on(node), house.user)
+    assert key_of(house, made.guid) == key
 
 
 def test_a_destination_whose_init_failed_is_tried_again_or_removed(house: House):
