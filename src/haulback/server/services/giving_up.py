@@ -328,6 +328,8 @@ def _end(work: _Work, task: Task) -> None:
     try:
         with work.app.store.savepoint(work.sql):
             _end_or_repeat(work, task)
+    except Unavailable:
+        raise  # PostgreSQL ended the transaction: its repetition may leave the task to another node
     except HaulbackError:
         log.exception("task %s ends without its records", task.guid)
         task = tasks.get(work.sql, task.guid)
