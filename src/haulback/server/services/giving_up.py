@@ -89,7 +89,7 @@ def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
     losses = msgspec.structs.replace(preview(app, kind, guid, who), dryRun=False)
     with app.change(who, f"give up {kind}", guid) as change:
         _check(change.sql, kind, guid, who)
-        begun = _BEGIN[kind](_Beginning(app, change.sql, change.now, who), guid)
+        begun = _begin(_Beginning(app, change.sql, change.now, who), kind, guid)
         change.before = {"name": begun[0].name}
         change.after = {"counts": losses.counts, "items": losses.items}
     app.wakeups.ring()
@@ -172,6 +172,13 @@ class _Beginning:
         return f"was given up by {self.who.name}"
 
 
+def _begin(at: _Beginning, kind: str, guid: str, *cause: str) -> list[GivenUp]:
+    """Fence an object; one that another request has begun keeps the record of that request."""
+    if before := gone.begun(at.sql, guid):
+        return [before]
+    return _BEGIN[kind](at, guid, *cause)
+
+
 def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     """Void the tokens of a node, and begin with the places that only it reached."""
     node = nodes.one_node(at.sql, guid)
@@ -185,9 +192,9 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     cause = f", which only node {node.name} reached, {at.by()}"
     hosts, stores = lists.places(at.sql, Hypervisor), lists.places(at.sql, BackupDestination)
     for host in gone.only_by(hosts, guid):
-        begun += _begin_hypervisor(at, host.guid, f"hypervisor {host.name}{cause}")
+        begun += _begin(at, HYPERVISOR, host.guid, f"hypervisor {host.name}{cause}")
     for store in gone.only_by(stores, guid):
-        begun += _begin_destination(at, store.guid, f"destination {store.name}{cause}")
+        begun += _begin(at, DESTINATION, store.guid, f"destination {store.name}{cause}")
     places: list[Place] = [*hosts, *stores]
     for place in places:
         if guid in place.nodes and len(place.nodes) > 1:

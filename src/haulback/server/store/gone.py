@@ -90,11 +90,20 @@ def left(sql: sa.Connection, most: int = 20) -> list[str]:
     return list(sql.scalars(query.limit(most)))
 
 
+def begun(sql: sa.Connection, guid: str) -> GivenUp | None:
+    """An object of which a part is left; None where nothing is left."""
+    row = sql.execute(_left(guid)).one_or_none()
+    return _given_up(row._mapping) if row else None
+
+
 def locked(sql: sa.Connection, guid: str) -> GivenUp | None:
     """An object of which a part is left, locked; None where nothing is left."""
-    where = (table.c.guid == guid, table.c.ended.is_(None))
-    row = sql.execute(sa.select(table).where(*where).with_for_update()).one_or_none()
+    row = sql.execute(_left(guid).with_for_update()).one_or_none()
     return _given_up(row._mapping) if row else None
+
+
+def _left(guid: str) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.guid == guid, table.c.ended.is_(None))
 
 
 def end(sql: sa.Connection, guid: str, now: int) -> None:

@@ -282,6 +282,23 @@ def test_a_destination_that_is_found_again_has_its_old_key(house: House):
     assert destinations.add_destination(house.app, other, house.user)[0].guid != made.guid
 
 
+def test_a_second_request_goes_on_with_what_the_first_has_begun(house: House):
+    node = house.node("n1")
+    kept = house.destination.repository
+    bind(house, node)
+    house.app.wakeups.end()  # each request leaves the rest to the maintenance
+    house.refuses(Unavailable, giving_up.give_up, house.app, NODE, node.guid, house.user)
+    eve = msgspec.structs.replace(house.user, guid=new_guid(), name="eve")
+    for kind, place in ((DESTINATION, house.destination), (HYPERVISOR, house.hypervisor)):
+        house.refuses(Unavailable, giving_up.give_up, house.app, kind, place.guid, eve)
+        with house.app.store.read() as sql:
+            begun = gone.begun(sql, place.guid)
+        assert begun
+        assert begun.login == house.user.name
+        assert "which only node n1 reached, was given up by admin" in begun.why
+        assert begun.record.get("repository", kept) == kept
+
+
 def vault_on(node: Node) -> NewDestination:
     return NewDestination(name="vault", path="/srv/vault", node=Ref(node.guid))
 
