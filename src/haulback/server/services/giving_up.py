@@ -241,9 +241,9 @@ def without_target(rule: Record, destination: str) -> Record | None:
     if len(left) == len(targets):
         return None
     body = {**rule.body, _TARGETS: left}
-    if not any(item.get("roleType", "PRIMARY") == "PRIMARY" for item in left):
-        # The copies of a rule need its PRIMARY, which a person chooses.
-        body |= {"active": False, _TARGETS: []}
+    going = [item for item in targets if item not in left]
+    if any(item.get("roleType", "PRIMARY") == "PRIMARY" for item in going):
+        body |= {"active": False}  # the copies stay named for a person who chooses a PRIMARY
     return msgspec.structs.replace(rule, body=body)
 
 

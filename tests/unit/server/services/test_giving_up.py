@@ -9,7 +9,7 @@ import pytest
 
 from haulback.contract.destinations import NewDestination
 from haulback.contract.order_records import BackupDestination, Hypervisor
-from haulback.errors import Conflict, Fenced, NotFound, Unavailable
+from haulback.errors import Conflict, Fenced, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.records import Backup, Record
@@ -195,6 +195,35 @@ def test_a_gone_destination_leaves_rules_links_and_the_hold(house: House):
         assert "lastBackup" not in machine.facts
         assert kept_keys.of_driver(sql, "folder")[0].sealed  # its repository can still be read
     house.refuses(NotFound, backup, house, first)
+
+
+def test_a_rule_that_loses_its_primary_keeps_its_copies(house: House):
+    house.node("n1")
+    to, place = second(house), {"guid": house.destination.guid}
+    copy = {"backupDestination": {"guid": to.guid}, "roleType": "SECONDARY"}
+    copy |= {"daysToKeepRetentionLock": 30}
+    primary = {"backupDestination": place, "roleType": "PRIMARY"}
+    rule = Record(
+        guid=new_guid(), kind="rule", name="r", body={"ruleBackupDestinations": [primary, copy]}
+    )
+    with house.app.store.write() as sql:
+        rows.add(sql, tables.record, rule)
+    asked = giving_up.preview(house.app, DESTINATION, place["guid"], house.user)
+    assert [item.note for item in asked.items if item.kind == "rule"] == [
+        "its copies stay: give it a PRIMARY and turn it on again"
+    ]
+    giving_up.give_up(house.app, DESTINATION, place["guid"], house.user)
+    with house.app.store.read() as sql:
+        body = SqlCatalogue(sql).records.get("rule", rule.guid).body
+    assert body == {"active": False, "ruleBackupDestinations": [copy]}
+    said = house.refuses(Malformed, house.submit, "export", export_by(house, rule))
+    assert "r is not active; activate it" in said
+
+
+def export_by(house: House, rule: Record) -> dict[str, Any]:
+    """A request that backs a machine up by a rule."""
+    machine = {"guid": house.entities[0].guid}
+    return {"protectedEntities": [machine], "rules": [{"guid": rule.guid}]}
 
 
 def test_a_gone_hypervisor_keeps_machines_with_backups_restorable(house: House):
