@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -54,6 +55,7 @@ from haulback.wire import JsonObject
 log = logging.getLogger(__name__)
 _TARGETS = "ruleBackupDestinations"
 _PATIENCE = 10  # pieces that may fail
+_PIECES = 5  # of one object in a tick: leases, fires and unmounts wait meanwhile
 _SILENT_MS = 90_000  # a node that was not heard for so long does not reach its places
 
 
@@ -99,11 +101,22 @@ def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
 
 
 def continue_all(app: App) -> int:
-    """Continue what other servers or processes have begun; the number of objects."""
+    """Continue what other servers or processes have begun, some pieces each; the number of objects.
+
+    An object whose records cannot be taken away stops no other object.  Raises Unavailable when the
+    server stops, or the database does not answer.
+    """
     with app.store.read() as sql:
         begun = gone.left(sql)
     for guid in begun:
-        _carry_out(app, guid)
+        try:
+            _carry_out(app, guid, most=_PIECES)
+        except Unavailable:
+            raise
+        except Exception:
+            if guid not in app.failed_steps:  # log an error once, not every second
+                log.exception("the rest of %s is not given up yet", guid)
+            app.failed_steps.add(guid)
     return len(begun)
 
 
@@ -278,13 +291,13 @@ _BEGIN: Mapping[str, Callable[..., list[GivenUp]]] = {
 }
 
 
-def _carry_out(app: App, guid: str) -> None:
-    """Take an object away, piece by piece, together with any other server that does so.
+def _carry_out(app: App, guid: str, most: int | None = None) -> None:
+    """Take an object away, or at `most` some pieces, together with any other server that does so.
 
     Raises Unavailable when the server stops, or the database does not answer.
     """
     failures = 0
-    while True:
+    for _ in count() if most is None else range(most):
         if app.wakeups.is_over:
             raise Unavailable("the server stops; the rest is given up after its start")
         try:

@@ -20,6 +20,7 @@ from haulback.server.store import copy_links, gone, kept_keys, lists, rows, tabl
 from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
+from haulback.server.store.gone_tables import given_up
 from haulback.server.store.task_lifecycle import Life
 from haulback.tasks.record import Task
 from haulback.wire import Ref
@@ -286,7 +287,8 @@ def test_a_process_that_dies_in_the_middle_is_continued(
     monkeypatch.setattr(gone, "locked", dying)
     with pytest.raises(Dies):
         giving_up.give_up(house.app, NODE, node.guid, house.user)
-    giving_up.continue_all(house.app)
+    while giving_up.continue_all(house.app):  # some pieces a tick
+        pass
     assert places(house, BackupDestination) == places(house, Hypervisor) == []
     assert giving_up.continue_all(house.app) == 0
 
@@ -311,6 +313,34 @@ def test_a_destination_that_is_found_again_has_its_old_key(house: House):
     assert destinations.add_destination(house.app, other, house.user)[0].guid != made.guid
 
 
+def test_an_object_that_cannot_go_on_stops_no_other_and_a_tick_is_short(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    node = house.node("n1")
+    made = backup(house, stored(house, node))
+    with house.app.store.write() as sql:
+        for _ in range(10):
+            another = msgspec.structs.replace(made, guid=new_guid(), location=new_guid())
+            rows.add(sql, tables.backup, another)
+    other = second(house)
+    house.app.wakeups.end()
+    for place in (other, house.destination):  # the broken object was begun first
+        house.clock.now += 1
+        house.refuses(
+            Unavailable, giving_up.give_up, house.app, DESTINATION, place.guid, house.user
+        )
+    house.app.wakeups.is_over = False
+    monkeypatch.setattr(gone, "PIECE", 1)
+    with house.app.store.write() as sql:
+        here = given_up.c.guid == other.guid
+        sql.execute(given_up.update().where(here).values(kind="unknown"))
+    giving_up.continue_all(house.app)
+    assert house.destination.name in places(house, BackupDestination)  # a tick takes some pieces
+    for _ in range(4):
+        giving_up.continue_all(house.app)
+    assert places(house, BackupDestination) == ["bd2"]
+
+
 def test_a_second_request_goes_on_with_what_the_first_has_begun(house: House):
     node = house.node("n1")
     kept = house.destination.repository
@@ -332,7 +362,7 @@ def vault_on(node: Node) -> NewDestination:
     return NewDestination(name="vault", path="/srv/vault", node=Ref(node.guid))
 
 
-def given_up(house: House, node: Node) -> tuple[str, str, bytes]:
+def used(house: House, node: Node) -> tuple[str, str, bytes]:
     """A destination that was used and given up: its guid, its repository, its key."""
     made, init = destinations.add_destination(house.app, vault_on(node), house.user)
     house.take(node, init)
@@ -354,8 +384,8 @@ def kept(house: House) -> set[str]:
 
 def test_a_failed_second_attempt_loses_no_key_and_the_next_takes_the_other(house: House):
     a, b, third = house.node("n1"), house.node("n2"), house.node("n3")
-    first, repository, key = given_up(house, a)
-    second, _, _ = given_up(house, b)
+    first, repository, key = used(house, a)
+    second, _, _ = used(house, b)
     made, init = destinations.add_destination(house.app, vault_on(third), house.user)
     house.take(third, init)
     house.fail(third, init)  # the disk of the first node has another key
@@ -371,14 +401,14 @@ def test_a_failed_second_attempt_loses_no_key_and_the_next_takes_the_other(house
 
 def test_a_destination_on_its_old_node_has_the_key_of_this_node(house: House):
     a, b = house.node("n1"), house.node("n2")
-    first, _, _ = given_up(house, a)
-    given_up(house, b)
+    first, _, _ = used(house, a)
+    used(house, b)
     assert destinations.add_destination(house.app, vault_on(a), house.user)[0].guid == first
 
 
 def test_an_empty_folder_at_the_old_place_takes_no_key_away(house: House):
     node, other = house.node("n1"), house.node("n2")
-    guid, repository, key = given_up(house, node)
+    guid, repository, key = used(house, node)
     made, init = destinations.add_destination(house.app, vault_on(other), house.user)
     house.take(other, init)
     house.finish(other, init, repository=new_guid())  # the folder was empty
@@ -394,8 +424,8 @@ def test_an_empty_folder_at_the_old_place_takes_no_key_away(house: House):
 
 def test_a_key_of_two_repositories_stays_until_both_are_read(house: House):
     node = house.node("n1")
-    guid, old, key = given_up(house, node)
-    assert given_up(house, node)[0] == guid  # a fresh repository, given up again
+    guid, old, key = used(house, node)
+    assert used(house, node)[0] == guid  # a fresh repository, given up again
     made, init = destinations.add_destination(house.app, vault_on(node), house.user)
     house.take(node, init)
     house.finish(node, init, repository=old)
