@@ -1,8 +1,9 @@
 """Giving up what will not come back: a node, a destination, a hypervisor or a machine.
 
-The first transaction fences the object, so that nothing new is planned on it; the others take its
-tasks and records away, some at a time.  A server that dies in between is continued by the
-maintenance of any server.  Nothing on a store or a platform is deleted.
+The first transaction fences a node, and takes the repository of a destination away; the others take
+tasks and records away, some at a time.  Tasks that were planned in between end after the record of
+the object is gone.  A server that dies in between is continued by the maintenance of any server.
+Nothing on a store or a platform is deleted.
 """
 
 from __future__ import annotations
@@ -393,9 +394,11 @@ def _remove_backups(work: _Work) -> bool:
 
 
 def _remove_destination(work: _Work) -> bool:
+    if not destinations.names(work.sql, [work.item.guid]):
+        return False
     removed = destinations.remove(work.sql, work.item.guid)
     work.ledger.alarms.clear_all([work.item.guid, *removed])
-    return False
+    return True  # tasks that were planned before the removal end after it
 
 
 def _leave_machines(work: _Work) -> bool:
@@ -406,11 +409,13 @@ def _leave_machines(work: _Work) -> bool:
 
 
 def _remove_hypervisor(work: _Work) -> bool:
+    if not hypervisors.is_known(work.sql, work.item.guid):
+        return False
     ledger = work.ledger
     ledger.inventory.unseen(work.item.guid)
     hypervisors.remove(work.sql, work.item.guid)
     ledger.alarms.clear_all([work.item.guid])
-    return False
+    return True  # as for a destination
 
 
 def _remove_away(work: _Work) -> bool:
@@ -420,9 +425,11 @@ def _remove_away(work: _Work) -> bool:
 
 
 def _leave_machine(work: _Work) -> bool:
-    if machine := gone.machine(work.sql, work.item.guid):
-        gone.leave(work.sql, work.ledger, machine)
-    return False
+    machine = gone.machine(work.sql, work.item.guid)
+    if machine is None:
+        return False
+    gone.leave(work.sql, work.ledger, machine)
+    return not gone.is_apart(machine)  # as for a destination
 
 
 _STEPS: Mapping[str, Sequence[Callable[[_Work], bool]]] = {

@@ -400,6 +400,11 @@ def _heard(place: Any, heard: frozenset[str]) -> bool:
     return bool(heard & frozenset(able)) if able else bool(heard)
 
 
+def is_apart(item: Entity) -> bool:
+    """Whether a machine has no hypervisor."""
+    return item.hypervisor == ATTACHED_SOURCE
+
+
 def is_inner(driver: str) -> bool:
     """Whether a hypervisor is a record of Haulback's own, which is never given up."""
     return driver in INNER

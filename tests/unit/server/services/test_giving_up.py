@@ -16,7 +16,7 @@ from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
 from haulback.server.services import destinations, giving_up, node_tasks
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import copy_links, gone, kept_keys, lists, rows, tables
+from haulback.server.store import copy_links, gone, kept_keys, lists, rows, tables, tasks
 from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
@@ -339,6 +339,31 @@ def test_an_object_that_cannot_go_on_stops_no_other_and_a_tick_is_short(
     for _ in range(4):
         giving_up.continue_all(house.app)
     assert places(house, BackupDestination) == ["bd2"]
+
+
+@pytest.mark.parametrize("kind", [DESTINATION, HYPERVISOR, MACHINE])
+def test_a_task_that_was_planned_before_the_record_went_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    house.node("n1")
+    [plan] = house.export(house.entities[0])
+    late = msgspec.structs.replace(plan, guid=(guid := new_guid()), workflow=guid, follows=None)
+    places = {
+        DESTINATION: house.destination.guid,
+        HYPERVISOR: house.hypervisor.guid,
+        MACHINE: house.entities[0].guid,
+    }
+    some, tasks_left = gone.some_tasks, [late]
+
+    def then_planned(sql: Any, where: Any) -> list[Task]:
+        result = some(sql, where)
+        if not result and tasks_left:  # another server commits its plan now
+            tasks.insert(sql, [tasks_left.pop()])
+        return result
+
+    monkeypatch.setattr(gone, "some_tasks", then_planned)
+    giving_up.give_up(house.app, kind, places[kind], house.user)
+    assert house.state(late) == "CANCELLED"
 
 
 def test_a_second_request_goes_on_with_what_the_first_has_begun(house: House):
