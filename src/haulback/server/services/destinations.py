@@ -247,10 +247,18 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
                     "first",
                     rule=rule.guid,
                 )
-        for task in gone.some_tasks(sql, gone.of_destination(guid)):  # few, without backups
-            app.life(sql).end(task, State.CANCELLED, "the destination was removed")
+        _end_tasks(app, sql, guid)
         removed = destinations.remove(sql, guid)
         SqlLedger(sql, change.now).alarms.clear_all([guid, *removed])
+
+
+def _end_tasks(app: App, sql: Connection, guid: str) -> None:
+    """End all tasks of a destination; there are few, as the destination has no backups."""
+    while some := gone.some_tasks(sql, gone.of_destination(guid)):
+        for task in some:
+            current = tasks.find(sql, task.guid)
+            if current and current.state == task.state:  # a follower may have ended with its head
+                app.life(sql).end(current, State.CANCELLED, "the destination was removed")
 
 
 def destinations_of(rule: Record) -> set[str]:

@@ -14,7 +14,7 @@ from haulback.ids import new_guid
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
-from haulback.server.services import destinations, giving_up, node_tasks
+from haulback.server.services import destinations, giving_up, node_tasks, record_losses
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
 from haulback.server.store import copy_links, gone, kept_keys, lists, rows, tables, tasks
 from haulback.server.store import destinations as keys
@@ -476,3 +476,19 @@ def test_a_destination_whose_init_failed_is_tried_again_or_removed(house: House)
     house.finish(node, init, repository=new_guid())
     said = house.refuses(Conflict, destinations.init_again, house.app, made.guid, house.user)
     assert "has its repository already" in said
+
+
+def test_the_removal_of_a_destination_names_and_ends_all_of_its_tasks(house: House):
+    node = house.node("n1")
+    made, init = destinations.add_destination(house.app, vault_on(node), house.user)
+    house.take(node, init)  # a RUNNING task ends, too
+    more = [msgspec.structs.replace(init, guid=new_guid()) for _ in range(60)]
+    follower = msgspec.structs.replace(
+        init, guid=new_guid(), state="PLANNED", follows=more[0].guid, workflow=more[0].guid
+    )
+    with house.app.store.write() as sql:
+        tasks.insert(sql, [*more, follower])
+    listed = record_losses.of_destination(house.app, made.guid)
+    assert [item.count for item in listed.counts if item.kind == "task"] == [62]
+    destinations.remove_destination(house.app, made.guid, house.user)
+    assert {house.state(task) for task in (init, *more, follower)} == {"CANCELLED"}
