@@ -35,6 +35,7 @@ from haulback.server.store.expressions import Condition
 from haulback.server.store.gone_tables import given_up as table
 from haulback.server.store.last_backups import recall_without
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.lost_bases import lose
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
@@ -237,10 +238,10 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
     mine = sa.select(_MOUNT.c.guid).where(_MOUNT.c.backup.in_(guids))
     volume = mount_tables.mounted_volume
     sql.execute(sa.delete(volume).where(volume.c.mount.in_(mine)))
+    lose(sql, tables.base.c.backup.in_(guids), "its backup was given up")
     for of, column in (
         (_MOUNT, _MOUNT.c.backup),
         (tables.proof, tables.proof.c.backup),
-        (tables.base, tables.base.c.backup),
         (tables.expected_backup, tables.expected_backup.c.backup),
         (copy_tables.copy_due, copy_tables.copy_due.c.backup),
         (tables.backup, _BACKUP.guid),
