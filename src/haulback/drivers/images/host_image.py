@@ -30,6 +30,11 @@ class HostImage(Image):
         path = path.resolve()
         super().__init__(path.parent, ImageFile(name, path.name, form))  # type: ignore[arg-type]
 
+    @property
+    def is_guarded(self) -> bool:
+        states = [os.fstat(self.handle), *map(_state, self._others)]
+        return all(not stat.S_ISBLK(one.st_mode) or _writes(one.st_rdev) for one in states)
+
     def begin(self) -> None:
         if stat.S_ISBLK(os.fstat(self.handle).st_mode):
             os.fsync(self.handle)  # late writes of the page cache are no changes of the disk

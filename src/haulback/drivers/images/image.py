@@ -101,6 +101,11 @@ class Image:
         return is_full(os.fstat(self.handle), self.size)
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether a write by another process is kept off or noticed while the image is read."""
+        return True
+
+    @property
     def writable(self) -> bool:
         """Whether this process may write to the image."""
         return os.access(self.path, os.W_OK)
