@@ -165,7 +165,7 @@ def test_disks_are_read_alike_while_their_machine_runs_and_while_it_is_off(
         for name in names:
             assert contents[name][:SIZE] == b"\7" * (SIZE // 2) + bytes(SIZE // 2), name
     seen = snapshot.machine
-    disks = tuple(one._replace(format=restored_format(one.format)) for one in seen.disks)
+    disks = tuple(image._replace(format=restored_format(image.format)) for image in seen.disks)
     with inner.create(seen._replace(disks=disks), "copy") as new:
         copy = new.commit()
     assert {disk.format for disk in copy.disks} == {"raw", "qcow2"}
