@@ -139,6 +139,15 @@ def test_a_disk_that_is_plugged_in_is_in_the_definition_as_it_is_seated(alias: s
     assert [one.name for one in xml.volumes(root)] == ["vda", "sdb"]
 
 
+def test_a_controller_of_a_plugged_disk_is_added_even_if_it_has_no_members():
+    plain = LATE.format(alias="a").replace(
+        LATE[LATE.index("<alias name='scsi1'") : LATE.index("</controller>")], ""
+    )
+    root = parse(with_plugged(domain(), domain(devices=plain)))
+    [controller] = root.findall("devices/controller")
+    assert (controller.get("index"), controller.get("model")) == ("1", "virtio-scsi")
+
+
 def test_a_definition_stays_as_it_is_where_nothing_was_plugged_in():
     seated = domain(devices="<controller type='scsi' index='1' model='lsilogic'/>")
     assert with_plugged(seated, domain()) == seated
