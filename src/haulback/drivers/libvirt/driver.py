@@ -258,7 +258,9 @@ class LibvirtHost:
         wanted = wanted._replace(disks=tuple(layers))
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
-            return self._placed(paths, lambda placing: placing.new(machine, paths, layers=True))
+            return self._placed(
+                paths, lambda placing: placing.new(machine, paths, attempt, layers=True)
+            )
 
         return self._begin(wanted, attempt, place, share)
 
@@ -277,7 +279,7 @@ class LibvirtHost:
                 )
                 if there:
                     return placing.over(there, machine, paths, attempt)
-                return placing.new(machine, paths)
+                return placing.new(machine, paths, attempt)
 
             return self._placed(paths, define)
 
