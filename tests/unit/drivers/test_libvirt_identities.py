@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import AUTOSTART, Standing, compose
 from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.libvirt_xml import XML, parse
 
@@ -60,6 +60,13 @@ def test_a_copy_has_serial_numbers_of_its_own_and_keeps_what_is_no_identity(tabl
     assert (entry(root, "asset"), entry(root, "version")) == ("HUAWEICLOUD", "9")
     assert entry(composed(text, OLD), "serial") == "S-1"
     assert entry(composed(text, OLD, now=text), "serial") == "S-1"
+
+
+def test_members_of_a_user_mean_nothing_to_libvirt_and_stay():
+    own = {"allocated": "2024", "autostart": True}
+    wanted = Machine(NEW, "again", (), {"uuid": OLD, XML: domain(), **own, AUTOSTART: True})
+    assert xml.kept(parse(compose(wanted, {}, "qemu", Standing()))).more == own
+    assert AUTOSTART not in own
 
 
 def test_a_serial_number_that_seeds_cloud_init_is_kept():

@@ -16,7 +16,7 @@ from haulback.errors import Malformed, Unsupported
 from haulback.libvirt_xml import XML, parse
 from haulback.wire import JsonMapping
 
-AUTOSTART = "autostart"  # member of a definition whose machine starts with its host
+AUTOSTART = "haulback:autostart"  # member of a definition whose machine starts with its host
 # Members of a definition that are not kept as metadata.
 _OWN = (XML, firmware.NVRAM, AUTOSTART, "uuid", "name", "disks")
 _MEMORY = 1024  # MiB, for a definition that names no memory size
