@@ -11,7 +11,7 @@ from haulback.drivers.hypervisor import Machine, NetworkCardSettings
 from haulback.drivers.libvirt import copied_members, firmware, kept_devices, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DefinitionExtras, drop
-from haulback.drivers.libvirt.identities import NewIdentity, renew
+from haulback.drivers.libvirt.identities import NewIdentity, forget, renew
 from haulback.errors import Malformed, Unsupported
 from haulback.libvirt_xml import XML, parse
 from haulback.wire import JsonMapping
@@ -156,6 +156,7 @@ def _connect(devices: ET.Element, card: NetworkCardSettings) -> None:
         ET.SubElement(interface, "source", {"network": card.network})
     if card.mac:
         drop(interface, "mac")
+        forget(interface, "MAC")  # libvirt takes that of the card
         ET.SubElement(interface, "mac", {"address": card.mac})
 
 
