@@ -31,6 +31,13 @@ def parallelism_of(destination: ObjectStore) -> int:
     return most
 
 
+def close(destination: ObjectStore) -> None:
+    """Free the threads of a store's wrappers; the store can still be used."""
+    while isinstance(destination, PassThrough):
+        destination.close()
+        destination = destination._destination
+
+
 class PassThrough:
     """Passes all operations of an ObjectStore through; a wrapper overrides those it changes."""
 
@@ -74,3 +81,6 @@ class PassThrough:
 
     def local_path(self, name: str) -> Path | None:
         return self._destination.local_path(name)
+
+    def close(self) -> None:
+        """Free what this wrapper alone holds, such as threads."""

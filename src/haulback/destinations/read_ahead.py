@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from threading import Lock
 
 from haulback.destinations.pass_through import PassThrough
@@ -30,6 +30,13 @@ class _Block:
     def __init__(self, name: str, start: int, end: int, data: Future[bytes | None]) -> None:
         self.name, self.start, self.end, self.data = name, start, end, data
         self.served: set[int] = set()
+
+    def read(self) -> bytes | None:
+        """The bytes, when they have come."""
+        try:
+            return self.data.result()
+        except CancelledError:  # the store was closed
+            return None
 
 
 class ReadAhead(PassThrough):
@@ -57,12 +64,19 @@ class ReadAhead(PassThrough):
         blocks = self._blocks_of(name, offset, offset + length)
         data, at = bytearray(), offset
         for block in blocks:
-            whole = block.data.result()
+            whole = block.read()
             if whole is None:
                 break
             data += whole[at - block.start : offset + length - block.start]
             at = block.end
         return bytes(data) if len(data) == length else super().load(name, offset, length)
+
+    def close(self) -> None:
+        """End the threads; a later read comes from the store, or begins new threads."""
+        with self._lock:
+            pool, self._pool, self._blocks = self._pool, None, []
+        if pool:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
         return list_many(self._destination, folders)

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import obstore
@@ -39,6 +39,13 @@ _SMALLEST_PART = 5 << 20  # bytes; the limit of S3
 # an entry of these shows a repository whose identity object is lost
 _OURS = {"haulback.copy.json", "manifests", "packs", "index", "graves"}
 _HALF_SECOND = 500  # ms; the times of answers are whole seconds
+
+
+class _Names(NamedTuple):
+    """Wanted objects of a list; a list that may be cut goes on behind `next_after`."""
+
+    items: Sequence[Item]
+    next_after: str
 
 
 class S3(ObstoreObjects):
@@ -132,26 +139,28 @@ class S3(ObstoreObjects):
         however many packs there are.  The identity object is shown where it lies in between.
         """
         below = tuple(checked(folder) + "/" for folder in folders)
-        end, after = max(below), min(below)[:1]
-        items, is_over = self._range(after, end)
-        yield from (i for i in items if i.name.startswith(below) or i.name == IDENTITY)
+        names = self._range(min(below)[:1], below)
+        yield from names.items
         # as in `list`: the page of a proxy looks like the end of a list
-        while len(items) >= _FULL_PAGE and not is_over:
-            items, is_over = self._range(items[-1].name, end)
-            yield from (i for i in items if i.name.startswith(below) or i.name == IDENTITY)
+        while names.next_after:
+            names = self._range(names.next_after, below)
+            yield from names.items
             with suppress(NotFound):
                 self.load(IDENTITY)
 
-    def _range(self, after: str, end: str) -> tuple[Sequence[Item], bool]:
-        """The names from `after` to those that begin with `end`, and whether a later name came."""
+    def _range(self, after: str, below: tuple[str, ...]) -> _Names:
+        """The names from `after` to the last folder of `below`; others are read past, not kept."""
         items: list[Item] = []
+        end, count, last = max(below), 0, ""
         with self.asking(f"the list of names up to {end}"):
             for page in obstore.list(self.client, offset=after):
                 for meta in page:
-                    if meta["path"] > end and not meta["path"].startswith(end):
-                        return items, True
-                    items.append(item_of(meta))
-        return items, False
+                    count, last = count + 1, meta["path"]
+                    if last > end and not last.startswith(end):
+                        return _Names(items, "")
+                    if last.startswith(below) or last == IDENTITY:
+                        items.append(item_of(meta))
+        return _Names(items, last if count >= _FULL_PAGE else "")
 
     def delete(self, name: str) -> None:
         checked(name)

@@ -15,6 +15,7 @@ from haulback.contract.catalogue import OwnerReport
 from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.add_only import AddOnly
+from haulback.destinations.pass_through import close
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import check_place, listing_delay, open_destination, usage
 from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable, is_away
@@ -46,10 +47,12 @@ class TaskRepositories:
         self.damaged: list[str] = []
         self.away: str | None = None  # guid of the last destination that did not answer
         self._opened: list[tuple[str, Repository]] = []
+        self._stores: list[ObjectStore] = []
 
     def store(self, record: BackupDestination) -> ObjectStore:
         with self._reaching(record):
             made = open_destination(record.driver, self._settings(record), self._attempt)
+        self._stores.append(made)
         # The server grants deletion to clean-up tasks; all other tasks can only add objects.
         return made if record.may_delete else AddOnly(made)
 
@@ -175,6 +178,8 @@ class TaskRepositories:
             tell(f"no damage was recorded: {report.unreliable}")
 
     def close(self) -> None:
+        for store in self._stores:
+            close(store)
         for _, repository in self._opened:
             self._home.pack_memories.of(repository.guid).save()
             self._home.lock_memories.of(repository.guid).save()

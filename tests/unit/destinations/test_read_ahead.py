@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from haulback.destinations.pass_through import PassThrough
+from haulback.destinations.add_only import AddOnly
+from haulback.destinations.pass_through import PassThrough, close
 from haulback.destinations.read_ahead import ReadAhead
 from haulback.errors import Damaged, NotFound
 from haulback.testing.memory_store import MemoryStore
@@ -89,3 +91,18 @@ def test_threads_that_share_a_store_read_the_right_bytes(store: Counted):
         read = pool.map(lambda item: ahead.load(PACK, *item), ranges)
         for (at, length), data in zip(ranges, read, strict=True):
             assert data == whole[at : at + length]
+
+
+def test_a_store_that_is_closed_has_no_threads_and_can_be_read(store: Counted):
+    before = set(threading.enumerate())
+    ahead = ReadAhead(store)
+    for at in (0, 1, 2, 3):
+        ahead.load(PACK, at * MIB, MIB)
+    threads = set(threading.enumerate()) - before
+    assert threads
+    close(AddOnly(ahead))
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert ahead.load(PACK, 3 * MIB, MIB) == DATA[3 * MIB : 4 * MIB]
+    close(ahead)

@@ -45,6 +45,8 @@ def test_a_script_is_run_and_what_it_says_is_read():
         [{"pid": "7"}],
         [{"pid": 7}, 5],
         [{"pid": 7}, {"exited": True, "exitcode": "no"}],
+        [{"pid": 7}, {"exited": True, "exitcode": float("inf")}],
+        [{"pid": 7}, {"exited": True, "exitcode": 1 << 64}],
         [{"pid": 7}, {"exited": True, "out-data": 5}],
         [{"pid": 7}, {"exited": True, "out-data": "x"}],
         ["[" * 100_000],

@@ -18,7 +18,7 @@ from haulback.filesystems.parsers.attributes import (
     short_acl,
 )
 from haulback.filesystems.parsers.filesystem import DAMAGE
-from haulback.filesystems.records import MOST_ATTRIBUTES
+from haulback.filesystems.records import MOST_ATTRIBUTES, MOST_NAME
 from tests import shares
 
 FUZZED = settings(max_examples=shares.cases("files").count)
@@ -49,6 +49,27 @@ def test_attributes_beyond_the_limit_are_left_out_with_the_reason():
     assert len(result.attributes) == 9
     assert "bytes of extended attributes" in result.reason
     assert result.features == ("casefold",)
+
+
+@pytest.mark.parametrize("name", [b"", b"user.a\0b", b"user." + b"n" * MOST_NAME])
+def test_an_attribute_whose_name_cannot_be_kept_is_left_out_with_a_reason(name):
+    into = Collected()
+    into.add(name, b"value")
+    into.add(b"user.kept", b"value")
+    result = into.extras(())
+    assert result.attributes == {b"user.kept": b"value"}
+    assert "is left out" in result.reason
+
+
+def test_an_attribute_of_an_unknown_name_space_is_left_out_with_a_reason():
+    entry = struct.pack("<BBHIII", 1, 5, 60, 0, 1, 0) + b"c\0\0\0"
+    note = struct.pack("<BBHIII", 1, 1, 61, 0, 1, 0) + b"n\0\0\0"
+    tail = b"\0\0\2\xea" + (entry + note).ljust(60, b"\0") + b"VN"
+    into = Collected()
+    ext_attributes.collect(into, ext_attributes.in_inode(tail), lambda _node, _size: b"")
+    result = into.extras(())
+    assert result.attributes == {b"user.n": b"N"}
+    assert "unknown name space 5 is left out" in result.reason
 
 
 def test_an_attribute_of_the_inline_data_is_no_attribute_of_the_file():

@@ -129,11 +129,12 @@ def _ended(status: JsonObject) -> tuple[int, str]:
     """
     try:
         said = b"".join(base64.b64decode(status.get(name, "")) for name in ("out-data", "err-data"))
-        return int(status.get("exitcode", -1)), said[:_SAID].decode(errors="replace").replace(
-            "\0", ""
-        )
-    except (ValueError, TypeError):
+        code = int(status.get("exitcode", -1))
+    except (ValueError, TypeError, OverflowError):
         raise _nonsense() from None
+    if code.bit_length() > 32:  # no system has such exit codes
+        raise _nonsense()
+    return code, said[:_SAID].decode(errors="replace").replace("\0", "")
 
 
 def _nonsense() -> Unavailable:

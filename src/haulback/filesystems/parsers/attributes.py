@@ -70,7 +70,11 @@ class Collected:
         self._left -= len(name) + len(value)
         if self._left < 0 or len(self._attributes) >= _MOST:
             self.failed(f"it has more than {MOST_ATTRIBUTES} bytes of extended attributes")
-        elif 0 < len(name) <= MOST_NAME and b"\0" not in name:
+        elif not name or b"\0" in name:
+            self.failed("an extended attribute with an impossible name is left out")
+        elif len(name) > MOST_NAME:
+            self.failed(f"an extended attribute with a name of {len(name)} bytes is left out")
+        else:
             self._attributes[name] = value
 
     def add_list(self, which: str, text: str) -> None:

@@ -73,6 +73,8 @@ def _collect_one(
         into.add_list("access" if item.space == _ACCESS else "default", short_acl(value))
     elif item.space in _PREFIXES:
         into.add(_PREFIXES[item.space] + item.name, value)
+    else:
+        into.failed(f"an extended attribute of the unknown name space {item.space} is left out")
 
 
 def _entries(raw: bytes, at: int) -> Iterator[ExtAttribute]:
