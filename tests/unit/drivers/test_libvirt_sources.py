@@ -14,6 +14,8 @@ from haulback.drivers.images import backing_chain
 from haulback.drivers.images.host_image import HostImage
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import network_disks
+from haulback.drivers.libvirt.domain import DomainDisk
+from haulback.drivers.libvirt.overlay import lies_on
 from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
 
 RUNS = "which can be read only while the machine runs"
@@ -205,6 +207,16 @@ def test_what_a_guest_wrote_into_its_raw_disk_names_no_file_of_the_host(tmp_path
         opened.refuse_if_changed()
     with HostImage(base, "vda", "raw") as opened:  # nor is the disk itself followed
         assert opened.is_raw
+
+
+@pytest.mark.parametrize(("form", "is_followed"), [("raw", False), ("qcow2", True), ("", True)])
+def test_what_a_guest_wrote_into_its_raw_disk_names_no_share(
+    tmp_path: Path, form: str, is_followed: bool
+):
+    share = '{"driver":"raw","file":{"driver":"nbd","server":{"path":"/s"},"export":"a"}}'
+    image(tmp_path / "base", f"json:{share}", form="raw")
+    disk = DomainDisk("vda", "vda", "qcow2", image(tmp_path / "top", "base", form=form))
+    assert lies_on([disk], Path("/s")) == [disk] * is_followed
 
 
 @pytest.mark.parametrize(

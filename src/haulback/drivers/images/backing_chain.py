@@ -57,6 +57,11 @@ def others(path: Path) -> list[Path]:
     return needed
 
 
+def recorded_format(path: Path) -> str:
+    """Format of the backing file of an image, as the image records it; "" if it does not."""
+    return dict(_extensions(path)).get(_FORMAT, b"").decode(errors="replace")
+
+
 def _is_format_known(told: str, extensions: dict[int, bytes]) -> bool:
     """Whether QEMU knows the format of a backing file without a look at the file."""
     if extensions.get(_FORMAT):
