@@ -84,8 +84,13 @@ def qcow2_on_a_block_device(place: Place) -> str:
 
 
 def link(place: Place) -> str:
-    real = qcow2(place.folder / "real")
-    (place.folder / "link").symlink_to(real)
+    """An image behind a link, whose relative base is beside the link for QEMU."""
+    real = place.folder / "real"
+    real.mkdir()
+    qemu_img("create", "-q", "-f", "qcow2", real / "base", str(SIZE))
+    qemu_img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", real / "top")
+    qcow2(place.folder / "base")
+    (place.folder / "link").symlink_to(real / "top")
     return file(place.folder / "link")
 
 
