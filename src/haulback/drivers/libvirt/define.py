@@ -48,7 +48,7 @@ class Placing:
         return DefinedMachine(done, said)
 
     def _autostarted(self, made: Machine, said: list[str]) -> Machine:
-        """Let a machine start with its host; a refusal is no reason to lose the machine."""
+        """Let a machine start with its host; after a refusal by libvirt the machine stays."""
         domain = self._host.domain(made.uuid)
         try:
             domain.set_autostart()
