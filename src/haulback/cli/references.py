@@ -71,7 +71,7 @@ def _reference(value: Any, collections: tuple[ReadableCollection[Any], ...], cli
 
 
 def _guid(word: str, collections: tuple[ReadableCollection[Any], ...]) -> str:
-    """The guid of the first collection that knows a word.  Raises the error of the first one."""
+    """The guid of the first collection that knows a word.  Raises NotFound if none does."""
     missing: NotFound | None = None
     for collection in collections:
         try:

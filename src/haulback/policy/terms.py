@@ -32,7 +32,8 @@ def of(settings: JsonMapping) -> Retention:
 def of_role(rule: JsonMapping, role: str, destination: str = "") -> RuleRetention | None:
     """Retention settings in the body of a rule for a destination with a role, None without any.
 
-    For a destination that the rule does not name with this role, those of the first that it names.
+    For a destination that the rule does not name with this role, the settings of the first
+    destination of the role.
     """
     for target in _targets(rule, role, destination):
         if target.get("backupRetentionSettings"):
@@ -43,7 +44,8 @@ def of_role(rule: JsonMapping, role: str, destination: str = "") -> RuleRetentio
 
 def lock_ms(rule: JsonMapping, role: str, destination: str = "") -> int:
     """Length in ms of the retention lock that the body of a rule sets for a destination with a
-    role; for one that the rule does not name with this role the longest of the role.
+    role; for a destination that the rule does not name with this role, the longest lock of the
+    role.
     """
     targets = _targets(rule, role, destination)
     days = [int(target.get("daysToKeepRetentionLock") or 0) for target in targets]
@@ -51,7 +53,7 @@ def lock_ms(rule: JsonMapping, role: str, destination: str = "") -> int:
 
 
 def _targets(rule: JsonMapping, role: str, destination: str) -> list[JsonObject]:
-    """The destinations of a role: the wanted one alone, where the rule names it."""
+    """The destinations of a role: only the wanted destination, if the rule names it."""
     targets = rule.get("ruleBackupDestinations") or []
     of_role = [target for target in targets if target.get("roleType", "PRIMARY") == role]
     return [target for target in of_role if _is_at(target, destination)] or of_role

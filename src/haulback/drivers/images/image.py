@@ -82,7 +82,7 @@ class Image:
 
     @property
     def form(self) -> str | None:
-        """The format that QEMU's tools are told; None where `source` names the format."""
+        """The format to pass to QEMU's tools; None where `source` contains the format."""
         return self.disk.format
 
     @property

@@ -49,16 +49,16 @@ class NetworkImage(Image):
         return False
 
     def refuse_if_written(self) -> None:
-        """QEMU's locks do not reach a network."""
+        """Do nothing: QEMU's locks do not reach a disk on a network."""
 
     def close(self) -> None:
-        """Nothing is open between two reads."""
+        """Do nothing: no connection is open between two reads."""
 
     def _stamp(self) -> tuple[int, ...]:
         return ()
 
     def refuse_if_changed(self) -> None:
-        """The place of the disk counts no changes."""
+        """Do nothing: the server of the disk counts no changes."""
 
 
 def size_of(tree: JsonObject) -> int:

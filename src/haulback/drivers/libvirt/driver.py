@@ -442,7 +442,7 @@ class LibvirtHost:
 
 
 def _started(domain: Domain, machine: Machine) -> Machine:
-    """The description of a machine, with the note that it starts with its host."""
+    """The description of a machine, with a note if the machine starts with its host."""
     if not domain.autostart:
         return machine
     return machine._replace(definition={**machine.definition, AUTOSTART: True})

@@ -63,7 +63,7 @@ def renew(root: ET.Element, new: NewIdentity) -> None:
     for sysinfo in root.findall("sysinfo"):
         _sysinfo(sysinfo, before, new)
     for generation in root.findall("genid"):
-        generation.text = None  # libvirt makes a new one: the guest must notice every restore
+        generation.text = None  # libvirt makes a new genid: the guest must notice every restore
     drop(root, "uuid")
     root.insert(0, _text("uuid", new.uuid))
     if not new.fresh:
@@ -130,7 +130,7 @@ def forget(card: ET.Element, *names: str, only: str = "") -> bool:
 
 
 def _line(line: ET.Element, new: NewIdentity) -> None:
-    """Give a serial line or channel an own host end; lines to other processes are no identity."""
+    """Give a serial line or channel a new host end; a line to another process is no identity."""
     kind = line.get("type", "")
     if kind not in OWN_LINES and not listens(line) and kind != "file":
         return

@@ -101,8 +101,9 @@ def add_destination(
 def _found_again(
     sql: Connection, record: BackupDestination, kind: DestinationType
 ) -> tuple[BackupDestination, str] | None:
-    """A new destination at the place of one that was given up, with the guid and the key of that
-    one: its repository is found again.
+    """A new destination with the guid and key of the destination that was given up at its place.
+
+    So the repository at the place can be opened again.
     """
     wanted = _place_of(kind, record.config)
     for item in gone.destinations(sql, kind.driver):
@@ -113,7 +114,7 @@ def _found_again(
 
 
 def _place_of(kind: DestinationType, config: JsonObject) -> JsonObject:
-    """The settings that tell where a store is; of a folder its path, whatever node has it."""
+    """The settings that tell where a store is; for a folder its path, on any node."""
     return destination_types.place(kind, config) or {"path": config.get("path")}
 
 

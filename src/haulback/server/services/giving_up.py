@@ -1,8 +1,8 @@
-"""Giving up what will not come back: a node, a destination, a hypervisor or a machine.
+"""Giving up objects that will not come back: a node, destination, hypervisor or machine.
 
-The first transaction fences the object, so that nothing new is planned on it; the others take its
-tasks and records away, some at a time.  A server that dies in between is continued by the
-maintenance of any server.  Nothing on a store or a platform is deleted.
+The first transaction fences the object, so that nothing new is planned on it; later transactions
+remove its tasks and records, some at a time.  The maintenance of any server continues the work of a
+server that died in between.  Nothing on a store or a platform is deleted.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def preview(app: App, kind: str, guid: str, who: Caller) -> Losses:
 def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
     """Give an object up; the list of what was lost with it.
 
-    Raises NotFound, Malformed, or Unavailable when the server stops: the rest goes on by itself.
+    Raises NotFound, Malformed, or Unavailable when the server stops: maintenance continues the work
+    after the next start.
     """
     losses = msgspec.structs.replace(preview(app, kind, guid, who), dryRun=False)
     with app.change(who, f"give up {kind}", guid) as change:
@@ -254,7 +255,10 @@ def _begin_hypervisor(at: _Beginning, guid: str, cause: str = "") -> list[GivenU
 
 
 def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
-    """Note which destinations no node reaches now: their locations go, as the question said."""
+    """Note which destinations no node reaches now.
+
+    Their locations are removed, as the list of losses said.
+    """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
     away = gone.silent(at.sql, gone.holding(at.sql, guid), at.now - _SILENT_MS)
     record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
@@ -324,7 +328,7 @@ def _end_tasks(of: Callable[[str], Any]) -> Callable[[_Work], bool]:
 
 
 def _end(work: _Work, task: Task) -> None:
-    """End a task, or let another node repeat it; a record that is broken stops nothing."""
+    """End a task, or let another node repeat it; a task with a broken record ends, too."""
     try:
         with work.app.store.savepoint(work.sql):
             _end_or_repeat(work, task)
