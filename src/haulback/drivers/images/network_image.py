@@ -12,7 +12,7 @@ from haulback.wire import JsonObject
 
 
 class NetworkImage(Image):
-    """A disk that QEMU describes by `tree`; changes during the read are not detected.
+    """A disk that QEMU describes by `tree`; no lock and no sign of a change reaches it.
 
     Raises Unavailable for a disk that cannot be opened now.
     """
@@ -42,6 +42,10 @@ class NetworkImage(Image):
 
     @property
     def is_allocated(self) -> bool:
+        return False
+
+    @property
+    def is_guarded(self) -> bool:
         return False
 
     def refuse_if_written(self) -> None:
