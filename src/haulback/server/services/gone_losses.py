@@ -115,8 +115,10 @@ def _rules(view: _View, destination: str) -> None:
         ]
         if roles:
             fate = "turned off" if "PRIMARY" in roles else "without this copy"
-            above = policies.get(rule.parent, "")
-            view.tally.item("rule", fate, rule.guid, rule.name, f"policy {above}" if above else "")
+            notes = [f"policy {policies[rule.parent]}"] if rule.parent in policies else []
+            if "PRIMARY" in roles and len(targets) > len(roles):
+                notes.append("its copies stay: give it a PRIMARY and turn it on again")
+            view.tally.item("rule", fate, rule.guid, rule.name, "; ".join(notes))
             touched.append(rule)
     off = {rule.guid for rule in touched}
     for schedule in records.of_kind("schedule"):
