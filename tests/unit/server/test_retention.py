@@ -252,11 +252,11 @@ def test_a_dry_run_of_a_confirmation_names_what_the_caller_can_confirm(house: Ho
         sql.execute(sa.insert(retention_wait), [{"rule": guid, "since": 1} for guid in waits])
     narrowed = person(Account(new_guid(), "pat", projects=["pa"]))
     losses = retention_losses.waiting(house.app, narrowed, None)
-    assert {item.guid for item in losses.items} == {ours, *made[:2]}
+    assert {item.guid for item in losses.items} == {ours, made[0]}
     for refused, error in ((theirs, NotFound), (house.destination.guid, Forbidden)):
         house.refuses(error, retention_losses.waiting, house.app, narrowed, [refused])
     everything = retention_losses.waiting(house.app, house.user, None)
-    assert {item.guid for item in everything.items} == {*waits, *made[:3]}
+    assert {item.guid for item in everything.items} == {*waits, made[0], made[2]}
     retention_waits.confirm(house.app, narrowed, None)
     assert retention_losses.waiting(house.app, narrowed, None).total == 0
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from haulback.contract.backups import Hint
 from haulback.contract.losses import Losses, LostItem
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.policy import terms
-from haulback.policy.retention import RetentionReason, StoredBackup
+from haulback.policy.retention import StoredBackup
 from haulback.server.caller import Caller
 from haulback.server.services import retention as retention_marks
 from haulback.server.services import retention_run, retention_waits
@@ -112,16 +113,19 @@ def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[S
             last = retention.last_entity(sql, destination, after, _ROWS)
             stored = retention.page(sql, destination, after, last)
             book = TermsBook(sql)
-            verdicts = retention_run.verdicts(sql, book, stored, app.clock.now_ms())
+            book.confirm(owners)
             going = [
-                item.location
-                for item in verdicts
-                if item.reason is RetentionReason.WAITS and book.owner(item.location) in owners
+                item for item in _going(app, sql, book, stored) if _goes_by(book, item, owners)
             ]
         yield going
         if last is None:
             return
         after = last
+
+
+def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
+    """Whether these rules and destinations send a backup away: a marked one goes without them."""
+    return item.hint != Hint.TO_REMOVE.value and book.owner(item) in owners
 
 
 def _present(sql: Connection) -> TermsBook:
