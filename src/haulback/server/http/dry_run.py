@@ -26,8 +26,10 @@ def carried_out(operation: Operation, call: ApiRequest) -> Any:
             f"{DRY_RUN.name}: {operation.key} has no dry run; leave it out", field=DRY_RUN.name
         )
     losses = operation.destroys(call)
-    # Giving up works in many transactions, and refuses nothing that its list does not refuse.
-    if operation.rehearsed and not is_gone(call):
+    # Giving up works in many transactions, and refuses nothing that its list does not refuse; a
+    # flag that an operation does not know must not take its refusals away.
+    gives_up = GONE in operation.query and is_gone(call)
+    if operation.rehearsed and not gives_up:
         with call.app.store.rehearsal():
             operation.handle(call)
     return Reply(losses, status=200)
