@@ -20,6 +20,7 @@ from cyclopts import App
 from haulback.cli.confirmation import Consent
 from haulback.cli.main import app as commands
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound
+from haulback.ids import new_guid
 from haulback.kinds.registry import KINDS
 from haulback.server.http.reference import OPERATIONS
 from haulback.wire import JsonObject
@@ -167,6 +168,28 @@ def test_a_dry_run_shows_a_narrowed_caller_nothing_of_other_projects(served: Ser
         answer = served.call("POST", f"/api/tasks/{path}?{query}", body, token=narrowed)
         assert machine not in json.dumps(answer.json().get("items", [])), answer.text
         assert path == "delete" or answer.status_code == 404, answer.text
+
+
+def test_a_repeated_request_is_answered_again_and_its_dry_run_removes_nothing(
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    number = served.new_machine()
+    backup, given = served.stored(number), ["--overwrite", "--key", new_guid()]
+    line = ["restore", "machine", backup, "--hypervisor", served.hypervisor["guid"], *given]
+    made, asked = [], watch(monkeypatch)
+    for consent in (["-y"], []):
+        commands([*line, *consent], exit_on_error=False, result_action="return_value")
+        made.append(capsys.readouterr().out)
+    asked.close()
+    assert made[0] == made[1]
+    assert made[0]
 
 
 def test_an_operation_without_a_dry_run_does_not_act_instead(served: Served):
