@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from itertools import chain
 from os import SEEK_CUR
 from pathlib import Path
@@ -222,8 +223,9 @@ def unmount(mounted: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK)
     """Unmount a backup; asks if a machine runs from the mount or an initiator wrote to it."""
     client = connect()
     request = UnmountRequest(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
-    if agreed(client, consent, lambda: client.tasks.unmount(request)):
-        report(client, [client.tasks.unmount(request, **how.asked)], how)
+    act = partial(client.tasks.unmount, request, **how.asked)
+    if agreed(client, consent, act):
+        report(client, [act()], how)
 
 
 @app.command

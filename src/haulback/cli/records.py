@@ -6,6 +6,7 @@ A record is written as `member=value` words, where a value is JSON or plain text
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -163,8 +164,9 @@ def run(name: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> Non
     """Run a recovery plan; asks if the plan overwrites machines."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid
-    if agreed(client, consent, lambda: client.tasks.recover(guid)):
-        report(client, client.tasks.recover(guid, **how.asked), how)
+    act = partial(client.tasks.recover, guid, **how.asked)
+    if agreed(client, consent, act):
+        report(client, act(), how)
 
 
 @network.command

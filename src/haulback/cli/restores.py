@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -77,8 +78,9 @@ def restore_machine(
         taskFiles=_files(client, backup, disk_storage, without),
         **how.timed,
     )
-    if agreed(client, consent, lambda: client.tasks.restore_and_import(request)):
-        report(client, [client.tasks.restore_and_import(request, **how.asked)], how)
+    act = partial(client.tasks.restore_and_import, request, **how.asked)
+    if agreed(client, consent, act):
+        report(client, [act()], how)
 
 
 def _files(

@@ -28,7 +28,9 @@ def carried_out(operation: Operation, call: ApiRequest) -> Any:
         )
     losses = operation.destroys(call)
     # Giving up takes many transactions, so it is not rehearsed; its list raises the same refusals.
-    if operation.rehearsed and not is_gone(call):
+    # A flag that an operation does not know must not take its refusals away.
+    gives_up = GONE in operation.query and is_gone(call)
+    if operation.rehearsed and not gives_up:
         with call.app.store.rehearsal():
             operation.handle(call)
     return Reply(losses, status=200)

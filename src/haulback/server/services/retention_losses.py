@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from haulback.contract.backups import Hint
 from haulback.contract.losses import Losses, LostItem
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.policy import terms
-from haulback.policy.retention import RetentionReason, StoredBackup
+from haulback.policy.retention import StoredBackup
 from haulback.server.caller import Caller
 from haulback.server.services import retention as retention_marks
-from haulback.server.services import retention_run
+from haulback.server.services import retention_run, retention_waits
 from haulback.server.services.app import App
 from haulback.server.services.losses import Tally
 from haulback.server.services.retention import Mark
@@ -79,17 +80,22 @@ def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
 
 
 def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
-    """The backups that waiting retention of rules and destinations (None: all) would remove."""
+    """The backups that waiting retention of rules and destinations would remove.
+
+    `owners` None: of all that the caller can confirm.  Raises NotFound, Forbidden.
+    """
     tally = Tally()
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        names = {place.guid: place.name for place in known.places.destinations()}
-        names |= {rule.guid: rule.name for rule in known.records.of_kind("rule")}
-        places = [place.guid for place in known.places.destinations()]
+        for guid in owners or ():
+            retention_waits.check_changeable(known, who, guid)
+        places = {place.guid: place.name for place in known.places.destinations()}
+        names = places | {rule.guid: rule.name for rule in known.records.of_kind("rule")}
+        wanted = set(names if owners is None else owners)
         waits = [
             guid
             for guid in retention.waiting(sql)
-            if guid in names and (owners is None or guid in owners)
+            if guid in wanted and retention_waits.is_changeable(known, who, guid)
         ]
     for guid in waits:
         tally.item("retention", "begins to remove", guid, names[guid])
@@ -107,16 +113,19 @@ def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[S
             last = retention.last_entity(sql, destination, after, _ROWS)
             stored = retention.page(sql, destination, after, last)
             book = TermsBook(sql)
-            verdicts = retention_run.verdicts(sql, book, stored, app.clock.now_ms())
+            book.confirm(owners)
             going = [
-                item.location
-                for item in verdicts
-                if item.reason is RetentionReason.WAITS and book.owner(item.location) in owners
+                item for item in _going(app, sql, book, stored) if _goes_by(book, item, owners)
             ]
         yield going
         if last is None:
             return
         after = last
+
+
+def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
+    """Whether these rules and destinations send a backup away: a marked one goes without them."""
+    return item.hint != Hint.TO_REMOVE.value and book.owner(item) in owners
 
 
 def _present(sql: Connection) -> TermsBook:
