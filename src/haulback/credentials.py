@@ -21,6 +21,7 @@ _IN_URL: Final = re.compile(
     r"[a-z0-9+.-]+://(?:[^/@\s:]*:[^@\s]+@|\S*[?&]password=)", re.IGNORECASE
 )
 _LONGEST: Final = 4096  # bytes of a password or token
+_SHORTEST_NEW, _LONGEST_NEW = 8, 1000  # characters of a new password
 _taken: dict[str, str] = {}
 
 
@@ -64,6 +65,12 @@ def read(path: Path, field: str) -> str:
     if not result or len(result) > _LONGEST:
         raise Malformed(f"{field}: {path} begins with no line of 1 to {_LONGEST} characters")
     return result
+
+
+def check_new(password: str, field: str) -> None:
+    """Check the length of a new password of a user.  Raises Malformed naming `field`."""
+    if not _SHORTEST_NEW <= len(password) <= _LONGEST_NEW:
+        raise Malformed(f"{field}: {_SHORTEST_NEW} to {_LONGEST_NEW} characters", field=field)
 
 
 def check_argument(value: str, option: str) -> None:

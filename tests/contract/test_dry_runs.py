@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import json
 import shlex
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,17 +20,27 @@ from cyclopts import App
 from haulback.cli.confirmation import Consent
 from haulback.cli.main import app as commands
 from haulback.errors import Conflict, HaulbackError, Malformed, NotFound
+from haulback.ids import new_guid
 from haulback.kinds.registry import KINDS
 from haulback.server.http.reference import OPERATIONS
 from haulback.wire import JsonObject
+from tests import databases
 from tests.contract.conftest import Served
 from tests.contract.scene import Scene, watch
+from tests.contract.test_access import user
 from tests.contract.test_commands import words
 
 
-@pytest.fixture(scope="module", params=["sqlite"])
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    made = Served(tmp_path_factory.mktemp("served"))
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    database = ""
+    if request.param == "postgresql":
+        database = databases.new_database(request.getfixturevalue("cluster"), uuid.uuid4().hex)
+    made = Served(tmp_path_factory.mktemp("served"), database)
     try:
         made.furnish()
         yield made
@@ -145,6 +157,39 @@ def test_a_dry_run_is_refused_as_the_request_would_be(served: Served):
     answer = served.call("DELETE", f"/api/nodes/{node}?dryRun=true")
     assert answer.status_code == 409
     assert "runs tasks" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("query", ["dryRun=true", "dryRun=true&gone=true"])
+def test_a_dry_run_shows_a_narrowed_caller_nothing_of_other_projects(served: Served, query: str):
+    machine = served.machines[served.new_machine_of("pb")]
+    narrowed = user(served, "administrator", projects=["pa"])
+    refs = {"protectedEntities": [{"guid": machine}]}
+    for path, body in (("remove-old-snapshots", refs), ("delete", {"value": machine})):
+        answer = served.call("POST", f"/api/tasks/{path}?{query}", body, token=narrowed)
+        assert machine not in json.dumps(answer.json().get("items", [])), answer.text
+        assert path == "delete" or answer.status_code == 404, answer.text
+
+
+def test_a_repeated_request_is_answered_again_and_its_dry_run_removes_nothing(
+    served: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv("HAULBACK_SERVER", served.server.url)
+    monkeypatch.setenv("HAULBACK_TOKEN", served.person)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    number = served.new_machine()
+    backup, given = served.stored(number), ["--overwrite", "--key", new_guid()]
+    line = ["restore", "machine", backup, "--hypervisor", served.hypervisor["guid"], *given]
+    made, asked = [], watch(monkeypatch)
+    for consent in (["-y"], []):
+        commands([*line, *consent], exit_on_error=False, result_action="return_value")
+        made.append(capsys.readouterr().out)
+    asked.close()
+    assert made[0] == made[1]
+    assert made[0]
 
 
 def test_an_operation_without_a_dry_run_does_not_act_instead(served: Served):

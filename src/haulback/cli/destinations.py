@@ -291,13 +291,14 @@ def copying(
 
 @app.command
 def clean(*name: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Remove expired backups from destinations and free their space; asks where backups go."""
+    """Remove expired backups from destinations and free their space; asks before backups go."""
     client = connect()
     request = BackupCleanupRequest(
         refs(client.destinations.find(one).guid for one in name), **how.timed
     )
-    if agreed(client, consent, lambda: client.tasks.remove_old_backups(request)):
-        report(client, client.tasks.remove_old_backups(request, **how.asked), how)
+    act = partial(client.tasks.remove_old_backups, request, **how.asked)
+    if agreed(client, consent, act):
+        report(client, act(), how)
 
 
 @app.command
@@ -340,8 +341,9 @@ def repair(
     client = connect()
     wanted = refs(client.destinations.find(word).guid for word in name)
     request = RepairRequest(wanted, apply=apply, believe=believe, **how.timed)
-    if agreed(client, consent, lambda: client.tasks.repair(request)):
-        report(client, client.tasks.repair(request, **how.asked), how)
+    act = partial(client.tasks.repair, request, **how.asked)
+    if agreed(client, consent, act):
+        report(client, act(), how)
 
 
 @app.command

@@ -104,15 +104,15 @@ def rm(
     if gone:
         _give_up(client, guids, consent)
         return
-    act: Act = partial(client.tasks.batch_delete, guids)
     if len(guids) == 1:
-        act = partial(client.tasks.delete, guids[0])
-    if not agreed(client, consent, act):
+        delete = partial(client.tasks.delete, guids[0], **how.asked)
+        if agreed(client, consent, delete):
+            report(client, delete(), how)
         return
-    if len(guids) == 1:
-        report(client, client.tasks.delete(guids[0], **how.asked), how)
+    delete_many = partial(client.tasks.batch_delete, guids, **how.asked)
+    if not agreed(client, consent, delete_many):
         return
-    answer = client.tasks.batch_delete(guids, **how.asked)
+    answer = delete_many()
     for refused in answer.unsuccessful:
         print(f"refused  {refused.guid}  {refused.name}: {refused.message}")
     report(client, answer.tasks, how)

@@ -29,6 +29,9 @@ def reset_password(
     credentials.check_url(database, "--database", sys.argv[1:])
     named = credentials.read(password_file, "--password-file") if password_file else None
     wanted = named or credentials.get("HAULBACK_NEW_PASSWORD")
+    if wanted:
+        field = "--password-file" if named else "HAULBACK_NEW_PASSWORD"
+        credentials.check_new(wanted, field)
     made = reset(data, database, login, wanted)
     if wanted:
         print(f"{login} has the new password")

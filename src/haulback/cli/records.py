@@ -6,6 +6,7 @@ A record is written as `member=value` words, where a value is JSON or plain text
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -32,8 +33,8 @@ NO_QUESTION = Consent(yes=True)  # a change of these records removes nothing
 def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = False) -> App:
     """Build the commands of a record type; `members` are extra columns of its list.
 
-    `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may make
-    backups go, so that it asks.
+    `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may remove
+    backups, so the command asks.
     """
     app = App(name=name)
 
@@ -69,7 +70,7 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
         _set_members(client, kind(client), (name, *member), NO_QUESTION)
 
     def change_asked(name: str, *member: str, consent: Consent = ASK) -> None:
-        """Change members of a record; other members stay.  Asks where backups would go."""
+        """Change members of a record; other members stay. Asks if backups would be removed."""
         client = connect()
         _set_members(client, kind(client), (name, *member), consent)
 
@@ -160,11 +161,12 @@ def add_plan(
 
 @plan.command
 def run(name: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Run a recovery plan; asks where it overwrites machines."""
+    """Run a recovery plan; asks if the plan overwrites machines."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid
-    if agreed(client, consent, lambda: client.tasks.recover(guid)):
-        report(client, client.tasks.recover(guid, **how.asked), how)
+    act = partial(client.tasks.recover, guid, **how.asked)
+    if agreed(client, consent, act):
+        report(client, act(), how)
 
 
 @network.command

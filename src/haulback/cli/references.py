@@ -7,7 +7,7 @@ from typing import Any
 
 from haulback.client.calls import ReadableCollection
 from haulback.client.client import Client
-from haulback.errors import NotFound
+from haulback.errors import Malformed, NotFound
 from haulback.ids import is_guid
 
 _Finder = Callable[[Client], tuple[ReadableCollection[Any], ...]]
@@ -71,12 +71,21 @@ def _reference(value: Any, collections: tuple[ReadableCollection[Any], ...], cli
 
 
 def _guid(word: str, collections: tuple[ReadableCollection[Any], ...]) -> str:
-    """The guid of the first collection that knows a word.  Raises the error of the first one."""
+    """The guid of the record that a word names in any of the collections.
+
+    Raises the error of the first collection where none knows the word, and Malformed where
+    several do.
+    """
     missing: NotFound | None = None
+    hits: list[tuple[ReadableCollection[Any], str]] = []
     for collection in collections:
         try:
-            return str(collection.find(word).guid)
+            hits.append((collection, str(collection.find(word).guid)))
         except NotFound as error:
             missing = missing or error
-    assert missing
-    raise missing
+    if len(hits) > 1:
+        named = " and ".join(f"the {collection.noun} {guid}" for collection, guid in hits)
+        raise Malformed(f"{word!r} names {named}: write the guid")
+    if missing and not hits:
+        raise missing
+    return hits[0][1]

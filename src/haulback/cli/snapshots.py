@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cyclopts import App
 
 from haulback.cli.confirmation import ASK, Consent
@@ -74,8 +76,9 @@ def revert(guid: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> 
     client = connect()
     found = client.snapshots.guid(guid)
     request = SnapshotReversionRequest(snapshot=Ref(found), **how.timed)
-    if agreed(client, consent, lambda: client.tasks.revert(request)):
-        report(client, [client.tasks.revert(request, **how.asked)], how)
+    act = partial(client.tasks.revert, request, **how.asked)
+    if agreed(client, consent, act):
+        report(client, [act()], how)
 
 
 @app.command
@@ -83,8 +86,9 @@ def clean(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> 
     """Remove expired snapshots of machines."""
     client = connect()
     request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
-    if agreed(client, consent, lambda: client.tasks.remove_old_snapshots(request)):
-        report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
+    act = partial(client.tasks.remove_old_snapshots, request, **how.asked)
+    if agreed(client, consent, act):
+        report(client, act(), how)
 
 
 @app.command
@@ -92,8 +96,9 @@ def rm(*guid: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove these snapshots, whatever their retention rule."""
     client = connect()
     request = SnapshotCleanupRequest(snapshots=refs(map(client.snapshots.guid, guid)), **how.timed)
-    if agreed(client, consent, lambda: client.tasks.remove_old_snapshots(request)):
-        report(client, client.tasks.remove_old_snapshots(request, **how.asked), how)
+    act = partial(client.tasks.remove_old_snapshots, request, **how.asked)
+    if agreed(client, consent, act):
+        report(client, act(), how)
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:

@@ -103,8 +103,8 @@ def expected(request: SnapshotCleanupRequest, catalogue: Catalogue, now: int) ->
         chosen[ref.guid] += []
     return [
         snapshot.guid
-        for entity, named in chosen.items()
-        for snapshot in _going(entity, named, catalogue, now)
+        for entity in catalogue.machines.get_many(list(chosen))
+        for snapshot in _going(entity.guid, chosen[entity.guid], catalogue, now)
     ]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 from typing import TypeVar
+from urllib.parse import quote, quote_plus, unquote
 
 from haulback.errors import Cancelled, Fenced, Unavailable
 from haulback.node.server_calls import patiently
@@ -15,7 +18,8 @@ from haulback.texts import sendable, without_passwords
 from haulback.wire import JsonObject
 
 _LOG_AHEAD = 500  # lines that wait for the reporter; older lines are dropped
-_LEAST_SECRET = 4  # characters; the text of shorter ones stands in ordinary words
+_LEAST_SECRET = 4  # characters; a shorter secret may be a part of ordinary words
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 T = TypeVar("T")
 
 
@@ -74,7 +78,8 @@ class TaskProgress:
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Keep secrets out of all later lines of the log and out of the reason of the end."""
-        self._secrets |= {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
+        for secret in secrets:
+            self._secrets |= {form for form in _forms(secret) if len(form) >= _LEAST_SECRET}
 
     def cleaned(self, text: str) -> str:
         """A text without the hidden secrets and without passwords in URLs."""
@@ -93,3 +98,12 @@ class TaskProgress:
             "transferredBytes": self.done,
             "timestamp": self._link.now_ms(),
         }
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as messages show it: plain, in URLs, and with escapes of Python or JSON."""
+    text = sendable(secret)
+    yield from (secret, text, unquote(text), repr(text)[1:-1], json.dumps(text)[1:-1])
+    for escaped in (quote(text), quote(text, safe=""), quote_plus(text)):
+        yield escaped
+        yield _ESCAPE.sub(lambda match: match[0].lower(), escaped)

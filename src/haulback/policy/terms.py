@@ -32,29 +32,39 @@ def of(settings: JsonMapping) -> Retention:
 def of_role(rule: JsonMapping, role: str, destination: str = "") -> RuleRetention | None:
     """Retention settings in the body of a rule for a destination with a role, None without any.
 
-    For a destination that the rule does not name with this role, those of the first that it names.
+    A destination without settings of its own has those of its role: the first that the role has.
     """
-    for target in _targets(rule, role, destination):
-        if target.get("backupRetentionSettings"):
-            settings = msgspec.convert(target["backupRetentionSettings"], RuleRetention)
-            return None if settings.is_empty else settings
-    return None
+    targets = _targets(rule, role)
+    own = next((target for target in targets if _is_at(target, destination)), {})
+    given = (target for target in targets if target.get("backupRetentionSettings"))
+    return _settings(own) or _settings(next(given, {}))
 
 
 def lock_ms(rule: JsonMapping, role: str, destination: str = "") -> int:
     """Length in ms of the retention lock that the body of a rule sets for a destination with a
-    role; for one that the rule does not name with this role the longest of the role.
+    role; the longest of the role for a destination without days of its own, or with 0.
     """
-    targets = _targets(rule, role, destination)
+    targets = _targets(rule, role)
+    own = [target for target in targets if _is_at(target, destination)]
+    return (_longest(own) or _longest(targets)) * DAY_MS
+
+
+def _longest(targets: Iterable[JsonObject]) -> int:
+    """The longest retention lock of destinations of a rule, in days."""
     days = [int(target.get("daysToKeepRetentionLock") or 0) for target in targets]
-    return max(days, default=0) * DAY_MS
+    return max(days, default=0)
 
 
-def _targets(rule: JsonMapping, role: str, destination: str) -> list[JsonObject]:
-    """The destinations of a role: the wanted one alone, where the rule names it."""
+def _settings(target: JsonObject) -> RuleRetention | None:
+    """The settings of a destination of a rule, None for settings that set nothing."""
+    settings = msgspec.convert(target.get("backupRetentionSettings") or {}, RuleRetention)
+    return None if settings.is_empty else settings
+
+
+def _targets(rule: JsonMapping, role: str) -> list[JsonObject]:
+    """The destinations of a role."""
     targets = rule.get("ruleBackupDestinations") or []
-    of_role = [target for target in targets if target.get("roleType", "PRIMARY") == role]
-    return [target for target in of_role if _is_at(target, destination)] or of_role
+    return [target for target in targets if target.get("roleType", "PRIMARY") == role]
 
 
 def _is_at(target: JsonObject, destination: str) -> bool:

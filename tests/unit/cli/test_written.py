@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from haulback.cli.references import resolved
 from haulback.cli.schedules import ScheduleTimes
 from haulback.cli.written import changed
 from haulback.contract.credentials import Credential
@@ -21,8 +22,8 @@ MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 class Kind:
     """A kind of record with one name."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, noun: str = "") -> None:
+        self.name, self.noun = name, noun
 
     def find(self, name: str) -> SimpleNamespace:
         if name == f"guid of {self.name}":
@@ -158,3 +159,13 @@ def test_references_in_a_record_are_names_at_any_depth():
     assert place["backupDestination"] == {"guid": "guid of local"}
     with pytest.raises(NotFound, match="there is no 123456"):
         after("vms=123456")
+
+
+def test_a_name_of_records_of_two_kinds_chooses_none_of_them():
+    rules, others = Kind("daily", "rule"), Kind("daily", "snapshot rule")
+    records = SimpleNamespace(rules=rules, snapshot_rules=others)
+    client: Any = SimpleNamespace(records=records)
+    with pytest.raises(Malformed, match=r"'daily' names the rule .* and the snapshot rule .*guid"):
+        resolved({"rules": ["daily"]}, client)
+    others.name = "hourly"
+    assert resolved({"rules": ["daily"]}, client) == {"rules": [{"guid": "guid of daily"}]}

@@ -30,6 +30,7 @@ from haulback.node.runner import Runner
 from haulback.node.server_client import Offer
 from haulback.node.state_dir import NodeIdentity, StateDir, write_identity
 from haulback.node.task_context import RunningTask
+from haulback.node.task_progress import TaskProgress
 from haulback.retry import Backoff
 from haulback.testing.memory_hypervisor import MemoryHypervisor
 from haulback.work.context import TaskWork
@@ -249,6 +250,24 @@ def test_the_log_names_the_start_of_an_attempt_and_the_causes_of_its_error(home:
     assert told(server, home, run) == ["FAILED"]
     assert server.lines[0].startswith("attempt 1 begins on ")
     assert server.lines[-1] == "caused by OSError: Input/output error"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "a/b+c=\nd'e ü",
+        "a/b+c=\\nd'e ü",
+        "a/b+c=\\nd'e \\u00fc",
+        "a%2Fb%2Bc%3D%0Ad%27e%20%C3%BC",
+        "a%2fb%2bc%3d%0ad%27e%20%c3%bc",
+        "a/b%2Bc%3D%0Ad%27e%20%C3%BC",
+        "a%2Fb%2Bc%3D%0Ad%27e+%C3%BC",
+    ],
+)
+def test_no_escaped_form_of_a_secret_stands_in_the_log(form: str):
+    progress = TaskProgress("1", Server())  # type: ignore[arg-type]
+    progress.hide(["a/b+c=\nd'e ü", "sig%2Bned"])
+    assert progress.cleaned(f"?sig={form}&x or sig+ned") == "?sig=***&x or ***"
 
 
 def test_no_secret_stands_in_the_log_or_in_the_reason(home: StateDir):

@@ -12,6 +12,7 @@ from haulback.errors import Malformed
 from haulback.policy import terms
 from haulback.policy.retention import Limits, Terms
 from haulback.units import DAY_MS
+from haulback.wire import JsonObject
 
 FIELD = "backupRetentionSettings"
 AGE = 7_200_000
@@ -46,8 +47,8 @@ def test_a_destination_of_a_rule_without_a_role_is_a_primary_one():
     assert terms.of_role(body, "SECONDARY") is None
 
 
-def test_each_of_two_destinations_of_a_role_has_its_own_settings():
-    places = [("a", {"keepDaily": 7}, 2), ("b", {"keepDaily": 30}, None), ("c", None, 9)]
+def _seconds(*places: tuple[str, JsonObject | None, int | None]) -> JsonObject:
+    """A rule with SECONDARY destinations: guid, retention, days of the lock."""
     targets = [
         {
             "roleType": "SECONDARY",
@@ -57,15 +58,34 @@ def test_each_of_two_destinations_of_a_role_has_its_own_settings():
         }
         for guid, settings, days in places
     ]
-    body = {
-        "ruleBackupDestinations": [{"roleType": "PRIMARY", "backupDestination": None}, *targets]
-    }
-    wanted = [terms.of_role(body, "SECONDARY", place) for place in "abc"]
-    assert wanted == [rule(keepDaily=7), rule(keepDaily=30), None]
-    assert [terms.lock_ms(body, "SECONDARY", at) // DAY_MS for at in "abc"] == [2, 0, 9]
+    primary = {"roleType": "PRIMARY", "backupDestination": None}
+    return {"ruleBackupDestinations": [primary, *targets]}
+
+
+def test_each_of_two_destinations_of_a_role_has_its_own_settings():
+    body = _seconds(("a", {"keepDaily": 7}, 9), ("b", {"keepDaily": 30}, 2))
+    wanted = [terms.of_role(body, "SECONDARY", place) for place in "ab"]
+    assert wanted == [rule(keepDaily=7), rule(keepDaily=30)]
+    assert [terms.lock_ms(body, "SECONDARY", at) // DAY_MS for at in "ab"] == [9, 2]
     assert terms.of_role(body, "SECONDARY", "removed from the rule") == rule(keepDaily=7)
     assert terms.lock_ms(body, "SECONDARY", "removed from the rule") == 9 * DAY_MS
     assert terms.of_role(body, "PRIMARY", "a") is None
+
+
+@pytest.mark.parametrize("empty", [None, {}, {"keepDaily": 0}])
+@pytest.mark.parametrize("days", [None, 0])
+def test_a_destination_without_settings_of_its_own_has_those_of_its_role(
+    empty: JsonObject | None, days: int | None
+):
+    body = _seconds(("a", {"keepDaily": 7}, 30), ("b", empty, days), ("c", {"keepDaily": 9}, 2))
+    assert terms.of_role(body, "SECONDARY", "b") == rule(keepDaily=7)
+    assert terms.lock_ms(body, "SECONDARY", "b") == 30 * DAY_MS
+
+
+def test_settings_that_set_nothing_on_the_first_destination_of_a_role_are_its_settings():
+    body = _seconds(("a", {"keepDaily": 0}, None), ("b", {"keepDaily": 9}, None), ("c", None, None))
+    wanted = [terms.of_role(body, "SECONDARY", place) for place in "abc"]
+    assert wanted == [None, rule(keepDaily=9), None]
 
 
 def test_settings_of_a_rule_that_set_nothing_are_none():

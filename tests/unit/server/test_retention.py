@@ -10,17 +10,18 @@ import sqlalchemy as sa
 
 from haulback.contract.retention_preview import RetentionPreviewRequest
 from haulback.contract.task_states import State
-from haulback.errors import Conflict, Unavailable
+from haulback.errors import Conflict, Forbidden, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
 from haulback.kinds.api import Ask
 from haulback.kinds.support import planning
-from haulback.server.caller import Node
+from haulback.server.caller import Account, Node, person
 from haulback.server.services import configuration as configuration_service
 from haulback.server.services import (
     maintenance,
     node_tasks,
     record_kinds,
+    retention_losses,
     retention_plan,
     retention_preview,
     retention_run,
@@ -236,6 +237,28 @@ def test_a_confirmation_ends_the_wait_and_its_alarm(house: House):
     with house.app.store.read() as sql:
         assert sql.scalar(sa.text("SELECT count(*) FROM alarm")) == 0
     assert not retention_preview.preview(house.app, house.user, wanted).waits
+
+
+def test_a_dry_run_of_a_confirmation_names_what_the_caller_can_confirm(house: House):
+    node = house.node()
+    ours, theirs = (rule(house, name, retentionKeepLastNFull=1) for name in ("ours", "theirs"))
+    made = [stored(house, node, wanted) for wanted in (ours, ours, theirs, theirs)]
+    set_destination(house, keepLastNFull=1)
+    waits = (ours, theirs, house.destination.guid)
+    with house.app.store.write() as sql:
+        for guid, project in ((ours, "pa"), (theirs, "pb")):
+            chosen = sa.update(tables.record).where(tables.record.c.guid == guid)
+            sql.execute(chosen.values(project=project))
+        sql.execute(sa.insert(retention_wait), [{"rule": guid, "since": 1} for guid in waits])
+    narrowed = person(Account(new_guid(), "pat", projects=["pa"]))
+    losses = retention_losses.waiting(house.app, narrowed, None)
+    assert {item.guid for item in losses.items} == {ours, made[0]}
+    for refused, error in ((theirs, NotFound), (house.destination.guid, Forbidden)):
+        house.refuses(error, retention_losses.waiting, house.app, narrowed, [refused])
+    everything = retention_losses.waiting(house.app, house.user, None)
+    assert {item.guid for item in everything.items} == {*waits, made[0], made[2]}
+    retention_waits.confirm(house.app, narrowed, None)
+    assert retention_losses.waiting(house.app, narrowed, None).total == 0
 
 
 def test_the_retention_of_a_destination_of_an_earlier_version_waits_every_night(house: House):

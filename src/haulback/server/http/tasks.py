@@ -312,13 +312,19 @@ def remove(call: ApiRequest) -> Reply:
     roles=RESTORERS,
     projects=ProjectAccess.USE,
     command="plan run PLAN",
-    destroys=lambda call: task_losses.of_recovery(call.app, call.guid, call.who),
+    destroys=lambda call: _losses_of_run(call),
 )
 def recover(call: ApiRequest) -> list[TaskListRecord]:
     """Run the recovery plan of this guid: a restore for each machine of its active rules."""
     plan = tasks.recover(call.app, call.guid, call.who, _key(call))
     waits = tasks.waits(call.app, plan.heads)
     return [task_views.list_record(task, waits.get(task.guid)) for task in plan.heads]
+
+
+def _losses_of_run(call: ApiRequest) -> Losses:
+    if tasks.is_repeated_run(call.app, call.guid, call.who, _key(call)):
+        return Losses(total=0)
+    return task_losses.of_recovery(call.app, call.guid, call.who)
 
 
 @room(
@@ -428,6 +434,8 @@ def _submission(way: Submission) -> Operation:
         return shown if way.many else shown[0]
 
     def losses(call: ApiRequest) -> Losses:
+        if tasks.is_repeated(call.app, way, call.body, call.who, _key(call)):
+            return Losses(total=0)
         return task_losses.of_submission(call.app, way, call.body, call.who)
 
     return Operation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zoneinfo
 
+from haulback import credentials
 from haulback.contract.audit import AuditEntry
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import (
@@ -29,7 +30,6 @@ from haulback.texts import check_name
 
 _DAY_MS = 86_400_000
 _LEAST = [VIEWER]  # roles of an API token that names none
-_SHORTEST = 8  # characters of a password
 _MOST_ENTRIES = 1000  # of a page of the audit log
 # The privileges that portals check before they show a page, by role.
 _READ = (
@@ -339,8 +339,7 @@ def _zone(name: str) -> str:
 
 def _hashed(call: ApiRequest, password: str) -> str:
     """The hash of a new password, computed outside transactions: the hash is slow on purpose."""
-    if not _SHORTEST <= len(password) <= 1000:
-        raise Malformed(f"password: {_SHORTEST} to 1000 characters", field="password")
+    credentials.check_new(password, "password")
     return users.hashed(call.app, password, call.place)
 
 

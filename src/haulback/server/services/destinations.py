@@ -104,8 +104,9 @@ def add_destination(
 def _found_again(
     at: AuditedChange, vault: KeyVault, record: BackupDestination, kind: DestinationType
 ) -> tuple[BackupDestination, str] | None:
-    """A new destination at the place of one that was given up, with the guid and the key of that
-    one.  The key stays recorded until the task of the new destination reads that repository.
+    """A new destination with the guid and key of the destination that was given up at its place.
+
+    The key stays recorded until the task of the new destination reads that repository.
     """
     wanted = _place_of(kind, record.config)
     keys = [
@@ -131,7 +132,7 @@ def _share_node(record: BackupDestination, key: KeptKey) -> bool:
 
 
 def _place_of(kind: DestinationType, config: JsonObject) -> JsonObject:
-    """The settings that tell where a store is; of a folder its path, whatever node has it."""
+    """The settings that tell where a store is; for a folder its path, on any node."""
     return destination_types.place(kind, config) or {"path": config.get("path")}
 
 

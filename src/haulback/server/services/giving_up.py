@@ -1,9 +1,9 @@
-"""Giving up what will not come back: a node, a destination, a hypervisor or a machine.
+"""Giving up objects that will not come back: a node, destination, hypervisor or machine.
 
-The first transaction fences a node, and takes the repository of a destination away; the others take
-tasks and records away, some at a time.  Tasks that were planned in between end after the record of
-the object is gone.  A server that dies in between is continued by the maintenance of any server.
-Nothing on a store or a platform is deleted.
+The first transaction fences a node, and takes the repository of a destination away; later
+transactions remove tasks and records, some at a time.  Tasks that were planned in between end after
+the record of the object is removed.  The maintenance of any server continues the work of a server
+that died in between.  Nothing on a store or a platform is deleted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def preview(app: App, kind: str, guid: str, who: Caller) -> Losses:
 def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
     """Give an object up; the list of what was lost with it.
 
-    Raises NotFound, Malformed, or Unavailable when the server stops: the rest goes on by itself.
+    Raises NotFound, Malformed, or Unavailable when the server stops: maintenance continues the work
+    after the next start.
     """
     losses = msgspec.structs.replace(preview(app, kind, guid, who), dryRun=False)
     with app.change(who, f"give up {kind}", guid) as change:
@@ -277,7 +278,10 @@ def _begin_hypervisor(at: _Beginning, guid: str, cause: str = "") -> list[GivenU
 
 
 def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
-    """Note which destinations no node reaches now: their locations go, as the question said."""
+    """Note which destinations no node reaches now.
+
+    Their locations are removed, as the list of losses said.
+    """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
     away = gone.silent(at.sql, gone.holding(at.sql, guid), at.now - _SILENT_MS)
     record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
@@ -347,7 +351,7 @@ def _end_tasks(of: Callable[[str], Any]) -> Callable[[_Work], bool]:
 
 
 def _end(work: _Work, task: Task) -> None:
-    """End a task, or let another node repeat it; a record that is broken stops nothing."""
+    """End a task, or let another node repeat it; a task with a broken record ends, too."""
     try:
         with work.app.store.savepoint(work.sql):
             _end_or_repeat(work, task)

@@ -19,7 +19,7 @@ _UP = "given up"
 
 
 class LossView:
-    """A list in the making, at a time (epoch ms); nodes silent for `silent` ms reach nothing.
+    """A list that is being made at `now` (epoch ms); nodes silent for `silent` ms reach nothing.
 
     `once`: the types of tasks that no other node repeats.
     """
@@ -28,7 +28,7 @@ class LossView:
         self.sql, self.now, self.silent, self.once = sql, now, silent, once
         self.tally = Tally()
         self.known = SqlCatalogue(sql)
-        self.leaving: list[str] = []  # destinations whose locations go
+        self.leaving: list[str] = []  # destinations whose locations are removed
         self.tasks: list[Condition] = []  # that end
         self.mounts: list[Condition] = []  # that end
 
@@ -150,11 +150,11 @@ def _rules(view: LossView, destination: str) -> None:
     off = {rule.guid for rule in touched}
     for schedule in records.of_kind("schedule"):
         if off & {ref["guid"] for ref in schedule.body.get("rules", ())}:
-            note = "it fires rules that lose this destination"
+            note = "the schedule fires rules that lose this destination"
             view.tally.item("schedule", "kept", schedule.guid, schedule.name, note)
     for schedule in records.of_kind("system-schedule"):
         if (schedule.body.get("backupDestination") or {}).get("guid") == destination:
-            note = "it takes the only other destination"
+            note = "the schedule takes the only other destination"
             view.tally.item("system schedule", "changed", schedule.guid, schedule.name, note)
 
 
@@ -174,7 +174,7 @@ def _hypervisor(view: LossView, guid: str) -> None:
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_on(guid)))
     for plan in view.known.records.of_kind("recovery-plan"):
         if any((rule.get("hypervisor") or {}).get("guid") == guid for rule in _rules_of(plan)):
-            note = "it restores to this hypervisor: give it another"
+            note = "the plan restores to this hypervisor: give the plan another hypervisor"
             tally.item("recovery plan", "kept", plan.guid, plan.name, note)
     view.tasks.append(gone.of_hypervisor(guid))
 

@@ -59,7 +59,7 @@ def of_destination(app: App, guid: str) -> Losses:
 
 
 def of_moved_destination(app: App, guid: str) -> Losses:
-    """A destination that is looked for at another place.  Raises NotFound."""
+    """A destination whose place changes.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         place = SqlCatalogue(sql).places.destination(guid)
@@ -69,7 +69,7 @@ def of_moved_destination(app: App, guid: str) -> Losses:
 
 
 def of_destination_settings(app: App, guid: str, wanted: ChangedDestination) -> Losses:
-    """The backups that a changed retention of a destination would make go."""
+    """The backups that a changed retention of a destination would remove."""
     before = destinations.destination(app, guid)
     if wanted.retention is None or wanted.retention == destinations.retention_of(before):
         return Tally().losses
@@ -118,7 +118,7 @@ def of_absent_machines(app: App, scope: Scope) -> Losses:
 
 
 def of_missing_backup(app: App, guid: str, scope: Scope) -> Losses:
-    """A missing backup, which is given up.  Raises NotFound."""
+    """A missing backup, whose record is given up.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         backup = SqlCatalogue(sql, scope).backups.locations(guid)[0]
@@ -160,7 +160,7 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
 
 
 def of_changed_record(app: App, who: Caller, sent: SentRecord, guid: str) -> Losses:
-    """The backups that a changed rule would make go; nothing for other records."""
+    """The backups that a changed rule would remove; nothing for other records."""
     if sent.kind.name != "rule":
         return Tally().losses
     rule: Record = drafted(app, who, guid, sent)

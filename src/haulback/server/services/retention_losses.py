@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from haulback.contract.backups import Hint
 from haulback.contract.losses import Losses, LostItem
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Record
 from haulback.policy import terms
-from haulback.policy.retention import RetentionReason, StoredBackup
+from haulback.policy.retention import StoredBackup
 from haulback.server.caller import Caller
 from haulback.server.services import retention as retention_marks
-from haulback.server.services import retention_run
+from haulback.server.services import retention_run, retention_waits
 from haulback.server.services.app import App
 from haulback.server.services.losses import Tally
 from haulback.server.services.retention import Mark
@@ -38,7 +39,7 @@ def at_clean_up(app: App, destinations: Iterable[str]) -> Losses:
 
 
 def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
-    """The backups that other settings of a destination would make go."""
+    """The backups that other settings of a destination would remove."""
     tally = Tally()
 
     def drafted(sql: Connection) -> TermsBook:
@@ -53,7 +54,7 @@ def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
 
 
 def after_rule(app: App, rule: Record) -> Losses:
-    """The backups that a changed rule would make go, and that the stored rule keeps."""
+    """The backups that a changed rule would remove, and that the stored rule keeps."""
     tally = Tally()
     with app.store.read() as sql:
         places = retention.places_of_rule(sql, rule.guid)
@@ -68,7 +69,7 @@ def after_rule(app: App, rule: Record) -> Losses:
 
 
 def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
-    """The backups that marks, as `decide` makes them, would make go at the next clean-up."""
+    """The backups that marks, as `decide` makes them, would remove at the next clean-up."""
     tally = Tally()
     going = retention_marks.going(app, who, decide)
     for at in range(0, len(going), _PIECE):
@@ -79,17 +80,22 @@ def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
 
 
 def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
-    """The backups that waiting retention of rules and destinations (None: all) would remove."""
+    """The backups that waiting retention of rules and destinations would remove.
+
+    `owners` None: of all that the caller can confirm.  Raises NotFound, Forbidden.
+    """
     tally = Tally()
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        names = {place.guid: place.name for place in known.places.destinations()}
-        names |= {rule.guid: rule.name for rule in known.records.of_kind("rule")}
-        places = [place.guid for place in known.places.destinations()]
+        for guid in owners or ():
+            retention_waits.check_changeable(known, who, guid)
+        places = {place.guid: place.name for place in known.places.destinations()}
+        names = places | {rule.guid: rule.name for rule in known.records.of_kind("rule")}
+        wanted = set(names if owners is None else owners)
         waits = [
             guid
             for guid in retention.waiting(sql)
-            if guid in names and (owners is None or guid in owners)
+            if guid in wanted and retention_waits.is_changeable(known, who, guid)
         ]
     for guid in waits:
         tally.item("retention", "begins to remove", guid, names[guid])
@@ -100,18 +106,16 @@ def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
 
 
 def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[StoredBackup]]:
-    """The backups of a destination that go only after a confirmation."""
+    """The backups of a destination that are removed only after a confirmation."""
     after = ""
     while True:
         with app.store.read() as sql:
             last = retention.last_entity(sql, destination, after, _ROWS)
             stored = retention.page(sql, destination, after, last)
             book = TermsBook(sql)
-            verdicts = retention_run.verdicts(sql, book, stored, app.clock.now_ms())
+            book.confirm(owners)
             going = [
-                item.location
-                for item in verdicts
-                if item.reason is RetentionReason.WAITS and book.owner(item.location) in owners
+                item for item in _going(app, sql, book, stored) if _goes_by(book, item, owners)
             ]
         yield going
         if last is None:
@@ -119,12 +123,17 @@ def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[S
         after = last
 
 
+def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
+    """Whether these rules and destinations send a backup away: a marked one goes without them."""
+    return item.hint != Hint.TO_REMOVE.value and book.owner(item) in owners
+
+
 def _present(sql: Connection) -> TermsBook:
     return TermsBook(sql, is_asked=True)
 
 
 def _of_destination(app: App, destination: str, book: MakeBook) -> Iterator[list[StoredBackup]]:
-    """The backups of a destination that go, some machines at a time."""
+    """The backups of a destination that would be removed, some machines at a time."""
     after = ""
     while True:
         with app.store.read() as sql:

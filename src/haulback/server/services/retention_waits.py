@@ -44,15 +44,18 @@ def confirm(app: App, who: Caller, owners: Sequence[str] | None) -> None:
         known = SqlCatalogue(change.sql, who.scope)
         if owners is None:
             waiting = list(retention.waiting(change.sql))
-            owners = [guid for guid in waiting if _is_changeable(known, who, guid)]
+            owners = [guid for guid in waiting if is_changeable(known, who, guid)]
         for guid in owners:
-            _check_changeable(known, who, guid)
+            check_changeable(known, who, guid)
         change.after = end(change.sql, owners, change.now)
         change.silent = not change.after
 
 
-def _check_changeable(known: SqlCatalogue, who: Caller, guid: str) -> None:
-    """Raises NotFound, and Forbidden for a destination where the caller is narrowed."""
+def check_changeable(known: SqlCatalogue, who: Caller, guid: str) -> None:
+    """Check that the caller can confirm the retention of a rule or a destination.
+
+    Raises NotFound, and Forbidden for a destination where the caller is narrowed.
+    """
     try:
         destination = known.places.destination(guid)
     except NotFound:
@@ -61,9 +64,10 @@ def _check_changeable(known: SqlCatalogue, who: Caller, guid: str) -> None:
         who.scope.check_change(None, destination.name)
 
 
-def _is_changeable(known: SqlCatalogue, who: Caller, guid: str) -> bool:
+def is_changeable(known: SqlCatalogue, who: Caller, guid: str) -> bool:
+    """Whether the caller can confirm the retention of a rule or a destination."""
     try:
-        _check_changeable(known, who, guid)
+        check_changeable(known, who, guid)
     except (Forbidden, NotFound):
         return False
     return True

@@ -15,7 +15,7 @@ from haulback.contract.snapshot_cleanup import SnapshotCleanupRequest
 from haulback.contract.snapshot_reversion import SnapshotReversionRequest
 from haulback.contract.task_states import FINAL, State
 from haulback.contract.unmount import UnmountRequest
-from haulback.kinds import import_machine, snapshot_cleanup
+from haulback.kinds import delete, import_machine, snapshot_cleanup
 from haulback.kinds.api import Ask, Submission
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
@@ -106,13 +106,26 @@ def _task(task: Task) -> LostItem:
 
 
 def _delete(app: App, wanted: DeleteRequest, who: Caller) -> Losses:
-    return _delete_many(app, [wanted], who)
-
-
-def _delete_many(app: App, wanted: Sequence[DeleteRequest], who: Caller) -> Losses:
-    """Machines with their backups and our snapshots; unknown machines are left out."""
     tally = Tally()
-    guids = list(dict.fromkeys(item.value for item in wanted))
+    _add_machines(app, tally, [wanted.value], who)
+    return tally.losses
+
+
+def _delete_many(app: App, wanted: list[DeleteRequest], who: Caller) -> Losses:
+    """The machines that the request accepts; a note tells the reason of each refusal."""
+    tally = Tally()
+    with app.store.read() as sql:
+        plan = delete.plan_many(wanted, SqlCatalogue(sql, who.scope), Ask(app.clock.now_ms()))
+    _add_machines(app, tally, [item.guid for item in plan.accepted], who)
+    for refused in plan.refused[:SHOWN]:
+        tally.note(f"{refused.name or refused.guid} stays: {refused.message}")
+    if len(plan.refused) > SHOWN:
+        tally.note(f"{len(plan.refused) - SHOWN} more machines stay")
+    return tally.losses
+
+
+def _add_machines(app: App, tally: Tally, guids: Sequence[str], who: Caller) -> None:
+    """Add machines with their backups and our snapshots; unknown machines are left out."""
     for at in range(0, len(guids), _MANY):
         with app.store.read() as sql:
             named = loss_rows.seen_machines(sql, guids[at : at + _MANY], who.scope)
@@ -120,7 +133,6 @@ def _delete_many(app: App, wanted: Sequence[DeleteRequest], who: Caller) -> Loss
             of_machines = loss_rows.backups_of_machines(named)
             tally.add(loss_rows.backups(sql, "deleted", of_machines))
             tally.add(loss_rows.snapshots(sql, "deleted", loss_rows.own_snapshots_of(named)))
-    return tally.losses
 
 
 def _clean_up(app: App, wanted: BackupCleanupRequest, _: Caller) -> Losses:
@@ -142,7 +154,7 @@ def _revert(app: App, wanted: SnapshotReversionRequest, who: Caller) -> Losses:
     tally = Tally()
     named = wanted.snapshot or wanted.protectedEntitySnapshot
     if named is None:
-        return tally.losses  # the rehearsal refuses
+        return tally.losses  # the rehearsal refuses this request
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         snapshot = known.snapshots.get(named.guid)

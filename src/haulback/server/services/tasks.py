@@ -70,12 +70,24 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
     A repeated `key` returns the same tasks.
     """
     wanted = request(body, way.request)
-    marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
 
     def make(sql: Connection, ask: Ask) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
 
-    return _queued(app, make, _Request(f"submit {way.path}", marked, who, key))
+    return _queued(app, make, _submission(way, body, who, key))
+
+
+def is_repeated(app: App, way: Submission, body: bytes, who: Caller, key: str | None) -> bool:
+    """Whether a submission repeats one with the same key, and so makes no task.
+
+    Raises Conflict for a key of another request.
+    """
+    return _is_known(app, _submission(way, body, who, key))
+
+
+def _submission(way: Submission, body: bytes, who: Caller, key: str | None) -> _Request:
+    marked = f"{way.path}\0{_narrowing(who.scope)}\0".encode() + body
+    return _Request(f"submit {way.path}", marked, who, key)
 
 
 def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
@@ -84,8 +96,17 @@ def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     def make(sql: Connection, ask: Ask) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
+    return _queued(app, make, _run(guid, who, key))
+
+
+def is_repeated_run(app: App, guid: str, who: Caller, key: str | None) -> bool:
+    """Whether a run of a recovery plan repeats one with the same key.  Raises Conflict."""
+    return _is_known(app, _run(guid, who, key))
+
+
+def _run(guid: str, who: Caller, key: str | None) -> _Request:
     marked = f"{guid}\0{_narrowing(who.scope)}".encode()
-    return _queued(app, make, _Request("run recovery plan", marked, who, key))
+    return _Request("run recovery plan", marked, who, key)
 
 
 def back_up_database(
@@ -164,6 +185,10 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
     )
     app.wakeups.ring_for(task.pinned_node for task in (*plan.besides, *plan.heads))
     return plan
+
+
+def _is_known(app: App, asked: _Request) -> bool:
+    return bool(asked.key and _recalled(app, asked.repeatable(asked.key)))
 
 
 def _recalled(app: App, asked: audit.RepeatableRequest) -> Plan | None:

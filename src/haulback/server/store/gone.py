@@ -1,6 +1,6 @@
 """Objects that were given up, and the pieces in which their records leave the catalogue.
 
-Every piece is bounded and finds what is left by itself, so that a repetition is harmless.
+Every piece is bounded and selects only records that are left, so that a repetition is harmless.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def end(sql: sa.Connection, guid: str, now: int) -> None:
 
 
 def of_secret(sql: sa.Connection, guid: str, secret: str) -> GivenUp | None:
-    """The node of this guid and digest of its secret that was given up."""
+    """The node that was given up with this guid and this digest of its secret."""
     where = (table.c.guid == guid, table.c.kind == NODE, table.c.secret == secret)
     row = sql.execute(sa.select(table).where(*where)).one_or_none()
     return _given_up(row._mapping) if row else None
@@ -144,7 +144,7 @@ def only_of_node(node: str) -> Condition:
 
 
 def running_on(node: str) -> Condition:
-    """The tasks that a node runs, and that another could run."""
+    """The tasks that a node runs and that another node could run."""
     return sa.and_(_TASK.state == "RUNNING", _TASK.node == node, _TASK.pinned_node != node)
 
 
@@ -210,7 +210,7 @@ def of_machine(guid: str) -> Condition:
 
 
 def some_tasks(sql: sa.Connection, where: Condition) -> list[Task]:
-    """Some tasks, locked, those first that others follow."""
+    """Some tasks, locked; tasks with followers come first."""
     query = sa.select(*tasks.COLUMNS).where(where).order_by(_TASK.created, _TASK.guid)
     planned_last = sa.case((_TASK.state == "PLANNED", 1), else_=0)
     query = query.order_by(None).order_by(planned_last, _TASK.created, _TASK.guid).limit(_TASKS)
@@ -282,7 +282,7 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
         sql.execute(sa.delete(of).where(column.in_(guids)))
     entities = {row.entity for row in locations}
     recall_without(sql, entities, guids)
-    for machine in _attached(sql, entities):  # without backups nothing of it is left
+    for machine in _attached(sql, entities):  # no record keeps a machine without backups
         ledger.removals.forget_entity(machine)
     touched = sa.update(tables.entity).where(_ENTITY.guid.in_(entities))
     sql.execute(touched.values(protection_due=0))
@@ -419,7 +419,7 @@ def holding(sql: sa.Connection, entity: str) -> list[str]:
 
 
 def silent(sql: sa.Connection, destinations: Sequence[str], since: int) -> list[str]:
-    """The destinations, among some, that no node reaches which was heard since `since` (ms)."""
+    """The destinations, among some, whose nodes were all silent since `since` (ms)."""
     node = tables.node.c
     heard = frozenset(sql.scalars(sa.select(node.guid).where(node.seen >= since)))
     place = tables.destination

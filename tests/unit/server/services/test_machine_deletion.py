@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.server.services import node_tasks
+from haulback.server.services import node_tasks, task_losses
 from haulback.server.store import rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from tests.unit.server.conftest import House
@@ -34,3 +34,20 @@ def test_backups_that_no_node_of_the_hypervisor_reaches_are_deleted_apart(house:
     with house.app.store.read() as sql:
         left = SqlCatalogue(sql).machines.on_hypervisor(house.hypervisor.guid)
     assert entity not in {machine.guid for machine in left}
+
+
+def test_a_dry_run_of_many_lists_the_accepted_machines_and_tells_why_others_stay(house: House):
+    node = house.node()
+    store = house.exported(node)
+    house.take(node, store)
+    house.finish(node, store, stored=5)
+    house.export(house.entities[1])
+    stored, busy, bare = (entity.guid for entity in house.entities)
+    body = msgspec.json.encode([{"value": guid} for guid in (stored, busy, bare, "no guid")])
+    [way] = [way for way in house.app.ways if way.path == "batch-delete"]
+    losses = task_losses.of_submission(house.app, way, body, house.user)
+    guids = [item.guid for item in losses.items if item.kind == "machine"]
+    assert sorted(guids) == sorted([stored, bare])
+    assert [item.guid for item in losses.items if item.kind == "backup"] == [store.ref("backup")]
+    assert len(losses.notes) == 2
+    assert losses.notes[0].startswith(f"{house.entities[1].name} stays: ")
