@@ -529,3 +529,18 @@ def test_the_removal_of_a_destination_names_and_ends_all_of_its_tasks(house: Hou
     assert [item.count for item in listed.counts if item.kind == "task"] == [62]
     destinations.remove_destination(house.app, made.guid, house.user)
     assert {house.state(task) for task in (init, *more, follower)} == {"CANCELLED"}
+
+
+def test_a_copy_target_whose_family_is_gone_is_refused_with_the_remedy(house: House):
+    node = house.node("n1")
+    house.destination.repository = new_guid()
+    with house.app.store.write() as sql:
+        rows.change(sql, tables.destination, house.destination)
+    wanted = vault_on(node)
+    wanted.copyOf = Ref(house.destination.guid)
+    made, init = destinations.add_destination(house.app, wanted, house.user)
+    house.take(node, init)
+    house.fail(node, init)
+    giving_up.give_up(house.app, DESTINATION, house.destination.guid, house.user)
+    said = house.refuses(Conflict, destinations.init_again, house.app, made.guid, house.user)
+    assert "remove vault and add it again without copyOf" in said
