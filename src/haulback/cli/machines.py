@@ -99,6 +99,11 @@ def rm(
 
     --gone: as `machine forget --gone`, for machines that will not come back.
     """
+    if gone and how != USUAL:
+        raise Malformed(
+            "--gone submits no task: leave out --watch, --priority, --window-start, --window-end, "
+            "--project and --key"
+        )
     client = connect()
     guids = _found(client, machine)
     if gone:

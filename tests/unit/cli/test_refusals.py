@@ -43,6 +43,8 @@ def run(monkeypatch: pytest.MonkeyPatch, line: str) -> int | str | None:
 
 REFUSED = [
     ("machine rm", "name at least one machine"),
+    ("machine rm web --gone --watch", "--gone submits no task: leave out --watch"),
+    ("machine rm web --gone --key k", "--gone submits no task: leave out --watch"),
     ("snapshot clean", "name at least one machine"),
     ("hypervisor sync", "name at least one hypervisor"),
     ("tape sync", "name at least one object by its guid"),

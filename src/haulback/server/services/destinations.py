@@ -18,7 +18,7 @@ from haulback.contract.destinations import (
 )
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
-from haulback.errors import Conflict, Malformed
+from haulback.errors import Conflict, Malformed, NotFound
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
@@ -219,14 +219,25 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
                 "or cancel it",
                 task=live.guid,
             )
-        family = (
-            known.places.destination(copied) if (copied := record.settings.get(COPY_OF)) else None
-        )
+        family = _family_of(known, record)
         task = init(record, known, Ask(change.now), family)
         tasks.insert(sql, [task])
         change.after = {"task": task.guid}
     app.wakeups.ring()
     return record, task
+
+
+def _family_of(known: SqlCatalogue, record: BackupDestination) -> BackupDestination | None:
+    """The destination whose master key a destination gets.  Raises Conflict once it is removed."""
+    if not (copied := record.settings.get(COPY_OF)):
+        return None
+    try:
+        return known.places.destination(copied)
+    except NotFound:
+        raise Conflict(
+            f"{record.name} was to get the key of another destination, which is removed; remove "
+            f"{record.name} and add it again without copyOf"
+        ) from None
 
 
 def remove_destination(app: App, guid: str, who: Caller) -> None:

@@ -81,7 +81,9 @@ def preview(app: App, kind: str, guid: str, who: Caller) -> Losses:
     """The list of what is lost with an object.  Raises NotFound, Malformed."""
     with app.store.read() as sql:
         _check(sql, kind, guid, who)
-        return gone_losses.of(sql, kind, guid, app.clock.now_ms(), _SILENT_MS)
+        once = [work.type for work in app.kinds.values() if not work.repeatable]
+        view = gone_losses.LossView(sql, app.clock.now_ms(), _SILENT_MS, once)
+        return gone_losses.of(view, kind, guid)
 
 
 def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
@@ -381,9 +383,11 @@ def _others_can(work: _Work, task: Task) -> bool:
     places = pins.places_of(task, SqlCatalogue(work.sql))
     able = reach.common(places)
     others = {node.guid for node in nodes.nodes(work.sql)} - {work.item.guid}
-    bound = task.pinned_node == work.item.guid and not (
-        task.type == "STORE" and "staging" in task.params
-    )
+    bound = task.pinned_node == work.item.guid
+    if task.type == "STORE" and "staging" in task.params:
+        # The export is made again, which needs its hypervisor: that may be given up with the node.
+        has_host = any(isinstance(place, Hypervisor) for place in places)
+        bound = bool(task.ref("hypervisor")) and not has_host
     return not bound and bool(others if able is None else able & others)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from haulback.contract.losses import Losses
 from haulback.contract.order_records import BackupDestination, Hypervisor
+from haulback.inventory import reach
 from haulback.inventory.reach import Place
 from haulback.inventory.records import Record
 from haulback.server.services.losses import Tally
@@ -17,11 +18,14 @@ from haulback.server.store.expressions import Condition
 _UP = "given up"
 
 
-class _View:
-    """A list that is being made at `now` (epoch ms); nodes silent for `silent` ms reach nothing."""
+class LossView:
+    """A list that is being made at `now` (epoch ms); nodes silent for `silent` ms reach nothing.
 
-    def __init__(self, sql: Connection, now: int, silent: int) -> None:
-        self.sql, self.now, self.silent = sql, now, silent
+    `once`: the types of tasks that no other node repeats.
+    """
+
+    def __init__(self, sql: Connection, now: int, silent: int, once: Sequence[str]) -> None:
+        self.sql, self.now, self.silent, self.once = sql, now, silent, once
         self.tally = Tally()
         self.known = SqlCatalogue(sql)
         self.leaving: list[str] = []  # destinations whose locations are removed
@@ -29,9 +33,9 @@ class _View:
         self.mounts: list[Condition] = []  # that end
 
 
-def of(sql: Connection, kind: str, guid: str, now: int, silent: int) -> Losses:
+def of(view: LossView, kind: str, guid: str) -> Losses:
     """The list of what is lost with an object.  Raises NotFound."""
-    view = _View(sql, now, silent)
+    sql = view.sql
     _OF[kind](view, guid)
     if view.tasks:
         view.tally.add(loss_rows.tasks(sql, "ended", gone.any_of(*view.tasks)))
@@ -41,7 +45,7 @@ def of(sql: Connection, kind: str, guid: str, now: int, silent: int) -> Losses:
     return view.tally.losses
 
 
-def _node(view: _View, guid: str) -> None:
+def _node(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     node = nodes.one_node(sql, guid)
     seen = "never seen" if node.seen is None else f"seen {(view.now - node.seen) // 1000} s ago"
@@ -63,13 +67,36 @@ def _node(view: _View, guid: str) -> None:
             tally.item(kind, "without this node", place.guid, place.name, "other nodes reach it")
     if groups := gone.groups_of(sql, guid):
         tally.note(f"{node.name} leaves {groups} groups of nodes")
-    others = gone.but(gone.running_on(guid), *view.tasks)
-    tally.add(loss_rows.tasks(sql, "left to another node", others))
-    view.tasks.append(gone.only_of_node(guid))
+    _tasks_of_node(view, guid)
     view.mounts.append(gone.mounts_of_node(guid))
 
 
-def _destination(view: _View, guid: str) -> None:
+def _tasks_of_node(view: LossView, guid: str) -> None:
+    """Tasks that another node does, exports that it makes again, and those that end."""
+    others = {node.guid for node in nodes.nodes(view.sql)} - {guid}
+    here, ended = gone.of_node(guid), [*view.tasks, gone.is_last_try(view.once)]
+    staged = gone.staged_on(guid)
+    ways = [way for way in gone.ways_of(view.sql, staged) if _reached(view, way, others)]
+    again = gone.but(gone.all_of(staged, gone.on_ways(ways)), *ended)
+    left = gone.but(gone.running_on(guid), *ended)
+    view.tally.add(loss_rows.tasks(view.sql, "made again by another node", again))
+    if others:
+        view.tally.add(loss_rows.tasks(view.sql, "left to another node", left))
+        here = gone.but(here, left)
+    view.tasks.append(gone.but(here, again))
+
+
+def _reached(view: LossView, way: tuple[str | None, str | None], others: set[str]) -> bool:
+    """Whether another node reaches the hypervisor and the destination of a task."""
+    host, to = way
+    places = view.known.places
+    able = reach.common(
+        (places.hypervisor(host) if host else None, places.destination(to) if to else None)
+    )
+    return bool(others if able is None else able & others)
+
+
+def _destination(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     place = view.known.places.destination(guid)
     view.leaving = view.leaving or [guid]
@@ -87,7 +114,7 @@ def _destination(view: _View, guid: str) -> None:
     view.mounts.append(gone.mounts_of_destination(guid))
 
 
-def _backups(view: _View, where: Condition, name: str) -> None:
+def _backups(view: LossView, where: Condition, name: str) -> None:
     """Backups that lose their only location, and those that another location keeps."""
     sql, tally = view.sql, view.tally
     tally.add(loss_rows.backups(sql, _UP, gone.lost(where, view.leaving)))
@@ -101,7 +128,7 @@ def _backups(view: _View, where: Condition, name: str) -> None:
         )
 
 
-def _rules(view: _View, destination: str) -> None:
+def _rules(view: LossView, destination: str) -> None:
     """Rules and schedules that name a destination, with the policies above them."""
     records = view.known.records
     policies = {policy.guid: policy.name for policy in records.of_kind("vm-backup")}
@@ -131,7 +158,7 @@ def _rules(view: _View, destination: str) -> None:
             view.tally.item("system schedule", "changed", schedule.guid, schedule.name, note)
 
 
-def _hypervisor(view: _View, guid: str) -> None:
+def _hypervisor(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     place = view.known.places.hypervisor(guid)
     tally.item("hypervisor", _UP, guid, place.name)
@@ -157,7 +184,7 @@ def _rules_of(plan: Record) -> list[dict[str, dict[str, str]]]:
     return found
 
 
-def _machine(view: _View, guid: str) -> None:
+def _machine(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     machine = view.known.machines.get(guid)
     holding = gone.holding(sql, guid)
@@ -180,7 +207,7 @@ def _machine(view: _View, guid: str) -> None:
     view.tasks.append(gone.of_machine(guid))
 
 
-_OF: Mapping[str, Callable[[_View, str], None]] = {
+_OF: Mapping[str, Callable[[LossView, str], None]] = {
     gone.NODE: _node,
     gone.DESTINATION: _destination,
     gone.HYPERVISOR: _hypervisor,

@@ -36,7 +36,8 @@ from haulback.server.store.gone_tables import given_up as table
 from haulback.server.store.last_backups import recall_without
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.lost_bases import lose
-from haulback.tasks.record import Task
+from haulback.tasks.record import EPOCH, Task
+from haulback.tasks.scheduling import MAX_ATTEMPTS
 from haulback.wire import JsonObject
 
 NODE, HYPERVISOR, MACHINE = "node", "hypervisor", "machine"
@@ -152,9 +153,41 @@ def any_of(*conditions: Condition) -> Condition:
     return sa.or_(*conditions)
 
 
+def all_of(*conditions: Condition) -> Condition:
+    """Rows that meet all conditions."""
+    return sa.and_(*conditions)
+
+
 def but(condition: Condition, *others: Condition) -> Condition:
     """Rows that meet a condition and none of the others."""
-    return sa.and_(condition, *(sa.not_(other) for other in others))
+    # A task without a destination meets no condition on destinations: NULL counts as false.
+    return sa.and_(condition, *(sa.not_(sa.func.coalesce(other, sa.false())) for other in others))
+
+
+def is_last_try(once: Sequence[str]) -> Condition:
+    """Running tasks that end with their node: cancelled, of a type that runs `once`, or tried too
+    often.
+    """
+    tried = _TASK.attempt % EPOCH >= MAX_ATTEMPTS
+    ends = sa.or_(_TASK.cancel_wanted, _TASK.type.in_(once), tried)
+    return sa.and_(_TASK.state == "RUNNING", ends)
+
+
+def staged_on(node: str) -> Condition:
+    """The STORE tasks whose exports lie in the staging of a node."""
+    return sa.and_(only_of_node(node), _TASK.type == "STORE", _TASK.params.contains('"staging":'))
+
+
+def ways_of(sql: sa.Connection, where: Condition) -> list[tuple[str | None, str | None]]:
+    """The pairs of a hypervisor and a destination that tasks use: few, whatever the tasks."""
+    query = sa.select(_TASK.hypervisor, _TASK.destination).where(where).distinct()
+    return [(row.hypervisor, row.destination) for row in sql.execute(query)]
+
+
+def on_ways(ways: Sequence[tuple[str | None, str | None]]) -> Condition:
+    """The tasks that use a hypervisor and a destination of some pairs."""
+    pairs = [sa.and_(_TASK.hypervisor == host, _TASK.destination == to) for host, to in ways]
+    return sa.or_(sa.false(), *pairs)
 
 
 def of_destination(guid: str) -> Condition:

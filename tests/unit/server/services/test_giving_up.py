@@ -154,6 +154,43 @@ def test_a_transaction_that_the_database_ends_is_repeated_and_ends_no_task(
     assert running.guid in house.offered(other)
 
 
+@pytest.mark.parametrize("is_last", [True, False])
+def test_the_list_tells_which_tasks_of_a_node_end_and_which_go_on(house: House, is_last: bool):
+    node = house.node("n1")
+    if not is_last:
+        house.node("n2")
+    store = house.exported(node)
+    plans = [house.export(machine)[0] for machine in house.entities[1:]]
+    for plan in plans:
+        house.take(node, plan)
+    with house.app.store.write() as sql:
+        sql.execute(
+            tables.task.update().where(tables.task.c.guid == plans[0].guid), {"cancel_wanted": True}
+        )
+    listed = giving_up.preview(house.app, NODE, node.guid, house.user)
+    fates = {item.guid: item.fate for item in listed.items if item.kind == "task"}
+    again, goes_on = (
+        ("ended", "ended") if is_last else ("made again by another node", "left to another node")
+    )
+    assert fates == {store.guid: again, plans[0].guid: "ended", plans[1].guid: goes_on}
+    giving_up.give_up(house.app, NODE, node.guid, house.user)
+    assert house.state(plans[0]) == "CANCELLED"
+    assert house.state(plans[1]) == ("CANCELLED" if is_last else "QUEUED")
+    assert house.state(store) == ("CANCELLED" if is_last else "FAILED")
+
+
+def test_an_export_whose_hypervisor_goes_with_the_node_ends(house: House):
+    node, _ = house.node("n1"), house.node("n2")
+    store = house.exported(node)
+    house.hypervisor.node = node.guid
+    with house.app.store.write() as sql:
+        rows.change(sql, tables.hypervisor, house.hypervisor)
+    listed = giving_up.preview(house.app, NODE, node.guid, house.user)
+    assert {item.fate for item in listed.items if item.kind == "task"} == {"ended"}
+    giving_up.give_up(house.app, NODE, node.guid, house.user)
+    assert house.state(store) == "CANCELLED"
+
+
 def test_an_export_that_waits_in_the_staging_of_a_gone_node_is_made_again(house: House):
     node, other = house.node("n1"), house.node("n2")
     store = house.exported(node)
@@ -492,3 +529,18 @@ def test_the_removal_of_a_destination_names_and_ends_all_of_its_tasks(house: Hou
     assert [item.count for item in listed.counts if item.kind == "task"] == [62]
     destinations.remove_destination(house.app, made.guid, house.user)
     assert {house.state(task) for task in (init, *more, follower)} == {"CANCELLED"}
+
+
+def test_a_copy_target_whose_family_is_gone_is_refused_with_the_remedy(house: House):
+    node = house.node("n1")
+    house.destination.repository = new_guid()
+    with house.app.store.write() as sql:
+        rows.change(sql, tables.destination, house.destination)
+    wanted = vault_on(node)
+    wanted.copyOf = Ref(house.destination.guid)
+    made, init = destinations.add_destination(house.app, wanted, house.user)
+    house.take(node, init)
+    house.fail(node, init)
+    giving_up.give_up(house.app, DESTINATION, house.destination.guid, house.user)
+    said = house.refuses(Conflict, destinations.init_again, house.app, made.guid, house.user)
+    assert "remove vault and add it again without copyOf" in said
