@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.libvirt.connection import Domain
 from haulback.drivers.libvirt.domain import volumes
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.nbd_server import NbdServer
@@ -294,6 +295,32 @@ def test_a_machine_starts_with_its_host_again_and_a_copy_beside_does_not(
         assert new.commit().uuid == uuid
     assert connection.lookupByUUIDString(uuid).autostart()
     assert "autostart" not in definition(bench.host, uuid)
+
+
+def test_a_machine_starts_with_its_host_even_if_its_restore_died_after_the_definition(
+    bench: RunningBench, inner: LibvirtHost, monkeypatch: pytest.MonkeyPatch
+):
+    uuid = made(inner)
+    connection = bench.host.connection
+    connection.lookupByUUIDString(uuid).setAutostart(1)
+    then = backed_up(inner, uuid)
+    inner.remove(uuid)
+    with monkeypatch.context() as patch, inner.create(then, "dead") as new:
+        patch.setattr(Domain, "set_autostart", died)
+        with pytest.raises(KeyboardInterrupt):
+            new.commit()
+    assert not connection.lookupByUUIDString(uuid).autostart()
+    inner.sweep({"dead"})
+    assert not connection.lookupByUUIDString(uuid).autostart()
+    inner.sweep(set())
+    assert connection.lookupByUUIDString(uuid).autostart()
+    connection.lookupByUUIDString(uuid).setAutostart(0)
+    inner.sweep(set())
+    assert not connection.lookupByUUIDString(uuid).autostart()
+
+
+def died(_: Domain) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_disk_that_was_plugged_in_keeps_its_bus_and_its_name(

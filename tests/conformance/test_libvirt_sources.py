@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from haulback.drivers.images.image_writer import restored_format
+from haulback.drivers.libvirt import start_watch
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.errors import SourceChanged, Unavailable
 from haulback.libvirt_xml import XML
@@ -81,8 +84,13 @@ def qcow2_on_a_block_device(place: Place) -> str:
 
 
 def link(place: Place) -> str:
-    real = qcow2(place.folder / "real")
-    (place.folder / "link").symlink_to(real)
+    """An image behind a link, whose relative base is beside the link for QEMU."""
+    real = place.folder / "real"
+    real.mkdir()
+    qemu_img("create", "-q", "-f", "qcow2", real / "base", str(SIZE))
+    qemu_img("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", real / "top")
+    qcow2(place.folder / "base")
+    (place.folder / "link").symlink_to(real / "top")
     return file(place.folder / "link")
 
 
@@ -156,11 +164,14 @@ def test_disks_are_read_alike_while_their_machine_runs_and_while_it_is_off(
             bench.hypervisor.asleep()
         with inner.snapshot(uuid, f"a{number}") as snapshot:
             contents = {view.disk.name: read(view) for view in snapshot.views()}
-            assert snapshot.machine.apart == ()
+            unguarded = [part.name for part in snapshot.machine.apart if part.held]
+        assert unguarded == ([] if awake else ["vdh"])
         assert list(contents) == ["vda", *names]
         for name in names:
             assert contents[name][:SIZE] == b"\7" * (SIZE // 2) + bytes(SIZE // 2), name
-    with inner.create(snapshot.machine, "copy") as new:
+    seen = snapshot.machine
+    disks = tuple(image._replace(format=restored_format(image.format)) for image in seen.disks)
+    with inner.create(seen._replace(disks=disks), "copy") as new:
         copy = new.commit()
     assert {disk.format for disk in copy.disks} == {"raw", "qcow2"}
     assert place.folder.name not in copy.definition[XML]
@@ -195,3 +206,30 @@ def test_a_block_device_that_is_written_while_it_is_read_is_found_out(
         os.fsync(file)
     with pytest.raises(SourceChanged):
         snapshot.close()
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_machine_that_is_started_while_its_disk_on_a_network_is_read_is_found_out(
+    bench: RunningBench,
+    inner: LibvirtHost,
+    place: Place,
+    stops: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(start_watch, "EVERY", 0.01)
+    uuid = made(inner)
+    xml = bench.host.connection.lookupByUUIDString(uuid).XMLDesc()
+    bench.host.connection.defineXML(re.sub("<disk .*</disk>", network(place), xml, flags=re.S))
+    if stops:  # the reason why the machine is off is then the same before and after
+        bench.host.connection.lookupByUUIDString(uuid).create()
+        bench.hypervisor.asleep()
+    snapshot = inner.snapshot(uuid, "a1")
+    assert "no lock" in snapshot.machine.apart[0].why
+    bench.host.connection.lookupByUUIDString(uuid).create()
+    if stops:
+        bench.hypervisor.asleep()
+    with pytest.raises(SourceChanged, match="was started while its disks were read"):
+        snapshot.close()
+    bench.hypervisor.asleep()
+    with inner.snapshot(uuid, "a2") as again:
+        assert len(again.views()) == 1

@@ -26,11 +26,11 @@ class Consent:
         ),
     ] = False
     dry_run: Annotated[
-        bool, Parameter(negative="", help="Show what would go, and change nothing.")
+        bool, Parameter(negative="", help="List what would be removed, and change nothing.")
     ] = False
 
     def agree(self) -> bool:
-        """Whether to go on, after the command said what goes; False for a dry run.
+        """Whether to go on, after the command listed what it removes; False for a dry run.
 
         Raises Malformed after a no, and where no terminal can be asked.
         """
@@ -49,7 +49,7 @@ def require_terminal() -> None:
     if not sys.stdin.isatty():
         raise Malformed(
             "nothing was done: the command asks first, and there is no terminal; add -y to go on, "
-            "or --dry-run to see what would go"
+            "or --dry-run to see what would be removed"
         )
 
 

@@ -194,7 +194,7 @@ class _Demo:
             "", "demo", (MachineDisk("disk0", size, self.format),), {"memory_mib": 512}
         )
         image = RawImage(self.twin)
-        self.say.print(f"  a disk of {units.size(size)} is made of them ...")
+        self.say.print(f"  a disk of {units.size(size)} is made of these files ...")
         try:
             with self.machines.create(wanted, "demo-build") as new:
                 for extent in image.extents():

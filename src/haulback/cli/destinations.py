@@ -291,7 +291,7 @@ def copying(
 
 @app.command
 def clean(*name: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Remove expired backups from destinations and free their space; asks where backups go."""
+    """Remove expired backups from destinations and free their space; asks before backups go."""
     client = connect()
     request = BackupCleanupRequest(
         refs(client.destinations.find(one).guid for one in name), **how.timed

@@ -73,7 +73,7 @@ def _is_name(name: object) -> bool:
 
 
 def _of_import(error: BaseException) -> Unsupported:
-    """A package that is missing or cannot be loaded: the error at the bottom names it."""
+    """The error for a missing or broken package, which the first of the causes names."""
     while isinstance(error.__cause__ or error.__context__, ImportError):
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     name = getattr(error, "name", None) or "a package"

@@ -107,7 +107,7 @@ def found(backup: str, *, output: Output = "table") -> None:
 def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
     """List a folder of a mounted file system, by guid or volume.
 
-    A listing does not open files, so most are "not tried"; `mount details` tries one.
+    A listing does not open files, so most are "not tried"; `mount details` opens a file.
     """
     rows: list[FileRow] = []
     try:
@@ -220,7 +220,7 @@ def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
 
 @app.command
 def unmount(mounted: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Unmount a backup; asks where a machine runs from it, or where an initiator wrote."""
+    """Unmount a backup; asks if a machine runs from the mount or an initiator wrote to it."""
     client = connect()
     request = UnmountRequest(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
     act = partial(client.tasks.unmount, request, **how.asked)

@@ -23,7 +23,7 @@ Gone = Annotated[
         help="It will not come back: give it up, with all that only it could reach.",
     ),
 ]
-_ASKED = 30  # items that a question names; a dry run names all that the server sends
+_ASKED = 30  # items that a question lists; a dry run lists all that the server sends
 
 
 def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
@@ -38,18 +38,18 @@ def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
 
 
 def give_up(client: Client, consent: Consent, act: Callable[[], Losses]) -> None:
-    """Ask, then carry out an `act` that gives up what is gone, and print what was lost."""
+    """Ask, then carry out an `act` that gives up an object, and print what was lost."""
     if agreed(client, consent, act):
         told(act(), consent)
 
 
 def told(losses: Losses, consent: Consent) -> None:
-    """Print what was lost; after a question, which named it, the numbers only."""
+    """Print what was lost; only the numbers if a question has listed the items already."""
     tell(losses if consent.yes else msgspec.structs.replace(losses, items=[], notes=[]))
 
 
 def confirmed(losses: Losses, consent: Consent) -> bool:
-    """Whether to go on, after a list of what goes; False after a dry run.  Raises Malformed."""
+    """Whether to go on, after a list of the removals; False after a dry run.  Raises Malformed."""
     if consent.dry_run:
         tell(losses)
         return False

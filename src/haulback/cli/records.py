@@ -33,8 +33,8 @@ NO_QUESTION = Consent(yes=True)  # a change of these records removes nothing
 def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = False) -> App:
     """Build the commands of a record type; `members` are extra columns of its list.
 
-    `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may make
-    backups go, so that it asks.
+    `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may remove
+    backups, so the command asks.
     """
     app = App(name=name)
 
@@ -70,7 +70,7 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
         _set_members(client, kind(client), (name, *member), NO_QUESTION)
 
     def change_asked(name: str, *member: str, consent: Consent = ASK) -> None:
-        """Change members of a record; other members stay.  Asks where backups would go."""
+        """Change members of a record; other members stay. Asks if backups would be removed."""
         client = connect()
         _set_members(client, kind(client), (name, *member), consent)
 
@@ -161,7 +161,7 @@ def add_plan(
 
 @plan.command
 def run(name: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Run a recovery plan; asks where it overwrites machines."""
+    """Run a recovery plan; asks if the plan overwrites machines."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid
     act = partial(client.tasks.recover, guid, **how.asked)

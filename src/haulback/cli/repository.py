@@ -154,10 +154,11 @@ def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Re
 
 
 def act_for_owner(repository: Repository) -> None:
-    """Name the owner of a repository, and change the repository as that owner alone may.
+    """Name the owner of a repository, and let this command act for the owner.
 
-    A server that takes the repository over meanwhile stops the command, and nothing is deleted in
-    the first 24 hours of a new owner.  Raises Damaged for an owner record that does not open.
+    Only the owner may change a repository.  A server that takes the repository over meanwhile stops
+    the command, and nothing is deleted in the first 24 hours of a new owner.  Raises Damaged for an
+    owner record that does not open.
     """
     owner = repository.owners.newest()
     if not owner.number:

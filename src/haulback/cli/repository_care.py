@@ -111,7 +111,7 @@ def repair_command(
     repository = open_repository(folder, key_file, kit)
     apply = apply and not consent.dry_run
     if apply:
-        with suppress(Damaged):  # an owner record that does not open is what is to be repaired
+        with suppress(Damaged):  # this command repairs an owner record that does not open
             act_for_owner(repository)
         print(f"{folder} is repaired; stop everything else that uses it")
         consent.agree()

@@ -59,9 +59,10 @@ def restore_machine(
     """Restore the machine of BACKUP on a hypervisor, under its own name or --name.
 
     --overwrite replaces the existing machine, and asks; --power-on starts the new machine.
-    --allocation sparse makes all disks thin, preallocated reserves their whole space; without it a
-    thin disk stays thin, and a disk that was allocated in full is so again.  --storage is a storage
-    pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`).
+    --allocation sparse makes all disks thin, preallocated reserves their whole space; without the
+    option a thin disk stays thin, and a disk that was allocated in full is allocated in full again.
+    --storage is a storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback
+    storage ls`).
     --without DISK leaves a disk out, for example a damaged disk.
     """
     client = connect()

@@ -106,7 +106,8 @@ def add_token(
 ) -> None:
     """Create a token and print it; it is shown only once.
 
-    --role names its roles, at most those of its owner; without one it may only look (viewer).
+    --role names its roles, at most those of its owner; without roles a token may only read
+    (viewer).
     """
     valid = None if days is None else round(days * DAY_MS)
     new = NewToken(name, role or None, valid, project or None)

@@ -10,7 +10,7 @@ from haulback.filesystems.report import LONGEST, RECORD
 from haulback.units import KIB, MIB
 
 _BLOCK = tarfile.BLOCKSIZE
-_MOST_NAMED = 10_000  # files listed in an error; the report in the tar lists all of them
+_MOST_NAMED = 10_000  # files listed in an error; the report in the tar lists all files
 _PIECE = 64 * KIB  # bytes of a read from the stream
 _EXTENDED = 2 * MIB  # bytes of an extended header: 1 MiB of attributes, and names
 _MARK = RECORD.encode()

@@ -210,7 +210,7 @@ class DatedCollection(ReadableCollection[T]):
         return record_names.chosen(rows, wanted, self.noun, self._name, more)
 
     def newest(self, machine: str = "") -> list[T]:
-        """The newest record, of one machine (a guid) or of all; empty without one."""
+        """The newest record, of one machine (a guid) or of all; empty without a record."""
         return self.page(size=1, protected_entity=machine).rows
 
     def _latest(self, wanted: str, machine: str) -> T:

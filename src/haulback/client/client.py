@@ -81,7 +81,8 @@ class Client:
         """The list of what the first changing request of `act` would remove; nothing changes.
 
         Raises what the request would raise, Malformed for a request without a dry run, and
-        Unsupported for a server that has none: it would overlook the member and act.
+        Unsupported for a server without dry runs, which would ignore `dryRun` and carry out the
+        request.
         """
         self._require_dry_runs()
         try:
@@ -91,7 +92,7 @@ class Client:
             try:
                 return msgspec.json.decode(answer.content, type=Losses)
             except msgspec.DecodeError:
-                raise Unavailable("the server has no dry runs: update it") from None
+                raise Unavailable("the server has no dry runs: update the server") from None
         return Losses(total=0)
 
     def _require_dry_runs(self) -> None:
@@ -99,7 +100,7 @@ class Client:
             self._has_dry_runs = self.dashboard.settings().get("dryRuns") is True
         if not self._has_dry_runs:
             raise Unsupported(
-                "nothing was done: this server is older and cannot say what would go; update it, "
+                "nothing was done: this server is older and has no dry runs; update the server, "
                 "or add -y to go on without a list"
             )
 

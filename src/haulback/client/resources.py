@@ -76,7 +76,7 @@ class Destinations(PerishableCollection[DestinationRecord]):
         return self._calls.one(DestinationRecord, "POST", self.path, new)
 
     def init(self, guid: str) -> DestinationRecord:
-        """Create the repository of a destination again; the task in the response does it."""
+        """Create the repository of a destination again, by the task in the response."""
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/init")
 
     def change(self, guid: str, wanted: ChangedDestination) -> DestinationRecord:

@@ -145,7 +145,7 @@ class Tasks(Submissions):
         """
         seen: set[tuple[int, str]] = set()
         while True:
-            is_over = self.state(guid).state.name in _FINAL  # read first: its last line is there
+            is_over = self.state(guid).state.name in _FINAL  # before the log: complete if over
             for line in self.log(guid):
                 key = (line.time, line.text)
                 if key not in seen:

@@ -89,9 +89,9 @@ class ImportMachineOrder(msgspec.Struct):
 
     `replaces` is the platform uuid of the machine to overwrite, "" for none; `skip` are names of
     disks to leave out, `rename` new names of disks by their old names, `stores` storage pools by
-    names of disks.  With a `share` the machine runs from that mount at once.  `others` are other
-    locations of the backup.  `as_before` allocates each disk as the original disk was, `allocate`
-    all disks.
+    names of disks.  With a `share`, a mount, the machine runs from the mount at once.
+    `others` are other locations of the backup.  `as_before` allocates each disk as the original
+    disk was, `allocate` all disks.
     """
 
     backup: str

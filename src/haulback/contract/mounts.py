@@ -59,8 +59,9 @@ class MountedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
 class BackupFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A file system of a backup; size in bytes.
 
-    `readable`: its root folder was opened.  `reason` says why it cannot be read, or is a caution.
-    `features` are those of note in its superblock, such as encrypt or casefold.
+    `readable`: the root folder was opened.  `reason` says why the file system cannot be read, or is
+    a caution.  `features` are the notable features that the superblock names, such as encrypt or
+    casefold.
     """
 
     guid: str

@@ -46,10 +46,10 @@ class SpaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The space of a destination as the API shows it, in bytes; times in epoch ms.
 
     `held` is what the repository holds, `living` what backups use of it, `locked` what no backup
-    needs and the store keeps under lock, as the clean-up at `measured` found them; `held` with what
-    was stored since.  `growthPerDay` is the mean growth of the
-    last 30 days, None before two days are known; `fullAt` the time at which the destination is
-    full if it goes on.  `waits` is the reason why new backups wait.
+    needs and the store keeps under lock, as the clean-up at `measured` found them; `held` includes
+    the bytes that were stored since.  `growthPerDay` is the mean growth of the last 30 days, None
+    before two days are known; `fullAt` the time at which the destination is full if the growth goes
+    on.  `waits` is the reason why new backups wait.
     """
 
     held: int | None = None

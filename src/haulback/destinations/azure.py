@@ -173,7 +173,7 @@ class Azure(ObstoreObjects):
         try:
             super().create(name, data)
         except Misconfigured:
-            # A token that may create and not write is refused for a name that exists.
+            # Azure refuses a token that may create but not write where the name exists.
             with suppress(Misconfigured):
                 self.refuse_existing(name)
             raise

@@ -1,4 +1,4 @@
-"""Names of objects: parts of small letters, digits, dots, hyphens and underscores, by slashes."""
+"""Names of objects: parts of small letters, digits, dots, hyphens, underscores; slashes between."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Base of the stores over obstore: S3 and Azure differ in credentials, errors and locks alone.
 
-obstore gives the answers of a store as text, takes a conflict of requests for an existing object,
-and reads a page of a proxy as an empty list.  Existing names are looked up, and a page is told by
-its type.
+obstore returns a store's error as text, reports a conflict of two requests as an existing object,
+and reads a web page of a proxy as an empty list.  So a name that is said to exist is looked up, and
+a web page is recognised by its content type.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from haulback.destinations.protocol import Item
 from haulback.destinations.s3_errors import answer_of
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound, Unavailable
 
-PROBES, AT_ONCE = ".probe", 16  # the corner of the probes, and creates there at once
+PROBES, AT_ONCE = ".probe", 16  # folder of probes, and simultaneous creates in it
 _TYPE = "application/octet-stream"
-_BEYOND = "Wanted range starting at"  # obstore's own refusal of an answer
+_BEYOND = "Wanted range starting at"  # start of obstore's own error about an answer
 
 
 class ObstoreObjects(ABC):
@@ -109,7 +109,7 @@ class ObstoreObjects(ABC):
             try:
                 answer = obstore.get(self.client, name, options={"head": True})
             except FileNotFoundError:
-                # the answer to a HEAD has no body: only that of a GET tells a missing bucket
+                # the answer to a HEAD has no body: only the answer to a GET tells a missing bucket
                 answer = obstore.get(self.client, name)
             self._check_page(name, answer.attributes)
             return item_of(answer.meta)
@@ -149,7 +149,7 @@ class ObstoreObjects(ABC):
         return None
 
     def sweep(self, alive: Set[str]) -> int:  # noqa: ARG002 - the Protocol's parameter
-        """A PUT leaves nothing behind."""
+        """Do nothing: a PUT leaves no temporary object behind."""
         return 0
 
     def links(self) -> bool | None:
@@ -203,7 +203,7 @@ class ObstoreObjects(ABC):
         return b""
 
     def _shorter(self, name: str, offset: int, length: int | None, had: int) -> bytes:
-        """Settle a read beyond the end: Damaged, unless nothing was asked for."""
+        """Settle a read beyond the end: raises Damaged unless zero bytes were requested."""
         size = self.info(name).size
         if length is None and offset == size:
             return b""

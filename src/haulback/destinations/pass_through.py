@@ -17,7 +17,7 @@ def innermost(destination: ObjectStore) -> ObjectStore:
 
 
 def allows_deletion(destination: ObjectStore) -> bool:
-    """Whether no wrapper of a store takes the right to delete away."""
+    """Whether all wrappers of a store allow deletion."""
     while isinstance(destination, PassThrough):
         if not destination.allows_deletion:
             return False

@@ -83,7 +83,7 @@ class ListsMany(Protocol):
 
 
 def list_many(destination: ObjectStore, folders: Sequence[str]) -> Iterator[Item]:
-    """Objects below several folders, listed in this order where each takes its own list.
+    """Objects below several folders; a store with one list per folder lists them in this order.
 
     The identity object may be among the items, as in `ListsMany`.
     """

@@ -124,7 +124,7 @@ class ReadAhead(PassThrough):
         try:
             size = super().info(name).size
         except HaulbackError:
-            return  # the read itself meets the error
+            return  # the read of the range itself raises the error
         with self._lock:
             self._sizes[name] = size
             while len(self._sizes) > _NAMES:

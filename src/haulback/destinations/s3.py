@@ -1,7 +1,7 @@
 """S3 and compatible stores as a destination, over obstore.
 
-Lists that a page of a proxy may have cut are asked for their rest, and a busy store is asked for
-the pause that it wants, because obstore ignores Retry-After.
+A list that a proxy's web page may have cut short is continued, and a busy store is asked how long
+to wait, because obstore ignores Retry-After.
 """
 
 from __future__ import annotations

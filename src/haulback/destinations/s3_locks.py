@@ -50,7 +50,7 @@ class _History(NamedTuple):
         return bool(self.versions) and not self.versions[-1]["IsLatest"]
 
     def above(self) -> list[Version]:
-        """The versions and markers that lie over the oldest version."""
+        """The versions and delete markers that are newer than the oldest version."""
         return [*self.markers, *self.versions[:-1]]
 
 

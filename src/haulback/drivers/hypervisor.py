@@ -11,7 +11,9 @@ from haulback.drivers.source import Extent, Source
 from haulback.hypervisor_types import HypervisorType
 from haulback.wire import JsonObject
 
-ALLOCATED = "allocated"  # member of a definition: names of disks whose space is allocated
+# Member of a definition: names of disks whose space is allocated. The prefix keeps it apart from
+# the members of a definition that a user writes.
+ALLOCATED = "haulback:allocated"
 
 
 class MachineDisk(NamedTuple):

@@ -171,7 +171,7 @@ class _Tar:
         blocks = self._file(place, name, entry)
         head = next(blocks, None)
         if head is None:
-            return  # no member: each name of the file is reported
+            return  # without a member, each name of the file is reported
         yield head
         yield from blocks
         if entry.links > 1 and entry.node and len(self._names) < _MOST_LINKED:

@@ -241,7 +241,7 @@ def _are_facts(answer: FileFacts) -> bool:
 
 
 def _is_map(question: MapFile, size: int, answer: FileMap) -> bool:
-    """Whether ranges ascend within the file, and the answer leads on."""
+    """Whether ranges ascend within the file, and the answer ends beyond the requested offset."""
     at = question.offset
     for offset, length in answer.ranges:
         if offset < at or not length:

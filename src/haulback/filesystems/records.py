@@ -48,7 +48,7 @@ class Contents(StrEnum):
 
 
 class EntryHint(IntFlag):
-    """Facts of an inode or a record that tell which further questions are worth asking."""
+    """Facts of an inode or a record; they show which further requests are useful."""
 
     ATTRIBUTES = 1  # it has extended attributes, or access control lists
     HOLES = 2  # fewer bytes are stored than its size

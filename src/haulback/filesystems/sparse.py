@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _BLOCK = 4096  # bytes of a hole that is worth a map
-_MOST = 65_536  # ranges that are kept; the smallest gaps are given up beyond
+_MOST = 65_536  # ranges that are kept; beyond, the smallest gaps count as stored
 
 
 class Window(NamedTuple):

@@ -70,9 +70,7 @@ class MountSupervisor:
         return sorted(path.name for path in self._folder.iterdir() if is_guid(path.name))
 
     def beginning(self, guid: str) -> int:
-        """A number of the present mount of a guid, which another mount of the guid lacks; 0 without
-        one.
-        """
+        """The number of the present mount of a guid, unique among its mounts; 0 without a mount."""
         with suppress(FileNotFoundError):
             return (self._folder / guid).stat().st_mtime_ns
         return 0

@@ -12,7 +12,7 @@ from haulback.texts import printable, sendable
 
 _SECONDS = 30.0  # time for reading; the server waits 60 s for an answer
 _PAGE = 10_000
-_MOST_SHOWN = 1000  # attributes whose names are told
+_MOST_SHOWN = 1000  # attributes whose names are reported
 
 
 class Trial(NamedTuple):
@@ -25,7 +25,10 @@ class Trial(NamedTuple):
 
 
 def details(browser: Browser, volume: str, path: str) -> dict[str, object]:
-    """Members of an entry that only opening tells. Raises NotFound, and errors of the disks."""
+    """Members of an entry that are known only after the file was opened.
+
+    Raises NotFound, and errors of the disks.
+    """
     entry = browser.entry(volume, path)
     trial = tried(browser, volume, path, entry)
     facts = _facts(browser, volume, path)

@@ -54,7 +54,7 @@ class StatRequest(msgspec.Struct, tag="look"):
 
 
 class DetailsRequest(msgspec.Struct, tag="details"):
-    """Request for the details of a path, which is opened and read; see `file_details`."""
+    """Request for the details of a path; the node opens and reads the file (`file_details`)."""
 
     mount: str
     volume: str

@@ -128,7 +128,7 @@ class ServerClient:
         return base64.b64decode(self._api.get(f"/nodes/self/keys/{destination}")["key"])
 
     def secrets(self, destination: str, task: str = "") -> dict[str, str]:
-        """Secret settings of a destination by name; `task` is the one that uses them."""
+        """Secret settings of a destination by name; `task` uses the secrets."""
         query = {"task": task} if task else {}
         answer = self._api.get(f"/nodes/self/keys/{destination}", query)
         found: dict[str, str] = answer.get("secrets", {})

@@ -18,7 +18,7 @@ from haulback.texts import sendable, without_passwords
 from haulback.wire import JsonObject
 
 _LOG_AHEAD = 500  # lines that wait for the reporter; older lines are dropped
-_LEAST_SECRET = 4  # characters; the text of shorter ones stands in ordinary words
+_LEAST_SECRET = 4  # characters; a shorter secret may be a part of ordinary words
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 T = TypeVar("T")
 

@@ -170,7 +170,7 @@ def _examine_all(
         if len(queue) > _SEGMENTS_AHEAD:
             number, runs, future = queue.popleft()
             yield number, future.result()
-            reading.reuse(runs)  # the caller has copied what is new
+            reading.reuse(runs)  # the caller has copied the new chunks
     for number, _, future in queue:
         yield number, future.result()
 

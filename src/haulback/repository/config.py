@@ -231,8 +231,9 @@ def _has_written(destination: ObjectStore) -> bool:
 
 
 def check_revision(name: str) -> bool:
-    """Whether an object in `entries/` is the revision object.  Raises RepositoryError when it is
-    newer.
+    """Whether an object in `entries/` is the revision object.
+
+    Raises RepositoryError for a revision of a newer Haulback.
     """
     match = REVISION.fullmatch(leaf_of(name))
     if match and int(match[1]) > WRITER_REVISION:

@@ -82,7 +82,7 @@ def _packs_of(
     destination: ObjectStore,
     stored: Set[bytes] = frozenset(),
 ) -> set[bytes]:
-    """Existing packs, among them all `stored` ones; one of them holds each of the chunks.
+    """Existing packs, among them all `stored` packs; each chunk is in one of the packs.
 
     Raises BaseGone.
     """

@@ -115,7 +115,7 @@ class ObjectLocks:
         return {} if store is None else retry(store.hidden, _BACKOFF)
 
     def unhide(self, name: str) -> None:
-        """Show a hidden object again: what hides the object is deleted.
+        """Show a hidden object again: delete the markers and versions that hide it.
 
         Raises Forbidden without the right to delete.
         """

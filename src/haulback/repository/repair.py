@@ -111,7 +111,7 @@ class _Repair:
             self._act(f"{why}; it is shown again", partial(self._show, name))
 
     def _show(self, name: str) -> None:
-        """Delete what hides an object, as far as this server may delete there now."""
+        """Delete markers and versions that hide an object, if this server may delete there now."""
         try:
             self._repository.check_deletion()
             self._repository.locks.unhide(name)

@@ -81,7 +81,7 @@ class _ReadAhead:
     """
 
     def __init__(self, reader: Reader) -> None:
-        self._reader, self._last, self._until = reader, -2, 0  # segment 0 follows none
+        self._reader, self._last, self._until = reader, -2, 0  # segment 0 has no predecessor
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[bytes, Future[object]] = {}
 

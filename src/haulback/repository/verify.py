@@ -127,7 +127,7 @@ class _CheckedGroup(NamedTuple):
 
 
 class _PackEnd(NamedTuple):
-    """The end of a pack in the queue; a pack that vanished was not read."""
+    """Marks the end of a pack in the queue; a pack that vanished was not read."""
 
     pack: PackId
     is_read: bool

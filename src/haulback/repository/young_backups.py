@@ -18,8 +18,8 @@ def is_listed(
     """Whether the index that is listed now finds each page and chunk of a backup.
 
     Later lists of this process then show the same index files: each is looked up by its name, which
-    `SettledLists` remembers.  False at the time `until` (monotonic seconds), too.  Nothing that
-    cannot be read is noted as damage here.
+    `SettledLists` remembers.  False also when the time `until` (monotonic seconds) is over.
+    Unreadable data is not noted as damage here.
     """
     index = repository.index()
     load = Reader(repository.destination, index, repository.keys, Findings()).chunk

@@ -27,7 +27,7 @@ from haulback.units import GIB
 # takes at most about 1.05 times the bytes that the backup needs.
 _SHARE = 0.95
 _LACKING = 16_384  # chunks that wait for their groups: about 1 GiB of a disk, 10 MB of memory
-_CARRIED = 4_096  # of them, chunks of groups that the walk may need more of
+_CARRIED = 4_096  # of them, chunks of groups that the walk may need again
 PORTION = GIB  # stored bytes that are published together
 
 
@@ -169,7 +169,7 @@ class GroupCopy:
 def by_group(index: Index, refs: Iterable[ChunkRef]) -> dict[bytes, set[bytes]]:
     """The chunks of references by the group that holds them.
 
-    The group in a map is a hint: a chunk whose group is gone is looked up.
+    The group in a map is a hint: a chunk whose group is gone is looked up in the index.
     """
     result: dict[bytes, set[bytes]] = defaultdict(set)
     astray = []

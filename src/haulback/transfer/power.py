@@ -1,4 +1,4 @@
-"""Start of a restored machine, which leaves nothing where it fails."""
+"""Start of a restored machine; a new machine that does not start is removed."""
 
 from __future__ import annotations
 

@@ -56,6 +56,8 @@ def _made_before(context: TaskContext, machines: MachineSource) -> _Made | None:
     for machine in machines.inventory().machines:
         if machine.definition.get(MARK) == context.guid:
             context.log("an earlier attempt made the machine already")
+            machines.sweep(context.server.needed())  # finishes the steps after the definition
+            machine = machines.machine(machine.uuid)
             return _Made(RestoredMachine(machine, []), told(ReadFrom()))
     return None
 

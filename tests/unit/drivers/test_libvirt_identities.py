@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulback.drivers.hypervisor import Machine, MachineDisk
+from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import AUTOSTART, Standing, compose
 from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.libvirt_xml import XML, parse
 
@@ -60,6 +60,101 @@ def test_a_copy_has_serial_numbers_of_its_own_and_keeps_what_is_no_identity(tabl
     assert (entry(root, "asset"), entry(root, "version")) == ("HUAWEICLOUD", "9")
     assert entry(composed(text, OLD), "serial") == "S-1"
     assert entry(composed(text, OLD, now=text), "serial") == "S-1"
+
+
+def card(more: str) -> str:
+    mac = "<mac address='52:54:00:11:22:33'/>"
+    return f"<interface type='bridge'>{mac}<source bridge='br0'/>{more}</interface>"
+
+
+def filtered(**parameters: str) -> str:
+    made = "".join(f"<parameter name='{k}' value='{v}'/>" for k, v in parameters.items())
+    return card(f"<filterref filter='clean-traffic'>{made}</filterref>")
+
+
+def parameters(root: ET.Element) -> list[tuple]:
+    return [
+        (one.get("name"), one.get("value"))
+        for one in root.findall("devices/interface/filterref/parameter")
+    ]
+
+
+def test_the_filter_of_a_copy_lets_the_addresses_of_the_copy_pass():
+    kept = {"IPV6": "fd00::1", "DHCPSERVER": "10.0.0.1"}
+    held = {"MAC": "52:54:00:11:22:33", "IP": "10.0.0.7", "CTRL_IP_LEARNING": "none"}
+    text, told = domain(devices=filtered(**kept, **held)), []
+    root = composed(text, fresh=True, tell=told.append)
+    assert parameters(root) == list(kept.items())
+    assert told == ["the filter of a network card learns its addresses: the copy has other ones"]
+    for standing in ({}, {"now": text}):
+        assert parameters(composed(text, OLD, **standing)) == list((kept | held).items())
+    free = {"CTRL_IP_LEARNING": "dhcp", "DHCPSERVER": "10.0.0.1"}
+    text = domain(devices=filtered(**free, IP="10.0.0.7"))
+    assert parameters(composed(text, fresh=True)) == list(free.items())
+    text = domain(devices=filtered(CTRL_IP_LEARNING="none"))
+    assert parameters(composed(text, fresh=True)) == [("CTRL_IP_LEARNING", "none")]
+
+
+def test_a_card_with_another_mac_has_no_filter_for_its_old_one():
+    text = domain(devices=filtered(MAC="52:54:00:11:22:33", IP="10.0.0.7"))
+    wanted = Machine(OLD, "web", (), {"uuid": OLD, XML: text})
+    wanted = wanted._replace(cards=(NetworkCardSettings(0, mac="52:54:00:00:00:09"),))
+    root = parse(compose(wanted, {}, "qemu", Standing()))
+    assert parameters(root) == [("IP", "10.0.0.7")]
+
+
+def test_a_copy_has_no_metadata_by_which_other_programs_know_the_original():
+    system = "<l:libosinfo xmlns:l='http://libosinfo.org/xmlns/libvirt/domain/1.0'/>"
+    nova = "<n:instance xmlns:n='http://openstack.org/nova'><n:port uuid='p'/></n:instance>"
+    text, told = domain(f"<metadata>{system}{nova}<plain/></metadata>"), []
+    root = composed(text, fresh=True, tell=told.append)
+    assert [one.tag.rpartition("}")[2] for one in root.find("metadata")] == ["libosinfo"]
+    assert told == ["the metadata of other programs is left out: it names the original"]
+    for standing in ({}, {"now": text}):
+        assert len(composed(text, OLD, **standing).findall("metadata/*")) == 3
+
+
+def test_a_copy_keeps_our_own_metadata():
+    wanted = Machine(OLD, "web", (), {"uuid": OLD, XML: domain(), "owner": "ops"})
+    made = compose(wanted, {}, "qemu", Standing())
+    again = Machine(NEW, "again", (), {"uuid": OLD, XML: made, "owner": "ops"})
+    assert xml.kept(parse(compose(again, {}, "qemu", Standing(fresh=True)))).more == {
+        "owner": "ops"
+    }
+
+
+@pytest.mark.parametrize("kind", ["midonet", "openvswitch", "802.1Qbg"])
+def test_a_copy_has_a_port_of_its_own_or_no_card(kind: str):
+    port = f"<virtualport type='{kind}'><parameters interfaceid='{OLD}'/></virtualport>"
+    text, told = domain(devices=card(port)), []
+    root = composed(text, fresh=True, tell=told.append)
+    if kind == "midonet":  # libvirt makes no port for it
+        assert root.find("devices/interface") is None
+        [sentence] = told
+        assert "its port (midonet) belongs to the original" in sentence
+    else:
+        [made] = root.findall("devices/interface/virtualport/parameters")
+        assert (made.attrib, told) == ({}, [])
+    for standing in ({}, {"now": text}):
+        [kept] = composed(text, OLD, **standing).findall("devices/interface/virtualport/parameters")
+        assert kept.get("interfaceid") == OLD
+
+
+def test_disks_keep_the_serials_by_which_their_guest_knows_them():
+    serials = "<serial>S1</serial><wwn>5000c500155eb1e5</wwn></disk>"
+    nvme = "<controller type='nvme' index='0'><serial>N1</serial></controller>"
+    text = domain(devices=nvme).replace("</disk>", serials)
+    for root in (composed(text, fresh=True), composed(text, OLD), composed(text, OLD, now=text)):
+        told = [root.findtext(f"devices/{one}") for one in ("disk/serial", "disk/wwn")]
+        assert told == ["S1", "5000c500155eb1e5"]
+        assert root.findtext("devices/controller/serial") == "N1"
+
+
+def test_members_of_a_user_mean_nothing_to_libvirt_and_stay():
+    own = {"allocated": "2024", "autostart": True}
+    wanted = Machine(NEW, "again", (), {"uuid": OLD, XML: domain(), **own, AUTOSTART: True})
+    assert xml.kept(parse(compose(wanted, {}, "qemu", Standing()))).more == own
+    assert AUTOSTART not in own
 
 
 def test_a_serial_number_that_seeds_cloud_init_is_kept():
@@ -137,6 +232,15 @@ def test_a_disk_that_is_plugged_in_is_in_the_definition_as_it_is_seated(alias: s
     [controller] = root.findall("devices/controller")
     assert (controller.get("model"), list(controller)) == ("virtio-scsi", [])
     assert [one.name for one in xml.volumes(root)] == ["vda", "sdb"]
+
+
+def test_a_controller_of_a_plugged_disk_is_added_even_if_it_has_no_members():
+    plain = LATE.format(alias="a").replace(
+        LATE[LATE.index("<alias name='scsi1'") : LATE.index("</controller>")], ""
+    )
+    root = parse(with_plugged(domain(), domain(devices=plain)))
+    [controller] = root.findall("devices/controller")
+    assert (controller.get("index"), controller.get("model")) == ("1", "virtio-scsi")
 
 
 def test_a_definition_stays_as_it_is_where_nothing_was_plugged_in():

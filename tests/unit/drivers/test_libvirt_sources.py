@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,7 +14,9 @@ from haulback.drivers.images import backing_chain
 from haulback.drivers.images.host_image import HostImage
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import network_disks
-from haulback.errors import Malformed, Unavailable
+from haulback.drivers.libvirt.domain import DomainDisk
+from haulback.drivers.libvirt.overlay import lies_on
+from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
 
 RUNS = "which can be read only while the machine runs"
 
@@ -122,15 +126,20 @@ def test_a_running_machine_says_what_its_backups_lack_once_it_is_off():
     assert (part.name, part.why) == ("vda", "why")
 
 
-def image(path: Path, backing: str = "", data: str = "") -> Path:
+def extension(kind: int, text: str) -> bytes:
+    made = struct.pack(">II", kind, len(text)) + text.encode() if text else b""
+    return made + bytes(-len(made) % 8)
+
+
+def image(path: Path, backing: str = "", data: str = "", form: str = "qcow2") -> Path:
     """A file with the header of a qcow2 image of version 3."""
-    extension = struct.pack(">II", 0x44415441, len(data)) + data.encode() if data else b""
-    extension += bytes(-len(extension) % 8) + bytes(8)
-    at = 104 + len(extension)
+    extensions = extension(0xE2792ACA, form if backing else "") + extension(0x44415441, data)
+    extensions += bytes(8)
+    at = 104 + len(extensions)
     named = (at if backing else 0, len(backing))
     head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, *named, 16, 1 << 20, 0, *([0] * 6))
     more = struct.pack(">QQQII", 4 if data else 0, 0, 0, 4, 104)
-    path.write_bytes(head + more + extension + backing.encode() + bytes(512))
+    path.write_bytes(head + more + extensions + backing.encode() + bytes(512))
     return path
 
 
@@ -156,7 +165,7 @@ def test_a_change_of_any_file_of_an_image_is_found_out(tmp_path: Path):
     with HostImage(tmp_path / "link", "vda", "qcow2") as opened:
         opened.begin()
         opened.refuse_if_changed()
-        assert opened.path == tmp_path / "top"
+        assert opened.path == tmp_path / "link"
         base.write_bytes(base.read_bytes() + b"more")
         with pytest.raises(Exception, match="was changed or replaced"):
             opened.refuse_if_changed()
@@ -165,7 +174,98 @@ def test_a_change_of_any_file_of_an_image_is_found_out(tmp_path: Path):
             opened.refuse_if_changed()
 
 
-@pytest.mark.parametrize("place", ["/dev/null", "/"])
-def test_an_image_is_a_file_or_a_block_device(place: str):
-    with pytest.raises((Malformed, Unavailable)):
-        HostImage(Path(place), "vda", "raw")
+def test_names_of_other_files_are_relative_to_the_link_that_names_the_image(tmp_path: Path):
+    for folder in ("real", "links", "deeper"):
+        (tmp_path / folder).mkdir()
+    top = image(tmp_path / "real" / "top", "middle")
+    middle = image(tmp_path / "real" / "middle", "base", "data")
+    (tmp_path / "links" / "top").symlink_to(top)
+    (tmp_path / "links" / "middle").symlink_to(middle)
+    for folder in ("real", "links"):
+        image(tmp_path / folder / "base")
+        (tmp_path / folder / "data").touch()
+    links = tmp_path / "links"
+    needed = [links / "middle", links / "data", links / "base"]
+    assert backing_chain.others(links / "top") == needed
+    with HostImage(links / "top", "vda", "qcow2") as opened:
+        assert opened.source == str(links / "top")  # QEMU reads the names as they are read here
+        opened.begin()
+        opened.refuse_if_changed()
+        (links / "top").unlink()
+        (links / "top").symlink_to(image(tmp_path / "deeper" / "top"))
+        with pytest.raises(SourceChanged, match="was changed or replaced"):
+            opened.refuse_if_changed()
+
+
+@pytest.mark.parametrize("form", ["raw", "vmdk", "luks", "file", "host_device"])
+def test_what_a_guest_wrote_into_its_raw_disk_names_no_file_of_the_host(tmp_path: Path, form: str):
+    base = image(tmp_path / "base", str(tmp_path / "gone"), "also gone")
+    assert backing_chain.others(image(tmp_path / "top", "base", form=form)) == [base]
+    with HostImage(tmp_path / "top", "vda", "qcow2") as opened:
+        opened.begin()
+        (tmp_path / "gone").touch()
+        opened.refuse_if_changed()
+    with HostImage(base, "vda", "raw") as opened:  # nor is the disk itself followed
+        assert opened.is_raw
+
+
+@pytest.mark.parametrize(("form", "is_followed"), [("raw", False), ("qcow2", True), ("", True)])
+def test_what_a_guest_wrote_into_its_raw_disk_names_no_share(
+    tmp_path: Path, form: str, is_followed: bool
+):
+    share = '{"driver":"raw","file":{"driver":"nbd","server":{"path":"/s"},"export":"a"}}'
+    image(tmp_path / "base", f"json:{share}", form="raw")
+    disk = DomainDisk("vda", "vda", "qcow2", image(tmp_path / "top", "base", form=form))
+    assert lies_on([disk], Path("/s")) == [disk] * is_followed
+
+
+@pytest.mark.parametrize(
+    ("backing", "is_known"),
+    [
+        ("base", False),
+        ("nbd://h/x", False),
+        ('json:{"file":{"driver":"file","filename":"/base"}}', False),
+        ('json:{"file":{"driver":"nbd","server":{"path":"/s"}}}', False),
+        ("json:[]", False),
+        ('json:{"driver":"raw","file":{"driver":"nbd","server":{"path":"/s"}}}', True),
+    ],
+)
+def test_a_backing_file_whose_format_only_its_content_tells_is_refused(
+    tmp_path: Path, backing: str, is_known: bool
+):
+    image(tmp_path / "base")
+    top = image(tmp_path / "top", backing, form="")
+    with nullcontext() if is_known else pytest.raises(Unsupported, match="qemu-img rebase -u -b"):
+        HostImage(top, "vda", "qcow2").close()
+
+
+def test_the_recorded_format_is_read_from_images_of_version_2_too(tmp_path: Path):
+    base = image(tmp_path / "base")
+    record = extension(0xE2792ACA, "qcow2") + bytes(8)
+    named = (72 + len(record), 4)
+    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, *named, 16, 1 << 20, 0, *([0] * 6))
+    (tmp_path / "top").write_bytes(head + record + b"base" + bytes(512))
+    assert backing_chain.others(tmp_path / "top") == [base]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+@pytest.mark.parametrize("needs", ["itself", "backing", "data"])
+def test_only_files_and_block_devices_are_opened(
+    tmp_path: Path, kind: str, needs: str, monkeypatch: pytest.MonkeyPatch
+):
+    place = tmp_path / "place"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place = Path("/dev/null")
+    form = "raw" if needs == "itself" else "qcow2"
+    named = {"itself": "", "backing": str(place), "data": ""}[needs]
+    top = image(tmp_path / "top", named, str(place) if needs == "data" else "", form="raw")
+    opened = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda *a, **k: opened.append(a) or real(*a, **k))
+    with pytest.raises(Malformed, match="is neither a file nor a block device"):
+        HostImage(place if needs == "itself" else top, "vda", form)
+    assert [flags for path, flags in opened if path == place and not flags & os.O_PATH] == []

@@ -80,7 +80,8 @@ def test_a_disk_takes_the_space_that_its_original_took(
     there, here, staging = (tmp_path / name for name in ("there", "here", "staging"))
     for folder in (there, here, staging):
         folder.mkdir()
-    raw = raw_machine(there) / "root.raw"
+    own = {"allocated": "2024-05-01", "autostart": True}  # members of the user
+    raw = raw_machine(there, **own) / "root.raw"
     raw.write_bytes(b"")
     os.posix_fallocate(os.open(raw, os.O_WRONLY), 0, written)
     os.truncate(raw, MIB)
@@ -98,3 +99,4 @@ def test_a_disk_takes_the_space_that_its_original_took(
     full = os.stat(image).st_blocks * 512 >= MIB
     assert full == (taken if wanted is None else wanted)
     assert ALLOCATED not in made.machine.definition
+    assert {name: made.machine.definition[name] for name in own} == own

@@ -72,7 +72,7 @@ class ImageFolder:
     def inventory(self) -> Inventory:
         folders, problems = self._scan()
         with suppress(OSError):
-            self._machine_places.learn(self.root)  # so that the exports that follow need not
+            self._machine_places.learn(self.root)  # later exports need no scan
         machines: list[Machine] = []
         places: dict[str, str] = {}
         twice = [uuid for uuid, many in Counter(d.uuid for _, d in folders).items() if many > 1]

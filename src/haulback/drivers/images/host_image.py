@@ -10,11 +10,10 @@ import stat
 from pathlib import Path
 
 from haulback.drivers.images import backing_chain, qemu
-from haulback.drivers.images.image import Image, ImageFile, Qcow2, read_header
+from haulback.drivers.images.image import Image, ImageFile, Qcow2, open_disk, read_header
 from haulback.drivers.source import length_of
-from haulback.errors import Malformed, Unavailable
+from haulback.errors import Unavailable
 
-_READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITES, _DISCARDS = 4, 11  # fields of /sys/dev/block/…/stat: finished requests
 
 
@@ -22,31 +21,34 @@ class HostImage(Image):
     """An open image: a file behind any links, or a block device, with the files that it needs.
 
     Raises Unavailable for a missing file, Malformed for a file that is no image, Unsupported for an
-    image that needs a key.
+    image that needs a key, and for a backing file without a recorded format.
     """
 
     def __init__(self, path: Path, name: str, form: str) -> None:
         self._others: list[Path] = []
-        path = path.resolve()
+        # Links stay in the path: QEMU reads relative names of other files against it.
         super().__init__(path.parent, ImageFile(name, path.name, form))  # type: ignore[arg-type]
+
+    @property
+    def is_guarded(self) -> bool:
+        states = [os.fstat(self.handle), *map(_state, self._others)]
+        return all(not stat.S_ISBLK(one.st_mode) or _writes(one.st_rdev) for one in states)
 
     def begin(self) -> None:
         if stat.S_ISBLK(os.fstat(self.handle).st_mode):
             os.fsync(self.handle)  # late writes of the page cache are no changes of the disk
         super().begin()
 
+    def _there(self) -> os.stat_result:
+        return os.stat(self.path)
+
     def _open(self) -> int:
         try:
-            handle = os.open(self.path, _READ_ONLY)
+            return open_disk(self.path)
         except FileNotFoundError:
             raise Unavailable(f"{self.path} is missing") from None
         except OSError as error:
             raise Unavailable(f"cannot open {self.path}: {error.strerror}") from None
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-            os.close(handle)
-            raise Malformed(f"{self.path} is neither a file nor a block device")
-        return handle
 
     def _header(self) -> Qcow2:
         header = read_header(self.handle, self.path, with_others=True)

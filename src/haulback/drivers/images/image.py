@@ -82,7 +82,7 @@ class Image:
 
     @property
     def form(self) -> str | None:
-        """The format that QEMU's tools are told; None where `source` names the format."""
+        """The format to pass to QEMU's tools; None where `source` contains the format."""
         return self.disk.format
 
     @property
@@ -99,6 +99,11 @@ class Image:
     def is_allocated(self) -> bool:
         """Whether the space of the whole disk is allocated on its file system."""
         return is_full(os.fstat(self.handle), self.size)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a write by another process is kept off or noticed while the image is read."""
+        return True
 
     @property
     def writable(self) -> bool:
@@ -128,13 +133,18 @@ class Image:
 
     def refuse_if_changed(self) -> None:
         """Raises SourceChanged when size, mtime or inode differ from those at `begin`."""
+        now = os.fstat(self.handle)
         try:
-            now = os.stat(self.path, follow_symlinks=False)
-            same = self._stamp() == self._before and now.st_ino == os.fstat(self.handle).st_ino
+            there = self._there()
+            same = self._stamp() == self._before and os.path.samestat(there, now)
         except FileNotFoundError:
             same = False
         if not same:
             raise SourceChanged(f"image {self.path} was changed or replaced while it was read")
+
+    def _there(self) -> os.stat_result:
+        """The file that has the image's name now."""
+        return os.stat(self.path, follow_symlinks=False)
 
     def close(self) -> None:
         os.close(self.handle)
@@ -232,6 +242,23 @@ def open_regular(path: Path) -> int:
         os.close(handle)
         raise Malformed(f"{path} is not a regular file")
     return handle
+
+
+def open_disk(path: Path) -> int:
+    """Open a regular file or a block device for reading, behind any links.
+
+    The type is known before the file is opened, because opening some devices has effects: a
+    watchdog begins to count. Returns the descriptor. Raises OSError, or Malformed for any other
+    type of file.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(place).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            raise Malformed(f"{path} is neither a file nor a block device")
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def read_regular(path: Path, most: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from typing import NamedTuple, Self
 
@@ -83,6 +83,10 @@ class FolderSnapshot:
             with suppress(HaulbackError):
                 drop(images, {checkpoint}, sized=sizes is None)
             raise
+
+    def at_close(self, call: Callable[[], None]) -> None:
+        """Call `call` after the read, before the images are closed; it may raise SourceChanged."""
+        self._open.callback(call)
 
     def views(self) -> list[DiskView]:
         return self._views

@@ -12,7 +12,7 @@ from haulback.wire import JsonObject
 
 
 class NetworkImage(Image):
-    """A disk that QEMU describes by `tree`; changes during the read are not detected.
+    """A disk that QEMU describes by `tree`; no lock and no sign of a change reaches it.
 
     Raises Unavailable for a disk that cannot be opened now.
     """
@@ -44,17 +44,21 @@ class NetworkImage(Image):
     def is_allocated(self) -> bool:
         return False
 
+    @property
+    def is_guarded(self) -> bool:
+        return False
+
     def refuse_if_written(self) -> None:
-        """QEMU's locks do not reach a network."""
+        """Do nothing: QEMU's locks do not reach a disk on a network."""
 
     def close(self) -> None:
-        """Nothing is open between two reads."""
+        """Do nothing: no connection is open between two reads."""
 
     def _stamp(self) -> tuple[int, ...]:
         return ()
 
     def refuse_if_changed(self) -> None:
-        """The place of the disk counts no changes."""
+        """Do nothing: the server of the disk counts no changes."""
 
 
 def size_of(tree: JsonObject) -> int:

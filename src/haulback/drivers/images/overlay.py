@@ -11,11 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from haulback.drivers.images import qemu
-from haulback.errors import Unavailable
+from haulback.drivers.images.image import open_disk
+from haulback.errors import Malformed, Unavailable
 
 _HEAD = struct.Struct(">4sIQI")  # magic, version, offset and length of the backing file's name
 _LONGEST = 1023  # bytes of a backing file's name, by the qcow2 format
-_READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe must not block
 
 
 class NbdExport(NamedTuple):
@@ -52,8 +52,14 @@ def below(path: Path) -> Path | NbdExport | str | None:
     file that is no qcow2 image, or an image without a backing file. Raises Unavailable when the
     image cannot be read.
     """
+    told = backing_name(path)
+    return None if told is None else parsed(path, told)
+
+
+def backing_name(path: Path) -> str | None:
+    """The text in the header of a qcow2 image that names its backing file; see `below`."""
     try:
-        with closing(os.fdopen(os.open(path, _READ_ONLY), "rb")) as file:
+        with closing(os.fdopen(open_disk(path), "rb")) as file:
             head = file.read(_HEAD.size)
             if len(head) < _HEAD.size or head[:4] != b"QFI\xfb":
                 return None
@@ -61,11 +67,15 @@ def below(path: Path) -> Path | NbdExport | str | None:
             if not offset:
                 return None
             file.seek(offset)
-            said = file.read(min(length, _LONGEST)).decode(errors="replace")
-    except FileNotFoundError:
+            return file.read(min(length, _LONGEST)).decode(errors="replace")
+    except (FileNotFoundError, Malformed):
         return None
     except (OSError, OverflowError) as error:
         raise Unavailable(f"cannot read the header of {path}: {error}") from None
+
+
+def parsed(path: Path, said: str) -> Path | NbdExport | str:
+    """The backing file of the image at `path`, which the text in its header names."""
     if not said.startswith("json:"):
         return said if ":" in said.partition("/")[0] else path.parent / said
     with suppress(msgspec.MsgspecError):

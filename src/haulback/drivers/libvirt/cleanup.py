@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,7 @@ WORKING = re.compile(rf"haulback-{_ATTEMPT}")
 SOCKET = re.compile(rf"/haulback-{_ATTEMPT}/nbd")
 _GONE = re.compile(rf"\.haulback-{_ATTEMPT}\.gone")
 _BACK = re.compile(rf"\.haulback-{_ATTEMPT}\.back")
+_STARTS = re.compile(rf"\.haulback-{_ATTEMPT}\.starts")
 
 
 class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,6 +111,18 @@ class Leftovers:
             if _digest(domain.definition()) != gone.was:
                 domain.drop_memory()
 
+    def note_start(self, attempt: str, uuid: str) -> Path:
+        """Record that a machine, which is about to be defined, starts with its host."""
+        note = self._storage / f".haulback-{attempt}.starts"
+        self._files.write_file(note, uuid.encode())
+        return note
+
+    def let_start(self, note: Path) -> None:
+        """Let the machine of a note start with its host; a machine that is gone is no error."""
+        with suppress(NotFound):
+            self._host.domain(note.read_text()).set_autostart()
+        note.unlink()
+
     def note_back(self, attempt: str, reverting: Reverting) -> Path:
         """Record a revert that is about to start, so that a later sweep can undo it."""
         note = self.back_note(attempt)
@@ -138,10 +151,10 @@ class Leftovers:
                 domain.start(paused=wanted.paused)
         note.unlink()
 
-    def _undone(self, note: Path) -> bool:
-        """Undo a revert; returns False if it cannot be undone yet and stays recorded."""
+    def _done(self, step: Callable[[Path], None], note: Path) -> bool:
+        """Carry out a note; returns False if that is not possible yet and the note stays."""
         try:
-            self.undo(note)
+            step(note)
         except HaulbackError as error:
             log.warning("%s is kept for the next sweep: %s", note, error.message)
             return False
@@ -169,7 +182,9 @@ class Leftovers:
         ended = self._copies(alive) + self._jobs(alive)
         rooms = [self._work / name for name in _dead(self._work, WORKING, alive)]
         notes = [self._storage / name for name in _dead(self._storage, _BACK, alive)]
-        back = [note for note in notes if self._undone(note)]
+        back = [note for note in notes if self._done(self.undo, note)]
+        for name in _dead(self._storage, _STARTS, alive):
+            self._done(self.let_start, self._storage / name)
         for name in _dead(self._storage, _GONE, alive):
             self.carry_out(self._storage / name)
         swept = rooms + self._halves(alive)

@@ -55,6 +55,11 @@ class Domain:
         with _mapped():
             return bool(self._domain.isActive())
 
+    def why_off(self) -> int | None:
+        """libvirt's reason why the machine is off, 0 for an unknown one; None while it is on."""
+        with _mapped():
+            return None if self._domain.isActive() else int(self._domain.state()[1])
+
     def definition(self) -> str:
         """Inactive XML: the machine at its next start."""
         with _mapped():

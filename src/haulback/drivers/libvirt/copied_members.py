@@ -193,6 +193,8 @@ def _card(element: ET.Element, copy: Copy) -> str | None:
     source = element.find("source")
     if kind == "direct" and source is not None and source.get("mode") == "passthrough":
         return "it is a card of the host, used by the original only; name a network for the card"
+    if copy.fresh and element.find("virtualport[@type='midonet']") is not None:
+        return "its port (midonet) belongs to the original; name a network for the card"
     only(element, _CARD)
     return None
 

@@ -28,9 +28,13 @@ class Placing:
         self._host, self._left, self._measure = host, left, measure
 
     def new(
-        self, wanted: Machine, paths: Mapping[str, Path], *, layers: bool = False
+        self, wanted: Machine, paths: Mapping[str, Path], attempt: str, *, layers: bool = False
     ) -> DefinedMachine:
-        """Define a new machine; an existing uuid or name is replaced by a new one."""
+        """Define a new machine; an existing uuid or name is replaced by a new one.
+
+        libvirt sets the start with the host after the definition: a note for the sweep precedes
+        both.
+        """
         domains = self._host.domains()
         taken = {domain.uuid for domain in domains}
         again = not wanted.uuid or wanted.uuid.lower() in taken
@@ -42,19 +46,16 @@ class Placing:
         said: list[str] = []
         fresh = again or _original(wanted) in taken
         standing = Standing(fresh=fresh, layers=layers, tell=said.append)
-        done = self._define(made, paths, standing)
-        if not fresh and wanted.definition.get(AUTOSTART) is True:
-            done = self._autostarted(done, said)
-        return DefinedMachine(done, said)
-
-    def _autostarted(self, made: Machine, said: list[str]) -> Machine:
-        """Let a machine start with its host; a refusal is no reason to lose the machine."""
-        domain = self._host.domain(made.uuid)
+        if fresh or wanted.definition.get(AUTOSTART) is not True:
+            return DefinedMachine(self._define(made, paths, standing), said)
+        note = self._left.note_start(attempt, made.uuid)
+        self._define(made, paths, standing)
         try:
-            domain.set_autostart()
-        except HaulbackError as error:
+            self._left.let_start(note)
+        except HaulbackError as error:  # after a refusal by libvirt the machine stays
+            note.unlink(missing_ok=True)
             said.append(f"the machine does not start with its host: {error.message}")
-        return self._measure(domain)
+        return DefinedMachine(self._measure(self._host.domain(made.uuid)), said)
 
     def over(
         self, old: Domain, wanted: Machine, paths: Mapping[str, Path], attempt: str

@@ -11,12 +11,12 @@ from haulback.drivers.hypervisor import Machine, NetworkCardSettings
 from haulback.drivers.libvirt import copied_members, firmware, kept_devices, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DefinitionExtras, drop
-from haulback.drivers.libvirt.identities import NewIdentity, renew
+from haulback.drivers.libvirt.identities import NewIdentity, forget, renew
 from haulback.errors import Malformed, Unsupported
 from haulback.libvirt_xml import XML, parse
 from haulback.wire import JsonMapping
 
-AUTOSTART = "autostart"  # member of a definition whose machine starts with its host
+AUTOSTART = "haulback:autostart"  # member of a definition whose machine starts with its host
 # Members of a definition that are not kept as metadata.
 _OWN = (XML, firmware.NVRAM, AUTOSTART, "uuid", "name", "disks")
 _MEMORY = 1024  # MiB, for a definition that names no memory size
@@ -156,6 +156,7 @@ def _connect(devices: ET.Element, card: NetworkCardSettings) -> None:
         ET.SubElement(interface, "source", {"network": card.network})
     if card.mac:
         drop(interface, "mac")
+        forget(interface, "MAC")  # libvirt takes that of the card
         ET.SubElement(interface, "mac", {"address": card.mac})
 
 

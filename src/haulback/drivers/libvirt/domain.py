@@ -18,7 +18,7 @@ from haulback.libvirt_xml import XML, parse
 from haulback.wire import JsonObject
 
 _SPACE = "urn:haulback:machine:1"
-_OURS = f"{{{_SPACE}}}machine"
+OURS = f"{{{_SPACE}}}machine"
 _NEXT = "the machine gets this disk at its next start"
 POOL = "a volume of a network pool, which can be read only while the machine runs"
 _OFF = "only while the machine is off: "
@@ -56,7 +56,7 @@ class DefinitionExtras(msgspec.Struct):
 
 def kept(root: ET.Element) -> DefinitionExtras:
     """Our members in the metadata of the XML. Raises Malformed for damaged metadata."""
-    element = root.find(f"metadata/{_OURS}")
+    element = root.find(f"metadata/{OURS}")
     try:
         return (
             msgspec.json.decode(element.text or "", type=DefinitionExtras)
@@ -74,7 +74,7 @@ def keep(root: ET.Element, ours: DefinitionExtras) -> None:
     metadata = root.find("metadata")
     if metadata is None:
         metadata = ET.SubElement(root, "metadata")
-    for old in metadata.findall(_OURS):
+    for old in metadata.findall(OURS):
         metadata.remove(old)
     if not ours.names and not ours.more:
         return
@@ -82,7 +82,7 @@ def keep(root: ET.Element, ours: DefinitionExtras) -> None:
         text = msgspec.json.encode(ours).decode()
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise Malformed(f"the definition is not JSON: {error}") from None
-    ET.SubElement(metadata, _OURS).text = text
+    ET.SubElement(metadata, OURS).text = text
 
 
 def volumes(root: ET.Element) -> list[DomainDisk]:

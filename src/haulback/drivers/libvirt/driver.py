@@ -13,7 +13,15 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from haulback.drivers.hypervisor import Booted, Inventory, Machine, MachineSource, Problem, Snapshot
+from haulback.drivers.hypervisor import (
+    Apart,
+    Booted,
+    Inventory,
+    Machine,
+    MachineSource,
+    Problem,
+    Snapshot,
+)
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.drivers.images.image_reader import PREFIX, FolderSnapshot, checkpoints, drop
@@ -37,6 +45,7 @@ from haulback.drivers.libvirt.definition import AUTOSTART
 from haulback.drivers.libvirt.freeze_guard import Frozen
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
 from haulback.drivers.libvirt.plugged_devices import with_plugged
+from haulback.drivers.libvirt.start_watch import StartWatch
 from haulback.drivers.libvirt.volumes import (
     located,
     looked_at,
@@ -65,6 +74,10 @@ log = logging.getLogger(__name__)
 _PATIENCE = Backoff(0.5, seconds=60.0)  # of undoing a revert
 WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_UNGUARDED = (
+    "no lock keeps other hosts from writing to the disk while it is read: such a write is not "
+    "noticed, only a start of the machine on its own host"
+)
 _UNSAFE = re.compile(r"[^\w.()+-]")
 
 
@@ -157,7 +170,7 @@ class LibvirtHost:
         return live_backup.RunningSnapshot(domain, machine, job)
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
-        text = domain.definition()
+        off, text = domain.why_off(), domain.definition()
         volumes = readable(self._host, domain)
         images = open_all(volumes, network=True)
         disks = [(v, image.size) for v, image in zip(volumes, images, strict=True)]
@@ -166,6 +179,7 @@ class LibvirtHost:
         machine = _started(domain, firmware.kept(xml.machine(text, disks), parse(text)))
         made = FolderSnapshot(machine, images, checkpoint, base, before)
         try:
+            self._watch(domain, made, images, off)
             managed_save.note(domain, made)
             local = [(v if v.path else v._replace(format="raw"), size) for v, size in disks]
             told = live_backup.checkpoint_xml(checkpoint, local, text) if made.checkpoint else None
@@ -176,6 +190,17 @@ class LibvirtHost:
             self._drop(domain, {checkpoint})
             raise
         return made
+
+    def _watch(
+        self, domain: Domain, made: FolderSnapshot, images: list[Image], off: int | None
+    ) -> None:
+        """Notice a start of the machine while disks are read that no lock guards."""
+        open_to_all = [image.disk.name for image in images if not image.is_guarded]
+        if not open_to_all:
+            return
+        made.at_close(StartWatch(self.uri, domain, off).close)
+        told = tuple(Apart(name, _UNGUARDED, held=True) for name in open_to_all)
+        made.machine = made.machine._replace(apart=(*made.machine.apart, *told))
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
         domain = self._host.domain(uuid)
@@ -233,7 +258,9 @@ class LibvirtHost:
         wanted = wanted._replace(disks=tuple(layers))
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
-            return self._placed(paths, lambda placing: placing.new(machine, paths, layers=True))
+            return self._placed(
+                paths, lambda placing: placing.new(machine, paths, attempt, layers=True)
+            )
 
         return self._begin(wanted, attempt, place, share)
 
@@ -252,7 +279,7 @@ class LibvirtHost:
                 )
                 if there:
                     return placing.over(there, machine, paths, attempt)
-                return placing.new(machine, paths)
+                return placing.new(machine, paths, attempt)
 
             return self._placed(paths, define)
 
@@ -415,7 +442,7 @@ class LibvirtHost:
 
 
 def _started(domain: Domain, machine: Machine) -> Machine:
-    """The description of a machine, with the note that it starts with its host."""
+    """The description of a machine, with a note if the machine starts with its host."""
     if not domain.autostart:
         return machine
     return machine._replace(definition={**machine.definition, AUTOSTART: True})

@@ -8,10 +8,22 @@ traffic or the sockets of the first, or counts as the first for licences and for
 | uuid, and each uuid in sysinfo | own | as in the backup | as in the backup |
 | serial numbers in sysinfo | own | as in the backup | as in the backup |
 | generation id (genid) | own | own | own |
+| serials and WWNs of disks and NVMe | as in the backup | as in the backup | as in the backup |
 | MAC, tap, switch port, forwarded ports | own | as in the backup | as in the backup |
+| MAC and IPv4 address in the filter of a card | learned | as in the backup | as in the backup |
+| metadata of other programs | none | as in the backup | as in the backup |
 | sockets, files and logs of lines and channels | own | as in the backup | as in the backup |
 | ports and sockets of screens | own | as in the backup | as in the backup |
 | vsock address, crash store | own | as in the backup | as in the backup |
+
+Guests name disks by their serials (`/dev/disk/by-id` in fstab, multipath, filters of LVM): a copy
+with other serials may not start. A serial counts within its own machine only, since no other
+machine has the disk.
+
+The filter of a card lets only the addresses in its parameters pass; libvirt learns the MAC and the
+IPv4 address of the copy. Other parameters stay, because a filter that lacks a parameter lets no
+machine start. Metadata of other programs (the instance and the ports of OpenStack) names the
+original in their databases; the name of the guest's operating system stays.
 
 `copied_members` removes the resources of the original, which no copy may have at all.
 """
@@ -24,9 +36,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.libvirt import unprotected_devices
-from haulback.drivers.libvirt.domain import drop
+from haulback.drivers.libvirt.domain import OURS, drop
 
 OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagent")
+_SYSTEM = "{http://libosinfo.org/"  # metadata that names the guest's system, for no other machine
+_LEARNED = ("MAC", "IP")  # parameters of a card's filter that libvirt learns where they are missing
 _SEED = "ds="  # cloud-init reads its settings from a serial number that begins so
 
 
@@ -49,11 +63,13 @@ def renew(root: ET.Element, new: NewIdentity) -> None:
     for sysinfo in root.findall("sysinfo"):
         _sysinfo(sysinfo, before, new)
     for generation in root.findall("genid"):
-        generation.text = None  # libvirt makes a new one: the guest must notice every restore
+        generation.text = None  # libvirt makes a new genid: the guest must notice every restore
     drop(root, "uuid")
     root.insert(0, _text("uuid", new.uuid))
     if not new.fresh:
         return
+    for metadata in root.findall("metadata"):
+        _metadata(metadata, new)
     for device in root.findall("devices/*"):
         if change := _DEVICES.get(device.tag):
             change(device, new)
@@ -79,6 +95,15 @@ def _sysinfo(sysinfo: ET.Element, before: str, new: NewIdentity) -> None:
             entry.text = new.uuid
 
 
+def _metadata(metadata: ET.Element, new: NewIdentity) -> None:
+    """Remove the members by which other programs recognize the original."""
+    alien = [one for one in metadata if one.tag != OURS and not one.tag.startswith(_SYSTEM)]
+    for member in alien:
+        metadata.remove(member)
+    if alien:
+        new.tell("the metadata of other programs is left out: it names the original")
+
+
 def _card(card: ET.Element, new: NewIdentity) -> None:
     drop(card, "mac", "target", "script", "downscript", "portForward")
     for backend in card.findall("backend"):
@@ -86,10 +111,26 @@ def _card(card: ET.Element, new: NewIdentity) -> None:
     for parameters in card.findall("virtualport/parameters"):
         for name in ("interfaceid", "instanceid"):
             parameters.attrib.pop(name, None)
+    if forget(card, *_LEARNED):
+        forget(card, "CTRL_IP_LEARNING", only="none")
+        new.tell("the filter of a network card learns its addresses: the copy has other ones")
+
+
+def forget(card: ET.Element, *names: str, only: str = "") -> bool:
+    """Remove parameters of a card's filters, all or those of one value; returns whether any was
+    there.
+    """
+    had = False
+    for filtered in card.findall("filterref"):
+        for parameter in filtered.findall("parameter"):
+            if parameter.get("name") in names and only in ("", parameter.get("value")):
+                filtered.remove(parameter)
+                had = True
+    return had
 
 
 def _line(line: ET.Element, new: NewIdentity) -> None:
-    """Give a serial line or channel an own host end; lines to other processes are no identity."""
+    """Give a serial line or channel a new host end; a line to another process is no identity."""
     kind = line.get("type", "")
     if kind not in OWN_LINES and not listens(line) and kind != "file":
         return

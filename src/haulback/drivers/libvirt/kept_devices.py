@@ -134,7 +134,7 @@ def that_stay(volumes: Collection[DomainDisk], devices: Set[str] | None) -> list
 
 
 def _kept_files(disk: DomainDisk) -> list[str]:
-    """The old disk where its image is kept, or the other files that its image needed."""
+    """Texts for files that stay: the old disk if its image is kept, else files that it needed."""
     path = disk.path
     if path is None or disk.shared or path.is_symlink() or not path.is_file():
         return [f"the old disk {path or disk.where}"]

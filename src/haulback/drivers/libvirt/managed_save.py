@@ -17,7 +17,7 @@ from haulback.errors import Conflict
 def note(domain: Domain, snapshot: FolderSnapshot) -> None:
     """Mark a stopped machine's snapshot with the effects of its saved memory.
 
-    The images are locked at this point, so the machine can neither start nor be saved meanwhile.
+    The images are locked or watched at this point: a machine that is started meanwhile is noticed.
     """
     if domain.was_saved():
         snapshot.consistency = "CRASH"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from haulback.drivers.images import overlay
+from haulback.drivers.images import backing_chain, overlay
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.volumes import located
@@ -37,12 +37,14 @@ def lies_on(volumes: list[DomainDisk], socket: Path | None = None) -> list[Domai
 def _takes(path: Path | None, socket: Path | None) -> bool:
     """Whether the bottom of an image's chain of backing files is the share."""
     for _ in range(_DEEPEST):
-        found = overlay.below(path) if path else None
-        if not isinstance(found, Path):
-            if not isinstance(found, overlay.NbdExport):
+        base = overlay.below(path) if path else None
+        if not isinstance(base, Path):
+            if not isinstance(base, overlay.NbdExport):
                 return False
-            return socket is None or found.socket == str(socket)
-        path = found
+            return socket is None or base.socket == str(socket)
+        if path and backing_chain.recorded_format(path) not in ("", "qcow2"):
+            return False  # what the guest wrote into a raw file names no share
+        path = base
     raise Unavailable(f"{path} has more than {_DEEPEST} backing files")
 
 

@@ -27,7 +27,8 @@ def with_plugged(definition: str, live: str) -> str:
     if devices is None or not plugged:
         return definition
     for device in plugged:
-        if controller := _controller(device, now):
+        controller = _controller(device, now)
+        if controller is not None:  # an element without children is false
             seats = f"controller[@type='{controller.get('type')}']"
             if devices.find(f"{seats}[@index='{controller.get('index')}']") is None:
                 devices.append(_settled(controller))

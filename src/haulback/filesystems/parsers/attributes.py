@@ -86,5 +86,5 @@ class Collected:
         self._reason = self._reason or reason
 
     def extras(self, features: tuple[str, ...]) -> Extras:
-        """All that was collected."""
+        """The collected attributes, and the reason why some are missing."""
         return Extras(self._attributes, **self._lists, features=features, reason=self._reason)

@@ -183,8 +183,9 @@ class Cut(_Parted):
 
 
 class Metered:
-    """Blocks of which only so much is read: raises Unsupported after `most` bytes or `times`
-    reads.
+    """Blocks with a limit on reading.
+
+    `read` raises Unsupported after `most` bytes or `times` reads.
     """
 
     def __init__(self, blocks: Blocks, most: int, times: int) -> None:

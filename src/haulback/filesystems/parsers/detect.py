@@ -21,8 +21,8 @@ _SECTOR = 512
 class Detected(NamedTuple):
     """Detected contents; `reason` says why they cannot be read, or is a caution.
 
-    `features` are those that the superblock names; `size` in bytes is its own statement, 0 if
-    unknown.
+    `features` are those that the superblock names; `size` is the size in bytes that the superblock
+    states, 0 if unknown.
     """
 
     type: str

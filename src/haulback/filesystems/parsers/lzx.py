@@ -39,7 +39,7 @@ def unpacked(raw: bytes, size: int) -> bytes:
 
 
 class _Chunk:
-    """A chunk that is being decompressed; code lengths are told as changes to the last block's."""
+    """A chunk that is being decompressed; a block stores code lengths as changes to the last."""
 
     def __init__(self, raw: bytes, size: int) -> None:
         self._bits, self._size = Bits(raw), size
@@ -116,7 +116,7 @@ class _Chunk:
             copied(result, back, length + 2, end)
 
     def _back(self, slot: int, aligned: Code | None) -> int:
-        """Distance of a match: one of the last three, or told in the stream."""
+        """Distance of a match: one of the last three, or read from the stream."""
         recent, bits = self._recent, self._bits
         if slot < 3:
             recent[0], recent[slot] = recent[slot], recent[0]

@@ -57,7 +57,8 @@ def layout(disk: Blocks, known: Callable[[int], bool]) -> Layout:
         return _protected(disk, protective[0], entries, known)
     if any(entry.type for entry in entries):
         return _mbr(disk, entries, known)
-    # A protective MBR may have been overwritten; other contents are newer than a table without it.
+    # A GPT whose protective MBR was overwritten counts only where sector 0 has no other known
+    # contents, which would be newer.
     table = None if known(0) else gpt.gpt(disk)
     return _named(table) if table and table.is_sound else Layout()
 

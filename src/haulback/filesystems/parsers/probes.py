@@ -41,7 +41,7 @@ def opened(type_: str, blocks: Blocks, page: CodePage) -> FileSystem:
 def tried(known: Detected, blocks: Blocks, page: CodePage, missing: int = 0) -> Detected:
     """Facts of a volume after its root folder was opened: the reason if that failed, the label.
 
-    `missing` bytes of the volume lie past the end of its disk, which is said elsewhere.
+    `missing` bytes of the volume lie past the end of its disk, which `volumes` reports.
     """
     if not known.readable:
         return known

@@ -1,4 +1,4 @@
-"""Features that a superblock names: what users should know of, or why no reader fits.
+"""Features that a superblock names and that matter to users, or to the choice of a reader.
 
 Sources: ext4.h, xfs_format.h, btrfs_tree.h and f2fs_fs.h of Linux, and the LUKS on-disk formats.
 """
@@ -51,12 +51,12 @@ class Superblock(NamedTuple):
 
 
 def named(bits: int, names: Mapping[int, str]) -> tuple[str, ...]:
-    """Names of the bits that have one."""
+    """Names of the bits that have a name."""
     return tuple(name for bit, name in names.items() if bits & bit)
 
 
 def all_named(bits: int, names: Mapping[int, str]) -> str:
-    """All bits in a sentence, by name where they have one."""
+    """All bits in a sentence, by name where the name is known."""
     rest = bits & ~sum(names)
     return ", ".join((*named(bits, names), *([f"{rest:#x}"] if rest else [])))
 

@@ -20,7 +20,7 @@ from haulback.texts import printable
 
 _DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096  # volumes of a machine
-_MOST_SIZE = (1 << 63) - 1  # bytes; the entry of a partition table can claim more
+_MOST_SIZE = (1 << 63) - 1  # bytes; a partition entry can claim more
 
 
 class VolumeBlocks(NamedTuple):
@@ -63,7 +63,7 @@ def find(disks: Mapping[str, Blocks], page: CodePage) -> dict[str, VolumeBlocks]
 def _parts(disk: str, blocks: Blocks) -> Iterator[_Part | VolumeBlocks]:
     """Partitions of a disk, or the whole disk without partitions.
 
-    Also a volume that says what is wrong with the partition table.
+    A damaged partition table adds a volume that gives the reason.
     """
     try:
         table = layout(blocks, lambda offset: _is_known(blocks, offset))

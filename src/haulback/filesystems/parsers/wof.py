@@ -21,7 +21,7 @@ _WIDE = 1 << 32  # size in bytes from which on offsets have 8 bytes
 
 
 class Format(NamedTuple):
-    """A compression: its name, the bytes of a chunk, and the function that decompresses one."""
+    """A compression: its name, the bytes of a chunk, and the function that decompresses a chunk."""
 
     name: str
     chunk: int

@@ -169,7 +169,7 @@ def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
 
 
 def _changed(call: ApiRequest) -> Losses:
-    """The backups that a changed rule would make go."""
+    """The backups that a changed rule would remove."""
     sent = _sent(call, RECORD_KINDS["rule"])
     return record_losses.of_changed_record(call.app, call.who, sent, call.guid)
 

@@ -17,7 +17,8 @@ def is_gone(call: ApiRequest) -> bool:
 def carried_out(operation: Operation, call: ApiRequest) -> Any:
     """The answer of an operation, or of its dry run, which changes nothing.
 
-    Raises Malformed for the dry run of an operation without one: it must not act instead.
+    Raises Malformed for the dry run of an operation that has none, so that the operation is not
+    carried out by mistake.
     """
     if operation.method == "GET" or not query_params.flag(call, DRY_RUN.name):
         return operation.handle(call)
@@ -26,8 +27,8 @@ def carried_out(operation: Operation, call: ApiRequest) -> Any:
             f"{DRY_RUN.name}: {operation.key} has no dry run; leave it out", field=DRY_RUN.name
         )
     losses = operation.destroys(call)
-    # Giving up works in many transactions, and refuses nothing that its list does not refuse; a
-    # flag that an operation does not know must not take its refusals away.
+    # Giving up takes many transactions, so it is not rehearsed; its list raises the same refusals.
+    # A flag that an operation does not know must not take its refusals away.
     gives_up = GONE in operation.query and is_gone(call)
     if operation.rehearsed and not gives_up:
         with call.app.store.rehearsal():

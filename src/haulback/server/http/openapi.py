@@ -40,7 +40,7 @@ _ERRORS = {
     "503": "The database, a node or a store does not answer; try again.",
 }
 
-_LISTED = "With `dryRun=true`, what would go; with `gone=true`, what was given up."
+_LISTED = "With `dryRun=true`, the losses; with `gone=true`, what was given up."
 
 
 def document(operations: Iterable[Operation]) -> JsonObject:
@@ -163,7 +163,7 @@ def _add_dry_run(result: JsonObject, schema: JsonObject) -> None:
     """Add the answer of `dryRun=true`, which has status 200, to the responses."""
     before = result.get("200", {}).get("content", {}).get("application/json")
     either = {"anyOf": [before["schema"], schema]} if before else schema
-    about = "Done; or, with `dryRun=true`, what would go." if before else _LISTED
+    about = "Done; or, with `dryRun=true`, the losses." if before else _LISTED
     content = {"application/json": {"schema": either}}
     result["200"] = {**result.get("200", {}), "description": about, "content": content}
 

@@ -118,10 +118,10 @@ class Operation:
     waits for a node or a hash, so it runs in threads of its own.  `body` bounds the size of a body;
     `vouched` is a proof that the head of a public operation may carry, and the bounds after that.
 
-    `destroys` tells what a request would remove or change for good: commands ask with its list, and
-    `dryRun=true` answers it.  `rehearsed`: a dry run also carries the request out and rolls it
-    back, so that what would be refused is refused.  `unasked` is the reason why an operation that
-    removes something asks nothing.
+    `destroys` tells what a request would remove or change for good: commands show this list and
+    ask, and `dryRun=true` answers the list.  `rehearsed`: a dry run also carries the request out
+    and rolls it back, so that a request that would be refused is refused.  `unasked` is the reason
+    why an operation that removes something needs no question.
     """
 
     method: str

@@ -29,9 +29,10 @@ from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.policy.keeps import is_zone
 from haulback.server.caller import SYSTEM, Caller
+from haulback.server.key_vault import KeyVault
 from haulback.server.services import destination_secrets, folders, hold
 from haulback.server.services import space as space_limits
-from haulback.server.services.app import App
+from haulback.server.services.app import App, AuditedChange
 from haulback.server.services.place_fields import changed_reach, reach_of
 from haulback.server.services.reach import reach_changed
 from haulback.server.services.verification import wish_of
@@ -39,6 +40,7 @@ from haulback.server.store import (
     alarms,
     destinations,
     gone,
+    kept_keys,
     lists,
     node_groups,
     queue,
@@ -46,6 +48,7 @@ from haulback.server.store import (
 )
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
+from haulback.server.store.kept_keys import KeptKey
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
@@ -84,7 +87,7 @@ def add_destination(
         record = folders.with_delay(record)
         folders.check(sql, record)
         check_single_writer(record)
-        record, sealed = _found_again(sql, record, kind) or (
+        record, sealed = _found_again(change, app.vault, record, kind) or (
             record,
             app.vault.seal(record.guid, os.urandom(_KEY_BYTES)),
         )
@@ -99,21 +102,37 @@ def add_destination(
 
 
 def _found_again(
-    sql: Connection, record: BackupDestination, kind: DestinationType
+    at: AuditedChange, vault: KeyVault, record: BackupDestination, kind: DestinationType
 ) -> tuple[BackupDestination, str] | None:
-    """A new destination at the place of one that was given up, with the guid and the key of that
-    one: its repository is found again.
+    """A new destination with the guid and key of the destination that was given up at its place.
+
+    The key stays recorded until the task of the new destination reads that repository.
     """
     wanted = _place_of(kind, record.config)
-    for item in gone.destinations(sql, kind.driver):
-        if item.sealed_key and _place_of(kind, item.record.get("config", {})) == wanted:
-            gone.forget(sql, item.guid)
-            return msgspec.structs.replace(record, guid=item.guid), item.sealed_key
-    return None
+    keys = [
+        key
+        for key in kept_keys.of_driver(at.sql, kind.driver)
+        if _place_of(kind, key.record.get("config", {})) == wanted
+    ]
+    if not keys:
+        return None
+    # Folders of several nodes have one path: a second attempt takes the key of another.
+    key = min(keys, key=lambda key: (key.tried, not _share_node(record, key), -key.begun))
+    kept_keys.note_trial(at.sql, key.guid, at.now)
+    if not destinations.names(at.sql, [key.guid]):
+        return msgspec.structs.replace(record, guid=key.guid), key.sealed
+    # Another repository has taken the guid: the key is sealed for the new guid.
+    return record, vault.seal(record.guid, vault.unseal(key.guid, key.sealed))
+
+
+def _share_node(record: BackupDestination, key: KeptKey) -> bool:
+    """Whether a node of a new destination reached the destination that was given up."""
+    before = {key.record.get("node"), *key.record.get("nodes", ())}
+    return bool(before & {*record.nodes, record.node} - {None})
 
 
 def _place_of(kind: DestinationType, config: JsonObject) -> JsonObject:
-    """The settings that tell where a store is; of a folder its path, whatever node has it."""
+    """The settings that tell where a store is; for a folder its path, on any node."""
     return destination_types.place(kind, config) or {"path": config.get("path")}
 
 
@@ -229,10 +248,18 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
                     "first",
                     rule=rule.guid,
                 )
-        for task in gone.some_tasks(sql, gone.of_destination(guid)):  # few, without backups
-            app.life(sql).end(task, State.CANCELLED, "the destination was removed")
+        _end_tasks(app, sql, guid)
         removed = destinations.remove(sql, guid)
         SqlLedger(sql, change.now).alarms.clear_all([guid, *removed])
+
+
+def _end_tasks(app: App, sql: Connection, guid: str) -> None:
+    """End all tasks of a destination; there are few, as the destination has no backups."""
+    while some := gone.some_tasks(sql, gone.of_destination(guid)):
+        for task in some:
+            current = tasks.find(sql, task.guid)
+            if current and current.state == task.state:  # a follower may have ended with its head
+                app.life(sql).end(current, State.CANCELLED, "the destination was removed")
 
 
 def destinations_of(rule: Record) -> set[str]:

@@ -32,7 +32,7 @@ def number_new(store: Store, now: int) -> int:
 def _follow(store: Store, sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
     """Changes that events bring about, in the transaction that numbers them.
 
-    A defect in one of them must not keep all later events from their numbers.
+    A defect in a change must not keep all later events from their numbers.
     """
     for step in (work_ends.record, notification_outbox.enqueue):
         try:

@@ -16,7 +16,7 @@ from haulback.server.store.engine import Connection
 def check(sql: Connection, wanted: BackupDestination) -> None:
     """Raises Conflict when another destination, with a repository or yet without, has the place.
 
-    Of several servers that give one place at the same moment, one does.
+    If several servers give the place to a destination at the same moment, one of them succeeds.
     """
     destinations.lock_places(sql)
     _check_free(sql, wanted)

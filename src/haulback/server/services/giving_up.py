@@ -1,8 +1,9 @@
-"""Giving up what will not come back: a node, a destination, a hypervisor or a machine.
+"""Giving up objects that will not come back: a node, destination, hypervisor or machine.
 
-The first transaction fences the object, so that nothing new is planned on it; the others take its
-tasks and records away, some at a time.  A server that dies in between is continued by the
-maintenance of any server.  Nothing on a store or a platform is deleted.
+The first transaction fences a node, and takes the repository of a destination away; later
+transactions remove tasks and records, some at a time.  Tasks that were planned in between end after
+the record of the object is removed.  The maintenance of any server continues the work of a server
+that died in between.  Nothing on a store or a platform is deleted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -54,6 +56,7 @@ from haulback.wire import JsonObject
 log = logging.getLogger(__name__)
 _TARGETS = "ruleBackupDestinations"
 _PATIENCE = 10  # pieces that may fail
+_PIECES = 5  # of one object in a tick: leases, fires and unmounts wait meanwhile
 _SILENT_MS = 90_000  # a node that was not heard for so long does not reach its places
 
 
@@ -84,12 +87,13 @@ def preview(app: App, kind: str, guid: str, who: Caller) -> Losses:
 def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
     """Give an object up; the list of what was lost with it.
 
-    Raises NotFound, Malformed, or Unavailable when the server stops: the rest goes on by itself.
+    Raises NotFound, Malformed, or Unavailable when the server stops: maintenance continues the work
+    after the next start.
     """
     losses = msgspec.structs.replace(preview(app, kind, guid, who), dryRun=False)
     with app.change(who, f"give up {kind}", guid) as change:
         _check(change.sql, kind, guid, who)
-        begun = _BEGIN[kind](_Beginning(app, change.sql, change.now, who), guid)
+        begun = _begin(_Beginning(app, change.sql, change.now, who), kind, guid)
         change.before = {"name": begun[0].name}
         change.after = {"counts": losses.counts, "items": losses.items}
     app.wakeups.ring()
@@ -99,11 +103,22 @@ def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
 
 
 def continue_all(app: App) -> int:
-    """Continue what other servers or processes have begun; the number of objects."""
+    """Continue what other servers or processes have begun, some pieces each; the number of objects.
+
+    An object whose records cannot be taken away stops no other object.  Raises Unavailable when the
+    server stops, or the database does not answer.
+    """
     with app.store.read() as sql:
         begun = gone.left(sql)
     for guid in begun:
-        _carry_out(app, guid)
+        try:
+            _carry_out(app, guid, most=_PIECES)
+        except Unavailable:
+            raise
+        except Exception:
+            if guid not in app.failed_steps:  # log an error once, not every second
+                log.exception("the rest of %s is not given up yet", guid)
+            app.failed_steps.add(guid)
     return len(begun)
 
 
@@ -172,6 +187,13 @@ class _Beginning:
         return f"was given up by {self.who.name}"
 
 
+def _begin(at: _Beginning, kind: str, guid: str, *cause: str) -> list[GivenUp]:
+    """Fence an object; one that another request has begun keeps the record of that request."""
+    if before := gone.begun(at.sql, guid):
+        return [before]
+    return _BEGIN[kind](at, guid, *cause)
+
+
 def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     """Void the tokens of a node, and begin with the places that only it reached."""
     node = nodes.one_node(at.sql, guid)
@@ -185,9 +207,9 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     cause = f", which only node {node.name} reached, {at.by()}"
     hosts, stores = lists.places(at.sql, Hypervisor), lists.places(at.sql, BackupDestination)
     for host in gone.only_by(hosts, guid):
-        begun += _begin_hypervisor(at, host.guid, f"hypervisor {host.name}{cause}")
+        begun += _begin(at, HYPERVISOR, host.guid, f"hypervisor {host.name}{cause}")
     for store in gone.only_by(stores, guid):
-        begun += _begin_destination(at, store.guid, f"destination {store.name}{cause}")
+        begun += _begin(at, DESTINATION, store.guid, f"destination {store.name}{cause}")
     places: list[Place] = [*hosts, *stores]
     for place in places:
         if guid in place.nodes and len(place.nodes) > 1:
@@ -234,9 +256,9 @@ def without_target(rule: Record, destination: str) -> Record | None:
     if len(left) == len(targets):
         return None
     body = {**rule.body, _TARGETS: left}
-    if not any(item.get("roleType", "PRIMARY") == "PRIMARY" for item in left):
-        # The copies of a rule need its PRIMARY, which a person chooses.
-        body |= {"active": False, _TARGETS: []}
+    going = [item for item in targets if item not in left]
+    if any(item.get("roleType", "PRIMARY") == "PRIMARY" for item in going):
+        body |= {"active": False}  # the copies stay named for a person who chooses a PRIMARY
     return msgspec.structs.replace(rule, body=body)
 
 
@@ -254,7 +276,10 @@ def _begin_hypervisor(at: _Beginning, guid: str, cause: str = "") -> list[GivenU
 
 
 def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
-    """Note which destinations no node reaches now: their locations go, as the question said."""
+    """Note which destinations no node reaches now.
+
+    Their locations are removed, as the list of losses said.
+    """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
     away = gone.silent(at.sql, gone.holding(at.sql, guid), at.now - _SILENT_MS)
     record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
@@ -271,13 +296,13 @@ _BEGIN: Mapping[str, Callable[..., list[GivenUp]]] = {
 }
 
 
-def _carry_out(app: App, guid: str) -> None:
-    """Take an object away, piece by piece, together with any other server that does so.
+def _carry_out(app: App, guid: str, most: int | None = None) -> None:
+    """Take an object away, or at `most` some pieces, together with any other server that does so.
 
     Raises Unavailable when the server stops, or the database does not answer.
     """
     failures = 0
-    while True:
+    for _ in count() if most is None else range(most):
         if app.wakeups.is_over:
             raise Unavailable("the server stops; the rest is given up after its start")
         try:
@@ -324,10 +349,12 @@ def _end_tasks(of: Callable[[str], Any]) -> Callable[[_Work], bool]:
 
 
 def _end(work: _Work, task: Task) -> None:
-    """End a task, or let another node repeat it; a record that is broken stops nothing."""
+    """End a task, or let another node repeat it; a task with a broken record ends, too."""
     try:
         with work.app.store.savepoint(work.sql):
             _end_or_repeat(work, task)
+    except Unavailable:
+        raise  # PostgreSQL ended the transaction: its repetition may leave the task to another node
     except HaulbackError:
         log.exception("task %s ends without its records", task.guid)
         task = tasks.get(work.sql, task.guid)
@@ -371,9 +398,11 @@ def _remove_backups(work: _Work) -> bool:
 
 
 def _remove_destination(work: _Work) -> bool:
+    if not destinations.names(work.sql, [work.item.guid]):
+        return False
     removed = destinations.remove(work.sql, work.item.guid)
     work.ledger.alarms.clear_all([work.item.guid, *removed])
-    return False
+    return True  # tasks that were planned before the removal end after it
 
 
 def _leave_machines(work: _Work) -> bool:
@@ -384,11 +413,13 @@ def _leave_machines(work: _Work) -> bool:
 
 
 def _remove_hypervisor(work: _Work) -> bool:
+    if not hypervisors.is_known(work.sql, work.item.guid):
+        return False
     ledger = work.ledger
     ledger.inventory.unseen(work.item.guid)
     hypervisors.remove(work.sql, work.item.guid)
     ledger.alarms.clear_all([work.item.guid])
-    return False
+    return True  # as for a destination
 
 
 def _remove_away(work: _Work) -> bool:
@@ -398,9 +429,11 @@ def _remove_away(work: _Work) -> bool:
 
 
 def _leave_machine(work: _Work) -> bool:
-    if machine := gone.machine(work.sql, work.item.guid):
-        gone.leave(work.sql, work.ledger, machine)
-    return False
+    machine = gone.machine(work.sql, work.item.guid)
+    if machine is None:
+        return False
+    gone.leave(work.sql, work.ledger, machine)
+    return not gone.is_apart(machine)  # as for a destination
 
 
 _STEPS: Mapping[str, Sequence[Callable[[_Work], bool]]] = {

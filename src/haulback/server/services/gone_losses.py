@@ -18,13 +18,13 @@ _UP = "given up"
 
 
 class _View:
-    """A list in the making, at a time (epoch ms); nodes silent for `silent` ms reach nothing."""
+    """A list that is being made at `now` (epoch ms); nodes silent for `silent` ms reach nothing."""
 
     def __init__(self, sql: Connection, now: int, silent: int) -> None:
         self.sql, self.now, self.silent = sql, now, silent
         self.tally = Tally()
         self.known = SqlCatalogue(sql)
-        self.leaving: list[str] = []  # destinations whose locations go
+        self.leaving: list[str] = []  # destinations whose locations are removed
         self.tasks: list[Condition] = []  # that end
         self.mounts: list[Condition] = []  # that end
 
@@ -115,17 +115,19 @@ def _rules(view: _View, destination: str) -> None:
         ]
         if roles:
             fate = "turned off" if "PRIMARY" in roles else "without this copy"
-            above = policies.get(rule.parent, "")
-            view.tally.item("rule", fate, rule.guid, rule.name, f"policy {above}" if above else "")
+            notes = [f"policy {policies[rule.parent]}"] if rule.parent in policies else []
+            if "PRIMARY" in roles and len(targets) > len(roles):
+                notes.append("its copies stay: give it a PRIMARY and turn it on again")
+            view.tally.item("rule", fate, rule.guid, rule.name, "; ".join(notes))
             touched.append(rule)
     off = {rule.guid for rule in touched}
     for schedule in records.of_kind("schedule"):
         if off & {ref["guid"] for ref in schedule.body.get("rules", ())}:
-            note = "it fires rules that lose this destination"
+            note = "the schedule fires rules that lose this destination"
             view.tally.item("schedule", "kept", schedule.guid, schedule.name, note)
     for schedule in records.of_kind("system-schedule"):
         if (schedule.body.get("backupDestination") or {}).get("guid") == destination:
-            note = "it takes the only other destination"
+            note = "the schedule takes the only other destination"
             view.tally.item("system schedule", "changed", schedule.guid, schedule.name, note)
 
 
@@ -145,7 +147,7 @@ def _hypervisor(view: _View, guid: str) -> None:
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_on(guid)))
     for plan in view.known.records.of_kind("recovery-plan"):
         if any((rule.get("hypervisor") or {}).get("guid") == guid for rule in _rules_of(plan)):
-            note = "it restores to this hypervisor: give it another"
+            note = "the plan restores to this hypervisor: give the plan another hypervisor"
             tally.item("recovery plan", "kept", plan.guid, plan.name, note)
     view.tasks.append(gone.of_hypervisor(guid))
 

@@ -7,7 +7,7 @@ from haulback.server.store.loss_rows import LossRows
 
 
 class Tally:
-    """Collects losses: names the first of each kind, and counts all."""
+    """Collects losses: lists the first items of each kind, and counts all items."""
 
     def __init__(self) -> None:
         self._items: list[LostItem] = []

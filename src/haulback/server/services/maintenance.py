@@ -216,7 +216,7 @@ def _unmount(app: App) -> int:
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
         # Two servers may look at the same mounts: the order of the locks is that of the guids,
-        # and the second server sees the tasks of the first one once the mount is free.
+        # and the second server sees the tasks of the first server once the mount is free.
         free = [guid for guid in sorted(mounts.due(sql, now)) if conflicts.is_free(guid, known)]
         due = [known.mounts.get(guid) for guid in set(mounts.due(sql, now)).intersection(free)]
         tasks.insert(sql, [unmount_task.task(mount, known, Ask(now)) for mount in due])

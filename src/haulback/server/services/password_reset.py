@@ -1,4 +1,4 @@
-"""A new password for a user who lost it, set in the database on the server's own machine."""
+"""A new password for a user, set in the database on the server's own machine."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from haulback.server.services.app import App
 from haulback.server.services.configuration import SentRecord, drafted
 from haulback.server.services.losses import Tally
 from haulback.server.services.record_kinds import RecordKind
-from haulback.server.store import accounts, copy_links, loss_rows, nodes
+from haulback.server.store import accounts, copy_links, gone, loss_rows, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 
 _BELOW: Mapping[str, str] = {"vm-backup": "rule", "vm-snapshot": "snapshot-rule"}
@@ -54,11 +54,12 @@ def of_destination(app: App, guid: str) -> Losses:
         for link in copy_links.touching(sql, guid):
             target = f"to {names.get(link.target, link.target)}"
             tally.item("copy link", "removed", link.source, names.get(link.source, ""), target)
+        tally.add(loss_rows.tasks(sql, "ended", gone.of_destination(guid)))
     return tally.losses
 
 
 def of_moved_destination(app: App, guid: str) -> Losses:
-    """A destination that is looked for at another place.  Raises NotFound."""
+    """A destination whose place changes.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         place = SqlCatalogue(sql).places.destination(guid)
@@ -68,7 +69,7 @@ def of_moved_destination(app: App, guid: str) -> Losses:
 
 
 def of_destination_settings(app: App, guid: str, wanted: ChangedDestination) -> Losses:
-    """The backups that a changed retention of a destination would make go."""
+    """The backups that a changed retention of a destination would remove."""
     before = destinations.destination(app, guid)
     if wanted.retention is None or wanted.retention == destinations.retention_of(before):
         return Tally().losses
@@ -117,7 +118,7 @@ def of_absent_machines(app: App, scope: Scope) -> Losses:
 
 
 def of_missing_backup(app: App, guid: str, scope: Scope) -> Losses:
-    """A missing backup, which is given up.  Raises NotFound."""
+    """A missing backup, whose record is given up.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         backup = SqlCatalogue(sql, scope).backups.locations(guid)[0]
@@ -159,7 +160,7 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
 
 
 def of_changed_record(app: App, who: Caller, sent: SentRecord, guid: str) -> Losses:
-    """The backups that a changed rule would make go; nothing for other records."""
+    """The backups that a changed rule would remove; nothing for other records."""
     if sent.kind.name != "rule":
         return Tally().losses
     rule: Record = drafted(app, who, guid, sent)

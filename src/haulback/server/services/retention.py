@@ -77,7 +77,7 @@ def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]
 
 
 def going(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> list[str]:
-    """The backups that go after the marks of `decide` and stay without them, by guid."""
+    """The backups that are removed with the marks of `decide` and kept without them, by guid."""
     effect = preview(app, who, decide)
     changed = [item.after for item in effect.marks if item.before.hint != item.after.hint]
     others = [item.after for item in effect.marks if item.before == item.after]

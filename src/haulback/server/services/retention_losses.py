@@ -39,7 +39,7 @@ def at_clean_up(app: App, destinations: Iterable[str]) -> Losses:
 
 
 def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
-    """The backups that other settings of a destination would make go."""
+    """The backups that other settings of a destination would remove."""
     tally = Tally()
 
     def drafted(sql: Connection) -> TermsBook:
@@ -54,7 +54,7 @@ def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
 
 
 def after_rule(app: App, rule: Record) -> Losses:
-    """The backups that a changed rule would make go, and that the stored rule keeps."""
+    """The backups that a changed rule would remove, and that the stored rule keeps."""
     tally = Tally()
     with app.store.read() as sql:
         places = retention.places_of_rule(sql, rule.guid)
@@ -69,7 +69,7 @@ def after_rule(app: App, rule: Record) -> Losses:
 
 
 def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
-    """The backups that marks, as `decide` makes them, would make go at the next clean-up."""
+    """The backups that marks, as `decide` makes them, would remove at the next clean-up."""
     tally = Tally()
     going = retention_marks.going(app, who, decide)
     for at in range(0, len(going), _PIECE):
@@ -106,7 +106,7 @@ def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
 
 
 def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[StoredBackup]]:
-    """The backups of a destination that go only after a confirmation."""
+    """The backups of a destination that are removed only after a confirmation."""
     after = ""
     while True:
         with app.store.read() as sql:
@@ -133,7 +133,7 @@ def _present(sql: Connection) -> TermsBook:
 
 
 def _of_destination(app: App, destination: str, book: MakeBook) -> Iterator[list[StoredBackup]]:
-    """The backups of a destination that go, some machines at a time."""
+    """The backups of a destination that would be removed, some machines at a time."""
     after = ""
     while True:
         with app.store.read() as sql:

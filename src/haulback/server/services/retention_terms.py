@@ -64,9 +64,10 @@ class TermsBook:
     def ruling(self, item: StoredBackup) -> Ruling:
         """The terms that judge a backup.
 
-        A living rule's present settings for the destination; without a rule: the settings that the
-        destination had when the backup was made, and its present settings; of a removed rule: the
-        settings when the backup was made.  A rule without settings follows its destination.
+        A backup of an existing rule has the rule's present settings for the destination.  A backup
+        without a rule has the settings that the destination had when the backup was made, and its
+        present settings.  A backup of a removed rule has the settings of the time when the backup
+        was made.  A rule without settings follows its destination.
         """
         key = (item.destination, item.role, item.rule, item.terms)
         if key not in self._rulings:

@@ -154,7 +154,7 @@ def _revert(app: App, wanted: SnapshotReversionRequest, who: Caller) -> Losses:
     tally = Tally()
     named = wanted.snapshot or wanted.protectedEntitySnapshot
     if named is None:
-        return tally.losses  # the rehearsal refuses
+        return tally.losses  # the rehearsal refuses this request
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         snapshot = known.snapshots.get(named.guid)

@@ -1,4 +1,4 @@
-"""The log of a task: lines that its record tells, around the lines of its node."""
+"""The log of a task: lines made from the task's record, around the lines of its node."""
 
 from __future__ import annotations
 

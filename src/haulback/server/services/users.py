@@ -126,7 +126,7 @@ def remove_api_token(app: App, who: Caller, guid: str) -> None:
 
 
 def token_losses(app: App, who: Caller, guid: str) -> Losses:
-    """The API token that its removal revokes, if the caller may see it."""
+    """The API token that a removal revokes, if the caller may see the token."""
     tally = Tally()
     for token in api_tokens(app, who):
         if token.guid == guid:

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 def move_due(app: App) -> int:
     """Move waiting tasks from destinations that do not answer; the number of moved tasks.
 
-    A tick looks at some tasks, the next tick at those beyond them: tasks that no other node can
-    take stop no others.
+    A tick looks at some tasks, and the next tick goes on behind these tasks, so that tasks that no
+    other node can take do not block the others.
     """
     with app.store.read() as sql:
         if not breakers.open_ones(sql):

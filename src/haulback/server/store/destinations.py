@@ -15,7 +15,7 @@ from haulback.server.store.retention_tables import retention_due, retention_stat
 from haulback.server.store.space_tables import SPACE_TABLES
 
 _BACKUP = tables.backup.c
-_PLACES = "places of destinations"  # names the lock of those that compare places
+_PLACES = "places of destinations"  # the lock of transactions that compare places
 
 
 def lock_places(sql: sa.Connection) -> None:

@@ -1,6 +1,6 @@
 """Objects that were given up, and the pieces in which their records leave the catalogue.
 
-Every piece is bounded and finds what is left by itself, so that a repetition is harmless.
+Every piece is bounded and selects only records that are left, so that a repetition is harmless.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from haulback.server.store import (
     backup_locations,
     copy_tables,
     hold_tables,
+    kept_keys,
     machines,
     mount_tables,
     own_server,
@@ -34,10 +35,12 @@ from haulback.server.store.expressions import Condition
 from haulback.server.store.gone_tables import given_up as table
 from haulback.server.store.last_backups import recall_without
 from haulback.server.store.ledger import SqlLedger
+from haulback.server.store.lost_bases import lose
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
-NODE, DESTINATION, HYPERVISOR, MACHINE = "node", "destination", "hypervisor", "machine"
+NODE, HYPERVISOR, MACHINE = "node", "hypervisor", "machine"
+DESTINATION = kept_keys.DESTINATION
 PIECE = 200  # backups or machines of one transaction
 _TASKS = 50  # tasks of one transaction: the end of each takes several statements
 LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
@@ -75,6 +78,8 @@ class GivenUp(msgspec.Struct, kw_only=True):
 
 def begin(sql: sa.Connection, item: GivenUp) -> None:
     """Record that an object is given up, over an earlier record of the same object."""
+    if item.kind == DESTINATION:
+        item.record = kept_keys.with_earlier(sql, item.guid, item.record)
     sql.execute(sa.delete(table).where(table.c.guid == item.guid))
     row = {**msgspec.structs.asdict(item), "record": rows.json_text(item.record)}
     sql.execute(sa.insert(table).values(row))
@@ -86,11 +91,20 @@ def left(sql: sa.Connection, most: int = 20) -> list[str]:
     return list(sql.scalars(query.limit(most)))
 
 
+def begun(sql: sa.Connection, guid: str) -> GivenUp | None:
+    """An object of which a part is left; None where nothing is left."""
+    row = sql.execute(_left(guid)).one_or_none()
+    return _given_up(row._mapping) if row else None
+
+
 def locked(sql: sa.Connection, guid: str) -> GivenUp | None:
     """An object of which a part is left, locked; None where nothing is left."""
-    where = (table.c.guid == guid, table.c.ended.is_(None))
-    row = sql.execute(sa.select(table).where(*where).with_for_update()).one_or_none()
+    row = sql.execute(_left(guid).with_for_update()).one_or_none()
     return _given_up(row._mapping) if row else None
+
+
+def _left(guid: str) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.guid == guid, table.c.ended.is_(None))
 
 
 def end(sql: sa.Connection, guid: str, now: int) -> None:
@@ -99,7 +113,7 @@ def end(sql: sa.Connection, guid: str, now: int) -> None:
 
 
 def of_secret(sql: sa.Connection, guid: str, secret: str) -> GivenUp | None:
-    """The node of this guid and digest of its secret that was given up."""
+    """The node that was given up with this guid and this digest of its secret."""
     where = (table.c.guid == guid, table.c.kind == NODE, table.c.secret == secret)
     row = sql.execute(sa.select(table).where(*where)).one_or_none()
     return _given_up(row._mapping) if row else None
@@ -109,18 +123,6 @@ def of_token(sql: sa.Connection, token: str) -> GivenUp | None:
     """The node that had this digest of a session token when it was given up."""
     row = sql.execute(sa.select(table).where(table.c.token == token).limit(1)).one_or_none()
     return _given_up(row._mapping) if row else None
-
-
-def destinations(sql: sa.Connection, driver: str) -> list[GivenUp]:
-    """The destinations of a driver that were given up, the last first."""
-    query = sa.select(table).where(table.c.kind == DESTINATION, table.c.ended.is_not(None))
-    found = [_given_up(row._mapping) for row in sql.execute(query.order_by(table.c.begun.desc()))]
-    return [item for item in found if item.record.get("driver") == driver]
-
-
-def forget(sql: sa.Connection, guid: str) -> None:
-    """Delete the record of an object that came back."""
-    sql.execute(sa.delete(table).where(table.c.guid == guid))
 
 
 def _given_up(row: Any) -> GivenUp:
@@ -141,7 +143,7 @@ def only_of_node(node: str) -> Condition:
 
 
 def running_on(node: str) -> Condition:
-    """The tasks that a node runs, and that another could run."""
+    """The tasks that a node runs and that another node could run."""
     return sa.and_(_TASK.state == "RUNNING", _TASK.node == node, _TASK.pinned_node != node)
 
 
@@ -175,7 +177,7 @@ def of_machine(guid: str) -> Condition:
 
 
 def some_tasks(sql: sa.Connection, where: Condition) -> list[Task]:
-    """Some tasks, locked, those first that others follow."""
+    """Some tasks, locked; tasks with followers come first."""
     query = sa.select(*tasks.COLUMNS).where(where).order_by(_TASK.created, _TASK.guid)
     planned_last = sa.case((_TASK.state == "PLANNED", 1), else_=0)
     query = query.order_by(None).order_by(planned_last, _TASK.created, _TASK.guid).limit(_TASKS)
@@ -236,10 +238,10 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
     mine = sa.select(_MOUNT.c.guid).where(_MOUNT.c.backup.in_(guids))
     volume = mount_tables.mounted_volume
     sql.execute(sa.delete(volume).where(volume.c.mount.in_(mine)))
+    lose(sql, tables.base.c.backup.in_(guids), "its backup was given up")
     for of, column in (
         (_MOUNT, _MOUNT.c.backup),
         (tables.proof, tables.proof.c.backup),
-        (tables.base, tables.base.c.backup),
         (tables.expected_backup, tables.expected_backup.c.backup),
         (copy_tables.copy_due, copy_tables.copy_due.c.backup),
         (tables.backup, _BACKUP.guid),
@@ -247,7 +249,7 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
         sql.execute(sa.delete(of).where(column.in_(guids)))
     entities = {row.entity for row in locations}
     recall_without(sql, entities, guids)
-    for machine in _attached(sql, entities):  # without backups nothing of it is left
+    for machine in _attached(sql, entities):  # no record keeps a machine without backups
         ledger.removals.forget_entity(machine)
     touched = sa.update(tables.entity).where(_ENTITY.guid.in_(entities))
     sql.execute(touched.values(protection_due=0))
@@ -384,7 +386,7 @@ def holding(sql: sa.Connection, entity: str) -> list[str]:
 
 
 def silent(sql: sa.Connection, destinations: Sequence[str], since: int) -> list[str]:
-    """The destinations, among some, that no node reaches which was heard since `since` (ms)."""
+    """The destinations, among some, whose nodes were all silent since `since` (ms)."""
     node = tables.node.c
     heard = frozenset(sql.scalars(sa.select(node.guid).where(node.seen >= since)))
     place = tables.destination
@@ -397,6 +399,11 @@ def silent(sql: sa.Connection, destinations: Sequence[str], since: int) -> list[
 def _heard(place: Any, heard: frozenset[str]) -> bool:
     able = msgspec.json.decode(place.nodes) or ([place.node] if place.node else [])
     return bool(heard & frozenset(able)) if able else bool(heard)
+
+
+def is_apart(item: Entity) -> bool:
+    """Whether a machine has no hypervisor."""
+    return item.hypervisor == ATTACHED_SOURCE
 
 
 def is_inner(driver: str) -> bool:

@@ -10,8 +10,8 @@ _GUID = String(36)
 _OPEN = text("ended IS NULL")
 
 # A node, destination, hypervisor or machine that will not come back.  `ended` is NULL while a part
-# of the work is left.  A destination keeps its record and its sealed key here, so that its
-# repository can be read again when it is found; a node its secret, so that it is recognised.
+# of the work is left.  A destination keeps its record and its sealed key here, so that a repository
+# that is found again can be read; a node keeps its secret, so that the server recognises the node.
 given_up = Table(
     "given_up",
     metadata,

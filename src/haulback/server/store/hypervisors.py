@@ -18,6 +18,12 @@ def change(sql: sa.Connection, record: Hypervisor) -> None:
     rows.change(sql, tables.hypervisor, record)
 
 
+def is_known(sql: sa.Connection, guid: str) -> bool:
+    """Whether a hypervisor has a record."""
+    query = sa.select(tables.hypervisor.c.guid).where(tables.hypervisor.c.guid == guid)
+    return sql.scalar(query) is not None
+
+
 def remove(sql: sa.Connection, guid: str) -> None:
     """Delete a hypervisor with its machines and the snapshots of its machines."""
     entity, hypervisor = tables.entity, tables.hypervisor

@@ -87,7 +87,7 @@ def backups(sql: sa.Connection, fate: str, *where: Condition) -> LossRows:
 
 
 def machines(sql: sa.Connection, fate: str, *where: Condition) -> LossRows:
-    """Machines; the server's own database is none."""
+    """Machines, without the server's own database."""
     return _rows(sql, _MACHINES, fate, (_ENTITY.guid != OWN_ENTITY, *where))
 
 
@@ -129,7 +129,7 @@ def _loss(kind: str, fate: str, row: Any) -> LostItem:
     )
 
 
-# The conditions that previews choose rows by.
+# The conditions by which previews choose rows.
 
 
 def backups_of_machines(machines: Sequence[str]) -> Condition:

@@ -22,7 +22,7 @@ def pins_of(sql: sa.Connection, node: str) -> list[str]:
 
 
 def may_run(node: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """The condition that the pin in a column allows a node."""
+    """The SQL condition under which a task, with its pin in `column`, may run on a node."""
     groups = sa.select(table.c.guid).where(table.c.node == node)
     return sa.or_(column.in_(("", node)), column.in_(groups))
 

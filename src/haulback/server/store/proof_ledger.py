@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from haulback.contract.order_records import IncrementBase
 from haulback.server.store import tables
 from haulback.server.store.base_tables import lost_base
+from haulback.server.store.lost_bases import lose
 from haulback.server.store.rows import json_text
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
@@ -66,12 +67,4 @@ class BaseLedger:
         self._sql.execute(sa.insert(tables.base).values(msgspec.structs.asdict(base)))
 
     def void(self, entity: str, why: str) -> None:
-        base, lost = tables.base.c, lost_base.c
-        mine = sa.select(base.destination).where(base.entity == entity)
-        destinations = self._sql.scalars(mine).all()
-        if destinations:
-            here = (lost.entity == entity, lost.destination.in_(destinations))
-            self._sql.execute(sa.delete(lost_base).where(*here))
-            rows = [{"entity": entity, "destination": one, "why": why} for one in destinations]
-            self._sql.execute(sa.insert(lost_base), rows)
-        self._sql.execute(sa.delete(tables.base).where(base.entity == entity))
+        lose(self._sql, tables.base.c.entity == entity, why)

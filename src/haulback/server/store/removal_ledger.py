@@ -11,6 +11,7 @@ from haulback.server.store import mount_tables, tables
 from haulback.server.store.alarms import AlarmLedger
 from haulback.server.store.inventory_ledger import InventoryLedger
 from haulback.server.store.last_backups import recall_without
+from haulback.server.store.lost_bases import lose
 
 _MANY = 500  # guids in one statement
 
@@ -28,12 +29,12 @@ class RemovalLedger:
         self._alarms.clear_all(going)
 
     def _remove(self, backups: Sequence[str], why: str) -> None:
-        table, base = tables.backup.c, tables.base
+        table = tables.backup.c
         stored = (table.guid.in_(backups), table.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
         removed = sa.update(tables.backup).where(*stored).values(status=REMOVED, status_info=why)
         entities = set(self._sql.scalars(removed.returning(table.entity)))
         # An increment must not build on a backup that is being deleted.
-        self._sql.execute(sa.delete(base).where(base.c.backup.in_(backups)))
+        lose(self._sql, tables.base.c.backup.in_(backups), "its backup was removed")
         recall_without(self._sql, entities, backups)
 
     def deleted(self, backups: Iterable[str]) -> None:

@@ -108,7 +108,7 @@ class Life:
         queue.release(self.sql, outcome.freed)
 
     def _link(self, replaced: Ending, new: Sequence[Task]) -> None:
-        """Tell in the logs of a failed task and of the tasks in its place about each other."""
+        """Name the new tasks in the log of a failed task, and the failed task in their logs."""
         old = replaced.task
         names = ", ".join(f"{task.type} {task.guid}" for task in new)
         start = utc(max(self.now, new[0].window_start))

@@ -182,7 +182,7 @@ def in_states(
 def seen(
     connection: sa.Connection, guids: Sequence[str], states: Collection[str], scope: Scope
 ) -> list[Task]:
-    """Listed tasks, among at most 500, that are in one of some states; no row is locked."""
+    """Listed tasks, among at most 500, that are in some states; no row is locked."""
     where = (table.c.guid.in_(guids), table.c.state.in_(states), ~table.c.archived)
     query = sa.select(*COLUMNS).where(*where, *_seen_by(scope)).order_by(table.c.guid)
     return [task_of(row) for row in connection.execute(query)]

@@ -47,7 +47,7 @@ def _left(context: TaskContext, repository: Repository, backup: str) -> float:
     with suppress(NotFound, Damaged):  # the work itself tells that
         stored = repository.destination.info(manifests.name_of(backup)).stored
         age = (context.server.now_ms() - stored) / 1000 if stored is not None else delay
-        return min(delay, delay - age)  # whatever the clocks say, no longer than the delay
+        return min(delay, delay - age)  # no longer than the delay, even if clocks differ
     return 0
 
 

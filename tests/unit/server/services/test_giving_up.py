@@ -9,16 +9,20 @@ import pytest
 
 from haulback.contract.destinations import NewDestination
 from haulback.contract.order_records import BackupDestination, Hypervisor
-from haulback.errors import Conflict, Fenced, NotFound, Unavailable
+from haulback.errors import Conflict, Fenced, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
-from haulback.server.services import destinations, giving_up, node_tasks
+from haulback.server.services import destinations, giving_up, node_tasks, record_losses
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import copy_links, gone, lists, rows, tables
+from haulback.server.store import copy_links, gone, kept_keys, lists, rows, tables, tasks
+from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
+from haulback.server.store.gone_tables import given_up
+from haulback.server.store.task_lifecycle import Life
+from haulback.tasks.record import Task
 from haulback.wire import Ref
 from tests.unit.server.conftest import House
 
@@ -131,6 +135,25 @@ def test_tasks_that_others_can_do_go_to_them(house: House):
     assert running.guid in house.offered(other)
 
 
+def test_a_transaction_that_the_database_ends_is_repeated_and_ends_no_task(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    node, other = house.node("n1"), house.node("n2")
+    [running] = house.export(house.entities[0])
+    house.take(node, running)
+    lost, said = Life.lost, ["deadlock detected"]
+
+    def once(moves: Life, task: Task, why: str) -> None:
+        if said:
+            raise Unavailable(said.pop())
+        lost(moves, task, why)
+
+    monkeypatch.setattr(Life, "lost", once)
+    giving_up.give_up(house.app, NODE, node.guid, house.user)
+    assert house.state(running) == "QUEUED"
+    assert running.guid in house.offered(other)
+
+
 def test_an_export_that_waits_in_the_staging_of_a_gone_node_is_made_again(house: House):
     node, other = house.node("n1"), house.node("n2")
     store = house.exported(node)
@@ -171,8 +194,37 @@ def test_a_gone_destination_leaves_rules_links_and_the_hold(house: House):
         assert copy_links.all_links(sql) == []
         machine = known.machines.get(house.entities[0].guid)
         assert "lastBackup" not in machine.facts
-        assert gone.destinations(sql, "folder")[0].sealed_key  # its repository can still be read
+        assert kept_keys.of_driver(sql, "folder")[0].sealed  # its repository can still be read
     house.refuses(NotFound, backup, house, first)
+
+
+def test_a_rule_that_loses_its_primary_keeps_its_copies(house: House):
+    house.node("n1")
+    to, place = second(house), {"guid": house.destination.guid}
+    copy = {"backupDestination": {"guid": to.guid}, "roleType": "SECONDARY"}
+    copy |= {"daysToKeepRetentionLock": 30}
+    primary = {"backupDestination": place, "roleType": "PRIMARY"}
+    rule = Record(
+        guid=new_guid(), kind="rule", name="r", body={"ruleBackupDestinations": [primary, copy]}
+    )
+    with house.app.store.write() as sql:
+        rows.add(sql, tables.record, rule)
+    asked = giving_up.preview(house.app, DESTINATION, place["guid"], house.user)
+    assert [item.note for item in asked.items if item.kind == "rule"] == [
+        "its copies stay: give it a PRIMARY and turn it on again"
+    ]
+    giving_up.give_up(house.app, DESTINATION, place["guid"], house.user)
+    with house.app.store.read() as sql:
+        body = SqlCatalogue(sql).records.get("rule", rule.guid).body
+    assert body == {"active": False, "ruleBackupDestinations": [copy]}
+    said = house.refuses(Malformed, house.submit, "export", export_by(house, rule))
+    assert "r is not active; activate it" in said
+
+
+def export_by(house: House, rule: Record) -> dict[str, Any]:
+    """A request that backs a machine up by a rule."""
+    machine = {"guid": house.entities[0].guid}
+    return {"protectedEntities": [machine], "rules": [{"guid": rule.guid}]}
 
 
 def test_a_gone_hypervisor_keeps_machines_with_backups_restorable(house: House):
@@ -235,7 +287,8 @@ def test_a_process_that_dies_in_the_middle_is_continued(
     monkeypatch.setattr(gone, "locked", dying)
     with pytest.raises(Dies):
         giving_up.give_up(house.app, NODE, node.guid, house.user)
-    giving_up.continue_all(house.app)
+    while giving_up.continue_all(house.app):  # some pieces a tick
+        pass
     assert places(house, BackupDestination) == places(house, Hypervisor) == []
     assert giving_up.continue_all(house.app) == 0
 
@@ -260,6 +313,153 @@ def test_a_destination_that_is_found_again_has_its_old_key(house: House):
     assert destinations.add_destination(house.app, other, house.user)[0].guid != made.guid
 
 
+def test_an_object_that_cannot_go_on_stops_no_other_and_a_tick_is_short(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    node = house.node("n1")
+    made = backup(house, stored(house, node))
+    with house.app.store.write() as sql:
+        for _ in range(10):
+            another = msgspec.structs.replace(made, guid=new_guid(), location=new_guid())
+            rows.add(sql, tables.backup, another)
+    other = second(house)
+    house.app.wakeups.end()
+    for place in (other, house.destination):  # the broken object was begun first
+        house.clock.now += 1
+        house.refuses(
+            Unavailable, giving_up.give_up, house.app, DESTINATION, place.guid, house.user
+        )
+    house.app.wakeups.is_over = False
+    monkeypatch.setattr(gone, "PIECE", 1)
+    with house.app.store.write() as sql:
+        here = given_up.c.guid == other.guid
+        sql.execute(given_up.update().where(here).values(kind="unknown"))
+    giving_up.continue_all(house.app)
+    assert house.destination.name in places(house, BackupDestination)  # a tick takes some pieces
+    for _ in range(4):
+        giving_up.continue_all(house.app)
+    assert places(house, BackupDestination) == ["bd2"]
+
+
+@pytest.mark.parametrize("kind", [DESTINATION, HYPERVISOR, MACHINE])
+def test_a_task_that_was_planned_before_the_record_went_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    house.node("n1")
+    [plan] = house.export(house.entities[0])
+    late = msgspec.structs.replace(plan, guid=(guid := new_guid()), workflow=guid, follows=None)
+    places = {
+        DESTINATION: house.destination.guid,
+        HYPERVISOR: house.hypervisor.guid,
+        MACHINE: house.entities[0].guid,
+    }
+    some, tasks_left = gone.some_tasks, [late]
+
+    def then_planned(sql: Any, where: Any) -> list[Task]:
+        result = some(sql, where)
+        if not result and tasks_left:  # another server commits its plan now
+            tasks.insert(sql, [tasks_left.pop()])
+        return result
+
+    monkeypatch.setattr(gone, "some_tasks", then_planned)
+    giving_up.give_up(house.app, kind, places[kind], house.user)
+    assert house.state(late) == "CANCELLED"
+
+
+def test_a_second_request_goes_on_with_what_the_first_has_begun(house: House):
+    node = house.node("n1")
+    kept = house.destination.repository
+    bind(house, node)
+    house.app.wakeups.end()  # each request leaves the rest to the maintenance
+    house.refuses(Unavailable, giving_up.give_up, house.app, NODE, node.guid, house.user)
+    eve = msgspec.structs.replace(house.user, guid=new_guid(), name="eve")
+    for kind, place in ((DESTINATION, house.destination), (HYPERVISOR, house.hypervisor)):
+        house.refuses(Unavailable, giving_up.give_up, house.app, kind, place.guid, eve)
+        with house.app.store.read() as sql:
+            begun = gone.begun(sql, place.guid)
+        assert begun
+        assert begun.login == house.user.name
+        assert "which only node n1 reached, was given up by admin" in begun.why
+        assert begun.record.get("repository", kept) == kept
+
+
+def vault_on(node: Node) -> NewDestination:
+    return NewDestination(name="vault", path="/srv/vault", node=Ref(node.guid))
+
+
+def used(house: House, node: Node) -> tuple[str, str, bytes]:
+    """A destination that was used and given up: its guid, its repository, its key."""
+    made, init = destinations.add_destination(house.app, vault_on(node), house.user)
+    house.take(node, init)
+    house.finish(node, init, repository=(repository := new_guid()))
+    key = key_of(house, made.guid)
+    giving_up.give_up(house.app, DESTINATION, made.guid, house.user)
+    return made.guid, repository, key
+
+
+def key_of(house: House, guid: str) -> bytes:
+    with house.app.store.read() as sql:
+        return house.app.vault.unseal(guid, keys.sealed_key(sql, guid))
+
+
+def kept(house: House) -> set[str]:
+    with house.app.store.read() as sql:
+        return {key.guid for key in kept_keys.of_driver(sql, "folder")}
+
+
+def test_a_failed_second_attempt_loses_no_key_and_the_next_takes_the_other(house: House):
+    a, b, third = house.node("n1"), house.node("n2"), house.node("n3")
+    first, repository, key = used(house, a)
+    second, _, _ = used(house, b)
+    made, init = destinations.add_destination(house.app, vault_on(third), house.user)
+    house.take(third, init)
+    house.fail(third, init)  # the disk of the first node has another key
+    destinations.remove_destination(house.app, made.guid, house.user)
+    assert kept(house) == {first, second}
+    again, init = destinations.add_destination(house.app, vault_on(third), house.user)
+    assert (made.guid, again.guid) == (second, first)
+    assert key_of(house, first) == key
+    house.take(third, init)
+    house.finish(third, init, repository=repository)
+    assert kept(house) == {second}  # the disk that was found is read again
+
+
+def test_a_destination_on_its_old_node_has_the_key_of_this_node(house: House):
+    a, b = house.node("n1"), house.node("n2")
+    first, _, _ = used(house, a)
+    used(house, b)
+    assert destinations.add_destination(house.app, vault_on(a), house.user)[0].guid == first
+
+
+def test_an_empty_folder_at_the_old_place_takes_no_key_away(house: House):
+    node, other = house.node("n1"), house.node("n2")
+    guid, repository, key = used(house, node)
+    made, init = destinations.add_destination(house.app, vault_on(other), house.user)
+    house.take(other, init)
+    house.finish(other, init, repository=new_guid())  # the folder was empty
+    assert kept(house) == {guid}
+    wanted = msgspec.structs.replace(vault_on(node), name="found")
+    back, init = destinations.add_destination(house.app, wanted, house.user)
+    assert back.guid != made.guid
+    assert key_of(house, back.guid) == key
+    house.take(node, init)
+    house.finish(node, init, repository=repository)
+    assert kept(house) == set()
+
+
+def test_a_key_of_two_repositories_stays_until_both_are_read(house: House):
+    node = house.node("n1")
+    guid, old, key = used(house, node)
+    assert used(house, node)[0] == guid  # a fresh repository, given up again
+    made, init = destinations.add_destination(house.app, vault_on(node), house.user)
+    house.take(node, init)
+    house.finish(node, init, repository=old)
+    assert kept(house) == {guid}
+    destinations.remove_destination(house.app, made.guid, house.user)
+    made, _ = destinations.add_destination(house.app, vault_on(node), house.user)
+    assert key_of(house, made.guid) == key
+
+
 def test_a_destination_whose_init_failed_is_tried_again_or_removed(house: House):
     node = house.node("n1")
     wanted = NewDestination(name="vault", path="/srv/vault", node=Ref(node.guid))
@@ -276,3 +476,19 @@ def test_a_destination_whose_init_failed_is_tried_again_or_removed(house: House)
     house.finish(node, init, repository=new_guid())
     said = house.refuses(Conflict, destinations.init_again, house.app, made.guid, house.user)
     assert "has its repository already" in said
+
+
+def test_the_removal_of_a_destination_names_and_ends_all_of_its_tasks(house: House):
+    node = house.node("n1")
+    made, init = destinations.add_destination(house.app, vault_on(node), house.user)
+    house.take(node, init)  # a RUNNING task ends, too
+    more = [msgspec.structs.replace(init, guid=new_guid()) for _ in range(60)]
+    follower = msgspec.structs.replace(
+        init, guid=new_guid(), state="PLANNED", follows=more[0].guid, workflow=more[0].guid
+    )
+    with house.app.store.write() as sql:
+        tasks.insert(sql, [*more, follower])
+    listed = record_losses.of_destination(house.app, made.guid)
+    assert [item.count for item in listed.counts if item.kind == "task"] == [62]
+    destinations.remove_destination(house.app, made.guid, house.user)
+    assert {house.state(task) for task in (init, *more, follower)} == {"CANCELLED"}

@@ -18,7 +18,7 @@ _JUDGED = (
 
 
 def upgrade() -> None:
-    """Add columns, indexes and tables; earlier retention waits for a confirmation."""
+    """Add columns, indexes and tables; older retention settings wait for a confirmation."""
     op.add_column(
         "backup", sa.Column("role", sa.String(12), nullable=False, server_default="PRIMARY")
     )

@@ -1,4 +1,4 @@
-"""The reason for which a machine has no base of increments is kept until its next base."""
+"""Keep the reason why a machine has no base for increments, until its next base."""
 
 from __future__ import annotations
 

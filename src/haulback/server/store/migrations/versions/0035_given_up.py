@@ -1,4 +1,4 @@
-"""Objects that were given up, with what brings a destination back."""
+"""Objects that were given up, with the key and record that bring a destination back."""
 
 from __future__ import annotations
 

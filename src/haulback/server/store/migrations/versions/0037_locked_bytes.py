@@ -1,4 +1,4 @@
-"""Bytes under lock in the space of a destination; links of destinations walk once more."""
+"""Bytes under lock in the space of a destination; copy links are walked once more."""
 
 from __future__ import annotations
 

@@ -1,0 +1,92 @@
+"""Sealed keys of destinations that were given up, kept until their repositories are read again."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.server.store.gone_tables import given_up as table
+from haulback.server.store.rows import json_text
+from haulback.wire import JsonObject
+
+DESTINATION = "destination"  # kind of the rows of `given_up` that keep keys
+_EARLIER = "earlier"  # repositories that the same key opens, of earlier destinations of this guid
+_TRIED = "tried"  # when a new destination last got the key (epoch ms)
+_COLUMNS = (table.c.guid, table.c.begun, table.c.record, table.c.sealed_key)
+
+
+class KeptKey(NamedTuple):
+    """The key of a destination that was given up at `begun`; `tried` 0: no destination got it.
+
+    `record` is the destination as it was.  Times are epoch ms.
+    """
+
+    guid: str
+    sealed: str
+    record: JsonObject
+    begun: int
+    tried: int
+
+
+def of_driver(sql: sa.Connection, driver: str) -> list[KeptKey]:
+    """The kept keys of the destinations of a driver."""
+    ended = (table.c.kind == DESTINATION, table.c.ended.is_not(None))
+    query = sa.select(*_COLUMNS).where(*ended, table.c.sealed_key.is_not(None))
+    keys = [_key(row) for row in sql.execute(query)]
+    return [key for key in keys if key.record.get("driver") == driver]
+
+
+def note_trial(sql: sa.Connection, guid: str, now: int) -> None:
+    """Record that a new destination got a key, so that the next one gets another key."""
+    record = _record(sql, guid)
+    _write(sql, guid, record | {_TRIED: now})
+
+
+def with_earlier(sql: sa.Connection, guid: str, record: JsonObject) -> JsonObject:
+    """The record of a destination that is given up, with the repositories of its guid that were
+    given up before and not read again.
+    """
+    before = _waiting(_record(sql, guid))
+    earlier = [repository for repository in before if repository != record.get("repository")]
+    return record | {_EARLIER: earlier} if earlier else record
+
+
+def read_again(sql: sa.Connection, repository: str) -> None:
+    """Delete the kept keys of a repository that a destination has opened with its own key.
+
+    A key that opens another repository, too, stays.
+    """
+    named = table.c.record.contains(repository, autoescape=True)
+    query = sa.select(*_COLUMNS).where(table.c.kind == DESTINATION, named)
+    for row in sql.execute(query).all():
+        record = msgspec.json.decode(row.record)
+        waiting = _waiting(record)
+        if repository not in waiting:
+            continue
+        if left := [other for other in waiting if other != repository]:
+            _write(sql, row.guid, record | {"repository": left[0], _EARLIER: left[1:]})
+        else:
+            sql.execute(sa.delete(table).where(table.c.guid == row.guid))
+
+
+def _waiting(record: JsonObject) -> list[str]:
+    """The repositories of a record that no destination has read again."""
+    return [guid for guid in (record.get("repository"), *record.get(_EARLIER, ())) if guid]
+
+
+def _key(row: Any) -> KeptKey:
+    record = msgspec.json.decode(row.record)
+    return KeptKey(row.guid, row.sealed_key, record, row.begun, record.get(_TRIED, 0))
+
+
+def _record(sql: sa.Connection, guid: str) -> JsonObject:
+    text = sql.scalar(sa.select(table.c.record).where(table.c.guid == guid))
+    record: JsonObject = msgspec.json.decode(text) if text else {}
+    return record
+
+
+def _write(sql: sa.Connection, guid: str, record: JsonObject) -> None:
+    values = {"record": json_text(record)}
+    sql.execute(sa.update(table).where(table.c.guid == guid).values(values))
