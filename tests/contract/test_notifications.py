@@ -163,8 +163,8 @@ def test_commands_add_try_and_remove_notifications(
     assert hooked in run("notify channel ls")
     assert "DELIVERED" in run(f"notify log --channel {hooked}")
     for name in (hooked, watched):
-        run(f"notify rule rm {name}")
-        run(f"notify channel rm {name}")
+        run(f"notify rule rm {name} -y")
+        run(f"notify channel rm {name} -y")
     asked.close()
 
 
