@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import io
 import json
@@ -19,16 +18,19 @@ from cyclopts import App
 
 from haulback.cli.confirmation import Consent
 from haulback.cli.main import app as commands
-from haulback.errors import Conflict, HaulbackError, Malformed, NotFound
+from haulback.contract.machines import VirtualDisk
+from haulback.errors import Conflict, HaulbackError, Malformed
 from haulback.ids import new_guid
 from haulback.kinds.registry import KINDS
 from haulback.server.http.reference import OPERATIONS
+from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import JsonObject
 from tests import databases
 from tests.contract.conftest import Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_access import user
 from tests.contract.test_commands import words
+from tests.contract.test_narrowed import HERE
 
 
 @pytest.fixture(
@@ -123,6 +125,29 @@ def _rows(served: Served) -> JsonObject:
     return {**counts, **rows}
 
 
+# The ends of the lists that the scene makes certain; the other operations name nothing for sure.
+_ENDS = {
+    "DELETE /tasks/{guid}": "1 task cancelled",
+    "DELETE /tasks/all-finished": "off the lists",
+    "POST /tasks/delete-finished-and-queued": "1 task cancelled",
+    "POST /tasks/batch-delete": "stays: ",
+    "POST /tasks/revert": "1 machine reverted",
+    "DELETE /users/{guid}": "1 user removed",
+    "DELETE /api-tokens/{guid}": "1 token revoked",
+    "POST /nodes/{guid}/token": "1 token replaced",
+    "DELETE /nodes/{guid}": "1 node removed",
+    "DELETE /hypervisors/{guid}": "1 hypervisor removed",
+    "POST /hypervisors/{guid}/confirm-absent": "1 machine absent",
+    "DELETE /backup-destinations/{guid}": "1 destination removed",
+    "POST /backups/{guid}/confirm-missing": "1 backup given up",
+}
+_REFUSED = {
+    "POST /tasks/delete": "is being backed up",
+    "POST /backup-destinations/{guid}/move": "is mounted",
+    "DELETE /virtual-machines/{guid}": "is present",
+}
+
+
 def test_a_dry_run_names_what_goes_and_changes_nothing(
     served: Served,
     monkeypatch: pytest.MonkeyPatch,
@@ -140,15 +165,18 @@ def test_a_dry_run_names_what_goes_and_changes_nothing(
         if not given:
             continue
         before = _rows(served)
-        with contextlib.suppress(Conflict, NotFound):
-            commands([*given, "--dry-run"], exit_on_error=False, result_action="return_value")
+        line = [*given, "--dry-run"]
+        if why := _REFUSED.get(operation.key):
+            with pytest.raises(Conflict, match=why):
+                commands(line, exit_on_error=False, result_action="return_value")
+        else:
+            commands(line, exit_on_error=False, result_action="return_value")
         assert _rows(served) == before, operation.key
         named[operation.key] = capsys.readouterr().out
     asked.close()
     scene.close()
-    assert "user removed" in named["DELETE /users/{guid}"]
-    assert "1 hypervisor removed" in named["DELETE /hypervisors/{guid}"]
-    assert "1 destination removed" in named["DELETE /backup-destinations/{guid}"]
+    assert {key for key, said in named.items() if not said} == {*_REFUSED}
+    assert {key: end for key, end in _ENDS.items() if end not in named[key]} == {}
 
 
 def test_a_dry_run_is_refused_as_the_request_would_be(served: Served):
@@ -161,13 +189,26 @@ def test_a_dry_run_is_refused_as_the_request_would_be(served: Served):
 
 @pytest.mark.parametrize("query", ["dryRun=true", "dryRun=true&gone=true"])
 def test_a_dry_run_shows_a_narrowed_caller_nothing_of_other_projects(served: Served, query: str):
-    machine = served.machines[served.new_machine_of("pb")]
+    number = served.new_machine(VirtualDisk("root", 10, "qcow2"))
+    machine = served.machines[number]
+    settings = f"/api/virtual-machines/{machine}/settings"
+    assert served.call("PUT", settings, {"project": "pb"}).status_code == 204
     narrowed = user(served, "administrator", projects=["pa"])
+    backup = served.stored(number)
+    snapshot = served.snapped(machine)["guid"]
+    with served.app.store.read() as sql:
+        name = SqlCatalogue(sql).machines.get(machine).name
+    for operation in DESTROYING:
+        for guid in (machine, backup, snapshot, served.destination["guid"]):
+            path = f"/api{operation.path.replace('{guid}', guid)}?{query}"
+            for example in operation.examples or [None]:
+                body = example and json.loads(json.dumps(example).replace(HERE, guid))
+                answer = served.call(operation.method, path, body, token=narrowed)
+                assert name not in answer.text, (operation.key, body)
+                assert answer.status_code < 500, answer.text
     refs = {"protectedEntities": [{"guid": machine}]}
-    for path, body in (("remove-old-snapshots", refs), ("delete", {"value": machine})):
-        answer = served.call("POST", f"/api/tasks/{path}?{query}", body, token=narrowed)
-        assert machine not in json.dumps(answer.json().get("items", [])), answer.text
-        assert path == "delete" or answer.status_code == 404, answer.text
+    answer = served.call("POST", f"/api/tasks/remove-old-snapshots?{query}", refs, token=narrowed)
+    assert answer.status_code == 404, answer.text
 
 
 def test_a_repeated_request_is_answered_again_and_its_dry_run_removes_nothing(

@@ -56,6 +56,10 @@ def test_a_failed_backup_reaches_a_webhook_by_itself(served: Served, web: WebSer
     assert "no space" in told[0]["data"]["text"]
     rows = served.call("GET", f"/api/deliveries?channel={channel['guid']}").json()
     assert rows[-1]["rule"]["guid"] == rule["guid"]
+    guid = rows[-1]["guid"]
+    for text, guids in ((guid[:8].upper(), [guid]), ("no such name", [])):
+        listed = served.call("GET", f"/api/deliveries?filter={text}").json()
+        assert [row["guid"] for row in listed] == guids
     assert served.call("DELETE", f"/api/notification-rules/{rule['guid']}").status_code == 204
 
 
@@ -159,8 +163,8 @@ def test_commands_add_try_and_remove_notifications(
     assert hooked in run("notify channel ls")
     assert "DELIVERED" in run(f"notify log --channel {hooked}")
     for name in (hooked, watched):
-        run(f"notify rule rm {name}")
-        run(f"notify channel rm {name}")
+        run(f"notify rule rm {name} -y")
+        run(f"notify channel rm {name} -y")
     asked.close()
 
 

@@ -214,7 +214,7 @@ def _copy(parts: Iterable[bytes], file: BinaryIO, *, sparse: bool = False) -> No
 def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
     client = connect()
-    request = Again(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
+    request = Again(mountedBackup=Ref(client.mounts.ended(mounted)), **how.timed)
     report(client, [client.tasks.mount(request, **how.asked)], how)
 
 

@@ -9,8 +9,6 @@ from haulback.client.calls import Calls, Page
 from haulback.contract.notifications import DeliveryRecord
 from haulback.ids import is_guid
 
-_LOOKED = 500  # the newest deliveries, among which a beginning of a guid is looked for
-
 
 class DeliveryFilter(TypedDict, total=False):
     """Filters of deliveries: the guid of a channel, states, epoch ms."""
@@ -41,10 +39,10 @@ class Notifications:
         """The guid of a delivery, by guid, its beginning, or `latest`."""
         if is_guid(wanted):
             return wanted
-        rows = self.page(size=1 if wanted == "latest" else _LOOKED).rows
-        if wanted == "latest" and rows:
+        if wanted == "latest" and (rows := self.page(size=1).rows):
             return rows[0].guid
-        return record_names.chosen(rows, wanted, "delivery", lambda row: row.channel.name).guid
+        fitting = self._calls.each(DeliveryRecord, "/deliveries", {"filter": wanted})
+        return record_names.chosen(fitting, wanted, "delivery", lambda row: row.channel.name).guid
 
     def get(self, guid: str) -> DeliveryRecord:
         """Fetch a delivery with its attempts.  Raises NotFound."""

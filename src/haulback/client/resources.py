@@ -39,7 +39,7 @@ from haulback.contract.restores import RestoreJobRecord
 from haulback.contract.snapshots import SnapshotRecord
 from haulback.contract.space import MachineShare
 from haulback.contract.workflows import WorkflowExecution
-from haulback.errors import Incomplete, Unavailable
+from haulback.errors import Incomplete, NotFound, Unavailable
 from haulback.ids import is_guid
 from haulback.texts import printable
 from haulback.wire import JsonObject, Named
@@ -241,6 +241,25 @@ class Mounts(DatedCollection[MountedBackup]):
     """Mounted backups, newest first; their file systems, files and disks."""
 
     path, kind = "/mounted-backups", MountedBackup
+
+    def newest(self, machine: str = "") -> list[MountedBackup]:
+        """The newest mount that has not ended, or else the newest that has."""
+        present = self.page(size=1, protected_entity=machine, finished_mount=False).rows
+        return present or super().newest(machine)
+
+    def ended(self, wanted: str) -> str:
+        """The guid of a mount, as `guid`; `latest` is the newest that has ended.
+
+        Raises NotFound, or Malformed with the candidates when several mounts fit.
+        """
+        machine = record_names.latest_of(wanted)
+        if machine is None:
+            return self.guid(wanted)
+        entity = Machines(self._calls).guid(machine) if machine else ""
+        rows = self.page(size=1, protected_entity=entity, finished_mount=True).rows
+        if not rows:
+            raise NotFound(f"{wanted}: no mount{f' of {machine}' * bool(machine)} has ended")
+        return rows[0].guid
 
     def file_systems_of(self, backup: str) -> list[BackupFileSystem]:
         """The file systems of a backup, named as a MANUAL mount expects."""

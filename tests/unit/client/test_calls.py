@@ -145,6 +145,29 @@ def test_the_newest_backup_of_a_machine_that_can_be_restored_has_a_name(web: Web
         client.tasks.guid("latest")
 
 
+def test_the_latest_mount_is_one_that_has_not_ended_and_again_takes_an_ended_one(
+    web: Web, client: Client
+):
+    web.says([])
+    with pytest.raises(NotFound, match="latest: there is no"):
+        client.mounts.find("latest")
+    assert [asked.query for asked in web.asked] == [
+        [("page", "0"), ("size", "1"), *more] for more in ([("finished-mount", "false")], [])
+    ]
+    with pytest.raises(NotFound, match="latest: no mount has ended"):
+        client.mounts.ended("latest")
+    assert ("finished-mount", "true") in web.last.query
+
+
+def test_the_beginning_of_the_guid_of_an_old_delivery_is_asked_of_the_server(
+    web: Web, client: Client
+):
+    web.says([])
+    with pytest.raises(NotFound, match="there is no delivery"):
+        client.notifications.guid(GUID[:8])
+    assert ("filter", GUID[:8]) in web.last.query
+
+
 def test_a_name_that_no_record_bears_is_not_found(web: Web, client: Client):
     web.says([project("g1", "web-2")])
     with pytest.raises(NotFound, match=r"^there is no project 'web'$"):

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from haulback.contract.events import EventRecord
 from haulback.contract.notifications import DeliveryAttempt
 from haulback.errors import NotFound
+from haulback.ids import is_beginning
 from haulback.inventory.delivery import WAITING, Delivery
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
@@ -161,6 +162,7 @@ def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Delivery], int]:
     where += [table.c.channel == wanted.subject] if wanted.subject else []
     where += [table.c.created >= wanted.since] if wanted.since is not None else []
     where += [table.c.created <= wanted.until] if wanted.until is not None else []
+    where += [_fits(wanted.text)] if wanted.text else []
     listed = wanted.scope.listed
     where += [] if listed is None else [table.c.project.in_(listed)]
     count = sa.select(sa.func.count()).select_from(table).where(*where)
@@ -168,6 +170,14 @@ def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Delivery], int]:
     query = sa.select(table).where(*where).order_by(*order)
     query = query.limit(wanted.size).offset(wanted.page * wanted.size)
     return records(sql, query, Delivery), sql.scalar(count) or 0
+
+
+def _fits(text: str) -> Condition:
+    """The condition of a text: a part of the channel's name, or the beginning of the guid."""
+    named = table.c.channel_name.icontains(text, autoescape=True)
+    if not is_beginning(text):
+        return named
+    return sa.or_(named, table.c.guid.startswith(text.lower(), autoescape=True))
 
 
 def events_of(sql: sa.Connection, guid: str) -> list[EventRecord]:
