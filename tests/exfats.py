@@ -153,6 +153,8 @@ def generated(count, seed):
         slots, kept = [], []
         for length in [*[None] * volume.chance.randint(0, 20), number % 255 + 1]:
             made, item = files.one(length)
+            while item.name.upper() in {other.name.upper() for other in kept}:
+                made, item = files.one(length)  # a folder has each name once
             if volume.chance.random() < 0.1:  # deleted
                 slots += [bytes([made[at] & 0x7F]) + made[at + 1 : at + 32]
                           for at in range(0, len(made), 32)]  # fmt: skip
