@@ -20,7 +20,7 @@ import msgspec
 import uvicorn
 
 import haulback
-from haulback.errors import Malformed, Unavailable
+from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.kinds.registry import KINDS
 from haulback.logs import members
 from haulback.loopback import is_loopback
@@ -151,7 +151,7 @@ class Server:
         The last step before `run`: a password of a server that cannot start is of no use.
         """
         self._is_admitted = True
-        return _admit_admin(self.app, self._wanted)
+        return admit_admin(self.app, self._wanted)
 
     def run(self) -> None:
         """Answer until `stop`, SIGTERM or SIGINT."""
@@ -226,8 +226,16 @@ def _check_certificate(settings: ServerSettings) -> None:
         ) from None
 
 
-def _admit_admin(app: App, password: str | None) -> str | None:
+def admit_admin(app: App, password: str | None) -> str | None:
     """Create the first user; returns a generated password, which is shown once."""
+    try:
+        return _admit_now(app, password)
+    except Conflict:
+        # Another server on this database started at the same moment, and created the user first.
+        return _admit_now(app, password)
+
+
+def _admit_now(app: App, password: str | None) -> str | None:
     with app.store.write() as sql:
         if password:
             accounts.set_password(sql, "admin", password)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from haulback.cli.password_reset import reset_password
 from haulback.errors import Malformed, NotFound, Unauthenticated, Unavailable
-from haulback.server.main import Server, ServerSettings
+from haulback.server.main import Server, ServerSettings, admit_admin
 from haulback.server.services import users
 from tests import databases
 from tests.unit.server.conftest import House
@@ -28,6 +29,17 @@ def test_a_server_that_cannot_listen_gives_its_password_at_the_next_start(tmp_pa
     assert server.admit() is None
     server._socket.close()
     server.app.store.close()
+
+
+def test_servers_that_start_at_one_moment_create_one_first_user(house: House):
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(admit_admin, house.app, None) for _ in range(4)]
+        [password] = [done.result() for done in made if done.result()]
+    users.log_in(house.app, "admin", password, "a")
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(admit_admin, house.app, "correct horse") for _ in range(4)]:
+            done.result()
+    users.log_in(house.app, "admin", "correct horse", "b")
 
 
 def test_a_lost_password_is_set_anew_beside_a_running_server(
