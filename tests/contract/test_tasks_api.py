@@ -189,7 +189,10 @@ def test_a_node_takes_reports_and_finishes(served: Served):
     mark = {"task": guid, "cbtId": "c"}
     assert served.as_node("PUT", "/api/tasks/cbt-id", mark).status_code == 204
     assert served.as_node("POST", f"{path}/log", ["one", "two"]).status_code == 201
-    assert [line["text"] for line in served.call("GET", f"{path}/log").json()] == ["one", "two"]
+    request, start, *told = [line["text"] for line in served.call("GET", f"{path}/log").json()]
+    assert request.startswith("EXPORT was requested: ")
+    assert start.startswith("n1 took the task")
+    assert told == ["one", "two"]
     assert served.call("GET", path).json()["progress"] == 13
     assert served.as_node("PUT", f"{path}/state", "FINISHED").status_code == 204
     done = served.call("GET", path).json()
