@@ -7,7 +7,6 @@ import io
 import json
 import shlex
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,30 +24,11 @@ from haulback.kinds.registry import KINDS
 from haulback.server.http.reference import OPERATIONS
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.wire import JsonObject
-from tests import databases
 from tests.contract.conftest import Served
 from tests.contract.scene import Scene, watch
 from tests.contract.test_access import user
 from tests.contract.test_commands import words
 from tests.contract.test_narrowed import HERE
-
-
-@pytest.fixture(
-    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
-)
-def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    database = ""
-    if request.param == "postgresql":
-        database = databases.new_database(request.getfixturevalue("cluster"), uuid.uuid4().hex)
-    made = Served(tmp_path_factory.mktemp("served"), database)
-    try:
-        made.furnish()
-        yield made
-    finally:
-        made.close()
-
 
 DESTROYING = [operation for operation in OPERATIONS if operation.destroys]
 REMOVES = {way.path for kind in KINDS.values() if kind.removes for way in kind.submissions}
