@@ -15,7 +15,7 @@ from haulback.server.store.engine import peek, sqlite_url
 
 
 def unsealed_key(data: Path, database: str, name: str) -> tuple[BackupDestination, bytes]:
-    """The destination of a name with its secret settings, and its repository's key (32 bytes).
+    """The destination with a name, its secret settings, and the key (32 bytes) of its repository.
 
     Raises NotFound.
     """

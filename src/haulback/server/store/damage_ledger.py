@@ -23,22 +23,23 @@ from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import size
 from haulback.wire import JsonObject, Named
 
-_ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
+# Alarms about single backups for one report; the alarm about the destination has the total.
+_ALARMS = 100
 _EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
 _MANY = 500  # guids in one statement
-_HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
+_HEAL_AGAIN_MS = 6 * HOUR_MS  # time after an attempt that left damage
 _CLEARS = ("VERIFY", "REPAIR")
 log = logging.getLogger(__name__)
 
 
 class DamageLedger:
-    """`inventory.ledger.DamageChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.DamageChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int, alarms: AlarmLedger) -> None:
         self.sql, self.now, self._alarms = sql, now, alarms
 
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
-        """Fix the backups of a destination that a task must find.
+        """Store the list of backups of a destination that a task must find.
 
         Without `forgotten`, the list leaves out missing backups that a user has given up.
         """
@@ -55,7 +56,7 @@ class DamageLedger:
     def expect_machines(self, task: str, destination: str, after: str, last: str | None) -> None:
         """Add the backups of some machines to the list that a clean-up must find.
 
-        The machines are those behind the guid `after`, up to `last`; None: all behind `after`.
+        The machines have guids greater than `after`, up to `last`; None: all greater than `after`.
         """
         expected = tables.expected_backup
         if not after:
@@ -80,7 +81,7 @@ class DamageLedger:
     def reported(self, task: Task, state: State) -> None:
         """Record the damage report of a task, whatever the final state of the task.
 
-        Raises Malformed for a report that cannot be read, when the task is to be FINISHED.
+        Raises Malformed for an unreadable report if the task is to become FINISHED.
         """
         if "damage" not in task.results:
             return
@@ -126,12 +127,14 @@ class DamageLedger:
         self.compared(destination, 0, (), since=since)
 
     def verify_ended(self, destination: str) -> None:
-        """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""
+        """Record that a VERIFY reported damage and failed, so that this damage plans no other
+        VERIFY.
+        """
         state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)
         save_verify_state(self.sql, destination, state)
 
     def _read_back(self, destination: str, begun: int) -> None:
-        """Set backups to VERIFIED that were stored before a complete round began."""
+        """Set the level of backups that were stored before a complete round began to VERIFIED."""
         table = tables.backup.c
         where = (
             table.destination == destination,
@@ -155,7 +158,7 @@ class DamageLedger:
         self._alarms.report(AlarmKind.CLEANUP_BLOCKED, subject, text, details)
 
     def found_again(self, task: Task) -> None:
-        """Set missing backups to present: a clean-up found all expected backups."""
+        """Set missing backups to present, because a clean-up found all expected backups."""
         table, expected = tables.backup.c, tables.expected_backup.c
         query = (
             sa.select(tables.backup)
@@ -173,7 +176,7 @@ class DamageLedger:
         self._alarms.clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
 
     def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
-        """Record an attempt to heal a location, and whether it is whole now."""
+        """Record an attempt to heal a location, and whether the location has all data now."""
         table = tables.backup
         query = sa.select(table).where(table.c.guid == backup, table.c.status == "SUCCESS")
         for location in records(self.sql, query.with_for_update(), Backup):
@@ -185,7 +188,7 @@ class DamageLedger:
             self.sql.execute(here.values(heal_after=after))
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
-        """Record backups as lost that a clean-up gave up after a confirmation."""
+        """Record backups as lost that a clean-up no longer expects after a confirmation."""
         table = tables.backup.c
         for guid in backups:
             where = (table.guid == guid, table.location_status == LocationStatus.GIVEN_UP.value)
@@ -217,15 +220,16 @@ class DamageLedger:
         if status is not LocationStatus.PRESENT:
             # An increment must not build on this backup.
             self.sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
-        else:  # a link copied nothing of it meanwhile
+        else:  # a link copied no data of the backup meanwhile
             copy_links.look(self.sql, backup.guid, backup.destination, self.now)
         recall(self.sql, backup.entity)
 
 
 def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> list[str]:
-    """A page of the backups that a task must find, after the last one of the page before.
+    """A page of the backups that a task must find, after the last backup of the previous page.
 
-    Backups whose removal was decided since are left out: another task may have deleted their data.
+    Backups whose removal was decided since are left out, because another task may have deleted
+    their data.
     """
     table, backup = tables.expected_backup.c, tables.backup.c
     joined = tables.expected_backup.join(tables.backup, backup.guid == table.backup)
@@ -255,7 +259,7 @@ def save_verify_state(sql: sa.Connection, destination: str, state: VerifyState) 
 
 
 class _Reported:
-    """A damage report, and the changes that it makes."""
+    """A damage report, and the changes that it causes."""
 
     def __init__(
         self, ledger: DamageLedger, alarms: AlarmLedger, task: Task, report: DamageReport
@@ -292,7 +296,7 @@ class _Reported:
         found: list[Backup] = []
         for at in range(0, len(wanted), _MANY):
             query = sa.select(tables.backup).where(table.guid.in_(wanted[at : at + _MANY]))
-            # All tasks lock in one order: two tasks that end together must not wait for each other.
+            # All tasks lock in the same order, so that two tasks that end together do not deadlock.
             query = query.order_by(table.guid).with_for_update()
             found += records(self._sql, query, Backup)
         return found
@@ -324,7 +328,7 @@ class _Reported:
         return [one for one in found if one.destination == here and one.status == "SUCCESS"]
 
     def _whole(self, named: set[str]) -> None:
-        """Clear backups that a complete scan did not name as damaged."""
+        """Set backups to sound that a complete scan did not report as damaged."""
         table = tables.backup.c
         query = sa.select(tables.backup).where(
             sa.text("location_status <> 'PRESENT'"),
