@@ -45,12 +45,12 @@ def main(run_folder: Path) -> None:
         signal.signal(number, lambda *_: over.set())
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=MountSpec)
     if os.fork():
-        os._exit(0)  # the child serves; the node waits for the parent only
+        os._exit(0)  # the child serves; the node waits only for the parent
     _serve(order, run_folder, over)
 
 
 def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
-    """Tell the node of the mount, or of the reason why there is none, and serve until `over`."""
+    """Report the mount, or the reason why it failed, to the node, and serve until `over`."""
     with ExitStack() as held:
         children: list[Popen[bytes]] = []
         try:
@@ -110,7 +110,7 @@ def _open(
 
 
 def _located(order: MountSpec) -> tuple[Repository, Manifest]:
-    """The first location that can be opened, with the other locations behind it.
+    """The first location that can be opened, and the locations after it.
 
     Raises the error of the first location when none can be opened.
     """
@@ -140,12 +140,12 @@ def _located(order: MountSpec) -> tuple[Repository, Manifest]:
 
 
 class Spare:
-    """The disks of another location, which is opened when the first of them is read."""
+    """The disks of another location, which is opened at the first read of a disk."""
 
     def __init__(self, attempt: str, place: MountPlace) -> None:
         self._attempt, self._place = attempt, place
         self._disks: dict[str, StoredDisk] = {}
-        # held while the location is opened: other threads need the same disks
+        # held while the location is opened, because other threads need the same disks
         self._lock = Lock()
 
     def disk(self, name: str) -> StoredDisk:
@@ -169,7 +169,7 @@ def _repository(attempt: str, place: MountPlace) -> Repository:
 
 
 def _of_family(attempt: str, place: MountPlace, repository: Repository) -> Repository:
-    """The repository of another location.  Raises NotFound where it has another key."""
+    """The repository of another location.  Raises NotFound if it has another key."""
     other = _repository(attempt, place)
     if not other.is_of_family(repository):
         raise NotFound("the other location has another key")

@@ -1,4 +1,4 @@
-"""Backing up a disk: changed data is read, chunked, deduplicated and handed to the writer; the
+"""Backing up a disk: changed data is read, chunked, deduplicated and passed to the writer; the
 result is a map.
 """
 
@@ -26,17 +26,17 @@ from haulback.repository.pages import (
 from haulback.repository.resources import Meter, Resources
 from haulback.repository.writer import Writer
 
-_SEGMENTS_AHEAD = 12  # segments in memory at a time: bounds the memory of an export
+_SEGMENTS_AHEAD = 12  # segments in memory at a time, which limits the memory of an export
 _ZEROS = bytes(SEGMENT_BYTES)
 
 
 class DiskBase(NamedTuple):
-    """A disk of an earlier backup that a new backup builds on.
+    """A disk of an earlier backup, on which a new backup builds.
 
     With `changed`, only those extents are read from the source; without `changed`, the whole disk
     is read and compared with the chunk ids of `map`.  With `distrust` the disk is cut at the chunk
     borders of `map`, but no chunk is reused from the map: an equal chunk is stored again, unless a
-    sound copy of the chunk is stored.
+    sound copy of it is stored.
     """
 
     map: MapReader
@@ -53,7 +53,7 @@ class _Comparison(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A piece of a disk segment: stored already (`ref`), or new with its id and bytes."""
+    """A piece of a disk segment: either already stored (`ref`), or new with its id and bytes."""
 
     length: int
     ref: ChunkRef | None
@@ -72,10 +72,10 @@ class _Work(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A stretch of whole old pieces that changed spans touch; `low` is its offset in the segment.
+    """A run of whole old pieces that changed spans touch; `low` is its offset in the segment.
 
-    `gaps` of `data` were not read from the source: their bytes are unchanged and come from the
-    base.
+    `gaps` of `data` were not read from the source, because their bytes are unchanged; the base
+    supplies them.
     """
 
     low: int
@@ -110,7 +110,7 @@ def back_up_disk(
 
 
 def _all(source: Source, base: MapReader | None) -> Iterator[_Work]:
-    """Every segment with data, and every segment that had data in the base and is empty now."""
+    """Every segment with data, and every segment that had data in the base but is empty now."""
     data = iter(_segments(source.extents(), source.size))
     upcoming = next(data, None)
     number, leaf = 0, EMPTY_LEAF
@@ -202,17 +202,17 @@ def _widened(old: Pieces, low: int, high: int) -> tuple[int, int]:
 
 
 class _Allowance:
-    """The limit of bytes read beside the changed bytes: nine tenths as many, over the whole disk.
+    """The limit of unchanged bytes read: nine tenths of the changed bytes, over the whole disk.
 
     Reading a few more bytes is cheaper than decompressing the group of a chunk; but a hypervisor
-    must not be asked for more than twice the changed bytes.
+    must not have to read more than twice the changed bytes.
     """
 
     def __init__(self) -> None:
         self._left = 0
 
     def covers(self, changed: int, more: int) -> bool:
-        """Whether `more` bytes may be read beside `changed` ones."""
+        """Whether `more` unchanged bytes may be read besides the `changed` bytes."""
         self._left += changed * 9 // 10
         if more > self._left:
             return False
@@ -228,16 +228,14 @@ class _Reading:
         self._spare: list[memoryview] = []
 
     def read(self, item: _Work, span: tuple[int, int]) -> _Run:
-        """Read the spans of the run `span`; all of it at once where the allowance covers the
-        gaps.
-        """
+        """Read the spans of the run `span`, or the whole run if the limit allows its gaps."""
         low, high = span
         spans = [(max(a, low), min(b, high)) for a, b in item.spans if a < high and b > low]
         changed = sum(b - a for a, b in spans)
         if item.old is None or self._allowance.covers(changed, high - low - changed):
             spans = [(low, high)]
         is_whole = spans == [(0, SEGMENT_BYTES)]
-        # Zeros, unless each byte is read: a gap over a hole is not filled.
+        # The gaps are zeros unless every byte is read, because a gap over a hole is not filled.
         data = self._buffer() if is_whole else memoryview(bytearray(high - low))
         gaps, at = [], low
         for start, end in spans:
@@ -251,7 +249,7 @@ class _Reading:
         return _Run(low, data, gaps + ([(at - low, high - low)] if at < high else []))
 
     def reuse(self, runs: list[_Run]) -> None:
-        """Take back the buffers of runs whose data is no longer used."""
+        """Take back the buffers of runs whose data is no longer needed."""
         self._spare += [run.data for run in runs if len(run.data) == SEGMENT_BYTES]
 
     def _buffer(self) -> memoryview:
@@ -259,7 +257,7 @@ class _Reading:
 
 
 def _examine(old: Pieces | None, runs: list[_Run], length: int, known: _Comparison) -> list[_Found]:
-    """The present pieces of a segment; outside of the runs they are the old pieces."""
+    """The present pieces of a segment; outside the runs these are the old pieces."""
     keys, load, keep = known
     if not runs:
         return [_Found(length, HOLE)]
@@ -294,7 +292,7 @@ def _kept(old: Pieces, low: int, high: int) -> list[_Found]:
 
 
 def _fill(run: _Run, old: Pieces, load: LoadPage) -> None:
-    """Fill the gaps of a run, which have not changed, from the base's chunks."""
+    """Fill the gaps of a run with the unchanged data of the base's chunks."""
     for at, end, ref in _places(old, run.low, run.low + len(run.data)):
         start, stop = at - run.low, end - run.low
         for low, high in run.gaps:

@@ -13,7 +13,7 @@ from haulback.repository.mapping import MapReader
 from haulback.repository.pages import FAN_OUT, HOLE, LEAF_SEGMENTS, ChunkRef
 from haulback.units import KIB
 
-STORED, ANYWHERE = 12, 4  # the number of pieces read
+STORED, ANYWHERE = 12, 4  # number of pieces to read
 _WINDOW = 64 * KIB  # the most bytes read of a piece
 
 
@@ -27,7 +27,7 @@ class _Pick(NamedTuple):
 
 
 class SampleSize(NamedTuple):
-    """The numbers of pieces to read: `stored` from the base's data, `anywhere` from the disk."""
+    """The numbers of pieces to read: `stored` from the base's data, `anywhere` on the disk."""
 
     stored: int = STORED
     anywhere: int = ANYWHERE
@@ -84,7 +84,7 @@ def _pieces(base: MapReader, segment: int, chance: Random) -> Iterator[_Pick]:
 
 
 def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]:
-    """The ascending picks that no changed extent touches."""
+    """The picks outside the changed extents, in ascending order."""
     extents = iter(changed)
     extent = next(extents, None)
     for pick in picks:

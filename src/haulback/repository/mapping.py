@@ -23,7 +23,7 @@ from haulback.repository.pages import (
 
 LoadPage = Callable[[ChunkRef], memoryview]
 AddPage = Callable[[bytes], ChunkRef]
-_LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs neighbours only
+_LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs only adjacent leaves
 
 
 class MapReader:
