@@ -1,6 +1,6 @@
 """Identities of a machine: the list of the members of its XML that a copy renews.
 
-Two machines with the same identity collide: the second machine does not start, takes the network
+Two machines with the same identity conflict: the second machine does not start, takes the network
 traffic or the sockets of the first, or counts as the first for licences and for its own guest.
 
 | identity | a copy beside its original | restored where the original is gone | over itself |
@@ -39,7 +39,8 @@ from haulback.drivers.libvirt import unprotected_devices
 from haulback.drivers.libvirt.domain import OURS, drop
 
 OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagent")
-_SYSTEM = "{http://libosinfo.org/"  # metadata that names the guest's system, for no other machine
+# Metadata that names the guest's system, which concerns no other machine.
+_SYSTEM = "{http://libosinfo.org/"
 _LEARNED = ("MAC", "IP")  # parameters of a card's filter that libvirt learns where they are missing
 _SEED = "ds="  # cloud-init reads its settings from a serial number that begins so
 
@@ -63,7 +64,7 @@ def renew(root: ET.Element, new: NewIdentity) -> None:
     for sysinfo in root.findall("sysinfo"):
         _sysinfo(sysinfo, before, new)
     for generation in root.findall("genid"):
-        generation.text = None  # libvirt makes a new genid: the guest must notice every restore
+        generation.text = None  # libvirt makes a new genid, so that the guest notices every restore
     drop(root, "uuid")
     root.insert(0, _text("uuid", new.uuid))
     if not new.fresh:
@@ -130,7 +131,9 @@ def forget(card: ET.Element, *names: str, only: str = "") -> bool:
 
 
 def _line(line: ET.Element, new: NewIdentity) -> None:
-    """Give a serial line or channel a new host end; a line to another process is no identity."""
+    """Give a serial line or channel a new host end; the target of a line to another process is no
+    identity.
+    """
     kind = line.get("type", "")
     if kind not in OWN_LINES and not listens(line) and kind != "file":
         return

@@ -74,7 +74,7 @@ def _parts(disk: str, blocks: Blocks) -> Iterator[_Part | VolumeBlocks]:
         yield VolumeBlocks(_record(disk, known, blocks.size, (disk,)), Span([]))
     elif not table.partitions:
         yield _Part(disk, disk, blocks)
-    # Volumes have the names that Linux gives them: vda1, nvme0n1p1.
+    # Volumes are named as in Linux: vda1, nvme0n1p1.
     joint = "p" if disk[-1:].isdigit() else ""
     for partition in table.partitions:
         yield _part(f"{disk}{joint}{partition.number}", disk, blocks, partition)
