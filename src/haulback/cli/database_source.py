@@ -1,4 +1,4 @@
-"""Sealed copies of a server's database: in a repository, or in a file that a RESTORE gave back."""
+"""Sealed copies of a server's database: in a repository, or in a file that a RESTORE wrote."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _newest_first(repository: Repository) -> list[Manifest]:
 
 
 def _readable(repository: Repository) -> Iterator[Manifest]:
-    """The manifests that open: a damaged one must not hide the others."""
+    """The readable manifests; a damaged manifest must not hide the others."""
     for backup in sorted(repository.objects.leaves("manifests")):
         try:
             yield repository.manifest(backup)

@@ -10,7 +10,7 @@ import haulback
 from haulback import credentials
 
 app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
-# (name, module, help); the help stands here because modules are loaded only on use
+# (name, module, help); the help texts are here because modules are loaded only on use
 _NOUNS = (
     ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
     ("server", "server_program:app", "Run the server alone; back up and restore its database."),
