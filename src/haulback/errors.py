@@ -201,16 +201,18 @@ def by_code(*classes: type[HaulbackError]) -> Classes:
     """Error classes by code, from `classes` or from all; if several share a code, the most general
     class.
     """
-    found: dict[str, type[HaulbackError]] = {}
+    result: dict[str, type[HaulbackError]] = {}
     left = list(classes) or [HaulbackError]
     while left:
-        one = left.pop(0)
-        found.setdefault(one.code, one)
-        left += [] if classes else one.__subclasses__()
-    return found
+        kind = left.pop(0)
+        result.setdefault(kind.code, kind)
+        left += [] if classes else kind.__subclasses__()
+    return result
 
 
-def received(known: Classes, code: str, message: str, details: Mapping[str, Any]) -> HaulbackError:
+def received(
+    known: Classes, code: str, message: str, details: Mapping[str, object]
+) -> HaulbackError:
     """An error that another process sent; a plain HaulbackError for a code that is not known.
 
     Details that do not fit the class are left out, since the sender is not trusted.

@@ -17,9 +17,9 @@ MOST_KEPT = 36_500  # days of a century
 def read_keeps(text: str, field: str = "keep") -> RuleRetention:
     """Settings with numbers of days, weeks, months and years, and without any count or age.
 
-    `7d,4w,12m` keeps the newest good backup of each of 7 days, 4 weeks and 12 months.
-    Raises Malformed with `field` for any other text, for a period named twice, and for a text that
-    keeps nothing.
+    `7d,4w,12m` keeps the newest good backup of each of 7 days, 4 weeks and 12 months. Raises
+    Malformed with `field` for any other text, for a period named twice, and for a text that keeps
+    no backup.
     """
     counts: dict[str, int] = {}
     for part in re.split(r" *, *", text.strip().lower()):
