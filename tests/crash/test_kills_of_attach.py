@@ -1,7 +1,7 @@
 """Server and node are killed while a repository is attached, taken over and read again.
 
-A repetition converges: each backup is there once with its facts, one server is the owner, and the
-extracts on the destination are readable.
+A repetition converges: each backup is in the catalogue once with its facts, one server is the
+owner, and the extracts on the destination are readable.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from tests.vaults import SECRET, vault
 
 BACKUPS = 700
 CASES = shares.cases("attach")
-LONGEST = 1.6  # seconds of an attach of so many backups, with the start of a node
+# Seconds that an attach of this number of backups takes, including the start of a node.
+LONGEST = 1.6
 
 
 class Vaults:
-    """A server and a node, and repositories of a server that is gone."""
+    """A server and a node, and repositories of a lost server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
