@@ -14,9 +14,10 @@ class ProtectRequest(msgspec.Struct, kw_only=True):
     machine, without names in `exclude`.  Machines that come later are taken as well.  One of
     `nightly` (`22:00 Europe/Berlin`) and `every` (`4h`) sets the times, on the `days` `mon-fri`;
     `timeZone` (IANA) applies where `nightly` names none.  `keep` is `7d,4w,12m`; absent: no backup
-    is removed.  `to` is a destination; absent: the only one.  `mail` are addresses that hear of
-    failures.  `prove` (`daily`, `weekly`, `monthly`) is the time in which each machine is proven.
-    `window` and `rpo` are durations like `6h`.
+    is removed.  `to` is a destination; absent: the only one.  `copyTo` is a destination that gets a
+    copy of each backup, kept as long.  `mail` are addresses that hear of failures.  `prove`
+    (`daily`, `weekly`, `monthly`) is the time in which each machine is proven.  `window` and `rpo`
+    are durations like `6h`.
     """
 
     name: str = ""
@@ -48,6 +49,7 @@ class Protecting(msgspec.Struct, omit_defaults=True, kw_only=True):
     rule: Named
     schedule: Named
     destination: Named
+    copyDestination: Named | None = None
     notificationRule: Named | None = None
     machines: int
     firstRun: int | None = None
