@@ -30,6 +30,7 @@ from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
+from haulback.repository.mapping import PAGES_BEFORE
 from haulback.repository.names import Objects
 from haulback.repository.object_lock import ObjectLocks
 from haulback.repository.owners import Owners, Ownership
@@ -395,16 +396,17 @@ class Repository:
             dedup_check.place_again(lost, folder, self.keys, disk, self.index_folder.store)
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
-        load = Reader(staged, index, self.keys, self.findings).chunk
+        reader = Reader(staged, index, self.keys, self.findings)
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
         if before and dedup_check.still_holds(before, index, parent, self.destination):
             return before
+        reader.expect((disk.map.root for disk in parent.disks) if parent else (), PAGES_BEFORE)
         try:
             # This process has just stored or met its own packs; the second check asks for them.
             known = own if before is None and not draft.are_portions else set[bytes]()
             store = dedup_check.PackStore(self.destination, known)
-            return dedup_check.check(draft.manifest, parent, index, load, store)
+            return dedup_check.check(draft.manifest, parent, index, reader.chunk, store)
         except Damaged as error:
             if self.listing_delay == 0:
                 raise

@@ -195,7 +195,9 @@ def _bases(
     # Not thorough: on a missing chunk, reading the disk whole is faster than a search for copies.
     reader = repository.reader(thorough=False, look=look)
     return {
-        stored.name: _Base(MapReader(stored.map, reader.chunk), stored.name in lacking)
+        stored.name: _Base(
+            MapReader(stored.map, reader.chunk, reader.expect), stored.name in lacking
+        )
         for stored in parent.disks
     }
 
