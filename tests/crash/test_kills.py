@@ -86,14 +86,22 @@ class Story:
             export = self.site.export(self.entities[name], kind)
             digest = hashlib.sha256(self.content[name]).hexdigest()
             self.expected[export["backup"]["guid"]] = digest
-        restored = self.import_some() if self.chance.random() < 0.3 else None
-        if self.chance.random() < 0.4:
+        restored = self.import_some() if self.includes("RESTORE", 0.3) else None
+        if self.includes("BACKUP_CLEANUP", 0.4):
             self.clean_up()
-        time.sleep(self.chance.random() * 1.2)  # the moment is the subject of the test
+        self.wait_for_the_moment()
         self.kill(self.chance.choice(("node", "node", "server", "both")))
         self.site.all_final()
         self.check_tidy(restored)
         self.check_newest()
+
+    def includes(self, kind: str, chance: float) -> bool:
+        """Whether a round has tasks of a kind that is not in each round."""
+        return self.chance.random() < chance
+
+    def wait_for_the_moment(self) -> None:
+        """Wait for a random moment, which is the subject of the test."""
+        time.sleep(self.chance.random() * 1.2)
 
     def write(self, name: str, count: int) -> None:
         """Write through QEMU as a guest would, and into our copy."""
