@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -114,6 +115,20 @@ def test_an_increment_takes_twelve_calls_beside_its_data(bucket, cache, tmp_path
     merges = calls["PUT index"] - 1
     assert beside_data(calls) - 4 * merges <= 12, calls
     assert calls["GET index"] == 0, "an index file of this process is not read back"
+
+
+def test_an_increment_of_eighty_scattered_blocks_takes_few_calls(bucket, cache, tmp_path, pool):
+    disk = MemoryDisk(b"".join(noise(MIB, seed) for seed in range(128)))
+    parent, _ = backed_up(bucket, cache, tmp_path / "full", pool, disk)
+    block, chance = 64 * 1024, random.Random(0)
+    changed = [
+        Extent(at * block, block) for at in sorted(chance.sample(range(disk.size // block), 80))
+    ]
+    for at, length in changed:
+        disk.data[at : at + length] = chance.randbytes(length)
+    _, calls = backed_up(bucket, cache, tmp_path / "increment", pool, disk, parent, changed)
+    assert sum(calls.values()) <= 25, calls
+    assert disk.read <= disk.size + 2 * 80 * block
 
 
 def test_a_pass_of_lists_is_confirmed_once(bucket, cache, tmp_path, pool):
