@@ -6,7 +6,7 @@ Such a result is not recorded, and the caller raises an alarm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from haulback.errors import Damaged, NotFound
@@ -67,6 +67,26 @@ def record_findings(
     repository.findings.clear()
     repository.recorded.update(damaged)
     return Recorded(damaged, readable)
+
+
+def second_look(repository: Repository, backups: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The backups that are missing, and those whose manifest is damaged, of `backups`.
+
+    A backup that was deleted on purpose is neither.  Both are empty where the identity of the
+    repository cannot be read: the store may be away.
+    """
+    missing, damaged = [], []
+    for backup in backups:
+        try:
+            repository.manifest(backup)
+        except NotFound:
+            missing.append(backup)
+        except Damaged:
+            damaged.append(backup)
+    if not repository.is_itself():
+        return [], []
+    buried = repository.rolls.forgotten(set(missing)) if missing else set()
+    return [backup for backup in missing if backup not in buried], damaged
 
 
 def _doubt_all(

@@ -77,6 +77,8 @@ class RepositoryAccess(Protocol):
 
     # Guids of backups that the work found damaged; the end of the task reports them.
     damaged: list[str]
+    # The destination's guid and the guid of each backup whose manifest could not be read there.
+    unread: list[tuple[str, str]]
 
     def open(self, record: BackupDestination) -> Repository:
         """Open a repository until the end of the attempt.

@@ -13,6 +13,7 @@ from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.contract.restore import RestoreOrder
 from haulback.errors import Conflict, Damaged, Fenced
 from haulback.repository.manifest import Manifest
+from haulback.repository.reported_damage import Asked, report_damage
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from haulback.work import restore
@@ -33,6 +34,7 @@ class Reading:
         self.folder, self.made = site.root / "restored", None
         self.folder.mkdir()
         self.damaged: list[str] = []
+        self.unread: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.opened: list[str] = []
         self.strange = ""  # the name of a destination that was exchanged
@@ -145,3 +147,25 @@ def test_a_check_of_a_backup_believes_the_union_of_a_family_only(sites, family, 
     else:
         with pytest.raises(Damaged):
             restore.run(work)
+
+
+@pytest.mark.parametrize("harm", ["rot", "loss", "deletion"])
+def test_a_manifest_that_a_restore_cannot_read_is_reported(sites, harm: str):
+    site = sites(True)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    name = f"manifests/{backup.backup}"
+    if harm == "deletion":
+        site.first.forget(backup.backup)
+    else:
+        site.first.destination.delete(name)
+    if harm == "rot":
+        site.first.destination.store(name, b"no manifest")
+    work: Any = Reading(site, order(place("first", backup), place("second", copy), path="/r"))
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
+    [(destination, unread)] = work.unread
+    asked = Asked(unread=[unread])
+    told = report_damage(destination, site.opened("first"), asked, lambda: ("RESTORE", 1))
+    wanted = {"rot": ([], [unread]), "loss": ([unread], [])}.get(harm)
+    assert (told and (told.missing, told.unreadable)) == wanted

@@ -104,9 +104,21 @@ def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace
     repository = context.repositories.open(place.destination)
     repository.others = [_family_of(context, repository, other) for other in rest]
     context.repositories.damaged.append(place.backup)
-    manifest = repository.manifest(place.backup)
+    manifest = read_manifest(context, repository, place)
     let_be_readable(context, repository, manifest)
     return OpenLocation(repository, manifest, place)
+
+
+def read_manifest(context: TaskContext, repository: Repository, place: BackupPlace) -> Manifest:
+    """The manifest of a backup at a place.
+
+    Raises NotFound or Damaged; the end of the task looks again and reports it.
+    """
+    try:
+        return repository.manifest(place.backup)
+    except (NotFound, Damaged):
+        context.repositories.unread.append((place.destination.guid, place.backup))
+        raise
 
 
 def _family_of(
