@@ -57,8 +57,8 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     complete: bool = False
 
 
-# The destinations that a task may report damage of.
-Reports = Annotated[list[DamageReport], msgspec.Meta(max_length=50)]
+MOST_REPORTS = 50  # of a task or mount
+Reports = Annotated[list[DamageReport], msgspec.Meta(max_length=MOST_REPORTS)]
 
 
 def reports_of(told: object) -> list[DamageReport]:

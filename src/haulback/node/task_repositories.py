@@ -27,7 +27,7 @@ from haulback.node.task_progress import TaskProgress
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.openers import opener, wrapper
 from haulback.repository.owners import Ownership
-from haulback.repository.reported_damage import Asked, as_results, report_damage
+from haulback.repository.reported_damage import ReadBackups, as_results, report_damage
 from haulback.repository.repository import Repository
 from haulback.texts import sendable
 from haulback.wire import JsonObject
@@ -157,7 +157,7 @@ class TaskRepositories:
     ) -> Iterator[DamageReport]:
         for destination, repository in self._opened:
             unread = {backup for place, backup in self.unread if place == destination}
-            asked = Asked(backups, sorted(unread), error)
+            asked = ReadBackups(backups, sorted(unread), error)
             try:
                 report = report_damage(destination, repository, asked, lambda: sign)
             except Exception as other:

@@ -45,14 +45,14 @@ def record_findings(
     if not result:
         return Recorded({}, set())
     if not believe and (why := _doubt_all(repository, result, looked)):
-        repository.findings.clear()
+        repository.findings.clear(result)
         repository.unreliable = why
         return Recorded({}, set(), why)
     damaged, readable = _read_again(repository, result)
     placed = repository.index().packs()  # a clean-up may have deleted the pack during the read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
-        repository.findings.clear()
+        repository.findings.clear(result)
         return Recorded(
             {},
             set(),
@@ -64,7 +64,7 @@ def record_findings(
     new = {spot for spot in damaged if spot not in known}
     repository.begin_writing()
     repository.damage_log.add(by, now, new, ())
-    repository.findings.clear()
+    repository.findings.clear(result)
     repository.recorded.update(damaged)
     return Recorded(damaged, readable)
 

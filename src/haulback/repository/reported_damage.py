@@ -36,7 +36,7 @@ def as_loss(loss: BackupLoss) -> Loss:
     return Loss(loss.backup, disks, [text[:_TEXT] for text in loss.objects])
 
 
-class Asked(NamedTuple):
+class ReadBackups(NamedTuple):
     """The guids of the backups that an attempt was about, and those whose manifest it could not
     read; `error` is the error that ended the attempt.
     """
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
 def report_damage(
     destination: str,
     repository: Repository,
-    asked: Asked,
+    asked: ReadBackups,
     sign: Callable[[], tuple[str, int]],
 ) -> DamageReport | None:
     """Record damage in the repository; returns those of the backups that it affects.

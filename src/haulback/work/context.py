@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from haulback.contract.catalogue import CatalogueItem, FoundBackup
+from haulback.contract.damage import DamageReport
 from haulback.contract.mount import IscsiOrder, Visible
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
@@ -129,8 +130,8 @@ class MountAccess(Protocol):
         Raises the error that keeps the backup from being shared.
         """
 
-    def end(self, guid: str) -> None:
-        """Stop a share; a share that is over is fine."""
+    def end(self, guid: str) -> list[DamageReport]:
+        """Stop a share and return the damage that it met; a share that is over is fine."""
 
     def socket(self, guid: str) -> Path:
         """The socket where a share serves its disks over NBD."""

@@ -13,7 +13,7 @@ from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.contract.restore import RestoreOrder
 from haulback.errors import Conflict, Damaged, Fenced
 from haulback.repository.manifest import Manifest
-from haulback.repository.reported_damage import Asked, report_damage
+from haulback.repository.reported_damage import ReadBackups, report_damage
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from haulback.work import restore
@@ -165,7 +165,7 @@ def test_a_manifest_that_a_restore_cannot_read_is_reported(sites, harm: str):
     restore.run(work)
     assert work.content == site.contents[backup.backup]
     [(destination, unread)] = work.unread
-    asked = Asked(unread=[unread])
+    asked = ReadBackups(unread=[unread])
     told = report_damage(destination, site.opened("first"), asked, lambda: ("RESTORE", 1))
     wanted = {"rot": ([], [unread]), "loss": ([unread], [])}.get(harm)
     assert (told and (told.missing, told.unreadable)) == wanted

@@ -17,7 +17,7 @@ from haulback.errors import Malformed
 from haulback.inventory.records import Backup
 from haulback.server.store import hold, tables
 from haulback.server.store.alarms import AlarmLedger
-from haulback.server.store.damage_reports import Finder, Reported, finder_of, set_location
+from haulback.server.store.damage_reports import DamageFinder, Reported, finder_of, set_location
 from haulback.server.store.rows import records
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import size
@@ -90,7 +90,7 @@ class DamageLedger:
             return
         self.found(finder_of(self.sql, task), reports)
 
-    def found(self, finder: Finder, reports: Sequence[DamageReport]) -> None:
+    def found(self, finder: DamageFinder, reports: Sequence[DamageReport]) -> None:
         """Record the damage that a finder reports of destinations that it has read."""
         # All finders lock in one order: two of them must not wait for each other.
         for report in sorted(reports, key=lambda report: report.destination):

@@ -29,7 +29,7 @@ _YOUNG_MS = HOUR_MS
 log = logging.getLogger(__name__)
 
 
-class Finder(NamedTuple):
+class DamageFinder(NamedTuple):
     """The finder of damage: its name in records and alarms, and the destinations that it read.
 
     `compares`: it looked for every backup of a destination; `clears`: a complete report of it
@@ -43,17 +43,17 @@ class Finder(NamedTuple):
     since: int = 0
 
 
-def finder_of(sql: sa.Connection, task: Task) -> Finder:
-    """The finder that a task is: it reads its destination, its source and its backup's locations."""
+def finder_of(sql: sa.Connection, task: Task) -> DamageFinder:
+    """The task as a finder: it reads its destination, its source and its backup at each place."""
     named = {task.ref("backupDestination"), task.params.get("source")}
     backup = task.ref("backup")
-    read = frozenset(name for name in named if name) | _locations(sql, backup or "")
+    read = frozenset(name for name in named if name) | locations(sql, backup or "")
     by = f"{task.type} {task.guid}"
     clears, compares = task.type in _CLEARS, task.type in _COMPARES
-    return Finder(by, read, compares, clears, task.started or 0)
+    return DamageFinder(by, read, compares, clears, task.started or 0)
 
 
-def _locations(sql: sa.Connection, backup: str) -> frozenset[str]:
+def locations(sql: sa.Connection, backup: str) -> frozenset[str]:
     """The destinations of all locations of a backup, which any of its guids names."""
     table = tables.backup.c
     first = sa.select(sa.func.coalesce(table.copy_of, table.guid)).where(table.guid == backup)
@@ -87,7 +87,9 @@ def set_location(
 class Reported:
     """A damage report of a finder, and the changes that it makes at the server's time `now`."""
 
-    def __init__(self, sql: sa.Connection, now: int, finder: Finder, report: DamageReport) -> None:
+    def __init__(
+        self, sql: sa.Connection, now: int, finder: DamageFinder, report: DamageReport
+    ) -> None:
         self._sql, self._now, self._finder, self._report = sql, now, finder, report
         self._alarms = AlarmLedger(sql, now)
         self._by = finder.by
