@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from haulback.contract.node_tasks import READ, ReadFrom
 from haulback.contract.order_records import BackupDestination, BackupPlace
+from haulback.drivers.source import Source
 from haulback.errors import (
     BaseGone,
     Cancelled,
@@ -20,8 +22,10 @@ from haulback.errors import (
     OwnerChanged,
     Unavailable,
 )
+from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
 from haulback.wire import Named
 from haulback.work.context import Results, TaskContext
 from haulback.work.support.young_backup import let_be_readable
@@ -79,6 +83,29 @@ def read_at_any(
             failed = failed or error
     assert failed
     raise failed
+
+
+def disks_at_any(
+    context: TaskContext, location: OpenLocation, others: Sequence[BackupPlace]
+) -> dict[str, Source]:
+    """The disks of an open location; another one is read where a disk cannot be read there."""
+    readers = Readers(location.repository)
+
+    def at_other(place: BackupPlace, disk: str) -> Source:
+        repository, manifest, _ = _opened(context, place, [])
+        context.log(f"disk {disk} is read on from {place.destination.name}")
+        for stored in manifest.disks:
+            if stored.name == disk:
+                return StoredDisk(stored.map, repository.reader())
+        raise NotFound(f"{place.destination.name} has no disk {disk} of the backup")
+
+    rest = [place for place in others if place.backup != location.place.backup]
+    return {
+        disk.name: ReopeningDisk(
+            disk.map, readers, [cache(partial(at_other, place, disk.name)) for place in rest]
+        )
+        for disk in location.manifest.disks
+    }
 
 
 def opened_family(location: OpenLocation) -> list[Repository]:
