@@ -337,9 +337,9 @@ def test_a_fat_of_many_cluster_sizes_is_read_by_its_runs(tmp_path):
     for kind, clusters, tables in (("12", 64, 1), ("16", 4, 4), ("32", 1, 3)):
         form = ("-F", kind, "-s", str(clusters), "-f", str(tables))
         image = volumes.fat(tmp_path / f"f{kind}", tree, *form)
-        with browser(image) as found:
-            assert b"".join(found.stream("vda", "/big")) == (tree / "big").read_bytes()
-            assert found.volumes()[0].type == f"fat{kind}"
+        with browser(image) as reader:
+            assert b"".join(reader.stream("vda", "/big")) == (tree / "big").read_bytes()
+            assert reader.volumes()[0].type == f"fat{kind}"
 
 
 def test_only_one_table_of_a_fat32_may_be_the_active_one():
