@@ -112,7 +112,8 @@ def _data_files(path: Path, extensions: dict[int, bytes]) -> list[Path]:
         return []
     if not name.startswith("/"):
         raise Unsupported(
-            f"{path} names its data file ({name}) without the full path, so QEMU looks for it in its"
-            f" working folder; record the full path by `qemu-img amend -o data_file={path.parent / name} {path}`"
+            f"{path} names its data file ({name}) without the full path, so QEMU looks for it in"
+            " its working folder; record the full path by"
+            f" `qemu-img amend -o data_file={path.parent / name} {path}`"
         )
     return [Path(name)]

@@ -40,10 +40,10 @@ class ExtChecksums(NamedTuple):
         """Whether the checksum in an inode is right; it has 32 bits where there is space."""
         if self.seed is None:
             return True
-        (stored,) = struct.unpack_from("<H", raw, 124)
+        stored = int.from_bytes(raw[124:126], "little")
         blank, mask = raw[:124] + b"\0\0" + raw[126:], 0xFFFF
-        if len(raw) > 132 and struct.unpack_from("<H", raw, 128)[0] >= 4:
-            stored |= struct.unpack_from("<H", raw, 130)[0] << 16
+        if len(raw) > 132 and int.from_bytes(raw[128:130], "little") >= 4:
+            stored |= int.from_bytes(raw[130:132], "little") << 16
             blank, mask = blank[:130] + b"\0\0" + blank[132:], START
         return crc32c(blank, self.seed) & mask == stored
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from typing import NamedTuple
 
 from haulback.filesystems.parsers import gpt
@@ -38,14 +38,15 @@ class Layout(NamedTuple):
 
     def overlaps(self) -> dict[int, list[int]]:
         """Numbers of the other partitions that share sectors with a partition, by its number."""
-        found: dict[int, list[int]] = {}
+        result: dict[int, list[int]] = {}
         ordered = sorted(self.partitions, key=lambda item: item.offset)
         for index, item in enumerate(ordered):
-            end = item.offset + item.length
-            for other in takewhile(lambda after, end=end: after.offset < end, ordered[index + 1 :]):
-                found.setdefault(item.number, []).append(other.number)
-                found.setdefault(other.number, []).append(item.number)
-        return found
+            for other in ordered[index + 1 :]:
+                if other.offset >= item.offset + item.length:
+                    break
+                result.setdefault(item.number, []).append(other.number)
+                result.setdefault(other.number, []).append(item.number)
+        return result
 
 
 class _Entry(NamedTuple):
