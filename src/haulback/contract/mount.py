@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from haulback.contract.damage import Reports
 from haulback.contract.mounts import MountMode
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.contract.restore import LocationRef
@@ -93,6 +94,12 @@ class MountOrder(msgspec.Struct, kw_only=True):
     target: IscsiOrder | None = None
     hypervisor: Hypervisor | None = None
     others: list[BackupPlace] = []
+
+
+class MetDamage(msgspec.Struct):
+    """The damage that the readers of a mount have met so far, by destination."""
+
+    reports: Reports
 
 
 class MountResult(msgspec.Struct):

@@ -7,6 +7,9 @@ import msgspec
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.wire import Amount, Guid
 
+# Member of the results of a STORE once its backup is stored, true also when the task fails later.
+PUBLISHED = "published"
+
 
 class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A file system of a backup; size in bytes.  `reason` says why it is unreadable."""

@@ -18,6 +18,7 @@ from haulback.policy import keeps
 from haulback.units import DAY_MS
 
 _STATES = ("PRESENT", "DAMAGED", "MISSING", "GIVEN_UP")  # states of locations, the best first
+_AT_HAND = _STATES[:2]  # states of locations whose data can be deleted
 _FULL = "FULL"  # other types count as increments
 
 
@@ -74,7 +75,7 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     keep_last: bool = True
 
 
-class StoredBackup(msgspec.Struct):
+class StoredBackup(msgspec.Struct, gc=False):  # a run makes thousands, without reference cycles
     """A stored backup on a destination, as input of retention; times in epoch ms, sizes in bytes.
 
     `guid` is the backup.  `state` is the location's `damage.LocationStatus`, `level` the highest
@@ -143,7 +144,7 @@ class Ruling(NamedTuple):
         return self.terms[0].keep_last or self.terms[-1].keep_last
 
 
-class RetentionVerdict(NamedTuple):
+class RetentionVerdict(msgspec.Struct, frozen=True, gc=False):
     """The decision about a backup."""
 
     location: StoredBackup
@@ -166,7 +167,13 @@ def decide(
     decided = _by_terms(ordered, rulings, now)
     goes = any(reason in _GOING for reason in decided.values())
     protected = _protected(ordered, rulings, source, now) if goes else {}
-    return [_final(item, decided[item.guid], protected.get(item.guid), now) for item in ordered]
+    return [
+        RetentionVerdict(item, False, reason)
+        if (reason := decided[item.guid]) is RetentionReason.WITHIN_LIMITS
+        and item.state in _AT_HAND
+        else _final(item, reason, protected.get(item.guid), now)
+        for item in ordered
+    ]
 
 
 def _age_order(item: StoredBackup) -> tuple[int, int, str]:
@@ -176,7 +183,7 @@ def _age_order(item: StoredBackup) -> tuple[int, int, str]:
 def _final(
     item: StoredBackup, by_terms: RetentionReason, protection: RetentionReason | None, now: int
 ) -> RetentionVerdict:
-    if item.state in ("MISSING", "GIVEN_UP"):
+    if item.state not in _AT_HAND:
         return RetentionVerdict(item, False, RetentionReason.MISSING)
     if by_terms not in _GOING:
         return RetentionVerdict(item, False, by_terms)
