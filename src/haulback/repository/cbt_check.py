@@ -18,7 +18,7 @@ from haulback.repository.pages import FAN_OUT, HOLE, LEAF_SEGMENTS, ChunkRef
 from haulback.units import KIB
 
 STORED, ANYWHERE = 12, 4  # the most pieces that are read
-_EACH = 64 * KIB  # bytes that are read on average of a piece, at most
+_EACH = 64 * KIB  # bytes of a piece that are read, on average at most
 
 
 class _Pick(NamedTuple):
@@ -30,10 +30,14 @@ class _Pick(NamedTuple):
 
 
 class SampleSize(NamedTuple):
-    """The numbers of pieces to read: `stored` from the base's data, `anywhere` on the disk."""
+    """The numbers of pieces to read: `stored` from the base's data, `anywhere` on the disk.
+
+    `chance` chooses them; None is the random source of the operating system.
+    """
 
     stored: int = STORED
     anywhere: int = ANYWHERE
+    chance: Random | None = None
 
     @property
     def bytes(self) -> int:
@@ -49,11 +53,10 @@ def is_true(
     base: MapReader,
     changed: Iterable[Extent],
     keys: Keys,
-    random: Random | None = None,
     size: SampleSize = _USUAL,
 ) -> bool:
     """Whether a sample of the data outside `changed` (ascending extents) equals the base."""
-    chance = random or SystemRandom()
+    chance = size.chance or SystemRandom()
     picks = [_anything(base, chance) for _ in range(size.anywhere) if base.root.size]
     picks += [pick for _ in range(size.stored) if (pick := _some_stored(base, chance))]
     few = _within(size.bytes, dict.fromkeys(picks))

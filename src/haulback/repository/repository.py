@@ -84,18 +84,15 @@ class Repository:
         self.owners = Owners(destination, self.objects, keys)
         self.extracts = Extracts(destination, self.objects, keys)
         self.locks = ObjectLocks(destination)
-        # The owner check of the server whose order writes here.
-        self.ownership: Ownership | None = None
+        self.ownership: Ownership | None = None  # the owner check of the writing server
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
-        # Seconds until a listing shows a write; None if unknown.
-        self.listing_delay: float | None = 0.0
+        self.listing_delay: float | None = 0.0  # seconds by which listings lag; None if unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
         self.others: list[Callable[[], Repository]] = []
         self._pending = pending_deletes.Opener(destination, keys)
-        # The last state that a writer read through this object.
-        self.seen: RepositoryState | None = None
+        self.seen: RepositoryState | None = None  # the last state that a writer read
         self._is_whole = False  # whether the configuration and its copy were read and are equal
         self._may_write = False
 
@@ -242,8 +239,7 @@ class Repository:
         memory: PackMemory | None = None,
         look: RepositoryState | None = None,
     ) -> Writer:
-        """A writer that stages into `folder` (empty, owned by the caller), with a given or a new
-        state `look`.
+        """A writer that stages into the empty `folder`, with a given or a new state `look`.
 
         The writer reuses no damaged chunk and no chunk in a pack that a clean-up is about to
         delete; `memory` remembers the packs that passed an earlier check.
@@ -354,8 +350,7 @@ class Repository:
     def publish_portion(self, folder: Path, staged: Staged) -> list[str]:
         """Publish a finished part of a backup before its manifest; returns the names of the packs.
 
-        Without a manifest the part is reusable data for a later writer, or dead data for a
-        clean-up.
+        Without a manifest the part is reusable for a later writer, or dead for a clean-up.
         """
         self.begin_writing()
         self._publish_packs([folder / path.name for path in staged.packs], are_needed=False)
@@ -364,9 +359,7 @@ class Repository:
         return [path.name for path in staged.packs]
 
     def is_of_family(self, other: Repository) -> bool:
-        """Whether both repositories have the same master key, so that sealed groups are valid in
-        both.
-        """
+        """Whether both repositories have one master key, so that each reads the other's groups."""
         return self.keys.master == other.keys.master
 
     def _store_manifest(self, manifest: Manifest) -> bool:
@@ -411,8 +404,7 @@ class Repository:
             return before
         reader.expect((disk.map.root for disk in parent.disks) if parent else (), PAGES_BEFORE)
         try:
-            # The packs of this process were just stored or found; the second check asks the store
-            # for them.
+            # This process has just stored or found its packs; the second check looks them up.
             known = own if before is None and not draft.are_portions else set[bytes]()
             store = dedup_check.PackStore(self.destination, known)
             return dedup_check.check(draft.manifest, parent, index, reader.chunk, store)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence, Set
 from contextlib import nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Taken
