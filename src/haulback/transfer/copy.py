@@ -12,7 +12,7 @@ from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.backup_loss import assess
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
-from haulback.transfer.copy_anew import AnewCopy
+from haulback.transfer.copy_anew import ResealedCopy
 from haulback.transfer.copy_groups import CopyServices, GroupCopy
 
 COPY_OF = "copyOf"  # label in a copy's manifest: the guid of the backup's first location
@@ -70,7 +70,7 @@ def _copy_once(
         groups.copy(origin, None if target.index().is_damaged else older)
         wanted, packs, stored = origin, groups.packs, groups.stored
     else:
-        anew = AnewCopy(source, target, services)
+        anew = ResealedCopy(source, target, services)
         # A damaged copy supplies the borders of its chunks, so that equal chunks get equal ids.
         anew.copy(origin, made or older, None if made else _origin_of(source, older))
         wanted = msgspec.structs.replace(origin, disks=anew.disks)

@@ -24,7 +24,7 @@ from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
 from haulback.kinds import destination_move
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.policy.keeps import is_zone
@@ -94,7 +94,7 @@ def add_destination(
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
         node_groups.keep(sql)
-        task = init(record, SqlCatalogue(sql), Ask(change.now), family)
+        task = init(record, SqlCatalogue(sql), Context(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
@@ -222,7 +222,7 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
                 task=live.guid,
             )
         family = _family_of(known, record)
-        task = init(record, known, Ask(change.now), family)
+        task = init(record, known, Context(change.now), family)
         tasks.insert(sql, [task])
         change.after = {"task": task.guid}
     app.wakeups.ring()

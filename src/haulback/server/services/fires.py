@@ -16,7 +16,7 @@ from haulback.contract.system_schedules import SystemTask
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Record
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
@@ -164,7 +164,7 @@ def plan_piece(app: App) -> int | None:
         if now >= fire.window_end:
             _close(sql, fire, record, now)
         elif fire.at_rule < len(rules):
-            ask = Ask(now, None, nodes.windows(sql))
+            ask = Context(now, None, nodes.windows(sql))
             wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
             _plan_alone(app, wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):

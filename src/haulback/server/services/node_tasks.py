@@ -88,7 +88,7 @@ def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
         moves.lost(task, why)
 
 
-def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
+def _adopt(moves: task_lifecycle.TaskChanges, task: Task, results: JsonObject) -> bool:
     """End a task as FINISHED with the journalled results of its dead process, if readable."""
     try:
         with mapped(), moves.sql.begin_nested():

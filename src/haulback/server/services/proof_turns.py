@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from haulback.contract.prove import ProveRequest, Sign
+from haulback.contract.prove import BootSign, ProveRequest
 from haulback.errors import HaulbackError
 from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.records import Entity
 from haulback.kinds import prove
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.services.app import App
 from haulback.server.services.fire_plans import FirePlanning, enter
 from haulback.server.services.system_plans import budget_of
@@ -29,7 +29,7 @@ def top_up(app: App) -> int:
         now = app.clock.now_ms()
         record = schedule_clocks.record_of(sql, fire.schedule)
         [rule] = fires.rules(sql, fire.guid)
-        wanted = FirePlanning(sql, Ask(now, None, nodes.windows(sql)), fire, record, rule)
+        wanted = FirePlanning(sql, Context(now, None, nodes.windows(sql)), fire, record, rule)
         before = fire.planned
         if now >= fire.window_end or record.body.get("active") is False or not _fill(wanted):
             fire.state = fires.RUNNING
@@ -72,7 +72,7 @@ def _prove(wanted: FirePlanning, machine: Entity) -> int:
         backup = next(iter(wanted.known.backups.of_entity(machine.guid, "SUCCESS")))
         request = ProveRequest(
             backup=Ref(backup.guid),
-            sign=Sign(sign) if sign else None,
+            sign=BootSign(sign) if sign else None,
             windowEnd=wanted.fire.window_end,
         )
         plan = prove.plan(request, wanted.known, wanted.ask)

@@ -13,7 +13,7 @@ from haulback.server.caller import Caller
 from haulback.server.scope import Scope
 from haulback.server.services import destinations, policies, retention_losses
 from haulback.server.services.app import App
-from haulback.server.services.configuration import SentRecord, drafted
+from haulback.server.services.configuration import RequestRecord, drafted
 from haulback.server.services.losses import Tally
 from haulback.server.services.record_kinds import RecordKind
 from haulback.server.store import accounts, copy_links, gone, loss_rows, nodes
@@ -159,7 +159,7 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
     return tally.losses
 
 
-def of_changed_record(app: App, who: Caller, sent: SentRecord, guid: str) -> Losses:
+def of_changed_record(app: App, who: Caller, sent: RequestRecord, guid: str) -> Losses:
     """The backups that a changed rule would remove; no items for other records."""
     if sent.kind.name != "rule":
         return Tally().losses

@@ -23,7 +23,7 @@ from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
 from haulback.server.store.gone_tables import given_up
-from haulback.server.store.task_lifecycle import Life
+from haulback.server.store.task_lifecycle import TaskChanges
 from haulback.tasks.record import Task
 from haulback.wire import Ref
 from tests.unit.server.conftest import House
@@ -144,14 +144,14 @@ def test_a_transaction_that_the_database_ends_is_repeated_and_ends_no_task(
     node, other = house.node("n1"), house.node("n2")
     [running] = house.export(house.entities[0])
     house.take(node, running)
-    lost, said = Life.lost, ["deadlock detected"]
+    lost, said = TaskChanges.lost, ["deadlock detected"]
 
-    def once(moves: Life, task: Task, why: str) -> None:
+    def once(moves: TaskChanges, task: Task, why: str) -> None:
         if said:
             raise Unavailable(said.pop())
         lost(moves, task, why)
 
-    monkeypatch.setattr(Life, "lost", once)
+    monkeypatch.setattr(TaskChanges, "lost", once)
     giving_up.give_up(house.app, NODE, node.guid, house.user)
     assert house.state(running) == "QUEUED"
     assert running.guid in house.offered(other)
