@@ -24,7 +24,7 @@ from haulback.inventory.managers import manager_of
 from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.reports import SPACE, ReportMember
-from haulback.tasks.destination_ends import AGAIN
+from haulback.tasks.destination_health import AGAIN
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 

@@ -31,7 +31,7 @@ from haulback.kinds.support.backup_choice import (
 )
 from haulback.kinds.support.reports import READ_FROM, ReportMember
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
-from haulback.tasks.destination_ends import read_from
+from haulback.tasks.destination_health import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject, Named
 

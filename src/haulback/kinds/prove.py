@@ -22,7 +22,7 @@ from haulback.kinds.support.backup_choice import (
     references,
 )
 from haulback.kinds.support.reports import READ_FROM, ReportMember
-from haulback.tasks.destination_ends import read_from
+from haulback.tasks.destination_health import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject
 

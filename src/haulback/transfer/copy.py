@@ -12,8 +12,8 @@ from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.backup_loss import assess
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
-from haulback.transfer.copy_anew import ResealedCopy
 from haulback.transfer.copy_groups import CopyServices, GroupCopy
+from haulback.transfer.resealed_copy import ResealedCopy
 
 COPY_OF = "copyOf"  # label in a copy's manifest: the guid of the backup's first location
 _TIMES = 3  # number of times that a clean-up of the target may delete reused data

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
-from haulback.drivers.imagefolder import kept_disks, machine_builder
+from haulback.drivers.imagefolder import machine_builder, retained_disks
 from haulback.drivers.imagefolder.definition import (
     FILE,
     LARGEST,
@@ -256,7 +256,7 @@ class ImageFolder:
             folders, _ = self._scan()
             old = _replaced(folders, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in folders if other != old])
-            made = kept_disks.with_the_rest(room, made, *old, self._files) if old else made
+            made = retained_disks.with_the_rest(room, made, *old, self._files) if old else made
             machine_builder.record(room, made, self._files)
             complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))
             if old:

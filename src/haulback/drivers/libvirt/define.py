@@ -7,7 +7,7 @@ from pathlib import Path
 
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images.image_writer import free_name
-from haulback.drivers.libvirt import kept_devices, machine_builder
+from haulback.drivers.libvirt import machine_builder, retained_devices
 from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.definition import AUTOSTART, CopyMode, compose
@@ -66,7 +66,7 @@ class MachineDefiner:
         machine_builder.refuse_if_running(old)
         said: list[str] = []
         standing, devices = self._stands(old, wanted, said)
-        said += kept_devices.that_stay(located(self._host, old.definition()), devices)
+        said += retained_devices.that_stay(located(self._host, old.definition()), devices)
         note = self._left.note_replaced(attempt, old, devices)
         asleep, name = old.in_managed_save(), old.name
         others = {domain.name for domain in self._host.domains()} - {name}
@@ -93,7 +93,7 @@ class MachineDefiner:
         if original != old.uuid:
             there = any(one.uuid == original for one in self._host.domains())
             return CopyMode(fresh=there, tell=said.append), None
-        devices = kept_devices.exchanged(wanted, parse(text))
+        devices = retained_devices.exchanged(wanted, parse(text))
         return CopyMode(now=text, tell=said.append), devices
 
     def _define(self, wanted: Machine, paths: Mapping[str, Path], standing: CopyMode) -> Machine:

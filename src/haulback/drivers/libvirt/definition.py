@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine, NetworkCardSettings
-from haulback.drivers.libvirt import copied_members, firmware, kept_devices, unprotected_devices
+from haulback.drivers.libvirt import copied_members, firmware, retained_devices, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DefinitionExtras, drop
 from haulback.drivers.libvirt.identities import NewIdentity, forget, renew
@@ -102,7 +102,7 @@ def _without_the_rest(
         names = {**xml.kept(root).names, **restored}
         copied_members.limit(root, copied_members.Copy(standing.fresh, files, standing.tell, names))
     else:
-        kept_devices.settle(root, parse(standing.now), restored, standing.tell)
+        retained_devices.settle(root, parse(standing.now), restored, standing.tell)
 
 
 def _place(

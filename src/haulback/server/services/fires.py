@@ -20,7 +20,7 @@ from haulback.kinds.api import Context
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
-from haulback.server.services import clock_change, proof_turns, run_events, system_plans
+from haulback.server.services import clock_change, proof_rotation, run_events, system_plans
 from haulback.server.services.app import App
 from haulback.server.services.fire_events import tell, tell_runs
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
@@ -59,7 +59,7 @@ def run_due(app: App) -> int:
         pass
     while time.monotonic() < end and (made := plan_piece(app)) is not None:
         planned += made
-    planned += proof_turns.top_up(app)
+    planned += proof_rotation.top_up(app)
     if due:
         with app.store.write() as sql:
             fires.forget(sql, now - _KEEP_MS, _FORGOTTEN)

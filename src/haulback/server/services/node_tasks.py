@@ -41,7 +41,7 @@ from haulback.server.store.damage_ledger import expected_backups
 from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
-from haulback.tasks.destination_ends import TEST
+from haulback.tasks.destination_health import TEST
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 

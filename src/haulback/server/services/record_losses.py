@@ -16,7 +16,7 @@ from haulback.server.services.app import App
 from haulback.server.services.configuration import RequestRecord, drafted
 from haulback.server.services.losses import Tally
 from haulback.server.services.record_kinds import RecordKind
-from haulback.server.store import accounts, copy_links, gone, loss_rows, nodes
+from haulback.server.store import accounts, copy_links, given_up, loss_rows, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 
 _BELOW: Mapping[str, str] = {"vm-backup": "rule", "vm-snapshot": "snapshot-rule"}
@@ -54,7 +54,7 @@ def of_destination(app: App, guid: str) -> Losses:
         for link in copy_links.touching(sql, guid):
             target = f"to {names.get(link.target, link.target)}"
             tally.item("copy link", "removed", link.source, names.get(link.source, ""), target)
-        tally.add(loss_rows.tasks(sql, "ended", gone.of_destination(guid)))
+        tally.add(loss_rows.tasks(sql, "ended", given_up.of_destination(guid)))
     return tally.losses
 
 

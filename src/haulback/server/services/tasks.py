@@ -22,7 +22,7 @@ from haulback.server.services import (
     hold,
     lock_refusals,
     own_database,
-    task_story,
+    task_log,
 )
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
@@ -290,7 +290,7 @@ def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
     with app.store.read() as sql:
         task = with_node_name(sql, tasks.get(sql, guid, scope))
         why = waiting(app, sql, [task]).get(guid)
-        return task_story.told(task, task_lists.log(sql, guid), why)
+        return task_log.told(task, task_lists.log(sql, guid), why)
 
 
 def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:

@@ -17,7 +17,7 @@ from haulback.server.store import events
 from haulback.server.store.breaker_tables import destination_breaker as table
 from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import task as task_table
-from haulback.tasks.destination_ends import TEST, answers, away, away_source
+from haulback.tasks.destination_health import TEST, answers, away, away_source
 from haulback.tasks.record import Task
 from haulback.wire import Named
 

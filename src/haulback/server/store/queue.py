@@ -15,7 +15,7 @@ from haulback.server.store import breakers, copy_hours, epoch, node_groups, spac
 from haulback.server.store.raw_sql import Statement, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
-from haulback.tasks.destination_ends import source_of
+from haulback.tasks.destination_health import source_of
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 

@@ -12,7 +12,7 @@ from haulback.server.store.queue_links import Links
 from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
-from haulback.tasks.destination_ends import source_of
+from haulback.tasks.destination_health import source_of
 from haulback.tasks.record import Task, Waiting
 from haulback.units import utc
 from haulback.wire import Named
