@@ -201,13 +201,13 @@ def by_code(*classes: type[HaulbackError]) -> Classes:
     """Error classes by code, from `classes` or from all; if several share a code, the most general
     class.
     """
-    found: dict[str, type[HaulbackError]] = {}
+    known: dict[str, type[HaulbackError]] = {}
     left = list(classes) or [HaulbackError]
     while left:
-        one = left.pop(0)
-        found.setdefault(one.code, one)
-        left += [] if classes else one.__subclasses__()
-    return found
+        error = left.pop(0)
+        known.setdefault(error.code, error)
+        left += [] if classes else error.__subclasses__()
+    return known
 
 
 def received(known: Classes, code: str, message: str, details: Mapping[str, Any]) -> HaulbackError:
