@@ -1,4 +1,6 @@
-"""`haulback destination space`, `limit`: what destinations hold, and limits of new backups."""
+"""`haulback destination space`, `limit`: the stored bytes of destinations, and limits for new
+backups.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _MACHINES = (named("protectedEntity"), size("unique"), size("shared"))
 
 @app.command(name="space")
 def space(name: str, *, output: Output = "table") -> None:
-    """List the stored bytes of each machine: of it alone, and shared with other machines.
+    """List the stored bytes of each machine, its own and those shared with other machines.
 
     `destination show` has the totals, the growth and the day on which the destination is full.
     """

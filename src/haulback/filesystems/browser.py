@@ -46,7 +46,7 @@ class Browser:
     """Reads files of disks without mounting them; threads may share a browser.
 
     `sources` are the disks by name; the browser does not close them. File systems are parsed in a
-    confined process, which is started at the first request; `deadline` is the timeout of a request
+    sandbox, which is started at the first request; `deadline` is the timeout of a request
     in seconds. Paths are absolute within their volume. Links within a path are followed inside the
     volume, never out of it.
 
@@ -72,7 +72,7 @@ class Browser:
         self.close()
 
     def close(self) -> None:
-        """End the confined process; a second call is no error."""
+        """End the sandbox; a second call is no error."""
         self._confined.close()
 
     def volumes(self) -> list[Volume]:

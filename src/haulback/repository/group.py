@@ -78,7 +78,7 @@ def encode(group: Group, keys: Keys) -> bytes:
 
 
 def seal_frame(group: Group, frame: bytes, keys: Keys) -> bytes:
-    """The record to store of a group whose data is compressed already."""
+    """The record to store for a group whose data is already compressed."""
     entries = [_ENTRY.pack(chunk, length) for chunk, (_, length) in group.places.items()]
     whole = b"".join((_COUNT.pack(len(entries)), *entries, frame))
     return keys.seal("group", group.id, whole, head=group.id)
@@ -107,7 +107,7 @@ def _parsed(plain: bytes, group_id: bytes) -> tuple[Group, int]:
 
 
 def authenticate(record: bytes, group_id: bytes, keys: Keys) -> Group:
-    """The directory of a group record, as a group without data: nothing is decompressed.
+    """The directory of a group record, as a group without data; no data is decompressed.
 
     Raises Damaged when the record belongs to another group than `group_id`.
     """

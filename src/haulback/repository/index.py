@@ -61,8 +61,8 @@ class Index:
         return result
 
     def hints(self, chunks: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The groups of chunks that count as not stored: at a damaged place, or in a pack about to
-        be deleted.
+        """The groups of chunks that count as not stored: groups at a damaged place, or in a pack
+        about to be deleted.
         """
         result: dict[bytes, bytes] = {}
         ids = np.frombuffer(b"".join(chunks), ID)

@@ -38,7 +38,7 @@ def run(context: TaskContext) -> Results:
             f"{where} holds a repository with another key than {order.family.name}; name an "
             "empty place"
         )
-    with suppress(NotFound, Damaged):  # the repository then uses the copy of this object
+    with suppress(NotFound, Damaged):  # the repository then uses the copy of the configuration
         require_exclusive_create(repository.destination, CONFIG)
     context.log(f"{where} holds the repository {repository.guid}")
     told = {"probe": msgspec.to_builtins(seen)} if seen else {}
@@ -48,7 +48,7 @@ def run(context: TaskContext) -> Results:
 def _made(place: Place, secret: Secret, where: str, family: Keys | None) -> Repository:
     """A new repository, or the repository that a dead attempt made with this key.
 
-    Raises Conflict for the repository of another server, which stays as it is.
+    Raises Conflict for the repository of another server, which stays unchanged.
     """
     if not is_repository(place):
         with suppress(Conflict):  # another attempt has created the repository

@@ -1,4 +1,4 @@
-"""Virtual machines and their disks, as portals read and set them."""
+"""Virtual machines and their disks, as portals read and change them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def set_machine(call: ApiRequest) -> None:
 def remove_machine(call: ApiRequest) -> Reply | None:
     """Remove an absent machine without backups; POST /tasks/delete removes backups too.
 
-    `gone=true` gives up a machine that will not come back: backups that a living node reaches stay.
+    `gone=true` gives up a machine that is lost for good: backups that a running node reaches stay.
     """
     if is_gone(call):
         return Reply(giving_up.give_up(call.app, MACHINE, call.guid, call.who), status=200)
@@ -217,7 +217,7 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     command="machine disk exclude MACHINE root",
 )
 def set_disk(call: ApiRequest) -> None:
-    """Whether backups leave a disk out.  409 when none would be left."""
+    """Set whether backups leave a disk out.  409 if no disk would be left."""
     wanted: DiskSettings = call.read(DiskSettings)
     machines.set_disk(call.app, call.who, call.guid, excluded=wanted.excludedFromBackup)
 

@@ -54,7 +54,7 @@ def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
 
 
 def after_rule(app: App, rule: Record) -> Losses:
-    """The backups that a changed rule would remove, and that the stored rule keeps."""
+    """The backups that a changed rule would remove but the stored rule keeps."""
     tally = Tally()
     with app.store.read() as sql:
         places = retention.places_of_rule(sql, rule.guid)
@@ -69,7 +69,7 @@ def after_rule(app: App, rule: Record) -> Losses:
 
 
 def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
-    """The backups that marks, as `decide` makes them, would remove at the next clean-up."""
+    """The backups that the marks of `decide` would remove at the next clean-up."""
     tally = Tally()
     going = retention_marks.going(app, who, decide)
     for at in range(0, len(going), _PIECE):
@@ -80,9 +80,9 @@ def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
 
 
 def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
-    """The backups that waiting retention of rules and destinations would remove.
+    """The backups that retention would remove if the wait of rules and destinations ended.
 
-    `owners` None: of all that the caller can confirm.  Raises NotFound, Forbidden.
+    `owners` of None means all that the caller can confirm.  Raises NotFound, Forbidden.
     """
     tally = Tally()
     with app.store.read() as sql:
@@ -124,7 +124,9 @@ def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[S
 
 
 def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
-    """Whether these rules and destinations send a backup away: a marked one goes without them."""
+    """Whether these rules and destinations cause the removal of a backup, which is not marked for
+    it.
+    """
     return item.hint != Hint.TO_REMOVE.value and book.owner(item) in owners
 
 
