@@ -15,6 +15,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump
 from haulback.client.client import Client
 from haulback.contract.protect import Protecting, ProtectRequest
+from haulback.errors import Conflict
 from haulback.wire import Choice
 
 _SHOWN = "%Y-%m-%d %H:%M"
@@ -67,7 +68,15 @@ def protect(
         rpo=rpo,
         full=full,
     )
-    made = client.protection.protect(wanted)
+    try:
+        made = client.protection.protect(wanted)
+    except Conflict as error:
+        if error.details.get("field") != "name":
+            raise
+        raise Conflict(
+            f"{error.message}; --name NAME makes another policy, and `haulback policy ls` lists "
+            "the present ones"
+        ) from None
     if output == "json":
         dump(made)
         return

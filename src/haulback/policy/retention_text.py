@@ -15,7 +15,7 @@ MOST_KEPT = 36_500  # days of a century
 
 
 def read_keeps(text: str, field: str = "keep") -> RuleRetention:
-    """Settings that keep so many days, weeks, months and years, and set no count and no age.
+    """Settings with numbers of days, weeks, months and years, and without any count or age.
 
     `7d,4w,12m`, or `7 days, 4 weeks, 12 months`, keeps the newest good backup of each of 7 days,
     4 weeks and 12 months.
