@@ -82,10 +82,11 @@ class Findings:
     def __contains__(self, spot: object) -> bool:
         return spot in self._found
 
-    def clear(self) -> None:
-        """Remove all findings, after they were recorded."""
+    def clear(self, recorded: Iterable[DamagedPlace]) -> None:
+        """Remove findings that were recorded; a reader may have noted others meanwhile."""
         with self._lock:
-            self._found.clear()
+            for spot in recorded:
+                self._found.pop(spot, None)
 
 
 class Reader:
