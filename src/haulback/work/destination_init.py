@@ -32,7 +32,10 @@ def run(context: TaskContext) -> Results:
         inner.prepare()
     with phase(context, f"{where} was probed: objects are written, read and listed there"):
         seen = probe(place)
-    repository = _made(place, context.repositories.secret(record), where, family)
+    own = context.repositories.secret(record)
+    # The key of the family opens the new repository, too: the first site may be gone one day.
+    secrets = [own, context.repositories.secret(order.family)] if order.family else [own]
+    repository = _made(place, secrets, where, family)
     if order.family and family and family.master != repository.keys.master:
         raise Conflict(
             f"{where} holds a repository with another key than {order.family.name}; name an "
@@ -45,16 +48,16 @@ def run(context: TaskContext) -> Results:
     return {"repository": repository.guid} | told | context.repositories.space(record)
 
 
-def _made(place: Place, secret: Secret, where: str, family: Keys | None) -> Repository:
-    """A new repository, or the repository that a dead attempt made with this key.
+def _made(place: Place, secrets: list[Secret], where: str, family: Keys | None) -> Repository:
+    """A new repository, or the repository that a dead attempt made with the first of the keys.
 
     Raises Conflict for the repository of another server, which stays as it is.
     """
     if not is_repository(place):
         with suppress(Conflict):  # another attempt has created the repository
-            return Repository.init(place, secret, family=family)
+            return Repository.init(place, *secrets, family=family)
     try:
-        return Repository.open(place, secret)
+        return Repository.open(place, secrets[0])
     except WrongKey:
         raise Conflict(strangers(where)) from None
 
