@@ -81,7 +81,8 @@ class Again(msgspec.Struct, kw_only=True):
 
 
 class MountOrder(msgspec.Struct, kw_only=True):
-    """The backup to share, its folders, its target or the hypervisor of its machine.
+    """The backup to mount, and the folders, the iSCSI target or the hypervisor that receive its
+    disks.
 
     `others` are other locations of the backup.
     """

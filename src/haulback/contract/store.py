@@ -29,7 +29,7 @@ class StoreOrder(msgspec.Struct):
     """The backup to publish; `staging` names the attempt that exported.
 
     A store that keeps locks keeps the backup for `lock` ms at least.  `replaces` is the checkpoint
-    of the present base, which no increment uses once this backup is stored.
+    of the present base, which becomes useless once this backup is stored.
     """
 
     backup: str
