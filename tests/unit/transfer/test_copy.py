@@ -232,7 +232,8 @@ def test_data_that_both_locations_lack_leaves_the_rest_healed(site):
     before = assess(site.opened("first"), backup)
     site.copy(copy, guid=backup.backup, route=BACK, heals=True)
     after = assess(site.opened("first"), backup)
-    assert before and after
+    assert before
+    assert after
     assert 0 < after.bytes < before.bytes
 
 
