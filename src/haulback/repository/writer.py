@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from haulback.repository.group import GROUP_BYTES, Group, OpenGroup, encode, seal_frame
 from haulback.repository.index import Index
+from haulback.repository.index_tiers import due
 from haulback.repository.keys import Keys
-from haulback.repository.merge import MergePlan, due, merge
 from haulback.repository.pack import PACK_BYTES, GroupEntry, PackSealer, PackWriter
 from haulback.repository.pack_verification import ReuseProof
 from haulback.repository.pages import ChunkRef
@@ -232,6 +232,8 @@ class Writer:
         self._entries.clear()
         self._new.clear()
         while segments := due(self._segments.values()):
+            from haulback.repository.merge import MergePlan, merge
+
             self._adopt(merge(MergePlan(segments), self._folder, self._keys, self._disk))
             self._index.remove(segment.name for segment in segments)
             for segment in segments:
