@@ -24,9 +24,9 @@ from tests.programs import Site
 
 pytestmark = [needs_libvirt, needs_guest]
 # Set-up steps, and steps that need a person, are done by the tests.
-_ELSEWHERE = ("apt-get ", "pip ", "haulback node ")
+_ELSEWHERE = ("apt-get ", "/opt/haulback/bin/pip ", "haulback node ")
 _BY_SSH = re.compile(r"'qemu\+ssh://[^']*'")
-_GUID = re.compile(r"\b(BACKUP|MOUNT|FILESYSTEM|FILE|SNAPSHOT|POLICY|HYPERVISOR|MACHINE)\b")
+_GUID = re.compile(r"\b(BACKUP|MOUNT|FILESYSTEM|FILE|HYPERVISOR|MACHINE)\b")
 
 
 @pytest.fixture
@@ -116,8 +116,6 @@ class Reader:
             "MACHINE": lambda: machine,
             "FILE": lambda: get("/backup-files", {"backup": backup})[0]["guid"],
             "FILESYSTEM": lambda: get("/file-systems", {"backup": backup})[0]["guid"],
-            "SNAPSHOT": lambda: get("/snapshots")[0]["guid"],
-            "POLICY": lambda: get("/policies/vm-snapshot")[0]["guid"],
             "HYPERVISOR": lambda: get("/hypervisors", {"filter": "kvm2"})[0]["guid"],
         }
         return str(result[word]())
@@ -151,7 +149,7 @@ def test_a_libvirt_host_is_protected_as_shown(reader: Reader, way: Reached):
     reader.type(f"{added} --node n1")
     reader.env["LIBVIRT_DEFAULT_URI"] = reader.host.uri
     reader.before = {
-        "haulback restore machine BACKUP --hypervisor kvm1 --overwrite": lambda: off(web),
+        "haulback restore machine latest:web --hypervisor kvm1 --overwrite": lambda: off(web),
         "haulback snapshot revert": lambda: off(web),
         "haulback hypervisor add kvm7": lambda: reader.guest("db"),
     }
@@ -180,11 +178,6 @@ def test_one_file_is_restored_as_shown(reader: Reader):
     reader.site.hypervisor = hypervisor
     machines = reader.site.sync()
     reader.site.backed_up(machines["web"])
-    reader.before = {
-        "haulback mount upload MOUNT /etc/nginx/nginx.conf": lambda: reader.type(
-            "haulback restore mount BACKUP --watch"
-        ),
-    }
     reader.follow("restore-one-file")
     assert (reader.folder / "nginx.conf").read_text() == "conf\n"
     assert web.run("cat /etc/nginx/nginx.conf /srv/old/etc/nginx/nginx.conf") == "conf\nconf\n"
@@ -237,7 +230,7 @@ def test_a_machine_runs_from_its_backup_as_shown(
         for line in lines[end : end + 2]:
             reader.type(line)
         reader.type(lines[1])
-        reader.type("haulback migrate MOUNT --watch")
+        reader.type("haulback migrate latest --watch")
         reader.type(lines[end + 2])  # to the other host
         result = {domain.name() for domain in second.connection.listAllDomains()}
         assert result == {"web"}

@@ -15,7 +15,7 @@ from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
 from haulback.cli.questions import Gone, agreed, give_up
-from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report, watch
+from haulback.cli.submit_options import USUAL, SubmitOptions, kept, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
 from haulback.contract.connectivity_test import ConnectivityTestRequest
@@ -107,7 +107,8 @@ def add_destination(
     )
     made = client.destinations.add(new)
     print(made.guid)
-    watch(client, [made.task.guid] if made.task else [])
+    with kept("destination", name, "init"):
+        watch(client, [made.task.guid] if made.task else [])
 
 
 @app.command(name="init")

@@ -8,6 +8,9 @@ import logging
 import os
 import ssl
 
+from cyclopts import CycloptsError
+
+from haulback.cli.usage import refused
 from haulback.errors import Forbidden, HaulbackError, Malformed, Unavailable, Unsupported
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -19,6 +22,8 @@ def told(error: Exception) -> HaulbackError:
     """The error of Haulback, with the remedy, for any error that ended a command."""
     if isinstance(error, HaulbackError):
         return error
+    if isinstance(error, CycloptsError):
+        return refused(error)
     if isinstance(error, ssl.SSLError):
         return Malformed(
             f"a certificate or key cannot be used: {getattr(error, 'reason', None) or error}"

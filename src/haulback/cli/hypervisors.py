@@ -14,7 +14,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
 from haulback.cli.place_options import reach_members
 from haulback.cli.questions import Gone, agreed, give_up
-from haulback.cli.submit_options import ref, refs, watch
+from haulback.cli.submit_options import kept, ref, refs, watch
 from haulback.client.client import Client
 from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
@@ -70,7 +70,8 @@ def add_hypervisor(
     )
     made = client.hypervisors.add(new)
     print(made.guid)
-    _scan(client, [made.task.guid] if made.task else [])
+    with kept("hypervisor", name, "sync"):
+        _scan(client, [made.task.guid] if made.task else [])
 
 
 @app.command(name="set")

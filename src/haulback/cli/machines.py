@@ -11,7 +11,9 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import Act, Gone, agreed, merged, told
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
+from haulback.client import record_names
 from haulback.client.client import Client
+from haulback.client.projects import project_uuid
 from haulback.contract.machines import MachineSettings, ProjectName
 from haulback.contract.snapshot_cleanup import ReleaseRequest
 from haulback.errors import Malformed, NotFound
@@ -73,7 +75,7 @@ def set_machine(
     wanted = MachineSettings(
         vmBackupPolicy=ref(policy and records.backup_policies.find(policy).guid),
         snapshotMgmtPolicy=ref(snapshots),
-        project=ProjectName(project) if project else None,
+        project=ProjectName(project_uuid(records.projects, project)) if project else None,
         preCommand=before,
         postCommand=after,
     )
@@ -203,11 +205,12 @@ def include(machine: str, disk: str) -> None:
 def _exclude(machine: str, disk: str, excluded: bool) -> None:
     machines = connect().machines
     found = machines.disks(machines.find(machine).guid)
-    for one in found:
-        if disk in (one.name, one.guid):
-            machines.set_disk(one.guid, excluded=excluded)
-            return
-    raise NotFound(f"{machine} has no disk {disk!r}: {', '.join(one.name for one in found)}")
+    try:
+        wanted = record_names.chosen(found, disk, "disk", lambda row: row.name)
+    except NotFound:
+        names = ", ".join(row.name for row in found)
+        raise NotFound(f"{machine} has no disk {disk!r}; name one of {names}") from None
+    machines.set_disk(wanted.guid, excluded=excluded)
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:

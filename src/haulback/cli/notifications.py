@@ -117,13 +117,13 @@ def add_monitor(
 ) -> None:
     """Add a monitor of heartbeats; with --policy, also the rule that reports their runs to it."""
     client = connect()
+    policies = [_policy(client, word) for word in policy]
     made = NotificationChannel(
         name=name, type=ChannelType.MONITOR, startUrl=start, successUrl=success, failureUrl=failure
     )
     guid = client.records.channels.add(made).guid
     print(guid)
-    if policy:
-        policies = [_policy(client, word) for word in policy]
+    if policies:
         heartbeat = NotificationRule(name=name, channels=[Ref(guid)], policies=policies)
         print(client.records.notification_rules.add(heartbeat).guid)
 

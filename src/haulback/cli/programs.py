@@ -50,7 +50,7 @@ def up(
         node += ["--restore-root", str(root)]
     keeper = _Keeper(node)
     keeper.start()
-    announce(server)
+    announce(server, how.data)
     try:
         server.run()
     finally:

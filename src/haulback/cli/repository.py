@@ -14,11 +14,11 @@ from cyclopts import App, Parameter
 from haulback import credentials, units
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository_location import open_location
+from haulback.cli.stored_backups import backup_named, whole_guid
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Keys, Secret, make_keyfile
 from haulback.repository.manifest import Manifest, ManifestDisk
-from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
@@ -64,9 +64,12 @@ def cat(
     key_file: KeyFile = None,
     kit: Kit = None,
 ) -> None:
-    """Write one disk of BACKUP as a raw image, to --output (sparse) or to standard output."""
+    """Write one disk of BACKUP as a raw image, to --output (sparse) or to standard output.
+
+    BACKUP is a guid or its beginning, or `latest:web` for the newest backup of the machine web.
+    """
     repository = open_repository(folder, key_file, kit)
-    stored = _disk(repository.manifest(backup), disk)
+    stored = _disk(backup_named(repository, backup), disk)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if output:
             restore_to(repository, stored, output, pool)
@@ -100,15 +103,15 @@ def forget(
         raise Malformed("name at least one backup by its guid")
     repository = open_repository(folder, key_file, kit)
     listed = repository.objects.leaves("manifests")
-    for guid in backup:
-        manifest_name(guid)
+    backups = [whole_guid(repository, word) for word in backup]
+    for guid in backups:
         print(f"{guid} {'is deleted' if guid in listed else 'is missing, and is given up'}")
     act_for_owner(repository)
     if not consent.agree():
         return
     repository.check_deletion()
     repository.begin_writing()
-    for guid in backup:
+    for guid in backups:
         repository.forget(guid)
 
 
@@ -150,7 +153,11 @@ class _Stream:
 
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
     """Open the repository at a location by its recovery kit, a key file or the passphrase."""
-    return Repository.open(open_location(folder), key_of_options(key_file, kit))
+    secret = key_of_options(key_file, kit)
+    try:
+        return Repository.open(open_location(folder), secret)
+    except NotFound as error:
+        raise NotFound(f"{folder}: {error.message}", **error.details) from None
 
 
 def act_for_owner(repository: Repository) -> None:

@@ -169,7 +169,7 @@ class Api:
         try:
             answer = self._http.post(path, content=data, params=query, headers=headers)
         except httpx2.TransportError as error:
-            raise Unavailable(f"{self.url} does not answer: {error}") from None
+            raise Unavailable(_no_answer(self.url, error)) from None
         if answer.status_code >= 400:
             raise _error(answer)
         return _decode(answer.content)
@@ -237,7 +237,7 @@ class Api:
                 timeout=call.patience + call.wait,
             )
         except httpx2.TransportError as error:
-            raise Unavailable(f"{self.url} does not answer: {error}") from None
+            raise Unavailable(_no_answer(self.url, error)) from None
         if answer.status_code >= 400:
             raise _error(answer)
         if is_dry:
@@ -271,6 +271,21 @@ def _trusting(file: str) -> ssl.SSLContext:
             f"--trust, HAULBACK_TRUST: {file} cannot be read as a certificate in PEM: {why}",
             field="trust",
         ) from None
+
+
+def _no_answer(url: str, error: Exception) -> str:
+    """The sentence for a server that cannot be reached, with the remedy for the usual causes."""
+    why = str(error) or type(error).__name__
+    remedy = "start the server, or name another by --server or HAULBACK_SERVER"
+    if "WRONG_VERSION_NUMBER" in why or "RECORD_LAYER_FAILURE" in why:
+        remedy = "no TLS is spoken there: write http://, or another port"
+    elif "CERTIFICATE_VERIFY_FAILED" in why:
+        remedy = "name the server's own certificate by --trust or HAULBACK_TRUST"
+    elif "Name or service not known" in why or "No address associated" in why:
+        remedy = "correct the name of the machine in the URL"
+    elif "disconnected without" in why:
+        remedy = "write https:// for a server with TLS"
+    return f"{url} does not answer: {why}; {remedy}"
 
 
 def _decode(content: bytes) -> Any:

@@ -11,7 +11,7 @@ import msgspec
 from haulback.client import record_names
 from haulback.client.api import Api, ApiResponse, HttpCall
 from haulback.contract.losses import Losses
-from haulback.errors import NotFound, Unavailable
+from haulback.errors import Unavailable
 from haulback.ids import is_guid
 from haulback.wire import JsonObject
 
@@ -187,7 +187,7 @@ class ReadableCollection(Generic[T]):
     @property
     def noun(self) -> str:
         """The noun of a record in messages."""
-        return self.path.rpartition("/")[2].replace("-", " ").removesuffix("s")
+        return record_names.noun_of(self.path)
 
     def _name(self, row: T) -> str:
         return str(getattr(row, self.title, ""))
@@ -217,7 +217,7 @@ class DatedCollection(ReadableCollection[T]):
         guid = _Machines(self._calls).guid(machine) if machine else ""
         rows = self.newest(guid)
         if not rows:
-            raise NotFound(f"{wanted}: there is no {self.noun}{f' of {machine}' * bool(machine)}")
+            raise record_names.missing(self.noun, wanted, machine)
         return rows[0]
 
     def _name(self, row: T) -> str:

@@ -111,7 +111,7 @@ class Tasks(Submissions):
         entity = Machines(self._calls).guid(machine) if machine else ""
         rows_of = self.page(size=1, protected_entity=entity).rows
         if not rows_of:
-            raise NotFound(f"{wanted}: there is no task{f' of {machine}' * bool(machine)}")
+            raise record_names.missing("task", wanted, machine)
         return rows_of[0].guid
 
     def retry_run(self, run: str) -> list[TaskListRecord]:

@@ -7,6 +7,7 @@ a sub-folder of its own. The process unmounts the folder and exits when standard
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import sys
 from collections.abc import Callable
@@ -138,17 +139,22 @@ def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
 def serve(shown: mfusepy.Operations, folder: str) -> None:
     """Mount `shown` at `folder` and serve until standard input ends."""
     Thread(target=_follow, args=(folder,), daemon=True).start()
-    mfusepy.FUSE(
-        shown,
-        folder,
-        foreground=True,
-        ro=True,
-        nosuid=True,
-        nodev=True,
-        noexec=True,
-        default_permissions=True,
-        fsname="haulback",
-    )
+    try:
+        mfusepy.FUSE(
+            shown,
+            folder,
+            foreground=True,
+            ro=True,
+            nosuid=True,
+            nodev=True,
+            noexec=True,
+            default_permissions=True,
+            fsname="haulback",
+        )
+    except RuntimeError:
+        # libfuse has told the reason.  The interpreter would abort in its end, as a thread reads
+        # standard input, and its lines would hide the reason.
+        os._exit(1)
 
 
 def _follow(folder: str) -> None:

@@ -284,6 +284,12 @@ def _authenticate(config: Config, name: str, keys: Keys) -> str:
     return guid
 
 
+_NO_REPOSITORY = (
+    f"there is no repository on this destination: name the place that holds {CONFIG}, or create "
+    "one by `haulback destination init`"
+)
+
+
 def _by_kit(destination: ObjectStore, keys: Keys) -> str:
     """The guid on the recovery kit, once an object of the repository has opened with the kit's
     key.
@@ -296,7 +302,7 @@ def _by_kit(destination: ObjectStore, keys: Keys) -> str:
             keys.unseal("manifest", leaf_of(item.name).encode(), destination.load(item.name))
             return guid
     if not manifests and not any(True for _ in objects.list("packs")):
-        raise NotFound("there is no repository on this destination; initialize one first")
+        raise NotFound(_NO_REPOSITORY)
     for pack in objects.packs():
         with suppress(NotFound, Damaged):
             read_directory(destination, pack, keys)
@@ -312,4 +318,4 @@ def _missing(destination: ObjectStore, problems: dict[str, str]) -> HaulbackErro
             "recovery kit with `haulback repository repair FOLDER --kit KIT "
             "--key-file KEY --apply`"
         )
-    return NotFound("there is no repository on this destination; initialize one first")
+    return NotFound(_NO_REPOSITORY)

@@ -61,9 +61,16 @@ class Secret:
         try:
             text = path.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise Malformed(f"cannot read key file {path}: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise Malformed(
+                f"cannot read key file {path}: {why}; name the file that "
+                "`haulback destination key` wrote"
+            ) from None
         if not re.fullmatch(r"[0-9a-f]{64}", text):
-            raise Malformed(f"{path} is not a key file: it must hold 64 hex digits")
+            raise Malformed(
+                f"{path} is not a key file, which holds 64 hex digits; name the file that "
+                "`haulback destination key` wrote"
+            )
         return cls("keyfile", bytes.fromhex(text))
 
 

@@ -53,7 +53,7 @@ class KeyVault:
         """
         if not path.exists():
             if not make:
-                raise NotFound(f"there is no server key {path}")
+                raise NotFound(f"there is no server key {path}; name the server's folder by --data")
             # The key is durable before its first use: without it all keys in the database are lost.
             _make(path)
         key = path.read_bytes()

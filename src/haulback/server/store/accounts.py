@@ -51,7 +51,9 @@ def hashed(password: str) -> str:
 def add_account(sql: sa.Connection, who: Account, stored: str) -> None:
     """Add an account with its hashed password.  Raises Conflict for a login that is taken."""
     if sql.scalar(sa.select(account.c.guid).where(account.c.login == who.login)):
-        raise Conflict(f"login: {who.login!r} is taken", field="login")
+        raise Conflict(
+            f"login: {who.login!r} is taken by another user; choose another login", field="login"
+        )
     sql.execute(sa.insert(account).values(**_account_row(who), password=stored))
 
 

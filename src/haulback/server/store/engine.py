@@ -309,7 +309,10 @@ def _own(path: Path) -> IO[bytes]:
     """The lock file beside the database; the kernel releases the lock when this process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    taken = f"another server uses {path}; SQLite serves one server, PostgreSQL many"
+    taken = (
+        f"another server uses {path}: stop that server first, or use it; SQLite serves one server, "
+        "PostgreSQL many"
+    )
     return hold(Path(f"{path}.lock"), taken)
 
 

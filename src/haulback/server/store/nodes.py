@@ -11,7 +11,7 @@ from haulback.contract.nodes import PROTOCOL, Enrolled
 from haulback.errors import Conflict, NotFound, Unauthenticated
 from haulback.ids import new_guid
 from haulback.server.caller import NODE_TOKEN, Node, Process
-from haulback.server.store import epoch
+from haulback.server.store import epoch, rows
 from haulback.server.store.accounts import digest
 from haulback.server.store.expressions import Row
 from haulback.server.store.raw_sql import Hot
@@ -160,7 +160,7 @@ def change_node(sql: sa.Connection, guid: str, name: str, config: str | None) ->
     """Raises Conflict for a taken name."""
     taken = sa.select(node.c.guid).where(node.c.name == name, node.c.guid != guid)
     if sql.scalar(taken):
-        raise Conflict(f"name: {name!r} is taken", field="name")
+        raise rows.taken(name, "node")
     sql.execute(sa.update(node).where(node.c.guid == guid).values(name=name, config=config))
 
 

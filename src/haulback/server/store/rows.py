@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
@@ -13,6 +14,11 @@ from haulback.errors import Conflict, NotFound
 from haulback.wire import JsonObject
 
 T = TypeVar("T", bound=msgspec.Struct)
+_NOUNS = {
+    "vm-backup": "policy",
+    "vm-snapshot": "snapshot policy",
+    "Backup Destination": "destination",
+}
 _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
 ) | {
@@ -38,8 +44,7 @@ def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **mo
         with connection.begin_nested():
             connection.execute(sa.insert(table).values({**row_of(record, table), **more}))
     except sa.exc.IntegrityError:
-        name = getattr(record, "name", "")
-        raise Conflict(f"name: {name!r} is taken", field="name") from None
+        raise taken(getattr(record, "name", ""), _noun(record)) from None
 
 
 def change(connection: sa.Connection, table: sa.Table, record: msgspec.Struct) -> None:
@@ -50,8 +55,23 @@ def change(connection: sa.Connection, table: sa.Table, record: msgspec.Struct) -
         with connection.begin_nested():
             connection.execute(sa.update(table).where(table.c.guid == guid).values(values))
     except sa.exc.IntegrityError:
-        name = getattr(record, "name", "")
-        raise Conflict(f"name: {name!r} is taken", field="name") from None
+        raise taken(getattr(record, "name", ""), _noun(record)) from None
+
+
+def taken(name: str, noun: str) -> Conflict:
+    """The error for a name that another record of the type bears."""
+    return Conflict(
+        f"name: {name!r} is taken by another {noun}; choose another name, or rename or remove that "
+        f"{noun}",
+        field="name",
+    )
+
+
+def _noun(record: msgspec.Struct) -> str:
+    kind = str(getattr(record, "kind", "")) or re.sub(
+        "(?<!^)([A-Z])", r" \1", type(record).__name__
+    )
+    return _NOUNS.get(kind) or kind.replace("-", " ").lower()
 
 
 def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
