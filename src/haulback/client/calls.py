@@ -249,8 +249,11 @@ class Collection(ReadableCollection[T]):
 class PerishableCollection(Collection[T]):
     """A collection whose records can be given up when they will not come back."""
 
-    def give_up(self, guid: str) -> Losses:
-        """Give up a record that will not come back; returns all that was lost with it."""
-        query = spelled({"gone": True})
+    def give_up(self, guid: str, **more: object) -> Losses:
+        """Give up a record that will not come back; returns all that was lost with it.
+
+        `more` are further query parameters of the removal.
+        """
+        query = spelled({"gone": True, **more})
         call = HttpCall("DELETE", f"{self.path}/{guid}", None, query, patience=_GIVING_UP)
         return self._calls.fetch(Losses, call)
