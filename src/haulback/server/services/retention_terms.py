@@ -20,14 +20,15 @@ from haulback.server.store.engine import Connection
 class TermsBook:
     """Retention terms at one moment, each read once.
 
-    `drafts` replace stored rules by guid.  `zones` keeps the zones of rules for the next book.
+    `drafts` replace stored rules by guid; None stands for a removed rule.  `zones` keeps the zones
+    of rules for the next book.
     `is_asked`: a user asked for the clean-up, so that no destination waits for a confirmation.
     """
 
     def __init__(
         self,
         sql: Connection,
-        drafts: Mapping[str, Record] | None = None,
+        drafts: Mapping[str, Record | None] | None = None,
         zones: dict[str, str] | None = None,
         *,
         is_asked: bool = False,
