@@ -107,8 +107,8 @@ def backup(repository: Repository, folder: Path, image: Path, changes: str) -> N
     """Back up: full without `changes`, else an increment of the last backup by extents."""
     parent = repository.manifest((folder / "last").read_text()) if changes else None
     look = repository.look()
-    load = repository.reader(thorough=False, look=look).chunk
-    base = MapReader(parent.disks[0].map, load) if parent else None
+    reader = repository.reader(thorough=False, look=look)
+    base = MapReader(parent.disks[0].map, reader.chunk, reader.expect) if parent else None
     extents = [Extent(*pair) for pair in json.loads(Path(changes).read_text())] if changes else None
     staging = folder / f"staging-{uuid.uuid4()}"
     staging.mkdir()

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from tests.shares import FAMILIES  # noqa: E402
 
 LONGEST = 540  # seconds of a piece
-MARKS = ("HAULBACK_CASES=", "STRANGERS=", "MUTANTS=")
+MARKS = ("HAULBACK_CASES=", "STRANGERS=", "MUTANTS=", "KILLED=")
 
 
 def whole(family: str, count: int | None) -> None:

@@ -53,8 +53,8 @@ class DurableFiles:
             raise translate(error, Path(file.name)) from error
 
     def write_out(self, file: IO[bytes]) -> None:
-        """Begin to make a growing file durable, so that `sync` has little left; without `sync`
-        nothing is guaranteed.
+        """Start to make a growing file durable, so that the later `sync` is short; this call alone
+        guarantees nothing.
         """
         try:
             os.fdatasync(file.fileno())

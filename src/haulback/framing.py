@@ -19,7 +19,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def pack(message: Any) -> bytes:
-    """A message as it goes over a stream."""
+    """The bytes of a message on a stream."""
     data = _encode(message)
     return _HEAD.pack(len(data)) + data
 

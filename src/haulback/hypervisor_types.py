@@ -1,6 +1,6 @@
 """Hypervisor types: each declares its settings and capabilities once, as data.
 
-The server, the command line and the drivers read the same declaration; no driver is loaded for it.
+The server, the command line and the drivers read the same declaration; reading it loads no driver.
 """
 
 from __future__ import annotations
@@ -86,14 +86,15 @@ LIBVIRT_BY_SSH = LIBVIRT._replace(
     capabilities=LIBVIRT.capabilities - {Capability.INSTANT_RESTORE, Capability.LIVE_MIGRATION},
     remedy="run a node on that machine",
 )
-# The record above the server's own database: nodes read it over their channel to the server.
+# The record of the hypervisor of the server's own database: nodes read the database over their
+# channel to the server.
 OWN_SERVER = HypervisorType(
     driver="haulback-server",
     label="HAULBACK",
     words="Haulback's own server",
     capabilities=frozenset(),
 )
-# The record above machines whose backups came with an attached destination.
+# The record of the hypervisor of machines that came with an attached destination.
 ATTACHED = HypervisorType(
     driver="attached",
     label="ATTACHED",
@@ -101,8 +102,10 @@ ATTACHED = HypervisorType(
     capabilities=frozenset(),
     remedy="restore its backup to a hypervisor",
 )
-INNER = (OWN_SERVER.driver, ATTACHED.driver)  # drivers of records that are no hypervisors of users
-TYPES = {declared.driver: declared for declared in (IMAGE_FOLDER, LIBVIRT)}  # those of users
+# Drivers of internal records, which users cannot add as hypervisors.
+INNER = (OWN_SERVER.driver, ATTACHED.driver)
+# The types of hypervisors that users add, by driver.
+TYPES = {declared.driver: declared for declared in (IMAGE_FOLDER, LIBVIRT)}
 _ALL = {**TYPES, OWN_SERVER.driver: OWN_SERVER, ATTACHED.driver: ATTACHED}
 
 
@@ -134,7 +137,7 @@ def driver_of(label: str | None, driver: str | None, within: str = "") -> str | 
     labelled = drivers.get(label)
     if labelled is None or driver not in (None, labelled):
         known = ", ".join(drivers)
-        why = f"has not the driver {driver}" if labelled else f"is not one of {known}"
+        why = f"has no driver {driver}" if labelled else f"is not one of {known}"
         raise Malformed(f"{within}type: {label[:40]!r} {why}", field=f"{within}type")
     return labelled
 
@@ -179,5 +182,7 @@ def _check_url(url: str, field: str) -> None:
 
 
 def is_remote(config: Mapping[str, Any]) -> bool:
-    """Whether a hypervisor is on another host than its node; mounts do not reach such a host."""
+    """Whether a hypervisor is on another host than its node; such a host cannot use mounts of the
+    node.
+    """
     return str(config.get("url")).startswith(f"{SCHEME}:")

@@ -53,7 +53,7 @@ Word = NewType("Word", str)
 """An enum value in a request whose values the contract does not list: any name is accepted."""
 
 
-class Named(msgspec.Struct, frozen=True, omit_defaults=True):
+class Named(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A reference in an answer; `type` is set only where the contract types the reference."""
 
     guid: str
@@ -61,7 +61,7 @@ class Named(msgspec.Struct, frozen=True, omit_defaults=True):
     type: Label | None = None
 
 
-class Label(msgspec.Struct, frozen=True):
+class Label(msgspec.Struct, frozen=True, gc=False):
     """An enum value in an answer, with its name and a readable description."""
 
     name: str

@@ -31,6 +31,7 @@ from tests.images import qemu_img
 
 pytestmark = needs_libvirt
 MAC = "52:54:00:11:22:33"
+SECURE = 3  # VIR_DOMAIN_XML_SECURE | VIR_DOMAIN_XML_INACTIVE
 LUN = (
     "<disk type='block' device='lun'><driver name='qemu' type='raw'/><source dev='/dev/the-lun'/>"
     "<target dev='sda' bus='scsi'/></disk>"
@@ -62,7 +63,7 @@ WHOLE = f"""{LUN}{CARD}
 <channel type='unix'><source mode='connect' path='/the/original.too'/>
 <target type='virtio' name='x'/></channel>
 <channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>
-<graphics type='vnc' port='5999' autoport='no'/>
+<graphics type='vnc' port='5999' autoport='no' passwd='se&apos;cret'/>
 <graphics type='spice'><listen type='socket' socket='/the/original.spice'/></graphics>
 <redirdev bus='usb' type='tcp'><source mode='connect' host='10.0.0.1' service='2'/></redirdev>
 <rng model='virtio'><backend model='egd' type='tcp'><source mode='connect' host='10.0.0.1'
@@ -139,8 +140,11 @@ def test_libvirt_takes_a_copy_of_a_machine_that_has_everything_and_the_copy_star
     with inner.create(then, "copy") as new:
         copy = new.commit()
         told = new.left_out()
-    text = definition(bench.host, copy.uuid)
-    assert not [item for item in ("original", "the-lun", "10.0.0.1", "5999", MAC) if item in text]
+    text = str(bench.host.connection.lookupByUUIDString(copy.uuid).XMLDesc(SECURE))
+    alien = ("original", "the-lun", "10.0.0.1", "5999", MAC, "cret'")
+    assert not [item for item in alien if item in text]
+    assert "cret'" not in then.definition[XML]
+    assert "passwd=''" in text  # libvirt lets no viewer in
     assert "org.qemu.guest_agent.0" in text
     more = ("tpm 0", "shmem 0", "redirdev 0", "network card 1", "network card 2")
     for name in (*(item for item in names if item != "the TPM"), *more):
@@ -158,9 +162,10 @@ def devices(root: ET.Element) -> list[str]:
 def test_a_machine_over_itself_keeps_all_of_it(bench: RunningBench, inner: LibvirtHost):
     uuid = made(inner)
     given(bench.host, uuid, WHOLE)
-    before = ET.fromstring(definition(bench.host, uuid))
+    machine = bench.host.connection.lookupByUUIDString(uuid)
+    before = ET.fromstring(machine.XMLDesc(SECURE))
     told = over(inner, backed_up(inner, uuid))
-    after = ET.fromstring(definition(bench.host, uuid))
+    after = ET.fromstring(machine.XMLDesc(SECURE))
     for root in (before, after):
         for disk in root.findall("devices/disk/target[@dev='vda']/../source"):
             disk.attrib.clear()
@@ -276,6 +281,23 @@ def test_an_original_its_copy_its_proof_and_its_instant_restore_run_together(
     kept = definition(bench.host, uuid)
     assert [value for value in values if value not in kept] == ["11111111-2222-"], told
     inner.start(uuid)
+
+
+def test_a_machine_that_goes_back_to_a_snapshot_is_of_another_generation(
+    bench: RunningBench, inner: LibvirtHost
+):
+    uuid = made(inner)
+    screen = "<graphics type='vnc' port='-1' autoport='yes' passwd='secret'/>"
+    given(bench.host, uuid, screen)
+    text = str(bench.host.connection.lookupByUUIDString(uuid).XMLDesc(SECURE))
+    bench.host.connection.defineXML(text.replace("<os>", "<genid/><os>"))
+    [first] = re.findall("<genid>(.*?)</genid>", definition(bench.host, uuid))
+    inner.take_snapshot(uuid, "haulback-s1")
+    inner.revert(uuid, "haulback-s1", "haulback-a1", "a1")
+    text = str(bench.host.connection.lookupByUUIDString(uuid).XMLDesc(SECURE))
+    [second] = re.findall("<genid>(.*?)</genid>", text)
+    assert first != second
+    assert "passwd='secret'" in text
 
 
 def test_a_machine_starts_with_its_host_again_and_a_copy_beside_does_not(

@@ -86,14 +86,23 @@ class Story:
             export = self.site.export(self.entities[name], kind)
             digest = hashlib.sha256(self.content[name]).hexdigest()
             self.expected[export["backup"]["guid"]] = digest
-        restored = self.import_some() if self.chance.random() < 0.3 else None
-        if self.chance.random() < 0.4:
+        restored = self.import_some() if self.includes("RESTORE", 0.3) else None
+        if self.includes("BACKUP_CLEANUP", 0.4):
             self.clean_up()
-        time.sleep(self.chance.random() * 1.2)  # the moment is the subject of the test
+        self.wait_for_the_moment()
         self.kill(self.chance.choice(("node", "node", "server", "both")))
         self.site.all_final()
+        self.note_repeated()
         self.check_tidy(restored)
         self.check_newest()
+
+    def includes(self, kind: str, chance: float) -> bool:
+        """Whether a round has tasks of a kind that is not in each round."""
+        return self.chance.random() < chance
+
+    def wait_for_the_moment(self) -> None:
+        """Wait for a random moment, which is the subject of the test."""
+        time.sleep(self.chance.random() * 1.2)
 
     def write(self, name: str, count: int) -> None:
         """Write through QEMU as a guest would, and into our copy."""
@@ -104,6 +113,12 @@ class Story:
         image = self.site.machines / name / "root.qcow2"
         qemu_io_when_free(image, f"write -q -s {patch} {offset} {count}")
         self.content[name][offset : offset + count] = data
+
+    def note_repeated(self) -> None:
+        """Expect the present content of a backup that was made again, under a guid of its own."""
+        for guid in {str(backup["guid"]) for backup in self.backups()} - self.expected.keys():
+            name = self.site.api.get(f"/backups/{guid}")["protectedEntity"]["name"]
+            self.expected[guid] = hashlib.sha256(self.content[name]).hexdigest()
 
     def import_some(self) -> str | None:
         done = [b["guid"] for b in self.backups() if b["guid"] in self.expected]

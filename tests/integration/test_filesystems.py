@@ -198,16 +198,23 @@ def test_damage_in_an_xfs_is_named_and_the_rest_delivered(tmp_path):
     for number in range(400):
         (tree / "f" / "sub" / f"{number:03d}{'n' * 50}").touch()
     (tree / "f" / "zulu").write_bytes(b"Z" * 5000)
+    (tree / "f" / "inode").write_bytes(b"I" * 7777)
     image = empty(tmp_path / "image", 330 * MIB)
     run("mkfs.xfs", "-q", image)
     raw = bytearray(filled(image, tree, tmp_path / "mount").read_bytes())
     low = raw.index(whole[MIB : MIB + 64])
     data = [at for at in range(0, len(raw), 4096) if raw[at : at + 4] == b"XDD3"]
     raw[data[-1] : data[-1] + 4] = bytes(4)
+    raw[data[0] + 100] ^= 1  # a letter of a name
+    inodes = [at for at in range(0, len(raw), 512) if raw[at : at + 2] == b"IN"]
+    [inode] = [at for at in inodes if raw[at + 56 : at + 64] == (7777).to_bytes(8, "big")]
+    raw[inode + 47] ^= 1  # the time of the last change
     with Browser({"vda": Torn(bytes(raw), (low, low + 1))}) as result:
         members = unpacked(result.archive("vda", ["/f"]))
     said = named(members)
-    assert set(said) == {"/f/big", "/f/sub"}
+    assert set(said) == {"/f/big", "/f/inode", "/f/sub"}
+    assert "the checksum of its inode differs" in said["/f/inode"]
+    assert "the checksum of a block" in said["/f/sub"]
     assert f"damaged from byte {MIB} of {3 * MIB}" in said["/f/big"]
     assert members["f/big"] == whole[:MIB] + bytes(2 * MIB)
     assert "the folder could not be listed completely" in said["/f/sub"]

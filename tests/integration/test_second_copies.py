@@ -80,6 +80,29 @@ def test_a_restore_goes_on_from_the_copy_and_the_damage_is_healed(site: Site):
         assert restored(site, backup, "second") == original(site, "rotten")
 
 
+def test_damage_that_a_mount_meets_marks_its_location_and_is_healed(site: Site):
+    backup = a_backup_at_both(site, "shown")
+    rot_all_packs(site.repository)
+    node = site.api.get("/nodes")[0]["guid"]
+    body = {"mode": "AUTO", "backup": backup["guid"], "node": {"guid": node}}
+    for task in site.api.post("/tasks/restore-and-mount", body), None:
+        site.all_final()
+        [mount] = site.api.get("/mounted-backups", {"backup": backup["guid"]})
+        if task:
+            site.api.post("/tasks/unmount", {"mountedBackup": {"guid": mount["guid"]}})
+    tasks = {"type": "BACKUP_DESTINATION_SYNC", "backup-destination": site.destination["guid"]}
+    [healing, *_] = site.wait_for(
+        lambda: [
+            task
+            for task in site.api.get("/tasks", tasks)
+            if task["protectedEntity"]["name"] == "shown"
+        ]
+    )
+    site.finished(healing["guid"])
+    place = f"/backups/{backup['guid']}"
+    assert states(site.api.get(place)) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
+
+
 def test_a_missing_destination_does_not_stop_a_restore(site: Site):
     backup = a_backup_at_both(site, "split")
     with away(site.repository):

@@ -45,7 +45,8 @@ def protect(
     """Protect machines: --all, or those of --match and --tag, also those that come later.
 
     Times like 22:00 or "22:00 Europe/Berlin", days like mon-fri, durations like 36h, keeps like
-    7d,4w,12m; --mail addresses hear of failures.  Without a zone, this machine's zone applies.
+    7d,4w,12m; --copy-to gets a copy of each backup; --mail addresses hear of failures.  Without a
+    zone, this machine's zone applies.
     """
     client = connect()
     wanted = ProtectRequest(
@@ -98,7 +99,9 @@ def _own_zone() -> str:
 
 
 def _print(made: Protecting) -> None:
-    print(f"policy {made.policy.name}: {made.machines} machines, to {made.destination.name}")
+    copied = f", copied to {made.copyDestination.name}" if made.copyDestination else ""
+    to = f"to {made.destination.name}{copied}"
+    print(f"policy {made.policy.name}: {made.machines} machines, {to}")
     print(f"schedule {made.schedule.name}")
     if made.firstRun is not None:
         zone = ZoneInfo(made.timeZone)

@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from haulback.contract.destination_types import FolderSettings
@@ -120,6 +121,10 @@ class Folder:
                         todo.append(Path(entry.path))
                 elif (status := _mode(entry, follow=True)) and stat.S_ISREG(status.st_mode):
                     yield _item(entry.path[skip:], status)
+
+    def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
+        """Objects below several folders, which are read one after the other in this order."""
+        return chain.from_iterable(map(self.list, folders))
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         path = self._path(folder) if folder else self.root

@@ -44,7 +44,18 @@ class ReopeningDisk:
         self._stored = StoredDisk(disk, self._reader)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        return self._stored.extents(start)
+        """The extents from `start` (bytes), of another location from where the map is damaged."""
+        at, failed = start, None
+        for open_disk in (lambda: self._stored, *self._spares):
+            try:
+                for extent in open_disk().extents(at):
+                    yield extent
+                    at = extent.offset + extent.length
+                return
+            except HaulbackError as error:
+                failed = failed or error
+        if failed:
+            raise failed
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from `offset` (bytes); on an error, retry once with a new reader.

@@ -9,8 +9,12 @@ from haulback.wire import JsonObject
 
 
 class MountPlace(msgspec.Struct, kw_only=True):
-    """Another location of a backup, whose data replaces data that cannot be read."""
+    """Another location of a backup, whose data replaces data that cannot be read.
 
+    `destination` is the guid by which damage is reported.
+    """
+
+    destination: str = ""
     driver: str
     config: JsonObject
     repository: str | None
@@ -26,6 +30,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
     """
 
     guid: str
+    destination: str = ""
     driver: str
     config: JsonObject
     repository: str | None

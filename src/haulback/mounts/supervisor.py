@@ -17,12 +17,14 @@ from threading import Lock, RLock
 import msgspec
 
 from haulback import credentials
+from haulback.contract.damage import DamageReport
 from haulback.contract.mount import Visible
 from haulback.drivers.nbd import Export, connect
 from haulback.errors import Conflict, NotFound, Unavailable, is_away
 from haulback.filesystems.browser import Browser
 from haulback.ids import is_guid
 from haulback.mounts import folders
+from haulback.mounts.damage_watch import DAMAGE
 from haulback.mounts.process import LOCK, NBD, PID, RAW
 from haulback.mounts.spec import MountSpec, MountState
 
@@ -177,8 +179,16 @@ class MountSupervisor:
             os.close(handle)
         return False
 
-    def end(self, guid: str) -> None:
-        """Stop a mount; a mount that does not exist is no error.
+    def damage(self, guid: str) -> list[DamageReport]:
+        """The damage that the process of a mount has met; empty without any."""
+        try:
+            text = (self.run_folder(guid) / DAMAGE).read_bytes()
+            return msgspec.json.decode(text, type=list[DamageReport])
+        except (OSError, msgspec.DecodeError):
+            return []
+
+    def end(self, guid: str) -> list[DamageReport]:
+        """Stop a mount and return the damage that it met; a mount may not exist.
 
         Raises Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds,
         SIGKILL after that.
@@ -193,9 +203,11 @@ class MountSupervisor:
             if time.monotonic() > end:
                 raise Unavailable(f"the process of the mount {guid} does not end")
             time.sleep(0.05)
+        met = self.damage(guid)
         folders.hide(self._shared(guid))
         shutil.rmtree(run_folder, ignore_errors=True)
         (self._folder / guid).unlink(missing_ok=True)
+        return met
 
     def _signal(self, guid: str, number: int) -> None:
         with suppress(FileNotFoundError, ValueError, ProcessLookupError):

@@ -12,6 +12,7 @@ import msgspec
 import haulback
 from haulback.client.api import Api, HttpCall
 from haulback.contract.catalogue import CataloguePage, FoundBackup
+from haulback.contract.damage import DamageReport
 from haulback.errors import Fenced, NotFound, Unsupported
 from haulback.node.state_dir import StateDir
 from haulback.repository.config import WRITER_REVISION
@@ -182,6 +183,11 @@ class ServerClient:
     def share(self, guid: str, kind: type[msgspec.Struct]) -> Any:
         """Return the order of a mount.  Raises NotFound when the mount has ended."""
         return msgspec.convert(self._api.get(f"/nodes/self/shares/{guid}")["order"], kind)
+
+    def met_damage(self, guid: str, reports: list[DamageReport]) -> None:
+        """Report the damage that the readers of a mount have met."""
+        body = {"reports": msgspec.to_builtins(reports)}
+        self._api.post(f"/nodes/self/shares/{guid}/damage", body)
 
     def questions(self) -> list[FileRequest]:
         """List the waiting file requests; a long poll of _POLL seconds."""

@@ -6,7 +6,7 @@ Such a result is not recorded, and the caller raises an alarm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from haulback.errors import Damaged, NotFound
@@ -45,14 +45,14 @@ def record_findings(
     if not result:
         return Recorded({}, set())
     if not believe and (why := _doubt_all(repository, result, looked)):
-        repository.findings.clear()
+        repository.findings.clear(result)
         repository.unreliable = why
         return Recorded({}, set(), why)
     damaged, readable = _read_again(repository, result)
     placed = repository.index().packs()  # a clean-up may have deleted the pack during the read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
-        repository.findings.clear()
+        repository.findings.clear(result)
         return Recorded(
             {},
             set(),
@@ -64,9 +64,29 @@ def record_findings(
     new = {spot for spot in damaged if spot not in known}
     repository.begin_writing()
     repository.damage_log.add(by, now, new, ())
-    repository.findings.clear()
+    repository.findings.clear(result)
     repository.recorded.update(damaged)
     return Recorded(damaged, readable)
+
+
+def second_look(repository: Repository, backups: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The backups that are missing, and those whose manifest is damaged, of `backups`.
+
+    A backup that was deleted on purpose is neither.  Both are empty where the identity of the
+    repository cannot be read: the store may be away.
+    """
+    missing, damaged = [], []
+    for backup in backups:
+        try:
+            repository.manifest(backup)
+        except NotFound:
+            missing.append(backup)
+        except Damaged:
+            damaged.append(backup)
+    if not repository.is_itself():
+        return [], []
+    buried = repository.rolls.forgotten(set(missing)) if missing else set()
+    return [backup for backup in missing if backup not in buried], damaged
 
 
 def _doubt_all(

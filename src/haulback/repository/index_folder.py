@@ -64,6 +64,11 @@ class IndexFolder:
         if kept:
             self._opened[path.stem] = kept
 
+    def opened(self, names: Sequence[str]) -> list[Segment] | None:
+        """Index files that are open already; None unless all of them are."""
+        segments = [self._opened[name] for name in names if name in self._opened]
+        return segments if len(segments) == len(names) else None
+
     def is_due(self, segments: Sequence[Segment]) -> bool:
         """Whether there is a damaged index file to mend, or index files to merge."""
         return bool(self.damaged or due(segments))

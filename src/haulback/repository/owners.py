@@ -46,9 +46,16 @@ class Owners:
         Raises Damaged when the newest record does not open: an older record counts no longer.
         """
         number = max(self._objects.numbers(FOLDER), default=0)
-        while number and self.is_taken(number + 1):  # lists may lag
+        return self.after(number) if number else Owner()
+
+    def after(self, number: int) -> Owner:
+        """The present owner, found from a record on that was read or reported before.
+
+        Raises NotFound, Damaged.
+        """
+        while self.is_taken(number + 1):
             number += 1
-        return self.read(number) if number else Owner()
+        return self.read(number)
 
     def read(self, number: int) -> Owner:
         """The owner of a record.  Raises NotFound, Damaged."""
@@ -83,7 +90,8 @@ class Owners:
     def is_taken(self, number: int) -> bool:
         """Whether a record has this number, readable or not."""
         try:
-            self.destination.info(number_name(FOLDER, number))
+            # Stores answer the status of a missing object by two requests, and its bytes by one.
+            self.destination.load(number_name(FOLDER, number), 0, 1)
         except NotFound:
             return False
         except Damaged:
@@ -145,10 +153,21 @@ class Ownership:
     def check(self) -> None:
         """Raise OwnerChanged when another server is the owner, or a newer record exists.
 
-        The first call lists the records; each later call is one look-up of the next number.
+        The first call reads the record of the order; each call looks the next number up.
         """
-        if not self.present.number or self._owners.is_taken(self.present.number + 1):
+        if not self.present.number:
+            self.present = self._first()
+        elif self._owners.is_taken(self.present.number + 1):
             self.present = self._owners.newest()
+        self._compare()
+
+    def _first(self) -> Owner:
+        with suppress(NotFound):  # the error lists the records that are there
+            if self._wanted.number:
+                return self._owners.after(self._wanted.number)
+        return self._owners.newest()
+
+    def _compare(self) -> None:
         newest, wanted = self.present, self._wanted
         if not newest.number and not wanted.number:
             return
@@ -172,6 +191,8 @@ class Ownership:
         """Raise OwnerChanged as `check`, and Conflict while a new owner may not delete yet."""
         self.check()
         if not self._may_delete:
+            self.present = self._owners.newest()  # by the list, which shows a gap of numbers, too
+            self._compare()
             _refuse_early(self._owners, self.present)
             self._may_delete = True
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from threading import Event, Lock
 
 import msgspec
@@ -14,12 +15,13 @@ import msgspec
 from haulback.destinations.protocol import ObjectStore
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.damage import DamagedPlace
+from haulback.repository.expected_groups import ExpectedGroups
 from haulback.repository.group import Group, decode
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.pack_lookup import UnindexedCopies
-from haulback.repository.pages import ChunkRef
+from haulback.repository.pages import HOLE, ChunkRef
 
 LoadChunk = Callable[[ChunkRef], memoryview]
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
@@ -80,10 +82,11 @@ class Findings:
     def __contains__(self, spot: object) -> bool:
         return spot in self._found
 
-    def clear(self) -> None:
-        """Remove all findings, after they were recorded."""
+    def clear(self, recorded: Iterable[DamagedPlace]) -> None:
+        """Remove findings that were recorded; a reader may have noted others meanwhile."""
         with self._lock:
-            self._found.clear()
+            for spot in recorded:
+                self._found.pop(spot, None)
 
 
 class Reader:
@@ -105,11 +108,21 @@ class Reader:
         self._destination, self._index, self._keys = destination, index, keys
         self.findings = Findings() if findings is None else findings
         self._elsewhere = elsewhere
+        self._expected = ExpectedGroups(destination, index)
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
         self._coming: dict[bytes, Event] = {}  # groups that a thread fetches now
         # guards all three; a group is fetched outside of the lock, by one thread
         self._lock = Lock()
+
+    def expect(self, refs: Iterable[ChunkRef], before: int = 0) -> None:
+        """Say which chunks are read next, so that neighbours are loaded together, with `before`
+        bytes in front of them.
+        """
+        groups = {ref.group for ref in refs if ref != HOLE}
+        with self._lock:
+            groups -= self._kept.keys()
+        self._expected.announce(groups, before)
 
     def group(self, group: bytes) -> Group:
         """A decoded group.  Raises BaseGone when no index file lists it, Damaged when no copy is
@@ -153,7 +166,7 @@ class Reader:
         failed: HaulbackError | None = None
         for place in self._index.places(group):
             try:
-                return read_group(self._destination, group, place, self._keys)
+                return self._read(group, place)
             except (NotFound, Damaged) as error:
                 name = name_of(place.pack)
                 gone = isinstance(error, NotFound)
@@ -166,6 +179,13 @@ class Reader:
             while len(self._failed) > _FAILED_KEPT:
                 self._failed.popitem(last=False)
         raise failed
+
+    def _read(self, group: bytes, place: GroupLocation) -> Group:
+        record = self._expected.take(group, place)
+        if record is not None:
+            with suppress(Damaged):  # the group is read again by itself
+                return decode(record, group, self._keys)
+        return read_group(self._destination, group, place, self._keys)
 
     def chunk(self, ref: ChunkRef) -> memoryview:
         """The bytes of a chunk, checked against its id.  Raises BaseGone or Damaged."""

@@ -30,6 +30,7 @@ from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
+from haulback.repository.mapping import PAGES_BEFORE
 from haulback.repository.names import Objects
 from haulback.repository.object_lock import ObjectLocks
 from haulback.repository.owners import Owners, Ownership
@@ -309,6 +310,8 @@ class Repository:
         Safe to repeat from the start after a crash at any point.  Raises BaseGone when data that
         the backup reuses was cleaned up meanwhile: then the machine must be exported again.
         """
+        if not (self.seen and self.seen.is_young):
+            self.look()  # shows the revision, and serves the check after a short upload
         self.begin_writing()
         self.findings.hear(draft.findings)
         with StagedPacks(self.destination, [folder / file for file in draft.pages]) as staged:
@@ -321,9 +324,8 @@ class Repository:
             self._publish_packs([folder / file for file in draft.packs])
         for file in draft.segments:
             self._publish_index(folder / file)
-        # The check runs before, so that a broken backup rarely appears, and after, because a
-        # clean-up considers a manifest only if it lists manifests later.  The second check looks
-        # chunks up again only where the evidence of the first check has changed.
+        # The check before makes broken backups rare.  The check after counts, because a clean-up
+        # sees a manifest only if it lists later; only what has changed since is looked up again.
         evidence = self._uphold(folder, draft, disk, staged)
         self._hold_data(draft.manifest, lock)
         is_new = self._store_manifest(draft.manifest)
@@ -388,28 +390,38 @@ class Repository:
         index here.
         """
         own = {_pack_of(file) for file in draft.packs}
-        look = self.look()
+        look = self._before_manifest(draft) if before is None else self.look()
         going, index = look.announced, look.index()
         lost = self._dropped(draft, index, own, own & going)
         if lost:
             dedup_check.place_again(lost, folder, self.keys, disk, self.index_folder.store)
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
-        load = Reader(staged, index, self.keys, self.findings).chunk
+        reader = Reader(staged, index, self.keys, self.findings)
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
         if before and dedup_check.still_holds(before, index, parent, self.destination):
             return before
+        reader.expect((disk.map.root for disk in parent.disks) if parent else (), PAGES_BEFORE)
         try:
             # This process has just stored or met its own packs; the second check asks for them.
             known = own if before is None and not draft.are_portions else set[bytes]()
             store = dedup_check.PackStore(self.destination, known)
-            return dedup_check.check(draft.manifest, parent, index, load, store)
+            return dedup_check.check(draft.manifest, parent, index, reader.chunk, store)
         except Damaged as error:
             if self.listing_delay == 0:
                 raise
             # The index file of a page that another task stored lately may not be listed here yet.
             raise BaseGone(f"{error.message}; back up again") from error
+
+    def _before_manifest(self, draft: Draft) -> RepositoryState:
+        """The look for the check before the manifest, which may be the look of a short while ago:
+        the check after the manifest has the say.
+        """
+        own = self.index_folder.opened([Path(file).stem for file in draft.segments])
+        if own and not draft.are_portions and self.seen and self.seen.is_young:
+            return self.seen.with_own(own)
+        return self.look()
 
     def _dropped(
         self, draft: Draft, index: Index, own: Set[bytes], going: Set[bytes]

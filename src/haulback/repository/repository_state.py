@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from time import monotonic
 
 from haulback.repository import pending_deletes
 from haulback.repository.damage import RepositoryDamage
@@ -13,6 +14,8 @@ from haulback.repository.segment import Segment
 
 READ_FOLDERS = ("damage", "index")  # of a reader, in the order of their lists
 WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer sees announcements before the index
+
+_YOUNG = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,16 @@ class RepositoryState:
     damage: RepositoryDamage
     pending: Mapping[str, PendingDelete] = field(default_factory=dict)
     graves: Set[str] = frozenset()
+    begun: float = field(default_factory=monotonic)
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the lists are recent enough for a check that only saves work."""
+        return monotonic() - self.begun < _YOUNG
+
+    def with_own(self, segments: Sequence[Segment]) -> RepositoryState:
+        """The state with index files that this process has stored since."""
+        return replace(self, segments=[*self.segments, *segments])
 
     @property
     def announced(self) -> set[bytes]:

@@ -75,10 +75,12 @@ class _Copying:
             try:
                 done = self._one(wanted, older)
             except NotFound as error:
+                self._unread(wanted)
                 self._context.log(f"not copied: {error.message}")
                 continue
             except Damaged as error:
                 self._context.repositories.damaged.append(wanted.source)
+                self._unread(wanted)
                 self._context.log(f"not copied: {error.message}")
                 failed = error
                 continue
@@ -87,6 +89,11 @@ class _Copying:
             older = wanted.backup
         if failed:
             raise failed
+
+    def _unread(self, wanted: WantedCopy) -> None:
+        """Let the end of the task look for the manifest of a backup again."""
+        source = self._context.order.source
+        self._context.repositories.unread.append((source.guid, wanted.source))
 
     def _one(self, wanted: WantedCopy, older: str | None) -> JsonObject:
         wish = CopyWish(wanted.source, wanted.backup, older or wanted.older, wanted.lock)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from haulback.contract.catalogue import CatalogueItem, FoundBackup
+from haulback.contract.damage import DamageReport
 from haulback.contract.mount import IscsiOrder, Visible
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
@@ -77,6 +78,8 @@ class RepositoryAccess(Protocol):
 
     # Guids of backups that the work found damaged; the end of the task reports them.
     damaged: list[str]
+    # The destination's guid and the guid of each backup whose manifest could not be read there.
+    unread: list[tuple[str, str]]
 
     def open(self, record: BackupDestination) -> Repository:
         """Open a repository until the end of the attempt.
@@ -127,8 +130,8 @@ class MountAccess(Protocol):
         Raises the error that keeps the backup from being shared.
         """
 
-    def end(self, guid: str) -> None:
-        """Stop a share; a share that is over is fine."""
+    def end(self, guid: str) -> list[DamageReport]:
+        """Stop a share and return the damage that it met; a share that is over is fine."""
 
     def socket(self, guid: str) -> Path:
         """The socket where a share serves its disks over NBD."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback import units
-from haulback.contract.store import StoreOrder
+from haulback.contract.store import PUBLISHED, StoreOrder
 from haulback.drivers.remote_set import AskedNames
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
@@ -37,7 +37,8 @@ def run(context: TaskContext) -> Results:
         context.staging.discard(order.staging)
     context.progress.count(manifest.stored)
     _tell(context, manifest)
-    results = {"stored": manifest.stored, "parent": manifest.parent}
+    results = {"stored": manifest.stored, "parent": manifest.parent, PUBLISHED: True}
+    context.server.note(results)
     results |= _volumes(context, repository, manifest)
     results |= context.repositories.space(order.destination)
     _release(context)

@@ -177,9 +177,85 @@ def test_the_uuid_is_renewed_wherever_the_tables_of_the_firmware_repeat_it():
 
 @pytest.mark.parametrize("standing", [{"fresh": True}, {}, {"now": domain()}])
 def test_every_restored_machine_is_of_another_generation(standing: dict):
-    root = composed(domain(f"<genid>{GENERATION}</genid>"), **standing)
+    told: list[str] = []
+    root = composed(domain(f"<genid>{GENERATION}</genid>"), **standing, tell=told.append)
     assert (root.find("genid") is not None, root.findtext("genid")) == (True, "")
-    assert composed(domain(), **standing).find("genid") is None
+    new = "the generation id (genid) is new: the guest learns from it that it went back"
+    assert told == ([] if standing.get("fresh") else [new])
+    assert composed(domain(), **standing, tell=told.append).find("genid") is None
+    assert told.count(new) <= 1
+
+
+PINNED = (
+    "<cputune><shares>9</shares><vcpupin vcpu='0' cpuset='3'/><emulatorpin cpuset='3'/>"
+    "<cachetune vcpus='0'><cache id='0' level='3' type='both' size='3' unit='MiB'/></cachetune>"
+    "</cputune><numatune><memory mode='strict' nodeset='1'/></numatune>"
+)
+
+
+def test_a_copy_is_not_pinned_to_what_its_original_uses():
+    text, told = (
+        domain(PINNED).replace("<os>", "<vcpu placement='static' cpuset='3'>2</vcpu><os>"),
+        [],
+    )
+    root = composed(text, fresh=True, tell=told.append)
+    assert [item.tag for item in root.find("cputune")] == ["shares"]
+    assert (root.find("numatune"), root.find("vcpu").attrib) == (None, {})
+    assert told == [
+        "the pinning to CPUs and memory of the host is left out: the original uses them"
+    ]
+    for standing in ({}, {"now": text}):
+        kept = composed(text, OLD, **standing)
+        assert len(kept.find("cputune")) == 4
+        assert kept.find("vcpu").get("cpuset") == "3"
+        assert kept.find("numatune/memory").get("nodeset") == "1"
+
+
+def test_the_secret_of_a_tpm_stays_with_the_original():
+    chip = "<tpm><backend type='emulator'><encryption secret='s'/></backend></tpm>"
+    text, told = domain(devices=chip), []
+    root = composed(text, fresh=True, tell=told.append)
+    assert root.find("devices/tpm/backend/encryption") is None
+    assert "the state of the TPM is not encrypted: the secret belongs to the original" in told
+    assert composed(text, OLD).find("devices/tpm/backend/encryption") is not None
+
+
+@pytest.mark.parametrize("place", ["<source file='/old'>{}</source>", "<source file='/old'/>{}"])
+def test_a_disk_that_was_encrypted_is_said_to_be_so_no_more(place: str):
+    key = "<encryption format='luks'><secret type='passphrase' uuid='s'/></encryption>"
+    text, told = domain().replace("<source file='/old'/>", place.format(key)), []
+    for standing in ({"fresh": True}, {}, {"now": text}):
+        root = composed(text, OLD, tell=told.append, **standing)
+        assert root.find("devices/disk//encryption") is None
+    assert told == ["vda is not encrypted: a backup holds its contents, not its keys"] * 3
+
+
+def test_random_numbers_of_the_original_are_replaced_with_a_sentence():
+    egd = (
+        "<rng model='virtio'><backend model='egd' type='udp'><source mode='bind' service='1'/>"
+        "</backend></rng>"
+    )
+    told: list[str] = []
+    backend = composed(domain(devices=egd), fresh=True, tell=told.append).find(
+        "devices/rng/backend"
+    )
+    assert (backend.get("model"), backend.text, len(backend)) == ("random", "/dev/urandom", 0)
+    assert told == ["random numbers come from /dev/urandom: their source belongs to the original"]
+
+
+def test_a_screen_keeps_its_present_password_or_lets_no_viewer_in():
+    text = domain(devices="<graphics type='vnc' passwd=''/><graphics type='spice'/>")
+    locked = "the screen (vnc) lets no viewer in: no backup holds its password; set one"
+    for standing in ({"fresh": True}, {}, {"now": domain()}):
+        told: list[str] = []
+        screens = composed(text, OLD, tell=told.append, **standing).findall("devices/graphics")
+        assert [item.get("passwd") for item in screens] == ["", None]
+        assert told == [locked]
+    now = text.replace("passwd=''", "passwd='secret' passwdValidTo='2030-01-01T00:00:00'")
+    root = composed(text, OLD, now=now, tell=told.append)
+    assert root.find("devices/graphics").get("passwd") == "secret"
+    assert root.find("devices/graphics").get("passwdValidTo") == "2030-01-01T00:00:00"
+    assert told == [locked]
 
 
 def test_a_proof_has_no_identity_of_the_original(tmp_path: Path):

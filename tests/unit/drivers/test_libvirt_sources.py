@@ -144,7 +144,8 @@ def image(path: Path, backing: str = "", data: str = "", form: str = "qcow2") ->
 
 
 def test_the_files_that_an_image_needs_are_found_and_must_be_there(tmp_path: Path):
-    base, data = image(tmp_path / "base", data="sub/data"), tmp_path / "sub" / "data"
+    data = tmp_path / "sub" / "data"
+    base = image(tmp_path / "base", data=str(data))
     top = image(tmp_path / "top", "base")
     with pytest.raises(Unavailable, match=r"needs .*/sub/data: No such file"):
         backing_chain.others(top)
@@ -157,6 +158,9 @@ def test_the_files_that_an_image_needs_are_found_and_must_be_there(tmp_path: Pat
         backing_chain.others(image(tmp_path / "loop", "loop"))
     with pytest.raises(Unavailable, match=r"needs .*/none"):
         HostImage(image(tmp_path / "lost", "none"), "vda", "qcow2")
+    remedy = rf"without the full path.*qemu-img amend -o data_file={tmp_path}/data {tmp_path}/near"
+    with pytest.raises(Unsupported, match=remedy):  # QEMU reads it against its working folder
+        HostImage(image(tmp_path / "near", data="data"), "vda", "qcow2")
 
 
 def test_a_change_of_any_file_of_an_image_is_found_out(tmp_path: Path):
@@ -178,14 +182,15 @@ def test_names_of_other_files_are_relative_to_the_link_that_names_the_image(tmp_
     for folder in ("real", "links", "deeper"):
         (tmp_path / folder).mkdir()
     top = image(tmp_path / "real" / "top", "middle")
-    middle = image(tmp_path / "real" / "middle", "base", "data")
+    data = tmp_path / "data"
+    data.touch()
+    middle = image(tmp_path / "real" / "middle", "base", str(data))
     (tmp_path / "links" / "top").symlink_to(top)
     (tmp_path / "links" / "middle").symlink_to(middle)
     for folder in ("real", "links"):
         image(tmp_path / folder / "base")
-        (tmp_path / folder / "data").touch()
     links = tmp_path / "links"
-    needed = [links / "middle", links / "data", links / "base"]
+    needed = [links / "middle", data, links / "base"]
     assert backing_chain.others(links / "top") == needed
     with HostImage(links / "top", "vda", "qcow2") as opened:
         assert opened.source == str(links / "top")  # QEMU reads the names as they are read here

@@ -67,7 +67,7 @@ def tree(tmp_path_factory):
 def image(request, tree, tmp_path_factory):
     """An ext4 volume in memory, and the file that it was made from."""
     path = tmp_path_factory.mktemp("image") / "image"
-    return ext(path, tree, "-t", "ext4", size=40 * MIB).read_bytes()
+    return ext(path, tree, "-t", "ext4", "-O", "^metadata_csum", size=40 * MIB).read_bytes()
 
 
 def place(image, data):
@@ -303,12 +303,67 @@ def test_a_tree_without_end_ends_and_is_named():
     assert "deeper than 256" in reason
 
 
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    """An ext4 volume whose metadata has checksums, in memory."""
+    folder = tmp_path_factory.mktemp("checked")
+    root = folder / "tree"
+    (root / "f" / "sub").mkdir(parents=True)
+    (root / "f" / "sub" / "below").write_bytes(b"b" * 100)
+    for name in ("before", "zulu"):
+        (root / "f" / name).write_bytes(name.encode() * 100)
+    with open(root / "f" / "torn", "wb") as file:  # its extents do not fit into the inode
+        for number in range(8):
+            file.seek(number * 20_000)
+            file.write(b"t" * 20)
+    return ext(folder / "image", root, "-t", "ext4", size=8 * MIB).read_bytes()
+
+
+def inode_byte(raw, name, offset):
+    kind = 2 if name in (b"f", b"sub") else 1
+    at = place(raw, bytes([len(name), kind]) + name) - 6
+    return inode_place(raw, struct.unpack_from("<I", raw, at)[0]) + offset
+
+
+FLIPPED = {
+    "a time": (lambda raw: inode_byte(raw, b"zulu", 16), {"/f/zulu": "checksum of its inode"}),
+    "an extent": (lambda raw: inode_byte(raw, b"zulu", 60), {"/f/zulu": "checksum of its inode"}),
+    "a type": (lambda raw: inode_byte(raw, b"zulu", 1), {"/f/zulu": "of its inode"}),
+    "a folder": (lambda raw: inode_byte(raw, b"sub", 16), {"/f/sub": "of the folder's inode"}),
+    "a name": (lambda raw: place(raw, b"\6\1before") + 2, {"/f": "of a block of the folder"}),
+    "extents": (
+        lambda raw: struct.unpack_from("<I", raw, inode_byte(raw, b"torn", 56))[0] * 1024 + 20,
+        {"/f/torn": "of a block of the extent tree"},
+    ),
+}
+
+
+@needs_ext
+@pytest.mark.parametrize(("place_of", "due"), FLIPPED.values(), ids=FLIPPED)
+def test_a_bit_that_flipped_in_the_metadata_of_ext4_is_named(place_of, due, checked):
+    raw = bytearray(checked)
+    raw[place_of(raw)] ^= 0x40
+    with reading(MemoryDisk(bytes(raw))) as result:
+        members = unpacked(result.archive("vda", ["/f"]))
+        said = named(members)
+        assert list(said) == list(due)
+        [(path, reason)] = due.items()
+        assert reason in said[path]
+        assert result.entry("vda", path).readable is ("inode" not in reason)
+    assert members["f/sub/below"] == b"b" * 100
+    assert ("f/zulu" in members) is ("/f/zulu" not in due)
+
+
 @needs_ext
 def test_a_folder_that_lies_within_itself_is_named(tmp_path):
     tree = tmp_path / "tree"
     (tree / "f" / "sub" / "loop").mkdir(parents=True)
     (tree / "f" / "zulu").write_bytes(b"z")
-    raw = bytearray(ext(tmp_path / "image", tree, "-t", "ext4", size=4 * MIB).read_bytes())
+    raw = bytearray(
+        ext(
+            tmp_path / "image", tree, "-t", "ext4", "-O", "^metadata_csum", size=4 * MIB
+        ).read_bytes()
+    )
     at = place(raw, b"\4\2loop") - 6
     raw[at : at + 4] = struct.pack("<I", inode_of_folder(raw, b"f"))
     with reading(MemoryDisk(bytes(raw))) as result:

@@ -334,11 +334,12 @@ def test_a_fat_of_many_cluster_sizes_is_read_by_its_runs(tmp_path):
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "big").write_bytes(os.urandom(3 * MIB + 5))
-    for kind, clusters in (("12", 64), ("16", 4), ("32", 1)):
-        image = volumes.fat(tmp_path / f"f{kind}", tree, "-F", kind, "-s", str(clusters))
-        with browser(image) as found:
-            assert b"".join(found.stream("vda", "/big")) == (tree / "big").read_bytes()
-            assert found.volumes()[0].type == f"fat{kind}"
+    for kind, clusters, tables in (("12", 64, 1), ("16", 4, 4), ("32", 1, 3)):
+        form = ("-F", kind, "-s", str(clusters), "-f", str(tables))
+        image = volumes.fat(tmp_path / f"f{kind}", tree, *form)
+        with browser(image) as reader:
+            assert b"".join(reader.stream("vda", "/big")) == (tree / "big").read_bytes()
+            assert reader.volumes()[0].type == f"fat{kind}"
 
 
 def test_only_one_table_of_a_fat32_may_be_the_active_one():

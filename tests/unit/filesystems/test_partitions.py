@@ -51,10 +51,16 @@ def mbr(disk: Memory, entries: Sequence[tuple[int, int, int]], at: int = 0) -> M
     return disk.put(at + 510, b"\x55\xaa")
 
 
-def gpt(disk: Memory, parts: Sequence[tuple[int, int]], sector: int = 512, last: int = 0) -> Memory:
+def gpt(
+    disk: Memory,
+    parts: Sequence[tuple[int, int]],
+    sector: int = 512,
+    last: int = 0,
+    type_: bytes = b"t" * 16,
+) -> Memory:
     """A GPT with both copies, parts (first, last sector); the spare ends in sector `last`."""
     last = last or disk.size // sector - 1
-    entries = b"".join(struct.pack("<16s16sQQ80x", b"t" * 16, uuid.uuid4().bytes, *part)
+    entries = b"".join(struct.pack("<16s16sQQ80x", type_, uuid.uuid4().bytes, *part)
                        for part in parts).ljust(128 * 128, b"\0")  # fmt: skip
     for own, other, start in ((1, last, 2), (last, 1, last - len(entries) // sector)):
         fields = (own, other, 34, last - 34, b"g" * 16, start, 128, 128, crc32(entries))
@@ -217,6 +223,63 @@ def test_any_table_is_partitions_or_reasons(data):
     disk.put(510, b"\x55\xaa")
     for item in layout(disk, lambda _: False).partitions:
         assert item.length > 0
+
+
+def test_logical_partitions_are_numbered_as_linux_numbers_them():
+    disk = mbr(Memory(bytes(SIZE)), [(0x05, 2048, 8192), (0x83, 12288, 64), (0x0F, 16384, 4096)])
+    mbr(disk, [(0, 0, 0), (0x05, 1000, 900)], 2048 * 512)  # a record whose partition was removed
+    mbr(disk, [(0x05, 3000, 900), (0x83, 63, 100)], 3048 * 512)  # the link stands first
+    mbr(disk, [(0x83, 63, 200)], 5048 * 512)
+    mbr(disk, [(0x83, 63, 300)], 16384 * 512)  # a second extended partition goes on counting
+    sectors = {5: (3111, 100), 6: (5111, 200), 2: (12288, 64), 7: (16447, 300)}
+    assert found(disk) == {key: (at * 512, count * 512) for key, (at, count) in sectors.items()}
+
+
+def test_a_partition_that_begins_at_sector_0_is_listed_beside_the_others():
+    disk = mbr(Memory(bytes(SIZE)), [(0x17, 0, 8192), (0xEF, 64, 128)])  # as on a bootable ISO
+    disk.put(32769, b"CD001")
+    volumes = [item.volume for item in find({"vda": disk}, CodePage("cp850")).values()]
+    assert [(item.name, item.type) for item in volumes] == [
+        ("vda1", "iso9660"),
+        ("vda2", "unknown"),
+    ]
+    assert volumes[1].reason == "the partition overlaps vda1; the contents are unknown"
+
+
+@pytest.mark.parametrize("table", ["mbr", "gpt"])
+def test_partitions_that_overlap_are_listed_with_a_caution(table):
+    disk, parts = Memory(bytes(SIZE)), [(2048, 4095), (8192, 9000), (4000, 8191), (9001, 9100)]
+    if table == "mbr":
+        mbr(disk, [(0x83, first, last - first + 1) for first, last in parts])
+    else:
+        gpt(disk, parts)
+    volumes = [item.volume for item in find({"nvme0n1": disk}, CodePage("cp850")).values()]
+    cautions = [item.reason.partition("; ")[0] for item in volumes]
+    assert cautions[0] == "the partition overlaps nvme0n1p3"
+    assert cautions[2] == "the partition overlaps nvme0n1p1"
+    assert "overlaps" not in cautions[1] + cautions[3]
+
+
+LDM = uuid.UUID("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3").bytes_le
+
+
+@pytest.mark.parametrize("table", ["mbr", "gpt"])
+def test_a_dynamic_disk_of_windows_is_named(table):
+    disk = Memory(bytes(SIZE))
+    if table == "mbr":
+        mbr(disk, [(0x42, 63, 16384)])
+    else:
+        gpt(disk, [(2048, 4095)], type_=LDM)
+    first, *_ = (item.volume for item in find({"vda": disk}, CodePage("cp850")).values())
+    assert (first.name, first.readable) == ("vda", False)
+    assert "dynamic disk of Windows" in first.reason
+
+
+def test_a_disk_of_unknown_contents_is_listed_and_an_empty_one_is_not():
+    full = Memory(bytes(SIZE)).put(MIB - 1, b"x")
+    [one] = find({"vda": full, "vdb": Memory(bytes(SIZE))}, CodePage("cp850")).values()
+    assert (one.volume.name, one.volume.readable) == ("vda", False)
+    assert one.volume.reason == "the contents are unknown"
 
 
 FAR = st.one_of(st.integers(0, 200), st.integers(0, (1 << 64) - 1), st.just((1 << 64) - 1))

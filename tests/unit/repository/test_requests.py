@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from haulback.contract.order_records import Owner
 from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.drivers.source import Extent
 from haulback.repository.index_cache import CacheFolder
+from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.testing.memory_store import MemoryBucket, MemoryStore
 from haulback.units import MIB
@@ -114,6 +117,42 @@ def test_an_increment_takes_twelve_calls_beside_its_data(bucket, cache, tmp_path
     merges = calls["PUT index"] - 1
     assert beside_data(calls) - 4 * merges <= 12, calls
     assert calls["GET index"] == 0, "an index file of this process is not read back"
+
+
+def test_a_store_with_owner_records_takes_thirteen_calls_beside_its_packs(
+    bucket, cache, tmp_path, pool
+):
+    disk, server = MemoryDisk(noise(SIZE, 1)), Owner(0, "a", "a")
+    parent = None
+    for number in range(2):
+        repository, _ = opened(bucket, cache)
+        base = parent.disks[0].map if parent else None
+        disk.data[: 64 * 1024], changed = noise(64 * 1024, number), [Extent(0, 64 * 1024)]
+        folder = tmp_path / str(number)
+        above = parent and parent.backup
+        draft = export(repository, disk, folder, pool, base, changed, parent=above)
+        repository, calls = opened(bucket, cache)
+        repository.ownership = Ownership(repository.owners, server, 1)
+        repository.check_owner()
+        parent = repository.publish(folder, draft)
+        server = repository.ownership.present
+    assert beside_data(calls) == 13, calls
+    assert calls["LIST many"] == 2
+    assert calls["LIST graves"] + calls["LIST owners"] == 0
+
+
+def test_an_increment_of_eighty_scattered_blocks_takes_few_calls(bucket, cache, tmp_path, pool):
+    disk = MemoryDisk(b"".join(noise(MIB, seed) for seed in range(128)))
+    parent, _ = backed_up(bucket, cache, tmp_path / "full", pool, disk)
+    block, chance = 64 * 1024, random.Random(0)
+    changed = [
+        Extent(at * block, block) for at in sorted(chance.sample(range(disk.size // block), 80))
+    ]
+    for at, length in changed:
+        disk.data[at : at + length] = chance.randbytes(length)
+    _, calls = backed_up(bucket, cache, tmp_path / "increment", pool, disk, parent, changed)
+    assert sum(calls.values()) <= 25, calls
+    assert disk.read <= disk.size + 2 * 80 * block
 
 
 def test_a_pass_of_lists_is_confirmed_once(bucket, cache, tmp_path, pool):

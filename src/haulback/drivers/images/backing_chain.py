@@ -32,7 +32,8 @@ def others(path: Path) -> list[Path]:
     The names are relative to the names by which the images are opened, not to the targets of links,
     as QEMU reads them. Backing files on a network are left out. Raises Unavailable for a missing or
     unreadable file and for a chain without an end, Malformed for a file that is neither a regular
-    file nor a block device, Unsupported for a backing file without a recorded format.
+    file nor a block device, Unsupported for a backing file without a recorded format and for a data
+    file without a full path.
     """
     needed: list[Path] = []
     at: Path | None = path
@@ -102,6 +103,17 @@ def _extensions(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _data_files(path: Path, extensions: dict[int, bytes]) -> list[Path]:
-    """The external data file of an image; none if the data is in the image or on a network."""
+    """The external data file of an image; none if the data is in the image or on a network.
+
+    Raises Unsupported for a relative name: QEMU reads such a name against its working folder.
+    """
     name = os.fsdecode(extensions.get(_DATA_FILE, b""))
-    return [path.parent / name] if name and ":" not in name.partition("/")[0] else []
+    if not name or ":" in name.partition("/")[0]:
+        return []
+    if not name.startswith("/"):
+        raise Unsupported(
+            f"{path} names its data file ({name}) without the full path, so QEMU looks for it in"
+            " its working folder; record the full path by"
+            f" `qemu-img amend -o data_file={path.parent / name} {path}`"
+        )
+    return [Path(name)]

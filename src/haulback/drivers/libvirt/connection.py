@@ -5,6 +5,7 @@ No other module uses libvirt's types.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,7 @@ except ImportError:
     libvirt = None
 
 _AGENT_SECONDS = 10  # timeout of a guest agent command
+_PASSWORD = re.compile(r"(<graphics\b[^>]*?\bpasswd=)'[^']*'")  # libvirt writes single quotes
 _JOB_SECONDS = 30  # timeout for a backup job to end
 _REMEDY = "install libvirt's binding (`pip install 'haulback[libvirt]'`; it needs libvirt-dev)"
 
@@ -61,9 +63,17 @@ class Domain:
             return None if self._domain.isActive() else int(self._domain.state()[1])
 
     def definition(self) -> str:
-        """Inactive XML: the machine at its next start."""
+        """Inactive XML: the machine at its next start.
+
+        The password of a screen is empty, with which libvirt lets no viewer in.
+        """
+        return _PASSWORD.sub(r"\1''", self.with_passwords())
+
+    def with_passwords(self) -> str:
+        """Inactive XML with the passwords of its screens, to define the machine again."""
         with _mapped():
-            return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+            return str(self._domain.XMLDesc(flags))
 
     def live(self) -> str:
         """Current XML of the machine."""
@@ -266,9 +276,10 @@ class Domain:
             self._domain.blockJobAbort(device)
 
     def migratable(self) -> str:
-        """XML of the running machine for a migration."""
+        """XML of the running machine for a migration, with the passwords of its screens."""
         with _mapped():
-            return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
+            flags = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
+            return str(self._domain.XMLDesc(flags))
 
     def migrate(self, to: Host, live: str, definition: str, sockets: tuple[Path, Path]) -> None:
         """Live-migrate the machine with its disks to another libvirt on this machine.

@@ -219,7 +219,17 @@ def _line(element: ET.Element, copy: Copy) -> str | None:
     return None
 
 
+def locked(screen: ET.Element) -> str:
+    """A sentence about a screen whose password no backup holds; "" for other screens."""
+    if screen.get("passwd") != "":
+        return ""
+    kind = screen.get("type", "")
+    return f"the screen ({kind}) lets no viewer in: no backup holds its password; set one"
+
+
 def _screen(element: ET.Element, copy: Copy) -> str | None:
+    if sentence := locked(element):
+        copy.tell(sentence)
     if element.get("type") not in ("vnc", "spice", "rdp", "egl-headless"):
         return "it is a window on a screen of the host"
     only(element, _SCREEN)
@@ -266,6 +276,8 @@ def _rng(element: ET.Element, copy: Copy) -> str | None:
         backend.clear()
         backend.set("model", model if own and model else "random")
         backend.text = None if model == "builtin" else path if own else "/dev/urandom"
+        if not own:
+            copy.tell("random numbers come from /dev/urandom: their source belongs to the original")
     return None
 
 

@@ -89,7 +89,7 @@ class Placing:
         self, old: Domain, wanted: Machine, said: list[str]
     ) -> tuple[Standing, set[str] | None]:
         """Relation of a wanted machine to the old one, and the replaced disks (None for all)."""
-        text, original = old.definition(), _original(wanted)
+        text, original = old.with_passwords(), _original(wanted)
         if original != old.uuid:
             there = any(one.uuid == original for one in self._host.domains())
             return Standing(fresh=there, tell=said.append), None

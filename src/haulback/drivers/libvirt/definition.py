@@ -119,6 +119,10 @@ def _place(
     for disk in wanted.disks:
         known = elements.get(disk.was or disk.name)
         element = _new_disk(devices) if known is None else known
+        if element.find("encryption") is not None or element.find("source/encryption") is not None:
+            standing.tell(
+                f"{disk.name} is not encrypted: a backup holds its contents, not its keys"
+            )
         if element.find("shareable") is not None:
             standing.tell(f"{disk.name} is a separate image: it is not shared with other machines")
         xml.lies(element, disk, places[disk.name])

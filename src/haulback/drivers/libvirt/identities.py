@@ -15,6 +15,8 @@ traffic or the sockets of the first, or counts as the first for licences and for
 | sockets, files and logs of lines and channels | own | as in the backup | as in the backup |
 | ports and sockets of screens | own | as in the backup | as in the backup |
 | vsock address, crash store | own | as in the backup | as in the backup |
+| host CPUs and memory nodes of a pinning | none | as in the backup | as in the backup |
+| secret of a TPM's state | none | as in the backup | as in the backup |
 
 Guests name disks by their serials (`/dev/disk/by-id` in fstab, multipath, filters of LVM): a copy
 with other serials may not start. A serial counts within its own machine only, since no other
@@ -24,6 +26,10 @@ The filter of a card lets only the addresses in its parameters pass; libvirt lea
 IPv4 address of the copy. Other parameters stay, because a filter that lacks a parameter lets no
 machine start. Metadata of other programs (the instance and the ports of OpenStack) names the
 original in their databases; the name of the guest's operating system stays.
+
+A copy that is pinned to the CPUs of its running original would take them from it, and shares of a
+cache are exclusive. The generation id tells the guest that it went back: it is new after a revert
+to a snapshot, too, as after libvirt's own.
 
 `copied_members` removes the resources of the original, which no copy may have at all.
 """
@@ -41,6 +47,8 @@ from haulback.drivers.libvirt.domain import OURS, drop
 OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagent")
 _SYSTEM = "{http://libosinfo.org/"  # metadata that names the guest's system, for no other machine
 _LEARNED = ("MAC", "IP")  # parameters of a card's filter that libvirt learns where they are missing
+# Places on the host's CPUs, and shares of its caches, which are exclusive.
+_PINS = ("vcpupin", "emulatorpin", "iothreadpin", "cachetune", "memorytune")
 _SEED = "ds="  # cloud-init reads its settings from a serial number that begins so
 
 
@@ -62,17 +70,39 @@ def renew(root: ET.Element, new: NewIdentity) -> None:
     before = (root.findtext("uuid") or "").strip()
     for sysinfo in root.findall("sysinfo"):
         _sysinfo(sysinfo, before, new)
-    for generation in root.findall("genid"):
-        generation.text = None  # libvirt makes a new genid: the guest must notice every restore
+    if another_generation(root) and not new.fresh:
+        new.tell("the generation id (genid) is new: the guest learns from it that it went back")
     drop(root, "uuid")
     root.insert(0, _text("uuid", new.uuid))
     if not new.fresh:
         return
+    _unpin(root, new)
     for metadata in root.findall("metadata"):
         _metadata(metadata, new)
     for device in root.findall("devices/*"):
         if change := _DEVICES.get(device.tag):
             change(device, new)
+
+
+def another_generation(root: ET.Element) -> bool:
+    """Let libvirt make a new generation id; returns whether the machine has any."""
+    found = root.findall("genid")
+    for generation in found:
+        generation.text = None
+    return bool(found)
+
+
+def _unpin(root: ET.Element, new: NewIdentity) -> None:
+    """Remove the places of a machine on CPUs and memory nodes of the host."""
+    pins = [(tune, pin) for tune in root.findall("cputune") for pin in tune if pin.tag in _PINS]
+    pins += [(root, tune) for tune in root.findall("numatune")]
+    for above, pin in pins:
+        above.remove(pin)
+    placed = [vcpu for vcpu in root.findall("vcpu") if vcpu.attrib.pop("cpuset", None)]
+    for vcpu in placed:
+        vcpu.attrib.pop("placement", None)
+    if pins or placed:
+        new.tell("the pinning to CPUs and memory of the host is left out: the original uses them")
 
 
 def _text(tag: str, text: str) -> ET.Element:
@@ -173,6 +203,13 @@ def _vsock(vsock: ET.Element, new: NewIdentity) -> None:
         cid.set("auto", "yes")
 
 
+def _tpm(tpm: ET.Element, new: NewIdentity) -> None:
+    for backend in tpm.findall("backend"):
+        if backend.find("encryption") is not None:
+            drop(backend, "encryption")
+            new.tell("the state of the TPM is not encrypted: the secret belongs to the original")
+
+
 def _pstore(store: ET.Element, new: NewIdentity) -> None:
     drop(store, "path")
 
@@ -183,4 +220,5 @@ _DEVICES: dict[str, Callable[[ET.Element, NewIdentity], None]] = {
     "graphics": _screen,
     "vsock": _vsock,
     "pstore": _pstore,
+    "tpm": _tpm,
 }

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence, Set
 from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Taken
 from haulback.drivers.images import internal_snapshots
@@ -19,6 +20,7 @@ from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.domain import DomainDisk
 from haulback.drivers.libvirt.freeze_guard import Frozen
+from haulback.drivers.libvirt.identities import another_generation
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
 from haulback.libvirt_xml import parse
@@ -89,6 +91,9 @@ def revert(host: Host, left: Leftovers, domain: Domain, wanted: Reversion) -> No
     for checkpoint in domain.checkpoints():
         domain.delete_checkpoint(checkpoint, only_forget=True)
     internal_snapshots.revert(paths, wanted.name, wanted.before)
+    root = parse(domain.with_passwords())
+    if another_generation(root):
+        domain = host.define(ET.tostring(root, encoding="unicode"))
     if ran:
         domain.start(paused=paused)
     note.unlink()

@@ -33,6 +33,7 @@ def settle(root: ET.Element, now: ET.Element, restored: Names, tell: Tell) -> No
     `now` is the machine's current XML; `restored` maps device names of the new disks to disk names.
     """
     _tell_of_later_ones(root, now, tell)
+    _keep_passwords(root, now, tell)
     names = {**xml.kept(root).names, **restored}
     for devices in root.findall("devices"):
         seen: dict[str, int] = {}
@@ -47,6 +48,18 @@ def settle(root: ET.Element, now: ET.Element, restored: Names, tell: Tell) -> No
                 tell(
                     f"{name} is left out: the machine no longer has this device, or has it changed"
                 )
+
+
+def _keep_passwords(root: ET.Element, now: ET.Element, tell: Tell) -> None:
+    """Give each screen the password that it has now; no backup holds passwords."""
+    known = {screen.get("type"): screen for screen in now.findall("devices/graphics")}
+    for screen in root.findall("devices/graphics"):
+        there = known.get(screen.get("type"))
+        for name in ("passwd", "passwdValidTo"):
+            if there is not None and name in there.attrib:
+                screen.set(name, there.attrib[name])
+        if sentence := copied_members.locked(screen):
+            tell(sentence)
 
 
 def _disk_stays(element: ET.Element, now: ET.Element, names: Names, tell: Tell) -> bool:

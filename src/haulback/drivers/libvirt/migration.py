@@ -62,7 +62,7 @@ def carry(
 
     An exception of `progress` aborts the migration, unless it has already succeeded.
     """
-    texts = xml.moved(domain.migratable(), places), xml.moved(domain.definition(), places)
+    texts = xml.moved(domain.migratable(), places), xml.moved(domain.with_passwords(), places)
     failed: list[HaulbackError] = []
 
     def go() -> None:

@@ -137,7 +137,7 @@ def _fat(head: bytes) -> Detected | None:
     total, table = small or big, short or long
     sound = head[510:512] == b"\x55\xaa" and head[0] in (0xE9, 0xEB) and head[21] >= 0xF0
     sound = sound and sector in (512, 1024, 2048, 4096) and cluster.bit_count() == 1
-    if not (sound and reserved and tables in (1, 2) and total and table):
+    if not (sound and reserved and 1 <= tables <= 4 and total and table):
         return None
     data = total - reserved - tables * table - -(-root * 32 // sector)
     clusters = data // cluster

@@ -8,15 +8,17 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers.attributes import Collected
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
+from haulback.filesystems.parsers.checksums import DIFFERS
 from haulback.filesystems.parsers.ext_attributes import collect, in_block, in_inode, inline_data
+from haulback.filesystems.parsers.ext_checksums import ExtChecksums
 from haulback.filesystems.parsers.ext_journal import ExtJournal, Replayed
-from haulback.filesystems.parsers.ext_maps import extents, pointers
+from haulback.filesystems.parsers.ext_maps import ExtentTree, pointers
 from haulback.filesystems.parsers.filesystem import (
     DAMAGE,
     Extras,
@@ -67,6 +69,8 @@ class _Inode(NamedTuple):
     block: bytes
     attributes: int  # block of its extended attributes
     tail: bytes  # bytes after the fields, which hold attributes
+    checks: ExtChecksums  # those of the blocks of this inode
+    is_damaged: bool  # its checksum differs
 
 
 class Ext:
@@ -93,6 +97,7 @@ class Ext:
         self._meta = _u32(raw, 260) if incompatible & _META_BG else 1 << 40
         self._blocks_per_group = _u32(raw, 32)
         self._sparse = bool(_u32(raw, 100) & 1)
+        self._checks = ExtChecksums.of(raw)
         self._table = lru_cache(64)(self._find_table)
         self._inode = lru_cache(4096)(self._load)
 
@@ -116,6 +121,8 @@ class Ext:
         seconds += (inode.extra & 3) << 32
         modified = seconds * 1000 + min(inode.extra >> 2, 999_999_999) // 1_000_000
         reason = "" if stat.S_ISDIR(inode.mode) else _kept(inode)
+        if inode.is_damaged:
+            reason = DIFFERS
         hints = EntryHint.INSIDE if inode.flags & _IN_INODE else EntryHint(0)
         if inode.stored < inode.size and not hints:
             hints |= EntryHint.HOLES
@@ -130,8 +137,11 @@ class Ext:
             data = self._inline(inode)
             yield from _names(data[4:60])
             yield from _names(data[60:])
-            return
-        yield from listed(self._blocks, self._mapped(inode), self._size, _names)
+        else:
+            read = partial(_checked_names, inode.checks)
+            yield from listed(self._blocks, self._mapped(inode), self._size, read)
+        if inode.is_damaged:
+            raise ValueError("the checksum of the folder's inode differs")
 
     def target(self, node: int) -> bytes:
         inode = self._inode(node)
@@ -181,8 +191,10 @@ class Ext:
 
     def _runs(self, inode: _Inode, offset: int, count: int) -> Iterator[Run]:
         low, high = offset // self._size, -(-(offset + count) // self._size)
-        mapped = extents if inode.flags & _IN_EXTENTS else pointers
-        return mapped(self._blocks, self._size, inode.block, low, high)
+        if inode.flags & _IN_EXTENTS:
+            tree = ExtentTree(self._blocks, self._size, inode.checks)
+            return tree.runs(inode.block, low, high)
+        return pointers(self._blocks, self._size, inode.block, low, high)
 
     def _mapped(self, inode: _Inode) -> Iterator[Run]:
         """Runs of a directory. Raises ValueError after the last run if the directory has holes."""
@@ -211,9 +223,10 @@ class Ext:
         size = low | high << 32
         unit = self._size if flags & _HUGE else 512
         stored = (count | counts << 32) * unit
+        checks = self._checks.of_inode(node, raw)
         return _Inode(
             mode, ids[0], size, seconds, extra, ids[1], links, stored, flags, block,
-            attributes | blocks << 32, raw[used:],
+            attributes | blocks << 32, raw[used:], checks, not checks.inode_matches(raw),
         )  # fmt: skip
 
     def _find_table(self, group: int) -> int:
@@ -251,6 +264,13 @@ def _kept(inode: _Inode) -> str:
     if inode.flags & _ENCRYPTED:
         return _KEPT.format("encrypted", "fscrypt")
     return _KEPT.format("compressed", "e2compr") if inode.flags & _COMPRESSED else ""
+
+
+def _checked_names(checks: ExtChecksums, block: bytes) -> Iterator[tuple[bytes, int]]:
+    """Entries of a directory block. Raises ValueError at its end if its checksum differs."""
+    yield from _names(block)
+    if not checks.names_match(block):
+        raise ValueError("the checksum of a block of the folder differs")
 
 
 def _names(block: bytes) -> Iterator[tuple[bytes, int]]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from haulback.filesystems.parsers.blocks import Blocks
+from haulback.filesystems.parsers.ext_checksums import ExtChecksums
 from haulback.filesystems.parsers.filesystem import Run
 
 _HEADER = struct.Struct("<HHHHI")
@@ -25,31 +26,46 @@ class _Range(NamedTuple):
     high: int
 
 
-def extents(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Iterator[Run]:
-    """Runs that overlap the blocks from `low` to before `high`, ascending.
+class ExtentTree(NamedTuple):
+    """The extent tree of an inode, on a volume with blocks of `size` bytes."""
 
-    `size` is the block size in bytes, `root` the node of the extent tree in the inode.
-    """
-    magic, count, _, depth, _ = _HEADER.unpack_from(root)
-    if magic != _MAGIC or depth > _DEEPEST:
-        raise ValueError("the extent tree has no header")
-    entries = [root[at : at + 12] for at in range(12, 12 + 12 * count, 12)]
-    if depth == 0:
+    blocks: Blocks
+    size: int
+    checks: ExtChecksums
+
+    def runs(self, node: bytes, low: int, high: int) -> Iterator[Run]:
+        """Runs that overlap the blocks from `low` to before `high`, ascending.
+
+        `node` is the root of the tree in the inode, or a node below.
+        """
+        magic, count, _, depth, _ = _HEADER.unpack_from(node)
+        if magic != _MAGIC or depth > _DEEPEST:
+            raise ValueError("the extent tree has no header")
+        entries = [node[at : at + 12] for at in range(12, 12 + 12 * count, 12)]
+        if depth:
+            yield from self._below(entries, depth, low, high)
+            return
         for block, length, top, bottom in map(_LEAF.unpack, entries):
             # A length above 32768 marks an allocated but unwritten extent, which reads as zeros.
             written = length <= _LONGEST
             length = length if written else length - _LONGEST
             if block < high and block + length > low:
-                start = (top << 32 | bottom) * size if written else None
-                yield Run(block * size, length * size, start)
-        return
-    branches = [(block, top << 32 | bottom) for block, bottom, top in map(_BRANCH.unpack, entries)]
-    for (block, child), (following, _) in pairwise([*branches, (_END, 0)]):
-        if block < high and following > low:
-            node = blocks.read(child * size, size)
-            if _HEADER.unpack_from(node)[3] != depth - 1:
-                raise ValueError("the extent tree has a wrong depth")
-            yield from extents(blocks, size, node, max(low, block), min(high, following))
+                start = (top << 32 | bottom) * self.size if written else None
+                yield Run(block * self.size, length * self.size, start)
+
+    def _below(self, entries: list[bytes], depth: int, low: int, high: int) -> Iterator[Run]:
+        """Runs below the entries of a branch."""
+        branches = [
+            (block, top << 32 | bottom) for block, bottom, top in map(_BRANCH.unpack, entries)
+        ]
+        for (block, child), (following, _) in pairwise([*branches, (_END, 0)]):
+            if block < high and following > low:
+                node = self.blocks.read(child * self.size, self.size)
+                if _HEADER.unpack_from(node)[3] != depth - 1:
+                    raise ValueError("the extent tree has a wrong depth")
+                if not self.checks.extents_match(node):
+                    raise ValueError("the checksum of a block of the extent tree differs")
+                yield from self.runs(node, max(low, block), min(high, following))
 
 
 def pointers(blocks: Blocks, size: int, root: bytes, low: int, high: int) -> Iterator[Run]:

@@ -7,6 +7,7 @@ checksums differ is used only if no other copy is sound.
 from __future__ import annotations
 
 import struct
+import uuid
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -20,6 +21,7 @@ DAMAGED: Final = "the checksums of both partition tables (GPT) differ from their
 _MAGIC = b"EFI PART"
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQ")
+_DYNAMIC = uuid.UUID("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3").bytes_le  # metadata of the LDM
 _MOST_BYTES = 4 * MIB  # bytes of the entries, the limit of Linux
 _MOST = 256  # partitions of a disk, the limit of Linux
 
@@ -27,11 +29,13 @@ _MOST = 256  # partitions of a disk, the limit of Linux
 class Gpt(NamedTuple):
     """Extents of the partitions, by number: offset and length in bytes.
 
-    A table that `is_sound` has right checksums.
+    A table that `is_sound` has right checksums. A disk that `is_dynamic` holds volumes of Windows'
+    Logical Disk Manager.
     """
 
     partitions: dict[int, tuple[int, int]]
     is_sound: bool
+    is_dynamic: bool = False
 
 
 class _Place(NamedTuple):
@@ -92,8 +96,10 @@ def _read(disk: Blocks, place: _Place) -> Gpt | None:
     blank = head[:16] + bytes(4) + head[20:size]
     sound = sound and crc32(blank) == checksum and crc32(entries) == over_entries
     result: dict[int, tuple[int, int]] = {}
+    dynamic = False
     for number in range(min(count, _MOST)):
         type_, _, first, last = _ENTRY.unpack_from(entries, number * step)
         if type_ != bytes(16) and first <= last:
             result[number + 1] = first * place.sector, (last - first + 1) * place.sector
-    return Gpt(result, sound)
+            dynamic = dynamic or type_ == _DYNAMIC
+    return Gpt(result, sound, dynamic)

@@ -13,9 +13,10 @@ from haulback.filesystems.parsers.detect import is_boot_sector
 
 _ENTRY = struct.Struct("<B3xB3xII")
 _EXTENDED = (0x05, 0x0F, 0x85)
-_PROTECTIVE = 0xEE
+_PROTECTIVE, _DYNAMIC = 0xEE, 0x42
 _MOST = 256  # partitions of a disk
 _SIGNED = b"\x55\xaa"
+_LDM = "the disk is a dynamic disk of Windows (LDM), whose volumes are not assembled"
 
 
 class Partition(NamedTuple):
@@ -34,6 +35,18 @@ class Layout(NamedTuple):
 
     partitions: Sequence[Partition] = ()
     reason: str = ""
+
+    def overlaps(self) -> dict[int, list[int]]:
+        """Numbers of the other partitions that share sectors with a partition, by its number."""
+        result: dict[int, list[int]] = {}
+        ordered = sorted(self.partitions, key=lambda item: item.offset)
+        for index, item in enumerate(ordered):
+            for other in ordered[index + 1 :]:
+                if other.offset >= item.offset + item.length:
+                    break
+                result.setdefault(item.number, []).append(other.number)
+                result.setdefault(other.number, []).append(item.number)
+        return result
 
 
 class _Entry(NamedTuple):
@@ -104,7 +117,8 @@ def _protected(
 
 def _named(table: gpt.Gpt) -> Layout:
     found = [Partition(number, *place) for number, place in table.partitions.items()]
-    return Layout(found, "" if table.is_sound else gpt.DAMAGED)
+    reason = "" if table.is_sound else gpt.DAMAGED
+    return Layout(found, reason or (_LDM if table.is_dynamic else ""))
 
 
 def _mbr(disk: Blocks, entries: Sequence[_Entry], known: Callable[[int], bool]) -> Layout:
@@ -122,24 +136,27 @@ def _score(found: Iterable[Partition], size: int, known: Callable[[int], bool]) 
 
 def _sized(disk: Blocks, entries: Sequence[_Entry], sector: int) -> Layout:
     result: list[Partition] = []
-    reason = ""
+    reason = _LDM if any(entry.type == _DYNAMIC for entry in entries) else ""
+    logical = 5
     for number, entry in enumerate(entries, 1):
         if entry.type in _EXTENDED:
-            logical, broken = _logical(disk, entry.start, sector)
-            result += logical
+            places, broken = _logical(disk, entry.start, sector)
+            result += (Partition(item, *place) for item, place in enumerate(places, logical))
+            logical += len(places)
             reason = reason or broken
-        elif entry.type and entry.start and entry.sectors:
+        elif entry.type and entry.sectors:
             result.append(Partition(number, entry.start * sector, entry.sectors * sector))
     return Layout(result, reason)
 
 
-def _logical(disk: Blocks, base: int, sector: int) -> tuple[list[Partition], str]:
-    """Logical partitions of an extended partition, a chain of boot records.
+def _logical(disk: Blocks, base: int, sector: int) -> tuple[list[tuple[int, int]], str]:
+    """Places (offset, length) of the logical partitions of an extended partition.
 
-    Each boot record holds one partition and the place of the next record. Also returns the reason
+    It is a chain of boot records, each with partitions and the place of the next record, in any
+    order; like Linux, the reader numbers the partitions, not the records. Also returns the reason
     why the chain broke off; empty at its end.
     """
-    at, seen, result = base, set[int](), list[Partition]()
+    at, seen, result = base, set[int](), list[tuple[int, int]]()
     while len(seen) < _MOST:
         if at in seen:
             return result, "the list of logical partitions leads into itself"
@@ -149,10 +166,13 @@ def _logical(disk: Blocks, base: int, sector: int) -> tuple[list[Partition], str
         head = disk.read(at * sector, 512)
         if head[510:] != _SIGNED:
             return result, "the list of logical partitions is damaged"
-        own, link = (_Entry(*_ENTRY.unpack_from(head, place)) for place in (446, 462))
-        if own.type and own.sectors:
-            result.append(Partition(4 + len(seen), (at + own.start) * sector, own.sectors * sector))
-        if link.type not in _EXTENDED:
+        # The third and the fourth entry are unused, and hold garbage on some disks.
+        pair = [_Entry(*_ENTRY.unpack_from(head, place)) for place in (446, 462)]
+        links = [entry for entry in pair if entry.type in _EXTENDED]
+        for own in pair:
+            if own.type and own.sectors and own not in links:
+                result.append(((at + own.start) * sector, own.sectors * sector))
+        if not links:
             return result, ""
-        at = base + link.start
+        at = base + links[0].start
     return result, f"only the first {_MOST} logical partitions are listed"

@@ -222,7 +222,8 @@ class Tree:
             return RawEntry(name, EntryType.OTHER, 0, 0, 0, 0, 0, None, told(error)[:300])
         type_, target, reason = _type(status), None, status.reason
         if status.is_link:
-            target, reason = self._target(node)
+            target, unread = self._target(node)
+            reason = reason or unread
             if not self._leads(folder + b"/" + name):
                 type_ = EntryType.BROKEN_SYMLINK
         elif type_ is EntryType.OTHER and stat.S_IFMT(status.mode) not in _SPECIAL:

@@ -17,9 +17,11 @@ from haulback.filesystems.parsers.partitions import Layout, Partition, layout
 from haulback.filesystems.parsers.probes import tried
 from haulback.filesystems.records import Volume
 from haulback.texts import printable
+from haulback.units import MIB
 
 _DAMAGE = (*DAMAGE, TypeError)
 _MOST = 4096  # volumes of a machine
+_NAMED = 4  # overlapping partitions in a sentence
 _MOST_SIZE = (1 << 63) - 1  # bytes; a partition entry can claim more
 
 
@@ -31,12 +33,16 @@ class VolumeBlocks(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A whole disk or a partition; `missing` is the number of bytes past the end of the disk."""
+    """A whole disk or a partition; `missing` is the number of bytes past the end of the disk.
+
+    `caution` is a sentence about its place, possibly empty.
+    """
 
     name: str
     disk: str
     blocks: Blocks
     missing: int = 0
+    caution: str = ""
 
     @property
     def is_disk(self) -> bool:
@@ -75,9 +81,14 @@ def _parts(disk: str, blocks: Blocks) -> Iterator[_Part | VolumeBlocks]:
     elif not table.partitions:
         yield _Part(disk, disk, blocks)
     # Volumes have the names that Linux gives them: vda1, nvme0n1p1.
-    joint = "p" if disk[-1:].isdigit() else ""
+    stem = f"{disk}p" if disk[-1:].isdigit() else disk
+    overlaps = table.overlaps()
     for partition in table.partitions:
-        yield _part(f"{disk}{joint}{partition.number}", disk, blocks, partition)
+        others = [f"{stem}{number}" for number in overlaps.get(partition.number, ())]
+        part = _part(f"{stem}{partition.number}", disk, blocks, partition)
+        if others and isinstance(part, _Part):
+            part = part._replace(caution=f"the partition overlaps {', '.join(others[:_NAMED])}")
+        yield part
 
 
 def _part(name: str, disk: str, blocks: Blocks, partition: Partition) -> _Part | VolumeBlocks:
@@ -110,14 +121,19 @@ def _volume(part: _Part, page: CodePage) -> VolumeBlocks | None:
     """The volume in a part; None for an empty disk."""
     known = _detected(part.blocks)
     if known is None:
-        if part.is_disk:
+        if part.is_disk and _is_blank(part.blocks):
             return None
         known = Detected("unknown", reason="the contents are unknown", readable=False)
     known = tried(known, part.blocks, page, part.missing)
-    if part.missing:
-        beyond = f"the partition reaches {part.missing} bytes past the end of the disk"
-        known = known._replace(reason="; ".join(filter(None, (beyond, known.reason))))
+    beyond = f"the partition reaches {part.missing} bytes past the end of the disk"
+    cautions = part.caution, beyond if part.missing else "", known.reason
+    known = known._replace(reason="; ".join(filter(None, cautions)))
     return VolumeBlocks(_record(part.name, known, part.blocks.size, (part.disk,)), part.blocks)
+
+
+def _is_blank(blocks: Blocks) -> bool:
+    """Whether the first MiB of a disk, the place of all tables and superblocks, is empty."""
+    return not any(blocks.read(0, min(MIB, blocks.size)))
 
 
 def _detected(blocks: Blocks) -> Detected | None:

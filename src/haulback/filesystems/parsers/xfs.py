@@ -13,6 +13,7 @@ from typing import NamedTuple
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers.attributes import Collected
 from haulback.filesystems.parsers.blocks import Blocks
+from haulback.filesystems.parsers.checksums import DIFFERS, START, crc32c
 from haulback.filesystems.parsers.filesystem import (
     Extras,
     FileStatus,
@@ -60,6 +61,7 @@ class _Inode(NamedTuple):
     flags2: int
     data: _Fork
     attributes: _Fork | None
+    is_damaged: bool  # its checksum differs
 
 
 class _Branch(NamedTuple):
@@ -103,6 +105,8 @@ class Xfs:
             seconds, nanoseconds = struct.unpack(">ii", inode.time.to_bytes(8, "big"))
             modified = seconds * 1000 + nanoseconds // 1_000_000
         reason = "the file is on a realtime device" if inode.flags & _REALTIME else ""
+        if inode.is_damaged:
+            reason = DIFFERS
         hints = EntryHint.ATTRIBUTES if inode.attributes else EntryHint(0)
         if inode.blocks * self._size < inode.size and inode.data.format != _LOCAL:
             hints |= EntryHint.HOLES
@@ -113,9 +117,11 @@ class Xfs:
         inode = self._inode(node)
         if inode.data.format == _LOCAL:
             yield from self._short(inode.data.raw[: inode.size])
-            return
-        runs = self._runs(inode.data, 0, _DIRECTORY_END)
-        yield from listed(self._blocks, runs, self._directory, self._block)
+        else:
+            runs = self._runs(inode.data, 0, _DIRECTORY_END)
+            yield from listed(self._blocks, runs, self._directory, self._block)
+        if inode.is_damaged:
+            raise ValueError("the checksum of the folder's inode differs")
 
     def target(self, node: int) -> bytes:
         inode = self._inode(node)
@@ -178,7 +184,10 @@ class Xfs:
         if other and other.format == _EXTENTS and not other.extents:
             other = None
         links = links if version > 1 else old_links
-        return _Inode(mode, uid, gid, links, time, size, blocks, flags, flags2, data, other)
+        damaged = version == 3 and not _matches(raw, 100)
+        return _Inode(
+            mode, uid, gid, links, time, size, blocks, flags, flags2, data, other, damaged
+        )
 
     def _runs(self, fork: _Fork, offset: int, count: int) -> Iterator[Run]:
         """Ascending runs of a fork that overlap the range."""
@@ -220,6 +229,8 @@ class Xfs:
             if node[:4] not in (b"BMAP", b"BMA3") or below != level - 1:
                 raise ValueError("the extent tree has a damaged branch")
             header = 72 if node[:4] == b"BMA3" else 24
+            if header == 72 and not _matches(node, 64):
+                raise ValueError("the checksum of a block of the extent tree differs")
             if below == 0:
                 yield from self._records(node, header, records, low, high)
             else:
@@ -267,6 +278,14 @@ class Xfs:
                 )
             yield raw[at + 9 : at + 9 + count], _u64(raw, at)
             at += 8 + 1 + count + self._typed + 2 + 7 & ~7
+        if self._v5 and not _matches(raw, 4):
+            raise ValueError("the checksum of a block of the folder differs")
+
+
+def _matches(raw: bytes, at: int) -> bool:
+    """Whether the CRC at byte `at` of an inode or a block of version 5 is right."""
+    blank = raw[:at] + bytes(4) + raw[at + 4 :]
+    return crc32c(blank) ^ START == int.from_bytes(raw[at : at + 4], "little")
 
 
 def _u32(raw: bytes, at: int) -> int:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from haulback.contract import example_values as example
 from haulback.contract.losses import Losses
+from haulback.contract.mount import MetDamage
 from haulback.contract.nodes import (
     AnswerPiece,
     ChangedNode,
@@ -43,7 +45,7 @@ from haulback.server.http.operation import (
     Reply,
     Router,
 )
-from haulback.server.services import giving_up, node_tasks, nodes, record_losses
+from haulback.server.services import giving_up, mount_reports, node_tasks, nodes, record_losses
 from haulback.server.services.app import App
 from haulback.server.services.giving_up import NODE
 from haulback.texts import check_name
@@ -342,6 +344,25 @@ def shares(call: ApiRequest) -> list[str]:
 def share(call: ApiRequest) -> WorkOrder:
     """The order of a mount that should exist, like the order of its MOUNT task."""
     return node_tasks.share(call.app, call.node, call.guid)
+
+
+@room(
+    "POST",
+    "/nodes/self/shares/{guid}/damage",
+    "Damage that the readers of a mount have met.",
+    request=MetDamage,
+    status=204,
+    body=request_body.NODES,
+    roles=NODES,
+    examples=[{"reports": [{"destination": example.GUID, "objects": ["packs/ab/abcd"]}]}],
+)
+def mount_damage(call: ApiRequest) -> None:
+    """Mark the locations of the mounted backup that lack data; a repeated report changes nothing.
+
+    Reports of destinations without a location of the backup are ignored.
+    """
+    met: MetDamage = call.read(MetDamage)
+    mount_reports.damaged(call.app, call.node, call.guid, met.reports)
 
 
 @room(

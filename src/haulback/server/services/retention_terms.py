@@ -103,7 +103,7 @@ class TermsBook:
 
     def is_waiting(self, item: StoredBackup) -> bool:
         """Whether the settings that judge a backup wait for a confirmation by a user."""
-        return self.owner(item) in self._waiting
+        return bool(self._waiting) and self.owner(item) in self._waiting
 
     def rule(self, guid: str) -> Record | None:
         """A rule by its guid, None for a removed rule."""

@@ -14,9 +14,9 @@ from haulback.errors import Cancelled, Fenced, HaulbackError, OwnerChanged
 from haulback.repository.extracts import ExtractOrigin
 from haulback.repository.found_backups import Survey, missing, pages
 from haulback.repository.owners import OwnerRecord
+from haulback.repository.reported_damage import MOST
 from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext
-from haulback.work.support.damage_report import MOST
 
 _OLD_MS = 12 * 3_600_000  # age of the newest extract at which a copy writes another
 _SAID = 20  # problems that the log names

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import NamedTuple
 
-from haulback.contract.damage import DamageReport, Loss, LostDisk
-from haulback.repository.backup_loss import BackupLoss
+from haulback.contract.damage import DamageReport
 from haulback.repository.pack import name_of
+from haulback.repository.reported_damage import MOST, as_loss, clipped
 from haulback.repository.scan import in_turn
 from haulback.repository.verify import VerifyReport
-
-MOST = 1000  # entries of one report
-_TEXT = 1900  # characters of one entry
 
 
 class Complete(NamedTuple):
@@ -25,11 +21,6 @@ class Complete(NamedTuple):
     report: DamageReport
     unknown: list[str]
     told: str
-
-
-def clipped(texts: Iterable[str]) -> list[str]:
-    """The first texts, each shortened, as many and as long as a report may hold."""
-    return [text[:_TEXT] for text in islice(texts, MOST)]
 
 
 def complete_report(
@@ -66,7 +57,7 @@ def complete_report(
         [backup for backup in missing if backup in named],
         clipped(sorted(map(str, recorded.damaged))) if recorded else [],
         clipped(findings),
-        recorded.unreliable[:_TEXT] if recorded else "",
+        clipped([recorded.unreliable])[0] if recorded else "",
         not told and not report.unlooked,
     )
     return Complete(whole, sorted(unknown), told or report.looked)
@@ -81,9 +72,3 @@ def _unsaid(report: VerifyReport) -> list[str]:
         for text in report.findings
         if text not in said and not any(pack in text for pack in packs)
     ]
-
-
-def as_loss(loss: BackupLoss) -> Loss:
-    """A loss in the form of the report."""
-    disks = [LostDisk(disk.name[:400], disk.bytes) for disk in loss.disks]
-    return Loss(loss.backup, disks, [text[:_TEXT] for text in loss.objects])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from haulback.contract.node_tasks import READ, ReadFrom
 from haulback.contract.order_records import BackupDestination, BackupPlace
+from haulback.drivers.source import Source
 from haulback.errors import (
     BaseGone,
     Cancelled,
@@ -20,8 +22,10 @@ from haulback.errors import (
     OwnerChanged,
     Unavailable,
 )
+from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
 from haulback.wire import Named
 from haulback.work.context import Results, TaskContext
 from haulback.work.support.young_backup import let_be_readable
@@ -81,6 +85,29 @@ def read_at_any(
     raise failed
 
 
+def disks_at_any(
+    context: TaskContext, location: OpenLocation, others: Sequence[BackupPlace]
+) -> dict[str, Source]:
+    """The disks of an open location; another one is read where a disk cannot be read there."""
+    readers = Readers(location.repository)
+
+    def at_other(place: BackupPlace, disk: str) -> Source:
+        repository, manifest, _ = _opened(context, place, [])
+        context.log(f"disk {disk} is read on from {place.destination.name}")
+        for stored in manifest.disks:
+            if stored.name == disk:
+                return StoredDisk(stored.map, repository.reader())
+        raise NotFound(f"{place.destination.name} has no disk {disk} of the backup")
+
+    rest = [place for place in others if place.backup != location.place.backup]
+    return {
+        disk.name: ReopeningDisk(
+            disk.map, readers, [cache(partial(at_other, place, disk.name)) for place in rest]
+        )
+        for disk in location.manifest.disks
+    }
+
+
 def opened_family(location: OpenLocation) -> list[Repository]:
     """The repositories of a location's family that hold the backup, too, and can be opened."""
     family = []
@@ -104,9 +131,21 @@ def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace
     repository = context.repositories.open(place.destination)
     repository.others = [_family_of(context, repository, other) for other in rest]
     context.repositories.damaged.append(place.backup)
-    manifest = repository.manifest(place.backup)
+    manifest = read_manifest(context, repository, place)
     let_be_readable(context, repository, manifest)
     return OpenLocation(repository, manifest, place)
+
+
+def read_manifest(context: TaskContext, repository: Repository, place: BackupPlace) -> Manifest:
+    """The manifest of a backup at a place.
+
+    Raises NotFound or Damaged; the end of the task looks again and reports it.
+    """
+    try:
+        return repository.manifest(place.backup)
+    except (NotFound, Damaged):
+        context.repositories.unread.append((place.destination.guid, place.backup))
+        raise
 
 
 def _family_of(
