@@ -39,6 +39,7 @@ from haulback.filesystems.sparse import SparseMap, Window
 from haulback.texts import printable
 
 _Part = TypeVar("_Part")
+AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
 
@@ -94,7 +95,15 @@ class Browser:
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
-        return self._entries(ListDirectory(volume, checked(path), raw(after), most), most)
+        place, result = checked(path), DirectoryEntries()
+        while True:
+            count = min(AT_ONCE, most - len(result))
+            part = self._entries(ListDirectory(volume, place, raw(after), count), count)
+            result += part
+            result.reason = part.reason
+            if len(part) < count or len(result) == most:
+                return result
+            after = part[-1].name
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
