@@ -41,6 +41,7 @@ from haulback.units import KIB
 
 _Part = TypeVar("_Part")
 _CHUNK = 256 * KIB
+AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
 
@@ -96,7 +97,15 @@ class Browser:
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
-        return self._entries(ListDirectory(volume, checked(path), raw(after), most), most)
+        place, result = checked(path), DirectoryEntries()
+        while True:
+            count = min(AT_ONCE, most - len(result))
+            part = self._entries(ListDirectory(volume, place, raw(after), count), count)
+            result += part
+            result.reason = part.reason
+            if len(part) < count or len(result) == most:
+                return result
+            after = part[-1].name
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
