@@ -262,14 +262,6 @@ def is_locked(now: int) -> Condition:
     return sa.or_(_BACKUP.keep_until > now, _BACKUP.lock_until > now, archive)
 
 
-<<<<<<< HEAD
-def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> int:
-    """Delete the records of some locations; a copy elsewhere becomes the backup.  Returns their
-    number.
-    """
-    query = sa.select(_BACKUP.guid, _BACKUP.entity).where(where).order_by(_BACKUP.guid)
-    locations = sql.execute(query.limit(PIECE)).all()
-=======
 def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> list[Backup]:
     """Delete the records of some locations; a copy elsewhere becomes the backup.
 
@@ -277,7 +269,6 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
     """
     query = sa.select(tables.backup).where(where).order_by(_BACKUP.guid)
     locations = list(rows.records(sql, query.limit(PIECE), Backup))
->>>>>>> typist
     guids = [row.guid for row in locations]
     if not guids:
         return []
@@ -433,13 +424,8 @@ def holding(sql: sa.Connection, entity: str) -> list[str]:
     return list(sql.scalars(query.distinct()))
 
 
-<<<<<<< HEAD
-def silent(sql: sa.Connection, destinations: Sequence[str], since: int) -> list[str]:
-    """The destinations, among some, all of whose nodes have been silent since `since` (ms)."""
-=======
 def last_heard(sql: sa.Connection, destinations: Sequence[str]) -> dict[str, int]:
     """The last sign of life (ms) of any node that reaches each destination; 0: never."""
->>>>>>> typist
     node = tables.node.c
     seen = {row.guid: row.seen or 0 for row in sql.execute(sa.select(node.guid, node.seen))}
     place = tables.destination
