@@ -201,13 +201,13 @@ def by_code(*classes: type[HaulbackError]) -> Classes:
     """Error classes by code, from `classes` or from all; if several share a code, the most general
     class.
     """
-    result: dict[str, type[HaulbackError]] = {}
+    known: dict[str, type[HaulbackError]] = {}
     left = list(classes) or [HaulbackError]
     while left:
-        kind = left.pop(0)
-        result.setdefault(kind.code, kind)
-        left += [] if classes else kind.__subclasses__()
-    return result
+        error = left.pop(0)
+        known.setdefault(error.code, error)
+        left += [] if classes else error.__subclasses__()
+    return known
 
 
 def received(

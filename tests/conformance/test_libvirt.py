@@ -321,6 +321,24 @@ def test_only_the_disk_that_was_resized_is_read_whole(running: RunningBench):
     assert "resized" in (found["vdb"] or "")
 
 
+def test_a_block_job_of_the_owner_is_named_and_a_lost_checkpoint_is_a_full(running: RunningBench):
+    uuid = two_disks(running)
+    domain = running.hypervisor.wake(uuid)
+    copy = f"<disk><source file='{running.host.storage}/copy'/><driver type='qcow2'/></disk>"
+    domain.blockCopy("vdb", copy, None, 4)  # VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+    with pytest.raises(Unavailable, match=r"a block job of its owner .* runs on vdb; a backup is"):
+        running.hypervisor.inner.snapshot(uuid, "b1")
+    domain.blockJobAbort("vdb")
+    reasons(running, uuid, "b2", None)
+    running.hypervisor.asleep()
+    text = domain.XMLDesc()
+    domain.undefineFlags(16)  # VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    running.host.connection.defineXML(text)
+    with running.hypervisor.inner.snapshot(uuid, "b3", "haulback-b2") as snapshot:
+        told = {view.reason for view in snapshot.views()}
+    assert told == {"the record of the checkpoint haulback-b2 is gone"}
+
+
 def test_only_the_disk_that_was_added_is_read_whole(running: RunningBench):
     uuid = two_disks(running)
     reasons(running, uuid, "b1", None)

@@ -652,7 +652,7 @@ def test_names_stand_for_guids_where_they_are_unique(scene: Scene):
     scene.served.stored()
     with pytest.raises(Malformed, match="several"):
         scene.client.backups.find("db")  # a backup has the name of its machine
-    with pytest.raises(NotFound, match="there is no virtual machine 'nobody'"):
+    with pytest.raises(NotFound, match="there is no machine 'nobody'"):
         machines.find("nobody")
 
 

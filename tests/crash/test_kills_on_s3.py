@@ -46,7 +46,7 @@ class BucketSite(Site):
     """A server and a node; the destination `bd` and its copy `far` are buckets."""
 
     def __init__(self, folder: Path, store: S3Server) -> None:
-        super().__init__(folder)
+        super().__init__(folder, lease=3.0)  # the S3 server takes much of the CPU
         self.store = store
 
     def settings_of(self, name: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def make(folder: Path) -> None:
     folder.mkdir()
     repository = Repository.init(Folder(folder), KEYFILE, PASSPHRASE)
     disks = machine()
-    with TemporaryDirectory() as temp, patch("haulback.repository.merge.FAN_IN", 2):
+    with TemporaryDirectory() as temp, patch("haulback.repository.index_tiers.FAN_IN", 2):
         full = back_up(repository, disks, Path(temp) / "full", FULL)
         held = {FULL: digests(disks)}
         change(disks)

@@ -99,7 +99,7 @@ def named(name: str, member: str = "") -> Column:
 
 def moment(name: str) -> Column:
     """A column for epoch milliseconds, in local time."""
-    return name, lambda row: _when(row.get(name))
+    return name, lambda row: when(row.get(name))
 
 
 def _plain(value: object) -> str:
@@ -117,7 +117,8 @@ def size(name: str) -> Column:
     return name, lambda row: units.size(row[name]) if name in row else ""
 
 
-def _when(ms: int | None) -> str:
+def when(ms: int | None) -> str:
+    """A time in epoch milliseconds as local time; empty for none."""
     try:
         return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
     except (ValueError, OverflowError, OSError):  # a file may have a year after 9999

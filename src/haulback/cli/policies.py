@@ -19,7 +19,7 @@ _CHANGES = (text("change"), text("guid"), text("name"))
 
 
 def _policies(name: str, topic: str) -> App:
-    app = noun(name, topic, "priority", "vmCount")
+    app = noun(name, topic, "priority", "vmCount", asks=True)
 
     def kind(client: Client) -> Policies[Any]:
         collection: Policies[Any] = getattr(client.records, topic)

@@ -34,7 +34,7 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
     """Build the commands of a record type; `members` are extra columns of its list.
 
     `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may remove
-    backups, so the command asks.
+    rules or backups, so the command asks.
     """
     app = App(name=name)
 
@@ -70,7 +70,7 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
         _set_members(client, kind(client), (name, *member), NO_QUESTION)
 
     def change_asked(name: str, *member: str, consent: Consent = ASK) -> None:
-        """Change members of a record; other members stay. Asks if backups would be removed."""
+        """Change members of a record; other members stay. Asks if rules, machines or backups go."""
         client = connect()
         _set_members(client, kind(client), (name, *member), consent)
 

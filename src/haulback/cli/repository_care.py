@@ -27,6 +27,7 @@ from haulback.cli.repository import (
     secret_of,
 )
 from haulback.errors import Damaged, Malformed
+from haulback.repository.cleanup_preview import CleanupPreview, preview_clean_up
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.resources import Resources
@@ -173,8 +174,8 @@ def clean(
     repository = open_repository(folder, key_file, kit)
     act_for_owner(repository)
     if consent.dry_run or not consent.yes:
-        kept = repository.objects.leaves("manifests")
-        print(f"the data in {folder} that none of its {len(kept)} backups needs is deleted")
+        with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
+            _print_preview(folder, preview_clean_up(repository, Path(temp), Resources(pool)))
     if not consent.agree():
         return
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -192,6 +193,16 @@ def clean(
     )
     if cleaned.damaged or cleaned.unreadable:
         sys.exit(1)
+
+
+def _print_preview(folder: Path, preview: CleanupPreview) -> None:
+    if preview.is_blind:
+        print("nothing would be deleted: a part of some backup's map cannot be read")
+        return
+    print(
+        f"the data in {folder} that none of its {preview.backups} backups needs is deleted: "
+        f"{preview.packs} packs, about {units.size(preview.bytes)}"
+    )
 
 
 def _shown(name: str) -> str:

@@ -80,7 +80,7 @@ def _json_or_text(value: str) -> object:
 
 def _hour(after: JsonObject, value: str, _: Client) -> None:
     after |= {"executionType": "TIME", "interval": None, "cron": None}
-    if ":" not in value:
+    if value == "null" or value.isdigit():  # ms from midnight
         after["hour"] = _json_or_text(value)
         return
     time = read_time(value, "hour")

@@ -249,8 +249,11 @@ class Collection(ReadableCollection[T]):
 class PerishableCollection(Collection[T]):
     """A collection whose records can be given up if their objects are lost for good."""
 
-    def give_up(self, guid: str) -> Losses:
-        """Give up a record whose object is lost for good; returns all that is lost with it."""
-        query = spelled({"gone": True})
+    def give_up(self, guid: str, **more: object) -> Losses:
+        """Give up a record whose object is lost for good; returns all that is lost with it.
+
+        `more` are further query parameters of the removal.
+        """
+        query = spelled({"gone": True, **more})
         call = HttpCall("DELETE", f"{self.path}/{guid}", None, query, patience=_GIVING_UP)
         return self._calls.fetch(Losses, call)

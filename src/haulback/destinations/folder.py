@@ -21,7 +21,7 @@ from haulback.contract.destination_types import FolderSettings
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.shares import require_mounted, require_no_repository_around
 from haulback.durable_files import DurableFiles, translate
-from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
+from haulback.errors import Conflict, Damaged, Malformed, Misconfigured, NotFound, Unavailable
 
 _PART = r"[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART})*")
@@ -61,6 +61,8 @@ class Folder:
         self.root, self.owner, self._is_share = root, owner, is_share
         self.disk = disk or DurableFiles()
         if not _is_folder(root):
+            if os.path.isfile(root):
+                raise Misconfigured(f"{root} is a file: name a folder as the destination")
             raise Unavailable(f"destination folder {root} does not exist; mount or create it")
 
     def store(self, name: str, data: bytes) -> None:

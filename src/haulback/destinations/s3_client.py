@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import urllib.error
 import urllib.request
 from datetime import timedelta
@@ -15,8 +16,8 @@ from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations.https_access import authority, opener
-from haulback.destinations.s3_errors import answer_of, problem, where
-from haulback.errors import Misconfigured, Unavailable
+from haulback.destinations.s3_errors import Answer, answer_of, problem, where
+from haulback.errors import Misconfigured
 
 _DEFAULT_REGION = "us-east-1"  # the only region of Amazon that a new bucket must not name
 _LOCATION = (
@@ -41,9 +42,13 @@ def create_bucket(settings: S3Settings) -> None:
         if answer.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             raise problem(answer, settings, "the creation of the bucket") from None
     except OSError as error:
-        raise Unavailable(
-            f"the creation of the bucket failed at {where(settings)}: {error}"
-        ) from error
+        raise problem(_unanswered(error), settings, "the creation of the bucket") from error
+
+
+def _unanswered(error: OSError) -> Answer:
+    """The answer of a request that reached no store."""
+    reason = getattr(error, "reason", error)
+    return Answer(None, "Certificate" if isinstance(reason, ssl.SSLError) else "", str(reason))
 
 
 def headers_of(settings: S3Settings, client: S3Store, method: Any, name: str) -> Message | None:

@@ -6,9 +6,10 @@ names the file. Only an unreachable disk ends the tar.
 
 from __future__ import annotations
 
+import stat
 import tarfile
 from collections.abc import Iterator, Sequence
-from tarfile import DIRTYPE, LNKTYPE, REGTYPE, SYMTYPE
+from tarfile import BLKTYPE, CHRTYPE, DIRTYPE, FIFOTYPE, LNKTYPE, REGTYPE, SYMTYPE
 from typing import NamedTuple, Protocol
 
 from haulback.errors import HaulbackError, Incomplete, NotFound, is_away
@@ -30,6 +31,8 @@ from haulback.units import KIB, MIB
 _DEEPEST = 256  # nested directories
 _PAGE = 1000  # entries per listing
 _LINKS = (EntryType.SYMLINK, EntryType.BROKEN_SYMLINK)
+# Pipes and devices, by their type bits; sockets have no member, as in a tar of GNU tar.
+_SPECIAL = {stat.S_IFIFO: FIFOTYPE, stat.S_IFCHR: CHRTYPE, stat.S_IFBLK: BLKTYPE}
 _ZEROS = bytes(MIB)
 # Smallest size for which the map of a file is requested, as reserved space is no data.
 _MAPPED = MIB
@@ -159,6 +162,8 @@ class _Tar:
         elif entry.type in _LINKS:
             records = self._records(place, entry)
             yield TarMember(entry, name, SYMTYPE, 0, entry.target or "", records).header()
+        elif kind := _SPECIAL.get(entry.kind):
+            yield TarMember(entry, name, kind, records=self._records(place, entry)).header()
 
     def _linked(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         """A file, or a hard link to a member that holds the same file."""

@@ -146,6 +146,9 @@ class ConfigurationRecords(Protocol):
     def get(self, kind: str, guid: str) -> Record:
         """A record of one kind, such as `rule` or `recovery-plan`."""
 
+    def named(self, kind: str, guid: str) -> Named:
+        """A reference to a record, which is read once for all plans of a transaction."""
+
     def of_kind(self, kind: str, parent: str | None = None) -> list[Record]: ...
 
     def changeable(self, kind: str, guid: str) -> Record:

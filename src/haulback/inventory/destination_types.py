@@ -77,10 +77,10 @@ def members(body: object, kind: DestinationType) -> JsonObject:
 
 
 def _is_foreign(name: str, kind: DestinationType) -> bool:
-    if name in _RECORD:
-        return False
     of_types = {name for known in destination_types.TYPES for name in settings_of(known)}
-    return kind.name != destination_types.DEFAULT or name in _OF_OTHERS | of_types
+    if name in of_types or name in _RECORD:
+        return name in of_types  # `path`, too: a record shows the member for each type
+    return kind.name != destination_types.DEFAULT or name in _OF_OTHERS
 
 
 def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
@@ -96,7 +96,7 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
         value = given.get(name)
         if value is None and setting.is_required:
             raise _wrong(setting)
-        if value is not None:
+        if value is not None and not _is_empty(setting, value):
             (result.secrets if setting.is_secret else result.plain)[name] = _value(setting, value)
     return result
 
@@ -110,7 +110,8 @@ def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
 
 
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
-    """The tunable and secret settings that a request changes; null leaves a setting unchanged.
+    """The tunable and secret settings that a request changes; null leaves a setting unchanged, an
+    empty text ends an optional setting.
 
     Raises Malformed naming a setting that is unknown or invalid, or that cannot be changed because
     it determines the location of the stored objects.
@@ -121,7 +122,8 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
             raise _unknown(name, kind)
         if value is None:
             continue
-        converted = _value(settings[name], value)
+        is_empty = _is_empty(settings[name], value) and not settings[name].is_secret
+        converted = "" if is_empty else _value(settings[name], value)
         if settings[name].is_secret:
             result.secrets[name] = converted
         elif settings[name].is_tunable:
@@ -129,6 +131,11 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
         elif converted != (kept := present.get(name, settings[name].default)):
             raise _fixed(settings[name], kept)
     return result
+
+
+def _is_empty(setting: Setting, value: object) -> bool:
+    """Whether an optional setting has the empty text, which is its default."""
+    return bool(value == "" == setting.default)
 
 
 def _fixed(setting: Setting, kept: object) -> Malformed:

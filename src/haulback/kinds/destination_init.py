@@ -43,9 +43,15 @@ def init(
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationInitOrder:
     places, family = catalogue.places, task.params.get(_FAMILY)
+    wanted = task.ref("backupDestination") or ""
     return DestinationInitOrder(
-        places.destination(task.ref("backupDestination") or ""),
+        places.destination(wanted),
         places.destination(family) if family else None,
+        {
+            other.repository: other.name
+            for other in places.destinations()
+            if other.repository and other.guid != wanted
+        },
     )
 
 

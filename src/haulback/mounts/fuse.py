@@ -98,7 +98,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
 def _attributes(entry: FileEntry) -> JsonObject:
     if entry.reason and entry.type is EntryType.OTHER:
         raise mfusepy.FuseOSError(errno.EIO)  # the type is unknown; a pipe would be misleading
-    moment = entry.modified * 1_000_000
+    moment = entry.modified * 1_000_000 + entry.fine
     return {
         "st_mode": _KINDS[entry.type] | entry.mode & _RIGHTS,
         "st_size": entry.size,

@@ -29,15 +29,15 @@ class _Pick(NamedTuple):
     ref: ChunkRef
 
 
-class SampleSize(NamedTuple):
-    """The numbers of pieces to read: `stored` from the base's data, `anywhere` on the disk.
+class Sample(NamedTuple):
+    """The numbers of pieces to read: `stored` from the base's data, `anywhere` from the disk.
 
-    `chance` chooses them; None is the random source of the operating system.
+    `random` chooses the pieces; None stands for the random numbers of the system.
     """
 
     stored: int = STORED
     anywhere: int = ANYWHERE
-    chance: Random | None = None
+    random: Random | None = None
 
     @property
     def bytes(self) -> int:
@@ -45,7 +45,7 @@ class SampleSize(NamedTuple):
         return (self.stored + self.anywhere) * _EACH
 
 
-_USUAL = SampleSize()
+_USUAL = Sample()
 
 
 def is_true(
@@ -53,13 +53,13 @@ def is_true(
     base: MapReader,
     changed: Iterable[Extent],
     keys: Keys,
-    size: SampleSize = _USUAL,
+    sample: Sample = _USUAL,
 ) -> bool:
     """Whether a sample of the data outside `changed` (ascending extents) equals the base."""
-    chance = size.chance or SystemRandom()
-    picks = [_anything(base, chance) for _ in range(size.anywhere) if base.root.size]
-    picks += [pick for _ in range(size.stored) if (pick := _some_stored(base, chance))]
-    few = _within(size.bytes, dict.fromkeys(picks))
+    chance = sample.random or SystemRandom()
+    picks = [_anything(base, chance) for _ in range(sample.anywhere) if base.root.size]
+    picks += [pick for _ in range(sample.stored) if (pick := _some_stored(base, chance))]
+    few = _within(sample.bytes, dict.fromkeys(picks))
     return all(_holds(source, pick, keys) for pick in _untouched(sorted(few), changed))
 
 

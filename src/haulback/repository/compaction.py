@@ -9,12 +9,12 @@ import numpy as np
 
 from haulback.errors import Damaged
 from haulback.repository.group import Group, decode
+from haulback.repository.index_arrays import Array, group_ids
 from haulback.repository.keys import Keys
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.pack import name_of
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
-from haulback.repository.segment import Array
 from haulback.repository.writer import Writer
 
 # The smallest share of living data with which a pack is kept, and a group is copied unchanged.
@@ -90,7 +90,7 @@ class Copier:
         name = name_of(c.packs[pack].tobytes())
         for low in range(0, len(rows), _GROUPS_AT_ONCE):
             batch = rows[low : low + _GROUPS_AT_ONCE]
-            ids = self._mark.segment.group_ids(batch)
+            ids = group_ids(c, batch)
             records = [self._load(name, row) for row in batch.tolist()]
             groups = self._pool.map(_decode, records, ids, [self._keys] * len(ids))
             for row, group, record in zip(batch.tolist(), groups, records, strict=True):

@@ -11,10 +11,9 @@ import logging
 import struct
 from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 from cryptography.exceptions import InvalidTag
 
 from haulback.destinations.protocol import Item, ObjectStore
@@ -22,7 +21,9 @@ from haulback.errors import Conflict, Damaged, NotFound
 from haulback.repository.keys import Keys
 from haulback.repository.names import Objects, leaf_of, number_name
 from haulback.repository.pack import GroupLocation, name_of
-from haulback.repository.segment import Array, Columns
+
+if TYPE_CHECKING:  # arrays are loaded on use
+    from haulback.repository.index_arrays import Array, ArrayColumns
 
 _FOLDER = "damage"
 _TRIES = 100  # attempts to take the next record number while other writers take numbers too
@@ -106,8 +107,10 @@ class RepositoryDamage:
         more = dict.fromkeys(damaged_places, DamageOrigin("", 0))
         return RepositoryDamage({**more, **self.damaged_places}, self._whole)
 
-    def mask(self, columns: Columns) -> Array:
+    def mask(self, columns: ArrayColumns) -> Array:
         """A mask over the groups of index columns: True for groups at a damaged place."""
+        import numpy as np
+
         known = [pack.tobytes() for pack in columns.packs]
         if not known or self._packs.isdisjoint(known):
             return np.zeros(len(columns.sessions), bool)

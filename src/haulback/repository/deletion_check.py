@@ -85,7 +85,7 @@ class _Proof:
 
     def _is_whole(self, row: int) -> bool:
         segment, keys = self._segment, self._repository.keys
-        [group], place = segment.group_ids(np.array([row])), segment.place_at(row)
+        [group], place = segment.group_ids([row]), segment.place_at(row)
         self._meter(place.length)
         try:
             result = read_group(self._repository.destination, group, place, keys)

@@ -24,7 +24,8 @@ from haulback.repository.compaction import CompactionPlan, Copier, plan_compacti
 from haulback.repository.damage import DamagedPlace
 from haulback.repository.damage_report import record_findings
 from haulback.repository.deletion_check import unproved
-from haulback.repository.index import Index, inside
+from haulback.repository.index import Index
+from haulback.repository.index_arrays import Array, inside
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.merge import MergePlan, merge
@@ -34,7 +35,7 @@ from haulback.repository.reader import Reader
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.scan import RepositoryScan, ScanExtent, scan_completing_index
-from haulback.repository.segment import Array, Segment
+from haulback.repository.segment import Segment
 from haulback.repository.store_time import StoreTime, Wait, require_known
 from haulback.repository.writer import Staged, Writer
 

@@ -11,8 +11,8 @@ from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository.damage import RepositoryDamage
 from haulback.repository.index_cache import IndexCache
+from haulback.repository.index_tiers import due
 from haulback.repository.keys import Keys
-from haulback.repository.merge import MergePlan, due, merge
 from haulback.repository.names import Objects, exists, leaf_of
 from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.segment import Segment
@@ -96,6 +96,8 @@ class IndexFolder:
 
         Only adds to the destination; `folder` holds the merged file temporarily.
         """
+        from haulback.repository.merge import MergePlan, merge
+
         done = 0
         self.mend(folder, disk)
         while segments := due(self.segments()):
@@ -191,4 +193,4 @@ class IndexFolder:
 
 
 def _packs(segments: Iterable[Segment]) -> set[bytes]:
-    return {pack.tobytes() for segment in segments for pack in segment.columns.packs}
+    return {pack for segment in segments for pack in segment.packs()}

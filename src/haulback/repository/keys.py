@@ -22,6 +22,7 @@ from haulback.errors import Malformed, WrongKey
 KEY_BYTES = 32
 ID_BYTES = 20
 _NONCE_BYTES = 12
+SEAL_BYTES = _NONCE_BYTES + 16  # a nonce, and the tag of AES-256-GCM
 # OWASP's 2023 minimum for Argon2id with one lane, rounded up; the upper bounds stop a hostile
 # configuration from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
@@ -115,6 +116,13 @@ class Keys:
         text = AESGCM(self._derive(purpose, name)).encrypt(nonce, data, name)
         return b"".join((head, nonce, text))
 
+    def seal_into(self, purpose: str, name: bytes, data: memoryview, target: memoryview) -> None:
+        """Write what `seal` returns into `target`, which is SEAL_BYTES longer than `data`."""
+        nonce = os.urandom(_NONCE_BYTES)
+        target[:_NONCE_BYTES] = nonce
+        cipher = AESGCM(self._derive(purpose, name))
+        cipher.encrypt_into(nonce, data, name, target[_NONCE_BYTES:])
+
     def unseal(self, purpose: str, name: bytes, sealed: bytes | memoryview) -> bytes:
         """The plain data.  Raises InvalidTag unless `seal` made `sealed` for that purpose and
         name.
@@ -124,6 +132,17 @@ class Keys:
         if len(text) < 16:
             raise InvalidTag
         return AESGCM(self._derive(purpose, name)).decrypt(nonce, text, name)
+
+    def unseal_into(
+        self, purpose: str, name: bytes, sealed: bytes | memoryview, target: memoryview
+    ) -> memoryview:
+        """Write what `unseal` returns to the beginning of `target`.  Raises InvalidTag as it."""
+        nonce, text = memoryview(sealed)[:_NONCE_BYTES], memoryview(sealed)[_NONCE_BYTES:]
+        if len(text) < SEAL_BYTES - _NONCE_BYTES:
+            raise InvalidTag
+        plain = target[: len(sealed) - SEAL_BYTES]
+        AESGCM(self._derive(purpose, name)).decrypt_into(nonce, text, name, plain)
+        return plain
 
     def enclose(self, secret: bytes) -> bytes:
         """A secret of the server, sealed by the master key, so that a recovery kit alone can read

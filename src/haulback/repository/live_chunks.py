@@ -8,9 +8,10 @@ import numpy as np
 
 from haulback.errors import BaseGone, Damaged
 from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
+from haulback.repository.index_arrays import Array, halves, rows_of
 from haulback.repository.manifest import Manifest
 from haulback.repository.pages import HOLE, ChunkRef, chunk_ids, unpack_inner
-from haulback.repository.segment import ID, Array, Segment
+from haulback.repository.segment import Segment
 from haulback.repository.space_sample import SpaceSample
 
 _SLICE_CHUNKS = 1 << 20
@@ -48,8 +49,7 @@ class LiveChunks:
 
     def lookup(self, chunks: Sequence[bytes]) -> tuple[Array, Array]:
         """(found mask, chunk row) of chunk ids in the whole index."""
-        ids = np.frombuffer(b"".join(chunks), ID)
-        return self.segment.rows(ids["head"].astype("<u8"), ids["rest"].astype("<u8"))
+        return rows_of(self.segment.columns, *halves(chunks))
 
     def groups(self, live: Array | None = None) -> Array:
         """The number of chunks of each group, or only of the chunks in the mask `live`."""

@@ -64,7 +64,7 @@ class PackWriter:
         self._file = disk.create(self.path)
         disk.write(self._file, _MAGIC)
 
-    def add(self, group: Group, record: bytes) -> GroupEntry:
+    def add(self, group: Group, record: bytes | memoryview) -> GroupEntry:
         place = GroupLocation(self.id, self.size, len(record))
         self._disk.write(self._file, record)
         self.size += len(record)

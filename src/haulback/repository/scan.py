@@ -15,7 +15,8 @@ from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import manifest as manifests
 from haulback.repository.damage import RepositoryDamage
 from haulback.repository.dedup_check import place_again
-from haulback.repository.index import Index, inside
+from haulback.repository.index import Index
+from haulback.repository.index_arrays import inside
 from haulback.repository.keys import Keys
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.merge import MergePlan, merge
@@ -53,7 +54,7 @@ class RepositoryScan:
 
     def superseded(self) -> set[bytes]:
         """Packs in the index all of whose groups the index also finds in another pack."""
-        needed = {pack.tobytes() for pack in self.mark.segment.columns.packs}
+        needed = set(self.mark.segment.packs())
         return (self.index.packs() & self.packs.keys()) - needed
 
 
@@ -230,7 +231,7 @@ def lost_entries(scanned: RepositoryScan, repository: Repository) -> Iterator[li
     if not missing:
         return
     batch: list[GroupEntry] = []
-    inside_index = {pack.tobytes() for pack in scanned.mark.segment.columns.packs}
+    inside_index = set(scanned.mark.segment.packs())
     outside = sorted(scanned.packs.keys() - inside_index)
     order = outside + sorted(scanned.packs.keys() & inside_index)
     for number, pack in enumerate(order, 1):

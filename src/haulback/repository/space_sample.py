@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from haulback.repository.segment import Array, Segment
+from haulback.repository.index_arrays import Array
+from haulback.repository.segment import Segment
 
 _MOST = 65_536  # chunks of a sample
 

@@ -24,13 +24,14 @@ class CopyWish(NamedTuple):
     """The backup `source` of the source repository, to be stored as `backup` on the target.
 
     `older` is an older backup of the machine on the target, or None.  A target that keeps locks
-    keeps the copy for at least `lock` ms.
+    keeps the copy for at least `lock` ms.  A copy that `heals` stores the data that can be read.
     """
 
     source: str
     backup: str
     older: str | None = None
     lock: int = 0
+    heals: bool = False
 
 
 class CopyResult(NamedTuple):
@@ -66,8 +67,11 @@ def _copy_once(
     made = _made(target, wish.backup)
     older = _older(target, wish)
     if source.is_of_family(target):
-        groups = GroupCopy(source, target, services)
+        groups = GroupCopy(source, target, services, heals=wish.heals and made is not None)
         groups.copy(origin, None if target.index().is_damaged else older)
+        if groups.left and made:
+            log.info("%s: %d chunks are at neither location", wish.backup, groups.left)
+            return CopyResult(made, groups.stored)
         wanted, packs, stored = origin, groups.packs, groups.stored
     else:
         anew = ResealedCopy(source, target, services)
@@ -128,12 +132,15 @@ def _merge(target: Repository, services: CopyServices) -> None:
 def heal_backup(
     source: Repository, target: Repository, wish: CopyWish, services: CopyServices
 ) -> CopyResult:
-    """Store the data again that the backup `wish.backup` on the target lacks.
+    """Store the data again that the backup `wish.backup` on the target lacks and the source has.
 
     A missing manifest is stored again; an unreadable manifest must first be moved aside by
-    `repair`.  Raises Damaged if the source lacks data.
+    `repair`.  In a family the source may lack data that the target has.  Raises Damaged if the
+    source lacks other data: without a manifest on the target, or between different keys.
     """
-    return copy_backup(source, target, wish._replace(older=None), services)
+    if source.is_of_family(target):
+        source.others = [lambda: target]
+    return copy_backup(source, target, wish._replace(older=None, heals=True), services)
 
 
 def lacks_data(target: Repository, backup: str) -> bool:

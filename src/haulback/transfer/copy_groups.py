@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.errors import Damaged
+from haulback.errors import BaseGone, Damaged
 from haulback.repository.group import Group, decode
 from haulback.repository.group_runs import GroupRuns, SealedGroup
 from haulback.repository.index import Index
@@ -49,10 +49,18 @@ class LackingChunk(NamedTuple):
 class GroupCopy:
     """Copies the data of one backup from `source` to `target`, and publishes it in portions.
 
-    `packs` are the names of the published packs; `stored` is their size in bytes.
+    `packs` are the names of the published packs; `stored` is their size in bytes.  A copy that
+    `heals` copies what can be read; `left` counts the chunks that could not.
     """
 
-    def __init__(self, source: Repository, target: Repository, services: CopyServices) -> None:
+    def __init__(
+        self,
+        source: Repository,
+        target: Repository,
+        services: CopyServices,
+        *,
+        heals: bool = False,
+    ) -> None:
         self._source, self._target, self._services = source, target, services
         index = source.index()
         self._index, self._reader = index, source.reader()
@@ -64,6 +72,7 @@ class GroupCopy:
         self._number = 0
         self.packs: list[str] = []
         self.stored = 0
+        self._heals, self.left = heals, 0
 
     def copy(self, manifest: Manifest, older: Manifest | None) -> None:
         """Copy all data of a backup that the target lacks; `older` is a backup of the target.
@@ -147,7 +156,12 @@ class GroupCopy:
     def _copy_rest(self, chunks: list[bytes]) -> None:
         """Copy chunks whose groups could not be read, from any place.  Raises BaseGone, Damaged."""
         for chunk in chunks:
-            self._add(chunk, self._reader.chunk(self._lacking[chunk].ref))
+            try:
+                self._add(chunk, self._reader.chunk(self._lacking[chunk].ref))
+            except (BaseGone, Damaged):
+                if not self._heals:
+                    raise
+                self.left += 1
 
     def _publish(self) -> None:
         """Publish the present portion, so that the next portion finds its chunks in the index."""

@@ -62,6 +62,11 @@ def test_a_day_that_comes_once_in_four_years_is_a_promise_as_well():
     assert rpo_of([Promise(leap, 0)], NOW) == 1461 * DAY
 
 
+def test_backups_in_one_month_of_the_year_promise_the_gap_behind_the_coming_ones():
+    march = Timetable(Cron("0 10 * 3 *"), UTC_ZONE)
+    assert rpo_of([Promise(march, 0)], NOW) == 336 * DAY  # with 29 February 2028
+
+
 tables = st.builds(
     lambda days, hour: nightly(*days, hour=hour),
     st.frozensets(st.integers(0, 6)),

@@ -35,7 +35,7 @@ LIMITS = {
     "writer.PACK_BYTES": 192 * KIB,
     "writer.GROUP_BYTES": 48 * KIB,
     "writer.PAGE_GROUP_BYTES": 256,
-    "merge.FAN_IN": 2,
+    "index_tiers.FAN_IN": 2,
     "pack_verification.ALWAYS": 64,  # with so few groups a sample of one in fifty would be empty
 }
 FAULTS = ("flip", "truncate", "zero", "swap", "duplicate", "delete", "append")
@@ -257,7 +257,7 @@ def make(root: Path, pool: ThreadPoolExecutor, kind: type[Site] = Site) -> Site:
         site.clean()
         site.open().forget(forgotten)
         del site.held[forgotten]
-        with patch("haulback.repository.merge.FAN_IN", 100):
+        with patch("haulback.repository.index_tiers.FAN_IN", 100):
             site.increment(at=16 * MIB - 20 * KIB, seed=12)
             unused = uuid.UUID(int=5).bytes
             pending_deletes.add(repository.destination, repository.keys, [unused], ["a store"])

@@ -33,8 +33,8 @@ def disk() -> MemoryDisk:
 
 def trusts(base: MapReader, repository: Repository, now: MemoryDisk, changed: list[Extent]) -> bool:
     chance = random.Random(3)
-    size = cbt_check.SampleSize(3000, 3000)
-    return cbt_check.is_true(now, base, changed, repository.keys, size._replace(chance=chance))
+    sample = cbt_check.Sample(3000, 3000, chance)
+    return cbt_check.is_true(now, base, changed, repository.keys, sample)
 
 
 @pytest.mark.parametrize("at", [0, MIB, 3 * MIB, SIZE - 512])

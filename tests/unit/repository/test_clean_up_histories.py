@@ -21,7 +21,8 @@ from haulback.errors import BaseGone
 from haulback.repository.backup_loss import check_backup
 from haulback.repository.compaction import plan_compaction
 from haulback.repository.garbage_collection import clean_up
-from haulback.repository.merge import MergePlan, due, merge
+from haulback.repository.index_tiers import due
+from haulback.repository.merge import MergePlan, merge
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.scan import scan_completing_index

@@ -99,7 +99,7 @@ def test_merging_and_sweeping_the_index_lose_no_entry_wherever_power_fails(
 @pytest.fixture
 def half_stored(folder, repository, tmp_path, pool, monkeypatch):
     """A store that died directly before its manifest; its draft, and the disk."""
-    monkeypatch.setattr("haulback.repository.merge.FAN_IN", 2)
+    monkeypatch.setattr("haulback.repository.index_tiers.FAN_IN", 2)
     disk = MemoryDisk(noise(MIB))
     draft = export(repository, disk, tmp_path / "dead", pool, backup=BACKUP)
     with monkeypatch.context() as patch:

@@ -13,7 +13,8 @@ from haulback.errors import BaseGone, Damaged, Fenced, Forbidden, NotFound, Unav
 from haulback.repository.backup_loss import check_backup
 from haulback.repository.compaction import plan_compaction
 from haulback.repository.garbage_collection import clean_up
-from haulback.repository.merge import MergePlan, due, merge
+from haulback.repository.index_tiers import due
+from haulback.repository.merge import MergePlan, merge
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.scan import scan_completing_index
@@ -384,7 +385,7 @@ def test_a_backup_whose_store_did_not_look_gets_its_dropped_packs_back(site):
 
 
 def test_a_merge_that_outlasts_a_clean_up_only_delays_it(site, monkeypatch):
-    monkeypatch.setattr("haulback.repository.merge.FAN_IN", 2)
+    monkeypatch.setattr("haulback.repository.index_tiers.FAN_IN", 2)
     gone = site.back_up(MemoryDisk(noise(MIB, 1)))
     site.back_up(MemoryDisk(noise(MIB, 2)))
     site.forget(gone)

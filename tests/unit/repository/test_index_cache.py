@@ -123,7 +123,7 @@ def test_a_fetch_that_breaks_off_leaves_nothing(two, bucket, cache):
 
 def test_copies_of_replaced_segments_go(two, bucket, cache, tmp_path, pool, monkeypatch):
     disk, manifest = two
-    monkeypatch.setattr("haulback.repository.merge.FAN_IN", 2)
+    monkeypatch.setattr("haulback.repository.index_tiers.FAN_IN", 2)
     repository, _ = opened(bucket, cache)
     before = {path.name for path in copies(cache)}
     assert repository.merge_index(tmp_path) == 1

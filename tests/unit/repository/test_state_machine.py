@@ -29,7 +29,7 @@ from tests.unit.repository.scene import MemoryDisk, export, noise, restored
 LIMITS = {
     "writer.PACK_BYTES": 512 * KIB,
     "writer._NEW_CHUNKS_IN_MEMORY": 8,
-    "merge.FAN_IN": 2,
+    "index_tiers.FAN_IN": 2,
 }
 SIZES = (0, 1, 300 * KIB + 7, MIB, 2 * MIB + 513, 17 * MIB + 77)
 LENGTHS = (1, 511, 4096, 64 * KIB, 300 * KIB)

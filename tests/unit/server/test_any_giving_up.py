@@ -97,7 +97,7 @@ class Site:
 
     def _write(self, sql: sa.Connection) -> None:
         for guid in self.nodes:
-            seen = START - self.dice.choice([0, 10_000_000])
+            seen = START - self.dice.choice([0, 10_000_000, 100_000_000])
             node = {"guid": guid, "name": guid, "secret": guid, "version": "1", "created": START}
             node |= {"seen": seen, "staging_total": 0, "staging_used": 0, "protocol": 1}
             sql.execute(sa.insert(tables.node).values(**node, restore_roots="[]"))

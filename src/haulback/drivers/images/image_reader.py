@@ -187,6 +187,8 @@ def _usable(
         if mark.checkpoint != base:
             continue
         then = mark.size if sizes is None else sizes.get(image.disk.name)
+        if then is None:
+            return None, f"the record of the checkpoint {base} is gone"
         if then != image.size:
             return None, f"{image.path.name} was resized since {base}"
         if "in-use" in flags:

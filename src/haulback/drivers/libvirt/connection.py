@@ -220,6 +220,11 @@ class Domain:
         with _mapped():
             self._domain.backupBegin(backup, checkpoint)
 
+    def has_job(self, device: str) -> bool:
+        """Whether a block job (commit, copy, pull) of the owner runs on a disk."""
+        with _mapped():
+            return bool(self._domain.blockJobInfo(device))
+
     def backup(self) -> str | None:
         """XML of the running backup job; None without one."""
         try:

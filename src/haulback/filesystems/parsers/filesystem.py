@@ -34,7 +34,8 @@ class FileStatus(NamedTuple):
     """Metadata of a node; `mode` includes the type bits, `modified` is in epoch milliseconds.
 
     `reason` says why the contents cannot be read; it is empty for readable files. `links` is the
-    number of names.
+    number of names, `fine` the nanoseconds after `modified`, `device` the numbers (major, minor) of
+    a device.
     """
 
     mode: int
@@ -45,6 +46,8 @@ class FileStatus(NamedTuple):
     reason: str = ""
     links: int = 1
     hints: EntryHint = EntryHint(0)
+    fine: int = 0
+    device: tuple[int, int] = (0, 0)
 
     @property
     def is_directory(self) -> bool:

@@ -192,6 +192,7 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
         key: (known.get(item["id"].replace("-", "")), item["pe_start"] * _SECTOR)
         for key, item in group["physical_volumes"].items()
     }
+    origins = _snapshots(group)
     for key, item in group.get("logical_volumes", {}).items():
         if "VISIBLE" not in item["status"]:
             continue
@@ -201,11 +202,26 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
             raise ValueError(f"a logical volume has an impossible size of {size} bytes")
         blocks, reason = None, ""
         try:
+            if key in origins:
+                raise Unsupported(
+                    f"a snapshot of {name}/{origins[key]}: it holds changes only, in a format that"
+                    " cannot be read"
+                )
             blocks, reason = _joined(segments, extent, places)
         except Unsupported as error:
             reason = error.message
         disks, keys = _disks(segments, places)
         yield _Listed(Logical(f"{name}/{key}", str(item["id"]), size, disks, blocks, reason), keys)
+
+
+def _snapshots(group: JsonObject) -> dict[str, str]:
+    """Origins of the snapshots of a group, by the names of the volumes that hold the changes."""
+    segments = (item.get("segment1", {}) for item in group.get("logical_volumes", {}).values())
+    return {
+        str(segment.get("cow_store") or segment.get("merging_store")): str(segment.get("origin"))
+        for segment in segments
+        if segment.get("type") == "snapshot"
+    }
 
 
 def _joined(

@@ -133,8 +133,8 @@ def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | 
     """A reference to a hypervisor with its manager; None for an internal record."""
     if hypervisor.driver in INNER:
         return {"hypervisor": named(hypervisor)}
-    manager = catalogue.records.get("hypervisor-manager", manager_of(hypervisor))
-    return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}
+    manager = catalogue.records.named("hypervisor-manager", manager_of(hypervisor))
+    return {"hypervisor": named(hypervisor), "hypervisorManager": manager}
 
 
 def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:

@@ -24,8 +24,8 @@ from haulback.server.http import manager_views, paging, policy_views, query_para
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
 from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.queries import ListQuery
-from haulback.server.services import configuration, policies, record_losses
-from haulback.server.services.configuration import ConfigurationReading, RequestRecord
+from haulback.server.services import configuration, policies, policy_losses, record_losses
+from haulback.server.services.configuration import ConfigurationReading, SentRecord
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
 from haulback.wire import JsonObject, Word
 
@@ -168,10 +168,17 @@ def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
     return {**shown, **cut}
 
 
-def _changed(call: ApiRequest) -> Losses:
-    """The backups that a changed rule would remove."""
-    sent = _sent(call, RECORD_KINDS["rule"])
-    return record_losses.of_changed_record(call.app, call.who, sent, call.guid)
+def _changed(kind: RecordKind) -> Callable[[ApiRequest], Losses] | None:
+    """The list of what a changed rule or policy takes away; None for other records."""
+    if kind.name in policies.OWNED:
+        return lambda call: policy_losses.of_changed_policy(
+            call.app, call.who, _sent(call, kind), call.guid
+        )
+    if kind.name == "rule":
+        return lambda call: record_losses.of_changed_record(
+            call.app, call.who, _sent(call, kind), call.guid
+        )
+    return None
 
 
 def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
@@ -198,7 +205,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         request=kind.struct,
         answer=ShownRecord,
         examples=[served.example],
-        destroys=_changed if kind.name == "rule" else None,
+        destroys=_changed(kind),
     )
     def put(call: ApiRequest) -> JsonObject:
         sent = _sent(call, kind)

@@ -30,7 +30,13 @@ _NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried aga
 _NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
-class PolicyReferences:
+_NO_DESTINATION = (
+    "the rule names no backup destination: its backups fail while there are several; choose one "
+    "for PRIMARY"
+)
+
+
+class Surroundings:
     """The records that an answer refers to; each query runs once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:
@@ -67,6 +73,11 @@ class PolicyReferences:
         if schedule not in self._clocks:
             self._clocks[schedule] = self._reading.clock(schedule)
         return self._clocks[schedule]
+
+    @cached_property
+    def has_several_destinations(self) -> bool:
+        """Whether a backup must name its destination."""
+        return len(self.known.places.destinations()) > 1
 
     @cached_property
     def waiting_rules(self) -> frozenset[str]:
@@ -145,6 +156,8 @@ def rule(shown: JsonObject, record: Record, around: PolicyReferences) -> None:
     if record.kind == "rule":
         shown["backupDestinations"] = []
     waits = [_WAITS] if record.guid in around.waiting_rules else []
+    if record.kind == "rule" and not shown.get("ruleBackupDestinations"):
+        waits += [_NO_DESTINATION] if around.has_several_destinations else []
     shown["warnings"] = list(dict.fromkeys([*waits, *_of_rule(shown)]))
 
 
@@ -217,7 +230,4 @@ def _of_policy(shown: JsonObject, record: Record, around: PolicyReferences) -> I
 
 def _of_rule(shown: JsonObject) -> Iterable[str]:
     for one in shown.get("ruleBackupDestinations", []):
-        role, to = one["roleType"]["name"], one["backupDestination"]
-        if role != "PRIMARY" and "guid" in to:
-            yield f"the {role} copy to {to['name']} is kept and is not made yet"
         yield from terms.warnings(msgspec.convert(one["backupRetentionSettings"], RuleRetention))

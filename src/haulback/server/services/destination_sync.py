@@ -16,6 +16,7 @@ from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopi
 from haulback.server.caller import Caller
 from haulback.server.services import destination_owners
 from haulback.server.services.app import App
+from haulback.server.services.destinations import COPY_OF
 from haulback.server.store import copy_links, hold, nodes, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink, Healable, Route
@@ -139,19 +140,34 @@ def _heal_piece(sql: Connection, now: int) -> int:
     """Plan the healing of some locations."""
     whole, known = Plan(), SqlCatalogue(sql)
     for pair in copy_links.healable(sql, now, now + _HEAL_MS, _PIECE):
-        if destination_owners.is_ours(sql, known.places.destination(pair[0].destination)):
-            whole.tasks.append(_healing(known, pair, Context(now)))
+        place = known.places.destination(pair.damaged.destination)
+        if destination_owners.is_ours(sql, place) and _can_heal(known, place, pair.other):
+            whole.tasks.append(_healing(known, pair, Ask(now)))
     _enter(sql, whole, now)
     return len(whole.tasks)
 
 
-def _healing(known: SqlCatalogue, pair: Healable, ask: Context) -> Task:
-    damaged, sound = pair
+def _can_heal(known: SqlCatalogue, place: BackupDestination, other: Backup) -> bool:
+    """Whether a location supplies data: of a damaged one in the same family, what it has."""
+    if other.is_whole:
+        return True
+    return _first_of(known, place.guid) == _first_of(known, other.destination)
+
+
+def _first_of(known: SqlCatalogue, guid: str) -> str:
+    """The destination from which the master key of another one comes, maybe over others."""
+    while copied := known.places.destination(guid).settings.get(COPY_OF):
+        guid = str(copied)
+    return guid
+
+
+def _healing(known: SqlCatalogue, pair: Healable, ask: Ask) -> Task:
+    damaged, other = pair
     work = CopyWork(
-        known.places.destination(sound.destination),
+        known.places.destination(other.destination),
         known.places.destination(damaged.destination),
         known.machines.get(damaged.entity).named(),
-        Named(sound.guid, sound.entity_name),
+        Named(other.guid, other.entity_name),
         [damaged.guid],
         heals=True,
     )

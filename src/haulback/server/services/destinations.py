@@ -184,7 +184,11 @@ def change_destination(
             before,
             name=name,
             settings=settings,
-            config=before.config | given.plain,
+            config={
+                name: value
+                for name, value in (before.config | given.plain).items()
+                if value != "" or name not in given.plain
+            },
             node=reach.node,
             nodes=reach.nodes,
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from haulback import units
 from haulback.contract.losses import Losses
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.inventory import reach
 from haulback.inventory.reach import Place
-from haulback.inventory.records import Record
+from haulback.inventory.records import Entity, Record
 from haulback.server.services.losses import Tally
 from haulback.server.store import copy_links, given_up, lists, loss_rows, nodes
 from haulback.server.store.catalogue import SqlCatalogue
@@ -16,6 +17,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.expressions import Condition
 
 _UP = "given up"
+_QUIET_MS = 90_000  # a node that was not heard for so long is told to a person
 
 
 class LossView:
@@ -192,14 +194,26 @@ def _rules_of(plan: Record) -> list[dict[str, dict[str, str]]]:
 def _machine(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     machine = view.known.machines.get(guid)
-    holding = given_up.holding(sql, guid)
-    away = view.leaving = given_up.silent(sql, holding, view.now - view.silent)
+    holding = gone.holding(sql, guid)
+    heard = gone.last_heard(sql, holding)
+    away = view.leaving = [place for place in holding if heard[place] < view.now - view.silent]
     there = [place for place in holding if place not in away]
-    tally.item("machine", "absent" if there else _UP, guid, machine.name)
+    tally.item("machine", "absent" if there else _UP, guid, machine.name, _seen(view, machine))
     for place in away:
         name = view.known.places.destination(place).name
-        _backups(view, given_up.on_destinations(guid, [place]), name)
-        tally.note(f"no living node reaches {name}: its backups of {machine.name} are given up")
+        _backups(view, gone.on_destinations(guid, [place]), name)
+        tally.note(
+            f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} are "
+            "given up; to keep them, name a longer silence (--silent 30d, silentFor)"
+        )
+    for place in there:
+        if heard[place] < view.now - _QUIET_MS:
+            name = view.known.places.destination(place).name
+            tally.note(
+                f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} "
+                "stay; if its nodes will not come back, give them up by a shorter silence "
+                "(--silent 1h, silentFor), or give up the nodes first"
+            )
     stays = tally.add(
         loss_rows.backups(sql, "kept", loss_rows.stored(), given_up.on_destinations(guid, there))
     )
@@ -210,6 +224,22 @@ def _machine(view: LossView, guid: str) -> None:
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
     view.tasks.append(given_up.of_machine(guid))
+
+
+def _seen(view: LossView, machine: Entity) -> str:
+    """The time since a scan of its hypervisor saw a machine, in words."""
+    ago = units.duration(max(0, view.now - machine.seen) / 1000)
+    if not machine.seen:
+        return "no scan has seen it"
+    if machine.absent_since is None and machine.present:
+        return f"its hypervisor still showed it {ago} ago: the next scan adds it again"
+    return f"last seen {ago} ago"
+
+
+def _silence(view: LossView, heard: int) -> str:
+    if not heard:
+        return "no node that was ever heard"
+    return f"no node that was heard in the last {units.duration((view.now - heard) / 1000)}"
 
 
 _OF: Mapping[str, Callable[[LossView, str], None]] = {

@@ -23,7 +23,7 @@ from haulback.contract.task_states import State
 from haulback.errors import Fenced, HaulbackError, Malformed, NotFound, Unavailable
 from haulback.inventory import reach
 from haulback.inventory.reach import Place
-from haulback.inventory.records import Record
+from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Caller
 from haulback.server.services import given_up_losses
 from haulback.server.services.app import App
@@ -43,11 +43,12 @@ from haulback.server.store import (
 from haulback.server.store.accounts import digest
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.given_up import DESTINATION as DESTINATION
-from haulback.server.store.given_up import HYPERVISOR as HYPERVISOR
-from haulback.server.store.given_up import MACHINE as MACHINE
-from haulback.server.store.given_up import NODE as NODE
-from haulback.server.store.given_up import GivenUp
+from haulback.server.store.expressions import Condition
+from haulback.server.store.gone import DESTINATION as DESTINATION
+from haulback.server.store.gone import HYPERVISOR as HYPERVISOR
+from haulback.server.store.gone import MACHINE as MACHINE
+from haulback.server.store.gone import NODE as NODE
+from haulback.server.store.gone import GivenUp
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks import endings
 from haulback.tasks.record import Task
@@ -57,8 +58,10 @@ log = logging.getLogger(__name__)
 _TARGETS = "ruleBackupDestinations"
 _PATIENCE = 10  # pieces of an object that may fail
 _PIECES = 5  # seconds for one object in a tick, because leases, fires and unmounts wait meanwhile
-# A node that has been silent for this time counts as unable to reach its destinations.
-_SILENT_MS = 90_000
+# A node that has been silent for this time counts as unable to reach its destinations, unless a
+# user names another time: a node that starts again or is updated is silent for minutes.
+SILENT_MS = 86_400_000
+LEAST_SILENT_MS = 90_000
 
 
 @dataclass
@@ -78,25 +81,29 @@ class _Work:
         return SqlLedger(self.sql, self.now)
 
 
-def preview(app: App, kind: str, guid: str, who: Caller) -> Losses:
-    """The list of losses if an object is given up.  Raises NotFound, Malformed."""
+def preview(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT_MS) -> Losses:
+    """The list of losses if an object is given up.
+
+    A machine loses its backups on destinations whose nodes were all silent for `silent_ms`.
+    Raises NotFound, Malformed.
+    """
     with app.store.read() as sql:
         _check(sql, kind, guid, who)
         once = [work.type for work in app.kinds.values() if not work.repeatable]
-        view = given_up_losses.LossView(sql, app.clock.now_ms(), _SILENT_MS, once)
-        return given_up_losses.of(view, kind, guid)
+        view = gone_losses.LossView(sql, app.clock.now_ms(), silent_ms, once)
+        return gone_losses.of(view, kind, guid)
 
 
-def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
-    """Give an object up; returns the list of the losses.
+def give_up(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT_MS) -> Losses:
+    """Give an object up; returns the list of the losses, as `preview`.
 
     Raises NotFound, Malformed, or Unavailable when the server stops: maintenance continues the work
     after the next start.
     """
-    losses = msgspec.structs.replace(preview(app, kind, guid, who), dryRun=False)
+    losses = msgspec.structs.replace(preview(app, kind, guid, who, silent_ms), dryRun=False)
     with app.change(who, f"give up {kind}", guid) as change:
         _check(change.sql, kind, guid, who)
-        begun = _begin(_Beginning(app, change.sql, change.now, who), kind, guid)
+        begun = _begin(_Beginning(app, change.sql, change.now, who, silent_ms), kind, guid)
         change.before = {"name": begun[0].name}
         change.after = {"counts": losses.counts, "items": losses.items}
     app.wakeups.ring()
@@ -173,6 +180,7 @@ class _Beginning:
     sql: Connection
     now: int
     who: Caller
+    silent_ms: int
 
     def item(self, kind: str, guid: str, name: str, why: str, record: object) -> GivenUp:
         """The record of an object that is given up."""
@@ -291,7 +299,8 @@ def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
     Their locations are removed, as the list of losses announced.
     """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
-    away = given_up.silent(at.sql, given_up.holding(at.sql, guid), at.now - _SILENT_MS)
+    heard = gone.last_heard(at.sql, gone.holding(at.sql, guid))
+    away = [place for place, last in heard.items() if last < at.now - at.silent_ms]
     record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
     item = at.item(MACHINE, guid, machine.name, f"machine {machine.name} {at.by()}", record)
     given_up.begin(at.sql, item)
@@ -409,8 +418,23 @@ def _clear_alarms(work: _Work) -> bool:
 
 
 def _remove_backups(work: _Work) -> bool:
-    where = given_up.on_destination(work.item.guid)
-    return bool(given_up.remove_locations(work.sql, work.ledger, where))
+    return _remove_locations(work, gone.on_destination(work.item.guid))
+
+
+def _remove_locations(work: _Work, where: Condition) -> bool:
+    """Remove the next records of backups, each with an entry in the audit log."""
+    removed = gone.remove_locations(work.sql, work.ledger, where)
+    operation = f"gave up backup with {work.item.kind} {work.item.name}"
+    by = (work.item.caller, work.item.login)
+    audit.write_many(work.sql, work.now, by, operation, [_lost(item) for item in removed])
+    return bool(removed)
+
+
+def _lost(item: Backup) -> audit.Line:
+    about: JsonObject = {"machine": item.entity_name, "destination": item.destination}
+    about |= {"type": item.type}
+    about |= {"time": item.snapshot_time or item.created, "stored": item.stored}
+    return item.guid, about, None
 
 
 def _remove_destination(work: _Work) -> bool:
@@ -440,8 +464,8 @@ def _remove_hypervisor(work: _Work) -> bool:
 
 def _remove_away(work: _Work) -> bool:
     away: Sequence[str] = work.item.record["away"]
-    where = given_up.on_destinations(work.item.guid, away)
-    return bool(away and given_up.remove_locations(work.sql, work.ledger, where))
+    where = gone.on_destinations(work.item.guid, away)
+    return bool(away) and _remove_locations(work, where)
 
 
 def _leave_machine(work: _Work) -> bool:

@@ -94,10 +94,9 @@ def tick(app: App) -> None:
     else:
         opened += _run_step(app, lost_staging.move_due)
         opened += _run_step(app, fires.run_due)
-        opened += _run_step(app, verification.plan_due)
-        opened += _run_step(app, destination_sync.plan_due)
-        opened += _run_step(app, retention_plan.run_due)
-    for step in (giving_up.continue_all, protection.keep_current, daily_reports.send_due):
+    for upkeep in _due_upkeep(app):
+        opened += _run_step(app, upkeep)
+    for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
         log.info("%d mounted backups reached their unmount time", mounts_due)
@@ -126,6 +125,20 @@ def _due(app: App) -> DueWork:
     with app.store.read() as sql:
         now = app.clock.now_ms()
         return due_work.look(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
+
+
+def _due_upkeep(app: App) -> list[Callable[[App], int | None]]:
+    """The steps of the upkeep of repositories that are due; a held server plans no task."""
+    with app.store.read() as sql:
+        due = due_work.upkeep(sql, app.clock.now_ms())
+        plans = any(due[:3]) and not hold.is_held(sql)
+    steps: list[tuple[bool, Callable[[App], int | None]]] = [
+        (plans and due.verifies, verification.plan_due),
+        (plans and due.copies, destination_sync.plan_due),
+        (plans and due.judges, retention_plan.run_due),
+        (due.gives_up, giving_up.continue_all),
+    ]
+    return [step for is_due, step in steps if is_due]
 
 
 def _open_windows(app: App) -> int:

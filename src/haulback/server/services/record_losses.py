@@ -139,7 +139,7 @@ def of_user(app: App, guid: str) -> Losses:
 
 def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
     """A record with the records that belong to it.  Raises NotFound."""
-    tally = Tally()
+    tally, rules = Tally(), [guid] if kind.name == "rule" else []
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope).records
         record = known.get(kind.name, guid)
@@ -148,6 +148,7 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
         if below := _BELOW.get(kind.name):
             for rule in known.of_kind(below, guid):
                 tally.item(below.replace("-", " "), "removed", rule.guid, rule.name)
+                rules += [rule.guid] if below == "rule" else []
             tally.add(loss_rows.machines(sql, "without policy", loss_rows.governed(guid)))
         if kind.name in policies.FIRED:
             for schedule in known.of_kind("schedule"):
@@ -156,6 +157,8 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
         if kind.name == "schedule":
             for rule in record.body.get("rules", ()):
                 tally.item("rule", "without this schedule", rule["guid"], rule.get("name", ""))
+    for removed in rules:
+        retention_losses.add_after_rule(app, tally, removed, None, who.scope)
     return tally.losses
 
 
@@ -163,5 +166,7 @@ def of_changed_record(app: App, who: Caller, sent: RequestRecord, guid: str) -> 
     """The backups that a changed rule would remove; no items for other records."""
     if sent.kind.name != "rule":
         return Tally().losses
+    tally = Tally()
     rule: Record = drafted(app, who, guid, sent)
-    return retention_losses.after_rule(app, rule)
+    retention_losses.add_after_rule(app, tally, guid, rule, who.scope)
+    return tally.losses

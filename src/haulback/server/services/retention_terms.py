@@ -22,14 +22,15 @@ from haulback.server.store.engine import Connection
 class TermsBook:
     """Retention terms from one transaction, each read once.
 
-    `drafts` replace stored rules by guid.  `zones` caches the zones of rules for later instances.
+    `drafts` replace stored rules by guid; None stands for a removed rule.  `zones` caches the zones
+    of rules for later instances.
     `is_asked`: a user requested the clean-up, so that no destination waits for a confirmation.
     """
 
     def __init__(
         self,
         sql: Connection,
-        drafts: Mapping[str, Record] | None = None,
+        drafts: Mapping[str, Record | None] | None = None,
         zones: dict[str, str] | None = None,
         *,
         is_asked: bool = False,

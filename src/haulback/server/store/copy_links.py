@@ -167,10 +167,10 @@ def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
 
 
 class Healable(NamedTuple):
-    """A location that lacks data, and a sound location of the same backup."""
+    """A location that lacks data, and another location of the same backup: a sound one if any."""
 
     damaged: Backup
-    sound: Backup
+    other: Backup
 
 
 def is_damaged(sql: sa.Connection, now: int) -> bool:
@@ -180,7 +180,7 @@ def is_damaged(sql: sa.Connection, now: int) -> bool:
 
 
 def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healable]:
-    """Locations that lack data, each with a sound location of the same backup if one exists.
+    """Locations that lack data, each with another location of the same backup if one exists.
 
     All of them are due again at `again` (epoch ms).
     """
@@ -189,8 +189,8 @@ def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healab
     damaged = records(sql, query.with_for_update(skip_locked=True), Backup)
     here = sa.update(tables.backup).where(_BACKUP.guid.in_([item.guid for item in damaged]))
     sql.execute(here.values(heal_after=again))
-    pairs = ((item, _sound(sql, item)) for item in damaged if not _is_healing(sql, item))
-    return [Healable(item, sound) for item, sound in pairs if sound]
+    pairs = ((item, _other(sql, item)) for item in damaged if not _is_healing(sql, item))
+    return [Healable(item, other) for item, other in pairs if other]
 
 
 def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
@@ -202,10 +202,13 @@ def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
     return any(item.get(HEALS) and damaged.guid in item[COPIES] for item in params)
 
 
-def _sound(sql: sa.Connection, damaged: Backup) -> Backup | None:
+def _other(sql: sa.Connection, damaged: Backup) -> Backup | None:
     same = sa.or_(_BACKUP.guid == damaged.first, _BACKUP.copy_of == damaged.first)
     query = sa.select(tables.backup).where(
-        same, _BACKUP.status == "SUCCESS", _BACKUP.location_status == "PRESENT"
+        same,
+        _BACKUP.guid != damaged.guid,
+        _BACKUP.status == "SUCCESS",
+        _BACKUP.location_status.in_(("PRESENT", "DAMAGED")),
     )
-    query = query.order_by(_BACKUP.copy_of.is_not(None), _BACKUP.created).limit(1)
-    return next(iter(records(sql, query, Backup)), None)
+    order = (_BACKUP.location_status != "PRESENT", _BACKUP.copy_of.is_not(None), _BACKUP.created)
+    return next(iter(records(sql, query.order_by(*order).limit(1), Backup)), None)

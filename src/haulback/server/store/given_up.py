@@ -5,7 +5,7 @@ Every piece is bounded and selects only remaining records, so that a repetition 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ from haulback.hypervisor_types import INNER
 from haulback.inventory import reach
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.own_server import OWN_ENTITY
-from haulback.inventory.records import Entity
+from haulback.inventory.records import Backup, Entity
 from haulback.kinds.support import second_copies
 from haulback.server.store import (
     backup_locations,
@@ -262,15 +262,16 @@ def is_locked(now: int) -> Condition:
     return sa.or_(_BACKUP.keep_until > now, _BACKUP.lock_until > now, archive)
 
 
-def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> int:
-    """Delete the records of some locations; a copy elsewhere becomes the backup.  Returns their
-    number.
+def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> list[Backup]:
+    """Delete the records of some locations; a copy elsewhere becomes the backup.
+
+    Returns the removed records, at most `PIECE`.
     """
-    query = sa.select(_BACKUP.guid, _BACKUP.entity).where(where).order_by(_BACKUP.guid)
-    locations = sql.execute(query.limit(PIECE)).all()
+    query = sa.select(tables.backup).where(where).order_by(_BACKUP.guid)
+    locations = list(rows.records(sql, query.limit(PIECE), Backup))
     guids = [row.guid for row in locations]
     if not guids:
-        return 0
+        return []
     backup_locations.orphaned_by(sql, guids)
     mine = sa.select(_MOUNT.c.guid).where(_MOUNT.c.backup.in_(guids))
     volume = mount_tables.mounted_volume
@@ -292,7 +293,7 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
     touched = sa.update(tables.entity).where(_ENTITY.guid.in_(entities))
     sql.execute(touched.values(protection_due=0))
     ledger.alarms.clear_all(guids)
-    return len(guids)
+    return locations
 
 
 def _attached(sql: sa.Connection, entities: Iterable[str]) -> list[str]:
@@ -423,20 +424,20 @@ def holding(sql: sa.Connection, entity: str) -> list[str]:
     return list(sql.scalars(query.distinct()))
 
 
-def silent(sql: sa.Connection, destinations: Sequence[str], since: int) -> list[str]:
-    """The destinations, among some, all of whose nodes have been silent since `since` (ms)."""
+def last_heard(sql: sa.Connection, destinations: Sequence[str]) -> dict[str, int]:
+    """The last sign of life (ms) of any node that reaches each destination; 0: never."""
     node = tables.node.c
-    heard = frozenset(sql.scalars(sa.select(node.guid).where(node.seen >= since)))
+    seen = {row.guid: row.seen or 0 for row in sql.execute(sa.select(node.guid, node.seen))}
     place = tables.destination
     query = sa.select(place.c.guid, place.c.node, place.c.nodes).where(
         place.c.guid.in_(destinations)
     )
-    return [row.guid for row in sql.execute(query) if not _heard(row, heard)]
+    return {row.guid: _heard(row, seen) for row in sql.execute(query)}
 
 
-def _heard(place: Any, heard: frozenset[str]) -> bool:
+def _heard(place: Any, seen: Mapping[str, int]) -> int:
     able = msgspec.json.decode(place.nodes) or ([place.node] if place.node else [])
-    return bool(heard & frozenset(able)) if able else bool(heard)
+    return max((seen.get(guid, 0) for guid in able or seen), default=0)
 
 
 def is_apart(item: Entity) -> bool:

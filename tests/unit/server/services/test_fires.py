@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from haulback.contract.events import EventKind
 from haulback.errors import Malformed
+from haulback.inventory import managers
 from haulback.server.http.configuration import RECORD_KINDS
 from haulback.server.services import configuration, fires, maintenance, schedules
 from haulback.server.services.configuration import RequestRecord
@@ -95,6 +96,18 @@ class Site:
 @pytest.fixture
 def site(house: House) -> Site:
     return Site(house)
+
+
+def test_a_fire_reads_the_host_of_its_machines_and_the_manager_once(site):
+    asked: list[tuple[str, str]] = []
+    for engine in {site.house.app.store.engine, site.house.app.store._reader}:
+        sa.event.listen(engine, "before_cursor_execute", lambda *c: asked.append((c[2], str(c[3]))))
+    site.schedule()
+    site.at(MIDNIGHT + 22 * HOUR)
+    assert len(site.tasks()) == len(site.house.entities) == 3
+    assert len([text for text, _ in asked if "FROM hypervisor" in text]) == 1
+    manager = managers.manager_of(site.house.hypervisor)
+    assert len([text for text, given in asked if "FROM record" in text and manager in given]) == 1
 
 
 def test_a_schedule_fires_its_rule_for_every_machine_of_the_policy(site):

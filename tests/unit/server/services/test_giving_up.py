@@ -18,7 +18,7 @@ from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
 from haulback.server.services import destinations, giving_up, node_tasks, record_losses
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import copy_links, given_up, given_up_keys, lists, rows, tables, tasks
+from haulback.server.store import audit, copy_links, gone, kept_keys, lists, rows, tables, tasks
 from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
@@ -284,21 +284,38 @@ def test_a_gone_hypervisor_keeps_machines_with_backups_restorable(house: House):
     assert order.hypervisor is None or order.hypervisor.guid == ATTACHED_SOURCE
 
 
-@pytest.mark.parametrize("is_heard", [True, False])
-def test_a_gone_machine_keeps_the_backups_that_a_living_node_reaches(house: House, is_heard: bool):
+@pytest.mark.parametrize(
+    ("silence", "chosen", "is_heard"),
+    [
+        (0, giving_up.SILENT_MS, True),
+        (600_000, giving_up.SILENT_MS, True),  # a node that is being updated
+        (600_000, 300_000, False),  # a person knows better
+        (2 * giving_up.SILENT_MS, giving_up.SILENT_MS, False),
+        (2 * giving_up.SILENT_MS, 3 * giving_up.SILENT_MS, True),
+    ],
+)
+def test_a_gone_machine_keeps_the_backups_whose_nodes_were_heard_within_the_chosen_silence(
+    house: House, silence: int, chosen: int, is_heard: bool
+):
     node = house.node("n1")
     made = stored(house, node)
     [deletion] = house.submit("delete", {"value": house.entities[0].guid})
     with house.app.store.write() as sql:
-        heard = house.clock.now - (0 if is_heard else 600_000)
-        sql.execute(tables.node.update().values(seen=heard))
-    giving_up.give_up(house.app, MACHINE, house.entities[0].guid, house.user)
+        sql.execute(tables.node.update().values(seen=house.clock.now - silence))
+    told = giving_up.give_up(house.app, MACHINE, house.entities[0].guid, house.user, chosen)
+    is_told = any("no node that was heard in the last" in note for note in told.notes)
+    assert is_told is bool(silence)  # a person is told in either case
     assert house.state(deletion) == "CANCELLED"
     with house.app.store.read() as sql:
         known = {item.guid for item in SqlCatalogue(sql).machines.on_hypervisor(ATTACHED_SOURCE)}
     assert (house.entities[0].guid in known) is is_heard
     if is_heard:
         assert backup(house, made).status == "SUCCESS"
+    with house.app.store.read() as sql:  # each backup has an entry of its own
+        trail = audit.read(sql, made, None, 9)
+    assert [entry.operation for entry in trail] == (
+        [] if is_heard else [f"gave up backup with machine {house.entities[0].name}"]
+    )
 
 
 class Dies(Exception):
