@@ -1,4 +1,4 @@
-"""Clocks as parameters: the only module that reads the operating system's time."""
+"""Clocks that code takes as parameters; no other module reads the operating system's time."""
 
 from __future__ import annotations
 

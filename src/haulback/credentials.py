@@ -1,4 +1,4 @@
-"""Passwords and tokens from files, standard input or the environment; children get none.
+"""Passwords and tokens from files, standard input or the environment; child processes receive none.
 
 Other users of the machine can read a process's arguments, and child processes inherit its
 environment.
@@ -28,7 +28,7 @@ _taken: dict[str, str] = {}
 def take(*, database: bool = True) -> None:
     """Move all secrets out of this process's environment, where a child would inherit them.
 
-    `database`: also the secrets of the database, which the driver of a server reads from the
+    `database`: also move the secrets of the database, which the driver of a server reads from the
     environment.
     """
     for name in list(os.environ):
@@ -37,7 +37,7 @@ def take(*, database: bool = True) -> None:
 
 
 def get(name: str) -> str | None:
-    """The secret of a variable, or of the file that `name`_FILE names; None without both."""
+    """The secret in a variable, or in the file that `name`_FILE names; None without both."""
     if found := os.environ.get(name) or _taken.get(name):
         return found
     file = os.environ.get(f"{name}_FILE") or _taken.get(f"{name}_FILE")
@@ -95,7 +95,9 @@ def check_url(url: str, option: str, arguments: list[str]) -> None:
 
 
 def for_children(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a child: this one's without secrets, and `more`."""
+    """The environment for a child process: the environment of this process without secrets, and
+    `more`.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -53,8 +53,8 @@ class DurableFiles:
             raise translate(error, Path(file.name)) from error
 
     def write_out(self, file: IO[bytes]) -> None:
-        """Begin to make a growing file durable, so that `sync` has little left; without `sync`
-        nothing is guaranteed.
+        """Start to make a growing file durable, so that the later `sync` is short; this call alone
+        guarantees nothing.
         """
         try:
             os.fdatasync(file.fileno())
@@ -173,8 +173,20 @@ def hold(path: Path, taken: str) -> IO[bytes]:
     return lock
 
 
+_REMEDIES = {
+    errno.ENOENT: "create or mount its folder, or name another place",
+    errno.EACCES: "give the user of this program the right, or name another place",
+    errno.EPERM: "give the user of this program the right, or name another place",
+    errno.EROFS: "mount it writable, or name another place",
+    errno.ENOTDIR: "a file is in the way; name another place",
+    errno.EISDIR: "it is a folder; name a file",
+}
+
+
 def translate(error: OSError, path: Path) -> Exception:
     """Map an OSError of a write to OutOfSpace or Unavailable."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutOfSpace(f"no space left to write {path}; free some and try again")
-    return Unavailable(f"cannot write {path}: {error.strerror}")
+    why = f"cannot write {path}: {error.strerror}"
+    remedy = _REMEDIES.get(error.errno or 0)
+    return Unavailable(f"{why}; {remedy}" if remedy else why)

@@ -105,7 +105,7 @@ class Unavailable(HaulbackError):
 
 
 class Misconfigured(Unavailable):
-    """A destination or platform answers, but refuses the settings or credentials it is used with.
+    """A destination or platform answers, but refuses the given settings or credentials.
 
     A retry cannot help; the message names the setting and the remedy.
     """
@@ -198,17 +198,21 @@ Classes = Mapping[str, type[HaulbackError]]
 
 
 def by_code(*classes: type[HaulbackError]) -> Classes:
-    """Error classes by code: `classes`, or all; of several with one code the most general one."""
-    found: dict[str, type[HaulbackError]] = {}
+    """Error classes by code, from `classes` or from all; if several share a code, the most general
+    class.
+    """
+    known: dict[str, type[HaulbackError]] = {}
     left = list(classes) or [HaulbackError]
     while left:
-        one = left.pop(0)
-        found.setdefault(one.code, one)
-        left += [] if classes else one.__subclasses__()
-    return found
+        error = left.pop(0)
+        known.setdefault(error.code, error)
+        left += [] if classes else error.__subclasses__()
+    return known
 
 
-def received(known: Classes, code: str, message: str, details: Mapping[str, Any]) -> HaulbackError:
+def received(
+    known: Classes, code: str, message: str, details: Mapping[str, object]
+) -> HaulbackError:
     """An error that another process sent; a plain HaulbackError for a code that is not known.
 
     Details that do not fit the class are left out, since the sender is not trusted.

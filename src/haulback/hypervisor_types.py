@@ -1,6 +1,6 @@
 """Hypervisor types: each declares its settings and capabilities once, as data.
 
-The server, the command line and the drivers read the same declaration; no driver is loaded for it.
+The server, the command line and the drivers read the same declaration; reading it loads no driver.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from haulback.errors import Malformed
 from haulback.libvirt_url import SCHEME, Address
@@ -86,14 +86,15 @@ LIBVIRT_BY_SSH = LIBVIRT._replace(
     capabilities=LIBVIRT.capabilities - {Capability.INSTANT_RESTORE, Capability.LIVE_MIGRATION},
     remedy="run a node on that machine",
 )
-# The record above the server's own database: nodes read it over their channel to the server.
+# The record of the hypervisor of the server's own database: nodes read the database over their
+# channel to the server.
 OWN_SERVER = HypervisorType(
     driver="haulback-server",
     label="HAULBACK",
     words="Haulback's own server",
     capabilities=frozenset(),
 )
-# The record above machines whose backups came with an attached destination.
+# The record of the hypervisor of machines that came with an attached destination.
 ATTACHED = HypervisorType(
     driver="attached",
     label="ATTACHED",
@@ -101,8 +102,10 @@ ATTACHED = HypervisorType(
     capabilities=frozenset(),
     remedy="restore its backup to a hypervisor",
 )
-INNER = (OWN_SERVER.driver, ATTACHED.driver)  # drivers of records that are no hypervisors of users
-TYPES = {declared.driver: declared for declared in (IMAGE_FOLDER, LIBVIRT)}  # those of users
+# Drivers of internal records, which users cannot add as hypervisors.
+INNER = (OWN_SERVER.driver, ATTACHED.driver)
+# The types of hypervisors that users add, by driver.
+TYPES = {declared.driver: declared for declared in (IMAGE_FOLDER, LIBVIRT)}
 _ALL = {**TYPES, OWN_SERVER.driver: OWN_SERVER, ATTACHED.driver: ATTACHED}
 
 
@@ -111,7 +114,7 @@ def declared(driver: str) -> HypervisorType:
     return _ALL[driver]
 
 
-def type_of(driver: str, config: Mapping[str, Any]) -> HypervisorType:
+def type_of(driver: str, config: Mapping[str, object]) -> HypervisorType:
     """Type of a hypervisor by its driver and its settings. Raises Malformed without such a type."""
     if driver in INNER:
         return _ALL[driver]
@@ -134,14 +137,14 @@ def driver_of(label: str | None, driver: str | None, within: str = "") -> str | 
     labelled = drivers.get(label)
     if labelled is None or driver not in (None, labelled):
         known = ", ".join(drivers)
-        why = f"has not the driver {driver}" if labelled else f"is not one of {known}"
+        why = f"has no driver {driver}" if labelled else f"is not one of {known}"
         raise Malformed(f"{within}type: {label[:40]!r} {why}", field=f"{within}type")
     return labelled
 
 
 def config(
     driver: str | None, path: str | None, url: str | None, within: str = ""
-) -> tuple[str, str | None, dict[str, Any]]:
+) -> tuple[str, str | None, dict[str, object]]:
     """Check the settings of a new hypervisor; returns driver, folder and the other settings.
 
     Raises Malformed for an unknown driver, and for a setting that the type does not have.
@@ -178,6 +181,8 @@ def _check_url(url: str, field: str) -> None:
         )
 
 
-def is_remote(config: Mapping[str, Any]) -> bool:
-    """Whether a hypervisor is on another host than its node; mounts do not reach such a host."""
+def is_remote(config: Mapping[str, object]) -> bool:
+    """Whether a hypervisor is on another host than its node; such a host cannot use mounts of the
+    node.
+    """
     return str(config.get("url")).startswith(f"{SCHEME}:")

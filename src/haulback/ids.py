@@ -23,12 +23,16 @@ def is_guid(text: str) -> bool:
 
 
 def is_beginning(text: str) -> bool:
-    """Whether `text` may be the beginning of a guid: six characters or more of it, in any case."""
+    """Whether `text` may be the beginning of a guid: at least its first six characters, in any
+    case.
+    """
     return _BEGINNING.fullmatch(text.lower()) is not None
 
 
 def fits(text: str | None, guid: str, name: str) -> bool:
-    """Whether a record is found by a text: a part of its name, or the beginning of its guid."""
+    """Whether a text finds a record: it is a part of the record's name, or the beginning of its
+    guid.
+    """
     if not text:
         return True
     begins = is_beginning(text) and guid.startswith(text.lower())

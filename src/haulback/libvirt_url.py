@@ -26,7 +26,8 @@ _KNOWN = {
 
 
 class Address(NamedTuple):
-    """A libvirt that is reached by SSH; "" and 0 leave the choice to the SSH configuration.
+    """The address of a libvirt that is reached by SSH; "" and 0 leave the choice to the SSH
+    configuration.
 
     `uri` is the libvirt URI on the host. `keyfile` and `known_hosts` are files on the node,
     `haulback` is the path of the program on the host. `verify` is False if any host key is

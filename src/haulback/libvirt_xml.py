@@ -1,7 +1,7 @@
 """XML of libvirt machines, parsed as untrusted input; loads no libvirt.
 
-Definitions in old database rows hold this XML, so that the server reads network cards and tags from
-it without a driver.
+Old database rows hold definitions in this XML; the server reads network cards and tags from them
+without a driver.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from haulback.errors import Malformed
 
-LARGEST = 4 * 1024 * 1024  # characters of an XML
+LARGEST = 4 * 1024 * 1024  # characters of a machine's XML
 XML = "domain"  # member of a definition that holds libvirt's XML
 _TAGS = "{urn:haulback:tags:1}tags"
 
@@ -19,7 +19,7 @@ _TAGS = "{urn:haulback:tags:1}tags"
 class Interface(NamedTuple):
     """A network card of a machine: its MAC address, and its network, bridge or host device.
 
-    Both are "" where the XML does not name them.
+    Address and network are "" if the XML does not name them.
     """
 
     mac: str
@@ -53,5 +53,5 @@ def _interface(element: ET.Element) -> Interface:
 
 
 def tags(root: ET.Element) -> list[str]:
-    """Tags in the metadata of a machine's XML, as they stand there; the list may hold blanks."""
+    """Tags in the metadata of a machine's XML, unchanged; a tag may have blanks around it."""
     return (root.findtext(f"metadata/{_TAGS}") or "").split(",")

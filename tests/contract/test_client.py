@@ -292,7 +292,7 @@ def log_in_and_out(s: Scene) -> None:
 
 
 def a_mailed_report(s: Scene) -> None:
-    with contextlib.suppress(Conflict):  # there may be no mail channel
+    with contextlib.suppress(Conflict):  # a mail channel may be missing
         s.client.reports.mail(ReportRequest(value="ops@example.org"))
 
 
@@ -650,7 +650,7 @@ def test_names_stand_for_guids_where_they_are_unique(scene: Scene):
     scene.served.stored()
     with pytest.raises(Malformed, match="several"):
         scene.client.backups.find("db")  # a backup has the name of its machine
-    with pytest.raises(NotFound, match="there is no virtual machine 'nobody'"):
+    with pytest.raises(NotFound, match="there is no machine 'nobody'"):
         machines.find("nobody")
 
 

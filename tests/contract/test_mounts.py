@@ -339,6 +339,24 @@ def test_a_mounted_backup_is_kept_and_its_share_is_needed(served: Served):
     assert is_error(served.as_node("GET", f"/api/nodes/self/shares/{new_guid()}"), 404)
 
 
+def test_damage_that_a_mount_met_marks_its_backup(served: Served):
+    mount = served.mounted()
+    backup, to = mount["backup"]["guid"], served.destination["guid"]
+    met = {"destination": to, "losses": [{"backup": backup, "disks": [{"name": "a", "bytes": 9}]}]}
+    path = f"/api/nodes/self/shares/{mount['guid']}/damage"
+    strange = {**met, "destination": new_guid()}
+    assert served.as_node("POST", path, {"reports": [strange]}).status_code == 204
+    shown = served.call("GET", f"/api/backups/{backup}").json()["backupLocations"][0]
+    assert shown["status"]["name"] == "PRESENT"
+    for _ in range(2):
+        assert served.as_node("POST", path, {"reports": [met]}).status_code == 204
+    shown = served.call("GET", f"/api/backups/{backup}").json()["backupLocations"][0]
+    assert shown["status"]["name"] == "DAMAGED"
+    assert is_error(served.as_node("POST", path, {"reports": "none"}), 400)
+    wrong = f"/api/nodes/self/shares/{new_guid()}/damage"
+    assert is_error(served.as_node("POST", wrong, {"reports": []}), 404)
+
+
 def test_a_node_may_bring_its_answer_to_another_server(tmp_path: Path, cluster: str):
     url = databases.new_database(cluster, uuid.uuid4().hex)
     served = Served(tmp_path, url)

@@ -1,6 +1,7 @@
-"""Node and server are killed at seeded moments: acknowledged work survives, and no residue stays.
+"""Node and server are killed at seeded moments: acknowledged work survives, and no leftovers stay.
 
-HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
+HAULBACK_CASES=SEED:COUNT gives the first seed and the number of cases; by default tests/shares.py
+selects them.
 """
 
 from __future__ import annotations
@@ -86,17 +87,26 @@ class Story:
             export = self.site.export(self.entities[name], kind)
             digest = hashlib.sha256(self.content[name]).hexdigest()
             self.expected[export["backup"]["guid"]] = digest
-        restored = self.import_some() if self.chance.random() < 0.3 else None
-        if self.chance.random() < 0.4:
+        restored = self.import_some() if self.includes("RESTORE", 0.3) else None
+        if self.includes("BACKUP_CLEANUP", 0.4):
             self.clean_up()
-        time.sleep(self.chance.random() * 1.2)  # the moment is the subject of the test
+        self.wait_for_the_moment()
         self.kill(self.chance.choice(("node", "node", "server", "both")))
         self.site.all_final()
+        self.note_repeated()
         self.check_tidy(restored)
         self.check_newest()
 
+    def includes(self, kind: str, chance: float) -> bool:
+        """Whether a round has tasks of a kind that is not in each round."""
+        return self.chance.random() < chance
+
+    def wait_for_the_moment(self) -> None:
+        """Wait for a random moment, which is the subject of the test."""
+        time.sleep(self.chance.random() * 1.2)
+
     def write(self, name: str, count: int) -> None:
-        """Write through QEMU as a guest would, and into our copy."""
+        """Write through QEMU as a guest would, and into the test's own copy."""
         offset = self.chance.randrange(SIZE - count)
         data = self.chance.randbytes(count)
         patch = self.folder / "patch"
@@ -104,6 +114,12 @@ class Story:
         image = self.site.machines / name / "root.qcow2"
         qemu_io_when_free(image, f"write -q -s {patch} {offset} {count}")
         self.content[name][offset : offset + count] = data
+
+    def note_repeated(self) -> None:
+        """Expect the present content of a backup that was made again, under a guid of its own."""
+        for guid in {str(backup["guid"]) for backup in self.backups()} - self.expected.keys():
+            name = self.site.api.get(f"/backups/{guid}")["protectedEntity"]["name"]
+            self.expected[guid] = hashlib.sha256(self.content[name]).hexdigest()
 
     def import_some(self) -> str | None:
         done = [b["guid"] for b in self.backups() if b["guid"] in self.expected]
@@ -157,7 +173,7 @@ class Story:
         return [str(path) for path in found] + self.spare_bitmaps() + self.full_slots()
 
     def spare_bitmaps(self) -> list[str]:
-        """Extra bitmaps: a machine keeps only the bitmap of its base."""
+        """Surplus bitmaps: a machine keeps only the bitmap of its base."""
         spare = []
         for name in MACHINES:
             found = qemu.bitmaps(self.site.machines / name / "root.qcow2")
@@ -181,11 +197,12 @@ class Story:
             self.check(str(backup["guid"]))
 
     def check_all(self, rounds: int) -> None:
-        """Every backup that counts, and the repository as a whole."""
+        """Check every stored backup, and the repository as a whole."""
         removed = self.site.api.get("/backups", {"status": "SUCCESS_REMOVED"})
         made = len(self.backups()) + len(removed)
         assert made > rounds // 2, "most rounds should have made backups all the same"
-        for _ in range(2):  # what the first leaves for fear of somebody, the second takes
+        # The second clean-up removes what the first kept for tasks that might still run.
+        for _ in range(2):
             self.clean_up()
             self.site.all_final()
         backups = self.backups()
@@ -194,7 +211,7 @@ class Story:
         self.check_repository({str(backup["guid"]) for backup in backups})
 
     def check_repository(self, backups: set[str]) -> None:
-        """The repository holds these backups whole, and no grave."""
+        """The repository has exactly these backups, sound, and no pending deletes."""
         repository = self.repository()
         assert repository.objects.leaves("manifests") == backups, "removed, and nothing else"
         # the revision object stays
@@ -208,7 +225,7 @@ class Story:
         self.check_in(self.repository(), backup, backup)
 
     def check_in(self, repository: Repository, stored: str, backup: str) -> None:
-        """A stored backup, or the copy of a backup, restores with the content of the backup."""
+        """Check that a stored backup, or a copy of it, restores with the content of the backup."""
         [disk] = repository.manifest(stored).disks
         sink = Sink(disk.map.size)
         with ThreadPoolExecutor(2) as pool:

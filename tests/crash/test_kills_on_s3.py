@@ -1,13 +1,16 @@
-"""Node, server and store are killed while backups go to buckets, are copied, cleaned and restored.
+"""Node, server and store are killed while backups go to buckets, are copied, cleaned, restored and
+attached; the rounds aim at a STORE, a SYNC, a clean-up, a restore and an attach in turn.
 
-The buckets lie on an S3 server of the test's own, whose processes end by SIGKILL.
-HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
+The buckets are on a separate S3 server of the test, whose processes end by SIGKILL.
+HAULBACK_CASES=SEED:COUNT gives the first seed and the number of cases; by default tests/shares.py
+selects them.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +21,8 @@ import pytest
 from botocore.config import Config
 
 from haulback.cli.repository_keys import key_of
+from haulback.destinations.pass_through import innermost
+from haulback.destinations.protocol import ObjectStore, Preparable
 from haulback.destinations.registry import open_destination
 from haulback.errors import Conflict
 from haulback.repository.keys import Secret
@@ -27,15 +32,21 @@ from tests import shares
 from tests.crash.test_kills import Story
 from tests.images import needs_qemu
 from tests.programs import Site
+from tests.vaults import SECRET, fill
 
 _DOWN = 1.5  # seconds for which a killed store is away at most
+_SYNC = "BACKUP_DESTINATION_SYNC"
+_ATTACH = "attach"
+_AIMS = ("STORE", _SYNC, "BACKUP_CLEANUP", "RESTORE", _ATTACH)
+_LONGEST = 0.5  # seconds that a task of these kinds runs, at most of them
+_ATTACHED = 80  # backups of a repository that is attached
 
 
 class BucketSite(Site):
-    """A server and a node; the destinations `bd` and `far`, a copy of it, are buckets."""
+    """A server and a node; the destination `bd` and its copy `far` are buckets."""
 
     def __init__(self, folder: Path, store: S3Server) -> None:
-        super().__init__(folder)
+        super().__init__(folder, lease=3.0)  # the S3 server takes much of the CPU
         self.store = store
 
     def settings_of(self, name: str) -> dict[str, Any]:
@@ -72,14 +83,16 @@ class BucketSite(Site):
                 self.api.post(f"/backup-destinations/{place['guid']}/close-breaker", {})
         return not self.api.get("/tasks", {"states": ["QUEUED", "RUNNING"]})
 
+    def store_at(self, name: str) -> ObjectStore:
+        return open_destination("s3", self.settings_of(name), "check")
+
     def repository_at(self, name: str) -> Repository:
-        """A repository as the key alone opens it."""
+        """A repository, opened with its key alone."""
         key = key_of(self.folder / "server", "", name, unchecked=True)
-        store = open_destination("s3", self.settings_of(name), "check")
-        return Repository.open(store, Secret("keyfile", bytes.fromhex(key)))
+        return Repository.open(self.store_at(name), Secret("keyfile", bytes.fromhex(key)))
 
     def half_uploads(self) -> list[Any]:
-        """The uploads in parts that neither ended nor were swept."""
+        """The multipart uploads that neither ended nor were swept."""
         client = boto3.client(
             "s3",
             endpoint_url=self.store.endpoint,
@@ -88,7 +101,7 @@ class BucketSite(Site):
             region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"}),
         )
-        buckets = ("bucket-bd", "bucket-far")
+        buckets = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
         return [
             upload["Key"]
             for bucket in buckets
@@ -97,15 +110,77 @@ class BucketSite(Site):
 
 
 class BucketStory(Story):
-    """The story with a store that is killed, too, and with copies in a second bucket."""
+    """The histories of `test_kills` with a store that is killed too, and with copies in a second
+    bucket.
+    """
 
     site: BucketSite
+
+    def __init__(self, site: BucketSite, folder: Path, seed: int) -> None:
+        super().__init__(site, folder, random.Random(seed))
+        self.seed, self.aim, self.hits = seed, _AIMS[0], Counter[str]()
+        self.attached: dict[str, Any] = {}
+
+    def round(self, number: int) -> None:
+        self.aim = _AIMS[(self.seed + number) % len(_AIMS)]
+        if self.aim == _ATTACH:
+            self.attached = self.attach(f"vault-{number}")
+        super().round(number)
+        if self.aim == _ATTACH:
+            self.check_attached(f"vault-{number}")
+
+    def includes(self, kind: str, chance: float) -> bool:
+        return super().includes(kind, chance) or kind == self.aim
+
+    def wait_for_the_moment(self) -> None:
+        """Wait for a random moment of a task of the kind at which the round aims."""
+        kind = _SYNC if self.aim == _ATTACH else self.aim
+        while self.running("QUEUED", "RUNNING"):
+            if kind in self.running("RUNNING"):
+                self.hits[self.aim] += 1
+                break
+            time.sleep(0.01)
+        time.sleep(self.chance.random() * _LONGEST)
+
+    def running(self, *states: str) -> set[str]:
+        """The kinds of the tasks in these states."""
+        tasks = self.site.api.get("/tasks", {"states": [*states]})
+        return {task["type"]["name"] for task in tasks}
+
+    def attach(self, name: str) -> dict[str, Any]:
+        """Begin to attach a bucket with the repository of a server that is gone."""
+        store = self.site.store_at(name)
+        place = innermost(store)
+        assert isinstance(place, Preparable)
+        place.prepare()
+        fill(store, _ATTACHED, self.seed)
+        body = {"name": name, "type": "S3", **self.site.settings_of(name)}
+        body |= {"keyFile": SECRET.value.hex(), "takeOver": True, "oldCredentialRevoked": True}
+        return dict(self.site.api.post("/backup-destinations/attach", body))
+
+    def check_attached(self, name: str) -> None:
+        """An attach that was killed is repeated, and brings each backup back once."""
+        api, guid = self.site.api, self.attached["guid"]
+        path = f"/backup-destinations/{guid}/take-over"
+        task = self.attached["task"]
+        for _ in range(3):
+            if self.site.final(task["guid"])["state"]["name"] == "FINISHED":
+                break
+            task = api.post(path, {"oldCredentialRevoked": True})["task"]
+        self.site.finished(task["guid"])
+        assert len(self.present_in({"guid": guid})) == _ATTACHED
+        opened = Repository.open(self.site.store_at(name), SECRET)
+        number = api.get(f"/backup-destinations/{guid}")["owner"]["number"]
+        newest = opened.owners.newest()
+        assert newest is not None
+        assert newest.number == number
+        assert opened.extracts.read().problems == {}
 
     def clean_up(self) -> None:
         super().clean_up()
         if self.chance.random() < 0.5:
             far = f"/backup-destinations/{self.site.far['guid']}"
-            with suppress(Conflict):  # while copies are made there
+            with suppress(Conflict):  # while copies are being made
                 self.site.api.post(f"{far}/read-catalogue", {})
 
     def kill(self, victim: str) -> None:
@@ -123,16 +198,18 @@ class BucketStory(Story):
         return self.site.repository_at("bd")
 
     def backups(self) -> list[dict[str, object]]:
-        """The backups that stand in the first bucket, the newest first; a copy may outlive them."""
+        """The backups in the first bucket, the newest first; a copy may outlive them."""
         return self.present_in(self.site.destination)
 
     def present_in(self, place: dict[str, Any]) -> list[dict[str, object]]:
-        """The references of the backups that the catalogue calls present in a bucket."""
+        """The references of the backups that are present in a bucket according to the catalogue."""
         query = {"backup-destination": place["guid"], "location-status": "PRESENT", "size": 1000}
         return [dict(row["backup"]) for row in self.site.api.get("/backup-locations", query)]
 
     def check_copies(self) -> None:
-        """Each copy that the catalogue calls present restores from the second bucket."""
+        """Check that each copy which is present in the catalogue restores from the second
+        bucket.
+        """
         far, sound = self.site.repository_at("far"), self.present_in(self.site.far)
         copies = {manifest.labels["copyOf"]: manifest.backup for manifest in far.backups()}
         for backup in sound:
@@ -153,8 +230,10 @@ def site(tmp_path: Path) -> Iterator[BucketSite]:
 @needs_qemu
 def test_whatever_is_killed_every_backup_in_a_bucket_comes_back(site: BucketSite, tmp_path: Path):
     cases = shares.cases("s3-kills")
-    story = BucketStory(site, tmp_path, random.Random(cases.first))
+    story = BucketStory(site, tmp_path, cases.first)
     for number in range(cases.count):
         story.round(number)
+    hits = ", ".join(f"{kind} {count}" for kind, count in sorted(story.hits.items()))
+    print(f"KILLED=running when something was killed: {hits}")
     story.check_all(cases.count)
     story.check_copies()

@@ -15,7 +15,6 @@ import pytest
 from haulback.cli.main import app as commands
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.folder import Folder
-from haulback.drivers.imagefolder import definition
 from haulback.kinds.api import Ask, TaskKind
 from haulback.kinds.registry import KINDS
 from haulback.node.state_dir import StateDir
@@ -74,11 +73,6 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
 def test_the_bench_in_the_how_to_passes_the_suite():
     [source] = blocks(DOCS / "howto" / "add-a-driver.md", "python")
     exec(source, {})
-
-
-def test_the_machine_in_the_quickstart_is_a_machine():
-    [text] = blocks(DOCS / "quickstart.md", "json")
-    assert definition.decode(text.encode()).name == "web"
 
 
 def _lines(block: str) -> list[str]:

@@ -24,9 +24,9 @@ from tests.programs import Site
 
 pytestmark = [needs_libvirt, needs_guest]
 # Set-up steps, and steps that need a person, are done by the tests.
-_ELSEWHERE = ("apt-get ", "pip ", "haulback node ")
+_ELSEWHERE = ("apt-get ", "/opt/haulback/bin/pip ", "haulback node ")
 _BY_SSH = re.compile(r"'qemu\+ssh://[^']*'")
-_GUID = re.compile(r"\b(BACKUP|MOUNT|FILESYSTEM|FILE|SNAPSHOT|POLICY|HYPERVISOR|MACHINE)\b")
+_GUID = re.compile(r"\b(BACKUP|MOUNT|FILESYSTEM|FILE|HYPERVISOR|MACHINE)\b")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ class Reader:
 
     def __init__(self, site: Site, host: LibvirtLab, folder: Path) -> None:
         self.site, self.host, self.folder = site, host, folder
-        self.before: dict[str, Callable[[], Any]] = {}  # by the beginning of a line
+        self.before: dict[str, Callable[[], Any]] = {}  # by the beginning of a line of output
         token = site.api.post("/api-tokens", {"name": "reader", "roles": ["administrator"]})
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.env = {**os.environ, "PATH": path, "TOKEN": token["token"], "URL": site.api.url}
@@ -100,7 +100,7 @@ class Reader:
         self.site.all_final()
 
     def named(self, word: str, line: str) -> str:
-        """The guid for a placeholder: that of the newest object of its type."""
+        """The guid for a placeholder: the guid of the newest object of its type."""
         get = self.site.api.get
         mounts = [row for row in get("/mounted-backups") if row["state"]["name"] == "MOUNTED"]
         machine = next(m["guid"] for m in get("/virtual-machines") if m["name"] == "web")
@@ -116,8 +116,6 @@ class Reader:
             "MACHINE": lambda: machine,
             "FILE": lambda: get("/backup-files", {"backup": backup})[0]["guid"],
             "FILESYSTEM": lambda: get("/file-systems", {"backup": backup})[0]["guid"],
-            "SNAPSHOT": lambda: get("/snapshots")[0]["guid"],
-            "POLICY": lambda: get("/policies/vm-snapshot")[0]["guid"],
             "HYPERVISOR": lambda: get("/hypervisors", {"filter": "kvm2"})[0]["guid"],
         }
         return str(result[word]())
@@ -151,7 +149,7 @@ def test_a_libvirt_host_is_protected_as_shown(reader: Reader, way: Reached):
     reader.type(f"{added} --node n1")
     reader.env["LIBVIRT_DEFAULT_URI"] = reader.host.uri
     reader.before = {
-        "haulback restore machine BACKUP --hypervisor kvm1 --overwrite": lambda: off(web),
+        "haulback restore machine latest:web --hypervisor kvm1 --overwrite": lambda: off(web),
         "haulback snapshot revert": lambda: off(web),
         "haulback hypervisor add kvm7": lambda: reader.guest("db"),
     }
@@ -180,11 +178,6 @@ def test_one_file_is_restored_as_shown(reader: Reader):
     reader.site.hypervisor = hypervisor
     machines = reader.site.sync()
     reader.site.backed_up(machines["web"])
-    reader.before = {
-        "haulback mount upload MOUNT /etc/nginx/nginx.conf": lambda: reader.type(
-            "haulback restore mount BACKUP --watch"
-        ),
-    }
     reader.follow("restore-one-file")
     assert (reader.folder / "nginx.conf").read_text() == "conf\n"
     assert web.run("cat /etc/nginx/nginx.conf /srv/old/etc/nginx/nginx.conf") == "conf\nconf\n"
@@ -203,7 +196,7 @@ def test_a_backup_is_proved_as_shown(reader: Reader):
     assert "'login:'" in page
     for block in blocks(DOCS / "howto" / "prove-a-backup.md", "sh"):
         for line in block.splitlines():
-            reader.type(line.replace("login:", "GUEST-READY"))  # the output of this guest
+            reader.type(line.replace("login:", "GUEST-READY"))  # the output of this test's guest
     assert Path("/tmp/web.png").read_bytes().startswith(b"\x89PNG")
     with suppress(OSError):
         check.unlink()
@@ -237,7 +230,7 @@ def test_a_machine_runs_from_its_backup_as_shown(
         for line in lines[end : end + 2]:
             reader.type(line)
         reader.type(lines[1])
-        reader.type("haulback migrate MOUNT --watch")
+        reader.type("haulback migrate latest --watch")
         reader.type(lines[end + 2])  # to the other host
         result = {domain.name() for domain in second.connection.listAllDomains()}
         assert result == {"web"}

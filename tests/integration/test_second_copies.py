@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from haulback.cli.repository_keys import key_of
+from haulback.destinations.folder import Folder
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
 from tests.images import raw_machine, restored_disk
 from tests.programs import Site
 
@@ -68,6 +72,14 @@ def test_a_rule_with_a_second_destination_makes_a_copy_after_the_store(site: Sit
     assert [one["guid"] for one in site.api.get("/backups")] == [backup["guid"]]
 
 
+def test_the_key_of_the_first_destination_opens_its_copy(site: Site):
+    for name in ("bd", "far"):
+        key = key_of(site.folder / "server", "", name, unchecked=True)
+        secret = Secret("keyfile", bytes.fromhex(key))
+        opened = Repository.open(Folder(site.folder / "far"), secret)
+        assert opened.is_itself()
+
+
 def test_a_restore_goes_on_from_the_copy_and_the_damage_is_healed(site: Site):
     backup = a_backup_at_both(site, "rotten")
     rot_all_packs(site.repository)
@@ -78,6 +90,29 @@ def test_a_restore_goes_on_from_the_copy_and_the_damage_is_healed(site: Site):
     assert states(site.api.get(place)) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
     with away(site.folder / "far"):
         assert restored(site, backup, "second") == original(site, "rotten")
+
+
+def test_damage_that_a_mount_meets_marks_its_location_and_is_healed(site: Site):
+    backup = a_backup_at_both(site, "shown")
+    rot_all_packs(site.repository)
+    node = site.api.get("/nodes")[0]["guid"]
+    body = {"mode": "AUTO", "backup": backup["guid"], "node": {"guid": node}}
+    for task in site.api.post("/tasks/restore-and-mount", body), None:
+        site.all_final()
+        [mount] = site.api.get("/mounted-backups", {"backup": backup["guid"]})
+        if task:
+            site.api.post("/tasks/unmount", {"mountedBackup": {"guid": mount["guid"]}})
+    tasks = {"type": "BACKUP_DESTINATION_SYNC", "backup-destination": site.destination["guid"]}
+    [healing, *_] = site.wait_for(
+        lambda: [
+            task
+            for task in site.api.get("/tasks", tasks)
+            if task["protectedEntity"]["name"] == "shown"
+        ]
+    )
+    site.finished(healing["guid"])
+    place = f"/backups/{backup['guid']}"
+    assert states(site.api.get(place)) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
 
 
 def test_a_missing_destination_does_not_stop_a_restore(site: Site):
@@ -138,7 +173,7 @@ def original(site: Site, name: str) -> bytes:
 
 @contextmanager
 def away(folder: Path) -> Iterator[None]:
-    """A destination that is not mounted."""
+    """A destination whose file system is not mounted."""
     folder.rename(folder.with_name("away"))
     try:
         yield

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from haulback import units
 from haulback.cli.connection import connect
 from haulback.cli.output import Column, Output, dump, moment, named, show, text
+from haulback.cli.subjects import subject_guid
 from haulback.client.calls import Narrowed
 
 app = App(name="alarm")
@@ -30,15 +31,18 @@ def list_alarms(
     size: int = 50,
     output: Output = "table",
 ) -> None:
-    """List the newest alarms, of all kinds or of --kind, about all objects or one guid."""
+    """List the newest alarms, of all kinds or of --kind, about all objects or about one, by its
+    name, guid or beginning of a guid.
+    """
+    client = connect()
     query: Narrowed = {"size": size}
     if kind:
         query["kind"] = [word.upper() for word in kind]
     if subject:
-        query["subject"] = subject
+        query["subject"] = subject_guid(client, subject)
     state = (named("kind"), named("subject"), text("text"))
     columns = (text("guid"), moment("since"), _age(), *state)
-    show(connect().alarms.page(**query).rows, columns, output)
+    show(client.alarms.page(**query).rows, columns, output)
 
 
 @app.command(name="show")

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from haulback import credentials
 from haulback.errors import Forbidden, Unauthenticated
 
-if TYPE_CHECKING:  # a server imports options here, without the client
+if TYPE_CHECKING:  # the server imports these options, without the client
     from haulback.client.client import Client
 
 URL = "http://127.0.0.1:8181"
@@ -102,7 +102,15 @@ def login(
     client = _client(server, is_insecure=insecure_http)
     prompt = f"{user}'s password: "
     password = ask_password(prompt, "HAULBACK_ADMIN_PASSWORD", password_file)
-    _save(client.url, client.log_in(user, password))
+    try:
+        token = client.log_in(user, password)
+    except Unauthenticated as error:
+        raise Unauthenticated(
+            f"{error.message}: {user} is refused at {client.url}; --user names another login, and "
+            "`haulback user reset-password --data DATA` on the server's machine makes a new "
+            "password"
+        ) from None
+    _save(client.url, token)
     print(f"logged in at {client.url} as {user}")
 
 

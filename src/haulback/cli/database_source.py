@@ -1,4 +1,4 @@
-"""Sealed copies of a server's database: in a repository, or in a file that a RESTORE gave back."""
+"""Sealed copies of a server's database: in a repository, or in a file that a RESTORE wrote."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import base64
 import binascii
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from haulback.cli.repository import open_repository, read_kit, restore_to
+from haulback.cli.stored_backups import readable
+from haulback.client.record_names import latest_of
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.hypervisor_types import OWN_SERVER
+from haulback.ids import is_beginning
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
@@ -83,28 +85,31 @@ def _copy(source: Path | None, target: Path) -> None:
 
 def _newest_first(repository: Repository) -> list[Manifest]:
     found = (
-        one for one in _readable(repository) if one.definition.get("type") == OWN_SERVER.driver
+        one for one in readable(repository, []) if one.definition.get("type") == OWN_SERVER.driver
     )
     return sorted(found, key=lambda manifest: manifest.snapshot_time, reverse=True)
 
 
-def _readable(repository: Repository) -> Iterator[Manifest]:
-    """The manifests that open: a damaged one must not hide the others."""
-    for backup in sorted(repository.objects.leaves("manifests")):
-        try:
-            yield repository.manifest(backup)
-        except Damaged as error:
-            print(f"haulback: {error.message}", file=sys.stderr)
-
-
 def _chosen(repository: Repository, backup: str) -> Manifest:
-    found = _newest_first(repository)
-    if not found:
+    copies = _newest_first(repository)
+    if not copies:
         raise NotFound("the location holds no backup of a Haulback database")
-    for manifest in found:
-        if manifest.backup == (backup or manifest.backup):
-            return manifest
-    raise NotFound(f"--backup: {backup} is no backup of a Haulback database here")
+    if latest_of(backup or "latest") == "":
+        return copies[0]
+    fitting = [manifest for manifest in copies if _is_named(manifest, backup)]
+    if len(fitting) > 1:
+        guids = ", ".join(manifest.backup for manifest in fitting)
+        raise Malformed(f"--backup: {backup!r} begins several backups; use more of a guid: {guids}")
+    if fitting:
+        return fitting[0]
+    raise NotFound(
+        f"--backup: {backup} is no backup of a Haulback database here; the command without --data "
+        "lists them"
+    )
+
+
+def _is_named(manifest: Manifest, word: str) -> bool:
+    return is_beginning(word) and manifest.backup.startswith(word.lower())
 
 
 def _read(repository: Repository, manifest: Manifest, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`haulback events`: the newest events, or all events as they happen."""
+"""`haulback events`: the newest events, or a live stream of events."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, moment, named, show, text
+from haulback.cli.subjects import subject_guid
 from haulback.client.events import EventFilter
 from haulback.contract.events import EventRecord
 
@@ -26,11 +27,15 @@ def events(
     size: int = 50,
     output: Output = "table",
 ) -> None:
-    """List the newest events, the newest last; --follow prints events until it is interrupted."""
-    query: EventFilter = {"kind": [word.upper() for word in kind], "subject": subject}
+    """List the newest events, the newest last; --follow prints events until it is interrupted.
+
+    --subject is an object by its name, guid or beginning of a guid.
+    """
+    client = connect()
+    about = subject_guid(client, subject) if subject else ""
+    query: EventFilter = {"kind": [word.upper() for word in kind], "subject": about}
     if after is not None:
         query["after"] = after
-    client = connect()
     if follow:
         for event in client.events.follow(**query):
             print(_line(event, output))

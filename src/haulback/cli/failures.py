@@ -1,4 +1,4 @@
-"""Errors of commands, each as one line with the remedy, also errors of the system."""
+"""Errors of commands, including errors of the system, each as one line with the remedy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import logging
 import os
 import ssl
 
+from cyclopts import CycloptsError
+
+from haulback.cli.usage import refused
 from haulback.errors import Forbidden, HaulbackError, Malformed, Unavailable, Unsupported
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -16,9 +19,11 @@ _MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 def told(error: Exception) -> HaulbackError:
-    """The error of Haulback, with the remedy, for any error that ended a command."""
+    """The Haulback error, with the remedy, for any error that ended a command."""
     if isinstance(error, HaulbackError):
         return error
+    if isinstance(error, CycloptsError):
+        return refused(error)
     if isinstance(error, ssl.SSLError):
         return Malformed(
             f"a certificate or key cannot be used: {getattr(error, 'reason', None) or error}"
@@ -73,7 +78,7 @@ def _is_name(name: object) -> bool:
 
 
 def _of_import(error: BaseException) -> Unsupported:
-    """The error for a missing or broken package, which the first of the causes names."""
+    """The error for a missing or broken package, named by the first of the causes."""
     while isinstance(error.__cause__ or error.__context__, ImportError):
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     name = getattr(error, "name", None) or "a package"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import Act, Gone, agreed, merged, told
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
+from haulback.client import record_names
 from haulback.client.client import Client
+from haulback.client.projects import project_uuid
 from haulback.contract.machines import MachineSettings, ProjectName
 from haulback.contract.snapshot_cleanup import ReleaseRequest
 from haulback.errors import Malformed, NotFound
+from haulback.policy.time_text import read_duration
 
 app = App(name="machine")
 disk = App(name="disk", help="Disks of a machine, and the disks that backups leave out.")
@@ -30,6 +34,13 @@ _COLUMNS = (
     moment("lastBackup"),
     text("problem"),
 )
+Silent = Annotated[
+    str,
+    Parameter(
+        help="With --gone: nodes that were silent for so long (30d, 1h) reach their destinations "
+        "no more, and the backups there are given up; default 1d."
+    ),
+]
 _SETTINGS = ("policy", "snapshot-policy", "project", "before", "after")
 _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("excludedFromBackup"))
 
@@ -73,7 +84,7 @@ def set_machine(
     wanted = MachineSettings(
         vmBackupPolicy=ref(policy and records.backup_policies.find(policy).guid),
         snapshotMgmtPolicy=ref(snapshots),
-        project=ProjectName(project) if project else None,
+        project=ProjectName(project_uuid(records.projects, project)) if project else None,
         preCommand=before,
         postCommand=after,
     )
@@ -93,11 +104,15 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
 
 @app.command
 def rm(
-    *machine: str, gone: Gone = False, how: SubmitOptions = USUAL, consent: Consent = ASK
+    *machine: str,
+    gone: Gone = False,
+    silent: Silent = "",
+    how: SubmitOptions = USUAL,
+    consent: Consent = ASK,
 ) -> None:
     """Delete all backups of machines, then their records; the machines stay on the platform.
 
-    --gone: as `machine forget --gone`, for machines that will not come back.
+    --gone: like `machine forget --gone`, for machines that are lost for good.
     """
     if gone and how != USUAL:
         raise Malformed(
@@ -106,8 +121,8 @@ def rm(
         )
     client = connect()
     guids = _found(client, machine)
-    if gone:
-        _give_up(client, guids, consent)
+    if _is_gone(gone, silent):
+        _give_up(client, guids, silent, consent)
         return
     if len(guids) == 1:
         delete = partial(client.tasks.delete, guids[0], **how.asked)
@@ -125,8 +140,8 @@ def rm(
 
 @app.command
 def release(*machine: str, how: SubmitOptions = USUAL) -> None:
-    """Release the checkpoints of machines: their owner's snapshot, revert, resize and migration
-    work again, and the next backup of each machine is a full one.
+    """Release the checkpoints of machines, so that their owner's snapshots, reverts, resizes and
+    migrations work again; the next backup of each machine is a full one.
     """
     client = connect()
     request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
@@ -134,16 +149,15 @@ def release(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def forget(*machine: str, gone: Gone = False, consent: Consent = ASK) -> None:
-    """Remove the records of absent machines without backups; without names, of all such
-    machines.
+def forget(*machine: str, gone: Gone = False, silent: Silent = "", consent: Consent = ASK) -> None:
+    """Remove the records of absent machines without backups; without names, of all such machines.
 
-    --gone: the machines will not come back. Their tasks end; backups that a living node reaches
+    --gone: the machines are lost for good. Their tasks end; backups that a running node reaches
     stay with the record of an absent machine, and nothing on a store is deleted.
     """
     client = connect()
-    if gone:
-        _give_up(client, _found(client, machine), consent)
+    if _is_gone(gone, silent):
+        _give_up(client, _found(client, machine), silent, consent)
         return
     machines = client.machines
     guids = [machines.find(name).guid for name in machine]
@@ -154,8 +168,15 @@ def forget(*machine: str, gone: Gone = False, consent: Consent = ASK) -> None:
             act()
 
 
-def _give_up(client: Client, guids: list[str], consent: Consent) -> None:
-    acts = [partial(client.machines.give_up, guid) for guid in guids]
+def _is_gone(gone: bool, silent: str) -> bool:
+    if silent and not gone:
+        raise Malformed("--silent: it counts with --gone alone")
+    return gone
+
+
+def _give_up(client: Client, guids: list[str], silent: str, consent: Consent) -> None:
+    more = {"silentFor": read_duration(silent, "--silent")} if silent else {}
+    acts = [partial(client.machines.give_up, guid, **more) for guid in guids]
     if agreed(client, consent, *acts):
         told(merged(act() for act in acts), consent)
 
@@ -203,11 +224,12 @@ def include(machine: str, disk: str) -> None:
 def _exclude(machine: str, disk: str, excluded: bool) -> None:
     machines = connect().machines
     found = machines.disks(machines.find(machine).guid)
-    for one in found:
-        if disk in (one.name, one.guid):
-            machines.set_disk(one.guid, excluded=excluded)
-            return
-    raise NotFound(f"{machine} has no disk {disk!r}: {', '.join(one.name for one in found)}")
+    try:
+        wanted = record_names.chosen(found, disk, "disk", lambda row: row.name)
+    except NotFound:
+        names = ", ".join(row.name for row in found)
+        raise NotFound(f"{machine} has no disk {disk!r}; name one of {names}") from None
+    machines.set_disk(wanted.guid, excluded=excluded)
 
 
 def _found(client: Client, names: tuple[str, ...]) -> list[str]:

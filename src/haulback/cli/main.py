@@ -9,7 +9,14 @@ from cyclopts import App
 import haulback
 from haulback import credentials
 
-app = App(name="haulback", help="Open backup and recovery.", version=haulback.__version__)
+app = App(
+    name="haulback",
+    help="Open backup and recovery.",
+    version=haulback.__version__,
+    print_error=False,  # `failures` prints every error, as one line
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
+)
 # (name, module, help); the help stands here because modules are loaded only on use
 _NOUNS = (
     ("up", "programs:up", "Run everything on this machine: server, node and a destination."),
@@ -105,7 +112,8 @@ def main() -> None:
     credentials.take(database=sys.argv[1:2] in (["up"], ["node"], ["far-end"]))
     try:
         app()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        print(f"haulback: interrupted{interrupt}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)

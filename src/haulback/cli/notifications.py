@@ -88,7 +88,7 @@ def add_webhook(
     ] = None,
     certificate: Certificate = None,
 ) -> None:
-    """Add a webhook.  A secret that is made is printed once, for the receiver."""
+    """Add a webhook.  A generated secret is printed once, for the receiver."""
     secret = credentials.read(secret_file, "--secret-file") if secret_file else _secret()
     made = NotificationChannel(
         name=name,
@@ -117,13 +117,13 @@ def add_monitor(
 ) -> None:
     """Add a monitor of heartbeats; with --policy, also the rule that reports their runs to it."""
     client = connect()
+    policies = [_policy(client, word) for word in policy]
     made = NotificationChannel(
         name=name, type=ChannelType.MONITOR, startUrl=start, successUrl=success, failureUrl=failure
     )
     guid = client.records.channels.add(made).guid
     print(guid)
-    if policy:
-        policies = [_policy(client, word) for word in policy]
+    if policies:
         heartbeat = NotificationRule(name=name, channels=[Ref(guid)], policies=policies)
         print(client.records.notification_rules.add(heartbeat).guid)
 
@@ -150,7 +150,7 @@ def add_rule(
     to: Words = [],  # noqa: B006 - read only
     digest: Annotated[str, Parameter(help="Time to collect events, like 90s, 5m or 1h.")] = "",
 ) -> None:
-    """Tell channels of events: without --event of failures and troubles."""
+    """Add a rule that reports events to channels: without --event, failures and problems."""
     client = connect()
     made = NotificationRule(
         name=name,

@@ -15,6 +15,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump
 from haulback.client.client import Client
 from haulback.contract.protect import Protecting, ProtectRequest
+from haulback.errors import Conflict
 from haulback.wire import Choice
 
 _SHOWN = "%Y-%m-%d %H:%M"
@@ -41,10 +42,12 @@ def protect(
     name: str = "",
     output: Output = "table",
 ) -> None:
-    """Protect machines: --all, or those of --match and --tag, also those that come later.
+    """Protect machines: all of them with --all, or those of --match and --tag, including later
+    ones.
 
     Times like 22:00 or "22:00 Europe/Berlin", days like mon-fri, durations like 36h, keeps like
-    7d,4w,12m; --mail addresses hear of failures.  Without a zone, this machine's zone applies.
+    7d,4w,12m; --copy-to gets a copy of each backup; --mail addresses hear of failures.  Without a
+    zone, this machine's zone applies.
     """
     client = connect()
     wanted = ProtectRequest(
@@ -66,7 +69,15 @@ def protect(
         rpo=rpo,
         full=full,
     )
-    made = client.protection.protect(wanted)
+    try:
+        made = client.protection.protect(wanted)
+    except Conflict as error:
+        if error.details.get("field") != "name":
+            raise
+        raise Conflict(
+            f"{error.message}; --name NAME makes another policy, and `haulback policy ls` lists "
+            "the present ones"
+        ) from None
     if output == "json":
         dump(made)
         return
@@ -78,7 +89,7 @@ def _destination(client: Client, name: str) -> Choice | None:
 
 
 def _own_zone() -> str:
-    """The IANA zone of this machine, "" where the machine does not name its zone."""
+    """The IANA zone of this machine, "" if it cannot be determined."""
     named = os.environ.get("TZ", "").removeprefix(":")
     if not named:
         _, _, named = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
@@ -89,7 +100,9 @@ def _own_zone() -> str:
 
 
 def _print(made: Protecting) -> None:
-    print(f"policy {made.policy.name}: {made.machines} machines, to {made.destination.name}")
+    copied = f", copied to {made.copyDestination.name}" if made.copyDestination else ""
+    to = f"to {made.destination.name}{copied}"
+    print(f"policy {made.policy.name}: {made.machines} machines, {to}")
     print(f"schedule {made.schedule.name}")
     if made.firstRun is not None:
         zone = ZoneInfo(made.timeZone)

@@ -1,4 +1,4 @@
-"""`haulback repository`: work with a repository by its destination and its key alone."""
+"""`haulback repository`: work with a repository using only its destination and its key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cyclopts import App, Parameter
 from haulback import credentials, units
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository_location import open_location
+from haulback.cli.stored_backups import backup_named, whole_guid
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.config import is_repository
 from haulback.repository.keys import Keys, Secret, make_keyfile
 from haulback.repository.manifest import Manifest, ManifestDisk
-from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
@@ -49,7 +49,7 @@ def init(folder: Path, *, key_file: KeyFile = None) -> None:
         repository = Repository.init(open_location(folder), _secret(key_file))
     except BaseException:
         if made:
-            made.unlink()  # a key file that opens nothing must not remain
+            made.unlink()  # a key file that opens no repository must not remain
         raise
     print(repository.keys.kit(repository.guid))
 
@@ -64,9 +64,12 @@ def cat(
     key_file: KeyFile = None,
     kit: Kit = None,
 ) -> None:
-    """Write one disk of BACKUP as a raw image, to --output (sparse) or to standard output."""
+    """Write one disk of BACKUP as a raw image, to --output (sparse) or to standard output.
+
+    BACKUP is a guid or its beginning, or `latest:web` for the newest backup of the machine web.
+    """
     repository = open_repository(folder, key_file, kit)
-    stored = _disk(repository.manifest(backup), disk)
+    stored = _disk(backup_named(repository, backup), disk)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         if output:
             restore_to(repository, stored, output, pool)
@@ -81,8 +84,8 @@ def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
     """Print the recovery kit of the repository in FOLDER: the kit opens the repository without any
     other secret.
 
-    Print the kit on paper and lock it away: it is needed when haulback.json and its copy are both
-    gone.
+    Print the kit on paper and lock it away: it is needed if haulback.json and its copy are both
+    lost.
     """
     repository = open_repository(folder, key_file, None)
     print(repository.keys.kit(repository.guid))
@@ -100,22 +103,22 @@ def forget(
         raise Malformed("name at least one backup by its guid")
     repository = open_repository(folder, key_file, kit)
     listed = repository.objects.leaves("manifests")
-    for guid in backup:
-        manifest_name(guid)
+    backups = [whole_guid(repository, word) for word in backup]
+    for guid in backups:
         print(f"{guid} {'is deleted' if guid in listed else 'is missing, and is given up'}")
     act_for_owner(repository)
     if not consent.agree():
         return
     repository.check_deletion()
     repository.begin_writing()
-    for guid in backup:
+    for guid in backups:
         repository.forget(guid)
 
 
 def restore_to(
     repository: Repository, stored: ManifestDisk, output: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """Write a disk to a new file; a failed restore leaves no file behind."""
+    """Write a disk to a new file; a failed restore leaves no file."""
     from haulback.drivers.sink import RawFile
 
     try:
@@ -150,11 +153,15 @@ class _Stream:
 
 def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Repository:
     """Open the repository at a location by its recovery kit, a key file or the passphrase."""
-    return Repository.open(open_location(folder), key_of_options(key_file, kit))
+    secret = key_of_options(key_file, kit)
+    try:
+        return Repository.open(open_location(folder), secret)
+    except NotFound as error:
+        raise NotFound(f"{folder}: {error.message}", **error.details) from None
 
 
 def act_for_owner(repository: Repository) -> None:
-    """Name the owner of a repository, and let this command act for the owner.
+    """Print the owner of a repository, and let this command act for the owner.
 
     Only the owner may change a repository.  A server that takes the repository over meanwhile stops
     the command, and nothing is deleted in the first 24 hours of a new owner.  Raises Damaged for an
@@ -171,7 +178,7 @@ def act_for_owner(repository: Repository) -> None:
 
 
 def key_of_options(key_file: Path | None, kit: Path | None) -> Secret | Keys:
-    """The recovery kit, else the key file, else the passphrase.  Raises Malformed."""
+    """The recovery kit, or the key file, or the passphrase.  Raises Malformed."""
     return read_kit(kit) if kit else _secret(key_file)
 
 

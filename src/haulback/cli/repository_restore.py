@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ from haulback.cli import repository_care
 from haulback.cli.output import moment, show, size, text
 from haulback.cli.repository import KeyFile, Kit, app, key_of_options
 from haulback.cli.repository_location import FOLDER, StoreOptions, open_store
+from haulback.cli.stored_backups import backup_named, readable
 from haulback.contract.restores import Allocation
 from haulback.drivers.capabilities import MachineTarget, capability
 from haulback.drivers.hypervisor import Machine, MachineSource
@@ -49,14 +50,14 @@ _COLUMNS = (
     size("stored"),
     text("disks"),
 )
-__all__ = ["app", "ls", "repository_care", "restore_command"]  # the noun has all its commands
+__all__ = ["app", "ls", "repository_care", "restore_command"]  # the noun and all its commands
 _ATTEMPT = re.compile(r"by-hand-([0-9]{1,10})-.*")
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class NewMachineOptions:
-    """The place and the form of a restored machine."""
+    """The location and the format of a restored machine."""
 
     to: Annotated[Path | None, Parameter(help="Folder for the machine's own folder.")] = None
     libvirt: Annotated[str, Parameter(help="URL of a libvirt host, as qemu:///system.")] = ""
@@ -104,7 +105,7 @@ def ls(
     """
     repository = Repository.open(open_store(folder, store), key_of_options(key_file, kit))
     damaged: list[Damaged] = []
-    manifests = sorted(_readable(repository, damaged), key=lambda item: item.snapshot_time)
+    manifests = sorted(readable(repository, damaged), key=lambda item: item.snapshot_time)
     if json:
         for manifest in manifests:
             print(msgspec.json.encode(manifest).decode())
@@ -124,7 +125,8 @@ def restore_command(
 ) -> None:
     """Restore a whole machine: PLACE is FOLDER and BACKUP, or BACKUP alone beside --type.
 
-    BACKUP is the guid of a backup, or the name of a machine, whose newest backup is taken.  --to
+    BACKUP is the guid of a backup or its beginning, or the name of a machine, whose newest backup
+    is taken (`web`, `latest:web`).  --to
     DIR makes a folder with `machine.json`, the images in their formats, and for a machine of
     libvirt `domain.xml` and the UEFI variables `nvram.fd`.  --libvirt URL defines the machine on a
     host.  An existing machine is not touched without --overwrite.
@@ -155,7 +157,9 @@ def _made(
     machines: MachineSource,
     wanted: NewMachineOptions,
 ) -> Machine:
-    """The new machine, complete; leftovers of dead runs of this command are removed before."""
+    """The new machine, complete; leftovers of interrupted runs of this command are removed
+    first.
+    """
     if isinstance(machines, ImageFolder):
         machines.sweep(_OtherAttempts())
     target = RestoreTarget(
@@ -194,8 +198,8 @@ def _tell(made: Machine, machines: MachineSource) -> None:
 
 
 def _chosen(repository: Repository, wanted: str) -> Manifest:
-    """The backup of a guid, or the newest of a machine by its name.  Raises NotFound, Malformed."""
-    manifest = _by_guid(repository, wanted) or _newest_of(repository, wanted)
+    """The backup of a machine that a word names.  Raises NotFound, Malformed."""
+    manifest = backup_named(repository, wanted)
     if manifest.definition.get("type") == OWN_SERVER.driver:
         raise Malformed(
             f"backup {manifest.backup} holds the database of a server, which is no machine: use "
@@ -204,39 +208,8 @@ def _chosen(repository: Repository, wanted: str) -> Manifest:
     return manifest
 
 
-def _by_guid(repository: Repository, wanted: str) -> Manifest | None:
-    with suppress(NotFound, Malformed):
-        return repository.manifest(wanted)
-    return None
-
-
-def _newest_of(repository: Repository, name: str) -> Manifest:
-    named = [item for item in _readable(repository, []) if item.entity_name == name]
-    if len({manifest.entity for manifest in named}) > 1:
-        guids = ", ".join(sorted(manifest.backup for manifest in named))
-        raise Malformed(f"several machines are named {name}: name a backup by its guid: {guids}")
-    if not named:
-        raise NotFound(
-            f"there is no backup {name}, and no machine of that name here; "
-            "`haulback repository ls` lists the backups"
-        )
-    return max(named, key=lambda manifest: manifest.snapshot_time)
-
-
-def _readable(repository: Repository, damaged: list[Damaged]) -> Iterator[Manifest]:
-    """The manifests that open; the errors of the others are appended to `damaged`."""
-    for backup in sorted(repository.objects.leaves("manifests")):
-        try:
-            yield repository.manifest(backup)
-        except Damaged as error:
-            print(f"haulback: {error.message}", file=sys.stderr)
-            damaged.append(error)
-        except NotFound:
-            continue  # deleted since the listing
-
-
 class _OtherAttempts(Set[str]):
-    """Names of attempts that are not dead runs of this command."""
+    """Names of attempts that are not interrupted runs of this command."""
 
     def __contains__(self, name: object) -> bool:
         run = _ATTEMPT.fullmatch(str(name))

@@ -23,7 +23,7 @@ from haulback.contract.restore import RestoreRequest
 from haulback.contract.restores import Allocation
 from haulback.contract.unavailable import FeatureOptions, ForAgent, ForCloud, PerFeature
 from haulback.errors import Malformed, NotFound
-from haulback.ids import is_guid
+from haulback.ids import is_beginning, is_guid
 from haulback.wire import Ref, Word
 
 restore = App(name="restore")
@@ -60,10 +60,9 @@ def restore_machine(
 
     --overwrite replaces the existing machine, and asks; --power-on starts the new machine.
     --allocation sparse makes all disks thin, preallocated reserves their whole space; without the
-    option a thin disk stays thin, and a disk that was allocated in full is allocated in full again.
-    --storage is a storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback
-    storage ls`).
-    --without DISK leaves a disk out, for example a damaged disk.
+    option each disk is thin or fully allocated as before. --storage is a storage pool for all
+    disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`). --without DISK leaves
+    a disk out, for example a damaged disk.
     """
     client = connect()
     backup = client.backups.guid(backup)
@@ -74,7 +73,7 @@ def restore_machine(
         overwrite=overwrite,
         powerOnAfterRestore=power_on,
         restoredDiskAllocationFormat=allocation,
-        restoreStorageId=storage or None,
+        restoreStorageId=_storage(client, storage),
         taskFiles=_files(client, backup, disk_storage, without),
         **how.timed,
     )
@@ -103,8 +102,13 @@ def _files(
             raise NotFound(
                 f"--disk-storage: the backup has no disk {disk}; name one of {', '.join(known)}"
             )
-        result.append(TaskFile(Ref(known[disk]), storageId=storage))
+        result.append(TaskFile(Ref(known[disk]), storageId=_storage(client, storage)))
     return result
+
+
+def _storage(client: Client, word: str) -> str | None:
+    """A storage as the API knows it: a name stays, the beginning of a guid becomes the guid."""
+    return client.records.storages.guid(word) if is_beginning(word) else word or None
 
 
 @restore.command
@@ -133,8 +137,8 @@ def restore_mount(
     """Mount BACKUP: share its files and disks without a copy.
 
     --path is the folder on the node; with --file-system (guids or volumes, mode MANUAL) one folder
-    each.  --disk (guids or paths of backup files) are shown as files in mode MANUAL, and offered by
-    mode ISCSI to each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
+    each.  --disk (guids or paths of backup files) are shown as files in mode MANUAL, and in mode
+    ISCSI offered to each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
     client = connect()
     backup = client.backups.guid(backup)
@@ -230,7 +234,7 @@ def cloud_import(
     """Restore BACKUP, or the given paths of it, to a cloud account."""
     client = connect()
     whole = ForCloud(
-        backup=Ref(backup),
+        backup=Ref(client.backups.guid(backup)),
         cloudServiceProvider=ref(provider),
         restorePath=to or None,
         overwrite=overwrite,
@@ -264,7 +268,7 @@ def agent_import(
     """Restore BACKUP, or the given paths of it, to a machine with an agent."""
     client = connect()
     request = ForAgent(
-        backup=Ref(backup),
+        backup=Ref(client.backups.guid(backup)),
         osAgent=ref(agent_guid),
         restorePath=to or None,
         paths=list(path) or None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -28,13 +30,19 @@ def server(
     start_log(how.log_format)
     credentials.check_url(database, "--database", sys.argv[1:])
     made = Server(how.settings(database))
-    announce(made)
+    announce(made, how.data)
     made.run()
 
 
-def announce(server: Server) -> None:
-    """Print the URL, and a new password, for users and for programs that wait for the server."""
+def announce(server: Server, data: Path) -> None:
+    """Print the URL, and a new password, for users and for programs that wait for the server.
+
+    A server that has users already prints the way to a new password instead.
+    """
     password = server.admit()
     print(f"Haulback listens at {server.url}", flush=True)
     if password:
         print(f"log in as admin with the password {password}", flush=True)
+    else:
+        typed = shlex.quote(str(data.absolute()))
+        print(f"a lost password: haulback user reset-password --data {typed}", flush=True)

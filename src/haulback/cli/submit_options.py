@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
@@ -13,6 +15,7 @@ from haulback.cli.watch import follow
 from haulback.client.client import Client
 from haulback.client.submissions import SubmissionResult
 from haulback.contract.tasks import TaskListRecord
+from haulback.errors import Cancelled, TaskFailed
 from haulback.wire import Ref
 
 
@@ -60,7 +63,7 @@ USUAL = SubmitOptions()
 
 
 def report(client: Client, tasks: Iterable[TaskListRecord], how: SubmitOptions) -> None:
-    """Print the guids of new tasks, and follow the tasks if asked to."""
+    """Print the guids of new tasks, and follow the tasks if --watch is given."""
     heads = [task.guid for task in tasks]
     for guid in heads:
         print(guid)
@@ -72,6 +75,23 @@ def watch(client: Client, heads: Iterable[str]) -> None:
     """Follow tasks to their end.  Raises TaskFailed or Cancelled."""
     for guid in heads:
         follow(client, guid, console())
+
+
+@contextmanager
+def kept(noun: str, name: str, again: str) -> Iterator[None]:
+    """Follow the first task of a new record; an error says that the record stays, and what to do.
+
+    `again` is the verb of the command that repeats the task.  Raises TaskFailed and Cancelled.
+    """
+    typed = shlex.quote(name)
+    try:
+        yield
+    except (TaskFailed, Cancelled) as error:
+        raise type(error)(
+            f"{error.message}; the {noun} {name} is kept: repair the cause and run "
+            f"`haulback {noun} {again} {typed}`, or remove it by `haulback {noun} rm {typed}`",
+            **error.details,
+        ) from None
 
 
 def refs(guids: Iterable[str]) -> list[Ref]:

@@ -13,6 +13,7 @@ from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
 from haulback.cli.questions import agreed
 from haulback.cli.watch import follow
+from haulback.client.projects import project_uuid
 from haulback.client.tasks import TaskQuery, Tasks
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
@@ -52,7 +53,8 @@ def ls(
 ) -> None:
     """List the newest tasks; --state FAILED lists failed tasks."""
     client = connect()
-    query = TaskQuery(states=state, type=type, filter=search, project_uuid=project)
+    about = project_uuid(client.records.projects, project)
+    query = TaskQuery(states=state, type=type, filter=search, project_uuid=about)
     query["size"] = min(size, _AT_ONCE)
     query |= {
         "protected_entity": client.machines.find(machine).guid if machine else "",

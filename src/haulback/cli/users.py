@@ -12,6 +12,9 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import PasswordFile, ask_password, connect
 from haulback.cli.output import Output, dump, moment, show, text
 from haulback.cli.questions import agreed
+from haulback.cli.subjects import subject_guid
+from haulback.client.client import Client
+from haulback.client.projects import project_uuid
 from haulback.contract.tokens import NewToken
 from haulback.contract.users import ChangedUser, NewUser
 from haulback.units import DAY_MS
@@ -54,8 +57,10 @@ def add_user(
     password_file: PasswordFile = None,
 ) -> None:
     """Add a user; the password comes from a prompt, a file or HAULBACK_NEW_PASSWORD."""
-    new = NewUser(login, _password(login, password_file), role, project or None, time_zone)
-    print(connect().users.add(new).guid)
+    client = connect()
+    projects = _uuids(client, project)
+    new = NewUser(login, _password(login, password_file), role, projects, time_zone)
+    print(client.users.add(new).guid)
 
 
 @user.command(name="set")
@@ -70,11 +75,12 @@ def set_user(
     password_file: PasswordFile = None,
 ) -> None:
     """Change a user and end the user's logins; options not given stay unchanged."""
-    users = connect().users
+    client = connect()
+    users = client.users
     wanted = ChangedUser(
         password=_password(login, password_file) if password or password_file else None,
         roles=role or None,
-        projects=project or None,
+        projects=_uuids(client, project),
         allProjects=all_projects or None,
         uiTimeZone=time_zone or None,
     )
@@ -110,8 +116,9 @@ def add_token(
     (viewer).
     """
     valid = None if days is None else round(days * DAY_MS)
-    new = NewToken(name, role or None, valid, project or None)
-    made = connect().users.tokens.add(new)
+    client = connect()
+    new = NewToken(name, role or None, valid, _uuids(client, project))
+    made = client.users.tokens.add(new)
     print(made.token)
     print(f"roles of the token: {', '.join(made.roles)}", file=sys.stderr)
 
@@ -128,11 +135,17 @@ def remove_token(name: str, *, consent: Consent = ASK) -> None:
 def audit(
     subject: str = "", *, before: int | None = None, size: int = 100, output: Output = "table"
 ) -> None:
-    """List the newest audit entries, about one object (a guid) or all."""
-    show(connect().users.audit(subject, before=before, size=size), _TRAIL, output)
+    """List the newest audit entries, about one object (a name, a guid or its beginning) or all."""
+    client = connect()
+    about = subject_guid(client, subject) if subject else ""
+    show(client.users.audit(about, before=before, size=size), _TRAIL, output)
 
 
 user.command("haulback.cli.password_reset:reset_password", name="reset-password")
+
+
+def _uuids(client: Client, projects: list[str]) -> list[str] | None:
+    return [project_uuid(client.records.projects, word) for word in projects] or None
 
 
 def _password(login: str, file: Path | None) -> str:

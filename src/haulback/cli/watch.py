@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
     """Show a task and its followers until all have ended; return their last details.
 
-    Raises TaskFailed or Cancelled for the first task that did not finish.
+    Raises TaskFailed or Cancelled for the first task that did not finish, and KeyboardInterrupt
+    with a text that says how to go on.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -31,16 +32,28 @@ def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
     )
     bars: dict[str, TaskID] = {}
     plan: list[TaskDetails] = []
-    with Progress(*columns, console=say) as progress:
-        for plan in client.tasks.follow(guid):
-            for task in plan:
-                _draw(progress, bars, task)
+    try:
+        with Progress(*columns, console=say) as progress:
+            for plan in client.tasks.follow(guid):
+                for task in plan:
+                    _draw(progress, bars, task)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_goes_on(guid)) from None
     check(plan)
     return plan
 
 
+def _goes_on(guid: str) -> str:
+    return (
+        f"; the task goes on: `haulback task show {guid}` shows it, "
+        f"`haulback task cancel {guid}` ends it"
+    )
+
+
 def _label(task: TaskDetails, taken: Collection[str]) -> str:
-    """The name of a bar: type and object of its task, and a number where the name is taken."""
+    """The name of a progress bar: type and object of its task, and a number if the name is in
+    use.
+    """
     about = task.protectedEntity or task.backupDestination or task.hypervisor
     label = f"{task.type.name} {about.name}" if about and about.name else task.type.name
     number = 1

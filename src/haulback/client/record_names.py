@@ -13,6 +13,52 @@ from haulback.ids import LEAST, is_beginning
 T = TypeVar("T")
 _LATEST = "latest"
 _LISTED = 8  # candidates that an error lists
+# The nouns of records whose path says another one.
+_NOUNS = {
+    "/api-tokens": "API token",
+    "/backup-destinations": "destination",
+    "/hypervisor-clusters": "cluster",
+    "/hypervisor-managers": "manager",
+    "/hypervisor-storages": "storage",
+    "/mounted-backups": "mounted backup",
+    "/policies/recovery-plan": "recovery plan",
+    "/policies/vm-backup": "policy",
+    "/policies/vm-snapshot": "snapshot policy",
+    "/restore-jobs": "restore job",
+    "/rules/vm-backup": "rule",
+    "/rules/vm-snapshot": "snapshot rule",
+    "/virtual-machine-flavors": "flavor",
+    "/virtual-machines": "machine",
+    "/workflow-executions": "workflow",
+}
+# The commands that list records, where the command is not the noun with `ls`.
+_LISTS = {
+    "API token": "token ls",
+    "delivery": "notify log",
+    "disk": "backup files BACKUP",
+    "file system": "mount found BACKUP",
+    "mounted backup": "mount ls",
+    "mounted file system": "mount volumes MOUNT",
+    "notification channel": "notify channel ls",
+    "notification rule": "notify rule ls",
+    "recovery plan": "plan ls",
+    "restore job": "restore ls",
+    "system schedule": "schedule ls --system",
+}
+
+
+def noun_of(path: str) -> str:
+    """The noun of the records at a path of the API, as messages name them."""
+    return _NOUNS.get(path) or path.rpartition("/")[2].replace("-", " ").removesuffix("s")
+
+
+def missing(noun: str, word: str, machine: str = "") -> NotFound:
+    """The error for a word that names no record; it names the command that lists the records."""
+    command = _LISTS.get(noun) or f"{noun.replace(' ', '-')} ls"
+    lists = f"`haulback {command}` lists them"
+    if latest_of(word) is not None:
+        return NotFound(f"{word}: there is no {noun}{f' of {machine}' * bool(machine)}; {lists}")
+    return NotFound(f"there is no {noun} {word!r}: {lists}{_hint(word)}")
 
 
 def latest_of(word: str) -> str | None:
@@ -24,9 +70,9 @@ def latest_of(word: str) -> str | None:
 
 
 def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], more: str = "") -> T:
-    """The record among `rows` that has this name or whose guid begins so.
+    """The record among `rows` with this name, or whose guid begins with this word.
 
-    Raises NotFound, or Malformed with the candidates when several records fit; `more` names
+    Raises NotFound, or Malformed with the candidates if several records fit; `more` describes
     another way to choose.
     """
     begins = is_beginning(word)
@@ -37,17 +83,22 @@ def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], mo
 
     matches = list(islice(filter(fits, rows), _LISTED + 1))
     if not matches:
-        hint = f"; a guid needs {LEAST} characters or more" if _is_short(word) else ""
-        raise NotFound(f"there is no {noun} {word!r}{hint}")
+        raise missing(noun, word)
     if len(matches) > 1:
         shown = [f"{getattr(row, 'guid', '')} ({name(row)})" for row in matches[:_LISTED]]
         rest = " and more" if len(matches) > _LISTED else ""
         raise Malformed(
-            f"there are several {noun}s named {word!r}; use more of a guid{more}: "
+            f"there are several {_plural(noun)} named {word!r}; use more of a guid{more}: "
             f"{', '.join(shown)}{rest}"
         )
     return matches[0]
 
 
-def _is_short(word: str) -> bool:
-    return re.fullmatch(rf"[0-9a-f]{{1,{LEAST - 1}}}", word.lower()) is not None
+def _hint(word: str) -> str:
+    """The rule of length, for a word that may be a part of a guid: it has a figure."""
+    short = re.fullmatch(rf"(?=.*[0-9])[0-9a-f]{{1,{LEAST - 1}}}", word.lower())
+    return f"; a guid needs {LEAST} characters or more" if short else ""
+
+
+def _plural(noun: str) -> str:
+    return f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"

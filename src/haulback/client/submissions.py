@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 from haulback.client.api import HttpCall
 from haulback.client.calls import Calls
+from haulback.client.projects import project_uuid
+from haulback.client.records import RecordCollection
 from haulback.contract import unavailable
 from haulback.contract.backup_cleanup import BackupCleanupRequest as Cleanup
 from haulback.contract.connectivity_test import ConnectivityTestRequest as Test
@@ -17,6 +19,7 @@ from haulback.contract.inventory_sync import InventorySyncWizardRequest
 from haulback.contract.live_migration import LiveMigrationRequest as Migration
 from haulback.contract.mount import Again
 from haulback.contract.mount import MountRequest as Share
+from haulback.contract.projects import Project
 from haulback.contract.prove import ProveRequest as Prove
 from haulback.contract.repair import RepairRequest as Repair
 from haulback.contract.restore import RestoreRequest as Restore
@@ -36,7 +39,8 @@ class SubmissionResult(TypedDict, total=False):
     """Options of a submission.
 
     `key` is an idempotency key: repeating a request with the same key returns the same tasks and
-    creates no others. `project` is the guid of the project that owns the tasks.
+    creates no others. `project` is the project that owns the tasks, by its
+    uuid, or by the name or guid of its record.
     """
 
     key: str
@@ -53,7 +57,9 @@ class Submissions:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def submit(self, path: str, request: Any, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+    def submit(
+        self, path: str, request: object, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
         """Submit work under `/tasks/{path}`, also of kinds that have no method here."""
         return self._post(list[TaskDetails], path, request, how)
 
@@ -92,7 +98,7 @@ class Submissions:
         return self._one("instant-restore", request, how)
 
     def live_migration(self, request: Migration, **how: Unpack[SubmissionResult]) -> TaskDetails:
-        """Move a running machine: off its backup to permanent storage, or to another host."""
+        """Move a running machine: from its backup to permanent storage, or to another host."""
         return self._one("live-migration", request, how)
 
     def mount(self, request: Again, **how: Unpack[SubmissionResult]) -> TaskDetails:
@@ -202,10 +208,11 @@ class Submissions:
         """Run the recovery plan `plan` (guid): a restore for each machine of its active rules."""
         return self._post(list[TaskListRecord], plan, None, how)
 
-    def _one(self, way: str, request: Any, how: SubmissionResult) -> TaskDetails:
+    def _one(self, way: str, request: object, how: SubmissionResult) -> TaskDetails:
         return self._post(TaskDetails, way, request, how)
 
-    def _post(self, kind: type[T], way: str, request: Any, how: SubmissionResult) -> T:
+    def _post(self, kind: type[T], way: str, request: object, how: SubmissionResult) -> T:
         headers = {"idempotency-key": key} if (key := how.get("key")) else {}
-        query = {"project_uuid": how.get("project")}
+        projects = RecordCollection(self._calls, "/projects", Project)
+        query = {"project_uuid": project_uuid(projects, how.get("project", ""))}
         return self._calls.fetch(kind, HttpCall("POST", f"/tasks/{way}", request, query, headers))

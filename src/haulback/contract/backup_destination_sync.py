@@ -9,10 +9,11 @@ from haulback.wire import Amount, Guid
 
 
 class WantedCopy(msgspec.Struct, omit_defaults=True):
-    """A copy to make: `backup` is its guid on the destination, `source` the guid of its origin.
+    """A copy to make: `backup` is its guid on the destination, `source` the guid of the backup to
+    copy.
 
-    `older` is an older backup of the machine on the destination.  `heals`: the copy exists and
-    lacks data, which the origin supplies.  A store that keeps locks keeps the copy for `lock` ms.
+    `older` is an older backup of the machine on the destination.  `heals`: the copy exists but
+    lacks data, which the source supplies.  A store that keeps locks keeps the copy for `lock` ms.
     """
 
     backup: str
@@ -23,11 +24,11 @@ class WantedCopy(msgspec.Struct, omit_defaults=True):
 
 
 class DestinationSyncOrder(msgspec.Struct):
-    """The order: with a `source` the `copies` are made from there, older backups first.
+    """The order of copies: `copies` are made from `source`, older backups first.
 
-    Without a `source` the catalogue of `destination` is read by the server `reader`, which becomes
-    the owner with `takeOver`; `revoked` says that the deleting credential of the old owner was
-    revoked.  `rate` limits the copying in bytes per second.
+    Without a `source` the node reads the catalogue of `destination` for the server `reader`, which
+    becomes the owner if `takeOver` is set; `revoked` says that the deleting credential of the old
+    owner was revoked.  `rate` limits the copying in bytes per second.
     """
 
     destination: BackupDestination
@@ -40,7 +41,7 @@ class DestinationSyncOrder(msgspec.Struct):
 
 
 class CopiedBackup(msgspec.Struct, omit_defaults=True):
-    """A finished copy; `stored` in bytes, `parent` the backup there that the copy builds on.
+    """A finished copy; `stored` in bytes, `parent` is the parent backup on the target destination.
 
     `lacks`: the copy still lacks data that no location supplies.
     """
@@ -55,8 +56,9 @@ class DestinationSyncResult(msgspec.Struct):
     """The node's report: finished copies, and whether their data was sealed with another key.
 
     A task that read the catalogue reports the guid of the `repository`, the number of `backups`
-    there, how many of them were new to the catalogue (`added`), how many `lost` ones an extract
-    names, and `extractTime` (epoch ms), the time of the newest extract, 0 without one.
+    there, the number of backups that were new to the catalogue (`added`), the number that an
+    extract names but the destination lacks (`lost`), and `extractTime` (epoch ms), the time of the
+    newest extract, 0 without one.
     """
 
     copied: list[CopiedBackup] = []

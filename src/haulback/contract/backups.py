@@ -34,8 +34,9 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A location of a backup on a destination; `damage` as in `damage.BackupDamage`.
 
     `backupRule` is the rule whose retention judges the location, absent for a backup by hand;
-    `lockUntil` (epoch ms) is the end of the retention lock that was set when it was stored; `level`
-    is the highest proof of the data there, `storedSize` the bytes that it took.
+    `lockUntil` (epoch ms) is the end of the retention lock that was set when the location was
+    stored; `level` is the highest level of proof of its data, `storedSize` the bytes that the
+    location added.
     """
 
     guid: str
@@ -56,7 +57,7 @@ class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class MarkPreview(Location, omit_defaults=True, kw_only=True):
-    """A location as a mark would leave it, and its present hint.
+    """A location with the hint that a request would set, and with its present hint.
 
     `toBeRemoved`: the next clean-up of the destination would remove the backup.
     """

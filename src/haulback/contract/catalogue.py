@@ -18,7 +18,7 @@ FOUND = 200  # backups in a page that a node sends, at most
 
 
 class CatalogueItem(msgspec.Struct, omit_defaults=True):
-    """The facts about a backup or an entity (`kind`); `gone`: the object was removed."""
+    """The facts about a backup or an entity (see `kind`); `gone`: the object was removed."""
 
     kind: str
     guid: str
@@ -46,9 +46,9 @@ class FoundDisk(msgspec.Struct):
 class FoundBackup(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A backup on a destination as its manifest describes it, with the facts of the extracts.
 
-    `isHere` false: an extract names the backup, and its manifest is not there.  `facts` are the
-    facts about the backup, `about` those about its entity; empty where no extract has them.
-    `damaged`: the manifest does not open, or a STORE gave the backup up and its data is not there.
+    `isHere` false: an extract names the backup, and its manifest is not there.  `facts` describe
+    the backup, `about` describes its entity; both are empty if no extract has facts. `damaged`: the
+    manifest does not open, or its STORE failed for good and its data is missing.
     """
 
     guid: Guid

@@ -29,7 +29,7 @@ class ConnectivityTestOrder(msgspec.Struct):
 
 
 class ConnectivityTestResult(msgspec.Struct):
-    """The node's report: what the store of a destination was seen to do."""
+    """The node's report: the results of the probe of a destination's store."""
 
     reachable: bool = True
     probe: StoreProbe | None = None

@@ -29,7 +29,7 @@ class NewCopyLink(msgspec.Struct, kw_only=True):
 
 
 class CopyLinkRecord(msgspec.Struct, kw_only=True):
-    """A destination that gets a copy of every backup of another one."""
+    """A destination that receives a copy of every backup of another destination."""
 
     backupDestination: Named
     roleType: Label

@@ -57,6 +57,19 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     complete: bool = False
 
 
+MOST_REPORTS = 50  # of a task or mount
+Reports = Annotated[list[DamageReport], msgspec.Meta(max_length=MOST_REPORTS)]
+
+
+def reports_of(told: object) -> list[DamageReport]:
+    """The reports in `damage` of a task's results: one, or a list of them for several destinations.
+
+    Raises msgspec.ValidationError.
+    """
+    known = msgspec.convert(told, DamageReport | Reports)
+    return [known] if isinstance(known, DamageReport) else known
+
+
 class BackupDamage(msgspec.Struct, omit_defaults=True):
     """The damage of a backup as the catalogue stores it; `since` in epoch ms.
 

@@ -12,7 +12,7 @@ class MovedDestination(msgspec.Struct, kw_only=True):
     """The new place of a destination whose repository was moved there.
 
     `settings` are the settings that change by name; a request may give each beside the others, like
-    `path`.  `node`, `nodes` or `allNodes` say which nodes reach the new place.
+    `path`.  `node`, `nodes` or `allNodes` name the nodes that reach the new place.
     """
 
     settings: JsonObject | None = None
@@ -22,13 +22,15 @@ class MovedDestination(msgspec.Struct, kw_only=True):
 
 
 class DestinationMoveOrder(msgspec.Struct):
-    """The destination at its new place, which a node probes before the record changes."""
+    """The destination at its new location, which a node probes before the record changes."""
 
     destination: BackupDestination
 
 
 class MoveResult(msgspec.Struct):
-    """The node's report: the guid of the repository at the new place, and bytes of the store."""
+    """The node's report: the guid of the repository at the new location, and the store's total and
+    free bytes.
+    """
 
     repository: str
     totalSpace: int | None = None

@@ -16,14 +16,14 @@ class PromiseBasis(Enum):
 
 
 class StoreProbe(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The results of the probe of a store, by the initialisation and by each connectivity test.
+    """The results of a probe of a store; the initialisation and each connectivity test make one.
 
     `time` is the end of the last probe, epoch ms.  `exclusiveCreate`: a create under an existing
     name is refused; `winners`: creates that succeeded of `creates` at once.  `ranges`,
     `listsWrites` and `multipart`: parts of objects read right, a list shows the last write, an
     upload in parts creates an object once.  `links`: a hard link refuses an existing name.
     `clockOffset`: ms by which the store's clock is ahead of the node's.  `mayReplace` and
-    `mayDelete` are rights of the credentials that add.  None: not probed, or not known.
+    `mayDelete` are rights of the credentials that add objects.  None: not probed, or not known.
     `appendOnly` and `immutable` name the party that keeps the promise.
     """
 

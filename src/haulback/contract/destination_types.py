@@ -75,7 +75,7 @@ Share = Annotated[
 ListingDelay = Annotated[
     float, Meta(ge=0, le=3600, description="seconds, 0 to 3600", extra={_TUNABLE: True})
 ]
-"""The setting `listingDelay`: seconds until a list shows a write or a deletion."""
+"""The setting `listingDelay`: seconds until a listing shows a write or a deletion."""
 
 
 class Capabilities(NamedTuple):
@@ -83,8 +83,8 @@ class Capabilities(NamedTuple):
 
     `local_path`: objects are files of this machine.  `exclusive_create`: of several creates of one
     name exactly one succeeds.  `listing_delay`: seconds until a list shows a write or a deletion,
-    None where nothing is known; a setting `listingDelay` of the type overrides it.
-    `object_lock`: the store itself keeps objects for a time.  `usage`: total and free bytes.
+    None if unknown; a setting `listingDelay` of the type overrides it. `object_lock`: the store
+    itself keeps objects for a time.  `usage`: total and free bytes.
     """
 
     local_path: bool = False
@@ -97,10 +97,10 @@ class Capabilities(NamedTuple):
 class FolderSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of a folder on a node; the folder must exist.
 
-    `share` says on what the folder lies: a LOCAL disk, an NFS or SMB share, which must be mounted,
-    or a file system of an OTHER kind that several hosts mount.  `listingDelay` is the time in
-    seconds until every node's lists show a write of another node: 0 for LOCAL, 120 for the others
-    unless said.
+    `share` is the kind of file system that holds the folder: a LOCAL disk, an NFS or SMB share,
+    which must be mounted, or a file system of an OTHER kind that several hosts mount.
+    `listingDelay` is the time in seconds until every node's lists show a write of another node: by
+    default 0 for LOCAL and 120 for the others.
     """
 
     path: AbsolutePath
@@ -126,9 +126,10 @@ ProxyUrl = Annotated[
 class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of a bucket, or of a folder in it, of S3 or a compatible store.
 
-    Without `endpoint` the store is Amazon's in `region`.  The credentials add and read objects;
-    the deleting credentials go to the tasks that may delete, and default to the others.  Times are
-    seconds, `partSize` bytes.  `listingDelay` is 0 for Amazon's store, 120 for others unless said.
+    Without `endpoint` the store is Amazon's in `region`.  The credentials add and read objects; the
+    deleting credentials are given to tasks that may delete, and default to the former.  Times are
+    seconds, `partSize` bytes.  `listingDelay` is 0 for Amazon's store, and 120 for other stores by
+    default.
     """
 
     bucket: BucketName
@@ -257,8 +258,8 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of a container of Azure Blob Storage, or of a folder in it; the container exists.
 
-    `accountKey` or `sasToken` gives access; `deleteSasToken` goes to the tasks that may delete,
-    and defaults to the other credentials.  Times are seconds.
+    `accountKey` or `sasToken` gives access; `deleteSasToken` is given to tasks that may delete, and
+    defaults to the other credentials.  Times are seconds.
     """
 
     account: Annotated[
@@ -318,7 +319,7 @@ class DestinationType(NamedTuple):
     capabilities: Capabilities
 
 
-DEFAULT = "FILESYSTEM"  # the type of a request that names none
+DEFAULT = "FILESYSTEM"  # the type of a request that names no type
 TYPES = (
     DestinationType(
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
@@ -354,7 +355,7 @@ class Setting(NamedTuple):
 
 @cache
 def settings_of(kind: DestinationType) -> Mapping[str, Setting]:
-    """The declared settings of a type by name, in their order."""
+    """The settings that a type declares, by name, in declared order."""
     return {
         one.encode_name: _setting(
             one.encode_name, one.type, one.required, None if one.required else one.default

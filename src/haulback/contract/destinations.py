@@ -23,7 +23,7 @@ class Retention(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Retention settings of a destination; absent counts and ages are no limit.  Ages in ms.
 
     A backup over either limit is removed.  The last backup of an absent machine stays for
-    `keepLastBackupOfAbsentDays` days after the first scan that missed the machine, whatever the
+    `keepLastBackupOfAbsentDays` days after the first scan that missed the machine, even over the
     limits; 0 turns this rule off.
     """
 
@@ -56,8 +56,8 @@ class VerifyState(msgspec.Struct, omit_defaults=True):
     """Verification progress of a destination; times in epoch ms.
 
     `cursor` is the last pack read; `begun` is the start of the current round, `completed` the end
-    of the last complete round; `ran` is the end of the last task, `planned` the planning of the
-    last nightly task.  `looked` is the backup after which the next task looks at maps first;
+    of the last complete round; `ran` is the end of the last task, `planned` the time when the last
+    nightly task was planned.  `looked` is the backup after which the next task starts to read maps;
     `unknown` counts the backups that the catalogue does not know.  `catalogueRead` is the end of
     the last task that read the catalogue of the destination, `extractTime` the time of the newest
     extract that it read.
@@ -85,9 +85,9 @@ class BreakerState(Enum):
 class BreakerRecord(msgspec.Struct, omit_defaults=True):
     """The breaker of a destination; times in epoch ms.
 
-    OPEN: the destination does not answer since `since`, tasks for it wait, and it is tried again
-    at `nextTry`.  HALF_OPEN: a CONNECTIVITY_TEST of it waits or runs.  `failures` counts the tasks
-    that could not reach it; `reason` is the last failure.
+    OPEN: the destination has not answered since `since`, its tasks wait, and the server tests it at
+    `nextTry`.  HALF_OPEN: a CONNECTIVITY_TEST of the destination waits or runs.  `failures` counts
+    the tasks that could not reach the destination; `reason` is the last failure.
     """
 
     state: Label
@@ -105,10 +105,10 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     (epoch ms) is the end of the last verification round that read every stored byte;
     `unknownBackups` counts the backups there that the catalogue did not know at the last VERIFY.
     `owner` is the newest owner record that a task read; `catalogueReadTime` (epoch ms) is the end
-    of the last task that read the catalogue there, `extractTime` the time of its newest extract:
-    locks and hints that were changed later are not known.
-    `probe` is what the store was seen to do.  `copyOf` is the destination with whose master key the
-    repository was made; `copies` are the destinations that get a copy of every backup.
+    of the last task that read the destination's catalogue, `extractTime` the time of the newest
+    extract: later changes of locks and hints are unknown. `probe` holds the results of the last
+    probe of the store.  `copyOf` is the destination with whose master key the repository was made;
+    `copies` are the destinations that receive a copy of every backup.
     """
 
     guid: str
@@ -140,7 +140,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class NewDestination(NewPlace, kw_only=True):
-    """Request to add a destination; `type`, where named, must be a served type.
+    """Request to add a destination; a `type` must be one of the supported types.
 
     `settings` are the settings of the type by name; a request may give each setting beside `name`,
     like `path`.  With `copyOf` the repository gets the master key of that destination's repository:
@@ -160,8 +160,9 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
     `settings` gives new values of secret settings and of settings that do not say where the
-    repository lies; the other settings can be repeated, and are changed by a move.  `node`, `nodes`
-    or `allNodes` say anew which nodes reach the destination.
+    repository lies, and the empty text ends an optional one; the other settings can be repeated,
+    and only a move changes them.  `node`, `nodes` or `allNodes` replace the nodes that reach the
+    destination.
     """
 
     type: Word | None = None

@@ -1,4 +1,4 @@
-"""Events: changes that people and portals are told about."""
+"""Events: changes that Haulback reports to people and portals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haulback.wire import JsonObject, Label, Named
 
 
 class EventKind(Enum):
-    """Kinds of events; the subject of each is named behind it."""
+    """Kinds of events; the comment of each kind names its subject."""
 
     TASK_ENDED = "TASK_ENDED"  # task
     WORKFLOW_ENDED = "WORKFLOW_ENDED"  # first task of the workflow
@@ -18,7 +18,7 @@ class EventKind(Enum):
     RUN_ENDED = "RUN_ENDED"  # policy: all tasks of a scheduled run have ended
     FIRE_MISSED = "FIRE_MISSED"  # schedule
     FIRE_VOIDED = "FIRE_VOIDED"  # schedule
-    FIRE_SKIPPED = "FIRE_SKIPPED"  # schedule: an entity's earlier plan of the rule is pending
+    FIRE_SKIPPED = "FIRE_SKIPPED"  # schedule: earlier tasks of the rule are pending
     SCHEDULES_PAUSED = "SCHEDULES_PAUSED"  # server: schedules of an earlier version wait
     PROTECTION_CHANGED = "PROTECTION_CHANGED"  # entity
     ASSIGNMENT_CHANGED = "ASSIGNMENT_CHANGED"  # policy
@@ -28,8 +28,8 @@ class EventKind(Enum):
     NODE_UP = "NODE_UP"  # node
     DESTINATION_FILLING = "DESTINATION_FILLING"  # backup destination
     DESTINATION_DOWN = "DESTINATION_DOWN"  # backup destination: a task could not reach it
-    BREAKER_OPENED = "BREAKER_OPENED"  # backup destination: tasks for it wait
-    BREAKER_CLOSED = "BREAKER_CLOSED"  # backup destination: tasks for it go on
+    BREAKER_OPENED = "BREAKER_OPENED"  # backup destination: its tasks wait
+    BREAKER_CLOSED = "BREAKER_CLOSED"  # backup destination: its tasks continue
     PROOF_FAILED = "PROOF_FAILED"  # backup
     LOCK_REFUSED = "LOCK_REFUSED"  # backup
     KEY_TROUBLE = "KEY_TROUBLE"  # server or backup destination
@@ -37,15 +37,15 @@ class EventKind(Enum):
     SERVER_HELD = "SERVER_HELD"  # server: a restored database holds schedules and deletions
     HOLD_LIFTED = "HOLD_LIFTED"  # server
     CHANNEL_DISABLED = "CHANNEL_DISABLED"  # notification channel: its receiver is gone
-    DELIVERY_FAILED = "DELIVERY_FAILED"  # notification channel: a message was given up
+    DELIVERY_FAILED = "DELIVERY_FAILED"  # notification channel: a message failed for good
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """An event about a subject; `time` in epoch ms, `data` differs by kind.
+    """An event about a subject; `time` in epoch ms; `data` differs by kind.
 
     `project` is the project of the subject, None for a subject of all projects; `policy` the policy
-    that the event belongs to.  `rule` of a backup policy stands for its policy.  At most one event
-    of a `once` text is stored.
+    that the event belongs to.  `rule` is a rule of a backup policy, in place of `policy`.  At most
+    one event with a given `once` is stored.
     """
 
     kind: EventKind

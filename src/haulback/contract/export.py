@@ -29,13 +29,13 @@ class ExportRequest(msgspec.Struct):
 
 
 class ExportOrder(msgspec.Struct):
-    """The machine to read, and the base of the increment; `excluded` are names of disks.
+    """The machine to read, and the base of the increment; `excluded` names disks to leave out.
 
     `wanted` is the requested type of backup, `no_base` the reason why the base was given up, if
     known.  `machine` is the name on the platform, `disks` are
     the disks of the last scan, `place` is the machine's folder on its platform.
 
-    `before` and `after` are commands for the guest, around the moment of the snapshot.
+    `before` and `after` are commands that the guest runs before and after the snapshot.
     """
 
     backup: str

@@ -8,7 +8,7 @@ from haulback.wire import Label, Named
 
 
 class FireSkip(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A rule, or a machine of a rule, for which a fire planned no task."""
+    """A rule, or a machine of a rule, for which a fire planned no task, with the reason."""
 
     rule: Named
     protectedEntity: Named | None = None
@@ -16,7 +16,7 @@ class FireSkip(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class FireRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A fire of a schedule.  Times in epoch ms, `nominal` by the clocks of the schedule's zone.
+    """A fire of a schedule.  Times in epoch ms; `nominal` is the local time in the schedule's zone.
 
     `workflows` counts the workflows planned, `skippedCount` the rules and machines without a plan;
     `skipped` names the first hundred of these.
@@ -38,7 +38,7 @@ class FireRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class DueTime(msgspec.Struct, kw_only=True):
-    """A due time that lies ahead, and the end of its start window (epoch ms)."""
+    """A future due time, and the end of its start window (epoch ms)."""
 
     due: int
     nominal: str
@@ -46,7 +46,7 @@ class DueTime(msgspec.Struct, kw_only=True):
 
 
 class Fires(msgspec.Struct, kw_only=True):
-    """Fires of a schedule: the newest of the past, and the next due times."""
+    """Fires of a schedule: the newest past fires, and the next due times."""
 
     past: list[FireRecord]
     next: list[DueTime]
@@ -60,7 +60,7 @@ class ResumedSchedules(msgspec.Struct, kw_only=True):
 
 
 class RefusedSchedule(msgspec.Struct, kw_only=True):
-    """A schedule that stays paused."""
+    """A schedule that stays paused, with the reason."""
 
     schedule: Named
     message: str

@@ -8,11 +8,11 @@ from haulback.wire import Label, Named
 
 
 class ForecastRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A fire that is expected.  Times in epoch ms, `expectedDuration` in ms.
+    """An expected fire.  Times in epoch ms, `expectedDuration` in ms.
 
-    `type` is the type of the schedule, or SYSTEM.  Without history the last three are absent.
-    `fitsWindow` is false where tasks are expected not to start within the window, `overlapsNext`
-    true where the fire is expected to last beyond the next one.
+    `type` is the type of the schedule, or SYSTEM.  Without history the last three members are
+    absent. `fitsWindow` is false if some tasks are expected to start after the window,
+    `overlapsNext` is true if the fire is expected to last beyond the next fire.
     """
 
     schedule: Named

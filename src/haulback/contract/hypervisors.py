@@ -13,7 +13,8 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A hypervisor.
 
     The hypervisor is reached by `node`, by several `nodes`, or by every node (`allNodes`).
-    `notBelievedSince` (epoch ms) is set while scans miss more machines than is credible.
+    `notBelievedSince` (epoch ms) is set while scans miss so many machines that Haulback waits for a
+    confirmation.
     """
 
     guid: str
@@ -37,9 +38,9 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class NewHypervisor(NewPlace, kw_only=True):
-    """Request to add a hypervisor: a folder of machines, or with `url` a libvirt.
+    """Request to add a hypervisor: a folder of machines, or, with `url`, a libvirt host.
 
-    The URL of the node's own libvirt is qemu:///system, of another host
+    The URL of the node's own libvirt is qemu:///system, that of another host
     qemu+ssh://user@host/system; `path` is then the storage folder for new disk images.
     """
 
@@ -52,7 +53,7 @@ class NewHypervisor(NewPlace, kw_only=True):
 class ChangedHypervisor(msgspec.Struct, kw_only=True):
     """Changes of a hypervisor; absent members stay.
 
-    `node`, `nodes` or `allNodes` say anew which nodes reach the hypervisor.
+    `node`, `nodes` or `allNodes` replace the nodes that reach the hypervisor.
     """
 
     name: str | None = None

@@ -25,7 +25,7 @@ class TaskFile(msgspec.Struct):
 
 
 class RestoredNetwork(msgspec.Struct):
-    """Network and MAC address for a network card of the backup."""
+    """The network and MAC address that a network card of the backup gets."""
 
     networkInterfaceCard: Ref
     network: Ref | None = None
@@ -41,7 +41,7 @@ class DataCenter(msgspec.Struct):
 
 
 class BaseImage(msgspec.Struct):
-    """The image a machine is made from; portals send an empty one."""
+    """The image from which a machine is made; portals send an empty one."""
 
     uuid: str | None = None
 

@@ -30,7 +30,9 @@ class InventorySyncRequest(Sources, kw_only=True):
 
 
 class Candidate(msgspec.Struct):
-    """A hypervisor of the wizard: a known hypervisor, or a new one to save if its scan succeeds."""
+    """A hypervisor of the wizard: a known hypervisor, or a new hypervisor that is saved if its scan
+    succeeds.
+    """
 
     guid: str | None = None
     name: str | None = None
@@ -94,7 +96,7 @@ class SnapshotSeen(msgspec.Struct):
 class ReportedMachine(msgspec.Struct):
     """A machine of a scan; without `snapshots` the node cannot list the snapshots.
 
-    `place` is the machine's place on its platform, in the words of `Broken.where`.
+    `place` is the machine's location on its platform, in the form of `Broken.where`.
     """
 
     uuid: str
@@ -119,8 +121,8 @@ class Seen(msgspec.Struct):
     """The node's report of a scan; absent `networks` or `storages` are unknown.
 
     `gone` are requested uuids that the platform does not show.  `problems` counts the machines that
-    could not be read, `unreadable` names them; nodes of earlier versions only count.  `shown` is
-    the number of all machines, where a few were requested.
+    could not be read, `unreadable` names them; nodes of earlier versions send the count alone.
+    `shown` is the number of all machines if the scan was limited to a few.
     """
 
     machines: list[ReportedMachine]

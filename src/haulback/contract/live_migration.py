@@ -23,7 +23,9 @@ class LiveMigrationRequest(msgspec.Struct, kw_only=True):
 
 
 class LiveMigrationOrder(msgspec.Struct):
-    """The machine, its hypervisor, and the new one; an equal one moves the disks off the backup."""
+    """The machine, its hypervisor, and the target hypervisor; if both are equal, the disks are
+    moved off the mounted backup.
+    """
 
     uuid: str
     hypervisor: Hypervisor

@@ -1,4 +1,4 @@
-"""Losses by an operation: the answer of `dryRun=true`."""
+"""The losses that an operation would cause: the answer of `dryRun=true`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import msgspec
 
 from haulback.wire import Named
 
-SHOWN = 200  # items that an answer names; `total` and `counts` tell of all
+SHOWN = 200  # objects that an answer lists; `total` and `counts` cover all objects
 
 
 class LostItem(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """An object and its fate, such as *removed*, *given up* or *kept*.
+    """An object that an operation affects, and its fate, such as *removed*, *given up* or *kept*.
 
-    `kind` is the type of the object in words, like backup.  `size` in bytes, `time` in epoch ms.
-    `place` is where a backup lies, `note` says more.
+    `kind` is the type of the object in words, such as backup.  `size` in bytes, `time` in epoch ms.
+    `place` is the destination of a backup, `note` a remark.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class LostItem(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class LossCount(msgspec.Struct, kw_only=True):
-    """The number of objects of one kind that have one fate, and their bytes."""
+    """The number of objects of one kind and one fate, and the sum of their bytes."""
 
     kind: str
     fate: str
@@ -36,10 +36,10 @@ class LossCount(msgspec.Struct, kw_only=True):
 
 
 class Losses(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The objects that an operation removes or changes for good; the dry run changed nothing.
+    """The objects that an operation would remove or change irrevocably; a dry run changes nothing.
 
-    `items` names at most 200 of them, `total` and `counts` tell of all, `size` is the sum of their
-    bytes.  `notes` are sentences about what stays, and about how to keep more.
+    `items` lists at most 200 objects, `total` and `counts` cover all objects, `size` is the sum of
+    their bytes.  `notes` are sentences about objects that stay, and about ways to keep more.
     """
 
     dryRun: bool = True

@@ -47,13 +47,14 @@ class ManagerOf(msgspec.Struct):
 class VirtualMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A virtual machine; `backupUpToDate` is absent without an RPO.
 
-    `backupUpToDate` is true where the last good backup is within the RPO of the policy.
+    `backupUpToDate` is true if the last good backup is within the RPO of the policy.
     `protectionState` is a state of GET /protection.  `project.guid` is the guid of the project's
     record, without a record the uuid that `project-uuid` names.
 
-    `absentSince` (epoch ms) is the first scan that missed the machine; `present` ends when the loss
-    is believed.  `problem` says why the platform cannot read the machine.
-    `notBackedUp` lists the parts that no backup holds, each with `name` and `reason`.
+    `absentSince` (epoch ms) is the first scan that missed the machine; `present` becomes false when
+    a later scan or a user confirms the loss.  `problem` is the reason why the platform cannot read
+    the machine. `notBackedUp` lists the parts that no backup contains, each with `name` and
+    `reason`.
     """
 
     guid: str
@@ -118,7 +119,7 @@ class NotIncremental(msgspec.Struct):
 
 
 class ProjectName(msgspec.Struct):
-    """A project as machines name it."""
+    """A project as the record of a machine names it."""
 
     guid: str
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from haulback.contract.damage import Reports
 from haulback.contract.mounts import MountMode
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.contract.restore import LocationRef
@@ -80,7 +81,8 @@ class Again(msgspec.Struct, kw_only=True):
 
 
 class MountOrder(msgspec.Struct, kw_only=True):
-    """The backup to share, its folders, its target or the hypervisor of its machine.
+    """The backup to mount, and the folders, the iSCSI target or the hypervisor that receive its
+    disks.
 
     `others` are other locations of the backup.
     """
@@ -92,6 +94,12 @@ class MountOrder(msgspec.Struct, kw_only=True):
     target: IscsiOrder | None = None
     hypervisor: Hypervisor | None = None
     others: list[BackupPlace] = []
+
+
+class MetDamage(msgspec.Struct):
+    """The damage that the readers of a mount have met so far, by destination."""
+
+    reports: Reports
 
 
 class MountResult(msgspec.Struct):

@@ -60,7 +60,7 @@ class BackupFileSystem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A file system of a backup; size in bytes.
 
     `readable`: the root folder was opened.  `reason` says why the file system cannot be read, or is
-    a caution.  `features` are the notable features that the superblock names, such as encrypt or
+    a warning.  `features` are the notable features that the superblock names, such as encrypt or
     casefold.
     """
 
@@ -113,7 +113,7 @@ class MountedFile(msgspec.Struct, kw_only=True):
 
 
 class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A directory entry; `modified` in epoch ms, `permissions` as in the nine letters of ls.
+    """A directory entry; `modified` in epoch ms, `permissions` in the nine letters of `ls -l`.
 
     `fileType`: DIRECTORY, REGULAR_FILE, SYMLINK, BROKEN_SYMLINK or OTHER.  `contents`: READABLE,
     NOT_READABLE with the `reason`, or NOT_TRIED: a listing does not open files.  `readable` is
@@ -136,10 +136,11 @@ class FileRow(msgspec.Struct, omit_defaults=True, kw_only=True):
 class FileDetails(FileRow, omit_defaults=True, kw_only=True):
     """A directory entry that was opened and read.
 
-    `contents` is NOT_TRIED only if reading took too long.  `stored` are the bytes of a file without
-    its holes, of which `read` were read; `inode` and `links` tell hard links.  `attributes` are
-    names of extended attributes, `missing` says why some cannot be delivered; access lists are
-    written as by getfacl.  `features` are those of the file, such as its compression.
+    `contents` is NOT_TRIED only if reading took too long.  `stored` is the size of a file without
+    its holes in bytes, `read` the number of them that were read; files with the same `inode` and
+    more than one of `links` are hard links.  `attributes` are names of extended attributes,
+    `missing` is the reason why some cannot be delivered; access lists are written in the form of
+    getfacl.  `features` are features of the file, such as its compression.
     """
 
     read: int

@@ -10,8 +10,8 @@ from haulback.wire import Ref
 class NewPlace(msgspec.Struct, kw_only=True):
     """Members common to hypervisors and destinations; `path` is a folder on the node.
 
-    The place is reached by `node`, by several `nodes`, or by every node (`allNodes`).  A request
-    with none of these means the only node.
+    The hypervisor or destination is reached by `node`, by several `nodes`, or by every node
+    (`allNodes`).  A request with none of these means the only node.
     """
 
     name: str

@@ -16,7 +16,9 @@ READ = "readFrom"
 
 
 class ReadFrom(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The location of a backup that a task has read; empty where an earlier attempt read it."""
+    """The location of a backup that a task has read; empty if an earlier attempt read the
+    location.
+    """
 
     backup: str | None = None
     destination: Named | None = None

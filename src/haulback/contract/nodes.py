@@ -77,7 +77,9 @@ class Enrolled(msgspec.Struct):
 
 
 class FinishedWork(msgspec.Struct):
-    """A complete attempt whose end the node could not report before its process ended."""
+    """An attempt whose work is done, but whose end the node could not report before its process
+    ended.
+    """
 
     task: str
     attempt: int
@@ -136,6 +138,8 @@ class AnswerPiece(msgspec.Struct):
 
 
 class PieceTaken(msgspec.Struct):
-    """Result of sending a piece of an answer; `taken` false: send the piece again."""
+    """Result of sending a piece of an answer; if `taken` is false, the node sends the piece
+    again.
+    """
 
     taken: bool

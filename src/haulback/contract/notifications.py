@@ -32,13 +32,13 @@ class MailSecurity(Enum):
 
 
 class NotificationChannel(PolicyRecord, kw_only=True):
-    """A way to tell people or programs: a mail server, a webhook, or a monitor of heartbeats.
+    """A way to notify people or programs: a mail server, a webhook, or a monitor of heartbeats.
 
     MAIL uses `host`, `port` (by default the usual port for `security`), `login`, `password`,
-    `sender`, and sends to `recipients` and `mailingList`, without both to the default mailing
+    `sender`, and sends to `recipients` and `mailingList`, or, without both, to the default mailing
     lists.  WEBHOOK posts to `url`, signed with `secret` (`whsec_` and 24 to 64 bytes in base64).
     MONITOR calls `startUrl`, `successUrl` and `failureUrl`.  `password` and `secret` are
-    write-only; an absent one keeps the stored one, `remove` deletes it.  `credential` names a
+    write-only; an absent secret keeps the stored secret, `remove` deletes it.  `credential` names a
     stored credential in place of `login` and `password`.  `certificate` (PEM) is trusted besides
     the system's certificates.  Only administrators see whole URLs.
     """
@@ -67,18 +67,19 @@ ADDRESSES = ("url", "startUrl", "successUrl", "failureUrl")  # members of a chan
 
 
 def cut_address(url: str) -> str:
-    """A URL without its path and query, which often identify the sender like a password."""
+    """A URL without its path and query, which often contain a secret token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}/…"
 
 
 class NotificationRule(PolicyRecord, kw_only=True):
-    """The events that channels are told.
+    """A rule that selects events, and the channels that report them.
 
-    No `events`: failures and troubles.  `taskTypes` and `states` limit ends of tasks, workflows and
-    runs; `policies` and `projects` limit all events.  Mails of the rule go to `recipients`, or else
-    to the recipients of the channel.  Events within `digest` ms after the first are one message;
-    absent: 5 minutes for mail, 0 for webhooks.
+    Without `events` the rule selects failures and other problems.  `taskTypes` and `states`
+    restrict the events about ends of tasks, workflows and runs; `policies` and `projects` restrict
+    all events.  Mails of the rule go to `recipients`, or else to the recipients of the channel.
+    Events within `digest` ms after the first event are sent as one message; the default is 5
+    minutes for mail and 0 for webhooks.
     """
 
     channels: list[Ref]
@@ -93,7 +94,9 @@ class NotificationRule(PolicyRecord, kw_only=True):
 
 
 class DeliveryAttempt(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An attempt to deliver a message: `time` in epoch ms, `duration` in ms, `status` of HTTP."""
+    """An attempt to deliver a message: `time` in epoch ms, `duration` in ms, `status` is the HTTP
+    status.
+    """
 
     time: int
     duration: int
@@ -134,7 +137,7 @@ class MailAttachment(msgspec.Struct, kw_only=True):
 
 
 class Message(msgspec.Struct, kw_only=True):
-    """A message that is no event: a report or a test.
+    """A message that reports no event, such as a report or a test.
 
     `recipients` of a mail; empty: the recipients of the channel.  `once`: a failed attempt is not
     repeated.

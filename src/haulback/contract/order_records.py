@@ -10,9 +10,9 @@ from haulback.wire import JsonObject
 class Hypervisor(msgspec.Struct, kw_only=True):
     """A hypervisor; `driver` names the driver, `config` is the driver's configuration.
 
-    `node` is the only node that reaches the hypervisor, `nodes` are the nodes where several do;
-    without either every node reaches it.  `settings` are user settings that the driver does not
-    need: manager, cluster, node configuration.
+    `node` is the only node that reaches the hypervisor, `nodes` are the nodes if several reach it;
+    without both every node reaches the hypervisor.  `settings` are user settings that the driver
+    does not need: manager, cluster, node configuration.
     """
 
     guid: str
@@ -65,14 +65,14 @@ class BackupDestination(msgspec.Struct, kw_only=True):
 
 
 class BackupPlace(msgspec.Struct, frozen=True):
-    """Another location of a backup: the guid of the backup there, and the destination."""
+    """Another location of a backup: the backup's guid on that destination, and the destination."""
 
     backup: str
     destination: BackupDestination
 
 
 class IncrementBase(msgspec.Struct):
-    """The base of the next increment of an entity in one repository."""
+    """The base of an entity's next increment in one repository."""
 
     entity: str
     destination: str

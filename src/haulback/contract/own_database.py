@@ -16,14 +16,16 @@ class DatabaseCopyRequest(msgspec.Struct):
     """Request of a node for the copy that its EXPORT stores.
 
     `slot` (base64) is the secret of the repository's key file, sealed by the master key of the
-    repository: a recovery kit, which holds the master key alone, opens the copy by it.
+    repository: thus a recovery kit, which holds only the master key, opens the copy.
     """
 
     slot: Slot
 
 
 class DatabaseBackupRequest(msgspec.Struct):
-    """Request for a backup of the server's own database, by default to the only destination."""
+    """Request for a backup of the server's own database; the default destination is the only
+    one.
+    """
 
     backupDestination: Choice | None = None
 
@@ -32,9 +34,9 @@ class DestinationHold(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A destination that keeps the server held.  Times in epoch ms.
 
     `copied` is the time of the restored copy of the database.  `lookedThrough` is the end of the
-    VERIFY that compared the catalogue with the destination, absent before; `unknownBackups` is the
-    number of backups there that the catalogue does not know, and `unknown` are the first of them:
-    nothing deletes them.
+    VERIFY that compared the catalogue with the destination, absent before that; `unknownBackups` is
+    the number of backups on the destination that the catalogue does not know, and `unknown` lists
+    the first of these backups. No task deletes them.
     """
 
     destination: Named
@@ -47,7 +49,8 @@ class DestinationHold(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class ServerHold(msgspec.Struct):
-    """Whether the server is held after the restore of its database, with each destination.
+    """The hold of a server whose database was restored, with the destinations that wait for a
+    VERIFY.
 
     A held server runs no schedule, and starts no task that deletes.
     """

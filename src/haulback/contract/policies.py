@@ -45,9 +45,9 @@ class AutoAssignSettings(msgspec.Struct, kw_only=True):
 class AnyPolicy(PolicyRecord, kw_only=True):
     """Members of backup and snapshot policies; thresholds in percent of a run's tasks.
 
-    `vms` are all machines of the policy; absent: the machines of the policy stay.  The mode of
-    `autoAssignSettings` and `autoAssignMode` are the same: of two that differ, the changed one
-    counts.
+    `vms` are all machines of the policy; without it the machines of the policy stay.  The mode of
+    `autoAssignSettings` and `autoAssignMode` are the same setting: if they differ, the changed
+    value counts.
     """
 
     active: bool = True
@@ -66,7 +66,7 @@ class AnyPolicy(PolicyRecord, kw_only=True):
 
 
 class AssignmentPreview(msgspec.Struct):
-    """Machines that a policy would take, and machines that it would lose, by auto-assignment."""
+    """Machines that auto-assignment would add to a policy, and machines that it would remove."""
 
     assigned: list[VirtualMachine]
     removed: list[VirtualMachine]
@@ -119,8 +119,8 @@ class SnapshotRule(PolicyRecord, kw_only=True):
 class Policy(AnyPolicy, kw_only=True):
     """A backup policy; `rules` replace the rules of the policy, absent: the rules stay.
 
-    `rpo` is the largest age in ms of the last good backup of a machine; absent: the largest gap
-    between the times of the policy's schedules, and the start window.
+    `rpo` is the largest age in ms of the last good backup of a machine; the default is the largest
+    gap between the times of the policy's schedules, plus the start window.
     """
 
     rpo: int | None = None

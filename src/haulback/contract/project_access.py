@@ -1,4 +1,4 @@
-"""Limits of callers that are narrowed to some projects."""
+"""Limits for callers who may see some projects only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Final
 
 
 class ProjectAccess(Enum):
-    """Limits of a narrowed caller in an operation; the value is the word of the access page."""
+    """Limits that an operation sets for callers of some projects; the value is the word in the
+    table of access rights.
+    """
 
     ANYBODY = "anybody"
     ACCOUNT = "own login"

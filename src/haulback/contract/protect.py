@@ -1,4 +1,6 @@
-"""Requests and answers of /protect: a policy with rule, schedule and notification in one step."""
+"""Requests and answers of /protect, which makes a policy with rule, schedule and notification in
+one step.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,17 @@ from haulback.wire import Choice, Named
 
 
 class ProtectRequest(msgspec.Struct, kw_only=True):
-    """Protection as people write it: machines, times, destination, retention and recipients.
+    """A request for protection: machines, times, destination, retention and recipients as people
+    write them.
 
     Machines: `all`, or names like `web*` in `match` and tags in `tags`, of which any includes a
-    machine, without names in `exclude`.  Machines that come later are taken as well.  One of
-    `nightly` (`22:00 Europe/Berlin`) and `every` (`4h`) sets the times, on the `days` `mon-fri`;
-    `timeZone` (IANA) applies where `nightly` names none.  `keep` is `7d,4w,12m`; absent: no backup
-    is removed.  `to` is a destination; absent: the only one.  `mail` are addresses that hear of
-    failures.  `prove` (`daily`, `weekly`, `monthly`) is the time in which each machine is proven.
-    `window` and `rpo` are durations like `6h`.
+    machine, without names in `exclude`.  Machines that are added later are protected as well.
+    Either `nightly` (`22:00 Europe/Berlin`) or `every` (`4h`) sets the times, on the `days`
+    `mon-fri`; `timeZone` (IANA) applies where `nightly` names none.  `keep` is retention such as
+    `7d,4w,12m`; without it no backup is removed.  `to` is a destination; the default is the only
+    one.  `copyTo` is a destination for a copy of each backup, with the same retention.  `mail`
+    lists the addresses that receive reports of failures.  `prove` (`daily`, `weekly`, `monthly`)
+    is the time in which each machine is proven.  `window` and `rpo` are durations like `6h`.
     """
 
     name: str = ""
@@ -39,7 +43,8 @@ class ProtectRequest(msgspec.Struct, kw_only=True):
 
 
 class Protecting(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The records that protect, the number of machines now, and the first run in epoch ms.
+    """The records that a request for protection made, the present number of machines, and the first
+    run in epoch ms.
 
     `rpo` is in ms.  `notes` are sentences for the user.
     """
@@ -48,6 +53,7 @@ class Protecting(msgspec.Struct, omit_defaults=True, kw_only=True):
     rule: Named
     schedule: Named
     destination: Named
+    copyDestination: Named | None = None
     notificationRule: Named | None = None
     machines: int
     firstRun: int | None = None

@@ -12,11 +12,11 @@ from haulback.wire import Label, Named
 class ProtectionState(Enum):
     """Protection of a machine; each machine is in exactly one of these states."""
 
-    PROTECTED = "PROTECTED"  # its last good backup is within the policy's RPO
-    LATE = "LATE"  # its last good backup is older than the RPO
-    FAILING = "FAILING"  # within the RPO, and its last backup failed
-    NEVER = "NEVER"  # it has a policy and no good backup
-    UNASSIGNED = "UNASSIGNED"  # no active backup policy governs it
+    PROTECTED = "PROTECTED"  # the machine's last good backup is within the policy's RPO
+    LATE = "LATE"  # the machine's last good backup is older than the RPO
+    FAILING = "FAILING"  # within the RPO, but the machine's last backup failed
+    NEVER = "NEVER"  # the machine has a policy and no good backup
+    UNASSIGNED = "UNASSIGNED"  # no active backup policy covers the machine
 
 
 class ProtectionCounts(msgspec.Struct, kw_only=True):

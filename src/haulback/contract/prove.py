@@ -20,10 +20,10 @@ class Sign(Enum):
 
 
 class ProveRequest(msgspec.Struct):
-    """The backup to prove, the hypervisor, and the sign; `timeout` in ms.
+    """The backup to prove, the hypervisor, and the sign of a successful boot; `timeout` in ms.
 
     `text` is the text of the console where the sign is TEXT; the guest agent runs `script`, which
-    must end with 0.
+    must exit with 0.
     """
 
     backup: Ref
@@ -38,7 +38,7 @@ class ProveRequest(msgspec.Struct):
 
 
 class ProveOrder(msgspec.Struct):
-    """The backup to boot, the hypervisor, and the sign; `timeout` in ms.
+    """The backup to boot, the hypervisor, and the sign of a successful boot; `timeout` in ms.
 
     `others` are other locations of the backup.
     """

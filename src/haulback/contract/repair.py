@@ -12,7 +12,7 @@ from haulback.wire import Amount, Ref
 class RepairRequest(msgspec.Struct):
     """Destinations to repair; without `apply` the log lists the actions and nothing is changed.
 
-    `believe`: a user confirms that so much really is damaged at once.
+    `believe`: a user confirms that an unusually large part really is damaged.
     """
 
     backupDestinations: list[Ref]
@@ -24,7 +24,7 @@ class RepairRequest(msgspec.Struct):
 
 
 class RepairOrder(msgspec.Struct):
-    """The destination, which grants deletion where the repair is applied."""
+    """The destination to repair; the order grants deletion if the repair is applied."""
 
     destination: BackupDestination
     apply: bool
@@ -32,7 +32,7 @@ class RepairOrder(msgspec.Struct):
 
 
 class RepairResult(msgspec.Struct):
-    """The node's report: actions done, or to be done, and objects set aside."""
+    """The node's report: actions that were or would be carried out, and objects moved aside."""
 
     actions: list[str] = []
     aside: list[str] = []

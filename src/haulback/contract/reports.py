@@ -10,7 +10,7 @@ from haulback.wire import Label, Named, Ref, Word
 
 
 class GroupBy(Enum):
-    """The noun whose groups a table of sizes has."""
+    """The kind of object by which a table of sizes is grouped."""
 
     BACKUP_DESTINATION = "backup-destination"
     BACKUP_POLICY = "backup-policy"
@@ -22,9 +22,11 @@ class GroupBy(Enum):
 
 
 class Measure(Enum):
-    """Bytes of a backup that a table adds: its size, or the bytes that were read of its machine.
+    """The size that a table adds for each backup: its own, or the bytes that were read from its
+    machine.
 
-    An increment has the size of its changes.  Failed backups have no size, and bytes read.
+    An increment counts with the size of its changes.  Failed backups have no size of their own, but
+    bytes read.
     """
 
     BACKUP_SIZE = "backupSize"
@@ -61,7 +63,7 @@ class ReportRequest(msgspec.Struct, kw_only=True):
 
 
 class GroupSize(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A group and its bytes; `guid` is absent for a group of no object, as the remainder."""
+    """A group and its bytes; without `guid` the row is about no object, such as the remainder."""
 
     name: str
     size: int
@@ -77,7 +79,7 @@ class SizeTable(msgspec.Struct, kw_only=True):
 
 
 class MachineCounts(msgspec.Struct, kw_only=True):
-    """Numbers of machines by protection, now; each machine is counted once.
+    """The present numbers of machines by protection; each machine is counted once.
 
     An absent machine counts while a policy governs the machine.
     """
@@ -91,11 +93,11 @@ class MachineCounts(msgspec.Struct, kw_only=True):
 
 
 class BackupCounts(msgspec.Struct, kw_only=True):
-    """Backups that were made between the report's moments, by state; sizes in bytes.
+    """Backups that were made in the period of the report, by state; sizes in bytes.
 
-    `removed` are successful backups that were deleted meanwhile.  `backupSize` are the bytes of the
-    successful backups, `transferSize` the bytes read of machines, `storedSize` the bytes that were
-    written to destinations.
+    `removed` are successful backups that have been deleted since.  `backupSize` are the bytes of
+    the successful backups, `transferSize` the bytes read from machines, `storedSize` the bytes that
+    were written to destinations.
     """
 
     successful: int = 0
@@ -111,7 +113,8 @@ class BackupCounts(msgspec.Struct, kw_only=True):
 class PolicyReport(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A policy with its runs, its machines and its backups.
 
-    `guid` is absent in the row of backups without a policy, and in the row of remaining policies.
+    `guid` is absent in the row for backups without a policy, and in the row for the remaining
+    policies.
     """
 
     name: str
@@ -140,21 +143,22 @@ class LateMachine(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class FailedBackups(msgspec.Struct, kw_only=True):
-    """The newest failed backups, and the number of all."""
+    """The newest failed backups, and the number of all failed backups."""
 
     total: int
     rows: list[FailedBackup]
 
 
 class LateMachines(msgspec.Struct, kw_only=True):
-    """The machines that are late, and the number of all."""
+    """The machines that are late, and the number of all late machines."""
 
     total: int
     rows: list[LateMachine]
 
 
 class ReportedSpace(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The space of a destination, in bytes; `fullAt` (epoch ms) is the day on which it is full.
+    """The space of a destination, in bytes; `fullAt` (epoch ms) is the expected day on which the
+    destination is full.
 
     `waits` is the reason why new backups wait.
     """
@@ -168,7 +172,8 @@ class ReportedSpace(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Report(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Backups between two moments and the protection of machines now; times in epoch ms.
+    """A report on the backups between two moments, and on the present protection of machines; times
+    in epoch ms.
 
     `title` names the policy of a daily report.
     """
@@ -190,9 +195,10 @@ class Report(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class MailedReport(msgspec.Struct, kw_only=True):
-    """A report that waits for its delivery; `guid` is its message in the delivery log.
+    """A report that waits for its delivery; `guid` names its message in the delivery log.
 
-    Without `recipients` the report goes to those of the mail channel, or to the default lists.
+    Without `recipients` the report goes to the recipients of the mail channel, or to the default
+    lists.
     """
 
     guid: str

@@ -33,9 +33,9 @@ class RestoreRequest(msgspec.Struct):
 class RestoreOrder(msgspec.Struct):
     """The backup to read; without a `path` the data is only checked.  `skip` are names of disks.
 
-    `pointer`: the next task reads straight from the repository, so only the manifest is checked.
-    `files` are the disks of the backup: name, size in bytes, format.  `others` are other locations
-    of the backup, from which data comes that cannot be read.
+    `pointer`: the next task reads directly from the repository, so that only the manifest is
+    checked here. `files` are the disks of the backup: name, size in bytes, format.  `others` are
+    other locations of the backup, which supply data that this location cannot deliver.
     """
 
     backup: str

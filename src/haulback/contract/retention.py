@@ -9,10 +9,11 @@ class RuleRetention(msgspec.Struct, kw_only=True):
     """Retention of a rule's backups on a destination; ages in ms.
 
     An absent count or age is no limit.  `keepDaily`, `keepWeekly`, `keepMonthly` and `keepYearly`
-    are the numbers of days, weeks, months and years with a backup whose newest good backup stays,
-    whatever counts and ages say; an absent keep is 0.  `keepOthers` false: backups that no keep
-    chooses are removed; absent: true, but false for a rule with keeps and without any limit.
-    `timeZone` (IANA) sets the calendar; absent: the zone of the rule's schedule, else UTC.
+    are numbers of days, weeks, months and years; the newest good backup of each of these periods
+    stays even over the limits, and an absent number is 0.  If `keepOthers` is false, backups that
+    no keep chooses are removed; the default is true, but false for a rule with keeps and without
+    any limit. `timeZone` (IANA) sets the calendar; the default is the zone of the rule's schedule,
+    or UTC.
     """
 
     keepLastBackupWhenSourceStillExists: bool | None = None

@@ -16,8 +16,8 @@ class RetentionPreviewRequest(msgspec.Struct, kw_only=True):
     """A rule to preview: a saved one by its guid, changed by the members beside the guid, or a new
     rule with its members.
 
-    A new rule is previewed for the machines in `protectedEntities`, or of `policy`, as if the rule
-    had made all their backups on its destinations.  `after` continues a long preview.
+    A new rule is previewed for the machines in `protectedEntities`, or the machines of `policy`, as
+    if the rule had made all their backups on its destinations.  `after` continues a long preview.
     """
 
     rule: Any = None
@@ -26,10 +26,11 @@ class RetentionPreviewRequest(msgspec.Struct, kw_only=True):
     after: str | None = None
 
 
-class JudgedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
+class JudgedBackup(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """A backup of a preview with its fate: the next clean-up keeps or removes the backup.
 
-    `reason` is named and described.  `size` is what the backup added to the destination.
+    `reason` is a name, `description` a sentence.  `size` is the space in bytes that the backup
+    added to the destination.
     """
 
     backup: Named
@@ -49,9 +50,10 @@ class JudgedBackup(msgspec.Struct, omit_defaults=True, kw_only=True):
 class RetentionPreview(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The effect of a rule's retention at this time.
 
-    `stay` and `go` are numbers of backups.  `sizeReturned` is the estimate of the space that comes
-    back: what the going backups added to their destinations; data that other backups share stays.
-    `waits`: the retention removes nothing before a confirmation.  `after` continues a long preview.
+    `stay` and `go` are numbers of backups.  `sizeReturned` is the estimated space that is freed:
+    the bytes that the removed backups added to their destinations, without data that other backups
+    share. `waits`: the retention removes nothing before a confirmation.  `after` continues a long
+    preview.
     """
 
     rule: Named

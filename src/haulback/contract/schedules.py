@@ -71,7 +71,9 @@ class Sort(Enum):
 
 
 class Repetition(msgspec.Struct, kw_only=True):
-    """Times of an interval: ms from midnight of the first and the last, and ms between two."""
+    """Times of an interval: the first and the last (ms from midnight), and the distance of two
+    times in ms.
+    """
 
     startHour: int = 0
     endHour: int = 86_400_000
@@ -79,11 +81,11 @@ class Repetition(msgspec.Struct, kw_only=True):
 
 
 class Timed(PolicyRecord, kw_only=True):
-    """A record that fires at times, while it is `active`.
+    """A record that fires at its times while it is `active`.
 
     TIME fires at `hour` (ms from midnight), INTERVAL as `interval` says, a `cron` expression of
-    five fields replaces both; all by the clocks of `timeZone`, an IANA name.  No `daysOfWeek`,
-    `months` or `dayOfWeekOccurrences` stand for all.  The tasks of a fire start within
+    five fields replaces both; all times are local times of `timeZone`, an IANA name.  Absent
+    `daysOfWeek`, `months` or `dayOfWeekOccurrences` mean all.  The tasks of a fire start within
     `startWindowLength` ms, by default within six hours.
     """
 

@@ -8,7 +8,7 @@ from haulback.contract.order_records import Hypervisor
 
 
 class ScopedInventorySyncOrder(msgspec.Struct):
-    """Machines to scan, by their uuids on the platform, and their places as far as known."""
+    """Machines to scan, by their uuids on the platform, and their known locations."""
 
     hypervisor: Hypervisor
     uuids: list[str]

@@ -11,7 +11,7 @@ from haulback.wire import Amount, Mark, Ref
 
 
 class SnapshotRequest(msgspec.Struct, kw_only=True):
-    """SnapshotTaskRequest; the rule sets the retention, without a rule the snapshot stays."""
+    """SnapshotTaskRequest; the rule sets the retention; without a rule the snapshot is kept."""
 
     protectedEntities: list[Ref]
     rule: Ref | None = None

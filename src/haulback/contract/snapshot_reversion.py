@@ -27,7 +27,7 @@ class SnapshotReversionOrder(msgspec.Struct):
 
 
 class Reverted(msgspec.Struct):
-    """The node's report: the snapshot `before` keeps the old state of the disks."""
+    """The node's report: `before` is the snapshot that keeps the previous state of the disks."""
 
     before: Mark
     snapshotTime: Amount

@@ -8,10 +8,10 @@ from haulback.wire import Label, Named
 
 
 class SnapshotRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A snapshot on its platform, where its name is `uuid`; times in epoch ms.
+    """A snapshot on its platform; `uuid` is its name there; times in epoch ms.
 
-    `managed`: Haulback took the snapshot and can revert the machine to the snapshot.
-    `policy` is the name of its policy, as portals show it; `snapshotPolicy` refers to the same.
+    `managed`: Haulback took the snapshot and can revert the machine to the snapshot. `policy` is
+    the name of its policy for portals; `snapshotPolicy` is a reference to the same policy.
     """
 
     guid: str

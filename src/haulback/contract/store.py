@@ -7,6 +7,9 @@ import msgspec
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.wire import Amount, Guid
 
+# Member of the results of a STORE once its backup is stored, true also when the task fails later.
+PUBLISHED = "published"
+
 
 class BackupVolume(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A file system of a backup; size in bytes.  `reason` says why it is unreadable."""
@@ -26,7 +29,7 @@ class StoreOrder(msgspec.Struct):
     """The backup to publish; `staging` names the attempt that exported.
 
     A store that keeps locks keeps the backup for `lock` ms at least.  `replaces` is the checkpoint
-    of the present base, which no increment uses once this backup is stored.
+    of the present base, which becomes useless once this backup is stored.
     """
 
     backup: str

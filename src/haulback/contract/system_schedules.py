@@ -21,11 +21,12 @@ class SystemTask(Enum):
 
 
 class SystemSchedule(Timed, kw_only=True):
-    """A system schedule: its task, which never changes, and its times as those of a schedule.
+    """A system schedule: its task, which cannot be changed, and its times in the form of a
+    schedule.
 
     PROVE boots at most `most` machines in one fire, `atOnce` at the same time, and waits for
-    `sign`; it begins none after `startWindowLength` ms.  OWN_DATABASE stores on
-    `backupDestination`, by default on the only destination.
+    `sign`; it starts no boot after `startWindowLength` ms.  OWN_DATABASE stores the backup on
+    `backupDestination`, by default the only destination.
     """
 
     task: SystemTask | None = None

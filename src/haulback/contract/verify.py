@@ -28,8 +28,8 @@ class VerifyRequest(msgspec.Struct):
 class VerifyOrder(msgspec.Struct):
     """The packs to read: packs after `cursor` (hex), up to `bytes` and `seconds`.
 
-    `days`: a share of the data is read, so that all data is read within this number of days.
-    `looked`: the maps of backups are read from the backup that follows this guid.
+    `days`: the task reads a share of the data, such that all data is read within this number of
+    days. `looked`: the task reads the maps of backups from the backup after this guid.
     """
 
     destination: BackupDestination
@@ -41,7 +41,7 @@ class VerifyOrder(msgspec.Struct):
 
 
 class UnknownBackup(msgspec.Struct):
-    """A stored backup that the catalogue does not know, with its machine as its manifest names it.
+    """A stored backup that the catalogue does not know, with the machine that its manifest names.
 
     `snapshotTime` in epoch ms.
     """

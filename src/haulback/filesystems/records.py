@@ -1,4 +1,4 @@
-"""Volumes and entries, and the messages to and from the confined process."""
+"""Volumes and entries, and the messages to and from the sandbox."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Volume(msgspec.Struct, frozen=True):
     `name` is unique among the disks: `vda` (a disk without partitions), `vda1`, `vg0/root`. `type`
     is ext4, ext3, ext2, xfs, ntfs, fat12, fat16, fat32, exfat, or the name of a type that cannot be
     read. `readable` means that its root folder was opened. `reason` says why a volume cannot be
-    read, or is a caution about a readable one. `features` are those of note in the superblock.
+    read, or is a warning about a readable one. `features` are those of note in the superblock.
     """
 
     name: _Text
@@ -79,9 +79,10 @@ class FileEntry(msgspec.Struct, frozen=True):
     """An entry of a directory; `size` in bytes, `modified` in epoch milliseconds.
 
     Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`. `reason` says why
-    the contents cannot be read, as far as directory and inode tell. `node` numbers the file within
-    its volume, 0 if unknown; `links` is the number of its names. `fine` is the nanoseconds after
-    `modified`; `kind` holds the type bits, and `device` the numbers (major, minor) of a device.
+    the contents cannot be read, as far as directory and inode show. `node` is the number of the
+    file within its volume, 0 if unknown; `links` is the number of its names. `fine` is the
+    nanoseconds after `modified`; `kind` holds the type bits, and `device` the numbers (major,
+    minor) of a device.
     """
 
     name: str

@@ -35,7 +35,7 @@ class TarMember(NamedTuple):
     def sparse(self, number: int, size: int) -> bytes:
         """Blocks of the header of a sparse file of `size` bytes.
 
-        Readers that know no sparse files find the member under the name of its `number`.
+        Readers that do not support sparse files find the member under the name of its `number`.
         """
         real = (
             (b"GNU.sparse.major", b"1"),

@@ -1,11 +1,11 @@
-"""STORE: publishes the export that waits in staging; only then the backup exists."""
+"""STORE: publishes the export that waits in staging, which makes the backup exist."""
 
 from __future__ import annotations
 
 import msgspec
 
 from haulback.contract.order_records import IncrementBase
-from haulback.contract.store import Stored, StoreOrder
+from haulback.contract.store import PUBLISHED, Stored, StoreOrder
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
@@ -17,6 +17,7 @@ from haulback.tasks.record import Task
 _REPORT = (
     Said("stored", "bytes", "Bytes that the backup takes on the destination.", needed=True),
     Said("parent", "guid", "The backup that an increment builds on."),
+    Said(PUBLISHED, "flag", "The backup is stored, whatever becomes of the task."),
     Said("volumes", "array", "Each file system in the backup: name, type, size (bytes)."),
     *SPACE,
 )
@@ -39,7 +40,7 @@ def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     backup = task.ref("backup") or ""
     ledger.backups.timed(task)
-    if state is not State.FINISHED:
+    if state is not State.FINISHED and not _is_published(task, state):
         ledger.backups.failed(backup, task.status_info or state.value)
         return
     exported = read_results(task.params.get("before", {}))
@@ -57,6 +58,20 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.backups.contains(backup, report.volumes)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
     ledger.destinations.stored(destination, report.stored)
+
+
+def _is_published(task: Task, state: State) -> bool:
+    """Whether a failed task had stored its backup.
+
+    The node may have dropped the checkpoint of the old base by then, so this backup is the base.
+    """
+    if state is not State.FAILED or task.results.get(PUBLISHED) is not True:
+        return False
+    try:
+        msgspec.convert(task.results, Stored)
+    except msgspec.ValidationError:
+        return False
+    return not lacking(_REPORT, task.results)
 
 
 KIND = TaskKind(

@@ -1,4 +1,4 @@
-"""Mount folders on a node that show a backup, each served by a process of its own."""
+"""Mount folders on a node that show a backup, each served by a separate process."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from haulback.mounts.spec import MountState
 
 ROOTS = (Path("/mnt/haulback"), Path("/mnt/vprotect"))
 _SECONDS = 30.0  # timeout for a folder to appear, and for its process to end
+_NO_RIGHT = "; the user of the node needs the right to use it, which root has"
 _REMEDY = "install fuse3 (`apt-get install fuse3`), or mount it without a path and browse it"
 
 
@@ -38,8 +39,9 @@ def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
         above = next(parent for parent in path.parents if os.path.lexists(parent))
         if not os.path.lexists(path) and not os.access(above, os.W_OK):
             raise Conflict(
-                f"mountPath: {above} is not writable, perhaps a backup is mounted there; "
-                "choose another folder, or unmount that backup"
+                f"mountPath: {above} is not writable for the node, which is no root or has a "
+                "backup mounted there; choose a folder below a restore root of the node, or "
+                "unmount that backup"
             )
         if _is_used(path):
             raise Conflict(f"mountPath: {path} exists and is not an empty folder")
@@ -99,7 +101,8 @@ def _wait(child: subprocess.Popen[bytes], folder: str) -> None:
             said = child.stderr.read() if child.stderr else b""
             lines = said.decode(errors="replace").strip().splitlines()
             reason = lines[-1] if lines else "no reason given"
-            raise Unavailable(f"{folder} cannot be mounted: {reason}")
+            remedy = _NO_RIGHT if "/dev/fuse" in reason else ""
+            raise Unavailable(f"{folder} cannot be mounted: {reason}{remedy}")
         if time.monotonic() > end:
             raise Unavailable(f"{folder} was not mounted within {_SECONDS:.0f} s")
         time.sleep(0.02)
@@ -128,6 +131,6 @@ def hide(shared: MountState) -> None:
 
 
 def unmount(folder: str) -> None:
-    """Unmount a folder lazily, even while it is in use; a folder that is no mount is no error."""
+    """Unmount a folder lazily, even while it is in use; no error if the folder is no mount."""
     command, env = ["umount", "--lazy", folder], credentials.for_children()
     subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False)

@@ -7,6 +7,7 @@ a sub-folder of its own. The process unmounts the folder and exits when standard
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import sys
 from collections.abc import Callable
@@ -30,7 +31,7 @@ _KINDS = {
     EntryType.REGULAR_FILE: stat.S_IFREG,
     EntryType.SYMLINK: stat.S_IFLNK,
     EntryType.BROKEN_SYMLINK: stat.S_IFLNK,
-    EntryType.OTHER: stat.S_IFIFO,  # a pipe refers to no device of this host
+    EntryType.OTHER: stat.S_IFIFO,  # device number for which no device exists on this host
 }
 _RIGHTS = 0o777  # permission bits; set-uid, set-gid and sticky bits are dropped
 _PAGE = 10_000  # entries per request to the browser
@@ -96,7 +97,7 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
 
 def _attributes(entry: FileEntry) -> JsonObject:
     if entry.reason and entry.type is EntryType.OTHER:
-        raise mfusepy.FuseOSError(errno.EIO)  # the type is not known; a pipe would mislead
+        raise mfusepy.FuseOSError(errno.EIO)  # the type is unknown; a pipe would be misleading
     moment = entry.modified * 1_000_000 + entry.fine
     return {
         "st_mode": _KINDS[entry.type] | entry.mode & _RIGHTS,
@@ -138,17 +139,22 @@ def main(socket: str, disks: str, folder: str, volume: str = "") -> None:
 def serve(shown: mfusepy.Operations, folder: str) -> None:
     """Mount `shown` at `folder` and serve until standard input ends."""
     Thread(target=_follow, args=(folder,), daemon=True).start()
-    mfusepy.FUSE(
-        shown,
-        folder,
-        foreground=True,
-        ro=True,
-        nosuid=True,
-        nodev=True,
-        noexec=True,
-        default_permissions=True,
-        fsname="haulback",
-    )
+    try:
+        mfusepy.FUSE(
+            shown,
+            folder,
+            foreground=True,
+            ro=True,
+            nosuid=True,
+            nodev=True,
+            noexec=True,
+            default_permissions=True,
+            fsname="haulback",
+        )
+    except RuntimeError:
+        # libfuse has told the reason.  The interpreter would abort in its end, as a thread reads
+        # standard input, and its lines would hide the reason.
+        os._exit(1)
 
 
 def _follow(folder: str) -> None:

@@ -13,26 +13,20 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from subprocess import Popen
-from threading import Event, Lock
+from threading import Event
 
 import msgspec
 
-from haulback.destinations.add_only import AddOnly
-from haulback.destinations.registry import open_destination
 from haulback.drivers.images.qemu import hand_over
 from haulback.drivers.nbd_server import NbdServer
-from haulback.errors import Conflict, HaulbackError, NotFound
+from haulback.errors import Conflict, HaulbackError
 from haulback.mounts import iscsi_target
+from haulback.mounts.damage_watch import DAMAGE, DamageWatch
 from haulback.mounts.folders import show
-from haulback.mounts.reopening_disk import Readers, ReopeningDisk
-from haulback.mounts.spec import MountPlace, MountSpec, MountState
-from haulback.repository.manifest import Manifest
-from haulback.repository.openers import opener
-from haulback.repository.repository import Repository
-from haulback.repository.stored_disk import StoredDisk
+from haulback.mounts.locations import Locations
+from haulback.mounts.spec import MountSpec, MountState
 
 _LOOK_EVERY = 2.0  # seconds between two checks of the child processes
 NBD, LOCK, PID, RAW = "nbd", "lock", "pid", "disks"
@@ -45,24 +39,27 @@ def main(run_folder: Path) -> None:
         signal.signal(number, lambda *_: over.set())
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=MountSpec)
     if os.fork():
-        os._exit(0)  # the child serves; the node waits for the parent only
+        os._exit(0)  # the child serves; the node waits only for the parent
     _serve(order, run_folder, over)
 
 
 def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
-    """Tell the node of the mount, or of the reason why there is none, and serve until `over`."""
+    """Report the mount, or the reason why it failed, to the node, and serve until `over`."""
     with ExitStack() as held:
         children: list[Popen[bytes]] = []
+        watch = DamageWatch(order.guid, run_folder / DAMAGE)
         try:
-            ready = _open(order, run_folder, held, children)
+            ready = _open(order, run_folder, held, children, watch)
         except Exception as error:  # noqa: BLE001 - the node is told of any error
             _say(MountState(error=_told(error)))
             return
         _say(ready)
         _let_go()
+        watch.look()  # of the locations that could not be opened
         # The mount ends when one child dies; the node then starts the whole mount again.
         while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
-            pass
+            watch.look()
+        watch.look()
 
 
 def _told(error: Exception) -> str:
@@ -76,7 +73,11 @@ def _told(error: Exception) -> str:
 
 
 def _open(
-    order: MountSpec, run_folder: Path, held: ExitStack, children: list[Popen[bytes]]
+    order: MountSpec,
+    run_folder: Path,
+    held: ExitStack,
+    children: list[Popen[bytes]],
+    watch: DamageWatch,
 ) -> MountState:
     lock = open(run_folder / LOCK, "wb")  # noqa: SIM115 - closed when the share ends
     held.callback(lock.close)
@@ -85,15 +86,7 @@ def _open(
     except BlockingIOError:
         raise Conflict(f"the mount {order.guid} is served already") from None
     (run_folder / PID).write_text(str(os.getpid()))
-    repository, manifest = _located(order)
-    readers = Readers(repository)
-    spares = [Spare(order.guid, other) for other in order.others]
-    disks = {
-        disk.name: ReopeningDisk(
-            disk.map, readers, [partial(spare.disk, disk.name) for spare in spares]
-        )
-        for disk in manifest.disks
-    }
+    disks = Locations(order, watch).disks()
     (run_folder / NBD).unlink(missing_ok=True)  # left behind by a process that died
     held.enter_context(NbdServer(run_folder / NBD, disks))
     if order.for_machine:
@@ -107,73 +100,6 @@ def _open(
         ready.portal, child = held.enter_context(offered)
         children.append(child)
     return ready
-
-
-def _located(order: MountSpec) -> tuple[Repository, Manifest]:
-    """The first location that can be opened, with the other locations behind it.
-
-    Raises the error of the first location when none can be opened.
-    """
-    first = MountPlace(
-        driver=order.driver,
-        config=order.config,
-        repository=order.repository,
-        key=order.key,
-        backup=order.backup,
-    )
-    places, failed = [first, *order.others], None
-    for place in places:
-        try:
-            repository = _repository(order.guid, place)
-            manifest = repository.manifest(place.backup)
-        except HaulbackError as error:
-            failed = failed or error
-            continue
-        repository.others = [
-            partial(_of_family, order.guid, other, repository)
-            for other in places
-            if other is not place
-        ]
-        return repository, manifest
-    assert failed
-    raise failed
-
-
-class Spare:
-    """The disks of another location, which is opened when the first of them is read."""
-
-    def __init__(self, attempt: str, place: MountPlace) -> None:
-        self._attempt, self._place = attempt, place
-        self._disks: dict[str, StoredDisk] = {}
-        # held while the location is opened: other threads need the same disks
-        self._lock = Lock()
-
-    def disk(self, name: str) -> StoredDisk:
-        """A disk of the location.  Raises NotFound, or the error of its opening."""
-        with self._lock:
-            if not self._disks:
-                repository = _repository(self._attempt, self._place)
-                manifest, reader = repository.manifest(self._place.backup), repository.reader()
-                self._disks = {one.name: StoredDisk(one.map, reader) for one in manifest.disks}
-        if name not in self._disks:
-            raise NotFound(f"the other location has no disk {name}")
-        return self._disks[name]
-
-
-def _repository(attempt: str, place: MountPlace) -> Repository:
-    destination = AddOnly(open_destination(place.driver, place.config, attempt))
-    repository = Repository.open(destination, opener(place.key))
-    if place.repository not in (None, repository.guid):
-        raise Conflict("the destination now holds another repository; mount the original one")
-    return repository
-
-
-def _of_family(attempt: str, place: MountPlace, repository: Repository) -> Repository:
-    """The repository of another location.  Raises NotFound where it has another key."""
-    other = _repository(attempt, place)
-    if not other.is_of_family(repository):
-        raise NotFound("the other location has another key")
-    return other
 
 
 def _say(ready: MountState) -> None:

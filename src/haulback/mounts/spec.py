@@ -9,8 +9,12 @@ from haulback.wire import JsonObject
 
 
 class MountPlace(msgspec.Struct, kw_only=True):
-    """Another location of a backup, whose data replaces data that cannot be read."""
+    """Another location of a backup, whose data replaces data that cannot be read.
 
+    `destination` is the guid by which damage is reported.
+    """
+
+    destination: str = ""
     driver: str
     config: JsonObject
     repository: str | None
@@ -26,6 +30,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
     """
 
     guid: str
+    destination: str = ""
     driver: str
     config: JsonObject
     repository: str | None
@@ -38,7 +43,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
 
 
 class MountState(msgspec.Struct, omit_defaults=True):
-    """Disks and folders on offer; also the answer of the process on standard output.
+    """The disks and folders of a mount; the process writes this answer to standard output.
 
     `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.
     `raw` is the folder that shows disks as files, `portal` the iSCSI address (HOST:PORT). `made`

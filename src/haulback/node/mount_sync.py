@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 
+from haulback.contract.damage import DamageReport
 from haulback.contract.mount import MountOrder
 from haulback.drivers.capabilities import InstantRestore
 from haulback.drivers.hypervisor import MachineSource
@@ -27,6 +28,7 @@ class MountSync(Thread):
     def __init__(self, link: ServerClient, home: StateDir) -> None:
         super().__init__(name="shares", daemon=True)
         self._link, self._home, self._over = link, home, Event()
+        self._told = dict[str, list[DamageReport]]()  # the damage that was reported, by mount
         self._well = set[str]()  # mounts that this process has checked or restarted
 
     def run(self) -> None:
@@ -37,7 +39,7 @@ class MountSync(Thread):
                 log.debug("shares: %s", error.message)
             except Exception:
                 if self._over.is_set():
-                    return  # the connection was closed under it
+                    return  # the connection was closed during the call
                 log.exception("shares")
             self._over.wait(_EVERY)
 
@@ -47,8 +49,8 @@ class MountSync(Thread):
     def look(self) -> None:
         """Compare the mounts once with the server's list.
 
-        Local mounts are listed before the server is asked. A mount that was begun meanwhile, for
-        the first time or again, is not ended.
+        Local mounts are listed before the server is asked, so that a mount that was started
+        meanwhile is not ended.
         """
         shares = self._home.shares
         if held := {guid: shares.beginning(guid) for guid in shares.all()}:
@@ -57,11 +59,24 @@ class MountSync(Thread):
                     log.info("mount %s is no longer needed", guid)
         wanted = self._link.shares()
         self._well.intersection_update(wanted)
+        self._told = {guid: met for guid, met in self._told.items() if guid in wanted}
         for guid in wanted:
             if self._over.is_set():
                 return
+            self._tell_damage(guid)
             if not shares.lives(guid) or guid not in self._well:
                 self._see_to(guid)
+
+    def _tell_damage(self, guid: str) -> None:
+        """Report the damage that a mount has met since the last report."""
+        met = self._home.shares.damage(guid)
+        if not met or met == self._told.get(guid):
+            return
+        try:
+            self._link.met_damage(guid, met)
+            self._told[guid] = met
+        except HaulbackError as error:
+            log.warning("damage met by mount %s is not reported: %s", guid, error.message)
 
     def _see_to(self, guid: str) -> None:
         """Restart a mount if it is dead, and resume the machines that run from the mount."""

@@ -1,4 +1,4 @@
-"""Backups that this node shares, as the work of a task begins and ends them."""
+"""Mounted backups of this node, as the work of a task starts and ends them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.errors import HaulbackError
 from haulback.filesystems.records import Volume
@@ -32,7 +33,7 @@ def access_to(record: BackupDestination, link: ServerClient) -> Access:
 
 
 class TaskMounts:
-    """Shares of the node; keys are fetched from the server."""
+    """Mounts of the node; keys are fetched from the server."""
 
     def __init__(self, shares: MountSupervisor, progress: TaskProgress, link: ServerClient) -> None:
         self._shares, self._progress, self._link = shares, progress, link
@@ -43,8 +44,8 @@ class TaskMounts:
     def _access(self, record: BackupDestination) -> Access:
         return self._progress.ask(lambda: access_to(record, self._link))
 
-    def end(self, guid: str) -> None:
-        self._shares.end(guid)
+    def end(self, guid: str) -> list[DamageReport]:
+        return self._shares.end(guid)
 
     def socket(self, guid: str) -> Path:
         return self._shares.socket(guid)
@@ -70,6 +71,7 @@ def share_order(wanted: Sharing, access: Callable[[BackupDestination], Access]) 
             others.append(_place(place, access(place.destination)))
     return MountSpec(
         guid=wanted.guid,
+        destination=wanted.destination.guid,
         driver=wanted.destination.driver,
         config=settings,
         repository=wanted.destination.repository,
@@ -86,6 +88,7 @@ def _place(place: BackupPlace, access: Access) -> MountPlace:
     to = place.destination
     key, settings = access
     return MountPlace(
+        destination=to.guid,
         driver=to.driver,
         config=settings,
         repository=to.repository,

@@ -19,7 +19,6 @@ from haulback.destinations.pass_through import close
 from haulback.destinations.protocol import ObjectStore
 from haulback.destinations.registry import check_place, listing_delay, open_destination, usage
 from haulback.errors import Conflict, Misconfigured, NotFound, Unavailable, is_away
-from haulback.node.damage_check import as_results, report_damage
 from haulback.node.destination_settings import settings_of
 from haulback.node.pack_memory import FilePackMemory
 from haulback.node.server_client import ServerClient
@@ -28,6 +27,7 @@ from haulback.node.task_progress import TaskProgress
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.openers import opener, wrapper
 from haulback.repository.owners import Ownership
+from haulback.repository.reported_damage import ReadBackups, as_results, report_damage
 from haulback.repository.repository import Repository
 from haulback.texts import sendable
 from haulback.wire import JsonObject
@@ -45,6 +45,7 @@ class TaskRepositories:
         self._attempt, self._progress = attempt, progress
         self._link, self._home = link, home
         self.damaged: list[str] = []
+        self.unread: list[tuple[str, str]] = []
         self.away: str | None = None  # guid of the last destination that did not answer
         self._opened: list[tuple[str, Repository]] = []
         self._stores: list[ObjectStore] = []
@@ -63,7 +64,7 @@ class TaskRepositories:
         return wrapper(self.kept_secret(record))
 
     def kept_secret(self, record: BackupDestination) -> bytes:
-        """The secret of a destination in the bytes that the server keeps."""
+        """The secret of a destination, from the bytes that the server stores."""
         kept = self._progress.ask(lambda: self._link.key(record.guid))
         self._progress.hide((kept.hex(), base64.b64encode(kept).decode()))
         return kept
@@ -83,7 +84,7 @@ class TaskRepositories:
         opened.locks.memory = self._home.lock_memories.of(opened.guid)
         opened.listing_delay = listing_delay(record.driver, self._settings(record))
         self._opened.append((record.guid, opened))
-        if record.owner.server:  # the order writes
+        if record.owner.server:  # the order allows writes
             opened.ownership = Ownership(opened.owners, record.owner, self._link.now_ms())
             opened.check_owner()
         return opened
@@ -98,7 +99,7 @@ class TaskRepositories:
 
     @contextmanager
     def _reaching(self, record: BackupDestination) -> Iterator[None]:
-        """Note a destination that does not answer: the server counts such ends of tasks."""
+        """Record a destination that does not answer, since the server counts such ends of tasks."""
         try:
             yield
         except Unavailable as error:
@@ -141,22 +142,24 @@ class TaskRepositories:
     def damage(self, by: str, backups: list[str], error: Exception | None) -> Results:
         """Record damage and return the report for the results; empty without damage.
 
-        `by` names the task, `backups` are the guids that the task was about.  The report must not
-        change how the attempt ends: an error in reporting is only logged.
+        `by` names the task, `backups` are the guids of the task's backups.  The report must not
+        change the result of the attempt, so errors in reporting are only logged.
         """
         sign = (by, self._link.now_ms())
-        results: Results = {}
+        reports = []
         for report in self._reports([*backups, *self.damaged], sign, error):
-            results |= as_results(report)
+            reports.append(report)
             self._tell(report)
-        return results
+        return as_results(reports)
 
     def _reports(
         self, backups: list[str], sign: tuple[str, int], error: Exception | None
     ) -> Iterator[DamageReport]:
         for destination, repository in self._opened:
+            unread = {backup for place, backup in self.unread if place == destination}
+            asked = ReadBackups(backups, sorted(unread), error)
             try:
-                report = report_damage(destination, repository, backups, lambda: sign, error)
+                report = report_damage(destination, repository, asked, lambda: sign)
             except Exception as other:
                 log.warning("%s: damage cannot be recorded", self._attempt, exc_info=other)
                 self._progress.log(f"damage cannot be recorded: {sendable(str(other))}")

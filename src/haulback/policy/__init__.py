@@ -1,1 +1,1 @@
-"""Policy decisions as pure functions: due times, retention, assignment.  No input or output."""
+"""Policy decisions as pure functions without input or output: due times, retention, assignment."""

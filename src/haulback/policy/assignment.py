@@ -1,4 +1,4 @@
-"""Automatic assignment: which policy a machine belongs to, decided from records alone."""
+"""Automatic assignment: the policy to which a machine belongs, decided from records alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from haulback.policy.name_patterns import NamePatterns
 
 
 class AssignableMachine(NamedTuple):
-    """A machine as assignment sees it; `policy` is the guid of its policy, "" without a policy.
+    """A machine as input of the assignment; `policy` is the guid of its policy, "" without a
+    policy.
 
-    `present` is false once the loss of the machine is believed.  `copied`: Haulback made the
+    `present` is false once the loss of the machine is confirmed.  `copied`: Haulback made the
     machine from a backup, for a proof or an instant restore.
     """
 
@@ -28,10 +29,10 @@ class AssignableMachine(NamedTuple):
 
 
 class Conditions:
-    """Conditions of the machines that a policy takes.
+    """Conditions for the machines that a policy takes automatically.
 
     A machine is excluded by any exclude tag or expression.  Otherwise it is included by any include
-    tag or expression; where clusters are named, it must belong to one of them.  Clusters without
+    tag or expression; if clusters are named, it must also belong to one of them.  Clusters without
     include tags and expressions include all their machines.
 
     Raises Malformed for an expression that cannot be read.
@@ -52,8 +53,8 @@ class Conditions:
     def keep(self, machine: AssignableMachine) -> bool:
         """Whether a policy with these conditions keeps a machine that it has.
 
-        Conditions that include no machine at all remove only excluded machines: the members of such
-        a policy are chosen by hand.
+        Conditions that include no machine at all remove excluded machines only, since the machines
+        of such a policy are chosen by hand.
         """
         chosen_by_hand = self._names_no_machine and not self._clusters
         return (chosen_by_hand or self._includes(machine)) and not self._excludes(machine)
@@ -71,7 +72,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class AssigningPolicy:
-    """A policy as assignment sees it; a policy that is not active takes and removes no machine.
+    """A policy as input of the assignment; an inactive policy takes and removes no machine.
 
     `removes_absent`: machines that are no longer present leave the policy.
     """

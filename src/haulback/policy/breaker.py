@@ -1,4 +1,4 @@
-"""The breaker of a destination: when it opens, and when the destination is tried again.
+"""The breaker of a destination: the rule when it opens, and when the destination is tested again.
 
 Three tasks that fail within 15 minutes because a destination does not answer open its breaker.
 While it is open, tasks for the destination wait, and a test is made after 1, 2, 4, 8 and then
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FAILURES = 3  # that open a breaker
-WITHIN_MS = 900_000  # time in which they count, and length of the probation
+FAILURES = 3  # failures that open a breaker
+WITHIN_MS = 900_000  # ms in which the failures count, and the length of the probation
 FIRST_PAUSE_MS = 60_000
 LONGEST_PAUSE_MS = 900_000
 
@@ -19,8 +19,9 @@ LONGEST_PAUSE_MS = 900_000
 class Breaker(NamedTuple):
     """Failures of a destination and its next test; times in epoch ms.
 
-    `failures` counts since `since`; `opened` and `next_try` are None while the breaker is closed.
-    `pause` is the length of the last wait in ms, 0 before the first; `reason` the last failure.
+    `failures` counts the failures since `since`; `opened` and `next_try` are None while the breaker
+    is closed. `pause` is the length of the last wait in ms, 0 before the first; `reason` the last
+    failure.
     """
 
     failures: int = 0
@@ -37,10 +38,10 @@ class Breaker(NamedTuple):
 
 
 def failed(before: Breaker, now: int, reason: str, *, is_test: bool) -> Breaker:
-    """The breaker after a task could not reach its destination.
+    """The breaker after a task failed to reach its destination.
 
     `is_test`: the task is the test of an open breaker.  Other tasks began before the breaker
-    opened, and say nothing new.
+    opened, so that their failures do not count.
     """
     if before.is_open:
         return _waiting(before._replace(reason=reason), now) if is_test else before
@@ -65,5 +66,5 @@ def _waiting(breaker: Breaker, now: int) -> Breaker:
 
 
 def is_due(next_try: int, now: int) -> bool:
-    """Whether a test is due; a time that lies far ahead was set before the clock went back."""
+    """Whether a test is due; a time far in the future was set before the clock was set back."""
     return not now < next_try <= now + LONGEST_PAUSE_MS

@@ -12,7 +12,7 @@ from haulback.policy.local_time import first_instant
 def next_opening(copying: Copying, now: int) -> int | None:
     """The next time (epoch ms) at which copies may start; None while they may start.
 
-    A window whose end is before its start goes over midnight.
+    A window whose end is before its start extends over midnight.
     """
     start, end = copying.startHour, copying.endHour
     if start is None or end is None or start == end:

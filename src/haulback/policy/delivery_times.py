@@ -1,4 +1,6 @@
-"""The times of attempts to deliver a message: soon at first, then ever later, for three days."""
+"""The times of attempts to deliver a message: short delays first, then longer ones, for three
+days.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,12 @@ DELAYS = (
     8 * _HOUR,
     *(12 * _HOUR,) * 5,
 )
-_SPREAD = 0.1  # share of a wait by which attempts differ, not to come at once
+_SPREAD = 0.1  # share by which the delays of messages vary, so that they do not arrive at once
 
 
 def next_attempt(attempts: int, now: int, chance: Random, asked: int = 0) -> int | None:
-    """The time (epoch ms) of the next attempt after `attempts` failed ones, None for no more.
+    """The time (epoch ms) of the next attempt after `attempts` failed attempts, None if there is
+    none.
 
     The delay varies by a tenth, so that messages to a receiver that was down do not arrive at once.
     `asked` is the delay in ms that the receiver asked for; half a day at most counts.

@@ -1,4 +1,4 @@
-"""Fires: which due times of a schedule run now, and which were missed."""
+"""Fires: the due time of a schedule that runs now, and the due times that were missed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from haulback.policy.timetable import Due, Timetable, due_times, next_due
 
-LISTED = 100  # missed due times that are recorded after one absence
-_READ = 5_000  # due times that are read one after the other
-_RECENT_MS = 3 * 86_400_000  # the span that is read where an absence has more
+LISTED = 100  # missed due times that are recorded after one absence of the server
+_READ = 5_000  # due times that are computed one by one
+_RECENT_MS = 3 * 86_400_000  # the period in which due times are computed if an absence has more
 
 
 class DueNow(NamedTuple):
-    """The due time that runs now, if one does, and the newest that were missed, in order."""
+    """The due time that runs now, or None, and the newest missed due times, in order."""
 
     runs: Due | None
     missed: list[Due]
@@ -29,7 +29,7 @@ class DueNow(NamedTuple):
 def due_now(table: Timetable, after: int, now: int, window: int) -> DueNow:
     """Decide on the due times later than `after` and not later than `now` (epoch ms).
 
-    The newest runs if its window of `window` ms is still open; all others are missed.
+    The newest runs if its window of `window` ms is still open; all earlier due times are missed.
     """
     passed = list(islice(due_times(table, after, now), _READ))
     if len(passed) == _READ:
@@ -42,9 +42,9 @@ def due_now(table: Timetable, after: int, now: int, window: int) -> DueNow:
 
 
 def following(table: Timetable, after: int, has_fired: Callable[[Due], bool]) -> Due | None:
-    """The first due time later than `after` that has not fired; None for a table that ended.
+    """The first due time after `after` that has not fired; None if the timetable has ended.
 
-    A change of zone data, or a clock that was set back, may bring a nominal time a second time.
+    A change of time zone data, or a clock that was set back, may repeat a nominal time.
     """
     due = next_due(table, after)
     while due and has_fired(due):

@@ -1,4 +1,4 @@
-"""Expectations about fires to come, from the fires that are done."""
+"""Expectations about future fires, computed from past fires."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from haulback.policy.timetable import Due, Timetable, due_times
 
 
 class FireLength(NamedTuple):
-    """A fire that is done: ms from its beginning to the end of its last task, and to its start."""
+    """A past fire: ms from its beginning to the end of its last task, and to the start of its last
+    task.
+    """
 
     duration: int
     last_start: int
 
 
 class ExpectedFire(NamedTuple):
-    """A fire to come.  `duration` in ms, None without history, as `fits` and `overlaps`.
+    """An expected fire; `duration` is in ms; `duration`, `fits` and `overlaps` are None without
+    history.
 
-    `fits`: the last task is expected to start inside the window.  `overlaps`: the fire is expected
+    `fits`: the last task is expected to start within the window.  `overlaps`: the fire is expected
     to last beyond the next due time of its schedule.
     """
 
@@ -35,7 +38,7 @@ def expected_fires(
 ) -> Iterator[ExpectedFire]:
     """The fires due later than `span[0]` and not later than `span[1]` (epoch ms), in order.
 
-    The median of the history counts, so that one strange night does not.
+    The median of the history counts, so that a single unusual night changes nothing.
     """
     duration = median_low(length.duration for length in history) if history else None
     start = median_low(length.last_start for length in history) if history else None

@@ -30,10 +30,10 @@ def chosen(
 ) -> dict[str, Reason]:
     """The backups that keeps choose, by guid, with the first reason that chose each.
 
-    `group` is sorted newest first; `keeps` are numbers of days, weeks, months and years, `reasons`
-    the reason of each.  A keep counts only periods that have a good backup, so that the choice does
-    not depend on the time of the clean-up.  A damaged backup is chosen for a period without a good
-    backup, and takes no place.
+    `group` is sorted newest first; `keeps` are the numbers of days, weeks, months and years,
+    `reasons` the reason for each.  A keep counts only periods that have a good backup, so that the
+    choice does not depend on the time of the clean-up.  A damaged backup is chosen for a period
+    without a good backup, but that period is not counted.
     """
     result: dict[str, Reason] = {}
     clocks = _zone(zone)
@@ -72,7 +72,9 @@ def is_zone(name: str) -> bool:
 
 
 def _newest(group: Sequence[Dated], key_of: Callable[[Dated], int], most: int) -> Iterator[str]:
-    """The newest good backup of each of the newest `most` periods, and the damaged ones between."""
+    """The newest good backup of each of the newest `most` periods, and the damaged backups between
+    these.
+    """
     is_hurt = any(item.state == "DAMAGED" for item in group)
     good = {key_of(item) for item in group if item.counts} if is_hurt else set[int]()
     seen, count = set[int](), 0
@@ -92,5 +94,5 @@ def _newest(group: Sequence[Dated], key_of: Callable[[Dated], int], most: int) -
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
-    """The clocks of an IANA zone; a zone that no longer exists reads as UTC."""
+    """The time zone of an IANA name; a name that no longer exists is read as UTC."""
     return ZoneInfo(name if is_zone(name) else "UTC")

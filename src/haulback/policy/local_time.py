@@ -9,7 +9,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def instants(local: datetime, zone: ZoneInfo) -> list[datetime]:
-    """UTC instants at which the clocks of `zone` show `local` (naive): none, one or two."""
+    """UTC instants at which local clocks in `zone` show `local` (naive): none, one or two."""
     found = []
     for fold in (0, 1):
         instant = local.replace(tzinfo=zone, fold=fold).astimezone(UTC)
@@ -20,16 +20,16 @@ def instants(local: datetime, zone: ZoneInfo) -> list[datetime]:
 
 
 def first_instant(local: datetime, zone: ZoneInfo) -> datetime:
-    """UTC instant of `local` (naive), the first of two; a skipped time gives the next valid one."""
+    """UTC instant of `local` (naive), the first of two; a skipped time gives the end of the gap."""
     first = local.replace(tzinfo=zone)
     if first.utcoffset() == first.replace(fold=1).utcoffset():
-        return first.astimezone(UTC)  # no change of the clock is near: the usual case, and faster
+        return first.astimezone(UTC)  # no change of the clock is near: the usual and faster case
     existing = instants(local, zone)
     return existing[0] if existing else _end_of_gap(local, zone)
 
 
 def _end_of_gap(local: datetime, zone: ZoneInfo) -> datetime:
-    """The instant at which the clocks were put forward over `local`."""
+    """The instant at which the clocks were put forward across `local`."""
     # PEP 495: in a gap, fold 1 reads the offset after the change, which gives the earlier instant.
     before = local.replace(tzinfo=zone, fold=1).astimezone(UTC)
     after = local.replace(tzinfo=zone, fold=0).astimezone(UTC)

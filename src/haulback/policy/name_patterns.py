@@ -1,7 +1,7 @@
 """Regular expressions for names of machines, matched in a time linear in the length of the name.
 
 The engine is RE2: an expression that takes exponential time elsewhere takes linear time here.  An
-expression matches a name that begins with it, as the expressions of the vendor do; `$` ends a name.
+expression matches a name that begins with it, as in the vendor's product; `$` ends a name.
 """
 
 from __future__ import annotations
@@ -59,23 +59,25 @@ def _trouble(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def _together(expressions: tuple[str, ...]) -> tuple[Any, ...]:
-    """A pattern for all expressions, as long as the engine's memory takes the pattern."""
+    """A pattern that matches any of the expressions, or several patterns if one exceeds the
+    engine's memory.
+    """
     try:
         return (_compiled("|".join(f"(?:{text})" for text in expressions)),)
     except Malformed:
         return tuple(_compiled(text) for text in expressions)
 
 
-def _compiled(text: str) -> Any:
+def _compiled(text: str) -> object:
     """Raises Malformed."""
-    import re2  # loaded with the first expression: most servers need none
+    import re2  # loaded with the first expression, since most servers have none
 
     options = re2.Options()
     options.max_mem, options.log_errors, options.never_capture = _MEMORY, False, True
     try:
         return re2.compile(text.encode(), options=options)
     except re2.error as error:
-        reason = error.args[0]  # in bytes, as the expression is
+        reason = error.args[0]  # offset in bytes, as the expression is
         raise Malformed(reason.decode(errors="replace")) from None
     except UnicodeEncodeError:
         raise Malformed("a character is no text") from None

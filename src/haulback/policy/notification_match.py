@@ -1,4 +1,4 @@
-"""The choice of events that a notification rule tells."""
+"""The selection of events that a notification rule reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENDS = {
     EventKind.RUN_ENDED.value,
 }
 _BAD_ENDS = frozenset({"FAILED", "PARTIALLY_FINISHED"})
-# The events of a rule that names none: what a person has to know, each of them once.
+# The events of a rule that names none: problems that a person must know, each reported once.
 TROUBLES = frozenset(
     kind.value
     for kind in (
@@ -35,17 +35,17 @@ TROUBLES = frozenset(
         EventKind.DELIVERY_FAILED,
     )
 )
-# Alarms that have an event of their own, and states of protection that need a person.
+# Alarms that have an event of their own, and states of protection that a person must act on.
 _OTHERWISE_TOLD = frozenset({"RETENTION_WAITS", "SERVER_HELD"})
 _UNPROTECTED = frozenset({"LATE", "UNASSIGNED"})
-# The monitor of a policy hears of its runs only, in any state.
+# The monitor of a policy receives events about the policy's runs only, in any state.
 HEARTBEATS = frozenset({EventKind.RUN_STARTED.value, EventKind.RUN_ENDED.value})
 
 
 class RuleFilter(msgspec.Struct, kw_only=True):
-    """The conditions of a rule; `project` None: a rule of all projects.
+    """The conditions of a rule; a `project` of None means all projects.
 
-    Empty members are no condition; empty `events` are the troubles.
+    Empty members are no condition; empty `events` select the problems.
     """
 
     project: str | None = None
@@ -67,7 +67,7 @@ def state_of(event: EventRecord) -> str | None:
 
 
 def is_told(rule: RuleFilter, event: EventRecord) -> bool:
-    """Whether a rule tells an event to people or programs.
+    """Whether a rule reports an event to people or programs.
 
     The first scheduled run of a policy is reported with any end.
     """
@@ -87,7 +87,9 @@ def is_told(rule: RuleFilter, event: EventRecord) -> bool:
 
 
 def _is_quiet(event: EventRecord) -> bool:
-    """Whether an event of a trouble's kind is none: told by another event, or good news."""
+    """Whether an event of a problem's kind is no problem: another event reports it, or its state is
+    good.
+    """
     if event.kind.name == EventKind.PROTECTION_CHANGED.value:
         return event.data.get("state") not in _UNPROTECTED
     return event.data.get("alarm") in _OTHERWISE_TOLD

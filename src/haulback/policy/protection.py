@@ -1,4 +1,4 @@
-"""Protection of a machine: its state by the RPO of its policy, and the RPO that schedules give."""
+"""Protection of a machine: its state by the RPO of its policy, and the RPO that schedules imply."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from haulback.policy.timetable import Cron, Timetable, due_times
 from haulback.units import DAY_MS
 
 _AHEAD_MS = 14 * DAY_MS  # two weeks show every gap of a weekly timetable
-_YEAR_MS = 400 * DAY_MS  # of timetables by month, by occurrence, or by cron
+# The period of timetables that restrict months or weekdays of a month, or have a cron expression.
+_YEAR_MS = 400 * DAY_MS
 _LONGEST_MS = 3_000 * DAY_MS  # 29 February is at most eight years away
-_MOST = 25_000  # due times of a timetable: two weeks of minutes, and some
+_MOST = 25_000  # due times of a timetable that are read: more than the minutes of two weeks
 
 
 class Promise(NamedTuple):
@@ -25,10 +26,10 @@ class Promise(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A machine to judge.  Times in epoch ms, `rpo` in ms, None without a limit.
+    """A machine to judge.  Times in epoch ms; `rpo` in ms, None for no limit.
 
-    `governed`: it has an active backup policy.  `failed`: its last backup that ended has failed.
-    `pending`: a newer backup waits or runs.  `before` is the state judged last.
+    `governed`: the machine has an active backup policy.  `failed`: its last ended backup has
+    failed. `pending`: a newer backup waits or runs.  `before` is the previous state.
     """
 
     governed: bool
@@ -49,8 +50,8 @@ class Judgement(NamedTuple):
 def judge(case: Case, now: int) -> Judgement:
     """The state of a machine at the time `now` (epoch ms).
 
-    A backup that is retried does not fail its machine before the last try has ended; a machine
-    that fails stays failing until a backup succeeds.
+    A backup that is retried does not make its machine FAILING before the last attempt has ended; a
+    machine stays FAILING until a backup succeeds.
     """
     if not case.governed:
         return Judgement(ProtectionState.UNASSIGNED)
@@ -65,14 +66,16 @@ def judge(case: Case, now: int) -> Judgement:
 
 
 def rpo_of(promises: Sequence[Promise], now: int) -> int | None:
-    """The RPO in ms that timetables promise: their largest gap to come, and a start window.
+    """The RPO in ms that timetables imply: their largest future gap plus a start window.
 
-    None without a due time.  A timetable with a single due time promises the time until then.
+    None without a due time.  For a timetable with a single future due time the RPO is the time
+    until then.
     """
     if not promises:
         return None
-    until = now + max(_horizon(promise.table) for promise in promises)
-    dues = _dues(promises, now, until)
+    # From the first due time: backups in March alone have their gap behind the coming March.
+    first = min((_first(promise.table, now) for promise in promises), default=now)
+    dues = _dues(promises, now, first + max(_horizon(promise.table) for promise in promises))
     if len(dues) < 2:
         dues = _dues(promises, now, now + _LONGEST_MS)
     if not dues:
@@ -85,8 +88,14 @@ def _dues(promises: Sequence[Promise], now: int, until: int) -> list[int]:
     return list(merge(*(_of_table(promise.table, now, until) for promise in promises)))
 
 
+def _first(table: Timetable, now: int) -> int:
+    """The first due time; a time beyond the longest look ahead where there is none."""
+    end = now + _LONGEST_MS
+    return next((due.at for due in due_times(table, now, end)), end)
+
+
 def _of_table(table: Timetable, now: int, until: int) -> list[int]:
-    # Some timetables give the two times of a day on which the clock changes out of order.
+    # Some timetables yield the two times of a day with a clock change out of order.
     return sorted(due.at for due in islice(due_times(table, now, until), _MOST))
 
 

@@ -17,7 +17,8 @@ import msgspec
 from haulback.policy import keeps
 from haulback.units import DAY_MS
 
-_STATES = ("PRESENT", "DAMAGED", "MISSING", "GIVEN_UP")  # of locations, the best first
+_STATES = ("PRESENT", "DAMAGED", "MISSING", "GIVEN_UP")  # states of locations, the best first
+_AT_HAND = _STATES[:2]  # states of locations whose data can be deleted
 _FULL = "FULL"  # other types count as increments
 
 
@@ -52,7 +53,7 @@ _PERIODS = (
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Most backups of a type, and their greatest age in ms; None is no limit."""
+    """The largest number of backups of a type, and their greatest age in ms; None is no limit."""
 
     count: int | None = None
     age: int | None = None
@@ -61,9 +62,9 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Retention terms of a backup.
 
-    `keeps` are numbers of days, weeks, months and years with a good backup; `others`: backups that
-    no keep chooses are judged by the limits, else they go.  `zone` is the calendar of the keeps.
-    `keep_last`: the last good backup of a machine that exists stays.
+    `keeps` are numbers of days, weeks, months and years with a good backup; `others`: the limits
+    decide about backups that no keep chooses; otherwise these backups are removed.  `zone` is the
+    calendar of the keeps. `keep_last`: the last good backup of a machine that exists stays.
     """
 
     full: Limits = Limits()
@@ -74,8 +75,8 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     keep_last: bool = True
 
 
-class StoredBackup(msgspec.Struct):
-    """A stored backup on a destination, as retention judges it; times in epoch ms, sizes in bytes.
+class StoredBackup(msgspec.Struct, gc=False):  # a run makes thousands, without reference cycles
+    """A stored backup on a destination, as input of retention; times in epoch ms, sizes in bytes.
 
     `guid` is the backup.  `state` is the location's `damage.LocationStatus`, `level` the highest
     proof, `terms` the key of the terms under which the backup was made, `stored` the bytes that the
@@ -111,7 +112,8 @@ class StoredBackup(msgspec.Struct):
 
 
 class BackupSource(NamedTuple):
-    """The machine of the backups; `absent_since` (epoch ms) is the first scan that missed it.
+    """The machine of the backups; `absent_since` (epoch ms) is the time of the first scan that
+    missed the machine.
 
     `spared_days`: days for which the last backup of an absent machine stays.
     """
@@ -127,7 +129,7 @@ class BackupSource(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """The terms, one or two, that judge a backup: the backup stays if either keeps the backup.
+    """The one or two terms that judge a backup, which stays if either term keeps it.
 
     `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
     """
@@ -142,7 +144,7 @@ class Ruling(NamedTuple):
         return self.terms[0].keep_last or self.terms[-1].keep_last
 
 
-class RetentionVerdict(NamedTuple):
+class RetentionVerdict(msgspec.Struct, frozen=True, gc=False):
     """The decision about a backup."""
 
     location: StoredBackup
@@ -165,7 +167,13 @@ def decide(
     decided = _by_terms(ordered, rulings, now)
     goes = any(reason in _GOING for reason in decided.values())
     protected = _protected(ordered, rulings, source, now) if goes else {}
-    return [_final(item, decided[item.guid], protected.get(item.guid), now) for item in ordered]
+    return [
+        RetentionVerdict(item, False, reason)
+        if (reason := decided[item.guid]) is RetentionReason.WITHIN_LIMITS
+        and item.state in _AT_HAND
+        else _final(item, reason, protected.get(item.guid), now)
+        for item in ordered
+    ]
 
 
 def _age_order(item: StoredBackup) -> tuple[int, int, str]:
@@ -175,7 +183,7 @@ def _age_order(item: StoredBackup) -> tuple[int, int, str]:
 def _final(
     item: StoredBackup, by_terms: RetentionReason, protection: RetentionReason | None, now: int
 ) -> RetentionVerdict:
-    if item.state in ("MISSING", "GIVEN_UP"):
+    if item.state not in _AT_HAND:
         return RetentionVerdict(item, False, RetentionReason.MISSING)
     if by_terms not in _GOING:
         return RetentionVerdict(item, False, by_terms)
@@ -205,7 +213,7 @@ def _held(item: StoredBackup, now: int) -> RetentionReason | None:
 def _by_terms(
     ordered: Sequence[StoredBackup], rulings: Mapping[str, Ruling], now: int
 ) -> dict[str, RetentionReason]:
-    """The reason that the terms alone give for each backup."""
+    """The reason that the retention terms give for each backup, before locks, marks and uses."""
     groups: dict[tuple[str, str], list[StoredBackup]] = defaultdict(list)
     for item in ordered:
         groups[item.role, item.rule or ""].append(item)
@@ -223,7 +231,7 @@ def _judge(
 ) -> None:
     """Judge the backups of one role and rule; `result` receives the reasons."""
     ranks = _ranks(group)
-    chosen: dict[int, dict[str, RetentionReason]] = {}  # by identity, which costs no hash
+    chosen: dict[int, dict[str, RetentionReason]] = {}  # keyed by identity, which needs no hash
     for item in group:
         if item.hint == "TO_REMOVE":
             result[item.guid] = RetentionReason.MARKED
@@ -245,7 +253,7 @@ def _judge(
 
 
 def _ranks(group: Sequence[StoredBackup]) -> dict[str, int]:
-    """The number of newer good backups of the same sort, for each backup."""
+    """The number of newer good backups of the same type, for each backup."""
     full = incremental = 0
     ranks: dict[str, int] = {}
     for item in group:
@@ -273,10 +281,10 @@ def _limited(item: StoredBackup, rank: int, terms: Terms, now: int) -> Retention
 def _protected(
     ordered: Sequence[StoredBackup], rulings: Mapping[str, Ruling], source: BackupSource, now: int
 ) -> dict[str, RetentionReason]:
-    """Backups that stay whatever their terms say, by role: the last good and the only proven one.
+    """Backups that stay against their terms, by role: the last good and the only proven backup.
 
-    Each living rule keeps its own last good backup.  A machine that exists keeps the best backup of
-    all whose terms keep the last one; so does a machine that is absent for a short time.
+    Each living rule keeps its own last good backup.  A machine that exists, or is absent for a
+    short time, keeps the best of the backups whose terms keep the last backup.
     """
     result: dict[str, RetentionReason] = {}
     spared = source.is_spared(now)
@@ -301,7 +309,8 @@ def _best_unmarked(items: Sequence[StoredBackup]) -> list[str]:
 
 
 def _best(items: Iterable[StoredBackup]) -> list[str]:
-    """The newest good backup, else the newest damaged, missing or given up one; none of none.
+    """The newest good backup, or else the newest damaged, missing or given up backup; None of an
+    empty list.
 
     `items` are sorted newest first.
     """

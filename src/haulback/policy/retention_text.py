@@ -10,14 +10,15 @@ from haulback.contract.retention import RuleRetention
 from haulback.errors import Malformed
 
 _PERIODS = {"d": "keepDaily", "w": "keepWeekly", "m": "keepMonthly", "y": "keepYearly"}
-_KEEP = re.compile(r"([0-9]{1,5})([dwmy])")
+_KEEP = re.compile(r"([0-9]{1,5}) ?(d(?:ays?)?|w(?:eeks?)?|m(?:onths?)?|y(?:ears?)?)")
 MOST_KEPT = 36_500  # days of a century
 
 
 def read_keeps(text: str, field: str = "keep") -> RuleRetention:
-    """Settings that keep so many days, weeks, months and years, and set no count and no age.
+    """Settings with numbers of days, weeks, months and years, and without any count or age.
 
-    `7d,4w,12m` keeps the newest good backup of each of 7 days, 4 weeks and 12 months.
+    `7d,4w,12m`, or `7 days, 4 weeks, 12 months`, keeps the newest good backup of each of 7 days,
+    4 weeks and 12 months.
     Raises Malformed with `field` for any other text, for a period named twice, and for a text that
     keeps nothing.
     """
@@ -29,9 +30,10 @@ def read_keeps(text: str, field: str = "keep") -> RuleRetention:
                 f"{field}: {part[:20]!r} is no number with d, w, m or y; write 7d,4w,12m,3y",
                 field=field,
             )
-        count, member = int(match[1]), _PERIODS[match[2]]
+        count, period = int(match[1]), match[2][0]
+        member = _PERIODS[period]
         if member in counts:
-            raise Malformed(f"{field}: {match[2]} is named twice", field=field)
+            raise Malformed(f"{field}: {period} is named twice", field=field)
         if count > MOST_KEPT:
             raise Malformed(f"{field}: {part}: at most {MOST_KEPT}", field=field)
         counts[member] = count

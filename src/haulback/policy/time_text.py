@@ -11,28 +11,33 @@ from haulback.errors import Malformed
 from haulback.units import DAY_MS
 
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": 7 * DAY_MS, "y": 365 * DAY_MS}
-_PART = re.compile(r"([0-9]{1,6})(s|m|h|d|w|y)")
-_TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?:\s+(\S+))?")
+# a number with a unit: 36h, 36hrs, 36hours; white space is left out before
+_PART = re.compile(
+    r"([0-9]{1,6})(s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?"
+    r"|y(?:ears?)?)"
+)
+_TIME = re.compile(r"([01]?[0-9]|2[0-3])(?::([0-5][0-9]))?(?:\s*([ap]m)\b)?(?:\s+(\S+))?", re.I)
+_NOON = 12  # hours
 _WEEK = list(Day)
-_SETS = {"daily": _WEEK, "weekdays": _WEEK[:5], "weekend": _WEEK[5:]}
+_SETS = {"daily": _WEEK, "weekdays": _WEEK[:5], "weekend": _WEEK[5:], "weekends": _WEEK[5:]}
 _LONGEST_MS = 3_650 * DAY_MS
 
 
 class TimeOfDay(NamedTuple):
-    """A time of the day in ms from midnight, and an IANA zone, "" where the text names none."""
+    """A time of the day in ms from midnight, and an IANA zone, "" if the text names none."""
 
     hour: int
     zone: str
 
 
 def read_duration(text: str, field: str) -> int:
-    """A duration in ms: `36h`, `7d`, `1h30m`; y stands for 365 days, m for minutes.
+    """A duration in ms: `36h`, `7 days`, `1h30m`; y stands for 365 days, m for minutes.
 
-    Raises Malformed with `field`, also for nothing and for more than ten years.
+    Raises Malformed with `field` for other texts, for a zero duration and for more than ten years.
     """
     plain = "".join(text.split()).lower()
     parts = _PART.findall(plain)
-    length = sum(int(count) * _UNITS[unit] for count, unit in parts)
+    length = sum(int(count) * _UNITS[unit[0]] for count, unit in parts)
     if "".join(count + unit for count, unit in parts) != plain or not 0 < length <= _LONGEST_MS:
         raise Malformed(
             f"{field}: {text[:40]!r} is no duration; write it like 36h, 7d or 1h30m", field=field
@@ -46,17 +51,26 @@ def is_duration(text: str) -> bool:
 
 
 def read_time(text: str, field: str) -> TimeOfDay:
-    """A time of the day: `22:00`, `6:30 Europe/Berlin`.  Raises Malformed with `field`."""
+    """A time of the day: `22:00`, `10pm`, `6:30 Europe/Berlin`.  Raises Malformed with `field`."""
     match = _TIME.fullmatch(text.strip())
-    if match is None:
+    hour = _hour(match) if match else None
+    if match is None or hour is None:
         raise Malformed(
             f"{field}: {text[:40]!r} is no time; write it like 22:00 or 22:00 Europe/Berlin",
             field=field,
         )
-    zone = match[3] or ""
+    zone = match[4] or ""
     if zone:
         _check_zone(zone, field)
-    return TimeOfDay((int(match[1]) * 60 + int(match[2])) * 60_000, zone)
+    return TimeOfDay((hour * 60 + int(match[2] or 0)) * 60_000, zone)
+
+
+def _hour(match: re.Match[str]) -> int | None:
+    """The hour of a time, None for 13pm, and for a number alone, which may be anything."""
+    hour, half = int(match[1]), (match[3] or "").lower()
+    if not half:
+        return hour if match[2] else None
+    return hour % _NOON + (_NOON if half == "pm" else 0) if 1 <= hour <= _NOON else None
 
 
 def _check_zone(name: str, field: str) -> None:

@@ -1,4 +1,7 @@
-"""A spot check of the platform's change tracking: a sample of unchanged blocks is read."""
+"""A spot check of the platform's change tracking: a sample of unchanged pieces is read.
+
+A piece that is stored is compared by its id, so that nothing is loaded from the destination.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +12,63 @@ from typing import NamedTuple
 from haulback.drivers.source import Extent, Source
 from haulback.repository.backup import is_zero
 from haulback.repository.chunker import SEGMENT_BYTES
+from haulback.repository.keys import Keys
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import FAN_OUT, HOLE, LEAF_SEGMENTS, ChunkRef
 from haulback.units import KIB
 
-STORED, ANYWHERE = 12, 4  # the number of pieces read
-_WINDOW = 64 * KIB  # the most bytes read of a piece
+STORED, ANYWHERE = 12, 4  # the most pieces that are read
+_EACH = 64 * KIB  # bytes of a piece that are read, on average at most
 
 
 class _Pick(NamedTuple):
-    """A window of a stored piece: its offset on the disk, and its offset in the chunk."""
+    """A stored piece, or a window of a hole, by its offset on the disk."""
 
     offset: int
     length: int
     ref: ChunkRef
-    within: int
 
 
-class SampleSize(NamedTuple):
-    """The numbers of pieces to read: `stored` from the base's data, `anywhere` from the disk."""
+class Sample(NamedTuple):
+    """The numbers of pieces to read: `stored` from the base's data, `anywhere` from the disk.
+
+    `random` chooses the pieces; None stands for the random numbers of the system.
+    """
 
     stored: int = STORED
     anywhere: int = ANYWHERE
+    random: Random | None = None
+
+    @property
+    def bytes(self) -> int:
+        """The most bytes to read."""
+        return (self.stored + self.anywhere) * _EACH
 
 
-_USUAL = SampleSize()
+_USUAL = Sample()
 
 
 def is_true(
     source: Source,
     base: MapReader,
     changed: Iterable[Extent],
-    random: Random | None = None,
-    size: SampleSize = _USUAL,
+    keys: Keys,
+    sample: Sample = _USUAL,
 ) -> bool:
     """Whether a sample of the data outside `changed` (ascending extents) equals the base."""
-    chance = random or SystemRandom()
-    picks = [pick for _ in range(size.stored) if (pick := _some_stored(base, chance))]
-    picks += [_anything(base, chance) for _ in range(size.anywhere) if base.root.size]
-    return all(_holds(source, pick, base) for pick in _untouched(sorted(set(picks)), changed))
+    chance = sample.random or SystemRandom()
+    picks = [_anything(base, chance) for _ in range(sample.anywhere) if base.root.size]
+    picks += [pick for _ in range(sample.stored) if (pick := _some_stored(base, chance))]
+    few = _within(sample.bytes, dict.fromkeys(picks))
+    return all(_holds(source, pick, keys) for pick in _untouched(sorted(few), changed))
+
+
+def _within(most: int, picks: Iterable[_Pick]) -> Iterator[_Pick]:
+    """The first picks that have `most` bytes together; a longer pick is passed over."""
+    for pick in picks:
+        if pick.length <= most:
+            most -= pick.length
+            yield pick
 
 
 def _some_stored(base: MapReader, chance: Random) -> _Pick | None:
@@ -73,18 +94,20 @@ def _anything(base: MapReader, chance: Random) -> _Pick:
 
 
 def _pieces(base: MapReader, segment: int, chance: Random) -> Iterator[_Pick]:
-    """A window of each piece of a segment."""
+    """The stored pieces of a segment, and a window of each hole."""
     at = segment * SEGMENT_BYTES
     for length, ref in base.leaf(segment // LEAF_SEGMENTS)[segment % LEAF_SEGMENTS]:
         held = min(length, base.root.size - at)
-        if held > 0:
-            within = chance.randrange(-(-held // _WINDOW)) * _WINDOW
-            yield _Pick(at + within, min(held - within, _WINDOW), ref, within)
+        if held > 0 and ref != HOLE:
+            yield _Pick(at, held, ref)
+        elif held > 0:
+            within = chance.randrange(-(-held // _EACH)) * _EACH
+            yield _Pick(at + within, min(held - within, _EACH), ref)
         at += length
 
 
 def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]:
-    """The ascending picks that no changed extent touches."""
+    """The picks outside the changed extents, in ascending order."""
     extents = iter(changed)
     extent = next(extents, None)
     for pick in picks:
@@ -94,9 +117,7 @@ def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]
             yield pick
 
 
-def _holds(source: Source, pick: _Pick, base: MapReader) -> bool:
+def _holds(source: Source, pick: _Pick, keys: Keys) -> bool:
     data = memoryview(bytearray(pick.length))
     source.read_into(pick.offset, data)
-    if pick.ref == HOLE:
-        return is_zero(data)
-    return data == base.load(pick.ref)[pick.within : pick.within + pick.length]
+    return is_zero(data) if pick.ref == HOLE else keys.chunk_id(data) == pick.ref.id

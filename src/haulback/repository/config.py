@@ -26,19 +26,19 @@ CONFIG_COPY = "haulback.copy.json"
 DIFFERENT = f"{CONFIG} and {CONFIG_COPY}"
 FORMAT_VERSION = 1  # other versions are refused
 # Revision 2 added damage records, rolls, tombstones and the copy of the configuration.  A writer
-# that does not know them could reuse damaged chunks: older versions must refuse to write.
+# that does not know them could reuse damaged chunks, so older versions must refuse to write.
 WRITER_REVISION = 2
 REVISION_OBJECT = f"graves/needs-haulback-revision-{WRITER_REVISION}"
-# an object below any of these folders shows that a repository exists
+# an object in any of these folders shows that a repository exists
 _HELD = ("manifests", "packs", "index")
 
 
 class Config(msgspec.Struct, frozen=True):
     """The only unencrypted object: the repository's guid and the wrapped key.
 
-    `check` is a sealed copy of the guid: it detects a configuration of another repository.  `seal`
-    covers the whole configuration: it detects damage to the slots of other secrets; the first
-    release wrote no seal.
+    `check` is a sealed copy of the guid, which detects a configuration of another repository.
+    `seal` covers the whole configuration, so that it detects damage to the slots of other secrets;
+    the first release wrote no seal.
     """
 
     repository: str
@@ -161,7 +161,7 @@ def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tri
 def _is_exchanged(destination: ObjectStore, guid: str) -> bool:
     """Whether a copy that this key does not open belongs to another repository.
 
-    Random damage cannot look like that: it leaves the guid intact, or a key slot that opens.
+    Random damage looks different: it leaves the guid intact, or a key slot that opens.
     """
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, Damaged):
@@ -182,7 +182,9 @@ def confirm(destination: ObjectStore, guid: str, keys: Keys) -> bool:
 
 
 def complete(destination: ObjectStore, guid: str, keys: Keys) -> None:
-    """Store the missing one of the configuration and its copy from the other."""
+    """Store the configuration from its copy, or the copy from the configuration, if one is
+    missing.
+    """
     held: dict[str, bytes] = {}
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, RepositoryError):
@@ -201,7 +203,7 @@ def raise_revision(destination: ObjectStore, keys: Keys) -> None:
     An older version opens every object in `entries/` before it writes, and fails at the revision
     object; readers of older versions do not open that folder.
     """
-    if exists(destination, REVISION_OBJECT):  # cheaper for a remote store than a refused create
+    if exists(destination, REVISION_OBJECT):  # cheaper on a remote store than a refused create
         return
     sealed = keys.seal("revision", REVISION_OBJECT.encode(), str(WRITER_REVISION).encode())
     with suppress(Conflict):
@@ -284,6 +286,12 @@ def _authenticate(config: Config, name: str, keys: Keys) -> str:
     return guid
 
 
+_NO_REPOSITORY = (
+    f"there is no repository on this destination: name the place that holds {CONFIG}, or create "
+    "one by `haulback destination init`"
+)
+
+
 def _by_kit(destination: ObjectStore, keys: Keys) -> str:
     """The guid on the recovery kit, once an object of the repository has opened with the kit's
     key.
@@ -296,7 +304,7 @@ def _by_kit(destination: ObjectStore, keys: Keys) -> str:
             keys.unseal("manifest", leaf_of(item.name).encode(), destination.load(item.name))
             return guid
     if not manifests and not any(True for _ in objects.list("packs")):
-        raise NotFound("there is no repository on this destination; initialize one first")
+        raise NotFound(_NO_REPOSITORY)
     for pack in objects.packs():
         with suppress(NotFound, Damaged):
             read_directory(destination, pack, keys)
@@ -312,4 +320,4 @@ def _missing(destination: ObjectStore, problems: dict[str, str]) -> HaulbackErro
             "recovery kit with `haulback repository repair FOLDER --kit KIT "
             "--key-file KEY --apply`"
         )
-    return NotFound("there is no repository on this destination; initialize one first")
+    return NotFound(_NO_REPOSITORY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import Protocol
 
 from haulback.repository.pages import (
     EMPTY,
@@ -20,21 +21,39 @@ from haulback.repository.pages import (
     unpack_inner,
     unpack_leaf,
 )
+from haulback.units import KIB
 
+PAGES_BEFORE = 256 * KIB  # of the root in its pack: most pages that were written with it
 LoadPage = Callable[[ChunkRef], memoryview]
 AddPage = Callable[[bytes], ChunkRef]
-_LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs neighbours only
+_LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs only adjacent leaves
+
+
+class Expect(Protocol):
+    """A listener for the chunks and pages that are loaded next.
+
+    `before` is the number of bytes in front of each in its pack that are needed, too.
+    """
+
+    def __call__(self, refs: Iterable[ChunkRef], before: int = 0) -> None:
+        """Hear the references."""
+
+
+def _unheard(refs: Iterable[ChunkRef], before: int = 0) -> None:
+    """Ignore the references."""
 
 
 class MapReader:
     """The pages of a stored map, with one path kept in memory: memory stays constant for any disk
     size.
 
-    `load` returns any stored chunk or page; threads may share `load`, not the reader.
+    `load` returns any stored chunk or page; threads may share `load`, not the reader.  `expect`
+    hears which chunks and pages are loaded next.
     """
 
-    def __init__(self, root: DiskMap, load: LoadPage) -> None:
-        self.root, self.load = root, load
+    def __init__(self, root: DiskMap, load: LoadPage, expect: Expect = _unheard) -> None:
+        self.root, self.load, self.expect = root, load, expect
+        self.leaves_kept = _LEAVES_KEPT
         self._path: dict[int, tuple[int, list[ChunkRef]]] = {}
         self._leaves: dict[int, list[Pieces]] = {}
 
@@ -62,7 +81,7 @@ class MapReader:
             return self._leaves[number]
         ref = self.page(0, number)
         found = [] if ref == HOLE else unpack_leaf(self.load(ref))
-        while len(self._leaves) >= _LEAVES_KEPT:
+        while len(self._leaves) >= self.leaves_kept:
             del self._leaves[next(iter(self._leaves))]
         self._leaves[number] = found + [EMPTY] * (LEAF_SEGMENTS - len(found))
         return self._leaves[number]

@@ -1,9 +1,12 @@
-"""A look at a repository: announcements, damage records and index files from one pass of lists."""
+"""The state of a repository: announcements, damage records and index files from one pass of
+listings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from time import monotonic
 
 from haulback.repository import pending_deletes
 from haulback.repository.damage import RepositoryDamage
@@ -11,25 +14,37 @@ from haulback.repository.index import Index
 from haulback.repository.pending_deletes import PendingDelete
 from haulback.repository.segment import Segment
 
-READ_FOLDERS = ("damage", "index")  # of a reader, in the order of their lists
-WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer sees announcements before the index
+READ_FOLDERS = ("damage", "index")  # folders of a reader, in the order of their listings
+WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer lists announcements before the index
+
+_YOUNG = 30.0  # seconds
 
 
 @dataclass(frozen=True)
 class RepositoryState:
     """Index files in force, recorded damage, and the pending deletes by object name.
 
-    `graves` are the names of the objects in `graves/`; a look of a reader has none.
+    `graves` are the names of the objects in `graves/`; the state of a reader has none.
     """
 
     segments: list[Segment]
     damage: RepositoryDamage
     pending: Mapping[str, PendingDelete] = field(default_factory=dict)
     graves: Set[str] = frozenset()
+    begun: float = field(default_factory=monotonic)
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the lists are recent enough for a check that only saves work."""
+        return monotonic() - self.begun < _YOUNG
+
+    def with_own(self, segments: Sequence[Segment]) -> RepositoryState:
+        """The state with index files that this process has stored since."""
+        return replace(self, segments=[*self.segments, *segments])
 
     @property
     def announced(self) -> set[bytes]:
-        """Packs that a clean-up may be dropping or deleting now."""
+        """Packs that a clean-up may be removing from the index or deleting now."""
         return pending_deletes.announced(self.pending)
 
     def index(self, without: Set[bytes] = frozenset()) -> Index:

@@ -14,6 +14,7 @@ from haulback.errors import BaseGone, Damaged, NotFound
 from haulback.repository import cbt_check
 from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.backup_loss import assess
+from haulback.repository.keys import Keys
 from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.mapping import MapReader
 from haulback.repository.pack_verification import PackMemory
@@ -146,7 +147,7 @@ def _store(
     if base is not None:
         old, lacks = base
         try:
-            changed = None if lacks else _believed(view, old, warn)
+            changed = None if lacks else _believed(view, old, keys, warn)
             parent = DiskBase(old, changed, lacks)
             stored = back_up_disk(source, writer, keys, resources, parent)
             return ManifestDisk(name, stored, view.disk.format), not lacks
@@ -157,14 +158,14 @@ def _store(
 
 
 def _believed(
-    view: DiskView, old: MapReader, warn: Callable[[str], None]
+    view: DiskView, old: MapReader, keys: Keys, warn: Callable[[str], None]
 ) -> Iterable[Extent] | None:
     """The changed extents reported by the hypervisor, or None to read the whole disk.
 
     The extents are used only if a sample of the unchanged data equals the parent's data.
     """
     changed = view.changed if old.root.size == view.source.size else None
-    if changed is not None and not cbt_check.is_true(view.source, old, changed):
+    if changed is not None and not cbt_check.is_true(view.source, old, changed, keys):
         warn(f"{view.disk.name} is read whole: data that the platform calls unchanged has changed")
         return None
     return changed
@@ -194,7 +195,9 @@ def _bases(
     # Not thorough: on a missing chunk, reading the disk whole is faster than a search for copies.
     reader = repository.reader(thorough=False, look=look)
     return {
-        stored.name: _Base(MapReader(stored.map, reader.chunk), stored.name in lacking)
+        stored.name: _Base(
+            MapReader(stored.map, reader.chunk, reader.expect), stored.name in lacking
+        )
         for stored in parent.disks
     }
 

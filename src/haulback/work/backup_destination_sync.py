@@ -46,7 +46,7 @@ def run(context: TaskContext) -> Results:
 
 
 def _amount(source: Repository, wanted: WantedCopy) -> int:
-    """The bytes that a backup stored, which its copy takes about; 0 where it is gone."""
+    """The stored bytes of a backup, which its copy roughly needs; 0 if it no longer exists."""
     try:
         return source.manifest(wanted.source).stored
     except HaulbackError:
@@ -54,7 +54,7 @@ def _amount(source: Repository, wanted: WantedCopy) -> int:
 
 
 class _Copying:
-    """Copies of an order, one after the other."""
+    """Copies of an order, one after another."""
 
     def __init__(self, context: TaskContext, source: Repository, target: Repository) -> None:
         order: DestinationSyncOrder = context.order
@@ -65,7 +65,7 @@ class _Copying:
         self._services = CopyServices(context.staging.folder, resources, memory)
 
     def copy(self, order: DestinationSyncOrder, results: Results) -> None:
-        """Make all copies, and report each at once; a failed one stops no other.
+        """Make all copies, and report each at once; a failed copy does not stop the others.
 
         Raises the last error.
         """
@@ -75,10 +75,12 @@ class _Copying:
             try:
                 done = self._one(wanted, older)
             except NotFound as error:
+                self._unread(wanted)
                 self._context.log(f"not copied: {error.message}")
                 continue
             except Damaged as error:
                 self._context.repositories.damaged.append(wanted.source)
+                self._unread(wanted)
                 self._context.log(f"not copied: {error.message}")
                 failed = error
                 continue
@@ -87,6 +89,11 @@ class _Copying:
             older = wanted.backup
         if failed:
             raise failed
+
+    def _unread(self, wanted: WantedCopy) -> None:
+        """Let the end of the task look for the manifest of a backup again."""
+        source = self._context.order.source
+        self._context.repositories.unread.append((source.guid, wanted.source))
 
     def _one(self, wanted: WantedCopy, older: str | None) -> JsonObject:
         wish = CopyWish(wanted.source, wanted.backup, older or wanted.older, wanted.lock)

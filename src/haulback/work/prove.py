@@ -7,14 +7,14 @@ import time
 
 import msgspec
 
+from haulback.contract.order_records import BackupPlace
 from haulback.contract.prove import Evidence, ProveOrder, Script, Sign
 from haulback.drivers.capabilities import ProofBoot, capability
 from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
 from haulback.errors import Unavailable
 from haulback.repository.manifest import Manifest
-from haulback.repository.stored_disk import StoredDisk
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.locations import read_at_any
+from haulback.work.support.locations import disks_at_any, read_at_any
 
 _LOOK_EVERY = 0.2  # seconds
 _SCREEN_BYTES = 1 << 20  # a larger picture is left out
@@ -25,9 +25,8 @@ def run(context: TaskContext) -> Results:
     order: ProveOrder = context.order
     first = (order.backup, order.destination)
     location = read_at_any(context, first, order.others, lambda location: location)
-    repository, manifest, _ = location
-    reader = repository.reader()
-    sources = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
+    manifest = location.manifest
+    sources = disks_at_any(context, location, [BackupPlace(*first), *order.others])
     context.log(
         f"backup {manifest.backup} of {manifest.entity_name} is booted in isolation on "
         f"{order.hypervisor.name}; the sign of life is {order.sign.value}"

@@ -6,6 +6,7 @@ from haulback.contract.unmount import UnmountOrder
 from haulback.drivers.capabilities import InstantRestore, MachineTarget, capability
 from haulback.drivers.hypervisor import MachineSource
 from haulback.errors import Conflict, SourceChanged
+from haulback.repository.reported_damage import as_results
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_mark import MARK
 
@@ -15,9 +16,9 @@ def run(context: TaskContext) -> Results:
     context.progress.confirm()
     if order.hypervisor:
         _end_machines(context, context.machines.open(order.hypervisor), order)
-    context.mounts.end(order.mount)
+    met = context.mounts.end(order.mount)
     context.log(f"mount {order.mount} has ended; its backup stays as it was")
-    return {"unmounted": True}
+    return {"unmounted": True, **as_results(met)}
 
 
 def _end_machines(context: TaskContext, machines: MachineSource, order: UnmountOrder) -> None:

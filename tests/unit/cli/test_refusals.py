@@ -1,4 +1,4 @@
-"""A command refuses words that it cannot act on, names them, and sends nothing."""
+"""A command refuses words that it cannot use, names them, and sends no request."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from haulback.cli.log_start import start_log
 from haulback.cli.nodes import _portal
 from haulback.cli.repository_care import _signer
 from haulback.cli.server_options import ServerOptions
+from haulback.client import api
 from haulback.errors import HaulbackError, Malformed, Unavailable, Unsupported
 from haulback.logs import LogFormat
 from tests.unit.web import Web
 
 ME = {"guid": "u", "name": "ann", "login": "ann", "roles": [], "privileges": []}
 ME |= {"uiTimeZone": "UTC", "appUserSettings": {"unmountPeriodForMountedBackups": 1}}
-# Cyclopts warns of a test that gives no words: these are in sys.argv.
+# Cyclopts warns of a test that passes no words, because they are in sys.argv.
 from_arguments = pytest.mark.filterwarnings("ignore:Cyclopts")
 
 
@@ -79,6 +80,13 @@ REFUSED = [
     ("server --time-zone Mars/Olympus", "name an IANA zone"),
     ("server --report-at noon", "write hours and minutes"),
     ("node --server http://127.0.0.1:1 --iscsi here", "not an address and port"),
+    ("bakcup", 'Did you mean "backup"? See `haulback --help`'),
+    ("backup creat web", 'Did you mean "create"? See `haulback backup --help`'),
+    ("backup create web --wach", "--wach. Did you mean --watch? See `haulback backup create"),
+    ("login admn", "takes no further argument 'admn'; see `haulback login --help`"),
+    ("up --port many", 'unable to convert "many" into int; see `haulback up --help`'),
+    ("restore machine web", "--hypervisor requires an argument; see `haulback restore machine"),
+    ("up --data", "--data requires an argument; see `haulback up --help`"),
 ]
 
 
@@ -94,6 +102,9 @@ def test_words_that_no_command_can_act_on_are_refused_with_the_remedy(
     assert run(monkeypatch, line) not in (0, None)
     said = capsys.readouterr()
     assert told in " ".join((said.err + said.out).split())
+    if not said.out:  # repair and verify print their findings
+        assert said.err.startswith("haulback: ")
+        assert len(said.err.splitlines()) == 1
     assert {asked.path for asked in logged_in.asked} <= {"/user-info"}
 
 
@@ -183,6 +194,22 @@ def test_any_error_of_a_command_is_one_line_with_the_remedy(
     assert line in said
     assert said.startswith("haulback: ")
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("[Errno 111] Connection refused", "start the server, or name another by --server"),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "write http://"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "--trust or HAULBACK_TRUST"),
+        ("[Errno -2] Name or service not known", "correct the name of the machine"),
+        ("Server disconnected without sending a response.", "write https://"),
+    ],
+)
+def test_a_server_that_is_not_reached_is_named_with_the_remedy_of_its_cause(why: str, remedy: str):
+    said = api._no_answer("http://127.0.0.1:8181", OSError(why))
+    assert said.startswith("http://127.0.0.1:8181 does not answer: ")
+    assert remedy in said
 
 
 @from_arguments

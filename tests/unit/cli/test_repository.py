@@ -11,8 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from haulback.cli import repository as command
+from haulback.cli import stored_backups
 from haulback.cli.confirmation import Consent
 from haulback.cli.repository_restore import ls
+from haulback.cli.stored_backups import backup_named
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.keys import Secret
@@ -22,7 +24,7 @@ from tests.unit.repository.scene import MemoryDisk, back_up, noise
 
 
 class Made:
-    """A repository that the command made, with one backup of one disk."""
+    """A repository that the command created, with one backup of one disk."""
 
     def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
         self.folder, self.key = root / "d", root / "key"
@@ -93,6 +95,33 @@ def test_a_disk_is_written_to_a_new_file_or_to_standard_output(
     monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=buffer))
     command.cat(made.folder, made.backup.backup, name, key_file=made.key)
     assert buffer.getvalue() == made.disk.data
+
+
+def test_a_backup_is_named_by_the_beginning_of_its_guid_by_its_machine_or_as_the_latest(
+    made: Made, tmp_path: Path, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+):
+    later = back_up(made.repository, MemoryDisk(noise(MIB, 4)), tmp_path / "later", pool)
+    words = [made.backup.backup[:6], made.backup.backup[:20].upper()]
+    words += ["latest", f"latest:{later.entity_name}", later.entity_name]
+    named = [backup_named(made.repository, word).backup for word in words]
+    assert named == [made.backup.backup] * 2 + [later.backup] * 3
+    for word in ("nobody", "latest:nobody", "000000"):
+        with pytest.raises(NotFound, match="`haulback repository ls` lists the backups"):
+            backup_named(made.repository, word)
+    command.forget(made.folder, later.backup[:8], key_file=made.key, consent=Consent(yes=True))
+    assert f"{later.backup} is deleted" in capsys.readouterr().out
+    assert [kept.backup for kept in made.repository.backups()] == [made.backup.backup]
+
+
+def test_a_beginning_of_two_backups_is_refused_with_both(made: Made):
+    guids = ["abcdef00-0000-4000-8000-000000000001", "abcdef00-0000-4000-8000-000000000002"]
+    with pytest.raises(Malformed, match=", ".join(guids)):
+        stored_backups._begun(guids, "abcdef")
+
+
+def test_a_place_without_a_repository_is_named_with_the_remedy(made: Made, tmp_path: Path):
+    with pytest.raises(NotFound, match=f"^{tmp_path}: .* the place that holds haulback.json"):
+        command.cat(tmp_path, "latest", key_file=made.key)
 
 
 def test_a_disk_that_the_backup_lacks_is_refused_with_the_names(made: Made):

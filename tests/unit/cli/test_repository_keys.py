@@ -1,4 +1,4 @@
-"""Key files for people: each exported key opens the repository of its destination."""
+"""Key files for users: each exported key opens the repository of its destination."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Kept:
             config={"path": str(self.place)},
             repository=repository,
         )
+        self.guid = record.guid
         with store.write() as sql:
             sealed = vault.seal(record.guid, secret)
             rows.add(sql, tables.destination, record, sealed_key=sealed)
@@ -67,7 +68,8 @@ def kept(tmp_path: Path) -> Kept:
 
 def test_a_key_that_opens_its_repository_is_given(kept: Kept):
     assert kept.key() == kept.secret.hex()
-    with pytest.raises(NotFound, match="no backup destination"):
+    assert key_of(kept.data, "", kept.guid[:6]) == kept.secret.hex()
+    with pytest.raises(NotFound, match="there is no destination"):
         key_of(kept.data, "", "other")
 
 
@@ -150,3 +152,4 @@ def test_a_server_makes_no_new_key_beside_keys_that_another_one_sealed(kept: Kep
     kept.refuses(WrongKey, unchecked=True)
     (kept.data / "server.key").write_bytes(key)
     assert kept.key() == kept.secret.hex()
+    assert key_of(kept.data, "", kept.guid[:6]) == kept.secret.hex()

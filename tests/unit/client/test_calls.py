@@ -1,4 +1,4 @@
-"""Lists are read to their end, records found by guid or name, tasks followed to the last."""
+"""Lists are read to their end, records found by guid or name, tasks followed to the last one."""
 
 from __future__ import annotations
 
@@ -170,7 +170,9 @@ def test_the_beginning_of_the_guid_of_an_old_delivery_is_asked_of_the_server(
 
 def test_a_name_that_no_record_bears_is_not_found(web: Web, client: Client):
     web.says([project("g1", "web-2")])
-    with pytest.raises(NotFound, match=r"^there is no project 'web'$"):
+    with pytest.raises(
+        NotFound, match=r"^there is no project 'web': `haulback project ls` lists them$"
+    ):
         client.records.projects.find("web")
 
 

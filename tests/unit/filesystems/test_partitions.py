@@ -1,4 +1,6 @@
-"""Partitions are found in tables of either kind and sector size, or the listing says why not."""
+"""Partitions are found in tables of both kinds and any sector size, or the listing gives the
+reason.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mount folders are checked before a mount, and nothing of a failed mount stays."""
+"""Mount folders are checked before a mount, and a failed mount leaves no folders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,10 @@ def program(text: str) -> subprocess.Popen[bytes]:
     [
         ("import sys; sys.exit('no such device')", "no such device"),
         ("", "no reason given"),
+        (
+            "import sys; sys.exit('fuse: failed to open /dev/fuse: Permission denied')",
+            "fuse: failed to open /dev/fuse: Permission denied; the user of the node needs",
+        ),
     ],
 )
 def test_a_mount_that_fails_names_the_reason_of_its_process(tmp_path: Path, text: str, reason: str):
@@ -99,3 +104,15 @@ def test_a_folder_that_others_put_files_in_stays(tmp_path: Path):
     (tmp_path / "used" / "file").touch()
     folders.hide(MountState(made=[f"{tmp_path}/used", f"{tmp_path}/empty", f"{tmp_path}/none"]))
     assert [path.name for path in tmp_path.iterdir()] == ["used"]
+
+
+@pytest.mark.skipif(not find_library("fuse3"), reason="needs FUSE")
+def test_the_last_words_of_a_mount_that_fails_are_those_of_libfuse():
+    text = "import mfusepy; from haulback.mounts.fuse import serve; "
+    text += "serve(mfusepy.Operations(), '/no/such/folder')"
+    with subprocess.Popen(
+        [sys.executable, "-c", text], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stderr
+        told = child.stderr.read().splitlines()  # ends although standard input stays open
+    assert (child.returncode, told[-1][:5]) == (1, "fuse:")

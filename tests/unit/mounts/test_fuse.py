@@ -73,7 +73,7 @@ def image(tmp_path_factory):
 
 @pytest.fixture
 def shown(image):
-    """Two volumes, each in a sub-folder of its own."""
+    """Two volumes, each in a separate sub-folder."""
     with browser(image, image) as volumes:
         yield Folders(volumes, {"vda": "vda", "vg-data": "vdb"})
 

@@ -15,6 +15,7 @@ from haulback.drivers.nbd import connect
 from haulback.errors import Conflict, HaulbackError, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.mounts import process
+from haulback.mounts.damage_watch import DAMAGE, DamageWatch
 from haulback.mounts.spec import MountSpec, MountState
 from haulback.repository.repository import Repository
 from tests.conftest import SECRET
@@ -44,14 +45,18 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def watch(run_folder: Path) -> DamageWatch:
+    return DamageWatch("mount", run_folder / DAMAGE)
+
+
 def opened(spec: MountSpec, run_folder: Path) -> dict[str, int]:
     with ExitStack() as held:
-        return process._open(spec, run_folder, held, []).disks
+        return process._open(spec, run_folder, held, [], watch(run_folder)).disks
 
 
 def test_the_disks_of_a_backup_are_served_until_the_end(spec: MountSpec, run_folder: Path):
     with ExitStack() as held:
-        [name] = process._open(spec, run_folder, held, []).disks
+        [name] = process._open(spec, run_folder, held, [], watch(run_folder)).disks
         export, buffer = connect(str(run_folder / "nbd"), name), bytearray(SIZE)
         export.read_into(0, memoryview(buffer))
         export.close()

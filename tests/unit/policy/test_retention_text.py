@@ -1,4 +1,4 @@
-"""Keeps of a rule are written as people say them, and a mistake is named."""
+"""Keeps of a rule are written in a short form, and a mistake is reported by name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ def test_keeps_are_written_as_numbers_of_days_weeks_months_and_years():
     settings = read_keeps("7d,4w,12m,3y")
     assert settings.keeps == (7, 4, 12, 3)
     assert keeps_text(settings) == "7d,4w,12m,3y"
+    assert read_keeps("1 day, 2 weeks,3months , 4 Years").keeps == (1, 2, 3, 4)
     assert read_keeps("2Y, 1d") == RuleRetention(keepDaily=1, keepYearly=2, keepOthers=False)
 
 

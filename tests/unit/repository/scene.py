@@ -74,7 +74,8 @@ def export(
     staging.mkdir()
     look = repository.look()
     writer = repository.writer(staging, pool, io, look=look)
-    old = MapReader(base, repository.reader(look=look).chunk) if base else None
+    reader = repository.reader(look=look)
+    old = MapReader(base, reader.chunk, reader.expect) if base else None
     try:
         known = DiskBase(old, changed, distrust) if old else None
         result = back_up_disk(disk, writer, repository.keys, Resources(pool), known)

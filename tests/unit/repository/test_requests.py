@@ -1,17 +1,20 @@
-"""The calls of a destination that opening, exporting and storing take."""
+"""The number of calls to a destination for opening, exporting and storing."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from haulback.contract.order_records import Owner
 from haulback.destinations.confirmed_lists import ConfirmedLists
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.drivers.source import Extent
 from haulback.repository.index_cache import CacheFolder
+from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.testing.memory_store import MemoryBucket, MemoryStore
 from haulback.units import MIB
@@ -22,7 +25,9 @@ SIZE = 4 * MIB
 
 
 class Counted(PassThrough):
-    """Counts calls by class; several folders are one list, as on S3, with the identity object."""
+    """Counts calls by class; several folders are one listing, as on S3, including the identity
+    object.
+    """
 
     def __init__(self, bucket: MemoryBucket) -> None:
         super().__init__(MemoryStore(bucket))
@@ -75,7 +80,7 @@ def opened(bucket, cache):
 
 
 def backed_up(bucket, cache, folder, pool, disk, parent=None, changed=None):
-    """The manifest of a new backup, and the calls of its task of both."""
+    """The manifest of a new backup, and the number of calls of its EXPORT and STORE."""
     repository, calls = opened(bucket, cache)
     older = repository.manifest(parent.backup) if parent else None
     base, above = (older.disks[0].map, older.backup) if older else (None, None)
@@ -86,7 +91,7 @@ def backed_up(bucket, cache, folder, pool, disk, parent=None, changed=None):
 
 
 def beside_data(calls):
-    """The number of calls without packs, which depend on the changed data alone."""
+    """The number of calls without packs, whose number depends only on the changed data."""
     return sum(count for name, count in calls.items() if name not in ("PUT packs", "GET packs"))
 
 
@@ -116,9 +121,45 @@ def test_an_increment_takes_twelve_calls_beside_its_data(bucket, cache, tmp_path
     assert calls["GET index"] == 0, "an index file of this process is not read back"
 
 
+def test_a_store_with_owner_records_takes_thirteen_calls_beside_its_packs(
+    bucket, cache, tmp_path, pool
+):
+    disk, server = MemoryDisk(noise(SIZE, 1)), Owner(0, "a", "a")
+    parent = None
+    for number in range(2):
+        repository, _ = opened(bucket, cache)
+        base = parent.disks[0].map if parent else None
+        disk.data[: 64 * 1024], changed = noise(64 * 1024, number), [Extent(0, 64 * 1024)]
+        folder = tmp_path / str(number)
+        above = parent and parent.backup
+        draft = export(repository, disk, folder, pool, base, changed, parent=above)
+        repository, calls = opened(bucket, cache)
+        repository.ownership = Ownership(repository.owners, server, 1)
+        repository.check_owner()
+        parent = repository.publish(folder, draft)
+        server = repository.ownership.present
+    assert beside_data(calls) == 13, calls
+    assert calls["LIST many"] == 2
+    assert calls["LIST graves"] + calls["LIST owners"] == 0
+
+
+def test_an_increment_of_eighty_scattered_blocks_takes_few_calls(bucket, cache, tmp_path, pool):
+    disk = MemoryDisk(b"".join(noise(MIB, seed) for seed in range(128)))
+    parent, _ = backed_up(bucket, cache, tmp_path / "full", pool, disk)
+    block, chance = 64 * 1024, random.Random(0)
+    changed = [
+        Extent(at * block, block) for at in sorted(chance.sample(range(disk.size // block), 80))
+    ]
+    for at, length in changed:
+        disk.data[at : at + length] = chance.randbytes(length)
+    _, calls = backed_up(bucket, cache, tmp_path / "increment", pool, disk, parent, changed)
+    assert sum(calls.values()) <= 25, calls
+    assert disk.read <= disk.size + 2 * 80 * block
+
+
 def test_a_pass_of_lists_is_confirmed_once(bucket, cache, tmp_path, pool):
     class Apart(Counted):
-        """Lists folder after folder, as most stores do."""
+        """Lists one folder after another, as most stores do."""
 
         list_many = PassThrough.list_many
 

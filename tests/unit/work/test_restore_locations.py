@@ -1,4 +1,4 @@
-"""Restores from a backup of several locations, each in a repository of its own."""
+"""Restores from a backup with several locations, each in a separate repository."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.contract.restore import RestoreOrder
 from haulback.errors import Conflict, Damaged, Fenced
 from haulback.repository.manifest import Manifest
+from haulback.repository.reported_damage import ReadBackups, report_damage
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from haulback.work import restore
+from haulback.work.support.locations import disks_at_any, read_at_any
 from tests.images import restored_disk
 from tests.unit.repository.scene import MemoryDisk, noise
 from tests.unit.transfer.copy_site import CopySite
@@ -33,9 +35,10 @@ class Reading:
         self.folder, self.made = site.root / "restored", None
         self.folder.mkdir()
         self.damaged: list[str] = []
+        self.unread: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.opened: list[str] = []
-        self.strange = ""  # the name of a destination that was exchanged
+        self.strange = ""  # the name of a replaced destination
 
     def log(self, text: str) -> None:
         self.said.append(text)
@@ -126,7 +129,7 @@ def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites
 
 
 def rotten(site: CopySite, backup: Manifest, *wounds: tuple[str, int]) -> None:
-    """Record that repositories lack the largest group (0) of a backup, or the next one (1)."""
+    """Record that repositories lack the largest group (0) of a backup, or the next largest (1)."""
     for name, number in wounds:
         rot(site, name, backup, number)
         noticed(site, name)
@@ -145,3 +148,43 @@ def test_a_check_of_a_backup_believes_the_union_of_a_family_only(sites, family, 
     else:
         with pytest.raises(Damaged):
             restore.run(work)
+
+
+@pytest.mark.parametrize("harm", ["rot", "loss", "deletion"])
+def test_a_manifest_that_a_restore_cannot_read_is_reported(sites, harm: str):
+    site = sites(True)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    name = f"manifests/{backup.backup}"
+    if harm == "deletion":
+        site.first.forget(backup.backup)
+    else:
+        site.first.destination.delete(name)
+    if harm == "rot":
+        site.first.destination.store(name, b"no manifest")
+    work: Any = Reading(site, order(place("first", backup), place("second", copy), path="/r"))
+    restore.run(work)
+    assert work.content == site.contents[backup.backup]
+    [(destination, unread)] = work.unread
+    asked = ReadBackups(unread=[unread])
+    told = report_damage(destination, site.opened("first"), asked, lambda: ("RESTORE", 1))
+    wanted = {"rot": ([], [unread]), "loss": ([unread], [])}.get(harm)
+    assert (told and (told.missing, told.unreadable)) == wanted
+
+
+@pytest.mark.parametrize("family", [True, False])
+def test_a_proof_that_meets_damage_reads_on_from_the_copy(sites, family: bool):
+    site = sites(family)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    first, second = place("first", backup), place("second", copy)
+    work: Any = Reading(site, order(first, second))
+    location = read_at_any(work, (first.backup, first.destination), [second], lambda at: at)
+    for path in (site.root / "first" / "packs").glob("*/*"):
+        path.unlink()
+    [disk] = disks_at_any(work, location, [first, second]).values()
+    content, buffer = site.contents[backup.backup], bytearray(SIZE)
+    for extent in disk.extents():
+        part = memoryview(buffer)[extent.offset : extent.offset + extent.length]
+        disk.read_into(extent.offset, part)
+    assert bytes(buffer) == content

@@ -108,8 +108,8 @@ def end_abandoned(domain: Domain) -> None:
     running = domain.backup()
     if running is None and domain.is_stuck():
         raise Unavailable(
-            f"{domain.name}: libvirt died at the start of a backup and waits for its end forever; "
-            "shut the machine down, restart libvirtd, and start the machine again"
+            f"{domain.name}: libvirt died at the start of a backup and will wait forever for its "
+            "end; shut the machine down, restart libvirtd, and start the machine again"
         )
     if running and not SOCKET.search(running):
         raise SourceChanged(f"{domain.name}: another program is backing it up now")

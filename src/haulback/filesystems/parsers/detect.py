@@ -13,13 +13,13 @@ from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.superblocks import Superblock
 from haulback.units import KIB
 
-_decode = codecs.getdecoder("cp850")  # loaded now: the confined process cannot open files
+_decode = codecs.getdecoder("cp850")  # imported now, because the sandbox cannot open files
 _HEAD = 68 * KIB  # bytes read for detection; the farthest mark (UFS2) is at 64 KiB + 1372
 _SECTOR = 512
 
 
 class Detected(NamedTuple):
-    """Detected contents; `reason` says why they cannot be read, or is a caution.
+    """Detected contents; `reason` says why they cannot be read, or is a warning.
 
     `features` are those that the superblock names; `size` is the size in bytes that the superblock
     states, 0 if unknown.

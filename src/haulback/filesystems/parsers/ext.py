@@ -42,7 +42,7 @@ _RECOVER, _META_BG, _EXTENTS, _64BIT, _INLINE = 0x4, 0x10, 0x40, 0x80, 0x8000
 # csum_seed, largedir, encrypt, casefold.
 _HARMLESS = 0x2 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x10000 | 0x20000
 _KNOWN = _RECOVER | _META_BG | _EXTENTS | _64BIT | _INLINE | _HARMLESS
-_WINDOW = 16 * GIB  # bytes of a file whose block pointers are looked at in one answer
+_WINDOW = 16 * GIB  # bytes of a file whose block pointers are read for one answer
 _COMPRESSED, _ENCRYPTED, _IN_EXTENTS, _IN_INODE = 0x4, 0x800, 0x80000, 0x10000000
 _HUGE = 0x40000  # flag: the inode counts blocks of the file system, not of 512 bytes
 _INODE = struct.Struct("<HHI8xI4xHHII4x60s4xII4xHHHH")

@@ -108,7 +108,8 @@ class FileSystem(Protocol):
         """Ascending ranges (offset, length) of a file of `size` bytes that are stored, from
         `offset`; the rest reads as zeros.
 
-        A range of length 0 means that the answer ends at its offset, and the next one goes on.
+        A range of length 0 means that the answer ends at its offset, and that a further request is
+        needed.
         """
 
     def extras(self, node: int) -> Extras:
@@ -179,7 +180,7 @@ def listed(
                 yield from names(b"".join(blocks.read(*place) for place in places))
             except DAMAGE as error:
                 damage = damage or error
-    except DAMAGE as error:  # the list of runs is damaged: later runs are unknown
+    except DAMAGE as error:  # the list of runs is damaged, so that later runs are unknown
         damage = damage or error
     if damage:
         raise damage

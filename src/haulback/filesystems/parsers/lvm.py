@@ -32,7 +32,7 @@ class Physical(NamedTuple):
 
 class Logical(NamedTuple):
     """A logical volume; without `blocks` the `reason` says why it cannot be read, otherwise it is a
-    caution.
+    warning.
     """
 
     name: str
@@ -138,7 +138,7 @@ def _copies(members: Iterable[Physical], texts: Sequence[bytes]) -> list[list[Ph
 def _of_copy(
     copy: Sequence[Physical], members: Sequence[Physical], newest: Sequence[_Metadata]
 ) -> Iterator[Logical]:
-    """Logical volumes of a copy; a part that only another copy has is read there with a caution."""
+    """Logical volumes of a copy; a part that only another copy has is read there with a warning."""
     texts = {volume.text for volume in copy}
     metadata = next((item for item in newest if item.text in texts), newest[0])
     own = {volume.id: volume for volume in copy}
@@ -229,7 +229,7 @@ def _joined(
     extent: int,
     places: dict[str, tuple[Physical | None, int]],
 ) -> tuple[Blocks, str]:
-    """Blocks of a logical volume, and a caution if a part of them is missing."""
+    """Blocks of a logical volume, and a warning if a part of them is missing."""
     parts, cut = [], dict[str, None]()
     for segment in segments:
         if segment["type"] != "striped":

@@ -64,7 +64,7 @@ _FLAGS = {
     0x400000: "recalled when read",
 }
 _EPOCH = 11_644_473_600_000  # ms from 1601 to 1970
-_utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
+_utf16 = codecs.getdecoder("utf-16-le")  # imported now, because the sandbox cannot open files
 
 
 class Ntfs:

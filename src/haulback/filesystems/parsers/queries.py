@@ -46,7 +46,7 @@ from haulback.texts import printable
 _MOST_LINKS = 40  # links followed in one lookup, the limit of Linux
 _MOST_NAMES = 2_000_000  # entries of a directory
 _MOST_SIZE = (1 << 63) - 1
-_MOST_RUNS = 200_000  # runs that are looked at in one answer
+_MOST_RUNS = 200_000  # runs that are read for one answer
 _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 

@@ -1,4 +1,6 @@
-"""Protection in one step: a policy with its rule, schedule and notification, in one transaction."""
+"""Protection in one step: one transaction adds a policy with its rule, schedule and
+notification.
+"""
 
 from __future__ import annotations
 
@@ -33,30 +35,34 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named, read
 
 _LONGEST_GLOB, _MOST = 200, 50
-_DAYS_OF_A_TURN = {"daily": 1, "weekly": 7, "monthly": 30}  # in which each machine is proven
-_FEWEST_PROOFS = 5  # of a night
+_DAYS_OF_A_TURN = {"daily": 1, "weekly": 7, "monthly": 30}  # time in which each machine is proven
+_FEWEST_PROOFS = 5  # length of a nightly window
 _SHORTEST_MS = 60_000  # shortest time between two backups
-_RETRIES = 1  # of a backup, in the policies made here
+_RETRIES = 1  # retries of a backup in the policies made here
 _RULE = "Default"
-_SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that an expression would read otherwise
+_SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that have a meaning in an expression
 
 
 class _Added(NamedTuple):
-    """The records that protect, the first run in epoch ms, and a sentence about proofs."""
+    """The records that protect, the first run in epoch ms, and a sentence about proofs.
+
+    `copy_to` has the second copies, None without any.
+    """
 
     policy: Record
     rule: Record
     schedule: Record
     to: BackupDestination
+    copy_to: BackupDestination | None
     mail: AddedMail | None
     first: int | None
     proofs: str
 
 
 def protect(app: App, who: Caller, wanted: ProtectRequest) -> Protecting:
-    """Add the records that protect machines, and take the machines.
+    """Add the records that protect machines, and assign the machines.
 
-    Raises Malformed, NotFound, Conflict, Forbidden; then nothing is added.
+    Raises Malformed, NotFound, Conflict, Forbidden; nothing is added then.
     """
     _check_possible(wanted)
     if wanted.prove:
@@ -73,6 +79,9 @@ def protect(app: App, who: Caller, wanted: ProtectRequest) -> Protecting:
             rule=_named(added.rule),
             schedule=_named(added.schedule),
             destination=Named(added.to.guid, added.to.name),
+            copyDestination=Named(added.copy_to.guid, added.copy_to.name)
+            if added.copy_to
+            else None,
             notificationRule=_named(added.mail.rule) if added.mail else None,
             machines=machines,
             firstRun=added.first,
@@ -84,7 +93,7 @@ def protect(app: App, who: Caller, wanted: ProtectRequest) -> Protecting:
 
 def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -> _Added:
     known = SqlCatalogue(change.sql, who.scope)
-    to = _destination(wanted, known)
+    to, copy_to = _destination(wanted, known), _copy_destination(wanted, known)
 
     def add(kind: str, body: JsonObject) -> Record:
         struct = RECORD_KINDS[kind].struct
@@ -94,7 +103,8 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
         return configuration.add_within(app, change, who, sent)
 
     schedule = add("schedule", _schedule(wanted, app.time_zone))
-    policy = add("vm-backup", _policy(wanted, to, schedule))
+    copies = [_place("SECONDARY", copy_to, wanted)] if copy_to else []
+    policy = add("vm-backup", _policy(wanted, [_place("PRIMARY", to, wanted), *copies], schedule))
     [rule] = known.records.of_kind("rule", policy.guid)
     mail = None
     if wanted.mail:
@@ -102,14 +112,15 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
         mail = notifications.add_mail(change.sql, change.now, asked)
     clock = schedule_clocks.find(change.sql, schedule.guid)
     proofs = _prove(change, known, wanted.prove) if wanted.prove else ""
-    return _Added(policy, rule, schedule, to, mail, clock.due_at if clock else None, proofs)
+    first = clock.due_at if clock else None
+    return _Added(policy, rule, schedule, to, copy_to, mail, first, proofs)
 
 
 def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:
     """Activate the system schedule of proofs; returns a sentence about it.
 
-    The schedule proves the machines with the oldest evidence first, so many in a night that each
-    has its turn in time.
+    The schedule proves the machines with the oldest evidence first, with a number for each night
+    that lets each machine be proven in time.
     """
     guid = system_schedules.guid_of(SystemTask.PROVE)
     record = known.records.changeable(system_schedules.KIND, guid)
@@ -127,7 +138,7 @@ def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:
 
 
 def _check_possible(wanted: ProtectRequest) -> None:
-    """Raises Malformed for a request that names no machine or no time, or cannot be kept yet."""
+    """Raises Malformed for a request that names no machine, no time or an unknown turn."""
     if not (wanted.all or wanted.match or wanted.tags):
         raise Malformed("match: name machines by match or tags, or choose all", field="match")
     if wanted.all and (wanted.match or wanted.tags):
@@ -139,11 +150,6 @@ def _check_possible(wanted: ProtectRequest) -> None:
         check_address(address, f"mail[{place}]")
     if bool(wanted.nightly) == bool(wanted.every):
         raise Malformed("nightly: name one of nightly (22:00) and every (4h)", field="nightly")
-    if wanted.copyTo and wanted.copyTo.guid:
-        raise Malformed(
-            "copyTo: copies to a second destination are not made yet; leave copyTo out",
-            field="copyTo",
-        )
     if wanted.prove and wanted.prove not in _DAYS_OF_A_TURN:
         known = ", ".join(_DAYS_OF_A_TURN)
         raise Malformed(f"prove: {wanted.prove[:20]!r} is not one of {known}", field="prove")
@@ -153,6 +159,26 @@ def _destination(wanted: ProtectRequest, known: SqlCatalogue) -> BackupDestinati
     if wanted.to and wanted.to.guid:
         return known.places.destination(wanted.to.guid)
     return known.places.default_destination()
+
+
+def _copy_destination(wanted: ProtectRequest, known: SqlCatalogue) -> BackupDestination | None:
+    if not wanted.copyTo or not wanted.copyTo.guid:
+        return None
+    copy_to = known.places.destination(wanted.copyTo.guid)
+    if copy_to.guid == _destination(wanted, known).guid:
+        raise Malformed(
+            f"copyTo: {copy_to.name} has the backups already; name another destination",
+            field="copyTo",
+        )
+    return copy_to
+
+
+def _place(role: str, to: BackupDestination, wanted: ProtectRequest) -> JsonObject:
+    """A destination of the rule; copies are kept as long as the backups."""
+    place: JsonObject = {"roleType": role, "backupDestination": {"guid": to.guid}}
+    if wanted.keep:
+        place["backupRetentionSettings"] = msgspec.to_builtins(read_keeps(wanted.keep))
+    return place
 
 
 def _name(wanted: ProtectRequest) -> str:
@@ -182,13 +208,10 @@ def _schedule(wanted: ProtectRequest, zone: str) -> JsonObject:
     return body
 
 
-def _policy(wanted: ProtectRequest, to: BackupDestination, schedule: Record) -> JsonObject:
-    place: JsonObject = {"roleType": "PRIMARY", "backupDestination": {"guid": to.guid}}
-    if wanted.keep:
-        place["backupRetentionSettings"] = msgspec.to_builtins(read_keeps(wanted.keep))
+def _policy(wanted: ProtectRequest, places: list[JsonObject], schedule: Record) -> JsonObject:
     rule = {
         "name": _RULE,
-        "ruleBackupDestinations": [place],
+        "ruleBackupDestinations": places,
         "schedules": [{"guid": schedule.guid}],
     }
     return {

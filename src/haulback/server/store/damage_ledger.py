@@ -9,36 +9,33 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.contract.alarms import AlarmKind
-from haulback.contract.damage import BackupDamage, DamageReport, LocationStatus, Loss, LostDisk
+from haulback.contract.damage import BackupDamage, DamageReport, LocationStatus, reports_of
 from haulback.contract.destinations import VerifyState
 from haulback.contract.task_states import State
 from haulback.contract.verify import UnknownBackup
 from haulback.errors import Malformed
 from haulback.inventory.records import Backup
-from haulback.server.store import copy_links, hold, tables
+from haulback.server.store import hold, tables
 from haulback.server.store.alarms import AlarmLedger
-from haulback.server.store.last_backups import recall
+from haulback.server.store.damage_reports import DamageFinder, Reported, finder_of, set_location
 from haulback.server.store.rows import records
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import size
 from haulback.wire import JsonObject, Named
 
-_ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
 _EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
-_MANY = 500  # guids in one statement
 _HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
-_CLEARS = ("VERIFY", "REPAIR")
 log = logging.getLogger(__name__)
 
 
 class DamageLedger:
-    """`inventory.ledger.DamageChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.DamageChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int, alarms: AlarmLedger) -> None:
         self.sql, self.now, self._alarms = sql, now, alarms
 
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
-        """Fix the backups of a destination that a task must find.
+        """Store the list of backups of a destination that a task must find.
 
         Without `forgotten`, the list leaves out missing backups that a user has given up.
         """
@@ -55,7 +52,7 @@ class DamageLedger:
     def expect_machines(self, task: str, destination: str, after: str, last: str | None) -> None:
         """Add the backups of some machines to the list that a clean-up must find.
 
-        The machines are those behind the guid `after`, up to `last`; None: all behind `after`.
+        The machines have guids greater than `after`, up to `last`; None: all greater than `after`.
         """
         expected = tables.expected_backup
         if not after:
@@ -80,18 +77,24 @@ class DamageLedger:
     def reported(self, task: Task, state: State) -> None:
         """Record the damage report of a task, whatever the final state of the task.
 
-        Raises Malformed for a report that cannot be read, when the task is to be FINISHED.
+        Raises Malformed for an unreadable report if the task is to become FINISHED.
         """
         if "damage" not in task.results:
             return
         try:
-            report = msgspec.convert(task.results["damage"], DamageReport)
+            reports = reports_of(task.results["damage"])
         except msgspec.ValidationError as error:
             if state is State.FINISHED:
                 raise Malformed(f"transfer-info of {task.type}: damage: {error}") from None
             log.warning("task %s: its report of damage cannot be read: %s", task.guid, error)
             return
-        _Reported(self, self._alarms, task, report).apply()
+        self.found(finder_of(self.sql, task), reports)
+
+    def found(self, finder: DamageFinder, reports: Sequence[DamageReport]) -> None:
+        """Record the damage that a finder reports of destinations that it has read."""
+        # All finders lock in one order: two of them must not wait for each other.
+        for report in sorted(reports, key=lambda report: report.destination):
+            Reported(self.sql, self.now, finder, report).apply()
 
     def verified_share(
         self, destination: str, cursor: str, *, since: int, is_round: bool, looked: str = ""
@@ -126,12 +129,14 @@ class DamageLedger:
         self.compared(destination, 0, (), since=since)
 
     def verify_ended(self, destination: str) -> None:
-        """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""
+        """Record that a VERIFY reported damage and failed, so that this damage plans no other
+        VERIFY.
+        """
         state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)
         save_verify_state(self.sql, destination, state)
 
     def _read_back(self, destination: str, begun: int) -> None:
-        """Set backups to VERIFIED that were stored before a complete round began."""
+        """Set the level of backups that were stored before a complete round began to VERIFIED."""
         table = tables.backup.c
         where = (
             table.destination == destination,
@@ -155,7 +160,7 @@ class DamageLedger:
         self._alarms.report(AlarmKind.CLEANUP_BLOCKED, subject, text, details)
 
     def found_again(self, task: Task) -> None:
-        """Set missing backups to present: a clean-up found all expected backups."""
+        """Set missing backups to present, because a clean-up found all expected backups."""
         table, expected = tables.backup.c, tables.expected_backup.c
         query = (
             sa.select(tables.backup)
@@ -168,24 +173,26 @@ class DamageLedger:
             )
         )
         report = DamageReport(task.ref("backupDestination") or "")
+        reported = Reported(self.sql, self.now, finder_of(self.sql, task), report)
         for backup in records(self.sql, query, Backup):
-            _Reported(self, self._alarms, task, report).clear(backup)
+            reported.clear(backup)
         self._alarms.clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
 
     def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
-        """Record an attempt to heal a location, and whether it is whole now."""
+        """Record an attempt to heal a location, and whether the location has all data now."""
         table = tables.backup
         query = sa.select(table).where(table.c.guid == backup, table.c.status == "SUCCESS")
         for location in records(self.sql, query.with_for_update(), Backup):
             if is_whole:
                 report = DamageReport(location.destination)
-                _Reported(self, self._alarms, task, report).clear(location)
+                finder = finder_of(self.sql, task)
+                Reported(self.sql, self.now, finder, report).clear(location)
             after = 0 if is_whole else self.now + _HEAL_AGAIN_MS
             here = sa.update(table).where(table.c.guid == backup)
             self.sql.execute(here.values(heal_after=after))
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
-        """Record backups as lost that a clean-up gave up after a confirmation."""
+        """Record backups as lost that a clean-up no longer expects after a confirmation."""
         table = tables.backup.c
         for guid in backups:
             where = (table.guid == guid, table.location_status == LocationStatus.GIVEN_UP.value)
@@ -208,24 +215,14 @@ class DamageLedger:
         self, backup: Backup, status: LocationStatus, damage: BackupDamage | None
     ) -> None:
         """Write the state of a stored backup; a damaged or missing backup is no longer a base."""
-        table = tables.backup
-        values = {
-            "location_status": status.value,
-            "damage": msgspec.json.encode(damage).decode() if damage else "{}",
-        }
-        self.sql.execute(sa.update(table).where(table.c.guid == backup.guid).values(**values))
-        if status is not LocationStatus.PRESENT:
-            # An increment must not build on this backup.
-            self.sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
-        else:  # a link copied nothing of it meanwhile
-            copy_links.look(self.sql, backup.guid, backup.destination, self.now)
-        recall(self.sql, backup.entity)
+        set_location(self.sql, self.now, backup, status, damage)
 
 
 def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> list[str]:
-    """A page of the backups that a task must find, after the last one of the page before.
+    """A page of the backups that a task must find, after the last backup of the previous page.
 
-    Backups whose removal was decided since are left out: another task may have deleted their data.
+    Backups whose removal was decided since are left out, because another task may have deleted
+    their data.
     """
     table, backup = tables.expected_backup.c, tables.backup.c
     joined = tables.expected_backup.join(tables.backup, backup.guid == table.backup)
@@ -252,126 +249,3 @@ def save_verify_state(sql: sa.Connection, destination: str, state: VerifyState) 
     where = tables.destination.c.guid == destination
     text = msgspec.json.encode(state).decode()
     sql.execute(sa.update(tables.destination).where(where).values(verify_state=text))
-
-
-class _Reported:
-    """A damage report, and the changes that it makes."""
-
-    def __init__(
-        self, ledger: DamageLedger, alarms: AlarmLedger, task: Task, report: DamageReport
-    ) -> None:
-        self._ledger, self._alarms, self._task, self._report = ledger, alarms, task, report
-        self._sql = ledger.sql
-        self._by = f"{task.type} {task.guid}"
-        self._named = 0
-
-    def apply(self) -> None:
-        report = self._report
-        if not self._is_its_own():
-            return
-        losses = {loss.backup: loss for loss in report.losses}
-        for guid in report.unreadable:
-            losses.setdefault(guid, Loss(guid, [], [f"manifests/{guid}"]))
-        if not report.unreliable:
-            self._damaged(losses)
-            self._missing(set(report.missing))
-            if report.complete and self._task.type in _CLEARS:
-                self._whole(losses.keys() | set(report.missing))
-        self._repository()
-
-    def _is_its_own(self) -> bool:
-        """Whether the reported destination is the destination of the task."""
-        if self._task.ref("backupDestination") == self._report.destination:
-            return True
-        backup = self._task.ref("backup")
-        found = self._stored([backup] if backup else [])
-        return any(one.destination == self._report.destination for one in found)
-
-    def _stored(self, guids: Iterable[str]) -> list[Backup]:
-        table, wanted = tables.backup.c, sorted(guids)
-        found: list[Backup] = []
-        for at in range(0, len(wanted), _MANY):
-            query = sa.select(tables.backup).where(table.guid.in_(wanted[at : at + _MANY]))
-            # All tasks lock in one order: two tasks that end together must not wait for each other.
-            query = query.order_by(table.guid).with_for_update()
-            found += records(self._sql, query, Backup)
-        return found
-
-    def _damaged(self, losses: dict[str, Loss]) -> None:
-        for backup in self._ours(losses):
-            loss = losses[backup.guid]
-            if backup.location_status == LocationStatus.GIVEN_UP.value and not loss.disks:
-                continue  # a user has given the backup up, and its manifest is still missing
-            damage = self._damage(backup, loss.disks, loss.objects)
-            self._ledger.set_location(backup, LocationStatus.DAMAGED, damage)
-            disks = ", ".join(f"{d.name} lacks {size(d.bytes)}" for d in loss.disks)
-            text = f"{disks or 'the manifest cannot be read'} ({'; '.join(loss.objects[:3])})"
-            self._alarm(AlarmKind.BACKUP_DAMAGED, backup, text, damage)
-
-    def _missing(self, guids: set[str]) -> None:
-        for backup in self._ours(guids):
-            if backup.location_status == LocationStatus.GIVEN_UP.value:
-                continue
-            damage = self._damage(backup, [], [f"manifests/{backup.guid}"])
-            self._ledger.set_location(backup, LocationStatus.MISSING, damage)
-            text = "the manifest is not in the repository; no clean-up deletes data without it"
-            self._alarm(AlarmKind.BACKUP_MISSING, backup, text, damage)
-
-    def _ours(self, guids: Iterable[str]) -> list[Backup]:
-        """The stored backups of the reported destination."""
-        here = self._report.destination
-        found = self._stored(guids)
-        return [one for one in found if one.destination == here and one.status == "SUCCESS"]
-
-    def _whole(self, named: set[str]) -> None:
-        """Clear backups that a complete scan did not name as damaged."""
-        table = tables.backup.c
-        query = sa.select(tables.backup).where(
-            sa.text("location_status <> 'PRESENT'"),
-            table.destination == self._report.destination,
-            table.status == "SUCCESS",
-        )
-        query = query.order_by(table.guid).with_for_update()
-        for backup in records(self._sql, query, Backup):
-            since = int(backup.damage.get("since", 0))
-            if backup.guid not in named and since <= (self._task.started or 0):
-                self.clear(backup)
-
-    def clear(self, backup: Backup) -> None:
-        """Record that a backup is sound again."""
-        self._ledger.set_location(backup, LocationStatus.PRESENT, None)
-        self._alarms.clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
-        self._alarms.clear(AlarmKind.BACKUP_MISSING, backup.guid)
-        log.info("backup %s is sound again, by %s", backup.guid, self._by)
-
-    def _damage(self, backup: Backup, disks: list[LostDisk], objects: list[str]) -> BackupDamage:
-        """The current damage of a backup, with the time of its first report."""
-        before = backup.damage
-        same = backup.location_status != LocationStatus.PRESENT.value and "since" in before
-        since = int(before["since"]) if same else self._ledger.now
-        by = str(before["foundBy"]) if same else self._by
-        return BackupDamage(since=since, foundBy=by, disks=disks, objects=objects)
-
-    def _alarm(self, kind: AlarmKind, backup: Backup, text: str, damage: BackupDamage) -> None:
-        self._named += 1
-        if self._named <= _ALARMS:
-            details = msgspec.to_builtins(damage)
-            self._alarms.report(kind, Named(backup.guid, backup.entity_name), text, details)
-
-    def _repository(self) -> None:
-        """Raise or clear the alarms about the destination itself."""
-        report, alarms = self._report, self._alarms
-        query = sa.select(tables.destination.c.name)
-        where = tables.destination.c.guid == report.destination
-        to = Named(report.destination, self._sql.scalar(query.where(where)) or "")
-        if report.unreliable:
-            alarms.report(AlarmKind.DESTINATION_UNRELIABLE, to, report.unreliable, {"by": self._by})
-        elif report.complete:
-            alarms.clear(AlarmKind.DESTINATION_UNRELIABLE, to.guid)
-        wrong = [*report.objects, *report.findings]
-        if wrong and not report.unreliable:
-            text = f"{len(wrong)} objects are damaged: {'; '.join(wrong[:5])}"
-            details = {"objects": wrong[:_ALARMS], "by": self._by}
-            alarms.report(AlarmKind.REPOSITORY_DAMAGED, to, text, details)
-        elif report.complete and self._task.type in _CLEARS:
-            alarms.clear(AlarmKind.REPOSITORY_DAMAGED, to.guid)

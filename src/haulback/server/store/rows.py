@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -13,6 +14,11 @@ from haulback.errors import Conflict, NotFound
 from haulback.wire import JsonObject
 
 T = TypeVar("T", bound=msgspec.Struct)
+_NOUNS = {
+    "vm-backup": "policy",
+    "vm-snapshot": "snapshot policy",
+    "Backup Destination": "destination",
+}
 _JSON = frozenset(
     ("config", "settings", "disks", "facts", "origin", "warnings", "files", "definition", "times")
 ) | {
@@ -33,25 +39,39 @@ _JSON = frozenset(
 
 
 def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: object) -> None:
-    """Insert a hypervisor, a destination or a record.  Raises Conflict for a taken name."""
+    """Insert a hypervisor, a destination or a record.  Raises Conflict for a name in use."""
     try:
         with connection.begin_nested():
             connection.execute(sa.insert(table).values({**row_of(record, table), **more}))
     except sa.exc.IntegrityError:
-        name = getattr(record, "name", "")
-        raise Conflict(f"name: {name!r} is taken", field="name") from None
+        raise taken(getattr(record, "name", ""), _noun(record)) from None
 
 
 def change(connection: sa.Connection, table: sa.Table, record: msgspec.Struct) -> None:
-    """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
+    """Write a record that was read in this transaction.  Raises Conflict for a name in use."""
     values = row_of(record, table)
     guid = values.pop("guid")
     try:
         with connection.begin_nested():
             connection.execute(sa.update(table).where(table.c.guid == guid).values(values))
     except sa.exc.IntegrityError:
-        name = getattr(record, "name", "")
-        raise Conflict(f"name: {name!r} is taken", field="name") from None
+        raise taken(getattr(record, "name", ""), _noun(record)) from None
+
+
+def taken(name: str, noun: str) -> Conflict:
+    """The error for a name that another record of the type bears."""
+    return Conflict(
+        f"name: {name!r} is taken by another {noun}; choose another name, or rename or remove that "
+        f"{noun}",
+        field="name",
+    )
+
+
+def _noun(record: msgspec.Struct) -> str:
+    kind = str(getattr(record, "kind", "")) or re.sub(
+        "(?<!^)([A-Z])", r" \1", type(record).__name__
+    )
+    return _NOUNS.get(kind) or kind.replace("-", " ").lower()
 
 
 def one(sql: sa.Connection, table: sa.Table, kind: type[T], guid: str, what: str) -> T:
@@ -84,7 +104,7 @@ def _plain(kind: type[msgspec.Struct]) -> frozenset[str]:
 
 
 @cache
-def _decoders(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
+def _decoders(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], object]]:
     """Members whose columns hold JSON text, with the decoder of the member's type."""
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     return {name: msgspec.json.Decoder(types[name]).decode for name in types if name in _JSON}

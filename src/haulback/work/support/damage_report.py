@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import NamedTuple
 
-from haulback.contract.damage import DamageReport, Loss, LostDisk
-from haulback.repository.backup_loss import BackupLoss
+from haulback.contract.damage import DamageReport
 from haulback.repository.pack import name_of
+from haulback.repository.reported_damage import MOST, as_loss, clipped
 from haulback.repository.scan import in_turn
 from haulback.repository.verify import VerifyReport
-
-MOST = 1000  # entries of one report
-_TEXT = 1900  # characters of one entry
 
 
 class Complete(NamedTuple):
@@ -27,18 +23,13 @@ class Complete(NamedTuple):
     told: str
 
 
-def clipped(texts: Iterable[str]) -> list[str]:
-    """The first texts, each shortened, as many and as long as a report may hold."""
-    return [text[:_TEXT] for text in islice(texts, MOST)]
-
-
 def complete_report(
     destination: str, report: VerifyReport, expected: Iterable[str], after: str = ""
 ) -> Complete:
     """The report of VERIFY or REPAIR.
 
-    `expected` are the backups of the catalogue: a backup that was not found is missing.  Of more
-    backups than a report may hold, the report names the backups that follow the guid `after`.
+    `expected` are the backups of the catalogue: an expected backup that was not found is missing.
+    If there are more backups than a report can hold, it names those that follow the guid `after`.
     """
     unknown = {*report.listed, *report.unreadable}
     known = set(unknown)
@@ -66,14 +57,14 @@ def complete_report(
         [backup for backup in missing if backup in named],
         clipped(sorted(map(str, recorded.damaged))) if recorded else [],
         clipped(findings),
-        recorded.unreliable[:_TEXT] if recorded else "",
+        clipped([recorded.unreliable])[0] if recorded else "",
         not told and not report.unlooked,
     )
     return Complete(whole, sorted(unknown), told or report.looked)
 
 
 def _unsaid(report: VerifyReport) -> list[str]:
-    """Findings that the report does not name already, as objects or as losses of backups."""
+    """Findings that the report does not contain yet as objects or as losses of backups."""
     said = {str(loss) for loss in report.losses}
     packs = {name_of(spot.pack) for spot in report.recorded.damaged} if report.recorded else set()
     return [
@@ -81,9 +72,3 @@ def _unsaid(report: VerifyReport) -> list[str]:
         for text in report.findings
         if text not in said and not any(pack in text for pack in packs)
     ]
-
-
-def as_loss(loss: BackupLoss) -> Loss:
-    """A loss in the form of the report."""
-    disks = [LostDisk(disk.name[:400], disk.bytes) for disk in loss.disks]
-    return Loss(loss.backup, disks, [text[:_TEXT] for text in loss.objects])

@@ -1,14 +1,16 @@
-"""Reading a backup at one of its locations, with the other locations behind it."""
+"""Reading a backup at one of its locations, with the other locations as alternatives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from haulback.contract.node_tasks import READ, ReadFrom
 from haulback.contract.order_records import BackupDestination, BackupPlace
+from haulback.drivers.source import Source
 from haulback.errors import (
     BaseGone,
     Cancelled,
@@ -20,32 +22,35 @@ from haulback.errors import (
     OwnerChanged,
     Unavailable,
 )
+from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
+from haulback.repository.stored_disk import StoredDisk
 from haulback.wire import Named
 from haulback.work.context import Results, TaskContext
 from haulback.work.support.young_backup import let_be_readable
 
 T = TypeVar("T")
-_AWAY = (BaseGone, Damaged, NotFound, Unavailable)  # another location may be good
-_OVER = (Fenced, OwnerChanged)  # at every location alike: the attempt may not go on
+# Errors after which another location may be good.
+_AWAY = (BaseGone, Damaged, NotFound, Unavailable)
+_OVER = (Fenced, OwnerChanged)  # errors of the attempt itself, which no other location can mend
 
 
 class OpenLocation(NamedTuple):
-    """A location of a backup: its open repository, the manifest there, and its place."""
+    """A location of a backup: its open repository, its manifest, and its description."""
 
     repository: Repository
     manifest: Manifest
     place: BackupPlace
 
     def told(self) -> Results:
-        """The member of the results that tells where the task has read."""
+        """The member of the results that names the location that the task has read."""
         to = self.place.destination
         return told(ReadFrom(self.place.backup, Named(to.guid, to.name)))
 
 
 def told(location: ReadFrom) -> Results:
-    """The member of the results for a location; an empty one where an earlier attempt read."""
+    """The member of the results for a location; empty if an earlier attempt read the backup."""
     return {READ: msgspec.to_builtins(location)}
 
 
@@ -57,10 +62,10 @@ def read_at_any(
 ) -> T:
     """The result of `read` at the first location where it succeeds.
 
-    A chunk that cannot be read at a location comes from another location of its family; where
-    the keys differ, or a location cannot be opened, the reading begins again at the next one.
-    Raises the error of the first location when all of them fail, Fenced and OwnerChanged at once,
-    and a Conflict of `read` at once.
+    A chunk that cannot be read at a location comes from another location of its family; if the keys
+    differ, or a location cannot be opened, the reading starts again at the next location. Raises
+    the error of the first location if all of them fail; raises Fenced, OwnerChanged and a Conflict
+    of `read` at once.
     """
     places = [BackupPlace(*first), *others]
     failed: HaulbackError | None = None
@@ -81,8 +86,31 @@ def read_at_any(
     raise failed
 
 
+def disks_at_any(
+    context: TaskContext, location: OpenLocation, others: Sequence[BackupPlace]
+) -> dict[str, Source]:
+    """The disks of an open location; another one is read where a disk cannot be read there."""
+    readers = Readers(location.repository)
+
+    def at_other(place: BackupPlace, disk: str) -> Source:
+        repository, manifest, _ = _opened(context, place, [])
+        context.log(f"disk {disk} is read on from {place.destination.name}")
+        for stored in manifest.disks:
+            if stored.name == disk:
+                return StoredDisk(stored.map, repository.reader())
+        raise NotFound(f"{place.destination.name} has no disk {disk} of the backup")
+
+    rest = [place for place in others if place.backup != location.place.backup]
+    return {
+        disk.name: ReopeningDisk(
+            disk.map, readers, [cache(partial(at_other, place, disk.name)) for place in rest]
+        )
+        for disk in location.manifest.disks
+    }
+
+
 def opened_family(location: OpenLocation) -> list[Repository]:
-    """The repositories of a location's family that hold the backup, too, and can be opened."""
+    """The other repositories of a location's family that hold the backup and can be opened."""
     family = []
     for opened in location.repository.others:
         try:
@@ -94,7 +122,9 @@ def opened_family(location: OpenLocation) -> list[Repository]:
 
 
 def _is_of_place(error: HaulbackError, *, is_open: bool) -> bool:
-    """Whether another location may be good: Conflict is only the place's before it is open."""
+    """Whether another location may be good; a Conflict concerns the location only before it is
+    open.
+    """
     if isinstance(error, Conflict):
         return not is_open and not isinstance(error, _OVER)
     return isinstance(error, _AWAY)
@@ -104,15 +134,27 @@ def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace
     repository = context.repositories.open(place.destination)
     repository.others = [_family_of(context, repository, other) for other in rest]
     context.repositories.damaged.append(place.backup)
-    manifest = repository.manifest(place.backup)
+    manifest = read_manifest(context, repository, place)
     let_be_readable(context, repository, manifest)
     return OpenLocation(repository, manifest, place)
+
+
+def read_manifest(context: TaskContext, repository: Repository, place: BackupPlace) -> Manifest:
+    """The manifest of a backup at a place.
+
+    Raises NotFound or Damaged; the end of the task looks again and reports it.
+    """
+    try:
+        return repository.manifest(place.backup)
+    except (NotFound, Damaged):
+        context.repositories.unread.append((place.destination.guid, place.backup))
+        raise
 
 
 def _family_of(
     context: TaskContext, repository: Repository, other: BackupPlace
 ) -> Callable[[], Repository]:
-    """A function that opens the repository of another location, if it is of the family."""
+    """A function that opens the repository of another location if it belongs to the family."""
 
     def opened() -> Repository:
         result = context.repositories.open(other.destination)

@@ -1,10 +1,11 @@
-"""Machines are protected by one request: policy, rule, schedule and mails, or nothing."""
+"""A request protects machines with policy, rule, schedule and mails, or changes nothing."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from haulback.contract.protect import Protecting, ProtectRequest
@@ -13,6 +14,7 @@ from haulback.ids import new_guid
 from haulback.inventory.records import Entity, Record
 from haulback.server.services import maintenance
 from haulback.server.services.protect import protect
+from haulback.server.store import rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Choice, Ref, read
@@ -97,7 +99,6 @@ def test_machines_that_come_later_are_protected_too(house: House):
         ({"all": True, "rpo": "soon"}, "rpo"),
         ({"all": True, "window": "1ms"}, "window"),
         ({"all": True, "prove": "sometimes"}, "prove"),
-        ({"all": True, "copyTo": new_guid()}, "copyTo"),
         ({"all": True, "mail": ["no address"]}, "mail[0]"),
         ({"all": True, "mail": ["a@example.org\nBcc: b@example.org"]}, "mail[0]"),
         ({"match": [""]}, "match"),
@@ -109,6 +110,25 @@ def test_a_request_that_makes_no_sense_adds_nothing(house: House, wanted: Any, f
         protected(house, **wanted)
     assert caught.value.details["field"] == field
     assert [len(records(house, kind)) for kind in KINDS] == [0] * len(KINDS)
+
+
+def test_a_second_destination_gets_copies_that_are_kept_as_long(house: House):
+    far = msgspec.structs.replace(house.destination, guid=new_guid(), name="far")
+    with house.app.store.write() as sql:
+        rows.add(sql, tables.destination, far, sealed_key=house.app.vault.seal(far.guid, b"k" * 32))
+    made = protected(house, all=True, keep="7d", to=house.destination.guid, copyTo=far.guid)
+    [rule] = records(house, "rule")
+    places = rule.body["ruleBackupDestinations"]
+    assert [(place["roleType"], place["backupDestination"]["guid"]) for place in places] == [
+        ("PRIMARY", house.destination.guid),
+        ("SECONDARY", far.guid),
+    ]
+    assert [place["backupRetentionSettings"]["keepDaily"] for place in places] == [7, 7]
+    assert made.copyDestination is not None
+    assert made.copyDestination.name == "far"
+    with pytest.raises(Malformed, match="copyTo: far has the backups already"):
+        protected(house, match=["x"], to=far.guid, copyTo=far.guid)
+    assert len(records(house, "vm-backup")) == 1
 
 
 def test_a_taken_name_and_an_unknown_destination_add_nothing(house: House):

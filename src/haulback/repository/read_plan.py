@@ -1,0 +1,214 @@
+"""The plan of an increment: the bytes that are read from the source, and those of the base.
+
+A chunk that changed in part needs its other bytes, from the source or from the base.  The source is
+cheaper, as the base costs a request of the destination for each group; but a hypervisor must not be
+asked for more than twice the changed bytes.  So the plan looks at many segments at once: it spends
+the bytes where they save most groups, and announces the rest to the reader of the base, which loads
+neighbours together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from haulback.drivers.source import Extent
+from haulback.repository.chunker import SEGMENT_BYTES
+from haulback.repository.mapping import PAGES_BEFORE, MapReader
+from haulback.repository.pages import HOLE, LEAF_SEGMENTS, ChunkRef, Pieces
+
+_SEGMENTS, _LEAVES = 256, 32  # of a window, at most
+_LEAVES_KEPT = 48  # of a window, and of the segments of the last one that are still at work
+
+
+class Work(NamedTuple):
+    """A disk segment to examine: its old pieces, and the spans of the segment that may have
+    changed.
+    """
+
+    number: int
+    old: Pieces | None
+    spans: list[tuple[int, int]]
+
+
+class Stretch(NamedTuple):
+    """A stretch of whole old pieces of a segment, and the spans in it that the source supplies."""
+
+    low: int
+    high: int
+    spans: list[tuple[int, int]]
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """The spans that have not changed and are not read from the source."""
+        ends = [self.low, *(end for _, end in self.spans)]
+        starts = [*(start for start, _ in self.spans), self.high]
+        return [(end, start) for end, start in zip(ends, starts, strict=True) if end < start]
+
+
+class Planned(NamedTuple):
+    """A segment and the stretches of it to look at."""
+
+    work: Work
+    stretches: list[Stretch]
+
+
+def per_segment(extents: Iterable[Extent], size: int) -> Iterator[tuple[int, int, int]]:
+    """(segment, low, high) for each part of each extent; bytes within the segment."""
+    for offset, length in extents:
+        end = min(offset + length, size)
+        while offset < end:
+            number, low = divmod(offset, SEGMENT_BYTES)
+            high = min(SEGMENT_BYTES, low + end - offset)
+            yield number, low, high
+            offset += high - low
+
+
+def length_of(number: int, size: int) -> int:
+    """The length of a segment of a disk of `size` bytes."""
+    return min(SEGMENT_BYTES, size - number * SEGMENT_BYTES)
+
+
+def whole(work: Iterable[Work], size: int) -> Iterator[Planned]:
+    """A plan that reads whole segments."""
+    for item in work:
+        yield Planned(item, _stretches(item, length_of(item.number, size)))
+
+
+def increment(changed: Iterable[Extent], base: MapReader) -> Iterator[Planned]:
+    """A plan that reads the changed extents, and of the source at most as many bytes again."""
+    allowance, base.leaves_kept = _Allowance(), _LEAVES_KEPT
+    base.expect([base.root.root], PAGES_BEFORE)
+    for window in _windows(changed, base.root.size):
+        base.expect(base.page(0, leaf) for leaf in sorted({_leaf(number) for number, _ in window}))
+        items = [Work(number, _old(base, number), spans) for number, spans in window]
+        plan = [*whole(items, base.root.size)]
+        plan = allowance.spent_on(plan)
+        base.expect(ref for planned in plan for ref in _of_base(planned))
+        yield from plan
+
+
+def _leaf(segment: int) -> int:
+    return segment // LEAF_SEGMENTS
+
+
+def _old(base: MapReader, segment: int) -> Pieces:
+    return base.leaf(_leaf(segment))[segment % LEAF_SEGMENTS]
+
+
+_Touched = tuple[int, list[tuple[int, int]]]  # a segment and its changed spans
+
+
+def _windows(changed: Iterable[Extent], size: int) -> Iterator[list[_Touched]]:
+    """The segments that the changed extents touch, as many as are planned together."""
+    window: list[_Touched] = []
+    leaves, last = 0, -1
+    for number, ranges in groupby(per_segment(changed, size), lambda item: item[0]):
+        if len(window) == _SEGMENTS or (leaves == _LEAVES and _leaf(number) != last):
+            yield window
+            window, leaves, last = [], 0, -1
+        leaves += _leaf(number) != last
+        last = _leaf(number)
+        window.append((number, [(low, high) for _, low, high in ranges]))
+    if window:
+        yield window
+
+
+def _stretches(item: Work, length: int) -> list[Stretch]:
+    """The spans widened to the borders of the old pieces; adjacent stretches are joined."""
+    result: list[Stretch] = []
+    for low, high in item.spans:
+        span = (low, min(high, length))
+        if item.old is not None:
+            low, high = _widened(item.old, low, high)
+        high = min(high, length)
+        if result and low <= result[-1].high:
+            last = result.pop()
+            low, high, spans = last.low, max(high, last.high), [*last.spans, span]
+        else:
+            spans = [span]
+        result.append(Stretch(low, high, spans))
+    return result
+
+
+def _widened(old: Pieces, low: int, high: int) -> tuple[int, int]:
+    at, first, last = 0, low, high
+    for length, _ in old:
+        end = at + length
+        if at <= low < end:
+            first = at
+        if at < high <= end:
+            last = end
+        at = end
+    return first, last
+
+
+def places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, ChunkRef]]:
+    """(from, to, ref) of each old piece that lies within a stretch; the last piece ends with the
+    stretch.
+    """
+    at = 0
+    for piece in old:
+        end = at + piece.length
+        if low <= at < high:
+            yield at, min(end, high), piece.ref
+        at = end
+
+
+def _needs(old: Pieces | None, stretch: Stretch) -> Iterator[ChunkRef]:
+    """The chunks of the base with bytes of the gaps of a stretch."""
+    gaps = stretch.gaps
+    for at, end, ref in places(old or (), stretch.low, stretch.high) if gaps else ():
+        if ref != HOLE and any(low < end and at < high for low, high in gaps):
+            yield ref
+
+
+def _of_base(planned: Planned) -> Iterator[ChunkRef]:
+    for stretch in planned.stretches:
+        yield from _needs(planned.work.old, stretch)
+
+
+class _Allowance:
+    """The bytes that may be read beside the changed bytes: as many as have changed.
+
+    Reading a few more bytes is cheaper than loading and decompressing the group of a chunk.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def spent_on(self, plan: list[Planned]) -> list[Planned]:
+        """The plan with the gaps that the source supplies: those first that need the fewest bytes
+        for each group of the base.
+        """
+        needs: dict[bytes, dict[tuple[int, int], int]] = {}
+        for planned in plan:
+            for stretch in planned.stretches:
+                self._left += sum(high - low for low, high in stretch.spans)
+                first = next(_needs(planned.work.old, stretch), None)
+                if first:
+                    gaps = sum(high - low for low, high in stretch.gaps)
+                    needs.setdefault(first.group, {})[planned.work.number, stretch.low] = gaps
+        chosen = self._chosen(needs)
+        return [
+            planned._replace(
+                stretches=[
+                    stretch._replace(spans=[(stretch.low, stretch.high)])
+                    if (planned.work.number, stretch.low) in chosen
+                    else stretch
+                    for stretch in planned.stretches
+                ]
+            )
+            for planned in plan
+        ]
+
+    def _chosen(self, needs: dict[bytes, dict[tuple[int, int], int]]) -> set[tuple[int, int]]:
+        chosen: set[tuple[int, int]] = set()
+        for stretches in sorted(needs.values(), key=lambda group: sum(group.values())):
+            total = sum(stretches.values())
+            if total > self._left:
+                break
+            self._left -= total
+            chosen.update(stretches)
+        return chosen

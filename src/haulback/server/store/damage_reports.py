@@ -1,0 +1,205 @@
+"""A damage report of a node, applied to the records of backups and alarms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from haulback.contract.alarms import AlarmKind
+from haulback.contract.damage import BackupDamage, DamageReport, LocationStatus, Loss, LostDisk
+from haulback.inventory.records import Backup
+from haulback.server.store import copy_links, tables
+from haulback.server.store.alarms import AlarmLedger
+from haulback.server.store.last_backups import recall
+from haulback.server.store.rows import records
+from haulback.tasks.record import HOUR_MS, Task
+from haulback.units import size
+from haulback.wire import Named
+
+_ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
+_MANY = 500  # guids in one statement
+_CLEARS = ("VERIFY", "REPAIR")
+_COMPARES = (*_CLEARS, "BACKUP_CLEANUP", "DELETE")  # they look for every backup of a destination
+# A manifest younger than this may not be readable on every node yet: lists and names may lag.
+_YOUNG_MS = HOUR_MS
+log = logging.getLogger(__name__)
+
+
+class DamageFinder(NamedTuple):
+    """The finder of damage: its name in records and alarms, and the destinations that it read.
+
+    `compares`: it looked for every backup of a destination; `clears`: a complete report of it
+    clears the damage that was found before `since` (epoch ms).
+    """
+
+    by: str
+    destinations: frozenset[str]
+    compares: bool = False
+    clears: bool = False
+    since: int = 0
+
+
+def finder_of(sql: sa.Connection, task: Task) -> DamageFinder:
+    """The task as a finder: it reads its destination, its source and its backup at each place."""
+    named = {task.ref("backupDestination"), task.params.get("source")}
+    backup = task.ref("backup")
+    read = frozenset(name for name in named if name) | locations(sql, backup or "")
+    by = f"{task.type} {task.guid}"
+    clears, compares = task.type in _CLEARS, task.type in _COMPARES
+    return DamageFinder(by, read, compares, clears, task.started or 0)
+
+
+def locations(sql: sa.Connection, backup: str) -> frozenset[str]:
+    """The destinations of all locations of a backup, which any of its guids names."""
+    table = tables.backup.c
+    first = sa.select(sa.func.coalesce(table.copy_of, table.guid)).where(table.guid == backup)
+    guid = sql.scalar(first)
+    same = sa.or_(table.guid == guid, table.copy_of == guid)
+    return frozenset(sql.scalars(sa.select(table.destination).where(same))) if guid else frozenset()
+
+
+def set_location(
+    sql: sa.Connection,
+    now: int,
+    backup: Backup,
+    status: LocationStatus,
+    damage: BackupDamage | None,
+) -> None:
+    """Write the state of a stored backup; a damaged or missing backup is no longer a base."""
+    table = tables.backup
+    values = {
+        "location_status": status.value,
+        "damage": msgspec.json.encode(damage).decode() if damage else "{}",
+    }
+    sql.execute(sa.update(table).where(table.c.guid == backup.guid).values(**values))
+    if status is not LocationStatus.PRESENT:
+        # An increment must not build on this backup.
+        sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
+    else:  # a link copied nothing of it meanwhile
+        copy_links.look(sql, backup.guid, backup.destination, now)
+    recall(sql, backup.entity)
+
+
+class Reported:
+    """A damage report of a finder, and the changes that it makes at the server's time `now`."""
+
+    def __init__(
+        self, sql: sa.Connection, now: int, finder: DamageFinder, report: DamageReport
+    ) -> None:
+        self._sql, self._now, self._finder, self._report = sql, now, finder, report
+        self._alarms = AlarmLedger(sql, now)
+        self._by = finder.by
+        self._named = 0
+
+    def apply(self) -> None:
+        """Apply the report, unless its finder has not read the destination."""
+        report = self._report
+        if report.destination not in self._finder.destinations:
+            return
+        losses = {loss.backup: loss for loss in report.losses}
+        for guid in report.unreadable:
+            losses.setdefault(guid, Loss(guid, [], [f"manifests/{guid}"]))
+        if not report.unreliable:
+            self._damaged(losses)
+            self._missing(set(report.missing))
+            if report.complete and self._finder.clears:
+                self._whole(losses.keys() | set(report.missing))
+        self._repository()
+
+    def _stored(self, guids: Iterable[str]) -> list[Backup]:
+        table, wanted = tables.backup.c, sorted(guids)
+        found: list[Backup] = []
+        for at in range(0, len(wanted), _MANY):
+            query = sa.select(tables.backup).where(table.guid.in_(wanted[at : at + _MANY]))
+            # All tasks lock in one order: two tasks that end together must not wait for each other.
+            query = query.order_by(table.guid).with_for_update()
+            found += records(self._sql, query, Backup)
+        return found
+
+    def _damaged(self, losses: dict[str, Loss]) -> None:
+        for backup in self._ours(losses):
+            loss = losses[backup.guid]
+            if backup.location_status == LocationStatus.GIVEN_UP.value and not loss.disks:
+                continue  # a user has given the backup up, and its manifest is still missing
+            damage = self._damage(backup, loss.disks, loss.objects)
+            set_location(self._sql, self._now, backup, LocationStatus.DAMAGED, damage)
+            disks = ", ".join(f"{d.name} lacks {size(d.bytes)}" for d in loss.disks)
+            text = f"{disks or 'the manifest cannot be read'} ({'; '.join(loss.objects[:3])})"
+            self._alarm(AlarmKind.BACKUP_DAMAGED, backup, text, damage)
+
+    def _missing(self, guids: set[str]) -> None:
+        for backup in self._ours(guids):
+            if backup.location_status == LocationStatus.GIVEN_UP.value or self._is_young(backup):
+                continue
+            damage = self._damage(backup, [], [f"manifests/{backup.guid}"])
+            set_location(self._sql, self._now, backup, LocationStatus.MISSING, damage)
+            text = "the manifest is not in the repository; no clean-up deletes data without it"
+            self._alarm(AlarmKind.BACKUP_MISSING, backup, text, damage)
+
+    def _is_young(self, backup: Backup) -> bool:
+        """Whether a backup that a single reader missed may only not be readable yet."""
+        stored = backup.stored_time or 0
+        return not self._finder.compares and stored > self._now - _YOUNG_MS
+
+    def _ours(self, guids: Iterable[str]) -> list[Backup]:
+        """The stored backups of the reported destination."""
+        here = self._report.destination
+        found = self._stored(guids)
+        return [one for one in found if one.destination == here and one.status == "SUCCESS"]
+
+    def _whole(self, named: set[str]) -> None:
+        """Clear backups that a complete scan did not name as damaged."""
+        table = tables.backup.c
+        query = sa.select(tables.backup).where(
+            sa.text("location_status <> 'PRESENT'"),
+            table.destination == self._report.destination,
+            table.status == "SUCCESS",
+        )
+        query = query.order_by(table.guid).with_for_update()
+        for backup in records(self._sql, query, Backup):
+            since = int(backup.damage.get("since", 0))
+            if backup.guid not in named and since <= (self._finder.since):
+                self.clear(backup)
+
+    def clear(self, backup: Backup) -> None:
+        """Record that a backup is sound again."""
+        set_location(self._sql, self._now, backup, LocationStatus.PRESENT, None)
+        self._alarms.clear(AlarmKind.BACKUP_DAMAGED, backup.guid)
+        self._alarms.clear(AlarmKind.BACKUP_MISSING, backup.guid)
+        log.info("backup %s is sound again, by %s", backup.guid, self._by)
+
+    def _damage(self, backup: Backup, disks: list[LostDisk], objects: list[str]) -> BackupDamage:
+        """The current damage of a backup, with the time of its first report."""
+        before = backup.damage
+        same = backup.location_status != LocationStatus.PRESENT.value and "since" in before
+        since = int(before["since"]) if same else self._now
+        by = str(before["foundBy"]) if same else self._by
+        return BackupDamage(since=since, foundBy=by, disks=disks, objects=objects)
+
+    def _alarm(self, kind: AlarmKind, backup: Backup, text: str, damage: BackupDamage) -> None:
+        self._named += 1
+        if self._named <= _ALARMS:
+            details = msgspec.to_builtins(damage)
+            self._alarms.report(kind, Named(backup.guid, backup.entity_name), text, details)
+
+    def _repository(self) -> None:
+        """Raise or clear the alarms about the destination itself."""
+        report, alarms = self._report, self._alarms
+        query = sa.select(tables.destination.c.name)
+        where = tables.destination.c.guid == report.destination
+        to = Named(report.destination, self._sql.scalar(query.where(where)) or "")
+        if report.unreliable:
+            alarms.report(AlarmKind.DESTINATION_UNRELIABLE, to, report.unreliable, {"by": self._by})
+        elif report.complete:
+            alarms.clear(AlarmKind.DESTINATION_UNRELIABLE, to.guid)
+        wrong = [*report.objects, *report.findings]
+        if wrong and not report.unreliable:
+            text = f"{len(wrong)} objects are damaged: {'; '.join(wrong[:5])}"
+            details = {"objects": wrong[:_ALARMS], "by": self._by}
+            alarms.report(AlarmKind.REPOSITORY_DAMAGED, to, text, details)
+        elif report.complete and self._finder.clears:
+            alarms.clear(AlarmKind.REPOSITORY_DAMAGED, to.guid)

@@ -1,0 +1,111 @@
+"""An increment reads at most twice the changed bytes, and loads groups of the base together."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from haulback.destinations.pass_through import PassThrough
+from haulback.drivers.source import Extent
+from haulback.errors import Damaged
+from haulback.repository.expected_groups import ExpectedGroups
+from haulback.repository.repository import Repository
+from haulback.testing.memory_store import MemoryBucket, MemoryStore
+from haulback.units import KIB, MIB
+from tests.conftest import SECRET
+from tests.unit.repository.scene import MemoryDisk, back_up, export, noise, restored
+
+SIZE = 18 * MIB  # more leaves than one
+
+
+class Loads(PassThrough):
+    """Notes the ranges that are loaded from packs; with `breaks` long ranges are damaged."""
+
+    def __init__(self, bucket: MemoryBucket) -> None:
+        super().__init__(MemoryStore(bucket))
+        self.ranges: list[tuple[str, int, int]] = []
+        self.breaks = self.spoils = False
+
+    def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        data = super().load(name, offset, length)
+        if length is None or not name.startswith("packs/"):
+            return data
+        self.ranges.append((name, offset, length))
+        is_long = length > MIB + 64 * KIB
+        if self.breaks and is_long:
+            raise Damaged(f"{name} is shorter")
+        return bytes(len(data)) if self.spoils and is_long else data
+
+
+@pytest.fixture
+def store() -> Loads:
+    bucket = MemoryBucket()
+    Repository.init(MemoryStore(bucket), SECRET)
+    return Loads(bucket)
+
+
+def scattered(disk: MemoryDisk, count: int, length: int = 64 * KIB) -> list[Extent]:
+    """Change blocks of a disk, and return their places."""
+    chance = random.Random(count)
+    blocks = sorted(chance.sample(range(disk.size // length), count))
+    for block in blocks:
+        disk.data[block * length : (block + 1) * length] = chance.randbytes(length)
+    return [Extent(block * length, length) for block in blocks]
+
+
+@pytest.mark.parametrize(("count", "length"), [(30, 64 * KIB), (50, 4 * KIB), (3, 512)])
+def test_an_increment_reads_at_most_twice_the_changed_bytes(store, tmp_path, pool, count, length):
+    repository, disk = Repository.open(store, SECRET), MemoryDisk(noise(SIZE, 1))
+    full = back_up(repository, disk, tmp_path / "a", pool)
+    changed, disk.read = scattered(disk, count, length), 0
+    later = back_up(
+        repository, disk, tmp_path / "b", pool, full.disks[0].map, changed, parent=full.backup
+    )
+    assert count * length <= disk.read <= 2 * count * length
+    assert restored(repository, later, pool) == disk.data
+
+
+def test_unchanged_zeros_are_read_neither_from_the_source_nor_from_the_base(store, tmp_path, pool):
+    repository, disk = Repository.open(store, SECRET), MemoryDisk(bytes(SIZE))
+    full = back_up(repository, disk, tmp_path / "a", pool)
+    changed = scattered(disk, 20, 4 * KIB)
+    store.ranges.clear()
+    later = back_up(
+        repository, disk, tmp_path / "b", pool, full.disks[0].map, changed, parent=full.backup
+    )
+    assert disk.read == 20 * 4 * KIB
+    assert restored(repository, later, pool) == disk.data
+
+
+@pytest.mark.parametrize("fault", ["", "breaks", "spoils"])
+def test_groups_of_the_base_are_loaded_together_and_else_one_by_one(store, tmp_path, pool, fault):
+    repository, disk = Repository.open(store, SECRET), MemoryDisk(noise(SIZE, 1))
+    full = back_up(repository, disk, tmp_path / "a", pool)
+    changed = scattered(disk, 100, 4 * KIB)
+    if fault:
+        setattr(store, fault, True)
+    store.ranges.clear()
+    draft = export(repository, disk, tmp_path / "b", pool, full.disks[0].map, changed)
+    assert len(store.ranges) <= 6 or fault, "18 groups in one pack"
+    store.breaks = store.spoils = False
+    later = repository.publish(tmp_path / "b", draft)
+    assert restored(repository, later, pool) == disk.data
+    assert not len(repository.findings), "a neighbour's bytes say nothing about a place"
+
+
+def test_a_group_that_was_not_announced_is_left_to_the_store(store, tmp_path, pool):
+    repository = Repository.open(store, SECRET)
+    back_up(repository, MemoryDisk(noise(4 * MIB, 1)), tmp_path / "a", pool)
+    index = repository.index()
+    [segment] = index.segments
+    groups = [group for group, place in segment.groups() if place.length > MIB]
+    groups.sort(key=index.place)
+    expected = ExpectedGroups(store, index)
+    expected.announce(groups[:2])
+    places = {group: index.place(group) for group in groups}
+    store.ranges.clear()
+    assert all(expected.take(group, places[group]) for group in groups[:2])
+    assert len(store.ranges) == 1
+    assert expected.take(groups[0], places[groups[0]]) is None
+    assert expected.take(groups[-1], places[groups[-1]]) is None
