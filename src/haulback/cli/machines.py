@@ -112,7 +112,7 @@ def rm(
 ) -> None:
     """Delete all backups of machines, then their records; the machines stay on the platform.
 
-    --gone: as `machine forget --gone`, for machines that will not come back.
+    --gone: like `machine forget --gone`, for machines that are lost for good.
     """
     if gone and how != USUAL:
         raise Malformed(
@@ -140,8 +140,8 @@ def rm(
 
 @app.command
 def release(*machine: str, how: SubmitOptions = USUAL) -> None:
-    """Release the checkpoints of machines: their owner's snapshot, revert, resize and migration
-    work again, and the next backup of each machine is a full one.
+    """Release the checkpoints of machines, so that their owner's snapshots, reverts, resizes and
+    migrations work again; the next backup of each machine is a full one.
     """
     client = connect()
     request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
@@ -150,10 +150,9 @@ def release(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 @app.command
 def forget(*machine: str, gone: Gone = False, silent: Silent = "", consent: Consent = ASK) -> None:
-    """Remove the records of absent machines without backups; without names, of all such
-    machines.
+    """Remove the records of absent machines without backups; without names, of all such machines.
 
-    --gone: the machines will not come back. Their tasks end; backups that a living node reaches
+    --gone: the machines are lost for good. Their tasks end; backups that a running node reaches
     stay with the record of an absent machine, and nothing on a store is deleted.
     """
     client = connect()

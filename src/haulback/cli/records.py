@@ -27,7 +27,7 @@ from haulback.wire import JsonObject, read
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
 R = TypeVar("R", bound=PolicyRecord)
 _ROW = (text("guid"), text("name"))
-NO_QUESTION = Consent(yes=True)  # a change of these records removes nothing
+NO_QUESTION = Consent(yes=True)  # a change of these records removes no backups
 
 
 def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = False) -> App:
@@ -94,7 +94,7 @@ def _set_members(
     words: tuple[str, ...],
     consent: Consent,
 ) -> None:
-    """Change members of the record that the first of `words` names, as the other words say."""
+    """Change the record that the first of `words` names, by the members in the other words."""
     record = known.find(words[0])
     wanted = with_members(msgspec.to_builtins(record.what), words[1:], known.struct, client)
     if agreed(client, consent, lambda: known.change(record.guid, wanted)):

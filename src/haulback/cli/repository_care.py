@@ -40,7 +40,7 @@ def _signer() -> tuple[str, int]:
     """The name under which damage is recorded, and the time (epoch ms)."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         name = f"user {os.getuid()}"
     return f"haulback repository, by {name}", time.time_ns() // 1_000_000
 
@@ -56,9 +56,9 @@ def verify_command(
 ) -> None:
     """Check all data stored in FOLDER; exits with 1 when anything is damaged.
 
-    Depth 1: every object exists.  2: maps lead to stored chunks.  3: every byte is right. Damage is
-    recorded in the repository, so that later backups do not build on it; without damage nothing is
-    written.
+    Depth 1: every object exists.  2: maps refer to stored chunks.  3: every byte is correct. Damage
+    is recorded in the repository, so that later backups do not build on it; without damage nothing
+    is written.
     """
     if depth not in tuple(Depth):
         raise Malformed("--depth is 1, 2 or 3")
@@ -107,12 +107,12 @@ def repair_command(
     opens the repository from now on), the index from the packs, and good data from damaged packs.
     Damaged objects move to aside/ in FOLDER; nothing is deleted.
 
-    With --apply nothing else may use the repository: stop all servers and nodes that do.
+    With --apply no other program may use the repository: stop all its servers and nodes.
     """
     repository = open_repository(folder, key_file, kit)
     apply = apply and not consent.dry_run
     if apply:
-        with suppress(Damaged):  # this command repairs an owner record that does not open
+        with suppress(Damaged):  # this command also repairs an owner record that does not open
             act_for_owner(repository)
         print(f"{folder} is repaired; stop everything else that uses it")
         consent.agree()
@@ -165,11 +165,11 @@ def clean(
 ) -> None:
     """Delete the data in FOLDER that no backup needs any more.
 
-    Nothing else may use the repository: stop all servers, nodes and commands that do. The command
-    neither detects nor waits for other programs on the repository.
+    No other program may use the repository: stop all its servers, nodes and commands. The command
+    neither detects other programs nor waits for them.
 
-    Nothing is deleted when a backup is missing that the last clean-up saw; `repository forget`
-    gives a missing backup up.
+    Nothing is deleted if a backup of the last clean-up is missing; `repository forget` gives a
+    missing backup up.
     """
     repository = open_repository(folder, key_file, kit)
     act_for_owner(repository)

@@ -39,7 +39,7 @@ class DirectoryRequest(msgspec.Struct, tag="listing"):
 
 
 class Download(msgspec.Struct, tag="download"):
-    """Request for one file as it is, or for several files and folders as a tar."""
+    """Request for one unchanged file, or for several files and folders as a tar."""
 
     mount: str
     volume: str
@@ -86,7 +86,7 @@ class FileRequestWorker(Thread):
                 self._over.wait(_AGAIN)
             except Exception:
                 if self._over.is_set():
-                    return  # `stop` closed the connection under the request
+                    return  # `stop` closed the connection during the request
                 log.exception("file requests cannot be fetched")
                 self._over.wait(_AGAIN)
 

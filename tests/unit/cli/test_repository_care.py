@@ -1,4 +1,4 @@
-"""`haulback repository` verifies, repairs and cleans, and its exit code tells of damage."""
+"""`haulback repository` verifies, repairs and cleans, and its exit code reports damage."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def made(tmp_path: Path, pool: ThreadPoolExecutor, capsys: Out) -> Made:
 
 
 def damaged(call, *given: object, **more: object) -> None:
-    """Run a command that must end with 1."""
+    """Run a command that must exit with 1."""
     with pytest.raises(SystemExit) as ended:
         call(*given, **more)
     assert ended.value.code == 1

@@ -65,7 +65,7 @@ def change_rule(house: House, guid: str, lock: int = 0, **settings: Any) -> None
 
 
 def stored(house: House, node: Node, of: str | None = None, entity: Entity | None = None) -> str:
-    """Store a backup of a rule, or of none; a day passes."""
+    """Store a backup of a rule, or without a rule; a day passes."""
     house.clock.now += DAY_MS
     more: dict[str, Any] = {"rules": [{"guid": of}]} if of else {}
     [export] = house.export(entity or house.entities[0], **more)
@@ -481,7 +481,7 @@ def test_a_run_goes_on_where_a_dead_server_left_it(house: House, monkeypatch: py
     assert set(node_tasks.expected(house.app, node, task.guid, "")) == {*made[1::2]}
     set_destination(house, keepLastNFull=1, keepLastBackupWhenSourceStillExists=False)
     again: Any = node_tasks.order(house.app, node, task.guid)
-    assert again.order.backups == order.order.backups  # judged once
+    assert again.order.backups == order.order.backups  # judged only once
 
 
 def test_another_attempt_of_a_clean_up_judges_anew(house: House):

@@ -42,7 +42,7 @@ class _Served(NamedTuple):
     path: str
     kind: RecordKind
     change: ProjectAccess = ProjectAccess.CHANGE
-    more: Mapping[str, Any] = {}
+    more: Mapping[str, object] = {}
 
     @property
     def example(self) -> JsonObject:
@@ -161,7 +161,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
 
 
 def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
-    """A record as a caller may see the record: addresses that act as passwords are cut short."""
+    """A record as a caller may see it: addresses that contain a secret are shortened."""
     if call.who.roles & ADMINS:
         return shown
     cut = {name: cut_address(shown[name]) for name in ADDRESSES if shown.get(name)}
@@ -251,12 +251,12 @@ def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQue
 
 
 def shown_record(record: Record, around: Surroundings) -> JsonObject:
-    """A record of any kind as portals read it."""
+    """A record of any kind in the form that portals read."""
     return _shown(record, RECORD_KINDS[record.kind], around)
 
 
 def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject:
-    """A record with its enums and references as portals read them."""
+    """A record with its enums and references in the form that portals read."""
     shown: JsonObject = {"guid": record.guid, "name": record.name}
     shown |= {"project": record.project} if record.project is not None else {}
     for field in msgspec.structs.fields(kind.struct):
@@ -288,7 +288,7 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
     return shown
 
 
-def _member(value: Any, kind: Any) -> Any:
+def _member(value: Any, kind: object) -> object:
     """Enums become objects, in structs, lists and mappings."""
     arms = [arm for arm in get_args(kind) if arm is not type(None)]
     if get_origin(kind) in (Union, types.UnionType) and len(arms) == 1:

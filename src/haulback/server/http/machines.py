@@ -1,4 +1,4 @@
-"""Virtual machines and their disks, as portals read and set them."""
+"""Virtual machines and their disks, as portals read and change them."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def set_machine(call: ApiRequest) -> None:
 def remove_machine(call: ApiRequest) -> Reply | None:
     """Remove an absent machine without backups; POST /tasks/delete removes backups too.
 
-    `gone=true` gives up a machine that will not come back: backups that a living node reaches stay.
+    `gone=true` gives up a machine that is lost for good: backups that a running node reaches stay.
     `silentFor` is the time after which a silent node counts as dead, at least 90 s; default a day.
     """
     if is_gone(call):
@@ -240,7 +240,7 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     command="machine disk exclude MACHINE root",
 )
 def set_disk(call: ApiRequest) -> None:
-    """Whether backups leave a disk out.  409 when none would be left."""
+    """Set whether backups leave a disk out.  409 if no disk would be left."""
     wanted: DiskSettings = call.read(DiskSettings)
     machines.set_disk(call.app, call.who, call.guid, excluded=wanted.excludedFromBackup)
 

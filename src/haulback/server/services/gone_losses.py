@@ -1,4 +1,4 @@
-"""Losses by giving up a node, a destination, a hypervisor or a machine, item by item."""
+"""Losses of giving up a node, a destination, a hypervisor or a machine, item by item."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _QUIET_MS = 90_000  # a node that was not heard for so long is told to a person
 
 
 class LossView:
-    """A list that is being made at `now` (epoch ms); nodes silent for `silent` ms reach nothing.
+    """A list made at `now` (epoch ms); nodes silent for `silent` ms count as unable to reach
+    anything.
 
     `once`: the types of tasks that no other node repeats.
     """
@@ -31,12 +32,12 @@ class LossView:
         self.tally = Tally()
         self.known = SqlCatalogue(sql)
         self.leaving: list[str] = []  # destinations whose locations are removed
-        self.tasks: list[Condition] = []  # that end
-        self.mounts: list[Condition] = []  # that end
+        self.tasks: list[Condition] = []  # tasks that end
+        self.mounts: list[Condition] = []  # rules that end
 
 
 def of(view: LossView, kind: str, guid: str) -> Losses:
-    """The list of what is lost with an object.  Raises NotFound."""
+    """The list of losses if an object is given up.  Raises NotFound."""
     sql = view.sql
     _OF[kind](view, guid)
     if view.tasks:
@@ -74,7 +75,7 @@ def _node(view: LossView, guid: str) -> None:
 
 
 def _tasks_of_node(view: LossView, guid: str) -> None:
-    """Tasks that another node does, exports that it makes again, and those that end."""
+    """Tasks that another node does, exports that another node repeats, and tasks that end."""
     others = {node.guid for node in nodes.nodes(view.sql)} - {guid}
     here, ended = gone.of_node(guid), [*view.tasks, gone.is_last_try(view.once)]
     staged = gone.staged_on(guid)
@@ -117,7 +118,7 @@ def _destination(view: LossView, guid: str) -> None:
 
 
 def _backups(view: LossView, where: Condition, name: str) -> None:
-    """Backups that lose their only location, and those that another location keeps."""
+    """Backups that lose their only location, and backups that another location keeps."""
     sql, tally = view.sql, view.tally
     tally.add(loss_rows.backups(sql, _UP, gone.lost(where, view.leaving)))
     if kept := tally.add(loss_rows.backups(sql, "kept elsewhere", gone.kept(where, view.leaving))):

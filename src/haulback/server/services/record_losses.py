@@ -1,4 +1,4 @@
-"""Losses by the removal of a machine, a place, a node, a user or a record."""
+"""Losses by the removal of a machine, a hypervisor, a destination, a node, a user or a record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HISTORY = "with the history of its fires"
 
 
 def of_node(app: App, guid: str) -> Losses:
-    """A node, and the queued tasks that only it could do.  Raises NotFound."""
+    """A node, and the queued tasks that only this node could run.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         tally.item("node", "removed", guid, nodes.one_node(sql, guid).name)
@@ -33,11 +33,11 @@ def of_node(app: App, guid: str) -> Losses:
 
 
 def of_node_token(app: App, guid: str) -> Losses:
-    """The tasks that end when a node gets another token.  Raises NotFound."""
+    """The tasks that end when a node gets a new token.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         node = nodes.one_node(sql, guid)
-        tally.item("token", "replaced", guid, node.name, "the process that has the old one stops")
+        tally.item("token", "replaced", guid, node.name, "the process with the old token stops")
         if node.session:
             tally.add(loss_rows.tasks(sql, "given up", loss_rows.run_by(node.session)))
     return tally.losses
@@ -59,7 +59,7 @@ def of_destination(app: App, guid: str) -> Losses:
 
 
 def of_moved_destination(app: App, guid: str) -> Losses:
-    """A destination whose place changes.  Raises NotFound."""
+    """A destination whose location changes.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         place = SqlCatalogue(sql).places.destination(guid)
@@ -163,7 +163,7 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
 
 
 def of_changed_record(app: App, who: Caller, sent: SentRecord, guid: str) -> Losses:
-    """The backups that a changed rule would remove; nothing for other records."""
+    """The backups that a changed rule would remove; no items for other records."""
     if sent.kind.name != "rule":
         return Tally().losses
     tally = Tally()

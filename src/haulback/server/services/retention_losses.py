@@ -55,7 +55,7 @@ def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
 
 
 def add_after_rule(app: App, tally: Tally, guid: str, rule: Record | None, scope: Scope) -> None:
-    """Add the backups that a changed rule would remove, and that the stored rule keeps.
+    """Add the backups that a changed rule would remove but the stored rule keeps.
 
     None in place of the changed `rule`: the rule is removed.
     """
@@ -71,7 +71,7 @@ def add_after_rule(app: App, tally: Tally, guid: str, rule: Record | None, scope
 
 
 def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
-    """The backups that marks, as `decide` makes them, would remove at the next clean-up."""
+    """The backups that the marks of `decide` would remove at the next clean-up."""
     tally = Tally()
     going = retention_marks.going(app, who, decide)
     for at in range(0, len(going), _PIECE):
@@ -82,9 +82,9 @@ def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
 
 
 def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
-    """The backups that waiting retention of rules and destinations would remove.
+    """The backups that retention would remove if the wait of rules and destinations ended.
 
-    `owners` None: of all that the caller can confirm.  Raises NotFound, Forbidden.
+    `owners` of None means all that the caller can confirm.  Raises NotFound, Forbidden.
     """
     tally = Tally()
     with app.store.read() as sql:
@@ -126,7 +126,9 @@ def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[S
 
 
 def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
-    """Whether these rules and destinations send a backup away: a marked one goes without them."""
+    """Whether these rules and destinations cause the removal of a backup, which is not marked for
+    it.
+    """
     return item.hint != Hint.TO_REMOVE.value and book.owner(item) in owners
 
 
