@@ -252,13 +252,16 @@ def test_a_policy_in_two_steps_is_the_same_as_in_one(served: Served, portal: Por
 
 
 def test_what_of_a_policy_does_not_act_yet_is_said_in_the_record(served: Served, portal: Portal):
-    other = served.call("POST", "/api/backup-destinations", {"name": new_guid(), "path": "/e"})
+    other, third = (
+        served.call("POST", "/api/backup-destinations", {"name": new_guid(), "path": path})
+        for path in ("/e", "/e3")
+    )
     quiet = portal("POST", "/policies/vm-backup", {"name": new_guid()})
     assert quiet["warnings"] == []
     rule = rule_of(served.destination, [])
     rule["ruleBackupDestinations"][1]["backupDestination"] = other.json()
     rule["ruleBackupDestinations"].append(
-        {"roleType": "ARCHIVE", "backupDestination": other.json()["guid"]}
+        {"roleType": "ARCHIVE", "backupDestination": third.json()["guid"]}
     )
     made = policy_of(served, portal, rules=[rule])
     said = " / ".join(made["warnings"])

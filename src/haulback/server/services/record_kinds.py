@@ -6,7 +6,7 @@ A new kind of record is a struct with its members, a line in `_ALL`, and a path 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from haulback.contract.credentials import SECRETS, Credential
@@ -23,6 +23,7 @@ from haulback.contract.policies import (
     DestinationRole,
     Policy,
     Rule,
+    RuleDestination,
     SnapshotPolicy,
     SnapshotRule,
 )
@@ -112,8 +113,24 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
     ]
     if len(primary) > 1:
         raise Malformed(f"{field}: one PRIMARY only", field=field)
+    _check_named_once(wanted.ruleBackupDestinations, known)
     if wanted.ruleBackupDestinations and not any(item.backupDestination.guid for item in primary):
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
+
+
+def _check_named_once(targets: Sequence[RuleDestination], known: Catalogue) -> None:
+    """Refuse a destination with two roles: a copy lies elsewhere than its backup."""
+    field, named = "ruleBackupDestinations", set[str]()
+    for target in targets:
+        if not (guid := target.backupDestination.guid):
+            continue
+        if guid in named:
+            raise Malformed(
+                f"{field}: {known.places.destination(guid).name} is named twice; each copy of a "
+                "backup needs a destination of its own",
+                field=field,
+            )
+        named.add(guid)
 
 
 def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
