@@ -173,7 +173,7 @@ def original(site: Site, name: str) -> bytes:
 
 @contextmanager
 def away(folder: Path) -> Iterator[None]:
-    """A destination that is not mounted."""
+    """A destination whose file system is not mounted."""
     folder.rename(folder.with_name("away"))
     try:
         yield

@@ -1,4 +1,6 @@
-"""`haulback destination space`, `limit`: what destinations hold, and limits of new backups."""
+"""`haulback destination space`, `limit`: the stored bytes of destinations, and limits for new
+backups.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ _MACHINES = (named("protectedEntity"), size("unique"), size("shared"))
 
 @app.command(name="space")
 def space(name: str, *, output: Output = "table") -> None:
-    """Show what a destination holds, its growth, and the day on which it is full.
+    """Show the space that a destination holds, its growth, and the day on which it is full.
 
     The table has the stored bytes of each machine: of it alone, and shared with other machines.
     """

@@ -1,4 +1,4 @@
-"""A copy restores like its origin, takes no more bytes than needed, and spreads no damage."""
+"""A copy restores like its source, takes no more bytes than needed, and spreads no damage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def site(tmp_path, pool) -> CopySite:
 
 @pytest.fixture
 def apart(tmp_path, pool) -> CopySite:
-    """Two repositories of different keys."""
+    """Two repositories with different keys."""
     return CopySite(tmp_path, pool, family=False)
 
 
@@ -95,7 +95,7 @@ def test_clean_ups_do_not_make_the_copy_of_an_increment_larger(site, cleaned):
     site.clean(cleaned)
     disk.write_at(21 * MIB, noise(700 * KIB, 9))
     increment = site.back_up(disk, older)
-    if cleaned == "first":  # living chunks of several backups lie in one group now
+    if cleaned == "first":  # living chunks of several backups are in one group now
         site.clean("first")
     before = bytes_in(site.second.destination)
     made = site.copy(increment, second).manifest

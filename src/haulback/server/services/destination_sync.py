@@ -26,12 +26,12 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 _PIECE = 100  # copies or healings that one transaction plans
-_LATER_MS = 600_000  # until a target of another server is looked at again
-_HEAL_MS = 6 * 3_600_000  # until a healing that did not end is planned again
+_LATER_MS = 600_000  # time until a target of another server is checked again
+_HEAL_MS = 6 * 3_600_000  # time until a healing that did not end is planned again
 
 
 def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller) -> None:
-    """Set the destinations that get a copy of every backup of `source`.
+    """Set the destinations that receive a copy of every backup of `source`.
 
     Raises NotFound, Malformed or Conflict.
     """
@@ -72,7 +72,7 @@ def _check(known: SqlCatalogue, origin: BackupDestination, to: BackupDestination
 
 
 def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
-    """The destinations that are copied as a whole by source, with the names of their targets."""
+    """The destinations of which all backups are copied, with the names of their targets."""
     with app.store.read() as sql:
         names = {place.guid: place.name for place in SqlCatalogue(sql).places.destinations()}
         result: dict[str, list[tuple[CopyLink, str]]] = {}
@@ -82,7 +82,7 @@ def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
 
 
 def plan_due(app: App) -> int:
-    """Plan the copies that links lack and the healing of locations; returns the number of tasks."""
+    """Plan missing copies of links and the healing of locations; returns the number of tasks."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
         is_due, damaged = copy_links.is_due(sql, now), copy_links.is_damaged(sql, now)
@@ -97,7 +97,7 @@ def plan_due(app: App) -> int:
 
 
 def _copy_piece(sql: Connection, now: int) -> int:
-    """Plan some copies: of a walk of a new link, and of backups that are due."""
+    """Plan some copies: for new links, and for due backups."""
     walk = copy_links.next_walk(sql, now)
     planned = _walk(sql, walk, now) if walk else 0
     due = copy_links.take_due(sql, now, _PIECE)
@@ -113,7 +113,7 @@ def _copy_piece(sql: Connection, now: int) -> int:
 
 
 def _walk(sql: Connection, walk: CopyLink, now: int) -> int:
-    """Plan the next copies of a new link; a target of another server is looked at later."""
+    """Plan the next copies of a new link; a target of another server is checked again later."""
     if not _is_ours(sql, walk.target):
         copy_links.walk_later(sql, walk, now + _LATER_MS)
         return 0

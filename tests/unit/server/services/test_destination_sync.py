@@ -118,7 +118,7 @@ class Copies:
             change(SqlLedger(sql, self.house.clock.now))
 
     def damaged(self, location: Backup) -> None:
-        """Let a VERIFY of a destination find the damage of one location."""
+        """Let a VERIFY of a destination find damage of one location."""
         report = DamageReport(
             location.destination, [Loss(location.guid, [LostDisk("vda", 9)], ["packs/aa"])]
         )
