@@ -25,7 +25,7 @@ def init(
 ) -> Task:
     """The task that makes a new destination usable, with the master key of a `family` if given.
 
-    Raises Malformed, with the names of the nodes, when no node reaches both.
+    Raises Malformed, with the names of the nodes, if no node reaches both.
     """
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(

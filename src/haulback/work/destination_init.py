@@ -33,8 +33,11 @@ def run(context: TaskContext) -> Results:
         inner.prepare()
     with phase(context, f"{where} was probed: objects are written, read and listed there"):
         seen = probe(place)
+    own = context.repositories.secret(record)
+    # The key of the family opens the new repository, too: the first site may be gone one day.
+    secrets = [own, context.repositories.secret(order.family)] if order.family else [own]
     try:
-        repository = _made(place, context.repositories.secret(record), family)
+        repository = _made(place, secrets, family)
     except WrongKey:
         raise Conflict(_taken(place, where, order.others)) from None
     if order.family and family and family.master != repository.keys.master:
@@ -42,22 +45,22 @@ def run(context: TaskContext) -> Results:
             f"{where} holds a repository with another key than {order.family.name}; name an "
             "empty place"
         )
-    with suppress(NotFound, Damaged):  # the repository then uses the copy of this object
+    with suppress(NotFound, Damaged):  # the repository then uses the copy of the configuration
         require_exclusive_create(repository.destination, CONFIG)
     context.log(f"{where} holds the repository {repository.guid}")
     told = {"probe": msgspec.to_builtins(seen)} if seen else {}
     return {"repository": repository.guid} | told | context.repositories.space(record)
 
 
-def _made(place: Place, secret: Secret, family: Keys | None) -> Repository:
-    """A new repository, or the repository that a dead attempt made with this key.
+def _made(place: Place, secrets: list[Secret], family: Keys | None) -> Repository:
+    """A new repository, or the repository that a dead attempt made with the first of the keys.
 
-    Raises WrongKey for a repository of another destination or server, which stays as it is.
+    Raises WrongKey for a repository of another destination or server, which stays unchanged.
     """
     if not is_repository(place):
         with suppress(Conflict):  # another attempt has created the repository
-            return Repository.init(place, secret, family=family)
-    return Repository.open(place, secret)
+            return Repository.init(place, *secrets, family=family)
+    return Repository.open(place, secrets[0])
 
 
 def _taken(place: Place, where: str, others: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The state of a machine by its policy's RPO, and the RPO that schedules give."""
+"""The state of a machine by its policy's RPO, and the RPO that schedules imply."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ def test_the_day_on_which_the_clock_is_set_back_promises_an_hour_more():
 def test_a_day_that_comes_once_in_four_years_is_a_promise_as_well():
     leap = Timetable(Cron("0 0 29 2 *"), UTC_ZONE)
     assert rpo_of([Promise(leap, 0)], NOW) == 1461 * DAY
+
+
+def test_backups_in_one_month_of_the_year_promise_the_gap_behind_the_coming_ones():
+    march = Timetable(Cron("0 10 * 3 *"), UTC_ZONE)
+    assert rpo_of([Promise(march, 0)], NOW) == 336 * DAY  # with 29 February 2028
 
 
 tables = st.builds(

@@ -1,4 +1,4 @@
-"""The server's half of S3 destinations: places, single writers, and what a lock takes."""
+"""The server half of S3 destinations: locations, single writers, and the effects of a lock."""
 
 from __future__ import annotations
 
