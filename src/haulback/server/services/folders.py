@@ -30,8 +30,8 @@ def check(sql: Connection, wanted: BackupDestination) -> None:
 def _check_free(sql: Connection, wanted: BackupDestination) -> None:
     """Raises Conflict when the folder of a destination is, holds, or lies in another's folder.
 
-    The same path on different nodes is a different folder, and so is the same path of another host or
-    user: the node that initialises the destination finds one place under two addresses.
+    The same path on different nodes is a different folder, and so is the same path of another host
+    or user: the node that initialises the destination finds one place under two addresses.
     """
     if not (path := str(wanted.config.get("path", ""))):
         return
