@@ -118,8 +118,8 @@ def host(kind: DestinationType, config: JsonMapping) -> JsonObject:
 
 
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
-    """The tunable and secret settings that a request changes; null leaves a setting unchanged, and
-    an empty text ends an optional setting.
+    """The tunable and secret settings that a request changes; null leaves a setting unchanged, an
+    empty text ends an optional setting.
 
     Raises Malformed naming a setting that is unknown or invalid, or that cannot be changed because
     it determines the location of the stored objects.

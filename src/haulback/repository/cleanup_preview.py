@@ -10,11 +10,11 @@ import numpy as np
 from haulback.repository import pending_deletes
 from haulback.repository.catalogue_check import agree
 from haulback.repository.compaction import plan_compaction
+from haulback.repository.index_arrays import Array
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.scan import RepositoryScan, ScanExtent, scan_completing_index
-from haulback.repository.segment import Array
 
 
 class CleanupPreview(NamedTuple):

@@ -56,14 +56,14 @@ def directories(draw: st.DrawFn) -> list[GroupEntry]:
 def found_in(segment: Segment, chunks: list[bytes]) -> list[bytes | None]:
     """The group of each chunk, None for an unknown one."""
     rows = [segment.group_of(chunk) for chunk in chunks]
-    found = [None if row is None else segment.group_ids([row])[0] for row in rows]
+    groups = [None if row is None else segment.group_ids([row])[0] for row in rows]
     # arrays, which serve a large index, find the same
     result: list[bytes | None] = [None] * len(chunks)
     for _, which, owners in matches([segment], {}, chunks):
         for i, name in zip(which, segment.group_ids(owners), strict=True):
             result[i] = name
-    assert result == found
-    return found
+    assert result == groups
+    return groups
 
 
 STRANGERS = [chunk(head, 6) for head in (0, 1, 5, 9, (1 << 64) - 1)]
