@@ -20,6 +20,7 @@ from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 _READY = sa.text("ready")  # the condition of the partial index
+_COUNTED = ("EXPORT", "STORE")  # kinds of tasks that have thresholds
 OFFERED = 100  # tasks at most in one offer
 _SPARE = 20  # tasks that are read for an offer: only the first task of an entity may start
 _NOT_FULL = "NOT EXISTS (SELECT 1 FROM slot WHERE slot.key = task.{} AND slot.used >= slot.most)"
@@ -324,6 +325,17 @@ def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, i
     query = sa.select(table.c.state, sa.func.count()).where(*where).group_by(table.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}
     return counts.get("FAILED", 0), sum(counts.values())
+
+
+def failed_of_run(connection: sa.Connection, run: str) -> list[Task]:
+    """A failed task of each kind that thresholds count, in a run."""
+    where = (sa.text("run <> ''"), table.c.run == run, table.c.state == "FAILED")
+    query = sa.select(*tasks.COLUMNS).where(*where)
+    return [
+        tasks.task_of(row)
+        for kind in _COUNTED
+        for row in connection.execute(query.where(table.c.type == kind).limit(1))
+    ]
 
 
 def waiting_of_run(connection: sa.Connection, run: str, kind: str) -> list[Task]:
