@@ -1,7 +1,7 @@
 """The index of a tebibyte: created, merged, opened and queried.
 
 The tebibyte is simulated: chunk ids and group ids are random, and the chunks that they name do not
-exist.  All code that reads or writes them is the product's.
+exist.  All code that reads or writes them is that of the product.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import numpy as np
 
 from benchmarks.measured import Figures, peak, repository, resident
 from haulback.durable_files import DurableFiles
-from haulback.repository import segment as segments
 from haulback.repository.chunker import CHUNK_BYTES_AVERAGE, SEGMENT_BYTES
 from haulback.repository.index import Index
-from haulback.repository.merge import FAN_IN
+from haulback.repository.index_arrays import ID, Array, ArrayColumns
+from haulback.repository.index_tiers import FAN_IN
+from haulback.repository.segment import NAME_BYTES, Segment
 from haulback.units import MIB, TIB
 
 CHUNKS = TIB // CHUNK_BYTES_AVERAGE
 _IN_A_GROUP = SEGMENT_BYTES // CHUNK_BYTES_AVERAGE
 
 
-def synthetic_segment(chunks: int, dice: np.random.Generator) -> segments.Segment:
-    """An index file as a session of `chunks` new chunks leaves it: 16 chunks in a group."""
+def synthetic_segment(chunks: int, dice: np.random.Generator) -> Segment:
+    """An index file as a session with `chunks` new chunks writes it: 16 chunks in a group."""
     groups, packs = -(-chunks // _IN_A_GROUP), -(-chunks // (_IN_A_GROUP * 64))
     heads = dice.integers(0, 1 << 64, chunks, "<u8")
     heads.sort()
-    return segments.Segment(
-        segments.Columns(
-            heads=heads,
-            rests=dice.integers(0, 1 << 64, chunks, "<u8"),
-            sessions=np.full(groups, dice.integers(0, 1 << 64, dtype="<u8"), "<u8"),
-            groups_of=dice.integers(0, groups, chunks, "<u4"),
-            counters=np.arange(groups, dtype="<u4"),
-            packs_of=(np.arange(groups) // 64).astype("<u4"),
-            offsets=((np.arange(groups) % 64) * (MIB // 2) + 8).astype("<u4"),
-            lengths=np.full(groups, MIB // 2, "<u4"),
-            packs=np.frombuffer(dice.bytes(16 * packs), "V16"),
-            replaces=np.empty(0, f"V{segments.NAME_BYTES}"),
-        )
+    columns = ArrayColumns(
+        heads=heads,
+        rests=dice.integers(0, 1 << 64, chunks, "<u8"),
+        sessions=np.full(groups, dice.integers(0, 1 << 64, dtype="<u8"), "<u8"),
+        groups_of=dice.integers(0, groups, chunks, "<u4"),
+        counters=np.arange(groups, dtype="<u4"),
+        packs_of=(np.arange(groups) // 64).astype("<u4"),
+        offsets=((np.arange(groups) % 64) * (MIB // 2) + 8).astype("<u4"),
+        lengths=np.full(groups, MIB // 2, "<u4"),
+        packs=np.frombuffer(dice.bytes(16 * packs), "V16"),
+        replaces=np.empty(0, f"V{NAME_BYTES}"),
     )
+    return Segment(columns.raw())
 
 
 def make_index(folder: Path, *sizes: int) -> Figures:
@@ -55,7 +55,7 @@ def make_index(folder: Path, *sizes: int) -> Figures:
 
 
 def make_index_to_merge(folder: Path) -> Figures:
-    """Publish as many equal index files as one merge takes, a tebibyte together."""
+    """Publish the largest number of equal index files that one merge takes, together a tebibyte."""
     return make_index(folder, *[CHUNKS // FAN_IN] * FAN_IN)
 
 
@@ -88,7 +88,9 @@ def use_index(folder: Path) -> Figures:
         seconds, known = _ask(index, count, batch)
         figures[f"lookups_by_{batch}_per_second"] = count / seconds
         figures[f"known_of_{count}"] = known
-    groups = [group for s in index.segments for group in s.group_ids(_rows(s.columns.sessions))]
+    groups = [
+        group for s in index.segments for group in s.group_ids(_rows(s.columns.sessions).tolist())
+    ]
     started = time.monotonic()
     missed = sum(index.place(group) is None for group in groups)
     figures |= {"places_per_second": len(groups) / (time.monotonic() - started), "missed": missed}
@@ -106,17 +108,17 @@ def _ask(index: Index, count: int, batch: int) -> tuple[float, int]:
     return seconds, known
 
 
-def _rows(column: segments.Array) -> segments.Array:
+def _rows(column: Array) -> Array:
     return np.random.default_rng(5).integers(0, len(column), 1 << 12)
 
 
-def _batches(result: list[segments.Segment], count: int, batch: int) -> Iterator[list[bytes]]:
+def _batches(result: list[Segment], count: int, batch: int) -> Iterator[list[bytes]]:
     """Random chunk ids of the index, every other one unknown."""
     dice = np.random.default_rng(batch)
     for _ in range(count // batch):
         c = result[int(dice.integers(len(result)))].columns
         rows = dice.integers(0, len(c.heads), batch)
-        ids = np.empty(batch, segments.ID)
+        ids = np.empty(batch, ID)
         ids["head"], ids["rest"] = c.heads[rows], c.rests[rows]
         ids["head"][::2] = dice.integers(0, 1 << 64, batch // 2, "<u8")
         raw = ids.tobytes()

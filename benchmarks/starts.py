@@ -32,8 +32,8 @@ def starts(folder: Path) -> dict[str, float]:
         "HAULBACK_SERVER": f"http://127.0.0.1:{_PORT}",
         "XDG_CONFIG_HOME": str(folder / "config"),
     }
-    with _server(folder, environment):  # the first start makes the database
-        _seconds(["task", "ls"], environment)  # and the first call logs in
+    with _server(folder, environment):  # the first start creates the database
+        _seconds(["task", "ls"], environment)  # the first call logs in
     with _server(folder, environment) as first_answer:
         return {
             "--version": _seconds(["--version"], environment),
@@ -76,7 +76,7 @@ def _first_answer(process: subprocess.Popen[bytes], begun: float) -> float:
 def folder_exports(folder: Path) -> dict[str, float]:
     """CPU seconds of an export from a folder of one machine, and of a thousand.
 
-    The process has exported once before, as a node has.
+    The process has already exported once, as a node usually has.
     """
     kept, result = repository(folder / "folder"), dict[str, float]()
     for count in (1, 1000):
@@ -89,9 +89,9 @@ def folder_exports(folder: Path) -> dict[str, float]:
             definition = {"uuid": machine, "name": f"machine{number}", "disks": [disk]}
             (below / "machine.json").write_text(json.dumps(definition))
             (below / "disk.raw").touch()
-        time.sleep(0.2)  # until the definitions count as settled
+        time.sleep(0.2)  # time until the definitions count as settled
         for attempt in range(4):
-            # a small disk, whose export takes about as long as the rest of a task
+            # a small disk, whose export takes about as long as the other steps of a task
             (below / "disk.raw").write_bytes(os.urandom(32 * MIB))
             begun = time.process_time()
             _export(ImageFolder(root), kept, machine, folder / f"staging-{count}-{attempt}")
@@ -100,7 +100,7 @@ def folder_exports(folder: Path) -> dict[str, float]:
 
 
 def _export(driver: ImageFolder, kept: Repository, machine: str, staging: Path) -> None:
-    """The steps of an EXPORT, with the start of its look-ups."""
+    """The steps of an EXPORT, including the start of its look-ups."""
     staging.mkdir()
     driver.drop_checkpoints(machine, frozenset())
     with driver.snapshot(machine, "attempt-1") as snapshot, ThreadPoolExecutor(2) as pool:

@@ -35,7 +35,7 @@ def backed_up(folder, attempt="b1", base=None):
 
 
 class Holder:
-    """A QEMU process that has an image open for writing."""
+    """A QEMU process that has opened an image for writing."""
 
     def __init__(self, image, kind):
         command = ["qemu-io", "-f", kind, str(image)]

@@ -292,7 +292,7 @@ def log_in_and_out(s: Scene) -> None:
 
 
 def a_mailed_report(s: Scene) -> None:
-    with contextlib.suppress(Conflict):  # there may be no mail channel
+    with contextlib.suppress(Conflict):  # a mail channel may be missing
         s.client.reports.mail(ReportRequest(value="ops@example.org"))
 
 

@@ -50,7 +50,7 @@ def test_every_page_of_every_sort_is_a_part_of_the_whole(
             result[page * 100 : page * 100 + 100],
             _COUNT,
         )
-    with served.app.store.read() as sql:  # the sort order by the database itself
+    with served.app.store.read() as sql:  # the sort order of the database itself
         column = SORTS[name].desc() if direction == "desc" else SORTS[name].asc()
         guid = tables.task.c.guid.desc() if direction == "desc" else tables.task.c.guid.asc()
         query = sa.select(tables.task.c.guid).where(sa.text(_STATE)).order_by(column, guid)

@@ -458,8 +458,9 @@ def test_a_rule_is_the_old_one_by_guid_else_by_name_else_by_position(
     first = {item["name"]: item["guid"] for item in made["rules"]}
     path = f"/policies/vm-backup/{made['guid']}"
     sent = [
-        rule(served, "renamed", position="1"),  # the rule b, by its position
-        rule(served, "a", position=2),  # by its name, which comes before its position
+        rule(served, "renamed", position="1"),  # the rule b, found by its position
+        # Found by its name, which takes precedence over its position.
+        rule(served, "a", position=2),
         rule(served, "d", guid=first["c"], position=0),
         rule(served, "new", position=1, isNotSaved=True, guid=new_guid()),
     ]

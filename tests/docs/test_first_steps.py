@@ -18,7 +18,7 @@ _ELSEWHERE = ("haulback server ", "haulback node ", ". .venv")  # other machines
 
 
 class Person:
-    """A user with an empty home, who types the blocks of a page in order."""
+    """A person with an empty home, who types the blocks of a page in order."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir()

@@ -171,7 +171,7 @@ def test_commands_in_the_guest_are_run_around_the_moment_of_a_backup(site: Site,
     warned = site.backed_up(machine)
     assert warned["warnings"] == ["the command after the backup ended with 4: still held"]
     guest.domain.destroy()
-    assert site.backed_up(machine)["warnings"] == []  # no program runs in the guest
+    assert site.backed_up(machine)["warnings"] == []  # no program runs in the guest in this test
 
 
 def test_the_command_after_is_run_though_whoever_should_died(host: LibvirtLab):

@@ -1,7 +1,7 @@
-"""The rules of the queue hold for any order of actions by people, nodes and the clock.
+"""The rules of the queue hold for any order of actions by users, nodes and the clock.
 
-The rules bear the numbers by which docs/design/server.md names them.  Both databases run; the
-number of histories is that of tests/shares.py, on PostgreSQL, which is slower, a quarter of it.
+The rules have the numbers of docs/design/server.md.  Both databases run; tests/shares.py sets the
+number of histories, of which PostgreSQL, being slower, runs a quarter.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class History(RuleBasedStateMachine):
         self.progress: dict[tuple[str, int], float] = {}
         self.finished: Counter[str] = Counter()
 
-    # actions of people
+    # actions of users
 
     @rule(machine=st.integers(0, 2), retries=st.integers(0, 2), priority=st.integers(0, 100))
     def export(self, machine: int, retries: int, priority: int) -> None:

@@ -1,4 +1,4 @@
-"""Cards and tags come out of a libvirt XML of any origin, or nothing does."""
+"""Cards and tags are read from a libvirt XML of any origin, or none are."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
 def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
     """Give up backups that are missing from their destination, so that clean-ups continue.
 
-    Data that only these backups need is deleted then.  Bring their files back instead, if possible.
+    Data that only these backups need is deleted then.  If possible, restore their files instead.
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")

@@ -46,7 +46,7 @@ def attach(
     The repository is opened by --key-file, --kit, or the passphrase in HAULBACK_PASSPHRASE. Without
     --take-over it is only read: its backups can be listed, mounted, proved and restored.  With
     --take-over the server that owned it stops; nothing is deleted for 24 hours, unless
-    --old-credential-revoked says that the old server can delete nothing any more.
+    --old-credential-revoked says that the old server can no longer delete.
     """
     declared = chosen(kind or None)
     settings = read_settings(declared, path, setting, secret)
@@ -100,7 +100,7 @@ def _text(option: str, file: Path) -> str:
 def take_over_destination(name: str, *, old_credential_revoked: Revoked = False) -> None:
     """Become the owner of a destination, and bring its backups into the catalogue.
 
-    The server that owned it neither stores nor deletes there any more.
+    The previous owner neither stores nor deletes on the destination any more.
     """
     client = connect()
     wanted = TakeOver(oldCredentialRevoked=old_credential_revoked)
@@ -110,14 +110,14 @@ def take_over_destination(name: str, *, old_credential_revoked: Revoked = False)
 
 @app.command
 def sync(name: str) -> None:
-    """Bring backups of a destination that the catalogue lacks back from the destination."""
+    """Add backups that the catalogue lacks, from the destination."""
     client = connect()
     guid = client.destinations.find(name).guid
     _follow(client, client.destinations.read_catalogue(guid))
 
 
 def _follow(client: Client, destination: DestinationRecord) -> None:
-    """Follow the task, and tell how old the facts are."""
+    """Follow the task, and print the age of the facts."""
     if destination.task:
         watch(client, [destination.task.guid])
     record = client.destinations.get(destination.guid)

@@ -18,7 +18,8 @@ def read_settings(
     """The settings of a new destination.
 
     `texts` are NAME=VALUE, `files` NAME=FILE with a secret; FILE - is standard input. Raises
-    Malformed naming the first setting that is unknown, missing or wrong, before anything is sent.
+    Malformed naming the first setting that is unknown, missing or invalid, before a request is
+    sent.
     """
     given: JsonObject = {"path": str(path.absolute())} if path else {}
     given |= read_changes(kind, texts, files)

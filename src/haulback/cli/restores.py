@@ -60,10 +60,9 @@ def restore_machine(
 
     --overwrite replaces the existing machine, and asks; --power-on starts the new machine.
     --allocation sparse makes all disks thin, preallocated reserves their whole space; without the
-    option a thin disk stays thin, and a disk that was allocated in full is allocated in full again.
-    --storage is a storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback
-    storage ls`).
-    --without DISK leaves a disk out, for example a damaged disk.
+    option each disk is thin or fully allocated as before. --storage is a storage pool for all
+    disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`). --without DISK leaves
+    a disk out, for example a damaged disk.
     """
     client = connect()
     backup = client.backups.guid(backup)
@@ -138,8 +137,8 @@ def restore_mount(
     """Mount BACKUP: share its files and disks without a copy.
 
     --path is the folder on the node; with --file-system (guids or volumes, mode MANUAL) one folder
-    each.  --disk (guids or paths of backup files) are shown as files in mode MANUAL, and offered by
-    mode ISCSI to each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
+    each.  --disk (guids or paths of backup files) are shown as files in mode MANUAL, and in mode
+    ISCSI offered to each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
     client = connect()
     backup = client.backups.guid(backup)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -72,7 +71,7 @@ def _secret(name: str, value: str) -> str:
         raise Malformed(f"{name}: {value[1:]} cannot be read: {error}", field=name) from None
 
 
-def _json_or_text(value: str) -> Any:
+def _json_or_text(value: str) -> object:
     try:
         return msgspec.json.decode(value)
     except msgspec.DecodeError:

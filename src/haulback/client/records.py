@@ -32,7 +32,7 @@ P = TypeVar("P", bound=AnyPolicy)
 
 @dataclass(frozen=True)
 class ClientRecord(Generic[T]):
-    """A record: `what` is the struct to change and send back, `shown` the server's full JSON."""
+    """A record: `what` is the struct to change and send back, `shown` is the server's full JSON."""
 
     guid: str
     name: str
@@ -80,7 +80,7 @@ class Policies(RecordCollection[P]):
     """Policies of one type, with previews of their auto-assignment."""
 
     def preview(self, wanted: P, guid: str | None = None) -> AssignmentPreview:
-        """The machines that a policy would take and lose; `guid` of a stored policy, else None."""
+        """The machines that a policy would take and lose; `guid` of a stored policy, or None."""
         path = f"{self.path}/{guid}" if guid else self.path
         return self._calls.one(AssignmentPreview, "POST", f"{path}/auto-assignment-preview", wanted)
 

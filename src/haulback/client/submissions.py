@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 from haulback.client.api import HttpCall
 from haulback.client.calls import Calls
@@ -57,7 +57,9 @@ class Submissions:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def submit(self, path: str, request: Any, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+    def submit(
+        self, path: str, request: object, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
         """Submit work under `/tasks/{path}`, also of kinds that have no method here."""
         return self._post(list[TaskDetails], path, request, how)
 
@@ -96,7 +98,7 @@ class Submissions:
         return self._one("instant-restore", request, how)
 
     def live_migration(self, request: Migration, **how: Unpack[SubmissionResult]) -> TaskDetails:
-        """Move a running machine: off its backup to permanent storage, or to another host."""
+        """Move a running machine: from its backup to permanent storage, or to another host."""
         return self._one("live-migration", request, how)
 
     def mount(self, request: Again, **how: Unpack[SubmissionResult]) -> TaskDetails:
@@ -206,10 +208,10 @@ class Submissions:
         """Run the recovery plan `plan` (guid): a restore for each machine of its active rules."""
         return self._post(list[TaskListRecord], plan, None, how)
 
-    def _one(self, way: str, request: Any, how: SubmissionResult) -> TaskDetails:
+    def _one(self, way: str, request: object, how: SubmissionResult) -> TaskDetails:
         return self._post(TaskDetails, way, request, how)
 
-    def _post(self, kind: type[T], way: str, request: Any, how: SubmissionResult) -> T:
+    def _post(self, kind: type[T], way: str, request: object, how: SubmissionResult) -> T:
         headers = {"idempotency-key": key} if (key := how.get("key")) else {}
         projects = RecordCollection(self._calls, "/projects", Project)
         query = {"project_uuid": project_uuid(projects, how.get("project", ""))}

@@ -160,8 +160,9 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
     `settings` gives new values of secret settings and of settings that do not say where the
-    repository lies; the other settings can be repeated, and only a move changes them.  `node`,
-    `nodes` or `allNodes` replace the nodes that reach the destination.
+    repository lies, and the empty text ends an optional one; the other settings can be repeated,
+    and only a move changes them.  `node`, `nodes` or `allNodes` replace the nodes that reach the
+    destination.
     """
 
     type: Word | None = None

@@ -1,6 +1,6 @@
 """A container of Azure Blob Storage as a destination, over obstore.
 
-A PUT with `If-None-Match: *` creates an object whole or not at all, and fails where its name
+A PUT with `If-None-Match: *` creates an object completely or not at all, and fails if its name
 exists.
 """
 
@@ -37,13 +37,13 @@ from haulback.errors import (
     Unavailable,
 )
 
-_MOST_IN_ONE_PUT = 5000 << 20  # bytes; the limit of Azure
-_CLOCK_SECONDS = 10.0  # to ask for the store's time
-_VERSION = "2021-12-02"  # of the API, for requests beside obstore
+_MOST_IN_ONE_PUT = 5000 << 20  # bytes of a part; the limit of Azure
+_CLOCK_SECONDS = 10.0  # object to ask for the store's time
+_VERSION = "2021-12-02"  # version of the API, for requests that do not use obstore
 _SECRETS = "give the destination new credentials with `haulback destination set --secret`"
 _REMEDIES = {
-    "ContainerNotFound": "the container does not exist: correct `container`, or create it; a "
-    "container that was deleted has taken its backups along",
+    "ContainerNotFound": "the container does not exist: correct `container`, or create it; the "
+    "backups of a deleted container are lost",
     "ContainerBeingDeleted": "the container is being deleted: name another `container`",
     "AuthenticationFailed": f"`accountKey` or `sasToken` is wrong or has expired: {_SECRETS}",
     "AuthorizationFailure": "the account refuses `accountKey` or `sasToken`, or this "
@@ -112,7 +112,7 @@ class Azure(ObstoreObjects):
 
     @cached_property
     def deleting(self) -> AzureStore:
-        """The client that deletes: with the deleting credentials where the order carries them."""
+        """The client for deletions, which uses the deleting credentials if the order has them."""
         token = self.settings.deleteSasToken
         return _client(self.settings, "", token) if token else self.client
 
@@ -135,7 +135,7 @@ class Azure(ObstoreObjects):
         return Azure(corner, self.owner, many)
 
     def drop(self) -> None:
-        """A container has no folders that could be left."""
+        """Do nothing, because a container has no folders that could be left over."""
 
     def check_neighbours(self) -> None:
         """Raise Conflict for a prefix inside a repository."""
@@ -152,7 +152,7 @@ class Azure(ObstoreObjects):
             )
 
     def clock_ms(self) -> int | None:
-        """The time in an answer, in whole seconds; an answer that refuses has one too."""
+        """The time in an answer, in whole seconds; a refusal has one too."""
         request = urllib.request.Request(self._container_url, method="HEAD")
         access = opener(self.settings.ca, self.settings.proxy)
         try:
@@ -173,7 +173,7 @@ class Azure(ObstoreObjects):
         try:
             super().create(name, data)
         except Misconfigured:
-            # Azure refuses a token that may create but not write where the name exists.
+            # Azure refuses a token that may create but not write if the name exists.
             with suppress(Misconfigured):
                 self.refuse_existing(name)
             raise
@@ -187,7 +187,9 @@ class Azure(ObstoreObjects):
             super().remove(client, name)
 
     def _remove_by(self, token: str, name: str) -> None:
-        """Delete by a request of its own: obstore sends batches, whose parts carry no token."""
+        """Delete by a separate request, because obstore sends batches whose parts carry no
+        token.
+        """
         below = f"{self.settings.prefix}/{name}" if self.settings.prefix else name
         url = f"{self._container_url}/{quote(below)}?{token.lstrip('?')}"
         request = urllib.request.Request(url, method="DELETE", headers={"x-ms-version": _VERSION})
@@ -221,7 +223,7 @@ def open_store(settings: AzureSettings, owner: str) -> Azure:
 
 
 def where(settings: AzureSettings) -> str:
-    """The place of a destination in messages."""
+    """The location of a destination, for messages."""
     below = f"/{settings.prefix}" if settings.prefix else ""
     return f"{settings.container}{below} of {settings.account}"
 
@@ -244,7 +246,8 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
             prefix=settings.prefix or None,
             account_name=settings.account,
             client_options=options,
-            retry_config={"max_retries": 0},  # repeats are ours, with a look for the object
+            # This module repeats requests itself, after it has looked for the object.
+            retry_config={"max_retries": 0},
             **more,
         )
     except (BaseError, ValueError) as error:

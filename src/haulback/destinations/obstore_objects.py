@@ -1,8 +1,8 @@
-"""Base of the stores over obstore: S3 and Azure differ in credentials, errors and locks alone.
+"""Base of the stores over obstore: S3 and Azure differ only in credentials, errors and locks.
 
 obstore returns a store's error as text, reports a conflict of two requests as an existing object,
-and reads a web page of a proxy as an empty list.  So a name that is said to exist is looked up, and
-a web page is recognised by its content type.
+and reads a web page of a proxy as an empty listing.  Therefore a name that is reported to exist is
+looked up, and a web page is recognised by its content type.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _BEYOND = "Wanted range starting at"  # start of obstore's own error about an an
 
 
 class ObstoreObjects(ABC):
-    """Objects of a bucket or container; a PUT makes an object appear whole or not at all.
+    """Objects of a bucket or container; a PUT creates an object completely or not at all.
 
-    `client` is a store of obstore, `no_place` are the codes of a bucket that does not exist.
+    `client` is a store of obstore, `no_place` are the error codes for a bucket that does not exist.
     """
 
     no_place: ClassVar[frozenset[str]]
@@ -42,7 +42,7 @@ class ObstoreObjects(ABC):
     @property
     @abstractmethod
     def place(self) -> str:
-        """The place of the destination in messages."""
+        """The location of the destination, for messages."""
 
     @property
     @abstractmethod
@@ -57,11 +57,11 @@ class ObstoreObjects(ABC):
     @property
     @abstractmethod
     def deleting(self) -> Any:
-        """The client that deletes."""
+        """The client for deletions."""
 
     @abstractmethod
     def problem(self, error: Exception, doing: str) -> Exception:
-        """The error of a failed request; `doing` says what failed."""
+        """The error of a failed request; `doing` names the operation that failed."""
 
     @abstractmethod
     def upload(self, name: str, path: Path) -> None:
@@ -87,7 +87,7 @@ class ObstoreObjects(ABC):
         checked(name)
         if length == 0:
             return self._nothing(name, offset)
-        wanted: Any = {"offset": offset} if length is None else (offset, offset + length)
+        wanted: object = {"offset": offset} if length is None else (offset, offset + length)
         options: Any = None if offset == 0 and length is None else {"range": wanted}
         with self.asking(f"the reading of {name}", name):
             try:
@@ -109,7 +109,8 @@ class ObstoreObjects(ABC):
             try:
                 answer = obstore.get(self.client, name, options={"head": True})
             except FileNotFoundError:
-                # the answer to a HEAD has no body: only the answer to a GET tells a missing bucket
+                # the answer to a HEAD has no body, so only the answer to a GET shows a missing
+                # bucket
                 answer = obstore.get(self.client, name)
             self._check_page(name, answer.attributes)
             return item_of(answer.meta)
@@ -149,7 +150,7 @@ class ObstoreObjects(ABC):
         return None
 
     def sweep(self, alive: Set[str]) -> int:  # noqa: ARG002 - the Protocol's parameter
-        """Do nothing: a PUT leaves no temporary object behind."""
+        """Do nothing, because a PUT leaves no temporary object."""
         return 0
 
     def links(self) -> bool | None:
@@ -203,7 +204,7 @@ class ObstoreObjects(ABC):
         return b""
 
     def _shorter(self, name: str, offset: int, length: int | None, had: int) -> bytes:
-        """Settle a read beyond the end: raises Damaged unless zero bytes were requested."""
+        """Handle a read beyond the end: raises Damaged unless zero bytes were requested."""
         size = self.info(name).size
         if length is None and offset == size:
             return b""

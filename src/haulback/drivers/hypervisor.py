@@ -68,8 +68,8 @@ class Machine(NamedTuple):
     """A virtual machine; `definition` is the hypervisor's own description, kept in the backup.
 
     `definition` must be JSON-like. `cards` configures the network cards of a new machine.
-    `snapshots` are kept on the hypervisor and are in no backup; None if they cannot be read.
-    `apart` lists the parts that backups leave out.
+    `snapshots` are kept on the hypervisor and not in backups; None if they cannot be read. `apart`
+    lists the parts that backups leave out.
     """
 
     uuid: str
@@ -234,11 +234,13 @@ class MachineSource(Protocol):
 
         `base` is the checkpoint of an earlier snapshot. The base keeps recording, so a later
         snapshot can use it again if this one fails. Raises SourceChanged when a disk is in use and
-        cannot be frozen. After any error nothing is left behind.
+        cannot be frozen. After any error no checkpoint is left.
         """
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
-        """Remove all checkpoints of ours except `keep`; returns the removed checkpoints, sorted."""
+        """Remove all checkpoints of Haulback except `keep`; returns the removed checkpoints,
+        sorted.
+        """
 
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove or undo unfinished work of attempts that are not in `alive`.

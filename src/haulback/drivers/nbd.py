@@ -281,7 +281,7 @@ class Export:
             self._finish(cookie)
 
     def _refused(self, cookie: int, code: int, reason: bytes) -> None:
-        """Note a read that failed with EIO; every other failure is raised."""
+        """Record a read that failed with EIO; every other failure is raised."""
         pending = self._pending.get(cookie)
         if code != _EIO or pending is None or pending.view is None:
             _fail(code)

@@ -11,7 +11,7 @@ S = TypeVar("S")
 class AskedNames(Set[str]):
     """A set whose membership test calls `ask`; iteration and length raise NotImplementedError.
 
-    Membership is looked up at each test, so the set changes as its owner's set does.
+    Membership is looked up at each test, so that the set follows the owner's set.
     """
 
     def __init__(self, ask: Callable[[str], bool]) -> None:

@@ -37,8 +37,11 @@ from haulback.filesystems.records import (
 from haulback.filesystems.sandbox_client import COMMAND, SandboxClient
 from haulback.filesystems.sparse import SparseMap, Window
 from haulback.texts import printable
+from haulback.units import KIB
 
 _Part = TypeVar("_Part")
+_CHUNK = 256 * KIB
+AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
 
@@ -46,7 +49,7 @@ class Browser:
     """Reads files of disks without mounting them; threads may share a browser.
 
     `sources` are the disks by name; the browser does not close them. File systems are parsed in a
-    confined process, which is started at the first request; `deadline` is the timeout of a request
+    sandbox, which is started at the first request; `deadline` is the timeout of a request
     in seconds. Paths are absolute within their volume. Links within a path are followed inside the
     volume, never out of it.
 
@@ -72,7 +75,7 @@ class Browser:
         self.close()
 
     def close(self) -> None:
-        """End the confined process; a second call is no error."""
+        """End the sandbox; a second call is no error."""
         self._confined.close()
 
     def volumes(self) -> list[Volume]:
@@ -94,7 +97,15 @@ class Browser:
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
-        return self._entries(ListDirectory(volume, checked(path), raw(after), most), most)
+        place, result = checked(path), DirectoryEntries()
+        while True:
+            count = min(AT_ONCE, most - len(result))
+            part = self._entries(ListDirectory(volume, place, raw(after), count), count)
+            result += part
+            result.reason = part.reason
+            if len(part) < count or len(result) == most:
+                return result
+            after = part[-1].name
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
@@ -103,7 +114,7 @@ class Browser:
         return self._whole(volume, checked(path), offset, count)
 
     def stream(self, volume: str, path: str) -> Iterator[bytes]:
-        """Contents of a file in chunks of up to 4 MiB; the next chunk is prefetched.
+        """Contents of a file in chunks of up to 256 KiB; the next 4 MiB are prefetched.
 
         Raises NotFound before the first chunk.
         """
@@ -159,35 +170,61 @@ class Browser:
         return packed(self, volume, paths, strict=strict)
 
     def _stream(self, volume: str, place: bytes, first: Content) -> Iterator[bytes]:
-        part, size = self._filled(first), first.size
-        yield part
-        if len(part) < size:
-            yield from _ahead(
-                partial(self._whole, volume, place, at, min(MOST_BYTES, size - at))
-                for at in range(len(part), size, MOST_BYTES)
+        parts, size = self._chunks(first), first.size
+        yield from parts
+        done = sum(map(len, parts))
+        if done < size:
+            calls = (
+                partial(self._whole_chunks, volume, place, at, min(MOST_BYTES, size - at))
+                for at in range(done, size, MOST_BYTES)
             )
+            yield from (part for parts in _ahead(calls) for part in parts)
 
     def _whole(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer only at its end."""
-        parts: list[bytes] = []
-        while count:
-            part = self._filled(self._content(volume, place, offset, min(count, MOST_BYTES)))
-            if not part:
-                break
-            parts.append(part)
-            offset, count = offset + len(part), count - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(self._whole_chunks(volume, place, offset, count))
 
-    def _filled(self, content: Content) -> bytes:
-        buffer, at = bytearray(sum(piece.length for piece in content.pieces)), 0
+    def _whole_chunks(self, volume: str, place: bytes, offset: int, count: int) -> list[bytes]:
+        """Bytes of a file in chunks of up to 256 KiB; fewer only at its end."""
+        result: list[bytes] = []
+        while count:
+            content = self._content(volume, place, offset, min(count, MOST_BYTES))
+            parts = self._chunks(content)
+            if not parts:
+                break
+            result += parts
+            done = sum(map(len, parts))
+            offset, count = offset + done, count - done
+        return result
+
+    def _chunks(self, content: Content) -> list[bytes]:
+        """The bytes of the pieces, in chunks of up to 256 KiB.
+
+        Such a chunk is copied and written while it is in the cache of the processor, and its memory
+        is used again without page faults.
+        """
+        total = sum(piece.length for piece in content.pieces)
+        result, begin, at = list[bytes](), 0, 0
+        buffer = memoryview(bytearray(min(total, _CHUNK)))
         for piece in content.pieces:
-            view = memoryview(buffer)[at : at + piece.length]
-            if piece.data:
-                view[:] = piece.data
-            elif piece.disk >= 0:
-                self._sources[piece.disk].read_into(piece.offset, view)
-            at += piece.length
-        return bytes(buffer)
+            done = 0
+            while done < piece.length:
+                count = min(piece.length - done, min(total - begin, _CHUNK) - at)
+                self._fill(piece, done, buffer[at : at + count])
+                done, at = done + count, at + count
+                if at == min(total - begin, _CHUNK):
+                    result.append(bytes(buffer[:at]))
+                    begin, at = begin + at, 0
+        return result
+
+    def _fill(self, piece: FilePiece, offset: int, view: memoryview) -> None:
+        """Fill a buffer with bytes of a piece."""
+        if piece.data:
+            view[:] = piece.data[offset : offset + len(view)]
+        elif piece.disk >= 0:
+            self._sources[piece.disk].read_into(piece.offset + offset, view)
+        else:
+            view[:] = bytes(len(view))
 
     def _content(self, volume: str, place: bytes, offset: int, count: int) -> Content:
         def sound(content: Content) -> bool:

@@ -1,4 +1,4 @@
-"""Parent side of the confined process: start on demand, request, terminate on errors."""
+"""Parent side of the sandbox: start on demand, request, terminate on errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _Wanted = TypeVar("_Wanted")
 
 
 class SandboxClient:
-    """Client of the confined process; a process that ended is replaced at the next request.
+    """Client of the sandbox; a process that ended is replaced at the next request.
 
     `deadline` is the timeout of a request in seconds. `command` is the program to run; its last
     arguments are the descriptors of two sockets, for requests and for blocks of the disks.
@@ -51,7 +51,7 @@ class SandboxClient:
         self, sources: Mapping[str, Source], deadline: float, command: Sequence[str] = COMMAND
     ) -> None:
         self._sources, self._deadline, self._command = dict(sources), deadline, command
-        # held for a whole request: the process answers one request at a time
+        # held for a whole request, because the process answers one request at a time
         self._lock = Lock()
         self._running: _Running | None = None
 
@@ -79,7 +79,7 @@ class SandboxClient:
                 raise running.feeder.failure or _unreadable(error, self._deadline) from None
             failure = running.feeder.failure
             if is_away(failure):
-                self._end()  # the process may have cached the outage as damage
+                self._end()  # the process may have cached the failure as damage
                 raise failure
             if isinstance(answer, Failed):
                 raise failure or _failed(answer)
@@ -143,7 +143,7 @@ class _Running:
                 started.set_exception(error)
                 return
         self.feeder.serve(feed)
-        # The process has disconnected, or `close` kills it: in both cases this wait ends.
+        # The process has disconnected, or `close` has killed it: in both cases this wait ends.
         started.result().wait()
 
     def ask(self, question: Ask, until: float) -> Answer:

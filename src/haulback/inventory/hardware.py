@@ -21,7 +21,7 @@ class NetworkCard(NamedTuple):
     network: str
 
 
-_MOST = 100  # cards and tags, and characters of a tag
+_MOST = 100  # largest numbers of cards and tags, and of characters of a tag
 
 
 def hardware_of(definition: JsonObject) -> Hardware:

@@ -52,7 +52,7 @@ class Submission:
     summary: str
     roles: Roles
     projects: ProjectAccess = ProjectAccess.WHOLE
-    examples: Sequence[Any] = ()
+    examples: Sequence[object] = ()
     command: str = ""
     many: bool = True
     batch: bool = False
@@ -60,11 +60,11 @@ class Submission:
 
 
 def _no_record(task: Task, state: State, ledger: Ledger) -> None:
-    """A kind that changes no record."""
+    """A function for kinds that change no record at their end."""
 
 
 def _no_start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """A kind whose start changes no record."""
+    """A function for kinds that change no record at their start."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,9 @@ class TaskKind:
     order from the records after that change; `settle` changes records in the transaction that
     finishes the task, for every final state.  `members` are the members of the task that a node may
     set beside the results (`backupType`, `cbtId`); a node that sets another gets a Conflict.
-    `report` lists the members of the node's report.
-    `removes`: the task deletes backups, snapshots or leftovers, which a held server does not do.
-    `stages`: the tasks that follow need the node that ran this one.  `repeatable`: after the death
-    of a node the task may run again.
+    `report` lists the members of the node's report. `removes`: the task deletes backups, snapshots
+    or leftovers, which a held server must not do. `stages`: the followers need the node that ran
+    this task.  `repeatable`: after the death of a node the task may run again.
     """
 
     type: str

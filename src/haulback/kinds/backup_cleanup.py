@@ -42,7 +42,7 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
 
 
 def of_removed(to: BackupDestination, ask: Ask) -> Task:
-    """A clean-up that deletes the backups which are removed already, and judges no other."""
+    """A clean-up that deletes the backups marked as removed, and judges no others."""
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(to)},
         pinned=reach.pin(to),
@@ -52,7 +52,7 @@ def of_removed(to: BackupDestination, ask: Ask) -> Task:
 
 
 def nightly(to: BackupDestination, ask: Ask) -> Task:
-    """A clean-up that judges every backup of a destination, and that no user asked for."""
+    """A clean-up that judges every backup of a destination, planned by the server."""
     task = _task(to, BackupCleanupRequest([]), ask)
     task.params = {"scope": "nightly"}
     return task

@@ -1,6 +1,6 @@
 """BACKUP_DESTINATION_SYNC: copies backups to a second destination, or reads the catalogue of one.
 
-The order decides: with a source destination the task copies, without it the task reads.
+The order decides: with a source destination the task copies, otherwise it reads the catalogue.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     report = _report(task, state)
     done = {copy.backup: copy for copy in report.copied}
     reason = _GONE if state is State.FINISHED else task.status_info or state.value
-    # A task whose window closed before it could start ends CANCELLED too.
+    # A task whose window closed before it could start also ends as CANCELLED.
     cancelled = state is State.CANCELLED and ledger.now < task.window_end
     for guid in task.params[COPIES]:
         copy = done.get(guid)

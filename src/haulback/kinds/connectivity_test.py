@@ -30,7 +30,7 @@ from haulback.wire import Named
 
 
 def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each target, the hypervisors of managers included.
+    """Plan a task for each target, including the hypervisors of managers.
 
     Raises Malformed or NotFound.
     """
@@ -58,7 +58,7 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Pl
 
 
 def of_destination(target: BackupDestination, ask: Ask) -> Task:
-    """The test that the server makes of a destination that does not answer."""
+    """The test that the server plans for a destination that does not answer."""
     test = _test({"backupDestination": planning.named(target)}, target, None, ask)
     test.params[AGAIN] = True
     return test
@@ -72,7 +72,7 @@ def _test(
 ) -> Task:
     return planning.task(
         "CONNECTIVITY_TEST",
-        # A destination that hangs must not hold the lane of the inventories.
+        # A destination that hangs must not block the lane of the inventories.
         "inventory" if isinstance(target, Hypervisor) else "upkeep",
         ask,
         request,

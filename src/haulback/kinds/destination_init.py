@@ -25,7 +25,7 @@ def init(
 ) -> Task:
     """The task that makes a new destination usable, with the master key of a `family` if given.
 
-    Raises Malformed, with the names of the nodes, when no node reaches both.
+    Raises Malformed, with the names of the nodes, if no node reaches both.
     """
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(
@@ -43,9 +43,15 @@ def init(
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationInitOrder:
     places, family = catalogue.places, task.params.get(_FAMILY)
+    wanted = task.ref("backupDestination") or ""
     return DestinationInitOrder(
-        places.destination(task.ref("backupDestination") or ""),
+        places.destination(wanted),
         places.destination(family) if family else None,
+        {
+            other.repository: other.name
+            for other in places.destinations()
+            if other.repository and other.guid != wanted
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""BACKUP_DESTINATION_MOVE: a destination whose repository lies at another place now."""
+"""BACKUP_DESTINATION_MOVE: changes the location of a destination's repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TYPE = "BACKUP_DESTINATION_MOVE"
 
 
 def task(before: BackupDestination, after: BackupDestination, ask: Ask) -> Task:
-    """The task that probes the place of a destination as it will be."""
+    """The task that probes the new location of a destination."""
     given = {
         name: value for name, value in after.config.items() if before.config.get(name) != value
     }
@@ -36,7 +36,7 @@ def task(before: BackupDestination, after: BackupDestination, ask: Ask) -> Task:
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix the list of backups that must be at the new place."""
+    """Store the list of backups that must be at the new location."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -53,13 +53,13 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationMoveOrder:
 
 
 def _changes(task: Task) -> JsonObject:
-    """The settings that change, with the sealed secrets where secrets change."""
+    """The settings that change, including sealed secrets if secrets change."""
     changes: JsonObject = dict(task.params["given"])
     return changes | {SEALED: task.params[SEALED]} if SEALED in task.params else changes
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Move the record.  Raises Conflict when another task began to work on the destination."""
+    """Move the record.  Raises Conflict if another task has begun to work on the destination."""
     ledger.damage.expected_over(task.guid)
     if state is not State.FINISHED:
         return

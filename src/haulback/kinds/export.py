@@ -35,7 +35,7 @@ _INCREMENTAL = BackupType.INCREMENTAL.value
 
 
 def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """An EXPORT and its STORE for each entity and rule.
+    """Plan an EXPORT and its STORE for each entity and rule.
 
     Raises Malformed or NotFound for the first fault.
     """
@@ -67,7 +67,7 @@ def _check_type(request: ExportRequest) -> None:
 
 
 def _check(entity: Entity, request: ExportRequest) -> None:
-    # A copy reads the backups of a machine, not the machine.
+    # A copy reads the backups of a machine rather than the machine.
     if not entity.present and request.backupType is not BackupType.SYNCHRONIZATION:
         raise Malformed(f"protectedEntities: {entity.name} is no longer on its hypervisor")
     wanted = request.protectedEntityType
@@ -144,7 +144,7 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
 
 
 def _plan_copies(wanted: _Backup, catalogue: Catalogue) -> Plan:
-    """The tasks that copy the stored backups of a machine that other destinations lack."""
+    """The tasks that copy the stored backups of a machine to the destinations that lack them."""
     goal, entity, whole = wanted.goal, wanted.entity, Plan()
     if not goal.rule or not goal.copies:
         raise Malformed(

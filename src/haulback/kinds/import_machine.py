@@ -88,7 +88,7 @@ def _params(request: ImportMachineRequest, replaced: Entity | None) -> JsonObjec
 def _replaced(
     request: ImportMachineRequest, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
 ) -> Entity | None:
-    """The machine to overwrite: the machine that is named, else the machine of the backup.
+    """The machine to overwrite: the named machine, or the machine of the backup.
 
     Raises NotFound for a machine of another caller, Malformed for a machine on another hypervisor.
     """
@@ -128,7 +128,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the restored machine in the inventory at once, and the end of the restore job."""
+    """Record the restored machine in the inventory, and the end of the restore job."""
     job_ended(task, state, ledger)
     share = task.ref("mountedBackup")
     if share and state is not State.FINISHED:

@@ -24,7 +24,7 @@ from haulback.wire import JsonObject, Named, Ref
 
 
 def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a RESTORE that finds the backup, a MOUNT, and an IMPORT that starts the machine.
+    """Plan a RESTORE that checks the backup, a MOUNT, and an IMPORT that starts the machine.
 
     Raises Malformed, NotFound or Conflict.
     """

@@ -31,7 +31,7 @@ from haulback.wire import Ref
 
 
 def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each hypervisor, also of the named managers.  Raises NotFound."""
+    """Plan a task for each hypervisor, including those of the named managers.  Raises NotFound."""
     planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
     wanted = {ref.guid: catalogue.places.hypervisor(ref.guid) for ref in request.hypervisors or []}
     for one in _of_managers(request.hypervisorManagers or [], catalogue):
@@ -112,7 +112,7 @@ def prepare(task: Task, catalogue: Catalogue) -> InventorySyncOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the scan; the node may have delivered the machines by POST /tasks/inventory before."""
+    """Record the scan; the node may have sent the machines earlier by POST /tasks/inventory."""
     if state is not State.FINISHED:
         return
     if unsaved := task.params.get("unsaved"):
@@ -120,7 +120,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     if "machines" not in task.results:
         return
     seen = msgspec.convert(task.results, Seen)
-    # Any machine may be among the unreadable machines that the node did not name: such a scan
+    # Any machine may be among the unreadable machines that the node did not name, so such a scan
     # misses none.
     since = None if seen.unnamed else task.started
     hypervisor = task.ref("hypervisor") or ""

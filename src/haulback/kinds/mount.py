@@ -1,4 +1,4 @@
-"""MOUNT: a node shares the files and disks of a backup straight from the repository."""
+"""MOUNT: a node mounts the files and disks of a backup directly from the repository."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
 
 def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a RESTORE that finds the backup, and the MOUNT.  Raises Malformed, NotFound."""
+    """Plan a RESTORE that checks the backup, and the MOUNT.  Raises Malformed, NotFound."""
     if request.mode not in _HERE:
         also = " (POST /tasks/instant-restore does this)"
         instant = request.mode is MountMode.INSTANT_RESTORE
@@ -71,7 +71,7 @@ def tasks_of(
 
 
 def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a MOUNT of a mount that ended.  Raises NotFound, or Conflict."""
+    """Plan a MOUNT of an ended mount.  Raises NotFound, or Conflict."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     if mount.state in ("QUEUED", "MOUNTED"):
@@ -100,7 +100,7 @@ def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
 
 
 def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
-    """The order for a node that mounts the backup, now or again."""
+    """The order for a node that mounts the backup, for the first time or again."""
     backup = chosen(Ref(mount.backup), None, catalogue, reached_by(mount.node))
     return MountOrder(
         mount=mount.guid,
@@ -114,7 +114,7 @@ def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the mount, or its failure; the node ends a mount that the server no longer lists."""
+    """Record the mount or its failure; the node ends a mount that the server no longer lists."""
     if task.params["mode"] == MountMode.INSTANT_RESTORE.value and state is State.FINISHED:
         job_goes_on(task, ledger)
     else:

@@ -96,7 +96,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the evidence; without evidence the proof level of the backup stays."""
+    """Record the evidence; without evidence the proof level of the backup is unchanged."""
     if state is not State.FINISHED or "evidence" not in task.results:
         return
     try:

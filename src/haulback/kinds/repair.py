@@ -1,4 +1,4 @@
-"""REPAIR: repairs a repository and sets damaged objects aside."""
+"""REPAIR: repairs a repository and moves damaged objects aside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haulback.kinds.support import planning
 from haulback.kinds.support.reports import Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
-_LANE = "cleanup"  # one REPAIR or clean-up at a time on a destination
+_LANE = "cleanup"  # only one REPAIR or clean-up at a time on a destination
 
 
 def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -41,7 +41,7 @@ def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix the list of backups that the task must find."""
+    """Store the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -53,7 +53,7 @@ def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Check the report; the damage is recorded already."""
+    """Check the report, whose damage is recorded already."""
     ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
         msgspec.convert(task.results, RepairResult)

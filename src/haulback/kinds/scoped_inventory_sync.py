@@ -1,4 +1,4 @@
-"""SCOPED_INVENTORY_SYNC: scans a few machines; the server plans it beside other tasks."""
+"""SCOPED_INVENTORY_SYNC: scans a few machines; the server plans it besides other tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from haulback.tasks.record import Task
 def uuids_of(task: Task) -> list[str]:
     """The machines to scan, by their uuids on the platform."""
     uuids: list[str] | None = task.params.get("uuids")
-    if uuids is None:  # the scan follows the task that created the machine, and reads its report
+    # The scan follows the task that created the machine, and reads that task's report.
+    if uuids is None:
         made = task.params.get("before", {}).get("uuid")
         return [made] if isinstance(made, str) else []
     return uuids

@@ -23,9 +23,9 @@ from haulback.wire import JsonObject
 
 
 def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each machine, and with a rule the clean-up that follows.
+    """Plan a task for each machine and, with a rule, the following clean-up.
 
-    Raises NotFound, or Malformed for a machine that can have no snapshots.
+    Raises NotFound, and Malformed for a machine that can have no snapshots.
     """
     chosen = planning.some("protectedEntities", request.protectedEntities)
     rule = _rule(request, catalogue)

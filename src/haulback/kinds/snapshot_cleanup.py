@@ -47,7 +47,7 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
 
 
 def plan_release(request: ReleaseRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each machine.  Raises NotFound; Malformed for a machine that is gone."""
+    """Plan a task for each machine.  Raises NotFound, and Malformed for an absent machine."""
     refs = planning.some("protectedEntities", request.protectedEntities)
     asked, whole = Asked(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
@@ -77,13 +77,15 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Give up the bases of a machine before its checkpoints go: no backup builds on them then."""
+    """Delete the bases of a machine before its checkpoints are removed, so that no backup builds on
+    them.
+    """
     if task.params.get("release"):
         ledger.bases.void(task.ref("protectedEntity") or "", _RELEASED)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
-    """Select the expired snapshots by the rules of this moment."""
+    """Select the expired snapshots by the present rules."""
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     if task.params.get("release"):
         host = catalogue.places.hypervisor(entity.hypervisor)
@@ -111,7 +113,7 @@ def expected(request: SnapshotCleanupRequest, catalogue: Catalogue, now: int) ->
 def _going(
     entity: str, chosen: list[str], catalogue: Catalogue, now: int
 ) -> list[PlatformSnapshot]:
-    """Our snapshots of a machine that are chosen, or that their rules no longer keep."""
+    """Haulback's snapshots of a machine that were chosen, or that their rules no longer keep."""
     ours = [snapshot for snapshot in catalogue.snapshots.of_entity(entity) if snapshot.managed]
     rules = {item.rule: _rule(item.rule, catalogue) for item in ours if item.rule}
     going = {*snapshot_retention.surplus(ours, rules, now), *chosen}

@@ -27,7 +27,7 @@ from haulback.wire import Named
 
 
 def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan the task; the snapshot may be of another program.  Raises NotFound, Malformed."""
+    """Plan the task; another program may have taken the snapshot.  Raises NotFound, Malformed."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
         raise Malformed("snapshot: name the snapshot of the revert", field="snapshot")
@@ -43,7 +43,7 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
-    """Make the order.  Raises NotFound when the snapshot was removed meanwhile."""
+    """Make the order.  Raises NotFound if the snapshot was removed meanwhile."""
     found = catalogue.snapshots.get(task.ref("protectedEntitySnapshot") or "")
     entity = catalogue.machines.get(found.entity)
     return SnapshotReversionOrder(
@@ -52,7 +52,9 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Void the increment bases, also after a failure, and record the snapshot of the old state."""
+    """Delete the increment bases, even after a failure, and record the snapshot of the previous
+    state.
+    """
     if task.started is None:
         return
     entity = task.ref("protectedEntity") or ""
@@ -68,7 +70,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
             uuid=report.before,
             created=ledger.now,
             snapshot_time=report.snapshotTime,
-            description=f"before going back to {to}",
+            description=f"state before the revert to {to}",
             project=task.project,
         )
     )

@@ -1,4 +1,4 @@
-"""STORE: publishes the export that waits in staging; only then the backup exists."""
+"""STORE: publishes the export that waits in staging, which makes the backup exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submissions of kinds that are not built yet: requests are validated in full, then refused.
+"""Submissions of kinds that are not built yet: requests are validated completely, then refused.
 
 When a kind is built, its request moves into the file of the kind.
 """
@@ -24,8 +24,8 @@ from haulback.tasks.record import Plan
 _INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
 
 
-def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
-    """A planner that checks a request in full, then refuses the kind."""
+def _plan(path: str, kind: str, check: Callable[[object, Catalogue], None]) -> Callable[..., Plan]:
+    """A planner that validates a request completely, then refuses the kind."""
 
     def plan(request: AnyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         planning.task(kind, "upkeep", ask, request, planning.TaskSpec(refs={}))
@@ -58,7 +58,7 @@ def _known(request: AnyRequest, catalogue: Catalogue) -> None:
         catalogue.records.get("rule", ref.guid)
 
 
-def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
+def _list_of(field: str) -> Callable[[object, Catalogue], None]:
     def check(request: AnyRequest, catalogue: Catalogue) -> None:
         planning.some(field, getattr(request, field))
         _known(request, catalogue)
@@ -70,7 +70,7 @@ def _way(
     path: str,
     kind: str,
     request: type[msgspec.Struct],
-    check: Callable[[Any, Catalogue], None],
+    check: Callable[[object, Catalogue], None],
     **more: Any,
 ) -> Submission:
     return Submission(path, request, _plan(path, kind, check), **more)

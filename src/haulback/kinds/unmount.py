@@ -1,4 +1,4 @@
-"""UNMOUNT: a node stops sharing a backup; an instant restore cannot be mounted again."""
+"""UNMOUNT: a node ends a mounted backup; an instant restore cannot be mounted again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the end of the mount; a failed unmount is due again in an hour."""
+    """Record the end of the mount; a failed unmount is due again after an hour."""
     mount = task.ref("mountedBackup") or ""
     if state is State.FINISHED:
         ledger.mounts.moved(mount, "UNMOUNTED")

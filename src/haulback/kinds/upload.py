@@ -18,7 +18,7 @@ from haulback.kinds.support.reports import Said
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
-_MOST = 10_000  # paths of one task: its order stays below a megabyte or so
+_MOST = 10_000  # paths of one task, so that its order stays below about a megabyte
 
 
 def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
@@ -70,7 +70,7 @@ def _paths(request: UploadRequest) -> list[str]:
 def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
     """The name of the file system to copy from: the named one, or the only one.
 
-    The mount points of the guest are unknown, so several file systems need a destination path.
+    The mount points of the guest are unknown, so that several file systems need a destination path.
     """
     field = "mountedFileSystem"
     shown = {

@@ -1,4 +1,4 @@
-"""VERIFY: reads a destination back, share by share, and reports backups that lack data."""
+"""VERIFY: reads the data of a destination in shares, and reports backups that lack data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from haulback.kinds.support.reports import SPACE, Said
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import JsonObject
 
-WINDOW = 24 * HOUR_MS  # a night's run may wait for a node that is off
+WINDOW = 24 * HOUR_MS  # a nightly run may wait for a node that is off
 _LONGEST = 7 * 86_400  # seconds
 
 
@@ -52,7 +52,7 @@ def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: AnyReques
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix the list of backups that the task must find."""
+    """Store the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 

@@ -1,4 +1,4 @@
-"""Mount folders on a node that show a backup, each served by a process of its own."""
+"""Mount folders on a node that show a backup, each served by a separate process."""
 
 from __future__ import annotations
 
@@ -131,6 +131,6 @@ def hide(shared: MountState) -> None:
 
 
 def unmount(folder: str) -> None:
-    """Unmount a folder lazily, even while it is in use; a folder that is no mount is no error."""
+    """Unmount a folder lazily, even while it is in use; no error if the folder is no mount."""
     command, env = ["umount", "--lazy", folder], credentials.for_children()
     subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False)

@@ -43,7 +43,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
 
 
 class MountState(msgspec.Struct, omit_defaults=True):
-    """Disks and folders on offer; also the answer of the process on standard output.
+    """The disks and folders of a mount; the process writes this answer to standard output.
 
     `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.
     `raw` is the folder that shows disks as files, `portal` the iSCSI address (HOST:PORT). `made`

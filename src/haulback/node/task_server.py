@@ -1,4 +1,4 @@
-"""Questions and early reports of one attempt to the server."""
+"""Queries and early reports of one attempt to the server."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ class AttemptServer:
         self._progress.ask(lambda: self._link.backup_type(self._attempt, backup_type))
 
     def note(self, results: Results) -> None:
-        with suppress(Unavailable):  # the next note replaces this one
+        with suppress(Unavailable):  # the next report replaces this one
             self._link.results(self._attempt, results)

@@ -1,4 +1,4 @@
-"""Backing up a disk: changed data is read, chunked, deduplicated and handed to the writer; the
+"""Backing up a disk: changed data is read, chunked, deduplicated and passed to the writer; the
 result is a map.
 """
 
@@ -35,17 +35,17 @@ from haulback.repository.read_plan import (
 from haulback.repository.resources import Meter, Resources
 from haulback.repository.writer import Writer
 
-_SEGMENTS_AHEAD = 12  # segments in memory at a time: bounds the memory of an export
+_SEGMENTS_AHEAD = 12  # segments in memory at a time, which limits the memory of an export
 _ZEROS = bytes(SEGMENT_BYTES)
 
 
 class DiskBase(NamedTuple):
-    """A disk of an earlier backup that a new backup builds on.
+    """A disk of an earlier backup, on which a new backup builds.
 
     With `changed`, only those extents are read from the source; without `changed`, the whole disk
     is read and compared with the chunk ids of `map`.  With `distrust` the disk is cut at the chunk
     borders of `map`, but no chunk is reused from the map: an equal chunk is stored again, unless a
-    sound copy of the chunk is stored.
+    sound copy of it is stored.
     """
 
     map: MapReader
@@ -62,7 +62,7 @@ class _Comparison(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A piece of a disk segment: stored already (`ref`), or new with its id and bytes."""
+    """A piece of a disk segment: either already stored (`ref`), or new with its id and bytes."""
 
     length: int
     ref: ChunkRef | None
@@ -71,10 +71,10 @@ class _Found(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A stretch of whole old pieces that changed spans touch; `low` is its offset in the segment.
+    """A run of whole old pieces that changed spans touch; `low` is its offset in the segment.
 
-    `gaps` of `data` were not read from the source: their bytes are unchanged and come from the
-    base.
+    `gaps` of `data` were not read from the source, because their bytes are unchanged; the base
+    supplies them.
     """
 
     low: int
@@ -171,7 +171,7 @@ class _Reading:
         return _Run(low, data, [(start - low, end - low) for start, end in stretch.gaps])
 
     def reuse(self, runs: list[_Run]) -> None:
-        """Take back the buffers of runs whose data is no longer used."""
+        """Take back the buffers of runs whose data is no longer needed."""
         self._spare += [run.data for run in runs if len(run.data) == SEGMENT_BYTES]
 
     def _buffer(self) -> memoryview:
@@ -179,7 +179,7 @@ class _Reading:
 
 
 def _examine(old: Pieces | None, runs: list[_Run], length: int, known: _Comparison) -> list[_Found]:
-    """The present pieces of a segment; outside of the runs they are the old pieces."""
+    """The present pieces of a segment; outside the runs these are the old pieces."""
     keys, load, keep = known
     if not runs:
         return [_Found(length, HOLE)]

@@ -9,17 +9,17 @@ import numpy as np
 
 from haulback.errors import Damaged
 from haulback.repository.group import Group, decode
+from haulback.repository.index_arrays import Array, group_ids
 from haulback.repository.keys import Keys
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.pack import name_of
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
-from haulback.repository.segment import Array
 from haulback.repository.writer import Writer
 
-# The smallest living share of a pack that is kept, and of a group that is copied unchanged.  Both
-# shares are equal, so that a pack of copied groups is kept next time.  Stored data is thus at most
-# 1.5 times the living data; in the worst case two bytes are written for each byte freed.
+# The smallest share of living data with which a pack is kept, and a group is copied unchanged.
+# Both shares are equal, so that a pack of copied groups is kept next time.  Stored data is thus at
+# most 1.5 times the living data; in the worst case two bytes are written for each byte freed.
 _SHARE = 2 / 3
 _ROUNDING = 1e-9
 _GROUPS_AT_ONCE = 8  # groups in memory at a time
@@ -90,7 +90,7 @@ class Copier:
         name = name_of(c.packs[pack].tobytes())
         for low in range(0, len(rows), _GROUPS_AT_ONCE):
             batch = rows[low : low + _GROUPS_AT_ONCE]
-            ids = self._mark.segment.group_ids(batch)
+            ids = group_ids(c, batch)
             records = [self._load(name, row) for row in batch.tolist()]
             groups = self._pool.map(_decode, records, ids, [self._keys] * len(ids))
             for row, group, record in zip(batch.tolist(), groups, records, strict=True):

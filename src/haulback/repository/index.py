@@ -4,13 +4,19 @@ files.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence, Set
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import TYPE_CHECKING
 
 from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
 from haulback.repository.pack import GroupLocation
-from haulback.repository.segment import ID, Array, Segment
+from haulback.repository.segment import Segment
+
+if TYPE_CHECKING:  # arrays are loaded on use
+    from haulback.repository.index_arrays import Array
+
+# Chunks in an index from which look-ups use arrays.  With fewer chunks, as of 64 GiB of data, the
+# import of numpy takes longer than all look-ups of an increment.
+_ARRAYS_FROM = 1 << 20
 
 
 class Index:
@@ -38,7 +44,11 @@ class Index:
     def _hide(self, segment: Segment) -> None:
         damaged = self.damage.mask(segment.columns)
         self.is_damaged = self.is_damaged or bool(damaged.any())
-        hidden = damaged | inside(segment, self.without) if self.without else damaged
+        hidden = damaged
+        if self.without:
+            from haulback.repository.index_arrays import inside
+
+            hidden = damaged | inside(segment, self.without)
         if hidden.any():
             self._hidden[id(segment)] = hidden
 
@@ -56,24 +66,22 @@ class Index:
         """The group of each chunk, None for a chunk that is not stored.  Ask in batches."""
         result: list[bytes | None] = [None] * len(chunks)
         for segment, which, rows in self._matches(chunks):
-            for i, group in zip(which.tolist(), segment.group_ids(rows), strict=True):
+            for i, group in zip(which, segment.group_ids(rows), strict=True):
                 result[i] = group
         return result
 
     def hints(self, chunks: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The groups of chunks that count as not stored: at a damaged place, or in a pack about to
-        be deleted.
+        """The groups of chunks that count as not stored: groups at a damaged place, or in a pack
+        about to be deleted.
         """
         result: dict[bytes, bytes] = {}
-        ids = np.frombuffer(b"".join(chunks), ID)
-        heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
-        for segment in self.segments if self._hidden and chunks else ():
-            if id(segment) in self._hidden:
-                which, rows = segment.find(heads, rests)
-                which &= self._hidden[id(segment)][rows] if which.any() else False
-                at = np.flatnonzero(which)
-                for i, group in zip(at.tolist(), segment.group_ids(rows[at]), strict=True):
-                    result[chunks[i]] = group
+        for segment in self.segments if self._hidden else ():
+            if (hidden := self._hidden.get(id(segment))) is None:
+                continue
+            for chunk in chunks:
+                row = segment.group_of(chunk)
+                if row is not None and hidden[row]:
+                    [result[chunk]] = segment.group_ids([row])
         return result
 
     def groups_of(self, chunk: bytes) -> list[bytes]:
@@ -86,46 +94,51 @@ class Index:
         return self._groups_of(chunk)[0]
 
     def _groups_of(self, chunk: bytes) -> tuple[list[bytes], list[bytes]]:
-        ids = np.frombuffer(chunk, ID)
-        heads, rests = ids["head"].astype("<u8"), ids["rest"].astype("<u8")
         sound: list[bytes] = []
         hidden: list[bytes] = []
         for segment in self.segments:
-            hits, rows = segment.find(heads, rests)
-            if hits[0]:
-                is_hidden = id(segment) in self._hidden and self._hidden[id(segment)][rows[0]]
-                (hidden if is_hidden else sound).append(segment.group_ids(rows)[0])
+            row = segment.group_of(chunk)
+            if row is not None:
+                is_hidden = id(segment) in self._hidden and self._hidden[id(segment)][row]
+                (hidden if is_hidden else sound).extend(segment.group_ids([row]))
         return sound, hidden
 
     def packs_of(self, chunks: Sequence[bytes]) -> tuple[set[bytes], list[bytes]]:
         """The packs that hold the chunks, and the chunks that are not stored."""
-        packs, missing = set[bytes](), np.ones(len(chunks), bool)
+        packs, missing = set[bytes](), set(range(len(chunks)))
         for segment, which, rows in self._matches(chunks):
-            missing[which] = False
+            missing.difference_update(which)
             packs |= segment.packs_at(rows)
-        return packs, [chunks[i] for i in np.flatnonzero(missing).tolist()]
+        return packs, [chunks[i] for i in sorted(missing)]
 
-    def _matches(self, chunks: Sequence[bytes]) -> Iterator[tuple[Segment, Array, Array]]:
+    def _matches(self, chunks: Sequence[bytes]) -> Iterator[tuple[Segment, list[int], list[int]]]:
         """(index file, which of the chunks it holds, their group rows); each chunk at most once."""
-        ids = np.frombuffer(b"".join(chunks), ID)
-        heads = ids["head"].astype("<u8")
-        # ascending, so that adjacent look-ups share the cache lines of the search
-        missing = np.argsort(heads)
-        heads, rests = heads[missing], ids["rest"].astype("<u8")[missing]
-        for segment in self.segments:
-            hits, rows = segment.find(heads, rests)
-            if id(segment) in self._hidden and hits.any():
-                hits &= ~self._hidden[id(segment)][rows]
-            if not hits.any():
-                continue
-            yield segment, missing[hits], rows[hits]
-            missing, heads, rests = missing[~hits], heads[~hits], rests[~hits]
-            if not len(missing):
-                break
+        if len(self) >= _ARRAYS_FROM:
+            from haulback.repository.index_arrays import matches
+
+            return matches(self.segments, self._hidden, chunks)
+        return self._matches_in_turn(chunks)
+
+    def _matches_in_turn(
+        self, chunks: Sequence[bytes]
+    ) -> Iterator[tuple[Segment, list[int], list[int]]]:
+        missing = list(range(len(chunks)))
+        for segment in self.segments if chunks else ():
+            hidden = self._hidden.get(id(segment))
+            owners = [segment.group_of(chunks[i]) for i in missing]
+            hits = [
+                (i, row)
+                for i, row in zip(missing, owners, strict=True)
+                if row is not None and not (hidden is not None and hidden[row])
+            ]
+            if hits:
+                which = [i for i, _ in hits]
+                yield segment, which, [row for _, row in hits]
+                missing = [i for i in missing if i not in set(which)]
 
     def packs(self) -> set[bytes]:
         """Every pack that an index file names."""
-        return {pack.tobytes() for segment in self.segments for pack in segment.columns.packs}
+        return {pack for segment in self.segments for pack in segment.packs()}
 
     def ends(self) -> dict[bytes, int]:
         """The least length in bytes of each pack: the end of its last group."""
@@ -157,9 +170,3 @@ class Index:
                 else:
                     yield place
         yield from damaged
-
-
-def inside(segment: Segment, packs: Container[bytes]) -> Array:
-    """A mask over the groups of an index file: True for groups in one of `packs`."""
-    c = segment.columns
-    return np.array([pack.tobytes() in packs for pack in c.packs], bool)[c.packs_of]

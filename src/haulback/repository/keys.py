@@ -22,6 +22,7 @@ from haulback.errors import Malformed, WrongKey
 KEY_BYTES = 32
 ID_BYTES = 20
 _NONCE_BYTES = 12
+SEAL_BYTES = _NONCE_BYTES + 16  # a nonce, and the tag of AES-256-GCM
 # OWASP's 2023 minimum for Argon2id with one lane, rounded up; the upper bounds stop a hostile
 # configuration from asking for all memory.
 _MEMORY_KIB, _ITERATIONS, _MEMORY_MAX_KIB, _ITERATIONS_MAX = 65536, 3, 1 << 20, 64
@@ -85,7 +86,7 @@ def make_keyfile(path: Path) -> None:
 class Keys:
     """The keys derived from the 32-byte master key of one repository.
 
-    `repository` is its guid when a recovery kit names it.
+    `repository` is its guid if a recovery kit names it.
     """
 
     def __init__(self, master: bytes, repository: str | None = None) -> None:
@@ -115,22 +116,44 @@ class Keys:
         text = AESGCM(self._derive(purpose, name)).encrypt(nonce, data, name)
         return b"".join((head, nonce, text))
 
+    def seal_into(self, purpose: str, name: bytes, data: memoryview, target: memoryview) -> None:
+        """Write what `seal` returns into `target`, which is SEAL_BYTES longer than `data`."""
+        nonce = os.urandom(_NONCE_BYTES)
+        target[:_NONCE_BYTES] = nonce
+        cipher = AESGCM(self._derive(purpose, name))
+        cipher.encrypt_into(nonce, data, name, target[_NONCE_BYTES:])
+
     def unseal(self, purpose: str, name: bytes, sealed: bytes | memoryview) -> bytes:
         """The plain data.  Raises InvalidTag unless `seal` made `sealed` for that purpose and
         name.
         """
-        # Views: a slice of bytes is a copy, made while no other thread runs.
+        # Views are used because a slice of bytes is a copy, made while no other thread can run.
         nonce, text = memoryview(sealed)[:_NONCE_BYTES], memoryview(sealed)[_NONCE_BYTES:]
         if len(text) < 16:
             raise InvalidTag
         return AESGCM(self._derive(purpose, name)).decrypt(nonce, text, name)
 
+    def unseal_into(
+        self, purpose: str, name: bytes, sealed: bytes | memoryview, target: memoryview
+    ) -> memoryview:
+        """Write what `unseal` returns to the beginning of `target`.  Raises InvalidTag as it."""
+        nonce, text = memoryview(sealed)[:_NONCE_BYTES], memoryview(sealed)[_NONCE_BYTES:]
+        if len(text) < SEAL_BYTES - _NONCE_BYTES:
+            raise InvalidTag
+        plain = target[: len(sealed) - SEAL_BYTES]
+        AESGCM(self._derive(purpose, name)).decrypt_into(nonce, text, name, plain)
+        return plain
+
     def enclose(self, secret: bytes) -> bytes:
-        """A secret of the server, readable with the master key, so with a recovery kit alone."""
+        """A secret of the server, sealed by the master key, so that a recovery kit alone can read
+        it.
+        """
         return self.seal(_ENCLOSED, b"", secret)
 
     def disclose(self, enclosed: bytes) -> bytes:
-        """The secret that `enclose` made readable.  Raises WrongKey for another repository's."""
+        """The secret that `enclose` sealed.  Raises WrongKey for the secret of another
+        repository.
+        """
         try:
             return self.unseal(_ENCLOSED, b"", enclosed)
         except InvalidTag:
@@ -166,7 +189,7 @@ class Keys:
         raise WrongKey(why)
 
     def kit(self, repository: str) -> str:
-        """The recovery kit: a text to print and lock away; it opens the repository without any
+        """The recovery kit: a text to print and lock away, which opens the repository without any
         other secret.
         """
         body = self.master + blake3(self.master).digest(length=3)
@@ -177,7 +200,7 @@ class Keys:
 
     @classmethod
     def from_kit(cls, text: str) -> Keys:
-        """Read a recovery kit, whatever its line ends.  Raises Malformed when it is mistyped."""
+        """Parse a recovery kit, with any line ends.  Raises Malformed if it is mistyped."""
         text = "\n".join(text.splitlines())
         code = "".join(_KIT_KEY.split(text)[-1].replace("\ufeff", "").split()).upper()
         try:

@@ -8,9 +8,10 @@ import numpy as np
 
 from haulback.errors import BaseGone, Damaged
 from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
+from haulback.repository.index_arrays import Array, halves, rows_of
 from haulback.repository.manifest import Manifest
 from haulback.repository.pages import HOLE, ChunkRef, chunk_ids, unpack_inner
-from haulback.repository.segment import ID, Array, Segment
+from haulback.repository.segment import Segment
 from haulback.repository.space_sample import SpaceSample
 
 _SLICE_CHUNKS = 1 << 20
@@ -48,8 +49,7 @@ class LiveChunks:
 
     def lookup(self, chunks: Sequence[bytes]) -> tuple[Array, Array]:
         """(found mask, chunk row) of chunk ids in the whole index."""
-        ids = np.frombuffer(b"".join(chunks), ID)
-        return self.segment.rows(ids["head"].astype("<u8"), ids["rest"].astype("<u8"))
+        return rows_of(self.segment.columns, *halves(chunks))
 
     def groups(self, live: Array | None = None) -> Array:
         """The number of chunks of each group, or only of the chunks in the mask `live`."""
@@ -80,9 +80,7 @@ class LiveChunks:
         return whole
 
     def _is_new(self, page: bytes) -> bool:
-        """Whether a page is to be walked: for the first time, or for the first time for a
-        machine.
-        """
+        """Whether a page has to be walked, because it is new or new for this machine."""
         is_new_to_machine = self.sample.is_new_to_machine(page)
         return page not in self.pages or is_new_to_machine
 
@@ -101,7 +99,8 @@ class LiveChunks:
         if are_pages:
             self.holds_pages[self.segment.columns.groups_of[rows]] = True
         if self.damaged is not None:
-            # A damaged chunk stays alive: its place may become readable, or hold the only copy.
+            # A damaged chunk stays alive, because its place may become readable or hold the only
+            # copy.
             is_known[is_known] = ~self.damaged[self.segment.columns.groups_of[rows]]
         self.missing.update(chunks[i] for i in np.flatnonzero(~is_known).tolist())
         return bool(is_known.all())

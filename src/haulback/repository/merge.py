@@ -1,4 +1,4 @@
-"""Merging index files: files of like size become one file, which names the files it replaces.
+"""Merging index files: files of similar size become one file, which names the files it replaces.
 
 A merge only adds.  A reader that lists the old and the new file uses the new one; a later sweep, by
 anyone with the right to delete, removes files that an authenticated index file replaces.
@@ -6,7 +6,6 @@ anyone with the right to delete, removes files that an authenticated index file 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,22 +14,12 @@ import numpy as np
 
 from haulback.durable_files import DurableFiles
 from haulback.repository.damage import NO_DAMAGE, RepositoryDamage
+from haulback.repository.index_arrays import Array, ArrayColumns, as_bytes
 from haulback.repository.keys import Keys
-from haulback.repository.segment import NAME_BYTES, Array, Columns, Segment, footer, write
+from haulback.repository.segment import NAME_BYTES, Segment, footer, write
 
-FAN_IN = 8  # files of about one size that become the next larger one
 _SLICE_CHUNKS = 1 << 20
-_SMALLEST_TIER = 1 << 12
 _DROPPED = 0xFFFFFFFF
-
-
-def due(segments: Iterable[Segment]) -> list[Segment]:
-    """The index files to merge next: a size tier (a factor of eight) with FAN_IN files or more."""
-    tiers = defaultdict(list)
-    for segment in segments:
-        tiers[max(len(segment), _SMALLEST_TIER).bit_length() // 3].append(segment)
-    full = [tier for tier in sorted(tiers) if len(tiers[tier]) >= FAN_IN]
-    return tiers[full[0]] if full else []
 
 
 class MergePlan(NamedTuple):
@@ -53,7 +42,7 @@ def merge(plan: MergePlan, folder: Path, keys: Keys, disk: DurableFiles) -> Path
     file's copy: a damaged copy must not replace a good one.  Takes about 60 MiB and 40 bytes per
     group, whatever the number of chunks.
     """
-    segments = plan.segments or [Segment.build([])]  # an empty index still is an index file
+    segments = plan.segments or [Segment.build([])]  # an empty index is an index file too
     masks = plan.kept or [np.ones(len(s.columns.sessions), bool) for s in segments]
     groups = _merge_groups(segments, masks, plan.replaces, plan.damage)
     return write(_parts(segments, groups), folder, keys, disk)
@@ -65,26 +54,26 @@ class _Groups(NamedTuple):
     `damaged` is None when no row is damaged: sorting without it is faster.
     """
 
-    columns: Columns
+    columns: ArrayColumns
     rows: list[Array]
     damaged: Array | None
 
 
-def _parts(segments: Sequence[Segment], groups: _Groups) -> Iterator[Array]:
+def _parts(segments: Sequence[Segment], groups: _Groups) -> Iterator[bytes | memoryview]:
     """The merged file, column by column; chunk columns are written one slice of the id space at a
     time.
     """
     c, chunks = groups.columns, 0
     for heads, _, _ in _slices(segments, groups):
         chunks += len(heads)
-        yield heads
+        yield as_bytes(heads)
     for _, rests, _ in _slices(segments, groups):
-        yield rests
-    yield c.sessions
+        yield as_bytes(rests)
+    yield as_bytes(c.sessions)
     for _, _, groups_of in _slices(segments, groups):
-        yield groups_of
-    yield from c[4:]
-    yield footer(c, chunks)
+        yield as_bytes(groups_of)
+    yield from map(as_bytes, c[4:])
+    yield footer(c.raw(), chunks)
 
 
 def _slices(segments: Sequence[Segment], groups: _Groups) -> Iterator[tuple[Array, Array, Array]]:
@@ -140,7 +129,7 @@ def _merge_groups(
     kept = order[first]
     used, packs_of = np.unique(packs_of[kept], return_inverse=True)
     none = np.empty(0, "<u8")
-    columns = Columns(
+    columns = ArrayColumns(
         heads=none,
         rests=none,
         sessions=sessions[kept],
@@ -172,7 +161,7 @@ def _group_columns(segment: Segment, pack_rows: Array) -> tuple[Array, ...]:
 
 
 def _merge_packs(columns: Sequence[Array]) -> tuple[Array, list[Array]]:
-    """All pack ids once, and the new row of each old row per index file."""
+    """All pack ids, each once, and the new row of each old row per index file."""
     known: dict[bytes, int] = {}
     rows = []
     for packs in columns:

@@ -15,7 +15,8 @@ from haulback.errors import Damaged, NotFound, Unavailable
 from haulback.repository import manifest as manifests
 from haulback.repository.damage import RepositoryDamage
 from haulback.repository.dedup_check import place_again
-from haulback.repository.index import Index, inside
+from haulback.repository.index import Index
+from haulback.repository.index_arrays import inside
 from haulback.repository.keys import Keys
 from haulback.repository.live_chunks import LiveChunks
 from haulback.repository.merge import MergePlan, merge
@@ -34,10 +35,10 @@ class RepositoryScan:
     """The state of a repository at one moment.  `packs` has sizes in bytes.
 
     The segment of `mark` is the whole index.  `damaged` are guids of backups that lack data,
-    `unreadable` guids of backups whose manifest does not open.  `is_short`: the index places groups
-    in packs that are missing.  `is_blind`: a manifest or a map page could not be read, so that no
-    data can be called dead.  `closed` are packs whose directory could not be read.  `unlooked` are
-    guids of backups that the scan did not reach in time.
+    `unreadable` guids of backups whose manifest does not open.  `is_short`: the index names packs
+    that are missing.  `is_blind`: a manifest or a map page could not be read, so that no data can
+    be considered dead.  `closed` are packs whose directory could not be read.  `unlooked` are guids
+    of backups that the scan did not reach in time.
     """
 
     backups: list[str]
@@ -52,8 +53,8 @@ class RepositoryScan:
     unlooked: list[str]
 
     def superseded(self) -> set[bytes]:
-        """Packs in the index whose every group the index also finds in another pack."""
-        needed = {pack.tobytes() for pack in self.mark.segment.columns.packs}
+        """Packs in the index all of whose groups the index also finds in another pack."""
+        needed = set(self.mark.segment.packs())
         return (self.index.packs() & self.packs.keys()) - needed
 
 
@@ -61,10 +62,10 @@ class ScanExtent(NamedTuple):
     """The extent of a scan: all backups in the order of their guids, unless restricted.
 
     Backups of the scan `before` are skipped.  `noted`: places that the repository's readers could
-    not read count as damaged, too.  `known` are guids of backups that exist although a list may not
-    show them.  `forgotten` are guids of given-up backups whose manifest still
-    exists: unreadable parts of them block nothing.  The scan begins with the backup after the guid
-    `after`, and ends when `is_over` returns true; it covers at least one backup.
+    not read count as damaged too.  `known` are guids of backups that exist although a listing may
+    not show them.  `forgotten` are guids of given-up backups whose manifest still exists, and whose
+    unreadable parts block nothing.  The scan begins with the backup after the guid `after`, and
+    ends when `is_over` returns true; it covers at least one backup.
     """
 
     before: RepositoryScan | None = None
@@ -86,8 +87,8 @@ def scan_completing_index(
 ) -> RepositoryScan:
     """Walk the maps of all backups, unless `extent` restricts them.
 
-    A pack outside the index, or another group of the index, may hold data that a backup lacks: the
-    index is completed from pack directories first.
+    A pack outside the index, or another group in the index, may hold data that a backup lacks, so
+    the index is first completed from pack directories.
     """
     disk, confirm = resources.disk, resources.confirm
     repository.closed.clear()
@@ -109,7 +110,7 @@ def scan(
 
     Raises Unavailable when the identity of the repository cannot be read.
     """
-    # a destination without an identity object lost its content; it is not an empty repository
+    # a destination without an identity object has lost its content; it is not an empty repository
     if not repository.is_itself():
         raise Unavailable(
             "the identity of the repository cannot be read; mount the destination and try again"
@@ -140,7 +141,7 @@ def scan(
 
 
 def _unlisted(repository: Repository, known: Set[str]) -> set[str]:
-    """Backups of `known` that a list may leave out and that are old enough to be scanned."""
+    """Backups of `known` that a listing may leave out and that are old enough to be scanned."""
     destination, objects = repository.destination, repository.objects
     found: set[str] = set()
     for backup in known - objects.leaves("manifests"):
@@ -151,7 +152,7 @@ def _unlisted(repository: Repository, known: Set[str]) -> set[str]:
 
 
 class _Marking:
-    """Marks the living chunks of backups, one backup after the other."""
+    """Marks the living chunks of backups, one backup after another."""
 
     def __init__(
         self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: ScanExtent
@@ -203,7 +204,9 @@ def in_turn(guids: Iterable[str], after: str) -> list[str]:
 def _whole(
     index: Index, packs: Mapping[bytes, int], folder: Path, keys: Keys, disk: DurableFiles
 ) -> tuple[Segment, bool]:
-    """The index as one local file, without groups of missing packs; and whether there were any."""
+    """The index as one local file without the groups of missing packs; and whether there were
+    any.
+    """
     segments = index.segments
     kept = [inside(segment, packs) for segment in segments]
     is_short = not all(mask.all() for mask in kept)
@@ -221,14 +224,14 @@ def _whole(
 def lost_entries(scanned: RepositoryScan, repository: Repository) -> Iterator[list[GroupEntry]]:
     """Groups with data that a backup lacks, from pack directories, some packs at a time.
 
-    Packs outside the index come first, then packs in it: the index keeps one of two copies of a
-    chunk, and the other copy is needed once that one is damaged.
+    Packs outside the index come first, then packs in it, because the index keeps one of two copies
+    of a chunk, and the other copy is needed if that one is damaged.
     """
     missing = scanned.mark.missing
     if not missing:
         return
     batch: list[GroupEntry] = []
-    inside_index = {pack.tobytes() for pack in scanned.mark.segment.columns.packs}
+    inside_index = set(scanned.mark.segment.packs())
     outside = sorted(scanned.packs.keys() - inside_index)
     order = outside + sorted(scanned.packs.keys() & inside_index)
     for number, pack in enumerate(order, 1):
@@ -241,7 +244,7 @@ def lost_entries(scanned: RepositoryScan, repository: Repository) -> Iterator[li
 
 
 def _wanted(pack: bytes, scanned: RepositoryScan, repository: Repository) -> list[GroupEntry]:
-    """The sound groups of a pack, when one of them holds a missing chunk."""
+    """The sound groups of a pack, if one of them holds a missing chunk."""
     try:
         entries = read_directory(repository.destination, pack, repository.keys)
     except (Damaged, NotFound) as error:

@@ -1,8 +1,8 @@
 """An index file: an immutable, sorted piece of the index, in columns, named by its keyed hash.
 
 A chunk takes 20 bytes: 16 million chunks (1 TiB) take about 305 MiB on disk, and in memory only the
-pages that look-ups touch.  The whole file is hashed before it is used: a wrong "stored already"
-would leave a hole in a backup.
+pages that look-ups touch.  The whole file is hashed before it is used, because a false entry would
+leave a hole in a backup.
 """
 
 from __future__ import annotations
@@ -10,93 +10,104 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound
 from haulback.repository.keys import Keys
-from haulback.repository.pack import GroupEntry, GroupLocation
+from haulback.repository.pack import PACK_ID_BYTES, GroupEntry, GroupLocation
 from haulback.units import MIB
+
+if TYPE_CHECKING:  # arrays are loaded on use
+    from haulback.repository.index_arrays import ArrayColumns
 
 NAME_BYTES = 20
 _MAGIC = b"HBINDX01"
 _FOOTER = struct.Struct("<QQQQ8s")
-# 16 of a chunk id's 20 bytes are enough to recognise it: among 2**24 chunks a false match has a
-# probability of 2**-80, and a reader compares the whole id with the group it fetched.
-ID = np.dtype([("head", ">u8"), ("rest", ">u8"), ("unused", "V4")])
-GROUP = np.dtype([("session", ">u8"), ("counter", ">u4")])
-Array = np.ndarray[Any, Any]
+_GROUP = struct.Struct(">QI")
+_CHUNK = struct.Struct(">QQ4x")  # the halves of a chunk id; see index_arrays.ID
+if sys.byteorder != "little":  # columns are mapped as they are stored
+    raise ImportError("index files can be mapped on little-endian machines only")
 
 
 class Columns(NamedTuple):
-    """The arrays of an index file, as stored.  Chunks ascend by head; groups by session,
+    """The columns of an index file, as stored.  Chunks ascend by head; groups by session,
     counter.
     """
 
-    heads: Array  # u8: bytes 0-7 of the chunk id, most significant first
-    rests: Array  # u8: bytes 8-15
-    sessions: Array  # u8: bytes 0-7 of the group id
-    groups_of: Array  # u4: a chunk's row in the group columns
-    counters: Array  # u4: bytes 8-11 of the group id
-    packs_of: Array  # u4: a group's row in packs
-    offsets: Array  # u4: length of the group's record in its pack, bytes
-    lengths: Array  # u4
-    packs: Array  # V16: pack ids
-    replaces: Array  # V20: names of the index files that were merged into this one
+    heads: memoryview  # u8: bytes 0-7 of the chunk id, most significant first
+    rests: memoryview  # u8: bytes 8-15
+    sessions: memoryview  # u8: bytes 0-7 of the group id
+    groups_of: memoryview  # u4: a chunk's row in the group columns
+    counters: memoryview  # u4: bytes 8-11 of the group id
+    packs_of: memoryview  # u4: a group's row in packs
+    offsets: memoryview  # u4: length of the group's record in its pack, bytes
+    lengths: memoryview  # u4
+    packs: memoryview  # bytes: pack ids of 16 bytes
+    replaces: memoryview  # bytes: names of 20 bytes of the index files that were merged into this
 
 
-_WIDTHS = ("<u8", "<u8", "<u8", "<u4", "<u4", "<u4", "<u4", "<u4", "V16", f"V{NAME_BYTES}")
+FORMATS: tuple[Literal["Q", "I", "B"], ...] = ("Q", "Q", "Q", "I", "I", "I", "I", "I", "B", "B")
+_WIDTHS = (8, 8, 8, 4, 4, 4, 4, 4, PACK_ID_BYTES, NAME_BYTES)
 
 
 class Segment:
     """An index file, in memory or mapped; `name` is empty until the file is written."""
 
-    def __init__(self, columns: Columns, name: str = "", file: mmap.mmap | None = None) -> None:
-        self.columns, self.name = columns, name
+    def __init__(self, raw: Columns, name: str = "", file: mmap.mmap | None = None) -> None:
+        self.raw, self.name = raw, name
         self._file = file
-        self._by_pack: tuple[dict[bytes, int], Array, Array] | None = None
+        self._by_pack: dict[bytes, array[int]] | None = None
 
     def __len__(self) -> int:
-        return len(self.columns.heads)
+        return len(self.raw.heads)
+
+    @cached_property
+    def columns(self) -> ArrayColumns:
+        """The columns as arrays.  The first call of a process imports numpy."""
+        from haulback.repository.index_arrays import arrays
+
+        return arrays(self)
 
     @property
     def replaces(self) -> list[str]:
-        """Names of the index files whose every entry is in this one."""
-        raw = self.columns.replaces.tobytes()
+        """Names of the index files all of whose entries are in this file."""
+        raw = bytes(self.raw.replaces)
         return [raw[i : i + NAME_BYTES].hex() for i in range(0, len(raw), NAME_BYTES)]
+
+    def packs(self) -> list[bytes]:
+        """The ids of the packs with groups of this file."""
+        raw = bytes(self.raw.packs)
+        return [raw[i : i + PACK_ID_BYTES] for i in range(0, len(raw), PACK_ID_BYTES)]
 
     @classmethod
     def build(cls, entries: Iterable[GroupEntry]) -> Segment:
         """Sort pack directories into an index file."""
-        groups = list(entries)
-        packs: dict[bytes, int] = {}
-        rows = [(packs.setdefault(e.place.pack, len(packs)), *e.place[1:]) for e in groups]
-        ids = np.frombuffer(b"".join(e.group for e in groups), GROUP)
-        order = np.lexsort((ids["counter"], ids["session"]))
-        places = np.array(rows, "<u4").reshape(-1, 3)[order]
-        rank = np.empty(len(groups), "<u4")
-        rank[order] = np.arange(len(groups), dtype="<u4")
-        owner = np.repeat(rank, [len(e.chunks) for e in groups]).astype("<u4")
-        chunks = np.frombuffer(b"".join(b"".join(e.chunks) for e in groups), ID)
-        by_head = np.argsort(chunks["head"], kind="stable")
-        return cls(
-            Columns(
-                heads=chunks["head"][by_head].astype("<u8"),
-                rests=chunks["rest"][by_head].astype("<u8"),
-                sessions=ids["session"][order].astype("<u8"),
-                groups_of=owner[by_head],
-                counters=ids["counter"][order].astype("<u4"),
-                packs_of=places[:, 0].copy(),
-                offsets=places[:, 1].copy(),
-                lengths=places[:, 2].copy(),
-                packs=np.frombuffer(b"".join(packs), "V16"),
-                replaces=np.empty(0, f"V{NAME_BYTES}"),
-            )
+        groups, packs = list(entries), dict[bytes, int]()
+        packs_of = [packs.setdefault(entry.place.pack, len(packs)) for entry in groups]
+        order = sorted(range(len(groups)), key=lambda i: groups[i].group)
+        ids = [_GROUP.unpack(groups[i].group) for i in order]
+        heads, rests, groups_of = _sorted_chunks(groups, order)
+        columns: tuple[array[int] | bytes, ...] = (
+            heads,
+            rests,
+            array("Q", (session for session, _ in ids)),
+            groups_of,
+            array("I", (counter for _, counter in ids)),
+            array("I", map(packs_of.__getitem__, order)),
+            array("I", (groups[i].place.offset for i in order)),
+            array("I", (groups[i].place.length for i in order)),
+            b"".join(packs),
+            b"",
         )
+        return cls(Columns(*(memoryview(column) for column in columns)))
 
     @classmethod
     def open(cls, path: Path, name: str, keys: Keys) -> Segment:
@@ -117,94 +128,70 @@ class Segment:
 
     def write(self, folder: Path, keys: Keys, disk: DurableFiles) -> Path:
         """Write the index file durably into `folder`, as `<name>.index`."""
-        return write((*self.columns, footer(self.columns)), folder, keys, disk)
+        return write((*self.raw, footer(self.raw)), folder, keys, disk)
 
     def renamed(self, *replaces: str) -> Segment:
-        """The same entries under a new, unused name; the new file replaces those named.
+        """The same entries under a new, unused name; the new file replaces those files.
 
-        The name is new, because the file could otherwise get the name of a replaced or damaged
+        The name must be new, because the file could otherwise get the name of a replaced or damaged
         file.
         """
         names = (*replaces, os.urandom(NAME_BYTES).hex())
-        raw = np.frombuffer(b"".join(map(bytes.fromhex, names)), f"V{NAME_BYTES}")
-        return Segment(self.columns._replace(replaces=raw))
+        raw = b"".join(map(bytes.fromhex, names))
+        return Segment(self.raw._replace(replaces=memoryview(raw)))
 
     def release(self) -> None:
         """Give the mapped pages back to the system; the next access loads them again."""
         if self._file:
             self._file.madvise(mmap.MADV_DONTNEED)
 
-    def find(self, heads: Array, rests: Array) -> tuple[Array, Array]:
-        """(found mask, group row) for chunk ids, best ascending; one binary search for all."""
-        found, row = self.rows(heads, rests)
-        return found, self.columns.groups_of[row] if found.any() else row
+    def group_of(self, chunk: bytes) -> int | None:
+        """The row of the group that holds a chunk; None when this file does not list it."""
+        head, rest = _CHUNK.unpack(chunk)
+        heads, rests = self.raw.heads, self.raw.rests
+        at = bisect_left(heads, head)
+        while at < len(heads) and heads[at] == head:
+            if rests[at] == rest:
+                return int(self.raw.groups_of[at])
+            at += 1  # chunk ids that share 64 bits: very rare
+        return None
 
-    def rows(self, heads: Array, rests: Array) -> tuple[Array, Array]:
-        """(found mask, chunk row) for chunk ids."""
-        at = self.columns.heads.searchsorted(heads)
-        if not len(self):
-            return np.zeros(len(heads), bool), at
-        row = np.minimum(at, len(self) - 1)
-        result = self.columns.heads[row] == heads
-        if not result.any():
-            return result, row
-        equal = result & (self.columns.rests[row] == rests)
-        for i in np.flatnonzero(result & ~equal):  # chunk ids that share 64 bits: very rare
-            row[i], equal[i] = self._scan(int(at[i]), int(heads[i]), int(rests[i]))
-        return equal, row
-
-    def _scan(self, at: int, head: int, rest: int) -> tuple[int, bool]:
-        while at < len(self) and int(self.columns.heads[at]) == head:
-            if int(self.columns.rests[at]) == rest:
-                return at, True
-            at += 1
-        return 0, False
-
-    def packs_at(self, rows: Array) -> set[bytes]:
+    def packs_at(self, rows: Iterable[int]) -> set[bytes]:
         """The packs of the groups in `rows`."""
-        c = self.columns
-        return {pack.tobytes() for pack in c.packs[np.unique(c.packs_of[rows])]}
+        packs_of = self.raw.packs_of
+        return {self._pack(row) for row in {packs_of[row] for row in rows}}
 
     def ends(self) -> dict[bytes, int]:
         """The least length in bytes of each pack: the end of its last group."""
-        c = self.columns
-        last = np.zeros(len(c.packs), "<u8")
-        np.maximum.at(last, c.packs_of, c.offsets.astype("<u8") + c.lengths)
-        ids = (pack.tobytes() for pack in c.packs)
-        return dict(zip(ids, last.tolist(), strict=True))
+        packs = self.packs()
+        last = [0] * len(packs)
+        for row, offset, length in zip(
+            self.raw.packs_of, self.raw.offsets, self.raw.lengths, strict=True
+        ):
+            last[row] = max(last[row], offset + length)
+        return dict(zip(packs, last, strict=True))
 
-    def rows_in(self, pack: bytes) -> Array:
+    def rows_in(self, pack: bytes) -> array[int]:
         """The rows of the groups in a pack, ascending.
 
         The first call sorts the rows by pack and keeps 4 bytes per group.
         """
         if self._by_pack is None:
-            c = self.columns
-            rows = np.argsort(c.packs_of, kind="stable").astype("<u4")
-            ends = np.cumsum(np.bincount(c.packs_of, minlength=len(c.packs)))
-            known = {pack.tobytes(): row for row, pack in enumerate(c.packs)}
-            self._by_pack = known, rows, ends
-        known, rows, ends = self._by_pack
-        if pack not in known:
-            return rows[:0]
-        row = known[pack]
-        return rows[ends[row - 1] if row else 0 : ends[row]]
+            rows = [array("I") for _ in self.packs()]
+            for row, number in enumerate(self.raw.packs_of):
+                rows[number].append(row)
+            self._by_pack = dict(zip(self.packs(), rows, strict=True))
+        return self._by_pack.get(pack, array("I"))
 
     def groups_in(self, pack: bytes) -> Iterator[tuple[bytes, GroupLocation]]:
         """Every group in a pack, with its place."""
         rows = self.rows_in(pack)
-        for row, group in zip(rows.tolist(), self.group_ids(rows), strict=True):
-            yield group, self.place_at(row)
+        return zip(self.group_ids(rows), map(self.place_at, rows), strict=True)
 
-    def group_ids(self, rows: Array) -> list[bytes]:
+    def group_ids(self, rows: Iterable[int]) -> list[bytes]:
         """The group ids in `rows`."""
-        found = np.empty(len(rows), GROUP)
-        found["session"], found["counter"] = (
-            self.columns.sessions[rows],
-            self.columns.counters[rows],
-        )
-        raw, width = found.tobytes(), GROUP.itemsize
-        return [raw[i : i + width] for i in range(0, len(raw), width)]
+        sessions, counters, join = self.raw.sessions, self.raw.counters, _GROUP.pack
+        return [join(sessions[row], counters[row]) for row in rows]
 
     def place(self, group: bytes) -> GroupLocation | None:
         """The place of a group; None when this file does not list it."""
@@ -213,43 +200,45 @@ class Segment:
 
     def row(self, group: bytes) -> int | None:
         """The row of a group; None when this file does not list it."""
-        session, counter = struct.unpack(">QI", group)
-        c = self.columns
-        wanted = np.uint64(session)
-        low = int(np.searchsorted(c.sessions, wanted, "left"))
-        high = int(np.searchsorted(c.sessions, wanted, "right"))
-        row = low + int(np.searchsorted(c.counters[low:high], np.uint32(counter)))
-        return row if row < high and int(c.counters[row]) == counter else None
+        session, counter = _GROUP.unpack(group)
+        sessions, counters = self.raw.sessions, self.raw.counters
+        low, high = bisect_left(sessions, session), bisect_right(sessions, session)
+        row = bisect_left(counters, counter, low, high)
+        return row if row < high and counters[row] == counter else None
 
     def place_at(self, row: int) -> GroupLocation:
         """The place of the group in a row."""
-        c = self.columns
-        pack = c.packs[int(c.packs_of[row])].tobytes()
-        return GroupLocation(pack, int(c.offsets[row]), int(c.lengths[row]))
+        raw = self.raw
+        return GroupLocation(self._pack(raw.packs_of[row]), raw.offsets[row], raw.lengths[row])
 
     def groups(self) -> Iterator[tuple[bytes, GroupLocation]]:
         """Every group, with its place."""
-        for row, group in enumerate(self.group_ids(np.arange(len(self.columns.sessions)))):
-            yield group, self.place_at(row)
+        rows = range(len(self.raw.sessions))
+        return zip(self.group_ids(rows), map(self.place_at, rows), strict=True)
+
+    def _pack(self, row: int) -> bytes:
+        return bytes(self.raw.packs[row * PACK_ID_BYTES : (row + 1) * PACK_ID_BYTES])
 
 
-def footer(columns: Columns, chunks: int | None = None) -> Array:
+def footer(columns: Columns, chunks: int | None = None) -> bytes:
     """The last bytes of an index file; `chunks` is given when the chunk columns are written in
     slices.
     """
-    counts = (len(columns.sessions), len(columns.packs), len(columns.replaces))
-    raw = _FOOTER.pack(len(columns.heads) if chunks is None else chunks, *counts, _MAGIC)
-    return np.frombuffer(raw, np.uint8)
+    packs, replaces = columns.packs.nbytes, columns.replaces.nbytes
+    counts = (len(columns.sessions), packs // PACK_ID_BYTES, replaces // NAME_BYTES)
+    return _FOOTER.pack(len(columns.heads) if chunks is None else chunks, *counts, _MAGIC)
 
 
-def write(parts: Iterable[Array], folder: Path, keys: Keys, disk: DurableFiles) -> Path:
+def write(
+    parts: Iterable[bytes | memoryview], folder: Path, keys: Keys, disk: DurableFiles
+) -> Path:
     """Write columns and footer, in this order, durably into a file named by their hash."""
     hasher = keys.segment_hasher()
     temp = folder / "index.part"
     disk.unlink(temp)
     with disk.create(temp) as file:
         for part in parts:
-            raw = np.ascontiguousarray(part).view(np.uint8).data
+            raw = memoryview(part).cast("B")
             hasher.update(raw)
             disk.write(file, raw)
         disk.sync(file)
@@ -257,6 +246,27 @@ def write(parts: Iterable[Array], folder: Path, keys: Keys, disk: DurableFiles) 
     disk.replace(temp, path)
     disk.sync_folder(folder)
     return path
+
+
+def _sorted_chunks(
+    groups: Sequence[GroupEntry], order: Iterable[int]
+) -> tuple[array[int], array[int], array[int]]:
+    """Heads, rests and group rows of all chunks by head, equal heads in the order of `groups`;
+    `order` sorts the groups into their rows.
+    """
+    rank = dict(zip(order, range(len(groups)), strict=True))
+    owners = array("I")
+    for number, entry in enumerate(groups):
+        owners.extend([rank[number]] * len(entry.chunks))
+    raw = b"".join(b"".join(entry.chunks) for entry in groups)
+    halves = array("Q", chain.from_iterable(_CHUNK.iter_unpack(raw)))
+    heads, rests = halves[::2], halves[1::2]
+    by_head = sorted(range(len(heads)), key=heads.__getitem__)
+    return (
+        array("Q", map(heads.__getitem__, by_head)),
+        array("Q", map(rests.__getitem__, by_head)),
+        array("I", map(owners.__getitem__, by_head)),
+    )
 
 
 def _hash(read_into: Any, keys: Keys) -> str:
@@ -267,14 +277,13 @@ def _hash(read_into: Any, keys: Keys) -> str:
 
 
 def _columns(mapped: mmap.mmap, name: str) -> Columns:
-    raw = np.frombuffer(mapped, np.uint8)
-    chunks, groups, packs, replaces, magic = _FOOTER.unpack(raw[-_FOOTER.size :].tobytes())
+    raw = memoryview(mapped)
+    chunks, groups, packs, replaces, magic = _FOOTER.unpack(raw[-_FOOTER.size :])
     if magic != _MAGIC:
         raise Damaged(f"index file {name} has an unknown format", name=name)
     counts = (chunks, chunks, groups, chunks, groups, groups, groups, groups, packs, replaces)
-    sizes = [np.dtype(w).itemsize * n for w, n in zip(_WIDTHS, counts, strict=True)]
+    sizes = [width * count for width, count in zip(_WIDTHS, counts, strict=True)]
     if len(raw) != sum(sizes) + _FOOTER.size:
         raise Damaged(f"index file {name} has a wrong length", name=name)
-    ends = np.cumsum(sizes).tolist()
-    parts = [raw[end - size : end] for end, size in zip(ends, sizes, strict=True)]
-    return Columns(*(part.view(width) for part, width in zip(parts, _WIDTHS, strict=True)))
+    parts = zip(accumulate(sizes), sizes, FORMATS, strict=True)
+    return Columns(*(raw[end - size : end].cast(code) for end, size, code in parts))

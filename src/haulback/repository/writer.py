@@ -15,10 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.repository.group import GROUP_BYTES, Group, OpenGroup, encode, seal_frame
+from haulback.repository.group import (
+    GROUP_BYTES,
+    RECORD_BYTES,
+    Group,
+    OpenGroup,
+    encode,
+    seal_frame,
+)
 from haulback.repository.index import Index
+from haulback.repository.index_tiers import due
 from haulback.repository.keys import Keys
-from haulback.repository.merge import MergePlan, due, merge
 from haulback.repository.pack import PACK_BYTES, GroupEntry, PackSealer, PackWriter
 from haulback.repository.pack_verification import ReuseProof
 from haulback.repository.pages import ChunkRef
@@ -27,8 +34,9 @@ from haulback.repository.segment import Segment
 from haulback.units import KIB
 
 PAGE_GROUP_BYTES = 128 * KIB  # small, because a random read decodes a whole group for one page
-_QUEUED_GROUPS = 6  # groups that wait for a thread: bounds the memory
-_NEW_CHUNKS_IN_MEMORY = 1 << 16  # more chunks than this move into a local index file
+_QUEUED_GROUPS = 6  # groups that wait for a thread, which limits the memory
+# Number of chunks in memory beyond which they move into a local index file.
+_NEW_CHUNKS_IN_MEMORY = 1 << 16
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
 _HINTS_IN_MEMORY = 1 << 18
 
@@ -45,25 +53,40 @@ class Staged(NamedTuple):
     pages: tuple[Path, ...] = ()
 
 
+class _Memory(NamedTuple):
+    """The buffers of a group: for its plain bytes, and for the record to store."""
+
+    plain: bytearray
+    record: bytearray
+
+
 @dataclass
 class _Stream:
     """A stream of groups into packs: data and pages have separate streams.
 
-    `spare` holds the buffers of encoded groups: new memory would cost as much as the copy into it.
+    `spare` holds the buffers of encoded groups, because new memory would cost as much as the copy
+    into it.
     """
 
     group_bytes: int
     group: OpenGroup | None = None
+    memory: _Memory | None = None  # of `group`
     pack: PackWriter | None = None
     packs: list[PackWriter] = field(default_factory=list)
-    queue: deque[tuple[Group, bytearray, Future[bytes]]] = field(default_factory=deque)
-    spare: list[bytearray] = field(default_factory=list)
+    queue: deque[tuple[Group, _Memory, Future[memoryview]]] = field(default_factory=deque)
+    spare: list[_Memory] = field(default_factory=list)
 
-    def buffer(self, least: int) -> bytearray:
-        """A buffer for a new group of at least `least` bytes."""
+    def new_memory(self, least: int) -> _Memory:
+        """The buffers of a new group of at least `least` bytes."""
         if self.spare and least <= self.group_bytes:
             return self.spare.pop()
-        return bytearray(max(self.group_bytes, least))
+        plain = max(self.group_bytes, least)
+        return _Memory(bytearray(plain), bytearray(plain + RECORD_BYTES - GROUP_BYTES))
+
+    def reuse(self, memory: _Memory) -> None:
+        """Take back the buffers of a group whose record is written."""
+        if len(memory.plain) == self.group_bytes:
+            self.spare.append(memory)
 
 
 class Writer:
@@ -119,7 +142,7 @@ class Writer:
         group = Group(self._new_id(), places=places)
         self._new.update(dict.fromkeys(places, group.id))
         future = self._pool.submit(seal_frame, group, frame, self._keys)
-        self._data.queue.append((group, bytearray(), future))
+        self._data.queue.append((group, _Memory(bytearray(), bytearray()), future))
         self._drain(self._data, _QUEUED_GROUPS)
 
     def _new_id(self) -> bytes:
@@ -162,7 +185,7 @@ class Writer:
         return refs
 
     def _stored(self, chunks: list[bytes]) -> dict[bytes, bytes | None]:
-        """The group to reuse for each chunk; None when the chunk is not stored, or its copy is
+        """The group to reuse for each chunk; None if the chunk is not stored or its copy is
         doubtful.
         """
         found = dict(zip(chunks, self._index.find(chunks), strict=True))
@@ -174,8 +197,8 @@ class Writer:
     def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
         """Make maps name the damaged group of a chunk that is stored again.
 
-        The group in a map is only a hint.  With the old hint the pages of an equal map equal the
-        old pages to the byte, so that the old backup finds its damaged pages again.
+        The group in a map is only a hint.  With the old hint the pages of an equal map are
+        identical to the old pages, so that the old backup finds its damaged pages again.
         """
         if len(self._hints) > _HINTS_IN_MEMORY:
             return
@@ -186,27 +209,27 @@ class Writer:
         if stream.group and stream.group.size + len(data) > stream.group_bytes:
             self._close_group(stream)
         if not stream.group:
-            stream.group = OpenGroup(self._new_id(), stream.buffer(len(data)))
+            stream.memory = stream.new_memory(len(data))
+            stream.group = OpenGroup(self._new_id(), stream.memory.plain)
         stream.group.add(chunk, data)
         self._new[chunk] = stream.group.id
         return stream.group.id
 
     def _close_group(self, stream: _Stream) -> None:
-        if stream.group:
-            group = stream.group.close()
-            future = self._pool.submit(encode, group, self._keys)
-            stream.queue.append((group, stream.group.buffer, future))
-            stream.group = None
+        if stream.group and stream.memory:
+            group, memory = stream.group.close(), stream.memory
+            future = self._pool.submit(encode, group, self._keys, memory.record)
+            stream.queue.append((group, memory, future))
+            stream.group = stream.memory = None
         self._drain(stream, _QUEUED_GROUPS)
 
     def _drain(self, stream: _Stream, keep: int) -> None:
         while len(stream.queue) > keep:
-            group, buffer, future = stream.queue.popleft()
+            group, memory, future = stream.queue.popleft()
             self._place(group, future.result(), stream)
-            if len(buffer) == stream.group_bytes:
-                stream.spare.append(buffer)
+            stream.reuse(memory)
 
-    def _place(self, group: Group, record: bytes, stream: _Stream) -> None:
+    def _place(self, group: Group, record: bytes | memoryview, stream: _Stream) -> None:
         if stream.pack and stream.pack.size + len(record) > PACK_BYTES:
             self._sealer.seal(stream.pack)
             stream.pack = None
@@ -232,6 +255,8 @@ class Writer:
         self._entries.clear()
         self._new.clear()
         while segments := due(self._segments.values()):
+            from haulback.repository.merge import MergePlan, merge
+
             self._adopt(merge(MergePlan(segments), self._folder, self._keys, self._disk))
             self._index.remove(segment.name for segment in segments)
             for segment in segments:

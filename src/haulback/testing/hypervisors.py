@@ -1,6 +1,6 @@
 """Conformance suite of hypervisor drivers.
 
-The tests of a driver implement `Bench` and run every function of `CHECKS` on a fresh one.
+The tests of a driver implement `Bench` and run every function of `CHECKS` on a fresh bench.
 """
 
 from __future__ import annotations

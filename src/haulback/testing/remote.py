@@ -30,7 +30,7 @@ PasswordAuthentication no
 
 
 def in_this_process(inner: MachineSource) -> FarHypervisor:
-    """A remote hypervisor whose far end runs in a thread of this process."""
+    """A remote hypervisor whose driver runs in a thread of this process."""
 
     def connect() -> Exchange:
         to_far, from_near = os.pipe()

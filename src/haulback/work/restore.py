@@ -67,7 +67,9 @@ def _check_at(context: TaskContext, location: OpenLocation) -> Results:
 
 
 def _check_together(context: TaskContext, location: OpenLocation) -> Results:
-    """Check a location with the others of its family, as a restore reads them.  Raises Damaged."""
+    """Check a location together with the others of its family, as a restore reads them.  Raises
+    Damaged.
+    """
     _expect(context, location)
     meter, skip = context.progress.meter, context.order.skip
     together = [location.repository, *opened_family(location)]
@@ -102,7 +104,7 @@ def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> Op
 def _write(context: TaskContext, location: OpenLocation, stored: ManifestDisk, path: Path) -> None:
     """Write a disk as a raw file."""
     repository = location.repository
-    path.unlink(missing_ok=True)  # a location that failed in the middle left its part
+    path.unlink(missing_ok=True)  # a location that failed halfway left a partial file
     sink = RawFile(path, stored.map.size)
     try:
         restore_disk(stored.map, repository.reader(), sink, context.pool, context.progress.meter)

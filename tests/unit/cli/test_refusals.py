@@ -1,4 +1,4 @@
-"""A command refuses words that it cannot act on, names them, and sends nothing."""
+"""A command refuses words that it cannot use, names them, and sends no request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.web import Web
 
 ME = {"guid": "u", "name": "ann", "login": "ann", "roles": [], "privileges": []}
 ME |= {"uiTimeZone": "UTC", "appUserSettings": {"unmountPeriodForMountedBackups": 1}}
-# Cyclopts warns of a test that gives no words: these are in sys.argv.
+# Cyclopts warns of a test that passes no words, because they are in sys.argv.
 from_arguments = pytest.mark.filterwarnings("ignore:Cyclopts")
 
 

@@ -1,4 +1,4 @@
-"""Times, days, durations and keeps of a command line become members of a record."""
+"""Times, days, durations and keeps of a command line are converted to members of a record."""
 
 from __future__ import annotations
 

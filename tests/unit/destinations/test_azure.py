@@ -1,4 +1,6 @@
-"""A container of Azure Blob Storage that refuses is an error that names the setting."""
+"""A container of Azure Blob Storage that refuses a request causes an error that names the
+setting.
+"""
 
 import base64
 from collections.abc import Callable

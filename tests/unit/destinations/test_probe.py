@@ -1,4 +1,6 @@
-"""The probe tells what a store does, refuses a store that replaces objects, and leaves nothing."""
+"""The probe reports the behaviour of a store, refuses a store that replaces objects, and leaves
+nothing.
+"""
 
 from __future__ import annotations
 

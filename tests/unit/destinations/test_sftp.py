@@ -1,4 +1,6 @@
-"""An SFTP server that refuses, hangs or lies is an error that names the setting and the remedy."""
+"""An SFTP server that refuses, hangs or lies causes an error that names the setting and the
+remedy.
+"""
 
 import asyncio
 import os

@@ -128,7 +128,7 @@ def test_a_copy_has_a_port_of_its_own_or_no_card(kind: str):
     port = f"<virtualport type='{kind}'><parameters interfaceid='{OLD}'/></virtualport>"
     text, told = domain(devices=card(port)), []
     root = composed(text, fresh=True, tell=told.append)
-    if kind == "midonet":  # libvirt makes no port for it
+    if kind == "midonet":  # libvirt creates no port for this device
         assert root.find("devices/interface") is None
         [sentence] = told
         assert "its port (midonet) belongs to the original" in sentence
@@ -322,7 +322,7 @@ def test_a_controller_of_a_plugged_disk_is_added_even_if_it_has_no_members():
 def test_a_definition_stays_as_it_is_where_nothing_was_plugged_in():
     seated = domain(devices="<controller type='scsi' index='1' model='lsilogic'/>")
     assert with_plugged(seated, domain()) == seated
-    changed = domain().replace("/old", "/other")  # the same device has another image now
+    changed = domain().replace("/old", "/other")  # the same device now has another image
     assert with_plugged(domain(), changed) == domain()
     root = parse(with_plugged(seated, domain(devices=LATE.format(alias="a"))))
     assert [controller.get("model") for controller in root.findall("devices/controller")] == [

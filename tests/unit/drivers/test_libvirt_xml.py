@@ -1,4 +1,4 @@
-"""The XML of machines: parsed as hostile input, and composed for a new machine."""
+"""The XML of machines: parsed as hostile input, and generated for a new machine."""
 
 from __future__ import annotations
 

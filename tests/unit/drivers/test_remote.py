@@ -1,4 +1,4 @@
-"""A remote hypervisor behaves like the local one; messages of the other side are not trusted."""
+"""A remote hypervisor behaves like the local one; messages of the peer are not trusted."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_what_is_made_is_gone_when_the_near_end_is(bench: Bench):
     with pytest.raises(Unavailable):
         new.commit()
     while bench.inner.making:
-        pass  # the remote driver closes its open objects, then it ends
-    assert bench.hypervisor.inventory().machines == []  # by a new process
+        pass  # the remote driver closes its open objects, then ends
+    assert bench.hypervisor.inventory().machines == []  # called by a new process
 
 
 def test_pieces_of_a_disk_may_be_written_in_any_order_and_over_each_other(bench: Bench):

@@ -1,4 +1,4 @@
-"""A reader of file systems that runs in a thread of the tests, in the place of the sandbox."""
+"""A reader of file systems that runs in a thread of the tests instead of in the sandbox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _start_program = sandbox_client._spawn
 
 
 def passed_on(told: Answer) -> Answer:
-    """An answer as the parent decodes it: hostile data must not break its bounds."""
+    """An answer as the parent decodes it; hostile data must not exceed its limits."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Answer)
 
 

@@ -1,4 +1,6 @@
-"""Partitions are found in tables of either kind and sector size, or the listing says why not."""
+"""Partitions are found in tables of both kinds and any sector size, or the listing gives the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -318,6 +320,23 @@ def places(*parts: Physical) -> list[tuple[str, tuple[str, ...], str]]:
             letters = "".join(disk[-1] for disk in volume.disks).encode()
             assert set(volume.blocks.read(0, volume.blocks.size)) == set(letters)
     return [(volume.name, volume.disks, volume.reason) for volume in volumes]
+
+
+@pytest.mark.parametrize("store", ["cow_store", "merging_store"])
+def test_the_changes_of_a_snapshot_are_named_and_its_origin_is_read(store: str):
+    """The metadata of LVM has the changes as a visible volume, and their origin in a hidden one."""
+    hidden = (
+        'snapshot0 {{ id = "s" status = ["READ"] segment_count = 1 segment1 {{ extent_count = 4'
+        ' type = "snapshot" chunk_size = 8 origin = "root" STORE = "wide" }} }} }} }}'
+    ).replace("STORE", store)
+    text = TEXT[: TEXT.rindex("}} }}")] + hidden
+    volumes, rest = groups([part("a", "vda", text=text), part("b", "vdb", text=text)])
+    assert [(volume.name, volume.blocks is None) for volume in volumes] == [
+        ("vg0/root", False),
+        ("vg0/wide", True),
+    ]
+    assert volumes[1].reason.startswith("a snapshot of vg0/root: it holds changes only")
+    assert not rest
 
 
 def test_both_copies_of_a_group_are_listed_each_with_its_own_disks():

@@ -1,4 +1,4 @@
-"""The parser process may die, hang or send wrong answers: its parent reports that and continues."""
+"""The parser process may die, hang or send wrong answers; its parent reports that and continues."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Mount folders are checked before a mount, and nothing of a failed mount stays."""
+"""Mount folders are checked before a mount, and a failed mount leaves no folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of a machine by its policy's RPO, and the RPO that schedules give."""
+"""The state of a machine by its policy's RPO, and the RPO that schedules imply."""
 
 from __future__ import annotations
 

@@ -1,18 +1,21 @@
 """The index stays short for any number of backups, and loses no entry."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from haulback.destinations.folder import Folder
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged
 from haulback.repository import merge as merging
+from haulback.repository.damage import DamagedPlace, DamageOrigin, RepositoryDamage
 from haulback.repository.index import Index
+from haulback.repository.index_tiers import FAN_IN, due
 from haulback.repository.keys import Keys
-from haulback.repository.merge import FAN_IN, MergePlan, due, merge
+from haulback.repository.merge import MergePlan, merge
 from haulback.repository.pack import GroupEntry, GroupLocation
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
@@ -69,7 +72,7 @@ def test_what_two_segments_both_hold_is_kept_once(tmp_path):
     found = entries(1)
     twice = [stored(tmp_path, found), stored(tmp_path, found[:5] + entries(2))]
     one = merged(tmp_path, twice)
-    assert (len(one), len(one.columns.sessions), len(one.columns.packs)) == (600, 40, 2)
+    assert (len(one), len(one.columns.sessions), len(one.packs())) == (600, 40, 2)
     assert_knows(Index([one]), found + entries(2))
     assert sorted(one.replaces) == sorted(segment.name for segment in twice)
 
@@ -88,6 +91,46 @@ def test_chunks_that_share_eight_bytes_are_told_apart(tmp_path):
     first, second = entries(1, 2, 1)
     second = second._replace(chunks=[first.chunks[0][:8] + second.chunks[0][8:]])
     assert_knows(Index([stored(tmp_path, [first, second])]), [first, second])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_large_index_answers_like_a_small_one(seed, monkeypatch):
+    """A large index searches in arrays, a small one by bisection."""
+    dice = random.Random(seed)
+    parts = [entries(number) for number in range(4)]
+    parts[1][3].chunks.extend(parts[0][2].chunks)  # stored twice
+    segments = [Segment.build(part) for part in parts]
+    ids = [chunk for part in parts for entry in part for chunk in entry.chunks]
+    asked = dice.sample(ids, 200) + [dice.randbytes(20) for _ in range(50)]
+    hidden = {parts[dice.randrange(4)][0].place.pack}
+    place = parts[0][2].place
+    damage = RepositoryDamage({DamagedPlace(place.pack, parts[0][2].group): DamageOrigin("", 1)})
+    for index in (Index(segments), Index(segments, hidden), Index(segments, hidden, damage)):
+        small = (index.find(asked), index.packs_of(asked))
+        monkeypatch.setattr("haulback.repository.index._ARRAYS_FROM", 0)
+        assert (index.find(asked), index.packs_of(asked)) == small
+        monkeypatch.undo()
+
+
+_BACKUPS = """
+import sys, benchmarks.haulback as steps
+from pathlib import Path
+folder, image = Path(sys.argv[1]) / "store", Path(sys.argv[1]) / "image"
+image.write_bytes(bytes(range(256)) * 9000)
+folder.mkdir()
+steps.Repository.init(steps.Folder(folder), steps.SECRET)
+steps.backup(folder, image, None)
+steps.backup(folder, image, None)
+steps.restore(folder, image.with_name("back"))
+assert image.read_bytes() == image.with_name("back").read_bytes()
+sys.exit("numpy is loaded" if "numpy" in sys.modules else 0)
+"""
+
+
+def test_a_backup_of_a_small_disk_loads_no_arrays(tmp_path):
+    """The import of numpy takes as long as a small increment."""
+    command = [sys.executable, "-c", _BACKUPS, str(tmp_path)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[3])
 
 
 def test_an_empty_segment_merges_like_any(tmp_path):
@@ -112,10 +155,11 @@ def test_the_number_of_segments_grows_with_the_logarithm(tmp_path):
     segments: list[Segment] = []
     most = 0
     for _ in range(1000):
-        columns = Segment.build([]).columns._replace(heads=np.empty(1500, "<u8"))
+        columns = Segment.build([]).raw._replace(heads=memoryview(bytes(8 * 1500)).cast("Q"))
         segments.append(Segment(columns))
         while chosen := due(segments):
-            columns = columns._replace(heads=np.empty(sum(map(len, chosen)), "<u8"))
+            heads = memoryview(bytes(8 * sum(map(len, chosen)))).cast("Q")
+            columns = columns._replace(heads=heads)
             segments = [s for s in segments if s not in chosen] + [Segment(columns)]
         most = max(most, len(segments))
     assert most <= 3 * FAN_IN

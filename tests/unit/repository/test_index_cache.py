@@ -1,4 +1,4 @@
-"""Copies of index segments are fetched once, believed only after a check, and limited in bytes."""
+"""Copies of index segments are fetched once, used only after a check, and limited in bytes."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_fetch_that_breaks_off_leaves_nothing(two, bucket, cache):
 
 def test_copies_of_replaced_segments_go(two, bucket, cache, tmp_path, pool, monkeypatch):
     disk, manifest = two
-    monkeypatch.setattr("haulback.repository.merge.FAN_IN", 2)
+    monkeypatch.setattr("haulback.repository.index_tiers.FAN_IN", 2)
     repository, _ = opened(bucket, cache)
     before = {path.name for path in copies(cache)}
     assert repository.merge_index(tmp_path) == 1
@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_fails_no_store_and_no_restore(
     guid = Repository.init(MemoryStore(bucket), SECRET).guid
     if is_file:
         cache.path.write_bytes(b"")
-    else:  # a folder in which root, too, can create and delete nothing
+    else:  # a folder in which even root can create and delete nothing
         cache.path.mkdir()
         (cache.path / guid).symlink_to("/proc/self")
     disk = MemoryDisk(noise(MIB))

@@ -1,4 +1,4 @@
-"""Owner records: a server that lost a repository publishes and deletes nothing there."""
+"""Owner records: a server that lost a repository publishes and deletes nothing in it."""
 
 from __future__ import annotations
 

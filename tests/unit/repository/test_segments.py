@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from haulback.durable_files import DurableFiles
 from haulback.errors import Damaged, NotFound
+from haulback.repository.index_arrays import as_bytes, group_ids, matches
 from haulback.repository.keys import Keys
 from haulback.repository.pack import GroupEntry, GroupLocation
 from haulback.repository.segment import Segment, footer, write
@@ -52,18 +53,17 @@ def directories(draw: st.DrawFn) -> list[GroupEntry]:
     return result
 
 
-def arrays(chunks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.array([struct.unpack(">QQ", one[:16]) for one in chunks], "u8").reshape(-1, 2)
-    return rows[:, 0].copy(), rows[:, 1].copy()
-
-
 def found_in(segment: Segment, chunks: list[bytes]) -> list[bytes | None]:
     """The group of each chunk, None for an unknown one."""
-    mask, rows = segment.find(*arrays(chunks))
-    if not mask.any():
-        return [None] * len(chunks)
-    names = segment.group_ids(rows)
-    return [name if there else None for name, there in zip(names, mask, strict=True)]
+    rows = [segment.group_of(chunk) for chunk in chunks]
+    groups = [None if row is None else segment.group_ids([row])[0] for row in rows]
+    # arrays, which serve a large index, find the same
+    result: list[bytes | None] = [None] * len(chunks)
+    for _, which, owners in matches([segment], {}, chunks):
+        for i, name in zip(which, segment.group_ids(owners), strict=True):
+            result[i] = name
+    assert result == groups
+    return groups
 
 
 STRANGERS = [chunk(head, 6) for head in (0, 1, 5, 9, (1 << 64) - 1)]
@@ -90,9 +90,13 @@ def test_every_group_is_found_at_its_place_and_no_other_group_is(entries: list[G
             assert segment.place(name) == places.get(name)
             assert (segment.row(name) is None) == (name not in places)
     assert list(segment.groups()) == sorted(places.items())
-    rows = np.arange(len(places))
-    assert segment.group_ids(rows) == sorted(places)
-    assert [segment.place_at(int(row)) for row in rows] == [places[n] for n in sorted(places)]
+    rows = range(len(places))
+    assert (
+        segment.group_ids(rows)
+        == group_ids(segment.columns, np.arange(len(rows)))
+        == sorted(places)
+    )
+    assert [segment.place_at(row) for row in rows] == [places[n] for n in sorted(places)]
 
 
 @given(directories())
@@ -102,11 +106,11 @@ def test_the_groups_of_a_pack_are_listed_with_their_places(entries: list[GroupEn
         for pack in PACKS:
             wanted = sorted((item.group, item.place) for item in entries if item.place.pack == pack)
             assert list(segment.groups_in(pack)) == wanted
-            rows = segment.rows_in(pack).tolist()
+            rows = list(segment.rows_in(pack))
             assert rows == sorted(rows)
             assert segment.packs_at(segment.rows_in(pack)) == ({pack} if wanted else set())
     assert len(segment.rows_in(bytes(16))) == 0
-    assert segment.packs_at(np.arange(len(entries))) == {item.place.pack for item in entries}
+    assert segment.packs_at(range(len(entries))) == {item.place.pack for item in entries}
 
 
 @given(directories())
@@ -126,7 +130,7 @@ def test_the_end_of_a_group_may_lie_beyond_four_gibibytes():
 
 
 def test_ids_that_share_their_first_half_are_told_apart():
-    """Such ids practically never occur: a search goes on through all of them."""
+    """Such ids practically never occur: a search has to visit all of them."""
     same = [chunk(5, rest) for rest in (9, 2, 7)]
     segment = Segment.build(
         [entry(group(1, n), PACKS[0], n, one) for n, one in enumerate(same)]
@@ -138,7 +142,7 @@ def test_ids_that_share_their_first_half_are_told_apart():
 
 
 def test_chunks_that_share_their_head_stay_in_the_order_of_the_directory():
-    # more chunks than a sorting method that is not stable leaves in order by chance
+    # more chunks than an unstable sorting method would leave in order by chance
     rests = [(number * 37) % 101 for number in range(100)]
     segment = Segment.build([entry(group(1, 1), PACKS[0], 0, *(chunk(5, rest) for rest in rests))])
     assert segment.columns.rests.tolist() == rests
@@ -260,7 +264,7 @@ def test_a_large_segment_is_hashed_to_its_last_byte(tmp_path: Path):
 
 
 class Watched(DurableFiles):
-    """Files as they are; notes the order of the calls."""
+    """Plain files; records the order of the calls."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -288,12 +292,13 @@ def test_a_segment_is_durable_before_it_has_its_name(tmp_path: Path):
 
 def test_columns_may_be_written_piece_by_piece(tmp_path: Path):
     segment = Segment.build([entry(group(1, 1), PACKS[0], 0, chunk(1), chunk(2))])
-    columns = segment.columns
-    assert footer(columns).tobytes() == struct.pack("<QQQQ8s", 2, 1, 1, 0, b"HBINDX01")
-    assert footer(columns, 9).tobytes() == struct.pack("<QQQQ8s", 9, 1, 1, 0, b"HBINDX01")
-    assert footer(columns, 0).tobytes() == struct.pack("<QQQQ8s", 0, 1, 1, 0, b"HBINDX01")
-    heads = columns.heads
-    parts = (heads[:1], heads[1:], *columns[1:], footer(columns))
+    columns = segment.raw
+    assert footer(columns) == struct.pack("<QQQQ8s", 2, 1, 1, 0, b"HBINDX01")
+    assert footer(columns, 9) == struct.pack("<QQQQ8s", 9, 1, 1, 0, b"HBINDX01")
+    assert footer(columns, 0) == struct.pack("<QQQQ8s", 0, 1, 1, 0, b"HBINDX01")
+    heads = segment.columns.heads
+    halves = (as_bytes(heads[:1]), as_bytes(heads[1:]))
+    parts = (*halves, *columns[1:], footer(columns))
     assert write(parts, tmp_path, KEYS, DurableFiles()) == segment.write(
         tmp_path, KEYS, DurableFiles()
     )

@@ -1,4 +1,4 @@
-"""The end of a task tells whether its destination answers."""
+"""The end of a task shows whether its destination answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a task of every kind: the lines of the record, and lines of the work."""
+"""The log of a task of every kind: lines about the record, and lines of the work."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_start_of_the_last_attempt_stands_before_its_lines_and_a_gap_is_told
 
 
 class Context:
-    """A context that keeps the lines of the log."""
+    """A context that records the lines of the log."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

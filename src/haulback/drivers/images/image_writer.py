@@ -63,7 +63,7 @@ def _sync(path: Path) -> None:
 
 
 def free_name(taken: Callable[[str], bool], name: str) -> str:
-    """`name`, or the first of "name (2)", "name (3)" ... that is not taken."""
+    """`name`, or the first of "name (2)", "name (3)" ... that is free."""
     candidate, number = name, 1
     while taken(candidate):
         number += 1

@@ -15,7 +15,7 @@ from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
 
 
 class Reverting(msgspec.Struct, frozen=True):
-    """Note of a running revert: the machine, the snapshot of its state before, whether it ran.
+    """A note of a running revert: the machine, the snapshot of its previous state, whether it ran.
 
     `paused` is set if the machine ran and was paused by a user.
     """

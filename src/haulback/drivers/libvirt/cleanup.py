@@ -69,7 +69,7 @@ class Leftovers:
     def note_replaced(self, attempt: str, domain: Domain, devices: Set[str] | None) -> Path:
         """Record the files and the saved memory that a machine loses when its disks are replaced.
 
-        `devices` names the replaced disks, None stands for all disks.
+        `devices` names the replaced disks; None means all disks.
         """
         text = domain.definition()
         volumes = [v for v in located(self._host, text) if devices is None or v.device in devices]
@@ -94,7 +94,7 @@ class Leftovers:
         for path in map(Path, gone.paths):
             if path not in used and not _is_no_file(path):
                 path.unlink(missing_ok=True)
-                with suppress(OSError):  # the folder is gone, or holds other files
+                with suppress(OSError):  # the folder no longer exists, or holds other files
                     if _ROOM.fullmatch(path.parent.name):
                         path.parent.rmdir()
         note.unlink()
@@ -118,7 +118,7 @@ class Leftovers:
         return note
 
     def let_start(self, note: Path) -> None:
-        """Let the machine of a note start with its host; a machine that is gone is no error."""
+        """Let the machine of a note start with its host; a removed machine is no error."""
         with suppress(NotFound):
             self._host.domain(note.read_text()).set_autostart()
         note.unlink()
@@ -136,7 +136,7 @@ class Leftovers:
     def undo(self, note: Path) -> None:
         """Undo an interrupted revert, unless the machine was started since.
 
-        A machine in managed save was started since, too: its memory belongs to the current disks.
+        A machine in managed save was started as well: its memory belongs to the current disks.
         """
         wanted = msgspec.json.decode(note.read_bytes(), type=Reverting)
         try:
@@ -208,7 +208,9 @@ class Leftovers:
         return [room for room in marked if room not in used]
 
     def _is_half(self, room: Path) -> bool:
-        """Whether a folder is an unfinished one of ours; other hosts may use the same pool."""
+        """Whether a folder is an unfinished folder of Haulback; other hosts may use the same
+        pool.
+        """
         try:
             mark = (room / machine_builder.UNFINISHED).read_text()
         except OSError:
@@ -265,7 +267,7 @@ def _is_no_file(path: Path) -> bool:
 
 
 def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:
-    """Names in a folder that carry an attempt which is not in `alive`."""
+    """Names in a folder that contain an attempt which is not in `alive`."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     found = ((name, pattern.fullmatch(name)) for name in names)
     return [name for name, match in found if match and match["attempt"] not in alive]

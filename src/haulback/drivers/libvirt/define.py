@@ -52,7 +52,7 @@ class Placing:
         self._define(made, paths, standing)
         try:
             self._left.let_start(note)
-        except HaulbackError as error:  # after a refusal by libvirt the machine stays
+        except HaulbackError as error:  # after a refusal by libvirt the machine stays unchanged
             note.unlink(missing_ok=True)
             said.append(f"the machine does not start with its host: {error.message}")
         return DefinedMachine(self._measure(self._host.domain(made.uuid)), said)

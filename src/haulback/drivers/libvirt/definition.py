@@ -32,9 +32,9 @@ class Standing(NamedTuple):
 
     `fresh` marks a copy beside the original, which gets addresses of its own. `now` is the current
     XML of a machine that is restored over itself and keeps its devices. `layers` marks disks that
-    are overlays on a share: the machine then pauses on disk errors, so that the guest does not see
-    errors while the share is away. `tell` is called with a sentence about each device that the new
-    machine lacks.
+    are overlays on a share: the machine then pauses on disk errors, so that the guest sees no
+    errors while the mount is unavailable. `tell` is called with a sentence about each device that
+    the new machine lacks.
     """
 
     fresh: bool = False
@@ -76,7 +76,7 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
 def _begun(definition: JsonMapping, kind: str) -> ET.Element:
     """Parsed XML of a definition, with a single `os` element.
 
-    libvirt reads all elements of a name, so later ones must not escape the checks.
+    libvirt reads all elements with a name, so later ones must not escape the checks.
     """
     text = definition.get(XML)
     root = parse(text) if isinstance(text, str) else _plain(definition, kind)
@@ -160,7 +160,7 @@ def _connect(devices: ET.Element, card: NetworkCardSettings) -> None:
         ET.SubElement(interface, "source", {"network": card.network})
     if card.mac:
         drop(interface, "mac")
-        forget(interface, "MAC")  # libvirt takes that of the card
+        forget(interface, "MAC")  # libvirt takes the setting of the card
         ET.SubElement(interface, "mac", {"address": card.mac})
 
 

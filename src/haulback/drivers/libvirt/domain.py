@@ -55,7 +55,7 @@ class DefinitionExtras(msgspec.Struct):
 
 
 def kept(root: ET.Element) -> DefinitionExtras:
-    """Our members in the metadata of the XML. Raises Malformed for damaged metadata."""
+    """Haulback's members in the metadata of the XML. Raises Malformed for damaged metadata."""
     element = root.find(f"metadata/{OURS}")
     try:
         return (
@@ -68,7 +68,7 @@ def kept(root: ET.Element) -> DefinitionExtras:
 
 
 def keep(root: ET.Element, ours: DefinitionExtras) -> None:
-    """Store our members in the metadata of the XML. Raises Malformed for values that are not
+    """Store Haulback's members in the metadata of the XML. Raises Malformed for values that are not
     JSON.
     """
     metadata = root.find("metadata")
@@ -140,7 +140,7 @@ def machine(
     """Description of a machine.
 
     `text` is its inactive XML, `sized` its disks with sizes in bytes, `live` its current XML if it
-    runs. `lost` maps disks that cannot be read now, although they should, to the reasons.
+    runs. `lost` maps disks that should be readable but are not to the reasons.
     """
     sized = list(sized)
     root = parse(text)

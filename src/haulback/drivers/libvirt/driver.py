@@ -71,7 +71,7 @@ from haulback.libvirt_xml import XML, parse
 from haulback.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
-_PATIENCE = Backoff(0.5, seconds=60.0)  # of undoing a revert
+_PATIENCE = Backoff(0.5, seconds=60.0)  # attempts to undo a revert
 WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNGUARDED = (
@@ -93,8 +93,8 @@ class LibvirtHost:
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
     ) -> None:
         self.uri, self.storage = uri, storage
-        # One folder per host and storage, so that a sweep never removes the files of another host
-        # or storage.
+        # One folder for each host and storage, so that a sweep never removes the files of another
+        # host or storage.
         mark = sha256(f"{uri}\0{storage}".encode()).hexdigest()[:12]
         self.work = work or WORK / f"haulback-{mark}"
         self._files = files or Files()
@@ -194,7 +194,7 @@ class LibvirtHost:
     def _watch(
         self, domain: Domain, made: FolderSnapshot, images: list[Image], off: int | None
     ) -> None:
-        """Notice a start of the machine while disks are read that no lock guards."""
+        """Notice a start of the machine while its disks are read without a lock."""
         open_to_all = [image.disk.name for image in images if not image.is_guarded]
         if not open_to_all:
             return
@@ -270,7 +270,7 @@ class LibvirtHost:
         if overwrite and (old := machine_builder.replaced(self._host.domains(), wanted)):
             machine_builder.refuse_if_running(
                 old
-            )  # refuse before the data is copied, not only at the commit
+            )  # refused before the data is copied, not only at the commit
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
             def define(placing: Placing) -> DefinedMachine:
@@ -309,7 +309,7 @@ class LibvirtHost:
             self._sync(paths)
             return place(Placing(self._host, self._left, self._measure))
 
-    def move(  # parameters of the Protocol
+    def move(  # parameters that the Protocol requires
         self,
         uuid: str,
         there: MachineSource,
@@ -322,7 +322,7 @@ class LibvirtHost:
         try:
             domain = self._host.domain(uuid)
         except NotFound:
-            return there.machine(uuid)  # an earlier attempt has moved the machine
+            return there.machine(uuid)  # an earlier attempt has already moved the machine
         migration.check(self._host, domain, there._host)
         self._drop(domain, set(domain.checkpoints()))
         room = self._room(_checked(attempt))
@@ -338,8 +338,8 @@ class LibvirtHost:
         try:
             with self._alone():
                 # The note precedes the migration: if this process dies after it, a sweep deletes
-                # the images here. While the machine is still here, its images are in use and
-                # stay.
+                # the images on this host. While the machine is still on this host, its images are
+                # in use and stay.
                 note = self._left.note_gone(attempt, domain, moves=True)
             with there._begin(self._measure(domain), attempt, place) as new:
                 made = new.commit()
@@ -396,7 +396,7 @@ class LibvirtHost:
         for volume in overlay.lies_on(located(self._host, domain.live())):
             overlay.copy_in(domain, volume, count)
         if left := overlay.lies_on(located(self._host, domain.live())):
-            raise Unavailable(f"{domain.name}: {left[0].name} still depends on its share")
+            raise Unavailable(f"{domain.name}: {left[0].name} still depends on its mount")
 
     def remove(self, uuid: str) -> None:
         with self._alone():
@@ -425,9 +425,10 @@ class LibvirtHost:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock on the storage: no other process of ours adds, changes or removes machines.
+        """Hold the lock on the storage, so that no other process of Haulback adds, changes or
+        removes machines.
 
-        QEMU tools that run meanwhile inherit the lock, see `qemu.holding`.
+        QEMU tools that run meanwhile inherit the lock; see `qemu.holding`.
         """
         try:
             handle = os.open(self.storage, os.O_RDONLY | os.O_DIRECTORY)

@@ -98,12 +98,11 @@ def write(definition: JsonObject, room: Path) -> None:
 
 
 def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = None) -> str | None:
-    """Set the file of the variables in the XML: a file in `rooms`, else a new file from the
-    template.
+    """Set the file of the variables in the XML: a file in `rooms`, or a new file from the template.
 
     The file of another machine is never used. `now` is the current XML of a machine that is
-    restored over itself; it keeps its variables if the backup holds none. Returns a sentence when
-    the backup's variables are not restored.
+    restored over itself; it keeps its variables if the backup has none. Returns a sentence if the
+    backup's variables are not restored.
     """
     system = root.find("os")
     elements = system.findall("nvram") if system is not None else []

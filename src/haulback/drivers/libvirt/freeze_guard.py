@@ -50,7 +50,7 @@ class Frozen:
             self.held = True
         except HaulbackError as error:
             log.warning("%s cannot be frozen: %s", self._domain.name, error.message)
-            self._dismiss(b"")  # the guard thaws: some file systems may be frozen
+            self._dismiss(b"")  # the guard thaws the guest, because some file systems may be frozen
         except BaseException:
             self._dismiss(b"")
             raise
@@ -63,7 +63,7 @@ class Frozen:
             self.held = self._domain.thaw() > 0 and self._guard.poll() is None
         except HaulbackError:
             self.held = False
-            self._dismiss(b"")  # the guard tries to thaw once more
+            self._dismiss(b"")  # the guard tries to thaw the guest once more
             return
         self._dismiss(b"!")
 

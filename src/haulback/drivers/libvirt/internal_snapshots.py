@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence, Set
 from contextlib import nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Taken
@@ -132,7 +132,7 @@ def _node(live: str, volume: DomainDisk) -> str:
     raise Unsupported(f"{volume.name}: this libvirt does not report QEMU's name of the disk")
 
 
-def _ask(domain: Domain, command: str, **arguments: Any) -> None:
+def _ask(domain: Domain, command: str, **arguments: object) -> None:
     """Send a QMP command. Raises Unavailable, with QEMU's message, when QEMU refuses it."""
     answer = domain.ask_qemu(json.dumps({"execute": command, "arguments": arguments}))
     try:

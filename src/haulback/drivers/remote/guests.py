@@ -75,5 +75,6 @@ def far_block(
         try:
             for warning in link.call(begun.number, "end", kind=list[str]):
                 warn(warning)
-        except HaulbackError as error:  # the remote driver runs the command even without this node
+        # The remote driver runs the command even if the node has died.
+        except HaulbackError as error:
             warn(f"the result of the command after the backup is unknown: {error.message}")

@@ -69,7 +69,8 @@ class FarNewMachine:
     def abandon(self) -> None:
         if not self._over:
             self._over = True
-            with suppress(HaulbackError):  # a remote driver that lost its connection has cleaned up
+            # A remote driver that lost its connection has already cleaned up.
+            with suppress(HaulbackError):
                 self._link.call(self._number, "close", kind=type(None))
 
     def __enter__(self) -> Self:
@@ -103,7 +104,8 @@ class _FarSink:
     def _send(self, low: int, piece: memoryview) -> None:
         high = low + len(piece)
         if any(one.low < high and low < one.high for one in self._sent):
-            self.settle()  # writes in flight may be reordered, so overlapping ones must not coexist
+            # Writes in flight may be reordered, so overlapping writes must not coexist.
+            self.settle()
         while len(self._sent) >= _AHEAD:
             self._take()
         done = self._link.begin(self._number, "write", self._disk, low, piece)

@@ -1,4 +1,4 @@
-"""Extended attributes and POSIX access control lists, in the forms that Linux gives them."""
+"""Extended attributes and POSIX access control lists, in the formats of Linux."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Collected:
         self._lists[which] = text
 
     def failed(self, reason: str) -> None:
-        """Note why attributes are missing."""
+        """Record why attributes are missing."""
         self._reason = self._reason or reason
 
     def extras(self, features: tuple[str, ...]) -> Extras:

@@ -13,13 +13,13 @@ from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.superblocks import Superblock
 from haulback.units import KIB
 
-_decode = codecs.getdecoder("cp850")  # loaded now: the confined process cannot open files
+_decode = codecs.getdecoder("cp850")  # imported now, because the sandbox cannot open files
 _HEAD = 68 * KIB  # bytes read for detection; the farthest mark (UFS2) is at 64 KiB + 1372
 _SECTOR = 512
 
 
 class Detected(NamedTuple):
-    """Detected contents; `reason` says why they cannot be read, or is a caution.
+    """Detected contents; `reason` says why they cannot be read, or is a warning.
 
     `features` are those that the superblock names; `size` is the size in bytes that the superblock
     states, 0 if unknown.
@@ -84,6 +84,11 @@ _MARKS = (
     (516, b"!Stra0tis\x86\xff\x02^\x41rh", "stratis", _PART),
     (4096, b"SPACEDB ", "storage_spaces", _PART),
     (0, b"integrt\0", "dm_integrity", _PART),
+    (0, b"SnAp\1\0\0\0", "snapshot_cow", "it holds the changes of a snapshot, and no files"),
+    (16404, b"\0\0\0\x07version\0", "zfs", _NO_READER),
+    (0, b"bluestore block device", "ceph_bluestore", _PART),
+    (0, b"-rom1fs-", "romfs", _NO_READER),
+    (16, b"Compressed ROMFS", "cramfs", _NO_READER),
     (0, b"verity\0\0", "dm_verity", "it holds hashes of another volume, and no files"),
 )
 # Marks of few bytes, which fields of the formats above could equal.
@@ -92,10 +97,13 @@ _WEAK_MARKS = (
     (1024, b"\xe2\xe1\xf5\xe0", "erofs", _NO_READER),
     (1024, b"H+\0\x04", "hfsplus", _NO_READER),
     (1024, b"HX\0\x05", "hfsplus", _NO_READER),
+    (1024, b"BD\0", "hfs", _NO_READER),
+    (1030, b"\x34\x34", "nilfs2", _NO_READER),
     (66908, b"\x19\x01\x54\x19", "ufs", _NO_READER),
     (9564, b"\x54\x19\x01\x00", "ufs", _NO_READER),
 )
-_NAMES = {"linux_raid": "software RAID", "storage_spaces": "Storage Spaces pool"}
+_NAMES = {"linux_raid": "software RAID", "storage_spaces": "Storage Spaces pool",
+          "ceph_bluestore": "Ceph BlueStore"}  # fmt: skip
 _FACTS: dict[str, Callable[[bytes], Superblock]] = {
     "btrfs": lambda head: superblocks.btrfs(head[superblocks.BTRFS :]),
     "f2fs": lambda head: superblocks.f2fs(head[1024:4096]),

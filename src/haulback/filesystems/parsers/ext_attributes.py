@@ -1,4 +1,4 @@
-"""Extended attributes of ext: in the inode, in a block beside it, and in inodes of their own."""
+"""Extended attributes of ext: in the inode, in a separate block, and in separate inodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK_HEADER = 32
 _PREFIXES: Final = {1: b"user.", 4: b"trusted.", 6: b"security.", 8: b"system.richacl"}
 _ACCESS, _DEFAULT, _SYSTEM = 2, 3, 7
 _INLINE: Final = (_SYSTEM, b"data")  # contents of a file within its inode
-_MOST_VALUE = 64 * 1024  # bytes of a value in an inode of its own
+_MOST_VALUE = 64 * 1024  # bytes of a value in a separate inode
 
 
 class ExtAttribute(NamedTuple):

@@ -19,7 +19,7 @@ _DEEPEST, _MOST_VALUE, _MOST_LEAVES = 5, 64 * 1024, 2048
 
 
 class XfsAttribute(NamedTuple):
-    """An attribute and its value in the name space that `flags` choose."""
+    """An attribute and its value, in the name space that `flags` select."""
 
     flags: int
     name: bytes
@@ -117,7 +117,7 @@ def _in_leaf(fork: AttributeBlocks, raw: bytes) -> Iterator[XfsAttribute]:
 
 
 def _remote(fork: AttributeBlocks, block: int, size: int) -> bytes:
-    """A value in blocks of its own."""
+    """A value in separate blocks."""
     result = bytearray()
     while len(result) < size:
         raw = fork.read(block)

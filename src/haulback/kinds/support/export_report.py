@@ -1,4 +1,4 @@
-"""The report of an EXPORT, which EXPORT and STORE read."""
+"""The report of an EXPORT, read by EXPORT and STORE."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulback.kinds.support.reports import Said, lacking
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.wire import JsonObject
 
-WINDOW = 5 * HOUR_MS  # time in which a node may begin the task
+WINDOW = 5 * HOUR_MS  # time in which a node may start the task
 ASKED = "askedType"  # the parameter of a task whose backup became another type
 EXPORT_REPORT = (
     Said("type", "text", "FULL or INCREMENTAL: the type of the backup.", needed=True),
@@ -30,7 +30,7 @@ EXPORT_REPORT = (
 
 
 def unreported(kind: str, report: tuple[Said, ...], results: JsonObject) -> str:
-    """The reason why a backup cannot be restored: the node left out members of its report."""
+    """The reason why a backup cannot be restored: the node omitted members of its report."""
     names = ", ".join(lacking(report, results))
     return f"the node did not report what a restore needs: {names} in transfer-info of the {kind}"
 
@@ -41,12 +41,12 @@ def asked_type(task: Task) -> str:
 
 
 def other_type(asked: str, made: str) -> str:
-    """The warning of a backup that has another type than the requested type."""
+    """The warning of a backup whose type differs from the requested type."""
     return f"the backup is {made}, although {asked} was requested"
 
 
 def read_results(results: JsonObject) -> ExportResult | None:
-    """The report of an export; None where the report lacks a member that a restore needs.
+    """The report of an export; None if the report lacks a member that a restore needs.
 
     Raises Malformed for a member of the wrong type.
     """

@@ -1,4 +1,4 @@
-"""Scan results of nodes become inventory records."""
+"""Conversion of a node's scan results into inventory records."""
 
 from __future__ import annotations
 

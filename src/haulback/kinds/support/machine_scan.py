@@ -18,16 +18,17 @@ from haulback.tasks.record import Plan, Task
 _SAME = ("hypervisor", "hypervisorManager", "dstProtectedEntity")
 
 
-FRESH_MS = 15 * 60_000  # machines seen since then are not scanned again before a backup
+# Machines that a scan saw after this time are not scanned again before a backup.
+FRESH_MS = 15 * 60_000
 
 
 def before(
     entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest = None
 ) -> list[Task]:
-    """Scans of the machines that no scan saw lately, a task for each hypervisor and project.
+    """Plan scans of the machines that no scan saw recently, a task for each hypervisor and project.
 
-    No backup waits for a scan: the export reads the machine itself, and a failed scan must not
-    prevent the backup.  The server's own database is never scanned.
+    No backup waits for a scan, because the export reads the machine itself and a failed scan must
+    not prevent the backup.  The server's own database is never scanned.
     """
     stale: dict[tuple[str, str | None], list[Entity]] = {}
     for entity in entities:

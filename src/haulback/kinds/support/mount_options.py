@@ -70,7 +70,7 @@ def _path(path: str | None, field: str) -> str:
 
 
 def folders(mount: Mount) -> list[Visible]:
-    """The folders of a mount; a folder without a path in the request gets the usual path."""
+    """The folders of a mount; a folder without a path in the request gets the default path."""
     visible = msgspec.convert(mount.wanted.get("visible", []), list[Visible])
     return [msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible]
 

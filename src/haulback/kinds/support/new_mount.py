@@ -11,7 +11,8 @@ from haulback.tasks.record import NewMount
 from haulback.wire import JsonObject, Ref
 
 _USUAL_MS = 86_400_000  # a mount ends after a day unless the request names a time
-_MOMENT_MS = 1_000_000_000_000  # a larger value is a time and no duration, as old clients send it
+# A larger value is a time rather than a duration, as old clients send it.
+_MOMENT_MS = 1_000_000_000_000
 _LONGEST_MS = 366 * _USUAL_MS
 
 

@@ -15,7 +15,7 @@ REMOVAL_REPORT = (
 
 
 def is_blocked(task: Task) -> bool:
-    """Whether a clean-up deleted nothing because backups were not where they must be."""
+    """Whether a clean-up deleted no data because expected backups were missing."""
     damage = task.results.get("damage")
     return isinstance(damage, dict) and bool(damage.get("missing") or damage.get("unreadable"))
 

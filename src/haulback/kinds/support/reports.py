@@ -1,7 +1,7 @@
 """Members of the reports that nodes send by PUT /tasks/{guid}/transfer-info.
 
-Each kind declares its report; the OpenAPI document and docs/reference/node-reports.md are made from
-the declarations, and a test compares the declarations with the structs that the kinds read.
+Each kind declares its report; the OpenAPI document and docs/reference/node-reports.md are generated
+from the declarations, and a test compares the declarations with the structs that the kinds read.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from haulback.wire import JsonObject
 
 
 class Said(NamedTuple):
-    """A member of a report.  `form` is a key of FORMS; `needed`: without the member the task does
-    not count in full.
+    """A member of a report.  `form` is a key of FORMS; `needed`: without the member the task is
+    incomplete.
     """
 
     name: str
@@ -46,5 +46,5 @@ READ_FROM = Said(
 
 
 def lacking(report: tuple[Said, ...], results: dict[str, object]) -> list[str]:
-    """Names of the members that a report needs and that `results` lack."""
+    """Names of the needed members of a report that `results` lacks."""
     return [member.name for member in report if member.needed and results.get(member.name) is None]

@@ -30,12 +30,12 @@ def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewResto
 
 
 def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Set the restore job to INPROGRESS when a task begins."""
+    """Set the restore job to INPROGRESS when its task starts."""
     ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
 
 
 def job_goes_on(task: Task, ledger: Ledger) -> None:
-    """Keep the restore job INPROGRESS: another task follows."""
+    """Keep the restore job INPROGRESS, because another task follows."""
     ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
 
 
@@ -47,6 +47,6 @@ def job_ended(task: Task, state: State, ledger: Ledger) -> None:
 
 
 def _warnings(task: Task) -> str | None:
-    """Sentences about parts that the restored machine goes without, as a node reports them."""
+    """Sentences about parts that the restored machine lacks, as a node reports them."""
     said = msgspec.convert(task.results.get("warnings", []), list[str])
     return "; ".join(said).replace("\0", "")[:_LONGEST] or None

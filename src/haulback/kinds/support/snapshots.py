@@ -36,7 +36,7 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
 
 
 class Asked(NamedTuple):
-    """A request, or None, with the records and the circumstances of its submission."""
+    """A request, or None, with the records and circumstances of its submission."""
 
     request: AnyRequest
     catalogue: Catalogue
@@ -44,9 +44,9 @@ class Asked(NamedTuple):
 
 
 def task(kind: str, entity: Entity, asked: Asked, spec: planning.TaskSpec) -> Task:
-    """A task that changes a machine on its platform, on the node that reaches the platform.
+    """A task that changes a machine on its platform, on a node that reaches the platform.
 
-    `spec` holds the further references, the parameters and the task before.
+    `spec` holds further references, the parameters and the preceding task.
     """
     hypervisor = asked.catalogue.places.hypervisor(entity.hypervisor)
     refs = {

@@ -110,7 +110,7 @@ def catalogue(call: ApiRequest) -> CataloguePage:
 @room(
     "POST",
     "/nodes/self/catalogue/{guid}",
-    "Backups found on the destination of a task.",
+    "Backups that a node found on the destination of a task.",
     request=FoundPage,
     answer=PageTaken,
     body=request_body.NODES,

@@ -1,4 +1,4 @@
-"""Fires and due times as the API shows them."""
+"""Fires and due times in the form of the API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARAMS = (
 
 
 def fires(call: ApiRequest, kind: str) -> Fires:
-    """The newest fires of a schedule of a kind, and the due times that lie ahead."""
+    """The newest fires of a schedule of a kind, and its next due times."""
     past, coming = (_count(call, name) for name in ("past", "next"))
     scope = call.who.scope
     record, history = schedules.history(call.app, call.guid, scope, past, kind)

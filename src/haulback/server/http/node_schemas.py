@@ -61,7 +61,7 @@ def _order(schemas: Schemas, kind: str) -> Schema:
 
 
 def _shape(schemas: Schemas, field: msgspec.structs.FieldInfo) -> Schema:
-    """The JSON type of a member; the platform or the destination defines its contents."""
+    """The JSON type of a member whose contents the platform or the destination defines."""
     found = schemas.of(field.type, incoming=False)
     return {"type": "object"} if "$ref" in found else found
 

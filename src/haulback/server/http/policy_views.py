@@ -1,10 +1,11 @@
-"""Policies, rules and schedules as portals read them, with warnings about inert members."""
+"""Policies, rules and schedules as portals read them, with warnings about members without
+effect.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
@@ -60,15 +61,15 @@ class Surroundings:
         return self._names[kind, guid]
 
     def members(self, policy: Record) -> list[Member]:
-        """The machines of a policy that the caller sees, by name."""
+        """The machines of a policy that the caller sees, ordered by name."""
         return self._reading.members(policy)
 
     def rpo(self, policy: Record) -> int | None:
-        """The RPO of a backup policy in ms, as it was computed last; None without a limit."""
+        """The RPO of a backup policy in ms, as last computed; None without a limit."""
         return self._reading.rpo(policy.guid)
 
     def clock(self, schedule: str) -> JsonObject:
-        """The members of a schedule that tell when the schedule runs."""
+        """The members of a schedule that are derived from its times."""
         if schedule not in self._clocks:
             self._clocks[schedule] = self._reading.clock(schedule)
         return self._clocks[schedule]
@@ -85,7 +86,7 @@ class Surroundings:
 
     @cached_property
     def schedules(self) -> list[Record]:
-        """All schedules that the caller sees, by name."""
+        """All schedules that the caller sees, ordered by name."""
         return [
             record
             for record in self.known.records.of_kind("schedule")
@@ -107,7 +108,7 @@ class Surroundings:
 
 
 def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the machines of a policy and their figures; `rules` are there already, in full."""
+    """Add the machines of a policy and their figures; `rules` are in the answer already."""
     members = around.members(record)
     sizes = [member.size for member in members if member.size is not None]
     shown["vms"] = [{"guid": member.guid, "name": member.name} for member in members]
@@ -128,14 +129,14 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
 
 
 _DISABLED = {"name": "DISABLED", "description": "Disabled"}
-_NO_CHOICE: dict[str, list[Any]] = {
+_NO_CHOICE: dict[str, list[object]] = {
     name: []
     for name in ("includeTags", "excludeTags", "includeRegExps", "excludeRegExps", "hvClusters")
 }
 
 
 def recovery_plan(shown: JsonObject) -> None:
-    """Add the figures of a recovery plan; `schedules` are there already, in full."""
+    """Add the figures of a recovery plan; `schedules` are in the answer already."""
     rules = shown.get("rules", [])
     shown["ruleCount"] = len(rules)
     shown["rulesVmCount"] = {
@@ -145,7 +146,7 @@ def recovery_plan(shown: JsonObject) -> None:
 
 
 def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the names of a rule's destinations; `schedules` are there already, in full."""
+    """Add the names of a rule's destinations; `schedules` are in the answer already."""
     shown["markedForDeletion"] = False
     for item in shown.get("ruleBackupDestinations", []):
         guid = item["backupDestination"].get("guid")
@@ -183,7 +184,9 @@ def wanted_schedules(
 
 
 def _rules_for(around: Surroundings, entity: str) -> set[str]:
-    """The rules of a machine's policies; none for a machine hidden from the caller."""
+    """The rules of a machine's policies; an empty list for a machine that is hidden from the
+    caller.
+    """
     try:
         settings = around.known.machines.get(entity).settings
     except NotFound:

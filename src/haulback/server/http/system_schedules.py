@@ -1,4 +1,4 @@
-"""System schedules: the work that Haulback does for itself, with its times."""
+"""System schedules: Haulback's own work, with its times."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def pause(call: ApiRequest) -> None:
     command="schedule resume SCHEDULE --system",
 )
 def resume(call: ApiRequest) -> None:
-    """Let the schedule fire for the due times that lie ahead."""
+    """Let the schedule fire at its next due times."""
     schedules.resume(call.app, call.who, call.guid, _KIND)
 
 
@@ -122,5 +122,5 @@ def run(call: ApiRequest) -> FireRecord:
     command="schedule fires SCHEDULE --system",
 )
 def fires(call: ApiRequest) -> Fires:
-    """The newest fires first, and the due times that lie ahead."""
+    """The newest fires first, and the next due times."""
     return fire_views.fires(call, _KIND)

@@ -67,7 +67,7 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
 def read_again(
     app: App, guid: str, who: Caller, *, take_over: bool, revoked: bool
 ) -> tuple[BackupDestination, Task]:
-    """Plan a task that reads the catalogue of a destination, and with `take_over` its owner.
+    """Plan a task that reads the catalogue of a destination; with `take_over` it changes the owner.
 
     Raises NotFound, and Conflict while such a task waits or runs.
     """

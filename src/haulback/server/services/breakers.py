@@ -22,7 +22,7 @@ Stands = Mapping[str, Stand]
 
 
 def test_due(app: App) -> int:
-    """Make a CONNECTIVITY_TEST of each destination whose next test is due; their number."""
+    """Plan a CONNECTIVITY_TEST of each destination whose next test is due; returns their number."""
     with app.store.read() as sql:
         due = breakers.due(sql, app.clock.now_ms())
     return sum(_test(app, destination) for destination in due)
@@ -36,14 +36,14 @@ def _test(app: App, destination: str) -> bool:
         if not breakers.begin_test(sql, destination, task.guid, now):
             return False  # another server made the test, or a task has closed the breaker
         tasks.insert(sql, [task])
-    log.info("the destination %s is tried again", place.name)
+    log.info("the destination %s is tested again", place.name)
     return True
 
 
 def close(app: App, guid: str, who: Caller) -> BackupDestination:
-    """Close the breaker of a destination, so that its tasks go on.  Raises NotFound.
+    """Close the breaker of a destination, so that its tasks continue.  Raises NotFound.
 
-    A closed breaker stays closed, and its counted failures are forgotten.
+    The closed breaker is not on probation, and its failures are forgotten.
     """
     with app.change(who, "close breaker", guid) as change:
         sql = change.sql

@@ -1,7 +1,7 @@
 """Removal and cancellation of many tasks, in transactions of bounded time.
 
-A piece is a transaction.  The server answers after the last piece; a stopping server finishes the
-current piece and reports how many tasks are done.
+Each piece is a transaction.  The server answers after the last piece; a server that stops finishes
+the current piece and reports the number of finished tasks.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from haulback.server.store import audit, task_lists, tasks
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
 
-_AIM = 0.1  # seconds of one piece: SQLite has one writer at a time
-_ALONE = 0.4  # seconds of a piece on PostgreSQL, which locks rows only
+_AIM = 0.1  # seconds for one piece, because SQLite has only one writer at a time
+_ALONE = 0.4  # seconds for one piece on PostgreSQL, which locks only rows
 _FIRST, _MOST = 50, 4000
 _FINAL = frozenset(state.value for state in FINAL)
 Piece = Callable[[Sequence[str]], None]
@@ -28,7 +28,7 @@ Refusal = tuple[str, HaulbackError]
 
 
 def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
-    """Call `work` for all guids, with as many at once as fit into the time of a piece.
+    """Call `work` for all guids, in pieces that fit into the time limit.
 
     Raises Unavailable when the server stops, and the errors of `work`.
     """
@@ -43,7 +43,7 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
         except Unavailable:
             if size == 1:
                 raise
-            size = 1  # two pieces waited for each other; single tasks cannot
+            size = 1  # two pieces waited for each other's locks; single tasks cannot
             continue
         at += size
         took = time.monotonic() - begun

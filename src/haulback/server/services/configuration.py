@@ -34,21 +34,21 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.walks import WalkKind
 from haulback.wire import JsonObject, parse
 
-# The kinds whose records keep a record that they name from removal.
+# Kinds of records that cannot be removed while a record refers to them, with those that refer.
 _HELD = {
     "hypervisor-manager": ("hypervisor-cluster", "hypervisor-storage", "network", "flavor"),
 }
 
 
 class ConfigurationReading(Reading):
-    """Configuration records at one moment."""
+    """Read access to configuration records within one transaction."""
 
     def page(self, kind: str, wanted: ListQuery) -> tuple[list[Record], int]:
-        """A page of records of one kind by name, and the number of all."""
+        """A page of records of one kind ordered by name, and the number of all."""
         return lists.kept(self._sql, kind, wanted)
 
     def members(self, policy: Record) -> list[Member]:
-        """The machines of a policy that the caller sees, by name."""
+        """The machines of a policy that the caller sees, ordered by name."""
         return policies.members_of(self._sql, self.scope, policy)
 
     def rpo(self, policy: str) -> int | None:
@@ -60,12 +60,12 @@ class ConfigurationReading(Reading):
         return frozenset(retention.waiting(self._sql))
 
     def clock(self, schedule: str) -> JsonObject:
-        """The members of a schedule that tell when the schedule runs."""
+        """The members of a schedule that are derived from its times."""
         return schedules.times(self._sql, schedule)
 
 
 class SentRecord(NamedTuple):
-    """A record as a request sent it: `read` gives the struct or raises Malformed."""
+    """A record of a request: `read` returns the struct or raises Malformed."""
 
     kind: RecordKind
     read: Callable[[], PolicyRecord]
@@ -145,7 +145,7 @@ def drafted(app: App, who: Caller, guid: str, sent: SentRecord) -> Record:
 
 
 def _follow(sql: Connection, record: Record, now: int) -> None:
-    """Request the auto-assignment of a saved policy, and compute what policies promise."""
+    """Request the auto-assignment of a saved policy, and compute the RPO of policies."""
     if _is_assigned_now(record):
         walks.ask(sql, WalkKind.POLICY, record.guid)
     protection.compute_promises(sql, now)
@@ -156,7 +156,7 @@ def _is_assigned_now(record: Record) -> bool:
 
 
 def _assigned(app: App, who: Caller, record: Record, show: Show[T]) -> T:
-    """Carry out the requested auto-assignment; returns the policy with its machines after it."""
+    """Carry out the requested auto-assignment; returns the policy with its machines afterwards."""
     assignment.assign_now(app, record.guid)
     with ConfigurationReading.of(app, who.scope) as reading:
         return show(record, reading)

@@ -1,4 +1,4 @@
-"""Moves of destinations: the same repository at another place."""
+"""Moves of destinations: the same repository at another location."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from haulback.tasks.record import Task
 def move(
     app: App, guid: str, wanted: MovedDestination, who: Caller
 ) -> tuple[BackupDestination, Task]:
-    """Plan the move; the task probes the new place, and only then the record changes.
+    """Plan the move; the task probes the new location before the record changes.
 
     Raises NotFound, Malformed, Conflict while a task runs on the destination.
     """

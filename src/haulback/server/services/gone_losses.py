@@ -1,14 +1,15 @@
-"""Losses by giving up a node, a destination, a hypervisor or a machine, item by item."""
+"""Losses of giving up a node, a destination, a hypervisor or a machine, item by item."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from haulback import units
 from haulback.contract.losses import Losses
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.inventory import reach
 from haulback.inventory.reach import Place
-from haulback.inventory.records import Record
+from haulback.inventory.records import Entity, Record
 from haulback.server.services.losses import Tally
 from haulback.server.store import copy_links, gone, lists, loss_rows, nodes
 from haulback.server.store.catalogue import SqlCatalogue
@@ -16,10 +17,12 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.expressions import Condition
 
 _UP = "given up"
+_QUIET_MS = 90_000  # a node that was not heard for so long is told to a person
 
 
 class LossView:
-    """A list that is being made at `now` (epoch ms); nodes silent for `silent` ms reach nothing.
+    """A list made at `now` (epoch ms); nodes silent for `silent` ms count as unable to reach
+    anything.
 
     `once`: the types of tasks that no other node repeats.
     """
@@ -29,12 +32,12 @@ class LossView:
         self.tally = Tally()
         self.known = SqlCatalogue(sql)
         self.leaving: list[str] = []  # destinations whose locations are removed
-        self.tasks: list[Condition] = []  # that end
-        self.mounts: list[Condition] = []  # that end
+        self.tasks: list[Condition] = []  # tasks that end
+        self.mounts: list[Condition] = []  # rules that end
 
 
 def of(view: LossView, kind: str, guid: str) -> Losses:
-    """The list of what is lost with an object.  Raises NotFound."""
+    """The list of losses if an object is given up.  Raises NotFound."""
     sql = view.sql
     _OF[kind](view, guid)
     if view.tasks:
@@ -72,7 +75,7 @@ def _node(view: LossView, guid: str) -> None:
 
 
 def _tasks_of_node(view: LossView, guid: str) -> None:
-    """Tasks that another node does, exports that it makes again, and those that end."""
+    """Tasks that another node does, exports that another node repeats, and tasks that end."""
     others = {node.guid for node in nodes.nodes(view.sql)} - {guid}
     here, ended = gone.of_node(guid), [*view.tasks, gone.is_last_try(view.once)]
     staged = gone.staged_on(guid)
@@ -115,7 +118,7 @@ def _destination(view: LossView, guid: str) -> None:
 
 
 def _backups(view: LossView, where: Condition, name: str) -> None:
-    """Backups that lose their only location, and those that another location keeps."""
+    """Backups that lose their only location, and backups that another location keeps."""
     sql, tally = view.sql, view.tally
     tally.add(loss_rows.backups(sql, _UP, gone.lost(where, view.leaving)))
     if kept := tally.add(loss_rows.backups(sql, "kept elsewhere", gone.kept(where, view.leaving))):
@@ -188,13 +191,25 @@ def _machine(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     machine = view.known.machines.get(guid)
     holding = gone.holding(sql, guid)
-    away = view.leaving = gone.silent(sql, holding, view.now - view.silent)
+    heard = gone.last_heard(sql, holding)
+    away = view.leaving = [place for place in holding if heard[place] < view.now - view.silent]
     there = [place for place in holding if place not in away]
-    tally.item("machine", "absent" if there else _UP, guid, machine.name)
+    tally.item("machine", "absent" if there else _UP, guid, machine.name, _seen(view, machine))
     for place in away:
         name = view.known.places.destination(place).name
         _backups(view, gone.on_destinations(guid, [place]), name)
-        tally.note(f"no living node reaches {name}: its backups of {machine.name} are given up")
+        tally.note(
+            f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} are "
+            "given up; to keep them, name a longer silence (--silent 30d, silentFor)"
+        )
+    for place in there:
+        if heard[place] < view.now - _QUIET_MS:
+            name = view.known.places.destination(place).name
+            tally.note(
+                f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} "
+                "stay; if its nodes will not come back, give them up by a shorter silence "
+                "(--silent 1h, silentFor), or give up the nodes first"
+            )
     stays = tally.add(
         loss_rows.backups(sql, "kept", loss_rows.stored(), gone.on_destinations(guid, there))
     )
@@ -205,6 +220,22 @@ def _machine(view: LossView, guid: str) -> None:
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
     view.tasks.append(gone.of_machine(guid))
+
+
+def _seen(view: LossView, machine: Entity) -> str:
+    """The time since a scan of its hypervisor saw a machine, in words."""
+    ago = units.duration(max(0, view.now - machine.seen) / 1000)
+    if not machine.seen:
+        return "no scan has seen it"
+    if machine.absent_since is None and machine.present:
+        return f"its hypervisor still showed it {ago} ago: the next scan adds it again"
+    return f"last seen {ago} ago"
+
+
+def _silence(view: LossView, heard: int) -> str:
+    if not heard:
+        return "no node that was ever heard"
+    return f"no node that was heard in the last {units.duration((view.now - heard) / 1000)}"
 
 
 _OF: Mapping[str, Callable[[LossView, str], None]] = {

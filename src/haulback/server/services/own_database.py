@@ -14,7 +14,7 @@ from haulback.wire import Ref
 
 
 def plan(sql: Connection, ask: Ask, destination: str | None = None) -> Plan:
-    """The tasks that back up the server's own database, by default to the only destination.
+    """The tasks that back up the server's own database; the default destination is the only one.
 
     Raises Malformed, NotFound.
     """

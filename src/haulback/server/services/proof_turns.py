@@ -1,4 +1,4 @@
-"""The proof of machines in turn: oldest evidence first, a few at once, inside a window."""
+"""Proofs of machines one after another: oldest evidence first, a few at once, within a window."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def top_up(app: App) -> int:
-    """Plan further proofs of the fire that proves, as its budget allows; their number."""
+    """Plan further proofs of a fire, as far as its budget allows; returns their number."""
     with app.store.write() as sql:
         fire = fires.take(sql, fires.PROVING)
         if fire is None:
@@ -38,7 +38,7 @@ def top_up(app: App) -> int:
 
 
 def _fill(wanted: FirePlanning) -> bool:
-    """Plan proofs until enough run; False once the budget is used or no machine is left."""
+    """Plan proofs until enough run; False once the budget is used up or no machine is left."""
     fire = wanted.fire
     at_once, most = budget_of(wanted.schedule)
     running = proof_turns.running(wanted.sql, wanted.rule.run)
@@ -60,8 +60,11 @@ def _provable(wanted: FirePlanning) -> list[str]:
 
 
 def _prove(wanted: FirePlanning, machine: Entity) -> int:
-    """Plan the proof of a machine's newest backup, and give its turn away; the tasks planned."""
-    # The clock of the server that made the fire may be ahead: the turn must lie behind the fire.
+    """Plan the proof of a machine's newest backup, and move the machine to the end of the order;
+    returns the planned tasks.
+    """
+    # The clock of the server that made the fire may be ahead, so the machine's time must be after
+    # the fire.
     moment = max(wanted.ask.now, wanted.fire.created)
     proof_turns.take(wanted.sql, machine.guid, moment)
     sign = wanted.schedule.body.get("sign")

@@ -1,7 +1,6 @@
 """Kinds of configuration records: the struct, the parent and the checks of each kind.
 
-A new kind of record is a struct with its members, a line in `_ALL`, and a path in
-`http/configuration.py`.
+A new kind of record needs a struct, a line in `_ALL`, and a path in `http/configuration.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class RecordKind(NamedTuple):
     """A kind of record: its name, its struct, and the member and kind of its parent.
 
     `check` raises Malformed or NotFound for a record that contradicts itself or the catalogue.
-    `secrets` are write-only members: the database holds them sealed, and no answer shows them.
+    `secrets` are write-only members: the database holds them sealed, and no answer contains them.
     `check_stored` raises Malformed for a record that lacks a secret.
     """
 
@@ -162,7 +161,7 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
 
 
 def _check_snapshot_policy(wanted: AnyPolicy) -> None:
-    """Refuse members that act on backups only."""
+    """Refuse members that affect backups only."""
     if not isinstance(wanted, SnapshotPolicy):
         return
     for name in (

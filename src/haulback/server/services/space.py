@@ -17,13 +17,14 @@ from haulback.server.store.engine import Connection
 from haulback.wire import JsonObject, Named
 
 _MOST = 1 << 62  # bytes
-_TEST_EVERY_MS = 600_000  # between two tests of a full destination
+_TEST_EVERY_MS = 600_000  # time between two tests of a full destination
 
 
 def test_due(app: App) -> int:
-    """Make a CONNECTIVITY_TEST of each full destination, at most each ten minutes; their number.
+    """Plan a CONNECTIVITY_TEST of each full destination, at most every ten minutes; returns their
+    number.
 
-    Backups wait for the space that the last task saw: somebody may have made room since.
+    Backups wait for space as the last task found it, although a user may have freed some since.
     """
     before = app.clock.now_ms() - _TEST_EVERY_MS
     with app.store.read() as sql:

@@ -45,7 +45,7 @@ Seen = tuple[Task, Waiting | None]  # the reason why a queued task waits
 
 
 class Remembered(msgspec.Struct):
-    """The result of a submission, given again to a repeated request."""
+    """The result of a submission, which a repeated request receives again."""
 
     tasks: list[str]
     accepted: list[Named]
@@ -53,7 +53,7 @@ class Remembered(msgspec.Struct):
 
 
 class _Request(NamedTuple):
-    """A request for new tasks; `marked` are the bytes that a repeated request must equal."""
+    """A request for new tasks; `marked` are the bytes that a repeated request must match."""
 
     operation: str
     marked: bytes
@@ -78,9 +78,9 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
 
 
 def is_repeated(app: App, way: Submission, body: bytes, who: Caller, key: str | None) -> bool:
-    """Whether a submission repeats one with the same key, and so makes no task.
+    """Whether a submission repeats another one with the same key, and thus makes no task.
 
-    Raises Conflict for a key of another request.
+    Raises Conflict if the key belongs to another request.
     """
     return _is_known(app, _submission(way, body, who, key))
 
@@ -129,15 +129,17 @@ def queue_plan(
 
 
 def _narrowing(scope: Scope) -> str:
-    """The projects of a request as text: the same key within other projects is another request."""
+    """The projects of a request as text: with other projects, the same key belongs to another
+    request.
+    """
     return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
 
 
-def _queued(app: App, make: Any, asked: _Request) -> Plan:
+def _queued(app: App, make: object, asked: _Request) -> Plan:
     try:
         return _queue_once(app, make, asked)
     except Conflict as error:
-        # Perhaps the same request, sent twice at the same time: the other request has made the
+        # The same request may have been sent twice at the same time: the other one has made the
         # tasks.
         before = asked.key and _recalled(app, asked.repeatable(asked.key))
         if not before:
@@ -202,14 +204,16 @@ def _recalled(app: App, asked: audit.RepeatableRequest) -> Plan | None:
 
 
 def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
-    """A page of tasks and the number of all; -1 for a page by cursor, as the first page gave it."""
+    """A page of tasks and the number of all; -1 for a page by cursor, since the first page gave
+    it.
+    """
     with app.store.read() as sql:
         found, total = task_lists.page(sql, wanted)
         return _seen(with_node_names(sql, found), Line(sql, app.clock.now_ms())), total
 
 
 def whole(app: App, wanted: Filter) -> Iterator[Seen]:
-    """All tasks that a filter finds, a few at a time."""
+    """All tasks that a filter selects, a few at a time."""
     with app.store.snapshot() as sql:
         line = Line(sql, app.clock.now_ms())
         source = task_lists.stream(sql, wanted)
@@ -241,7 +245,7 @@ def waits(app: App, found: Sequence[Task]) -> dict[str, Waiting]:
 
 
 def count(app: App, wanted: Filter) -> int:
-    """The number of tasks that a filter finds."""
+    """The number of tasks that a filter selects."""
     with app.store.read() as sql:
         return task_lists.count(sql, wanted)
 
@@ -270,7 +274,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 
 
 def queued(app: App, projects: frozenset[str] | None, node: str | None, most: int) -> list[Task]:
-    """Queued tasks of some projects (None: of all) that a node, or any node, may take."""
+    """Queued tasks of some projects (None: of all) that a given node, or any node, may take."""
     with app.store.read() as sql:
         return with_node_names(sql, queue.waiting(sql, projects, node, most))
 
@@ -292,7 +296,7 @@ def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
 def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:
     """Cancel a task, or leave a queued task QUEUED: users set no other state.
 
-    Raises Forbidden or Conflict for anything else.
+    Raises Forbidden or Conflict for any other state.
     """
     with app.change(who, f"set state {state.value}", guid) as change:
         line = _set_state(app, change.sql, who, guid, (state, info))
@@ -312,7 +316,7 @@ def _set_state(
 
 
 def set_states(app: App, who: Caller, guids: list[str], state: State, info: str | None) -> None:
-    """Cancel many tasks, each by itself.
+    """Cancel many tasks, one by one.
 
     Raises Conflict, with the refused tasks in its details.
     """
@@ -339,7 +343,7 @@ def one_by_one(guids: Iterable[str], move: Any) -> None:
 
 
 def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
-    """Raises Conflict with the tasks that did not change and the reasons."""
+    """Raises Conflict with the tasks that were not changed and the reasons."""
     if refused:
         shown = [
             {"guid": guid, "code": error.code, "message": error.message}
@@ -350,7 +354,7 @@ def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
 
 
 def remove(app: App, who: Caller, guid: str) -> str | None:
-    """Remove a task from the lists; a running task is cancelled, the second time by force.
+    """Remove a task from the lists; a running task is cancelled; a second request ends it by force.
 
     Returns the possible leftovers of a task that was ended by force.
     """

@@ -1,7 +1,7 @@
 """Verification: a part of each destination at each fire, and an alarm when a round is late.
 
-A destination is also verified soon after damage was recorded in it: a VERIFY finds every backup
-that the damage touches.
+A destination is also verified soon after damage was recorded: a VERIFY finds every backup that the
+damage affects.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import DAY_MS
 from haulback.wire import Named
 
-_COOLDOWN_MS = HOUR_MS  # a VERIFY that fails on damage must not be planned again at once
-_LATE = 1.5  # periods that a round may take before the alarm
+_COOLDOWN_MS = HOUR_MS  # a VERIFY that failed because of damage must not be planned again at once
+_LATE = 1.5  # periods that a round may take before the alarm is raised
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +36,7 @@ def wish_of(one: BackupDestination) -> Verification:
 
 
 def plan_due(app: App) -> int:
-    """Plan a VERIFY of each destination with new damage, none while the server is held.
+    """Plan a VERIFY of each destination with new damage, but none while the server is held.
 
     Returns the number of destinations.
     """
@@ -59,7 +59,7 @@ def plan_due(app: App) -> int:
 
 
 def nightly(sql: Connection, item: BackupDestination, now: int) -> Task | None:
-    """The VERIFY of a night, none for a destination that is not to be read or has no backup."""
+    """The nightly VERIFY; none for a destination that must not be read or has no backup."""
     if not wish_of(item).active or not destinations.stored_before(sql, item.guid, now):
         return None
     return _plan(sql, item, now)

@@ -1,7 +1,7 @@
 """Ends of workflows, found when the ends of their tasks are numbered.
 
-The last two tasks of a workflow may end in two transactions at once, where neither sees the other:
-the numbering comes after both commits, so the later of its turns sees all tasks ended.
+The last two tasks of a workflow may end in two simultaneous transactions, neither of which sees the
+other: the numbering runs after both commits, so that its later run sees all tasks ended.
 """
 
 from __future__ import annotations

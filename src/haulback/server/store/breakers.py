@@ -1,4 +1,4 @@
-"""Breakers of destinations: counted at the ends of tasks, in the transactions of these ends."""
+"""Breakers of destinations; the transaction that ends a task counts its failure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _TEST = Hot(
 
 
 class Stand(NamedTuple):
-    """A breaker as people see it; `is_tested`: a test of the destination waits or runs."""
+    """A breaker with its destination; `is_tested`: a test of the destination waits or runs."""
 
     breaker: Breaker
     is_tested: bool
@@ -67,7 +67,9 @@ class _Row(NamedTuple):
 def count(
     sql: sa.Connection, alarms: AlarmChanges, ends: Iterable[tuple[Task, State]], now: int
 ) -> None:
-    """Count the ends of tasks, in the order of their destinations: no two servers deadlock."""
+    """Count the ends of tasks, in the order of their destinations, so that no two servers
+    deadlock.
+    """
     for task, state in sorted(ends, key=_counted_at):
         if to := answers(task, state):
             _answered(sql, alarms, to, now, is_test=task.type == TEST)
@@ -76,8 +78,8 @@ def count(
 
 
 def _counted_at(end: tuple[Task, State]) -> str:
-    """The guid of the destination whose breaker an end may change."""
-    if used := answers(*end):  # a restore may have read another location than the planned one
+    """The guid of the destination whose breaker the end of a task may change."""
+    if used := answers(*end):  # a restore may have read another location than planned
         return used.guid
     return away_source(*end) or end[0].ref("backupDestination") or ""
 
@@ -123,7 +125,7 @@ def _failed(sql: sa.Connection, alarms: AlarmChanges, to: Named, task: Task, now
 
 
 def close(sql: sa.Connection, alarms: AlarmChanges, to: Named, now: int, who: str) -> bool:
-    """Close a breaker by hand and forget its failures; False for a closed breaker."""
+    """Close a breaker by hand and forget its failures; False if the breaker was closed."""
     row = _locked(sql, to.guid)
     _DELETE.run(sql, guid=to.guid)
     if row is None or not row.breaker.is_open:
@@ -152,17 +154,17 @@ def _write(sql: sa.Connection, destination: str, breaker: Breaker) -> None:
 
 
 def open_ones(sql: sa.Connection) -> set[str]:
-    """Destinations whose tasks wait."""
+    """Destinations with an open breaker, whose tasks wait."""
     return {row[0] for row in _OPEN.rows(sql)}
 
 
 def due(sql: sa.Connection, now: int) -> list[str]:
-    """Destinations with an open breaker whose next test is due, and that are not tested now."""
+    """Destinations with an open breaker whose next test is due and not yet planned."""
     return [row[0] for row in _DUE.rows(sql, now=now, far=now + LONGEST_PAUSE_MS)]
 
 
 def begin_test(sql: sa.Connection, destination: str, task: str, now: int) -> bool:
-    """Note a task as the test of a destination; False where another server was faster."""
+    """Record a task as the test of a destination; False if another server was faster."""
     far = now + LONGEST_PAUSE_MS
     return _TEST.run(sql, guid=destination, task=task, now=now, far=far) == 1
 

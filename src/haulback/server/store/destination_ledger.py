@@ -16,7 +16,7 @@ from haulback.server.store.space import SpaceBook
 from haulback.units import size
 from haulback.wire import Named
 
-_LEVELS = (0.8, 0.9, 0.95, 0.98)  # shares of the capacity that are an event
+_LEVELS = (0.8, 0.9, 0.95, 0.98)  # used shares of the capacity at which an event is added
 
 
 class DestinationLedger:
@@ -41,7 +41,7 @@ class DestinationLedger:
         kept_keys.read_again(self._sql, repository)
 
     def probed(self, destination: str, seen: StoreProbe) -> None:
-        """Store the results of a probe over those of the last; what it left out stays."""
+        """Merge the results of a probe into the earlier results; absent members stay."""
         table = tables.destination
         where = table.c.guid == destination
         text = self._sql.scalar(sa.select(table.c.probe).where(where)) or "{}"
@@ -76,7 +76,7 @@ class DestinationLedger:
         self._book.judge(destination)
 
     def limited(self, destination: str) -> None:
-        """Judge a destination again whose limits were changed."""
+        """Check again a destination whose limits were changed."""
         self._book.judge(destination)
 
     def stored(self, destination: str, stored: int) -> None:
@@ -98,7 +98,7 @@ class DestinationLedger:
 
 
 def _crossed(used: int | None, total: int | None, share: float) -> int | None:
-    """The percentage of a full destination when it rises over one of the levels, else None."""
+    """The highest level that the used percentage of a destination has risen above, or None."""
     before = (used or 0) / total if total else 0.0
     crossed = any(before < level <= share for level in _LEVELS)
     return int(100 * share) if crossed else None

@@ -1,4 +1,4 @@
-"""Work of a maintenance tick that is due, by two statements: each part is a look into an index."""
+"""The parts of a maintenance tick that have due work, by two statements of index look-ups."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UPKEEP = Hot(
 
 
 class DueWork(NamedTuple):
-    """Parts of a tick that have something to do."""
+    """The parts of a tick that have due work."""
 
     opens: bool
     lost: bool
@@ -56,7 +56,7 @@ class DueUpkeep(NamedTuple):
 
 
 class Ages(NamedTuple):
-    """Moments (epoch ms) before which ended tasks leave the lists, and rows are deleted."""
+    """Times (epoch ms) before which ended tasks leave the lists, and rows are deleted."""
 
     listed: int
     kept: int
@@ -64,7 +64,7 @@ class Ages(NamedTuple):
 
 
 def look(sql: sa.Connection, now: int, ages: Ages) -> DueWork:
-    """The parts of a tick at `now` (epoch ms) that have something to do."""
+    """The parts of a tick at `now` (epoch ms) that have due work."""
     row = _DUE.row(sql, now=now, **ages._asdict())
     assert row
     return DueWork(*map(bool, row))

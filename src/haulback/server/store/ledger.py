@@ -17,7 +17,7 @@ from haulback.server.store.snapshot_ledger import SnapshotLedger
 
 
 class SqlLedger:
-    """`inventory.ledger.Ledger` on a connection, at the server's time `now` (epoch ms).
+    """`inventory.ledger.Ledger` on a connection, at the server time `now` (epoch ms).
 
     `sign` signs the evidence of proofs; a ledger without `sign` records no proof.
     """

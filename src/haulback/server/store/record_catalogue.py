@@ -40,14 +40,16 @@ class RecordCatalogue:
     def changeable(self, kind: str, guid: str) -> Record:
         """A record that the caller may change.
 
-        Raises NotFound, Forbidden for a record of all projects where the caller is narrowed.
+        Raises NotFound; raises Forbidden for a record of all projects if the caller is narrowed.
         """
         found = self.get(kind, guid)
         self._scope.check_change(found.project, found.name)
         return found
 
     def _sees(self, record: Record) -> bool:
-        """Records without a project are for all callers, plans for callers of their machines."""
+        """Records without a project are visible to all callers, recovery plans to callers who see
+        their machines.
+        """
         if not self._scope.shares(record.project):
             return False
         is_plan = record.kind == recovery_plans.RECOVERY_PLAN

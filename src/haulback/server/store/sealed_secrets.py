@@ -1,4 +1,4 @@
-"""Secrets in the database: repository keys, and the text by which a server key is recognised."""
+"""Secrets in the database: repository keys, and the check text that identifies a server key."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def keys(sql: sa.Connection) -> list[Key]:
 
 
 def check(sql: sa.Connection) -> str | None:
-    """The text that only the server key of this database opens, None for a new database."""
+    """The check text that only the server key of this database opens, None for a new database."""
     found: str | None = sql.scalar(sa.select(key_check.c.sealed))
     return found
 
 
 def keep_check(sql: sa.Connection, text: str, *, replace: bool) -> str:
-    """Store the check text, and return the stored text: the first of several servers wins.
+    """Store the check text, and return the stored text; of several servers the first one succeeds.
 
     `replace` overwrites an older text.
     """

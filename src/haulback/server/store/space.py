@@ -1,4 +1,4 @@
-"""The space of destinations: noted at the ends of tasks, in the transactions of these ends."""
+"""The space of destinations, updated in the transactions that end tasks."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ NOTHING_KNOWN = Known()
 
 
 class SpaceBook:
-    """The space of destinations on a connection, at the server's time `now`."""
+    """The space of destinations on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, alarms: AlarmChanges, now: int) -> None:
         self._sql, self._alarms, self._now = sql, alarms, now
 
     def stored(self, destination: str, stored: int) -> None:
-        """Add the bytes of a new backup to what the repository holds, and judge the limits."""
+        """Add the bytes of a new backup to the size of the repository, and check the limits."""
         _ADD.run(self._sql, guid=destination)
         _MORE.run(self._sql, guid=destination, stored=stored)
         self.judge(destination)
 
     def measured(self, destination: str, usage: SpaceUsage) -> None:
-        """Take over what a clean-up found, and judge the limits."""
+        """Store the sizes that a clean-up counted, and check the limits."""
         _ADD.run(self._sql, guid=destination)
         seen = {"held": usage.held, "living": usage.living, "locked": usage.locked}
         change = sa.update(table).where(table.c.destination == destination)
@@ -81,7 +81,7 @@ class SpaceBook:
         self.judge(destination)
 
     def judge(self, destination: str) -> None:
-        """Note the use of this day, and whether new backups wait; raise or clear the alarm."""
+        """Record the use on this day, and whether new backups wait; raise or clear the alarm."""
         columns = (places.c.name, places.c.settings, places.c.total_space, places.c.used_space)
         row = self._sql.execute(sa.select(*columns).where(places.c.guid == destination)).first()
         if row is None:
@@ -117,7 +117,7 @@ def limits_of(settings: JsonMapping) -> SpaceLimits:
 
 
 def space_of(total: int | None, used: int | None, known: Known) -> PlaceSpace:
-    """The figures that limits are judged by."""
+    """The figures that are compared with the limits."""
     free = None if total is None or used is None else total - used
     return PlaceSpace(total, free, known.held)
 
@@ -128,12 +128,12 @@ def full(sql: sa.Connection) -> dict[str, str]:
 
 
 def to_test(sql: sa.Connection, before: int) -> list[str]:
-    """Full destinations that were not tested since `before` (epoch ms)."""
+    """Full destinations that were not tested after `before` (epoch ms)."""
     return [row[0] for row in _DUE.rows(sql, before=before)]
 
 
 def begin_test(sql: sa.Connection, destination: str, before: int, now: int) -> bool:
-    """Note the test of a full destination; False where another server was faster."""
+    """Record the test of a full destination; False if another server was faster."""
     return _TEST.run(sql, guid=destination, before=before, now=now) == 1
 
 

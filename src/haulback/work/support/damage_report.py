@@ -28,8 +28,8 @@ def complete_report(
 ) -> Complete:
     """The report of VERIFY or REPAIR.
 
-    `expected` are the backups of the catalogue: a backup that was not found is missing.  Of more
-    backups than a report may hold, the report names the backups that follow the guid `after`.
+    `expected` are the backups of the catalogue: an expected backup that was not found is missing.
+    If there are more backups than a report can hold, it names those that follow the guid `after`.
     """
     unknown = {*report.listed, *report.unreadable}
     known = set(unknown)
@@ -64,7 +64,7 @@ def complete_report(
 
 
 def _unsaid(report: VerifyReport) -> list[str]:
-    """Findings that the report does not name already, as objects or as losses of backups."""
+    """Findings that the report does not contain yet as objects or as losses of backups."""
     said = {str(loss) for loss in report.losses}
     packs = {name_of(spot.pack) for spot in report.recorded.damaged} if report.recorded else set()
     return [

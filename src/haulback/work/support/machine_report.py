@@ -27,7 +27,7 @@ def told(machine: Machine) -> JsonObject:
 
 
 def placed(uuid: str, found: Inventory) -> JsonObject:
-    """The report of a machine's place on its platform."""
+    """The report of a machine's location on its platform."""
     return {"place": found.places.get(uuid, "")[:400]}
 
 

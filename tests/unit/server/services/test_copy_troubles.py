@@ -1,4 +1,4 @@
-"""Copies that fail, wait or outlive their backup change nothing but themselves."""
+"""Copies that fail, wait or outlive their backup affect no other objects."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_late_copy_of_an_old_backup_is_not_the_newest_backup(copies):
 
 
 def linked(copies: Copies) -> str:
-    """A backup on a destination that the far one copies as a whole; its guid."""
+    """A backup on a destination that is linked to the far one; its guid."""
     link = NewCopyLink(backupDestination=Ref(copies.far.guid))
     app, source = copies.house.app, copies.house.destination.guid
     destination_sync.set_links(app, source, [link], copies.house.user)

@@ -1,4 +1,4 @@
-"""A credential logs a mail channel in, and is held while the channel uses it."""
+"""A mail channel logs in with a credential, which cannot be removed meanwhile."""
 
 from __future__ import annotations
 

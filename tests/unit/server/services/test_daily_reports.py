@@ -162,7 +162,7 @@ def test_a_clock_that_was_set_back_takes_no_report_away(mailed: Any):
     daily_reports.send_due(house.app)
     house.clock.now += DAY_MS
     assert daily_reports.send_due(house.app) == 1
-    house.clock.now -= DAY_MS  # the day before was right
+    house.clock.now -= DAY_MS  # the previous day was right
     assert daily_reports.send_due(house.app) == 0
     house.clock.now += DAY_MS
     assert daily_reports.send_due(house.app) == 1, "its time came again"

@@ -310,7 +310,7 @@ def test_a_fire_that_an_absence_seemed_to_miss_is_voided_with_the_clock(site):
     schedule = site.schedule()
     due = MIDNIGHT + 22 * HOUR
     site.at(due - HOUR)
-    site.at(due + DAY - HOUR)  # a day too far: the window of the night has closed
+    site.at(due + DAY - HOUR)  # a day too late: the window of the night has closed
     assert site.states(schedule) == ["MISSED"]
     set_back(site, due - MINUTE)
     site.at(due)
@@ -444,7 +444,7 @@ def test_what_a_server_could_not_plan_before_the_window_closed_is_told(site, mon
 def test_zone_data_that_moved_a_due_time_are_followed_at_the_next_start(site):
     schedule = site.schedule(timeZone="Europe/Berlin")
     right = site.times(schedule)["nextRun"]
-    with site.house.app.store.write() as sql:  # as older zone data had computed it
+    with site.house.app.store.write() as sql:  # as older zone data computed it
         sql.execute(sa.update(schedule_tables.schedule_clock).values(due_at=right - HOUR))
     maintenance.start(site.house.app)
     assert site.times(schedule)["nextRun"] == right

@@ -22,7 +22,7 @@ from tests.unit.server.services.test_notifications import KEY, channel, happen, 
 
 @contextmanager
 def receiver(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A receiver on 127.0.0.1 that talks to each connection in its own way; yields its port."""
+    """A receiver on 127.0.0.1 that answers each connection in a given way; yields its port."""
     server = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
@@ -54,7 +54,9 @@ def mail_channel(house: House, port: int, **more: str) -> str:
 
 
 def dialogue(answers: dict[bytes, bytes]) -> Callable[[socket.socket], None]:
-    """A mail server that gives some answers by the first four letters of a command, else 250."""
+    """A mail server with prepared answers by the first four letters of a command, and 250
+    otherwise.
+    """
 
     def talk(peer: socket.socket) -> None:
         peer.sendall(b"220 ready\r\n")
@@ -91,14 +93,14 @@ def test_a_receiver_that_does_not_answer_puts_off_its_channel_only(house: House)
 
 
 def drip(peer: socket.socket, piece: bytes) -> None:
-    """Send an answer that goes on for five seconds, a piece at a time."""
+    """Send an answer that takes five seconds, a piece at a time."""
     for _ in range(100):
         time.sleep(0.05)
         peer.sendall(piece)
 
 
 def within(seconds: float, house: House, guid: str) -> str:
-    """The end of a test of a channel, which must come soon."""
+    """The result of a test of a channel, which must come soon."""
     begun = time.monotonic()
     done = delivery.try_channel(house.app, house.user, guid)
     assert time.monotonic() - begun < seconds
@@ -107,7 +109,7 @@ def within(seconds: float, house: House, guid: str) -> str:
 
 
 def dripping(folder: Path, piece: bytes, *, sealed: bool) -> Callable[[socket.socket], None]:
-    """A receiver that repeats a piece; the certificate of a sealed one is in `folder`."""
+    """A receiver that repeats a piece; with TLS, its certificate is in `folder`."""
     if not sealed:
         return lambda peer: drip(peer, piece)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -253,7 +253,7 @@ def test_two_servers_send_a_message_once_and_a_dead_servers_message_is_sent_agai
     [second] = delivery.claim(house.app)
     assert (second.guid, second.attempts) == (taken.guid, 2)
     delivery.attempt(house.app, second)
-    delivery.attempt(house.app, taken)  # the first server comes back: its result counts no more
+    delivery.attempt(house.app, taken)  # the first server returns: its result no longer counts
     assert (log(house)[0].state, log(house)[0].attempts) == ("DELIVERED", 2)
 
 

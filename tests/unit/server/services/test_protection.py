@@ -25,7 +25,7 @@ DAY, HOUR = 86_400_000, 3_600_000
 
 
 def saved(house: House, kind: str, body: dict[str, Any], guid: str = "") -> dict[str, Any]:
-    """Add or change a record as a portal does; the record with its guid."""
+    """Add or change a record as a portal does; returns the record with its guid."""
     encoded, known = msgspec.json.encode(body), RECORD_KINDS[kind]
     sent = SentRecord(known, lambda: request(encoded, known.struct), encoded)
     if guid:
@@ -135,7 +135,7 @@ def test_a_changed_schedule_changes_what_is_late(house: House):
     assert state(house, db) == "PROTECTED"
     saved(house, "schedule", {**weekly, "active": False}, made["schedule"]["guid"])
     house.clock.now += 400 * DAY
-    assert state(house, db) == "PROTECTED"  # no schedule asks for a newer backup
+    assert state(house, db) == "PROTECTED"  # no schedule requests a newer backup
     configuration.remove(house.app, house.user, RECORD_KINDS["vm-backup"], made["guid"])
     assert state(house, db) == "UNASSIGNED"
 

@@ -1,4 +1,4 @@
-"""Runs of policies: their events, and the repetition of what failed."""
+"""Runs of policies: their events, and the repetition of failed work."""
 
 from __future__ import annotations
 

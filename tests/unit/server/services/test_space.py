@@ -1,4 +1,4 @@
-"""New backups wait before their destination is full; restores never do."""
+"""New backups wait before their destination is full, but restores never do."""
 
 import msgspec
 import pytest
@@ -29,7 +29,7 @@ def limited(house: House, **limits: int) -> None:
 
 
 def cleaned(house: House, usage: SpaceUsage) -> None:
-    """Run a clean-up that finds this use."""
+    """Run a clean-up that counts this use."""
     node = house.node()
     [task] = house.submit("remove-old-backups", {"backupDestinations": [house.destination.guid]})
     house.take(node, task)

@@ -1,4 +1,4 @@
-"""Increment bases that are given up: each has a reason, and two transactions may give one up."""
+"""Lost increment bases: each has a reason, and two transactions may delete the same one."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,7 +33,7 @@ def void(house: House, why: str) -> None:
 
 
 def wait_for_lock(house: House) -> None:
-    """Wait until another transaction waits for a row; SQLite lets it wait at its begin."""
+    """Wait until another transaction waits for a row; on SQLite it waits at its beginning."""
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
