@@ -28,6 +28,7 @@ from haulback.kinds.support.export_report import (
     read_results,
     unreported,
 )
+from haulback.kinds.support.missing_base import why_no_base
 from haulback.tasks.record import NewBackup, Plan, Task
 from haulback.wire import JsonObject, Named
 
@@ -183,15 +184,15 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     destination = catalogue.places.destination(task.ref("backupDestination") or "")
     wanted = asked_type(task)
+    is_increment = wanted == _INCREMENTAL
+    base = catalogue.backups.base(entity.guid, destination.guid) if is_increment else None
     return ExportOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         entity=entity.guid,
         hypervisor=catalogue.places.hypervisor(entity.hypervisor),
         destination=destination,
-        base=catalogue.backups.base(entity.guid, destination.guid)
-        if wanted == _INCREMENTAL
-        else None,
+        base=base,
         wanted=wanted,
         machine=entity.name,
         disks=entity.disks,
@@ -199,7 +200,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
         excluded=entity.settings.get("excludedDisks", []),
         before=entity.settings.get("preCommand", ""),
         after=entity.settings.get("postCommand", ""),
-        no_base=catalogue.backups.lost_base(entity.guid, destination.guid),
+        no_base=why_no_base(entity, destination, catalogue) if is_increment and not base else "",
     )
 
 

@@ -186,6 +186,24 @@ def test_every_restored_machine_is_of_another_generation(standing: dict):
     assert told.count(new) <= 1
 
 
+def test_a_machine_over_itself_keeps_its_qemu_and_the_host_chooses_that_of_others():
+    text = domain(devices="<emulator>/opt/old/qemu</emulator>")
+    now = domain(devices="<emulator>/opt/own/qemu</emulator>")
+    told: list[str] = []
+    root = composed(text, OLD, now=now, tell=told.append)
+    assert [item.text for item in root.findall("devices/emulator")] == ["/opt/own/qemu"]
+    assert told == []
+    for fresh in (True, False):
+        assert composed(text, fresh=fresh).find("devices/emulator") is None
+
+
+def test_the_uuid_that_a_guest_sees_is_renewed_in_a_copy_and_kept_otherwise():
+    text = domain(f"<hwuuid>{GENERATION}</hwuuid>")
+    assert composed(text, fresh=True).findtext("hwuuid") == NEW
+    for standing in ({}, {"now": text}):
+        assert composed(text, OLD, **standing).findtext("hwuuid") == GENERATION
+
+
 PINNED = (
     "<cputune><shares>9</shares><vcpupin vcpu='0' cpuset='3'/><emulatorpin cpuset='3'/>"
     "<cachetune vcpus='0'><cache id='0' level='3' type='both' size='3' unit='MiB'/></cachetune>"

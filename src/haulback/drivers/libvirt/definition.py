@@ -54,7 +54,7 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: Co
     root.attrib.pop("id", None)
     _set(root, "name", wanted.name)
     devices = _only(root, "devices")
-    drop(devices, "emulator")  # each host chooses its own path of QEMU
+    _choose_emulator(devices, standing)
     old = xml.kept(root).names
     renew(root, NewIdentity(wanted.uuid, standing.fresh, standing.tell, old))
     for card in wanted.cards:
@@ -92,6 +92,13 @@ def _only(root: ET.Element, name: str) -> ET.Element:
         first.extend(list(other))
         root.remove(other)
     return first
+
+
+def _choose_emulator(devices: ET.Element, standing: Standing) -> None:
+    """Keep the path of QEMU that a machine has now; for other machines the host chooses."""
+    drop(devices, "emulator")
+    if standing.now is not None:
+        devices.extend(parse(standing.now).findall("devices/emulator"))
 
 
 def _without_the_rest(

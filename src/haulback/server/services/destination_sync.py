@@ -44,6 +44,11 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
         known, now = SqlCatalogue(change.sql), change.now
         origin = known.places.destination(source)
         targets = {item.backupDestination.guid: item.roleType.value for item in wanted}
+        if len(targets) < len(wanted):
+            raise Malformed(
+                "backupDestination: a destination is named twice; it gets one copy, in one role",
+                field="backupDestination",
+            )
         for target in targets:
             _check(known, origin, known.places.destination(target))
         links = [CopyLink(source, target, role, now) for target, role in targets.items()]

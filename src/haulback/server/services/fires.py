@@ -170,6 +170,9 @@ def plan_piece(app: App) -> int | None:
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
+        if fire.state == fires.RUNNING:
+            for run in {rule.run for rule in rules}:
+                app.life(sql).judge_run(run)
         return fire.planned - before
 
 

@@ -98,6 +98,13 @@ def is_anything_due(sql: sa.Connection, now: int) -> bool:
     return bool(row and row[0])
 
 
+def is_planning(sql: sa.Connection, run: str) -> bool:
+    """Whether a fire is still making the tasks of a run."""
+    query = sa.select(table.c.guid).join(fire_rule, fire_rule.c.fire == table.c.guid)
+    query = query.where(_INDEXED[PLANNING], fire_rule.c.run == run)
+    return sql.scalar(query.limit(1)) is not None
+
+
 def add(sql: sa.Connection, fire: Fire, rules: Sequence[FireRule] = ()) -> bool:
     """Insert a fire with its rules; False if the due time has fired already."""
     if exists(sql, fire.schedule, fire.generation, fire.nominal):

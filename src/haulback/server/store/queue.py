@@ -20,6 +20,7 @@ from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 _READY = sa.text("ready")  # the condition of the partial index of ready tasks
+_COUNTED = ("EXPORT", "STORE")  # kinds of tasks that have thresholds
 OFFERED = 100  # tasks in one offer at most
 # Tasks that an offer reads; more than its size, because only the first task of an entity may start.
 _SPARE = 20
@@ -328,6 +329,17 @@ def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, i
     query = sa.select(table.c.state, sa.func.count()).where(*where).group_by(table.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}
     return counts.get("FAILED", 0), sum(counts.values())
+
+
+def failed_of_run(connection: sa.Connection, run: str) -> list[Task]:
+    """A failed task of each kind that thresholds count, in a run."""
+    where = (sa.text("run <> ''"), table.c.run == run, table.c.state == "FAILED")
+    query = sa.select(*tasks.COLUMNS).where(*where)
+    return [
+        tasks.task_of(row)
+        for kind in _COUNTED
+        for row in connection.execute(query.where(table.c.type == kind).limit(1))
+    ]
 
 
 def waiting_of_run(connection: sa.Connection, run: str, kind: str) -> list[Task]:

@@ -13,7 +13,7 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
-from haulback.server.store import breakers, events, owner_ledger, queue, task_lists, tasks
+from haulback.server.store import breakers, events, fires, owner_ledger, queue, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.proof_ledger import Signer
@@ -206,11 +206,18 @@ class TaskChanges:
         first = bool(task.follows) and not task.params.get("repeated")
         return gone and first
 
+    def judge_run(self, run: str) -> None:
+        """Apply the thresholds of a run whose tasks are all planned."""
+        for task in queue.failed_of_run(self.sql, run):
+            self._fail_the_rest(task)
+
     def _fail_the_rest(self, task: Task) -> None:
         """Fail the waiting tasks of a run in which too many have failed already."""
         most = task.params.get("thresholds", {}).get(task.type)
         if most is None or not task.run:
             return
+        if fires.is_planning(self.sql, task.run):
+            return  # a share of the machines planned so far says nothing of the run
         failed, total = queue.share_failed(self.sql, task.run, task.type)
         if 100 * failed <= most * total:
             return

@@ -239,3 +239,15 @@ def test_a_copy_of_a_destination_is_never_primary(copies):
         Malformed, destination_sync.set_links, house.app, source, [link], house.user
     )
     assert "SECONDARY or ARCHIVE" in told
+
+
+def test_a_destination_gets_one_copy_in_one_role(copies):
+    app, user, far = copies.house.app, copies.house.user, {"guid": copies.far.guid}
+    links = [NewCopyLink(backupDestination=Ref(copies.far.guid)) for _ in range(2)]
+    source = copies.house.destination.guid
+    with pytest.raises(Malformed, match="named twice"):
+        destination_sync.set_links(app, source, links, user)
+    targets = [{"roleType": role, "backupDestination": far} for role in ("PRIMARY", "SECONDARY")]
+    body = {"name": "one", "rules": [{"name": "r", "ruleBackupDestinations": targets}]}
+    with pytest.raises(Malformed, match="far is named twice"):
+        copies.saved("vm-backup", body)
