@@ -211,7 +211,7 @@ def _machine(view: LossView, guid: str) -> None:
             name = view.known.places.destination(place).name
             tally.note(
                 f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} "
-                "stay; if its nodes will not come back, give them up by a shorter silence "
+                "stay; if its nodes are lost for good, give them up by a shorter silence "
                 "(--silent 1h, silentFor), or give up the nodes first"
             )
     stays = tally.add(
