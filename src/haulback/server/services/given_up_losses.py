@@ -17,7 +17,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.expressions import Condition
 
 _UP = "given up"
-_QUIET_MS = 90_000  # a node that was not heard for so long is told to a person
+_QUIET_MS = 90_000  # after this silence of a node, the list of losses names the node
 
 
 class LossView:
