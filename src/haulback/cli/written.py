@@ -7,7 +7,8 @@ be names, too: `vms=["web","db"]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
@@ -54,6 +55,23 @@ def changed(
             after[name] = value if is_text and value != "null" else _json_or_text(value)
     whole: JsonObject = references.resolved(after, client)
     return whole
+
+
+def check_members(words: Iterable[str], struct: type[PolicyRecord]) -> None:
+    """Refuse words that set no member of a record.
+
+    Raises Malformed with the nearest member: the server would ignore the word.
+    """
+    known = {field.encode_name for field in msgspec.structs.fields(struct)} | _READERS.keys()
+    if struct is Credential:
+        known |= set(SECRETS)
+    for word in words:
+        name, sign, _ = word.partition("=")
+        if sign and name not in known:
+            near = get_close_matches(name, known, 1) or sorted(known)
+            raise Malformed(
+                f"{name[:40]}: the record has no such member; it has {', '.join(near)}", field=name
+            )
 
 
 def _secret(name: str, value: str) -> str:

@@ -17,9 +17,9 @@ from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Entity
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, second_copies
-from haulback.kinds.support.destination_choice import Goal, Goals
+from haulback.kinds.support.destination_choice import ChosenDestination, ChosenDestinations
 from haulback.kinds.support.export_report import (
     EXPORT_REPORT,
     WINDOW,
@@ -35,7 +35,7 @@ from haulback.wire import JsonObject, Named
 _INCREMENTAL = BackupType.INCREMENTAL.value
 
 
-def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: ExportRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan an EXPORT and its STORE for each entity and rule.
 
     Raises Malformed or NotFound for the first fault.
@@ -44,7 +44,7 @@ def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     if request.tenantId and not ask.project:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
-    goals, whole = Goals(request.backupDestination, request.rules, catalogue), Plan()
+    goals, whole = ChosenDestinations(request.backupDestination, request.rules, catalogue), Plan()
     entities = catalogue.machines.get_many([ref.guid for ref in refs])
     is_copy = request.backupType is BackupType.SYNCHRONIZATION
     for entity in entities:
@@ -83,9 +83,9 @@ class _Backup(NamedTuple):
     """A backup to plan: the machine, the destination, and the circumstances."""
 
     entity: Entity
-    goal: Goal
+    goal: ChosenDestination
     request: ExportRequest
-    ask: Ask
+    ask: Context
 
     @property
     def project(self) -> str | None:
