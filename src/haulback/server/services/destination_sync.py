@@ -147,7 +147,7 @@ def _heal_piece(sql: Connection, now: int) -> int:
     for pair in copy_links.healable(sql, now, now + _HEAL_MS, _PIECE):
         place = known.places.destination(pair.damaged.destination)
         if destination_owners.is_ours(sql, place) and _can_heal(known, place, pair.other):
-            whole.tasks.append(_healing(known, pair, Ask(now)))
+            whole.tasks.append(_healing(known, pair, Context(now)))
     _enter(sql, whole, now)
     return len(whole.tasks)
 
@@ -166,7 +166,7 @@ def _first_of(known: SqlCatalogue, guid: str) -> str:
     return guid
 
 
-def _healing(known: SqlCatalogue, pair: Healable, ask: Ask) -> Task:
+def _healing(known: SqlCatalogue, pair: Healable, ask: Context) -> Task:
     damaged, other = pair
     work = CopyWork(
         known.places.destination(other.destination),
