@@ -22,6 +22,7 @@ from haulback.contract.records import PolicyRecord
 from haulback.errors import Malformed
 from haulback.policy.retention_text import read_keeps
 from haulback.policy.time_text import is_duration, read_days, read_duration, read_time
+from haulback.texts import reason
 from haulback.wire import JsonObject
 
 _DURATIONS = frozenset(("rpo", "startWindowLength", "digest"))
@@ -86,7 +87,9 @@ def _secret(name: str, value: str) -> str:
     try:
         return Path(value[1:]).read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"{name}: {value[1:]} cannot be read: {error}", field=name) from None
+        raise Malformed(
+            f"{name}: {value[1:]} cannot be read: {reason(error)}", field=name
+        ) from None
 
 
 def _json_or_text(value: str) -> object:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.errors import NotFound
 from haulback.ids import new_guid
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records, row_of
 from haulback.server.store.schedule_tables import fire as table
 from haulback.server.store.schedule_tables import fire_rule, fire_skip
@@ -33,7 +33,7 @@ _INDEXED = {
 }
 _SOME = 500  # schedules in one tick
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
-_OPEN = Hot(
+_OPEN = Statement(
     "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "
     "OR EXISTS (SELECT 1 FROM fire WHERE state IN ('PLANNING', 'VOIDING')) "
     "OR EXISTS (SELECT 1 FROM fire WHERE state = 'RUNNING') "

@@ -16,7 +16,7 @@ from haulback.logs import members
 from haulback.server.store import breakers, events, fires, owner_ledger, queue, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.proof_ledger import Sign
+from haulback.server.store.proof_ledger import Signer
 from haulback.server.store.tables import task as table
 from haulback.tasks import end_events, endings
 from haulback.tasks.endings import CANCEL_BY, Ending, Outcome
@@ -31,11 +31,11 @@ _CHANCE = random.Random()
 _BEGUN_AGAIN = "the base of the increment was removed meanwhile; another backup replaces it"
 
 
-class Life:
+class TaskChanges:
     """Changes of the state of tasks on one connection, at the server time `now`."""
 
     def __init__(
-        self, connection: sa.Connection, kinds: Mapping[str, TaskKind], now: int, sign: Sign
+        self, connection: sa.Connection, kinds: Mapping[str, TaskKind], now: int, sign: Signer
     ) -> None:
         self.sql, self.kinds, self.now = connection, kinds, now
         self.ledger = SqlLedger(connection, now, sign)
@@ -260,7 +260,7 @@ def of_session(connection: sa.Connection, session: str) -> list[Task]:
     return [tasks.task_of(row) for row in connection.execute(query.with_for_update())]
 
 
-def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) -> None:
+def end_pinned(connection: sa.Connection, moves: TaskChanges, node: str, state: State) -> None:
     """End the queued tasks that only one node could run."""
     query = sa.select(*tasks.COLUMNS).where(table.c.state == "QUEUED", table.c.pinned_node == node)
     for row in connection.execute(query.with_for_update()).all():
