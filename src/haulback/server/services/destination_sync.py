@@ -8,7 +8,7 @@ from itertools import groupby
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
-from haulback.errors import Conflict, Malformed
+from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Context
 from haulback.kinds.support import planning, second_copies
