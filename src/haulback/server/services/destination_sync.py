@@ -10,7 +10,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import planning, second_copies
 from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopies
 from haulback.server.caller import Caller
@@ -44,6 +44,11 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
         known, now = SqlCatalogue(change.sql), change.now
         origin = known.places.destination(source)
         targets = {item.backupDestination.guid: item.roleType.value for item in wanted}
+        if len(targets) < len(wanted):
+            raise Malformed(
+                "backupDestination: a destination is named twice; it gets one copy, in one role",
+                field="backupDestination",
+            )
         for target in targets:
             _check(known, origin, known.places.destination(target))
         links = [CopyLink(source, target, role, now) for target, role in targets.items()]
@@ -125,7 +130,7 @@ def _is_ours(sql: Connection, target: str) -> bool:
 
 def _plan_lacking(sql: Connection, link: CopyLink, route: Route, now: int) -> list[Backup]:
     """Plan the tasks that copy some backups of a link; returns these backups."""
-    known, ask, whole = SqlCatalogue(sql), Ask(now, None, nodes.windows(sql)), Plan()
+    known, ask, whole = SqlCatalogue(sql), Context(now, None, nodes.windows(sql)), Plan()
     origin, to = (known.places.destination(guid) for guid in (link.source, link.target))
     backups = copy_links.lacking(sql, route, _PIECE)
     for entity, of_machine in groupby(backups, lambda backup: backup.entity):
