@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.questions import Act, Gone, agreed, merged, told
+from haulback.cli.questions import Act, ConfirmOption, agreed, merged, told
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client import record_names
 from haulback.client.client import Client

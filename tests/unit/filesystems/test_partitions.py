@@ -284,6 +284,21 @@ def test_a_disk_of_unknown_contents_is_listed_and_an_empty_one_is_not():
     assert one.volume.reason == "the contents are unknown"
 
 
+@pytest.mark.parametrize(
+    ("at", "mark", "reason"),
+    [
+        (510, b"\x55\xaa", "its partition table (MBR) has no partitions"),
+        (508, b"\xda\xbe", "its partition table (Sun) is of a kind that is not read"),
+        (512, b"PM\0\0", "its partition table (Apple) is of a kind that is not read"),
+    ],
+)
+def test_a_disk_without_partitions_names_its_table(at: int, mark: bytes, reason: str):
+    empty = gpt(Memory(bytes(SIZE)), [])
+    disks = {"vda": Memory(bytes(SIZE)).put(at, mark), "vdb": empty}
+    reasons = [item.volume.reason for item in find(disks, CodePage("cp850")).values()]
+    assert reasons == [reason, "its partition table (GPT) has no partitions"]
+
+
 FAR = st.one_of(st.integers(0, 200), st.integers(0, (1 << 64) - 1), st.just((1 << 64) - 1))
 
 

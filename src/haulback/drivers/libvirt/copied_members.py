@@ -103,7 +103,7 @@ def _is_own_label(label: ET.Element) -> bool:
 
 
 _DOMAIN = _names(
-    "@type name uuid genid title description metadata sysinfo features cpu "
+    "@type name uuid hwuuid genid title description metadata sysinfo features cpu "
     "memory maxMemory currentMemory memoryBacking memtune numatune "
     "vcpu vcpus cputune iothreads iothreadids defaultiothread "
     "clock on_poweroff on_reboot on_crash on_lockfailure pm perf keywrap throttlegroups devices",

@@ -5,7 +5,7 @@ traffic or the sockets of the first, or counts as the first for licences and for
 
 | identity | a copy beside its original | restored where the original is gone | over itself |
 |---|---|---|---|
-| uuid, and each uuid in sysinfo | own | as in the backup | as in the backup |
+| uuid, hwuuid, and each uuid in sysinfo | own | as in the backup | as in the backup |
 | serial numbers in sysinfo | own | as in the backup | as in the backup |
 | generation id (genid) | own | own | own |
 | serials and WWNs of disks and NVMe | as in the backup | as in the backup | as in the backup |
@@ -77,6 +77,8 @@ def renew(root: ET.Element, new: NewIdentity) -> None:
     root.insert(0, _text("uuid", new.uuid))
     if not new.fresh:
         return
+    for seen in root.findall("hwuuid"):  # the uuid that the guest sees
+        seen.text = new.uuid
     _unpin(root, new)
     for metadata in root.findall("metadata"):
         _metadata(metadata, new)

@@ -55,6 +55,7 @@ _NO_READER = "{} has no reader here; mount the disk to read its files"
 _ENCRYPTED = "it is encrypted"
 _NO_FILES = "the volume holds no files"
 _PART = "it is a part of a {}, which is not assembled"
+_FAT_NAMES = (b"FAT12", b"FAT16", b"FAT32", b"MSDOS", b"MSWIN")
 _BOOTS = (b"-FVE-FS-", b"ReFS\0\0\0\0")
 # BitLocker To Go: the first sector looks like FAT32, with this identifier.
 _TO_GO = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
@@ -143,8 +144,15 @@ def _fat(head: bytes) -> Detected | None:
     sector, cluster, reserved, tables, root, small = struct.unpack_from("<HBHBHH", head, 11)
     short, big, long = struct.unpack_from("<H8xII", head, 22)
     total, table = small or big, short or long
-    sound = head[510:512] == b"\x55\xaa" and head[0] in (0xE9, 0xEB) and head[21] >= 0xF0
-    sound = sound and sector in (512, 1024, 2048, 4096) and cluster.bit_count() == 1
+    # Linux asks for neither mark; some devices, and Atari, write only the name of the type.
+    marked = head[510:512] == b"\x55\xaa" and head[0] in (0xE9, 0xEB)
+    marked = marked or head[54:59] in _FAT_NAMES or head[82:87] in _FAT_NAMES
+    sound = (
+        marked
+        and (head[21] == 0xF0 or head[21] >= 0xF8)
+        and sector in (512, 1024, 2048, 4096)
+        and cluster.bit_count() == 1
+    )
     if not (sound and reserved and 1 <= tables <= 4 and total and table):
         return None
     data = total - reserved - tables * table - -(-root * 32 // sector)

@@ -10,7 +10,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import planning, second_copies
 from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopies
 from haulback.server.caller import Caller
@@ -130,7 +130,7 @@ def _is_ours(sql: Connection, target: str) -> bool:
 
 def _plan_lacking(sql: Connection, link: CopyLink, route: Route, now: int) -> list[Backup]:
     """Plan the tasks that copy some backups of a link; returns these backups."""
-    known, ask, whole = SqlCatalogue(sql), Ask(now, None, nodes.windows(sql)), Plan()
+    known, ask, whole = SqlCatalogue(sql), Context(now, None, nodes.windows(sql)), Plan()
     origin, to = (known.places.destination(guid) for guid in (link.source, link.target))
     backups = copy_links.lacking(sql, route, _PIECE)
     for entity, of_machine in groupby(backups, lambda backup: backup.entity):

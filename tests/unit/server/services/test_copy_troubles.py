@@ -13,7 +13,7 @@ from haulback.contract.damage import DamageReport, LocationStatus
 from haulback.contract.policies import DestinationRole
 from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Malformed
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support.second_copies import CopyGoal, LackingCopies, plan_copies
 from haulback.server.scope import EVERYTHING
 from haulback.server.services import backups, destination_sync, node_tasks
@@ -207,7 +207,7 @@ def test_two_servers_plan_one_copy_of_a_backup(copies):
             other = pool.submit(house.export, **wanted)
             wait([other], timeout=0.3)
             of_machine = LackingCopies(places[0], entity.named(), lacking)
-            plan = plan_copies(of_machine, CopyGoal(places[1], "SECONDARY"), Ask(START))
+            plan = plan_copies(of_machine, CopyGoal(places[1], "SECONDARY"), Context(START))
             SqlLedger(sql, START).backups.begun(plan.backups, {})
             tasks.insert(sql, plan.tasks)
         assert other.result() == []
