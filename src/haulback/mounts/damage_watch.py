@@ -54,7 +54,7 @@ class DamageWatch:
             self._unread.append(place)
 
     def look(self) -> None:
-        """Record new damage; a store that refused or did not answer is asked again after a while."""
+        """Record new damage; a store that refuses or does not answer is asked again in a minute."""
         if time.monotonic() < self._later:
             return
         with self._lock:
