@@ -105,7 +105,7 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
 @app.command
 def rm(
     *machine: str,
-    gone: Gone = False,
+    gone: ConfirmOption = False,
     silent: Silent = "",
     how: SubmitOptions = USUAL,
     consent: Consent = ASK,
@@ -149,7 +149,9 @@ def release(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def forget(*machine: str, gone: Gone = False, silent: Silent = "", consent: Consent = ASK) -> None:
+def forget(
+    *machine: str, gone: ConfirmOption = False, silent: Silent = "", consent: Consent = ASK
+) -> None:
     """Remove the records of absent machines without backups; without names, of all such machines.
 
     --gone: the machines are lost for good. Their tasks end; backups that a running node reaches

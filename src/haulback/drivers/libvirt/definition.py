@@ -94,7 +94,7 @@ def _only(root: ET.Element, name: str) -> ET.Element:
     return first
 
 
-def _choose_emulator(devices: ET.Element, standing: Standing) -> None:
+def _choose_emulator(devices: ET.Element, standing: CopyMode) -> None:
     """Keep the path of QEMU that a machine has now; for other machines the host chooses."""
     drop(devices, "emulator")
     if standing.now is not None:

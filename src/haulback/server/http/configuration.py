@@ -25,7 +25,7 @@ from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Route
 from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.queries import ListQuery
 from haulback.server.services import configuration, policies, policy_losses, record_losses
-from haulback.server.services.configuration import ConfigurationReading, SentRecord
+from haulback.server.services.configuration import ConfigurationReading, RequestRecord
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
 from haulback.wire import JsonObject, Word
 

@@ -36,7 +36,7 @@ _NO_DESTINATION = (
 )
 
 
-class Surroundings:
+class PolicyReferences:
     """The records that an answer refers to; each query runs once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:

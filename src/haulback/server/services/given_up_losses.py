@@ -194,14 +194,14 @@ def _rules_of(plan: Record) -> list[dict[str, dict[str, str]]]:
 def _machine(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     machine = view.known.machines.get(guid)
-    holding = gone.holding(sql, guid)
-    heard = gone.last_heard(sql, holding)
+    holding = given_up.holding(sql, guid)
+    heard = given_up.last_heard(sql, holding)
     away = view.leaving = [place for place in holding if heard[place] < view.now - view.silent]
     there = [place for place in holding if place not in away]
     tally.item("machine", "absent" if there else _UP, guid, machine.name, _seen(view, machine))
     for place in away:
         name = view.known.places.destination(place).name
-        _backups(view, gone.on_destinations(guid, [place]), name)
+        _backups(view, given_up.on_destinations(guid, [place]), name)
         tally.note(
             f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} are "
             "given up; to keep them, name a longer silence (--silent 30d, silentFor)"

@@ -44,11 +44,11 @@ from haulback.server.store.accounts import digest
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.expressions import Condition
-from haulback.server.store.gone import DESTINATION as DESTINATION
-from haulback.server.store.gone import HYPERVISOR as HYPERVISOR
-from haulback.server.store.gone import MACHINE as MACHINE
-from haulback.server.store.gone import NODE as NODE
-from haulback.server.store.gone import GivenUp
+from haulback.server.store.given_up import DESTINATION as DESTINATION
+from haulback.server.store.given_up import HYPERVISOR as HYPERVISOR
+from haulback.server.store.given_up import MACHINE as MACHINE
+from haulback.server.store.given_up import NODE as NODE
+from haulback.server.store.given_up import GivenUp
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks import endings
 from haulback.tasks.record import Task
@@ -90,8 +90,8 @@ def preview(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT
     with app.store.read() as sql:
         _check(sql, kind, guid, who)
         once = [work.type for work in app.kinds.values() if not work.repeatable]
-        view = gone_losses.LossView(sql, app.clock.now_ms(), silent_ms, once)
-        return gone_losses.of(view, kind, guid)
+        view = given_up_losses.LossView(sql, app.clock.now_ms(), silent_ms, once)
+        return given_up_losses.of(view, kind, guid)
 
 
 def give_up(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT_MS) -> Losses:
@@ -299,7 +299,7 @@ def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
     Their locations are removed, as the list of losses announced.
     """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
-    heard = gone.last_heard(at.sql, gone.holding(at.sql, guid))
+    heard = given_up.last_heard(at.sql, given_up.holding(at.sql, guid))
     away = [place for place, last in heard.items() if last < at.now - at.silent_ms]
     record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
     item = at.item(MACHINE, guid, machine.name, f"machine {machine.name} {at.by()}", record)
@@ -418,19 +418,19 @@ def _clear_alarms(work: _Work) -> bool:
 
 
 def _remove_backups(work: _Work) -> bool:
-    return _remove_locations(work, gone.on_destination(work.item.guid))
+    return _remove_locations(work, given_up.on_destination(work.item.guid))
 
 
 def _remove_locations(work: _Work, where: Condition) -> bool:
     """Remove the next records of backups, each with an entry in the audit log."""
-    removed = gone.remove_locations(work.sql, work.ledger, where)
+    removed = given_up.remove_locations(work.sql, work.ledger, where)
     operation = f"gave up backup with {work.item.kind} {work.item.name}"
     by = (work.item.caller, work.item.login)
     audit.write_many(work.sql, work.now, by, operation, [_lost(item) for item in removed])
     return bool(removed)
 
 
-def _lost(item: Backup) -> audit.Line:
+def _lost(item: Backup) -> audit.AuditLine:
     about: JsonObject = {"machine": item.entity_name, "destination": item.destination}
     about |= {"type": item.type}
     about |= {"time": item.snapshot_time or item.created, "stored": item.stored}
@@ -464,7 +464,7 @@ def _remove_hypervisor(work: _Work) -> bool:
 
 def _remove_away(work: _Work) -> bool:
     away: Sequence[str] = work.item.record["away"]
-    where = gone.on_destinations(work.item.guid, away)
+    where = given_up.on_destinations(work.item.guid, away)
     return bool(away) and _remove_locations(work, where)
 
 

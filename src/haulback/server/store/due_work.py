@@ -21,7 +21,7 @@ _DUE = Statement(
     "EXISTS (SELECT 1 FROM mounted_backup WHERE state = 'MOUNTED' AND unmount_at <= :now)"
 )
 
-_UPKEEP = Hot(
+_UPKEEP = Statement(
     "SELECT EXISTS (SELECT 1 FROM alarm WHERE kind = 'REPOSITORY_DAMAGED'), "
     "EXISTS (SELECT 1 FROM copy_link WHERE due <= :now) "
     "OR EXISTS (SELECT 1 FROM copy_due WHERE due <= :now) "

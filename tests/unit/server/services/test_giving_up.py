@@ -18,7 +18,16 @@ from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
 from haulback.server.services import destinations, giving_up, node_tasks, record_losses
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import audit, copy_links, gone, kept_keys, lists, rows, tables, tasks
+from haulback.server.store import (
+    audit,
+    copy_links,
+    given_up,
+    given_up_keys,
+    lists,
+    rows,
+    tables,
+    tasks,
+)
 from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
