@@ -53,9 +53,9 @@ class DamageWatch:
         with self._lock:
             self._unread.append(place)
 
-    def look(self) -> None:
+    def look(self, *, is_last: bool = False) -> None:
         """Record new damage; a store that refuses or does not answer is asked again in a minute."""
-        if time.monotonic() < self._later:
+        if time.monotonic() < self._later and not is_last:
             return
         with self._lock:
             read, unread = [*self._read], [*self._unread]
