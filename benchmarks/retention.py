@@ -25,7 +25,7 @@ from haulback.errors import Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
 from haulback.kinds import backup_cleanup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.registry import KINDS
 from haulback.server.caller import Account, person
 from haulback.server.http.retention_preview import shown
@@ -140,7 +140,7 @@ class Others(threading.Thread):
 
 def clean_up(app: App, known: History) -> JsonObject:
     """Judge the destination as the order of a clean-up does."""
-    task = backup_cleanup.nightly(known.destination, Ask(_START))
+    task = backup_cleanup.nightly(known.destination, Context(_START))
     task.state, task.attempt = "RUNNING", 1
     with app.store.write() as sql:
         tasks.insert(sql, [task])

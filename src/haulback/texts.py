@@ -61,3 +61,9 @@ def _escaped(letter: str) -> str:
     """
     byte = ord(letter) - 0xDC00
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(letter)[1:-1]
+
+
+def reason(error: Exception) -> str:
+    """The reason of a file that cannot be read, without the number and the path of the error."""
+    why = getattr(error, "strerror", None) or str(error)
+    return f"{why}; check the path" if isinstance(error, FileNotFoundError) else why

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import CopyMode, compose
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.machine_builder import UNFINISHED
@@ -653,7 +653,7 @@ def test_variables_of_a_firmware_that_libvirt_chooses_come_back_too(running: Run
     write({"nvram": packed}, room)
     wanted = machine._replace(definition={XML: text})
     places = {disk.name: room / disk.name for disk in machine.disks}
-    told = ET.fromstring(compose(wanted, places, "qemu", Standing(fresh=True)))
+    told = ET.fromstring(compose(wanted, places, "qemu", CopyMode(fresh=True)))
     path = told.findtext("os/nvram")
     assert Path(path or "").read_bytes() == b"mine"
 

@@ -226,6 +226,7 @@ class Story:
 
     def check_in(self, repository: Repository, stored: str, backup: str) -> None:
         """Check that a stored backup, or a copy of it, restores with the content of the backup."""
+        assert backup in self.expected, self.site.api.get(f"/backups/{backup}")
         [disk] = repository.manifest(stored).disks
         sink = Sink(disk.map.size)
         with ThreadPoolExecutor(2) as pool:

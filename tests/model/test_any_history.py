@@ -29,7 +29,7 @@ from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
 from haulback.server.store import tables, task_lifecycle, tasks
 from haulback.server.store.engine import Store, open_store
-from haulback.server.store.queue_position import NOTHING_ELSE, Line
+from haulback.server.store.queue_position import NOTHING_ELSE, QueueState
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 from tests import databases, shares
@@ -213,7 +213,7 @@ class History(RuleBasedStateMachine):
                 if rank is None or task.guid in chosen or not free or task.entity_slot in taken:
                     continue
                 if task.rank < rank:
-                    stands = Line(sql, self.house.clock.now).stand([task])[task.guid]
+                    stands = QueueState(sql, self.house.clock.now).stand([task])[task.guid]
                     assert stands.reason != NOTHING_ELSE, "I7: passed over"
 
     def i8_an_export_that_finished_has_one_store(self, found: dict[str, Task]) -> None:

@@ -18,6 +18,7 @@ from haulback.contract.catalogue import AttachedDestination, TakeOver
 from haulback.contract.destinations import DestinationRecord
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
+from haulback.texts import reason
 from haulback.wire import Word
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the key.")]
@@ -93,7 +94,7 @@ def _text(option: str, file: Path) -> str:
     try:
         return file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"{option} {file} cannot be read: {error}") from None
+        raise Malformed(f"{option} {file} cannot be read: {reason(error)}") from None
 
 
 @app.command(name="take-over")

@@ -9,6 +9,7 @@ from pathlib import Path
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import checked
+from haulback.texts import reason
 from haulback.wire import JsonObject
 
 
@@ -68,4 +69,4 @@ def _read(file: str) -> str:
     try:
         return (sys.stdin.read() if file == "-" else Path(file).read_text()).strip("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"--secret: {file} cannot be read: {error}") from None
+        raise Malformed(f"--secret: {file} cannot be read: {reason(error)}") from None

@@ -14,7 +14,7 @@ from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
-from haulback.cli.questions import Gone, agreed, give_up
+from haulback.cli.questions import ConfirmOption, agreed, give_up
 from haulback.cli.submit_options import USUAL, SubmitOptions, kept, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
@@ -226,7 +226,7 @@ def move_destination(
 
 
 @app.command(name="rm")
-def remove_destination(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+def remove_destination(name: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a destination that holds no backup; its files stay.
 
     --gone: the destination is lost for good. Its backups are given up, unless they have another

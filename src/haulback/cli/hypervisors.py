@@ -13,7 +13,7 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
 from haulback.cli.place_options import reach_members
-from haulback.cli.questions import Gone, agreed, give_up
+from haulback.cli.questions import ConfirmOption, agreed, give_up
 from haulback.cli.submit_options import kept, ref, refs, watch
 from haulback.client.client import Client
 from haulback.contract.connectivity_test import ConnectivityTestRequest
@@ -99,7 +99,7 @@ def set_hypervisor(
 
 
 @app.command(name="rm")
-def remove_hypervisor(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+def remove_hypervisor(name: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a hypervisor whose machines have no backups.
 
     --gone: the hypervisor is lost for good. Machines with backups stay as absent machines, whose

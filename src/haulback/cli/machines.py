@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.questions import Act, Gone, agreed, merged, told
+from haulback.cli.questions import Act, ConfirmOption, agreed, merged, told
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client import record_names
 from haulback.client.client import Client
@@ -105,7 +105,7 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
 @app.command
 def rm(
     *machine: str,
-    gone: Gone = False,
+    gone: ConfirmOption = False,
     silent: Silent = "",
     how: SubmitOptions = USUAL,
     consent: Consent = ASK,
@@ -149,7 +149,9 @@ def release(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def forget(*machine: str, gone: Gone = False, silent: Silent = "", consent: Consent = ASK) -> None:
+def forget(
+    *machine: str, gone: ConfirmOption = False, silent: Silent = "", consent: Consent = ASK
+) -> None:
     """Remove the records of absent machines without backups; without names, of all such machines.
 
     --gone: the machines are lost for good. Their tasks end; backups that a running node reaches

@@ -19,7 +19,7 @@ from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
-from haulback.contract.mount import Again
+from haulback.contract.mount import RemountRequest
 from haulback.contract.mounts import FileRow
 from haulback.contract.unmount import UnmountRequest
 from haulback.contract.upload import UploadRequest
@@ -214,7 +214,7 @@ def _copy(parts: Iterable[bytes], file: BinaryIO, *, sparse: bool = False) -> No
 def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
     client = connect()
-    request = Again(mountedBackup=Ref(client.mounts.ended(mounted)), **how.timed)
+    request = RemountRequest(mountedBackup=Ref(client.mounts.ended(mounted)), **how.timed)
     report(client, [client.tasks.mount(request, **how.asked)], how)
 
 

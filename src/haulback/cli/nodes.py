@@ -14,7 +14,7 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import InsecureHttp, connect
 from haulback.cli.log_start import start_log
 from haulback.cli.output import Output, dump, moment, named, show, text
-from haulback.cli.questions import Gone, agreed, give_up
+from haulback.cli.questions import ConfirmOption, agreed, give_up
 from haulback.contract.nodes import ChangedNode
 from haulback.errors import Malformed
 from haulback.logs import LogFormat
@@ -144,7 +144,7 @@ def config(node: str, config: str) -> None:
 
 
 @app.command
-def rm(node: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+def rm(node: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a node without running tasks, destinations or hypervisors.
 
     --gone: the node is lost for good. It is given up with the hypervisors and destinations that

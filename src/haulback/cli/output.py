@@ -105,6 +105,8 @@ def moment(name: str) -> Column:
 def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
+    if isinstance(value, dict):  # an enum or a reference
+        return _name(value)
     return "" if value is None else str(value)
 
 

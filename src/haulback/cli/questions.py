@@ -16,7 +16,7 @@ from haulback.contract.losses import LossCount, Losses, LostItem
 from haulback.wire import JsonObject
 
 Act = Callable[[], object]
-Gone = Annotated[
+ConfirmOption = Annotated[
     bool,
     Parameter(
         negative="",

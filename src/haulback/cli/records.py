@@ -110,8 +110,10 @@ def _warn(one: ClientRecord[PolicyRecord]) -> None:
 def with_members(before: JsonObject, words: tuple[str, ...], struct: type[R], client: Client) -> R:
     """A record with members like `priority=80` changed; see `written`.
 
-    Raises Malformed for a word without a value, and for a value of another type.
+    Raises Malformed for a word without a value, for a member that the record does not have, and for
+    a value of another type.
     """
+    written.check_members(words, struct)
     after: R = read(written.changed(before, words, struct, client), struct, "")
     return after
 

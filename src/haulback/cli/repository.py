@@ -22,6 +22,7 @@ from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
+from haulback.texts import reason
 
 app = App(name="repository")
 
@@ -187,7 +188,7 @@ def read_kit(path: Path) -> Keys:
     try:
         return Keys.from_kit(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"--kit {path} cannot be read: {error}") from None
+        raise Malformed(f"--kit {path} cannot be read: {reason(error)}") from None
 
 
 def secret_of(key_file: Path | None) -> Secret | None:

@@ -21,7 +21,12 @@ from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountR
 from haulback.contract.mounts import MountMode
 from haulback.contract.restore import RestoreRequest
 from haulback.contract.restores import Allocation
-from haulback.contract.unavailable import FeatureOptions, ForAgent, ForCloud, PerFeature
+from haulback.contract.unavailable import (
+    AgentImportRequest,
+    CloudFeatureRequest,
+    CloudImportRequest,
+    FeatureOptions,
+)
 from haulback.errors import Malformed, NotFound
 from haulback.ids import is_beginning, is_guid
 from haulback.wire import Ref, Word
@@ -233,7 +238,7 @@ def cloud_import(
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a cloud account."""
     client = connect()
-    whole = ForCloud(
+    whole = CloudImportRequest(
         backup=Ref(client.backups.guid(backup)),
         cloudServiceProvider=ref(provider),
         restorePath=to or None,
@@ -244,7 +249,7 @@ def cloud_import(
     if not per_feature:
         report(client, client.tasks.import_for_cloud(whole, **how.asked), how)
         return
-    request = PerFeature(
+    request = CloudFeatureRequest(
         backup=whole.backup,
         cloudServiceProvider=whole.cloudServiceProvider,
         restorePath=whole.restorePath,
@@ -267,7 +272,7 @@ def agent_import(
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a machine with an agent."""
     client = connect()
-    request = ForAgent(
+    request = AgentImportRequest(
         backup=Ref(client.backups.guid(backup)),
         osAgent=ref(agent_guid),
         restorePath=to or None,

@@ -17,8 +17,8 @@ from haulback.contract.instant_restore import InstantRestoreRequest as Instant
 from haulback.contract.inventory_sync import InventorySyncRequest as Sync
 from haulback.contract.inventory_sync import InventorySyncWizardRequest
 from haulback.contract.live_migration import LiveMigrationRequest as Migration
-from haulback.contract.mount import Again
 from haulback.contract.mount import MountRequest as Share
+from haulback.contract.mount import RemountRequest
 from haulback.contract.projects import Project
 from haulback.contract.prove import ProveRequest as Prove
 from haulback.contract.repair import RepairRequest as Repair
@@ -101,7 +101,7 @@ class Submissions:
         """Move a running machine: from its backup to permanent storage, or to another host."""
         return self._one("live-migration", request, how)
 
-    def mount(self, request: Again, **how: Unpack[SubmissionResult]) -> TaskDetails:
+    def mount(self, request: RemountRequest, **how: Unpack[SubmissionResult]) -> TaskDetails:
         """Mount an unmounted backup again."""
         return self._one("mount", request, how)
 
@@ -187,19 +187,19 @@ class Submissions:
         return self.submit("tape-manager-inventory-sync", request, **how)
 
     def import_for_cloud(
-        self, request: unavailable.ForCloud, **how: Unpack[SubmissionResult]
+        self, request: unavailable.CloudImportRequest, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore objects to a cloud account."""
         return self.submit("import-for-cloud", request, **how)
 
     def import_for_cloud_per_feature(
-        self, request: unavailable.PerFeature, **how: Unpack[SubmissionResult]
+        self, request: unavailable.CloudFeatureRequest, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore objects to a cloud account with options for each feature of the account."""
         return self.submit("import-for-cloud/per-feature", request, **how)
 
     def import_for_agent(
-        self, request: unavailable.ForAgent, **how: Unpack[SubmissionResult]
+        self, request: unavailable.AgentImportRequest, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore files to a machine through its agent."""
         return self.submit("import-for-os-agent", request, **how)

@@ -26,13 +26,10 @@ from haulback.contract.destination_types import AzureSettings
 from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.https_access import authority, opener
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects
-from haulback.destinations.protocol import IDENTITY
 from haulback.destinations.s3_errors import Answer, answer_of
 from haulback.errors import (
-    Conflict,
     HaulbackError,
     Misconfigured,
-    NotFound,
     OutOfSpace,
     Unavailable,
 )
@@ -54,9 +51,12 @@ _REMEDIES = {
     "InvalidResourceName": "the store refuses the name of the container: correct `container`",
     "ResourceNotFound": "the account or the container does not exist: correct `account`, "
     "`container` and `endpoint`",
+    "InvalidUri": "the store does not understand the address: correct `endpoint`, which ends with "
+    "the name of the account, and `container`",
     "InvalidAuthenticationInfo": f"the credentials cannot be read by the store: {_SECRETS}",
 }
 _BY_STATUS = {401: "AuthenticationFailed", 403: "AuthenticationFailed"}
+_WITHOUT_CODE = {400: "InvalidUri"}
 _BUSY = {"ServerBusy", "OperationTimedOut", "InternalError"}
 _FULL = {"InsufficientAccountPermissions", "AccountLimitExceeded", "StorageQuotaExceeded"}
 
@@ -87,6 +87,8 @@ class Azure(ObstoreObjects):
     """Objects below `prefix` of a container; `owner` is the attempt that writes here."""
 
     no_place = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"})
+
+    settings: AzureSettings
 
     def __init__(
         self, settings: AzureSettings, owner: str = "by-hand", share: AzureLane | None = None
@@ -137,19 +139,8 @@ class Azure(ObstoreObjects):
     def drop(self) -> None:
         """Do nothing, because a container has no folders that could be left over."""
 
-    def check_neighbours(self) -> None:
-        """Raise Conflict for a prefix inside a repository."""
-        parts = self.settings.prefix.split("/") if self.settings.prefix else []
-        for count in range(len(parts)):
-            above = msgspec.structs.replace(self.settings, prefix="/".join(parts[:count]))
-            try:
-                Azure(above, self.owner, self.share).info(IDENTITY)
-            except (NotFound, Misconfigured):
-                continue
-            raise Conflict(
-                f"prefix: {where(self.settings)} lies inside the repository in {where(above)}: "
-                "name another one"
-            )
+    def at(self, prefix: str) -> Azure:
+        return Azure(msgspec.structs.replace(self.settings, prefix=prefix), self.owner, self.share)
 
     def clock_ms(self) -> int | None:
         """The time in an answer, in whole seconds; a refusal has one too."""
@@ -258,7 +249,8 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
 
 
 def _problem(answer: Answer, settings: AzureSettings, doing: str) -> HaulbackError:
-    begin, code = f"{doing} failed at {where(settings)}", answer.code
+    code = answer.code or _WITHOUT_CODE.get(answer.status or 0, "")
+    begin = f"{doing} failed at {where(settings)}"
     if code == "Certificate":
         return Misconfigured(
             f"{begin}: the certificate of the store is not trusted, or the store does not speak "

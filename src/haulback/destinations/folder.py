@@ -164,13 +164,18 @@ class Folder:
             self.root.parent.rmdir()
 
     def check_neighbours(self) -> None:
-        """Raise Conflict for a folder inside a repository."""
+        """Raise Conflict for a folder inside a repository, or with one in a folder of it."""
         for above in self.root.absolute().parents:
-            with suppress(OSError):
-                if (above / IDENTITY).is_file():
-                    raise Conflict(
-                        f"{self.root} lies inside the repository in {above}: name another folder"
-                    )
+            self._refuse_repository(above, "lies inside the repository")
+        if not (self.root / IDENTITY).exists():
+            for name, is_file in self.entries(""):
+                if not is_file:
+                    self._refuse_repository(self.root / name, "holds the repository")
+
+    def _refuse_repository(self, folder: Path, relation: str) -> None:
+        with suppress(OSError):
+            if (folder / IDENTITY).is_file():
+                raise Conflict(f"{self.root} {relation} in {folder}: name another folder")
 
     def clock_ms(self) -> int | None:
         """The time that the file system gives a new file; a share uses the clock of its server."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, ClassVar
@@ -18,13 +18,16 @@ from typing import Any, ClassVar
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
+from haulback.contract.destination_types import AzureSettings, S3Settings
 from haulback.destinations.bandwidth import Throttle
 from haulback.destinations.file_comparison import holds
 from haulback.destinations.object_names import checked
-from haulback.destinations.protocol import Item
+from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.s3_errors import answer_of
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound, Unavailable
 
+# an entry in one of these folders shows a repository whose identity object is lost
+_OURS = {"haulback.copy.json", "manifests", "packs", "index", "graves"}
 PROBES, AT_ONCE = ".probe", 16  # folder of probes, and simultaneous creates in it
 _TYPE = "application/octet-stream"
 _BEYOND = "Wanted range starting at"  # start of obstore's own error about an answer
@@ -38,11 +41,16 @@ class ObstoreObjects(ABC):
 
     no_place: ClassVar[frozenset[str]]
     client: Any
+    settings: S3Settings | AzureSettings
 
     @property
     @abstractmethod
     def place(self) -> str:
         """The location of the destination, for messages."""
+
+    @abstractmethod
+    def at(self, prefix: str) -> ObstoreObjects:
+        """The objects below another prefix of the same bucket or container."""
 
     @property
     @abstractmethod
@@ -123,6 +131,30 @@ class ObstoreObjects(ABC):
         with self.asking(f"the list of {prefix}"):
             listed = obstore.list(self.client, prefix, offset=after).collect()
         return [item_of(meta) for meta in listed]
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict for a repository above or below the prefix, and for foreign objects."""
+        parts = self.settings.prefix.split("/") if self.settings.prefix else []
+        for count in range(len(parts)):
+            self._refuse_repository("/".join(parts[:count]), "lies inside the repository")
+        entries = sorted(entry for entry in self.entries("") if not entry[0].startswith("."))
+        if (IDENTITY, True) in entries:
+            return
+        for name, is_file in entries:
+            if not is_file:
+                self._refuse_repository("/".join([*parts, name]), "holds the repository")
+        if entries and not _OURS.intersection(name for name, _ in entries):
+            raise Conflict(
+                f"{self.place} holds objects of other programs, such as {entries[0][0]}: "
+                "name an empty `prefix`"
+            )
+
+    def _refuse_repository(self, prefix: str, relation: str) -> None:
+        there = self.at(prefix)
+        # Credentials may be limited to the own prefix.
+        with suppress(NotFound, Misconfigured):
+            there.info(IDENTITY)
+            raise Conflict(f"{self.place} {relation} in {there.place}: name another `prefix`")
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         below = checked(folder) + "/" if folder else ""

@@ -31,13 +31,11 @@ from haulback.destinations.s3_errors import problem as problem_of
 from haulback.destinations.s3_lanes import Lane, lane_of
 from haulback.destinations.s3_locks import S3Locks
 from haulback.destinations.s3_versions import Uploads, is_installed
-from haulback.errors import Conflict, Misconfigured, NotFound
+from haulback.errors import Misconfigured, NotFound
 
 _FULL_PAGE = 1000  # objects; a shorter listing came in one answer
 _MOST_IN_ONE_PUT = 5 << 30  # bytes of a part; the limit of S3
 _SMALLEST_PART = 5 << 20  # bytes of a request; the limit of S3
-# an entry in one of these folders shows a repository whose identity object is lost
-_OURS = {"haulback.copy.json", "manifests", "packs", "index", "graves"}
 _HALF_SECOND = 500  # ms; the times in answers are whole seconds
 
 
@@ -52,6 +50,8 @@ class S3(ObstoreObjects):
     """Objects below `prefix` of a bucket; `owner` is the attempt that writes here."""
 
     no_place = frozenset({"NoSuchBucket"})
+
+    settings: S3Settings
 
     def __init__(
         self, settings: S3Settings, owner: str = "by-hand", lane: Lane | None = None
@@ -202,33 +202,9 @@ class S3(ObstoreObjects):
     def drop(self) -> None:
         """Do nothing, because a bucket has no folders that could be left over."""
 
-    def check_neighbours(self) -> None:
-        """Raise Conflict for a repository above or below the prefix, and for foreign objects."""
-        parts = self.settings.prefix.split("/") if self.settings.prefix else []
-        for count in range(len(parts)):
-            self._refuse_repository("/".join(parts[:count]), "lies inside the repository")
-        entries = sorted(entry for entry in self.entries("") if not entry[0].startswith("."))
-        if (IDENTITY, True) in entries:
-            return
-        for name, is_file in entries:
-            if not is_file:
-                below = "/".join([*parts, name])
-                self._refuse_repository(below, "holds the repository")
-        if entries and not _OURS.intersection(name for name, _ in entries):
-            raise Conflict(
-                f"{where(self.settings)} holds objects of other programs, such as {entries[0][0]}: "
-                "name an empty `prefix`"
-            )
-
-    def _refuse_repository(self, prefix: str, relation: str) -> None:
+    def at(self, prefix: str) -> S3:
         settings = msgspec.structs.replace(self.settings, prefix=prefix)
-        there = S3(settings, self.owner, self.lane)
-        with suppress(NotFound):
-            there.info(IDENTITY)
-            raise Conflict(
-                f"{where(self.settings)} {relation} in {where(there.settings)}: name another "
-                "`prefix`"
-            )
+        return S3(settings, self.owner, self.lane)
 
     def clock_ms(self) -> int | None:
         """The time in the store's answer, in whole seconds."""

@@ -69,6 +69,17 @@ def _bucket_client(settings: S3Settings) -> S3Store:
     return client_of(bare, settings.accessKeyId, settings.secretAccessKey)
 
 
+def endpoint_of(settings: S3Settings) -> str:
+    """The URL below which the objects lie; without `pathStyle` its host begins with the bucket.
+
+    The setting may name the host with the bucket or without it.
+    """
+    scheme, _, host = settings.endpoint.rstrip("/").partition("://")
+    if settings.pathStyle or host.startswith(f"{settings.bucket}."):
+        return f"{scheme}://{host}"
+    return f"{scheme}://{settings.bucket}.{host}"
+
+
 def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
     options: Any = {
         "allow_http": True,
@@ -79,7 +90,7 @@ def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
         options["proxy_url"] = settings.proxy
     if settings.ca:
         options["root_certificate"] = authority(settings.ca)
-    more: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}
+    more: dict[str, Any] = {"endpoint": endpoint_of(settings)} if settings.endpoint else {}
     try:
         return S3Store(
             settings.bucket,

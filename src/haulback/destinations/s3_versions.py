@@ -172,6 +172,13 @@ def key_of(settings: S3Settings, name: str) -> str:
     return f"{settings.prefix}/{name}" if settings.prefix else name
 
 
+def _endpoint(settings: S3Settings) -> str | None:
+    """The URL of the store for boto3, which puts the bucket before its host itself."""
+    if settings.pathStyle:
+        return settings.endpoint or None
+    return settings.endpoint.replace(f"://{settings.bucket}.", "://", 1) or None
+
+
 def client_of(settings: S3Settings, key: str, secret: str) -> object:
     """A client of boto3 with the settings of a destination.  Raises Misconfigured without boto3."""
     try:
@@ -194,7 +201,7 @@ def client_of(settings: S3Settings, key: str, secret: str) -> object:
     )
     return boto3.session.Session().client(
         "s3",
-        endpoint_url=settings.endpoint or None,
+        endpoint_url=_endpoint(settings),
         region_name=settings.region,
         aws_access_key_id=key,
         aws_secret_access_key=secret,

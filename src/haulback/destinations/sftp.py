@@ -41,6 +41,7 @@ Items = list[Item]
 Names = list[tuple[str, asyncssh.SFTPAttrs]]
 Parts = list[bytes]
 _TEMP, _PROBES = ".tmp", ".probe"
+_NEIGHBOURS = 64  # folders that are looked at for a repository
 _BLOCK = 261_120  # bytes of a request, the most that OpenSSH accepts in a packet of 256 KiB
 _PIECE = 16 * _BLOCK  # bytes that are written or read under one time-out
 _IN_FLIGHT = 16  # requests of a file at once
@@ -175,18 +176,23 @@ class Sftp:
         self._run(remove, _PROBES)
 
     def check_neighbours(self) -> None:
-        """Raise Conflict for a folder inside a repository."""
-        parts = self.settings.path.strip("/").split("/")[:-1]
+        """Raise Conflict for a folder inside a repository, or with one in a folder of it."""
+        path = self.settings.path.rstrip("/")
+        parts = path.strip("/").split("/")[:-1]
         above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        entries = dict(self.entries(""))
+        inner = [name for name, is_file in sorted(entries.items()) if not is_file]
+        below = [] if IDENTITY in entries else [f"{path}/{name}" for name in inner[:_NEIGHBOURS]]
 
         async def look(client: asyncssh.SFTPClient) -> None:
-            for folder in above:
-                with suppress(asyncssh.SFTPError):
-                    if await self._in_time(client.isfile(f"{folder}/{IDENTITY}")):
-                        raise Conflict(
-                            f"path: {self._where} lies inside the repository in {folder}: name "
-                            "another folder"
-                        )
+            for folders, relation in ((above, "lies inside"), (below, "holds")):
+                for folder in folders:
+                    with suppress(asyncssh.SFTPError):
+                        if await self._in_time(client.isfile(f"{folder}/{IDENTITY}")):
+                            raise Conflict(
+                                f"path: {self._where} {relation} the repository in {folder}: name "
+                                "another folder"
+                            )
 
         self._run(look, "")
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
-from haulback.drivers.hypervisor import Booted, Machine, MachineSource, NewMachine
+from haulback.drivers.hypervisor import BootedMachine, Machine, MachineSource, NewMachine
 from haulback.drivers.source import Source
 from haulback.errors import Unsupported
 from haulback.hypervisor_types import Capability
@@ -105,7 +105,7 @@ class GuestOperations(Protocol):
 class ProofBoot(Protocol):
     """A hypervisor that boots a backup in isolation."""
 
-    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
+    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> BootedMachine:
         """Boot a machine like `wanted` on read-only disks (by name); its writes are discarded.
 
         The machine has no network and no devices of the host, and is not listed as a machine by

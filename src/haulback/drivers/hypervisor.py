@@ -43,7 +43,7 @@ class NetworkCardSettings(NamedTuple):
     mac: str = ""
 
 
-class Taken(NamedTuple):
+class SnapshotInfo(NamedTuple):
     """A snapshot kept on the hypervisor; `time` in epoch ms, `whole` if every disk has it."""
 
     name: str
@@ -51,7 +51,7 @@ class Taken(NamedTuple):
     whole: bool = True
 
 
-class Apart(NamedTuple):
+class UnprotectedPart(NamedTuple):
     """A part of a machine that backups leave out, with the reason.
 
     `held` is set for a part that backups contain, but not consistently, `off` for a part of a
@@ -77,8 +77,8 @@ class Machine(NamedTuple):
     disks: tuple[MachineDisk, ...]
     definition: JsonObject
     cards: tuple[NetworkCardSettings, ...] = ()
-    snapshots: tuple[Taken, ...] | None = None
-    apart: tuple[Apart, ...] = ()
+    snapshots: tuple[SnapshotInfo, ...] | None = None
+    apart: tuple[UnprotectedPart, ...] = ()
 
 
 class Problem(NamedTuple):
@@ -178,7 +178,7 @@ class NewMachine(AbstractContextManager["NewMachine"], Protocol):
         """Remove all that was created; a second call, or a call after `commit`, does nothing."""
 
 
-class Booted(AbstractContextManager["Booted"], Protocol):
+class BootedMachine(AbstractContextManager["BootedMachine"], Protocol):
     """A machine that runs in isolation, for a proof; closing it removes all traces."""
 
     def left_out(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 S = TypeVar("S")
 
 
-class AskedNames(Set[str]):
+class RemoteSet(Set[str]):
     """A set whose membership test calls `ask`; iteration and length raise NotImplementedError.
 
     Membership is looked up at each test, so that the set follows the owner's set.
@@ -32,7 +32,7 @@ class AskedNames(Set[str]):
         raise NotImplementedError("a set with a remote membership test cannot be enumerated")
 
 
-class Names:
+class ServedSet:
     """Server of a set that offers only a membership test."""
 
     def __init__(self, names: Set[str]) -> None:

@@ -189,7 +189,7 @@ class MapFile(msgspec.Struct, tag="Map"):
     offset: int
 
 
-Ask = Begin | ListVolumes | FindEntry | ListDirectory | ReadFile | DescribeFile | MapFile
+Query = Begin | ListVolumes | FindEntry | ListDirectory | ReadFile | DescribeFile | MapFile
 
 
 class RawEntry(msgspec.Struct, array_like=True):

@@ -30,7 +30,7 @@ from haulback.errors import (
 )
 from haulback.filesystems.block_server import BlockServer
 from haulback.filesystems.code_pages import code_page
-from haulback.filesystems.records import Answer, Ask, Begin, Failed
+from haulback.filesystems.records import Answer, Begin, Failed, Query
 from haulback.framing import receive, send
 from haulback.texts import printable
 
@@ -57,7 +57,7 @@ class SandboxClient:
 
     def ask(
         self,
-        question: Ask,
+        question: Query,
         wanted: type[_Wanted],
         sound: Callable[[_Wanted], bool] = lambda _: True,
     ) -> _Wanted:
@@ -146,7 +146,7 @@ class _Running:
         # The process has disconnected, or `close` has killed it: in both cases this wait ends.
         started.result().wait()
 
-    def ask(self, question: Ask, until: float) -> Answer:
+    def ask(self, question: Query, until: float) -> Answer:
         self._control.settimeout(max(0.001, until - time.monotonic()))
         send(self._control, question)
         return receive(self._control, _answers, until)

@@ -105,8 +105,16 @@ def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
     """The settings that determine the location of a destination; empty if the type declares
     none.
     """
-    names = [name for name, setting in settings_of(kind).items() if setting.is_place]
-    return {name: str(config.get(name) or "").rstrip("/") for name in names}
+    places = [setting for setting in settings_of(kind).values() if setting.is_place]
+    given = {setting.name: config.get(setting.name) or setting.default for setting in places}
+    return {name: str(value or "").rstrip("/") for name, value in given.items()}
+
+
+def host(kind: DestinationType, config: JsonMapping) -> JsonObject:
+    """The settings that tell whose folders the paths of a type name; empty for a node's own."""
+    folders = [name for name, setting in settings_of(kind).items() if setting.is_folder]
+    told = place(kind, config).items()
+    return {name: value.lower() for name, value in told if name not in folders}
 
 
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:

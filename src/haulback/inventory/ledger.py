@@ -99,7 +99,7 @@ class RemovalChanges(Protocol):
         """Delete the record and the history of an entity without data."""
 
 
-class NewPlaceOf(NamedTuple):
+class NewDestinationLocation(NamedTuple):
     """The new location of a destination: the settings that change, and its nodes."""
 
     destination: str
@@ -117,7 +117,7 @@ class DestinationChanges(Protocol):
         Raises Conflict if another destination has this repository.
         """
 
-    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+    def moved(self, place: NewDestinationLocation, repository: str, *, by: str) -> None:
         """Record that a destination has another location, which the task `by` has checked.
 
         Raises Conflict for another repository, and while another task runs on the destination.

@@ -13,7 +13,7 @@ from haulback.contract.roles import Roles
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
 Struct = type[msgspec.Struct]
@@ -21,7 +21,7 @@ Struct = type[msgspec.Struct]
 TARGET = frozenset({"restoreHostId", "restoreStorageId", "taskFiles"})
 
 
-class Ask(msgspec.Struct):
+class Context(msgspec.Struct):
     """Circumstances of a submission; `now` in epoch milliseconds.
 
     `windows` are start-window lengths in ms, by node ("" for tasks that any node may run) and kind.
@@ -31,7 +31,7 @@ class Ask(msgspec.Struct):
     project: str | None = None
     windows: Mapping[str, Mapping[str, int]] = {}
 
-    def of(self, project: str | None) -> Ask:
+    def of(self, project: str | None) -> Context:
         """Copy of these circumstances for another project."""
         return msgspec.structs.replace(self, project=project)
 
@@ -47,7 +47,7 @@ class Submission:
 
     path: str
     request: Struct
-    plan: Callable[[Any, Catalogue, Ask], Plan]
+    plan: Callable[[Any, Catalogue, Context], Plan]
     _: KW_ONLY
     summary: str
     roles: Roles
@@ -86,7 +86,7 @@ class TaskKind:
     prepare: Callable[[Task, Catalogue], msgspec.Struct]
     start: Callable[[Task, Ledger, Catalogue], None] = _no_start
     settle: Callable[[Task, State, Ledger], None] = _no_record
-    report: tuple[Said, ...] = ()
+    report: tuple[ReportMember, ...] = ()
     submissions: tuple[Submission, ...] = ()
     window: int = HOUR_MS
     members: frozenset[str] = frozenset()

@@ -19,7 +19,7 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Entity
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
 from haulback.tasks.record import Plan, Refused, Task
@@ -29,7 +29,7 @@ _MOST = 10_000  # entities of one request
 _STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # their removal is decided already
 
 
-def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: DeleteRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each destination that holds data of the entity; none for a deleted entity.
 
     Raises Malformed, or Conflict while a backup of the entity is locked or in use.
@@ -52,7 +52,7 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan(tasks)
 
 
-def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> Plan:
+def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the deletion of many entities; a refused entity does not stop the others."""
     if len(request) > _MOST:
         raise Malformed(f"the body: at most {_MOST} entities at once")
@@ -80,7 +80,7 @@ def _known_name(value: str, catalogue: Catalogue) -> str:
         return ""
 
 
-def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
+def _check(entity: Entity, catalogue: Catalogue, ask: Context) -> None:
     for backup in _data(entity.guid, catalogue):
         if backup.status in _STORED and backup.locked(ask.now):
             until = (
@@ -109,7 +109,7 @@ def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
     return [one for one in catalogue.backups.of_entity(entity, *statuses) if not one.gone]
 
 
-def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Ask) -> Task:
+def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Context) -> Task:
     """The task for a destination, or for the platform alone.
 
     If no node reaches both, the task leaves the platform out and has no hypervisor.

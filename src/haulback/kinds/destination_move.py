@@ -10,17 +10,17 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.ledger import Ledger, NewPlaceOf
-from haulback.kinds.api import Ask, TaskKind
+from haulback.inventory.ledger import Ledger, NewDestinationLocation
+from haulback.kinds.api import Context, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import SPACE, Said
+from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 TYPE = "BACKUP_DESTINATION_MOVE"
 
 
-def task(before: BackupDestination, after: BackupDestination, ask: Ask) -> Task:
+def task(before: BackupDestination, after: BackupDestination, ask: Context) -> Task:
     """The task that probes the new location of a destination."""
     given = {
         name: value for name, value in after.config.items() if before.config.get(name) != value
@@ -65,7 +65,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         return
     report = msgspec.convert(task.results, MoveResult)
     destination, params = task.ref("backupDestination") or "", task.params
-    place = NewPlaceOf(destination, _changes(task), params["node"], params["nodes"])
+    place = NewDestinationLocation(destination, _changes(task), params["node"], params["nodes"])
     ledger.destinations.moved(place, report.repository, by=task.guid)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
 
@@ -78,7 +78,9 @@ KIND = TaskKind(
     start=start,
     settle=settle,
     report=(
-        Said("repository", "guid", "The guid of the repository at the new place.", needed=True),
+        ReportMember(
+            "repository", "guid", "The guid of the repository at the new place.", needed=True
+        ),
         *SPACE,
     ),
 )

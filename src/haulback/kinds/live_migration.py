@@ -16,14 +16,14 @@ from haulback.hypervisor_types import TYPES, Capability, is_remote
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Entity, Mount
-from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
+from haulback.kinds.api import TARGET, Context, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning, restore_target, unmount_task
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the migration, and an UNMOUNT of the mount that the machine leaves.
 
     Raises Malformed, NotFound, or Conflict for a mounted backup from which no machine runs.
@@ -145,7 +145,7 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     members=TARGET,
-    report=(Said("uuid", "text", "The uuid of the machine where it runs now."),),
+    report=(ReportMember("uuid", "text", "The uuid of the machine where it runs now."),),
     submissions=(
         Submission(
             "live-migration",

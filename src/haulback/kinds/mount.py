@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.contract import example_values as example
-from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult
+from haulback.contract.mount import MountOrder, MountRequest, MountResult, RemountRequest
 from haulback.contract.mounts import MountMode
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
@@ -14,7 +14,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Mount
-from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Context, Submission, TaskKind
 from haulback.kinds.support import conflicts, iscsi_mount, mount_options, planning
 from haulback.kinds.support.backup_choice import (
     anywhere,
@@ -24,7 +24,7 @@ from haulback.kinds.support.backup_choice import (
     references,
 )
 from haulback.kinds.support.new_mount import new_mount
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
 from haulback.tasks.record import NewMount, Plan, Task
 from haulback.wire import JsonObject, Named, Ref
@@ -32,7 +32,7 @@ from haulback.wire import JsonObject, Named, Ref
 _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
 
-def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: MountRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a RESTORE that checks the backup, and the MOUNT.  Raises Malformed, NotFound."""
     if request.mode not in _HERE:
         also = " (POST /tasks/instant-restore does this)"
@@ -50,7 +50,11 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def tasks_of(
-    mount: NewMount, backup: Backup, request: AnyRequest, catalogue: Catalogue, ask: Ask
+    mount: NewMount,
+    backup: Backup,
+    request: AnyRequest,
+    catalogue: Catalogue,
+    ask: Context,
 ) -> Plan:
     """The tasks that mount a backup."""
     job = new_job("RESTORE_AND_MOUNT", backup, ask, {"mode": mount.mode, "mount": mount.guid})
@@ -70,7 +74,7 @@ def tasks_of(
     return Plan([first, second], restores=[job], mounts=[mount])
 
 
-def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan_again(request: RemountRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a MOUNT of an ended mount.  Raises NotFound, or Conflict."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
@@ -138,10 +142,10 @@ KIND = TaskKind(
     settle=settle,
     members=frozenset({"taskFiles"}),
     report=(
-        Said("disks", "object", "Size (bytes) of each disk that is shared, by its name."),
-        Said("raw", "text", "The folder in which the disks are files."),
-        Said("portal", "text", "ADDRESS:PORT of an iSCSI target."),
-        Said("volumes", "array", "Each file system: name, type, size, path of its folder."),
+        ReportMember("disks", "object", "Size (bytes) of each disk that is shared, by its name."),
+        ReportMember("raw", "text", "The folder in which the disks are files."),
+        ReportMember("portal", "text", "ADDRESS:PORT of an iSCSI target."),
+        ReportMember("volumes", "array", "Each file system: name, type, size, path of its folder."),
     ),
     submissions=(
         Submission(
@@ -165,7 +169,7 @@ KIND = TaskKind(
         ),
         Submission(
             "mount",
-            Again,
+            RemountRequest,
             plan_again,
             many=False,
             summary="Create mount task.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.inventory_sync import Seen
+from haulback.contract.inventory_sync import InventoryScan
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
@@ -36,7 +36,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ScopedInventorySyncOrder:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED and "machines" in task.results:
-        seen = msgspec.convert(task.results, Seen)
+        seen = msgspec.convert(task.results, InventoryScan)
         look = HypervisorScan(task.workflow, task.started or 0, seen.shown)
         ledger.inventory.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
         take_in(task, seen, None, ledger)

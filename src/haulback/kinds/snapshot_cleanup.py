@@ -21,17 +21,17 @@ from haulback.errors import Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import PlatformSnapshot
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning
-from haulback.kinds.support.reports import Said
-from haulback.kinds.support.snapshots import Asked, cleanup_task
+from haulback.kinds.support.reports import ReportMember
+from haulback.kinds.support.snapshots import SnapshotSubmission, cleanup_task
 from haulback.policy import snapshot_retention
 from haulback.tasks.record import Plan, Task
 
 _RELEASED = "the checkpoints of the machine were released"
 
 
-def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each machine.  Raises NotFound, or Malformed for a request without a name."""
     chosen = _chosen(request, catalogue)
     for ref in request.protectedEntities or []:
@@ -39,17 +39,17 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
     if not chosen:
         field = "protectedEntities"
         raise Malformed(f"{field}: name at least one, or snapshots", field=field)
-    asked, whole = Asked(request, catalogue, ask), Plan()
+    asked, whole = SnapshotSubmission(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many(list(chosen)):
         spec = planning.TaskSpec(refs={}, params={"chosen": chosen[entity.guid]})
         whole.tasks.append(cleanup_task(entity, asked, spec))
     return whole
 
 
-def plan_release(request: ReleaseRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan_release(request: ReleaseRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each machine.  Raises NotFound, and Malformed for an absent machine."""
     refs = planning.some("protectedEntities", request.protectedEntities)
-    asked, whole = Asked(request, catalogue, ask), Plan()
+    asked, whole = SnapshotSubmission(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
         if not entity.present:
             raise Malformed(
@@ -145,8 +145,8 @@ KIND = TaskKind(
     settle=settle,
     start=start,
     report=(
-        Said("removed", "texts", "Names of the snapshots that are gone now.", needed=True),
-        Said("released", "texts", "Names of the checkpoints that were released."),
+        ReportMember("removed", "texts", "Names of the snapshots that are gone now.", needed=True),
+        ReportMember("released", "texts", "Names of the checkpoints that were released."),
     ),
     submissions=(
         Submission(

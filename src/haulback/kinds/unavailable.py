@@ -13,10 +13,16 @@ import msgspec
 from haulback.contract import example_values as example
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS, RESTORERS
-from haulback.contract.unavailable import ForAgent, ForCloud, PerFeature, TapeManagers, Tapes
+from haulback.contract.unavailable import (
+    AgentImportRequest,
+    CloudFeatureRequest,
+    CloudImportRequest,
+    TapeManagers,
+    Tapes,
+)
 from haulback.errors import KindUnavailable
 from haulback.inventory.catalogue import Catalogue
-from haulback.kinds.api import AnyRequest, Ask, Submission
+from haulback.kinds.api import AnyRequest, Context, Submission
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen
 from haulback.tasks.record import Plan
@@ -27,7 +33,7 @@ _INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
 def _plan(path: str, kind: str, check: Callable[[object, Catalogue], None]) -> Callable[..., Plan]:
     """A planner that validates a request completely, then refuses the kind."""
 
-    def plan(request: AnyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+    def plan(request: AnyRequest, catalogue: Catalogue, ask: Context) -> Plan:
         planning.task(kind, "upkeep", ask, request, planning.TaskSpec(refs={}))
         check(request, catalogue)
         raise KindUnavailable(
@@ -110,7 +116,7 @@ WAYS = (
     _way(
         "import-for-cloud",
         "IMPORT",
-        ForCloud,
+        CloudImportRequest,
         _backup,
         summary="Create import task for cloud.",
         roles=RESTORERS,
@@ -121,7 +127,7 @@ WAYS = (
     _way(
         "import-for-cloud/per-feature",
         "IMPORT",
-        PerFeature,
+        CloudFeatureRequest,
         _backup,
         summary="Create import task for cloud, with options per feature.",
         roles=RESTORERS,
@@ -134,7 +140,7 @@ WAYS = (
     _way(
         "import-for-os-agent",
         "IMPORT",
-        ForAgent,
+        AgentImportRequest,
         _backup,
         summary="Create import task for agent.",
         roles=RESTORERS,

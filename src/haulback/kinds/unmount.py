@@ -10,15 +10,15 @@ from haulback.contract.unmount import UnmountOrder, UnmountRequest
 from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import conflicts
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.kinds.support.unmount_task import task
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: UnmountRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the task.  Raises NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
@@ -49,7 +49,7 @@ KIND = TaskKind(
     order=UnmountOrder,
     prepare=prepare,
     settle=settle,
-    report=(Said("unmounted", "flag", "FINISHED says the same."),),
+    report=(ReportMember("unmounted", "flag", "FINISHED says the same."),),
     submissions=(
         Submission(
             "unmount",

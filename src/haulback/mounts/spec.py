@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.mount import IscsiOrder, Visible
+from haulback.contract.mount import IscsiOrder, PublishedFolder
 from haulback.wire import JsonObject
 
 
@@ -36,7 +36,7 @@ class MountSpec(msgspec.Struct, kw_only=True):
     repository: str | None
     key: bytes
     backup: str
-    visible: list[Visible] = []
+    visible: list[PublishedFolder] = []
     target: IscsiOrder | None = None
     for_machine: bool = False
     others: list[MountPlace] = []

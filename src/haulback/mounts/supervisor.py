@@ -18,7 +18,7 @@ import msgspec
 
 from haulback import credentials
 from haulback.contract.damage import DamageReport
-from haulback.contract.mount import Visible
+from haulback.contract.mount import PublishedFolder
 from haulback.drivers.nbd import Export, connect
 from haulback.errors import Conflict, NotFound, Unavailable, is_away
 from haulback.filesystems.browser import Browser
@@ -108,7 +108,7 @@ class MountSupervisor:
         run_folder = self.run_folder(order.guid)
         if order.target:
             target = msgspec.structs.replace(order.target, portal=self._portal)
-            raw = Visible(str(run_folder / RAW), disks=target.disks)
+            raw = PublishedFolder(str(run_folder / RAW), disks=target.disks)
             shown = [*order.visible, raw]
             order = msgspec.structs.replace(order, target=target, visible=shown)
         planned = _planned(order.visible)
@@ -250,7 +250,7 @@ class MountSupervisor:
             one.close()
 
 
-def _planned(shown: Sequence[Visible]) -> MountState:
+def _planned(shown: Sequence[PublishedFolder]) -> MountState:
     """Record the folders that will be mounted."""
     paths = {one.volume: one.path for one in shown if not one.disks}
     raw = next((one.path for one in shown if one.disks), "")

@@ -25,7 +25,7 @@ class Promise(NamedTuple):
     window: int
 
 
-class Case(NamedTuple):
+class MachineCase(NamedTuple):
     """A machine to judge.  Times in epoch ms; `rpo` in ms, None for no limit.
 
     `governed`: the machine has an active backup policy.  `failed`: its last ended backup has
@@ -47,7 +47,7 @@ class Judgement(NamedTuple):
     due: int | None = None
 
 
-def judge(case: Case, now: int) -> Judgement:
+def judge(case: MachineCase, now: int) -> Judgement:
     """The state of a machine at the time `now` (epoch ms).
 
     A backup that is retried does not make its machine FAILING before the last attempt has ended; a

@@ -23,8 +23,8 @@ from haulback.repository.pages import (
     SegmentPiece,
 )
 from haulback.repository.read_plan import (
-    Planned,
-    Stretch,
+    PieceRun,
+    PlannedSegment,
     Work,
     increment,
     length_of,
@@ -133,7 +133,7 @@ def _segments(extents: Iterable[Extent], size: int) -> Iterator[int]:
 
 
 def _examine_all(
-    source: Source, plan: Iterable[Planned], known: _Comparison, resources: Resources
+    source: Source, plan: Iterable[PlannedSegment], known: _Comparison, resources: Resources
 ) -> Iterator[tuple[int, list[_Found]]]:
     """Read segments ahead and examine them in the pool; results come in order."""
     queue: deque[tuple[int, list[_Run], Future[list[_Found]]]] = deque()
@@ -158,7 +158,7 @@ class _Reading:
         self._source, self._meter = source, meter
         self._spare: list[memoryview] = []
 
-    def read(self, number: int, stretch: Stretch) -> _Run:
+    def read(self, number: int, stretch: PieceRun) -> _Run:
         """Read the spans of a stretch of a segment."""
         low, high, spans = stretch
         # Zeros, unless each byte is read: a gap over a hole is not filled.

@@ -21,7 +21,7 @@ from haulback.repository.repository import Repository
 MANY, MANY_SHARE = 8, 1 / 4
 
 
-class Recorded(NamedTuple):
+class RecordedDamage(NamedTuple):
     """Places that failed a second read too, with the reason, and `readable` places that are sound
     again.
 
@@ -35,7 +35,7 @@ class Recorded(NamedTuple):
 
 def record_findings(
     repository: Repository, by: str, now: int, looked: int | None = None, *, believe: bool = False
-) -> Recorded:
+) -> RecordedDamage:
     """Record the places that the repository's readers could not read, and clear these findings.
 
     `by` names the finder, `now` is the time in epoch milliseconds, `looked` the number of packs
@@ -44,17 +44,17 @@ def record_findings(
     """
     result = repository.findings.all()
     if not result:
-        return Recorded({}, set())
+        return RecordedDamage({}, set())
     if not believe and (why := _doubt_all(repository, result, looked)):
         repository.findings.clear(result)
         repository.unreliable = why
-        return Recorded({}, set(), why)
+        return RecordedDamage({}, set(), why)
     damaged, readable = _read_again(repository, result)
     placed = repository.index().packs()  # a clean-up may have deleted the pack during the read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
         repository.findings.clear(result)
-        return Recorded(
+        return RecordedDamage(
             {},
             set(),
             "the identity of the repository vanished during the check; mount the "
@@ -67,7 +67,7 @@ def record_findings(
     repository.damage_log.add(by, now, new, ())
     repository.findings.clear(result)
     repository.recorded.update(damaged)
-    return Recorded(damaged, readable)
+    return RecordedDamage(damaged, readable)
 
 
 def second_look(repository: Repository, backups: Iterable[str]) -> tuple[list[str], list[str]]:

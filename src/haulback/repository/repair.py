@@ -89,6 +89,7 @@ class _Repair:
         self._repository, self._workshop, self._apply = repository, context, apply
         self._destination, self._keys = repository.destination, repository.keys
         self._done = RepairReport(apply)
+        self._hidden: set[str] = set()  # locked objects that somebody has hidden and that still are
 
     def run(self) -> RepairReport:
         self._show_hidden()
@@ -108,7 +109,9 @@ class _Repair:
 
     def _show_hidden(self) -> None:
         """Remove delete markers and newer versions that hide locked objects."""
-        for name, why in sorted(self._repository.locks.hidden().items()):
+        hidden = self._repository.locks.hidden()
+        self._hidden.update(hidden)
+        for name, why in sorted(hidden.items()):
             self._act(f"{why}; it is shown again", partial(self._show, name))
 
     def _show(self, name: str) -> None:
@@ -123,6 +126,7 @@ class _Repair:
         except (Conflict, Forbidden) as error:
             self._done.actions.append(f"{name} stays hidden: {error.message}")
         else:
+            self._hidden.discard(name)
             # The name of a configuration that could not be read.
             self._repository.problems.pop(name, None)
 
@@ -155,14 +159,16 @@ class _Repair:
     def _config(self) -> None:
         """Complete both copies of the configuration, from one copy or from the recovery kit."""
         repository = self._repository
-        for name, why in sorted(repository.problems.items()):
+        problems = repository.problems.items()
+        known = {name: why for name, why in problems if name not in self._hidden}
+        for name, why in sorted(known.items()):
             if name == config.DIFFERENT:
                 self._done.actions.append(f"{why}; the repair changes nothing about it")
             elif exists(self._destination, name):
                 self._set_aside(name, why)
-        if not repository.problems.keys() & {config.CONFIG, config.CONFIG_COPY}:
+        if not known.keys() & {config.CONFIG, config.CONFIG_COPY}:
             return
-        if repository.problems.keys() >= {config.CONFIG, config.CONFIG_COPY}:
+        if known.keys() >= {config.CONFIG, config.CONFIG_COPY}:
             self._new_config()
         else:
             self._act(
@@ -263,7 +269,9 @@ class _Repair:
     def _packs(self, report: VerifyReport) -> None:
         """Move the good groups of damaged packs into new packs, and the damaged packs aside."""
         index, stored = self._repository.index(), self._repository.objects.packs()
-        hurt = self._damaged_packs(index, stored)
+        # A pack under lock that is only hidden is as good as before.
+        hidden = {pack for pack in index.packs() if name_of(pack) in self._hidden}
+        hurt = self._damaged_packs(index, stored) - hidden
         doubted = report.recorded.unreliable if report.recorded else ""
         doubted = doubted or doubt(self._repository, hurt, len(stored))
         if doubted and not self._workshop.believe:

@@ -16,7 +16,7 @@ from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository import config, pending_deletes
 from haulback.repository.backup_loss import Assessor, BackupLoss
 from haulback.repository.damage import DamagedPlace
-from haulback.repository.damage_report import Recorded, record_findings
+from haulback.repository.damage_report import RecordedDamage, record_findings
 from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
@@ -91,7 +91,7 @@ class VerifyReport:
     listed: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
-    recorded: Recorded | None = None
+    recorded: RecordedDamage | None = None
     cursor: PackId | None = None
     is_round: bool = False
     unlooked: list[str] = field(default_factory=list)
@@ -337,7 +337,7 @@ class _Verify:
         self._report.recorded = recorded
         self._clear(by, now, recorded)
 
-    def _clear(self, by: str, now: int, found: Recorded) -> None:
+    def _clear(self, by: str, now: int, found: RecordedDamage) -> None:
         known = self._repository.index().damage.damaged_places
         over = {spot for spot in known if spot in self._readable} | self._irrelevant_places(known)
         over -= found.damaged.keys() | self._unreadable

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from haulback.contract.events import Event, EventKind
 from haulback.contract.task_states import State
 from haulback.tasks import workflow_state
-from haulback.tasks.destination_ends import AGAIN, away
+from haulback.tasks.destination_health import AGAIN, away
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.wire import JsonObject, Named
 

@@ -12,8 +12,8 @@ from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.backup_loss import assess
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
-from haulback.transfer.copy_anew import AnewCopy
 from haulback.transfer.copy_groups import CopyServices, GroupCopy
+from haulback.transfer.resealed_copy import ResealedCopy
 
 COPY_OF = "copyOf"  # label in a copy's manifest: the guid of the backup's first location
 _TIMES = 3  # number of times that a clean-up of the target may delete reused data
@@ -74,7 +74,7 @@ def _copy_once(
             return CopyResult(made, groups.stored)
         wanted, packs, stored = origin, groups.packs, groups.stored
     else:
-        anew = AnewCopy(source, target, services)
+        anew = ResealedCopy(source, target, services)
         # A damaged copy supplies the borders of its chunks, so that equal chunks get equal ids.
         anew.copy(origin, made or older, None if made else _origin_of(source, older))
         wanted = msgspec.structs.replace(origin, disks=anew.disks)

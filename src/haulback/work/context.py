@@ -13,7 +13,7 @@ import msgspec
 
 from haulback.contract.catalogue import CatalogueItem, FoundBackup
 from haulback.contract.damage import DamageReport
-from haulback.contract.mount import IscsiOrder, Visible
+from haulback.contract.mount import IscsiOrder, PublishedFolder
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import MachineSource
@@ -40,7 +40,7 @@ class Sharing(NamedTuple):
     guid: str
     backup: str
     destination: BackupDestination
-    visible: list[Visible]
+    visible: list[PublishedFolder]
     target: IscsiOrder | None = None
     for_machine: bool = False
     others: Sequence[BackupPlace] = ()

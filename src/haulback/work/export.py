@@ -78,7 +78,7 @@ class _Export:
         elif order.wanted == BackupType.INCREMENTAL.value:
             tell(
                 f"a full backup is made instead of an increment: {order.destination.name} has no "
-                f"backup of {order.machine} that an increment can build on"
+                f"backup of {order.machine} that an increment can build on{self._why()}"
             )
         else:
             tell("a full backup was requested")
@@ -136,10 +136,12 @@ class _Export:
         if order.wanted != BackupType.INCREMENTAL.value or manifest.type == order.wanted:
             return
         if order.base is None:
-            why = f": {order.no_base}" if order.no_base else ""
             name = order.destination.name
-            self._warn(f"{name} has no backup that an increment can build on{why}")
+            self._warn(f"{name} has no backup that an increment can build on{self._why()}")
         self._context.server.type_changed(manifest.type)
+
+    def _why(self) -> str:
+        return f": {self._order.no_base}" if self._order.no_base else ""
 
 
 class DiskPlan(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from haulback.contract.import_machine import ImportMachineOrder
-from haulback.contract.node_tasks import ReadFrom
+from haulback.contract.node_tasks import SourceLocation
 from haulback.drivers.capabilities import InstantRestore, MachineTarget, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.repository.manifest import Manifest
@@ -60,7 +60,7 @@ def _made_before(context: TaskContext, machines: MachineSource) -> _Made | None:
             context.log("an earlier attempt made the machine already")
             machines.sweep(context.server.needed())  # completes the steps after the definition
             machine = machines.machine(machine.uuid)
-            return _Made(RestoredMachine(machine, []), told(ReadFrom()))
+            return _Made(RestoredMachine(machine, []), told(SourceLocation()))
     return None
 
 

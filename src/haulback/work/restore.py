@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from haulback import units
-from haulback.contract.node_tasks import ReadFrom
+from haulback.contract.node_tasks import SourceLocation
 from haulback.contract.restore import RestoreOrder
 from haulback.drivers.imagefolder.definition import image_names
 from haulback.drivers.sink import RawFile
@@ -29,7 +29,7 @@ def run(context: TaskContext) -> Results:
     target = context.staging.restore_folder(order.path)
     if target.made:
         context.log("an earlier attempt restored everything already")
-        return {"path": str(target.made), **told(ReadFrom())}
+        return {"path": str(target.made), **told(SourceLocation())}
     location = read_at_any(
         context, first, order.others, lambda at: _write_all(context, at, target.folder)
     )

@@ -6,7 +6,7 @@ import msgspec
 
 from haulback import units
 from haulback.contract.store import PUBLISHED, StoreOrder
-from haulback.drivers.remote_set import AskedNames
+from haulback.drivers.remote_set import RemoteSet
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
 from haulback.repository.manifest import Manifest
@@ -90,7 +90,7 @@ def _release(context: TaskContext) -> None:
     """
     order: StoreOrder = context.order
     needed = context.server.needed()
-    keep = AskedNames(lambda name: name != order.replaces and name in needed)
+    keep = RemoteSet(lambda name: name != order.replaces and name in needed)
     try:
         with context.machines.lock(order.hypervisor, order.uuid, wait=False) as is_mine:
             if is_mine:

@@ -80,6 +80,15 @@ REFUSED = [
     ("server --time-zone Mars/Olympus", "name an IANA zone"),
     ("server --report-at noon", "write hours and minutes"),
     ("node --server http://127.0.0.1:1 --iscsi here", "not an address and port"),
+    (
+        "repository ls /tmp --kit /no/kit",
+        "/no/kit cannot be read: No such file or directory; check",
+    ),
+    ("destination attach v /v --kit /no/kit", "--kit /no/kit cannot be read: No such file or dir"),
+    (
+        "destination add s --type S3 --set bucket=b --secret accessKeyId=/no/key",
+        "--secret: /no/key cannot be read: No such file or directory; check the path",
+    ),
     ("bakcup", 'Did you mean "backup"? See `haulback --help`'),
     ("backup creat web", 'Did you mean "create"? See `haulback backup --help`'),
     ("backup create web --wach", "--wach. Did you mean --watch? See `haulback backup create"),

@@ -114,6 +114,13 @@ def test_a_folder_inside_of_a_repository_is_refused(tmp_path: Path):
         probe(Folder(tmp_path / "deep"))
 
 
+def test_a_folder_with_a_repository_in_it_is_refused(tmp_path: Path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / IDENTITY).write_text("{}")
+    with pytest.raises(Conflict, match="holds the repository in"):
+        probe(Folder(tmp_path))
+
+
 class LostReply(DurableFiles):
     """A share that makes a link, loses the reply, and repeats the request."""
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulback.drivers.hypervisor import Apart, Machine, MachineDisk, NetworkCardSettings
+from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings, UnprotectedPart
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import CopyMode, compose
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, parse
 
@@ -44,7 +44,7 @@ def copied(wanted: Machine, *, fresh: bool = True) -> tuple[ET.Element, list[str
     """The XML of a copy, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in wanted.disks}
-    text = compose(wanted, places, "qemu", Standing(fresh=fresh, tell=told.append))
+    text = compose(wanted, places, "qemu", CopyMode(fresh=fresh, tell=told.append))
     return parse(text), told
 
 
@@ -52,11 +52,11 @@ def over_itself(then: Machine, now: Machine) -> tuple[ET.Element, list[str]]:
     """The XML of a machine that is restored over itself, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in then.disks}
-    standing = Standing(now=now.definition[XML], tell=told.append)
+    standing = CopyMode(now=now.definition[XML], tell=told.append)
     return parse(compose(then, places, "qemu", standing)), told
 
 
-def apart_of(text: str, live: str = "", read: str = "") -> tuple[Apart, ...]:
+def apart_of(text: str, live: str = "", read: str = "") -> tuple[UnprotectedPart, ...]:
     """The parts that no backup contains, of a machine whose disks (all or the named ones) are
     read.
     """

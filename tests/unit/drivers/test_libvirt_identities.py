@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.definition import AUTOSTART, Standing, compose
+from haulback.drivers.libvirt.definition import AUTOSTART, CopyMode, compose
 from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.libvirt_xml import XML, parse
 
@@ -32,7 +32,7 @@ def domain(more: str = "", devices: str = "") -> str:
 
 def composed(text: str, uuid: str = NEW, **standing) -> ET.Element:
     wanted = Machine(uuid, "again", (MachineDisk("vda", 1, "qcow2"),), {"uuid": OLD, XML: text})
-    return parse(compose(wanted, {"vda": Path("/new")}, "qemu", Standing(**standing)))
+    return parse(compose(wanted, {"vda": Path("/new")}, "qemu", CopyMode(**standing)))
 
 
 def smbios(table: str, **entries: str) -> str:
@@ -99,7 +99,7 @@ def test_a_card_with_another_mac_has_no_filter_for_its_old_one():
     text = domain(devices=filtered(MAC="52:54:00:11:22:33", IP="10.0.0.7"))
     wanted = Machine(OLD, "web", (), {"uuid": OLD, XML: text})
     wanted = wanted._replace(cards=(NetworkCardSettings(0, mac="52:54:00:00:00:09"),))
-    root = parse(compose(wanted, {}, "qemu", Standing()))
+    root = parse(compose(wanted, {}, "qemu", CopyMode()))
     assert parameters(root) == [("IP", "10.0.0.7")]
 
 
@@ -116,9 +116,9 @@ def test_a_copy_has_no_metadata_by_which_other_programs_know_the_original():
 
 def test_a_copy_keeps_our_own_metadata():
     wanted = Machine(OLD, "web", (), {"uuid": OLD, XML: domain(), "owner": "ops"})
-    made = compose(wanted, {}, "qemu", Standing())
+    made = compose(wanted, {}, "qemu", CopyMode())
     again = Machine(NEW, "again", (), {"uuid": OLD, XML: made, "owner": "ops"})
-    assert xml.kept(parse(compose(again, {}, "qemu", Standing(fresh=True)))).more == {
+    assert xml.kept(parse(compose(again, {}, "qemu", CopyMode(fresh=True)))).more == {
         "owner": "ops"
     }
 
@@ -153,7 +153,7 @@ def test_disks_keep_the_serials_by_which_their_guest_knows_them():
 def test_members_of_a_user_mean_nothing_to_libvirt_and_stay():
     own = {"allocated": "2024", "autostart": True}
     wanted = Machine(NEW, "again", (), {"uuid": OLD, XML: domain(), **own, AUTOSTART: True})
-    assert xml.kept(parse(compose(wanted, {}, "qemu", Standing()))).more == own
+    assert xml.kept(parse(compose(wanted, {}, "qemu", CopyMode()))).more == own
     assert AUTOSTART not in own
 
 

@@ -14,11 +14,11 @@ from haulback.filesystems import sandbox_client
 from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.queries import QueryHandler
-from haulback.filesystems.records import Answer, Ask, Begin
+from haulback.filesystems.records import Answer, Begin, Query
 from haulback.filesystems.sandbox_main import reply
 from haulback.framing import receive
 
-_asks = msgspec.msgpack.Decoder(Ask)
+_asks = msgspec.msgpack.Decoder(Query)
 _start_program = sandbox_client._spawn
 
 

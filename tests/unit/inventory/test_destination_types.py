@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from haulback.contract import destination_types as contract
 from haulback.contract.destination_types import Capabilities, DestinationType, Secret, settings_of
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import changed, checked, chosen, members
+from haulback.inventory.destination_types import changed, checked, chosen, host, members
 
 
 class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +20,7 @@ class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
-FOLDER, S3, *_ = contract.TYPES
+FOLDER, S3, _, SFTP = contract.TYPES
 WHOLE = {"bucket": "tower", "accessKey": "swordfish"}
 
 
@@ -146,3 +146,12 @@ def test_the_empty_text_ends_an_optional_setting():
     for setting in ("secretAccessKey", "region", "endpoint"):
         with pytest.raises(Malformed):
             changed(S3, {setting: ""}, present | {"endpoint": "http://s3:80"})
+
+
+def test_the_same_path_of_another_host_port_or_user_is_another_folder():
+    sftp = {"host": "Backup.example.com", "user": "shop", "path": "/srv"}
+    same = host(SFTP, sftp | {"host": "backup.example.com", "port": 22, "path": "/other"})
+    assert host(SFTP, sftp) == same
+    for change in ({"host": "b2.example.com"}, {"port": 2222}, {"user": "other"}):
+        assert host(SFTP, sftp | change) != same
+    assert host(FOLDER, {"path": "/srv"}) == host(FOLDER, {"path": "/x"}) == {}

@@ -186,7 +186,8 @@ def test_a_delete_marker_is_damage_that_verify_names_and_repair_takes_away(vault
     folder.mkdir()
     context = RepairContext(folder, resources, lambda: ("a repair", now_ms()))
     listed = repair(vault.opened(), context, apply=False)
-    assert any(name in action for action in listed.actions)
+    [action] = listed.actions
+    assert action.startswith(f"{name} is hidden by a delete marker"), "nothing else is planned"
     assert repair(vault.opened(), context, apply=True).findings == []
     assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)
 

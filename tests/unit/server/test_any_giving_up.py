@@ -23,7 +23,7 @@ from haulback.server.key_vault import KeyVault
 from haulback.server.services import giving_up
 from haulback.server.services.app import App
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import gone, rows, tables, tasks
+from haulback.server.store import given_up, rows, tables, tasks
 from haulback.server.store.engine import open_store
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -161,8 +161,8 @@ def give_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Losses]:
     app, user = site.house.app, site.house.user
     kind, guid = site.chosen()
     listed = giving_up.preview(app, kind, guid, user)
-    monkeypatch.setattr(gone, "PIECE", site.dice.randint(1, 3))
-    left, locked = site.dice.randint(1, 12), gone.locked
+    monkeypatch.setattr(given_up, "PIECE", site.dice.randint(1, 3))
+    left, locked = site.dice.randint(1, 12), given_up.locked
 
     def dying(sql: Any, guid: str) -> Any:
         nonlocal left
@@ -172,7 +172,7 @@ def give_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Losses]:
         return locked(sql, guid)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gone, "locked", dying)
+        patch.setattr(given_up, "locked", dying)
         try:
             giving_up.give_up(app, kind, guid, user)
         except Dies:
@@ -224,13 +224,13 @@ def check(sql: sa.Connection, site: Site, kind: str, listed: Losses) -> None:
     for place in (*site.stores, *site.hosts):
         name = "destination" if place in site.stores else "hypervisor"
         if fate.get((name, place.guid)) == "given up":
-            where = (gone.of_destination if name == "destination" else gone.of_hypervisor)(
+            where = (given_up.of_destination if name == "destination" else given_up.of_hypervisor)(
                 place.guid
             )
-            assert not gone.some_tasks(sql, where)
+            assert not given_up.some_tasks(sql, where)
             with pytest.raises(NotFound):
                 giving_up.preview(site.house.app, name, place.guid, site.house.user)
     if kind == NODE:
         left = set(sql.scalars(sa.select(tables.node.c.guid)))
-        pinned = sql.scalars(sa.select(tables.task.c.pinned_node).where(gone.LIVE))
+        pinned = sql.scalars(sa.select(tables.task.c.pinned_node).where(given_up.LIVE))
         assert {pin for pin in pinned if reach.only_node(pin)} <= left

@@ -13,7 +13,7 @@ from haulback.contract.task_states import State
 from haulback.errors import Conflict, Forbidden, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import planning
 from haulback.server.caller import Account, Node, person
 from haulback.server.services import configuration as configuration_service
@@ -214,7 +214,9 @@ def reader_of(house: House, kind: str, backup: str) -> Task:
     """A task that reads a backup of the first machine."""
     entity = house.entities[0]
     refs = {"backup": Named(backup, "db"), "protectedEntity": Named(entity.guid, entity.name)}
-    return planning.task(kind, "restore", Ask(house.clock.now), None, planning.TaskSpec(refs=refs))
+    return planning.task(
+        kind, "restore", Context(house.clock.now), None, planning.TaskSpec(refs=refs)
+    )
 
 
 def events_of(house: House, kind: str) -> list[str]:

@@ -11,7 +11,7 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import CheckOrder, Depth, verify
-from haulback.transfer import copy_anew
+from haulback.transfer import resealed_copy
 from haulback.transfer.copy import COPY_OF, lacks_data
 from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk, noise
@@ -305,8 +305,8 @@ def noticed(site: CopySite, name: str) -> None:
 
 
 def test_a_later_attempt_across_keys_uses_what_a_dead_attempt_published(apart, monkeypatch):
-    monkeypatch.setattr(copy_anew, "PORTION", MIB)
-    monkeypatch.setattr(copy_anew, "_SEGMENTS_AT_ONCE", 4)
+    monkeypatch.setattr(resealed_copy, "PORTION", MIB)
+    monkeypatch.setattr(resealed_copy, "_SEGMENTS_AT_ONCE", 4)
     backup, calls = apart.back_up(MemoryDisk(noise(20 * MIB, 4))), 0
 
     def die_after_a_portion() -> None:

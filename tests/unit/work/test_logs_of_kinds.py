@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from haulback.kinds.registry import KINDS
-from haulback.server.services.task_story import told
+from haulback.server.services.task_log import told
 from haulback.tasks.record import LogRow, Task, Waiting
 from haulback.wire import Named
 from haulback.work.registry import WORK

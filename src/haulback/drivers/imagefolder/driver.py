@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
-from haulback.drivers.imagefolder import kept_disks, machine_builder
+from haulback.drivers.imagefolder import machine_builder, retained_disks
 from haulback.drivers.imagefolder.definition import (
     FILE,
     LARGEST,
@@ -29,7 +29,7 @@ from haulback.drivers.imagefolder.known_machines import MachinePlaces
 from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.image_writer import free_name
-from haulback.drivers.images.internal_snapshots import Reverting
+from haulback.drivers.images.internal_snapshots import RevertNote
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
 from haulback.errors import (
@@ -119,7 +119,7 @@ class ImageFolder:
             paths = internal_snapshots.able(images)
             internal_snapshots.check(paths, name)
             # The note precedes all changes, so that a sweep can undo an interrupted revert.
-            self._files.write_file(note, msgspec.json.encode(Reverting(canonical(uuid), before)))
+            self._files.write_file(note, msgspec.json.encode(RevertNote(canonical(uuid), before)))
             internal_snapshots.revert(paths, name, before)
             note.unlink()
 
@@ -186,7 +186,7 @@ class ImageFolder:
         return True
 
     def _undo_revert(self, note: Path) -> None:
-        wanted = msgspec.json.decode(read_regular(note, LARGEST), type=Reverting)
+        wanted = msgspec.json.decode(read_regular(note, LARGEST), type=RevertNote)
         with suppress(NotFound), _opened(*self._find(wanted.uuid)) as images:
             internal_snapshots.undo(internal_snapshots.able(images), wanted.before)
         note.unlink()
@@ -256,7 +256,7 @@ class ImageFolder:
             folders, _ = self._scan()
             old = _replaced(folders, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in folders if other != old])
-            made = kept_disks.with_the_rest(room, made, *old, self._files) if old else made
+            made = retained_disks.with_the_rest(room, made, *old, self._files) if old else made
             machine_builder.record(room, made, self._files)
             complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))
             if old:

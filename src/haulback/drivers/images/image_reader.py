@@ -41,7 +41,7 @@ class TrackingBitmap(NamedTuple):
         return cls(checkpoint, int(size) if sized else None)
 
 
-class Dirty:
+class DirtyExtents:
     """Extents marked in a dirty bitmap; each iteration queries the NBD server again."""
 
     def __init__(self, export: Export, bitmap: str) -> None:
@@ -114,9 +114,9 @@ class FolderSnapshot:
             self._open.callback(raw.close)
             return DiskView(disk_of(image), raw, None, "raw images have no changed-block tracking")
         bitmap, reason = _usable(image, base, self._sizes)
-        served = qemu.Served(image.source, bitmap=bitmap, form=image.form)
+        served = qemu.ServedImage(image.source, bitmap=bitmap, form=image.form)
         self._open.callback(served.close)
-        changed = Dirty(served.export, bitmap) if bitmap else None
+        changed = DirtyExtents(served.export, bitmap) if bitmap else None
         return DiskView(disk_of(image), served.export, changed, reason)
 
 

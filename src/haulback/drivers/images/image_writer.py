@@ -33,7 +33,7 @@ class Qcow2File:
     def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
         self.path = path
         qemu.make_qcow2(path, size, allocate=allocate)
-        self._served = qemu.Served(path, writable=True)
+        self._served = qemu.ServedImage(path, writable=True)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         self._served.export.write_at(offset, data)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine, NetworkCardSettings
-from haulback.drivers.libvirt import copied_members, firmware, kept_devices, unprotected_devices
+from haulback.drivers.libvirt import copied_members, firmware, retained_devices, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DefinitionExtras, drop
 from haulback.drivers.libvirt.identities import NewIdentity, forget, renew
@@ -27,7 +27,7 @@ def _nobody(_: str) -> None:
     """Ignore a sentence about a new machine."""
 
 
-class Standing(NamedTuple):
+class CopyMode(NamedTuple):
     """Relation of a new machine to the original machine in its definition.
 
     `fresh` marks a copy beside the original, which gets addresses of its own. `now` is the current
@@ -43,7 +43,7 @@ class Standing(NamedTuple):
     tell: Callable[[str], None] = _nobody
 
 
-def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: Standing) -> str:
+def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: CopyMode) -> str:
     """XML of a new machine; `places` maps disk names to image paths.
 
     The XML is derived from the definition's XML, or built as a minimal domain of type `kind`. The
@@ -94,7 +94,7 @@ def _only(root: ET.Element, name: str) -> ET.Element:
     return first
 
 
-def _choose_emulator(devices: ET.Element, standing: Standing) -> None:
+def _choose_emulator(devices: ET.Element, standing: CopyMode) -> None:
     """Keep the path of QEMU that a machine has now; for other machines the host chooses."""
     drop(devices, "emulator")
     if standing.now is not None:
@@ -102,14 +102,14 @@ def _choose_emulator(devices: ET.Element, standing: Standing) -> None:
 
 
 def _without_the_rest(
-    root: ET.Element, restored: Mapping[str, str], files: frozenset[str], standing: Standing
+    root: ET.Element, restored: Mapping[str, str], files: frozenset[str], standing: CopyMode
 ) -> None:
     """Remove devices that a copy must not have, or that the machine no longer has."""
     if standing.now is None:
         names = {**xml.kept(root).names, **restored}
         copied_members.limit(root, copied_members.Copy(standing.fresh, files, standing.tell, names))
     else:
-        kept_devices.settle(root, parse(standing.now), restored, standing.tell)
+        retained_devices.settle(root, parse(standing.now), restored, standing.tell)
 
 
 def _place(
@@ -117,7 +117,7 @@ def _place(
     old: Mapping[str, str],
     wanted: Machine,
     places: Mapping[str, Path],
-    standing: Standing,
+    standing: CopyMode,
 ) -> dict[str, str]:
     """Set the image paths of all disks; returns disk names by device name."""
     devices = _only(root, "devices")

@@ -14,13 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from haulback.drivers.hypervisor import (
-    Apart,
-    Booted,
+    BootedMachine,
     Inventory,
     Machine,
     MachineSource,
     Problem,
     Snapshot,
+    UnprotectedPart,
 )
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
@@ -40,9 +40,9 @@ from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.cleanup import WORKING, Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.define import Placing
+from haulback.drivers.libvirt.define import MachineDefiner
 from haulback.drivers.libvirt.definition import AUTOSTART
-from haulback.drivers.libvirt.freeze_guard import Frozen
+from haulback.drivers.libvirt.freeze_guard import GuestFreeze
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
 from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.drivers.libvirt.start_watch import StartWatch
@@ -160,7 +160,7 @@ class LibvirtHost:
         try:
             reads = live_backup.plan(domain, disks, base)
             agent = live_backup.has_agent(domain.live())
-            with Frozen(self.uri, domain) if agent else nullcontext() as held:
+            with GuestFreeze(self.uri, domain) if agent else nullcontext() as held:
                 reads = live_backup.begin(domain, reads, checkpoint, room)
         except BaseException:
             shutil.rmtree(room, ignore_errors=True)
@@ -199,7 +199,7 @@ class LibvirtHost:
         if not open_to_all:
             return
         made.at_close(StartWatch(self.uri, domain, off).close)
-        told = tuple(Apart(name, _UNGUARDED, held=True) for name in open_to_all)
+        told = tuple(UnprotectedPart(name, _UNGUARDED, held=True) for name in open_to_all)
         made.machine = made.machine._replace(apart=(*made.machine.apart, *told))
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
@@ -273,7 +273,7 @@ class LibvirtHost:
             )  # refused before the data is copied, not only at the commit
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
-            def define(placing: Placing) -> DefinedMachine:
+            def define(placing: MachineDefiner) -> DefinedMachine:
                 there = (
                     machine_builder.replaced(self._host.domains(), machine) if overwrite else None
                 )
@@ -302,12 +302,12 @@ class LibvirtHost:
         return machine_builder.NewDomain(wanted, place, folders, share)
 
     def _placed(
-        self, paths: Mapping[str, Path], place: Callable[[Placing], DefinedMachine]
+        self, paths: Mapping[str, Path], place: Callable[[MachineDefiner], DefinedMachine]
     ) -> DefinedMachine:
         """Define a machine with its complete images; libvirt does this atomically."""
         with self._alone():
             self._sync(paths)
-            return place(Placing(self._host, self._left, self._measure))
+            return place(MachineDefiner(self._host, self._left, self._measure))
 
     def move(  # parameters that the Protocol requires
         self,
@@ -349,7 +349,7 @@ class LibvirtHost:
             shutil.rmtree(room, ignore_errors=True)
         return made
 
-    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
+    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> BootedMachine:
         room = self._room(_checked(attempt))
         return IsolatedMachine(self._host, wanted, sources, room)
 

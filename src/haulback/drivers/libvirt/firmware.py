@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from haulback.drivers.hypervisor import Apart, Machine
+from haulback.drivers.hypervisor import Machine, UnprotectedPart
 from haulback.durable_files import write_private
 from haulback.errors import Malformed
 from haulback.wire import JsonObject
@@ -47,7 +47,7 @@ def kept(machine: Machine, root: ET.Element) -> Machine:
     """The machine with its firmware's variables, or with the reason why backups lack them."""
     packed, why = _packed(root)
     if why:
-        lost = Apart("the firmware's variables", why)
+        lost = UnprotectedPart("the firmware's variables", why)
         return machine._replace(apart=(*machine.apart, lost))
     if packed is None:
         return machine

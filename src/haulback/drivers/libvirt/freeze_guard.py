@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 DEADLINE = 30  # seconds; longer than the freeze of any snapshot
 
 
-class Frozen:
+class GuestFreeze:
     """Freezes the guest's file systems for the duration of a block.
 
     `held` is True if the guest was frozen until the end of the block. A guest that cannot be frozen

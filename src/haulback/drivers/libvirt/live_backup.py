@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from haulback.drivers.hypervisor import DiskView, Machine
-from haulback.drivers.images.image_reader import Dirty, TrackingBitmap
+from haulback.drivers.images.image_reader import DirtyExtents, TrackingBitmap
 from haulback.drivers.libvirt.cleanup import SOCKET
 from haulback.drivers.libvirt.connection import BrokenCheckpoint, Domain
 from haulback.drivers.libvirt.domain import DomainDisk
@@ -95,7 +95,7 @@ class RunningSnapshot:
                 f"{self.machine.name}: the export of {device} has the wrong size or no bitmap"
             )
         disk = next(disk for disk in self.machine.disks if disk.name == read.volume.name)
-        changed = Dirty(export, _BITMAP) if read.base else None
+        changed = DirtyExtents(export, _BITMAP) if read.base else None
         return DiskView(disk, export, changed, read.reason)
 
 

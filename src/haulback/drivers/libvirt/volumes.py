@@ -48,14 +48,14 @@ def sized(host: Host, domain: Domain) -> list[tuple[DomainDisk, int]]:
     return [(volume, domain.size(volume.device)) for volume in readable(host, domain)]
 
 
-class LookedAt(NamedTuple):
+class InspectedDisks(NamedTuple):
     """Disks with their sizes in bytes, and the disks that cannot be read now, with the reasons."""
 
     sized: list[tuple[DomainDisk, int]]
     lost: dict[str, str]
 
 
-def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> LookedAt:
+def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> InspectedDisks:
     """Disks that backups of a machine in its present state contain.
 
     The images of a stopped machine are opened, so that faults are found before a backup fails.
@@ -63,8 +63,8 @@ def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> LookedAt:
     Raises the error of libvirt for a local disk of unknown size.
     """
     if domain.is_active:
-        return LookedAt(sized(host, domain), {})
-    seen = LookedAt([], {})
+        return InspectedDisks(sized(host, domain), {})
+    seen = InspectedDisks([], {})
     for volume in readable(host, domain):
         server = network_disks.server_of(volume.tree) if volume.tree else ""
         begun = time.monotonic()

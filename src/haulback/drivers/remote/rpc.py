@@ -65,7 +65,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _CLASSES = by_code()
 
 
-class Exchange:
+class PeerConnection:
     """Connection to a peer; takes ownership of both file descriptors.
 
     When the peer disconnects, `ended` is called, waiting calls raise Unavailable with the reason

@@ -57,7 +57,7 @@ def long_acl(raw: bytes) -> str:
     return acl_text(AclEntry(tag, rights, id_) for tag, id_, rights in entries)
 
 
-class Collected:
+class AttributeCollector:
     """Extended attributes of a node while they are read; those beyond the limit are left out."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.parsers.attributes import Collected
+from haulback.filesystems.parsers.attributes import AttributeCollector
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
 from haulback.filesystems.parsers.checksums import DIFFERS
 from haulback.filesystems.parsers.ext_attributes import collect, in_block, in_inode, inline_data
@@ -177,7 +177,7 @@ class Ext:
             yield end, 0
 
     def extras(self, node: int) -> Extras:
-        inode, found = self._inode(node), Collected()
+        inode, found = self._inode(node), AttributeCollector()
         collect(found, in_inode(inode.tail), self._value)
         if inode.attributes:
             try:

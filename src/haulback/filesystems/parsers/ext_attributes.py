@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from haulback.errors import HaulbackError
-from haulback.filesystems.parsers.attributes import Collected, short_acl
+from haulback.filesystems.parsers.attributes import AttributeCollector, short_acl
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
 
 _ENTRY = struct.Struct("<BBHIII")
@@ -50,7 +50,7 @@ def inline_data(tail: bytes) -> bytes:
 
 
 def collect(
-    into: Collected, found: Iterator[ExtAttribute], contents: Callable[[int, int], bytes]
+    into: AttributeCollector, found: Iterator[ExtAttribute], contents: Callable[[int, int], bytes]
 ) -> None:
     """Collect attributes; `contents` returns bytes of an inode, by its number and their count."""
     try:
@@ -62,7 +62,7 @@ def collect(
 
 
 def _collect_one(
-    into: Collected, item: ExtAttribute, contents: Callable[[int, int], bytes]
+    into: AttributeCollector, item: ExtAttribute, contents: Callable[[int, int], bytes]
 ) -> None:
     value = item.value
     if item.inode:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Cut, Span, Stripes
+from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span, Stripes, TruncatedBlocks
 from haulback.filesystems.parsers.filesystem import DAMAGE
 from haulback.filesystems.parsers.lvm_text import parse
 from haulback.units import MIB
@@ -243,7 +243,7 @@ def _joined(
             low = start + first * extent
             if low + each > item.blocks.size:
                 cut[f"a part of it lies past the end of {item.disk}"] = None
-            whole = Cut(item.blocks, max(item.blocks.size, low + each))
+            whole = TruncatedBlocks(item.blocks, max(item.blocks.size, low + each))
             columns.append(BlockRange(whole, low, each))
         if len(columns) == 1:
             parts.append(columns[0])

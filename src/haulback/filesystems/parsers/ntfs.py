@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers import wof
-from haulback.filesystems.parsers.attributes import Collected
+from haulback.filesystems.parsers.attributes import AttributeCollector
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.fat_names import units
 from haulback.filesystems.parsers.filesystem import (
@@ -160,7 +160,7 @@ class Ntfs:
 
     def extras(self, node: int) -> Extras:
         """Named streams as attributes of the user, as ntfs-3g shows them."""
-        collected = Collected()
+        collected = AttributeCollector()
         for name, stream in self._streams(node).items():
             shown = _utf16(name, "surrogatepass")[0].encode(errors="surrogatepass")
             try:

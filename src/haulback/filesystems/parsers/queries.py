@@ -24,7 +24,6 @@ from haulback.filesystems.records import (
     MOST_PIECES,
     MOST_RANGES,
     Answer,
-    Ask,
     Content,
     DescribeFile,
     Entries,
@@ -36,6 +35,7 @@ from haulback.filesystems.records import (
     ListDirectory,
     ListVolumes,
     MapFile,
+    Query,
     RawEntry,
     ReadFile,
     VolumesFound,
@@ -58,7 +58,7 @@ class QueryHandler:
         self._lying: dict[str, VolumeBlocks] | None = None
         self._trees: dict[str, Tree] = {}
 
-    def to(self, question: Ask) -> Answer:
+    def to(self, question: Query) -> Answer:
         """Response to a request."""
         match question:
             case ListVolumes():

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.parsers.attributes import Collected
+from haulback.filesystems.parsers.attributes import AttributeCollector
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.checksums import DIFFERS, START, crc32c
 from haulback.filesystems.parsers.filesystem import (
@@ -156,7 +156,7 @@ class Xfs:
         return ranges(self._runs(data, offset, size - offset))
 
     def extras(self, node: int) -> Extras:
-        inode, found = self._inode(node), Collected()
+        inode, found = self._inode(node), AttributeCollector()
         fork = inode.attributes
         if fork and fork.format == _LOCAL:
             collect(found, short(fork.raw))

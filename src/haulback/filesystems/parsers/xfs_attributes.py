@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from haulback.errors import HaulbackError, Unsupported
-from haulback.filesystems.parsers.attributes import Collected, long_acl
+from haulback.filesystems.parsers.attributes import AttributeCollector, long_acl
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x01, 0x02, 0x04, 0x08, 0x80
@@ -34,7 +34,7 @@ class AttributeBlocks(NamedTuple):
     version_5: bool
 
 
-def collect(into: Collected, found: Iterator[XfsAttribute]) -> None:
+def collect(into: AttributeCollector, found: Iterator[XfsAttribute]) -> None:
     """Collect attributes under their names in Linux."""
     try:
         for item in found:

@@ -22,7 +22,7 @@ _THRESHOLDS = {
 }
 
 
-class Goal(msgspec.Struct):
+class ChosenDestination(msgspec.Struct):
     """A destination of backups, with the rule and the policy that chose it.
 
     `copies` are the destinations of copies, which a schedule makes if they are `copied_later`.
@@ -47,7 +47,7 @@ class Goal(msgspec.Struct):
         return planning.by_policy(request, self.policy)
 
 
-class Goals:
+class ChosenDestinations:
     """The goals of each machine in a request.
 
     Raises Malformed or NotFound: an inactive rule, or a rule of an inactive policy, backs up no
@@ -59,8 +59,8 @@ class Goals:
         self._named = catalogue.places.destination(named.guid) if named else None
         guids = dict.fromkeys(ref.guid for ref in rules or [])
         self._rules = [catalogue.records.get("rule", guid) for guid in guids]
-        self._made: dict[str, Goal] = {}
-        self._by_policy: dict[str, list[Goal]] = {}
+        self._made: dict[str, ChosenDestination] = {}
+        self._by_policy: dict[str, list[ChosenDestination]] = {}
         self._policies: dict[str, Record | None] = {}
         for rule in self._rules:
             policy = self._policy(rule.parent)
@@ -72,7 +72,7 @@ class Goals:
                         field="rules",
                     )
 
-    def of(self, entity: Entity) -> list[Goal]:
+    def of(self, entity: Entity) -> list[ChosenDestination]:
         """A goal for each named rule; or else the named destination; or else a goal for each
         destination of the machine's own policy; or else the only destination.
         """
@@ -93,7 +93,7 @@ class Goals:
             self._by_policy[key] = self._of_policy(active)
         return self._by_policy[key]
 
-    def _of_policy(self, policy: Record | None) -> list[Goal]:
+    def _of_policy(self, policy: Record | None) -> list[ChosenDestination]:
         rules = self._catalogue.records.of_kind("rule", policy.guid) if policy else []
         found = [self._by_rule(rule) for rule in rules if rule.body.get("active") is not False]
         apart = {goal.to.guid: goal for goal in reversed(found)}
@@ -112,16 +112,16 @@ class Goals:
                 self._policies[guid] = self._catalogue.records.get("vm-backup", guid)
         return self._policies.get(guid)
 
-    def _plain(self, to: BackupDestination, policy: Record | None) -> Goal:
+    def _plain(self, to: BackupDestination, policy: Record | None) -> ChosenDestination:
         key = f"{to.guid} {policy.guid if policy else ''}"
-        return self._made.setdefault(key, Goal(to, policy))
+        return self._made.setdefault(key, ChosenDestination(to, policy))
 
-    def _by_rule(self, rule: Record) -> Goal:
+    def _by_rule(self, rule: Record) -> ChosenDestination:
         if rule.guid not in self._made:
             to = self._named or self._primary(rule)
             copies = goals_of(rule, self._catalogue, to.guid)
             later = bool(copies) and is_scheduled(rule, self._catalogue)
-            self._made[rule.guid] = Goal(
+            self._made[rule.guid] = ChosenDestination(
                 to, self._policy(rule.parent), rule, copies=copies, copied_later=later
             )
         return self._made[rule.guid]

@@ -11,7 +11,7 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 
@@ -23,7 +23,10 @@ FRESH_MS = 15 * 60_000
 
 
 def before(
-    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest = None
+    entities: Sequence[Entity],
+    catalogue: Catalogue,
+    ask: Context,
+    request: AnyRequest = None,
 ) -> list[Task]:
     """Plan scans of the machines that no scan saw recently, a task for each hypervisor and project.
 
@@ -41,7 +44,11 @@ def before(
 
 
 def _look(
-    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest
+    host: Hypervisor,
+    entities: list[Entity],
+    catalogue: Catalogue,
+    ask: Context,
+    request: AnyRequest,
 ) -> Task:
     refs = planning.platform(host, catalogue)
     if len(entities) == 1:
@@ -62,7 +69,7 @@ def _look(
     )
 
 
-def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
+def followed(plan: Plan, hypervisor: Hypervisor, ask: Context) -> Plan:
     """The plan with a scan of the machine that its last task creates."""
     last = plan.tasks[-1]
     look = planning.task(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.tasks.record import NewMount
 from haulback.wire import JsonObject, Ref
@@ -17,7 +17,11 @@ _LONGEST_MS = 366 * _USUAL_MS
 
 
 def new_mount(
-    request: AnyRequest, backup: Backup, wanted: JsonObject, catalogue: Catalogue, ask: Ask
+    request: AnyRequest,
+    backup: Backup,
+    wanted: JsonObject,
+    catalogue: Catalogue,
+    ask: Context,
 ) -> NewMount:
     """The record of a mount, on the named node or the only possible node."""
     return NewMount(

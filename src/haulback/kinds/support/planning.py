@@ -15,7 +15,7 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
 from haulback.inventory.records import Record
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
 from haulback.texts import check_name
@@ -50,7 +50,7 @@ class TaskSpec(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, follows=task, locked=locked)
 
 
-def task(kind: str, lane: str, ask: Ask, request: AnyRequest, spec: TaskSpec) -> Task:
+def task(kind: str, lane: str, ask: Context, request: AnyRequest, spec: TaskSpec) -> Task:
     """A task as planned at `ask.now`; `request` may set priority, window and retries.
 
     Raises Malformed for a priority, a window or a number of retries out of range.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from haulback.contract.backup_cleanup import RemovalResult
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.support.reports import SPACE, Said
+from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.tasks.record import Task
 
 REMOVAL_REPORT = (
-    Said("removed", "guids", "The backups of the order that are gone now.", needed=True),
-    Said("givenUp", "guids", "Backups whose loss a user confirmed and that were not found."),
+    ReportMember("removed", "guids", "The backups of the order that are gone now.", needed=True),
+    ReportMember(
+        "givenUp", "guids", "Backups whose loss a user confirmed and that were not found."
+    ),
     *SPACE,
 )
 

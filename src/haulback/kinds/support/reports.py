@@ -11,7 +11,7 @@ from typing import NamedTuple
 from haulback.wire import JsonObject
 
 
-class Said(NamedTuple):
+class ReportMember(NamedTuple):
     """A member of a report.  `form` is a key of FORMS; `needed`: without the member the task is
     incomplete.
     """
@@ -35,16 +35,16 @@ FORMS: dict[str, JsonObject] = {
     "object": {"type": "object"},
 }
 SPACE = (
-    Said("totalSpace", "bytes", "Size of the file system that holds the destination."),
-    Said("freeSpace", "bytes", "Free bytes of this file system."),
+    ReportMember("totalSpace", "bytes", "Size of the file system that holds the destination."),
+    ReportMember("freeSpace", "bytes", "Free bytes of this file system."),
 )
-READ_FROM = Said(
+READ_FROM = ReportMember(
     "readFrom",
     "object",
     "The location that was read: backup (its guid there), destination (guid, name).",
 )
 
 
-def lacking(report: tuple[Said, ...], results: dict[str, object]) -> list[str]:
+def lacking(report: tuple[ReportMember, ...], results: dict[str, object]) -> list[str]:
     """Names of the needed members of a report that `results` lacks."""
     return [member.name for member in report if member.needed and results.get(member.name) is None]

@@ -8,14 +8,14 @@ from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.tasks.record import NewRestoreJob, Task
 from haulback.wire import JsonObject
 
 _LONGEST = 2000  # characters of a restore job's status
 
 
-def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewRestoreJob:
+def new_job(kind: str, backup: Backup, ask: Context, target: JsonObject) -> NewRestoreJob:
     """The restore job of a request."""
     return NewRestoreJob(
         type=kind,

@@ -14,7 +14,7 @@ from haulback.ids import new_guid
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup, Record
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.policy.copy_window import next_opening
 from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
@@ -55,7 +55,7 @@ class CopyWork(NamedTuple):
 
 
 def copy_task(
-    work: CopyWork, ask: Ask, request: AnyRequest = None, follows: Task | None = None
+    work: CopyWork, ask: Context, request: AnyRequest = None, follows: Task | None = None
 ) -> Task:
     """The task that makes copies, or heals them."""
     params: JsonObject = {SOURCE: work.origin.guid, COPIES: work.copies}
@@ -143,7 +143,7 @@ class LackingCopies(NamedTuple):
 
 
 def plan_copies(
-    lacking: LackingCopies, goal: CopyGoal, ask: Ask, request: AnyRequest = None
+    lacking: LackingCopies, goal: CopyGoal, ask: Context, request: AnyRequest = None
 ) -> Plan:
     """The task that copies some backups of a machine, with the records of the copies."""
     if not lacking.backups:

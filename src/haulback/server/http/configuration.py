@@ -22,10 +22,10 @@ from haulback.contract.schedules import Day, Month, Sort
 from haulback.inventory.records import Record
 from haulback.server.http import manager_views, paging, policy_views, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.http.policy_views import Surroundings
+from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.queries import ListQuery
 from haulback.server.services import configuration, policies, policy_losses, record_losses
-from haulback.server.services.configuration import ConfigurationReading, SentRecord
+from haulback.server.services.configuration import ConfigurationReading, RequestRecord
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
 from haulback.wire import JsonObject, Word
 
@@ -140,7 +140,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     )
     def show_all(call: ApiRequest) -> Reply:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
-            around = Surroundings(reading)
+            around = PolicyReferences(reading)
             result, total = reading.page(kind.name, _wanted(call, kind, around))
             return paging.page(
                 result, total, lambda record: _for(call, _shown(record, kind, around))
@@ -157,7 +157,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     def show(call: ApiRequest) -> JsonObject:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             record = reading.catalogue.records.get(kind.name, call.guid)
-            return _for(call, _shown(record, kind, Surroundings(reading)))
+            return _for(call, _shown(record, kind, PolicyReferences(reading)))
 
 
 def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
@@ -224,16 +224,16 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         configuration.remove(call.app, call.who, kind, call.guid)
 
 
-def _sent(call: ApiRequest, kind: RecordKind) -> SentRecord:
-    return SentRecord(kind, lambda: call.read(kind.struct), call.body)
+def _sent(call: ApiRequest, kind: RecordKind) -> RequestRecord:
+    return RequestRecord(kind, lambda: call.read(kind.struct), call.body)
 
 
 def _view(kind: RecordKind) -> Callable[[Record, ConfigurationReading], JsonObject]:
     """The view of a stored record, from the transaction that stores it."""
-    return lambda record, reading: _shown(record, kind, Surroundings(reading))
+    return lambda record, reading: _shown(record, kind, PolicyReferences(reading))
 
 
-def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQuery:
+def _wanted(call: ApiRequest, kind: RecordKind, around: PolicyReferences) -> ListQuery:
     """The part of a list that a query selects.  Raises Malformed, NotFound."""
     parent = query_params.guid(call, kind.parent[1]) if kind.parent else None
     wanted = paging.wanted(call, parent=parent)
@@ -250,12 +250,12 @@ def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQue
     return wanted
 
 
-def shown_record(record: Record, around: Surroundings) -> JsonObject:
+def shown_record(record: Record, around: PolicyReferences) -> JsonObject:
     """A record of any kind in the form that portals read."""
     return _shown(record, RECORD_KINDS[record.kind], around)
 
 
-def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject:
+def _shown(record: Record, kind: RecordKind, around: PolicyReferences) -> JsonObject:
     """A record with its enums and references in the form that portals read."""
     shown: JsonObject = {"guid": record.guid, "name": record.name}
     shown |= {"project": record.project} if record.project is not None else {}
@@ -326,5 +326,5 @@ def shared_networks(call: ApiRequest) -> Reply:
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         records = reading.catalogue.records.of_kind("network", "")
         found = [record for record in records if call.who.scope.shares(record.project)]
-        around = Surroundings(reading)
+        around = PolicyReferences(reading)
         return paging.page(found, len(found), lambda record: _shown(record, kind, around))

@@ -22,7 +22,7 @@ from haulback.inventory.records import Record
 from haulback.server.http import paging, query_params
 from haulback.server.http.configuration import shown_record
 from haulback.server.http.operation import ApiRequest, Router
-from haulback.server.http.policy_views import Surroundings
+from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.services import dashboard, nodes
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.units import size
@@ -198,7 +198,7 @@ def policies_of(call: ApiRequest) -> list[JsonObject]:
         machines = known.machines.get_many([ref.guid for ref in wanted.protectedEntities])
         guids = dict.fromkeys(machine.settings.get("backupPolicy") for machine in machines)
         found = [one for guid in guids if guid and (one := _policy(known, guid))]
-        around = Surroundings(reading)
+        around = PolicyReferences(reading)
         return [shown_record(one, around) for one in found]
 
 

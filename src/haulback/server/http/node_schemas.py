@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.kinds.registry import KINDS
-from haulback.kinds.support.reports import FORMS, Said
+from haulback.kinds.support.reports import FORMS, ReportMember
 from haulback.server.http.schemas import Schema, Schemas
 
 _WORDS = {
@@ -97,6 +97,6 @@ def as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(one: Said) -> str:
+def _row(one: ReportMember) -> str:
     form = _WORDS.get(one.form, one.form)
     return f"| `{one.name}` | {form} | {'•' if one.needed else ''} | {one.about} |"

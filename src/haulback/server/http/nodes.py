@@ -11,7 +11,7 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.losses import Losses
-from haulback.contract.mount import MetDamage
+from haulback.contract.mount import MountDamage
 from haulback.contract.nodes import (
     AnswerPiece,
     ChangedNode,
@@ -23,7 +23,7 @@ from haulback.contract.nodes import (
     NodeRecord,
     NodeSession,
     PendingRequest,
-    PieceTaken,
+    PieceReceipt,
     Session,
     Space,
     WorkOrder,
@@ -355,7 +355,7 @@ def share(call: ApiRequest) -> WorkOrder:
     "POST",
     "/nodes/self/shares/{guid}/damage",
     "Damage that the readers of a mount have met.",
-    request=MetDamage,
+    request=MountDamage,
     status=204,
     body=request_body.NODES,
     roles=NODES,
@@ -366,7 +366,7 @@ def mount_damage(call: ApiRequest) -> None:
 
     Reports of destinations without a location of the backup are ignored.
     """
-    met: MetDamage = call.read(MetDamage)
+    met: MountDamage = call.read(MountDamage)
     mount_reports.damaged(call.app, call.node, call.guid, met.reports)
 
 
@@ -388,7 +388,7 @@ def asked(call: ApiRequest) -> list[PendingRequest]:
     "POST",
     "/nodes/self/answers/{guid}",
     "A piece of an answer.",
-    answer=PieceTaken,
+    answer=PieceReceipt,
     body=request_body.PIECES,
     query=(
         Param("part", "The number of the piece, from 0.", NUMBER),
@@ -397,7 +397,7 @@ def asked(call: ApiRequest) -> list[PendingRequest]:
     ),
     roles=NODES,
 )
-def answer(call: ApiRequest) -> PieceTaken:
+def answer(call: ApiRequest) -> PieceReceipt:
     """Add the bytes of the body to an answer; the node sends them again while the buffer is
     full.
     """
@@ -405,7 +405,7 @@ def answer(call: ApiRequest) -> PieceTaken:
     last, failed = query_params.flag(call, "last"), query_params.flag(call, "failed")
     error = call.body.decode(errors="replace") if failed else None
     part = AnswerPiece(number, b"" if failed else call.body, bool(last or failed), error)
-    return PieceTaken(call.app.node_requests.bring(call.node.guid, call.guid, part))
+    return PieceReceipt(call.app.node_requests.bring(call.node.guid, call.guid, part))
 
 
 @room(

@@ -36,7 +36,7 @@ _NO_DESTINATION = (
 )
 
 
-class Surroundings:
+class PolicyReferences:
     """The records that an answer refers to; each query runs once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:
@@ -107,7 +107,7 @@ class Surroundings:
         return [one for one in self.schedules if rule in _rules_of(one)]
 
 
-def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
+def policy(shown: JsonObject, record: Record, around: PolicyReferences) -> None:
     """Add the machines of a policy and their figures; `rules` are in the answer already."""
     members = around.members(record)
     sizes = [member.size for member in members if member.size is not None]
@@ -145,7 +145,7 @@ def recovery_plan(shown: JsonObject) -> None:
     shown["warnings"] = [_NO_RETRY] if shown.get("backupRetryCount") else []
 
 
-def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
+def rule(shown: JsonObject, record: Record, around: PolicyReferences) -> None:
     """Add the names of a rule's destinations; `schedules` are in the answer already."""
     shown["markedForDeletion"] = False
     for item in shown.get("ruleBackupDestinations", []):
@@ -161,14 +161,14 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     shown["warnings"] = list(dict.fromkeys([*waits, *_of_rule(shown)]))
 
 
-def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
+def schedule(shown: JsonObject, record: Record, around: PolicyReferences) -> None:
     """Add the names of a schedule's rules, and its last and next run."""
     _named(shown.get("rules", []), rule_kind(record), around)
     shown |= {**around.clock(record.guid), "warnings": []}
 
 
 def wanted_schedules(
-    around: Surroundings, types: Iterable[str], entity: str | None
+    around: PolicyReferences, types: Iterable[str], entity: str | None
 ) -> list[str] | None:
     """The guids of the schedules of some types or of one machine; None stands for all schedules."""
     sorts = set(types)
@@ -183,7 +183,7 @@ def wanted_schedules(
     ]
 
 
-def _rules_for(around: Surroundings, entity: str) -> set[str]:
+def _rules_for(around: PolicyReferences, entity: str) -> set[str]:
     """The rules of a machine's policies; an empty list for a machine that is hidden from the
     caller.
     """
@@ -203,7 +203,7 @@ def _rules_of(one: Record) -> set[str]:
     return {ref["guid"] for ref in one.body.get("rules", [])}
 
 
-def _named(refs: list[JsonObject], kind: str, around: Surroundings) -> None:
+def _named(refs: list[JsonObject], kind: str, around: PolicyReferences) -> None:
     for ref in refs:
         ref["name"] = around.name(kind, ref["guid"])
 
@@ -219,7 +219,7 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-def _of_policy(shown: JsonObject, record: Record, around: Surroundings) -> Iterable[str]:
+def _of_policy(shown: JsonObject, record: Record, around: PolicyReferences) -> Iterable[str]:
     if trouble := unreadable_conditions(record):
         yield f"auto-assignment does not act: {trouble}"
     if shown.get("dailyReportEnabled") and not around.has_mail_channel:

@@ -30,7 +30,7 @@ INVENTORY = Bounds(64 * MIB, 100, 4_000_000)  # the inventory of a large site
 PIECES = Bounds(64 * MIB, 0, 0)  # bytes of files, never decoded
 
 
-class HungUp(HaulbackError):
+class ClientDisconnected(HaulbackError):
     """The client closed the connection before its request was complete."""
 
     code, status = "hung_up", 400
@@ -49,7 +49,9 @@ async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds
     while True:
         message: Any = await receive()
         if message["type"] == "http.disconnect":
-            raise HungUp("the client closed the connection before its request was complete")
+            raise ClientDisconnected(
+                "the client closed the connection before its request was complete"
+            )
         piece = message.get("body", b"")
         size += len(piece)
         if size > bounds.size:

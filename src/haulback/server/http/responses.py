@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.server.http.authentication import COOKIE
 from haulback.server.http.operation import Operation, Reply
-from haulback.server.http.request_body import HungUp
+from haulback.server.http.request_body import ClientDisconnected
 from haulback.wire import JsonObject, dump
 
 _JSON, _NO_CONTENT = "application/json", 204
@@ -105,7 +105,7 @@ def failed(error: Exception, method: str, path: str) -> BytesResponse:
     if isinstance(error, OSError):
         error = _of_the_system(error)
         log.warning("%s %s: %s", method, path, error.message)
-    if isinstance(error, HungUp):
+    if isinstance(error, ClientDisconnected):
         log.debug("%s %s: %s", method, path, error.message)
     if isinstance(error, HaulbackError):
         headers = {}

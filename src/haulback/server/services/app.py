@@ -9,7 +9,7 @@ from datetime import time
 
 from haulback.clock import SteadyClock
 from haulback.errors import NotFound
-from haulback.kinds.api import Ask, Kinds, Submission
+from haulback.kinds.api import Context, Kinds, Submission
 from haulback.kinds.registry import WAYS
 from haulback.kinds.staging_cleanup import clean_up
 from haulback.server.caller import Caller, Node
@@ -23,7 +23,7 @@ from haulback.server.services.readiness import Readiness
 from haulback.server.store import audit, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection, Store
-from haulback.server.store.task_lifecycle import Life
+from haulback.server.store.task_lifecycle import TaskChanges
 from haulback.server.wakeups import Wakeups
 from haulback.tasks.record import Task
 
@@ -88,8 +88,8 @@ class App:
                 entry = (change.subject, change.before, change.after)
                 audit.write(sql, change.now, (who.guid, who.name), operation, entry)
 
-    def life(self, sql: Connection) -> Life:
-        return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
+    def life(self, sql: Connection) -> TaskChanges:
+        return TaskChanges(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
 
     def limits_of(self, node: Node) -> Mapping[str, int]:
         """Concurrency limits of a node: its configuration overrides the server's limits."""
@@ -111,4 +111,4 @@ class App:
             return
         with suppress(NotFound):  # a removed node runs no clean-up
             named = SqlCatalogue(sql).places.node(node)
-            tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])
+            tasks.insert(sql, [clean_up(named, Context(self.clock.now_ms()))])

@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from haulback.contract.destinations import BreakerRecord, BreakerState
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import connectivity_test
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import breakers, tasks
-from haulback.server.store.breakers import Stand
+from haulback.server.store.breakers import BreakerStatus
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named, label
 
 log = logging.getLogger(__name__)
-Stands = Mapping[str, Stand]
+Stands = Mapping[str, BreakerStatus]
 
 
 def test_due(app: App) -> int:
@@ -32,7 +32,7 @@ def _test(app: App, destination: str) -> bool:
     with app.store.write() as sql:
         now = app.clock.now_ms()
         place = SqlCatalogue(sql).places.destination(destination)
-        task = connectivity_test.of_destination(place, Ask(now))
+        task = connectivity_test.of_destination(place, Context(now))
         if not breakers.begin_test(sql, destination, task.guid, now):
             return False  # another server made the test, or a task has closed the breaker
         tasks.insert(sql, [task])
@@ -60,7 +60,7 @@ def stands(app: App, places: Sequence[BackupDestination]) -> Stands:
         return breakers.stands(sql, (place.guid for place in places)) if places else {}
 
 
-def shown(stand: Stand | None) -> BreakerRecord:
+def shown(stand: BreakerStatus | None) -> BreakerRecord:
     """A breaker as the API shows it; None stands for one without failures."""
     if stand is None:
         return BreakerRecord(label(BreakerState.CLOSED.value))

@@ -23,7 +23,7 @@ _ALONE = 0.4  # seconds for one piece on PostgreSQL, which locks only rows
 _FIRST, _MOST = 50, 4000
 _FINAL = frozenset(state.value for state in FINAL)
 Piece = Callable[[Sequence[str]], None]
-Move = Callable[[Connection, str], audit.Line | None]
+Move = Callable[[Connection, str], audit.AuditLine | None]
 Refusal = tuple[str, HaulbackError]
 
 
@@ -66,7 +66,7 @@ def remove_all(app: App, who: Caller, states: Collection[State]) -> None:
 
 
 def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> None:
-    by = tasks.By(who.guid, who.name, "remove selected task", who.scope)
+    by = tasks.BulkCaller(who.guid, who.name, "remove selected task", who.scope)
     with app.store.write() as sql:
         now = app.clock.now_ms()
         tasks.hide_ended(sql, guids, states & _FINAL, by, now)
@@ -77,7 +77,7 @@ def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> No
         app.wakeups.ring()
 
 
-def _end(app: App, sql: Connection, task: Task) -> audit.Line | None:
+def _end(app: App, sql: Connection, task: Task) -> audit.AuditLine | None:
     """Cancel a queued or running task; a queued task leaves the lists as well."""
     moves, before = app.life(sql), task.state
     if before == State.RUNNING.value:
@@ -110,7 +110,9 @@ def each(app: App, who: Caller, operation: str, guids: Iterable[str], move: Move
     return refused
 
 
-def _alone(app: App, sql: Connection, guid: str, move: Move) -> audit.Line | HaulbackError | None:
+def _alone(
+    app: App, sql: Connection, guid: str, move: Move
+) -> audit.AuditLine | HaulbackError | None:
     """Change the state of a task, or roll its changes back.
 
     Raises Unavailable, which is no refusal of this task.

@@ -64,7 +64,7 @@ class ConfigurationReading(Reading):
         return schedules.times(self._sql, schedule)
 
 
-class SentRecord(NamedTuple):
+class RequestRecord(NamedTuple):
     """A record of a request: `read` returns the struct or raises Malformed."""
 
     kind: RecordKind
@@ -76,7 +76,7 @@ T = TypeVar("T")
 Show = Callable[[Record, ConfigurationReading], T]
 
 
-def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
+def add(app: App, who: Caller, sent: RequestRecord, show: Show[T]) -> T:
     """Add a record with the members that belong to other records; returns the record as shown.
 
     `show` reads within the transaction, so that an error of the view adds nothing.
@@ -90,7 +90,7 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
     return _assigned(app, who, record, show) if is_walked else shown
 
 
-def add_within(app: App, change: AuditedChange, who: Caller, sent: SentRecord) -> Record:
+def add_within(app: App, change: AuditedChange, who: Caller, sent: RequestRecord) -> Record:
     """Add a record in a transaction of the caller, and request the auto-assignment of a policy.
 
     Raises Malformed, NotFound, Conflict, Forbidden.
@@ -107,7 +107,7 @@ def add_within(app: App, change: AuditedChange, who: Caller, sent: SentRecord) -
     return record
 
 
-def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) -> T:
+def change(app: App, who: Caller, guid: str, sent: RequestRecord, show: Show[T]) -> T:
     """Change a record; members that scans write stay.  Returns the record as shown.
 
     `show` reads within the transaction, so that an error of the view changes nothing.
@@ -136,7 +136,7 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
     return _assigned(app, who, record, show) if is_walked else shown
 
 
-def drafted(app: App, who: Caller, guid: str, sent: SentRecord) -> Record:
+def drafted(app: App, who: Caller, guid: str, sent: RequestRecord) -> Record:
     """The record that a change would store.  Raises NotFound, Malformed, Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
@@ -222,7 +222,9 @@ def _record(
     )
 
 
-def _keep_apart(members: PolicyMembers, record: Record, sent: SentRecord, *, fresh: bool) -> None:
+def _keep_apart(
+    members: PolicyMembers, record: Record, sent: RequestRecord, *, fresh: bool
+) -> None:
     """Store the members of a request that belong to other records.
 
     Raises Malformed, NotFound, Conflict.

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from haulback.contract.notifications import Message
 from haulback.contract.reports import MailedReport
-from haulback.errors import Conflict
+from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Record
 from haulback.policy.daily_report import DueReport, due_report, first_moment
 from haulback.server.caller import Caller
@@ -124,7 +124,8 @@ def _message(app: App, wanted: WantedReport, scope: Scope, date: str) -> Message
 def mail(app: App, who: Caller, wanted: WantedReport, value: str) -> MailedReport:
     """Queue a report for the recipients that `value` names.
 
-    Raises Malformed for recipients that are none, Conflict without a mail channel.
+    Raises Malformed for recipients that are none, and where no address would get the report.
+    Raises Conflict without a mail channel.
     """
     with app.store.read() as sql:
         recipients = _recipients(SqlCatalogue(sql), who.scope, value)
@@ -136,6 +137,13 @@ def mail(app: App, who: Caller, wanted: WantedReport, value: str) -> MailedRepor
         if channel is None:
             raise Conflict(
                 "there is no active mail channel; add a notification channel of type MAIL"
+            )
+        usual = delivery.usual_recipients(SqlCatalogue(change.sql), channel)
+        if not recipients and not usual:
+            raise Malformed(
+                "value: name mail addresses or a mailing list: the mail channel "
+                f"{channel.name} has no recipients, and no mailing list is default",
+                field="value",
             )
         posted = delivery.post(change.sql, channel, message, change.now)
         change.after = {"title": message.title, "recipients": recipients}

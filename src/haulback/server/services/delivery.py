@@ -209,6 +209,12 @@ def _recipients(
     rules = [rule for rule in known.records.of_kind(notifications.RULE) if rule.guid == taken.rule]
     if own := [address for rule in rules for address in rule.body.get("recipients", [])]:
         return own
+    return usual_recipients(known, record)
+
+
+def usual_recipients(known: SqlCatalogue, record: Record) -> list[str]:
+    """The recipients of a mail channel and its list, else of the default lists."""
+    channel = channel_of(record)
     lists = known.records.of_kind(mailing_lists.KIND)
     chosen = [
         item for item in lists if channel.mailingList and item.guid == channel.mailingList.guid

@@ -10,7 +10,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.inventory import destination_types
 from haulback.inventory.reach import nodes_of
 from haulback.kinds import destination_move
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.caller import Caller
 from haulback.server.services import destination_secrets, folders
 from haulback.server.services.app import App
@@ -43,7 +43,7 @@ def move(
         after = destination_secrets.changed(app.vault, after, given.secrets)
         if nodes := nodes_of(after):
             node_groups.add(sql, nodes)
-        task = destination_move.task(before, after, Ask(change.now))
+        task = destination_move.task(before, after, Context(change.now))
         tasks.insert(sql, [task])
         change.before, change.after = map(destination_secrets.shown, (before, after))
     app.wakeups.ring()

@@ -10,7 +10,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import planning, second_copies
 from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopies
 from haulback.server.caller import Caller
@@ -44,6 +44,11 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
         known, now = SqlCatalogue(change.sql), change.now
         origin = known.places.destination(source)
         targets = {item.backupDestination.guid: item.roleType.value for item in wanted}
+        if len(targets) < len(wanted):
+            raise Malformed(
+                "backupDestination: a destination is named twice; it gets one copy, in one role",
+                field="backupDestination",
+            )
         for target in targets:
             _check(known, origin, known.places.destination(target))
         links = [CopyLink(source, target, role, now) for target, role in targets.items()]
@@ -125,13 +130,13 @@ def _is_ours(sql: Connection, target: str) -> bool:
 
 def _plan_lacking(sql: Connection, link: CopyLink, route: Route, now: int) -> list[Backup]:
     """Plan the tasks that copy some backups of a link; returns these backups."""
-    known, ask, whole = SqlCatalogue(sql), Ask(now, None, nodes.windows(sql)), Plan()
+    known, context, whole = SqlCatalogue(sql), Context(now, None, nodes.windows(sql)), Plan()
     origin, to = (known.places.destination(guid) for guid in (link.source, link.target))
     backups = copy_links.lacking(sql, route, _PIECE)
     for entity, of_machine in groupby(backups, lambda backup: backup.entity):
         machine = known.machines.get(entity).named()
         lacking = LackingCopies(origin, machine, list(of_machine))
-        whole.add(second_copies.plan_copies(lacking, CopyGoal(to, link.role), ask))
+        whole.add(second_copies.plan_copies(lacking, CopyGoal(to, link.role), context))
     _enter(sql, whole, now)
     return backups
 
@@ -142,7 +147,7 @@ def _heal_piece(sql: Connection, now: int) -> int:
     for pair in copy_links.healable(sql, now, now + _HEAL_MS, _PIECE):
         place = known.places.destination(pair.damaged.destination)
         if destination_owners.is_ours(sql, place) and _can_heal(known, place, pair.other):
-            whole.tasks.append(_healing(known, pair, Ask(now)))
+            whole.tasks.append(_healing(known, pair, Context(now)))
     _enter(sql, whole, now)
     return len(whole.tasks)
 
@@ -161,7 +166,7 @@ def _first_of(known: SqlCatalogue, guid: str) -> str:
     return guid
 
 
-def _healing(known: SqlCatalogue, pair: Healable, ask: Ask) -> Task:
+def _healing(known: SqlCatalogue, pair: Healable, context: Context) -> Task:
     damaged, other = pair
     work = CopyWork(
         known.places.destination(other.destination),
@@ -171,7 +176,7 @@ def _healing(known: SqlCatalogue, pair: Healable, ask: Ask) -> Task:
         [damaged.guid],
         heals=True,
     )
-    return second_copies.copy_task(work, ask.of(damaged.project))
+    return second_copies.copy_task(work, context.of(damaged.project))
 
 
 def _enter(sql: Connection, plan: Plan, now: int) -> None:

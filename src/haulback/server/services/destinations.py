@@ -24,7 +24,7 @@ from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
 from haulback.kinds import destination_move
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.policy.keeps import is_zone
@@ -39,8 +39,8 @@ from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
     destinations,
-    gone,
-    kept_keys,
+    given_up,
+    given_up_keys,
     lists,
     node_groups,
     queue,
@@ -48,7 +48,7 @@ from haulback.server.store import (
 )
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.kept_keys import KeptKey
+from haulback.server.store.given_up_keys import GivenUpKey
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
@@ -94,7 +94,7 @@ def add_destination(
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
         node_groups.keep(sql)
-        task = init(record, SqlCatalogue(sql), Ask(change.now), family)
+        task = init(record, SqlCatalogue(sql), Context(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
@@ -111,21 +111,21 @@ def _found_again(
     wanted = _place_of(kind, record.config)
     keys = [
         key
-        for key in kept_keys.of_driver(at.sql, kind.driver)
+        for key in given_up_keys.of_driver(at.sql, kind.driver)
         if _place_of(kind, key.record.get("config", {})) == wanted
     ]
     if not keys:
         return None
     # Folders on different nodes may have equal paths: a second attempt uses the key of another one.
     key = min(keys, key=lambda key: (key.tried, not _share_node(record, key), -key.begun))
-    kept_keys.note_trial(at.sql, key.guid, at.now)
+    given_up_keys.note_trial(at.sql, key.guid, at.now)
     if not destinations.names(at.sql, [key.guid]):
         return msgspec.structs.replace(record, guid=key.guid), key.sealed
     # Another repository now has the guid: the key is sealed for the new guid.
     return record, vault.seal(record.guid, vault.unseal(key.guid, key.sealed))
 
 
-def _share_node(record: BackupDestination, key: KeptKey) -> bool:
+def _share_node(record: BackupDestination, key: GivenUpKey) -> bool:
     """Whether a node of a new destination also reached the given-up destination."""
     before = {key.record.get("node"), *key.record.get("nodes", ())}
     return bool(before & {*record.nodes, record.node} - {None})
@@ -226,7 +226,7 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
                 task=live.guid,
             )
         family = _family_of(known, record)
-        task = init(record, known, Ask(change.now), family)
+        task = init(record, known, Context(change.now), family)
         tasks.insert(sql, [task])
         change.after = {"task": task.guid}
     app.wakeups.ring()
@@ -276,7 +276,7 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
 
 def _end_tasks(app: App, sql: Connection, guid: str) -> None:
     """End all tasks of a destination; without backups it has few tasks."""
-    while some := gone.some_tasks(sql, gone.of_destination(guid)):
+    while some := given_up.some_tasks(sql, given_up.of_destination(guid)):
         for task in some:
             current = tasks.find(sql, task.guid)
             # A follower may have ended with its predecessor.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from haulback.contract.events import EventRecord
 from haulback.errors import HaulbackError
-from haulback.server.services import notification_outbox, work_ends
+from haulback.server.services import notification_outbox, workflow_ends
 from haulback.server.store import events
 from haulback.server.store.engine import Connection, Store
 
@@ -34,7 +34,7 @@ def _follow(store: Store, sql: Connection, numbered: Sequence[EventRecord], now:
 
     A defect in a change must not stop the numbering of later events.
     """
-    for step in (work_ends.record, notification_outbox.enqueue):
+    for step in (workflow_ends.record, notification_outbox.enqueue):
         try:
             with store.savepoint(sql):
                 step(sql, numbered, now)

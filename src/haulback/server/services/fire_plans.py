@@ -16,7 +16,7 @@ from haulback.contract.snapshot import SnapshotRequest
 from haulback.errors import HaulbackError, Malformed, NotFound
 from haulback.inventory.records import Record
 from haulback.kinds import export, snapshot
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import schedule_clocks, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -33,7 +33,7 @@ class FirePlanning:
     """A rule of a fire with its schedule, at the time and in the transaction of its planning."""
 
     sql: Connection
-    ask: Ask
+    ask: Context
     fire: Fire
     schedule: Record
     rule: FireRule

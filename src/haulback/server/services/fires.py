@@ -16,11 +16,11 @@ from haulback.contract.system_schedules import SystemTask
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Record
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
-from haulback.server.services import clock_change, proof_turns, run_events, system_plans
+from haulback.server.services import clock_change, proof_rotation, run_events, system_plans
 from haulback.server.services.app import App
 from haulback.server.services.fire_events import tell, tell_runs
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
@@ -59,7 +59,7 @@ def run_due(app: App) -> int:
         pass
     while time.monotonic() < end and (made := plan_piece(app)) is not None:
         planned += made
-    planned += proof_turns.top_up(app)
+    planned += proof_rotation.top_up(app)
     if due:
         with app.store.write() as sql:
             fires.forget(sql, now - _KEEP_MS, _FORGOTTEN)
@@ -164,12 +164,15 @@ def plan_piece(app: App) -> int | None:
         if now >= fire.window_end:
             _close(sql, fire, record, now)
         elif fire.at_rule < len(rules):
-            ask = Ask(now, None, nodes.windows(sql))
+            ask = Context(now, None, nodes.windows(sql))
             wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
             _plan_alone(app, wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
+        if fire.state == fires.RUNNING:
+            for run in {rule.run for rule in rules}:
+                app.life(sql).judge_run(run)
         return fire.planned - before
 
 

@@ -30,14 +30,19 @@ def check(sql: Connection, wanted: BackupDestination) -> None:
 def _check_free(sql: Connection, wanted: BackupDestination) -> None:
     """Raises Conflict when the folder of a destination is, holds, or lies in another's folder.
 
-    The same path on different nodes is a different folder.
+    The same path on different nodes is a different folder, and so is the same path of another host
+    or user: the node that initialises the destination finds one place under two addresses.
     """
     if not (path := str(wanted.config.get("path", ""))):
         return
+    kind = destination_types.chosen(None, wanted.driver)
+    host = destination_types.host(kind, wanted.config)
     for other in lists.places(sql, BackupDestination):
         if other.guid == wanted.guid or other.driver != wanted.driver:
             continue
         if common((wanted, other)) == frozenset():
+            continue
+        if destination_types.host(kind, other.config) != host:
             continue
         if words := _overlap(path, str(other.config.get("path", ""))):
             raise Conflict(

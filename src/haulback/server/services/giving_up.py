@@ -25,13 +25,13 @@ from haulback.inventory import reach
 from haulback.inventory.reach import Place
 from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Caller
-from haulback.server.services import gone_losses
+from haulback.server.services import given_up_losses
 from haulback.server.services.app import App
 from haulback.server.store import (
     audit,
     configuration,
     destinations,
-    gone,
+    given_up,
     hypervisors,
     lists,
     node_groups,
@@ -44,11 +44,11 @@ from haulback.server.store.accounts import digest
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.expressions import Condition
-from haulback.server.store.gone import DESTINATION as DESTINATION
-from haulback.server.store.gone import HYPERVISOR as HYPERVISOR
-from haulback.server.store.gone import MACHINE as MACHINE
-from haulback.server.store.gone import NODE as NODE
-from haulback.server.store.gone import GivenUp
+from haulback.server.store.given_up import DESTINATION as DESTINATION
+from haulback.server.store.given_up import HYPERVISOR as HYPERVISOR
+from haulback.server.store.given_up import MACHINE as MACHINE
+from haulback.server.store.given_up import NODE as NODE
+from haulback.server.store.given_up import GivenUp
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks import endings
 from haulback.tasks.record import Task
@@ -90,8 +90,8 @@ def preview(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT
     with app.store.read() as sql:
         _check(sql, kind, guid, who)
         once = [work.type for work in app.kinds.values() if not work.repeatable]
-        view = gone_losses.LossView(sql, app.clock.now_ms(), silent_ms, once)
-        return gone_losses.of(view, kind, guid)
+        view = given_up_losses.LossView(sql, app.clock.now_ms(), silent_ms, once)
+        return given_up_losses.of(view, kind, guid)
 
 
 def give_up(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT_MS) -> Losses:
@@ -120,7 +120,7 @@ def continue_all(app: App) -> int:
     server stops, or the database does not answer.
     """
     with app.store.read() as sql:
-        begun = gone.left(sql)
+        begun = given_up.left(sql)
     for guid in begun:
         try:
             _carry_out(app, guid, most=_PIECES)
@@ -147,13 +147,13 @@ def refuse(item: GivenUp | None) -> None:
 def refuse_secret(app: App, guid: str, secret: str) -> None:
     """Raise Fenced for the guid and the secret of a node that was given up."""
     with app.store.read() as sql:
-        refuse(gone.of_secret(sql, guid, digest(secret)))
+        refuse(given_up.of_secret(sql, guid, digest(secret)))
 
 
 def refuse_token(app: App, token: str) -> None:
     """Raise Fenced for the session token of a node that was given up."""
     with app.store.read() as sql:
-        refuse(gone.of_token(sql, digest(token)))
+        refuse(given_up.of_token(sql, digest(token)))
 
 
 def _check(sql: Connection, kind: str, guid: str, who: Caller) -> None:
@@ -164,11 +164,11 @@ def _check(sql: Connection, kind: str, guid: str, who: Caller) -> None:
     elif kind == DESTINATION:
         known.places.destination(guid)
     elif kind == HYPERVISOR:
-        if gone.is_inner(known.places.hypervisor(guid).driver):
+        if given_up.is_inner(known.places.hypervisor(guid).driver):
             raise NotFound(f"there is no hypervisor {guid}", guid=guid)
     else:
         known.machines.get(guid)
-        if gone.is_own(guid):
+        if given_up.is_own(guid):
             raise Malformed("guid: the server's own database is no machine that can be given up")
 
 
@@ -201,7 +201,7 @@ class _Beginning:
 
 def _begin(at: _Beginning, kind: str, guid: str, *cause: str) -> list[GivenUp]:
     """Fence an object; if another request has fenced it, the record of that request stays."""
-    if before := gone.begun(at.sql, guid):
+    if before := given_up.begun(at.sql, guid):
         return [before]
     return _BEGIN[kind](at, guid, *cause)
 
@@ -215,20 +215,20 @@ def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
     record = {"name": node.name, "version": node.version, "seen": node.seen}
     item = at.item(NODE, guid, node.name, why, record)
     item.secret, item.token = nodes.digests(at.sql, guid)
-    gone.begin(at.sql, item)
+    given_up.begin(at.sql, item)
     begun = [item]
-    gone.end_mounts(at.sql, guid)
+    given_up.end_mounts(at.sql, guid)
     cause = f", which only node {node.name} reached, {at.by()}"
     hosts, stores = lists.places(at.sql, Hypervisor), lists.places(at.sql, BackupDestination)
-    for host in gone.only_by(hosts, guid):
+    for host in given_up.only_by(hosts, guid):
         begun += _begin(at, HYPERVISOR, host.guid, f"hypervisor {host.name}{cause}")
-    for store in gone.only_by(stores, guid):
+    for store in given_up.only_by(stores, guid):
         begun += _begin(at, DESTINATION, store.guid, f"destination {store.name}{cause}")
     places: list[Place] = [*hosts, *stores]
     for place in places:
         if guid in place.nodes and len(place.nodes) > 1:
             _narrow(at, place, guid)
-    gone.leave_groups(at.sql, guid)
+    given_up.leave_groups(at.sql, guid)
     nodes.remove_node(at.sql, guid)
     return begun
 
@@ -251,7 +251,7 @@ def _begin_destination(at: _Beginning, guid: str, cause: str = "") -> list[Given
     why = cause or f"destination {place.name} {at.by()}"
     item = at.item(DESTINATION, guid, place.name, why, place)
     item.sealed_key = destinations.sealed_key(at.sql, guid)
-    gone.begin(at.sql, item)
+    given_up.begin(at.sql, item)
     for record in SqlCatalogue(at.sql).records.of_kind("rule"):
         after = without_target(record, guid)
         if after is not None:
@@ -260,8 +260,8 @@ def _begin_destination(at: _Beginning, guid: str, cause: str = "") -> list[Given
         if (record.body.get("backupDestination") or {}).get("guid") == guid:
             body = {k: v for k, v in record.body.items() if k != "backupDestination"}
             configuration.change(at.sql, msgspec.structs.replace(record, body=body))
-    gone.unlink(at.sql, guid)
-    gone.release_hold(at.sql, guid)
+    given_up.unlink(at.sql, guid)
+    given_up.release_hold(at.sql, guid)
     return [item]
 
 
@@ -288,8 +288,8 @@ def _begin_hypervisor(at: _Beginning, guid: str, cause: str = "") -> list[GivenU
     place = SqlCatalogue(at.sql).places.hypervisor(guid)
     why = cause or f"hypervisor {place.name} {at.by()}"
     item = at.item(HYPERVISOR, guid, place.name, why, place)
-    gone.begin(at.sql, item)
-    gone.leave_host(at.sql, guid)
+    given_up.begin(at.sql, item)
+    given_up.leave_host(at.sql, guid)
     return [item]
 
 
@@ -299,11 +299,11 @@ def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
     Their locations are removed, as the list of losses announced.
     """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
-    heard = gone.last_heard(at.sql, gone.holding(at.sql, guid))
+    heard = given_up.last_heard(at.sql, given_up.holding(at.sql, guid))
     away = [place for place, last in heard.items() if last < at.now - at.silent_ms]
     record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
     item = at.item(MACHINE, guid, machine.name, f"machine {machine.name} {at.by()}", record)
-    gone.begin(at.sql, item)
+    given_up.begin(at.sql, item)
     return [item]
 
 
@@ -338,7 +338,7 @@ def _carry_out(app: App, guid: str, most: int | None = None) -> None:
 def _is_over(app: App, guid: str) -> bool:
     """Remove the next piece of an object; True once none is left."""
     with app.store.write() as sql:
-        item = gone.locked(sql, guid)
+        item = given_up.locked(sql, guid)
         if item is None:
             return True
         work = _Work(app, sql, item)
@@ -350,7 +350,7 @@ def _is_over(app: App, guid: str) -> bool:
 def _finish(work: _Work) -> None:
     """Delete the record of an object whose pieces are all removed."""
     item = work.item
-    gone.end(work.sql, item.guid, work.now)
+    given_up.end(work.sql, item.guid, work.now)
     entry = (item.guid, item.record if item.kind != DESTINATION else {"name": item.name}, None)
     audit.write(work.sql, work.now, (item.caller, item.login), f"gave up {item.kind}", entry)
     log.info("%s %s is given up", item.kind, item.name)
@@ -358,7 +358,7 @@ def _finish(work: _Work) -> None:
 
 def _end_tasks(of: Callable[[str], Any]) -> Callable[[_Work], bool]:
     def step(work: _Work) -> bool:
-        some = gone.some_tasks(work.sql, of(work.item.guid))
+        some = given_up.some_tasks(work.sql, of(work.item.guid))
         for task in some:
             current = tasks.find(work.sql, task.guid)
             # A follower may have ended with its predecessor.
@@ -418,19 +418,19 @@ def _clear_alarms(work: _Work) -> bool:
 
 
 def _remove_backups(work: _Work) -> bool:
-    return _remove_locations(work, gone.on_destination(work.item.guid))
+    return _remove_locations(work, given_up.on_destination(work.item.guid))
 
 
 def _remove_locations(work: _Work, where: Condition) -> bool:
     """Remove the next records of backups, each with an entry in the audit log."""
-    removed = gone.remove_locations(work.sql, work.ledger, where)
+    removed = given_up.remove_locations(work.sql, work.ledger, where)
     operation = f"gave up backup with {work.item.kind} {work.item.name}"
     by = (work.item.caller, work.item.login)
     audit.write_many(work.sql, work.now, by, operation, [_lost(item) for item in removed])
     return bool(removed)
 
 
-def _lost(item: Backup) -> audit.Line:
+def _lost(item: Backup) -> audit.AuditLine:
     about: JsonObject = {"machine": item.entity_name, "destination": item.destination}
     about |= {"type": item.type}
     about |= {"time": item.snapshot_time or item.created, "stored": item.stored}
@@ -446,9 +446,9 @@ def _remove_destination(work: _Work) -> bool:
 
 
 def _leave_machines(work: _Work) -> bool:
-    found = gone.some_machines(work.sql, work.item.guid)
+    found = given_up.some_machines(work.sql, work.item.guid)
     for machine in found:
-        gone.leave(work.sql, work.ledger, machine)
+        given_up.leave(work.sql, work.ledger, machine)
     return bool(found)
 
 
@@ -464,21 +464,21 @@ def _remove_hypervisor(work: _Work) -> bool:
 
 def _remove_away(work: _Work) -> bool:
     away: Sequence[str] = work.item.record["away"]
-    where = gone.on_destinations(work.item.guid, away)
+    where = given_up.on_destinations(work.item.guid, away)
     return bool(away) and _remove_locations(work, where)
 
 
 def _leave_machine(work: _Work) -> bool:
-    machine = gone.machine(work.sql, work.item.guid)
+    machine = given_up.machine(work.sql, work.item.guid)
     if machine is None:
         return False
-    gone.leave(work.sql, work.ledger, machine)
-    return not gone.is_apart(machine)  # as for a destination
+    given_up.leave(work.sql, work.ledger, machine)
+    return not given_up.is_apart(machine)  # as for a destination
 
 
 _STEPS: Mapping[str, Sequence[Callable[[_Work], bool]]] = {
-    NODE: (_end_tasks(gone.of_node), _clear_alarms),
-    DESTINATION: (_end_tasks(gone.of_destination), _remove_backups, _remove_destination),
-    HYPERVISOR: (_end_tasks(gone.of_hypervisor), _leave_machines, _remove_hypervisor),
-    MACHINE: (_end_tasks(gone.of_machine), _remove_away, _leave_machine),
+    NODE: (_end_tasks(given_up.of_node), _clear_alarms),
+    DESTINATION: (_end_tasks(given_up.of_destination), _remove_backups, _remove_destination),
+    HYPERVISOR: (_end_tasks(given_up.of_hypervisor), _leave_machines, _remove_hypervisor),
+    MACHINE: (_end_tasks(given_up.of_machine), _remove_away, _leave_machine),
 }

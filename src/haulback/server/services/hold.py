@@ -19,7 +19,7 @@ from haulback.contract.own_database import DestinationHold, ServerHold
 from haulback.errors import Conflict
 from haulback.inventory.own_server import NAME, OWN_ENTITY
 from haulback.kinds import verify
-from haulback.kinds.api import Ask, Kinds
+from haulback.kinds.api import Context, Kinds
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import events, hold, own_server, queue, tasks
@@ -138,7 +138,7 @@ def tend(app: App) -> int:
 def _look_through(sql: Connection, row: hold.HeldDestination, now: int) -> int:
     to = SqlCatalogue(sql).places.destination(row.destination)
     if to.repository is None:  # nothing was stored on the destination
-        hold.looked(sql, to.guid, hold.Look(now, 0), since=now)
+        hold.looked(sql, to.guid, hold.ComparisonResult(now, 0), since=now)
         return 0
     state: VerifyState = verify_state(sql, to.guid)
     is_new = state.planned < row.since
@@ -146,7 +146,7 @@ def _look_through(sql: Connection, row: hold.HeldDestination, now: int) -> int:
         return 0
     state.planned = now
     save_verify_state(sql, to.guid, state)
-    tasks.insert(sql, [verify.task(to, Ask(now), {"bytes": _READ})])
+    tasks.insert(sql, [verify.task(to, Context(now), {"bytes": _READ})])
     return 1
 
 

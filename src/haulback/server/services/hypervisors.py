@@ -11,7 +11,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Conflict
 from haulback.ids import new_guid
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.inventory_sync import sync
 from haulback.kinds.support import planning
 from haulback.server.caller import SYSTEM, Caller
@@ -83,7 +83,7 @@ def add_hypervisor(
         hypervisors.add(sql, record)
         node_groups.keep(sql)
         managers.surround(sql, record, change.now)
-        task = sync(record, Ask(change.now), SqlCatalogue(sql))
+        task = sync(record, Context(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
@@ -107,7 +107,7 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
             # Networks and storages belong to another manager now; the next scan records them there.
             SqlLedger(change.sql, change.now).inventory.unseen(guid)
-            look = sync(after, Ask(change.now), SqlCatalogue(change.sql))
+            look = sync(after, Context(change.now), SqlCatalogue(change.sql))
             tasks.insert(change.sql, [look])
         change.before, change.after = before, after
     app.wakeups.ring()

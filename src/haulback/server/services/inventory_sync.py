@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.inventory_sync import ReportedMachine, Seen
+from haulback.contract.inventory_sync import InventoryScan, ReportedMachine
 from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed
 from haulback.kinds.support.machine_report import deliver, entity
@@ -34,7 +34,7 @@ def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
             # The hypervisor is saved when the task is FINISHED; its machines wait until then.
             return
         since = task.started if wanted.virtualMachines is not None else None
-        deliver(task, Seen(machines), since, SqlLedger(sql, app.clock.now_ms()))
+        deliver(task, InventoryScan(machines), since, SqlLedger(sql, app.clock.now_ms()))
 
 
 def _sync_of(sql: Connection, who: Node, wanted: FullInventory) -> Task:

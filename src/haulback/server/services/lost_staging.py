@@ -35,7 +35,7 @@ def move_due(app: App) -> int:
 
 
 def _move(
-    moves: task_lifecycle.Life, known: SqlCatalogue, task: Task, others: frozenset[str]
+    moves: task_lifecycle.TaskChanges, known: SqlCatalogue, task: Task, others: frozenset[str]
 ) -> bool:
     able: Nodes | None = common(pins.places_of(task, known))
     if not (others if able is None else able & others):

@@ -10,7 +10,7 @@ from typing import Any
 
 from haulback.contract.task_states import State
 from haulback.errors import HaulbackError, NotFound, Unavailable
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import conflicts, unmount_task
 from haulback.server.services import (
     assignment,
@@ -234,7 +234,7 @@ def _unmount(app: App) -> int:
         # second server sees the tasks of the first server once the lock is free.
         free = [guid for guid in sorted(mounts.due(sql, now)) if conflicts.is_free(guid, known)]
         due = [known.mounts.get(guid) for guid in set(mounts.due(sql, now)).intersection(free)]
-        tasks.insert(sql, [unmount_task.task(mount, known, Ask(now)) for mount in due])
+        tasks.insert(sql, [unmount_task.task(mount, known, Context(now)) for mount in due])
     return len(due)
 
 

@@ -41,7 +41,7 @@ from haulback.server.store.damage_ledger import expected_backups
 from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
-from haulback.tasks.destination_ends import TEST
+from haulback.tasks.destination_health import TEST
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
@@ -88,7 +88,7 @@ def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
         moves.lost(task, why)
 
 
-def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
+def _adopt(moves: task_lifecycle.TaskChanges, task: Task, results: JsonObject) -> bool:
     """End a task as FINISHED with the journalled results of its dead process, if readable."""
     try:
         with mapped(), moves.sql.begin_nested():

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destinations import ChangedDestination
 from haulback.contract.hypervisors import ChangedHypervisor
-from haulback.contract.node_resources import NewPlace
+from haulback.contract.node_resources import NewNodeResource
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import PlaceRecords
 from haulback.inventory.reach import Place
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
-Wanted = NewPlace | ChangedDestination | ChangedHypervisor | MovedDestination
+Wanted = NewNodeResource | ChangedDestination | ChangedHypervisor | MovedDestination
 
 
 class Reach(NamedTuple):
@@ -26,7 +26,7 @@ class Reach(NamedTuple):
     nodes: list[str]
 
 
-def reach_of(sql: Connection, wanted: NewPlace) -> Reach:
+def reach_of(sql: Connection, wanted: NewNodeResource) -> Reach:
     """The reach of a new hypervisor or destination.
 
     A folder lies on one host by default, so that a request without a node is Malformed if there are

@@ -9,7 +9,7 @@ from haulback.inventory.records import Record
 from haulback.server.caller import Caller
 from haulback.server.services import configuration, policies, retention_losses
 from haulback.server.services.app import App
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.losses import Tally
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.machines import Member
@@ -23,7 +23,7 @@ class _Contents:
     members: dict[str, Member]
 
 
-def of_changed_policy(app: App, who: Caller, sent: SentRecord, guid: str) -> Losses:
+def of_changed_policy(app: App, who: Caller, sent: RequestRecord, guid: str) -> Losses:
     """The rules and machines that a policy loses by a change, and the backups that would go.
 
     The change is carried out and rolled back.  Raises what the change would raise.

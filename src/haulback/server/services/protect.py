@@ -24,7 +24,7 @@ from haulback.server.services import (
     system_schedules,
 )
 from haulback.server.services.app import App, AuditedChange
-from haulback.server.services.configuration import ConfigurationReading, SentRecord
+from haulback.server.services.configuration import ConfigurationReading, RequestRecord
 from haulback.server.services.notifications import AddedMail, MailRule
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.store import configuration as configuration_store
@@ -97,7 +97,7 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
 
     def add(kind: str, body: JsonObject) -> Record:
         struct = RECORD_KINDS[kind].struct
-        sent = SentRecord(
+        sent = RequestRecord(
             RECORD_KINDS[kind], lambda: read(body, struct, ""), msgspec.json.encode(body)
         )
         return configuration.add_within(app, change, who, sent)

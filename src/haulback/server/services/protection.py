@@ -13,7 +13,7 @@ from haulback.contract.events import Event, EventKind
 from haulback.contract.protection import ProtectionState
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.records import Entity, Record
-from haulback.policy.protection import Case, Judgement, Promise, judge, rpo_of
+from haulback.policy.protection import Judgement, MachineCase, Promise, judge, rpo_of
 from haulback.policy.schedule_times import window_of
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
@@ -22,7 +22,7 @@ from haulback.server.store import events, promises, protection, schedule_clocks,
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.promises import StoredPromise
-from haulback.server.store.protection import Judged, Unjudged
+from haulback.server.store.protection import JudgedMachine, UnjudgedMachine
 from haulback.server.store.walks import WalkKind
 from haulback.units import DAY_MS, duration
 
@@ -160,8 +160,8 @@ def _judge_due(app: App) -> bool:
     return bool(machines)
 
 
-def _case(machine: Unjudged, rpos: dict[str, int | None]) -> Case:
-    return Case(
+def _case(machine: UnjudgedMachine, rpos: dict[str, int | None]) -> MachineCase:
+    return MachineCase(
         governed=machine.policy in rpos,
         rpo=rpos.get(machine.policy or ""),
         last_good=machine.last_good,
@@ -171,13 +171,13 @@ def _case(machine: Unjudged, rpos: dict[str, int | None]) -> Case:
     )
 
 
-def _judged(machine: Unjudged, standing: Judgement, now: int) -> Judged:
+def _judged(machine: UnjudgedMachine, standing: Judgement, now: int) -> JudgedMachine:
     is_same = standing.state.value == machine.before and machine.since is not None
     since = machine.since if is_same and machine.since is not None else now
-    return Judged(machine.guid, standing.state.value, since, standing.due)
+    return JudgedMachine(machine.guid, standing.state.value, since, standing.due)
 
 
-def _event(machine: Unjudged, standing: Judgement, rpo: int | None, now: int) -> Event:
+def _event(machine: UnjudgedMachine, standing: Judgement, rpo: int | None, now: int) -> Event:
     state = standing.state.value
     return Event(
         kind=EventKind.PROTECTION_CHANGED,

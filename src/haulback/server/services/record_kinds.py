@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from haulback.contract.credentials import SECRETS, Credential
 from haulback.contract.mailing_lists import MailingList
-from haulback.contract.managers import Managed, Manager, Storage
+from haulback.contract.managers import ManagedRecord, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.notifications import (
     CHANNEL_SECRETS,
@@ -192,10 +192,10 @@ MANAGER = ("hypervisorManager", "hypervisor-manager")
 _ALL = (
     RecordKind("node-config", NodeConfig, check=_check_config),
     RecordKind("hypervisor-manager", Manager),
-    RecordKind("hypervisor-cluster", Managed, MANAGER),
+    RecordKind("hypervisor-cluster", ManagedRecord, MANAGER),
     RecordKind("hypervisor-storage", Storage, MANAGER),
-    RecordKind("network", Managed, MANAGER),
-    RecordKind("flavor", Managed, MANAGER),
+    RecordKind("network", ManagedRecord, MANAGER),
+    RecordKind("flavor", ManagedRecord, MANAGER),
     RecordKind("project", Project),
     RecordKind("vm-backup", Policy, check=_check_policy),
     RecordKind("vm-snapshot", SnapshotPolicy, check=_check_policy),

@@ -13,10 +13,10 @@ from haulback.server.caller import Caller
 from haulback.server.scope import Scope
 from haulback.server.services import destinations, policies, retention_losses
 from haulback.server.services.app import App
-from haulback.server.services.configuration import SentRecord, drafted
+from haulback.server.services.configuration import RequestRecord, drafted
 from haulback.server.services.losses import Tally
 from haulback.server.services.record_kinds import RecordKind
-from haulback.server.store import accounts, copy_links, gone, loss_rows, nodes
+from haulback.server.store import accounts, copy_links, given_up, loss_rows, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 
 _BELOW: Mapping[str, str] = {"vm-backup": "rule", "vm-snapshot": "snapshot-rule"}
@@ -54,7 +54,7 @@ def of_destination(app: App, guid: str) -> Losses:
         for link in copy_links.touching(sql, guid):
             target = f"to {names.get(link.target, link.target)}"
             tally.item("copy link", "removed", link.source, names.get(link.source, ""), target)
-        tally.add(loss_rows.tasks(sql, "ended", gone.of_destination(guid)))
+        tally.add(loss_rows.tasks(sql, "ended", given_up.of_destination(guid)))
     return tally.losses
 
 
@@ -162,7 +162,7 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
     return tally.losses
 
 
-def of_changed_record(app: App, who: Caller, sent: SentRecord, guid: str) -> Losses:
+def of_changed_record(app: App, who: Caller, sent: RequestRecord, guid: str) -> Losses:
     """The backups that a changed rule would remove; no items for other records."""
     if sent.kind.name != "rule":
         return Tally().losses

@@ -6,7 +6,7 @@ import logging
 
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import backup_cleanup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.services import retention_run
 from haulback.server.services.app import App
 from haulback.server.services.retention_terms import TermsBook
@@ -44,7 +44,7 @@ def nightly(sql: Connection, to: BackupDestination, now: int) -> Task | None:
         return None
     retention.set_state(sql, to.guid, planned=now)
     log.info("retention judges the backups of %s", to.name)
-    return backup_cleanup.nightly(to, Ask(now))
+    return backup_cleanup.nightly(to, Context(now))
 
 
 def _judge_stored(app: App) -> None:
@@ -94,5 +94,5 @@ def _reclaim(app: App, destination: str) -> int:
         if queue.is_queued(sql, _TYPE, destination):
             return 0
         to = SqlCatalogue(sql).places.destination(destination)
-        tasks.insert(sql, [backup_cleanup.of_removed(to, Ask(now))])
+        tasks.insert(sql, [backup_cleanup.of_removed(to, Context(now))])
     return 1

@@ -11,7 +11,7 @@ from haulback.contract.export import ExportRequest
 from haulback.contract.snapshot import SnapshotRequest
 from haulback.errors import Conflict, HaulbackError, NotFound
 from haulback.kinds import export, snapshot
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import export_report
 from haulback.server.caller import Caller
 from haulback.server.services import tasks as task_service
@@ -58,7 +58,7 @@ def _queue(app: App, who: Caller, run: str, piece: Sequence[Task]) -> tuple[list
     """Queue a piece in one transaction; machines without a plan stop no others."""
     again, refused = _repetition(run), []
 
-    def make(sql: Connection, ask: Ask) -> Plan:
+    def make(sql: Connection, ask: Context) -> Plan:
         whole = Plan()
         tasks.get_many(sql, [task.guid for task in piece])  # a lock for which another call waits
         entities = [runs.pair_of(task)[1] for task in piece]
@@ -83,7 +83,7 @@ def _repetition(run: str) -> str:
     return str(uuid.uuid5(uuid.UUID(run), "retry"))
 
 
-def _plan(task: Task, known: SqlCatalogue, ask: Ask) -> Plan:
+def _plan(task: Task, known: SqlCatalogue, ask: Context) -> Plan:
     """The plan of a failed task's rule and machine."""
     rule, entity = runs.pair_of(task)
     if task.type == "SNAPSHOT":

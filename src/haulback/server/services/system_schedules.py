@@ -6,7 +6,7 @@ import uuid
 
 import msgspec
 
-from haulback.contract.prove import Sign
+from haulback.contract.prove import BootSign
 from haulback.contract.system_schedules import SystemSchedule, SystemTask
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
@@ -120,7 +120,7 @@ def _check(wanted: SystemSchedule, task: SystemTask, known: Catalogue) -> None:
         value = getattr(wanted, member)
         if value is not None and not 1 <= value <= _MOST_PROOFS:
             raise Malformed(f"{member}: 1 to {_MOST_PROOFS}", field=member)
-    if wanted.sign is Sign.TEXT:
+    if wanted.sign is BootSign.TEXT:
         raise Malformed("sign: a text is known for one machine only; AGENT or SCREEN", field="sign")
     if wanted.backupDestination:
         known.places.destination(wanted.backupDestination.guid)

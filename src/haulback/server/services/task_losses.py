@@ -16,7 +16,7 @@ from haulback.contract.snapshot_reversion import SnapshotReversionRequest
 from haulback.contract.task_states import FINAL, State
 from haulback.contract.unmount import UnmountRequest
 from haulback.kinds import delete, import_machine, snapshot_cleanup
-from haulback.kinds.api import Ask, Submission
+from haulback.kinds.api import Context, Submission
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
 from haulback.server.scope import Scope
@@ -47,7 +47,7 @@ def of_recovery(app: App, guid: str, who: Caller) -> Losses:
     """The machines that a run of a recovery plan would overwrite.  Raises the errors of the run."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        return _overwritten(plan_recovery(guid, known, Ask(app.clock.now_ms())))
+        return _overwritten(plan_recovery(guid, known, Context(app.clock.now_ms())))
 
 
 def of_task(app: App, guid: str, scope: Scope) -> Losses:
@@ -115,7 +115,7 @@ def _delete_many(app: App, wanted: list[DeleteRequest], who: Caller) -> Losses:
     """The machines that the request accepts; a note gives the reason of each refusal."""
     tally = Tally()
     with app.store.read() as sql:
-        plan = delete.plan_many(wanted, SqlCatalogue(sql, who.scope), Ask(app.clock.now_ms()))
+        plan = delete.plan_many(wanted, SqlCatalogue(sql, who.scope), Context(app.clock.now_ms()))
     _add_machines(app, tally, [item.guid for item in plan.accepted], who)
     for refused in plan.refused[:SHOWN]:
         tally.note(f"{refused.name or refused.guid} stays: {refused.message}")
@@ -169,7 +169,7 @@ def _import(app: App, wanted: ImportMachineRequest, who: Caller) -> Losses:
         return Tally().losses
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        return _overwritten(import_machine.plan(wanted, known, Ask(app.clock.now_ms())))
+        return _overwritten(import_machine.plan(wanted, known, Context(app.clock.now_ms())))
 
 
 def _overwritten(plan: Plan) -> Losses:

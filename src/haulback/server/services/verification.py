@@ -14,7 +14,7 @@ from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import Verification, VerifyState
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import verify
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.services.app import App
 from haulback.server.store import alarms, backups, destinations, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -86,7 +86,7 @@ def _plan(sql: Connection, item: BackupDestination, now: int) -> Task | None:
     wish = wish_of(item)
     bounds = {"days": wish.days, "seconds": wish.seconds}
     log.info("a share of %s is verified", item.name)
-    return verify.task(SqlCatalogue(sql).places.destination(item.guid), Ask(now), bounds)
+    return verify.task(SqlCatalogue(sql).places.destination(item.guid), Context(now), bounds)
 
 
 def _watch(

@@ -14,13 +14,13 @@ from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
 from haulback.server.caller import API_TOKEN, USER_TOKEN, Account, ApiToken
 from haulback.server.store.expressions import Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import account, api_token, login
 from haulback.wire import JsonObject
 
 LOGIN_MS = 12 * 3_600_000  # a login ends after twelve hours
 _EVERYTHING = "administrator"  # this role has the rights of all other user roles
-_BY_LOGIN = Hot(
+_BY_LOGIN = Statement(
     "SELECT account.guid, account.login, account.roles, account.projects, account.time_zone "
     "FROM login JOIN account ON account.guid = login.account "
     "WHERE login.token = :token AND login.expires > :now"

@@ -12,15 +12,15 @@ import sqlalchemy as sa
 from haulback.contract.audit import AuditEntry
 from haulback.errors import Conflict
 from haulback.server.store.expressions import Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import audit, idempotency
 
-_WRITE = Hot(
+_WRITE = Statement(
     "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
 # An object that an operation changed, before and after the change.
-Line = tuple[str | None, object, object]
+AuditLine = tuple[str | None, object, object]
 KEPT_MS = 86_400_000  # time for which a key gives the same answer
 
 
@@ -33,7 +33,7 @@ class RepeatableRequest(NamedTuple):
 
 
 def write(
-    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, line: Line
+    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, line: AuditLine
 ) -> None:
     """Add an entry to the trail; `caller` is guid and login."""
     subject, before, after = line
@@ -50,7 +50,11 @@ def write(
 
 
 def write_many(
-    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, lines: Sequence[Line]
+    sql: sa.Connection,
+    now: int,
+    caller: tuple[str, str],
+    operation: str,
+    lines: Sequence[AuditLine],
 ) -> None:
     """Add entries about many objects of one operation."""
     by = {"time": now, "caller": caller[0], "login": caller[1], "operation": operation}

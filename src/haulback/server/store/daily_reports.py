@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.report_tables import daily_report as table
 
-_CLAIM = Hot(
+_CLAIM = Statement(
     "INSERT INTO daily_report (policy, local_date, until) VALUES (:policy, :date, :until) "
     "ON CONFLICT DO NOTHING"
 )

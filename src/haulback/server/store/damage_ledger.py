@@ -118,7 +118,7 @@ class DamageLedger:
         """Record the backups that the catalogue does not know, also for the hold of the server."""
         state = msgspec.structs.replace(verify_state(self.sql, destination), unknown=unknown)
         save_verify_state(self.sql, destination, state)
-        look = hold.Look(self.now, unknown, first)
+        look = hold.ComparisonResult(self.now, unknown, first)
         hold.looked(self.sql, destination, look, since=since)
 
     def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:

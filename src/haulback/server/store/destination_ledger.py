@@ -9,8 +9,8 @@ from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.events import Event, EventKind
 from haulback.contract.space import SpaceUsage
 from haulback.errors import Conflict
-from haulback.inventory.ledger import AlarmChanges, NewPlaceOf
-from haulback.server.store import events, kept_keys, node_groups, pins, rows, tables
+from haulback.inventory.ledger import AlarmChanges, NewDestinationLocation
+from haulback.server.store import events, given_up_keys, node_groups, pins, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.space import SpaceBook
 from haulback.units import size
@@ -38,7 +38,7 @@ class DestinationLedger:
                 "of each other's tasks; remove the new destination, or name a copy of the store"
             )
         self._sql.execute(sa.update(table).where(where).values(repository=repository))
-        kept_keys.read_again(self._sql, repository)
+        given_up_keys.read_again(self._sql, repository)
 
     def probed(self, destination: str, seen: StoreProbe) -> None:
         """Merge the results of a probe into the earlier results; absent members stay."""
@@ -50,7 +50,7 @@ class DestinationLedger:
         encoded = msgspec.json.encode(merged).decode()
         self._sql.execute(sa.update(table).where(where).values(probe=encoded))
 
-    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+    def moved(self, place: NewDestinationLocation, repository: str, *, by: str) -> None:
         before = SqlCatalogue(self._sql).places.destination(place.destination)
         if before.repository != repository:
             raise Conflict(f"{before.name}: another repository is at the new place")

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 
-_DUE = Hot(
+_DUE = Statement(
     "SELECT "
     "EXISTS (SELECT 1 FROM task WHERE state = 'QUEUED' AND NOT ready AND window_start <= :now), "
     "EXISTS (SELECT 1 FROM task WHERE state = 'RUNNING' AND lease_until < :now), "
@@ -21,7 +21,7 @@ _DUE = Hot(
     "EXISTS (SELECT 1 FROM mounted_backup WHERE state = 'MOUNTED' AND unmount_at <= :now)"
 )
 
-_UPKEEP = Hot(
+_UPKEEP = Statement(
     "SELECT EXISTS (SELECT 1 FROM alarm WHERE kind = 'REPOSITORY_DAMAGED'), "
     "EXISTS (SELECT 1 FROM copy_link WHERE due <= :now) "
     "OR EXISTS (SELECT 1 FROM copy_due WHERE due <= :now) "

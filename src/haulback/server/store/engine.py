@@ -34,7 +34,7 @@ RESTORING = "haulback_restoring"  # a table that marks a database whose restore 
 _CONNECTIONS = 16  # number of connections: as many as threads that answer requests
 
 
-class Turns:
+class FairLock:
     """A fair lock: the longest waiter gets it first, so that bulk work starves no other writer."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Store:
                 connect_args={"options": f"-c statement_timeout={LONGEST_READ_MS}"},
             )
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = Turns()
+        self._writer = FairLock()
         self.refused: tuple[float, str] | None = None  # time and reason of the last failed write
         self.on_events: Callable[[], None] = lambda: None  # called after a commit with new events
         self._rehearsal = threading.local()  # `sql`: the connection of this thread's dry run

@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from haulback.server.store import tables
 from haulback.server.store.event_tables import event_counter
 from haulback.server.store.hold_tables import site
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 
 EPOCH_EVENTS = 1_000_000_000  # more events than any epoch can have; numbers stay below 2^53
-_EPOCH = Hot("SELECT epoch FROM site WHERE number = 1")
+_EPOCH = Statement("SELECT epoch FROM site WHERE number = 1")
 
 
 def current(sql: sa.Connection) -> int:

@@ -17,30 +17,30 @@ from haulback.server.queries import EventQuery
 from haulback.server.store.engine import EVENTS
 from haulback.server.store.event_tables import event as table
 from haulback.server.store.expressions import Condition, Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.wire import JsonObject, Named, label
 
 MOST = 500  # events that one transaction numbers or deletes
 _NAME, _TEXT = 400, 4000  # characters
 # A rule is a record below its policy.
-_INSERT = Hot(
+_INSERT = Statement(
     "INSERT INTO event (kind, time, subject, subject_name, project, policy, text, data, once) "
     "VALUES (:kind, :time, :subject, :subject_name, :project, "
     "COALESCE(:policy, (SELECT parent FROM record WHERE guid = :rule)), :text, :data, :once) "
     "ON CONFLICT (once) DO NOTHING"
 )
-_LOCK = Hot("SELECT last FROM event_counter WHERE name = 'event'", " FOR UPDATE")
-_NUMBER = Hot(
+_LOCK = Statement("SELECT last FROM event_counter WHERE name = 'event'", " FOR UPDATE")
+_NUMBER = Statement(
     "UPDATE event SET number = :last + place.nth FROM (SELECT id, row_number() OVER (ORDER BY id) "
     "AS nth FROM event WHERE number IS NULL ORDER BY id LIMIT :most) AS place "
     "WHERE event.id = place.id"
 )
-_COUNT = Hot("UPDATE event_counter SET last = :last WHERE name = 'event'")
-_HEAD = Hot("SELECT last FROM event_counter WHERE name = 'event'")
-_NEW = Hot("SELECT id FROM event WHERE number IS NULL LIMIT 1")
-_OLD = Hot("SELECT id FROM event WHERE time < :before LIMIT 1")
-_OLDEST = Hot("SELECT min(number) FROM event")
-_FORGET = Hot(
+_COUNT = Statement("UPDATE event_counter SET last = :last WHERE name = 'event'")
+_HEAD = Statement("SELECT last FROM event_counter WHERE name = 'event'")
+_NEW = Statement("SELECT id FROM event WHERE number IS NULL LIMIT 1")
+_OLD = Statement("SELECT id FROM event WHERE time < :before LIMIT 1")
+_OLDEST = Statement("SELECT min(number) FROM event")
+_FORGET = Statement(
     "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE time < :before "
     "AND number IS NOT NULL ORDER BY time LIMIT :most)"
 )

@@ -9,12 +9,12 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.server.store import tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import task
 
 _COLUMNS = {"backupPolicy": "backup_policy", "snapshotPolicy": "snapshot_policy"}
 _MEMBERS = {
-    setting: Hot(
+    setting: Statement(
         f"SELECT guid, name, project, present FROM entity WHERE {column} = :policy "
         "AND guid > :after ORDER BY guid LIMIT :most"
     )

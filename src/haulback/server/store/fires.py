@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.errors import NotFound
 from haulback.ids import new_guid
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records, row_of
 from haulback.server.store.schedule_tables import fire as table
 from haulback.server.store.schedule_tables import fire_rule, fire_skip
@@ -33,7 +33,7 @@ _INDEXED = {
 }
 _SOME = 500  # schedules in one tick
 _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED') AND task.run <> ''")
-_OPEN = Hot(
+_OPEN = Statement(
     "SELECT EXISTS (SELECT 1 FROM schedule_clock WHERE due_at <= :now) "
     "OR EXISTS (SELECT 1 FROM fire WHERE state IN ('PLANNING', 'VOIDING')) "
     "OR EXISTS (SELECT 1 FROM fire WHERE state = 'RUNNING') "
@@ -96,6 +96,13 @@ def is_anything_due(sql: sa.Connection, now: int) -> bool:
     """Whether a schedule is due or a fire is not complete."""
     row = _OPEN.row(sql, now=now)
     return bool(row and row[0])
+
+
+def is_planning(sql: sa.Connection, run: str) -> bool:
+    """Whether a fire is still making the tasks of a run."""
+    query = sa.select(table.c.guid).join(fire_rule, fire_rule.c.fire == table.c.guid)
+    query = query.where(_INDEXED[PLANNING], fire_rule.c.run == run)
+    return sql.scalar(query.limit(1)) is not None
 
 
 def add(sql: sa.Connection, fire: Fire, rules: Sequence[FireRule] = ()) -> bool:

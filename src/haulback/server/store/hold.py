@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from haulback.contract.verify import UnknownBackup
 from haulback.server.store import tables
 from haulback.server.store.hold_tables import hold as table
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import json_text, records
 
-_HELD = Hot("SELECT 1 FROM hold LIMIT 1")
+_HELD = Statement("SELECT 1 FROM hold LIMIT 1")
 
 
 class HeldDestination(msgspec.Struct, kw_only=True):
@@ -48,7 +48,7 @@ def begin(sql: sa.Connection, now: int, copied: int, reason: str) -> None:
     sql.execute(sa.insert(table).from_select(["destination", "since", "copied", "reason"], each))
 
 
-class Look(NamedTuple):
+class ComparisonResult(NamedTuple):
     """The end of a comparison (epoch ms), the number of unknown backups, and some of them."""
 
     ended: int
@@ -56,7 +56,7 @@ class Look(NamedTuple):
     first: Sequence[UnknownBackup] = ()
 
 
-def looked(sql: sa.Connection, destination: str, look: Look, *, since: int) -> None:
+def looked(sql: sa.Connection, destination: str, look: ComparisonResult, *, since: int) -> None:
     """Record that a VERIFY which began during the hold, at `since`, compared catalogue and
     store.
     """

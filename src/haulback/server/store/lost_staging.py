@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from haulback.server.store import tasks
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import node as nodes
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
-_SILENT = Hot(
+_SILENT = Statement(
     "SELECT node.guid FROM node WHERE node.seen < :before AND (SELECT task.guid FROM task "
     "WHERE task.ready AND task.lane = 'store' AND task.pinned_node = node.guid LIMIT 1) IS NOT NULL"
 )

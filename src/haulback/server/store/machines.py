@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from haulback.inventory.records import Entity
 from haulback.server.store import expressions, tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import json_text, records, row_of
 from haulback.wire import JsonMapping, JsonObject
 
@@ -22,7 +22,7 @@ POLICIES: Mapping[str, sa.Column[str]] = {
 }
 
 
-_SET = Hot(
+_SET = Statement(
     "UPDATE entity SET settings = :settings, backup_policy = :backup_policy, snapshot_policy = "
     ":snapshot_policy, protection_due = :protection_due WHERE guid = :guid"
 )

@@ -17,14 +17,14 @@ from haulback.server.store.record_catalogue import RecordCatalogue
 from haulback.wire import JsonObject
 
 
-class Making(NamedTuple):
+class NewBackupTerms(NamedTuple):
     """Key of the terms of a new backup, or None, and the length of its lock in ms."""
 
     terms: str | None
     lock_ms: int
 
 
-def of(sql: sa.Connection, backup: Backup) -> Making:
+def of(sql: sa.Connection, backup: Backup) -> NewBackupTerms:
     """The terms and the lock of a backup that is being stored; the terms are stored under their
     key.
 
@@ -35,11 +35,11 @@ def of(sql: sa.Connection, backup: Backup) -> Making:
     lock = _longer(settings, rule, backup)
     own = _terms(sql, settings, rule, backup)
     if own is None:
-        return Making(None, lock)
+        return NewBackupTerms(None, lock)
     body = terms.body_of(own)
     key = terms.key_of(body)
     retention.keep_terms(sql, key, body)
-    return Making(key, lock)
+    return NewBackupTerms(key, lock)
 
 
 def lock_of(sql: sa.Connection, backup: Backup) -> int:

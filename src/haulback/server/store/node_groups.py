@@ -10,10 +10,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.inventory.reach import Nodes, pin_of
 from haulback.server.store import tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.reach_tables import node_group as table
 
-_MINE = Hot("SELECT guid FROM node_group WHERE node = :node")
+_MINE = Statement("SELECT guid FROM node_group WHERE node = :node")
 
 
 def pins_of(sql: sa.Connection, node: str) -> list[str]:

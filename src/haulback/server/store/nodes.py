@@ -14,7 +14,7 @@ from haulback.server.caller import NODE_TOKEN, Node, Process
 from haulback.server.store import epoch, rows
 from haulback.server.store.accounts import digest
 from haulback.server.store.expressions import Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import enrolment, node
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -23,12 +23,12 @@ _NOT_INVITED = "the enrolment token is unknown, used or expired; ask for a new o
 
 
 _COLUMNS = [n for n in Node.__struct_fields__ if n not in ("limits", "attempt")]
-_BY_TOKEN = Hot(
+_BY_TOKEN = Statement(
     f"SELECT {', '.join(f'node.{name}' for name in _COLUMNS)}, record.body FROM node "
     "LEFT JOIN record ON record.guid = node.config WHERE node.token = :token"
 )
 
-_CONFIGS = Hot(
+_CONFIGS = Statement(
     "SELECT record.body, record.name, node.guid FROM record "
     "LEFT JOIN node ON node.config = record.guid WHERE record.kind = 'node-config'"
 )

@@ -21,7 +21,7 @@ from haulback.server.store.event_tables import event as event_table
 from haulback.server.store.expressions import Condition
 from haulback.server.store.notification_tables import delivery as table
 from haulback.server.store.notification_tables import delivery_event
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records
 from haulback.texts import printable
 
@@ -31,16 +31,18 @@ MOST_EVENTS = 200  # events of a digest that the message lists
 _KEPT_ATTEMPTS, _INFO = 20, 2000
 _MOST_PUT_OFF = 500  # messages in one transaction
 _OPEN = sa.text("state IN ('COLLECTING', 'WAITING', 'SENDING')")
-_DUE = Hot(
+_DUE = Statement(
     "SELECT guid FROM delivery WHERE state IN ('COLLECTING', 'WAITING', 'SENDING') "
     "AND due <= :now LIMIT 1"
 )
-_FIRST = Hot("INSERT INTO first_run (policy, run) VALUES (:policy, :run) ON CONFLICT DO NOTHING")
-_FORGET = Hot(
+_FIRST = Statement(
+    "INSERT INTO first_run (policy, run) VALUES (:policy, :run) ON CONFLICT DO NOTHING"
+)
+_FORGET = Statement(
     "DELETE FROM delivery WHERE guid IN "
     "(SELECT guid FROM delivery WHERE finished < :before LIMIT 500)"
 )
-_OLD = Hot("SELECT guid FROM delivery WHERE finished < :before LIMIT 1")
+_OLD = Statement("SELECT guid FROM delivery WHERE finished < :before LIMIT 1")
 
 
 def add(sql: sa.Connection, made: Delivery, numbers: Iterable[int] = ()) -> None:

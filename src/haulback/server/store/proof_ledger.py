@@ -15,13 +15,13 @@ from haulback.server.store.rows import json_text
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
-Sign = Callable[[bytes], str]
+Signer = Callable[[bytes], str]
 
 
 class ProofLedger:
     """`inventory.ledger.ProofChanges` on a connection."""
 
-    def __init__(self, sql: sa.Connection, now: int, sign: Sign | None) -> None:
+    def __init__(self, sql: sa.Connection, now: int, sign: Signer | None) -> None:
         self._sql, self._now, self._sign = sql, now, sign
 
     def verified(self, backup: str) -> None:

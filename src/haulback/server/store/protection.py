@@ -13,25 +13,25 @@ from haulback.inventory.records import NOT_DECIDED, REMOVED, Entity
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.store import tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records
 from haulback.wire import Named
 
 _MANY = 500  # machines in one transaction
 _ENTITY = tables.entity
 _UNASSIGNED = "UNASSIGNED"
-_DUE = Hot(
+_DUE = Statement(
     "SELECT EXISTS (SELECT 1 FROM entity WHERE protection_due < :now) "
     "OR EXISTS (SELECT 1 FROM promise WHERE recheck <= :now) "
     "OR EXISTS (SELECT 1 FROM walk WHERE kind = 'MEMBERS')"
 )
-_WRITE = Hot(
+_WRITE = Statement(
     "UPDATE entity SET protection = :state, protection_since = :since, protection_due = :due "
     "WHERE guid = :guid"
 )
 
 
-class Unjudged(NamedTuple):
+class UnjudgedMachine(NamedTuple):
     """A machine whose protection must be judged; `since` is None before the first judgement."""
 
     guid: str
@@ -51,7 +51,7 @@ def is_anything_due(sql: sa.Connection, now: int) -> bool:
     return bool(row and row[0])
 
 
-def due(sql: sa.Connection, now: int) -> list[Unjudged]:
+def due(sql: sa.Connection, now: int) -> list[UnjudgedMachine]:
     """Some due machines, locked; those that another server judges are skipped."""
     column, ended = _ENTITY.c, tables.backup.c.status.not_in(NOT_DECIDED)
     names = ("guid", "name", "project", "backup_policy", "protection", "protection_since", "facts")
@@ -63,8 +63,8 @@ def due(sql: sa.Connection, now: int) -> list[Unjudged]:
     return [_unjudged(row) for row in sql.execute(query)]
 
 
-def _unjudged(row: sa.Row[tuple[object, ...]]) -> Unjudged:
-    return Unjudged(
+def _unjudged(row: sa.Row[tuple[object, ...]]) -> UnjudgedMachine:
+    return UnjudgedMachine(
         guid=row.guid,
         name=row.name,
         project=row.project,
@@ -85,7 +85,7 @@ def _newest_status(*where: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
     return query.correlate(_ENTITY).scalar_subquery()
 
 
-class Judged(NamedTuple):
+class JudgedMachine(NamedTuple):
     """The state of a machine, the time since then, and the time of its next judgement (epoch
     ms).
     """
@@ -96,7 +96,7 @@ class Judged(NamedTuple):
     due: int | None
 
 
-def write(sql: sa.Connection, judged: Sequence[Judged]) -> None:
+def write(sql: sa.Connection, judged: Sequence[JudgedMachine]) -> None:
     """Write the states of machines that were judged in this transaction."""
     if judged:
         _WRITE.many(sql, [item._asdict() for item in judged])

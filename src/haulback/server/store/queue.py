@@ -12,14 +12,15 @@ from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
 from haulback.inventory.reach import is_group
 from haulback.server.store import breakers, copy_hours, epoch, node_groups, space, tasks
-from haulback.server.store.raw_sql import Hot, Values
+from haulback.server.store.raw_sql import Statement, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
-from haulback.tasks.destination_ends import source_of
+from haulback.tasks.destination_health import source_of
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 _READY = sa.text("ready")  # the condition of the partial index of ready tasks
+_COUNTED = ("EXPORT", "STORE")  # kinds of tasks that have thresholds
 OFFERED = 100  # tasks in one offer at most
 # Tasks that an offer reads; more than its size, because only the first task of an entity may start.
 _SPARE = 20
@@ -29,9 +30,9 @@ _MAY_START = "window_end > :now AND " + " AND ".join(
     _NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination")
 )
 # The ready tasks of a lane in their order, read only from the index of ready tasks.
-READY = Hot(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :most")
+READY = Statement(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :most")
 # The same query for the tasks of one destination, and for the tasks without a destination.
-READY_AT = Hot(
+READY_AT = Statement(
     f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
     "ORDER BY rank LIMIT :most"
 )
@@ -40,26 +41,26 @@ _READS_SHUT = (
     "EXISTS (SELECT 1 FROM destination AS place WHERE replace(:shut, place.guid, '') <> :shut "
     "AND replace(task.params, '\"source\":\"' || place.guid || '\"', '') <> task.params)"
 )
-COPIES_AT = Hot(
+COPIES_AT = Statement(
     f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
     f"AND NOT {_READS_SHUT} ORDER BY rank LIMIT :most"
 )
-READY_NOWHERE = Hot(
+READY_NOWHERE = Statement(
     f"SELECT {tasks.LIST} {_LANE} AND destination IS NULL AND {_MAY_START} "
     "ORDER BY rank LIMIT :most"
 )
 # The destinations of the ready tasks of a lane: one index look-up for each destination.
-PLACES = Hot(
+PLACES = Statement(
     f"WITH RECURSIVE place(guid) AS (SELECT min(destination) {_LANE} UNION ALL "
     f"SELECT (SELECT min(destination) {_LANE} AND destination > place.guid) FROM place "
     "WHERE place.guid IS NOT NULL) SELECT guid FROM place WHERE guid IS NOT NULL"
 )
-_FULL_SHARES = Hot("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
-_SEVERAL = Hot("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
-_USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
+_FULL_SHARES = Statement("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
+_SEVERAL = Statement("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
+_USED = Statement("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
 # One index query for each lane and pin, of which there are few, while the queue may be long.  A
 # scalar subquery is never turned into a join, which would read the whole queue.
-_LANES = Hot(
+_LANES = Statement(
     "SELECT lanes.lane, pins.pin FROM ("
     + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in scheduling.LANES)
     + ") AS lanes CROSS JOIN (SELECT '' AS pin UNION ALL SELECT CAST(:node AS VARCHAR(36)) "
@@ -67,13 +68,13 @@ _LANES = Hot(
     "WHERE (SELECT task.guid FROM task WHERE task.ready AND task.lane = lanes.lane "
     "AND task.pinned_node = pins.pin LIMIT 1) IS NOT NULL"
 )
-_FILL = Hot(
+_FILL = Statement(
     "INSERT INTO slot (key, used, most) VALUES (:key, :count, :most) ON CONFLICT (key) DO UPDATE "
     "SET used = slot.used + excluded.used, most = excluded.most "
     "WHERE slot.used + excluded.used <= excluded.most"
 )
-_EMPTY = Hot("UPDATE slot SET used = used - :count WHERE key = :key")
-_DROP = Hot("DELETE FROM slot WHERE key = :key AND used <= 0")
+_EMPTY = Statement("UPDATE slot SET used = used - :count WHERE key = :key")
+_DROP = Statement("DELETE FROM slot WHERE key = :key AND used <= 0")
 
 
 def open_windows(connection: sa.Connection, now: int) -> int:
@@ -328,6 +329,17 @@ def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, i
     query = sa.select(table.c.state, sa.func.count()).where(*where).group_by(table.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}
     return counts.get("FAILED", 0), sum(counts.values())
+
+
+def failed_of_run(connection: sa.Connection, run: str) -> list[Task]:
+    """A failed task of each kind that thresholds count, in a run."""
+    where = (sa.text("run <> ''"), table.c.run == run, table.c.state == "FAILED")
+    query = sa.select(*tasks.COLUMNS).where(*where)
+    return [
+        tasks.task_of(row)
+        for kind in _COUNTED
+        for row in connection.execute(query.where(table.c.type == kind).limit(1))
+    ]
 
 
 def waiting_of_run(connection: sa.Connection, run: str, kind: str) -> list[Task]:

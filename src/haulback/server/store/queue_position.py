@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from haulback.server.store import breakers, copy_hours, destinations, space
 from haulback.server.store.queue_links import Links
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
-from haulback.tasks.destination_ends import source_of
+from haulback.tasks.destination_health import source_of
 from haulback.tasks.record import Task, Waiting
 from haulback.units import utc
 from haulback.wire import Named
@@ -21,15 +21,15 @@ COUNTED = 1000  # the largest position that is counted
 NOTHING_ELSE = "a node to take it"
 _MANY = 500  # values of one IN list; beyond it all full slots are read
 _READY = "FROM task WHERE ready AND lane = :lane AND pinned_node"
-_BEFORE = Hot(
+_BEFORE = Statement(
     f"SELECT count(*) FROM (SELECT 1 {_READY} IN ('', :pinned) AND rank < :rank LIMIT {COUNTED}) "
     "AS before"
 )
-_FIRST = Hot(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
+_FIRST = Statement(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
 _Lane = tuple[str, str]  # name of the lane, and the node to which its tasks are pinned
 
 
-class Line:
+class QueueState:
     """The queue in one transaction.  Each lane is read once, for any number of tasks."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
@@ -138,7 +138,7 @@ class _Destinations:
         return f"the hours for copies to {to.name} open at {utc(opening)}" if opening else ""
 
 
-def waits_for(name: str, stand: breakers.Stand) -> str:
+def waits_for(name: str, stand: breakers.BreakerStatus) -> str:
     """The reason why a task waits for a destination, "" if its breaker is closed."""
     breaker = stand.breaker
     if breaker.opened is None or breaker.next_try is None:

@@ -18,7 +18,7 @@ Values = tuple[Any, ...]  # values of a row, in the order of the statement's col
 Cursor = Any  # a cursor of either database driver
 
 
-class Hot:
+class Statement:
     """A statement with `:name` parameters; a locking clause is added if `lock` is set and the
     database has one.
     """
@@ -69,7 +69,7 @@ class Insert:
         self._columns = tuple(columns)
         names = ", ".join(self._columns)
         places = ", ".join(f":{name}" for name in self._columns)
-        self._one = Hot(f"INSERT INTO {table} ({names}) VALUES ({places})")
+        self._one = Statement(f"INSERT INTO {table} ({names}) VALUES ({places})")
         self._copy = f"COPY {table} ({names}) FROM STDIN"
 
     def __call__(self, sql: sa.Connection, rows: Iterable[JsonMapping]) -> None:

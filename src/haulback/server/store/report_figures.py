@@ -93,7 +93,7 @@ class LateRow(NamedTuple):
     state: str
 
 
-class Late(NamedTuple):
+class LatePage(NamedTuple):
     """The first late machines, and the number of all."""
 
     rows: list[LateRow]
@@ -180,7 +180,9 @@ def protection_by_policy(
     return [PolicyProtection(str(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
-def late(sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str] | None) -> Late:
+def late(
+    sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str] | None
+) -> LatePage:
     """The machines whose last good backup is too old or missing, and their number.
 
     The machine that has been without a backup for the longest time comes first.
@@ -195,7 +197,7 @@ def late(sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str]
     query = sa.select(*columns).where(*where).order_by(last, table.guid)
     rows = sql.execute(query.limit(_MOST_LATE))
     late = [LateRow(str(row[0]), int(row[1]), str(row[2]), str(row[3])) for row in rows]
-    return Late(late, total)
+    return LatePage(late, total)
 
 
 def _counted_machines(scope: Scope, entity_type: str) -> list[Condition]:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from haulback.inventory.records import Record
 from haulback.policy.retention import BackupSource, StoredBackup
 from haulback.server.store import mount_tables, tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.retention_tables import (
     retention_due,
     retention_state,
@@ -25,9 +25,11 @@ from haulback.server.store.rows import records
 
 _MANY = 500  # guids in one statement
 _SELECT = f"SELECT {', '.join(tables.JUDGED)} FROM backup WHERE status = 'SUCCESS' "
-_TO_END = Hot(_SELECT + "AND destination = :destination AND entity > :after")
-_TO_LAST = Hot(_SELECT + "AND destination = :destination AND entity > :after AND entity <= :last")
-_LAST = Hot(
+_TO_END = Statement(_SELECT + "AND destination = :destination AND entity > :after")
+_TO_LAST = Statement(
+    _SELECT + "AND destination = :destination AND entity > :after AND entity <= :last"
+)
+_LAST = Statement(
     "SELECT entity FROM backup WHERE status = 'SUCCESS' AND destination = :destination "
     "AND entity > :after ORDER BY entity LIMIT 1 OFFSET :rows"
 )

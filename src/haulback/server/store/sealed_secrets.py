@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import destination, key_check
 
-_FIRST = Hot(
+_FIRST = Statement(
     "INSERT INTO key_check (number, sealed) VALUES (1, :sealed) ON CONFLICT (number) DO NOTHING"
 )
 

@@ -13,10 +13,10 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
-from haulback.server.store import breakers, events, owner_ledger, queue, task_lists, tasks
+from haulback.server.store import breakers, events, fires, owner_ledger, queue, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.proof_ledger import Sign
+from haulback.server.store.proof_ledger import Signer
 from haulback.server.store.tables import task as table
 from haulback.tasks import end_events, endings
 from haulback.tasks.endings import CANCEL_BY, Ending, Outcome
@@ -31,11 +31,11 @@ _CHANCE = random.Random()
 _BEGUN_AGAIN = "the base of the increment was removed meanwhile; another backup replaces it"
 
 
-class Life:
+class TaskChanges:
     """Changes of the state of tasks on one connection, at the server time `now`."""
 
     def __init__(
-        self, connection: sa.Connection, kinds: Mapping[str, TaskKind], now: int, sign: Sign
+        self, connection: sa.Connection, kinds: Mapping[str, TaskKind], now: int, sign: Signer
     ) -> None:
         self.sql, self.kinds, self.now = connection, kinds, now
         self.ledger = SqlLedger(connection, now, sign)
@@ -206,11 +206,18 @@ class Life:
         first = bool(task.follows) and not task.params.get("repeated")
         return gone and first
 
+    def judge_run(self, run: str) -> None:
+        """Apply the thresholds of a run whose tasks are all planned."""
+        for task in queue.failed_of_run(self.sql, run):
+            self._fail_the_rest(task)
+
     def _fail_the_rest(self, task: Task) -> None:
         """Fail the waiting tasks of a run in which too many have failed already."""
         most = task.params.get("thresholds", {}).get(task.type)
         if most is None or not task.run:
             return
+        if fires.is_planning(self.sql, task.run):
+            return  # a share of the machines planned so far says nothing of the run
         failed, total = queue.share_failed(self.sql, task.run, task.type)
         if 100 * failed <= most * total:
             return
@@ -253,7 +260,7 @@ def of_session(connection: sa.Connection, session: str) -> list[Task]:
     return [tasks.task_of(row) for row in connection.execute(query.with_for_update())]
 
 
-def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) -> None:
+def end_pinned(connection: sa.Connection, moves: TaskChanges, node: str, state: State) -> None:
     """End the queued tasks that only one node could run."""
     query = sa.select(*tasks.COLUMNS).where(table.c.state == "QUEUED", table.c.pinned_node == node)
     for row in connection.execute(query.with_for_update()).all():

@@ -19,7 +19,7 @@ from haulback.server.store import tasks
 from haulback.server.store.expressions import Condition, Expression
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
-from haulback.server.store.task_pages import Finder, Question, rows
+from haulback.server.store.task_pages import ListConditions, TaskListReader, rows
 from haulback.tasks.record import LogRow, Task
 from haulback.wire import JsonObject
 
@@ -46,12 +46,12 @@ _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type",
 
 def count(sql: sa.Connection, wanted: Filter) -> int:
     """The number of tasks that a filter selects."""
-    return Finder(sql, _question(wanted)).count()
+    return TaskListReader(sql, _question(wanted)).count()
 
 
 def guids(sql: sa.Connection, wanted: Filter) -> list[str]:
     """The guids of all tasks that a filter selects, in its order."""
-    return Finder(sql, _question(wanted)).guids()
+    return TaskListReader(sql, _question(wanted)).guids()
 
 
 def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
@@ -62,8 +62,8 @@ def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
     asked, size = _question(wanted), MOST if wanted.size is None else min(wanted.size, MOST)
     if wanted.cursor:
         asked.where.append(_beyond(wanted))
-        return list(rows(sql, Finder(sql, asked).guids(size))), -1
-    finder, offset = Finder(sql, asked), (wanted.page or 0) * size
+        return list(rows(sql, TaskListReader(sql, asked).guids(size))), -1
+    finder, offset = TaskListReader(sql, asked), (wanted.page or 0) * size
     if offset < _NEAR:
         result = finder.guids(size, offset)
         is_last = len(result) < size and (result or not offset)
@@ -143,7 +143,7 @@ def log(sql: sa.Connection, task: str) -> list[LogRow]:
     return [LogRow(r.number, r.time, r.attempt, r.text) for r in sql.execute(query)]
 
 
-def _question(wanted: Filter) -> Question:
+def _question(wanted: Filter) -> ListConditions:
     """The conditions of a filter.  Raises Malformed for an unknown sort."""
     indexed = _indexed(wanted)
     where: list[Condition] = [VISIBLE, *indexed.values()]  # type: ignore[list-item]
@@ -161,7 +161,7 @@ def _question(wanted: Filter) -> Question:
         where.append(_contains(wanted.text))
     if wanted.name:
         where.append(table.c.subject.contains(wanted.name.lower(), autoescape=True))
-    return Question(where, _order(wanted), indexed)
+    return ListConditions(where, _order(wanted), indexed)
 
 
 def _indexed(wanted: Filter) -> dict[str, Condition]:

@@ -23,7 +23,7 @@ _FETCHED = 500  # values of one IN list, because old versions of SQLite allow 99
 _ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # KiB of memory for a sort in SQLite
 
 
-class Question(NamedTuple):
+class ListConditions(NamedTuple):
     """Conditions and order of a list; `indexed` are the conditions that an index answers."""
 
     where: list[Condition]
@@ -31,10 +31,10 @@ class Question(NamedTuple):
     indexed: dict[str, Condition]
 
 
-class Finder:
+class TaskListReader:
     """A list query on one connection; the index is chosen once."""
 
-    def __init__(self, sql: sa.Connection, asked: Question) -> None:
+    def __init__(self, sql: sa.Connection, asked: ListConditions) -> None:
         self._sql, self._asked = sql, asked
         self._is_whole = not asked.where[1:]  # only the condition that every list has
         self._is_sqlite = sql.dialect.name == "sqlite"

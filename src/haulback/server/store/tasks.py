@@ -14,7 +14,7 @@ from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import node_groups
-from haulback.server.store.raw_sql import Hot, Insert
+from haulback.server.store.raw_sql import Insert, Statement
 from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
@@ -28,9 +28,9 @@ COLUMNS = [table.c[name] for name in _NAMES]
 LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same condition as SQL text
 _ALL = (*_NAMES, *REF_COLUMNS.values(), "names", "subject")
 _INSERT = Insert("task", _ALL)
-_ONE = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid")
-_ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
-_FOLLOWERS = Hot(
+_ONE = Statement(f"SELECT {LIST} FROM task WHERE guid = :guid")
+_ONE_LOCKED = Statement(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
+_FOLLOWERS = Statement(
     f"SELECT {LIST} FROM task WHERE follows = :guid AND state = 'PLANNED' ORDER BY guid"
 )
 _FURTHER = (
@@ -38,10 +38,10 @@ _FURTHER = (
     ":percent THEN progress ELSE :percent END "
     "WHERE guid = :guid AND state = 'RUNNING' AND session = :session"
 )
-_PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
+_PROGRESS, _PROGRESS_OF = Statement(_FURTHER), Statement(f"{_FURTHER} AND attempt = :attempt")
 
 
-class By(NamedTuple):
+class BulkCaller(NamedTuple):
     """The caller of a bulk change: names for the audit trail, and the visible projects."""
 
     guid: str
@@ -131,7 +131,11 @@ def archive(connection: sa.Connection, now: int, before: int, limit: int = 500) 
 
 
 def hide_ended(
-    connection: sa.Connection, guids: Sequence[str], states: Collection[str], who: By, now: int
+    connection: sa.Connection,
+    guids: Sequence[str],
+    states: Collection[str],
+    who: BulkCaller,
+    now: int,
 ) -> None:
     """Remove ended tasks from the lists and add audit entries, by statements that read no rows.
 
@@ -153,7 +157,7 @@ def hide_ended(
         connection.execute(_noted(gone, who, now))
 
 
-def _noted(gone: sa.FromClause, who: By, now: int) -> sa.Insert:
+def _noted(gone: sa.FromClause, who: BulkCaller, now: int) -> sa.Insert:
     """An audit entry for each task that leaves the lists."""
     state = gone.c.state
     after = sa.literal('{"state":"') + state + sa.literal('","removed":true}')
@@ -291,10 +295,12 @@ def have_followers(connection: sa.Connection, guids: Sequence[str]) -> bool:
 
 
 @cache
-def _update(names: tuple[str, ...]) -> Hot:
+def _update(names: tuple[str, ...]) -> Statement:
     assert set(names) <= set(_NAMES)
     values = ", ".join(f"{name} = :{name}" for name in names)
-    return Hot(f"UPDATE task SET {values}, modified = :now_ WHERE guid = :guid_ AND state = :was_")
+    return Statement(
+        f"UPDATE task SET {values}, modified = :now_ WHERE guid = :guid_ AND state = :was_"
+    )
 
 
 def task_of(row: Sequence[Any]) -> Task:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -27,7 +27,7 @@ _ELSEWHERE = (
     "WHERE mine.guid = task.backup AND other.status = 'SUCCESS' "
     f"AND other.location_status = 'PRESENT' AND NOT {_SHUT.format('other')})"
 )
-_WAITING = Hot(
+_WAITING = Statement(
     f"SELECT task.guid FROM task WHERE ready AND lane IN {_LANES} AND type IN {_TYPES} "
     f"AND task.guid > :after AND {_SHUT.format('task')} AND {_ELSEWHERE} "
     f"ORDER BY task.guid LIMIT {MOST}"

@@ -13,10 +13,10 @@ from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.policy_tables import walk as _walk
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records
 
-_ASSIGNING = Hot("SELECT EXISTS (SELECT 1 FROM walk WHERE kind IN ('HOST', 'POLICY'))")
+_ASSIGNING = Statement("SELECT EXISTS (SELECT 1 FROM walk WHERE kind IN ('HOST', 'POLICY'))")
 PIECE = 500  # machines that one transaction judges
 
 

@@ -12,7 +12,7 @@ from haulback.repository.scan import in_turn
 from haulback.repository.verify import VerifyReport
 
 
-class Complete(NamedTuple):
+class CompletedReport(NamedTuple):
     """The report for the catalogue, and the guids of the backups that it does not know.
 
     The next report begins after the backup `told`; "" after a complete report.
@@ -25,7 +25,7 @@ class Complete(NamedTuple):
 
 def complete_report(
     destination: str, report: VerifyReport, expected: Iterable[str], after: str = ""
-) -> Complete:
+) -> CompletedReport:
     """The report of VERIFY or REPAIR.
 
     `expected` are the backups of the catalogue: an expected backup that was not found is missing.
@@ -60,7 +60,7 @@ def complete_report(
         clipped([recorded.unreliable])[0] if recorded else "",
         not told and not report.unlooked,
     )
-    return Complete(whole, sorted(unknown), told or report.looked)
+    return CompletedReport(whole, sorted(unknown), told or report.looked)
 
 
 def _unsaid(report: VerifyReport) -> list[str]:

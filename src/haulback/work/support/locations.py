@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from haulback.contract.node_tasks import READ, ReadFrom
+from haulback.contract.node_tasks import READ, SourceLocation
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.drivers.source import Source
 from haulback.errors import (
@@ -46,10 +46,10 @@ class OpenLocation(NamedTuple):
     def told(self) -> Results:
         """The member of the results that names the location that the task has read."""
         to = self.place.destination
-        return told(ReadFrom(self.place.backup, Named(to.guid, to.name)))
+        return told(SourceLocation(self.place.backup, Named(to.guid, to.name)))
 
 
-def told(location: ReadFrom) -> Results:
+def told(location: SourceLocation) -> Results:
     """The member of the results for a location; empty if an earlier attempt read the backup."""
     return {READ: msgspec.to_builtins(location)}
 

@@ -13,7 +13,7 @@ from haulback.server.services import breakers, maintenance, node_tasks
 from haulback.server.services import destinations as destination_service
 from haulback.server.store import alarms, queue, rows, tables
 from haulback.server.store.event_tables import event
-from haulback.server.store.queue_position import Line
+from haulback.server.store.queue_position import QueueState
 from haulback.tasks.record import Task
 from tests.unit.server.conftest import EXPORTED, House
 
@@ -58,7 +58,7 @@ def state(house: House) -> str:
 
 def why(house: House, task: Task) -> str:
     with house.app.store.read() as sql:
-        return Line(sql, house.clock.now).stand([house.row(task)])[task.guid].reason
+        return QueueState(sql, house.clock.now).stand([house.row(task)])[task.guid].reason
 
 
 def test_of(house: House) -> Task:

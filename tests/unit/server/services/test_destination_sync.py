@@ -23,7 +23,7 @@ from haulback.server.scope import EVERYTHING
 from haulback.server.services import configuration, destination_sync, maintenance, node_tasks
 from haulback.server.services import destinations as destinations_service
 from haulback.server.services.backups import BackupReading
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.services.workflows import workflow
 from haulback.server.store import destinations, retention, rows, tables
@@ -57,7 +57,7 @@ class Copies:
 
     def saved(self, kind: str, body: dict[str, Any]) -> str:
         encoded, known = msgspec.json.encode(body), RECORD_KINDS[kind]
-        sent = SentRecord(known, lambda: request(encoded, known.struct), encoded)
+        sent = RequestRecord(known, lambda: request(encoded, known.struct), encoded)
         guid: str = configuration.add(
             self.house.app, self.house.user, sent, lambda made, _: made.guid
         )

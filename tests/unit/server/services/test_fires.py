@@ -11,7 +11,7 @@ from haulback.errors import Malformed
 from haulback.inventory import managers
 from haulback.server.http.configuration import RECORD_KINDS
 from haulback.server.services import configuration, fires, maintenance, schedules
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.forecast import forecast
 from haulback.server.store import event_tables, rows, schedule_tables, tables
 from haulback.server.store import fires as fire_store
@@ -57,7 +57,7 @@ class Site:
     def _sent(self, call, kind: str, body) -> str:
         wanted = RECORD_KINDS[kind]
         encoded = msgspec.json.encode(body)
-        sent = SentRecord(wanted, lambda: read(body, wanted.struct, ""), encoded)
+        sent = RequestRecord(wanted, lambda: read(body, wanted.struct, ""), encoded)
         return call(self.house.app, self.house.user, sent, lambda record, _: record.guid)
 
     def schedule(self, name: str = "at night", **body) -> str:

@@ -18,12 +18,21 @@ from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
 from haulback.server.services import destinations, giving_up, node_tasks, record_losses
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import audit, copy_links, gone, kept_keys, lists, rows, tables, tasks
+from haulback.server.store import (
+    audit,
+    copy_links,
+    given_up,
+    given_up_keys,
+    lists,
+    rows,
+    tables,
+    tasks,
+)
 from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
-from haulback.server.store.gone_tables import given_up
-from haulback.server.store.task_lifecycle import Life
+from haulback.server.store.given_up_tables import given_up as table
+from haulback.server.store.task_lifecycle import TaskChanges
 from haulback.tasks.record import Task
 from haulback.wire import Ref
 from tests.unit.server.conftest import House
@@ -112,7 +121,7 @@ def test_a_gone_node_takes_what_only_it_reached_and_nothing_else(house: House):
     with house.app.store.read() as sql:
         machine = SqlCatalogue(sql).machines.get(house.entities[0].guid)
         assert (machine.present, machine.hypervisor) == (False, ATTACHED_SOURCE)
-        assert gone.left(sql) == []
+        assert given_up.left(sql) == []
     assert house.offered(other) == []
     house.secrets.pop("n1")
     assert house.node("n1").name == "n1"  # the name is free
@@ -144,14 +153,14 @@ def test_a_transaction_that_the_database_ends_is_repeated_and_ends_no_task(
     node, other = house.node("n1"), house.node("n2")
     [running] = house.export(house.entities[0])
     house.take(node, running)
-    lost, said = Life.lost, ["deadlock detected"]
+    lost, said = TaskChanges.lost, ["deadlock detected"]
 
-    def once(moves: Life, task: Task, why: str) -> None:
+    def once(moves: TaskChanges, task: Task, why: str) -> None:
         if said:
             raise Unavailable(said.pop())
         lost(moves, task, why)
 
-    monkeypatch.setattr(Life, "lost", once)
+    monkeypatch.setattr(TaskChanges, "lost", once)
     giving_up.give_up(house.app, NODE, node.guid, house.user)
     assert house.state(running) == "QUEUED"
     assert running.guid in house.offered(other)
@@ -234,7 +243,7 @@ def test_a_gone_destination_leaves_rules_links_and_the_hold(house: House):
         assert copy_links.all_links(sql) == []
         machine = known.machines.get(house.entities[0].guid)
         assert "lastBackup" not in machine.facts
-        assert kept_keys.of_driver(sql, "folder")[0].sealed  # its repository can still be read
+        assert given_up_keys.of_driver(sql, "folder")[0].sealed  # its repository can still be read
     house.refuses(NotFound, backup, house, first)
 
 
@@ -330,9 +339,9 @@ def test_a_process_that_dies_in_the_middle_is_continued(
     for machine in range(3):
         stored(house, node, machine)
     bind(house, node)
-    monkeypatch.setattr(gone, "PIECE", 1)
+    monkeypatch.setattr(given_up, "PIECE", 1)
     pieces = 0
-    locked = gone.locked
+    locked = given_up.locked
 
     def dying(sql: Any, guid: str) -> Any:
         nonlocal pieces
@@ -341,7 +350,7 @@ def test_a_process_that_dies_in_the_middle_is_continued(
             raise Dies
         return locked(sql, guid)
 
-    monkeypatch.setattr(gone, "locked", dying)
+    monkeypatch.setattr(given_up, "locked", dying)
     with pytest.raises(Dies):
         giving_up.give_up(house.app, NODE, node.guid, house.user)
     while giving_up.continue_all(house.app):  # some pieces in each tick
@@ -387,10 +396,10 @@ def test_an_object_that_cannot_go_on_stops_no_other_and_a_tick_is_short(
             Unavailable, giving_up.give_up, house.app, DESTINATION, place.guid, house.user
         )
     house.app.wakeups.is_over = False
-    monkeypatch.setattr(gone, "PIECE", 1)
+    monkeypatch.setattr(given_up, "PIECE", 1)
     with house.app.store.write() as sql:
-        here = given_up.c.guid == other.guid
-        sql.execute(given_up.update().where(here).values(kind="unknown"))
+        here = table.c.guid == other.guid
+        sql.execute(table.update().where(here).values(kind="unknown"))
     giving_up.continue_all(house.app)
     assert house.destination.name in places(house, BackupDestination)  # a tick takes some pieces
     for _ in range(4):
@@ -410,7 +419,7 @@ def test_a_task_that_was_planned_before_the_record_went_ends(
         HYPERVISOR: house.hypervisor.guid,
         MACHINE: house.entities[0].guid,
     }
-    some, tasks_left = gone.some_tasks, [late]
+    some, tasks_left = given_up.some_tasks, [late]
 
     def then_planned(sql: Any, where: Any) -> list[Task]:
         result = some(sql, where)
@@ -418,7 +427,7 @@ def test_a_task_that_was_planned_before_the_record_went_ends(
             tasks.insert(sql, [tasks_left.pop()])
         return result
 
-    monkeypatch.setattr(gone, "some_tasks", then_planned)
+    monkeypatch.setattr(given_up, "some_tasks", then_planned)
     giving_up.give_up(house.app, kind, places[kind], house.user)
     assert house.state(late) == "CANCELLED"
 
@@ -433,7 +442,7 @@ def test_a_second_request_goes_on_with_what_the_first_has_begun(house: House):
     for kind, place in ((DESTINATION, house.destination), (HYPERVISOR, house.hypervisor)):
         house.refuses(Unavailable, giving_up.give_up, house.app, kind, place.guid, eve)
         with house.app.store.read() as sql:
-            begun = gone.begun(sql, place.guid)
+            begun = given_up.begun(sql, place.guid)
         assert begun
         assert begun.login == house.user.name
         assert "which only node n1 reached, was given up by admin" in begun.why
@@ -461,7 +470,7 @@ def key_of(house: House, guid: str) -> bytes:
 
 def kept(house: House) -> set[str]:
     with house.app.store.read() as sql:
-        return {key.guid for key in kept_keys.of_driver(sql, "folder")}
+        return {key.guid for key in given_up_keys.of_driver(sql, "folder")}
 
 
 def test_a_failed_second_attempt_loses_no_key_and_the_next_takes_the_other(house: House):

@@ -122,12 +122,26 @@ def dripping(folder: Path, piece: bytes, *, sealed: bool) -> Callable[[socket.so
     return talk
 
 
-@pytest.mark.parametrize("security", ["NONE", "TLS"])
+def starting_tls(sealed: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    """A mail server that begins TLS when asked, and goes on as `sealed` does."""
+
+    def talk(peer: socket.socket) -> None:
+        peer.sendall(b"220 ready\r\n")
+        for answer in (b"250-here\r\n250 STARTTLS\r\n", b"220 go ahead\r\n"):
+            peer.recv(1024)
+            peer.sendall(answer)
+        sealed(peer)
+
+    return talk
+
+
+@pytest.mark.parametrize("security", ["NONE", "STARTTLS", "TLS"])
 def test_a_mail_server_that_never_ends_its_reply_is_left(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: str
 ) -> None:
     monkeypatch.setattr(mail_server, "LONGEST_SECONDS", 0.4)
-    with receiver(dripping(tmp_path, b"220-x\r\n", sealed=security == "TLS")) as port:
+    talk = dripping(tmp_path, b"220-x\r\n", sealed=security != "NONE")
+    with receiver(starting_tls(talk) if security == "STARTTLS" else talk) as port:
         trusted = "".join(path.read_text() for path in tmp_path.glob("*cert*"))
         made = mail_channel(house, port, security=security, certificate=trusted)
         assert "did not take the mail within" in within(3, house, made)

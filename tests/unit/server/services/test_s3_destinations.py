@@ -61,3 +61,19 @@ def test_an_optional_setting_can_be_taken_away_again(house):
     after = destinations.change_destination(house.app, made.guid, without, house.user)
     assert "proxy" not in after.config
     assert after.config["storageClass"] == "STANDARD_IA"
+
+
+def test_the_same_path_on_two_ssh_servers_makes_two_destinations(house):
+    node, login = house.node(), {"user": "shop", "knownHosts": "a ssh-ed25519 AA", "password": "p"}
+
+    def on(name: str, host: str, path: str) -> None:
+        settings = {**login, "host": host, "path": path}
+        wanted = NewDestination(
+            name=name, type=Word("SFTP"), settings=settings, node=Ref(node.guid)
+        )
+        destinations.add_destination(house.app, wanted, house.user)
+
+    on("first", "north.example.com", "/srv/backups")
+    on("second", "south.example.com", "/srv/backups")
+    with pytest.raises(Conflict, match="lies inside the folder of the destination first"):
+        on("third", "North.example.com", "/srv/backups/inner")

@@ -21,8 +21,8 @@ from haulback.kinds.support import second_copies
 from haulback.server.store import (
     backup_locations,
     copy_tables,
+    given_up_keys,
     hold_tables,
-    kept_keys,
     machines,
     mount_tables,
     own_server,
@@ -32,7 +32,7 @@ from haulback.server.store import (
     tasks,
 )
 from haulback.server.store.expressions import Condition
-from haulback.server.store.gone_tables import given_up as table
+from haulback.server.store.given_up_tables import given_up as table
 from haulback.server.store.last_backups import recall_without
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.lost_bases import lose
@@ -41,7 +41,7 @@ from haulback.tasks.scheduling import MAX_ATTEMPTS
 from haulback.wire import JsonObject
 
 NODE, HYPERVISOR, MACHINE = "node", "hypervisor", "machine"
-DESTINATION = kept_keys.DESTINATION
+DESTINATION = given_up_keys.DESTINATION
 PIECE = 200  # backups or machines in one transaction
 _TASKS = 50  # tasks in one transaction; the end of each takes several statements
 LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
@@ -80,7 +80,7 @@ class GivenUp(msgspec.Struct, kw_only=True):
 def begin(sql: sa.Connection, item: GivenUp) -> None:
     """Record that an object is given up, replacing an earlier record of the same object."""
     if item.kind == DESTINATION:
-        item.record = kept_keys.with_earlier(sql, item.guid, item.record)
+        item.record = given_up_keys.with_earlier(sql, item.guid, item.record)
     sql.execute(sa.delete(table).where(table.c.guid == item.guid))
     row = {**msgspec.structs.asdict(item), "record": rows.json_text(item.record)}
     sql.execute(sa.insert(table).values(row))

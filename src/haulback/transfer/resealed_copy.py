@@ -36,7 +36,7 @@ _SEGMENTS_AT_ONCE = 256  # segments whose chunks are read together: about 4,000 
 _KNOWN = 1 << 16  # chunks whose new references are cached: about 15 MB
 
 
-class AnewCopy:
+class ResealedCopy:
     """Stores the disks of a backup of `source` in `target`, and publishes the data in portions.
 
     `disks` are the stored disks after `copy`; `packs` and `stored` as in `GroupCopy`.

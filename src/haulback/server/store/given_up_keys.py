@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from haulback.server.store.gone_tables import given_up as table
+from haulback.server.store.given_up_tables import given_up as table
 from haulback.server.store.rows import json_text
 from haulback.wire import JsonObject
 
@@ -17,7 +17,7 @@ _TRIED = "tried"  # time (epoch ms) at which a new destination last received the
 _COLUMNS = (table.c.guid, table.c.begun, table.c.record, table.c.sealed_key)
 
 
-class KeptKey(NamedTuple):
+class GivenUpKey(NamedTuple):
     """The key of a destination that was given up at `begun`; `tried` 0: no destination received it.
 
     `record` is the destination before its removal.  Times are epoch ms.
@@ -30,7 +30,7 @@ class KeptKey(NamedTuple):
     tried: int
 
 
-def of_driver(sql: sa.Connection, driver: str) -> list[KeptKey]:
+def of_driver(sql: sa.Connection, driver: str) -> list[GivenUpKey]:
     """The kept keys of the destinations of a driver."""
     ended = (table.c.kind == DESTINATION, table.c.ended.is_not(None))
     query = sa.select(*_COLUMNS).where(*ended, table.c.sealed_key.is_not(None))
@@ -76,9 +76,9 @@ def _waiting(record: JsonObject) -> list[str]:
     return [guid for guid in (record.get("repository"), *record.get(_EARLIER, ())) if guid]
 
 
-def _key(row: Any) -> KeptKey:
+def _key(row: Any) -> GivenUpKey:
     record = msgspec.json.decode(row.record)
-    return KeptKey(row.guid, row.sealed_key, record, row.begun, record.get(_TRIED, 0))
+    return GivenUpKey(row.guid, row.sealed_key, record, row.begun, record.get(_TRIED, 0))
 
 
 def _record(sql: sa.Connection, guid: str) -> JsonObject:

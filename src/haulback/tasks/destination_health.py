@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.node_tasks import AWAY, READ, ReadFrom
+from haulback.contract.node_tasks import AWAY, READ, SourceLocation
 from haulback.contract.task_states import State
 from haulback.errors import Malformed, Unavailable
 from haulback.tasks.record import Task
@@ -54,14 +54,14 @@ def answers(task: Task, state: State) -> Named | None:
     return task.refs.get("backupDestination") if task.type in AT_DESTINATION else None
 
 
-def read_from(task: Task) -> ReadFrom:
+def read_from(task: Task) -> SourceLocation:
     """The location that a task has read.  Raises Malformed for an invalid report of its node.
 
     A node of an earlier version does not report the location; then the planned location counts.
     """
     if READ not in task.results:
-        return ReadFrom(task.ref("backup"), task.refs.get("backupDestination"))
+        return SourceLocation(task.ref("backup"), task.refs.get("backupDestination"))
     try:
-        return msgspec.convert(task.results[READ], ReadFrom)
+        return msgspec.convert(task.results[READ], SourceLocation)
     except msgspec.ValidationError as error:
         raise Malformed(f"{READ}: {error}", field=READ) from None
