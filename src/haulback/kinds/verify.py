@@ -113,7 +113,9 @@ KIND = TaskKind(
         ReportMember("groups", "count", "Number of groups that were read."),
         ReportMember("backups", "count", "Number of backups whose maps were checked."),
         ReportMember(
-            "looked", "text", "The backup after which the next VERIFY goes on; empty after all."
+            "looked",
+            "text",
+            "The backup after which the next VERIFY continues; empty after all.",
         ),
         ReportMember("unknown", "count", "Number of backups that the catalogue does not know."),
         ReportMember(

@@ -50,7 +50,7 @@ def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
         watch = DamageWatch(order.guid, run_folder / DAMAGE)
         try:
             ready = _open(order, run_folder, held, children, watch)
-        except Exception as error:  # noqa: BLE001 - the node is told of any error
+        except Exception as error:  # noqa: BLE001 - the node reports any error
             _say(MountState(error=_told(error)))
             return
         _say(ready)

@@ -139,7 +139,7 @@ def refuse(item: GivenUp | None) -> None:
         day = datetime.fromtimestamp(item.begun / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         raise Fenced(
             f"node {item.name} was given up by {item.login} on {day} UTC, and its tasks have ended;"
-            " to use it again, enrol it anew: haulback node token, then haulback node with an empty"
+            " to use it again, enrol it: haulback node token, then haulback node with an empty"
             " --data"
         )
 
