@@ -1,4 +1,4 @@
-"""A server in a process of its own, so that the measuring program takes no time from it."""
+"""A server in a separate process, so that the measuring program takes no CPU time from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SERVE = (
     "made = Server(ServerSettings(data=Path(sys.argv[1]), port=0, password=sys.argv[2], "
     "database=sys.argv[3], lease_ms=10000)); print(made.url, flush=True); made.run()"
 )
-LEASE = 10.0  # seconds, shorter than usual, so that a stalled server loses its lease sooner
+LEASE = 10.0  # seconds, shorter than the default, so that a stalled server loses its lease sooner
 
 
 class Apart(NamedTuple):

@@ -1,4 +1,5 @@
-"""Benchmark of file systems in a stored backup: the first listing, and a download beside `cp`.
+"""Benchmark of file systems in a stored backup: the first listing, and a download compared with
+`cp`.
 
 `python -m benchmarks.browse [--size MIB] [--rounds N]`; as root, with e2fsprogs and a loop device.
 Each round is a new process on a freshly opened repository.
@@ -62,7 +63,7 @@ def mounted(path: Path, mount: Path, *options: str) -> Iterator[None]:
 
 
 def store(folder: Path, path: Path) -> None:
-    """Back the image up with the repository's writer."""
+    """Back up the image with the repository's writer."""
     kept, source = repository(folder), RawImage(path)
     with staged_writer(kept, folder) as (writer, pool):
         found = back_up_disk(source, writer, kept.keys, Resources(pool))
@@ -116,7 +117,7 @@ def cold() -> None:
 
 
 def apart(part: str, folder: Path) -> Figures:
-    """Run one part in a process of its own."""
+    """Run one part in a separate process."""
     command = [sys.executable, "-m", "benchmarks.browse", "--part", part, str(folder)]
     found: Figures = json.loads(subprocess.run(command, check=True, stdout=PIPE).stdout)
     return found

@@ -1,4 +1,5 @@
-"""Benchmark of the task queue beside a reference server and a peer, on one PostgreSQL in one run.
+"""Benchmark of the task queue, compared with a reference server and a peer, on one PostgreSQL in
+one run.
 
 `python -m benchmarks.control [--tasks N] [--peer PYTHON]`; PYTHON has procrastinate.
 """
@@ -64,7 +65,7 @@ def each(call: Callable[[], Any], count: int) -> float:
 
 
 def cycle(people: Client, mover: Client, body: Any) -> None:
-    """Submit a task, see it offered, take it, finish it."""
+    """Submit a task, see it offered, take it, and finish it."""
     [task] = people("POST", "/api/tasks/connectivity-test", body)
     [_offer] = mover("GET", "/api/tasks/queued?size=1")
     path = f"/api/tasks/{task['guid']}/state"
@@ -92,7 +93,9 @@ def hot(port: int, one: Site, guids: list[str]) -> Figures:
 
 
 def beside(url: str, item: Site, guids: list[str]) -> tuple[Figures, Figures]:
-    """Medians of our figures and of the reference's, measured in turn under equal conditions."""
+    """Medians of Haulback's figures and of the reference's, measured alternately under equal
+    conditions.
+    """
     with psycopg.connect(url) as sql:
         row = sql.execute("SELECT session FROM node WHERE guid = %s", [item.node_guid]).fetchone()
     assert row
@@ -183,7 +186,7 @@ def latency(item: Site, pollers: int = 1000, count: int = 100) -> list[float]:
 
 
 def depth(item: Site, pages: int) -> Figures:
-    """Milliseconds of a page far down by cursor, and of the first page; `pages` are turned to get
+    """Milliseconds of a deep page by cursor, and of the first page; `pages` pages are read to get
     there.
     """
     path, cursor = "/api/tasks?orderBy=priority&direction=asc&size=1000", ""
@@ -192,7 +195,7 @@ def depth(item: Site, pages: int) -> Figures:
         item.people("GET", path + cursor)
         cursor = f"&cursor={item.people.headers['x-next-cursor']}"
     begin = item.people.headers["x-next-cursor"]
-    # The cursor of a page of any size leads on: only its position matters.
+    # The cursor of a page of any size is usable, because only its position matters.
     deep = each(lambda: item.people("GET", f"{path[:-4]}50&cursor={begin}"), 10)
     early = each(lambda: item.people("GET", f"{path[:-4]}50&cursor={_first(item, path)}"), 10)
     return {"first page ms": first * 1000, "early cursor ms": early * 1000, "deep ms": deep * 1000}

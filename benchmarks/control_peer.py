@@ -24,7 +24,7 @@ async def nothing(number: int) -> None:
 
 
 async def cycles(count: int) -> float:
-    """Seconds per job that is deferred and run, one after the other."""
+    """Seconds per job that is deferred and run, one after another."""
     begun = time.perf_counter()
     for number in range(count):
         await nothing.configure(priority=100).defer_async(number=number)
@@ -65,7 +65,7 @@ async def main() -> None:
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         await app.connector.execute_query_async(
-            # Without the triggers, which would notify a listener of each row.
+            # The triggers are off, because they would notify a listener of each row.
             "DO $$ BEGIN SET LOCAL session_replication_role = replica; "
             "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, args) "
             f"SELECT 'other', 'nothing', 0, '{{}}' FROM generate_series(1, {queued}); END $$"

@@ -1,5 +1,5 @@
-"""The reference server: the same framework and the same statements on the raw driver, and nothing
-else.
+"""The reference server: the same framework and the same statements on the raw driver, without
+anything else.
 
 `python -m benchmarks.control_reference DATABASE-URL PORT HYPERVISOR NODE SESSION`
 """

@@ -21,7 +21,7 @@ HEADERS = {"content-type": "application/json"}
 
 
 class Client:
-    """A client with one connection that sends one call after the other."""
+    """A client with one connection that sends one call after another."""
 
     def __init__(self, port: int, token: str | None = None) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port)
@@ -57,7 +57,7 @@ class Client:
 
 
 class Site:
-    """A running server: tokens of a person and of a node, and a hypervisor to test."""
+    """A running server: tokens of a user and of a node, and a hypervisor to test."""
 
     def __init__(self, url: str, folder: Path, limit: int = 10_000) -> None:
         self.url = url
@@ -107,7 +107,7 @@ def site(url: str, folder: Path) -> Iterator[Site]:
 
 
 def fill(url: str, count: int, *, opened: bool = True) -> None:
-    """Insert `count` queued tasks whose start window is open, or is not open yet."""
+    """Insert `count` queued tasks whose start window is open, or not yet open."""
     with psycopg.connect(url, autocommit=True) as sql:
         row = sql.execute("SELECT * FROM task WHERE type = 'INVENTORY_SYNC' LIMIT 1")
         names = [column.name for column in row.description or ()]
@@ -140,4 +140,5 @@ def fill(url: str, count: int, *, opened: bool = True) -> None:
             f"generate_series(1, {count}) AS i"
         )
         sql.execute("VACUUM ANALYZE task")
-        sql.execute("CHECKPOINT")  # finish the work of filling here, before the next measurement
+        # The database finishes its work on the rows now, before the next measurement.
+        sql.execute("CHECKPOINT")

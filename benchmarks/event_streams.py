@@ -1,8 +1,8 @@
 """Streams of events: `python -m benchmarks.event_streams`, on SQLite and PostgreSQL.
 
-100 readers in a process of their own follow `GET /events` of a real server.  Events are written by
-transactions of the server; the readers report how long after the commit began each of them saw each
-event, and the benchmark how much memory the readers cost the server.
+100 readers in a separate process follow `GET /events` of a real server.  Transactions of the server
+write events; the readers report the time from the beginning of the commit until each of them saw
+each event, and the benchmark reports the memory that the readers cost the server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A step of Haulback as a process of its own: `python -m benchmarks.haulback STEP …`."""
+"""A step of Haulback as a separate process: `python -m benchmarks.haulback STEP …`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = Secret("keyfile", bytes(32))
 
 
 def backup(folder: Path, image: Path, changes: Path | None) -> None:
-    """Back up: full without an earlier backup, else a scan, or with `changes` an increment by
+    """Back up: a full backup if there is none, otherwise a scan, or with `changes` an increment by
     extents.
     """
     from haulback.drivers.source import Extent, RawImage

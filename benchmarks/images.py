@@ -1,8 +1,8 @@
-"""The images of the benchmarks: two disks of different content, each with a later state of itself.
+"""The images of the benchmarks: two disks with different contents, each with a later state.
 
 `programs` holds this machine's own files and changes mostly in hot regions.  `generated` holds
-random trees of text and records beside data that does not compress, and changes in single 64 KiB
-blocks all over the disk.
+random trees of text and records besides incompressible data, and changes in single 64 KiB blocks
+all over the disk.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from haulback.drivers.source import Extent
 from haulback.units import KIB, MIB
 
 BLOCK, PAGE = 64 * KIB, 4 * KIB
-_CHANGED = 0.03  # of the 64 KiB blocks of a disk
-_FULL = 0.75  # of the bytes of a disk
+_CHANGED = 0.03  # share of the 64 KiB blocks of a disk
+_FULL = 0.75  # share of the bytes of a disk
 
 
 class Images(NamedTuple):
-    """A disk, the same disk later, and the extents in which the two differ."""
+    """A disk, its later state, and the extents in which they differ."""
 
     before: Path
     after: Path
@@ -32,14 +32,14 @@ class Images(NamedTuple):
 
 
 class Content(NamedTuple):
-    """The maker of a tree of at most some bytes, and the maker of changes to an image."""
+    """The functions that create a tree of at most some bytes, and that change an image."""
 
     tree: Callable[[Path, int], None]
     writes: Callable[[int, random.Random], Iterator[tuple[int, bytes]]]
 
 
 def made(folder: Path, content: str, size: int) -> Images:
-    """The images of a content in `folder`, made unless they stand there already."""
+    """The images of a content in `folder`, created unless they exist."""
     maker = (CONTENTS | MORE_CHANGES)[content]
     before, after = folder / "before.raw", folder / "after.raw"
     if not after.exists():
@@ -172,7 +172,7 @@ def _data(chance: random.Random, length: int, words: list[str], weights: list[fl
 
 
 def _scattered_writes(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
-    """Whole blocks of 64 KiB anywhere on the disk, of the kinds of data that the disk holds."""
+    """Whole blocks of 64 KiB anywhere on the disk, with the same kinds of data as the disk."""
     vocabulary = _vocabulary(chance)
     while True:
         yield chance.randrange(size // BLOCK) * BLOCK, _data(chance, BLOCK, *vocabulary)

@@ -1,8 +1,10 @@
-"""Benchmark of a machine that runs from its backup beside the same machine on its own image.
+"""Benchmark of a machine that runs from its backup, compared with the same machine on its own
+image.
 
 `python -m benchmarks.instant [--size GIB] [--rounds N]`; as root, with libvirtd, QEMU and the guest
 that `scripts/guest` builds.  It measures seconds until the first line of the serial console: for
-the original from `virsh start`, for our machine from the request and from the machine's start.
+the original from `virsh start`, for the restored machine from the request and from the machine's
+start.
 """
 
 from __future__ import annotations
@@ -118,7 +120,7 @@ def _measure(
     bucket = _on_s3(site, machine, server) if server else ""
     guest.domain.destroy()
     theirs, ours, remote = [], [], []
-    for _ in range(rounds):  # in turn, so that all run under equal conditions
+    for _ in range(rounds):  # alternately, so that all run under equal conditions
         theirs.append(original(guest))
         ours.append(instant(site, host, backup))
         remote += [instant(site, host, bucket)[0]] if bucket else []

@@ -1,8 +1,9 @@
-"""Component limits: the CPU time of the native libraries alone for the work of a step, on two
-cores that are both busy.
+"""Component limits: the CPU time that the native libraries alone need for a step, on two busy
+cores.
 
 Each component runs in one thread on the data of the image, with the parameters of the product.
-Bookkeeping, deduplication, start-up and syncs are left out, so that no step can reach its limit.
+Bookkeeping, deduplication, start-up and syncs are left out, so that no real step can reach its
+limit.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _segment(
         os.write(pack, record)
     with open(f"/proc/self/fd/{pack}", "rb", buffering=0) as again, _timed(spent, "load"):
         os.pread(again.fileno(), len(record), offset)
-    if len(places) == len(pieces):  # equal chunks in one segment have one place
+    if len(places) == len(pieces):  # equal chunks in a segment share one place
         with _timed(spent, "decode"):
             decode(record, _NAME, keys)
     with _timed(spent, "write"):

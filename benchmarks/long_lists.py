@@ -28,7 +28,7 @@ from benchmarks.apart import apart
 from haulback.server.store.engine import open_store
 from haulback.server.store.task_lists import SORTS
 
-_SECOND, _LONGEST, _OTHERS = 1.0, 5.0, 0.2  # targets, in seconds
+_SECOND, _LONGEST, _OTHERS = 1.0, 5.0, 0.2  # upper limits in seconds
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def queries(site: Site, count: int) -> dict[str, dict[str, Any]]:
 
 
 def filters(site: Site) -> dict[str, dict[str, Any]]:
-    """Every filter of the list: by values that many, few and no tasks have."""
+    """Every filter of the list, with values that match many, few and no tasks."""
     return {
         "nameLike few": {"nameLike": "machine-0042"},
         "nameLike many": {"nameLike": "example"},
@@ -102,7 +102,7 @@ def lists(http: httpx2.Client, site: Site, count: int) -> dict[str, float]:
 
 
 def removal(http: httpx2.Client) -> dict[str, float]:
-    """Seconds of removing all finished tasks, and the slowest per cent of the other client's
+    """Seconds of removing all finished tasks, and of the slowest per cent of the other client's
     requests.
     """
     waits: list[float] = []

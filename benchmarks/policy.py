@@ -1,6 +1,7 @@
 """Benchmarks of policies and schedules: `python -m benchmarks.policy --help`.
 
-ROWS names the measurements; each has a function that gives figures, of one database or of none.
+ROWS names the measurements; each has a function that returns figures, for one database or without
+any.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class Clock:
         return 0
 
     def adopt(self) -> None:
-        """Nothing to adopt: this clock never drifts."""
+        """Do nothing, because this clock never drifts."""
 
 
 def retained(database: str, scale: int) -> JsonObject:
-    """A clean-up judges a million backups of 10,000 machines; one rule of 100 is previewed."""
+    """A clean-up judges a million backups of 10,000 machines; one of 100 rules is previewed."""
     row = retention.measure(database, 10_000 // scale, 100)
     return {**row["cleanUp"], "previewSeconds": row["preview"]["seconds"]}
 
@@ -93,7 +94,7 @@ def year(_: str, scale: int) -> JsonObject:
 
 
 def choosing(database: str, scale: int) -> JsonObject:
-    """Choose the machines of a fire, in the pieces of the scheduler."""
+    """Select the machines of a fire, in the pieces of the scheduler."""
     with filled(database, 10_000 // scale, 0) as (app, _):
         policy, count, after = _policy(app), 0, ""
         begun = time.monotonic()
@@ -169,7 +170,7 @@ def _policy(app: App) -> str:
 
 
 def _schedules(app: App, count: int, policy: str = "") -> list[str]:
-    """Nightly schedules, of the rule of a policy."""
+    """Nightly schedules for the rule of a policy."""
     rule = sa.select(tables.record.c.guid).where(tables.record.c.parent == policy)
     with app.store.write() as sql:
         rules = [{"guid": guid} for guid in sql.scalars(rule.where(tables.record.c.kind == "rule"))]
@@ -190,7 +191,7 @@ def _schedules(app: App, count: int, policy: str = "") -> list[str]:
 
 @contextmanager
 def filled(database: str, machines: int, each: int) -> Iterator[tuple[App, Clock]]:
-    """An app on a fresh database with machines, and so many backups of each."""
+    """An app on a fresh database with machines, and a number of backups of each."""
     with (
         tempfile.TemporaryDirectory(prefix="haulback-policy-") as folder,
         retention.database(database, Path(folder)) as url,
@@ -216,7 +217,7 @@ ROWS = (
 
 
 def main() -> None:
-    """Measure the rows whose title holds a word, and print each as JSON."""
+    """Measure the rows whose title contains a word, and print each as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="measure the rows with one of these words only")
     parser.add_argument("--scale", type=int, default=1, help="divide all sizes by this number")

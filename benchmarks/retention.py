@@ -1,7 +1,7 @@
 """Benchmark of retention over a million backups: `python -m benchmarks.retention --help`.
 
-A clean-up judges all backups of a destination, of which 2 % go, while another thread writes and
-reads; then one rule with 10,000 backups is previewed.
+A clean-up judges all backups of a destination and removes 2 % of them, while another thread writes
+and reads; then one rule with 10,000 backups is previewed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from haulback.errors import Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
 from haulback.kinds import backup_cleanup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.registry import KINDS
 from haulback.server.caller import Account, person
 from haulback.server.http.retention_preview import shown
@@ -39,7 +39,7 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject
 
 _RULES = 100
-_SECONDS, _OTHERS, _PREVIEW = 30.0, 0.2, 0.3  # targets, in seconds
+_SECONDS, _OTHERS, _PREVIEW = 30.0, 0.2, 0.3  # upper limits in seconds
 _START = 1_800_000_000_000
 _FILES = [{"name": f"disk{number}", "size": 1 << 34, "format": "qcow2"} for number in range(2)]
 _DEFINITION = {"cpus": 4, "memory": 1 << 33, "xml": "x" * 600}
@@ -116,7 +116,7 @@ def _backups(
 
 
 class Others(threading.Thread):
-    """Another client of the database: it writes a row and reads a list, again and again."""
+    """Another client of the database, which writes a row and reads a list again and again."""
 
     def __init__(self, app: App) -> None:
         super().__init__(daemon=True)
@@ -140,7 +140,7 @@ class Others(threading.Thread):
 
 def clean_up(app: App, known: History) -> JsonObject:
     """Judge the destination as the order of a clean-up does."""
-    task = backup_cleanup.nightly(known.destination, Ask(_START))
+    task = backup_cleanup.nightly(known.destination, Context(_START))
     task.state, task.attempt = "RUNNING", 1
     with app.store.write() as sql:
         tasks.insert(sql, [task])
@@ -159,7 +159,7 @@ def clean_up(app: App, known: History) -> JsonObject:
 
 
 def _is_over(app: App, task: str) -> bool:
-    """Ask for the order once, as a node does; False: the server is not ready."""
+    """Request the order once, as a node does; False if the server is not ready."""
     try:
         retention_run.carry_out(app, lambda sql: tasks.get(sql, task, lock=True))
     except Unavailable:
@@ -168,7 +168,7 @@ def _is_over(app: App, task: str) -> bool:
 
 
 def preview(app: App, known: History) -> JsonObject:
-    """Preview the first rule, as its HTTP operation does, without the HTTP."""
+    """Preview the first rule like its HTTP operation, but without HTTP."""
     who = person(Account(new_guid(), "admin"))
     times = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Rounds of the data path: Haulback and restic in turn on one disk; each step is a process."""
+"""Rounds of the data path: Haulback and restic alternately on one disk; each step is a process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def measured(images: Images, folder: Path) -> Seconds:
     """Seconds and CPU seconds of each step, and the bytes that the increment added; `folder` must
     not exist.
 
-    Each step begins with nothing left unwritten and a warm page cache.  A restore ends when the
+    Each step starts without pending writes and with a warm page cache.  A restore ends when the
     disk has all bytes, for both programs.
     """
     folder.mkdir(parents=True)
@@ -41,7 +41,7 @@ def grown(images: Images, folder: Path) -> Seconds:
 
 
 class _Round:
-    """The repositories of one round, and what was measured so far."""
+    """The repositories of one round, and its measurements so far."""
 
     def __init__(self, images: Images, folder: Path) -> None:
         self._images, self._folder, self._spent = images, folder, Seconds()

@@ -1,6 +1,4 @@
-"""Benchmark of Haulback and its peers on one image, in one run: `python -m benchmarks.run
---help`.
-"""
+"""Benchmark of Haulback and its peers on one image: `python -m benchmarks.run --help`."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from benchmarks.images import CONTENTS, Images
 from haulback.units import GIB, MIB
 
 _PEERS = ("restic", "borg", "zstd", "qemu-img")
-# (title, our step, peer's step, target): the ratio of our wall time to the peer's.
+# (title, Haulback's step, peer's step, target): the ratio of Haulback's wall time to the peer's
 TARGETS = (
     ("first full backup / restic", "haulback full", "restic full", 0.6),
     ("first full backup / borg", "haulback full", "borg full", 0.4),
@@ -61,8 +59,9 @@ class Bench:
         }
 
     def time(self, name: str, store: str, *command: str, cwd: str = ".") -> None:
-        """Run one command and measure it.  Raises SystemExit with its output when it fails."""
-        os.sync()  # write pending data first, so that no step pays for the one before
+        """Run one command and measure it.  Raises SystemExit with its output if it fails."""
+        # Write pending data first, so that no step waits for the writes of the step before.
+        os.sync()
         before, started = _usage(self.folder / store), time.monotonic()
         with open(self.folder / "output", "wb") as output:
             process = subprocess.Popen(

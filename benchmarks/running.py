@@ -1,4 +1,4 @@
-"""Benchmark of a running machine: our increments beside virtnbdbackup's, our restore beside
+"""Benchmark of a running machine: Haulback's increments and virtnbdbackup's, Haulback's restore and
 qemu-img.
 
 `python -m benchmarks.running [--size GIB] [--rounds N]`; as root, with libvirtd, QEMU, and for the
@@ -50,7 +50,7 @@ class Machine:
 
 
 def filled(path: Path, size: int) -> None:
-    """Fill half of an image with noise and text in turn."""
+    """Fill half of an image with alternating noise and text."""
     chance, raw = random.Random(1), path.with_suffix(".raw")
     with open(raw, "wb") as file:
         for number in range(size // MIB // 2):
@@ -70,7 +70,7 @@ def timed(call: Callable[[], Any]) -> float:
 
 
 def peer(host: LibvirtLab, name: str, folder: Path, level: str) -> None:
-    """Run virtnbdbackup in the host's own namespace, because it knows the default socket only."""
+    """Run virtnbdbackup in the host's own namespace, because it knows only the default socket."""
     usual = host.folder / "run" / "libvirt-sock"
     if not usual.is_symlink():
         usual.symlink_to(host.folder / "sock" / "libvirt-sock")
@@ -149,7 +149,7 @@ def restores(site: Site, image: Path, folder: Path, rounds: int) -> dict[str, An
             os.fsync(file.fileno())
         out.unlink()
 
-    # In turn: pending writes of one program must not slow down the other.
+    # Alternately, because pending writes of one program must not slow down the other.
     pairs = [(timed(restore), timed(convert)) for _ in range(rounds)]
     ours, theirs = (statistics.median(pair) for pair in zip(*pairs, strict=True))
     return {"restore s": ours, "qemu-img convert s": theirs, "restore / convert": ours / theirs}

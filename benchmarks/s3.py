@@ -1,6 +1,6 @@
 """Haulback and restic on one image and one S3 server (SeaweedFS): `python -m benchmarks.s3 --help`.
 
-Wall time and CPU seconds of each client alone, and Haulback's requests by class.
+Wall time and CPU seconds of each client, and Haulback's requests by class.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class S3Bench:
         }
 
     def haulback(self, name: str, *arguments: object) -> None:
-        """Run a step of Haulback in a process of its own."""
+        """Run a step of Haulback in a separate process."""
         command = [sys.executable, "-m", "benchmarks.s3", "--step", self._endpoint]
         told = self._run([*command, str(self._folder), *map(str, arguments)])
         self._keep(f"haulback {name}", told)
@@ -188,7 +188,8 @@ class S3Bench:
         print(f"{name:22} {figures}", flush=True)
 
     def _run(self, command: list[str]) -> Measured:
-        os.sync()  # write pending data first, so that no step pays for the one before
+        # Write pending data first, so that no step waits for the writes of the step before.
+        os.sync()
         started, output = time.monotonic(), self._folder / "output"
         with open(output, "wb") as file:
             process = subprocess.Popen(

@@ -1,7 +1,7 @@
 """A node at work on an S3 server (SeaweedFS): `python -m benchmarks.s3_site --help`.
 
 The peak memory of a node with four tasks at once, the first listing of a mounted backup, and random
-reads of 64 KiB beside ranges of the store itself.
+reads of 64 KiB compared with range requests to the store itself.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _four_tasks(site: Site, server: S3Server, size: int) -> dict[str, float]:
 
 
 def _busy(site: Site) -> int:
-    """The number of tasks that run at once, once it is four."""
+    """The number of tasks that run at once, once it has reached four."""
     running = len(site.api.get("/tasks", {"states": ["RUNNING"]}))
     return running if running >= _MACHINES else 0
 
@@ -160,7 +160,7 @@ def main() -> None:
 
 
 def opened_bucket(server: S3Server) -> S3:
-    """The bucket of the benchmark of both programs, made."""
+    """The bucket of the benchmark with both programs, created."""
     store = S3(settings_of(server.endpoint))
     store.prepare()
     return store

@@ -131,7 +131,7 @@ def table(found: dict[str, Figures]) -> str:
 
 
 def measure(root: Path, only: str) -> dict[str, Figures]:
-    """Run every step in a process of its own, so that its memory is its own, too."""
+    """Run every step in a separate process, so that its memory is measured separately."""
     result = {}
     for name, step in STEPS:
         folder = root / name

@@ -58,7 +58,7 @@ def _touch(image: Path, dice: random.Random) -> list[Extent]:
 def back_up(
     folder: Path, image: Path, parent: Manifest | None = None, changed: list[Extent] | None = None
 ) -> Manifest:
-    """Make one backup as a process that has opened nothing yet."""
+    """Make one backup like a process that has opened nothing yet."""
     store, source = repository(folder), RawImage(image)
     base = MapReader(parent.disks[0].map, store.reader().chunk) if parent else None
     with staged_writer(store, folder) as (writer, pool):
@@ -79,7 +79,7 @@ def list_chain(folder: Path) -> Figures:
 
 
 def export_sparse(folder: Path, size: int) -> Figures:
-    """The memory of a full backup; a quarter of the image is data that compresses badly."""
+    """The memory of a full backup; a quarter of the image is barely compressible data."""
     image, before = folder / "sparse.raw", peak()
     with open(image, "wb") as file:
         for at in range(0, size, 4 * MIB):

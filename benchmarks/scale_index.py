@@ -1,7 +1,7 @@
 """The index of a tebibyte: created, merged, opened and queried.
 
 The tebibyte is simulated: chunk ids and group ids are random, and the chunks that they name do not
-exist.  All code that reads or writes them is the product's.
+exist.  All code that reads or writes them is that of the product.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _IN_A_GROUP = SEGMENT_BYTES // CHUNK_BYTES_AVERAGE
 
 
 def synthetic_segment(chunks: int, dice: np.random.Generator) -> Segment:
-    """An index file as a session of `chunks` new chunks leaves it: 16 chunks in a group."""
+    """An index file as a session with `chunks` new chunks writes it: 16 chunks in a group."""
     groups, packs = -(-chunks // _IN_A_GROUP), -(-chunks // (_IN_A_GROUP * 64))
     heads = dice.integers(0, 1 << 64, chunks, "<u8")
     heads.sort()
@@ -55,7 +55,7 @@ def make_index(folder: Path, *sizes: int) -> Figures:
 
 
 def make_index_to_merge(folder: Path) -> Figures:
-    """Publish as many equal index files as one merge takes, a tebibyte together."""
+    """Publish the largest number of equal index files that one merge takes, together a tebibyte."""
     return make_index(folder, *[CHUNKS // FAN_IN] * FAN_IN)
 
 

@@ -1,5 +1,5 @@
-"""A second copy of a full and of an increment, against reading the source again and against a plain
-copy of the packs.
+"""A second copy of a full backup and of an increment, compared with reading the source again and
+with a plain copy of the packs.
 
 `python -m benchmarks.second_copy --mib 1024 --json FILE`; each figure is the median of three runs
 on new targets, in one process, with a warm page cache.
@@ -110,7 +110,7 @@ class Bench:
 
 
 def seconds(make: Callable[[], Callable[[], object]]) -> float:
-    """The median time of an act; `make` prepares it, untimed."""
+    """The median time of an act; `make` prepares it and is not timed."""
     took = []
     for _ in range(_RUNS):
         act = make()
@@ -122,13 +122,13 @@ def seconds(make: Callable[[], Callable[[], object]]) -> float:
 
 
 def rclone_program() -> str | None:
-    """The program of this environment or of the path, None where there is none."""
+    """The path of a program in this environment or on the PATH, None if there is none."""
     own = Path(sys.executable).with_name("rclone")
     return str(own) if own.exists() else shutil.which("rclone")
 
 
 def plain_copy(source: Path, target: Path) -> None:
-    """Copy the packs by rclone, or by cp where there is no rclone, and make them durable."""
+    """Copy the packs by rclone, or by cp if rclone is missing, and make them durable."""
     rclone = rclone_program()
     command = [rclone, "copy", "-q"] if rclone else ["cp", "-r"]
     subprocess.run([*command, str(source), str(target)], check=True)
@@ -164,7 +164,9 @@ def of_full(bench: Bench, full: Manifest) -> dict[str, object]:
 
 
 def of_increments(bench: Bench, full: Manifest) -> dict[str, object]:
-    """Bytes of copies to bytes of the increments, before and after clean-ups of both sides."""
+    """The ratio of the bytes of copies to those of increments, before and after clean-ups of both
+    repositories.
+    """
     target = bench.new(bench.source.keys)
     older = bench.copy(full, target).manifest
     ratios, parent = [], full

@@ -33,8 +33,8 @@ def starts(folder: Path) -> dict[str, float]:
         "HAULBACK_SERVER": f"http://127.0.0.1:{_PORT}",
         "XDG_CONFIG_HOME": str(folder / "config"),
     }
-    with _server(folder, environment):  # the first start makes the database
-        _seconds(["task", "ls"], environment)  # and the first call logs in
+    with _server(folder, environment):  # the first start creates the database
+        _seconds(["task", "ls"], environment)  # the first call logs in
     with _server(folder, environment) as first_answer:
         return {
             "--version": _seconds(["--version"], environment),
@@ -78,14 +78,14 @@ def folder_exports(folder: Path) -> dict[str, float]:
     """CPU seconds of an export from a folder of one machine, and of a thousand: medians of exports
     in turn.
 
-    The process has exported once before, as a node has.
+    The process has already exported once, as a node usually has.
     """
     kept, spent = repository(folder / "folder"), dict[str, list[float]]()
     machines = {count: _machines(folder / f"machines-{count}", count) for count in (1, 1000)}
-    time.sleep(0.2)  # until the definitions count as settled
+    time.sleep(0.2)  # time until the definitions count as settled
     for attempt in range(10):
         for count, (machine, disk) in machines.items():
-            # a small disk, whose export takes about as long as the rest of a task
+            # a small disk, whose export takes about as long as the other steps of a task
             disk.write_bytes(os.urandom(32 * MIB))
             begun = time.process_time()
             staging = folder / f"staging-{count}-{attempt}"
@@ -109,7 +109,7 @@ def _machines(root: Path, count: int) -> tuple[str, Path]:
 
 
 def _export(driver: ImageFolder, kept: Repository, machine: str, staging: Path) -> None:
-    """The steps of an EXPORT, with the start of its look-ups."""
+    """The steps of an EXPORT, including the start of its look-ups."""
     staging.mkdir()
     driver.drop_checkpoints(machine, frozenset())
     with driver.snapshot(machine, "attempt-1") as snapshot, ThreadPoolExecutor(2) as pool:

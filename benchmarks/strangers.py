@@ -1,7 +1,7 @@
 """Benchmark of the cost of unauthenticated clients for others: `python -m benchmarks.strangers
 --help`.
 
-A server in a process of its own answers one person's lists and one node's reports, first without
+A server in a separate process answers the lists of a user and the reports of a node, first without
 load, then while unauthenticated clients guess passwords, send one 60 MiB body and stall request
 heads at every public operation.
 """
@@ -45,7 +45,7 @@ class Storm(NamedTuple):
 
 
 class Watched:
-    """A server with a person who lists tasks and a node that runs a task."""
+    """A server with a user who lists tasks and a node that runs a task."""
 
     def __init__(self, server: Apart) -> None:
         self.server, self.http = server, server.http
@@ -60,7 +60,7 @@ class Watched:
         self.http.put(path, json="RUNNING", headers=self.node).raise_for_status()
 
     def calls(self, is_over: Callable[[], bool]) -> list[float]:
-        """The durations of list calls that are made one after the other."""
+        """The durations of list calls that are made one after another."""
         result: list[float] = []
         report = 0.0
         while len(result) < 100 or not is_over():
@@ -132,7 +132,7 @@ async def _body(here: tuple[str, int], key: str, size: int) -> None:
 
 
 async def _half(here: tuple[str, int], key: str) -> float:
-    """The seconds until the server gave up a request head that never ends."""
+    """Seconds until the server closes a connection whose request head never ends."""
     method, _, path = key.partition(" ")
     with suppress(OSError):
         reader, writer = await asyncio.open_connection(*here)

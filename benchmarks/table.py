@@ -1,9 +1,8 @@
 """The table of speeds: `python -m benchmarks.table [--folder FOLDER] [--size MIB] [--rounds N]`.
 
 Each row is a ratio to a peer, or a time; figures are medians.  The command takes less than ten
-minutes with the usual settings, and continues after an interruption: images and finished rounds
-stay in the folder.  It needs restic, zstd and e2fsprogs; the download needs root and a loop
-device.
+minutes with the default settings, and continues after an interruption: images and finished rounds
+stay in the folder.  It needs restic, zstd and e2fsprogs; the download needs root and a loop device.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from benchmarks.limits import growth, limits
 from haulback.units import MIB
 
 Figures = dict[str, float]
-# (title, our step, peer's step, target, step of the component limit)
+# (title, Haulback's step, peer's step, target, step of the component limit)
 _RATIOS = (
     ("first full / restic", "haulback full", "restic full", 0.45, "full"),
     ("first full / zstd -3 -T2", "haulback full", "zstd full", 0.85, "full"),
@@ -47,7 +46,7 @@ _TIMES = (
 
 
 class _Kept:
-    """The finished measurements, in a file of the folder."""
+    """The finished measurements, stored in a file of the folder."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "measured.json"
@@ -56,7 +55,7 @@ class _Kept:
             self.found = json.loads(self._file.read_text())
 
     def times(self, name: str, count: int, measure: Callable[[], Figures]) -> list[Figures]:
-        """`count` results of a measurement, of which the missing ones are made now."""
+        """`count` results of a measurement; missing results are measured now."""
         results: list[Figures] = self.found.setdefault(name, [])
         while len(results) < count:
             print(f"{name}, round {len(results) + 1}", file=sys.stderr, flush=True)

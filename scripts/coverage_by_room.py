@@ -1,7 +1,7 @@
 """Line and branch coverage by room, with all programs that the tests start.
 
-Usage: scripts/coverage_by_room.py [pytest arguments]; without arguments every test runs.
-Prints a table and fails when a test fails or a room lies below the bounds in pyproject.toml.
+Usage: scripts/coverage_by_room.py [pytest arguments]; without arguments every test runs. Prints a
+table and fails if a test fails or a room is below the bounds in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COUNTS = ("covered_lines", "num_statements", "covered_branches", "num_branches")
 
 
 def room_of(path: str) -> str:
-    """Room of a module: the package below haulback, of the server the package below server."""
+    """Room of a module: the package in haulback; in the server the package in server."""
     parts = Path(path).with_suffix("").parts
     inner = parts[parts.index("haulback") + 1 :]
     if len(inner) == 1:
@@ -34,7 +34,9 @@ def room_of(path: str) -> str:
 
 
 def coverage(command: str, *words: str) -> int:
-    """Run a coverage command with its data in one place, whatever folder a program runs in."""
+    """Run a coverage command with its data in one place, even if a program runs in another
+    folder.
+    """
     run = [sys.executable, "-m", "coverage", command, f"--data-file={DATA / 'data'}", *words]
     return subprocess.run(run, cwd=ROOT, check=False).returncode
 
@@ -45,7 +47,7 @@ def measure(words: list[str]) -> int:
     DATA.mkdir(parents=True)
     code = coverage("run", "-m", "pytest", *words)
     coverage("combine", "--quiet", str(DATA))
-    # Tests that extend a copy of the product measure files which are gone with their test.
+    # Tests that extend a copy of the product measure files that no longer exist after the test.
     here = ["--include", f"{ROOT / 'src'}/*"]
     coverage("json", "--quiet", *here, "-o", str(DATA / "report.json"))
     return code

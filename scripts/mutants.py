@@ -1,4 +1,4 @@
-"""Mutation testing of a pure room: a seeded sample of small faults, and the tests that see them.
+"""Mutation testing of a pure room: a seeded sample of small faults, and the tests that detect them.
 
 Usage: scripts/mutants.py [ROOM ...] [--count N] [--seed S] [--seconds T] [--gate]
        scripts/mutants.py --share SEED   (a share of one room, both chosen by the seed)
@@ -44,12 +44,16 @@ ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["haulback"]
 ROOMS: dict[str, dict[str, list[str]]] = SETTINGS["mutants"]
 EQUIVALENT = ROOT / "scripts" / "equivalent_mutants.toml"
-_SHARE_SECONDS = 90  # a share of a room ends then: the ordinary run of all tests has a time limit
+# Seconds after which a share of a room ends, because the ordinary run of all tests has a time
+# limit.
+_SHARE_SECONDS = 90
 SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
 
 
 class Mutant(NamedTuple):
-    """One change of a module: lines `before` become `after`; `source` is the whole module then."""
+    """One change of a module: lines `before` become `after`; `source` is the whole changed
+    module.
+    """
 
     path: str
     line: int
@@ -59,13 +63,13 @@ class Mutant(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Name of the mutant that does not depend on the lines around."""
+        """Name of the mutant that does not depend on the surrounding lines."""
         text = f"{self.path}\0{self.before}\0{self.after}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class _Finder(cst.CSTVisitor):
-    """Collects (node, replacement) pairs; annotations, docstrings and prose are left alone."""
+    """Collects (node, replacement) pairs; annotations, docstrings and prose are skipped."""
 
     METADATA_DEPENDENCIES = (PositionProvider,)
 
@@ -87,7 +91,7 @@ class _Finder(cst.CSTVisitor):
 
 
 def _is_prose(node: cst.BaseString) -> bool:
-    """Messages and pages are prose; their words are no behaviour."""
+    """Messages and pages are prose, whose words do not count as behaviour."""
     return isinstance(node, cst.SimpleString) and " " in node.value
 
 
@@ -107,7 +111,7 @@ def mutants_of(path: str) -> list[Mutant]:
 
 
 def _mutant(path: str, text: str, changed: str, line: int) -> Mutant | None:
-    """The mutant, None where the syntax tree stays the same or the change is no Python."""
+    """The mutant, or None if the syntax tree stays the same or the result is not valid Python."""
     try:
         if _tree(text) == ast.dump(ast.parse(changed)):
             return None
@@ -131,7 +135,7 @@ def _plain(lines: list[str]) -> str:
 
 
 def equivalents() -> dict[str, str]:
-    """Keys of the mutants that change nothing, and the reason of each."""
+    """Keys of the mutants that change no behaviour, and the reason for each."""
     rows = tomllib.loads(EQUIVALENT.read_text()).get("mutant", [])
     return {Mutant(r["path"], 0, r["before"], r["after"], "").key: r["reason"] for r in rows}
 
@@ -148,7 +152,7 @@ def sources(room: str) -> list[str]:
 
 
 class _Changed(importlib.machinery.SourceFileLoader):
-    """Loads one module from a changed text; the file stays as it is."""
+    """Loads one module from a changed text; the file stays unchanged."""
 
     def __init__(self, name: str, path: str, source: str) -> None:
         super().__init__(name, path)
@@ -179,7 +183,7 @@ class _QuickFirst:
 
 
 def own_tests(room: str, path: str) -> list[str]:
-    """The test file that mirrors a module, where the room's tests hold one: most mutants die there.
+    """The test file that mirrors a module, if the room has one, because it kills most mutants.
 
     `src/haulback/policy/space.py` is tested by `tests/unit/policy/test_space.py`.
     """
@@ -193,7 +197,7 @@ def _pytest(tests: list[str]) -> int:
     import pytest
     from hypothesis import Phase, settings
 
-    # The search for the smallest example costs time and changes no verdict.
+    # The search for the smallest example takes time and changes no result.
     settings.register_profile(
         "mutants",
         deadline=None,
@@ -252,9 +256,11 @@ def _await(pid: int, until: float) -> str:
 
 
 def preload(room: str) -> None:
-    """Import all that the room's tests need here, so that forks have it.
+    """Import everything that the room's tests need in this process, so that forks need not import
+    it.
 
-    Modules that import a module of the room are left to the forks: a fork changes one of those.
+    Modules that import a module of the room are left to the forks, because a fork changes one of
+    those.
     """
     script = (
         "import sys, pytest, json\n"
@@ -267,7 +273,8 @@ def preload(room: str) -> None:
     left = changing(room)
     for name in json.loads(listed[listed.rindex("[") :]):
         if name.partition(".")[0] not in ("tests", "__main__") and name not in left:
-            with contextlib.suppress(Exception):  # a fork imports what cannot be imported alone
+            # A fork imports modules that cannot be imported alone.
+            with contextlib.suppress(Exception):
                 importlib.import_module(name)
 
 
@@ -333,21 +340,24 @@ def _commit() -> str:
 
 
 def sample(room: str, seed: int, count: int) -> list[Mutant]:
-    """A seeded sample of the room's mutants without the equivalent ones; all where few exist."""
+    """A seeded sample of the room's mutants without the equivalent ones; all mutants if there are
+    few.
+    """
     known = equivalents()
     every = [one for path in sources(room) for one in mutants_of(path)]
-    random.Random(seed).shuffle(every)  # before a mutant is left out, so that the others stay
+    # Drawn before equivalent mutants are left out, so that the sample stays the same.
+    random.Random(seed).shuffle(every)
     return [one for one in every if one.key not in known][:count]
 
 
 def run(room: str, chosen: list[Mutant], record: Record, seconds: float) -> bool:
-    """Run the mutants that have no result yet, for at most `seconds`; True when all have one."""
+    """Run the mutants without a result, for at most `seconds`; True once all have one."""
     todo = [one for one in chosen if one.key not in record.rows]
     if not todo:
         return True
     until = time.monotonic() + seconds
     preload(room)
-    gc.freeze()  # forks then leave the memory of the preloaded modules alone
+    gc.freeze()  # forks then do not copy the memory of the preloaded modules
     outcome, usual = forked(room, None, 300)
     if outcome != SURVIVED:
         raise SystemExit(f"mutants: the tests of {room} fail without a mutant: soak/mutants.out")
@@ -375,16 +385,20 @@ def report(room: str, chosen: list[Mutant], record: Record) -> float:
 
 
 def wanted(count: int, *, is_share: bool) -> float:
-    """The killed share (%) that a sample must reach; a share may lie below by chance.
+    """The share of killed mutants (%) that a sample must reach; a small share may be lower by
+    chance.
 
-    Three standard deviations of a share of `count` mutants fail one good commit in a thousand.
+    Three standard deviations of a share of `count` mutants reject about one good commit in a
+    thousand.
     """
     percent: float = SETTINGS["mutants_killed_percent"]
     return percent - 3 * (percent * (100 - percent) / max(1, count)) ** 0.5 * is_share
 
 
 def whole(given: argparse.Namespace) -> int:
-    """Run the sample of each asked room: 0 done, 1 too many survivors, 75 time is up."""
+    """Run the sample of each given room; returns 0 for success, 1 for too many survivors, 75 if the
+    time is up.
+    """
     code = 0
     until = time.monotonic() + given.seconds
     for room in given.room or ROOMS:
@@ -400,7 +414,7 @@ def whole(given: argparse.Namespace) -> int:
 
 
 def share(seed: int) -> int:
-    """Run a share of the mutants of one room; 1 when more than chance explains survive."""
+    """Run a share of the mutants of one room; returns 1 if more survive than chance explains."""
     room = sorted(ROOMS)[seed % len(ROOMS)]
     count = SETTINGS["families"]["mutants"]["cases"] * len(ROOMS) * SETTINGS["share_percent"] // 100
     chosen = sample(room, seed, count)

@@ -1,4 +1,5 @@
-"""All cases of a family, in pieces: each piece is one pytest run, and an end costs one piece.
+"""All cases of a family, in pieces: each piece is one pytest run, and an interruption loses one
+piece.
 
 `soak/FAMILY.next` holds the next seed of a family.  `[tool.haulback.families]` in pyproject.toml
 says how many cases a family has and how many a piece takes.
@@ -22,7 +23,7 @@ MARKS = ("HAULBACK_CASES=", "STRANGERS=", "MUTANTS=", "KILLED=")
 
 
 def whole(family: str, count: int | None) -> None:
-    """Run a family from the case where the last call ended until all its cases have run."""
+    """Run a family from the case after the last call until all its cases have run."""
     if family == "mutants":
         mutants([])
         return
@@ -39,7 +40,9 @@ def whole(family: str, count: int | None) -> None:
 
 
 def piece(family: str, first: int, size: int) -> None:
-    """Run one piece; its seeds and its result go to soak.log.  Raises SystemExit on a failure."""
+    """Run one piece and append its seeds and result to soak.log.  Raises SystemExit on a
+    failure.
+    """
     begun = time.monotonic()
     run = [sys.executable, "-m", "pytest", "-v", "-s", "-p", "no:cacheprovider"]
     run += [f"--hypothesis-seed={first}", *FAMILIES[family]["tests"]]
@@ -62,7 +65,7 @@ def piece(family: str, first: int, size: int) -> None:
 
 
 def mutants(rooms: list[str]) -> None:
-    """Run the mutants of `rooms`, of all rooms without one, until each has a result."""
+    """Run the mutants of `rooms`, or of all rooms, until each mutant has a result."""
     while (code := _mutants(rooms)) == 75:
         pass
     if code:

@@ -44,7 +44,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 def of_authority(folder: Path) -> tuple[Path, Path, Path]:
     """Paths of a certificate, of its key, and of the certificate of the authority that signed it.
 
-    Libraries that do not trust an authority as the certificate of a server need two.
+    Libraries that refuse an authority as the certificate of a server need two certificates.
     """
     signer, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"authority {folder.name}")])

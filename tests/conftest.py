@@ -16,7 +16,7 @@ from haulback.testing.remote import Reached, reached
 from tests import databases
 from tests.shares import FAMILIES, ROOT
 
-# No test depends on timing: a loaded machine must not fail a test.
+# No test depends on timing, because a loaded machine must not fail a test.
 settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -24,18 +24,18 @@ settings.load_profile("any-machine")
 
 
 FAST = (ROOT / "tests" / "unit", ROOT / "tests" / "style")
-# A module runs in one process, which starts its servers once.  Folders with the longest modules go
+# A module runs in one process, which starts its servers once.  Folders with the longest modules run
 # first, so that the processes end together.
 ORDER = ("model", "crash", "mutation", "docs", "acceptance", "integration", "golden", "conformance")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what the fast gate leaves to scripts/test, and put the longest tests first.
+    """Mark the tests that the fast gate leaves to scripts/test, and put the longest tests first.
 
-    Slow are the families of seeded cases, all tests that start programs or servers, which stand
-    outside tests/unit and tests/style, and all that need PostgreSQL.  A heavy unit test bears the
-    mark itself.
+    Slow tests are the families of seeded cases, all tests that start programs or servers, which are
+    outside tests/unit and tests/style, and all tests that need PostgreSQL.  A heavy unit test has
+    the mark itself.
     """
     families = {ROOT / path for row in FAMILIES.values() for path in row["tests"]}
     for item in items:
@@ -47,13 +47,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place_of(item: pytest.Item) -> int:
-    """The place of a test's folder in the order of the run."""
+    """The position of a test's folder in the order of the run."""
     folder = item.nodeid.split("/")[1]
     return ORDER.index(folder) if folder in ORDER else len(ORDER)
 
 
 def pytest_collection_finish() -> None:
-    """Take the modules and the collected tests out of the garbage collector's rounds."""
+    """Exclude the modules and the collected tests from garbage collection."""
     gc.freeze()
 
 

@@ -87,7 +87,7 @@ class Volume:
 
 
 def sum_of(data, bits, passed):
-    """The exFAT checksum with `bits` bits over all bytes except the `passed` ones."""
+    """The exFAT checksum with `bits` bits over all bytes except those at `passed`."""
     found, most = 0, (1 << bits) - 1
     for at, byte in enumerate(data):
         if at not in passed:

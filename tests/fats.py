@@ -1,7 +1,7 @@
 """FAT volumes built slot by slot from a seed, with all features that make names hard to decode.
 
 Each file records the name to show, and the name shown by the Linux kernel and by mtools if it
-differs; docs/design/filesystems.md says which one is followed, and why.
+differs; docs/design/filesystems.md says which name is used, and why.
 """
 
 import os
@@ -223,7 +223,7 @@ class Maker:
         """A name in the code page, with its lower-case flags."""
         page = self.volume.page
         self.number += 1
-        # A leading high byte keeps these names apart from names in ASCII capitals.
+        # A leading high byte distinguishes these names from names in ASCII capitals.
         base = f"{self.number:06d}"
         base = self.letter() + base + self.letter()
         base = base.encode(page)[:8].decode(page, "ignore").encode(page)
@@ -268,7 +268,7 @@ class Maker:
         return [b"\xe5" + slot[1:] for slot in slots], []
 
     def half_deleted(self):
-        """A file whose short name was deleted and written anew by a system without long names."""
+        """A file whose short name was deleted and rewritten by a system without long names."""
         slots, _ = self.long()
         short = self.alias(b"S")
         slot, data = self.file(short)
@@ -308,7 +308,7 @@ class Maker:
         slots = long_slots(name, short)
         one = self.chance.randrange(len(slots) - 1)
         slots[one], slots[one + 1] = slots[one + 1], slots[one]
-        # mtools takes the parts of a name in any order.
+        # mtools accepts the parts of a name in any order.
         return [*slots, slot], [Kept(short.decode().rstrip(), data, "swapped", mtools=name)]
 
     def too_many_slots(self):

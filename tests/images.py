@@ -1,4 +1,4 @@
-"""Machines in an image folder, made by hand as a user would."""
+"""Machines in an image folder, created by hand as a user would."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ def qemu_io(image, command):
 
 
 def qemu_io_when_free(image, command):
-    """Run qemu-io, again for ten seconds while a task or an orphaned tool has the image."""
+    """Run qemu-io, repeated for ten seconds while a task or an orphaned tool has the image."""
     end = time.monotonic() + 10
     while True:
         try:

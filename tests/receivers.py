@@ -23,7 +23,7 @@ LOGIN, PASSWORD = "haulback", "correct horse"
 
 
 class Mailbox:
-    """The mails that a server took; `refused` addresses are answered 550."""
+    """The mails that a server received; `refused` addresses are answered with 550."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -61,7 +61,7 @@ class _Controller(Controller):
 
 @contextmanager
 def mail_server(folder: Path, security: str = "NONE", *, login: bool = False) -> Iterator[Mailbox]:
-    """A mail server on 127.0.0.1 that takes mails; `security` as of a channel."""
+    """A mail server on 127.0.0.1 that receives mails; `security` as in a channel."""
     box = Mailbox()
     context, more = None, {}
     if security != "NONE":
@@ -96,7 +96,7 @@ def _admit(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) 
 
 
 class Call(NamedTuple):
-    """A request that the web server got."""
+    """A request that the web server received."""
 
     method: str
     path: str
@@ -105,7 +105,7 @@ class Call(NamedTuple):
 
 
 class WebServer:
-    """A web server on 127.0.0.1: requests that came, and the answers that go out next."""
+    """A web server on 127.0.0.1: the received requests, and the next answers."""
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.calls: list[Call] = []
@@ -115,7 +115,7 @@ class WebServer:
         self.url = f"http://{self.host}"
 
     def wait(self, count: int) -> list[Call]:
-        """The calls, once there are so many of them."""
+        """The calls, once this number of them has arrived."""
         with self.news:
             assert self.news.wait_for(lambda: len(self.calls) >= count, 30), self.calls
             return list(self.calls)

@@ -32,7 +32,7 @@ def server() -> S3Server:
 
 @cache
 def administrator() -> Any:
-    """A client with all rights, for a look from outside."""
+    """A client with all rights, for checks from outside."""
     return boto3.client(
         "s3",
         endpoint_url=server().endpoint,

@@ -1,7 +1,7 @@
 """Families of seeded cases: all cases by `scripts/soak`, a share of each family in an ordinary run.
 
-`[tool.haulback]` in pyproject.toml holds the one size of the share and the table of families.  The
-commit's hash chooses the cases, so that each commit runs others and a failure can be run again:
+`[tool.haulback]` in pyproject.toml holds the size of the share and the table of families.  The
+commit's hash selects the cases, so that each commit runs other cases and a failure can be repeated:
 `HAULBACK_CASES=FIRST:COUNT` names them.
 """
 

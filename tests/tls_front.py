@@ -1,4 +1,4 @@
-"""A TLS server in front of a plain one, as a load balancer of a store stands."""
+"""A TLS server in front of a plain server, as a load balancer of a store would be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 @contextmanager
 def tls_front(endpoint: str, certificate: tuple[Path, Path]) -> Iterator[str]:
-    """The HTTPS URL of a server that passes every connection on to `endpoint`, a plain one."""
+    """The HTTPS URL of a server that forwards every connection to `endpoint`, a plain server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     behind = urlsplit(endpoint)
@@ -22,7 +22,7 @@ def tls_front(endpoint: str, certificate: tuple[Path, Path]) -> Iterator[str]:
         Thread(target=_serve, args=(listening, context, place), daemon=True).start()
         yield f"https://127.0.0.1:{listening.getsockname()[1]}{behind.path}"
         with suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            listening.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
 
 
 def _serve(listening: socket.socket, context: ssl.SSLContext, place: tuple[str, int]) -> None:

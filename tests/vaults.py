@@ -27,13 +27,13 @@ _XML = "<domain type='kvm'>" + "<controller type='usb' index='0' model='qemu-xhc
 
 
 class _NoSync(DurableFiles):
-    """Files that need not outlast a power cut."""
+    """Files that need not survive a power failure."""
 
     def write_file(self, path: Path, data: bytes) -> None:
         path.write_bytes(data)
 
     def sync_folder(self, path: Path) -> None:
-        """Leave the folder to the system."""
+        """Let the system write the folder."""
 
 
 def vault(folder: Path, backups: int, seed: int = 1) -> Repository:
@@ -43,7 +43,7 @@ def vault(folder: Path, backups: int, seed: int = 1) -> Repository:
 
 
 def fill(destination: ObjectStore, backups: int, seed: int = 1) -> Repository:
-    """A new repository like a vault on any store."""
+    """A new repository like a lost one, on any store."""
     repository = Repository.init(destination, SECRET)
     dice, items = random.Random(seed), []
     for number in range(backups):

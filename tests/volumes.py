@@ -99,8 +99,8 @@ def unix_tree(root):
     return root
 
 
-# The mount has its own name space: another name space made meanwhile (for a libvirt host) would
-# hold a copy of the mount, and the file system would stay open after the unmount here.
+# The mount has a separate name space: a name space created meanwhile (for a libvirt host) would
+# copy the mount, and the file system would stay open after the unmount.
 _BY_KERNEL = 'mount -o loop "$0" "$1" || exit 1; echo; read _; sync -f "$1"; umount "$1"'
 _BY_NTFS = """ntfs-3g -o compression,special_files=wsl,no_detach "$0" "$1" &
 until mountpoint -q "$1"; do kill -0 $! || exit 1; sleep 0.05; done
@@ -181,7 +181,7 @@ _KINDS = {
 
 
 def listed(browser, volume, path="/", unix=True):
-    """The entries of a volume in the form of `described`, without those that mkfs makes."""
+    """The entries of a volume in the form of `described`, without those that mkfs creates."""
     result = {}
     for entry in browser.listing(volume, path, most=10_000):
         place = path.rstrip("/") + "/" + entry.name

@@ -210,7 +210,9 @@ def by_code(*classes: type[HaulbackError]) -> Classes:
     return known
 
 
-def received(known: Classes, code: str, message: str, details: Mapping[str, Any]) -> HaulbackError:
+def received(
+    known: Classes, code: str, message: str, details: Mapping[str, object]
+) -> HaulbackError:
     """An error that another process sent; a plain HaulbackError for a code that is not known.
 
     Details that do not fit the class are left out, since the sender is not trusted.

@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ _HEAD = struct.Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def pack(message: Any) -> bytes:
+def pack(message: object) -> bytes:
     """The bytes of a message on a stream."""
     data = _encode(message)
     return _HEAD.pack(len(data)) + data
@@ -39,7 +39,7 @@ def read(
     return decoder.decode(take_bytes(length))
 
 
-def send(link: socket.socket, message: Any) -> None:
+def send(link: socket.socket, message: object) -> None:
     """Send a message over a socket. Raises OSError when the peer has disconnected."""
     link.sendall(pack(message))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from haulback.errors import Malformed
 from haulback.libvirt_url import SCHEME, Address
@@ -114,7 +114,7 @@ def declared(driver: str) -> HypervisorType:
     return _ALL[driver]
 
 
-def type_of(driver: str, config: Mapping[str, Any]) -> HypervisorType:
+def type_of(driver: str, config: Mapping[str, object]) -> HypervisorType:
     """Type of a hypervisor by its driver and its settings. Raises Malformed without such a type."""
     if driver in INNER:
         return _ALL[driver]
@@ -144,7 +144,7 @@ def driver_of(label: str | None, driver: str | None, within: str = "") -> str | 
 
 def config(
     driver: str | None, path: str | None, url: str | None, within: str = ""
-) -> tuple[str, str | None, dict[str, Any]]:
+) -> tuple[str, str | None, dict[str, object]]:
     """Check the settings of a new hypervisor; returns driver, folder and the other settings.
 
     Raises Malformed for an unknown driver, and for a setting that the type does not have.
@@ -181,7 +181,7 @@ def _check_url(url: str, field: str) -> None:
         )
 
 
-def is_remote(config: Mapping[str, Any]) -> bool:
+def is_remote(config: Mapping[str, object]) -> bool:
     """Whether a hypervisor is on another host than its node; such a host cannot use mounts of the
     node.
     """

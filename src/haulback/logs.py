@@ -12,7 +12,6 @@ import re
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 _PLAIN = re.compile(r"[\w.:/@+-]+")
 
@@ -24,7 +23,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def members(**values: Any) -> dict[str, Any]:
+def members(**values: object) -> dict[str, object]:
     """Build the `extra` of a log call, without values that are None or empty text."""
     return {"members": {k: v for k, v in values.items() if v is not None and v != ""}}
 
@@ -47,8 +46,8 @@ def _moment(record: logging.LogRecord) -> str:
     return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _members_of(record: logging.LogRecord) -> dict[str, Any]:
-    found: dict[str, Any] = getattr(record, "members", {})
+def _members_of(record: logging.LogRecord) -> dict[str, object]:
+    found: dict[str, object] = getattr(record, "members", {})
     return found
 
 
@@ -64,7 +63,7 @@ class _Text(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def _quoted(value: Any) -> str:
+def _quoted(value: object) -> str:
     text = str(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 

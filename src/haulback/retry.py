@@ -1,4 +1,4 @@
-"""Retries: which errors repeat a call, how often, how long and with which pauses."""
+"""Retries: the errors that cause a retry, the number of calls, the total time and the pauses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from haulback.clock import Clock, SystemClock
 from haulback.errors import HaulbackError
 
 T = TypeVar("T")
-Wait = Callable[[float], object]  # waits that many seconds; a true result ends the retries
+Wait = Callable[[float], object]  # waits for that many seconds; a true result ends the retries
 _CLOCK = SystemClock()
-_LONGEST_ASKED = 300.0  # seconds; the longest pause that the other side may ask for
+_LONGEST_ASKED = 300.0  # seconds; the longest pause that the other side may request
 
 
 @dataclass(frozen=True)
 class Backoff:
     """Limits of the retries of one call; all times are seconds.
 
-    `pause` comes before the second call, each later pause is `factor` times as long, none longer
-    than `longest`. `attempts` counts calls, the first included. No call begins later than `seconds`
-    after the first call began. None means no limit.
+    `pause` precedes the second call, each later pause is `factor` times as long but at most
+    `longest`. `attempts` is the number of calls, including the first. No call begins later than
+    `seconds` after the first call began. None means no limit.
     """
 
     pause: float
@@ -44,7 +44,7 @@ class Backoff:
 
 
 def is_retryable(error: Exception) -> bool:
-    """Tell whether an error is declared as one that another call may not meet."""
+    """Whether an error is declared as temporary."""
     return isinstance(error, HaulbackError) and error.retryable
 
 
@@ -57,10 +57,10 @@ def retry(
 ) -> T:
     """Return the result of the first call that succeeds.
 
-    `again` sees the error of each call but the last of `backoff.attempts`, and may log it.  A
-    longer `retryAfter` (seconds) in the details of an error replaces the pause.  Raises the error
-    of the last call: `again` refuses it, the time or the attempts are used up, or `wait` returns a
-    true value, as `Event.wait` of a stop event does.
+    `again` is called with the error of each call but the last of `backoff.attempts`, and may log
+    it.  A longer `retryAfter` (seconds) in the details of an error replaces the pause.  Raises the
+    error of the last call if `again` returns false, if the time or the attempts are used up, or if
+    `wait` returns a true value, as `Event.wait` of a stop event does.
     """
     began = clock.monotonic()
     for pause in backoff.pauses():
@@ -75,7 +75,9 @@ def retry(
 
 
 def _asked(error: Exception) -> float:
-    """The pause in seconds that the other side asked for, as in Retry-After; 0 for none."""
+    """The pause in seconds that the other side requested, as in Retry-After; 0 without a
+    request.
+    """
     details = error.details if isinstance(error, HaulbackError) else {}
     asked = details.get("retryAfter", 0)
     return min(float(asked), _LONGEST_ASKED) if isinstance(asked, int | float) else 0.0

@@ -1,4 +1,4 @@
-"""Texts from outside: names that callers choose, and bytes of names that may be anything."""
+"""Texts from outside: names that callers choose, and file names of arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_LOCAL, _LONGEST_ADDRESS = 64, 254  # RFC 5321, 4.5.3.1
 
 
 def is_printable(text: str, most: int = _MOST) -> bool:
-    """Tell whether a text has 1 to `most` characters, all of them printable."""
+    """Whether a text has 1 to `most` characters, all of them printable."""
     return 0 < len(text) <= most and text.isprintable()
 
 
@@ -44,7 +44,9 @@ def printable(text: str) -> str:
 
 
 def sendable(text: str) -> str:
-    """Text with lone surrogates and NUL escaped: JSON and databases take all else."""
+    """Text with lone surrogates and NUL escaped, because JSON and databases accept all other
+    characters.
+    """
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
@@ -54,6 +56,14 @@ def without_passwords(text: str) -> str:
 
 
 def _escaped(letter: str) -> str:
-    """A character as an escape; a surrogate that stands for a byte of a file name as the byte."""
+    """A character as an escape; a surrogate that stands for a byte of a file name is shown as that
+    byte.
+    """
     byte = ord(letter) - 0xDC00
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(letter)[1:-1]
+
+
+def reason(error: Exception) -> str:
+    """The reason of a file that cannot be read, without the number and the path of the error."""
+    why = getattr(error, "strerror", None) or str(error)
+    return f"{why}; check the path" if isinstance(error, FileNotFoundError) else why

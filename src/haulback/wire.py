@@ -1,7 +1,7 @@
 """JSON codec of the API: requests are read tolerantly, answers are written strictly.
 
-Clients in the field send enums as objects or bare strings, references as whole records, guid
-objects or bare guids, numbers as text and nulls inside arrays.  A request is a msgspec Struct whose
+Existing clients send enums as objects or bare strings, references as whole records, guid objects or
+bare guids, numbers as text and nulls inside arrays.  A request is a msgspec Struct whose
 annotations give the wanted types; `read` accepts all these spellings, ignores unknown members and
 names the field in every error.
 """
@@ -23,8 +23,8 @@ from haulback.ids import guid_of
 
 T = TypeVar("T")
 _NUMBER = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?")
-_DEEPEST = 100  # levels of JSON; the decoder recurses
-_LIMIT = 1 << 53  # beyond it JSON numbers lose digits in browsers
+_DEEPEST = 100  # nesting levels of JSON, because the decoder recurses
+_LIMIT = 1 << 53  # larger JSON numbers lose digits in browsers
 
 
 class Ref(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Ref(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """A reference in a request that may be open: portals send an object without a guid then."""
+    """A reference in a request that may be absent: portals then send an object without a guid."""
 
     guid: str | None = None
 
@@ -140,7 +140,7 @@ def read(value: Any, kind: Any, field: str) -> Any:
 
 
 def _optional(kind: object) -> Any:
-    """Return X of an annotation `X | None`, None for other annotations."""
+    """The type X of an annotation `X | None`, None for other annotations."""
     if get_origin(kind) in (Union, types.UnionType):
         rest = [arm for arm in get_args(kind) if arm is not type(None)]
         return rest[0] if len(rest) == 1 else None

@@ -1,4 +1,4 @@
-"""Two servers on one PostgreSQL with a clock that stands still, and a node as a process.
+"""Two servers on one PostgreSQL with a frozen clock, and a node as a process.
 
 The servers run in this process, so that a test can move their clock; everything else is real: their
 threads, sockets and database, the node, the images and the repository.
@@ -25,7 +25,8 @@ from haulback.server.services.app import App
 from haulback.server.store import tables
 from tests.programs import FINAL, PASSWORD
 
-# The node estimates the time of its server by its own monotonic clock; here it reads the time.
+# A node usually estimates the server's time by its own monotonic clock; here it reads the time from
+# a file.
 _NODE = """
 import sys
 from pathlib import Path
@@ -38,9 +39,9 @@ main()
 
 
 class FrozenClock:
-    """The time of all servers, in epoch ms; it stands still between the moves of a test.
+    """The time of all servers, in epoch ms; it changes only when a test moves it.
 
-    `ticks` counts the rounds of maintenance of each server; the file tells the node the time.
+    `ticks` counts the rounds of maintenance of each server; a file gives the node the time.
     """
 
     def __init__(self, now: int, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,13 +140,13 @@ class FrozenSite:
         self.servers.clear()
 
     def move_to(self, now: int) -> None:
-        """Move the clock, as if the node had called until then, and wait for all that is due."""
+        """Move the clock, as if the node had called until then, and wait for all due work."""
         self._hear_node(now)
         self.clock.set(now)
         self.rest()
 
     def sleep_until(self, now: int) -> None:
-        """Stop the servers until a time, at which both start again."""
+        """Stop the servers until a given time, at which both start again."""
         self._hear_node(now)
         self.stop_servers()
         self.clock.set(now)
@@ -166,7 +167,7 @@ class FrozenSite:
     def rest(self) -> None:
         """Wait for maintenance of all servers, then for the tasks and messages that it made.
 
-        Ends of tasks make work for maintenance, as the end of a fire, and that makes messages.
+        Ends of tasks cause maintenance, such as the end of a fire, which causes messages.
         """
         for _ in range(2):
             self._maintained()

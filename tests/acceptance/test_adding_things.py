@@ -1,4 +1,6 @@
-"""An operation or a kind is added in its own files: all else follows from the declarations."""
+"""An operation or a kind is added in its own files: everything else follows from the
+declarations.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,7 @@ class Tree:
         return {name for name, text in self._files().items() if self._before.get(name) != text}
 
     def added_lines(self, name: str) -> list[str]:
-        """Lines of an edited file that the file did not have before."""
+        """Lines of an edited file that the original file lacks."""
         before = self._before[name].splitlines()
         return [line for line in self._files()[name].splitlines() if line not in before]
 
@@ -102,7 +104,7 @@ class Tree:
         path.write_text(path.read_text() + text)
 
     def insert(self, name: str, after: str, line: str) -> None:
-        """Insert a line behind the only line that reads `after`."""
+        """Insert a line after the only line that reads `after`."""
         path = self.package / name
         assert path.read_text().count(f"{after}\n") == 1, (name, after)
         path.write_text(path.read_text().replace(f"{after}\n", f"{after}\n{line}\n"))
@@ -117,7 +119,7 @@ class Tree:
         return done.stdout
 
     def shown(self, key: str) -> dict[str, Any]:
-        """An operation as access table, OpenAPI document and reference pages show it."""
+        """An operation in the access table, the OpenAPI document and the reference pages."""
         found: dict[str, Any] = json.loads(self.run("-c", _SHOW, key, str(REFERENCE)))
         assert found["source"].startswith(str(self.folder))
         return found

@@ -1,4 +1,4 @@
-"""Tests of the demo as a user runs it: in a process of its own."""
+"""Tests of the demo as a user runs it: in a separate process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def demo(*options: str, path: str | None = None) -> subprocess.CompletedProcess[
 
 
 def end_server(done: subprocess.CompletedProcess[str]) -> str:
-    """Stop the server that a demo without --once left running; return its URL."""
+    """Stop the server that a demo without --once left running; returns its URL."""
     match = re.search(r"keeps running at (\S+) [^\n]*password (\S+)\)", done.stdout)
     pid = re.search(r"kill (\d+)", done.stdout)
     assert match, done.stdout + done.stderr

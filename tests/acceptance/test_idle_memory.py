@@ -1,4 +1,4 @@
-"""A server that has nothing to do is small: its libraries, and little besides."""
+"""An idle server is small: it needs its libraries and little more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulback.client.api import Api
 from tests.programs import Program
 
 BOUND = 100 * 1000 * 1000  # bytes; the libraries alone take 70 MB
-SETTLED = 20.0  # seconds for the work at the start to end on a loaded machine
+SETTLED = 20.0  # seconds for the work at the start to end, even on a loaded machine
 
 
 def resident(pid: int) -> int:
@@ -31,7 +31,7 @@ def test_an_idle_server_takes_at_most_100_mb_new_and_started_again(tmp_path: Pat
         try:
             url = server.start().split()[-1]
             api = Api(url)
-            api.get("/readyz")  # the first answer, on a thread that did not exist before
+            api.get("/readyz")  # the first answer comes from a new thread
             api.close()
             assert server.process
             end = time.monotonic() + SETTLED

@@ -1,4 +1,4 @@
-"""Tests of `haulback repository` in a process of its own."""
+"""Tests of `haulback repository` in a separate process."""
 
 from __future__ import annotations
 

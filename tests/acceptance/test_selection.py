@@ -13,7 +13,7 @@ _ALONE = ("-n", "--dist", "--maxschedchunk", "--durations", "--durations-min", "
 
 
 def words_of(script: str) -> list[str]:
-    """The words of the pytest command in a script, without those that choose no test."""
+    """The words of the pytest command in a script, without those that select no tests."""
     text = (ROOT / "scripts" / script).read_text().replace("\\\n", " ")
     [line] = re.findall(r"^pytest .*$", text, re.MULTILINE)
     _, *words = shlex.split(line.replace('"$@"', ""))
@@ -45,5 +45,5 @@ def test_every_test_is_run_by_the_gate_or_by_the_rest_and_none_by_both():
     assert gate
     assert rest
     assert gate & rest == set()
-    # of the whole tree, the run of the rest has left out exactly the tests of the gate
+    # of the whole tree, the slow part leaves out exactly the tests of the gate
     assert (len(rest), len(gate) + len(rest)) == (int(counts[1]), int(counts[2]))

@@ -1,8 +1,8 @@
-"""A week of nights in a minute: a failure, a missed night, a change of clocks, a full disk.
+"""A week of nights in a minute: a failure, a missed night, a clock change, a full disk.
 
-Two servers, a node and images are real, and so are the receivers of mails, webhooks and pings; only
-the clock of the servers is moved by the test.  Whatever arrives is compared with the whole list of
-what a person expects.
+Two servers, a node and images are real, and so are the receivers of mails, webhooks and pings; the
+test moves only the clock of the servers.  All received messages are compared with the complete list
+of expected messages.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def site(
 
 
 class Week:
-    """The machines, the policy of all of them, and the receivers of its news."""
+    """The machines, the policy of all of them, and the receivers of its notifications."""
 
     def __init__(self, site: FrozenSite, box: Mailbox, web: WebServer) -> None:
         self.site, self.box, self.web = site, box, web
@@ -80,7 +80,7 @@ class Week:
         self.machines = site.sync()
 
     def furnish(self) -> None:
-        """The settings of an administrator: who is told, and what is backed up when."""
+        """The settings of an administrator: receivers, machines and times of backups."""
         post = self.site.api.post
         team = post("/mailing-lists", {"name": "team", "recipients": ["team@example.org"]})
         mail = {
@@ -147,7 +147,7 @@ class Week:
         self.site.move_to(at(f"{day}T07:00:01"))
 
     def change(self, megabytes: int) -> None:
-        """Write so many MiB that no other disk holds, to each machine."""
+        """Write a number of MiB that no other disk contains to each machine."""
         for name in self.machines:
             (self.site.machines / name / "root.raw").write_bytes(os.urandom(megabytes << 20))
 
@@ -189,9 +189,10 @@ def local(ms: int) -> datetime:
 
 
 def sorted_kinds(subject: str) -> str:
-    """The subject of a digest with its kinds in the order of letters: those of one number vary.
+    """The subject of a digest with its kinds in alphabetical order, because those with equal counts
+    vary.
 
-    Alarms are left out: an inventory at the same time may tell of the broken folder, too.
+    Alarms are left out, because an inventory at the same time may also report the broken folder.
     """
     head, sign, kinds = subject.rpartition("; " if "; " in subject else "events: ")
     if not sign:
@@ -204,14 +205,14 @@ def sorted_kinds(subject: str) -> str:
 
 
 def check_signature(call: Call) -> None:
-    """Check a webhook as Standard Webhooks says."""
+    """Check a webhook as Standard Webhooks requires."""
     name, time = call.headers["webhook-id"], call.headers["webhook-timestamp"]
     signed = f"{name}.{time}.".encode() + call.body
     digest = hmac.new(b"k" * 24, signed, hashlib.sha256).digest()
     assert call.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
 
 
-# What arrives in this week, and nothing else.
+# The complete list of messages in this week.
 FIRES = [
     ("2027-03-22T02:30:00", "DONE", 2),
     ("2027-03-23T02:30:00", "DONE", 2),
@@ -219,7 +220,7 @@ FIRES = [
     ("2027-03-25T02:30:00", "MISSED", 0),
     ("2027-03-26T02:30:00", "DONE", 2),
     ("2027-03-27T02:30:00", "DONE", 2),
-    ("2027-03-28T02:30:00", "DONE", 2),  # at 03:00, as the clocks were put forward
+    ("2027-03-28T02:30:00", "DONE", 2),  # at 03:00, because the clocks were put forward
 ]
 PINGS = [f"/{word}" for end in "sfsfss" for word in ("start", {"s": "success"}.get(end, "failure"))]
 REPORTS = [
@@ -232,7 +233,8 @@ REPORTS = [
     "gold: 2 backups good (2027-03-28)",
 ]
 NEWS = [
-    "gold, due 2027-03-22T02:30:00 by at night: tasks 4 finished",  # the first run, though good
+    # The first run, although it succeeded.
+    "gold, due 2027-03-22T02:30:00 by at night: tasks 4 finished",
     "2 events: 2 failed; 1 run ended, 1 workflow ended",
     "web is late: its last good backup is older than its policy allows (1d 01h)",
     "3 events: 1 fire missed, 2 protection changed",

@@ -58,7 +58,7 @@ class FolderBench:
 
 
 class MemoryBench:
-    """A fake store without local paths; `delay` is the number of seconds that its lists lag."""
+    """A fake store without local paths; its listings lag by `delay` seconds."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self.clock = ManualClock()
@@ -80,7 +80,7 @@ class MemoryBench:
 
 
 class WrappedBench(MemoryBench):
-    """The fake behind the wrappers that remote stores get."""
+    """The fake behind the wrappers of remote stores."""
 
     def open(self, owner: str) -> ObjectStore:
         retrying = Retrying(MemoryStore(self.bucket, owner), wait=self.clock.wait)
@@ -219,7 +219,7 @@ NEEDS = {
     **dict.fromkeys(("azure", "azure with faults"), needs_azurite),
     **dict.fromkeys(("sftp", "sftp with faults"), needs_sshd),
 }
-# The pages of a long list are the business of the driver, which is checked without faults too.
+# The driver handles the pages of a long listing, which is also checked without faults.
 LONG = {("azure with faults", "a_list_of_many_objects_is_complete")}
 LONG |= {("sftp with faults", "a_list_of_many_objects_is_complete")}
 

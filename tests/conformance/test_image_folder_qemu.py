@@ -12,7 +12,7 @@ import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.imagefolder.driver import ImageFolder
-from haulback.drivers.images.qemu import Served, bitmaps
+from haulback.drivers.images.qemu import ServedImage, bitmaps
 from haulback.drivers.source import Extent
 from haulback.errors import SourceChanged, Unavailable, Unsupported
 from haulback.testing.hypervisors import read
@@ -35,7 +35,7 @@ def backed_up(folder, attempt="b1", base=None):
 
 
 class Holder:
-    """A QEMU process that has an image open for writing."""
+    """A QEMU process that has opened an image for writing."""
 
     def __init__(self, image, kind):
         command = ["qemu-io", "-f", kind, str(image)]
@@ -188,7 +188,7 @@ def test_an_imported_qcow2_image_is_sound_and_sparse(folder):
     image = folder.root / "web" / "root.qcow2"
     qemu_img("check", "-q", image)
     assert image.stat().st_blocks * 512 < 3 * MIB
-    served = Served(image)
+    served = ServedImage(image)
     assert list(served.export.extents()) == [Extent(1 << 33, MIB)]
     served.close()
 

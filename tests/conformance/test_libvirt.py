@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import CopyMode, compose
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.libvirt.firmware import write
 from haulback.drivers.libvirt.machine_builder import UNFINISHED
@@ -45,7 +45,7 @@ pytestmark = needs_libvirt
 
 
 class StoppedBench:
-    """A bench whose guests are stopped while they write: the images change."""
+    """A bench whose guests are stopped while they write, so that the images change."""
 
     format, tracks = "qcow2", True
 
@@ -72,7 +72,7 @@ class Awake:
 
     def __init__(self, host: LibvirtLab, inner) -> None:
         self._host, self.inner = host, inner
-        # Protocols are looked up among real attributes, so `__getattr__` would not show the others.
+        # Protocols are looked up among real attributes, so that `__getattr__` would not be enough.
         for name in set(dir(inner)) - set(dir(Awake)):
             if not name.startswith("_"):
                 setattr(self, name, getattr(inner, name))
@@ -188,7 +188,7 @@ def test_a_machine_takes_what_it_needs_from_its_share_and_then_needs_it_no_more(
     expected = data[: 4 * MIB] + b"\x55" * 4096 + data[4 * MIB + 4096 :]
     assert contents(running.hypervisor, uuid) == [expected]
     [image] = running.host.storage.rglob("*.qcow2")
-    assert image.stat().st_blocks * 512 < 4 * MIB  # empty parts took no space
+    assert image.stat().st_blocks * 512 < 4 * MIB  # empty parts occupied no space
     running.hypervisor.asleep()
     assert contents(running.hypervisor, uuid) == [expected]
     running.hypervisor.asleep()
@@ -273,7 +273,9 @@ def test_a_move_that_fails_leaves_the_machine_where_it_was(
 
 
 class SlowDisk(MemoryDisk):
-    """A disk whose reads take `pause` seconds, so that a copy of it lasts until it is stopped."""
+    """A disk whose reads take `pause` seconds, so that a copy of it continues until it is
+    stopped.
+    """
 
     pause = 0.2
 
@@ -317,6 +319,24 @@ def test_only_the_disk_that_was_resized_is_read_whole(running: RunningBench):
     found = reasons(running, uuid, "b2", "haulback-b1")
     assert found["vda"] is None
     assert "resized" in (found["vdb"] or "")
+
+
+def test_a_block_job_of_the_owner_is_named_and_a_lost_checkpoint_is_a_full(running: RunningBench):
+    uuid = two_disks(running)
+    domain = running.hypervisor.wake(uuid)
+    copy = f"<disk><source file='{running.host.storage}/copy'/><driver type='qcow2'/></disk>"
+    domain.blockCopy("vdb", copy, None, 4)  # VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+    with pytest.raises(Unavailable, match=r"a block job of its owner .* runs on vdb; a backup is"):
+        running.hypervisor.inner.snapshot(uuid, "b1")
+    domain.blockJobAbort("vdb")
+    reasons(running, uuid, "b2", None)
+    running.hypervisor.asleep()
+    text = domain.XMLDesc()
+    domain.undefineFlags(16)  # VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    running.host.connection.defineXML(text)
+    with running.hypervisor.inner.snapshot(uuid, "b3", "haulback-b2") as snapshot:
+        told = {view.reason for view in snapshot.views()}
+    assert told == {"the record of the checkpoint haulback-b2 is gone"}
 
 
 def test_only_the_disk_that_was_added_is_read_whole(running: RunningBench):
@@ -407,7 +427,7 @@ def test_a_replacement_that_died_before_or_after_its_one_step_is_finished(runnin
     inner = running.hypervisor.inner
     old = set(running.host.storage.rglob("*.qcow2"))
     new = inner.create(inner.machine(uuid), "a1", overwrite=True)
-    # the attempt died right before the exchange
+    # the attempt died directly before the exchange
     inner._left.note_gone("a1", inner._host.domain(uuid))
     new._close(sync=False)
     assert inner.sweep({"a1"}) == []
@@ -633,7 +653,7 @@ def test_variables_of_a_firmware_that_libvirt_chooses_come_back_too(running: Run
     write({"nvram": packed}, room)
     wanted = machine._replace(definition={XML: text})
     places = {disk.name: room / disk.name for disk in machine.disks}
-    told = ET.fromstring(compose(wanted, places, "qemu", Standing(fresh=True)))
+    told = ET.fromstring(compose(wanted, places, "qemu", CopyMode(fresh=True)))
     path = told.findtext("os/nvram")
     assert Path(path or "").read_bytes() == b"mine"
 

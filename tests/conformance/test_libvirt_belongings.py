@@ -1,4 +1,4 @@
-"""A libvirt machine keeps its devices beside the disks, and a copy gets none of them."""
+"""A libvirt machine keeps its devices besides the disks, and a copy gets none of them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def definition(host: LibvirtLab, uuid: str) -> str:
 
 
 def over(inner: LibvirtHost, machine: Machine, content: bytes = b"new!" * 128) -> list[str]:
-    """Restore a machine over the one of the same uuid; return the warnings."""
+    """Restore a machine over the machine with the same uuid; returns the warnings."""
     with inner.create(machine, "over", overwrite=True) as new:
         for disk in machine.disks:
             new.sink(disk.name).write_at(0, content)
@@ -220,7 +220,7 @@ def test_a_machine_that_lives_off_its_backup_has_nothing_of_the_original(
             assert "/dev/the-lun" not in text
 
 
-# Members that identify a machine, of which libvirt 9.0 lets two machines run only if they differ.
+# Members that identify a machine, which must differ for libvirt 9.0 to run two machines.
 IDENTITIES = """
 <channel type='unix'><source mode='bind' path='{folder}/original.sock'/>
 <target type='virtio' name='org.x.0'/></channel>

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from haulback.drivers.hypervisor import Machine, MachineDisk
-from haulback.drivers.images.internal_snapshots import Reverting
+from haulback.drivers.images.internal_snapshots import RevertNote
 from haulback.drivers.libvirt.driver import LibvirtHost
 from haulback.drivers.source import Extent
 from haulback.errors import Conflict, HaulbackError
@@ -107,7 +107,7 @@ def test_a_revert_that_died_is_not_undone_below_memory_that_was_saved_since(
     inner.take_snapshot(uuid, "before")
     # another program started the machine meanwhile
     bench.guest_writes(uuid, "vda", 2 * MIB, b"\x22" * 65536)
-    note = inner._left.note_back("dead", Reverting(uuid, "before", ran=True))
+    note = inner._left.note_back("dead", RevertNote(uuid, "before", ran=True))
     bench.save_memory(uuid)
     inner.sweep(set())
     assert bench.has_memory(uuid)

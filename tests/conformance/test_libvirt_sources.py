@@ -1,4 +1,4 @@
-"""The disks of a libvirt machine are read wherever they lie, while it runs and while it is off."""
+"""The disks of a libvirt machine are read from any location, while it runs and while it is off."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZE = MIB
 
 
 class Place(NamedTuple):
-    """A folder for images, and what ends with the test."""
+    """A folder for images, and a stack of contexts that end with the test."""
 
     folder: Path
     ends: ExitStack

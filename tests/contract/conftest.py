@@ -65,7 +65,9 @@ class Served:
         token: str | None = "",
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """Call as a person, or without a token if `token` is None; `body` may be raw bytes."""
+        """Call the API as a user, or without a token if `token` is None; `body` may be raw
+        bytes.
+        """
         token = self.person if token == "" else token
         headers = {**({"authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         sent: dict[str, Any] = {"json": body} if body is not None else {}
@@ -179,7 +181,7 @@ class Served:
         return str(task["backup"]["guid"])
 
     def cleaned(self, damage: dict[str, Any]) -> dict[str, Any]:
-        """A clean-up of the destination that met this damage and deleted nothing."""
+        """A clean-up of the destination that found this damage and deleted nothing."""
         body = {"backupDestinations": [self.destination["guid"]]}
         [task] = self.call("POST", "/api/tasks/remove-old-backups", body).json()
         self.order(task["guid"])

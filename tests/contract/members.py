@@ -1,7 +1,7 @@
 """The members of each record that clients in the field read, as data: operation, member, type.
 
 A member is a path; `[]` stands for every row of an array.  A type is the name of a check in
-`CHECKS`; `?` before it: the member may be absent, and is never null.
+`CHECKS`; with a `?` before it, the member may be absent but is never null.
 """
 
 from __future__ import annotations
@@ -389,7 +389,7 @@ MEMBERS: Mapping[str, Mapping[str, str]] = {
 
 
 def complaints(operation: str, record: Any) -> list[str]:
-    """The members of a record that are missing, null, or of another type than clients read."""
+    """The members of a record that are missing, null, or of another type than clients expect."""
     result = []
     for path, kind in MEMBERS[operation].items():
         optional = kind.startswith("?")
@@ -406,7 +406,7 @@ _ABSENT = object()
 
 
 def _values(value: Any, path: list[str]) -> Iterator[tuple[bool, Any]]:
-    """(exists, value) of a path; when a part of the path is missing, the value is missing, too."""
+    """(exists, value) of a path; if a part of the path is missing, the value is missing too."""
     if not path:
         yield value is not _ABSENT, value
         return

@@ -1,4 +1,4 @@
-"""A portal as an HTTP client: cookies, a content type on every call, and every response is
+"""A portal as an HTTP client with cookies and a content type on every call; every response is
 checked.
 """
 

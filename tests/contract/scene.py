@@ -34,7 +34,7 @@ class Asked(list[str]):
         self.by: list[Api] = []
 
     def close(self) -> None:
-        """Keep connections open; commands close them at the end of their process."""
+        """Keep connections open; commands close them when their process ends."""
         for api in self.by:
             api.close()
 
@@ -60,9 +60,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 class Scene:
-    """A person, a node, and one object of each type; objects that a test changes are created
-    anew.
-    """
+    """A user, a node, and an object of each type; objects that a test changes are created again."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -150,10 +148,10 @@ class Scene:
 
     @property
     def unbelieved(self) -> str:
-        """A hypervisor that no longer shows its only machine."""
+        """A hypervisor that no longer lists its only machine."""
         kvm = self.served.kvm()
         self.served.new_machine(hypervisor=kvm)
-        self.served.machines.pop()  # the other tests do not see it
+        self.served.machines.pop()  # the other tests do not see this hypervisor
         with self.served.app.store.write() as sql:
             now = self.served.app.clock.now_ms() + 1
             self.served.seen(sql).inventory.scanned(kvm, [], complete_since=now)
@@ -168,7 +166,9 @@ class Scene:
 
     @property
     def channel(self) -> str:
-        """A channel whose monitor cannot be reached: the address is that of this machine."""
+        """A channel whose monitor cannot be reached, because its address is that of this
+        machine.
+        """
         made = NotificationChannel(name=new_guid(), **CHANNEL)
         return self.client.records.channels.add(made).guid
 

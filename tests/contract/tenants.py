@@ -1,4 +1,4 @@
-"""Objects of three owners: tenant `pa`, tenant `pb`, and no project; they can be created anew at
+"""Objects of three owners: tenant `pa`, tenant `pb`, and no project; they can be created again at
 any time.
 """
 
@@ -84,7 +84,7 @@ class World:
         self.kept = self.rows()
 
     def rows(self) -> Rows:
-        """Every row that a call must not change silently, by table and key."""
+        """Every row that a call must not change without permission, by table and key."""
         with self.served.app.store.read() as sql:
             return {
                 table.name: {row[0]: tuple(row) for row in sql.execute(sa.select(table))}

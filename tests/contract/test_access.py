@@ -213,7 +213,7 @@ def test_guessing_is_slowed_down_and_portals_are_not(served: Served):
     name = f"user-{new_guid()}"
     body = {"login": name, "password": PASSWORD, "roles": ["viewer"]}
     served.call("POST", "/api/users", body)
-    login(served, name)  # a portal has logged in before
+    login(served, name)  # a portal has logged in before this request
     wrong = {"login": name, "password": "guess"}
     answers = [served.call("POST", "/api/session/login", wrong, token=None) for _ in range(12)]
     assert [a.status_code for a in answers] == [401] * 10 + [429] * 2

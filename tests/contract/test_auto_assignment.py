@@ -1,4 +1,4 @@
-"""Machines come into policies and leave them by themselves, as previews say before."""
+"""Machines join and leave policies automatically, as previews announce."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def portal(served: Served) -> Iterator[Portal]:
 
 
 class Fleet:
-    """Machines on a hypervisor of their own, as inventories show them."""
+    """Machines on a separate hypervisor, as inventories show them."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -44,7 +44,7 @@ class Fleet:
         self.machines: dict[str, Entity] = {}
 
     def shows(self, *names: str, tags: tuple[str, ...] = ()) -> None:
-        """Run an inventory that shows machines besides those that it showed before."""
+        """Run an inventory with further machines besides those that it showed before."""
         for name in names:
             self.machines[name] = Entity(
                 guid=new_guid(),

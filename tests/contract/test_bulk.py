@@ -1,4 +1,4 @@
-"""Bulk removal and cancellation of tasks: in bounded pieces, so that other callers do not wait for
+"""Bulk removal and cancellation of tasks in bounded pieces, so that other callers need not wait for
 all.
 """
 

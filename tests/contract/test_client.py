@@ -190,7 +190,9 @@ TASKS: dict[str, Way] = {
     "POST /tasks/live-migration": lambda s: s.tasks.live_migration(
         live_migration.LiveMigrationRequest(mountedBackup=Ref(s.living))
     ),
-    "POST /tasks/mount": lambda s: s.tasks.mount(mount.Again(mountedBackup=Ref(s.unmounted))),
+    "POST /tasks/mount": lambda s: s.tasks.mount(
+        mount.RemountRequest(mountedBackup=Ref(s.unmounted))
+    ),
     "POST /tasks/unmount": lambda s: s.tasks.unmount(
         unmount.UnmountRequest(mountedBackup=Ref(s.mount))
     ),
@@ -236,15 +238,15 @@ TASKS: dict[str, Way] = {
         unavailable.TapeManagers(tapeManagers=[Ref(s.guid)])
     ),
     "POST /tasks/import-for-cloud": lambda s: s.tasks.import_for_cloud(
-        unavailable.ForCloud(backup=Ref(s.backup))
+        unavailable.CloudImportRequest(backup=Ref(s.backup))
     ),
     "POST /tasks/import-for-cloud/per-feature": lambda s: s.tasks.import_for_cloud_per_feature(
-        unavailable.PerFeature(
+        unavailable.CloudFeatureRequest(
             backup=Ref(s.backup), optionsPerFeature=[unavailable.FeatureOptions("MAIL")]
         )
     ),
     "POST /tasks/import-for-os-agent": lambda s: s.tasks.import_for_agent(
-        unavailable.ForAgent(backup=Ref(s.backup))
+        unavailable.AgentImportRequest(backup=Ref(s.backup))
     ),
     "POST /tasks/{guid}": lambda s: s.tasks.recover(a_plan(s)),
     "DELETE /tasks/{guid}": lambda s: s.tasks.remove(s.task),
@@ -292,7 +294,7 @@ def log_in_and_out(s: Scene) -> None:
 
 
 def a_mailed_report(s: Scene) -> None:
-    with contextlib.suppress(Conflict):  # there may be no mail channel
+    with contextlib.suppress(Conflict):  # a mail channel may be missing
         s.client.reports.mail(ReportRequest(value="ops@example.org"))
 
 

@@ -56,7 +56,7 @@ def scene(served: Served) -> Iterator[Scene]:
 def words(s: Scene, line: str, folder: Path) -> list[str]:
     """A line of the reference with real objects in place of its words in capitals.
 
-    Objects that a command removes are created for it, because other commands need theirs.
+    Objects that a command removes are created for that command, because other commands need theirs.
     """
     spare = {
         "destination rm": a_destination,
@@ -153,7 +153,7 @@ def test_a_command_asks_for_its_operation(
     monkeypatch.setenv("HAULBACK_SERVER", scene.client.url)
     monkeypatch.setenv("HAULBACK_TOKEN", scene.served.mover if as_node else _token(scene))
     monkeypatch.setenv("HAULBACK_NEW_PASSWORD", PASSWORD)
-    monkeypatch.setenv("HAULBACK_YES", "1")  # as a script that is never asked
+    monkeypatch.setenv("HAULBACK_YES", "1")  # run like a script that is never asked
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for noun in ("hypervisors", "destinations", "destination_catalogue"):
         monkeypatch.setattr(f"haulback.cli.{noun}.watch", lambda client, heads: None)
@@ -166,7 +166,7 @@ def test_a_command_asks_for_its_operation(
 
 
 def _token(scene: Scene) -> str:
-    """A login of its own, because one of the commands ends it."""
+    """A separate login, because one of the commands ends it."""
     answer = scene.served.login()
     scene.served.http.cookies.clear()
     return str(answer.headers["x-session-token"])

@@ -284,7 +284,7 @@ def test_a_verify_whose_time_is_over_goes_on_with_the_backups_that_it_left(serve
         assert served.order(task["guid"])["looked"] == then
         served.finish(
             task["guid"], {"cursor": "", "isRound": True}
-        )  # a node that does not send this field
+        )  # a node that does not send this member
     [task] = served.call("POST", "/api/tasks/verify", body).json()
     served.order(task["guid"])
     bad = {"cursor": "", "isRound": True, "looked": "x" * 500}
@@ -330,7 +330,7 @@ def test_wrong_bounds_of_a_verify_are_refused_by_name(served: Served):
 
 
 def test_exports_report_damage_whatever_becomes_of_them(served: Served):
-    """An export that is retried is not settled; the damage that it reports counts all the same."""
+    """A retried export is not settled, but the damage that it reports still counts."""
     backup = served.stored()
     task = served.export(retryCount=2)
     served.order(task["guid"])

@@ -1,4 +1,4 @@
-"""Operations that remove something: each has a dry run, and each command of them asks first."""
+"""Operations that remove objects: each has a dry run, and each of their commands asks first."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from tests.contract.test_narrowed import HERE
 
 DESTROYING = [operation for operation in OPERATIONS if operation.destroys]
 REMOVES = {way.path for kind in KINDS.values() if kind.removes for way in kind.submissions}
-# Words of commands that take something away.
+# Words of commands that remove objects.
 TAKES = {"rm", "clear", "forget", "clean", "revert", "rm-old", "move", "unmount", "repair"}
-# Commands with such a word that ask nothing, with the reasons.
+# Commands with such a word that ask no question, with the reasons.
 UNASKED = {
     "task move": "a node reports the state of its own task",
     "repository sweep": "deletes index files that a merged file replaces: nothing is lost",
@@ -91,7 +91,7 @@ _KEPT = {
 
 
 def _rows(served: Served) -> JsonObject:
-    """The rows that people change, and the numbers of all rows but those of events."""
+    """The rows that users change, and the numbers of all rows except events."""
     with served.app.store.read() as sql:
         counts = {
             name: sql.scalar(sa.text(f'SELECT count(*) FROM "{name}"'))
@@ -105,7 +105,7 @@ def _rows(served: Served) -> JsonObject:
     return {**counts, **rows}
 
 
-# The ends of the lists that the scene makes certain; the other operations name nothing for sure.
+# The losses that the scene determines; the lists of the other operations may vary.
 _ENDS = {
     "DELETE /tasks/{guid}": "1 task cancelled",
     "DELETE /tasks/all-finished": "off the lists",

@@ -143,7 +143,7 @@ def test_a_node_that_proves_itself_in_the_head_brings_a_long_journal(served: Ser
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same limits with shorter timeouts."""
+    """The same limits with shorter time-outs."""
     for name in ("HEAD_SECONDS", "BODY_SECONDS", "LINGER_SECONDS", "KEEP_ALIVE_SECONDS"):
         monkeypatch.setattr(connection, name, 0.3)
 

@@ -1,4 +1,6 @@
-"""A node that is given up: the command names what goes, and the node's process the reason."""
+"""A node that is given up: the command lists the losses, and the node's process gives the
+reason.
+"""
 
 from __future__ import annotations
 

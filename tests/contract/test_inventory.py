@@ -248,7 +248,7 @@ def test_hosts_of_no_manager_keep_machines_of_one_uuid_apart(served: Served):
     hosts = [served.kvm(), served.kvm()]
     machine = {"uuid": new_guid(), "name": f"m-{new_guid()}"}
     synced(served, hosts[0], [seen(machine)])
-    for _ in range(2):  # the only machine of a host does not count as gone at once
+    for _ in range(2):  # a host may not lose its only machine at once
         synced(served, hosts[0], [])
     synced(served, hosts[1], [seen(machine)])
     rows = served.call("GET", f"/api/virtual-machines?filter={machine['name']}").json()

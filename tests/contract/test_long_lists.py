@@ -50,7 +50,7 @@ def test_every_page_of_every_sort_is_a_part_of_the_whole(
             result[page * 100 : page * 100 + 100],
             _COUNT,
         )
-    with served.app.store.read() as sql:  # the sort order by the database itself
+    with served.app.store.read() as sql:  # the sort order of the database itself
         column = SORTS[name].desc() if direction == "desc" else SORTS[name].asc()
         guid = tables.task.c.guid.desc() if direction == "desc" else tables.task.c.guid.asc()
         query = sa.select(tables.task.c.guid).where(sa.text(_STATE)).order_by(column, guid)
@@ -100,7 +100,7 @@ def test_no_page_is_found_by_reading_whole_rows(
     more = {"states": ["FINISHED"], "name": "example"} if filtered else {}
     asked = task_lists._question(Filter(order=name, **more))  # type: ignore[arg-type]
     with served.app.store.read() as sql:
-        index = task_pages.Finder(sql, asked)._index
+        index = task_pages.TaskListReader(sql, asked)._index
         query = sa.select(tables.task.c.guid).where(*asked.where).order_by(*asked.order)
         plan = task_pages._told(sql, query, index, "EXPLAIN QUERY PLAN ")
     assert any("COVERING INDEX" in str(step[3]) for step in plan), plan
@@ -117,7 +117,7 @@ def test_what_few_tasks_have_is_found_by_its_own_index(served: Served, site: Sit
             (Filter(states=["FINISHED"], types=["STORE"]), "task_type"),
             (Filter(), "task_newest"),
         ):
-            assert task_pages.Finder(sql, task_lists._question(wanted))._index == index
+            assert task_pages.TaskListReader(sql, task_lists._question(wanted))._index == index
 
 
 def test_names_of_any_length_fit_into_the_index(served: Served):

@@ -1,9 +1,9 @@
 """Every operation with every object and every restriction of the caller: the declared access is
 enforced.
 
-The expectation comes from the declaration alone.  A restricted caller must not be able to tell an
-object of another project from a missing object: the response must equal that for an unrestricted
-caller and an unknown guid.
+The expectation comes from the declaration alone.  A restricted caller must not be able to
+distinguish an object of another project from a missing object: the response must equal the response
+to an unrestricted caller for an unknown guid.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ PATHS = {
     "/workflow-executions": "task",
     **RECORD_KINDS,
 }
-# Runs and deliveries have tests of their own: no object of the walk is one.
+# Runs and deliveries have separate tests, because the walk contains none.
 KEYS = {
     "DELETE /virtual-machines/{guid}": "absent",
     "POST /tasks/{guid}": "recovery-plan",
@@ -177,7 +177,7 @@ def said(answer: Answer, guid: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    """A server of its own on SQLite, because the test empties the database repeatedly."""
+    """A separate server on SQLite, because the test empties the database repeatedly."""
     made = Served(tmp_path_factory.mktemp("walk"))
     try:
         made.furnish()
@@ -218,10 +218,10 @@ class About(NamedTuple):
 
 
 def _problem(walk: Walk, item: Operation, by: By, about: About) -> str:
-    """The difference between the effect of a call and the declared access; "" for none."""
+    """The difference between the effect of a call and the declared access, "" for none."""
     reaches, owner = item.access, about.owner
     if item.slow and owner == OWN:
-        return ""  # a node would have to answer
+        return ""  # a node would have to answer this call
     guid = walk.world.guids[owner][about.sort] if owner else new_guid()
     answer = walk.ask(item, by, guid, about.param)
     result = f"{answer.status_code} {answer.text[:300]}"

@@ -1,4 +1,4 @@
-"""Notifications over HTTP: from a request to the receiver, without anything else to do."""
+"""Notifications over HTTP: from a request to the receiver, without further requests."""
 
 from __future__ import annotations
 

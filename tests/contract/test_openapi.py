@@ -84,7 +84,7 @@ def test_every_operation_with_a_body_shows_an_example():
 
 
 def test_every_example_of_a_request_is_understood(served: Served):
-    """An example may name a missing object or an unavailable kind; no example is malformed."""
+    """An example may name a missing object or an unavailable kind, but no example is malformed."""
     # With a second node, a new hypervisor has to name one.
     for operation in sorted(OPERATIONS, key=lambda item: item.key == "POST /nodes"):
         key, method, path = operation.key, operation.method, operation.path
@@ -142,7 +142,7 @@ def tokens(served: Served) -> dict[str, str]:
 
 
 def _others() -> list[tuple[str, str]]:
-    """Pairs of an operation and a role that tests/shares.py chooses, spread over all of them."""
+    """Pairs of an operation and a role that tests/shares.py selects, spread over all of them."""
     every = [(key, role) for key in _PATHS for role in ROLES]
     random.Random(0).shuffle(every)
     places = {seed % len(every) for seed in shares.cases("schema").seeds}
@@ -164,7 +164,7 @@ def test_every_exception_names_a_check_that_exists():
 
 
 def _classes(name: str, schema: dict[str, Any]) -> Iterator[str]:
-    """The classes that client generators make of a schema, each under the name of its place."""
+    """The classes that client generators make of a schema, each under the name of its location."""
     if schema.get("type") == "object" or "enum" in schema:
         yield name
     for number, arm in enumerate(schema.get("anyOf", [])):
@@ -179,7 +179,7 @@ def _classes(name: str, schema: dict[str, Any]) -> Iterator[str]:
 
 def test_no_generator_gives_two_schemas_the_same_name():
     """Client generators name an object within a schema after the schema and the member, and write
-    all names in one style: letters and digits alone make the difference.
+    all names in one style, so that only letters and digits distinguish names.
     """
     schemas = document()["components"]["schemas"]
     names = [made for name, schema in schemas.items() for made in _classes(name, schema)]

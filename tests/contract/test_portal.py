@@ -1,4 +1,4 @@
-"""Portals, proxies, exporters and nodes of other authors beside the tasks."""
+"""Portals, proxies, exporters and third-party nodes, besides the task operations."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_a_threshold_fails_the_rest_of_a_run(served: Served, portal: Portal):
 
 
 def test_a_node_written_from_the_reference_page_alone(served: Served):
-    """The node uses a token for Authorization and the reference page, nothing else."""
+    """The node uses a token for Authorization and the reference page, and nothing else."""
     served.rest()
     made = served.call("POST", "/api/nodes", {"name": new_guid()}).json()
     bare = {"Authorization": made["token"]}

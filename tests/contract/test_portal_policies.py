@@ -251,19 +251,24 @@ def test_a_policy_in_two_steps_is_the_same_as_in_one(served: Served, portal: Por
     assert without_warnings(again) == without_warnings({**rule, "active": False})
 
 
-def test_what_of_a_policy_does_not_act_yet_is_said_in_the_record(served: Served, portal: Portal):
+def test_copies_of_a_policy_act_and_a_rule_without_a_destination_is_told(
+    served: Served, portal: Portal
+):
     other = served.call("POST", "/api/backup-destinations", {"name": new_guid(), "path": "/e"})
     quiet = portal("POST", "/policies/vm-backup", {"name": new_guid()})
     assert quiet["warnings"] == []
     rule = rule_of(served.destination, [])
     rule["ruleBackupDestinations"][1]["backupDestination"] = other.json()
+    made = policy_of(served, portal, rules=[rule])
+    assert made["warnings"] == []
     rule["ruleBackupDestinations"].append(
         {"roleType": "ARCHIVE", "backupDestination": other.json()["guid"]}
     )
-    made = policy_of(served, portal, rules=[rule])
-    said = " / ".join(made["warnings"])
-    for word in ("SECONDARY copy to", "ARCHIVE copy to"):
-        assert word in said
+    answer = portal.raw("POST", "/policies/vm-backup", {"name": new_guid(), "rules": [rule]})
+    assert is_error(answer, 400)
+    assert "named twice" in answer.json()["message"]
+    bare = policy_of(served, portal, autoAssignSettings=None, rules=[{"name": "bare"}])
+    assert "names no backup destination" in bare["warnings"][0]
     empty = policy_of(served, portal, autoAssignSettings=None, autoRemoveNonPresent=False,
                       rules=[{"ruleBackupDestinations": [
                           {"roleType": "PRIMARY", "backupDestination": served.destination},
@@ -453,8 +458,9 @@ def test_a_rule_is_the_old_one_by_guid_else_by_name_else_by_position(
     first = {item["name"]: item["guid"] for item in made["rules"]}
     path = f"/policies/vm-backup/{made['guid']}"
     sent = [
-        rule(served, "renamed", position="1"),  # the rule b, by its position
-        rule(served, "a", position=2),  # by its name, which comes before its position
+        rule(served, "renamed", position="1"),  # the rule b, found by its position
+        # Found by its name, which takes precedence over its position.
+        rule(served, "a", position=2),
         rule(served, "d", guid=first["c"], position=0),
         rule(served, "new", position=1, isNotSaved=True, guid=new_guid()),
     ]

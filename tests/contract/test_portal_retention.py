@@ -34,7 +34,7 @@ def locations_of(served: Served, portal: Portal, count: int) -> list[dict[str, A
 
 def wish(location: dict[str, Any], hint: str, **more: Any) -> dict[str, Any]:
     """A location as a portal sends it: the whole record, with the guid of the backup in place of
-    its own.
+    its own guid.
     """
     told = {"name": hint, "description": hint.capitalize()}
     return {**location, "guid": location["backup"]["guid"], "retentionHint": told, **more}
@@ -47,7 +47,7 @@ def now(portal: Portal, location: dict[str, Any]) -> dict[str, Any]:
 def test_each_location_gets_its_own_hint(served: Served, portal: Portal):
     item, two, three = locations_of(served, portal, 3)
     body = [wish(item, "STANDARD_RETENTION"), wish(two, "ARCHIVE", archiveExpire=LATER)]
-    # the location's own guid works, too
+    # the location's own guid works too
     body.append({**wish(three, "TO_REMOVE"), "guid": three["guid"]})
     shown = portal("POST", f"{PATH}/preview", [*body, None])
     assert [row["retentionHint"]["name"] for row in shown] == [

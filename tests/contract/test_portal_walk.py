@@ -217,7 +217,7 @@ def test_no_destination_is_more_than_full(
     with served.app.store.write() as sql:
         served.seen(sql).destinations.space(guid, total, free)
     result = portal("GET", "/dashboard/backup-destination-stats")
-    with served.app.store.write() as sql:  # exports wait for a full destination
+    with served.app.store.write() as sql:  # exports wait because the destination is full
         served.seen(sql).destinations.space(guid, 1 << 40, 1 << 40)
     mine = next(item for item in result["backupDestinations"] if item["guid"] == guid)
     assert 0 <= mine["totalUsedSpace"] <= mine["totalAvailableSpace"]

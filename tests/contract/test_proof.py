@@ -60,7 +60,7 @@ def test_a_restore_that_read_everything_verifies(served: Served):
     body = {"backup": backup, "hypervisor": served.hypervisor["guid"]}
     task = served.call("POST", "/api/tasks/restore-and-import", body).json()
     served.run(task["guid"], {"checked": True})
-    assert level(served, backup) == "STORED"  # a check of the maps only
+    assert level(served, backup) == "STORED"  # a check of only the maps
     [follower] = served.task(task["guid"], "?extended=true")["followers"]
     served.run(follower["guid"], {"uuid": new_guid(), "name": "again"})
     assert level(served, backup) == "VERIFIED"

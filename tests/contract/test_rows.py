@@ -1,4 +1,4 @@
-"""The 57 operations, with one test each: the operation changes or reads real state."""
+"""The 57 operations with one test each: the operation changes or reads real state."""
 
 from __future__ import annotations
 
@@ -404,7 +404,7 @@ def test_post_tasks_remove_old_backups(served: Served):
 
 
 def machine_to_delete(served: Served, name: str) -> str:
-    """A machine of its own that an inventory has shown."""
+    """A separate machine that an inventory has shown."""
     [sync] = served.call(
         "POST", "/api/tasks/inventory-sync", {"hypervisors": [served.hypervisor["guid"]]}
     ).json()
@@ -727,7 +727,7 @@ def test_put_tasks_guid_progress(served: Served):
         assert served.as_node("PUT", path, body).status_code == 204
     assert served.task(guid)["progress"] == 71.5
     assert served.as_node("PUT", path, {"value": 1}).status_code == 204
-    assert served.task(guid)["progress"] == 71.5  # a task never goes back
+    assert served.task(guid)["progress"] == 71.5  # a task never returns to an earlier state
 
 
 def objects(served: Served, text: str) -> None:

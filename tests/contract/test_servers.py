@@ -41,7 +41,7 @@ def test_a_node_that_waits_at_one_server_hears_of_work_asked_for_at_another(
         while not any(w.node for w in list(other.app.wakeups._waiting)):
             assert time.monotonic() - begun < 15
         guid = served.export()["guid"]
-        waiter.join(15)  # sooner than its own poll
+        waiter.join(15)  # sooner than by its own poll
         assert [task["guid"] for task in heard] == [guid]
     finally:
         other.stop()

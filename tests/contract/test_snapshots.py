@@ -183,7 +183,7 @@ def test_only_what_our_own_attempts_left_is_abandoned(served: Served):
     held = served.snapped()
     entity = held["protectedEntity"]["guid"]
     failed = ended(served, "snapshot", {"protectedEntities": [entity]}, "FAILED")
-    other = f"haulback-{new_guid()}-1"  # from another server, or older than our records
+    other = f"haulback-{new_guid()}-1"  # from another server, or older than the records
     assert abandoned(served, held["uuid"], failed, other, "by hand") == [failed]
     running = ended(served, "snapshot", {"protectedEntities": [entity]}, "RUNNING")
     assert abandoned(served, running) == []

@@ -20,7 +20,7 @@ from tests.contract.conftest import Answer, Served
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every readiness check a fresh one."""
+    """Disable the cache of readiness checks."""
     monkeypatch.setattr(readiness, "_FRESH", 0.0)
     monkeypatch.setattr(readiness, "_REMEMBERED", 0.0)
 

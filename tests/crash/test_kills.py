@@ -1,6 +1,7 @@
-"""Node and server are killed at seeded moments: acknowledged work survives, and no residue stays.
+"""Node and server are killed at seeded moments: acknowledged work survives, and no leftovers stay.
 
-HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
+HAULBACK_CASES=SEED:COUNT gives the first seed and the number of cases; by default tests/shares.py
+selects them.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Story:
         time.sleep(self.chance.random() * 1.2)
 
     def write(self, name: str, count: int) -> None:
-        """Write through QEMU as a guest would, and into our copy."""
+        """Write through QEMU as a guest would, and into the test's own copy."""
         offset = self.chance.randrange(SIZE - count)
         data = self.chance.randbytes(count)
         patch = self.folder / "patch"
@@ -172,7 +173,7 @@ class Story:
         return [str(path) for path in found] + self.spare_bitmaps() + self.full_slots()
 
     def spare_bitmaps(self) -> list[str]:
-        """Extra bitmaps: a machine keeps only the bitmap of its base."""
+        """Surplus bitmaps: a machine keeps only the bitmap of its base."""
         spare = []
         for name in MACHINES:
             found = qemu.bitmaps(self.site.machines / name / "root.qcow2")
@@ -196,11 +197,12 @@ class Story:
             self.check(str(backup["guid"]))
 
     def check_all(self, rounds: int) -> None:
-        """Every backup that counts, and the repository as a whole."""
+        """Check every stored backup, and the repository as a whole."""
         removed = self.site.api.get("/backups", {"status": "SUCCESS_REMOVED"})
         made = len(self.backups()) + len(removed)
         assert made > rounds // 2, "most rounds should have made backups all the same"
-        for _ in range(2):  # what the first leaves for fear of somebody, the second takes
+        # The second clean-up removes what the first kept for tasks that might still run.
+        for _ in range(2):
             self.clean_up()
             self.site.all_final()
         backups = self.backups()
@@ -209,7 +211,7 @@ class Story:
         self.check_repository({str(backup["guid"]) for backup in backups})
 
     def check_repository(self, backups: set[str]) -> None:
-        """The repository holds these backups whole, and no grave."""
+        """The repository has exactly these backups, sound, and no pending deletes."""
         repository = self.repository()
         assert repository.objects.leaves("manifests") == backups, "removed, and nothing else"
         # the revision object stays
@@ -223,7 +225,8 @@ class Story:
         self.check_in(self.repository(), backup, backup)
 
     def check_in(self, repository: Repository, stored: str, backup: str) -> None:
-        """A stored backup, or the copy of a backup, restores with the content of the backup."""
+        """Check that a stored backup, or a copy of it, restores with the content of the backup."""
+        assert backup in self.expected, self.site.api.get(f"/backups/{backup}")
         [disk] = repository.manifest(stored).disks
         sink = Sink(disk.map.size)
         with ThreadPoolExecutor(2) as pool:

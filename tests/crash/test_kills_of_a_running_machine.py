@@ -3,7 +3,8 @@
 The machine is backed up, proved, restored, run from its backup and migrated, mounted, snapshotted
 and reverted.
 
-HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
+HAULBACK_CASES=SEED:COUNT gives the first seed and the number of cases; by default tests/shares.py
+selects them.
 """
 
 from __future__ import annotations
@@ -110,14 +111,14 @@ class Story:
         return self.host.connection.lookupByUUIDString(UUID)
 
     def write(self, count: int) -> None:
-        """Write through QEMU as a guest would, and into our copy."""
+        """Write through QEMU as a guest would, and into the test's own copy."""
         offset = self.chance.randrange((SIZE - count) // 512) * 512
         byte = self.chance.randrange(1, 256)
         name = "/machine/peripheral/virtio-disk0/virtio-backend"
         command = f'qemu-io -d {name} "write -P {byte} {offset} {count}"'
         answer = libvirt_qemu.qemuMonitorCommand(self.domain(), command, 1)
         assert "rror" not in answer, answer
-        # A guest, too, would lose data that a killed QEMU had not written yet.
+        # A guest would also lose data that a killed QEMU had not written yet.
         libvirt_qemu.qemuMonitorCommand(self.domain(), f'qemu-io -d {name} "flush"', 1)
         self.content[offset : offset + count] = bytes([byte]) * count
 
@@ -140,13 +141,13 @@ class Story:
             self.check(str(backup["guid"]))
 
     def kill_soon(self, *victims: str) -> None:
-        time.sleep(self.chance.random() * 1.5)  # the moment is the subject of the test
+        time.sleep(self.chance.random() * 1.5)  # the random moment is the subject of the test
         self.kill(self.chance.choice(victims))
         self.site.all_final()
         self.site.wait_for(self.nothing_left)
 
     def something_else(self) -> None:
-        """Start a random task beside the export, on existing objects."""
+        """Start a random task besides the export, on existing objects."""
         done = [b["guid"] for b in self.backups()]
         others = (self.snapshot, self.prove, self.bring_back, self.mount, self.run, self.run)
         if done and self.chance.random() < 0.7:
@@ -196,9 +197,7 @@ class Story:
         return [row["guid"] for row in self.mounts()]
 
     def revert(self) -> None:
-        """Revert to a snapshot: afterwards the machine has the old or the new content, and it
-        runs.
-        """
+        """Revert to a snapshot; the machine then has the old or the new content, and runs."""
         row = self.chance.choice(
             self.site.api.get("/snapshots", {"protected-entity": self.machine})
         )
@@ -208,7 +207,7 @@ class Story:
         self.site.wait_for(lambda: bool(self.domain().isActive()))
         self.held = {name: data for name, data in self.held.items() if name in self.names()}
         for name in self.names() - self.held.keys():
-            self.held[name] = now  # the content before
+            self.held[name] = now  # the content before the revert
         done = self.site.final(head["guid"])["state"]["name"] == "FINISHED"
         self.content[:] = self.held[row["uuid"]] if done else now
         with self.hypervisor.snapshot(UUID, "look") as snapshot:
@@ -226,7 +225,7 @@ class Story:
         print(victim)
         if victim == "share":
             for guid in self.mounted():
-                # An unmount may be running: then no process is left to kill.
+                # An unmount may be running, in which case no process is left to kill.
                 with suppress(FileNotFoundError, ProcessLookupError):
                     pid = (self.shares.run_folder(guid) / "pid").read_text()
                     os.kill(int(pid), signal.SIGKILL)
@@ -250,7 +249,7 @@ class Story:
         """Repair a libvirtd that died at the beginning of a backup: it keeps the job for ever
         (libvirt 9.0).
 
-        The only remedy is that of an administrator: stop the machine and restart libvirtd.
+        Only an administrator can repair it: stop the machine and restart libvirtd.
         """
         if Host(self.host.uri).domain(UUID).is_stuck():
             print("a job that nobody does")

@@ -26,11 +26,12 @@ from tests.vaults import SECRET, fill, vault
 
 BACKUPS, IN_BUCKET = 700, 150
 CASES = shares.cases("attach")
-LONGEST = 1.6  # seconds of an attach of so many backups, with the start of a node
+# Seconds that an attach of this number of backups takes, including the start of a node.
+LONGEST = 1.6
 
 
 class Vaults:
-    """A server and a node, and repositories of a server that is gone."""
+    """A server and a node, and repositories of a lost server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,7 +1,8 @@
-"""Node and server are killed while copies are made: every copy that counts restores, and nothing
-half-made stays.
+"""Node and server are killed while copies are made: every recorded copy restores, and no partial
+copy stays.
 
-HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
+HAULBACK_CASES=SEED:COUNT gives the first seed and the number of cases; by default tests/shares.py
+selects them.
 """
 
 from __future__ import annotations
@@ -81,10 +82,11 @@ class Copying:
         export = self.site.export(self.machine)
         self.expected[export["backup"]["guid"]] = bytes(self.content)
         self.site.wait_for(lambda: self.copies("RUNNING", "FINISHED", "FAILED"))
-        time.sleep(self.chance.random() * 0.15)  # the moment is the subject of the test
+        time.sleep(self.chance.random() * 0.15)  # the random moment is the subject of the test
         self.kill(self.chance.choice(("node", "node", "server")))
         self.site.wait_for(lambda: not self.copies("QUEUED", "RUNNING", "PLANNED"))
-        self.site.all_final()  # also an export that is made again: its machine changes next
+        # Even of an export that is repeated, because its machine changes next.
+        self.site.all_final()
         self.site.wait_for(self.nothing_left)
 
     def copies(self, *states: str) -> list[dict[str, Any]]:
@@ -110,7 +112,9 @@ class Copying:
         return True
 
     def check_all(self, rounds: int) -> None:
-        """Every copy that the catalogue calls present restores from the second repository."""
+        """Check that every copy which is present in the catalogue restores from the second
+        repository.
+        """
         opened = Repository.open(Folder(self.far), self.secret())
         sound = 0
         with ThreadPoolExecutor(2) as pool:

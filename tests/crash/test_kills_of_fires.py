@@ -1,7 +1,8 @@
-"""Servers are killed around fires: each due time fires once, and no machine twice or never.
+"""Servers are killed around fires: each due time fires once, and each machine gets exactly one
+plan.
 
 Each case is a night: servers start at a due time, are killed at a seeded statement or commit, and
-another server goes on.  On PostgreSQL two servers share the database.
+another server continues.  On PostgreSQL two servers share the database.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from tests import databases, shares
 
 DAY, HOUR = 86_400_000, 3_600_000
 FIRST = 1_800_000_000_000 // DAY * DAY
-MACHINES = 120  # more than one transaction plans
+MACHINES = 120  # more machines than one transaction plans
 RULES = 2
-POINTS = 520  # statements and commits of a server that fires, counted
+POINTS = 520  # statements and commits of a firing server, counted
 KEY = bytes(32)
 
 
 class Clock:
-    """A clock that stands still."""
+    """A frozen clock."""
 
     def __init__(self, now: int) -> None:
         self._now = now
@@ -50,7 +51,7 @@ class Clock:
         return 0
 
     def adopt(self) -> None:
-        """Nothing to adopt."""
+        """Do nothing, because this clock never drifts."""
 
 
 def app_at(url: str, now: int) -> App:

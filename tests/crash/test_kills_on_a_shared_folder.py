@@ -36,7 +36,9 @@ def test_whatever_is_killed_on_a_shared_folder_every_backup_comes_back(site: Sit
 
 
 class SharedStory(Story):
-    """The story with a second node; both nodes reach the machines and the folder."""
+    """The histories of `test_kills` with a second node; both nodes reach the machines and the
+    folder.
+    """
 
     def __init__(self, site: Site, folder: Path, chance: random.Random) -> None:
         self.nodes: dict[str, Program] = {"n1": site.node}
@@ -56,7 +58,9 @@ class SharedStory(Story):
         return seen if len(seen) == len(self.nodes) else []
 
     def kill(self, victim: str) -> None:
-        """Kill a node, the server, or both; sometimes the node comes back only after its work."""
+        """Kill a node, the server, or both; sometimes the node restarts only after its work was
+        given away.
+        """
         name = self.chance.choice(sorted(self.nodes))
         if victim in ("server", "both"):
             self.site.server.end()
@@ -67,7 +71,8 @@ class SharedStory(Story):
             self.site.start_server()
         if victim in ("node", "both"):
             if self.chance.random() < 0.3:
-                time.sleep(self.chance.random() * 12)  # longer or shorter than its staging lives
+                # Longer or shorter than the time for which its staging is kept.
+                time.sleep(self.chance.random() * 12)
             self.nodes[name].start()
 
     def leftovers(self) -> list[str]:

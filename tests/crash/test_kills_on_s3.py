@@ -1,8 +1,9 @@
 """Node, server and store are killed while backups go to buckets, are copied, cleaned, restored and
 attached; the rounds aim at a STORE, a SYNC, a clean-up, a restore and an attach in turn.
 
-The buckets lie on an S3 server of the test's own, whose processes end by SIGKILL.
-HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
+The buckets are on a separate S3 server of the test, whose processes end by SIGKILL.
+HAULBACK_CASES=SEED:COUNT gives the first seed and the number of cases; by default tests/shares.py
+selects them.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ _ATTACHED = 80  # backups of a repository that is attached
 
 
 class BucketSite(Site):
-    """A server and a node; the destinations `bd` and `far`, a copy of it, are buckets."""
+    """A server and a node; the destination `bd` and its copy `far` are buckets."""
 
     def __init__(self, folder: Path, store: S3Server) -> None:
-        super().__init__(folder)
+        super().__init__(folder, lease=3.0)  # the S3 server takes much of the CPU
         self.store = store
 
     def settings_of(self, name: str) -> dict[str, Any]:
@@ -86,12 +87,12 @@ class BucketSite(Site):
         return open_destination("s3", self.settings_of(name), "check")
 
     def repository_at(self, name: str) -> Repository:
-        """A repository as the key alone opens it."""
+        """A repository, opened with its key alone."""
         key = key_of(self.folder / "server", "", name, unchecked=True)
         return Repository.open(self.store_at(name), Secret("keyfile", bytes.fromhex(key)))
 
     def half_uploads(self) -> list[Any]:
-        """The uploads in parts that neither ended nor were swept."""
+        """The multipart uploads that neither ended nor were swept."""
         client = boto3.client(
             "s3",
             endpoint_url=self.store.endpoint,
@@ -109,7 +110,9 @@ class BucketSite(Site):
 
 
 class BucketStory(Story):
-    """The story with a store that is killed, too, and with copies in a second bucket."""
+    """The histories of `test_kills` with a store that is killed too, and with copies in a second
+    bucket.
+    """
 
     site: BucketSite
 
@@ -177,7 +180,7 @@ class BucketStory(Story):
         super().clean_up()
         if self.chance.random() < 0.5:
             far = f"/backup-destinations/{self.site.far['guid']}"
-            with suppress(Conflict):  # while copies are made there
+            with suppress(Conflict):  # while copies are being made
                 self.site.api.post(f"{far}/read-catalogue", {})
 
     def kill(self, victim: str) -> None:
@@ -195,16 +198,18 @@ class BucketStory(Story):
         return self.site.repository_at("bd")
 
     def backups(self) -> list[dict[str, object]]:
-        """The backups that stand in the first bucket, the newest first; a copy may outlive them."""
+        """The backups in the first bucket, the newest first; a copy may outlive them."""
         return self.present_in(self.site.destination)
 
     def present_in(self, place: dict[str, Any]) -> list[dict[str, object]]:
-        """The references of the backups that the catalogue calls present in a bucket."""
+        """The references of the backups that are present in a bucket according to the catalogue."""
         query = {"backup-destination": place["guid"], "location-status": "PRESENT", "size": 1000}
         return [dict(row["backup"]) for row in self.site.api.get("/backup-locations", query)]
 
     def check_copies(self) -> None:
-        """Each copy that the catalogue calls present restores from the second bucket."""
+        """Check that each copy which is present in the catalogue restores from the second
+        bucket.
+        """
         far, sound = self.site.repository_at("far"), self.present_in(self.site.far)
         copies = {manifest.labels["copyOf"]: manifest.backup for manifest in far.backups()}
         for backup in sound:

@@ -26,7 +26,7 @@ WORD = "swordfish"
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the product with the type of the page."""
+    """A copy of the product with the destination type of the page."""
     root = tmp_path_factory.mktemp("tree")
     copytree(SOURCE, root / "haulback", ignore=ignore_patterns("__pycache__"))
     settings, entry, driver, _ = blocks(PAGE, "python")

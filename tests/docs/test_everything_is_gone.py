@@ -26,7 +26,7 @@ DISK = b"r" * (1 << 20)
 
 
 class Loss:
-    """A store and a typed kit, of which everything else is deleted."""
+    """A store and a typed kit; everything else is deleted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.kit = folder, folder / "kit"

@@ -18,7 +18,7 @@ _ELSEWHERE = ("haulback server ", "haulback node ", ". .venv")  # other machines
 
 
 class Person:
-    """A user with an empty home, who types the blocks of a page in order."""
+    """A person with an empty home, who types the blocks of a page in order."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir()
@@ -82,4 +82,4 @@ def test_the_first_steps_work_as_they_are_typed(person: Person, page: Path):
     assert (person.home / "local.key").exists()
     assert ": ok\n" in person.said  # the repository was verified by its key
     outside = {path.name for path in person.home.iterdir()} - {".config", "disk.raw"}
-    assert outside == {"haulback", "machines", "local.key"}
+    assert outside == {"haulback-data", "machines", "local.key"}

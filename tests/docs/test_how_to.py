@@ -15,7 +15,7 @@ import pytest
 from haulback.cli.main import app as commands
 from haulback.contract.order_records import BackupDestination
 from haulback.destinations.folder import Folder
-from haulback.kinds.api import Ask, TaskKind
+from haulback.kinds.api import Context, TaskKind
 from haulback.kinds.registry import KINDS
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import NodeServices, RunningTask
@@ -58,7 +58,7 @@ def test_the_kind_in_the_how_to_is_planned_prepared_and_run(
         known = SqlCatalogue(sql)
         [way] = kind.submissions
         body = request(json.dumps({"backupDestination": guid}).encode(), way.request)
-        [task] = way.plan(body, known, Ask(1)).tasks
+        [task] = way.plan(body, known, Context(1)).tasks
         order = msgspec.to_builtins(kind.prepare(task, known))
     store.close()
     home = StateDir(tmp_path / "node", [])

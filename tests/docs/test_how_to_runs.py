@@ -46,7 +46,7 @@ class Reader:
 
     def __init__(self, site: Site, host: LibvirtLab, folder: Path) -> None:
         self.site, self.host, self.folder = site, host, folder
-        self.before: dict[str, Callable[[], Any]] = {}  # by the beginning of a line
+        self.before: dict[str, Callable[[], Any]] = {}  # by the beginning of a line of output
         token = site.api.post("/api-tokens", {"name": "reader", "roles": ["administrator"]})
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.env = {**os.environ, "PATH": path, "TOKEN": token["token"], "URL": site.api.url}
@@ -100,7 +100,7 @@ class Reader:
         self.site.all_final()
 
     def named(self, word: str, line: str) -> str:
-        """The guid for a placeholder: that of the newest object of its type."""
+        """The guid for a placeholder: the guid of the newest object of its type."""
         get = self.site.api.get
         mounts = [row for row in get("/mounted-backups") if row["state"]["name"] == "MOUNTED"]
         machine = next(m["guid"] for m in get("/virtual-machines") if m["name"] == "web")
@@ -196,7 +196,7 @@ def test_a_backup_is_proved_as_shown(reader: Reader):
     assert "'login:'" in page
     for block in blocks(DOCS / "howto" / "prove-a-backup.md", "sh"):
         for line in block.splitlines():
-            reader.type(line.replace("login:", "GUEST-READY"))  # the output of this guest
+            reader.type(line.replace("login:", "GUEST-READY"))  # the output of this test's guest
     assert Path("/tmp/web.png").read_bytes().startswith(b"\x89PNG")
     with suppress(OSError):
         check.unlink()

@@ -56,7 +56,7 @@ def test_the_node_unit_leaves_mounted_backups_alone_and_shares_the_host_s_folder
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_accepts_the_unit(unit: str, tmp_path: Path):
     file = tmp_path / f"haulback-{unit}.service"
-    # The program has another path here, and the page's user does not exist.
+    # The program has another path in the test, and the page's user does not exist.
     text = UNITS[unit].replace("/usr/local/bin/haulback", shutil.which("true") or "")
     file.write_text(text.replace("User=haulback", "User=root"))
     done = subprocess.run(

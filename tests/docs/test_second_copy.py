@@ -41,7 +41,7 @@ def test_the_commands_of_the_page_make_and_limit_copies(tmp_path: Path):
         place = f"/backups/{backup['guid']}"
         site.wait_for(lambda: len(site.api.get(place)["backupLocations"]) == 2)
         site.wait_for(lambda: all_present(site, place))
-        typed(site, limits)  # last: a copy waits for the hours of its destination
+        typed(site, limits)  # typed last, because a copy waits for the hours of its destination
     finally:
         site.close()
 

@@ -34,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def carried_out(site: Site, *command: str) -> str:
-    """The output of a program that succeeds and leaves no task on the list."""
+    """The output of a program that succeeds and leaves no task on the lists."""
     where = {"HAULBACK_SERVER": site.api.url, "HAULBACK_ADMIN_PASSWORD": PASSWORD}
     env = {**os.environ, **where}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)

@@ -1,4 +1,4 @@
-"""The page about damage leads from each alarm to its end, on a site that the test damages."""
+"""The page about damage leads from each alarm to its remedy, on a site that the test damages."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Reader:
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path / "site", lease=5.0)
     made.open()
-    # The server verifies by itself after damage; here that would race with the steps of the page.
+    # The server verifies by itself after damage, which would race with the steps of the page.
     place = f"/backup-destinations/{made.destination['guid']}"
     made.api.put(place, {"verification": {"active": False}})
     yield made
@@ -148,7 +148,7 @@ def test_the_page_leads_from_each_alarm_to_its_end(site: Site, tmp_path: Path, h
     assert all(kind in shown for kind in alarms(site))
     lines = sections()[heading]
     if heading.startswith("BACKUP_MISSING"):
-        # the first section is for files that came back, which is not the case here
+        # the first section is about files that were restored, which is not the case here
         lines = lines[1:]
     reader.type(lines)
     assert alarms(site) == set()

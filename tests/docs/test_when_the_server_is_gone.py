@@ -1,4 +1,4 @@
-"""The page about a lost server leads from a backup of the database to a server that works."""
+"""The page about a lost server leads from a backup of the database to a working server."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_message_on_the_page_is_one_that_the_product_has():
 
 
 def _literal(text: str) -> str:
-    """The part of a message that stands in the source as it is."""
+    """The part of a message that appears literally in the source."""
     return {
         "this keyfile does not open the repository": "does not open the repository",
         "pg_restore is not installed": "is not installed on this machine",

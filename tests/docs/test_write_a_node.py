@@ -1,4 +1,4 @@
-"""The node of the how-to page takes tasks of a real server, backs a disk up and restores it."""
+"""The node of the how-to page takes tasks of a real server, backs up a disk and restores it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Make the golden repository of the current format: `python -m tests.golden.make FOLDER`.
 
-This script made `v1` in November 2026; `v1` is never made again: a new format version gets a folder
-beside it, and every version stays readable for ever.
+This script made `v1` in November 2026; `v1` is never made again, because a new format version gets
+its own folder and every version stays readable for ever.
 """
 
 import hashlib

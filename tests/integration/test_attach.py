@@ -1,4 +1,4 @@
-"""A new server attaches a repository whose server is gone, by key and store alone."""
+"""A new server attaches a repository of a lost server, by key and store alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def key_of(site: Site, to: Path) -> Path:
 
 
 class Shop:
-    """A server that stored backups of two machines, and a second server beside it.
+    """A server that stored backups of two machines, and a second server besides it.
 
     The first server keeps its tables in SQLite, the second in the PostgreSQL `database`.
     """

@@ -100,7 +100,7 @@ def test_a_node_that_is_killed_leaves_a_far_host_as_it_was(site: Site, host: Lib
     task = site.export(machine)
     site.wait_for(lambda: backs_up(guest))
     site.node.end(signal.SIGKILL)
-    host.until(lambda: not backs_up(guest))  # closing the connection is enough
+    host.until(lambda: not backs_up(guest))  # closing the connection is sufficient
     assert guest.run("echo on > /mnt/on; sync; cat /mnt/on") == "on\n"
     site.node.start()
     site.finished(task["guid"])

@@ -79,7 +79,7 @@ def test_a_folder_that_is_away_stops_its_own_tasks_until_it_is_back(site: Site):
 
 
 def run_page(site: Site, name: str, folder: Path, words: dict[str, str]) -> None:
-    """Run the shell blocks of a how-to page, with some of its words replaced."""
+    """Run the shell blocks of a how-to page, with some words replaced."""
     text = "\n".join(blocks(DOCS / "howto" / f"{name}.md", "sh"))
     for word, value in words.items():
         assert re.search(word, text), word

@@ -1,6 +1,6 @@
-"""FAT directories are listed as their slots say, and as a Linux kernel and mtools list them.
+"""FAT directories are listed according to their slots, and as a Linux kernel and mtools list them.
 
-The directories are generated from seeds; tests/shares.py says which and how many.
+The directories are generated from seeds; tests/shares.py selects the seeds and their number.
 """
 
 import subprocess

@@ -127,7 +127,7 @@ def test_an_ext_caught_in_use_is_read_as_mounting_would_show_it(options, tmp_pat
 
 
 def committed(root):
-    """Leave committed changes in the journal only, not at their final places."""
+    """Leave committed changes only in the journal, not in their final places."""
     handle = os.open(root, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
@@ -181,7 +181,7 @@ def test_an_xfs_says_when_its_log_holds_what_stands_nowhere_else(tmp_path):
 
 
 def reason(image):
-    """The caution about the only volume of an image; the volume is readable."""
+    """The warning about the only volume of an image; the volume is readable."""
     with browser(image) as found:
         (volume,) = found.volumes()
         assert volume.readable

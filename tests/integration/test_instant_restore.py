@@ -94,9 +94,9 @@ def test_a_machine_runs_from_its_backup_and_moves_off_it(site: Site, host: Libvi
     keeper = MountSupervisor(site.home / "shares")
     os.kill(int((keeper.run_folder(mount["guid"]) / "pid").read_text()), signal.SIGKILL)
     read = "echo 3 > /proc/sys/vm/drop_caches; sha256sum /mnt/a"
-    assert again.run(read) == sums  # the machine waits until the mount is back
+    assert again.run(read) == sums  # the machine waits until the mount is available again
     assert again.domain.state()[0] == 1
-    increments = site.backed_up(site.sync()["db"])  # an ordinary machine now
+    increments = site.backed_up(site.sync()["db"])  # now an ordinary machine
     assert increments["type"]["name"] == "FULL"
     head = site.api.post("/tasks/live-migration", body)
     site.finished(head["guid"])

@@ -1,4 +1,4 @@
-"""Parts of a machine that no backup contains are named by machine, backup, restore and proof."""
+"""Parts of a machine that no backup contains are listed by machine, backup, restore and proof."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, host: LibvirtLab) -> Iterator
 def _cleared(site: Site, host: LibvirtLab) -> Iterator[None]:
     yield
     host.clear()
-    for _ in range(2):  # the first scan that shows no machine is not believed
+    for _ in range(2):  # the first scan without any machine must be confirmed
         site.sync()
 
 

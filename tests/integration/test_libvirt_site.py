@@ -15,7 +15,7 @@ import pytest
 
 from haulback.drivers.libvirt.connection import Host
 from haulback.drivers.libvirt.driver import LibvirtHost
-from haulback.drivers.libvirt.freeze_guard import Frozen
+from haulback.drivers.libvirt.freeze_guard import GuestFreeze
 from haulback.drivers.libvirt.hooks import Commands, around
 from haulback.mounts.supervisor import MountSupervisor
 from haulback.testing.guest import Guest
@@ -106,11 +106,11 @@ def test_a_guest_is_let_go_after_its_time_though_nobody_dies(host: LibvirtLab):
     guest.make()
     guest.start()
     domain = Host(host.uri).domain(guest.uuid)
-    with Frozen(host.uri, domain, deadline=1) as frozen:
+    with GuestFreeze(host.uri, domain, deadline=1) as frozen:
         guest.until(lambda: frozen._guard.poll() is not None)
         guest.run("echo it goes on > /mnt/written && sync")
     assert not frozen.held
-    with Frozen(host.uri, domain) as frozen:
+    with GuestFreeze(host.uri, domain) as frozen:
         pass
     assert frozen.held
 
@@ -171,7 +171,7 @@ def test_commands_in_the_guest_are_run_around_the_moment_of_a_backup(site: Site,
     warned = site.backed_up(machine)
     assert warned["warnings"] == ["the command after the backup ended with 4: still held"]
     guest.domain.destroy()
-    assert site.backed_up(machine)["warnings"] == []  # no program runs in the guest
+    assert site.backed_up(machine)["warnings"] == []  # no program runs in the guest in this test
 
 
 def test_the_command_after_is_run_though_whoever_should_died(host: LibvirtLab):

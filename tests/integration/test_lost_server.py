@@ -140,7 +140,8 @@ def test_a_folder_with_another_ones_repository_becomes_no_destination(tmp_path: 
         made = site.api.post("/backup-destinations", body)
         failed = site.final(made["task"]["guid"])
         assert failed["state"]["name"] == "FAILED"
-        expected = "another server made" if left == "configuration" else "holds a repository"
+        is_whole = left == "configuration"
+        expected = "the repository of the destination bd" if is_whole else "holds a repository"
         assert expected in failed["statusInfo"]
         assert sorted(os.walk(strange)) == before
         shown = site.api.get(f"/backup-destinations/{made['guid']}")

@@ -1,4 +1,4 @@
-"""Haulback's own database: backed up by a node, and read back with the recovery kit alone."""
+"""Haulback's own database: backed up by a node, and restored with the recovery kit alone."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def beside(site: Site) -> str:
 
 
 def restored(site: Site, *more: str | Path) -> subprocess.CompletedProcess[str]:
-    """Restore into the folder `new`, and where the site has PostgreSQL into a new database."""
+    """Restore into the folder `new`, and if the site has PostgreSQL also into a new database."""
     into = ["--data", site.folder / "new"]
     if site.database:
         into += ["--database", beside(site)]
@@ -142,7 +142,7 @@ def test_a_node_from_before_the_restore_neither_reports_nor_deletes(tmp_path: Pa
         site.move_to(tmp_path / "new")
         site.start_server()
         site.node.signal(signal.SIGCONT)
-        assert site.node.wait() != 0  # its session is over: the process ends
+        assert site.node.wait() != 0  # its session has ended, so the process ends
         assert _stored(site) >= set(doomed)
         with pytest.raises(NotFound):
             site.api.get(f"/tasks/{cleanup}")  # submitted after the copy was made
@@ -165,7 +165,7 @@ def _half_done_cleanup(site: Site, doomed: list[str]) -> str:
     with database:
         for guid in doomed:
             database.execute("UPDATE backup SET status = 'SUCCESS_REMOVED' WHERE guid = ?", (guid,))
-        # Removed backups without data, which the clean-up forgets first: it takes a second.
+        # Removed backups without data, which the clean-up deletes first, in about a second.
         names = [row[1] for row in database.execute("PRAGMA table_info(backup)")]
         copied = ", ".join({"guid": "?", "location": "?"}.get(name, name) for name in names)
         for number in range(400):

@@ -1,4 +1,4 @@
-"""A machine comes back onto a libvirt host with a store and a key alone."""
+"""A machine is restored onto a libvirt host with a store and a key alone."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def test_a_machine_is_defined_on_a_host_from_the_store_alone(
     image = root.find("devices/disk/source")
     assert image is not None
     assert Path(image.get("file", "")).read_bytes() == shop.disks["vda"]
-    shop.restore(*words, libvirt=host.uri, storage=host.storage)  # beside the first
+    shop.restore(*words, libvirt=host.uri, storage=host.storage)  # a copy besides the first one
     assert len(host.connection.listAllDomains()) == 2
     host.clear()

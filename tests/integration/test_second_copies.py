@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from haulback.cli.repository_keys import key_of
+from haulback.destinations.folder import Folder
+from haulback.repository.keys import Secret
+from haulback.repository.repository import Repository
 from tests.images import raw_machine, restored_disk
 from tests.programs import Site
 
@@ -66,6 +70,14 @@ def test_a_rule_with_a_second_destination_makes_a_copy_after_the_store(site: Sit
     backup = site.api.get(f"/backups/{export['backup']['guid']}")
     assert states(backup) == {"PRIMARY": "PRESENT", "SECONDARY": "PRESENT"}
     assert [one["guid"] for one in site.api.get("/backups")] == [backup["guid"]]
+
+
+def test_the_key_of_the_first_destination_opens_its_copy(site: Site):
+    for name in ("bd", "far"):
+        key = key_of(site.folder / "server", "", name, unchecked=True)
+        secret = Secret("keyfile", bytes.fromhex(key))
+        opened = Repository.open(Folder(site.folder / "far"), secret)
+        assert opened.is_itself()
 
 
 def test_a_restore_goes_on_from_the_copy_and_the_damage_is_healed(site: Site):
@@ -161,7 +173,7 @@ def original(site: Site, name: str) -> bytes:
 
 @contextmanager
 def away(folder: Path) -> Iterator[None]:
-    """A destination that is not mounted."""
+    """A destination whose file system is not mounted."""
     folder.rename(folder.with_name("away"))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Several nodes on one folder: the page about it is tried, and one node is killed."""
+"""Several nodes on one folder: the commands of its page are run, and one node is killed."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def shared(nodes: Nodes) -> Nodes:
     words |= {"NODE": "n1", "OTHERNODE": "n2", "SECONDS": "1"}
     add, use, delay, move = blocks()
     assert str(nodes.guids["n2"]) in nodes.type(add, words)
-    nodes.type(delay, words)  # before a backup: a copy or a next backup waits for a young one
+    # Before a backup, because a copy or a later backup waits for a young backup.
+    nodes.type(delay, words)
     nodes.type(use, words)
     site.all_final()
     [backup] = [b["guid"] for b in site.api.get("/backups", {"status": "SUCCESS"})]

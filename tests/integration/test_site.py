@@ -364,7 +364,7 @@ def vaulted(site: Site, machine: str) -> int:
 
 
 def cleaned(site: Site) -> None:
-    """Apply a retention without any limit that keeps backups."""
+    """Apply a retention without any limit, which keeps all backups."""
     place = f"/backup-destinations/{site.destination['guid']}"
     site.api.put(place, {"retention": {"keepFullNewerThan": 1}})
     body = {"backupDestinations": [site.destination["guid"]]}

@@ -1,4 +1,4 @@
-"""Unauthenticated clients that guess passwords, send large bodies and stall requests, beside real
+"""Unauthenticated clients that guess passwords, send large bodies and stall requests, besides real
 work.
 """
 
@@ -13,7 +13,7 @@ _SHARE = Storm(guessers=6, halves=30, seconds=11.0)
 
 
 def test_strangers_cost_the_others_little():
-    """`scripts/soak strangers` measures the whole storm; the ordinary run looks at bounds only."""
+    """`scripts/soak strangers` measures the whole load; the ordinary run checks only bounds."""
     whole = shares.cases("strangers").whole
     result = measure(_WHOLE if whole else _SHARE, 10.0 if whole else 1.0)
     print(f"STRANGERS={result}")

@@ -1,7 +1,7 @@
-"""The rules of the queue hold for any order of actions by people, nodes and the clock.
+"""The rules of the queue hold for any order of actions by users, nodes and the clock.
 
-The rules bear the numbers by which docs/design/server.md names them.  Both databases run; the
-number of histories is that of tests/shares.py, on PostgreSQL, which is slower, a quarter of it.
+The rules have the numbers of docs/design/server.md.  Both databases run; tests/shares.py sets the
+number of histories, of which PostgreSQL, being slower, runs a quarter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from haulback.server.services import tasks as task_service
 from haulback.server.services.app import App
 from haulback.server.store import tables, task_lifecycle, tasks
 from haulback.server.store.engine import Store, open_store
-from haulback.server.store.queue_position import NOTHING_ELSE, Line
+from haulback.server.store.queue_position import NOTHING_ELSE, QueueState
 from haulback.server.store.rows import records
 from haulback.tasks.record import Task
 from tests import databases, shares
@@ -59,7 +59,7 @@ class History(RuleBasedStateMachine):
         self.progress: dict[tuple[str, int], float] = {}
         self.finished: Counter[str] = Counter()
 
-    # actions of people
+    # actions of users
 
     @rule(machine=st.integers(0, 2), retries=st.integers(0, 2), priority=st.integers(0, 100))
     def export(self, machine: int, retries: int, priority: int) -> None:
@@ -213,7 +213,7 @@ class History(RuleBasedStateMachine):
                 if rank is None or task.guid in chosen or not free or task.entity_slot in taken:
                     continue
                 if task.rank < rank:
-                    stands = Line(sql, self.house.clock.now).stand([task])[task.guid]
+                    stands = QueueState(sql, self.house.clock.now).stand([task])[task.guid]
                     assert stands.reason != NOTHING_ELSE, "I7: passed over"
 
     def i8_an_export_that_finished_has_one_store(self, found: dict[str, Task]) -> None:

@@ -1,4 +1,6 @@
-"""A share of the mutants of one pure room, chosen by the commit, dies of the room's unit tests."""
+"""A share of the mutants of one pure room, selected by the commit, is killed by the room's unit
+tests.
+"""
 
 from __future__ import annotations
 

@@ -35,6 +35,6 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 
 def refuse(offenders: Iterable[object]) -> None:
-    """Fail with all offenders, one a line; pytest shortens the difference of two lists."""
+    """Fail with a list of all offenders, because pytest shortens the difference of two lists."""
     lines = [str(offender) for offender in offenders]
     assert not lines, "\n".join(["", *lines])

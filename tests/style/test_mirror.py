@@ -1,4 +1,4 @@
-"""Each room of the product has its folder of unit tests, and each folder of tests its room."""
+"""Each room of the product has a folder of unit tests, and each folder of tests a room."""
 
 from __future__ import annotations
 

@@ -47,5 +47,5 @@ def test_no_function_is_longer_than_60_lines():
 
 def test_no_function_has_more_than_five_parameters():
     many = [place for place, node in every_function() if parameters(node) > MOST_PARAMETERS]
-    # in the command line a parameter is an option
+    # in the command line each parameter is an option
     refuse(place for place in many if not place.startswith("src/haulback/cli/"))

@@ -72,7 +72,7 @@ def test_the_node_of_up_bears_no_secret(tmp_path: Path, monkeypatch: pytest.Monk
         end = time.monotonic() + 60
         own, texts = _command(program.process.pid), [""]
         while not any("--leash" in text for text in texts):
-            # Between fork and exec a child still shows the memory of its parent.
+            # Between fork and exec a child still shows its parent's memory.
             result = [item for item in children(program.process.pid) if _command(item) != own]
             texts = [text for item in result if (text := shown(item))]
             assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""Errors that another process sent become the class of their code, and never more than that."""
+"""Errors that another process sent become the class of their code, and no other class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_class_is_found_by_its_code(kind: type[HaulbackError]):
 
 def test_of_two_classes_with_one_code_the_general_one_is_found():
     class Special(errors.Unavailable):
-        """A special case of an error, known in one module only."""
+        """A special case of an error, known only in one module."""
 
     assert Special.code == errors.Unavailable.code
     assert by_code()[Special.code] is errors.Unavailable

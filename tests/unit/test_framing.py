@@ -1,4 +1,4 @@
-"""A message comes out of a stream as it went in, or with an error."""
+"""A message is received as it was sent, or causes an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cards and tags come out of a libvirt XML of any origin, or nothing does."""
+"""Cards and tags are read from a libvirt XML of any origin, or none are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulback.contract.inventory_sync import CardSeen
+from haulback.contract.inventory_sync import ScannedNetworkCard
 from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.hardware import cards_of, hardware_of
@@ -26,10 +26,10 @@ def test_cards_and_tags_of_an_old_row_are_shown():
     result = hardware_of({XML: DOMAIN, "tags": ["of another platform"]})
     assert result.tags == ["gold", "web"]
     assert result.cards == [
-        CardSeen("52:54:00:00:00:01", "default"),
-        CardSeen("52:54:00:00:00:02", "br0"),
-        CardSeen("", "eth0"),
-        CardSeen("", ""),
+        ScannedNetworkCard("52:54:00:00:00:01", "default"),
+        ScannedNetworkCard("52:54:00:00:00:02", "br0"),
+        ScannedNetworkCard("", "eth0"),
+        ScannedNetworkCard("", ""),
     ]
     cards = cards_of(new_guid(), {XML: DOMAIN})
     assert [(card.number, card.network) for card in cards][1] == (1, "br0")

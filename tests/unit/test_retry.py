@@ -1,4 +1,4 @@
-"""Retries: a call is repeated as often, as long and as slowly as its back-off says."""
+"""Retries: a call is repeated with the number, duration and pauses of its back-off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from haulback.retry import Backoff, is_retryable, retry
 
 
 class HandClock:
-    """Clock that moves only while a pause is waited for, or a call takes time."""
+    """Clock that moves only during pauses and calls."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -33,7 +33,7 @@ class HandClock:
 
 
 def failing(times: int, error: Exception, clock: HandClock, takes: float = 0) -> Callable[[], int]:
-    """A call that fails so many times and then returns how often it was called."""
+    """A call that fails a number of times and then returns the number of its calls."""
     called = 0
 
     def call() -> int:

@@ -1,4 +1,4 @@
-"""A web server with prepared answers, which keeps the requests: proxies and failing servers."""
+"""A web server with prepared answers, which records the requests: proxies and failing servers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 class Asked(NamedTuple):
-    """A request as it arrived; `path` lies below /api."""
+    """A request as it arrived; `path` is relative to /api."""
 
     method: str
     path: str
@@ -22,7 +22,7 @@ class Asked(NamedTuple):
 
 
 class Web:
-    """The server: `says` prepares the next answer; the last answer is given again and again."""
+    """The server: `says` prepares the next answer; the last answer is repeated."""
 
     def __init__(self, protocol: str) -> None:
         self.asked: list[Asked] = []
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def served(protocol: str = "HTTP/1.1") -> Iterator[Web]:
-    """The server, in a thread of its own; by HTTP/1.0 it closes each connection."""
+    """The server in a separate thread; it speaks HTTP/1.0 and closes each connection."""
     made = Web(protocol)
     thread = Thread(target=made.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -18,7 +18,7 @@ from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.contract.backups import BackupType, Hint
 from haulback.contract.export import ExportRequest
-from haulback.contract.prove import ProveRequest, Sign
+from haulback.contract.prove import BootSign, ProveRequest
 from haulback.errors import Damaged, Malformed, NotFound
 from haulback.wire import Ref
 
@@ -109,7 +109,7 @@ def prove(
     request = ProveRequest(
         backup=Ref(client.backups.guid(guid)),
         hypervisor=ref(hypervisor and client.hypervisors.find(hypervisor).guid),
-        sign=Sign.SCREEN if screen else Sign.TEXT if text else Sign.AGENT,
+        sign=BootSign.SCREEN if screen else BootSign.TEXT if text else BootSign.AGENT,
         text=text or None,
         script=script.read_text() if script else None,
         timeout=timeout * 1000,
@@ -139,7 +139,7 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
 def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
     """Give up backups that are missing from their destination, so that clean-ups continue.
 
-    Data that only these backups need is deleted then.  Bring their files back instead, if possible.
+    Data that only these backups need is deleted then.  If possible, restore their files instead.
     """
     if not guid:
         raise Malformed("name at least one backup by its guid")

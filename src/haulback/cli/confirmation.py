@@ -1,4 +1,4 @@
-"""Confirmation before a destructive command: the options, and the question on the terminal."""
+"""Confirmation before a destructive command: its options, and the question on the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulback.errors import Malformed
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Consent:
-    """Answers to the question of a command that destroys."""
+    """Answers to the question that a destructive command asks."""
 
     yes: Annotated[
         bool,
@@ -30,9 +30,9 @@ class Consent:
     ] = False
 
     def agree(self) -> bool:
-        """Whether to go on, after the command listed what it removes; False for a dry run.
+        """Whether to continue after the list of removals; False for a dry run.
 
-        Raises Malformed after a no, and where no terminal can be asked.
+        Raises Malformed after a no, and without a terminal to ask on.
         """
         if self.dry_run:
             return False
@@ -45,7 +45,7 @@ ASK = Consent()
 
 
 def require_terminal() -> None:
-    """Raise Malformed where nobody can answer a question."""
+    """Raise Malformed if no terminal is there to answer a question."""
     if not sys.stdin.isatty():
         raise Malformed(
             "nothing was done: the command asks first, and there is no terminal; add -y to go on, "
@@ -54,7 +54,7 @@ def require_terminal() -> None:
 
 
 def ask() -> None:
-    """Ask on the terminal whether to go on.  Raises Malformed after anything but a yes."""
+    """Ask on the terminal whether to continue.  Raises Malformed after any answer but yes."""
     require_terminal()
     try:
         answer = input("Go on? [y/N] ")

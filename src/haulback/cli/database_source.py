@@ -1,4 +1,4 @@
-"""Sealed copies of a server's database: in a repository, or in a file that a RESTORE gave back."""
+"""Sealed copies of a server's database: in a repository, or in a file that a RESTORE wrote."""
 
 from __future__ import annotations
 

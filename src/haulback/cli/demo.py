@@ -94,7 +94,7 @@ def demo(
 
 
 class _Server:
-    """A `haulback up` process as a user runs it, with a password of its own."""
+    """A `haulback up` process as a user runs it, with a generated password."""
 
     def __init__(self, folder: Path) -> None:
         self.data, self.password = folder / "data", secrets.token_urlsafe(9)
@@ -276,7 +276,7 @@ class _Demo:
         return _sha256(self.twin)
 
     def image_of(self, machine: Machine) -> Path:
-        """The only image below the machine's folder."""
+        """The only image in the machine's folder."""
         folder = self.folder / "machines" / machine.name
         return next(path for path in folder.iterdir() if path.suffix != ".json")
 

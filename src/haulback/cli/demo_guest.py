@@ -30,14 +30,14 @@ class _Known(NamedTuple):
 
 
 def check() -> None:
-    """Raises Unsupported, naming the missing requirements of this machine."""
+    """Check the requirements of this machine.  Raises Unsupported, naming the missing ones."""
     if lack := libvirt_lab.missing() or guests.missing():
         raise Unsupported(f"--running boots a guest on its own libvirt; install {lack} first")
 
 
 def run(client: Client) -> None:
     """Run the demo.  Raises Damaged when the restored guest differs from the original."""
-    # The folder is not below --data, because paths of sockets must be short.
+    # The folder is not in --data, because paths of sockets must be short.
     with tempfile.TemporaryDirectory(prefix="haulback-lab-") as folder:
         _run(Path(folder), client, Console(highlight=False))
 

@@ -18,6 +18,7 @@ from haulback.contract.catalogue import AttachedDestination, TakeOver
 from haulback.contract.destinations import DestinationRecord
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
+from haulback.texts import reason
 from haulback.wire import Word
 
 KeyFile = Annotated[Path | None, Parameter(name="--key-file", help="File with the key.")]
@@ -46,7 +47,7 @@ def attach(
     The repository is opened by --key-file, --kit, or the passphrase in HAULBACK_PASSPHRASE. Without
     --take-over it is only read: its backups can be listed, mounted, proved and restored.  With
     --take-over the server that owned it stops; nothing is deleted for 24 hours, unless
-    --old-credential-revoked says that the old server can delete nothing any more.
+    --old-credential-revoked says that the old server can no longer delete.
     """
     declared = chosen(kind or None)
     settings = read_settings(declared, path, setting, secret)
@@ -93,14 +94,14 @@ def _text(option: str, file: Path) -> str:
     try:
         return file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"{option} {file} cannot be read: {error}") from None
+        raise Malformed(f"{option} {file} cannot be read: {reason(error)}") from None
 
 
 @app.command(name="take-over")
 def take_over_destination(name: str, *, old_credential_revoked: Revoked = False) -> None:
     """Become the owner of a destination, and bring its backups into the catalogue.
 
-    The server that owned it neither stores nor deletes there any more.
+    The previous owner neither stores nor deletes on the destination any more.
     """
     client = connect()
     wanted = TakeOver(oldCredentialRevoked=old_credential_revoked)
@@ -110,14 +111,14 @@ def take_over_destination(name: str, *, old_credential_revoked: Revoked = False)
 
 @app.command
 def sync(name: str) -> None:
-    """Bring backups of a destination that the catalogue lacks back from the destination."""
+    """Add backups that the catalogue lacks, from the destination."""
     client = connect()
     guid = client.destinations.find(name).guid
     _follow(client, client.destinations.read_catalogue(guid))
 
 
 def _follow(client: Client, destination: DestinationRecord) -> None:
-    """Follow the task, and tell how old the facts are."""
+    """Follow the task, and print the age of the facts."""
     if destination.task:
         watch(client, [destination.task.guid])
     record = client.destinations.get(destination.guid)

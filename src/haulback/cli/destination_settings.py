@@ -9,6 +9,7 @@ from pathlib import Path
 from haulback.contract.destination_types import DestinationType, Setting, settings_of
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import checked
+from haulback.texts import reason
 from haulback.wire import JsonObject
 
 
@@ -18,7 +19,8 @@ def read_settings(
     """The settings of a new destination.
 
     `texts` are NAME=VALUE, `files` NAME=FILE with a secret; FILE - is standard input. Raises
-    Malformed naming the first setting that is unknown, missing or wrong, before anything is sent.
+    Malformed naming the first setting that is unknown, missing or invalid, before a request is
+    sent.
     """
     given: JsonObject = {"path": str(path.absolute())} if path else {}
     given |= read_changes(kind, texts, files)
@@ -67,4 +69,4 @@ def _read(file: str) -> str:
     try:
         return (sys.stdin.read() if file == "-" else Path(file).read_text()).strip("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"--secret: {file} cannot be read: {error}") from None
+        raise Malformed(f"--secret: {file} cannot be read: {reason(error)}") from None

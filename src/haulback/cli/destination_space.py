@@ -1,4 +1,6 @@
-"""`haulback destination space`, `limit`: what destinations hold, and limits of new backups."""
+"""`haulback destination space`, `limit`: the stored bytes of destinations, and limits for new
+backups.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,12 @@ import msgspec
 from cyclopts import Parameter
 
 import haulback.cli.destination_catalogue  # noqa: F401 - adds its commands to the group
+from haulback import units
 from haulback.cli.connection import connect
 from haulback.cli.destinations import app
-from haulback.cli.output import Output, named, show, size
+from haulback.cli.output import Output, named, show, size, when
 from haulback.contract.destinations import ChangedDestination
-from haulback.contract.space import SpaceLimits
+from haulback.contract.space import SpaceLimits, SpaceRecord
 from haulback.units import GIB
 
 _MACHINES = (named("protectedEntity"), size("unique"), size("shared"))
@@ -20,12 +23,44 @@ _MACHINES = (named("protectedEntity"), size("unique"), size("shared"))
 
 @app.command(name="space")
 def space(name: str, *, output: Output = "table") -> None:
-    """List the stored bytes of each machine: of it alone, and shared with other machines.
+    """Show the space that a destination holds, its growth, and the day on which it is full.
 
-    `destination show` has the totals, the growth and the day on which the destination is full.
+    The table has the stored bytes of each machine: of it alone, and shared with other machines.
     """
     client = connect()
-    show(client.destinations.space(client.destinations.find(name).guid), _MACHINES, output)
+    destination = client.destinations.find(name)
+    if output == "table":
+        print("\n".join(sentences(destination.name, destination.space or SpaceRecord())))
+    show(client.destinations.space(destination.guid), _MACHINES, output)
+
+
+def sentences(name: str, space: SpaceRecord) -> list[str]:
+    """The space of a destination for people."""
+    said = []
+    if space.measured is None:
+        said.append(f"{name} is not measured yet: its next clean-up counts the bytes")
+    else:
+        said.append(
+            f"{name} holds {units.size(space.held or 0)}; backups use "
+            f"{units.size(space.living or 0)} (clean-up of {when(space.measured)})"
+        )
+    if space.locked:
+        said.append(f"{units.size(space.locked)} that no backup needs are under lock")
+    if space.growthPerDay is not None:
+        full = f", and is full on {when(space.fullAt)}" if space.fullAt else ""
+        said.append(f"it grows by {_growth(space.growthPerDay)} a day{full}")
+    if space.quota is not None:
+        said.append(f"new backups may fill {units.size(space.quota)}")
+    if space.minimumFree is not None:
+        said.append(f"new backups leave {units.size(space.minimumFree)} free")
+    if space.waits:
+        said.append(f"new backups wait: {space.waits}")
+    return said
+
+
+def _growth(size: int) -> str:
+    """Bytes with their sign, as a destination may shrink."""
+    return f"-{units.size(-size)}" if size < 0 else units.size(size)
 
 
 @app.command(name="limit")

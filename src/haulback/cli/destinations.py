@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -14,7 +14,7 @@ from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
-from haulback.cli.questions import Gone, agreed, give_up
+from haulback.cli.questions import ConfirmOption, agreed, give_up
 from haulback.cli.submit_options import USUAL, SubmitOptions, kept, ref, refs, report, watch
 from haulback.contract import destination_types as contract_types
 from haulback.contract.backup_cleanup import BackupCleanupRequest
@@ -55,7 +55,7 @@ def destinations(*machine: str, output: Output = "table") -> None:
 
 @app.command(name="types")
 def destination_types(*, output: Output = "table") -> None:
-    """List the types of destination with their settings and capabilities."""
+    """List the types of destinations with their settings and capabilities."""
     show([_type_row(kind) for kind in contract_types.TYPES], _TYPES, output)
 
 
@@ -91,7 +91,7 @@ def add_destination(
 
     PATH is a folder of the node, or with --set share=NFS (SMB, OTHER) a share that the nodes have
     mounted there.  The other types have settings instead; a secret setting is read from FILE, or
-    from standard input where FILE is -.  --copy-of: the repository gets the master key of that
+    from standard input if FILE is -.  --copy-of: the repository gets the master key of that
     destination's repository, so that backups are copied without decryption.
     """
     declared = chosen(kind or None)
@@ -99,7 +99,7 @@ def add_destination(
     client = connect()
     new = NewDestination(
         name=name,
-        path=settings.pop("path", None),  # the old member, which servers of 0.2 read
+        path=settings.pop("path", None),  # the old member, for servers of version 0.2
         type=Word(declared.name) if kind else None,
         settings=settings or None,
         **reach_members(client, node, all_nodes=all_nodes),
@@ -149,9 +149,9 @@ def set_destination(
     machine always stays. --verify-days: a share is read every night, so that everything is read
     within this number of days; --verify-hours limits a night, --no-verify turns the nightly
     verification off. --keep-absent-days: the last backup of an absent machine stays for this number
-    of days (30; 0: not). --set: a setting that does not say where the destination lies, like share
-    and listingDelay. --node and --all-nodes say anew which nodes reach the destination. --secret: a
-    new value of a secret setting, read from FILE, or from standard input where FILE is -.
+    of days (30; 0: not). --set: a setting that does not determine the location, such as share and
+    listingDelay. --node and --all-nodes replace the nodes that reach the destination. --secret: a
+    new value of a secret setting, read from FILE, or from standard input if FILE is -.
     """
     client = connect()
     present = client.destinations.find(name)
@@ -179,7 +179,7 @@ def set_destination(
         client.destinations.change(present.guid, changed)
 
 
-def _given(**options: Any) -> dict[str, Any]:
+def _given(**options: object) -> dict[str, object]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
 
@@ -190,7 +190,7 @@ def _age(days: float | None) -> int | None:
 
 @app.command(name="close-breaker")
 def close_breaker(name: str) -> None:
-    """Let tasks of a destination that did not answer go on at once, without a test."""
+    """Let the tasks of a destination that did not answer continue at once, without a test."""
     client = connect()
     client.destinations.close_breaker(client.destinations.find(name).guid)
 
@@ -206,11 +206,11 @@ def move_destination(
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
     consent: Consent = ASK,
 ) -> None:
-    """Say where the repository of a destination lies now: in the folder PATH, or by the --set
-    settings of its type.
+    """Change the location of a destination's repository: the folder PATH, or the --set settings of
+    its type.
 
-    Copy the repository first, while no task runs.  A node finds the same repository at the new
-    place before anything changes; secrets of the new place count from then on, too.
+    Copy the repository first, while no task runs.  The record changes after a node has found the
+    same repository at the new location; its secrets are used from then on.
     """
     client = connect()
     present = client.destinations.find(name)
@@ -226,11 +226,11 @@ def move_destination(
 
 
 @app.command(name="rm")
-def remove_destination(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+def remove_destination(name: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a destination that holds no backup; its files stay.
 
-    --gone: the destination will not come back. Its backups are given up, unless another good
-    location keeps them. When its store is found, `destination add` at the same place opens it.
+    --gone: the destination is lost for good. Its backups are given up, unless they have another
+    good location. If its store is found again, `destination add` at the same location opens it.
     """
     client = connect()
     guid = client.destinations.find(name).guid
@@ -248,9 +248,9 @@ def copy_to(
     archive: Annotated[bool, Parameter(negative="", help="With the role ARCHIVE.")] = False,
     stop: Annotated[bool, Parameter(negative="", help="Make no more copies there.")] = False,
 ) -> None:
-    """Copy every backup of a destination to TARGET, those that exist and those to come.
+    """Copy every backup of a destination to TARGET, present and future ones.
 
-    --stop: the copies that exist stay, and no others are made.
+    --stop: existing copies stay, and no new copies are made.
     """
     client = connect()
     present, to = client.destinations.find(name), client.destinations.find(target)
@@ -275,9 +275,10 @@ def copying(
     end: Annotated[float | None, Parameter(help="Hour from which no copies start.")] = None,
     zone: Annotated[str, Parameter(help="Time zone of the hours; default UTC.")] = "",
 ) -> None:
-    """Limit the copies that are made on a destination: their rate, and the hours of their starts.
+    """Limit the copies that are made on a destination: their rate, and the hours in which they
+    start.
 
-    The options replace all limits; without options the limits go.
+    The options replace all limits; without options all limits are removed.
     """
     client = connect()
     wanted = Copying(
@@ -292,10 +293,12 @@ def copying(
 
 @app.command
 def clean(*name: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Remove expired backups from destinations and free their space; asks before backups go."""
+    """Remove expired backups from destinations and free their space; asks before backups are
+    removed.
+    """
     client = connect()
     request = BackupCleanupRequest(
-        refs(client.destinations.find(one).guid for one in name), **how.timed
+        refs(client.destinations.find(word).guid for word in name), **how.timed
     )
     act = partial(client.tasks.remove_old_backups, request, **how.asked)
     if agreed(client, consent, act):
@@ -309,7 +312,7 @@ def verify(
     hours: Annotated[float | None, Parameter(help="Read no longer.")] = None,
     how: SubmitOptions = USUAL,
 ) -> None:
-    """Verify destinations and name the backups that lack data; everything, unless limited.
+    """Verify destinations and list the backups that lack data; reads everything, unless limited.
 
     The next run continues with the packs that a limited run left out.
     """
@@ -359,10 +362,10 @@ def key(
 ) -> None:
     """Write the key file of a destination's repository to --output, or print it.
 
-    Keep the key away from the server.  The key is tried on the repository first, in --folder when
-    that is mounted elsewhere on this machine; --unchecked prints a key that cannot be tried here.
-    An --output that holds another key is never overwritten.  The command works on the server's
-    machine only, for users who may read its --data.
+    Keep the key in a place other than the server.  The key is first tried on the repository, in
+    --folder if that is mounted elsewhere on this machine; --unchecked prints a key that cannot be
+    tried here. An --output that holds another key is never overwritten.  The command works on the
+    server's machine only, for users who may read its --data.
     """
     from haulback.cli.repository_keys import key_of
 

@@ -1,4 +1,6 @@
-"""The program `haulback`: the version at once, every other command by the root command."""
+"""The program `haulback`: it answers --version itself, and loads the root command for all
+others.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import haulback
 
 
 def main() -> None:
-    """Run the command line.  `--version` loads neither the parser of options nor any command."""
+    """Run the command line.  `--version` loads neither the option parser nor any command."""
     if sys.argv[1:] == ["--version"]:
         print(haulback.__version__)
         return

@@ -1,4 +1,4 @@
-"""`haulback events`: the newest events, or all events as they happen."""
+"""`haulback events`: the newest events, or a live stream of events."""
 
 from __future__ import annotations
 

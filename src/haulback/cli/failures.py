@@ -1,4 +1,4 @@
-"""Errors of commands, each as one line with the remedy, also errors of the system."""
+"""Errors of commands, including errors of the system, each as one line with the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 def told(error: Exception) -> HaulbackError:
-    """The error of Haulback, with the remedy, for any error that ended a command."""
+    """The Haulback error, with the remedy, for any error that ended a command."""
     if isinstance(error, HaulbackError):
         return error
     if isinstance(error, CycloptsError):
@@ -78,7 +78,7 @@ def _is_name(name: object) -> bool:
 
 
 def _of_import(error: BaseException) -> Unsupported:
-    """The error for a missing or broken package, which the first of the causes names."""
+    """The error for a missing or broken package, named by the first of the causes."""
     while isinstance(error.__cause__ or error.__context__, ImportError):
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     name = getattr(error, "name", None) or "a package"

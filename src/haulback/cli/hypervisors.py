@@ -13,7 +13,7 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
 from haulback.cli.place_options import reach_members
-from haulback.cli.questions import Gone, agreed, give_up
+from haulback.cli.questions import ConfirmOption, agreed, give_up
 from haulback.cli.submit_options import kept, ref, refs, watch
 from haulback.client.client import Client
 from haulback.contract.connectivity_test import ConnectivityTestRequest
@@ -84,7 +84,7 @@ def set_hypervisor(
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
 ) -> None:
-    """Rename a hypervisor, assign it to a manager, or say anew which nodes reach it; options not
+    """Rename a hypervisor, assign it to a manager, or set the nodes that reach it; options not
     given stay unchanged.
     """
     client = connect()
@@ -99,10 +99,10 @@ def set_hypervisor(
 
 
 @app.command(name="rm")
-def remove_hypervisor(name: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+def remove_hypervisor(name: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a hypervisor whose machines have no backups.
 
-    --gone: the hypervisor will not come back. Machines with backups stay as absent machines, whose
+    --gone: the hypervisor is lost for good. Machines with backups stay as absent machines, whose
     backups can be restored elsewhere.
     """
     client = connect()
@@ -128,10 +128,10 @@ def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
 
 @app.command
 def confirm_absent(name: str, *, consent: Consent = ASK) -> None:
-    """Confirm that the machines which a hypervisor no longer shows are gone; prints their names.
+    """Confirm that the machines which a hypervisor no longer lists are deleted; prints their names.
 
-    A hypervisor that suddenly shows no machine, or less than half, is not believed before the next
-    scan.
+    If a hypervisor suddenly lists no machine, or less than half of them, Haulback waits for the
+    next scan.
     """
     client = connect()
     guid = client.hypervisors.find(name).guid
@@ -152,7 +152,9 @@ def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
 
 
 def _scan(client: Client, tasks: list[str]) -> None:
-    """Follow scans, then name the machines that cannot be read.  Raises Incomplete for any."""
+    """Follow scans, then list the machines that cannot be read.  Raises Incomplete if there are
+    any.
+    """
     watch(client, tasks)
     count = 0
     for guid in tasks:

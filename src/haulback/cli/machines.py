@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
-from haulback.cli.questions import Act, Gone, agreed, merged, told
+from haulback.cli.questions import Act, ConfirmOption, agreed, merged, told
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, refs, report
 from haulback.client import record_names
 from haulback.client.client import Client
@@ -17,6 +18,7 @@ from haulback.client.projects import project_uuid
 from haulback.contract.machines import MachineSettings, ProjectName
 from haulback.contract.snapshot_cleanup import ReleaseRequest
 from haulback.errors import Malformed, NotFound
+from haulback.policy.time_text import read_duration
 
 app = App(name="machine")
 disk = App(name="disk", help="Disks of a machine, and the disks that backups leave out.")
@@ -32,6 +34,13 @@ _COLUMNS = (
     moment("lastBackup"),
     text("problem"),
 )
+Silent = Annotated[
+    str,
+    Parameter(
+        help="With --gone: nodes that were silent for so long (30d, 1h) reach their destinations "
+        "no more, and the backups there are given up; default 1d."
+    ),
+]
 _SETTINGS = ("policy", "snapshot-policy", "project", "before", "after")
 _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("excludedFromBackup"))
 
@@ -95,11 +104,15 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
 
 @app.command
 def rm(
-    *machine: str, gone: Gone = False, how: SubmitOptions = USUAL, consent: Consent = ASK
+    *machine: str,
+    gone: ConfirmOption = False,
+    silent: Silent = "",
+    how: SubmitOptions = USUAL,
+    consent: Consent = ASK,
 ) -> None:
     """Delete all backups of machines, then their records; the machines stay on the platform.
 
-    --gone: as `machine forget --gone`, for machines that will not come back.
+    --gone: like `machine forget --gone`, for machines that are lost for good.
     """
     if gone and how != USUAL:
         raise Malformed(
@@ -108,8 +121,8 @@ def rm(
         )
     client = connect()
     guids = _found(client, machine)
-    if gone:
-        _give_up(client, guids, consent)
+    if _is_gone(gone, silent):
+        _give_up(client, guids, silent, consent)
         return
     if len(guids) == 1:
         delete = partial(client.tasks.delete, guids[0], **how.asked)
@@ -127,8 +140,8 @@ def rm(
 
 @app.command
 def release(*machine: str, how: SubmitOptions = USUAL) -> None:
-    """Release the checkpoints of machines: their owner's snapshot, revert, resize and migration
-    work again, and the next backup of each machine is a full one.
+    """Release the checkpoints of machines, so that their owner's snapshots, reverts, resizes and
+    migrations work again; the next backup of each machine is a full one.
     """
     client = connect()
     request = ReleaseRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
@@ -136,16 +149,17 @@ def release(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def forget(*machine: str, gone: Gone = False, consent: Consent = ASK) -> None:
-    """Remove the records of absent machines without backups; without names, of all such
-    machines.
+def forget(
+    *machine: str, gone: ConfirmOption = False, silent: Silent = "", consent: Consent = ASK
+) -> None:
+    """Remove the records of absent machines without backups; without names, of all such machines.
 
-    --gone: the machines will not come back. Their tasks end; backups that a living node reaches
+    --gone: the machines are lost for good. Their tasks end; backups that a running node reaches
     stay with the record of an absent machine, and nothing on a store is deleted.
     """
     client = connect()
-    if gone:
-        _give_up(client, _found(client, machine), consent)
+    if _is_gone(gone, silent):
+        _give_up(client, _found(client, machine), silent, consent)
         return
     machines = client.machines
     guids = [machines.find(name).guid for name in machine]
@@ -156,8 +170,15 @@ def forget(*machine: str, gone: Gone = False, consent: Consent = ASK) -> None:
             act()
 
 
-def _give_up(client: Client, guids: list[str], consent: Consent) -> None:
-    acts = [partial(client.machines.give_up, guid) for guid in guids]
+def _is_gone(gone: bool, silent: str) -> bool:
+    if silent and not gone:
+        raise Malformed("--silent: it counts with --gone alone")
+    return gone
+
+
+def _give_up(client: Client, guids: list[str], silent: str, consent: Consent) -> None:
+    more = {"silentFor": read_duration(silent, "--silent")} if silent else {}
+    acts = [partial(client.machines.give_up, guid, **more) for guid in guids]
     if agreed(client, consent, *acts):
         told(merged(act() for act in acts), consent)
 

@@ -19,7 +19,7 @@ from haulback.cli.output import Output, dump, moment, named, show, size, text
 from haulback.cli.questions import agreed
 from haulback.cli.submit_options import USUAL, SubmitOptions, ref, report
 from haulback.client.calls import Narrowed
-from haulback.contract.mount import Again
+from haulback.contract.mount import RemountRequest
 from haulback.contract.mounts import FileRow
 from haulback.contract.unmount import UnmountRequest
 from haulback.contract.upload import UploadRequest
@@ -107,7 +107,7 @@ def found(backup: str, *, output: Output = "table") -> None:
 def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
     """List a folder of a mounted file system, by guid or volume.
 
-    A listing does not open files, so most are "not tried"; `mount details` opens a file.
+    A listing opens no files, so that most are "not tried"; `mount details` opens a file.
     """
     rows: list[FileRow] = []
     try:
@@ -120,9 +120,9 @@ def list_folder(file_system: str, path: str = "/", *, output: Output = "table") 
 
 @app.command(name="details")
 def show_details(file_system: str, path: str) -> None:
-    """Open a file or folder of a mounted file system, read it, and show all about it.
+    """Open a file or folder of a mounted file system, read it, and show its details.
 
-    Ends with 3 if it cannot be read.
+    Exits with 3 if it cannot be read.
     """
     mounts = connect().mounts
     entry = mounts.details(mounts.file_system(file_system), path)
@@ -146,8 +146,8 @@ def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> No
     """Download files of a mounted file system: one file unchanged, several or a folder as
     a tar.
 
-    --to is the file to write; - is standard output; the default is the file's own name.  Files of a
-    tar that cannot be read are named on standard error, and the command ends with 3.
+    --to is the file to write; - is standard output; the default is the file's own name.  Unreadable
+    files of a tar are listed on standard error, and the command exits with 3.
     """
     if not path:
         raise Malformed("name at least one path")
@@ -190,7 +190,7 @@ def _write(target: Path, parts: Iterable[bytes]) -> None:
 
 
 def _copy(parts: Iterable[bytes], file: BinaryIO, *, sparse: bool = False) -> None:
-    """Write all parts, and name the unreadable files of a tar on standard error.
+    """Write all parts, and list the unreadable files of a tar on standard error.
 
     `sparse`: parts that hold only zeros become holes; the caller sets the size at the end.
     """
@@ -214,7 +214,7 @@ def _copy(parts: Iterable[bytes], file: BinaryIO, *, sparse: bool = False) -> No
 def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
     client = connect()
-    request = Again(mountedBackup=Ref(client.mounts.ended(mounted)), **how.timed)
+    request = RemountRequest(mountedBackup=Ref(client.mounts.ended(mounted)), **how.timed)
     report(client, [client.tasks.mount(request, **how.asked)], how)
 
 

@@ -14,7 +14,7 @@ from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import InsecureHttp, connect
 from haulback.cli.log_start import start_log
 from haulback.cli.output import Output, dump, moment, named, show, text
-from haulback.cli.questions import Gone, agreed, give_up
+from haulback.cli.questions import ConfirmOption, agreed, give_up
 from haulback.contract.nodes import ChangedNode
 from haulback.errors import Malformed
 from haulback.logs import LogFormat
@@ -109,7 +109,7 @@ def show_node(name: str) -> None:
 
 @app.command
 def token(node: str = "", *, consent: Consent = ASK) -> None:
-    """Print an enrolment token for one node, valid for one hour; with NODE a new token of that
+    """Print an enrolment token for one node, valid for one hour; with NODE a new token for that
     node, whose running process stops.
     """
     client = connect()
@@ -124,7 +124,7 @@ def token(node: str = "", *, consent: Consent = ASK) -> None:
 
 @app.command
 def add(name: str) -> None:
-    """Register a node that others have written, and print its token; it is shown only once."""
+    """Register a third-party node, and print its token; it is shown only once."""
     print(connect().nodes.add(name).token)
 
 
@@ -144,10 +144,10 @@ def config(node: str, config: str) -> None:
 
 
 @app.command
-def rm(node: str, *, gone: Gone = False, consent: Consent = ASK) -> None:
+def rm(node: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a node without running tasks, destinations or hypervisors.
 
-    --gone: the node will not come back. It is given up with the hypervisors and destinations that
+    --gone: the node is lost for good. It is given up with the hypervisors and destinations that
     only it reached; backups with another good location stay.
     """
     client = connect()

@@ -88,7 +88,7 @@ def add_webhook(
     ] = None,
     certificate: Certificate = None,
 ) -> None:
-    """Add a webhook.  A secret that is made is printed once, for the receiver."""
+    """Add a webhook.  A generated secret is printed once, for the receiver."""
     secret = credentials.read(secret_file, "--secret-file") if secret_file else _secret()
     made = NotificationChannel(
         name=name,
@@ -150,7 +150,7 @@ def add_rule(
     to: Words = [],  # noqa: B006 - read only
     digest: Annotated[str, Parameter(help="Time to collect events, like 90s, 5m or 1h.")] = "",
 ) -> None:
-    """Tell channels of events: without --event of failures and troubles."""
+    """Add a rule that reports events to channels: without --event, failures and problems."""
     client = connect()
     made = NotificationRule(
         name=name,

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
 Column = tuple[str, Callable[[JsonObject], str]]
-# Columns whose cells are sentences or times, which may be folded; all other cells may have to be
-# typed again in a command, so that they stay whole at any width of the terminal.
+# Columns whose cells are sentences or times, which may be folded; all other cells may be input of
+# another command, so they stay whole at any width of the terminal.
 _FOLDED = re.compile(
     r"statusInfo|queueReason|contents|description|problem|reason|text|why|warnings|message|"
     r"\w*(Time|Since|At|Expire)|absentSince|created|expires|since|seen|modified|time|lastBackup|due"
@@ -29,7 +29,7 @@ _NARROW = 10  # characters to which a folded column may shrink
 _GAP = 2  # characters between two columns
 
 
-def show(rows: Iterable[Any], columns: Sequence[Column], output: Output) -> None:
+def show(rows: Iterable[object], columns: Sequence[Column], output: Output) -> None:
     """Print rows under headings, or as one JSON array."""
     records = msgspec.to_builtins(list(rows))
     if output == "json":
@@ -53,7 +53,7 @@ def _print(names: list[str], cells: list[list[str]]) -> None:
     for line in cells:
         table.add_row(*line)
     screen = console()
-    # A terminal wraps long lines, and a file has any width: nothing is cut.
+    # A terminal wraps long lines, and a file has any width, so no cell is cut.
     screen.width = max(screen.width, least if sys.stdout.isatty() else whole)
     screen.print(table, crop=False)
 
@@ -99,12 +99,14 @@ def named(name: str, member: str = "") -> Column:
 
 def moment(name: str) -> Column:
     """A column for epoch milliseconds, in local time."""
-    return name, lambda row: _when(row.get(name))
+    return name, lambda row: when(row.get(name))
 
 
 def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
+    if isinstance(value, dict):  # an enum or a reference
+        return _name(value)
     return "" if value is None else str(value)
 
 
@@ -117,10 +119,11 @@ def size(name: str) -> Column:
     return name, lambda row: units.size(row[name]) if name in row else ""
 
 
-def _when(ms: int | None) -> str:
+def when(ms: int | None) -> str:
+    """A time in epoch milliseconds as local time; empty for none."""
     try:
         return datetime.fromtimestamp(ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if ms else ""
-    except (ValueError, OverflowError, OSError):  # a file may bear a year past 9999
+    except (ValueError, OverflowError, OSError):  # a file may have a year after 9999
         return f"{ms} ms"
 
 

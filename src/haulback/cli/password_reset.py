@@ -1,4 +1,4 @@
-"""`haulback user reset-password`: a new password from the machine of the server."""
+"""`haulback user reset-password`: set a new password on the server's machine."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from haulback.wire import Ref
 
 
 def reach_members(client: Client, nodes: Sequence[str], *, all_nodes: bool) -> dict[str, Any]:
-    """The members of a request for --node NODE and --all-nodes; none where neither is given.
+    """The members of a request for --node NODE and --all-nodes; empty if neither is given.
 
     Raises NotFound for an unknown node, Malformed for both options.
     """

@@ -19,7 +19,7 @@ _CHANGES = (text("change"), text("guid"), text("name"))
 
 
 def _policies(name: str, topic: str) -> App:
-    app = noun(name, topic, "priority", "vmCount")
+    app = noun(name, topic, "priority", "vmCount", asks=True)
 
     def kind(client: Client) -> Policies[Any]:
         collection: Policies[Any] = getattr(client.records, topic)
@@ -27,7 +27,8 @@ def _policies(name: str, topic: str) -> App:
 
     @app.command
     def preview(name: str, *member: str, new: bool = False, output: Output = "table") -> None:
-        """Show the machines that auto-assignment would give to a policy, and take from it.
+        """Show the machines that auto-assignment would add to a policy, and those that it would
+        remove.
 
         Words like priority=80 change the policy for the preview only; --new drafts a policy.
         """

@@ -68,7 +68,7 @@ def _node_command(
 
 
 class _Keeper(Thread):
-    """Supervisor that restarts the embedded node, a process of its own."""
+    """Supervisor that restarts the embedded node, which is a separate process."""
 
     def __init__(self, command: list[str]) -> None:
         super().__init__(name="keeper", daemon=True)

@@ -42,7 +42,8 @@ def protect(
     name: str = "",
     output: Output = "table",
 ) -> None:
-    """Protect machines: --all, or those of --match and --tag, also those that come later.
+    """Protect machines: all of them with --all, or those of --match and --tag, including later
+    ones.
 
     Times like 22:00 or "22:00 Europe/Berlin", days like mon-fri, durations like 36h, keeps like
     7d,4w,12m; --copy-to gets a copy of each backup; --mail addresses hear of failures.  Without a
@@ -88,7 +89,7 @@ def _destination(client: Client, name: str) -> Choice | None:
 
 
 def _own_zone() -> str:
-    """The IANA zone of this machine, "" where the machine does not name its zone."""
+    """The IANA zone of this machine, "" if it cannot be determined."""
     named = os.environ.get("TZ", "").removeprefix(":")
     if not named:
         _, _, named = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")

@@ -1,4 +1,4 @@
-"""The question before a command that destroys: what will go, and whether to go on."""
+"""The question before a destructive command: the list of removals, and whether to continue."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from haulback.contract.losses import LossCount, Losses, LostItem
 from haulback.wire import JsonObject
 
 Act = Callable[[], object]
-Gone = Annotated[
+ConfirmOption = Annotated[
     bool,
     Parameter(
         negative="",
         help="It will not come back: give it up, with all that only it could reach.",
     ),
 ]
-_ASKED = 30  # items that a question lists; a dry run lists all that the server sends
+_ASKED = 30  # items that a question lists; a dry run lists all items that the server sends
 
 
 def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
-    """Whether to carry out requests, each of one `act`: asks with the list of what they remove.
+    """Whether to carry out the requests of some `act`s; asks with the list of their removals.
 
-    False after a dry run.  Raises Malformed for a no and without a terminal, and what the
-    requests would raise.  Requests that remove nothing need no answer.
+    False after a dry run.  Raises Malformed for a no and without a terminal, and the errors of the
+    requests.  Requests that remove nothing need no answer.
     """
     if consent.yes and not consent.dry_run:
         return True
@@ -38,18 +38,20 @@ def agreed(client: Client, consent: Consent, *acts: Act) -> bool:
 
 
 def give_up(client: Client, consent: Consent, act: Callable[[], Losses]) -> None:
-    """Ask, then carry out an `act` that gives up an object, and print what was lost."""
+    """Ask, then carry out an `act` that gives up an object, and print the losses."""
     if agreed(client, consent, act):
         told(act(), consent)
 
 
 def told(losses: Losses, consent: Consent) -> None:
-    """Print what was lost; only the numbers if a question has listed the items already."""
+    """Print the losses; only their numbers if a question has listed the items already."""
     tell(losses if consent.yes else msgspec.structs.replace(losses, items=[], notes=[]))
 
 
 def confirmed(losses: Losses, consent: Consent) -> bool:
-    """Whether to go on, after a list of the removals; False after a dry run.  Raises Malformed."""
+    """Whether to continue after a list of the removals; False after a dry run.  Raises
+    Malformed.
+    """
     if consent.dry_run:
         tell(losses)
         return False
@@ -87,7 +89,7 @@ def merged(parts: Iterable[Losses]) -> Losses:
 
 
 def tell(losses: Losses, most: int | None = None) -> None:
-    """Print what goes, item by item and in numbers, and what stays."""
+    """Print the removals, item by item and in numbers, and the objects that stay."""
     shown = losses.items[:most]
     if shown:
         show(shown, _columns(shown), "table")

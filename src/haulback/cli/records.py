@@ -27,14 +27,14 @@ from haulback.wire import JsonObject, read
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
 R = TypeVar("R", bound=PolicyRecord)
 _ROW = (text("guid"), text("name"))
-NO_QUESTION = Consent(yes=True)  # a change of these records removes nothing
+NO_QUESTION = Consent(yes=True)  # a change of these records removes no backups
 
 
 def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = False) -> App:
     """Build the commands of a record type; `members` are extra columns of its list.
 
     `adds`: the type has an `add` command with `member=value` words.  `asks`: a change may remove
-    backups, so the command asks.
+    rules or backups, so the command asks.
     """
     app = App(name=name)
 
@@ -70,7 +70,7 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
         _set_members(client, kind(client), (name, *member), NO_QUESTION)
 
     def change_asked(name: str, *member: str, consent: Consent = ASK) -> None:
-        """Change members of a record; other members stay. Asks if backups would be removed."""
+        """Change members of a record; other members stay. Asks if rules, machines or backups go."""
         client = connect()
         _set_members(client, kind(client), (name, *member), consent)
 
@@ -94,7 +94,7 @@ def _set_members(
     words: tuple[str, ...],
     consent: Consent,
 ) -> None:
-    """Change members of the record that the first of `words` names, as the other words say."""
+    """Change the record that the first of `words` names, by the members in the other words."""
     record = known.find(words[0])
     wanted = with_members(msgspec.to_builtins(record.what), words[1:], known.struct, client)
     if agreed(client, consent, lambda: known.change(record.guid, wanted)):
@@ -110,8 +110,10 @@ def _warn(one: ClientRecord[PolicyRecord]) -> None:
 def with_members(before: JsonObject, words: tuple[str, ...], struct: type[R], client: Client) -> R:
     """A record with members like `priority=80` changed; see `written`.
 
-    Raises Malformed for a word without a value, and for a value of another type.
+    Raises Malformed for a word without a value, for a member that the record does not have, and for
+    a value of another type.
     """
+    written.check_members(words, struct)
     after: R = read(written.changed(before, words, struct, client), struct, "")
     return after
 

@@ -1,4 +1,4 @@
-"""References inside records: names and beginnings of guids become guids, at any depth."""
+"""References inside records: names and beginnings of guids are replaced by guids, at any depth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulback.errors import Malformed, NotFound
 from haulback.ids import is_guid
 
 _Finder = Callable[[Client], tuple[ReadableCollection[Any], ...]]
-# The members of records that refer to other records, and the collections that hold these.
+# The members of records that refer to other records, and the collections of these records.
 MEMBERS: Mapping[str, _Finder] = {
     "backupDestination": lambda client: (client.destinations,),
     "backupDestinations": lambda client: (client.destinations,),
@@ -35,11 +35,11 @@ MEMBERS: Mapping[str, _Finder] = {
 _LISTS = frozenset(name for name in MEMBERS if name.endswith("s")) | {"protectedEntities"}
 
 
-def resolved(record: Any, client: Client) -> Any:
+def resolved(record: object, client: Client) -> Any:
     """A record, or a part of it, with whole guids in all its references.
 
-    A reference is a text, several with commas where a member is a list, or an object with `guid`.
-    Raises NotFound, and Malformed with the candidates for a name that fits several records.
+    A reference is a text, several with commas if a member is a list, or an object with `guid`.
+    Raises NotFound, and Malformed with the candidates if a name fits several records.
     """
     if isinstance(record, list):
         return [resolved(part, client) for part in record]
@@ -48,7 +48,7 @@ def resolved(record: Any, client: Client) -> Any:
     return {name: _member(name, value, client) for name, value in record.items()}
 
 
-def _member(name: str, value: Any, client: Client) -> Any:
+def _member(name: str, value: object, client: Client) -> object:
     finder = MEMBERS.get(name)
     if finder is None:
         return resolved(value, client)
@@ -60,7 +60,9 @@ def _member(name: str, value: Any, client: Client) -> Any:
     return _reference(value, collections, client)
 
 
-def _reference(value: Any, collections: tuple[ReadableCollection[Any], ...], client: Client) -> Any:
+def _reference(
+    value: object, collections: tuple[ReadableCollection[object], ...], client: Client
+) -> object:
     if isinstance(value, str) and value:
         return {"guid": _guid(value, collections)}
     if isinstance(value, dict):
@@ -73,8 +75,7 @@ def _reference(value: Any, collections: tuple[ReadableCollection[Any], ...], cli
 def _guid(word: str, collections: tuple[ReadableCollection[Any], ...]) -> str:
     """The guid of the record that a word names in any of the collections.
 
-    Raises the error of the first collection where none knows the word, and Malformed where
-    several do.
+    Raises the error of the first collection if none knows the word, and Malformed if several do.
     """
     missing: NotFound | None = None
     hits: list[tuple[ReadableCollection[Any], str]] = []

@@ -10,6 +10,6 @@ from haulback.drivers.remote import main
 def far_end(url: str, storage: Path) -> None:
     """Serve the libvirt at URL, with new images in STORAGE, over standard input and output.
 
-    Nodes start this command for hypervisors at qemu+ssh://…; users do not need the command.
+    Nodes start this command for hypervisors at qemu+ssh://…; users do not need it.
     """
     main.main(url, storage)

@@ -65,7 +65,7 @@ def chargeback(
     until: Until = "",
     output: Output = "table",
 ) -> None:
-    """Add up bytes by project, virtual-machine, backup-policy, backup-destination, hypervisor,
+    """Sum up bytes by project, virtual-machine, backup-policy, backup-destination, hypervisor,
     hypervisor-cluster or hypervisor-manager.
     """
     measure = Measure.TRANSFER_SIZE if transfer else Measure.BACKUP_SIZE

@@ -1,4 +1,4 @@
-"""`haulback repository`: work with a repository by its destination and its key alone."""
+"""`haulback repository`: work with a repository using only its destination and its key."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from haulback.repository.manifest import Manifest, ManifestDisk
 from haulback.repository.owners import Ownership
 from haulback.repository.repository import Repository
 from haulback.repository.restore import restore_disk
+from haulback.texts import reason
 
 app = App(name="repository")
 
@@ -49,7 +50,7 @@ def init(folder: Path, *, key_file: KeyFile = None) -> None:
         repository = Repository.init(open_location(folder), _secret(key_file))
     except BaseException:
         if made:
-            made.unlink()  # a key file that opens nothing must not remain
+            made.unlink()  # a key file that opens no repository must not remain
         raise
     print(repository.keys.kit(repository.guid))
 
@@ -84,8 +85,8 @@ def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
     """Print the recovery kit of the repository in FOLDER: the kit opens the repository without any
     other secret.
 
-    Print the kit on paper and lock it away: it is needed when haulback.json and its copy are both
-    gone.
+    Print the kit on paper and lock it away: it is needed if haulback.json and its copy are both
+    lost.
     """
     repository = open_repository(folder, key_file, None)
     print(repository.keys.kit(repository.guid))
@@ -118,7 +119,7 @@ def forget(
 def restore_to(
     repository: Repository, stored: ManifestDisk, output: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """Write a disk to a new file; a failed restore leaves no file behind."""
+    """Write a disk to a new file; a failed restore leaves no file."""
     from haulback.drivers.sink import RawFile
 
     try:
@@ -161,7 +162,7 @@ def open_repository(folder: Path, key_file: Path | None, kit: Path | None) -> Re
 
 
 def act_for_owner(repository: Repository) -> None:
-    """Name the owner of a repository, and let this command act for the owner.
+    """Print the owner of a repository, and let this command act for the owner.
 
     Only the owner may change a repository.  A server that takes the repository over meanwhile stops
     the command, and nothing is deleted in the first 24 hours of a new owner.  Raises Damaged for an
@@ -178,7 +179,7 @@ def act_for_owner(repository: Repository) -> None:
 
 
 def key_of_options(key_file: Path | None, kit: Path | None) -> Secret | Keys:
-    """The recovery kit, else the key file, else the passphrase.  Raises Malformed."""
+    """The recovery kit, or the key file, or the passphrase.  Raises Malformed."""
     return read_kit(kit) if kit else _secret(key_file)
 
 
@@ -187,7 +188,7 @@ def read_kit(path: Path) -> Keys:
     try:
         return Keys.from_kit(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"--kit {path} cannot be read: {error}") from None
+        raise Malformed(f"--kit {path} cannot be read: {reason(error)}") from None
 
 
 def secret_of(key_file: Path | None) -> Secret | None:

@@ -27,6 +27,7 @@ from haulback.cli.repository import (
     secret_of,
 )
 from haulback.errors import Damaged, Malformed
+from haulback.repository.cleanup_preview import CleanupPreview, preview_clean_up
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
 from haulback.repository.repair import RepairContext, RepairReport, repair
 from haulback.repository.resources import Resources
@@ -39,7 +40,7 @@ def _signer() -> tuple[str, int]:
     """The name under which damage is recorded, and the time (epoch ms)."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         name = f"user {os.getuid()}"
     return f"haulback repository, by {name}", time.time_ns() // 1_000_000
 
@@ -55,9 +56,9 @@ def verify_command(
 ) -> None:
     """Check all data stored in FOLDER; exits with 1 when anything is damaged.
 
-    Depth 1: every object exists.  2: maps lead to stored chunks.  3: every byte is right. Damage is
-    recorded in the repository, so that later backups do not build on it; without damage nothing is
-    written.
+    Depth 1: every object exists.  2: maps refer to stored chunks.  3: every byte is correct. Damage
+    is recorded in the repository, so that later backups do not build on it; without damage nothing
+    is written.
     """
     if depth not in tuple(Depth):
         raise Malformed("--depth is 1, 2 or 3")
@@ -106,12 +107,12 @@ def repair_command(
     opens the repository from now on), the index from the packs, and good data from damaged packs.
     Damaged objects move to aside/ in FOLDER; nothing is deleted.
 
-    With --apply nothing else may use the repository: stop all servers and nodes that do.
+    With --apply no other program may use the repository: stop all its servers and nodes.
     """
     repository = open_repository(folder, key_file, kit)
     apply = apply and not consent.dry_run
     if apply:
-        with suppress(Damaged):  # this command repairs an owner record that does not open
+        with suppress(Damaged):  # this command also repairs an owner record that does not open
             act_for_owner(repository)
         print(f"{folder} is repaired; stop everything else that uses it")
         consent.agree()
@@ -164,17 +165,17 @@ def clean(
 ) -> None:
     """Delete the data in FOLDER that no backup needs any more.
 
-    Nothing else may use the repository: stop all servers, nodes and commands that do. The command
-    neither detects nor waits for other programs on the repository.
+    No other program may use the repository: stop all its servers, nodes and commands. The command
+    neither detects other programs nor waits for them.
 
-    Nothing is deleted when a backup is missing that the last clean-up saw; `repository forget`
-    gives a missing backup up.
+    Nothing is deleted if a backup of the last clean-up is missing; `repository forget` gives a
+    missing backup up.
     """
     repository = open_repository(folder, key_file, kit)
     act_for_owner(repository)
     if consent.dry_run or not consent.yes:
-        kept = repository.objects.leaves("manifests")
-        print(f"the data in {folder} that none of its {len(kept)} backups needs is deleted")
+        with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
+            _print_preview(folder, preview_clean_up(repository, Path(temp), Resources(pool)))
     if not consent.agree():
         return
     with TemporaryDirectory(dir=work) as temp, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -192,6 +193,16 @@ def clean(
     )
     if cleaned.damaged or cleaned.unreadable:
         sys.exit(1)
+
+
+def _print_preview(folder: Path, preview: CleanupPreview) -> None:
+    if preview.is_blind:
+        print("nothing would be deleted: a part of some backup's map cannot be read")
+        return
+    print(
+        f"the data in {folder} that none of its {preview.backups} backups needs is deleted: "
+        f"{preview.packs} packs, about {units.size(preview.bytes)}"
+    )
 
 
 def _shown(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Key files of repositories for safekeeping: a key that opens nothing is never given."""
+"""Key files of repositories for safekeeping: a key that opens no repository is never handed out."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def key_of(
 ) -> str:
     """The key file of a destination's repository, by its name: 64 hex digits.
 
-    The key is read on the server's own machine, for no call to the API gives it away, and tried
-    on the repository in `folder` (without it in the destination's own path).  With `unchecked` a
-    key is given that cannot be tried here; never one that was tried and opens nothing.  Raises
-    NotFound; WrongKey for a repository of another server; Conflict before the destination has one;
-    Unavailable when the key cannot be tried.
+    The key is read on the server's own machine, because the API never returns it, and tried on the
+    repository in `folder` (by default the destination's own path).  With `unchecked` a key is
+    returned that cannot be tried here, but never a key that failed.  Raises NotFound; WrongKey for
+    a repository of another server; Conflict before the destination has one; Unavailable when the
+    key cannot be tried.
     """
     record, key = unsealed_key(data, database, destination)
     if (kind := unpacked(key).kind) is not SecretKind.KEY_FILE:

@@ -50,14 +50,14 @@ _COLUMNS = (
     size("stored"),
     text("disks"),
 )
-__all__ = ["app", "ls", "repository_care", "restore_command"]  # the noun has all its commands
+__all__ = ["app", "ls", "repository_care", "restore_command"]  # the noun and all its commands
 _ATTEMPT = re.compile(r"by-hand-([0-9]{1,10})-.*")
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class NewMachineOptions:
-    """The place and the form of a restored machine."""
+    """The location and the format of a restored machine."""
 
     to: Annotated[Path | None, Parameter(help="Folder for the machine's own folder.")] = None
     libvirt: Annotated[str, Parameter(help="URL of a libvirt host, as qemu:///system.")] = ""
@@ -157,7 +157,9 @@ def _made(
     machines: MachineSource,
     wanted: NewMachineOptions,
 ) -> Machine:
-    """The new machine, complete; leftovers of dead runs of this command are removed before."""
+    """The new machine, complete; leftovers of interrupted runs of this command are removed
+    first.
+    """
     if isinstance(machines, ImageFolder):
         machines.sweep(_OtherAttempts())
     target = RestoreTarget(
@@ -207,7 +209,7 @@ def _chosen(repository: Repository, wanted: str) -> Manifest:
 
 
 class _OtherAttempts(Set[str]):
-    """Names of attempts that are not dead runs of this command."""
+    """Names of attempts that are not interrupted runs of this command."""
 
     def __contains__(self, name: object) -> bool:
         run = _ATTEMPT.fullmatch(str(name))

@@ -21,7 +21,12 @@ from haulback.contract.mount import MountedDisk, MountedFileSystemChoice, MountR
 from haulback.contract.mounts import MountMode
 from haulback.contract.restore import RestoreRequest
 from haulback.contract.restores import Allocation
-from haulback.contract.unavailable import FeatureOptions, ForAgent, ForCloud, PerFeature
+from haulback.contract.unavailable import (
+    AgentImportRequest,
+    CloudFeatureRequest,
+    CloudImportRequest,
+    FeatureOptions,
+)
 from haulback.errors import Malformed, NotFound
 from haulback.ids import is_beginning, is_guid
 from haulback.wire import Ref, Word
@@ -60,10 +65,9 @@ def restore_machine(
 
     --overwrite replaces the existing machine, and asks; --power-on starts the new machine.
     --allocation sparse makes all disks thin, preallocated reserves their whole space; without the
-    option a thin disk stays thin, and a disk that was allocated in full is allocated in full again.
-    --storage is a storage pool for all disks, --disk-storage DISK=POOL for one disk (see `haulback
-    storage ls`).
-    --without DISK leaves a disk out, for example a damaged disk.
+    option each disk is thin or fully allocated as before. --storage is a storage pool for all
+    disks, --disk-storage DISK=POOL for one disk (see `haulback storage ls`). --without DISK leaves
+    a disk out, for example a damaged disk.
     """
     client = connect()
     backup = client.backups.guid(backup)
@@ -138,8 +142,8 @@ def restore_mount(
     """Mount BACKUP: share its files and disks without a copy.
 
     --path is the folder on the node; with --file-system (guids or volumes, mode MANUAL) one folder
-    each.  --disk (guids or paths of backup files) are shown as files in mode MANUAL, and offered by
-    mode ISCSI to each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
+    each.  --disk (guids or paths of backup files) are shown as files in mode MANUAL, and in mode
+    ISCSI offered to each --initiator (IQN; see `haulback mount iscsi`).  --unmount-after is in ms.
     """
     client = connect()
     backup = client.backups.guid(backup)
@@ -234,7 +238,7 @@ def cloud_import(
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a cloud account."""
     client = connect()
-    whole = ForCloud(
+    whole = CloudImportRequest(
         backup=Ref(client.backups.guid(backup)),
         cloudServiceProvider=ref(provider),
         restorePath=to or None,
@@ -245,7 +249,7 @@ def cloud_import(
     if not per_feature:
         report(client, client.tasks.import_for_cloud(whole, **how.asked), how)
         return
-    request = PerFeature(
+    request = CloudFeatureRequest(
         backup=whole.backup,
         cloudServiceProvider=whole.cloudServiceProvider,
         restorePath=whole.restorePath,
@@ -268,7 +272,7 @@ def agent_import(
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a machine with an agent."""
     client = connect()
-    request = ForAgent(
+    request = AgentImportRequest(
         backup=Ref(client.backups.guid(backup)),
         osAgent=ref(agent_guid),
         restorePath=to or None,

@@ -49,9 +49,10 @@ def preview(
     going: Annotated[bool, Parameter(negative="", help="Only backups that go.")] = False,
     output: Output = "table",
 ) -> None:
-    """Show which backups of a rule stay and go, each with the reason; nothing changes.
+    """Show which backups of a rule stay and which are removed, each with the reason; changes
+    nothing.
 
-    --keep tries the retention that `protect --keep` would set, without any count and age.
+    --keep tries the retention that `protect --keep` would set, without counts and ages.
     """
     client = connect()
     parts = list(client.retention.previews(_request(client, rule, keep)))
@@ -95,7 +96,7 @@ def confirm(
     all_rules: Annotated[bool, Parameter(name="--all", negative="")] = False,
     consent: Consent = ASK,
 ) -> None:
-    """Let the retention of an earlier version remove backups: of rules, of destinations, or --all.
+    """Let retention of an earlier version remove backups: that of rules, of destinations, or --all.
 
     Look at `retention preview` first.
     """

@@ -175,7 +175,7 @@ def fires(
 
 @app.command
 def forecast(*, days: int = 7, output: Output = "table") -> None:
-    """Show what runs when in the next days, and what will not fit its window."""
+    """Show the fires of the next days, and those that will not fit their windows."""
     columns = (moment("due"), named("schedule"), named("type"), text("expectedDuration"))
     rows = connect().schedules.forecast(days)
     show(rows, (*columns, text("fitsWindow"), text("overlapsNext")), output)

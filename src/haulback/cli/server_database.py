@@ -59,7 +59,7 @@ def restore_database(
     of another type, or a sealed copy that a RESTORE gave back.  Without --data the backups of the
     database are listed.  --backup names one of them; the newest is the default.  A copy of
     PostgreSQL goes into an empty --database.  The restored server is held: nothing is deleted until
-    each destination was looked through.
+    each destination was compared with the catalogue.
     """
     credentials.check_url(database, "--database", sys.argv[1:])
     source = DatabaseSource(location, kit, key_file)

@@ -93,7 +93,7 @@ def clean(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> 
 
 @app.command
 def rm(*guid: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
-    """Remove these snapshots, whatever their retention rule."""
+    """Remove these snapshots, regardless of their retention rules."""
     client = connect()
     request = SnapshotCleanupRequest(snapshots=refs(map(client.snapshots.guid, guid)), **how.timed)
     act = partial(client.tasks.remove_old_snapshots, request, **how.asked)

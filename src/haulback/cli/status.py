@@ -1,4 +1,4 @@
-"""`haulback status`: what is late, failing, running and next, on one screen."""
+"""`haulback status`: late and failing machines, running tasks and next fires, on one screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haulback.contract.protection import MachineProtection, ProtectionState
 from haulback.wire import JsonObject
 
 States = Annotated[list[str], Parameter(help="List the machines of this state; may be repeated.")]
-_ROWS = 8  # of each part of the screen
+_ROWS = 8  # rows in each part of the screen
 _TROUBLE = (ProtectionState.LATE, ProtectionState.FAILING, ProtectionState.NEVER)
 _COLUMNS = (text("guid"), text("name"), named("state"), moment("since"), named("policy"),
             moment("lastBackup"), moment("dueAt"))  # fmt: skip
@@ -28,7 +28,7 @@ def status(
     state: States = [],  # noqa: B006 - read only
     output: Output = "table",
 ) -> None:
-    """Show the protection of all machines, what is late, failing, running and next."""
+    """Show the protection of all machines, and what is late, failing, running and next."""
     client = connect()
     if state:
         states = [word.upper() for word in state]
@@ -54,7 +54,7 @@ def _machines(client: Client, state: ProtectionState) -> list[MachineProtection]
 
 
 def _next(client: Client) -> list[JsonObject]:
-    """The schedules that run next, the first first."""
+    """The schedules that run next, in the order of their times."""
     coming = [row.shown for row in client.records.schedules.all()]
     coming = [row for row in coming if row.get("active") and row.get("nextRun")]
     return sorted(coming, key=lambda row: (row["nextRun"], row["name"]))[:_ROWS]
@@ -83,7 +83,7 @@ _WORDS = {"never": "never backed up"}
 
 
 def _troubles(client: Client, state: ProtectionState) -> Iterator[tuple[str, str]]:
-    """Rows about the machines of a state, and one about those that have no row."""
+    """Rows about the machines of a state, and a row for those beyond the limit."""
     page = client.protection.machines([state.value], size=_ROWS)
     word = state.value.lower()
     for machine in page.rows:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import cast
 
-from haulback.client.calls import ReadableCollection
+from haulback.client.calls import DatedCollection, ReadableCollection
 from haulback.client.client import Client
+from haulback.client.record_names import latest_of
 from haulback.errors import Malformed, NotFound
 from haulback.ids import is_beginning, is_guid
 
@@ -21,7 +23,7 @@ def subject_guid(client: Client, word: str) -> str:
     if is_guid(word):
         return word
     hits: dict[str, str] = {}
-    for collection in _collections(client):
+    for collection in _collections(client, word):
         try:
             hits[str(getattr(collection.find(word), "guid"))] = collection.noun  # noqa: B009
         except NotFound:
@@ -40,10 +42,20 @@ def subject_guid(client: Client, word: str) -> str:
     return next(iter(hits))
 
 
-def _collections(client: Client) -> list[ReadableCollection[object]]:
-    """The lists of the API whose records may be the subject of an entry or an alarm."""
+def _collections(client: Client, word: str) -> list[ReadableCollection[object]]:
+    """The lists of the API in which a word may name the subject of an entry or an alarm.
+
+    A name is that of a machine, not of its many backups and mounts: these have a guid, and backups
+    `latest`.
+    """
+    if latest_of(word) is not None:
+        return [cast("ReadableCollection[object]", client.backups)]
     parts = chain(vars(client).values(), vars(client.records).values())
     named: dict[str, ReadableCollection[object]] = {
         part.path: part for part in parts if isinstance(part, ReadableCollection) and part.path
     }
-    return [part for path, part in named.items() if path != "/alarms"]
+    del named[client.alarms.path]
+    if is_beginning(word):
+        return list(named.values())
+    dated = (DatedCollection, type(client.workflows))
+    return [part for part in named.values() if not isinstance(part, dated)]

@@ -63,7 +63,7 @@ USUAL = SubmitOptions()
 
 
 def report(client: Client, tasks: Iterable[TaskListRecord], how: SubmitOptions) -> None:
-    """Print the guids of new tasks, and follow the tasks if asked to."""
+    """Print the guids of new tasks, and follow the tasks if --watch is given."""
     heads = [task.guid for task in tasks]
     for guid in heads:
         print(guid)

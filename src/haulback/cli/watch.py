@@ -51,7 +51,9 @@ def _goes_on(guid: str) -> str:
 
 
 def _label(task: TaskDetails, taken: Collection[str]) -> str:
-    """The name of a bar: type and object of its task, and a number where the name is taken."""
+    """The name of a progress bar: type and object of its task, and a number if the name is in
+    use.
+    """
     about = task.protectedEntity or task.backupDestination or task.hypervisor
     label = f"{task.type.name} {about.name}" if about and about.name else task.type.name
     number = 1

@@ -7,9 +7,9 @@ be names, too: `vms=["web","db"]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from haulback.contract.records import PolicyRecord
 from haulback.errors import Malformed
 from haulback.policy.retention_text import read_keeps
 from haulback.policy.time_text import is_duration, read_days, read_duration, read_time
+from haulback.texts import reason
 from haulback.wire import JsonObject
 
 _DURATIONS = frozenset(("rpo", "startWindowLength", "digest"))
@@ -56,6 +57,23 @@ def changed(
     return whole
 
 
+def check_members(words: Iterable[str], struct: type[PolicyRecord]) -> None:
+    """Refuse words that set no member of a record.
+
+    Raises Malformed with the nearest member: the server would ignore the word.
+    """
+    known = {field.encode_name for field in msgspec.structs.fields(struct)} | _READERS.keys()
+    if struct is Credential:
+        known |= set(SECRETS)
+    for word in words:
+        name, sign, _ = word.partition("=")
+        if sign and name not in known:
+            near = get_close_matches(name, known, 1) or sorted(known)
+            raise Malformed(
+                f"{name[:40]}: the record has no such member; it has {', '.join(near)}", field=name
+            )
+
+
 def _secret(name: str, value: str) -> str:
     """The secret in a file (`password=@FILE`), or on standard input (`password=-`)."""
     if value == "-":
@@ -69,10 +87,12 @@ def _secret(name: str, value: str) -> str:
     try:
         return Path(value[1:]).read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(f"{name}: {value[1:]} cannot be read: {error}", field=name) from None
+        raise Malformed(
+            f"{name}: {value[1:]} cannot be read: {reason(error)}", field=name
+        ) from None
 
 
-def _json_or_text(value: str) -> Any:
+def _json_or_text(value: str) -> object:
     try:
         return msgspec.json.decode(value)
     except msgspec.DecodeError:
@@ -81,7 +101,7 @@ def _json_or_text(value: str) -> Any:
 
 def _hour(after: JsonObject, value: str, _: Client) -> None:
     after |= {"executionType": "TIME", "interval": None, "cron": None}
-    if ":" not in value:
+    if value == "null" or value.isdigit():  # ms from midnight
         after["hour"] = _json_or_text(value)
         return
     time = read_time(value, "hour")

@@ -20,7 +20,7 @@ from haulback.loopback import check_plain
 from haulback.wire import JsonObject
 
 _TIMEOUT = 30.0  # seconds until the server begins its response, in addition to `wait`
-_PROXY = (429, 502, 503, 504)  # statuses that proxies answer with in place of the server
+_PROXY = (429, 502, 503, 504)  # statuses that proxies return in place of the server
 _CLASSES = errors.by_code()
 Query = JsonObject | None
 
@@ -88,7 +88,7 @@ class Api:
         *,
         insecure_http: bool = False,
     ) -> None:
-        """Open no connection yet.
+        """Create the client without opening a connection.
 
         `trust` is the path of a PEM file with a certificate that is trusted besides the system's
         certificates.  Raises Malformed for plain HTTP to another machine, unless `insecure_http`
@@ -141,7 +141,7 @@ class Api:
         """Send a PUT with a JSON body and return the decoded JSON."""
         return self.call("PUT", path, body, query, **timing)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str) -> object:
         """Send a DELETE and return the decoded JSON."""
         return self.call("DELETE", path)
 
@@ -152,7 +152,7 @@ class Api:
         body: object = None,
         query: Query = None,
         **timing: Unpack[Timing],
-    ) -> Any:
+    ) -> object:
         """Send a request and return the decoded JSON; None for an empty response.
 
         Raises as `ask`.
@@ -201,7 +201,7 @@ class Api:
             raise Unavailable(f"{self.url} stopped responding: {error}") from None
 
     def lines(self, path: str, query: Query, accept: str) -> Iterator[str]:
-        """GET a body without end and yield its lines, without their ends, as they arrive.
+        """GET an endless body and yield its lines, without line ends, as they arrive.
 
         Raises the error that the server reports, or Unavailable when the connection breaks.
         """

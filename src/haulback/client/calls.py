@@ -16,7 +16,7 @@ from haulback.ids import is_guid
 from haulback.wire import JsonObject
 
 T = TypeVar("T")
-_GIVING_UP = 900.0  # seconds until a server has given up an object with many backups
+_GIVING_UP = 900.0  # seconds within which a server gives up an object with many backups
 _PAGE = 500  # rows per request when a whole list is read
 
 
@@ -136,7 +136,7 @@ def spelled(query: JsonObject) -> JsonObject:
     }
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
 
 
@@ -153,7 +153,7 @@ class ReadableCollection(Generic[T]):
 
     path: str = ""
     kind: ClassVar[Any]
-    title: ClassVar[str] = "name"  # the member by which users refer to a record
+    title: ClassVar[str] = "name"  # the member that contains the name of a record
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -174,14 +174,14 @@ class ReadableCollection(Generic[T]):
     def find(self, wanted: str) -> T:
         """Fetch the record with this guid, this beginning of a guid (six or more), or this name.
 
-        Raises NotFound, or Malformed with the candidates when several records fit.
+        Raises NotFound, or Malformed with the candidates if several records fit.
         """
         if is_guid(wanted):
             return self.get(wanted)
         return record_names.chosen(self.all(filter=wanted), wanted, self.noun, self._name)
 
     def guid(self, wanted: str) -> str:
-        """The guid of the record that `find` finds; a whole guid is returned unchecked."""
+        """The guid of the record that `find` returns; a whole guid is returned unchecked."""
         return wanted if is_guid(wanted) else str(getattr(self.find(wanted), "guid"))  # noqa: B009
 
     @property
@@ -247,10 +247,13 @@ class Collection(ReadableCollection[T]):
 
 
 class PerishableCollection(Collection[T]):
-    """A collection whose records can be given up when they will not come back."""
+    """A collection whose records can be given up if their objects are lost for good."""
 
-    def give_up(self, guid: str) -> Losses:
-        """Give up a record that will not come back; returns all that was lost with it."""
-        query = spelled({"gone": True})
+    def give_up(self, guid: str, **more: object) -> Losses:
+        """Give up a record whose object is lost for good; returns all that is lost with it.
+
+        `more` are further query parameters of the removal.
+        """
+        query = spelled({"gone": True, **more})
         call = HttpCall("DELETE", f"{self.path}/{guid}", None, query, patience=_GIVING_UP)
         return self._calls.fetch(Losses, call)

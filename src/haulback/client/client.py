@@ -78,11 +78,10 @@ class Client:
         return self.api.url
 
     def losses(self, act: Callable[[], object]) -> Losses:
-        """The list of what the first changing request of `act` would remove; nothing changes.
+        """The objects that the first changing request of `act` would remove; nothing changes.
 
-        Raises what the request would raise, Malformed for a request without a dry run, and
-        Unsupported for a server without dry runs, which would ignore `dryRun` and carry out the
-        request.
+        Raises the errors of the request, Malformed for a request without a dry run, and Unsupported
+        for a server without dry runs, which would ignore `dryRun` and carry out the request.
         """
         self._require_dry_runs()
         try:

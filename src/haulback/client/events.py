@@ -13,7 +13,7 @@ from haulback.contract.events import EventRecord
 from haulback.errors import Unavailable
 from haulback.wire import JsonObject
 
-_PAUSE = 2.0  # seconds between the end of a stream and the next
+_PAUSE = 2.0  # seconds between the end of a stream and the next stream
 
 
 class EventFilter(TypedDict, total=False):
@@ -36,7 +36,7 @@ class Events:
         self._calls = calls
 
     def page(self, **query: Unpack[EventFilter]) -> Page[EventRecord]:
-        """Fetch a page: after a number the oldest first, else the newest first."""
+        """Fetch a page: the oldest events after a number, or the newest events."""
         return self._calls.page(EventRecord, "/events", {**query})
 
     def follow(self, **query: Unpack[EventFilter]) -> Iterator[EventRecord]:
@@ -58,7 +58,7 @@ class Events:
             time.sleep(_PAUSE)
 
     def _stream(self, query: JsonObject) -> Iterator[tuple[int, EventRecord | None]]:
-        """Numbers and events of one connection; a number without an event is a position."""
+        """Numbers and events of one connection; a number without an event only marks a position."""
         number, data = 0, ""
         for line in self._calls.api.lines("/events", spelled(query), "text/event-stream"):
             name, _, value = line.partition(": ")

@@ -28,7 +28,7 @@ class Notifications:
         self._calls = calls
 
     def test(self, channel: str) -> DeliveryRecord:
-        """Send a test message by a channel; its state is DELIVERED or FAILED."""
+        """Send a test message through a channel; its state is DELIVERED or FAILED."""
         return self._calls.one(DeliveryRecord, "POST", f"/notification-channels/{channel}/test")
 
     def page(self, **query: Unpack[DeliveryFilter]) -> Page[DeliveryRecord]:

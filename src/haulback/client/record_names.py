@@ -70,9 +70,9 @@ def latest_of(word: str) -> str | None:
 
 
 def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], more: str = "") -> T:
-    """The record among `rows` that has this name or whose guid begins so.
+    """The record among `rows` with this name, or whose guid begins with this word.
 
-    Raises NotFound, or Malformed with the candidates when several records fit; `more` names
+    Raises NotFound, or Malformed with the candidates if several records fit; `more` describes
     another way to choose.
     """
     begins = is_beginning(word)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar, Unpack
 from haulback.client.calls import Calls, Collection, Narrowed, Page
 from haulback.contract.credentials import Credential
 from haulback.contract.mailing_lists import MailingList
-from haulback.contract.managers import Managed, Manager, Storage
+from haulback.contract.managers import ManagedRecord, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.notifications import NotificationChannel, NotificationRule
 from haulback.contract.policies import (
@@ -32,7 +32,7 @@ P = TypeVar("P", bound=AnyPolicy)
 
 @dataclass(frozen=True)
 class ClientRecord(Generic[T]):
-    """A record: `what` is the struct to change and send back, `shown` the server's full JSON."""
+    """A record: `what` is the struct to change and send back, `shown` is the server's full JSON."""
 
     guid: str
     name: str
@@ -80,15 +80,15 @@ class Policies(RecordCollection[P]):
     """Policies of one type, with previews of their auto-assignment."""
 
     def preview(self, wanted: P, guid: str | None = None) -> AssignmentPreview:
-        """The machines that a policy would take and lose; `guid` of a stored policy, else None."""
+        """The machines that a policy would take and lose; `guid` of a stored policy, or None."""
         path = f"{self.path}/{guid}" if guid else self.path
         return self._calls.one(AssignmentPreview, "POST", f"{path}/auto-assignment-preview", wanted)
 
 
-class Networks(RecordCollection[Managed]):
+class Networks(RecordCollection[ManagedRecord]):
     """Networks, including those that belong to no hypervisor manager."""
 
-    def shared(self) -> Iterator[ClientRecord[Managed]]:
+    def shared(self) -> Iterator[ClientRecord[ManagedRecord]]:
         """Yield the networks that belong to no hypervisor manager."""
         return map(self._kept, self._calls.each(JsonObject, f"{self.path}/shared", {}))
 
@@ -106,11 +106,11 @@ class Records:
         self.node_configs = RecordCollection(calls, "/node-configs", NodeConfig)
         self.projects = RecordCollection(calls, "/projects", Project)
         self.managers = RecordCollection(calls, "/hypervisor-managers", Manager)
-        self.clusters = RecordCollection(calls, "/hypervisor-clusters", Managed)
+        self.clusters = RecordCollection(calls, "/hypervisor-clusters", ManagedRecord)
         self.storages = RecordCollection(calls, "/hypervisor-storages", Storage)
-        self.flavors = RecordCollection(calls, "/virtual-machine-flavors", Managed)
+        self.flavors = RecordCollection(calls, "/virtual-machine-flavors", ManagedRecord)
         self.mailing_lists = RecordCollection(calls, "/mailing-lists", MailingList)
         self.credentials = RecordCollection(calls, "/credential", Credential)
         self.channels = RecordCollection(calls, "/notification-channels", NotificationChannel)
         self.notification_rules = RecordCollection(calls, "/notification-rules", NotificationRule)
-        self.networks = Networks(calls, "/network", Managed)
+        self.networks = Networks(calls, "/network", ManagedRecord)

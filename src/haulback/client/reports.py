@@ -20,9 +20,7 @@ _CHARGED = {Measure.BACKUP_SIZE: "backup-size", Measure.TRANSFER_SIZE: "transfer
 
 
 class Reports:
-    """Reports over the backups that were made between two moments; without moments of the last
-    day.
-    """
+    """Reports on the backups that were made between two times, by default in the last day."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls

@@ -84,7 +84,9 @@ class Destinations(PerishableCollection[DestinationRecord]):
         return self._calls.one(DestinationRecord, "PUT", f"{self.path}/{guid}", wanted)
 
     def attach(self, wanted: AttachedDestination) -> DestinationRecord:
-        """Add a destination that holds a repository; its task reads the catalogue there."""
+        """Add a destination that holds a repository; the task in the response reads its
+        catalogue.
+        """
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/attach", wanted)
 
     def take_over(self, guid: str, wanted: TakeOver) -> DestinationRecord:
@@ -92,23 +94,23 @@ class Destinations(PerishableCollection[DestinationRecord]):
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/take-over", wanted)
 
     def read_catalogue(self, guid: str) -> DestinationRecord:
-        """Bring unknown backups of a destination back, by the task in the response."""
+        """Add unknown backups of a destination to the catalogue, by the task in the response."""
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/read-catalogue")
 
     def move(self, guid: str, wanted: MovedDestination) -> DestinationRecord:
-        """Change where the repository of a destination lies, by the task in the response."""
+        """Change the location of a destination's repository, by the task in the response."""
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/move", wanted)
 
     def space(self, guid: str) -> list[MachineShare]:
-        """Stored bytes of a destination by machine, as its last clean-up found them."""
+        """Stored bytes of a destination by machine, as counted by its last clean-up."""
         return self._calls.one(list[MachineShare], "GET", f"{self.path}/{guid}/space")
 
     def close_breaker(self, guid: str) -> DestinationRecord:
-        """Let the tasks of a destination that did not answer go on at once."""
+        """Let the tasks of a destination that did not answer continue at once."""
         return self._calls.one(DestinationRecord, "POST", f"{self.path}/{guid}/close-breaker")
 
     def copy_to(self, guid: str, targets: Sequence[NewCopyLink]) -> list[CopyLinkRecord]:
-        """Set the destinations that get a copy of every backup of a destination."""
+        """Set the destinations that receive a copy of every backup of a destination."""
         path = f"{self.path}/{guid}/copies"
         return self._calls.one(list[CopyLinkRecord], "PUT", path, list(targets))
 
@@ -243,12 +245,12 @@ class Mounts(DatedCollection[MountedBackup]):
     path, kind = "/mounted-backups", MountedBackup
 
     def newest(self, machine: str = "") -> list[MountedBackup]:
-        """The newest mount that has not ended, or else the newest that has."""
+        """The newest active mount, or else the newest ended mount."""
         present = self.page(size=1, protected_entity=machine, finished_mount=False).rows
         return present or super().newest(machine)
 
     def ended(self, wanted: str) -> str:
-        """The guid of a mount, as `guid`; `latest` is the newest that has ended.
+        """The guid of a mount, as `guid`; `latest` is the newest mount that has ended.
 
         Raises NotFound, or Malformed with the candidates when several mounts fit.
         """
@@ -334,9 +336,8 @@ class Mounts(DatedCollection[MountedBackup]):
 
         `archive` asks for a tar in any case. `told` is called with the response headers;
         content-type names the form of the response. Raises Unavailable for a truncated download. A
-        tar
-        with unreadable files is delivered to its end; then Incomplete is raised with the `files`
-        (`path` and `reason` each).
+        tar with unreadable files is delivered to its end; then Incomplete is raised with the
+        `files` (`path` and `reason` each).
         """
         body = {"paths": list(paths), "archive": archive}
         path = f"/mounted-file-systems/{file_system}/download"

@@ -22,7 +22,7 @@ class RuleRetentions:
         self._calls = calls
 
     def preview(self, wanted: RetentionPreviewRequest) -> RetentionPreview:
-        """The fate of the backups of a rule, saved or drafted; about 10,000 at once."""
+        """The fate of the backups of a rule, saved or drafted; one part has about 10,000."""
         return self._calls.one(RetentionPreview, "POST", "/retention/preview", wanted)
 
     def previews(self, wanted: RetentionPreviewRequest) -> Iterator[RetentionPreview]:
@@ -35,6 +35,6 @@ class RuleRetentions:
             wanted = msgspec.structs.replace(wanted, after=part.after)
 
     def confirm(self, rules: Iterable[str] | None = None) -> None:
-        """Let the retention of rules remove backups; without rules: of all rules that wait."""
+        """Allow the retention of rules to remove backups; without rules, of all rules that wait."""
         refs = None if rules is None else [Ref(guid) for guid in rules]
         self._calls.done("POST", "/retention/confirm", RetentionConfirmation(rules=refs))

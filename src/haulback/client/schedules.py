@@ -21,7 +21,7 @@ class Schedules(RecordCollection[T]):
         self._calls.done("POST", f"{self.path}/{guid}/pause")
 
     def resume(self, guid: str) -> None:
-        """Let a paused schedule fire for the due times that lie ahead."""
+        """Let a paused schedule fire at its next due times."""
         self._calls.done("POST", f"{self.path}/{guid}/resume")
 
     def resume_all(self) -> ResumedSchedules:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 from haulback.client.api import HttpCall
 from haulback.client.calls import Calls
@@ -17,8 +17,8 @@ from haulback.contract.instant_restore import InstantRestoreRequest as Instant
 from haulback.contract.inventory_sync import InventorySyncRequest as Sync
 from haulback.contract.inventory_sync import InventorySyncWizardRequest
 from haulback.contract.live_migration import LiveMigrationRequest as Migration
-from haulback.contract.mount import Again
 from haulback.contract.mount import MountRequest as Share
+from haulback.contract.mount import RemountRequest
 from haulback.contract.projects import Project
 from haulback.contract.prove import ProveRequest as Prove
 from haulback.contract.repair import RepairRequest as Repair
@@ -57,7 +57,9 @@ class Submissions:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def submit(self, path: str, request: Any, **how: Unpack[SubmissionResult]) -> list[TaskDetails]:
+    def submit(
+        self, path: str, request: object, **how: Unpack[SubmissionResult]
+    ) -> list[TaskDetails]:
         """Submit work under `/tasks/{path}`, also of kinds that have no method here."""
         return self._post(list[TaskDetails], path, request, how)
 
@@ -96,10 +98,10 @@ class Submissions:
         return self._one("instant-restore", request, how)
 
     def live_migration(self, request: Migration, **how: Unpack[SubmissionResult]) -> TaskDetails:
-        """Move a running machine: off its backup to permanent storage, or to another host."""
+        """Move a running machine: from its backup to permanent storage, or to another host."""
         return self._one("live-migration", request, how)
 
-    def mount(self, request: Again, **how: Unpack[SubmissionResult]) -> TaskDetails:
+    def mount(self, request: RemountRequest, **how: Unpack[SubmissionResult]) -> TaskDetails:
         """Mount an unmounted backup again."""
         return self._one("mount", request, how)
 
@@ -185,19 +187,19 @@ class Submissions:
         return self.submit("tape-manager-inventory-sync", request, **how)
 
     def import_for_cloud(
-        self, request: unavailable.ForCloud, **how: Unpack[SubmissionResult]
+        self, request: unavailable.CloudImportRequest, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore objects to a cloud account."""
         return self.submit("import-for-cloud", request, **how)
 
     def import_for_cloud_per_feature(
-        self, request: unavailable.PerFeature, **how: Unpack[SubmissionResult]
+        self, request: unavailable.CloudFeatureRequest, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore objects to a cloud account with options for each feature of the account."""
         return self.submit("import-for-cloud/per-feature", request, **how)
 
     def import_for_agent(
-        self, request: unavailable.ForAgent, **how: Unpack[SubmissionResult]
+        self, request: unavailable.AgentImportRequest, **how: Unpack[SubmissionResult]
     ) -> list[TaskDetails]:
         """Restore files to a machine through its agent."""
         return self.submit("import-for-os-agent", request, **how)
@@ -206,10 +208,10 @@ class Submissions:
         """Run the recovery plan `plan` (guid): a restore for each machine of its active rules."""
         return self._post(list[TaskListRecord], plan, None, how)
 
-    def _one(self, way: str, request: Any, how: SubmissionResult) -> TaskDetails:
+    def _one(self, way: str, request: object, how: SubmissionResult) -> TaskDetails:
         return self._post(TaskDetails, way, request, how)
 
-    def _post(self, kind: type[T], way: str, request: Any, how: SubmissionResult) -> T:
+    def _post(self, kind: type[T], way: str, request: object, how: SubmissionResult) -> T:
         headers = {"idempotency-key": key} if (key := how.get("key")) else {}
         projects = RecordCollection(self._calls, "/projects", Project)
         query = {"project_uuid": project_uuid(projects, how.get("project", ""))}

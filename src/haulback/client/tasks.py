@@ -115,7 +115,8 @@ class Tasks(Submissions):
         return rows_of[0].guid
 
     def retry_run(self, run: str) -> list[TaskListRecord]:
-        """Queue again what failed in a run of a policy.  Raises NotFound, or Conflict for nothing.
+        """Queue the failed tasks in a run of a policy again.  Raises NotFound, or Conflict if there
+        are none.
 
         The event RUN_ENDED of the policy names the run.
         """
@@ -145,7 +146,8 @@ class Tasks(Submissions):
         """
         seen: set[tuple[int, str]] = set()
         while True:
-            is_over = self.state(guid).state.name in _FINAL  # before the log: complete if over
+            # Read before the log, which is complete if the task has ended.
+            is_over = self.state(guid).state.name in _FINAL
             for line in self.log(guid):
                 key = (line.time, line.text)
                 if key not in seen:
@@ -160,7 +162,7 @@ class Tasks(Submissions):
         self._calls.done("PUT", f"/tasks/{guid}/state", _moved(state, info))
 
     def set_states(self, guids: list[str], state: State, info: str | None = None) -> None:
-        """Change the state of many tasks, each by itself.
+        """Change the state of many tasks, one by one.
 
         Raises Conflict with the tasks that did not change.
         """

@@ -74,7 +74,7 @@ class FoundPage(msgspec.Struct):
     backups: Annotated[list[FoundBackup], msgspec.Meta(max_length=FOUND)]
 
 
-class PageTaken(msgspec.Struct):
+class PageReceipt(msgspec.Struct):
     """The number of backups of a page that were new to the catalogue."""
 
     added: int

@@ -9,10 +9,14 @@ from haulback.contract.order_records import BackupDestination
 
 
 class DestinationInitOrder(msgspec.Struct):
-    """The destination without a repository; a `family` supplies the master key of the new one."""
+    """The destination without a repository; a `family` supplies the master key of the new one.
+
+    `others` are the names of the server's other destinations by the guids of their repositories.
+    """
 
     destination: BackupDestination
     family: BackupDestination | None = None
+    others: dict[str, str] = {}
 
 
 class InitResult(msgspec.Struct):

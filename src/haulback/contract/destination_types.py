@@ -211,7 +211,14 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="the name or the address of the SSH server",
         ),
     ]
-    user: Annotated[str, Meta(pattern=r"^[^\s:/]{1,64}$", description="a user of the server")]
+    user: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^\s:/]{1,64}$",
+            extra={_PLACE: True},
+            description="a user of the server",
+        ),
+    ]
     path: Annotated[
         str,
         Meta(
@@ -230,7 +237,9 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="the host keys of the server, as `ssh-keyscan` prints them",
         ),
     ]
-    port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 22
+    port: Annotated[
+        int, Meta(ge=1, le=65_535, extra={_PLACE: True}, description="a port, 1 to 65535")
+    ] = 22
     key: Annotated[
         str,
         Meta(

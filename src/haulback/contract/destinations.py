@@ -11,7 +11,7 @@ import msgspec
 
 from haulback.contract.copies import Copying, CopyLinkRecord
 from haulback.contract.destination_probe import StoreProbe
-from haulback.contract.node_resources import NewPlace
+from haulback.contract.node_resources import NewNodeResource
 from haulback.contract.order_records import Owner
 from haulback.contract.space import SpaceLimits, SpaceRecord
 from haulback.contract.tasks import TaskDetails
@@ -139,7 +139,7 @@ class DestinationRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     copying: Copying = msgspec.field(default_factory=Copying)
 
 
-class NewDestination(NewPlace, kw_only=True):
+class NewDestination(NewNodeResource, kw_only=True):
     """Request to add a destination; a `type` must be one of the supported types.
 
     `settings` are the settings of the type by name; a request may give each setting beside `name`,
@@ -160,8 +160,9 @@ class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
     `settings` gives new values of secret settings and of settings that do not say where the
-    repository lies; the other settings can be repeated, and only a move changes them.  `node`,
-    `nodes` or `allNodes` replace the nodes that reach the destination.
+    repository lies, and the empty text ends an optional one; the other settings can be repeated,
+    and only a move changes them.  `node`, `nodes` or `allNodes` replace the nodes that reach the
+    destination.
     """
 
     type: Word | None = None

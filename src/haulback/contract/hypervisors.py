@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.node_resources import NewPlace
+from haulback.contract.node_resources import NewNodeResource
 from haulback.contract.tasks import TaskDetails
 from haulback.wire import Label, Named, Ref, Word
 
@@ -37,7 +37,7 @@ class HypervisorRecord(msgspec.Struct, omit_defaults=True, kw_only=True):
     task: TaskDetails | None = None
 
 
-class NewHypervisor(NewPlace, kw_only=True):
+class NewHypervisor(NewNodeResource, kw_only=True):
     """Request to add a hypervisor: a folder of machines, or, with `url`, a libvirt host.
 
     The URL of the node's own libvirt is qemu:///system, that of another host

@@ -76,7 +76,7 @@ class ImportMachineRequest(msgspec.Struct):
     windowEnd: int | None = None
 
 
-class CardWish(msgspec.Struct):
+class NetworkCardChange(msgspec.Struct):
     """Network and MAC address of a card, by its number; "" keeps the old value."""
 
     number: int
@@ -104,13 +104,13 @@ class ImportMachineOrder(msgspec.Struct):
     rename: dict[str, str] = {}
     stores: dict[str, str] = {}
     power_on: bool = False
-    cards: list[CardWish] = []
+    cards: list[NetworkCardChange] = []
     share: str = ""
     others: list[BackupPlace] = []
     as_before: bool = False
 
 
-class Imported(msgspec.Struct):
+class ImportResult(msgspec.Struct):
     """The node's report: the restored machine."""
 
     uuid: str

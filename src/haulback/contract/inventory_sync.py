@@ -58,14 +58,14 @@ class PlatformResource(msgspec.Struct, kw_only=True):
     free: int | None = None
 
 
-class CardSeen(msgspec.Struct):
+class ScannedNetworkCard(msgspec.Struct):
     """A network card of a machine in the inventory."""
 
     mac: str = ""
     network: str = ""
 
 
-class ApartSeen(msgspec.Struct):
+class ScannedUnprotectedPart(msgspec.Struct):
     """A part of a machine that backups leave out, with the reason."""
 
     name: str
@@ -75,9 +75,9 @@ class ApartSeen(msgspec.Struct):
 class Hardware(msgspec.Struct):
     """A machine's network cards and tags, and the parts that backups leave out."""
 
-    cards: list[CardSeen] = []
+    cards: list[ScannedNetworkCard] = []
     tags: list[str] = []
-    apart: list[ApartSeen] = []
+    apart: list[ScannedUnprotectedPart] = []
 
 
 class InventorySyncOrder(msgspec.Struct):
@@ -86,7 +86,7 @@ class InventorySyncOrder(msgspec.Struct):
     hypervisor: Hypervisor
 
 
-class SnapshotSeen(msgspec.Struct):
+class ScannedSnapshot(msgspec.Struct):
     """A snapshot of a machine, epoch ms."""
 
     name: Name
@@ -96,7 +96,7 @@ class SnapshotSeen(msgspec.Struct):
 class ReportedMachine(msgspec.Struct):
     """A machine of a scan; without `snapshots` the node cannot list the snapshots.
 
-    `place` is the machine's location on its platform, in the form of `Broken.where`.
+    `place` is the machine's location on its platform, in the form of `ScanFailure.where`.
     """
 
     uuid: str
@@ -104,12 +104,12 @@ class ReportedMachine(msgspec.Struct):
     disks: list[VirtualDisk] = []
     project: str | None = None
     present: bool = True
-    snapshots: list[SnapshotSeen] | None = None
+    snapshots: list[ScannedSnapshot] | None = None
     hardware: Hardware | None = None
     place: Annotated[str, msgspec.Meta(max_length=400)] | None = None
 
 
-class Broken(msgspec.Struct):
+class ScanFailure(msgspec.Struct):
     """A machine that a node could not read: place, reason, and the uuid if known."""
 
     where: str
@@ -117,7 +117,7 @@ class Broken(msgspec.Struct):
     uuid: str = ""
 
 
-class Seen(msgspec.Struct):
+class InventoryScan(msgspec.Struct):
     """The node's report of a scan; absent `networks` or `storages` are unknown.
 
     `gone` are requested uuids that the platform does not show.  `problems` counts the machines that
@@ -130,7 +130,7 @@ class Seen(msgspec.Struct):
     storages: list[PlatformResource] | None = None
     gone: list[str] = []
     problems: int = 0
-    unreadable: list[Broken] = []
+    unreadable: list[ScanFailure] = []
     shown: Amount | None = None
 
     @property

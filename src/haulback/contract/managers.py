@@ -13,14 +13,14 @@ class Manager(PolicyRecord, kw_only=True):
     type: Word = Word("")
 
 
-class Managed(PolicyRecord, kw_only=True):
+class ManagedRecord(PolicyRecord, kw_only=True):
     """A record that belongs to a hypervisor manager."""
 
     uuid: str = ""
     hypervisorManager: Ref | None = None
 
 
-class Storage(Managed, kw_only=True):
+class Storage(ManagedRecord, kw_only=True):
     """A hypervisor storage; spaces in bytes."""
 
     clusters: list[Ref] = []

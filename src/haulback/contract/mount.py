@@ -17,7 +17,7 @@ from haulback.wire import Name, Ref
 _LONGEST = 200  # bytes of a file name; file systems allow 255
 
 
-class Visible(msgspec.Struct):
+class PublishedFolder(msgspec.Struct):
     """A folder to mount at `path`.
 
     The folder shows `volume`, or all volumes, each in a sub-folder. With `disks` the folder shows
@@ -71,7 +71,7 @@ class MountRequest(msgspec.Struct, kw_only=True):
     windowEnd: int | None = None
 
 
-class Again(msgspec.Struct, kw_only=True):
+class RemountRequest(msgspec.Struct, kw_only=True):
     """MountTaskRequest."""
 
     mountedBackup: Ref
@@ -90,13 +90,13 @@ class MountOrder(msgspec.Struct, kw_only=True):
     mount: str
     backup: str
     destination: BackupDestination
-    visible: list[Visible] = []
+    visible: list[PublishedFolder] = []
     target: IscsiOrder | None = None
     hypervisor: Hypervisor | None = None
     others: list[BackupPlace] = []
 
 
-class MetDamage(msgspec.Struct):
+class MountDamage(msgspec.Struct):
     """The damage that the readers of a mount have met so far, by destination."""
 
     reports: Reports

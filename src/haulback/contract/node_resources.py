@@ -7,7 +7,7 @@ import msgspec
 from haulback.wire import Ref
 
 
-class NewPlace(msgspec.Struct, kw_only=True):
+class NewNodeResource(msgspec.Struct, kw_only=True):
     """Members common to hypervisors and destinations; `path` is a folder on the node.
 
     The hypervisor or destination is reached by `node`, by several `nodes`, or by every node

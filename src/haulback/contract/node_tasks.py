@@ -15,7 +15,7 @@ AWAY = "awayDestination"
 READ = "readFrom"
 
 
-class ReadFrom(msgspec.Struct, frozen=True, omit_defaults=True):
+class SourceLocation(msgspec.Struct, frozen=True, omit_defaults=True):
     """The location of a backup that a task has read; empty if an earlier attempt read the
     location.
     """

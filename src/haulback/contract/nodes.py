@@ -137,7 +137,7 @@ class AnswerPiece(msgspec.Struct):
     error: str | None = None
 
 
-class PieceTaken(msgspec.Struct):
+class PieceReceipt(msgspec.Struct):
     """Result of sending a piece of an answer; if `taken` is false, the node sends the piece
     again.
     """

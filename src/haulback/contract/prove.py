@@ -11,7 +11,7 @@ from haulback.contract.order_records import BackupDestination, BackupPlace, Hype
 from haulback.wire import Ref
 
 
-class Sign(Enum):
+class BootSign(Enum):
     """Signs that a machine booted."""
 
     AGENT = "AGENT"
@@ -28,7 +28,7 @@ class ProveRequest(msgspec.Struct):
 
     backup: Ref
     hypervisor: Ref | None = None
-    sign: Sign | None = None
+    sign: BootSign | None = None
     text: str | None = None
     script: str | None = None
     timeout: int | None = None
@@ -46,7 +46,7 @@ class ProveOrder(msgspec.Struct):
     backup: str
     destination: BackupDestination
     hypervisor: Hypervisor
-    sign: Sign
+    sign: BootSign
     text: str
     script: str
     timeout: int

@@ -80,7 +80,7 @@ class Repetition(msgspec.Struct, kw_only=True):
     frequency: int
 
 
-class Timed(PolicyRecord, kw_only=True):
+class ScheduledRecord(PolicyRecord, kw_only=True):
     """A record that fires at its times while it is `active`.
 
     TIME fires at `hour` (ms from midnight), INTERVAL as `interval` says, a `cron` expression of
@@ -101,7 +101,7 @@ class Timed(PolicyRecord, kw_only=True):
     startWindowLength: int | None = None
 
 
-class Schedule(Timed, kw_only=True):
+class Schedule(ScheduledRecord, kw_only=True):
     """A schedule of backups, snapshots or runs of recovery plans, with the times of its fires.
 
     `rules` are rules of policies of the schedule's type; of a VM_RESTORE they are recovery plans.

@@ -26,7 +26,7 @@ class SnapshotReversionOrder(msgspec.Struct):
     name: str
 
 
-class Reverted(msgspec.Struct):
+class SnapshotReversionResult(msgspec.Struct):
     """The node's report: `before` is the snapshot that keeps the previous state of the disks."""
 
     before: Mark

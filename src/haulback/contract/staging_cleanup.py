@@ -15,7 +15,7 @@ class StagingCleanupOrder(msgspec.Struct):
     destinations: list[BackupDestination]
 
 
-class Swept(msgspec.Struct):
+class StagingCleanupResult(msgspec.Struct):
     """The node's report: times (epoch ms) of snapshots by hypervisor, machine and name."""
 
     held: dict[Guid, dict[Name, dict[Name, Amount]]] = {}

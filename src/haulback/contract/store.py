@@ -41,7 +41,7 @@ class StoreOrder(msgspec.Struct):
     replaces: str = ""
 
 
-class Stored(msgspec.Struct):
+class StoreResult(msgspec.Struct):
     """The node's report; sizes in bytes."""
 
     stored: Amount

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from haulback.contract.prove import Sign
-from haulback.contract.schedules import Timed
+from haulback.contract.prove import BootSign
+from haulback.contract.schedules import ScheduledRecord
 from haulback.wire import Ref
 
 
@@ -20,7 +20,7 @@ class SystemTask(Enum):
     OWN_DATABASE = "OWN_DATABASE"
 
 
-class SystemSchedule(Timed, kw_only=True):
+class SystemSchedule(ScheduledRecord, kw_only=True):
     """A system schedule: its task, which cannot be changed, and its times in the form of a
     schedule.
 
@@ -32,5 +32,5 @@ class SystemSchedule(Timed, kw_only=True):
     task: SystemTask | None = None
     atOnce: int | None = None
     most: int | None = None
-    sign: Sign | None = None
+    sign: BootSign | None = None
     backupDestination: Ref | None = None

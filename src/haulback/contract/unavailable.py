@@ -39,7 +39,7 @@ class TapeManagers(SubmittedRequest, kw_only=True):
     tapeManagers: list[Ref]
 
 
-class ForCloud(SubmittedRequest, kw_only=True):
+class CloudImportRequest(SubmittedRequest, kw_only=True):
     """ImportForCloudTaskRequest."""
 
     backup: Ref | None = None
@@ -60,13 +60,13 @@ class FeatureOptions(msgspec.Struct):
     options: JsonObject | None = None
 
 
-class PerFeature(ForCloud, kw_only=True):
+class CloudFeatureRequest(CloudImportRequest, kw_only=True):
     """CloudTaskWithOptionsPerFeatureRequest."""
 
     optionsPerFeature: list[FeatureOptions] | None = None
 
 
-class ForAgent(SubmittedRequest, kw_only=True):
+class AgentImportRequest(SubmittedRequest, kw_only=True):
     """ImportForAgentTaskRequest."""
 
     backup: Ref | None = None

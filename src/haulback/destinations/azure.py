@@ -1,6 +1,6 @@
 """A container of Azure Blob Storage as a destination, over obstore.
 
-A PUT with `If-None-Match: *` creates an object whole or not at all, and fails where its name
+A PUT with `If-None-Match: *` creates an object completely or not at all, and fails if its name
 exists.
 """
 
@@ -26,24 +26,21 @@ from haulback.contract.destination_types import AzureSettings
 from haulback.destinations.bandwidth import RateTable, Throttle
 from haulback.destinations.https_access import authority, opener
 from haulback.destinations.obstore_objects import AT_ONCE, PROBES, ObstoreObjects
-from haulback.destinations.protocol import IDENTITY
 from haulback.destinations.s3_errors import Answer, answer_of
 from haulback.errors import (
-    Conflict,
     HaulbackError,
     Misconfigured,
-    NotFound,
     OutOfSpace,
     Unavailable,
 )
 
-_MOST_IN_ONE_PUT = 5000 << 20  # bytes; the limit of Azure
-_CLOCK_SECONDS = 10.0  # to ask for the store's time
-_VERSION = "2021-12-02"  # of the API, for requests beside obstore
+_MOST_IN_ONE_PUT = 5000 << 20  # bytes of a part; the limit of Azure
+_CLOCK_SECONDS = 10.0  # object to ask for the store's time
+_VERSION = "2021-12-02"  # version of the API, for requests that do not use obstore
 _SECRETS = "give the destination new credentials with `haulback destination set --secret`"
 _REMEDIES = {
-    "ContainerNotFound": "the container does not exist: correct `container`, or create it; a "
-    "container that was deleted has taken its backups along",
+    "ContainerNotFound": "the container does not exist: correct `container`, or create it; the "
+    "backups of a deleted container are lost",
     "ContainerBeingDeleted": "the container is being deleted: name another `container`",
     "AuthenticationFailed": f"`accountKey` or `sasToken` is wrong or has expired: {_SECRETS}",
     "AuthorizationFailure": "the account refuses `accountKey` or `sasToken`, or this "
@@ -54,9 +51,12 @@ _REMEDIES = {
     "InvalidResourceName": "the store refuses the name of the container: correct `container`",
     "ResourceNotFound": "the account or the container does not exist: correct `account`, "
     "`container` and `endpoint`",
+    "InvalidUri": "the store does not understand the address: correct `endpoint`, which ends with "
+    "the name of the account, and `container`",
     "InvalidAuthenticationInfo": f"the credentials cannot be read by the store: {_SECRETS}",
 }
 _BY_STATUS = {401: "AuthenticationFailed", 403: "AuthenticationFailed"}
+_WITHOUT_CODE = {400: "InvalidUri"}
 _BUSY = {"ServerBusy", "OperationTimedOut", "InternalError"}
 _FULL = {"InsufficientAccountPermissions", "AccountLimitExceeded", "StorageQuotaExceeded"}
 
@@ -88,6 +88,8 @@ class Azure(ObstoreObjects):
 
     no_place = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"})
 
+    settings: AzureSettings
+
     def __init__(
         self, settings: AzureSettings, owner: str = "by-hand", share: AzureLane | None = None
     ) -> None:
@@ -112,7 +114,7 @@ class Azure(ObstoreObjects):
 
     @cached_property
     def deleting(self) -> AzureStore:
-        """The client that deletes: with the deleting credentials where the order carries them."""
+        """The client for deletions, which uses the deleting credentials if the order has them."""
         token = self.settings.deleteSasToken
         return _client(self.settings, "", token) if token else self.client
 
@@ -135,24 +137,13 @@ class Azure(ObstoreObjects):
         return Azure(corner, self.owner, many)
 
     def drop(self) -> None:
-        """A container has no folders that could be left."""
+        """Do nothing, because a container has no folders that could be left over."""
 
-    def check_neighbours(self) -> None:
-        """Raise Conflict for a prefix inside a repository."""
-        parts = self.settings.prefix.split("/") if self.settings.prefix else []
-        for count in range(len(parts)):
-            above = msgspec.structs.replace(self.settings, prefix="/".join(parts[:count]))
-            try:
-                Azure(above, self.owner, self.share).info(IDENTITY)
-            except (NotFound, Misconfigured):
-                continue
-            raise Conflict(
-                f"prefix: {where(self.settings)} lies inside the repository in {where(above)}: "
-                "name another one"
-            )
+    def at(self, prefix: str) -> Azure:
+        return Azure(msgspec.structs.replace(self.settings, prefix=prefix), self.owner, self.share)
 
     def clock_ms(self) -> int | None:
-        """The time in an answer, in whole seconds; an answer that refuses has one too."""
+        """The time in an answer, in whole seconds; a refusal has one too."""
         request = urllib.request.Request(self._container_url, method="HEAD")
         access = opener(self.settings.ca, self.settings.proxy)
         try:
@@ -173,7 +164,7 @@ class Azure(ObstoreObjects):
         try:
             super().create(name, data)
         except Misconfigured:
-            # Azure refuses a token that may create but not write where the name exists.
+            # Azure refuses a token that may create but not write if the name exists.
             with suppress(Misconfigured):
                 self.refuse_existing(name)
             raise
@@ -187,7 +178,9 @@ class Azure(ObstoreObjects):
             super().remove(client, name)
 
     def _remove_by(self, token: str, name: str) -> None:
-        """Delete by a request of its own: obstore sends batches, whose parts carry no token."""
+        """Delete by a separate request, because obstore sends batches whose parts carry no
+        token.
+        """
         below = f"{self.settings.prefix}/{name}" if self.settings.prefix else name
         url = f"{self._container_url}/{quote(below)}?{token.lstrip('?')}"
         request = urllib.request.Request(url, method="DELETE", headers={"x-ms-version": _VERSION})
@@ -221,7 +214,7 @@ def open_store(settings: AzureSettings, owner: str) -> Azure:
 
 
 def where(settings: AzureSettings) -> str:
-    """The place of a destination in messages."""
+    """The location of a destination, for messages."""
     below = f"/{settings.prefix}" if settings.prefix else ""
     return f"{settings.container}{below} of {settings.account}"
 
@@ -244,7 +237,8 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
             prefix=settings.prefix or None,
             account_name=settings.account,
             client_options=options,
-            retry_config={"max_retries": 0},  # repeats are ours, with a look for the object
+            # This module repeats requests itself, after it has looked for the object.
+            retry_config={"max_retries": 0},
             **more,
         )
     except (BaseError, ValueError) as error:
@@ -255,7 +249,8 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
 
 
 def _problem(answer: Answer, settings: AzureSettings, doing: str) -> HaulbackError:
-    begin, code = f"{doing} failed at {where(settings)}", answer.code
+    code = answer.code or _WITHOUT_CODE.get(answer.status or 0, "")
+    begin = f"{doing} failed at {where(settings)}"
     if code == "Certificate":
         return Misconfigured(
             f"{begin}: the certificate of the store is not trusted, or the store does not speak "

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for client libraries that are asynchronous."""
+"""An event loop in a separate thread, for asynchronous client libraries."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import os
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 _lock = Lock()
-_loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a fork has no threads
+# The loop by process, because a fork has no threads.
+_loops: dict[int, asyncio.AbstractEventLoop] = {}
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine in the loop of this process; the calling thread waits."""
+def run(work: Coroutine[object, object, T]) -> T:
+    """The result of a coroutine in this process's loop; the calling thread waits."""
     future: Future[T] = asyncio.run_coroutine_threadsafe(work, _loop())
     try:
         return future.result()

@@ -15,7 +15,7 @@ _CLOCK = SystemClock()
 
 
 class _Period(NamedTuple):
-    """A rate in bytes a second, None for no limit, from a minute of the day on."""
+    """A rate in bytes per second, None for no limit, which applies from a minute of the day on."""
 
     minute: int
     rate: int | None
@@ -33,7 +33,7 @@ class RateTable:
     def rate(self, minute: int) -> int | None:
         """Bytes a second at a minute of the day; None without a limit."""
         before = [period for period in self._periods if period.minute <= minute]
-        # before the first time of the day the last rate of the day before stays
+        # before the first time of a day the last rate of the previous day applies
         current = before or self._periods
         return current[-1].rate if current else None
 
@@ -41,7 +41,7 @@ class RateTable:
 class Throttle:
     """Spaces transfers so that together they keep to the timetable.
 
-    `wait` pauses for seconds.  Threads may share a throttle.
+    `wait` pauses for some seconds.  Threads may share a throttle.
     """
 
     def __init__(

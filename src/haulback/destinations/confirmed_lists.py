@@ -1,7 +1,7 @@
-"""Lists of a remote store: an empty list counts only while the identity object can be read.
+"""Listings of a remote store: an empty listing counts only if the identity object can be read.
 
-A captive portal, a proxy or a wrong route answers a list with a page that holds no object.  A
-bucket that was deleted and made again answers with nothing.  Neither may look like an empty
+A captive portal, a proxy or a wrong route may answer a listing with a page without objects.  A
+bucket that was deleted and created again returns an empty listing.  Neither may look like an empty
 repository.
 """
 
@@ -15,10 +15,11 @@ from haulback.errors import NotFound, Unavailable
 
 
 class ConfirmedLists(PassThrough):
-    """A store whose empty lists are confirmed by the identity object, read after the list.
+    """A store whose empty listings are confirmed by the identity object, which is read after the
+    listing.
 
-    Raises Unavailable for an empty list while a web page comes in place of the identity object, or
-    the object is gone although this process has read it before.
+    Raises Unavailable for an empty listing if a web page is returned instead of the identity
+    object, or if the object no longer exists although this process has read it before.
     """
 
     def __init__(self, destination: ObjectStore) -> None:
@@ -37,8 +38,8 @@ class ConfirmedLists(PassThrough):
         return iter(items)
 
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
-        """The objects below several folders, confirmed once: by the identity object in the list
-        itself, or by its reading where a folder is empty.
+        """The objects in several folders, confirmed once: by the identity object in the listing, or
+        by reading it if a folder is empty.
         """
         items = [*list_many(self._destination, folders)]
         shown = {item.name.partition("/")[0] for item in items}

@@ -1,4 +1,4 @@
-"""Comparison of a stored object with a local file, by ranges: memory stays small."""
+"""Comparison of a stored object with a local file by ranges, which needs little memory."""
 
 from __future__ import annotations
 

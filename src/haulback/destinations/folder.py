@@ -1,8 +1,8 @@
 """Local folder as a destination.
 
 An object is written to a temporary file, synced, hard-linked to its name, and its folder is synced.
-The file system may return any error and may hold foreign files: all errors leave this module as
-errors of `haulback.errors`.
+The file system may return any error and may hold foreign files; this module raises only errors of
+`haulback.errors`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from haulback.contract.destination_types import FolderSettings
 from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.shares import require_mounted, require_no_repository_around
 from haulback.durable_files import DurableFiles, translate
-from haulback.errors import Conflict, Damaged, Malformed, NotFound, Unavailable
+from haulback.errors import Conflict, Damaged, Malformed, Misconfigured, NotFound, Unavailable
 
 _PART = r"[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART})*")
@@ -61,6 +61,8 @@ class Folder:
         self.root, self.owner, self._is_share = root, owner, is_share
         self.disk = disk or DurableFiles()
         if not _is_folder(root):
+            if os.path.isfile(root):
+                raise Misconfigured(f"{root} is a file: name a folder as the destination")
             raise Unavailable(f"destination folder {root} does not exist; mount or create it")
 
     def store(self, name: str, data: bytes) -> None:
@@ -103,7 +105,7 @@ class Folder:
             return _item(name, status)
 
     def _status(self, path: Path) -> os.stat_result:
-        """Status of a file; of a share by opening the file, which asks the file server."""
+        """Status of a file; on a share the file is opened, which asks the file server."""
         if not self._is_share:
             return path.stat()
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -135,8 +137,8 @@ class Folder:
         path = self._path(name)
         with self._writing(name):
             if path.exists():
-                # The deletion may rely on an object that another process just linked in this
-                # folder: make that link durable before this name goes.
+                # The deletion may depend on an object that another process has just linked in this
+                # folder, so that link is made durable before this name is removed.
                 self.disk.sync_folder(path.parent)
                 self.disk.unlink(path)
 
@@ -162,16 +164,21 @@ class Folder:
             self.root.parent.rmdir()
 
     def check_neighbours(self) -> None:
-        """Raise Conflict for a folder inside a repository."""
+        """Raise Conflict for a folder inside a repository, or with one in a folder of it."""
         for above in self.root.absolute().parents:
-            with suppress(OSError):
-                if (above / IDENTITY).is_file():
-                    raise Conflict(
-                        f"{self.root} lies inside the repository in {above}: name another folder"
-                    )
+            self._refuse_repository(above, "lies inside the repository")
+        if not (self.root / IDENTITY).exists():
+            for name, is_file in self.entries(""):
+                if not is_file:
+                    self._refuse_repository(self.root / name, "holds the repository")
+
+    def _refuse_repository(self, folder: Path, relation: str) -> None:
+        with suppress(OSError):
+            if (folder / IDENTITY).is_file():
+                raise Conflict(f"{self.root} {relation} in {folder}: name another folder")
 
     def clock_ms(self) -> int | None:
-        """The time that the file system gives a new file: a share has the clock of its server."""
+        """The time that the file system gives a new file; a share uses the clock of its server."""
         path = self._temp()
         with self._writing(_TEMP):
             self.disk.write_file(path, b"clock")
@@ -247,10 +254,10 @@ class Folder:
             raise translate(error, self.root / name) from error
 
     def _publish_or_drop(self, temp: Path, target: Path) -> None:
-        """Publish a temporary file; remove it when another attempt stored the object first.
+        """Publish a temporary file; remove it if another attempt has stored the object first.
 
         A file server may lose the reply to a link and repeat the request, which then meets its own
-        link: an existing object with this inode or these bytes is this one.
+        link: an existing object with this inode or these bytes is the object itself.
         """
         try:
             self._publish(temp, target)
@@ -303,7 +310,7 @@ def open_store(settings: FolderSettings, owner: str) -> Folder:
 
 
 def check_place(settings: FolderSettings) -> None:
-    """Check the place of a new repository.  Raises Conflict, naming `path`."""
+    """Check the location of a new repository.  Raises Conflict, naming `path`."""
     require_no_repository_around(Path(settings.path))
 
 
@@ -344,16 +351,16 @@ def _is(entry: os.DirEntry[str], kind: Callable[[int], bool], *, follow: bool = 
 
 
 def _item(name: str, status: os.stat_result) -> Item:
-    """An object with the time of its link: a file that is moved in was written earlier.
+    """An object with the time of its link, because a file that was moved in was written earlier.
 
-    The removal of the temporary name changes the time once more, a moment later.
+    The removal of the temporary name changes the time once more, shortly afterwards.
     """
     return Item(name, status.st_size, status.st_ctime_ns // 1_000_000)
 
 
 def _same_content(first: Path, second: Path) -> bool:
-    """Whether two names have the same bytes; no for a foreign link, pipe or folder."""
-    if not first.is_file():  # a link that leads nowhere, a pipe
+    """Whether two names have the same bytes; False for a foreign link, pipe or folder."""
+    if not first.is_file():  # a broken link, a pipe
         return False
     if first.samefile(second):
         return True

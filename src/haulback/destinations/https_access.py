@@ -1,4 +1,4 @@
-"""HTTP access to an object store beside its client library: certificate authority and proxy."""
+"""HTTP access to an object store without its client library: certificate authority and proxy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from haulback.errors import Misconfigured
 
 
 def opener(ca: str, proxy: str) -> urllib.request.OpenerDirector:
-    """An opener of URLs that trusts the authority in the file `ca` too; "" for none of each.
+    """An opener of URLs that also trusts the authority in the file `ca`; "" for no authority or
+    proxy.
 
     Raises OSError for a file that cannot be read.
     """

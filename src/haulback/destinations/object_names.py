@@ -1,4 +1,6 @@
-"""Names of objects: parts of small letters, digits, dots, hyphens, underscores; slashes between."""
+"""Names of objects: parts of small letters, digits, dots, hyphens and underscores, separated by
+slashes.
+"""
 
 from __future__ import annotations
 

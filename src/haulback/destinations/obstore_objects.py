@@ -1,8 +1,8 @@
-"""Base of the stores over obstore: S3 and Azure differ in credentials, errors and locks alone.
+"""Base of the stores over obstore: S3 and Azure differ only in credentials, errors and locks.
 
 obstore returns a store's error as text, reports a conflict of two requests as an existing object,
-and reads a web page of a proxy as an empty list.  So a name that is said to exist is looked up, and
-a web page is recognised by its content type.
+and reads a web page of a proxy as an empty listing.  Therefore a name that is reported to exist is
+looked up, and a web page is recognised by its content type.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, ClassVar
@@ -18,31 +18,39 @@ from typing import Any, ClassVar
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
+from haulback.contract.destination_types import AzureSettings, S3Settings
 from haulback.destinations.bandwidth import Throttle
 from haulback.destinations.file_comparison import holds
 from haulback.destinations.object_names import checked
-from haulback.destinations.protocol import Item
+from haulback.destinations.protocol import IDENTITY, Item
 from haulback.destinations.s3_errors import answer_of
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound, Unavailable
 
+# an entry in one of these folders shows a repository whose identity object is lost
+_OURS = {"haulback.copy.json", "manifests", "packs", "index", "graves"}
 PROBES, AT_ONCE = ".probe", 16  # folder of probes, and simultaneous creates in it
 _TYPE = "application/octet-stream"
 _BEYOND = "Wanted range starting at"  # start of obstore's own error about an answer
 
 
 class ObstoreObjects(ABC):
-    """Objects of a bucket or container; a PUT makes an object appear whole or not at all.
+    """Objects of a bucket or container; a PUT creates an object completely or not at all.
 
-    `client` is a store of obstore, `no_place` are the codes of a bucket that does not exist.
+    `client` is a store of obstore, `no_place` are the error codes for a bucket that does not exist.
     """
 
     no_place: ClassVar[frozenset[str]]
     client: Any
+    settings: S3Settings | AzureSettings
 
     @property
     @abstractmethod
     def place(self) -> str:
-        """The place of the destination in messages."""
+        """The location of the destination, for messages."""
+
+    @abstractmethod
+    def at(self, prefix: str) -> ObstoreObjects:
+        """The objects below another prefix of the same bucket or container."""
 
     @property
     @abstractmethod
@@ -57,11 +65,11 @@ class ObstoreObjects(ABC):
     @property
     @abstractmethod
     def deleting(self) -> Any:
-        """The client that deletes."""
+        """The client for deletions."""
 
     @abstractmethod
     def problem(self, error: Exception, doing: str) -> Exception:
-        """The error of a failed request; `doing` says what failed."""
+        """The error of a failed request; `doing` names the operation that failed."""
 
     @abstractmethod
     def upload(self, name: str, path: Path) -> None:
@@ -87,7 +95,7 @@ class ObstoreObjects(ABC):
         checked(name)
         if length == 0:
             return self._nothing(name, offset)
-        wanted: Any = {"offset": offset} if length is None else (offset, offset + length)
+        wanted: object = {"offset": offset} if length is None else (offset, offset + length)
         options: Any = None if offset == 0 and length is None else {"range": wanted}
         with self.asking(f"the reading of {name}", name):
             try:
@@ -109,7 +117,8 @@ class ObstoreObjects(ABC):
             try:
                 answer = obstore.get(self.client, name, options={"head": True})
             except FileNotFoundError:
-                # the answer to a HEAD has no body: only the answer to a GET tells a missing bucket
+                # the answer to a HEAD has no body, so only the answer to a GET shows a missing
+                # bucket
                 answer = obstore.get(self.client, name)
             self._check_page(name, answer.attributes)
             return item_of(answer.meta)
@@ -122,6 +131,30 @@ class ObstoreObjects(ABC):
         with self.asking(f"the list of {prefix}"):
             listed = obstore.list(self.client, prefix, offset=after).collect()
         return [item_of(meta) for meta in listed]
+
+    def check_neighbours(self) -> None:
+        """Raise Conflict for a repository above or below the prefix, and for foreign objects."""
+        parts = self.settings.prefix.split("/") if self.settings.prefix else []
+        for count in range(len(parts)):
+            self._refuse_repository("/".join(parts[:count]), "lies inside the repository")
+        entries = sorted(entry for entry in self.entries("") if not entry[0].startswith("."))
+        if (IDENTITY, True) in entries:
+            return
+        for name, is_file in entries:
+            if not is_file:
+                self._refuse_repository("/".join([*parts, name]), "holds the repository")
+        if entries and not _OURS.intersection(name for name, _ in entries):
+            raise Conflict(
+                f"{self.place} holds objects of other programs, such as {entries[0][0]}: "
+                "name an empty `prefix`"
+            )
+
+    def _refuse_repository(self, prefix: str, relation: str) -> None:
+        there = self.at(prefix)
+        # Credentials may be limited to the own prefix.
+        with suppress(NotFound, Misconfigured):
+            there.info(IDENTITY)
+            raise Conflict(f"{self.place} {relation} in {there.place}: name another `prefix`")
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         below = checked(folder) + "/" if folder else ""
@@ -149,7 +182,7 @@ class ObstoreObjects(ABC):
         return None
 
     def sweep(self, alive: Set[str]) -> int:  # noqa: ARG002 - the Protocol's parameter
-        """Do nothing: a PUT leaves no temporary object behind."""
+        """Do nothing, because a PUT leaves no temporary object."""
         return 0
 
     def links(self) -> bool | None:
@@ -203,7 +236,7 @@ class ObstoreObjects(ABC):
         return b""
 
     def _shorter(self, name: str, offset: int, length: int | None, had: int) -> bytes:
-        """Settle a read beyond the end: raises Damaged unless zero bytes were requested."""
+        """Handle a read beyond the end: raises Damaged unless zero bytes were requested."""
         size = self.info(name).size
         if length is None and offset == size:
             return b""

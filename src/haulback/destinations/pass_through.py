@@ -1,4 +1,4 @@
-"""Base of the wrappers of a store: all operations go to the wrapped store."""
+"""Base of the wrappers of a store; all operations are passed to the wrapped store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haulback.destinations.protocol import Item, ObjectStore
 
 
 def innermost(destination: ObjectStore) -> ObjectStore:
-    """The store below all wrappers, for the capabilities that only some stores have."""
+    """The store below all wrappers, for capabilities that only some stores have."""
     while isinstance(destination, PassThrough):
         destination = destination._destination
     return destination
@@ -26,7 +26,7 @@ def allows_deletion(destination: ObjectStore) -> bool:
 
 
 def parallelism_of(destination: ObjectStore) -> int:
-    """The number of requests that a store takes at once; 1 for a store that says nothing."""
+    """The number of requests that a store accepts at once; 1 for a store that does not tell."""
     most: int = getattr(destination, "parallelism", 1)
     return most
 

@@ -17,9 +17,9 @@ from haulback.destinations.store_retries import Retrying
 from haulback.errors import Conflict, HaulbackError, Misconfigured, Unavailable, Unsupported
 from haulback.units import MIB
 
-CREATES = 12  # at once
+CREATES = 12  # creates at once
 _MADE = ("a", "b", "large")  # objects of a probe
-_CLOCK_LIMIT = 300_000  # ms; a lock and a listing delay are kept by the clocks of both
+_CLOCK_LIMIT = 300_000  # ms; locks and listing delays depend on the clocks of both
 _LARGE = 6 * MIB  # bytes; two parts of the smallest size that S3 takes
 _CLOCK = SystemClock()
 _REPLACES = (
@@ -32,9 +32,9 @@ _REPLACES = (
 def require_exclusive_create(destination: ObjectStore, name: str) -> None:
     """Check that the store refuses a create under the name of an existing object.
 
-    The object `name` is stored again with one more byte. A store that accepts this replaces the
-    object, so the probe puts the first bytes back, and leaves nothing behind. Raises Unsupported
-    for such a store: there a second writer would replace a manifest or the key of the repository.
+    The object `name` is stored again with one more byte. A store that accepts this replaces
+    objects, so the probe restores the first bytes. Raises Unsupported for such a store, because a
+    second writer would replace a manifest or the key of the repository.
     """
     data = destination.load(name)
     try:
@@ -46,11 +46,11 @@ def require_exclusive_create(destination: ObjectStore, name: str) -> None:
 
 
 def probe(destination: ObjectStore, clock: Clock = _CLOCK) -> StoreProbe | None:
-    """Probe a store in a corner of its own, which is empty afterwards.
+    """Probe a store in a separate folder, which is empty afterwards.
 
-    None for a store that has no such corner.  Raises Conflict where the place belongs to others,
-    Unsupported for a store that replaces objects, unless a single writer was asked for by name,
-    and Misconfigured for a clock that differs by more than 5 minutes.
+    None for a store without such a folder.  Raises Conflict if the location belongs to other data,
+    Unsupported for a store that replaces objects unless `singleWriter` is set, and Misconfigured
+    for a clock that differs by more than 5 minutes.
     """
     store = innermost(destination)
     if not isinstance(store, Probeable):
@@ -88,10 +88,10 @@ def _probed(store: Probeable, corner: Probeable, clock: Clock) -> StoreProbe:
 
 
 def probe_again(destination: ObjectStore, clock: Clock = _CLOCK) -> StoreProbe | None:
-    """The cheap part of the probe, on the identity object of a repository: nothing is written.
+    """The fast part of the probe, on the identity object of a repository; nothing is written.
 
-    Raises Unsupported for a store that replaces objects or whose list hides the identity object,
-    Misconfigured for a clock that differs.
+    Raises Unsupported for a store that replaces objects or whose listing hides the identity object,
+    and Misconfigured for a clock that differs.
     """
     store = innermost(destination)
     if not isinstance(store, Probeable):
@@ -113,7 +113,9 @@ def probe_again(destination: ObjectStore, clock: Clock = _CLOCK) -> StoreProbe |
 
 
 def check_clock(store: Probeable, result: StoreProbe, clock: Clock = _CLOCK) -> None:
-    """Note by how much the clock of a store is ahead.  Raises Misconfigured for over 5 minutes."""
+    """Record by how much the clock of a store is ahead.  Raises Misconfigured for over 5
+    minutes.
+    """
     theirs = store.clock_ms()
     if theirs is None:
         return
@@ -126,7 +128,7 @@ def check_clock(store: Probeable, result: StoreProbe, clock: Clock = _CLOCK) -> 
 
 
 def _look(corner: Probeable, result: StoreProbe) -> None:
-    """Try everything else in the corner."""
+    """Try all other promises in the folder of the probe."""
     result.ranges = _reads_parts(corner)
     if not result.ranges:
         raise Unsupported(
@@ -143,7 +145,7 @@ def _look(corner: Probeable, result: StoreProbe) -> None:
 
 
 def _refuses_second(corner: Probeable) -> bool:
-    """Whether the second of two creates is refused, and the first object stays."""
+    """Whether the second of two creates is refused and the first object stays."""
     corner.store("a", b"0123456789")
     try:
         corner.store("a", b"another")
@@ -170,7 +172,9 @@ def _winners(corner: ObjectStore) -> int:
 
 
 def _takes_parts(corner: Probeable) -> bool | None:
-    """Whether a large object is created once; None for a store that takes every size whole."""
+    """Whether a large object is created once; None for a store that accepts every size in one
+    request.
+    """
     if not corner.has_parts:
         return None
     with TemporaryDirectory(prefix="haulback-probe-") as folder:

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-IDENTITY = "haulback.json"  # the object that tells a repository from an empty store
+IDENTITY = "haulback.json"  # the object that distinguishes a repository from an empty store
 
 
 class Item(NamedTuple):
@@ -15,7 +15,7 @@ class Item(NamedTuple):
     bytes.
 
     `stored` is the time at which the object got its name, epoch ms by the store's own clock; None
-    where the store does not tell it.
+    if the store does not report it.
     """
 
     name: str
@@ -94,19 +94,19 @@ def list_many(destination: ObjectStore, folders: Sequence[str]) -> Iterator[Item
 
 @runtime_checkable
 class Preparable(Protocol):
-    """A store that makes its own place before the first use."""
+    """A store that creates its own location before the first use."""
 
     def prepare(self) -> None:
-        """Make the place where the settings ask for it; a place that exists is no error."""
+        """Create the location if the settings request it; an existing location is no error."""
 
 
 @runtime_checkable
 class Probeable(ObjectStore, Protocol):
-    """A store that can be probed in a corner of its own."""
+    """A store that can be probed in a separate folder."""
 
     @property
     def is_single_writer(self) -> bool:
-        """Whether a store that replaces objects was asked for by name."""
+        """Whether the settings allow a store that replaces objects."""
 
     @property
     def has_parts(self) -> bool:
@@ -116,46 +116,52 @@ class Probeable(ObjectStore, Protocol):
         """An empty store of this kind below `.probe/`, named by the token."""
 
     def drop(self) -> None:
-        """Remove the folders of a corner that is empty."""
+        """Remove the empty folders of a probe."""
 
     def check_neighbours(self) -> None:
-        """Raise Conflict where the place belongs to another repository or program."""
+        """Raise Conflict if the location belongs to another repository or program."""
 
     def clock_ms(self) -> int | None:
-        """The store's own time, epoch ms; None where the store tells none."""
+        """The store's own time, epoch ms; None if the store reports none."""
 
     def links(self) -> bool | None:
         """Whether a hard link refuses an existing name; None for a store without links."""
 
     def may_replace(self, name: str) -> bool:
-        """Whether the credentials that add can replace an object; it is replaced then."""
+        """Whether the credentials that add objects can replace an object; the object is replaced
+        then.
+        """
 
     def may_delete(self, name: str) -> bool:
-        """Whether the credentials that add can delete an object; it is deleted then."""
+        """Whether the credentials that add objects can delete an object; the object is deleted
+        then.
+        """
 
 
 @runtime_checkable
 class Lockable(Protocol):
-    """A store that itself keeps objects for a time, against every credential."""
+    """A store that itself protects objects for a time, against every credential."""
 
     @property
     def holds_locks(self) -> bool:
-        """Whether the settings ask the store to keep locked objects."""
+        """Whether the settings request that the store keeps locked objects."""
 
     def check_lock(self) -> None:
-        """Try the lock on an object of a probe.  Raises Misconfigured where it does not hold."""
+        """Test the lock of an object of a probe.  Raises Misconfigured if the lock does not
+        hold.
+        """
 
     def lock(self, names: Iterable[str], until: int) -> None:
-        """Lock objects until a time (epoch ms) at least, and read each lock back.
+        """Lock objects at least until a time (epoch ms), and read each lock back.
 
         Raises NotFound, Damaged for a hidden object, Misconfigured for a lock that does not hold.
         """
 
     def locked_until(self, name: str) -> int | None:
-        """The end of an object's lock, epoch ms; None for an object without one."""
+        """The end of an object's lock, epoch ms; None for an object without a lock."""
 
     def hidden(self) -> dict[str, str]:
-        """Objects that somebody deleted or replaced although they are locked, with the reason."""
+        """Locked objects that were deleted or replaced, with the reason."""
 
     def unhide(self, name: str) -> None:
-        """Show a hidden object again; needs the right to delete.  Raises Conflict."""
+        """Make a hidden object visible again; needs the right to delete.  Raises Conflict."""

@@ -1,8 +1,8 @@
-"""Read-ahead on a remote store: neighbouring parts of an object come by one request, before they
-are asked for.
+"""Read-ahead on a remote store: one request reads adjacent parts of an object before they are
+needed.
 
-A restore and a verification read the groups of a pack nearly in order, each about 1 MiB; the
-request costs as much as the bytes.  Random reads, as of a mount, are not enlarged.
+A restore and a verification read the groups of a pack nearly in order, each about 1 MiB; a request
+costs as much as its bytes.  Random reads, such as those of a mount, are not enlarged.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import Item, ObjectStore, list_many
 from haulback.errors import HaulbackError
 
-_AHEAD = 4 << 20  # bytes of a request that reads ahead: bounds the memory with `_BLOCKS`
+_AHEAD = 4 << 20  # bytes of a request that reads ahead; with `_BLOCKS` it limits the memory
 _BLOCKS = 6  # blocks kept: two objects in turn, each with the present, the next and the last block
-_GAP = 1 << 20  # bytes between two reads that still continue each other: a group is left out
-_ROW = 3  # reads in a row: two neighbours are often an accident of random reads
+# Bytes between two reads that still count as consecutive, as one group may be left out.
+_GAP = 1 << 20
+_ROW = 3  # reads in a row, because two adjacent reads are often random
 _NAMES = 64  # objects whose size and last read are remembered
 _THREADS = 3
 
 
 class _Block:
-    """Bytes of an object from `start` to `end`; None in place of bytes that cannot be read."""
+    """Bytes of an object from `start` to `end`; None if they cannot be read."""
 
     def __init__(self, name: str, start: int, end: int, data: Future[bytes | None]) -> None:
         self.name, self.start, self.end, self.data = name, start, end, data
         self.served: set[int] = set()
 
     def read(self) -> bytes | None:
-        """The bytes, when they have come."""
+        """The bytes, once they have arrived."""
         try:
             return self.data.result()
         except CancelledError:  # the store was closed
@@ -40,11 +41,11 @@ class _Block:
 
 
 class ReadAhead(PassThrough):
-    """A store that reads ahead where a read continues the last two reads of the same object.
+    """A store that reads ahead if a read continues the last two reads of the same object.
 
-    Threads may share one store.  A range that is read again comes from the store itself, because
-    the first answer may have been damaged; so does a range whose block cannot be read.  Blocks are
-    `ahead` bytes long; reads that are at most `gap` bytes apart continue each other.
+    Threads may share one store.  A range that is read again is read from the store itself, because
+    the first answer may have been damaged, as is a range whose block cannot be read.  Blocks are
+    `ahead` bytes long; reads at most `gap` bytes apart count as consecutive.
     """
 
     def __init__(self, destination: ObjectStore, ahead: int = _AHEAD, gap: int = _GAP) -> None:
@@ -55,7 +56,7 @@ class ReadAhead(PassThrough):
         self._ends: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._pool: ThreadPoolExecutor | None = None
-        # guards all of these; nothing is read from the store under the lock
+        # guards all of these; the store is not read while it is held
         self._lock = Lock()
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -72,7 +73,7 @@ class ReadAhead(PassThrough):
         return bytes(data) if len(data) == length else super().load(name, offset, length)
 
     def close(self) -> None:
-        """End the threads; a later read comes from the store, or begins new threads."""
+        """End the threads; a later read comes from the store, or starts new threads."""
         with self._lock:
             pool, self._pool, self._blocks = self._pool, None, []
         if pool:
@@ -82,7 +83,7 @@ class ReadAhead(PassThrough):
         return list_many(self._destination, folders)
 
     def _blocks_of(self, name: str, offset: int, end: int) -> list[_Block]:
-        """Blocks that have or will have a range, none for a range that the store serves itself."""
+        """The blocks that have or will have a range; empty if the store serves the range itself."""
         is_next = self._continues(name, offset, end)
         if is_next and name not in self._sizes:
             self._learn_size(name)
@@ -102,11 +103,11 @@ class ReadAhead(PassThrough):
                 at = block.end
             blocks[0].served.add(offset)
             if is_next and at < size and self._at(name, at) is None:
-                self._begin(name, at, size)  # before it is needed
+                self._begin(name, at, size)  # started before it is needed
             return blocks
 
     def _at(self, name: str, at: int) -> _Block | None:
-        """The block with a byte of an object, None without one; the caller holds the lock."""
+        """The block with a byte of an object, or None; the caller holds the lock."""
         blocks = (b for b in self._blocks if b.name == name and b.start <= at < b.end)
         return next(blocks, None)
 
@@ -131,7 +132,7 @@ class ReadAhead(PassThrough):
                 self._sizes.popitem(last=False)
 
     def _begin(self, name: str, start: int, size: int) -> _Block:
-        """Ask for a block; the caller holds the lock."""
+        """Request a block; the caller holds the lock."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="read-ahead")
         end = min(start + self._ahead, size)

@@ -1,7 +1,7 @@
 """Registry of the destination drivers: each type declared in `contract.destination_types`.
 
-The module of a driver is imported at its first use: a client library that no destination of this
-process needs is never loaded.
+The module of a driver is imported at its first use, so that client libraries of unused types are
+never loaded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Usage(NamedTuple):
 
 
 def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStore:
-    """Open a destination; its half-written objects carry the name of the attempt `owner`.
+    """Open a destination; the names of its half-written objects contain the attempt `owner`.
 
     Raises Malformed for an unknown driver or a wrong setting, Unavailable for a store that does
     not answer.
@@ -45,9 +45,9 @@ def open_destination(driver: str, config: JsonMapping, owner: str) -> ObjectStor
 
 
 def check_place(driver: str, config: JsonMapping) -> None:
-    """Check the place of a new repository, where the driver has a check.
+    """Check the location of a new repository, if the driver has a check.
 
-    Raises Malformed, Conflict where the place lies inside another repository.
+    Raises Malformed, and Conflict if the location lies inside another repository.
     """
     kind, settings = _declared(driver, config)
     if check := getattr(_module(kind), "check_place", None):
@@ -55,7 +55,7 @@ def check_place(driver: str, config: JsonMapping) -> None:
 
 
 def listing_delay(driver: str, config: JsonMapping) -> float | None:
-    """Seconds until a list of a destination shows a write or a deletion, None where unknown.
+    """Seconds until a listing of a destination shows a write or a deletion, None if unknown.
 
     Raises Malformed.
     """

@@ -1,7 +1,7 @@
 """S3 and compatible stores as a destination, over obstore.
 
-A list that a proxy's web page may have cut short is continued, and a busy store is asked how long
-to wait, because obstore ignores Retry-After.
+A listing that a proxy's web page may have truncated is continued, and a busy store is asked how
+long to wait, because obstore ignores Retry-After.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import obstore
@@ -31,18 +31,16 @@ from haulback.destinations.s3_errors import problem as problem_of
 from haulback.destinations.s3_lanes import Lane, lane_of
 from haulback.destinations.s3_locks import S3Locks
 from haulback.destinations.s3_versions import Uploads, is_installed
-from haulback.errors import Conflict, Misconfigured, NotFound
+from haulback.errors import Misconfigured, NotFound
 
-_FULL_PAGE = 1000  # objects; a shorter list came in one answer
-_MOST_IN_ONE_PUT = 5 << 30  # bytes; the limit of S3
-_SMALLEST_PART = 5 << 20  # bytes; the limit of S3
-# an entry of these shows a repository whose identity object is lost
-_OURS = {"haulback.copy.json", "manifests", "packs", "index", "graves"}
-_HALF_SECOND = 500  # ms; the times of answers are whole seconds
+_FULL_PAGE = 1000  # objects; a shorter listing came in one answer
+_MOST_IN_ONE_PUT = 5 << 30  # bytes of a part; the limit of S3
+_SMALLEST_PART = 5 << 20  # bytes of a request; the limit of S3
+_HALF_SECOND = 500  # ms; the times in answers are whole seconds
 
 
 class _Names(NamedTuple):
-    """Wanted objects of a list; a list that may be cut goes on behind `next_after`."""
+    """Wanted objects of a listing; a listing that may be truncated continues after `next_after`."""
 
     items: Sequence[Item]
     next_after: str
@@ -53,6 +51,8 @@ class S3(ObstoreObjects):
 
     no_place = frozenset({"NoSuchBucket"})
 
+    settings: S3Settings
+
     def __init__(
         self, settings: S3Settings, owner: str = "by-hand", lane: Lane | None = None
     ) -> None:
@@ -61,7 +61,7 @@ class S3(ObstoreObjects):
         self.client = client_of(settings, settings.accessKeyId, settings.secretAccessKey)
 
     def prepare(self) -> None:
-        """Create the bucket where `createBucket` asks for it."""
+        """Create the bucket if `createBucket` requests it."""
         if not self.settings.createBucket:
             return
         if self.settings.objectLock:
@@ -87,7 +87,7 @@ class S3(ObstoreObjects):
 
     @cached_property
     def deleting(self) -> S3Store:
-        """The client that deletes: with the deleting credentials where the order carries them."""
+        """The client for deletions, which uses the deleting credentials if the order has them."""
         key, secret = self.settings.deleteAccessKeyId, self.settings.deleteSecretAccessKey
         return client_of(self.settings, key, secret) if key and secret else self.client
 
@@ -98,7 +98,7 @@ class S3(ObstoreObjects):
 
     @cached_property
     def locks(self) -> S3Locks:
-        """Retention and versions of the objects here."""
+        """Retention and versions of the objects in this location."""
         return S3Locks(self.settings)
 
     @property
@@ -124,8 +124,9 @@ class S3(ObstoreObjects):
         below = checked(prefix) + "/"
         items = self.listed(prefix)
         yield from (item for item in items if item.name.startswith(below))
-        # A page of a proxy in the middle of a list looks like its end: go on after the last name
-        # until the store, whose identity object is readable then, lists no more.
+        # A proxy's page in the middle of a listing looks like its end, so the listing continues
+        # after the last name until the store, whose identity object must be readable then, lists no
+        # more.
         while len(items) >= _FULL_PAGE:
             items = self.listed(prefix, items[-1].name)
             yield from (item for item in items if item.name.startswith(below))
@@ -133,10 +134,11 @@ class S3(ObstoreObjects):
                 self.load(IDENTITY)
 
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:
-        """The objects below several folders: a list of all names from the first folder on.
+        """The objects in several folders, from a listing of all names from the first folder on.
 
-        The list ends after the last folder, so it takes a request for each 1,000 names in between,
-        however many packs there are.  The identity object is shown where it lies in between.
+        The listing ends after the last folder, so that it takes a request for each 1,000 names in
+        between, regardless of the number of packs.  The identity object is included if it lies in
+        between.
         """
         below = tuple(checked(folder) + "/" for folder in folders)
         names = self._range(min(below)[:1], below)
@@ -149,7 +151,7 @@ class S3(ObstoreObjects):
                 self.load(IDENTITY)
 
     def _range(self, after: str, below: tuple[str, ...]) -> _Names:
-        """The names from `after` to the last folder of `below`; others are read past, not kept."""
+        """The names from `after` to the last folder of `below`; other names are skipped."""
         items: list[Item] = []
         end, count, last = max(below), 0, ""
         with self.asking(f"the list of names up to {end}"):
@@ -177,7 +179,7 @@ class S3(ObstoreObjects):
         return self.uploads.sweep(alive) if self.has_parts else 0
 
     def _sweep_probes(self) -> None:
-        """Delete what a probe left behind whose credentials could not delete."""
+        """Delete the objects of a probe whose credentials could not delete them."""
         with self.asking("the list of probes"):
             left = obstore.list(self.client, PROBES).collect()
         for item in left:
@@ -194,39 +196,15 @@ class S3(ObstoreObjects):
     def scratch(self, token: str) -> S3:
         prefix = "/".join(part for part in (self.settings.prefix, PROBES, token) if part)
         smallest = msgspec.structs.replace(self.settings, prefix=prefix, partSize=_SMALLEST_PART)
-        # many creates at once, whatever `parallelism` is
+        # many creates at once, regardless of `parallelism`
         return S3(smallest, self.owner, self.lane._replace(slots=BoundedSemaphore(AT_ONCE)))
 
     def drop(self) -> None:
-        """A bucket has no folders that could be left."""
+        """Do nothing, because a bucket has no folders that could be left over."""
 
-    def check_neighbours(self) -> None:
-        """Raise Conflict for a repository above or below the prefix, and for foreign objects."""
-        parts = self.settings.prefix.split("/") if self.settings.prefix else []
-        for count in range(len(parts)):
-            self._refuse_repository("/".join(parts[:count]), "lies inside the repository")
-        entries = sorted(entry for entry in self.entries("") if not entry[0].startswith("."))
-        if (IDENTITY, True) in entries:
-            return
-        for name, is_file in entries:
-            if not is_file:
-                below = "/".join([*parts, name])
-                self._refuse_repository(below, "holds the repository")
-        if entries and not _OURS.intersection(name for name, _ in entries):
-            raise Conflict(
-                f"{where(self.settings)} holds objects of other programs, such as {entries[0][0]}: "
-                "name an empty `prefix`"
-            )
-
-    def _refuse_repository(self, prefix: str, relation: str) -> None:
+    def at(self, prefix: str) -> S3:
         settings = msgspec.structs.replace(self.settings, prefix=prefix)
-        there = S3(settings, self.owner, self.lane)
-        with suppress(NotFound):
-            there.info(IDENTITY)
-            raise Conflict(
-                f"{where(self.settings)} {relation} in {where(there.settings)}: name another "
-                "`prefix`"
-            )
+        return S3(settings, self.owner, self.lane)
 
     def clock_ms(self) -> int | None:
         """The time in the store's answer, in whole seconds."""
@@ -235,7 +213,7 @@ class S3(ObstoreObjects):
         told = parsedate_to_datetime(answer["Date"]) if answer and answer["Date"] else None
         if told is None:
             return None
-        # the store's clock is read between both readings of ours
+        # the store's clock is read between two readings of the local clock
         return int(told.timestamp() * 1000) + _HALF_SECOND + (time.time_ns() - began) // 2_000_000
 
     def create(self, name: str, data: bytes | mmap.mmap) -> None:
@@ -248,7 +226,7 @@ class S3(ObstoreObjects):
             self.put(name, data, "overwrite")
 
     @property
-    def attributes(self) -> Any:
+    def attributes(self) -> object:
         kind = self.settings.storageClass
         return super().attributes | ({"Storage-Class": kind} if kind else {})
 
@@ -273,7 +251,7 @@ class S3(ObstoreObjects):
         return problem_of(answer, self.settings, doing, pause)
 
     def _wanted_pause(self) -> float:
-        """Ask the busy store for the pause in seconds that it wants; 0 where it says none."""
+        """Ask the busy store for the pause in seconds that it requests; 0 if it requests none."""
         headers = headers_of(self.settings, self.client, "GET", IDENTITY)
         asked = str(headers["Retry-After"]) if headers else ""
         return float(asked) if asked.isdigit() else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import urllib.error
 import urllib.request
 from datetime import timedelta
@@ -15,19 +16,19 @@ from obstore.store import S3Store
 
 from haulback.contract.destination_types import S3Settings
 from haulback.destinations.https_access import authority, opener
-from haulback.destinations.s3_errors import answer_of, problem, where
-from haulback.errors import Misconfigured, Unavailable
+from haulback.destinations.s3_errors import Answer, answer_of, problem, where
+from haulback.errors import Misconfigured
 
-_DEFAULT_REGION = "us-east-1"  # the only one of Amazon's that a new bucket must not name
+_DEFAULT_REGION = "us-east-1"  # the only region of Amazon that a new bucket must not name
 _LOCATION = (
     '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
     "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
 )
-_LOOK_SECONDS = 10.0  # for a request that only asks for headers
+_LOOK_SECONDS = 10.0  # seconds for a request that only reads headers
 
 
 def create_bucket(settings: S3Settings) -> None:
-    """Create the bucket; one that exists is no error."""
+    """Create the bucket; an existing bucket is no error."""
     url = obstore.sign(_bucket_client(settings), "PUT", "", timedelta(seconds=60))
     region, body = settings.region, b""
     if not settings.endpoint and region != _DEFAULT_REGION:
@@ -41,13 +42,17 @@ def create_bucket(settings: S3Settings) -> None:
         if answer.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             raise problem(answer, settings, "the creation of the bucket") from None
     except OSError as error:
-        raise Unavailable(
-            f"the creation of the bucket failed at {where(settings)}: {error}"
-        ) from error
+        raise problem(_unanswered(error), settings, "the creation of the bucket") from error
+
+
+def _unanswered(error: OSError) -> Answer:
+    """The answer of a request that reached no store."""
+    reason = getattr(error, "reason", error)
+    return Answer(None, "Certificate" if isinstance(reason, ssl.SSLError) else "", str(reason))
 
 
 def headers_of(settings: S3Settings, client: S3Store, method: Any, name: str) -> Message | None:
-    """The headers of the store's answer for an object, of any status; None without an answer."""
+    """The headers of the store's answer for an object, with any status; None without an answer."""
     url = obstore.sign(client, method, name, timedelta(seconds=600))
     request = urllib.request.Request(url, method=method)
     try:
@@ -64,6 +69,17 @@ def _bucket_client(settings: S3Settings) -> S3Store:
     return client_of(bare, settings.accessKeyId, settings.secretAccessKey)
 
 
+def endpoint_of(settings: S3Settings) -> str:
+    """The URL below which the objects lie; without `pathStyle` its host begins with the bucket.
+
+    The setting may name the host with the bucket or without it.
+    """
+    scheme, _, host = settings.endpoint.rstrip("/").partition("://")
+    if settings.pathStyle or host.startswith(f"{settings.bucket}."):
+        return f"{scheme}://{host}"
+    return f"{scheme}://{settings.bucket}.{host}"
+
+
 def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
     options: Any = {
         "allow_http": True,
@@ -74,7 +90,7 @@ def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
         options["proxy_url"] = settings.proxy
     if settings.ca:
         options["root_certificate"] = authority(settings.ca)
-    more: dict[str, Any] = {"endpoint": settings.endpoint} if settings.endpoint else {}
+    more: dict[str, Any] = {"endpoint": endpoint_of(settings)} if settings.endpoint else {}
     try:
         return S3Store(
             settings.bucket,
@@ -83,11 +99,13 @@ def client_of(settings: S3Settings, key: str, secret: str) -> S3Store:
             access_key_id=key,
             secret_access_key=secret,
             virtual_hosted_style_request=not settings.pathStyle,
-            # Sealed bytes prove themselves: a checksum by S3 costs a third of the node's CPU.
+            # Sealed bytes authenticate themselves, and a checksum by S3 costs a third of the node's
+            # CPU.
             unsigned_payload=True,
             disable_bulk_delete=True,
             client_options=options,
-            # Repeats are ours: obstore ignores Retry-After, and hides that it repeated a create.
+            # This module repeats requests itself, because obstore ignores Retry-After and hides
+            # that it repeated a create.
             retry_config={"max_retries": 0},
             **more,
         )

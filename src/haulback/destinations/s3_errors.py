@@ -1,6 +1,6 @@
-"""Errors of S3 stores in the words of their settings.
+"""Errors of S3 stores, explained in terms of their settings.
 
-obstore gives the status and the answer of a store as text only.
+obstore returns the status and the answer of a store only as text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityToo
 _NEW_SECRETS = "give the destination new credentials with `haulback destination set --secret`"
 _REMEDIES = {
     "NoSuchBucket": "the bucket does not exist: correct `bucket`, or set `createBucket` for a new "
-    "destination; a bucket that was deleted has taken its backups along",
+    "destination; the backups of a deleted bucket are lost",
     "InvalidBucketName": "the store refuses the name of the bucket: correct `bucket`",
     "InvalidAccessKeyId": f"`accessKeyId` is unknown to the store: {_NEW_SECRETS}",
     "SignatureDoesNotMatch": f"`secretAccessKey` does not fit `accessKeyId`: {_NEW_SECRETS}",
@@ -75,7 +75,9 @@ def answer_of(error: Exception) -> Answer:
 
 
 def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0) -> HaulbackError:
-    """The error of a failed request; `doing` says what failed, `pause` is the wanted wait in s."""
+    """The error of a failed request; `doing` names the operation that failed, `pause` is the
+    requested wait in s.
+    """
     begin = f"{doing} failed at {where(settings)}"
     if answer.code == "Certificate":
         return Misconfigured(
@@ -97,13 +99,13 @@ def problem(answer: Answer, settings: S3Settings, doing: str, pause: float = 0.0
 
 
 def where(settings: S3Settings) -> str:
-    """The place of a destination in messages."""
+    """The location of a destination, for messages."""
     below = f"/{settings.prefix}" if settings.prefix else ""
     return f"{settings.bucket}{below} on {settings.endpoint or 'Amazon S3 ' + settings.region}"
 
 
 def _line(told: str, debug: str) -> str:
-    """The end of the text of an error, with the reason that only its details name."""
+    """The end of an error's text, with the reason that only its details contain."""
     reason = re.search(r"\b(ConnectionRefused|ConnectionReset|TimedOut|dns error|Dns)\b", debug)
     line = " ".join(told.split()).rpartition(" - ")[2][-200:]
     return f"{line} ({reason[1]})" if reason else line

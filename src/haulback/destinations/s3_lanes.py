@@ -1,4 +1,4 @@
-"""The share of a bucket that all tasks of a process use together."""
+"""The limits of requests and bandwidth that all tasks of a process share for a bucket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haulback.destinations.bandwidth import RateTable, Throttle
 
 
 class Lane(NamedTuple):
-    """The share of a destination that all tasks of this process use together."""
+    """The limits that all tasks of this process share for a destination."""
 
     slots: BoundedSemaphore
     throttle: Throttle
@@ -22,7 +22,7 @@ _lanes_lock = Lock()
 
 
 def lane_of(settings: S3Settings) -> Lane:
-    """The lane of a destination; all stores with these settings get the same."""
+    """The lane of a destination; all stores with these settings share one lane."""
     key = (settings.endpoint, settings.bucket, settings.prefix, settings.parallelism)
     with _lanes_lock:
         return _lanes.setdefault(

@@ -1,7 +1,7 @@
 """Object lock on S3: retention of objects, and their versions.
 
-An object of a repository is created once, so its oldest version is the object: a delete marker or a
-newer version over it hides it and is damage.
+An object of a repository is created once, so that its oldest version is the object; a delete marker
+or a newer version hides the object and counts as damage.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from haulback.destinations.s3_versions import asking, client_of, key_of
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound
 
 _MODE = "COMPLIANCE"
-_BRIDGE_DAYS = 1  # of the bucket's default retention
-_PROBE_SECONDS = 60  # the lock of a probe's object
-_KEPT = ("packs/", "manifests/")  # their objects are only deleted after their lock
-_WATCHED = (*_KEPT, "haulback.")  # the configuration and its copy are locked, too
+_BRIDGE_DAYS = 1  # days of the bucket's default retention
+_PROBE_SECONDS = 60  # length of the lock of a probe's object
+_KEPT = ("packs/", "manifests/")  # folders whose objects are deleted only after their lock
+_WATCHED = (*_KEPT, "haulback.")  # the configuration and its copy are locked too
 _SWEPT = (
     "graves/",
     "index/",
@@ -34,8 +34,8 @@ _SWEPT = (
     "aside/",
     ".probe/",
     ".tmp/",
-)  # a marker elsewhere is none of a clean-up
-Version = dict[str, Any]
+)  # folders in which a clean-up creates delete markers
+Version = dict[str, object]
 
 
 class _History(NamedTuple):
@@ -46,7 +46,7 @@ class _History(NamedTuple):
 
     @property
     def is_hidden(self) -> bool:
-        """Whether the oldest version is not what a read shows."""
+        """Whether a read shows another version than the oldest."""
         return bool(self.versions) and not self.versions[-1]["IsLatest"]
 
     def above(self) -> list[Version]:
@@ -139,10 +139,10 @@ class S3Locks:
             )
 
     def extend(self, names: Iterable[str], until: int) -> None:
-        """Lock objects until a time (epoch ms) at least, and read each lock back.
+        """Lock objects at least until a time (epoch ms), and read each lock back.
 
-        Raises Damaged for an object that is hidden, NotFound, Misconfigured for a lock that the
-        store refuses or does not keep.
+        Raises Damaged for a hidden object, NotFound, and Misconfigured for a lock that the store
+        refuses or does not keep.
         """
         end = datetime.fromtimestamp(until / 1000, UTC)
         with ThreadPoolExecutor(self._settings.parallelism) as pool:
@@ -170,7 +170,7 @@ class S3Locks:
     def until(self, name: str) -> int | None:
         """The end of the lock of an object, epoch ms; None for an object without one.
 
-        The locks of hidden versions count: none of them can be deleted.  Raises NotFound.
+        The locks of hidden versions count, since none of them can be deleted.  Raises NotFound.
         """
         with asking(self._settings, f"the look-up of the lock of {name}"):
             versions = self._history(name).versions
@@ -180,7 +180,7 @@ class S3Locks:
         return int(max(ends).timestamp() * 1000) if ends else None
 
     def delete(self, name: str) -> None:
-        """Delete all versions of an object; what is locked stays below a delete marker.
+        """Delete all versions of an object; locked versions stay behind a delete marker.
 
         Raises Conflict for a pack or a manifest under lock.
         """
@@ -213,7 +213,9 @@ class S3Locks:
         return reasons
 
     def unhide(self, name: str) -> None:
-        """Take away what lies over an object.  Raises Conflict for a newer version under lock."""
+        """Remove the markers and versions that hide an object.  Raises Conflict for a newer version
+        under lock.
+        """
         with asking(self._settings, f"the return of {name}"):
             kept = [v for v in self._history(name).above() if not self._remove(_named(v))]
         if kept:
@@ -222,7 +224,7 @@ class S3Locks:
             )
 
     def sweep(self) -> int:
-        """Delete the versions below the markers of a clean-up whose lock has ended."""
+        """Delete the versions behind a clean-up's markers whose lock has ended."""
         swept = 0
         with asking(self._settings, "the sweep of versions"):
             for name, history in self._histories(key_of(self._settings, "")).items():
@@ -237,7 +239,7 @@ class S3Locks:
         return swept
 
     def _oldest(self, name: str) -> Version:
-        """The version that is locked; a copy of the configuration may lie under its replacement:
+        """The version that is locked; a replacement may hide a copy of the configuration, since
         writers complete a missing copy from the other.
         """
         history = self._history(name)
@@ -251,7 +253,7 @@ class S3Locks:
         return self._histories(key_of(self._settings, name)).get(name, _History([], []))
 
     def _histories(self, prefix: str) -> dict[str, _History]:
-        """The histories of all objects below a prefix of keys, by name."""
+        """The version histories of all objects below a prefix of keys, by name."""
         found: dict[str, _History] = {}
         cut = len(key_of(self._settings, ""))
         for page in self._pages(prefix):
@@ -277,7 +279,7 @@ class S3Locks:
         return end.astimezone(UTC) if told["Mode"] == _MODE else None
 
     def _remove(self, version: Version) -> bool:
-        """Delete a version or a marker for good; False while it is locked."""
+        """Permanently delete a version or a marker; False while it is locked."""
         try:
             self._deleting.delete_object(Bucket=self._settings.bucket, **version)
         except _client_error() as error:

@@ -1,6 +1,6 @@
-"""Uploads in parts on S3, over boto3, which the extra `s3-lock` installs.
+"""Multipart uploads on S3 over boto3, which the extra `s3-lock` installs.
 
-obstore has no request for the uploads of a bucket, and none for a conditional end of an upload.
+obstore can neither list the uploads of a bucket nor complete an upload conditionally.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from haulback.contract.destination_types import S3Settings
 from haulback.destinations.s3_errors import Answer, problem
 from haulback.errors import Conflict, HaulbackError, Misconfigured, Unavailable
 
-_MARKS = ".tmp/"  # keys of the marks: .tmp/ATTEMPT.RANDOM, each names an upload
-_OLD = timedelta(hours=24)  # of an upload without a mark
+_MARKS = ".tmp/"  # keys of the marks, .tmp/ATTEMPT.RANDOM; each names an upload
+_OLD = timedelta(hours=24)  # greatest age of an upload without a mark
 _TYPE = "application/octet-stream"
 
 
@@ -33,9 +33,10 @@ def is_installed() -> bool:
 
 
 class Uploads:
-    """Uploads in parts below the prefix of a destination.
+    """Multipart uploads below the prefix of a destination.
 
-    A mark names each upload and its attempt, so that a later attempt finds what a dead one left.
+    A mark names each upload and its attempt, so that a later attempt finds the uploads of a dead
+    attempt.
     """
 
     def __init__(self, settings: S3Settings, owner: str) -> None:
@@ -55,7 +56,7 @@ class Uploads:
         return client_of(settings, settings.deleteAccessKeyId, settings.deleteSecretAccessKey)
 
     def create(self, name: str, data: mmap.mmap) -> None:
-        """Create an object in parts.  Raises Conflict for an existing name."""
+        """Create an object by a multipart upload.  Raises Conflict for an existing name."""
         bucket, key = self._settings.bucket, self._key(name)
         with asking(self._settings, f"the creation of {name}"):
             upload = self.begin(key)
@@ -77,7 +78,7 @@ class Uploads:
             self._unmark(mark)
 
     def sweep(self, alive: Set[str]) -> int:
-        """End the uploads of attempts that are not alive, and old ones without a mark."""
+        """End the uploads of attempts that are not active, and old uploads without a mark."""
         with asking(self._settings, "the sweep of uploads"):
             marks = {key: self._read_mark(key) for key in self._marks()}
             swept, marked = 0, set()
@@ -107,7 +108,7 @@ class Uploads:
         )
         return str(begun["UploadId"])
 
-    def _parts(self, key: str, upload: str, data: mmap.mmap) -> Iterator[dict[str, Any]]:
+    def _parts(self, key: str, upload: str, data: mmap.mmap) -> Iterator[dict[str, object]]:
         size = self._settings.partSize
         for number, at in enumerate(range(0, len(data), size), 1):
             answer = self.client.upload_part(
@@ -127,7 +128,7 @@ class Uploads:
         return mark
 
     def _unmark(self, mark: str) -> None:
-        """Remove a mark; without the right to delete it stays, and names an upload that ended."""
+        """Remove a mark; without the right to delete it stays, although its upload has ended."""
         from botocore.exceptions import ClientError
 
         with suppress(ClientError):
@@ -149,7 +150,7 @@ class Uploads:
             yield from page.get("Uploads", [])
 
     def _abort(self, key: str, upload: str) -> int:
-        """End an upload; 0 for one that has ended before."""
+        """End an upload; returns 0 if it had ended before."""
         from botocore.exceptions import ClientError
 
         try:
@@ -171,7 +172,14 @@ def key_of(settings: S3Settings, name: str) -> str:
     return f"{settings.prefix}/{name}" if settings.prefix else name
 
 
-def client_of(settings: S3Settings, key: str, secret: str) -> Any:
+def _endpoint(settings: S3Settings) -> str | None:
+    """The URL of the store for boto3, which puts the bucket before its host itself."""
+    if settings.pathStyle:
+        return settings.endpoint or None
+    return settings.endpoint.replace(f"://{settings.bucket}.", "://", 1) or None
+
+
+def client_of(settings: S3Settings, key: str, secret: str) -> object:
     """A client of boto3 with the settings of a destination.  Raises Misconfigured without boto3."""
     try:
         import boto3
@@ -187,13 +195,13 @@ def client_of(settings: S3Settings, key: str, secret: str) -> Any:
         read_timeout=settings.requestTimeout,
         retries={"total_max_attempts": 1},
         proxies=proxies,
-        # other stores than Amazon's refuse the checksums that boto3 adds by itself
+        # stores other than Amazon's refuse the checksums that boto3 adds by default
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
     return boto3.session.Session().client(
         "s3",
-        endpoint_url=settings.endpoint or None,
+        endpoint_url=_endpoint(settings),
         region_name=settings.region,
         aws_access_key_id=key,
         aws_secret_access_key=secret,

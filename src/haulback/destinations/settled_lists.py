@@ -1,7 +1,7 @@
-"""Lists of a store whose lists lag: they show at least what their own process wrote.
+"""Listings of a store that lag: they show at least the writes of their own process.
 
-Objects of other processes appear late in such lists; docs/design/locking.md explains why no backup
-is lost by it, and where a clean-up waits.
+Objects of other processes appear late in such listings; docs/design/locking.md explains why no
+backup is lost, and where a clean-up waits.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ T = TypeVar("T")
 
 
 class SettledLists(PassThrough):
-    """A store whose lists have the names that this process stored, and lack those it deleted.
+    """A store whose listings include the names that this process stored, without those it deleted.
 
-    A name that was not found counts as deleted.  Each name that list and process disagree about is
-    looked up, because another process may have stored or deleted the object since.  Nothing waits.
+    A name that was not found counts as deleted.  Each name about which listing and process disagree
+    is looked up, because another process may have stored or deleted the object since.  No call
+    waits.
     """
 
     def __init__(self, destination: ObjectStore) -> None:
         super().__init__(destination)
-        # guards the two sets: threads share an open repository
+        # guards the two sets, because threads share an open repository
         self._lock = Lock()
         self._there: set[str] = set()
         self._gone: set[str] = set()

@@ -1,8 +1,8 @@
 """A folder on an SSH server as a destination, over SFTP.
 
 An object is written to a temporary file, synced (`fsync@openssh.com`) and linked to its name
-(`hardlink@openssh.com`), which fails where the name exists.  SFTP cannot sync a folder: after a
-power failure of the server, names of the last seconds may be gone, but no object is half written.
+(`hardlink@openssh.com`), which fails if the name exists.  SFTP cannot sync a folder: a power
+failure of the server may lose the names of the last seconds, but leaves no half-written object.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ Items = list[Item]
 Names = list[tuple[str, asyncssh.SFTPAttrs]]
 Parts = list[bytes]
 _TEMP, _PROBES = ".tmp", ".probe"
-_BLOCK = 261_120  # bytes of a request: the most that OpenSSH takes in a packet of 256 KiB
+_NEIGHBOURS = 64  # folders that are looked at for a repository
+_BLOCK = 261_120  # bytes of a request, the most that OpenSSH accepts in a packet of 256 KiB
 _PIECE = 16 * _BLOCK  # bytes that are written or read under one time-out
 _IN_FLIGHT = 16  # requests of a file at once
-_FOLDERS_AT_ONCE = 8  # folders that a list reads at once
+_FOLDERS_AT_ONCE = 8  # folders that a listing reads at once
 _GONE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
 
 
@@ -61,8 +62,8 @@ def _throttle_of(settings: SftpSettings) -> Throttle:
 class Sftp:
     """Objects are files below `path` of a server; half-written objects exist only in `.tmp`.
 
-    `path` must exist: a file system that is not mounted must not look like an empty destination.
-    `owner` is the attempt that writes here; its name prefixes the temporary files.
+    `path` must exist, because a file system that is not mounted must not look like an empty
+    destination. `owner` is the attempt that writes here; its name prefixes the temporary files.
     """
 
     def __init__(self, settings: SftpSettings, owner: str = "by-hand") -> None:
@@ -82,7 +83,7 @@ class Sftp:
         checked(name)
 
         async def pieces() -> AsyncIterator[bytes]:
-            while piece := file.read(_PIECE):  # staged bytes, which are in memory as a rule
+            while piece := file.read(_PIECE):  # staged bytes, which usually are in memory
                 yield piece
 
         try:
@@ -164,7 +165,7 @@ class Sftp:
         return Sftp(msgspec.structs.replace(self.settings, path=corner), self.owner)
 
     def drop(self) -> None:
-        """Remove the empty folders of a corner; what stays does no harm."""
+        """Remove the empty folders of a probe; a folder that stays is harmless."""
         folders = (self._path(_TEMP), self.settings.path, self.settings.path.rpartition("/")[0])
 
         async def remove(client: asyncssh.SFTPClient) -> None:
@@ -175,18 +176,23 @@ class Sftp:
         self._run(remove, _PROBES)
 
     def check_neighbours(self) -> None:
-        """Raise Conflict for a folder inside a repository."""
-        parts = self.settings.path.strip("/").split("/")[:-1]
+        """Raise Conflict for a folder inside a repository, or with one in a folder of it."""
+        path = self.settings.path.rstrip("/")
+        parts = path.strip("/").split("/")[:-1]
         above = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        entries = dict(self.entries(""))
+        inner = [name for name, is_file in sorted(entries.items()) if not is_file]
+        below = [] if IDENTITY in entries else [f"{path}/{name}" for name in inner[:_NEIGHBOURS]]
 
         async def look(client: asyncssh.SFTPClient) -> None:
-            for folder in above:
-                with suppress(asyncssh.SFTPError):
-                    if await self._in_time(client.isfile(f"{folder}/{IDENTITY}")):
-                        raise Conflict(
-                            f"path: {self._where} lies inside the repository in {folder}: name "
-                            "another folder"
-                        )
+            for folders, relation in ((above, "lies inside"), (below, "holds")):
+                for folder in folders:
+                    with suppress(asyncssh.SFTPError):
+                        if await self._in_time(client.isfile(f"{folder}/{IDENTITY}")):
+                            raise Conflict(
+                                f"path: {self._where} {relation} the repository in {folder}: name "
+                                "another folder"
+                            )
 
         self._run(look, "")
 
@@ -199,7 +205,7 @@ class Sftp:
         return None if told is None else told + 500
 
     def links(self) -> bool | None:
-        return None if self.settings.singleWriter else True  # every object is named by a link
+        return None if self.settings.singleWriter else True  # every object gets its name by a link
 
     def may_replace(self, name: str) -> bool:
         async def write(client: asyncssh.SFTPClient) -> bool:
@@ -307,7 +313,9 @@ class Sftp:
             ) from error
 
     async def _make_folder(self, client: asyncssh.SFTPClient, folder: str) -> None:
-        """Make a folder with its parents below `path`; another writer may be faster."""
+        """Create a folder with its parents below `path`, even if another writer creates it
+        meanwhile.
+        """
         parts = folder[len(self.settings.path) :].strip("/").split("/")
         for count in range(1, len(parts) + 1):
             path = "/".join((self.settings.path.rstrip("/"), *parts[:count]))
@@ -343,7 +351,7 @@ class Sftp:
             await self._in_time(file.close())
 
     async def _below(self, client: asyncssh.SFTPClient, prefix: str) -> Items:
-        """All files below a folder; several folders are read at once."""
+        """All files in a folder and its sub-folders; several folders are read at once."""
         result: Items = []
         todo = [prefix]
         while todo:
@@ -358,7 +366,7 @@ class Sftp:
         return result
 
     async def _folder(self, client: asyncssh.SFTPClient, folder: str) -> Names:
-        """The entries of a folder; none where the folder does not exist, but `path` does."""
+        """The entries of a folder; empty if the folder does not exist but `path` does."""
         try:
             found = await self._in_time(client.readdir(self._path(folder)))
         except _GONE:
@@ -379,7 +387,7 @@ class Sftp:
         return background_loop.run(self._answered(call, name))
 
     async def _answered(self, call: Callable[[asyncssh.SFTPClient], Awaitable[T]], name: str) -> T:
-        """The result of a call, its errors as those of `haulback.errors`."""
+        """The result of a call; its errors are translated to those of `haulback.errors`."""
         try:
             async with self._connection.use() as client:
                 try:
@@ -404,14 +412,16 @@ class Sftp:
         return await asyncio.wait_for(request, self.settings.requestTimeout)
 
     async def _check_root(self, client: asyncssh.SFTPClient) -> None:
-        """Raises Unavailable where `path` is gone: nothing below it is merely missing."""
+        """Raises Unavailable if `path` no longer exists, because then no file below it is merely
+        missing.
+        """
         if not await self._in_time(client.isdir(self.settings.path)):
             raise Unavailable(
                 f"path: there is no folder {self._where}; mount or create it on the server"
             )
 
     async def _failure(self, client: asyncssh.SFTPClient, error: Exception, name: str) -> Exception:
-        """The reason of an error that the server calls just a failure."""
+        """The reason of an error that the server reports only as a failure."""
         try:
             space = await self._in_time(client.statvfs(self.settings.path))
             is_full = space.bavail * space.frsize < _PIECE

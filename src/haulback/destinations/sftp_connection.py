@@ -14,8 +14,8 @@ from haulback.errors import Misconfigured, Unavailable
 
 LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError, OSError)
 _KEEPALIVE_SECONDS, _KEEPALIVES = 15, 4
-_IDLE_SECONDS = 120.0  # after which a connection is closed
-_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # half the CPU time of ChaCha20
+_IDLE_SECONDS = 120.0  # idle seconds after which a connection is closed
+_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"  # needs half the CPU time of ChaCha20
 
 
 class SftpConnection:
@@ -34,7 +34,7 @@ class SftpConnection:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """The client; a connection without users is closed after a while."""
+        """The client; an unused connection is closed after a while."""
         self._opening = self._opening or asyncio.Lock()
         self._users += 1
         if self._closing:
@@ -48,7 +48,7 @@ class SftpConnection:
             assert client
             yield client
         except (*LOST, TimeoutError):
-            # A connection that does not answer never answers again; a newer one is another.
+            # A connection that does not answer stays broken, so a new one is made.
             if self._client is client:
                 self.drop()
             raise
@@ -59,12 +59,12 @@ class SftpConnection:
 
     @property
     def naming(self) -> asyncio.Lock:
-        """The lock of a single writer around the look for a name and its use."""
+        """The lock of a single writer from the look-up of a name to its use."""
         self._naming = self._naming or asyncio.Lock()
         return self._naming
 
     def drop(self) -> None:
-        """Close the connection at once; the next use makes another."""
+        """Close the connection at once; the next use makes a new one."""
         connection, self._connection, self._client = self._connection, None, None
         if connection:
             connection.abort()
@@ -117,7 +117,7 @@ def key_of(settings: SftpSettings) -> asyncssh.SSHKey:
 
 
 def known_hosts(settings: SftpSettings) -> asyncssh.SSHKnownHosts:
-    """The keys that the server may have; a line may be a key alone.  Raises Misconfigured."""
+    """The keys that the server may have; a line may be only a key.  Raises Misconfigured."""
     lines = [line.strip() for line in settings.knownHosts.splitlines()]
     place = f"[{settings.host}]:{settings.port}" if settings.port != 22 else settings.host
     full = [f"{place} {line}" if _is_bare(line) else line for line in lines if line]
@@ -134,7 +134,7 @@ def _is_bare(line: str) -> bool:
 
 
 def _refused(error: BaseException, settings: SftpSettings) -> BaseException:
-    """The error of a connection that was not made, as one of `haulback.errors`."""
+    """The error of a failed connection, as one of `haulback.errors`."""
     place = f"{settings.host}:{settings.port}"
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return Misconfigured(

@@ -1,4 +1,4 @@
-"""Checks of a folder's place: the share is mounted, and no repository lies around the folder."""
+"""Checks of a folder's location: its share is mounted, and it lies inside no repository."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def require_mounted(path: Path, share: str, table: str | None = None) -> None:
     """Check that a folder lies on a share of the kind that its settings name.
 
     An empty mount point must not look like an empty destination.  `table` is the text of
-    /proc/self/mountinfo, read where not given.  Raises Unavailable.
+    /proc/self/mountinfo, which is read by default.  Raises Unavailable.
     """
     kinds = _KINDS.get(share)
     if kinds is None:
@@ -56,7 +56,7 @@ def require_no_repository_around(root: Path) -> None:
 def mount_of(path: Path, table: str) -> FileSystemMount | None:
     """The file system of a folder by the text of a mountinfo table; None without an entry.
 
-    Of several mounts on one folder the last one is seen.
+    If a folder has several mounts, the last one counts.
     """
     best: FileSystemMount | None = None
     for line in table.splitlines():

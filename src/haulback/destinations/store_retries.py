@@ -1,4 +1,4 @@
-"""Retries on a remote store, whose replies may be lost after the operation was done."""
+"""Retries on a remote store, whose replies may be lost after the operation succeeded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BACKOFF = Backoff(pause=0.5, factor=2.0, longest=30.0, attempts=8)
 class Retrying(PassThrough):
     """A store whose operations are repeated while it does not answer.
 
-    `sweep` is not repeated: the next clean-up of leftovers sweeps again, and a store that is down
-    must not hold up the others.
-    `wait` pauses for seconds; a true result ends the retries. Raises the error of the last try.
+    `sweep` is not repeated: the next clean-up sweeps again, and a store that is down must not delay
+    the others. `wait` pauses for some seconds; a true result ends the retries. Raises the error of
+    the last attempt.
     """
 
     def __init__(
@@ -31,11 +31,12 @@ class Retrying(PassThrough):
         self._backoff, self._wait = backoff, wait
 
     def store(self, name: str, data: bytes) -> None:
-        """Store an object; equal bytes under the name are this object, whose reply was lost.
+        """Store an object; if equal bytes have the name, the reply was lost and the object is
+        stored.
 
-        The client library of a store may repeat a request as well, so the bytes are compared after
-        each Conflict.
-        Competing writers never store equal bytes: a sealed object holds a random nonce.
+        The client library of a store may also repeat a request, so the bytes are compared after
+        each Conflict. Competing writers never store equal bytes, because a sealed object contains a
+        random nonce.
         """
         try:
             self._again(lambda: self._destination.store(name, data))
@@ -44,7 +45,8 @@ class Retrying(PassThrough):
                 raise
 
     def adopt(self, name: str, path: Path) -> None:
-        # A repeated adopt succeeds over equal content; the file goes only after a success.
+        # A repeated adopt succeeds if the content is equal; the file is removed only after a
+        # success.
         self._again(lambda: self._destination.adopt(name, path))
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -54,7 +56,7 @@ class Retrying(PassThrough):
         return self._again(lambda: self._destination.info(name))
 
     def list(self, prefix: str) -> Iterator[Item]:
-        # A list that breaks off begins anew: half of it must not look like all of it.
+        # A listing that breaks off starts again, because half of it must not look complete.
         return iter(self._again(lambda: [*self._destination.list(prefix)]))
 
     def list_many(self, folders: Sequence[str]) -> Iterator[Item]:

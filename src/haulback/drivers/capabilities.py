@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
-from haulback.drivers.hypervisor import Booted, Machine, MachineSource, NewMachine
+from haulback.drivers.hypervisor import BootedMachine, Machine, MachineSource, NewMachine
 from haulback.drivers.source import Source
 from haulback.errors import Unsupported
 from haulback.hypervisor_types import Capability
@@ -23,7 +23,7 @@ class MachineTarget(Protocol):
     """A hypervisor on which machines can be created and removed."""
 
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> NewMachine:
-        """Start to create a machine like `wanted`; an empty uuid asks for a new one.
+        """Begin to create a machine like `wanted`; an empty uuid requests a new one.
 
         With `overwrite` the commit replaces the machine with that uuid, or else with that name; the
         old machine stays until then. Its saved memory is removed with its old disks.
@@ -59,8 +59,8 @@ class SnapshotKeeper(Protocol):
     def take_snapshot(self, uuid: str, name: str) -> str:
         """Take a snapshot that is kept on the hypervisor; returns its consistency (see `Snapshot`).
 
-        An older snapshot with the same name is replaced. Raises Unsupported when a disk cannot hold
-        snapshots. After any error nothing is left behind.
+        An older snapshot with the same name is replaced. Raises Unsupported if a disk cannot hold
+        snapshots. After any error no snapshot is left.
         """
 
     def revert(self, uuid: str, name: str, before: str, attempt: str) -> None:
@@ -81,7 +81,7 @@ class SnapshotKeeper(Protocol):
 
 @runtime_checkable
 class GuestOperations(Protocol):
-    """A hypervisor that reaches into its running guests."""
+    """A hypervisor that can run commands in its running guests."""
 
     def around(
         self, uuid: str, before: str, after: str, warn: Callable[[str], None]
@@ -105,7 +105,7 @@ class GuestOperations(Protocol):
 class ProofBoot(Protocol):
     """A hypervisor that boots a backup in isolation."""
 
-    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
+    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> BootedMachine:
         """Boot a machine like `wanted` on read-only disks (by name); its writes are discarded.
 
         The machine has no network and no devices of the host, and is not listed as a machine by
@@ -129,13 +129,13 @@ class InstantRestore(Protocol):
         """Machines that depend on the NBD server at `socket`, running or not."""
 
     def go_on(self, socket: Path) -> list[str]:
-        """Resume machines that were stopped while the NBD server at `socket` was away.
+        """Resume machines that stopped because the NBD server at `socket` was unavailable.
 
         Returns their names. Raises Unavailable when a machine stops again.
         """
 
     def make_own(self, uuid: str, count: Callable[[int], None]) -> None:
-        """Copy the data that the disks of a running machine still read from a share.
+        """Copy the data that the disks of a running machine still read from a mount.
 
         The machine keeps running. `count` is called with copied bytes and may raise: copied data
         stays, and the machine still depends on the share. Raises SourceChanged for a stopped
@@ -160,12 +160,12 @@ class LiveMigration(Protocol):
         If the migration fails, the machine keeps running here. A repetition after a success is no
         error. `expect` is called with the total bytes to copy, `count` with bytes copied; either
         may raise to cancel. Checkpoints are dropped. Raises SourceChanged for a stopped machine,
-        Conflict for parts that would be left behind or for a machine of that name there,
+        Conflict for parts that would be left behind or for a machine with that name on the target,
         Unsupported for a hypervisor of another type.
         """
 
 
-PROTOCOLS: Mapping[Capability, type[Any]] = {
+PROTOCOLS: Mapping[Capability, type[object]] = {
     Capability.CREATE: MachineTarget,
     Capability.POWER: PowerControl,
     Capability.SNAPSHOTS: SnapshotKeeper,

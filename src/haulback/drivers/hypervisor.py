@@ -43,7 +43,7 @@ class NetworkCardSettings(NamedTuple):
     mac: str = ""
 
 
-class Taken(NamedTuple):
+class SnapshotInfo(NamedTuple):
     """A snapshot kept on the hypervisor; `time` in epoch ms, `whole` if every disk has it."""
 
     name: str
@@ -51,7 +51,7 @@ class Taken(NamedTuple):
     whole: bool = True
 
 
-class Apart(NamedTuple):
+class UnprotectedPart(NamedTuple):
     """A part of a machine that backups leave out, with the reason.
 
     `held` is set for a part that backups contain, but not consistently, `off` for a part of a
@@ -68,8 +68,8 @@ class Machine(NamedTuple):
     """A virtual machine; `definition` is the hypervisor's own description, kept in the backup.
 
     `definition` must be JSON-like. `cards` configures the network cards of a new machine.
-    `snapshots` are kept on the hypervisor and are in no backup; None if they cannot be read.
-    `apart` lists the parts that backups leave out.
+    `snapshots` are kept on the hypervisor and not in backups; None if they cannot be read. `apart`
+    lists the parts that backups leave out.
     """
 
     uuid: str
@@ -77,8 +77,8 @@ class Machine(NamedTuple):
     disks: tuple[MachineDisk, ...]
     definition: JsonObject
     cards: tuple[NetworkCardSettings, ...] = ()
-    snapshots: tuple[Taken, ...] | None = None
-    apart: tuple[Apart, ...] = ()
+    snapshots: tuple[SnapshotInfo, ...] | None = None
+    apart: tuple[UnprotectedPart, ...] = ()
 
 
 class Problem(NamedTuple):
@@ -178,7 +178,7 @@ class NewMachine(AbstractContextManager["NewMachine"], Protocol):
         """Remove all that was created; a second call, or a call after `commit`, does nothing."""
 
 
-class Booted(AbstractContextManager["Booted"], Protocol):
+class BootedMachine(AbstractContextManager["BootedMachine"], Protocol):
     """A machine that runs in isolation, for a proof; closing it removes all traces."""
 
     def left_out(self) -> list[str]:
@@ -234,11 +234,13 @@ class MachineSource(Protocol):
 
         `base` is the checkpoint of an earlier snapshot. The base keeps recording, so a later
         snapshot can use it again if this one fails. Raises SourceChanged when a disk is in use and
-        cannot be frozen. After any error nothing is left behind.
+        cannot be frozen. After any error no checkpoint is left.
         """
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
-        """Remove all checkpoints of ours except `keep`; returns the removed checkpoints, sorted."""
+        """Remove all checkpoints of Haulback except `keep`; returns the removed checkpoints,
+        sorted.
+        """
 
     def sweep(self, alive: Set[str]) -> list[str]:
         """Remove or undo unfinished work of attempts that are not in `alive`.

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Never
 
-from haulback.drivers.nbd_requests import Pending, Surprise
+from haulback.drivers.nbd_requests import Pending, ProtocolViolation
 from haulback.drivers.source import Extent
 from haulback.errors import OutOfSpace, Unavailable, Unreadable, Unsupported
 from haulback.units import GIB, KIB, MIB
@@ -170,7 +170,7 @@ class Export:
     def _greet(self) -> None:
         magic, have, flags = _GREETING.unpack(self._take(_GREETING.size))
         if magic != _MAGIC or have != _I_HAVE_OPT or not flags & _FIXED_NEWSTYLE:
-            raise Surprise("no fixed newstyle greeting")
+            raise ProtocolViolation("no fixed newstyle greeting")
         self._link.sendall(struct.pack(">I", flags & (_FIXED_NEWSTYLE | _NO_ZEROES)))
 
     def _negotiate(self, name: bytes, contexts: Sequence[str]) -> None:
@@ -187,16 +187,18 @@ class Export:
     def _learn_context(self, reply: bytes, contexts: Sequence[str]) -> None:
         number, context = int.from_bytes(reply[:4], "big"), reply[4:].decode(errors="replace")
         if len(reply) < 4 or context not in contexts or number in self._contexts.values():
-            raise Surprise("a metadata context that was not asked for")
+            raise ProtocolViolation("a metadata context that was not asked for")
         self._contexts[context] = number
 
     def _learn_export(self, information: list[bytes]) -> None:
         exports = [data for data in information if data[:2] == b"\0\0" and len(data) == 12]
         if not exports:
-            raise Surprise("no size of the export")
+            raise ProtocolViolation("no size of the export")
         self.size, self._flags = struct.unpack(">QH", exports[0][2:])
         if self.size >= 1 << 63 or not self._flags & _HAS_FLAGS:
-            raise Surprise(f"an impossible export ({self.size} bytes, flags {self._flags:#x})")
+            raise ProtocolViolation(
+                f"an impossible export ({self.size} bytes, flags {self._flags:#x})"
+            )
 
     def _option(self, option: int, data: bytes) -> list[tuple[int, bytes]]:
         """Negotiate an option; returns the replies that precede its acknowledgement."""
@@ -205,14 +207,14 @@ class Export:
         while len(replies) < _MOST_REPLIES:
             magic, echo, kind, length = _OPTION_REPLY.unpack(self._take(_OPTION_REPLY.size))
             if magic != _OPTION_REPLY_MAGIC or echo != option or length > _MOST_INFORMATION:
-                raise Surprise("an option reply without a request")
+                raise ProtocolViolation("an option reply without a request")
             reply = bytes(self._take(length))
             if kind & _REP_ERROR:
                 raise Unsupported(f"the NBD server refuses option {option}: {_words(reply)}")
             if kind == _REP_ACK:
                 return replies
             replies.append((kind, reply))
-        raise Surprise("endless option replies")
+        raise ProtocolViolation("endless option replies")
 
     def _status(self, context: str, offset: int, length: int) -> list[BlockStatus]:
         """Ranges of a context from `offset` on, covering at least one byte, at most `length`."""
@@ -222,7 +224,7 @@ class Export:
             self._make_room(1)
             raw = pending.status.get(self._contexts[context], b"")
             if not raw or len(raw) % _DESCRIPTOR.size:
-                raise Surprise("a block status without extents")
+                raise ProtocolViolation("a block status without extents")
             return list(_descriptors(raw, offset, offset + length))
 
     def _send(
@@ -251,7 +253,7 @@ class Export:
             elif magic == _SIMPLE_MAGIC:
                 self._simple()
             else:
-                raise Surprise("a reply of an unknown kind")
+                raise ProtocolViolation("a reply of an unknown kind")
 
     def _simple(self) -> None:
         error, cookie = _SIMPLE.unpack(self._take(_SIMPLE.size))
@@ -263,7 +265,7 @@ class Export:
         flags, kind, cookie, length = _CHUNK.unpack(self._take(_CHUNK.size))
         pending = self._pending.get(cookie)
         if pending is None:
-            raise Surprise("a reply without a request")
+            raise ProtocolViolation("a reply without a request")
         if kind == _DATA and length > _OFFSET.size:
             (offset,) = _OFFSET.unpack(self._take(_OFFSET.size))
             self._fill(pending.place(offset, length - _OFFSET.size))
@@ -276,12 +278,12 @@ class Export:
             raw = bytes(self._take(length))
             self._refused(cookie, int.from_bytes(raw[:4], "big"), raw[6:])
         elif kind != _NONE or length or not flags & _DONE:
-            raise Surprise(f"a chunk of kind {kind} and {length} bytes")
+            raise ProtocolViolation(f"a chunk of kind {kind} and {length} bytes")
         if flags & _DONE:
             self._finish(cookie)
 
     def _refused(self, cookie: int, code: int, reason: bytes) -> None:
-        """Note a read that failed with EIO; every other failure is raised."""
+        """Record a read that failed with EIO; every other failure is raised."""
         pending = self._pending.get(cookie)
         if code != _EIO or pending is None or pending.view is None:
             _fail(code)
@@ -291,13 +293,13 @@ class Export:
     def _learn_status(self, pending: Pending, raw: bytes) -> None:
         number = int.from_bytes(raw[:4], "big")
         if number not in self._contexts.values() or number in pending.status:
-            raise Surprise("a block status that was not asked for")
+            raise ProtocolViolation("a block status that was not asked for")
         pending.status[number] = raw[4:]
 
     def _finish(self, cookie: int) -> None:
         pending = self._pending.pop(cookie, None)
         if pending is None:
-            raise Surprise("a reply without a request")
+            raise ProtocolViolation("a reply without a request")
         pending.check()
 
     def _take(self, count: int) -> memoryview:
@@ -332,7 +334,7 @@ class _Guard:
         if error is None or isinstance(error, ValueError | Unreadable):
             return
         self._export._shut()
-        if isinstance(error, Surprise):
+        if isinstance(error, ProtocolViolation):
             raise Unavailable(f"the NBD server violates the protocol: it sent {error}")
         if isinstance(error, BlockingIOError):
             raise Unavailable("the NBD server does not respond") from None
@@ -373,7 +375,7 @@ def join(extents: Iterable[Extent]) -> Iterator[Extent]:
 def _descriptors(raw: bytes, offset: int, end: int) -> Iterator[BlockStatus]:
     for length, flags in _DESCRIPTOR.iter_unpack(raw):
         if not length or offset >= end:
-            raise Surprise("a block status outside the requested range")
+            raise ProtocolViolation("a block status outside the requested range")
         length = min(length, end - offset)  # the last range may exceed the request
         yield BlockStatus(offset, length, flags)
         offset += length

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 
-class Surprise(Exception):
+class ProtocolViolation(Exception):
     """Violation of the NBD protocol by the server."""
 
 
@@ -27,7 +27,7 @@ class Pending:
         """Buffer for a data chunk. Raises Surprise for a chunk outside the request."""
         low = offset - self.offset
         if self.view is None or low < 0 or not 0 < length <= min(self.left, len(self.view) - low):
-            raise Surprise("data outside the requested range")
+            raise ProtocolViolation("data outside the requested range")
         self.left -= length
         self.got.append((low, low + length))
         return self.view[low : low + length]
@@ -38,4 +38,4 @@ class Pending:
             return
         got = sorted(self.got)
         if self.left or any(one[1] != two[0] for one, two in pairwise(got)):
-            raise Surprise("data with gaps or overlaps")
+            raise ProtocolViolation("data with gaps or overlaps")

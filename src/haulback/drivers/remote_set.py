@@ -8,10 +8,10 @@ from typing import TypeVar
 S = TypeVar("S")
 
 
-class AskedNames(Set[str]):
+class RemoteSet(Set[str]):
     """A set whose membership test calls `ask`; iteration and length raise NotImplementedError.
 
-    Membership is looked up at each test, so the set changes as its owner's set does.
+    Membership is looked up at each test, so that the set follows the owner's set.
     """
 
     def __init__(self, ask: Callable[[str], bool]) -> None:
@@ -32,7 +32,7 @@ class AskedNames(Set[str]):
         raise NotImplementedError("a set with a remote membership test cannot be enumerated")
 
 
-class Names:
+class ServedSet:
     """Server of a set that offers only a membership test."""
 
     def __init__(self, names: Set[str]) -> None:

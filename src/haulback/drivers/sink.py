@@ -72,7 +72,8 @@ class RawFile:
     def _settle(self) -> None:
         """Wait for the background sync and raise its error.
 
-        The kernel reports a failed write-back once: the error must not be lost in the other thread.
+        The kernel reports a failed write-back only once, so that the error must not be lost in the
+        other thread.
         """
         self._unsynced = 0
         if self._syncing:

@@ -39,7 +39,9 @@ class Source(Protocol):
 
 
 def length_of(handle: int) -> int:
-    """Bytes of an open file or block device, whose size only a seek finds."""
+    """Bytes of an open file or block device, measured by a seek because stat gives no size for
+    devices.
+    """
     return os.lseek(handle, 0, os.SEEK_END)
 
 
@@ -56,7 +58,8 @@ class RawImage:
         except OSError as error:
             raise Unavailable(f"cannot open image {path}: {error.strerror}") from None
         self.size = length_of(self._handle)
-        self._next = self._advised = 0  # the offset after the last read; the end of what was asked
+        # The end of the last read; the end of the requested read-ahead.
+        self._next = self._advised = 0
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
         at = start
@@ -83,7 +86,7 @@ class RawImage:
             buffer, offset = buffer[count:], offset + count
 
     def _advise(self, offset: int, end: int) -> None:
-        """Let the system load what comes next, while the present data is compressed."""
+        """Let the system load the next data while the present data is compressed."""
         if offset == self._next and self._advised < end + _READ_AHEAD // 2:
             begin = max(end, self._advised)
             self._advised = end + _READ_AHEAD

@@ -1,4 +1,4 @@
-"""File systems on a machine's disks, read in a confined process.
+"""File systems on a machine's disks, read in a sandbox.
 
-The entry point is `browser.Browser`; the modules below `reading` run only in the confined process.
+The entry point is `browser.Browser`; the modules below `reading` run only in the sandbox.
 """

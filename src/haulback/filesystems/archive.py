@@ -6,9 +6,10 @@ names the file. Only an unreachable disk ends the tar.
 
 from __future__ import annotations
 
+import stat
 import tarfile
 from collections.abc import Iterator, Sequence
-from tarfile import DIRTYPE, LNKTYPE, REGTYPE, SYMTYPE
+from tarfile import BLKTYPE, CHRTYPE, DIRTYPE, FIFOTYPE, LNKTYPE, REGTYPE, SYMTYPE
 from typing import NamedTuple, Protocol
 
 from haulback.errors import HaulbackError, Incomplete, NotFound, is_away
@@ -30,10 +31,13 @@ from haulback.units import KIB, MIB
 _DEEPEST = 256  # nested directories
 _PAGE = 1000  # entries per listing
 _LINKS = (EntryType.SYMLINK, EntryType.BROKEN_SYMLINK)
+# Pipes and devices, by their type bits; sockets have no member, as in a tar of GNU tar.
+_SPECIAL = {stat.S_IFIFO: FIFOTYPE, stat.S_IFCHR: CHRTYPE, stat.S_IFBLK: BLKTYPE}
 _ZEROS = bytes(MIB)
-_MAPPED = MIB  # size from which on the map of a file is asked for, as reserved space is no data
-# Bytes of holes that are worth a map. Small holes are zeros in a strict tar, which goes to a guest,
-# since the tar of a small guest may know no sparse files.
+# Smallest size for which the map of a file is requested, as reserved space is no data.
+_MAPPED = MIB
+# Bytes of holes that justify a map. In a strict tar, which goes to a guest, small holes are written
+# as zeros, since the tar program of a small guest may not support sparse files.
 _HOLES, _STRICT_HOLES = 4 * KIB, 16 * MIB
 _MOST_LINKED = 100_000  # files with several names whose first name is kept
 _STEP = 64 * KIB  # precision with which the first unreadable byte is located
@@ -116,7 +120,7 @@ class _Tar:
         self._sparse = 0
 
     def failed(self, place: str, error: HaulbackError, what: str = "") -> None:
-        """Report an unreadable file. Raises the error when the disk is unreachable."""
+        """Report an unreadable file. Raises the error if the disk is unreachable."""
         if is_away(error):
             raise error
         self._missing(place, f"{what}{error.message}")
@@ -158,11 +162,13 @@ class _Tar:
         elif entry.type in _LINKS:
             records = self._records(place, entry)
             yield TarMember(entry, name, SYMTYPE, 0, entry.target or "", records).header()
+        elif kind := _SPECIAL.get(entry.kind):
+            yield TarMember(entry, name, kind, records=self._records(place, entry)).header()
 
     def _linked(self, place: str, name: str, entry: FileEntry) -> Iterator[bytes]:
         """A file, or a hard link to a member that holds the same file."""
         first = self._names.get(entry.node) if entry.links > 1 else None
-        if first is not None and first.name != name:  # a path may be asked for twice
+        if first is not None and first.name != name:  # a request may name a path twice
             yield TarMember(entry, name, LNKTYPE, 0, first.name).header()
             if first.reason:
                 self._missing(place, f"a link to {first.name}: {first.reason}")
@@ -171,7 +177,7 @@ class _Tar:
         blocks = self._file(place, name, entry)
         head = next(blocks, None)
         if head is None:
-            return  # without a member, each name of the file is reported
+            return  # without a member of its own, each name of the file is reported
         yield head
         yield from blocks
         if entry.links > 1 and entry.node and len(self._names) < _MOST_LINKED:
@@ -254,7 +260,7 @@ class _Tar:
         return SparseMap.whole(entry.size)
 
     def _chunks(self, place: str, ranges: SparseMap, told: list[str]) -> Iterator[bytes]:
-        """Readable beginning of the stored bytes; after an early end, `told` holds the reason."""
+        """Readable beginning of the stored bytes; after an early end, `told` has the reason."""
         at = 0
         try:
             for chunk in self._parts(place, ranges):

@@ -1,4 +1,4 @@
-"""Block server for the confined process: serves blocks of Sources over a socket.
+"""Block server for the sandbox: serves blocks of Sources over a socket.
 
 A request is the number of a disk (2 bytes), an offset (8 bytes) and a length (4 bytes), big endian.
 The response is one byte (0 for success), followed by the data on success.

@@ -41,6 +41,7 @@ from haulback.units import KIB
 
 _Part = TypeVar("_Part")
 _CHUNK = 256 * KIB
+AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
 
@@ -48,7 +49,7 @@ class Browser:
     """Reads files of disks without mounting them; threads may share a browser.
 
     `sources` are the disks by name; the browser does not close them. File systems are parsed in a
-    confined process, which is started at the first request; `deadline` is the timeout of a request
+    sandbox, which is started at the first request; `deadline` is the timeout of a request
     in seconds. Paths are absolute within their volume. Links within a path are followed inside the
     volume, never out of it.
 
@@ -74,7 +75,7 @@ class Browser:
         self.close()
 
     def close(self) -> None:
-        """End the confined process; a second call is no error."""
+        """End the sandbox; a second call is no error."""
         self._confined.close()
 
     def volumes(self) -> list[Volume]:
@@ -96,7 +97,15 @@ class Browser:
         """
         if not 0 < most <= MOST_ENTRIES:
             raise Malformed(f"most: must be between 1 and {MOST_ENTRIES}", field="most")
-        return self._entries(ListDirectory(volume, checked(path), raw(after), most), most)
+        place, result = checked(path), DirectoryEntries()
+        while True:
+            count = min(AT_ONCE, most - len(result))
+            part = self._entries(ListDirectory(volume, place, raw(after), count), count)
+            result += part
+            result.reason = part.reason
+            if len(part) < count or len(result) == most:
+                return result
+            after = part[-1].name
 
     def read(self, volume: str, path: str, offset: int, count: int) -> bytes:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""

@@ -1,4 +1,4 @@
-"""Volumes and entries, and the messages to and from the confined process."""
+"""Volumes and entries, and the messages to and from the sandbox."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Volume(msgspec.Struct, frozen=True):
     `name` is unique among the disks: `vda` (a disk without partitions), `vda1`, `vg0/root`. `type`
     is ext4, ext3, ext2, xfs, ntfs, fat12, fat16, fat32, exfat, or the name of a type that cannot be
     read. `readable` means that its root folder was opened. `reason` says why a volume cannot be
-    read, or is a caution about a readable one. `features` are those of note in the superblock.
+    read, or is a warning about a readable one. `features` are those of note in the superblock.
     """
 
     name: _Text
@@ -79,8 +79,10 @@ class FileEntry(msgspec.Struct, frozen=True):
     """An entry of a directory; `size` in bytes, `modified` in epoch milliseconds.
 
     Bytes of a name that are not UTF-8 are kept as surrogate escapes; see `shown`. `reason` says why
-    the contents cannot be read, as far as directory and inode tell. `node` numbers the file within
-    its volume, 0 if unknown; `links` is the number of its names.
+    the contents cannot be read, as far as directory and inode show. `node` is the number of the
+    file within its volume, 0 if unknown; `links` is the number of its names. `fine` is the
+    nanoseconds after `modified`; `kind` holds the type bits, and `device` the numbers (major,
+    minor) of a device.
     """
 
     name: str
@@ -95,6 +97,9 @@ class FileEntry(msgspec.Struct, frozen=True):
     node: int = 0
     links: int = 1
     hints: EntryHint = EntryHint(0)
+    fine: int = 0
+    kind: int = 0
+    device: tuple[int, int] = (0, 0)
 
     @property
     def readable(self) -> bool:
@@ -184,7 +189,7 @@ class MapFile(msgspec.Struct, tag="Map"):
     offset: int
 
 
-Ask = Begin | ListVolumes | FindEntry | ListDirectory | ReadFile | DescribeFile | MapFile
+Query = Begin | ListVolumes | FindEntry | ListDirectory | ReadFile | DescribeFile | MapFile
 
 
 class RawEntry(msgspec.Struct, array_like=True):
@@ -202,13 +207,28 @@ class RawEntry(msgspec.Struct, array_like=True):
     node: _Count = 0
     links: _Word = 1
     hints: _Word = 0
+    fine: Annotated[int, Meta(ge=0, le=999_999)] = 0
+    kind: _Word = 0
+    device: tuple[_Word, _Word] = (0, 0)
 
     def entry(self) -> FileEntry:
-        target = None if self.target is None else text(self.target)
-        name = text(self.name)
-        numbers = self.size, self.modified, self.mode, self.uid, self.gid
-        more = self.node, self.links, EntryHint(self.hints & 7)
-        return FileEntry(name, self.type, *numbers, target, printable(self.reason), *more)
+        return FileEntry(
+            text(self.name),
+            self.type,
+            self.size,
+            self.modified,
+            self.mode,
+            self.uid,
+            self.gid,
+            None if self.target is None else text(self.target),
+            printable(self.reason),
+            self.node,
+            self.links,
+            EntryHint(self.hints & 7),
+            self.fine,
+            self.kind,
+            self.device,
+        )
 
 
 class FilePiece(msgspec.Struct, array_like=True):

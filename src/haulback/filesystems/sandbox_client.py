@@ -1,4 +1,4 @@
-"""Parent side of the confined process: start on demand, request, terminate on errors."""
+"""Parent side of the sandbox: start on demand, request, terminate on errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from haulback.errors import (
 )
 from haulback.filesystems.block_server import BlockServer
 from haulback.filesystems.code_pages import code_page
-from haulback.filesystems.records import Answer, Ask, Begin, Failed
+from haulback.filesystems.records import Answer, Begin, Failed, Query
 from haulback.framing import receive, send
 from haulback.texts import printable
 
@@ -41,7 +41,7 @@ _Wanted = TypeVar("_Wanted")
 
 
 class SandboxClient:
-    """Client of the confined process; a process that ended is replaced at the next request.
+    """Client of the sandbox; a process that ended is replaced at the next request.
 
     `deadline` is the timeout of a request in seconds. `command` is the program to run; its last
     arguments are the descriptors of two sockets, for requests and for blocks of the disks.
@@ -51,13 +51,13 @@ class SandboxClient:
         self, sources: Mapping[str, Source], deadline: float, command: Sequence[str] = COMMAND
     ) -> None:
         self._sources, self._deadline, self._command = dict(sources), deadline, command
-        # held for a whole request: the process answers one request at a time
+        # held for a whole request, because the process answers one request at a time
         self._lock = Lock()
         self._running: _Running | None = None
 
     def ask(
         self,
-        question: Ask,
+        question: Query,
         wanted: type[_Wanted],
         sound: Callable[[_Wanted], bool] = lambda _: True,
     ) -> _Wanted:
@@ -79,7 +79,7 @@ class SandboxClient:
                 raise running.feeder.failure or _unreadable(error, self._deadline) from None
             failure = running.feeder.failure
             if is_away(failure):
-                self._end()  # the process may have cached the outage as damage
+                self._end()  # the process may have cached the failure as damage
                 raise failure
             if isinstance(answer, Failed):
                 raise failure or _failed(answer)
@@ -143,10 +143,10 @@ class _Running:
                 started.set_exception(error)
                 return
         self.feeder.serve(feed)
-        # The process has disconnected, or `close` kills it: in both cases this wait ends.
+        # The process has disconnected, or `close` has killed it: in both cases this wait ends.
         started.result().wait()
 
-    def ask(self, question: Ask, until: float) -> Answer:
+    def ask(self, question: Query, until: float) -> Answer:
         self._control.settimeout(max(0.001, until - time.monotonic()))
         send(self._control, question)
         return receive(self._control, _answers, until)

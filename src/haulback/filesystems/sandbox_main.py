@@ -17,11 +17,11 @@ from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
 from haulback.filesystems.parsers.queries import QueryHandler
-from haulback.filesystems.records import Answer, Ask, Begin, Failed
+from haulback.filesystems.records import Answer, Begin, Failed, Query
 from haulback.filesystems.sandbox import confine
 from haulback.framing import pack, receive
 
-_asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
+_asks: msgspec.msgpack.Decoder[Query] = msgspec.msgpack.Decoder(Query)
 
 
 def main(control: str, blocks: str) -> None:
@@ -40,7 +40,7 @@ def main(control: str, blocks: str) -> None:
             link.sendall(reply(answers, receive(link, _asks)))
 
 
-def reply(answers: QueryHandler, question: Ask) -> bytes:
+def reply(answers: QueryHandler, question: Query) -> bytes:
     """The message with the response; a number that no message can hold becomes a Failed."""
     try:
         return pack(answer(answers, question))
@@ -48,7 +48,7 @@ def reply(answers: QueryHandler, question: Ask) -> bytes:
         return pack(Failed(Malformed.code, told(error)[:300]))
 
 
-def answer(answers: QueryHandler, question: Ask) -> Answer:
+def answer(answers: QueryHandler, question: Query) -> Answer:
     """Response to a request; all errors that hostile data can cause become a Failed."""
     try:
         return answers.to(question)

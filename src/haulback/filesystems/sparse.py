@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_BLOCK = 4096  # bytes of a hole that is worth a map
-_MOST = 65_536  # ranges that are kept; beyond, the smallest gaps count as stored
+_BLOCK = 4096  # smallest number of bytes of holes that justifies a map
+_MOST = 65_536  # ranges that are kept; beyond this number, the smallest gaps count as stored
 
 
 class Window(NamedTuple):

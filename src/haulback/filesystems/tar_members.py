@@ -35,7 +35,7 @@ class TarMember(NamedTuple):
     def sparse(self, number: int, size: int) -> bytes:
         """Blocks of the header of a sparse file of `size` bytes.
 
-        Readers that know no sparse files find the member under the name of its `number`.
+        Readers that do not support sparse files find the member under the name of its `number`.
         """
         real = (
             (b"GNU.sparse.major", b"1"),
@@ -67,6 +67,7 @@ def _header(member: TarMember, name: bytes, link: bytes) -> bytes:
     info.size = member.size if member.size <= _MOST_SIZE else 0
     seconds, rest = divmod(entry.modified, 1000)
     info.mtime = seconds if 0 <= seconds <= _MOST_SIZE else 0
+    info.devmajor, info.devminor = (min(part, _MOST_ID) for part in entry.device)
     records = [*member.records]
     for key, value, shown in ((b"path", name, info.name), (b"linkpath", link, info.linkname)):
         if value != shown.encode():
@@ -75,8 +76,8 @@ def _header(member: TarMember, name: bytes, link: bytes) -> bytes:
                               (b"size", member.size, info.size)):  # fmt: skip
         if number != told:
             records.append((key, b"%d" % number))
-    if rest or seconds != info.mtime:
-        records.append((b"mtime", _decimal(entry.modified)))
+    if rest or entry.fine or seconds != info.mtime:
+        records.append((b"mtime", _decimal(entry.modified * 1_000_000 + entry.fine)))
     if not all(map(_is_text, (name, link))):
         records.insert(0, (b"hdrcharset", b"BINARY"))
     return _extended(records) + info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
@@ -88,8 +89,9 @@ def _short(name: bytes) -> str:
 
 
 def _decimal(moment: int) -> bytes:
+    """Seconds of a moment in nanoseconds."""
     sign, moment = ("-", -moment) if moment < 0 else ("", moment)
-    return f"{sign}{moment // 1000}.{moment % 1000:03}".encode()
+    return f"{sign}{moment // 10**9}.{moment % 10**9:09}".rstrip("0").rstrip(".").encode()
 
 
 def _is_text(name: bytes) -> bool:

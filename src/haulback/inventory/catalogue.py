@@ -21,17 +21,17 @@ class MachineRecords(Protocol):
         """The entities of these guids, in the given order, in one query."""
 
     def find_named(self, hypervisor: str, name: str) -> Entity | None:
-        """The present machine of a name on a hypervisor, None without one.
+        """The present machine with a name on a hypervisor, or None.
 
-        Raises NotFound when the machine is outside the caller's projects, so that only its name
-        becomes known; Raises Conflict when several machines have the name.
+        Raises NotFound if the machine is outside the caller's projects, so that only its name
+        becomes known; raises Conflict if several machines have the name.
         """
 
     def find_at(self, hypervisor: str, uuid: str) -> Entity | None:
-        """The machine of a uuid on a hypervisor, None if unknown."""
+        """The machine with a uuid on a hypervisor, None if unknown."""
 
     def is_scheduled(self, entity: str) -> bool:
-        """Tell whether an active incremental schedule applies to an entity."""
+        """Whether an active incremental schedule applies to an entity."""
 
 
 class PlaceRecords(Protocol):
@@ -40,14 +40,14 @@ class PlaceRecords(Protocol):
     def hypervisor(self, guid: str) -> Hypervisor: ...
 
     def hypervisors(self) -> list[Hypervisor]:
-        """The hypervisors of users, by name: without the server's own record."""
+        """The hypervisors of users, ordered by name, without the server's own record."""
 
     def destination(self, guid: str) -> BackupDestination: ...
 
     def destinations(self) -> list[BackupDestination]: ...
 
     def default_destination(self) -> BackupDestination:
-        """The destination of requests that name none.  Raises Malformed if ambiguous."""
+        """The destination for requests that name none.  Raises Malformed if ambiguous."""
 
     def node(self, guid: str) -> Named: ...
 
@@ -55,10 +55,10 @@ class PlaceRecords(Protocol):
         """The names of all nodes by guid."""
 
     def heard_last(self, nodes: Set[str] | None) -> str | None:
-        """The node among `nodes` (None: among all) that the server heard of last."""
+        """The node among `nodes` (None: among all) that sent the latest heartbeat."""
 
     def away(self) -> Set[str]:
-        """The destinations that do not answer: their breakers are open."""
+        """The destinations that do not answer, because their breakers are open."""
 
     def only_node(self, field: str) -> str:
         """The guid of the only node.  Raises Malformed, naming `field`, for several or none."""
@@ -70,22 +70,24 @@ class BackupRecords(Protocol):
     def get(self, guid: str) -> Backup: ...
 
     def locations(self, guid: str) -> list[Backup]:
-        """All locations of a backup, the first one first; `guid` may name any of them."""
+        """All locations of a backup, the first location first; `guid` may name any of them."""
 
     def lacking(self, entity: str, rule: str, source: str, target: str) -> list[Backup]:
         """Some backups of a machine and a rule on `source` without a copy on `target`."""
 
     def copies(self, guids: Sequence[str]) -> list[Backup]:
-        """The copies of these guids, in their order; unknown ones are left out."""
+        """The copies with these guids, in their order; unknown guids are left out."""
 
     def newest_before(self, copy: Backup, moment: int) -> str | None:
-        """The newest sound backup of a copy's machine on its destination, older than a moment."""
+        """The newest sound backup of a copy's machine on its destination, older than a given
+        time.
+        """
 
     def held(self, guid: str) -> Backup:
-        """A backup that no retention removes before the end of the transaction."""
+        """A backup, locked so that no retention removes it before the end of the transaction."""
 
     def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
-        """Backups and copies of an entity in these statuses, by snapshot time, the newest first.
+        """Backups and copies of an entity with these statuses, by snapshot time, the newest first.
 
         A copy comes after its backup.
         """
@@ -108,9 +110,9 @@ class BackupRecords(Protocol):
     def base(self, entity: str, destination: str) -> IncrementBase | None: ...
 
     def lost_base(self, entity: str, destination: str | None = None) -> str:
-        """The reason why the base of an entity on a destination (None: on any) was given up.
+        """The reason why an entity lost its base on a destination (None: on any).
 
-        "" where no reason is recorded.
+        "" if no reason is recorded.
         """
 
     def bases(self, entity: str) -> list[IncrementBase]:
@@ -135,38 +137,41 @@ class MountRecords(Protocol):
         """The file systems of a mounted backup, with their guids."""
 
     def under_machine(self, entity: Entity) -> Mount | None:
-        """The mounted backup that a machine runs from, None without one."""
+        """The mounted backup from which a machine runs, or None."""
 
 
 class ConfigurationRecords(Protocol):
     """Configuration records: policies, rules, schedules, networks, recovery plans."""
 
     def get(self, kind: str, guid: str) -> Record:
-        """A record of one kind, like `rule` or `recovery-plan`."""
+        """A record of one kind, such as `rule` or `recovery-plan`."""
+
+    def named(self, kind: str, guid: str) -> Named:
+        """A reference to a record, which is read once for all plans of a transaction."""
 
     def of_kind(self, kind: str, parent: str | None = None) -> list[Record]: ...
 
     def changeable(self, kind: str, guid: str) -> Record:
         """A record that the caller may change.
 
-        Raises NotFound, Forbidden for a record of all projects where the caller is narrowed.
+        Raises NotFound; raises Forbidden for a record of all projects if the caller is narrowed.
         """
 
 
 class WorkInProgress(Protocol):
-    """Queued and running tasks, asked by the object that the tasks use."""
+    """Queued and running tasks, found by the object that they use."""
 
     def is_busy(self, entity: str) -> bool:
-        """Tell whether a queued or running task needs the entity's backups."""
+        """Whether a queued or running task needs the entity's backups."""
 
     def under_way(self, role: str, guid: str, *kinds: str) -> list[Task]:
         """Queued, running and planned tasks of these kinds that refer to an object in a role.
 
-        The object stays locked for other plans until this plan is stored or dropped.
+        The object stays locked against other plans until this plan is stored or dropped.
         """
 
     def is_in_use(self, backup: Backup) -> bool:
-        """Tell whether a task reads a backup, or makes an increment based on the backup."""
+        """Whether a task reads a backup, or makes an increment based on the backup."""
 
 
 class Catalogue(Protocol):

@@ -11,7 +11,9 @@ WAITING = "WAITING"
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """A message in the outbox.  Times in epoch ms; `message` None: made of its events."""
+    """A message in the outbox.  Times in epoch ms; a `message` of None is computed from its
+    events.
+    """
 
     guid: str = msgspec.field(default_factory=new_guid)
     channel: str

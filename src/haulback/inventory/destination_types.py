@@ -13,8 +13,8 @@ from haulback.contract.destinations import ChangedDestination, DestinationRecord
 from haulback.errors import Malformed
 from haulback.wire import JsonMapping, JsonObject
 
-# Settings of object stores, deduplicating appliances and other backup products: a client that
-# sends one expects a storage that the type of the destination may not be.
+# Settings of object stores, deduplicating appliances and other backup products: a client that sends
+# one of them expects a type of storage that the destination may not have.
 _SETTINGS = """
     accessKey accessKeyId accountKey accountName apiUrl apiVersion authUrl bucket bucketName
     clientId clientSecret connectionString container containerName credential credentials domain
@@ -28,18 +28,18 @@ _RECORD = frozenset(
     for kind in (NewDestination, ChangedDestination, DestinationRecord)
     for name in kind.__struct_fields__
 )
-_SHORT = 6  # settings of a type whose forms a message tells
+_SHORT = 6  # settings whose forms an error message lists
 
 
 class CheckedSettings(NamedTuple):
-    """Settings of a new destination by name; the secrets stand apart."""
+    """Settings of a new destination by name; the secrets are separate."""
 
     plain: JsonObject
     secrets: dict[str, str]
 
 
 def chosen(name: str | None, driver: str | None = None) -> DestinationType:
-    """The type that a request names, else the type of its driver, else the default.
+    """The type that a request names, or the type of its driver, or the default.
 
     Raises Malformed naming `type` or `driver`.
     """
@@ -61,11 +61,11 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
     return kind
 
 
-def members(body: Any, kind: DestinationType) -> JsonObject:
-    """Settings of the type that stand at the top of a request, as `path` does.
+def members(body: object, kind: DestinationType) -> JsonObject:
+    """Settings of the type that a request gives at the top level, as it does with `path`.
 
-    Raises Malformed naming the first member that is a setting of other storages, and for a type
-    other than the default the first that is no member of a destination either.
+    Raises Malformed naming the first member that is a setting of other storages; for a type other
+    than the default, also naming the first member that is unknown.
     """
     settings, result = settings_of(kind), {}
     for name, value in body.items() if isinstance(body, dict) else ():
@@ -77,16 +77,16 @@ def members(body: Any, kind: DestinationType) -> JsonObject:
 
 
 def _is_foreign(name: str, kind: DestinationType) -> bool:
-    if name in _RECORD:
-        return False
     of_types = {name for known in destination_types.TYPES for name in settings_of(known)}
-    return kind.name != destination_types.DEFAULT or name in _OF_OTHERS | of_types
+    if name in of_types or name in _RECORD:
+        return name in of_types  # `path`, too: a record shows the member for each type
+    return kind.name != destination_types.DEFAULT or name in _OF_OTHERS
 
 
 def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
-    """Check the settings of a new destination; absent ones get their defaults at the driver.
+    """Check the settings of a new destination; the driver supplies defaults for absent settings.
 
-    Raises Malformed naming the first setting that is unknown, missing or wrong.
+    Raises Malformed naming the first setting that is unknown, missing or invalid.
     """
     settings, result = settings_of(kind), CheckedSettings({}, {})
     for name in given:
@@ -96,22 +96,33 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
         value = given.get(name)
         if value is None and setting.is_required:
             raise _wrong(setting)
-        if value is not None:
+        if value is not None and not _is_empty(setting, value):
             (result.secrets if setting.is_secret else result.plain)[name] = _value(setting, value)
     return result
 
 
 def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
-    """The settings that tell the place of a destination; empty where the type declares none."""
-    names = [name for name, setting in settings_of(kind).items() if setting.is_place]
-    return {name: str(config.get(name) or "").rstrip("/") for name in names}
+    """The settings that determine the location of a destination; empty if the type declares
+    none.
+    """
+    places = [setting for setting in settings_of(kind).values() if setting.is_place]
+    given = {setting.name: config.get(setting.name) or setting.default for setting in places}
+    return {name: str(value or "").rstrip("/") for name, value in given.items()}
+
+
+def host(kind: DestinationType, config: JsonMapping) -> JsonObject:
+    """The settings that tell whose folders the paths of a type name; empty for a node's own."""
+    folders = [name for name, setting in settings_of(kind).items() if setting.is_folder]
+    told = place(kind, config).items()
+    return {name: value.lower() for name, value in told if name not in folders}
 
 
 def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> CheckedSettings:
-    """The tunable and secret settings that a change gives; null leaves a setting as it is.
+    """The tunable and secret settings that a request changes; null leaves a setting unchanged, an
+    empty text ends an optional setting.
 
-    Raises Malformed naming a setting that is unknown or wrong, or that a change cannot give because
-    the setting says where the stored objects are.
+    Raises Malformed naming a setting that is unknown or invalid, or that cannot be changed because
+    it determines the location of the stored objects.
     """
     settings, result = settings_of(kind), CheckedSettings({}, {})
     for name, value in given.items():
@@ -119,7 +130,8 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
             raise _unknown(name, kind)
         if value is None:
             continue
-        converted = _value(settings[name], value)
+        is_empty = _is_empty(settings[name], value) and not settings[name].is_secret
+        converted = "" if is_empty else _value(settings[name], value)
         if settings[name].is_secret:
             result.secrets[name] = converted
         elif settings[name].is_tunable:
@@ -129,7 +141,12 @@ def changed(kind: DestinationType, given: JsonMapping, present: JsonMapping) -> 
     return result
 
 
-def _fixed(setting: Setting, kept: Any) -> Malformed:
+def _is_empty(setting: Setting, value: object) -> bool:
+    """Whether an optional setting has the empty text, which is its default."""
+    return bool(value == "" == setting.default)
+
+
+def _fixed(setting: Setting, kept: object) -> Malformed:
     name, says_where = setting.name, setting.is_place or setting.is_folder
     told = f"the backups are at {kept!r}" if says_where else f"the destination was made with {kept}"
     return Malformed(
@@ -140,9 +157,9 @@ def _fixed(setting: Setting, kept: Any) -> Malformed:
 
 
 def moved(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
-    """The settings and secrets that a move gives; null leaves a setting as it is.
+    """The settings and secrets of a move; null leaves a setting unchanged.
 
-    Raises Malformed naming a setting that is unknown or wrong.
+    Raises Malformed naming a setting that is unknown or invalid.
     """
     settings, result = settings_of(kind), CheckedSettings({}, {})
     for name, value in given.items():

@@ -6,7 +6,7 @@ import uuid
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from haulback.contract.inventory_sync import CardSeen, Hardware
+from haulback.contract.inventory_sync import Hardware, ScannedNetworkCard
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, interfaces, parse, tags
 from haulback.wire import JsonObject
@@ -21,7 +21,7 @@ class NetworkCard(NamedTuple):
     network: str
 
 
-_MOST = 100  # cards and tags, and characters of a tag
+_MOST = 100  # largest numbers of cards and tags, and of characters of a tag
 
 
 def hardware_of(definition: JsonObject) -> Hardware:
@@ -31,7 +31,7 @@ def hardware_of(definition: JsonObject) -> Hardware:
         named = definition.get("tags")
         texts = [tag for tag in named if isinstance(tag, str)] if isinstance(named, list) else []
         return Hardware(tags=_clean(texts))
-    cards = [CardSeen(card.mac, card.network) for card in interfaces(root)]
+    cards = [ScannedNetworkCard(card.mac, card.network) for card in interfaces(root)]
     return Hardware(cards[:_MOST], _clean(tags(root)))
 
 

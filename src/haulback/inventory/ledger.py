@@ -22,7 +22,7 @@ class BackupChanges(Protocol):
     """Changes of a backup that is being made."""
 
     def started(self, backup: str) -> None:
-        """Set a backup to INPROGRESS: the export runs."""
+        """Set a backup to INPROGRESS, because its export runs."""
 
     def exported(self, backup: str, kind: str, snapshot_time: int, size: int, read: int) -> None:
         """Record an export complete in staging; `snapshot_time` in epoch ms, sizes in bytes."""
@@ -48,15 +48,15 @@ class BackupChanges(Protocol):
         """Record that a copy of a backup is stored on its destination; `stored` in bytes."""
 
     def partial(self, backup: str, reason: str) -> None:
-        """Set a backup to PARTIAL_SUCCESS: its data may be stored, but is unproved."""
+        """Set a backup to PARTIAL_SUCCESS, because its data may be stored but is not proven."""
 
     def failed(self, backup: str, reason: str) -> None: ...
 
     def copy_failed(self, copy: str, source: str, reason: str, *, cancelled: bool) -> None:
         """Set a copy from the destination `source` to FAILED.
 
-        A link makes the copy again, ever later, at least once a day.
-        A copy that a user `cancelled` is made again after a day.
+        A link repeats the copy after growing delays, at least once a day. A copy that a user
+        `cancelled` is repeated after a day.
         """
 
     def timed(self, task: Task) -> None:
@@ -67,7 +67,7 @@ class ProofChanges(Protocol):
     """Changes of the proof level of a stored backup."""
 
     def verified(self, backup: str) -> None:
-        """Raise the level of a backup to VERIFIED: all data was read back and matches."""
+        """Raise the level of a backup to VERIFIED, because all data was read back and matches."""
 
     def booted(self, backup: str, evidence: JsonObject, task: Task) -> None:
         """Raise the level of a backup to BOOTED, and store the signed evidence."""
@@ -80,9 +80,9 @@ class BaseChanges(Protocol):
         """Make `base` the base of the next increments."""
 
     def void(self, entity: str, why: str) -> None:
-        """Delete the increment bases of an entity: the next backup is a full backup.
+        """Delete the increment bases of an entity, so that the next backup is a full backup.
 
-        `why` is the reason, kept for each destination until its next base.
+        `why` is the reason, stored for each destination until its next base.
         """
 
 
@@ -90,7 +90,7 @@ class RemovalChanges(Protocol):
     """Removal of backups, and of entities without data."""
 
     def remove(self, backups: Iterable[str], why: str) -> None:
-        """Mark backups as removed: no restore and no increment may use the backups from now on."""
+        """Mark backups as removed, so that no restore and no increment uses them from now on."""
 
     def deleted(self, backups: Iterable[str]) -> None:
         """Record that a node has deleted the data of removed backups."""
@@ -99,8 +99,8 @@ class RemovalChanges(Protocol):
         """Delete the record and the history of an entity without data."""
 
 
-class NewPlaceOf(NamedTuple):
-    """The place to which a destination was moved: the settings that change, and its nodes."""
+class NewDestinationLocation(NamedTuple):
+    """The new location of a destination: the settings that change, and its nodes."""
 
     destination: str
     settings: JsonObject
@@ -114,11 +114,11 @@ class DestinationChanges(Protocol):
     def initialised(self, destination: str, repository: str) -> None:
         """Record the repository of a destination.
 
-        Raises Conflict when another destination has this repository.
+        Raises Conflict if another destination has this repository.
         """
 
-    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
-        """Record that a destination lies at another place, as the task `by` has found it.
+    def moved(self, place: NewDestinationLocation, repository: str, *, by: str) -> None:
+        """Record that a destination has another location, which the task `by` has checked.
 
         Raises Conflict for another repository, and while another task runs on the destination.
         """
@@ -129,10 +129,10 @@ class DestinationChanges(Protocol):
         """Record the space of a destination in bytes; None leaves the old value."""
 
     def stored(self, destination: str, stored: int) -> None:
-        """Add the bytes of a new backup to what the repository holds."""
+        """Add the bytes of a new backup to the size of the repository."""
 
     def measured(self, destination: str, usage: SpaceUsage) -> None:
-        """Record the space by machine that a clean-up found."""
+        """Record the space by machine that a clean-up counted."""
 
 
 class InventoryChanges(Protocol):
@@ -152,7 +152,7 @@ class InventoryChanges(Protocol):
         `complete_since` is the start (epoch ms) of a full scan, None for a scan of a few machines.
         Machines not seen since `complete_since`, and machines with `present` false, are judged by
         `presence.judge`; `by` is the workflow of the scan.  `unreadable` machines exist on the
-        platform: their records stay, and an alarm reports the problem.
+        platform, so their records stay and an alarm reports the problem.
         """
 
     def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: HypervisorScan) -> None:
@@ -237,10 +237,10 @@ class AlarmChanges(Protocol):
 
 
 class DamageChanges(Protocol):
-    """Damage found, and the lists of backups that a task must find."""
+    """Damage reports, and the lists of backups that a task must find."""
 
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
-        """Fix the list of backups on a destination that a task must find.
+        """Store the list of backups on a destination that a task must find.
 
         Without `forgotten`, the list leaves out missing backups that a user has given up.
         """
@@ -253,9 +253,9 @@ class DamageChanges(Protocol):
     ) -> None:
         """Record how far a destination is verified: up to the pack `cursor`, or to the last pack.
 
-        `since` (epoch ms) is the start of the task.  After a whole round the backups that were
-        stored before it count as verified.  `looked` is the backup after which the next task looks
-        at maps first; "" where there was time for all.
+        `since` (epoch ms) is the start of the task.  After a complete round the backups that were
+        stored before it count as verified.  `looked` is the backup after which the next task starts
+        to read maps; "" if all were read in time.
         """
 
     def compared(
@@ -263,8 +263,8 @@ class DamageChanges(Protocol):
     ) -> None:
         """Record that a task compared the catalogue with a destination.
 
-        `unknown` is the number of backups there that the catalogue does not know, `first` are some
-        of them; `since` (epoch ms) is the start of the task.
+        `unknown` is the number of backups on the destination that the catalogue does not know,
+        `first` lists some of them; `since` (epoch ms) is the start of the task.
         """
 
     def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
@@ -282,10 +282,14 @@ class DamageChanges(Protocol):
         """Record that a clean-up found all expected backups: MISSING backups become PRESENT."""
 
     def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
-        """Record an attempt to heal a damaged or missing location, and whether it is whole now."""
+        """Record an attempt to heal a damaged or missing location, and whether it has all data
+        now.
+        """
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
-        """Record the loss of backups that a clean-up gave up after a user's confirmation."""
+        """Record the loss of backups that a clean-up no longer expects after a user's
+        confirmation.
+        """
 
 
 class Ledger(Protocol):

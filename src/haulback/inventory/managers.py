@@ -1,4 +1,5 @@
-"""The manager and the cluster of a hypervisor: assigned by users, else derived from its platform.
+"""The manager and the cluster of a hypervisor: assigned by users, or else derived from its
+platform.
 
 The guids of derived records are computed from the platform, so that they are equal on all servers.
 """
@@ -15,9 +16,10 @@ from haulback.hypervisor_types import declared
 MANAGER_TYPES = frozenset(
     {"AWS", "KUBERNETES", "NUTANIX", "OPENSHIFT", "OPENSTACK", "ORACLE", "RHEV", "RHV", "VCENTER"}
 )
-USUAL_TYPE = "RHV"  # portals offer increments and snapshots for this type
-SEEN_AS = "seenAs"  # the name under which scans know a record
-SEEN_ON = "seenOn"  # hypervisors that show a record; records of users have no such member
+USUAL_TYPE = "RHV"  # portals offer increments and snapshots for this type of manager
+SEEN_AS = "seenAs"  # the member with the name under which scans know a record
+# The member with the hypervisors whose scans found a record; records of users lack it.
+SEEN_ON = "seenOn"
 SEEN = (SEEN_ON, SEEN_AS, "pool")  # members that scans write and users cannot remove
 _SPACE = uuid.UUID("6d1b5d2e-6f0e-4c58-9d39-6e2f5a1f7c44")
 

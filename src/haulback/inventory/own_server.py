@@ -1,4 +1,6 @@
-"""Records of the server itself: the source and the entity of backups of its own database."""
+"""Records of the server itself: the hypervisor record and the entity for backups of its own
+database.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from haulback.contract.order_records import Hypervisor
 from haulback.hypervisor_types import OWN_SERVER
 from haulback.inventory.records import Entity
 
-# The guids are equal on all servers: several servers of one database record the same rows.
+# These guids are equal on all servers, because several servers of one database record the same
+# rows.
 _SPACE = uuid.UUID("3d1c7a0e-51f1-4a58-8a3b-7a0fd3f0c0de")
 OWN_SOURCE = str(uuid.uuid5(_SPACE, "source"))
 OWN_ENTITY = str(uuid.uuid5(_SPACE, "database"))
@@ -19,12 +22,12 @@ FORMAT = "sealed"
 
 
 def type_of(entity: str) -> str:
-    """The type of an entity, by its guid."""
+    """The type of an entity, derived from its guid."""
     return "APP" if entity == OWN_ENTITY else "VM"
 
 
 def source() -> Hypervisor:
-    """The source of the server's own database; no list of hypervisors shows it."""
+    """The hypervisor record for the server's own database; no list of hypervisors shows it."""
     return Hypervisor(guid=OWN_SOURCE, name=NAME, driver=OWN_SERVER.driver, config={})
 
 

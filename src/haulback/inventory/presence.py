@@ -1,7 +1,7 @@
 """Decisions about machines that an inventory scan did not show; in doubt a machine is kept.
 
-An unmounted share, a platform with a partial answer and deleted machines look alike in one scan.  A
-scan that misses many machines is therefore not believed before a later scan confirms the loss.
+In one scan, an unmounted share, a platform with a partial answer and deleted machines look alike.
+A scan that misses many machines therefore waits until a later scan confirms the loss.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from haulback.inventory.records import Entity
 
 
 class UnreadableMachine(msgspec.Struct, frozen=True):
-    """A machine that exists and cannot be read, with its place on the platform and the reason.
+    """A machine that exists but cannot be read, with its location on the platform and the reason.
 
-    `uuid` is empty where the uuid cannot be read; a uuid equal to `where` may be a folder name. An
-    empty `where` means that the node named no place.
+    `uuid` is empty if the uuid cannot be read; a uuid equal to `where` may be a folder name. An
+    empty `where` means that the node reported no location.
     """
 
     where: str
@@ -29,9 +29,9 @@ class UnreadableMachine(msgspec.Struct, frozen=True):
 class HypervisorScan(NamedTuple):
     """An inventory scan of a hypervisor that began at `begun` (epoch ms).
 
-    `by` is the workflow of the scan's task: a retry of a task is not another scan.  `shown` is the
-    number of machines that the platform listed in a scan of a few machines, None where no count is
-    known.
+    `by` is the workflow of the scan's task, because a retry of a task does not count as another
+    scan.  `shown` is the number of machines that the platform listed in a scan of a few machines,
+    None if unknown.
     """
 
     by: str
@@ -52,12 +52,12 @@ def judge(
     """Judge the machines that a scan missed; all sets hold machine guids of one hypervisor.
 
     `present` are all machines recorded as present, `missed` the machines that the scan did not see,
-    `doubted` the machines that an earlier scan missed without being believed.  `agrees`: this scan
-    is another scan, and began after the earlier scan was recorded.  At least `unshown` of the
-    present machines are not listed, whether or not the scan asked for them.
+    `doubted` the machines that an earlier, unconfirmed scan missed.  `agrees`: this is another
+    scan, which began after the earlier scan was recorded.  The platform does not list at least
+    `unshown` of the present machines, even if the scan did not ask for them.
 
-    The scan is believed if the newly missed machines are few among the machines not in doubt, and
-    if the scan agrees about the doubted machines.  A scan that is not believed changes no machine.
+    The scan is accepted if it newly misses few of the machines not in doubt, and if it confirms the
+    doubted machines.  A scan that is not accepted changes no machine.
     """
     missed, doubted = frozenset(missed & present), frozenset(doubted & present)
     fresh, certain = missed - doubted, len(present - doubted)
@@ -68,7 +68,7 @@ def judge(
 
 
 def is_credible(lost: int, of: int) -> bool:
-    """Tell whether a hypervisor may lose `lost` of `of` machines at once: never all of them.
+    """Whether a hypervisor may lose `lost` of `of` machines at once; it may never lose all of them.
 
     One machine of several may be lost; two and more only up to half of all machines.
     """
@@ -85,10 +85,11 @@ class Placed(NamedTuple):
 def place(
     unreadable_machines: Iterable[UnreadableMachine], machines: Iterable[Entity], unseen: Set[str]
 ) -> Placed:
-    """Match unreadable machines with a hypervisor's known machines, by uuid or by last known place.
+    """Match unreadable machines with a hypervisor's known machines, by uuid or by last known
+    location.
 
-    `unseen` are guids of present machines that the scan did not read; only these machines are
-    matched by place.
+    `unseen` are guids of present machines that the scan did not read; only these are matched by
+    location.
     """
     known = list(machines)
     by_uuid = {item.uuid: item.guid for item in known}
@@ -108,11 +109,11 @@ def place(
 
 
 def undecided(unknown: Iterable[UnreadableMachine], unseen: Mapping[str, str]) -> frozenset[str]:
-    """Guids of machines that may be one of the `unknown` unreadable machines, and stay unchanged.
+    """Guids of machines that may be among the `unknown` unreadable machines, and stay unchanged.
 
-    `unseen` maps guids to places.  A machine with a known place is still there or is gone: an
-    unreadable folder elsewhere is not that machine.  A machine without a known place may be any
-    folder whose uuid cannot be read.
+    `unseen` maps guids to locations.  A machine with a known location either is still there or was
+    deleted: an unreadable folder elsewhere is not that machine.  A machine without a known location
+    may be any folder whose uuid cannot be read.
     """
     if all(one.uuid for one in unknown):
         return frozenset()

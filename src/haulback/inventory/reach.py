@@ -1,7 +1,7 @@
 """Reach: the nodes that reach hypervisors and destinations, and the links that are missing.
 
 A place (a hypervisor or a destination) is reached by one node (`node`), by several (`nodes`), or,
-without either, by every node.  A task runs on a node that reaches all its places: the task's pin
+without both, by every node.  A task runs on a node that reaches all its places: the task's pin
 names that node, a group of nodes, or every node (the empty pin).
 """
 
@@ -37,13 +37,13 @@ def common(places: Iterable[Place | None]) -> Nodes | None:
 
 
 def reaches(node: str, *places: Place | None) -> bool:
-    """Tell whether a node reaches all places."""
+    """Whether a node reaches all places."""
     nodes = common(places)
     return nodes is None or node in nodes
 
 
 def pin(*places: Place | None) -> str:
-    """The pin of a task that uses these places; NOWHERE where no node reaches all."""
+    """The pin of a task that uses these places; NOWHERE if no node reaches all of them."""
     return pin_of(common(places))
 
 
@@ -57,18 +57,18 @@ def pin_of(nodes: Nodes | None) -> str:
 
 
 def is_group(pin: str) -> bool:
-    """Tell whether a pin names a group of nodes."""
+    """Whether a pin names a group of nodes."""
     return pin.startswith(_GROUP)
 
 
 def only_node(pin: str) -> str | None:
-    """The node that a pin names, None for a group, for every node and for no node."""
+    """The node that a pin names; None for a group, for every node and for no node."""
     return None if pin in ("", NOWHERE) or is_group(pin) else pin
 
 
 def missing_link(places: Iterable[Place | None], names: Mapping[str, str]) -> str:
-    """The links that are missing between nodes and places, as a sentence; "" where a node reaches
-    all.  `names` are the names of nodes by guid.
+    """The missing links between nodes and places, as a sentence; "" if a node reaches all places.
+    `names` are the names of nodes by guid.
     """
     bound = [place for place in places if place and nodes_of(place) is not None]
     nodes = sorted(

@@ -10,20 +10,20 @@ from haulback.contract.machines import VirtualDisk
 from haulback.contract.store import BackupVolume
 from haulback.wire import JsonObject, Named, label
 
-NOT_DECIDED = ("QUEUED", "INPROGRESS")  # a backup whose tasks have not ended
+NOT_DECIDED = ("QUEUED", "INPROGRESS")  # statuses of a backup whose tasks have not ended
 REMOVED = "SUCCESS_REMOVED"
 
 
 class Entity(msgspec.Struct, kw_only=True):
-    """A protected entity; `present` is false when the platform no longer shows the entity.
+    """A protected entity; `present` is false if the platform no longer lists it.
 
-    `settings` are user settings (`excludedDisks`), `facts` data of the last backups, `hardware` a
-    `hardware.Hardware`, `seen` when a scan last saw it (epoch ms).  `absent_since` (epoch ms) is
-    the first scan that missed the entity, None when the last scan saw the entity; until that scan
-    is believed, the entity counts as present.  `problem` is the reason why the entity cannot be
-    read; `place` the entity's folder on its platform, "" where unknown.  `protection` is a
-    `contract.protection.ProtectionState`, in which the entity is since `protection_since` (epoch
-    ms); the state must be judged again at `protection_due`.
+    `settings` are user settings (`excludedDisks`), `facts` data of the last backups, `hardware` is
+    a `hardware.Hardware`, `seen` is the time of the last scan that saw it (epoch ms).
+    `absent_since` (epoch ms) is the time of the first scan that missed the entity, None if the last
+    scan saw it; until a later scan confirms that, the entity counts as present.  `problem` is the
+    reason why the entity cannot be read; `place` is the entity's folder on its platform, "" if
+    unknown.  `protection` is a `contract.protection.ProtectionState`, in which the entity is since
+    `protection_since` (epoch ms); the state must be judged again at `protection_due`.
     """
 
     guid: str
@@ -104,21 +104,21 @@ class Backup(msgspec.Struct, kw_only=True):
 
     @property
     def first(self) -> str:
-        """The guid of the backup: of its first location, whichever location this is."""
+        """The guid of the backup, which is that of its first location, for any location."""
         return self.copy_of or self.guid
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether the backup is stored and has no known damage."""
+        """Whether the backup is stored and has no known damage."""
         return self.status == "SUCCESS" and self.location_status == "PRESENT"
 
     @property
     def held(self) -> int:
-        """Bytes that belong to the backup alone: for an increment the bytes that were read."""
+        """Bytes that only this backup uses; for an increment the bytes that were read."""
         return self.size if self.type == "FULL" else min(self.read, self.size)
 
     def locked(self, now: int) -> bool:
-        """Tell whether the backup must not be removed; an archive without end is locked forever."""
+        """Whether the backup must not be removed; an archive without end is locked forever."""
         if self.keep_until is None:
             return self.hint == "ARCHIVE"
         return now < self.keep_until
@@ -127,7 +127,7 @@ class Backup(msgspec.Struct, kw_only=True):
 class PlatformSnapshot(msgspec.Struct, kw_only=True):
     """A snapshot on the platform; `uuid` is its name there.  Times in epoch ms.
 
-    `managed`: Haulback took the snapshot and may remove the snapshot.  `rule` and `policy` set its
+    `managed`: Haulback took the snapshot and may remove it.  `rule` and `policy` determine its
     retention.
     """
 
@@ -148,8 +148,8 @@ class Mount(msgspec.Struct, kw_only=True):
     """A mounted backup, now or earlier.  Times in epoch ms, `keep` in ms (0: no end).
 
     `state`: QUEUED, MOUNTED, UNMOUNTED, FAILED.  `wanted` holds the options of the request, `found`
-    the node's report.  `hypervisor` and `machine` (its uuid there) name a machine that runs from
-    the mount.
+    the node's report.  `hypervisor` and `machine` (its uuid on that hypervisor) name a machine that
+    runs from the mount.
     """
 
     guid: str
@@ -204,7 +204,7 @@ class RestoreJob(msgspec.Struct, kw_only=True):
 
 
 class ShownFileSystem(NamedTuple):
-    """A file system that a share shows."""
+    """A file system in a mounted backup."""
 
     guid: str
     mount: str

@@ -13,7 +13,7 @@ from haulback.contract.roles import Roles
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
 Struct = type[msgspec.Struct]
@@ -21,7 +21,7 @@ Struct = type[msgspec.Struct]
 TARGET = frozenset({"restoreHostId", "restoreStorageId", "taskFiles"})
 
 
-class Ask(msgspec.Struct):
+class Context(msgspec.Struct):
     """Circumstances of a submission; `now` in epoch milliseconds.
 
     `windows` are start-window lengths in ms, by node ("" for tasks that any node may run) and kind.
@@ -31,7 +31,7 @@ class Ask(msgspec.Struct):
     project: str | None = None
     windows: Mapping[str, Mapping[str, int]] = {}
 
-    def of(self, project: str | None) -> Ask:
+    def of(self, project: str | None) -> Context:
         """Copy of these circumstances for another project."""
         return msgspec.structs.replace(self, project=project)
 
@@ -47,12 +47,12 @@ class Submission:
 
     path: str
     request: Struct
-    plan: Callable[[Any, Catalogue, Ask], Plan]
+    plan: Callable[[Any, Catalogue, Context], Plan]
     _: KW_ONLY
     summary: str
     roles: Roles
     projects: ProjectAccess = ProjectAccess.WHOLE
-    examples: Sequence[Any] = ()
+    examples: Sequence[object] = ()
     command: str = ""
     many: bool = True
     batch: bool = False
@@ -60,11 +60,11 @@ class Submission:
 
 
 def _no_record(task: Task, state: State, ledger: Ledger) -> None:
-    """A kind that changes no record."""
+    """A function for kinds that change no record at their end."""
 
 
 def _no_start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """A kind whose start changes no record."""
+    """A function for kinds that change no record at their start."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,9 @@ class TaskKind:
     order from the records after that change; `settle` changes records in the transaction that
     finishes the task, for every final state.  `members` are the members of the task that a node may
     set beside the results (`backupType`, `cbtId`); a node that sets another gets a Conflict.
-    `report` lists the members of the node's report.
-    `removes`: the task deletes backups, snapshots or leftovers, which a held server does not do.
-    `stages`: the tasks that follow need the node that ran this one.  `repeatable`: after the death
-    of a node the task may run again.
+    `report` lists the members of the node's report. `removes`: the task deletes backups, snapshots
+    or leftovers, which a held server must not do. `stages`: the followers need the node that ran
+    this task.  `repeatable`: after the death of a node the task may run again.
     """
 
     type: str
@@ -87,7 +86,7 @@ class TaskKind:
     prepare: Callable[[Task, Catalogue], msgspec.Struct]
     start: Callable[[Task, Ledger, Catalogue], None] = _no_start
     settle: Callable[[Task, State, Ledger], None] = _no_record
-    report: tuple[Said, ...] = ()
+    report: tuple[ReportMember, ...] = ()
     submissions: tuple[Submission, ...] = ()
     window: int = HOUR_MS
     members: frozenset[str] = frozenset()

@@ -16,22 +16,22 @@ from haulback.contract.task_states import State
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import Plan, Task
 
 _TYPE = "BACKUP_CLEANUP"
 
 
-def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
 
-def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Task:
+def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Context) -> Task:
     return planning.task(
         _TYPE,
         "cleanup",
@@ -41,8 +41,8 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Ask) -> Tas
     )
 
 
-def of_removed(to: BackupDestination, ask: Ask) -> Task:
-    """A clean-up that deletes the backups which are removed already, and judges no other."""
+def of_removed(to: BackupDestination, ask: Context) -> Task:
+    """A clean-up that deletes the backups marked as removed, and judges no others."""
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(to)},
         pinned=reach.pin(to),
@@ -51,8 +51,8 @@ def of_removed(to: BackupDestination, ask: Ask) -> Task:
     return planning.task(_TYPE, "cleanup", ask, None, spec)
 
 
-def nightly(to: BackupDestination, ask: Ask) -> Task:
-    """A clean-up that judges every backup of a destination, and that no user asked for."""
+def nightly(to: BackupDestination, ask: Context) -> Task:
+    """A clean-up that judges every backup of a destination, planned by the server."""
     task = _task(to, BackupCleanupRequest([]), ask)
     task.params = {"scope": "nightly"}
     return task
@@ -88,7 +88,10 @@ KIND = TaskKind(
     order=BackupCleanupOrder,
     prepare=prepare,
     settle=settle,
-    report=(*REMOVAL_REPORT, Said("usage", "object", "Bytes of the repository, by machine.")),
+    report=(
+        *REMOVAL_REPORT,
+        ReportMember("usage", "object", "Bytes of the repository, by machine."),
+    ),
     submissions=(
         Submission(
             "remove-old-backups",

@@ -1,6 +1,6 @@
 """BACKUP_DESTINATION_SYNC: copies backups to a second destination, or reads the catalogue of one.
 
-The order decides: with a source destination the task copies, without it the task reads.
+The order decides: with a source destination the task copies, otherwise it reads the catalogue.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask, TaskKind
+from haulback.kinds.api import Context, TaskKind
 from haulback.kinds.support import catalogue_orders, planning
-from haulback.kinds.support.reports import SPACE, Said
+from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.kinds.support.second_copies import (
     COPIES,
     HEALS,
@@ -37,7 +37,7 @@ from haulback.tasks.record import Task
 _GONE = "the backup was removed before it was copied"
 
 
-def reading(to: BackupDestination, ask: Ask) -> Task:
+def reading(to: BackupDestination, ask: Context) -> Task:
     """The task that reads the catalogue of a destination."""
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to), window=WINDOW
@@ -87,7 +87,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     report = _report(task, state)
     done = {copy.backup: copy for copy in report.copied}
     reason = _GONE if state is State.FINISHED else task.status_info or state.value
-    # A task whose window closed before it could start ends CANCELLED too.
+    # A task whose window closed before it could start also ends as CANCELLED.
     cancelled = state is State.CANCELLED and ledger.now < task.window_end
     for guid in task.params[COPIES]:
         copy = done.get(guid)
@@ -121,13 +121,17 @@ KIND = TaskKind(
     start=start,
     settle=settle,
     report=(
-        Said("copied", "array", "Each finished copy: backup, stored (bytes), parent, lacks."),
-        Said("sealedAnew", "flag", "The data was sealed with the key of the destination."),
-        Said("repository", "guid", "The guid of the repository whose catalogue was read."),
-        Said("backups", "count", "Number of backups that are stored there."),
-        Said("added", "count", "Number of backups that were new to the catalogue."),
-        Said("lost", "count", "Number of backups that an extract names and that are not there."),
-        Said("extractTime", "time", "Time of the newest extract, epoch ms; 0 without one."),
+        ReportMember(
+            "copied", "array", "Each finished copy: backup, stored (bytes), parent, lacks."
+        ),
+        ReportMember("sealedAnew", "flag", "The data was sealed with the key of the destination."),
+        ReportMember("repository", "guid", "The guid of the repository whose catalogue was read."),
+        ReportMember("backups", "count", "Number of backups that are stored there."),
+        ReportMember("added", "count", "Number of backups that were new to the catalogue."),
+        ReportMember(
+            "lost", "count", "Number of backups that an extract names and that are not there."
+        ),
+        ReportMember("extractTime", "time", "Time of the newest extract, epoch ms; 0 without one."),
         *SPACE,
     ),
     window=WINDOW,

@@ -21,16 +21,16 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import SPACE, Said
-from haulback.tasks.destination_ends import AGAIN
+from haulback.kinds.support.reports import SPACE, ReportMember
+from haulback.tasks.destination_health import AGAIN
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each target, the hypervisors of managers included.
+def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan a task for each target, including the hypervisors of managers.
 
     Raises Malformed or NotFound.
     """
@@ -57,8 +57,8 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Ask) -> Pl
     return Plan(tests)
 
 
-def of_destination(target: BackupDestination, ask: Ask) -> Task:
-    """The test that the server makes of a destination that does not answer."""
+def of_destination(target: BackupDestination, ask: Context) -> Task:
+    """The test that the server plans for a destination that does not answer."""
     test = _test({"backupDestination": planning.named(target)}, target, None, ask)
     test.params[AGAIN] = True
     return test
@@ -68,11 +68,11 @@ def _test(
     refs: Mapping[str, Named | None],
     target: Hypervisor | BackupDestination,
     request: ConnectivityTestRequest | None,
-    ask: Ask,
+    ask: Context,
 ) -> Task:
     return planning.task(
         "CONNECTIVITY_TEST",
-        # A destination that hangs must not hold the lane of the inventories.
+        # A destination that hangs must not block the lane of the inventories.
         "inventory" if isinstance(target, Hypervisor) else "upkeep",
         ask,
         request,
@@ -105,8 +105,8 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     report=(
-        Said("reachable", "flag", "FINISHED says the same."),
-        Said("probe", "object", "What the store of a destination was seen to do."),
+        ReportMember("reachable", "flag", "FINISHED says the same."),
+        ReportMember("probe", "object", "What the store of a destination was seen to do."),
         *SPACE,
     ),
     submissions=(

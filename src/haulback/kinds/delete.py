@@ -1,4 +1,6 @@
-"""DELETE: removes an entity with its backups, our checkpoints and snapshots, and its record."""
+"""DELETE: removes an entity with its backups, its snapshots and checkpoints of Haulback, and its
+record.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,17 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Entity
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.removal import REMOVAL_REPORT, is_blocked, settle_removal
 from haulback.tasks.record import Plan, Refused, Task
 from haulback.wire import Named
 
 _MOST = 10_000  # entities of one request
-_STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # the removal of other backups is decided already
+_STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # their removal is decided already
 
 
-def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: DeleteRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each destination that holds data of the entity; none for a deleted entity.
 
     Raises Malformed, or Conflict while a backup of the entity is locked or in use.
@@ -50,7 +52,7 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan(tasks)
 
 
-def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Ask) -> Plan:
+def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the deletion of many entities; a refused entity does not stop the others."""
     if len(request) > _MOST:
         raise Malformed(f"the body: at most {_MOST} entities at once")
@@ -78,7 +80,7 @@ def _known_name(value: str, catalogue: Catalogue) -> str:
         return ""
 
 
-def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
+def _check(entity: Entity, catalogue: Catalogue, ask: Context) -> None:
     for backup in _data(entity.guid, catalogue):
         if backup.status in _STORED and backup.locked(ask.now):
             until = (
@@ -102,15 +104,15 @@ def _check(entity: Entity, catalogue: Catalogue, ask: Ask) -> None:
 
 
 def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
-    """Backups that have, or may have, bytes on a destination."""
+    """Backups that have, or may have, data on a destination."""
     statuses = ("SUCCESS", "PARTIAL_SUCCESS", "FAILED", "SUCCESS_REMOVED")
     return [one for one in catalogue.backups.of_entity(entity, *statuses) if not one.gone]
 
 
-def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Ask) -> Task:
+def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Context) -> Task:
     """The task for a destination, or for the platform alone.
 
-    A task leaves the platform out, and has no hypervisor, where no node reaches both.
+    If no node reaches both, the task leaves the platform out and has no hypervisor.
     """
     source = catalogue.places.hypervisor(entity.hypervisor)
     pin, is_apart = reach.pin(source, to), False
@@ -131,7 +133,9 @@ def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, as
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Mark the backups as removed: no restore uses them.  Raises Conflict for a locked backup."""
+    """Mark the backups as removed, so that no restore uses them.  Raises Conflict for a locked
+    backup.
+    """
     entity, to = task.ref("protectedEntity") or "", task.ref("backupDestination")
     backups = [backup for backup in _data(entity, catalogue) if backup.destination == to]
     stored = [backup for backup in backups if backup.status in _STORED]

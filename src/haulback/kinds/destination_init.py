@@ -9,9 +9,9 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, TaskKind
+from haulback.kinds.api import Context, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import SPACE, Said
+from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.tasks.record import Task
 
 _FAMILY = "family"  # parameter: the destination whose repository supplies the master key
@@ -20,12 +20,12 @@ _FAMILY = "family"  # parameter: the destination whose repository supplies the m
 def init(
     destination: BackupDestination,
     catalogue: Catalogue,
-    ask: Ask,
+    ask: Context,
     family: BackupDestination | None = None,
 ) -> Task:
     """The task that makes a new destination usable, with the master key of a `family` if given.
 
-    Raises Malformed, with the names of the nodes, when no node reaches both.
+    Raises Malformed, with the names of the nodes, if no node reaches both.
     """
     refs = {"backupDestination": planning.named(destination)}
     return planning.task(
@@ -43,9 +43,15 @@ def init(
 
 def prepare(task: Task, catalogue: Catalogue) -> DestinationInitOrder:
     places, family = catalogue.places, task.params.get(_FAMILY)
+    wanted = task.ref("backupDestination") or ""
     return DestinationInitOrder(
-        places.destination(task.ref("backupDestination") or ""),
+        places.destination(wanted),
         places.destination(family) if family else None,
+        {
+            other.repository: other.name
+            for other in places.destinations()
+            if other.repository and other.guid != wanted
+        },
     )
 
 
@@ -67,13 +73,13 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     report=(
-        Said(
+        ReportMember(
             "repository",
             "guid",
             "The guid of the new repository; without this member the server takes the guid of "
             "the destination.",
         ),
-        Said("probe", "object", "What the store was seen to do."),
+        ReportMember("probe", "object", "What the store was seen to do."),
         *SPACE,
     ),
 )

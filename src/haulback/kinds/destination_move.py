@@ -1,4 +1,4 @@
-"""BACKUP_DESTINATION_MOVE: a destination whose repository lies at another place now."""
+"""BACKUP_DESTINATION_MOVE: changes the location of a destination's repository."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.task_states import State
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
-from haulback.inventory.ledger import Ledger, NewPlaceOf
-from haulback.kinds.api import Ask, TaskKind
+from haulback.inventory.ledger import Ledger, NewDestinationLocation
+from haulback.kinds.api import Context, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import SPACE, Said
+from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 TYPE = "BACKUP_DESTINATION_MOVE"
 
 
-def task(before: BackupDestination, after: BackupDestination, ask: Ask) -> Task:
-    """The task that probes the place of a destination as it will be."""
+def task(before: BackupDestination, after: BackupDestination, ask: Context) -> Task:
+    """The task that probes the new location of a destination."""
     given = {
         name: value for name, value in after.config.items() if before.config.get(name) != value
     }
@@ -36,7 +36,7 @@ def task(before: BackupDestination, after: BackupDestination, ask: Ask) -> Task:
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix the list of backups that must be at the new place."""
+    """Store the list of backups that must be at the new location."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -53,19 +53,19 @@ def prepare(task: Task, catalogue: Catalogue) -> DestinationMoveOrder:
 
 
 def _changes(task: Task) -> JsonObject:
-    """The settings that change, with the sealed secrets where secrets change."""
+    """The settings that change, including sealed secrets if secrets change."""
     changes: JsonObject = dict(task.params["given"])
     return changes | {SEALED: task.params[SEALED]} if SEALED in task.params else changes
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Move the record.  Raises Conflict when another task began to work on the destination."""
+    """Move the record.  Raises Conflict if another task has begun to work on the destination."""
     ledger.damage.expected_over(task.guid)
     if state is not State.FINISHED:
         return
     report = msgspec.convert(task.results, MoveResult)
     destination, params = task.ref("backupDestination") or "", task.params
-    place = NewPlaceOf(destination, _changes(task), params["node"], params["nodes"])
+    place = NewDestinationLocation(destination, _changes(task), params["node"], params["nodes"])
     ledger.destinations.moved(place, report.repository, by=task.guid)
     ledger.destinations.space(destination, report.totalSpace, report.freeSpace)
 
@@ -78,7 +78,9 @@ KIND = TaskKind(
     start=start,
     settle=settle,
     report=(
-        Said("repository", "guid", "The guid of the repository at the new place.", needed=True),
+        ReportMember(
+            "repository", "guid", "The guid of the repository at the new place.", needed=True
+        ),
         *SPACE,
     ),
 )

@@ -17,9 +17,9 @@ from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Entity
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, second_copies
-from haulback.kinds.support.destination_choice import Goal, Goals
+from haulback.kinds.support.destination_choice import ChosenDestination, ChosenDestinations
 from haulback.kinds.support.export_report import (
     EXPORT_REPORT,
     WINDOW,
@@ -28,14 +28,15 @@ from haulback.kinds.support.export_report import (
     read_results,
     unreported,
 )
+from haulback.kinds.support.missing_base import why_no_base
 from haulback.tasks.record import NewBackup, Plan, Task
 from haulback.wire import JsonObject, Named
 
 _INCREMENTAL = BackupType.INCREMENTAL.value
 
 
-def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """An EXPORT and its STORE for each entity and rule.
+def plan(request: ExportRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan an EXPORT and its STORE for each entity and rule.
 
     Raises Malformed or NotFound for the first fault.
     """
@@ -43,7 +44,7 @@ def plan(request: ExportRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     if request.tenantId and not ask.project:
         ask = ask.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
-    goals, whole = Goals(request.backupDestination, request.rules, catalogue), Plan()
+    goals, whole = ChosenDestinations(request.backupDestination, request.rules, catalogue), Plan()
     entities = catalogue.machines.get_many([ref.guid for ref in refs])
     is_copy = request.backupType is BackupType.SYNCHRONIZATION
     for entity in entities:
@@ -67,7 +68,7 @@ def _check_type(request: ExportRequest) -> None:
 
 
 def _check(entity: Entity, request: ExportRequest) -> None:
-    # A copy reads the backups of a machine, not the machine.
+    # A copy reads the backups of a machine rather than the machine.
     if not entity.present and request.backupType is not BackupType.SYNCHRONIZATION:
         raise Malformed(f"protectedEntities: {entity.name} is no longer on its hypervisor")
     wanted = request.protectedEntityType
@@ -82,9 +83,9 @@ class _Backup(NamedTuple):
     """A backup to plan: the machine, the destination, and the circumstances."""
 
     entity: Entity
-    goal: Goal
+    goal: ChosenDestination
     request: ExportRequest
-    ask: Ask
+    ask: Context
 
     @property
     def project(self) -> str | None:
@@ -144,7 +145,7 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
 
 
 def _plan_copies(wanted: _Backup, catalogue: Catalogue) -> Plan:
-    """The tasks that copy the stored backups of a machine that other destinations lack."""
+    """The tasks that copy the stored backups of a machine to the destinations that lack them."""
     goal, entity, whole = wanted.goal, wanted.entity, Plan()
     if not goal.rule or not goal.copies:
         raise Malformed(
@@ -183,15 +184,15 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     destination = catalogue.places.destination(task.ref("backupDestination") or "")
     wanted = asked_type(task)
+    is_increment = wanted == _INCREMENTAL
+    base = catalogue.backups.base(entity.guid, destination.guid) if is_increment else None
     return ExportOrder(
         backup=task.ref("backup") or "",
         uuid=entity.uuid,
         entity=entity.guid,
         hypervisor=catalogue.places.hypervisor(entity.hypervisor),
         destination=destination,
-        base=catalogue.backups.base(entity.guid, destination.guid)
-        if wanted == _INCREMENTAL
-        else None,
+        base=base,
         wanted=wanted,
         machine=entity.name,
         disks=entity.disks,
@@ -199,7 +200,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ExportOrder:
         excluded=entity.settings.get("excludedDisks", []),
         before=entity.settings.get("preCommand", ""),
         after=entity.settings.get("postCommand", ""),
-        no_base=catalogue.backups.lost_base(entity.guid, destination.guid),
+        no_base=why_no_base(entity, destination, catalogue) if is_increment and not base else "",
     )
 
 

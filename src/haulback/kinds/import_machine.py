@@ -6,10 +6,10 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.import_machine import (
-    CardWish,
-    Imported,
     ImportMachineOrder,
     ImportMachineRequest,
+    ImportResult,
+    NetworkCardChange,
 )
 from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
@@ -21,7 +21,7 @@ from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Entity
-from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
+from haulback.kinds.api import TARGET, Context, Submission, TaskKind
 from haulback.kinds.support import machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import (
     chosen,
@@ -29,16 +29,16 @@ from haulback.kinds.support.backup_choice import (
     reached_with,
     references,
 )
-from haulback.kinds.support.reports import READ_FROM, Said
+from haulback.kinds.support.reports import READ_FROM, ReportMember
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, new_job
-from haulback.tasks.destination_ends import read_from
+from haulback.tasks.destination_health import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject, Named
 
 _FORM = "restoredDiskAllocationFormat"
 
 
-def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a RESTORE that checks the backup, and the IMPORT that follows.
 
     Raises Malformed, NotFound or Conflict.
@@ -88,7 +88,7 @@ def _params(request: ImportMachineRequest, replaced: Entity | None) -> JsonObjec
 def _replaced(
     request: ImportMachineRequest, catalogue: Catalogue, to: Hypervisor, backup: Backup, name: str
 ) -> Entity | None:
-    """The machine to overwrite: the machine that is named, else the machine of the backup.
+    """The machine to overwrite: the named machine, or the machine of the backup.
 
     Raises NotFound for a machine of another caller, Malformed for a machine on another hypervisor.
     """
@@ -120,7 +120,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
         params.get("rename", {}),
         params.get("stores", {}),
         bool(params.get("powerOnAfterRestore")),
-        msgspec.convert(params.get("cards", []), list[CardWish]),
+        msgspec.convert(params.get("cards", []), list[NetworkCardChange]),
         task.ref("mountedBackup") or "",
         other_places(backup, task.node, catalogue),
         as_before=_FORM not in params,
@@ -128,7 +128,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the restored machine in the inventory at once, and the end of the restore job."""
+    """Record the restored machine in the inventory, and the end of the restore job."""
     job_ended(task, state, ledger)
     share = task.ref("mountedBackup")
     if share and state is not State.FINISHED:
@@ -137,7 +137,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.proofs.verified(read_from(task).backup or "")  # the task read all chunks
     if state is not State.FINISHED or "uuid" not in task.results:
         return  # without the uuid, the next inventory adds the machine
-    report = msgspec.convert(task.results, Imported)
+    report = msgspec.convert(task.results, ImportResult)
     entity = Entity(
         guid=new_guid(),
         uuid=report.uuid,
@@ -161,11 +161,11 @@ KIND = TaskKind(
     settle=settle,
     members=TARGET,
     report=(
-        Said("uuid", "text", "The uuid of the new machine on its platform.", needed=True),
-        Said("name", "text", "The name of the new machine.", needed=True),
-        Said("disks", "array", "Each disk: name, size (bytes), format."),
+        ReportMember("uuid", "text", "The uuid of the new machine on its platform.", needed=True),
+        ReportMember("name", "text", "The name of the new machine.", needed=True),
+        ReportMember("disks", "array", "Each disk: name, size (bytes), format."),
         READ_FROM,
-        Said("warnings", "texts", "Sentences about parts that the machine goes without."),
+        ReportMember("warnings", "texts", "Sentences about parts that the machine goes without."),
     ),
     submissions=(
         Submission(

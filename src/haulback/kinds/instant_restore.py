@@ -14,7 +14,7 @@ from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, is_remote, type_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask, Submission
+from haulback.kinds.api import Context, Submission
 from haulback.kinds.support import conflicts, machine_scan, planning, restore_target
 from haulback.kinds.support.backup_choice import chosen, reached_with, references
 from haulback.kinds.support.new_mount import new_mount
@@ -23,8 +23,8 @@ from haulback.tasks.record import NewMount, Plan
 from haulback.wire import JsonObject, Named, Ref
 
 
-def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a RESTORE that finds the backup, a MOUNT, and an IMPORT that starts the machine.
+def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan a RESTORE that checks the backup, a MOUNT, and an IMPORT that starts the machine.
 
     Raises Malformed, NotFound or Conflict.
     """
@@ -98,7 +98,11 @@ def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
 
 
 def _share(
-    request: InstantRestoreRequest, backup: Backup, to: Hypervisor, catalogue: Catalogue, ask: Ask
+    request: InstantRestoreRequest,
+    backup: Backup,
+    to: Hypervisor,
+    catalogue: Catalogue,
+    ask: Context,
 ) -> NewMount:
     """The mount, on the node that reaches both the backup and the hypervisor."""
     destination = catalogue.places.destination(backup.destination)

@@ -8,10 +8,10 @@ from haulback import hypervisor_types
 from haulback.contract import example_values as example
 from haulback.contract.inventory_sync import (
     Candidate,
+    InventoryScan,
     InventorySyncOrder,
     InventorySyncRequest,
     InventorySyncWizardRequest,
-    Seen,
     Sources,
 )
 from haulback.contract.order_records import Hypervisor
@@ -23,15 +23,15 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.managers import manager_of
-from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.machine_report import SCAN_REPORT, take_in
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Ref
 
 
-def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each hypervisor, also of the named managers.  Raises NotFound."""
+def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan a task for each hypervisor, including those of the named managers.  Raises NotFound."""
     planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
     wanted = {ref.guid: catalogue.places.hypervisor(ref.guid) for ref in request.hypervisors or []}
     for one in _of_managers(request.hypervisorManagers or [], catalogue):
@@ -47,7 +47,7 @@ def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
     return [one for one in known if manager_of(one) in guids]
 
 
-def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each candidate; a new hypervisor is saved only if its scan succeeds."""
     candidates = request.hypervisors or []
     known = [
@@ -71,7 +71,7 @@ def _try(
     field: str,
     request: InventorySyncWizardRequest,
     catalogue: Catalogue,
-    ask: Ask,
+    ask: Context,
 ) -> Task:
     chosen = hypervisor_types.driver_of(candidate.type, candidate.driver, f"{field}.")
     driver, path, more = hypervisor_types.config(chosen, candidate.path, candidate.url, f"{field}.")
@@ -92,7 +92,7 @@ def _try(
 
 
 def sync(
-    hypervisor: Hypervisor, ask: Ask, catalogue: Catalogue, request: AnyRequest = None
+    hypervisor: Hypervisor, ask: Context, catalogue: Catalogue, request: AnyRequest = None
 ) -> Task:
     """The task that scans a hypervisor."""
     refs = planning.platform(hypervisor, catalogue)
@@ -112,15 +112,15 @@ def prepare(task: Task, catalogue: Catalogue) -> InventorySyncOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the scan; the node may have delivered the machines by POST /tasks/inventory before."""
+    """Record the scan; the node may have sent the machines earlier by POST /tasks/inventory."""
     if state is not State.FINISHED:
         return
     if unsaved := task.params.get("unsaved"):
         ledger.inventory.save_hypervisor(msgspec.convert(unsaved, Hypervisor))
     if "machines" not in task.results:
         return
-    seen = msgspec.convert(task.results, Seen)
-    # Any machine may be among the unreadable machines that the node did not name: such a scan
+    seen = msgspec.convert(task.results, InventoryScan)
+    # Any machine may be among the unreadable machines that the node did not name, so such a scan
     # misses none.
     since = None if seen.unnamed else task.started
     hypervisor = task.ref("hypervisor") or ""

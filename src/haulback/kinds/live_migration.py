@@ -1,4 +1,6 @@
-"""LIVE_MIGRATION: moves a running machine off its mounted backup, or to another host."""
+"""LIVE_MIGRATION: moves a running machine from its mounted backup to storage, or to another
+host.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from haulback.hypervisor_types import TYPES, Capability, is_remote
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Entity, Mount
-from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
+from haulback.kinds.api import TARGET, Context, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning, restore_target, unmount_task
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the migration, and an UNMOUNT of the mount that the machine leaves.
 
     Raises Malformed, NotFound, or Conflict for a mounted backup from which no machine runs.
@@ -45,7 +47,7 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         refs=refs,
         params={"from": here.guid},
         locked=entity.guid,
-        # a machine that runs from a mount needs the node that shares the mount
+        # a machine that runs from a mount needs the node that serves the mount
         pinned=mount.node if mount else planning.pinned(catalogue, here, to),
     )
     made = planning.task("LIVE_MIGRATION", "import", ask, request, spec)
@@ -54,7 +56,7 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def _meant(request: LiveMigrationRequest, catalogue: Catalogue) -> tuple[Mount | None, Entity]:
-    """The mount from which a machine runs, None without one, and the machine."""
+    """The mount from which a machine runs, or None, and the machine."""
     if request.mountedBackup:
         mount = catalogue.mounts.get(request.mountedBackup.guid)
         if mount.state != "MOUNTED" or mount.mode != MountMode.INSTANT_RESTORE.value:
@@ -99,7 +101,7 @@ def _target(
 
 
 def _hindrance(entity: Entity, here: Hypervisor, to: Hypervisor, mount: Mount | None) -> str:
-    """The reason why the machine cannot move from `here` to `to`, "" where it can."""
+    """The reason why the machine cannot move from `here` to `to`, "" if it can."""
     if mount and to.guid != here.guid:
         return f"{entity.name} runs from a backup; move its disks to {here.name} first"
     if not mount and to.guid == here.guid:
@@ -143,7 +145,7 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     members=TARGET,
-    report=(Said("uuid", "text", "The uuid of the machine where it runs now."),),
+    report=(ReportMember("uuid", "text", "The uuid of the machine where it runs now."),),
     submissions=(
         Submission(
             "live-migration",

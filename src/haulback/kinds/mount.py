@@ -1,11 +1,11 @@
-"""MOUNT: a node shares the files and disks of a backup straight from the repository."""
+"""MOUNT: a node mounts the files and disks of a backup directly from the repository."""
 
 from __future__ import annotations
 
 import msgspec
 
 from haulback.contract import example_values as example
-from haulback.contract.mount import Again, MountOrder, MountRequest, MountResult
+from haulback.contract.mount import MountOrder, MountRequest, MountResult, RemountRequest
 from haulback.contract.mounts import MountMode
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
@@ -14,7 +14,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup, Mount
-from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Context, Submission, TaskKind
 from haulback.kinds.support import conflicts, iscsi_mount, mount_options, planning
 from haulback.kinds.support.backup_choice import (
     anywhere,
@@ -24,7 +24,7 @@ from haulback.kinds.support.backup_choice import (
     references,
 )
 from haulback.kinds.support.new_mount import new_mount
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
 from haulback.tasks.record import NewMount, Plan, Task
 from haulback.wire import JsonObject, Named, Ref
@@ -32,8 +32,8 @@ from haulback.wire import JsonObject, Named, Ref
 _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
 
-def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a RESTORE that finds the backup, and the MOUNT.  Raises Malformed, NotFound."""
+def plan(request: MountRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan a RESTORE that checks the backup, and the MOUNT.  Raises Malformed, NotFound."""
     if request.mode not in _HERE:
         also = " (POST /tasks/instant-restore does this)"
         instant = request.mode is MountMode.INSTANT_RESTORE
@@ -50,7 +50,11 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def tasks_of(
-    mount: NewMount, backup: Backup, request: AnyRequest, catalogue: Catalogue, ask: Ask
+    mount: NewMount,
+    backup: Backup,
+    request: AnyRequest,
+    catalogue: Catalogue,
+    ask: Context,
 ) -> Plan:
     """The tasks that mount a backup."""
     job = new_job("RESTORE_AND_MOUNT", backup, ask, {"mode": mount.mode, "mount": mount.guid})
@@ -70,8 +74,8 @@ def tasks_of(
     return Plan([first, second], restores=[job], mounts=[mount])
 
 
-def plan_again(request: Again, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a MOUNT of a mount that ended.  Raises NotFound, or Conflict."""
+def plan_again(request: RemountRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan a MOUNT of an ended mount.  Raises NotFound, or Conflict."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
     if mount.state in ("QUEUED", "MOUNTED"):
@@ -100,7 +104,7 @@ def prepare(task: Task, catalogue: Catalogue) -> MountOrder:
 
 
 def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
-    """The order for a node that mounts the backup, now or again."""
+    """The order for a node that mounts the backup, for the first time or again."""
     backup = chosen(Ref(mount.backup), None, catalogue, reached_by(mount.node))
     return MountOrder(
         mount=mount.guid,
@@ -114,7 +118,7 @@ def order_of(mount: Mount, catalogue: Catalogue) -> MountOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the mount, or its failure; the node ends a mount that the server no longer lists."""
+    """Record the mount or its failure; the node ends a mount that the server no longer lists."""
     if task.params["mode"] == MountMode.INSTANT_RESTORE.value and state is State.FINISHED:
         job_goes_on(task, ledger)
     else:
@@ -138,10 +142,10 @@ KIND = TaskKind(
     settle=settle,
     members=frozenset({"taskFiles"}),
     report=(
-        Said("disks", "object", "Size (bytes) of each disk that is shared, by its name."),
-        Said("raw", "text", "The folder in which the disks are files."),
-        Said("portal", "text", "ADDRESS:PORT of an iSCSI target."),
-        Said("volumes", "array", "Each file system: name, type, size, path of its folder."),
+        ReportMember("disks", "object", "Size (bytes) of each disk that is shared, by its name."),
+        ReportMember("raw", "text", "The folder in which the disks are files."),
+        ReportMember("portal", "text", "ADDRESS:PORT of an iSCSI target."),
+        ReportMember("volumes", "array", "Each file system: name, type, size, path of its folder."),
     ),
     submissions=(
         Submission(
@@ -165,7 +169,7 @@ KIND = TaskKind(
         ),
         Submission(
             "mount",
-            Again,
+            RemountRequest,
             plan_again,
             many=False,
             summary="Create mount task.",

@@ -6,14 +6,14 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.project_access import ProjectAccess
-from haulback.contract.prove import Evidence, ProveOrder, ProveRequest, Sign
+from haulback.contract.prove import BootSign, Evidence, ProveOrder, ProveRequest
 from haulback.contract.roles import RESTORERS
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import (
     chosen,
@@ -21,8 +21,8 @@ from haulback.kinds.support.backup_choice import (
     reached_with,
     references,
 )
-from haulback.kinds.support.reports import READ_FROM, Said
-from haulback.tasks.destination_ends import read_from
+from haulback.kinds.support.reports import READ_FROM, ReportMember
+from haulback.tasks.destination_health import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject
 
@@ -30,7 +30,7 @@ _LONGEST_MS, _USUAL_MS = 3_600_000, 600_000
 _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
 
 
-def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: ProveRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the task.  Raises Malformed, NotFound, or Conflict for a backup that is not stored."""
     backup = chosen(request.backup, None, catalogue)
     entity = catalogue.machines.get(backup.entity)
@@ -64,16 +64,16 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Ask) -> Plan:
 
 
 def _checked(request: ProveRequest) -> JsonObject:
-    sign = request.sign or (Sign.TEXT if request.text else Sign.AGENT)
+    sign = request.sign or (BootSign.TEXT if request.text else BootSign.AGENT)
     text, script = request.text or "", request.script or ""
     timeout = _USUAL_MS if request.timeout is None else request.timeout
-    if (sign is Sign.TEXT) != bool(text):
+    if (sign is BootSign.TEXT) != bool(text):
         raise Malformed("text: belongs to the sign TEXT, and only to this sign", field="text")
     if len(text) > _LONGEST_TEXT or "\0" in text:
         raise Malformed(f"text: at most {_LONGEST_TEXT} characters", field="text")
     if len(script) > _LONGEST_SCRIPT or "\0" in script:
         raise Malformed(f"script: at most {_LONGEST_SCRIPT} characters", field="script")
-    if script and sign is not Sign.AGENT:
+    if script and sign is not BootSign.AGENT:
         raise Malformed("script: is run by the guest agent; the sign is AGENT", field="script")
     if not 1000 <= timeout <= _LONGEST_MS:
         raise Malformed("timeout: ms, 1000 to one hour", field="timeout")
@@ -87,7 +87,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
         backup=backup.guid,
         destination=catalogue.places.destination(backup.destination),
         hypervisor=catalogue.places.hypervisor(task.ref("hypervisor") or ""),
-        sign=Sign(params["sign"]),
+        sign=BootSign(params["sign"]),
         text=params["text"],
         script=params["script"],
         timeout=params["timeout"],
@@ -96,7 +96,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ProveOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the evidence; without evidence the proof level of the backup stays."""
+    """Record the evidence; without evidence the proof level of the backup is unchanged."""
     if state is not State.FINISHED or "evidence" not in task.results:
         return
     try:
@@ -114,7 +114,7 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     report=(
-        Said(
+        ReportMember(
             "evidence",
             "object",
             "sign (AGENT, TEXT, SCREEN), took (ms), disks (a hash of each by name), console, "
@@ -122,7 +122,7 @@ KIND = TaskKind(
             needed=True,
         ),
         READ_FROM,
-        Said("warnings", "texts", "Sentences about parts that the machine went without."),
+        ReportMember("warnings", "texts", "Sentences about parts that the machine went without."),
     ),
     submissions=(
         Submission(

@@ -1,4 +1,4 @@
-"""REPAIR: repairs a repository and sets damaged objects aside."""
+"""REPAIR: repairs a repository and moves damaged objects aside."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from haulback.contract.task_states import State
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import HOUR_MS, Plan, Task
 
-_LANE = "cleanup"  # one REPAIR or clean-up at a time on a destination
+_LANE = "cleanup"  # only one REPAIR or clean-up at a time on a destination
 
 
-def plan(request: RepairRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: RepairRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     return Plan([_task(one, request, ask) for one in found])
 
 
-def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
+def _task(to: BackupDestination, request: RepairRequest, ask: Context) -> Task:
     return planning.task(
         "REPAIR",
         _LANE,
@@ -41,7 +41,7 @@ def _task(to: BackupDestination, request: RepairRequest, ask: Ask) -> Task:
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix the list of backups that the task must find."""
+    """Store the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -53,7 +53,7 @@ def prepare(task: Task, catalogue: Catalogue) -> RepairOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Check the report; the damage is recorded already."""
+    """Check the report, whose damage is recorded already."""
     ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:
         msgspec.convert(task.results, RepairResult)
@@ -68,10 +68,10 @@ KIND = TaskKind(
     start=start,
     settle=settle,
     report=(
-        Said("actions", "texts", "What was done, or would be done."),
-        Said("aside", "texts", "Objects that were set aside."),
-        Said("losses", "count", "Number of losses."),
-        Said("damage", "object", "The damage that is left; see docs/design/damage.md."),
+        ReportMember("actions", "texts", "What was done, or would be done."),
+        ReportMember("aside", "texts", "Objects that were set aside."),
+        ReportMember("losses", "count", "Number of losses."),
+        ReportMember("damage", "object", "The damage that is left; see docs/design/damage.md."),
     ),
     submissions=(
         Submission(

@@ -10,7 +10,7 @@ from haulback.contract.task_states import State
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import TARGET, Ask, Submission, TaskKind
+from haulback.kinds.api import TARGET, Context, Submission, TaskKind
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import (
     chosen,
@@ -18,14 +18,14 @@ from haulback.kinds.support.backup_choice import (
     reached_by,
     references,
 )
-from haulback.kinds.support.reports import READ_FROM, Said
+from haulback.kinds.support.reports import READ_FROM, ReportMember
 from haulback.kinds.support.restore_jobs import job_begun, job_ended, job_goes_on, new_job
-from haulback.tasks.destination_ends import read_from
+from haulback.tasks.destination_health import read_from
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: RestoreRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: RestoreRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
     if not request.restorePath.startswith("/"):
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
@@ -78,11 +78,13 @@ KIND = TaskKind(
     settle=settle,
     members=TARGET,
     report=(
-        Said("path", "text", "The folder that holds a raw file of each disk now, like vda.raw."),
-        Said("disks", "count", "Number of disks, where the order says pointer."),
-        Said("checked", "flag", "Every byte was read and is what was stored."),
+        ReportMember(
+            "path", "text", "The folder that holds a raw file of each disk now, like vda.raw."
+        ),
+        ReportMember("disks", "count", "Number of disks, where the order says pointer."),
+        ReportMember("checked", "flag", "Every byte was read and is what was stored."),
         READ_FROM,
-        Said("warnings", "texts", "Sentences about what was not restored."),
+        ReportMember("warnings", "texts", "Sentences about what was not restored."),
     ),
     submissions=(
         Submission(

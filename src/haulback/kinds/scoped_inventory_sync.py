@@ -1,10 +1,10 @@
-"""SCOPED_INVENTORY_SYNC: scans a few machines; the server plans it beside other tasks."""
+"""SCOPED_INVENTORY_SYNC: scans a few machines; the server plans it besides other tasks."""
 
 from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.inventory_sync import Seen
+from haulback.contract.inventory_sync import InventoryScan
 from haulback.contract.scoped_inventory_sync import ScopedInventorySyncOrder
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
@@ -18,7 +18,8 @@ from haulback.tasks.record import Task
 def uuids_of(task: Task) -> list[str]:
     """The machines to scan, by their uuids on the platform."""
     uuids: list[str] | None = task.params.get("uuids")
-    if uuids is None:  # the scan follows the task that created the machine, and reads its report
+    # The scan follows the task that created the machine, and reads that task's report.
+    if uuids is None:
         made = task.params.get("before", {}).get("uuid")
         return [made] if isinstance(made, str) else []
     return uuids
@@ -35,7 +36,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ScopedInventorySyncOrder:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     if state is State.FINISHED and "machines" in task.results:
-        seen = msgspec.convert(task.results, Seen)
+        seen = msgspec.convert(task.results, InventoryScan)
         look = HypervisorScan(task.workflow, task.started or 0, seen.shown)
         ledger.inventory.machines_gone(task.ref("hypervisor") or "", seen.gone, look)
         take_in(task, seen, None, ledger)

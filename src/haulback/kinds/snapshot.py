@@ -14,18 +14,18 @@ from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import PlatformSnapshot, Record
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning, snapshots
-from haulback.kinds.support.reports import Said
-from haulback.kinds.support.snapshots import Asked, refuse_unable
+from haulback.kinds.support.reports import ReportMember
+from haulback.kinds.support.snapshots import SnapshotSubmission, refuse_unable
 from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject
 
 
-def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each machine, and with a rule the clean-up that follows.
+def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan a task for each machine and, with a rule, the following clean-up.
 
-    Raises NotFound, or Malformed for a machine that can have no snapshots.
+    Raises NotFound, and Malformed for a machine that can have no snapshots.
     """
     chosen = planning.some("protectedEntities", request.protectedEntities)
     rule = _rule(request, catalogue)
@@ -37,11 +37,15 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Ask) -> Plan:
         hypervisor = catalogue.places.hypervisor(entity.hypervisor)
         refuse_unable(entity, hypervisor, "protectedEntities")
         spec = planning.TaskSpec(refs=refs, params=_params(request, rule))
-        taken = snapshots.task("SNAPSHOT", entity, Asked(request, catalogue, ask), spec)
+        taken = snapshots.task(
+            "SNAPSHOT", entity, SnapshotSubmission(request, catalogue, ask), spec
+        )
         whole.tasks.append(taken)
         if rule:
             after = planning.TaskSpec(refs=refs, follows=taken)
-            whole.tasks.append(snapshots.cleanup_task(entity, Asked(None, catalogue, ask), after))
+            whole.tasks.append(
+                snapshots.cleanup_task(entity, SnapshotSubmission(None, catalogue, ask), after)
+            )
     return whole
 
 
@@ -104,9 +108,9 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     report=(
-        Said("uuid", "text", "The name of the snapshot on the platform.", needed=True),
-        Said("snapshotTime", "time", "The moment of the snapshot, epoch ms.", needed=True),
-        Said("consistency", "text", "STOPPED, APPLICATION or CRASH."),
+        ReportMember("uuid", "text", "The name of the snapshot on the platform.", needed=True),
+        ReportMember("snapshotTime", "time", "The moment of the snapshot, epoch ms.", needed=True),
+        ReportMember("consistency", "text", "STOPPED, APPLICATION or CRASH."),
     ),
     submissions=(
         Submission(

@@ -21,17 +21,17 @@ from haulback.errors import Malformed, NotFound
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import PlatformSnapshot
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning
-from haulback.kinds.support.reports import Said
-from haulback.kinds.support.snapshots import Asked, cleanup_task
+from haulback.kinds.support.reports import ReportMember
+from haulback.kinds.support.snapshots import SnapshotSubmission, cleanup_task
 from haulback.policy import snapshot_retention
 from haulback.tasks.record import Plan, Task
 
 _RELEASED = "the checkpoints of the machine were released"
 
 
-def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each machine.  Raises NotFound, or Malformed for a request without a name."""
     chosen = _chosen(request, catalogue)
     for ref in request.protectedEntities or []:
@@ -39,17 +39,17 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Ask) -> Pla
     if not chosen:
         field = "protectedEntities"
         raise Malformed(f"{field}: name at least one, or snapshots", field=field)
-    asked, whole = Asked(request, catalogue, ask), Plan()
+    asked, whole = SnapshotSubmission(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many(list(chosen)):
         spec = planning.TaskSpec(refs={}, params={"chosen": chosen[entity.guid]})
         whole.tasks.append(cleanup_task(entity, asked, spec))
     return whole
 
 
-def plan_release(request: ReleaseRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan a task for each machine.  Raises NotFound; Malformed for a machine that is gone."""
+def plan_release(request: ReleaseRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan a task for each machine.  Raises NotFound, and Malformed for an absent machine."""
     refs = planning.some("protectedEntities", request.protectedEntities)
-    asked, whole = Asked(request, catalogue, ask), Plan()
+    asked, whole = SnapshotSubmission(request, catalogue, ask), Plan()
     for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
         if not entity.present:
             raise Malformed(
@@ -77,13 +77,15 @@ def _chosen(request: SnapshotCleanupRequest, catalogue: Catalogue) -> dict[str, 
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Give up the bases of a machine before its checkpoints go: no backup builds on them then."""
+    """Delete the bases of a machine before its checkpoints are removed, so that no backup builds on
+    them.
+    """
     if task.params.get("release"):
         ledger.bases.void(task.ref("protectedEntity") or "", _RELEASED)
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotCleanupOrder:
-    """Select the expired snapshots by the rules of this moment."""
+    """Select the expired snapshots by the present rules."""
     entity = catalogue.machines.get(task.ref("protectedEntity") or "")
     if task.params.get("release"):
         host = catalogue.places.hypervisor(entity.hypervisor)
@@ -111,7 +113,7 @@ def expected(request: SnapshotCleanupRequest, catalogue: Catalogue, now: int) ->
 def _going(
     entity: str, chosen: list[str], catalogue: Catalogue, now: int
 ) -> list[PlatformSnapshot]:
-    """Our snapshots of a machine that are chosen, or that their rules no longer keep."""
+    """Haulback's snapshots of a machine that were chosen, or that their rules no longer keep."""
     ours = [snapshot for snapshot in catalogue.snapshots.of_entity(entity) if snapshot.managed]
     rules = {item.rule: _rule(item.rule, catalogue) for item in ours if item.rule}
     going = {*snapshot_retention.surplus(ours, rules, now), *chosen}
@@ -143,8 +145,8 @@ KIND = TaskKind(
     settle=settle,
     start=start,
     report=(
-        Said("removed", "texts", "Names of the snapshots that are gone now.", needed=True),
-        Said("released", "texts", "Names of the checkpoints that were released."),
+        ReportMember("removed", "texts", "Names of the snapshots that are gone now.", needed=True),
+        ReportMember("released", "texts", "Names of the checkpoints that were released."),
     ),
     submissions=(
         Submission(

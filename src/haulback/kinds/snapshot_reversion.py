@@ -8,9 +8,9 @@ from haulback.contract import example_values as example
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import RESTORERS
 from haulback.contract.snapshot_reversion import (
-    Reverted,
     SnapshotReversionOrder,
     SnapshotReversionRequest,
+    SnapshotReversionResult,
 )
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
@@ -18,16 +18,16 @@ from haulback.ids import new_guid
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import PlatformSnapshot
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import conflicts, planning, snapshots
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.kinds.support.snapshots import refuse_unable
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> Plan:
-    """Plan the task; the snapshot may be of another program.  Raises NotFound, Malformed."""
+def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Context) -> Plan:
+    """Plan the task; another program may have taken the snapshot.  Raises NotFound, Malformed."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
         raise Malformed("snapshot: name the snapshot of the revert", field="snapshot")
@@ -38,12 +38,12 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Ask) -> P
     conflicts.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
     refs = {"protectedEntitySnapshot": Named(snapshot.guid, snapshot.uuid)}
     spec = planning.TaskSpec(refs=refs, params={"before": new_guid()})
-    asked = snapshots.Asked(request, catalogue, ask)
+    asked = snapshots.SnapshotSubmission(request, catalogue, ask)
     return Plan([snapshots.task("SNAPSHOT_REVERSION", entity, asked, spec)])
 
 
 def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
-    """Make the order.  Raises NotFound when the snapshot was removed meanwhile."""
+    """Make the order.  Raises NotFound if the snapshot was removed meanwhile."""
     found = catalogue.snapshots.get(task.ref("protectedEntitySnapshot") or "")
     entity = catalogue.machines.get(found.entity)
     return SnapshotReversionOrder(
@@ -52,7 +52,9 @@ def prepare(task: Task, catalogue: Catalogue) -> SnapshotReversionOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Void the increment bases, also after a failure, and record the snapshot of the old state."""
+    """Delete the increment bases, even after a failure, and record the snapshot of the previous
+    state.
+    """
     if task.started is None:
         return
     entity = task.ref("protectedEntity") or ""
@@ -60,7 +62,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.bases.void(entity, f"the machine was reverted to the snapshot {to}")
     if state is not State.FINISHED:
         return
-    report = msgspec.convert(task.results, Reverted)
+    report = msgspec.convert(task.results, SnapshotReversionResult)
     ledger.snapshots.taken(
         PlatformSnapshot(
             guid=task.params["before"],
@@ -68,7 +70,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
             uuid=report.before,
             created=ledger.now,
             snapshot_time=report.snapshotTime,
-            description=f"before going back to {to}",
+            description=f"state before the revert to {to}",
             project=task.project,
         )
     )
@@ -83,8 +85,10 @@ KIND = TaskKind(
     settle=settle,
     repeatable=False,
     report=(
-        Said("before", "text", "The name of the snapshot of the previous state.", needed=True),
-        Said("snapshotTime", "time", "The moment of that snapshot, epoch ms.", needed=True),
+        ReportMember(
+            "before", "text", "The name of the snapshot of the previous state.", needed=True
+        ),
+        ReportMember("snapshotTime", "time", "The moment of that snapshot, epoch ms.", needed=True),
     ),
     submissions=(
         Submission(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.staging_cleanup import StagingCleanupOrder, Swept
+from haulback.contract.staging_cleanup import StagingCleanupOrder, StagingCleanupResult
 from haulback.contract.task_states import State
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, TaskKind
+from haulback.kinds.api import Context, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
 
-def clean_up(node: Named, ask: Ask) -> Task:
+def clean_up(node: Named, ask: Context) -> Task:
     """The task that cleans a node."""
     return planning.task(
         "STAGING_CLEANUP",
@@ -38,7 +38,7 @@ def prepare(task: Task, catalogue: Catalogue) -> StagingCleanupOrder:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record snapshots of attempts that died before their report."""
     if state is State.FINISHED:
-        held = msgspec.convert(task.results, Swept).held
+        held = msgspec.convert(task.results, StagingCleanupResult).held
         ledger.snapshots.left(task.pinned_node, held, since=task.started or 0)
 
 
@@ -49,8 +49,8 @@ KIND = TaskKind(
     prepare=prepare,
     settle=settle,
     report=(
-        Said("removed", "count", "Number of leftovers that were removed."),
-        Said("held", "object", "Times of snapshots by hypervisor, machine and name."),
+        ReportMember("removed", "count", "Number of leftovers that were removed."),
+        ReportMember("held", "object", "Times of snapshots by hypervisor, machine and name."),
     ),
     removes=True,
 )

@@ -1,24 +1,24 @@
-"""STORE: publishes the export that waits in staging; only then the backup exists."""
+"""STORE: publishes the export that waits in staging, which makes the backup exist."""
 
 from __future__ import annotations
 
 import msgspec
 
 from haulback.contract.order_records import IncrementBase
-from haulback.contract.store import PUBLISHED, Stored, StoreOrder
+from haulback.contract.store import PUBLISHED, StoreOrder, StoreResult
 from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.kinds.api import TaskKind
 from haulback.kinds.support.export_report import EXPORT_REPORT, WINDOW, read_results, unreported
-from haulback.kinds.support.reports import SPACE, Said, lacking
+from haulback.kinds.support.reports import SPACE, ReportMember, lacking
 from haulback.tasks.record import Task
 
 _REPORT = (
-    Said("stored", "bytes", "Bytes that the backup takes on the destination.", needed=True),
-    Said("parent", "guid", "The backup that an increment builds on."),
-    Said(PUBLISHED, "flag", "The backup is stored, whatever becomes of the task."),
-    Said("volumes", "array", "Each file system in the backup: name, type, size (bytes)."),
+    ReportMember("stored", "bytes", "Bytes that the backup takes on the destination.", needed=True),
+    ReportMember("parent", "guid", "The backup that an increment builds on."),
+    ReportMember(PUBLISHED, "flag", "The backup is stored, whatever becomes of the task."),
+    ReportMember("volumes", "array", "Each file system in the backup: name, type, size (bytes)."),
     *SPACE,
 )
 
@@ -49,7 +49,7 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         said = ("STORE", _REPORT, task.results) if exported else ("EXPORT", EXPORT_REPORT, before)
         ledger.backups.partial(backup, unreported(*said))
         return
-    report = msgspec.convert(task.results, Stored)
+    report = msgspec.convert(task.results, StoreResult)
     entity, destination = task.ref("protectedEntity") or "", task.ref("backupDestination") or ""
     ledger.backups.stored(backup, report.stored, report.parent)
     mark = exported.cbtId or exported.checkpoint
@@ -68,7 +68,7 @@ def _is_published(task: Task, state: State) -> bool:
     if state is not State.FAILED or task.results.get(PUBLISHED) is not True:
         return False
     try:
-        msgspec.convert(task.results, Stored)
+        msgspec.convert(task.results, StoreResult)
     except msgspec.ValidationError:
         return False
     return not lacking(_REPORT, task.results)

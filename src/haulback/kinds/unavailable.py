@@ -1,4 +1,4 @@
-"""Submissions of kinds that are not built yet: requests are validated in full, then refused.
+"""Submissions of kinds that are not built yet: requests are validated completely, then refused.
 
 When a kind is built, its request moves into the file of the kind.
 """
@@ -13,10 +13,16 @@ import msgspec
 from haulback.contract import example_values as example
 from haulback.contract.project_access import ProjectAccess
 from haulback.contract.roles import OPERATORS, RESTORERS
-from haulback.contract.unavailable import ForAgent, ForCloud, PerFeature, TapeManagers, Tapes
+from haulback.contract.unavailable import (
+    AgentImportRequest,
+    CloudFeatureRequest,
+    CloudImportRequest,
+    TapeManagers,
+    Tapes,
+)
 from haulback.errors import KindUnavailable
 from haulback.inventory.catalogue import Catalogue
-from haulback.kinds.api import AnyRequest, Ask, Submission
+from haulback.kinds.api import AnyRequest, Context, Submission
 from haulback.kinds.support import planning
 from haulback.kinds.support.backup_choice import chosen
 from haulback.tasks.record import Plan
@@ -24,10 +30,10 @@ from haulback.tasks.record import Plan
 _INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
 
 
-def _plan(path: str, kind: str, check: Callable[[Any, Catalogue], None]) -> Callable[..., Plan]:
-    """A planner that checks a request in full, then refuses the kind."""
+def _plan(path: str, kind: str, check: Callable[[object, Catalogue], None]) -> Callable[..., Plan]:
+    """A planner that validates a request completely, then refuses the kind."""
 
-    def plan(request: AnyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+    def plan(request: AnyRequest, catalogue: Catalogue, ask: Context) -> Plan:
         planning.task(kind, "upkeep", ask, request, planning.TaskSpec(refs={}))
         check(request, catalogue)
         raise KindUnavailable(
@@ -58,7 +64,7 @@ def _known(request: AnyRequest, catalogue: Catalogue) -> None:
         catalogue.records.get("rule", ref.guid)
 
 
-def _list_of(field: str) -> Callable[[Any, Catalogue], None]:
+def _list_of(field: str) -> Callable[[object, Catalogue], None]:
     def check(request: AnyRequest, catalogue: Catalogue) -> None:
         planning.some(field, getattr(request, field))
         _known(request, catalogue)
@@ -70,7 +76,7 @@ def _way(
     path: str,
     kind: str,
     request: type[msgspec.Struct],
-    check: Callable[[Any, Catalogue], None],
+    check: Callable[[object, Catalogue], None],
     **more: Any,
 ) -> Submission:
     return Submission(path, request, _plan(path, kind, check), **more)
@@ -110,7 +116,7 @@ WAYS = (
     _way(
         "import-for-cloud",
         "IMPORT",
-        ForCloud,
+        CloudImportRequest,
         _backup,
         summary="Create import task for cloud.",
         roles=RESTORERS,
@@ -121,7 +127,7 @@ WAYS = (
     _way(
         "import-for-cloud/per-feature",
         "IMPORT",
-        PerFeature,
+        CloudFeatureRequest,
         _backup,
         summary="Create import task for cloud, with options per feature.",
         roles=RESTORERS,
@@ -134,7 +140,7 @@ WAYS = (
     _way(
         "import-for-os-agent",
         "IMPORT",
-        ForAgent,
+        AgentImportRequest,
         _backup,
         summary="Create import task for agent.",
         roles=RESTORERS,

@@ -1,4 +1,4 @@
-"""UNMOUNT: a node stops sharing a backup; an instant restore cannot be mounted again."""
+"""UNMOUNT: a node ends a mounted backup; an instant restore cannot be mounted again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from haulback.contract.unmount import UnmountOrder, UnmountRequest
 from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import conflicts
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.kinds.support.unmount_task import task
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: UnmountRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: UnmountRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the task.  Raises NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
@@ -34,7 +34,7 @@ def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record the end of the mount; a failed unmount is due again in an hour."""
+    """Record the end of the mount; a failed unmount is due again after an hour."""
     mount = task.ref("mountedBackup") or ""
     if state is State.FINISHED:
         ledger.mounts.moved(mount, "UNMOUNTED")
@@ -49,7 +49,7 @@ KIND = TaskKind(
     order=UnmountOrder,
     prepare=prepare,
     settle=settle,
-    report=(Said("unmounted", "flag", "FINISHED says the same."),),
+    report=(ReportMember("unmounted", "flag", "FINISHED says the same."),),
     submissions=(
         Submission(
             "unmount",

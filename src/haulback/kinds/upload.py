@@ -12,16 +12,16 @@ from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity, Mount
-from haulback.kinds.api import Ask, Submission, TaskKind
+from haulback.kinds.api import Context, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
-_MOST = 10_000  # paths of one task: its order stays below a megabyte or so
+_MOST = 10_000  # paths of one task, so that its order stays below about a megabyte
 
 
-def plan(request: UploadRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: UploadRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan the task.  Raises Malformed, NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     paths = _paths(request)
@@ -70,7 +70,7 @@ def _paths(request: UploadRequest) -> list[str]:
 def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
     """The name of the file system to copy from: the named one, or the only one.
 
-    The mount points of the guest are unknown, so several file systems need a destination path.
+    The mount points of the guest are unknown, so that several file systems need a destination path.
     """
     field = "mountedFileSystem"
     shown = {
@@ -129,7 +129,7 @@ KIND = TaskKind(
     order=UploadOrder,
     prepare=prepare,
     members=frozenset({"taskFiles"}),
-    report=(Said("uploaded", "count", "Number of paths that were copied."),),
+    report=(ReportMember("uploaded", "count", "Number of paths that were copied."),),
     submissions=(
         Submission(
             "upload",

@@ -1,4 +1,4 @@
-"""VERIFY: reads a destination back, share by share, and reports backups that lack data."""
+"""VERIFY: reads the data of a destination in shares, and reports backups that lack data."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from haulback.errors import Malformed
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.api import AnyRequest, Ask, Submission, TaskKind
+from haulback.kinds.api import AnyRequest, Context, Submission, TaskKind
 from haulback.kinds.support import planning
-from haulback.kinds.support.reports import SPACE, Said
+from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import JsonObject
 
-WINDOW = 24 * HOUR_MS  # a night's run may wait for a node that is off
+WINDOW = 24 * HOUR_MS  # a nightly run may wait for a node that is off
 _LONGEST = 7 * 86_400  # seconds
 
 
-def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
+def plan(request: VerifyRequest, catalogue: Catalogue, ask: Context) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     if request.bytes is not None and request.bytes < 1:
@@ -35,7 +35,9 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Ask) -> Plan:
     return Plan([task(one, ask, bounds, request) for one in found])
 
 
-def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: AnyRequest = None) -> Task:
+def task(
+    to: BackupDestination, ask: Context, bounds: JsonObject, request: AnyRequest = None
+) -> Task:
     """The task that verifies a destination."""
     return planning.task(
         "VERIFY",
@@ -52,7 +54,7 @@ def task(to: BackupDestination, ask: Ask, bounds: JsonObject, request: AnyReques
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Fix the list of backups that the task must find."""
+    """Store the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
@@ -101,20 +103,24 @@ KIND = TaskKind(
     start=start,
     settle=settle,
     report=(
-        Said(
+        ReportMember(
             "cursor",
             "text",
             "The last pack that was read, in hex; empty at the end of the destination.",
         ),
-        Said("isRound", "flag", "Whether the task ended a round."),
-        Said("read", "bytes", "Bytes that were read."),
-        Said("groups", "count", "Number of groups that were read."),
-        Said("backups", "count", "Number of backups whose maps were checked."),
-        Said("looked", "text", "The backup after which the next VERIFY goes on; empty after all."),
-        Said("unknown", "count", "Number of backups that the catalogue does not know."),
-        Said("unknownBackups", "array", "The first of them: backup, entity, name, snapshotTime."),
-        Said("strangers", "count", "Number of objects that belong to no repository."),
-        Said("damage", "object", "The damage that was found; see docs/design/damage.md."),
+        ReportMember("isRound", "flag", "Whether the task ended a round."),
+        ReportMember("read", "bytes", "Bytes that were read."),
+        ReportMember("groups", "count", "Number of groups that were read."),
+        ReportMember("backups", "count", "Number of backups whose maps were checked."),
+        ReportMember(
+            "looked", "text", "The backup after which the next VERIFY goes on; empty after all."
+        ),
+        ReportMember("unknown", "count", "Number of backups that the catalogue does not know."),
+        ReportMember(
+            "unknownBackups", "array", "The first of them: backup, entity, name, snapshotTime."
+        ),
+        ReportMember("strangers", "count", "Number of objects that belong to no repository."),
+        ReportMember("damage", "object", "The damage that was found; see docs/design/damage.md."),
         *SPACE,
     ),
     submissions=(

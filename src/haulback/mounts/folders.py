@@ -1,4 +1,4 @@
-"""Mount folders on a node that show a backup, each served by a process of its own."""
+"""Mount folders on a node that show a backup, each served by a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from haulback import credentials
-from haulback.contract.mount import Visible
+from haulback.contract.mount import PublishedFolder
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
 from haulback.mounts.spec import MountState
 
@@ -25,7 +25,7 @@ _NO_RIGHT = "; the user of the node needs the right to use it, which root has"
 _REMEDY = "install fuse3 (`apt-get install fuse3`), or mount it without a path and browse it"
 
 
-def check(wanted: Iterable[Visible], roots: Sequence[Path]) -> None:
+def check(wanted: Iterable[PublishedFolder], roots: Sequence[Path]) -> None:
     """Check the wanted mount folders.
 
     Raises Forbidden for a folder outside `roots`, Conflict for a folder that is in use or cannot be
@@ -54,7 +54,7 @@ def _is_used(path: Path) -> bool:
         return True  # a mount whose FUSE process died
 
 
-def to_make(wanted: Iterable[Visible]) -> list[str]:
+def to_make(wanted: Iterable[PublishedFolder]) -> list[str]:
     """Missing folders, deepest first; they are recorded before they are created."""
     missing = set()
     for one in wanted:
@@ -66,7 +66,7 @@ def to_make(wanted: Iterable[Visible]) -> list[str]:
 
 
 def show(
-    socket: Path, disks: Iterable[str], wanted: Iterable[Visible], held: ExitStack
+    socket: Path, disks: Iterable[str], wanted: Iterable[PublishedFolder], held: ExitStack
 ) -> list[subprocess.Popen[bytes]]:
     """Mount volumes or disks until `held` is closed or this process dies.
 
@@ -131,6 +131,6 @@ def hide(shared: MountState) -> None:
 
 
 def unmount(folder: str) -> None:
-    """Unmount a folder lazily, even while it is in use; a folder that is no mount is no error."""
+    """Unmount a folder lazily, even while it is in use; no error if the folder is no mount."""
     command, env = ["umount", "--lazy", folder], credentials.for_children()
     subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False)

@@ -31,7 +31,7 @@ _KINDS = {
     EntryType.REGULAR_FILE: stat.S_IFREG,
     EntryType.SYMLINK: stat.S_IFLNK,
     EntryType.BROKEN_SYMLINK: stat.S_IFLNK,
-    EntryType.OTHER: stat.S_IFIFO,  # a pipe refers to no device of this host
+    EntryType.OTHER: stat.S_IFIFO,  # device number for which no device exists on this host
 }
 _RIGHTS = 0o777  # permission bits; set-uid, set-gid and sticky bits are dropped
 _PAGE = 10_000  # entries per request to the browser
@@ -97,8 +97,8 @@ class Folders(mfusepy.Operations):  # type: ignore[misc]  # the library is not t
 
 def _attributes(entry: FileEntry) -> JsonObject:
     if entry.reason and entry.type is EntryType.OTHER:
-        raise mfusepy.FuseOSError(errno.EIO)  # the type is not known; a pipe would mislead
-    moment = entry.modified * 1_000_000
+        raise mfusepy.FuseOSError(errno.EIO)  # the type is unknown; a pipe would be misleading
+    moment = entry.modified * 1_000_000 + entry.fine
     return {
         "st_mode": _KINDS[entry.type] | entry.mode & _RIGHTS,
         "st_size": entry.size,

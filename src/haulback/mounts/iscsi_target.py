@@ -16,7 +16,7 @@ from haulback.errors import Conflict, HaulbackError, Unavailable, Unsupported
 from haulback.retry import Backoff, retry
 
 _PORTS = 100  # ports that are tried, starting at the port of the node's portal
-_SECONDS = 10.0  # timeout of the start and of each tgtadm command
+_SECONDS = 10.0  # timeout of the daemon's start and of each tgtadm command
 _REMEDY = "install tgt on the node (`apt-get install tgt`)"
 
 
@@ -24,10 +24,10 @@ _REMEDY = "install tgt on the node (`apt-get install tgt`)"
 def serve(
     run_folder: Path, folder: Path, wanted: IscsiOrder, guid: str, key: bytes
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Offer the files in `folder` that represent the disks, until the context ends.
+    """Offer the files in `folder`, which represent the disks, until the context ends.
 
-    Yields the portal as initiators reach it (HOST:PORT) and the daemon's process. Raises
-    Unsupported without tgt, Conflict when no port is free, Unavailable when tgtd refuses a command.
+    Yields the portal for initiators (HOST:PORT) and the daemon's process. Raises Unsupported
+    without tgt, Conflict when no port is free, Unavailable when tgtd refuses a command.
     """
     for tool in ("tgtd", "tgtadm", "setpriv"):
         if not shutil.which(tool):
@@ -78,7 +78,7 @@ class _Daemon:
         self.address, self.port = address, port
         self._room = run_folder
         # TGT_IPC_SOCKET keeps the control socket private to this mount. setpriv makes the kernel
-        # kill tgtd when this process dies; tgtd would outlive it otherwise.
+        # kill tgtd when this process dies, because tgtd would otherwise outlive it.
         self._env = credentials.for_children({"TGT_IPC_SOCKET": str(run_folder / "tgt")})
         command = ["setpriv", "--pdeathsig", "KILL", "tgtd", "-f", "-C", "0"]
         self.child = subprocess.Popen(
@@ -92,7 +92,7 @@ class _Daemon:
     def listens(self) -> bool:
         """Wait until tgtd responds; returns whether it listens at the wanted port.
 
-        When the port is taken, tgtd silently listens on another port.
+        If the port is in use, tgtd silently listens on another port.
         """
         backoff = Backoff(0.02, seconds=_SECONDS)
         try:
@@ -102,11 +102,12 @@ class _Daemon:
         return f"Portal: {self.address}:{self.port}," in shown
 
     def _may_start(self, error: Exception) -> bool:
-        """Tell whether tgtd, which does not respond yet, still runs."""
+        """Whether tgtd, which does not respond yet, still runs."""
         return isinstance(error, HaulbackError) and self.child.poll() is None
 
     def offer(self, guid: str, files: Sequence[Path], clients: Sequence[str], key: bytes) -> None:
-        """Create the target with its LUNs; initiators are admitted last, when it is complete.
+        """Create the target with its LUNs; initiators are admitted last, once the target is
+        complete.
 
         `key` is the repository's key. The CHAP secret is a command argument, so users of this host
         can see it for a moment: tgtadm has no other way to pass a secret.
@@ -115,7 +116,8 @@ class _Daemon:
         for lun, file in enumerate(files, 1):
             disk = ("--tid", "1", "--lun", str(lun))
             self._ask("logicalunit", "new", *disk, "--backing-store", str(file))
-            # Initiators with multipathing treat two disks of one id as two paths to one disk.
+            # Initiators with multipathing treat two disks with the same id as two paths to one
+            # disk.
             serial = f"{guid.replace('-', '')}{lun:02x}"
             told = f"readonly=1,scsi_id={serial},scsi_sn={serial},vendor_id=HAULBACK"
             self._ask("logicalunit", "update", *disk, "--params", told)

@@ -39,7 +39,7 @@ class Locations:
         """
         repository, manifest = self._located()
         readers = Readers(repository)
-        spares = [Spare(self, place) for place in self._places[1:]]
+        spares = [OtherLocation(self, place) for place in self._places[1:]]
         return {
             disk.name: ReopeningDisk(
                 disk.map, readers, [partial(spare.disk, disk.name) for spare in spares]
@@ -90,7 +90,7 @@ class Locations:
         return other
 
 
-class Spare:
+class OtherLocation:
     """The disks of another location, which is opened when the first of them is read."""
 
     def __init__(self, locations: Locations, place: MountPlace) -> None:

@@ -39,12 +39,12 @@ def main(run_folder: Path) -> None:
         signal.signal(number, lambda *_: over.set())
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=MountSpec)
     if os.fork():
-        os._exit(0)  # the child serves; the node waits for the parent only
+        os._exit(0)  # the child serves; the node waits only for the parent
     _serve(order, run_folder, over)
 
 
 def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
-    """Tell the node of the mount, or of the reason why there is none, and serve until `over`."""
+    """Report the mount, or the reason why it failed, to the node, and serve until `over`."""
     with ExitStack() as held:
         children: list[Popen[bytes]] = []
         watch = DamageWatch(order.guid, run_folder / DAMAGE)

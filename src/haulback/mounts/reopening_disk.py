@@ -21,7 +21,7 @@ class Readers:
         self.current = repository.reader()
 
     def after(self, old: Reader) -> Reader:
-        """A reader that is newer than `old`; threads that ask at the same time share one."""
+        """A reader newer than `old`; threads that ask at the same time share one reader."""
         with self._lock:
             if self.current is old:
                 self.current = self._repository.reader()
@@ -31,8 +31,8 @@ class Readers:
 class ReopeningDisk:
     """Source over a disk of a backup that reopens the index when a chunk has moved.
 
-    `spares` open the same disk at other locations of the backup, which are read where this one
-    cannot be.
+    `spares` open the same disk at other locations of the backup, which supply data that this
+    location cannot.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ReopeningDisk:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the buffer from `offset` (bytes); on an error, retry once with a new reader.
 
-        Raises Damaged or BaseGone when no location holds the data.
+        Raises Damaged or BaseGone if no location has the data.
         """
         try:
             self._read_here(offset, buffer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.mount import IscsiOrder, Visible
+from haulback.contract.mount import IscsiOrder, PublishedFolder
 from haulback.wire import JsonObject
 
 
@@ -36,14 +36,14 @@ class MountSpec(msgspec.Struct, kw_only=True):
     repository: str | None
     key: bytes
     backup: str
-    visible: list[Visible] = []
+    visible: list[PublishedFolder] = []
     target: IscsiOrder | None = None
     for_machine: bool = False
     others: list[MountPlace] = []
 
 
 class MountState(msgspec.Struct, omit_defaults=True):
-    """Disks and folders on offer; also the answer of the process on standard output.
+    """The disks and folders of a mount; the process writes this answer to standard output.
 
     `disks` maps disk names to sizes in bytes, `paths` maps volumes ("" for all) to mount folders.
     `raw` is the folder that shows disks as files, `portal` the iSCSI address (HOST:PORT). `made`

@@ -1,4 +1,4 @@
-"""Supervisor of the mounts of a node: start, find after a node restart, end."""
+"""Supervisor of the mounts of a node: starts them, finds them after a restart, and ends them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import msgspec
 
 from haulback import credentials
 from haulback.contract.damage import DamageReport
-from haulback.contract.mount import Visible
+from haulback.contract.mount import PublishedFolder
 from haulback.drivers.nbd import Export, connect
 from haulback.errors import Conflict, NotFound, Unavailable, is_away
 from haulback.filesystems.browser import Browser
@@ -28,16 +28,17 @@ from haulback.mounts.damage_watch import DAMAGE
 from haulback.mounts.process import LOCK, NBD, PID, RAW
 from haulback.mounts.spec import MountSpec, MountState
 
-# Every user can reach this folder, QEMU's too, and the path is short: UNIX sockets allow 107 bytes.
+# Every user, including QEMU's, can reach this folder, and its path is short, because UNIX sockets
+# allow 107 bytes.
 ROOMS = Path("/var/tmp")
-PORTAL = "0.0.0.0:3260"  # first address that iSCSI targets listen at; 3260 is the standard port
+PORTAL = "0.0.0.0:3260"  # default address of iSCSI targets; 3260 is the standard port
 _SECONDS = 60.0  # timeout for a mount to start, and to end
 
 
 class MountSupervisor:
     """Manages the mounts that have a record file in `folder`.
 
-    A record (`MountState`) lists the disks and folders on offer and holds no key.
+    A record (`MountState`) lists the disks and folders of a mount; it contains no key.
     """
 
     def __init__(
@@ -51,10 +52,10 @@ class MountSupervisor:
         self._folder, self._rooms, self._portal = folder, run_folders, portal
         self._roots = (*folders.ROOTS, *roots)
         folder.mkdir(parents=True, exist_ok=True)
-        # guards the table of browsers, which requests for files and the end of a mount share
+        # guards the table of browsers, which file requests and the end of a mount share
         self._lock = Lock()
         self._browsers: dict[str, _Open] = {}
-        # held while a mount is begun, and while an unneeded one is compared and ended
+        # held while a mount is started, and while an unneeded mount is compared and ended
         self._changing: dict[str, RLock] = {}
 
     def run_folder(self, guid: str) -> Path:
@@ -72,13 +73,15 @@ class MountSupervisor:
         return sorted(path.name for path in self._folder.iterdir() if is_guid(path.name))
 
     def beginning(self, guid: str) -> int:
-        """The number of the present mount of a guid, unique among its mounts; 0 without a mount."""
+        """The number of the present mount with a guid, unique among its mounts; 0 without a
+        mount.
+        """
         with suppress(FileNotFoundError):
             return (self._folder / guid).stat().st_mtime_ns
         return 0
 
     def end_unchanged(self, guid: str, beginning: int) -> bool:
-        """End a mount unless it was begun again since `beginning` was asked for."""
+        """End a mount, unless it was started again after `beginning` was read."""
         with self._change(guid):
             if self.beginning(guid) != beginning:
                 return False
@@ -90,11 +93,11 @@ class MountSupervisor:
             return self._changing.setdefault(guid, RLock())
 
     def begin(self, order: MountSpec) -> MountState:
-        """Start the process of a mount and return the disks and folders on offer.
+        """Start the process of a mount and return its disks and folders.
 
         A mount with the same guid is ended first. Raises Forbidden or Conflict for a folder that
         may not be used, Conflict when the folder of the mount cannot be replaced, Unavailable when
-        the process cannot serve; nothing is left behind then.
+        the process cannot serve; no folder is left then.
         """
         with self._change(order.guid):
             return self._begin(order)
@@ -105,15 +108,15 @@ class MountSupervisor:
         run_folder = self.run_folder(order.guid)
         if order.target:
             target = msgspec.structs.replace(order.target, portal=self._portal)
-            raw = Visible(str(run_folder / RAW), disks=target.disks)
+            raw = PublishedFolder(str(run_folder / RAW), disks=target.disks)
             shown = [*order.visible, raw]
             order = msgspec.structs.replace(order, target=target, visible=shown)
         planned = _planned(order.visible)
         # Recorded before the start, so that `end` finds the folders if this process dies.
         self._write(order.guid, planned)
         try:
-            # mkdir refuses an existing folder: another user could have put a pid file of their
-            # choice there, and `end` would kill that process.
+            # mkdir refuses an existing folder, in which another user could have put a pid file that
+            # makes `end` kill another process.
             run_folder.mkdir(mode=0o711)
             started = self._start(order, run_folder)
             ready = msgspec.structs.replace(planned, disks=started.disks, portal=started.portal)
@@ -156,18 +159,18 @@ class MountSupervisor:
         half.replace(self._folder / guid)
 
     def _shared(self, guid: str) -> MountState:
-        """The record of a mount; an empty one for an unknown mount."""
+        """The record of a mount; an empty record for an unknown mount."""
         try:
             return msgspec.json.decode((self._folder / guid).read_bytes(), type=MountState)
         except (FileNotFoundError, msgspec.DecodeError):
             return MountState()
 
     def lives(self, guid: str) -> bool:
-        """Whether the process of a mount runs; the process holds a lock in its folder."""
+        """Whether the process of a mount runs; a running process holds a lock in its folder."""
         run_folder = self.run_folder(guid)
         try:
             if os.lstat(run_folder).st_uid != os.geteuid():
-                return False  # another user created the folder
+                return False  # another user has created the folder
             handle = os.open(run_folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
@@ -247,8 +250,8 @@ class MountSupervisor:
             one.close()
 
 
-def _planned(shown: Sequence[Visible]) -> MountState:
-    """Record of the folders that will be mounted."""
+def _planned(shown: Sequence[PublishedFolder]) -> MountState:
+    """Record the folders that will be mounted."""
     paths = {one.volume: one.path for one in shown if not one.disks}
     raw = next((one.path for one in shown if one.disks), "")
     return MountState(paths=paths, raw=raw, made=folders.to_make(shown))

@@ -1,4 +1,4 @@
-"""Settings of a destination as its driver takes them."""
+"""Settings of a destination in the form that its driver takes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from haulback.wire import JsonObject
 def settings_of(record: BackupDestination, link: ServerClient, task: str = "") -> JsonObject:
     """The settings of a destination, with the secrets that the server opens for this node.
 
-    `task` is the running task that uses them: the secrets that delete are among them where its
-    order may delete, and a move gets the secrets of the new place.
-    Raises Unavailable while the server does not answer.
+    `task` is the running task that uses the settings: they include the secrets that delete if its
+    order may delete, and a move gets the secrets of the new location. Raises Unavailable while the
+    server does not answer.
     """
     plain = {name: value for name, value in record.config.items() if name != SEALED}
     asks = _has_secrets(record.driver)

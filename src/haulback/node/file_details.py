@@ -1,4 +1,4 @@
-"""Details of an entry of a mounted backup: it is opened, and read to its end."""
+"""Details of an entry of a mounted backup, which is opened and read to its end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def details(browser: Browser, volume: str, path: str) -> dict[str, object]:
 def tried(
     browser: Browser, volume: str, path: str, entry: FileEntry, seconds: float = _SECONDS
 ) -> Trial:
-    """Open an entry and read it; after `seconds` a part may not be tried."""
+    """Open an entry and read it; after `seconds` the remainder is not tried."""
     if entry.reason:
         return Trial(Contents.NOT_READABLE, entry.reason)
     if entry.type is EntryType.DIRECTORY:

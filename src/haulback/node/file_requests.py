@@ -23,6 +23,8 @@ _AGAIN = 1.0  # seconds
 _ANSWERS_AT_ONCE = 8  # downloads and listings that a node serves at a time
 _RAW = "\\raw-"  # prefix of a name's bytes in hexadecimal
 _MOST = 10_000  # entries of one page of a listing
+_AT_ONCE = 500  # entries of a page between two looks at its bytes
+_PAGE_BYTES = 4 << 20  # after so many bytes a page ends, and the next one continues
 _Paths = Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
 
 
@@ -37,7 +39,7 @@ class DirectoryRequest(msgspec.Struct, tag="listing"):
 
 
 class Download(msgspec.Struct, tag="download"):
-    """Request for one file as it is, or for several files and folders as a tar."""
+    """Request for one unchanged file, or for several files and folders as a tar."""
 
     mount: str
     volume: str
@@ -84,7 +86,7 @@ class FileRequestWorker(Thread):
                 self._over.wait(_AGAIN)
             except Exception:
                 if self._over.is_set():
-                    return  # `stop` closed the connection under the request
+                    return  # `stop` closed the connection during the request
                 log.exception("file requests cannot be fetched")
                 self._over.wait(_AGAIN)
 
@@ -159,13 +161,21 @@ def _listing(browser: Browser, wanted: DirectoryRequest) -> dict[str, object]:
     entry = browser.entry(wanted.volume, path)
     if entry.type in (EntryType.REGULAR_FILE, EntryType.OTHER):
         return {"entries": [_shown(entry)], "more": False}
-    result = browser.listing(wanted.volume, path, after=_name_of(wanted.after), most=most)
-    more = len(result) == most
+    after, reason, size, more = _name_of(wanted.after), "", 0, True
+    shown: list[dict[str, object]] = []
+    while more and len(shown) < most and size < _PAGE_BYTES:
+        count = min(_AT_ONCE, most - len(shown))
+        part = browser.listing(wanted.volume, path, after=after, most=count)
+        more, reason = len(part) == count, part.reason
+        after = part[-1].name if part else after
+        rows = [_shown(item) for item in part]
+        shown += rows
+        size += len(msgspec.json.encode(rows))
     return {
-        "entries": [_shown(item) for item in result],
+        "entries": shown,
         "more": more,
-        "next": _mark_of(result[-1].name) if more else "",
-        "reason": result.reason,
+        "next": _mark_of(after) if more else "",
+        "reason": reason,
     }
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class FileLockMemory:
     """Ends of locks (epoch ms) by object name, in one file.
 
-    A lost or damaged file counts as empty: the store is asked again.
+    A lost or damaged file counts as empty, so that the store is asked again.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class FileLockMemory:
         self._ends = self._load()
 
     def until(self, name: str) -> int:
-        """The confirmed end of a lock; 0 where none is known."""
+        """The confirmed end of a lock; 0 if unknown."""
         with self._lock:
             return self._ends.get(name, 0)
 
@@ -42,7 +42,7 @@ class FileLockMemory:
             self._ends[name], self._is_saved = until, False
 
     def save(self) -> None:
-        """Write the cache to its file without the locks that are over."""
+        """Write the cache to its file without expired locks."""
         with self._lock:
             if self._is_saved:
                 return
@@ -72,7 +72,7 @@ class LockMemories:
 
     def __init__(self, folder: Path, disk: DurableFiles) -> None:
         self._folder, self._disk = folder, disk
-        # attempts in threads share one object for each repository, and so one file
+        # attempts in threads share one object, and thus one file, for each repository
         self._lock = Lock()
         self._known: dict[str, FileLockMemory] = {}
 

@@ -24,8 +24,8 @@ class NodeSettings(msgspec.Struct, kw_only=True):
     """Settings of a node process.
 
     `token` enrols the node at its first start; `trust` is the file of the server's certificate;
-    `portal` is the iSCSI listen address, ADDRESS:PORT, used while an iSCSI mount exists; `leash`
-    ties the node's life to standard input.
+    `portal` is the iSCSI listen address, ADDRESS:PORT, used while an iSCSI mount exists; `leash`:
+    the node ends when standard input ends.
     """
 
     data: Path
@@ -65,10 +65,10 @@ def run(settings: NodeSettings) -> None:
 
 
 def _follow(runner: Runner) -> None:
-    """Our server holds the other end of standard input: when it dies, we end.
+    """End this process when standard input ends, whose other end the server holds.
 
-    Read past Python's buffer, whose lock a thread that reads for ever would hold while the
-    interpreter ends: Python then aborts the process.
+    Read without Python's buffer, whose lock a thread that reads for ever would hold at the end of
+    the interpreter: Python would then abort the process.
     """
     with suppress(OSError):
         while os.read(_STDIN, 4096):

@@ -39,7 +39,7 @@ class MountSync(Thread):
                 log.debug("shares: %s", error.message)
             except Exception:
                 if self._over.is_set():
-                    return  # the connection was closed under it
+                    return  # the connection was closed during the call
                 log.exception("shares")
             self._over.wait(_EVERY)
 
@@ -49,8 +49,8 @@ class MountSync(Thread):
     def look(self) -> None:
         """Compare the mounts once with the server's list.
 
-        Local mounts are listed before the server is asked. A mount that was begun meanwhile, for
-        the first time or again, is not ended.
+        Local mounts are listed before the server is asked, so that a mount that was started
+        meanwhile is not ended.
         """
         shares = self._home.shares
         if held := {guid: shares.beginning(guid) for guid in shares.all()}:

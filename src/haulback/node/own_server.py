@@ -1,4 +1,4 @@
-"""The server's own database as a source: one disk, whose bytes the server sends sealed."""
+"""The server's own database as a hypervisor with one disk, whose sealed bytes the server sends."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class OwnServer:
         self._ask, self._folder = ask, folder
 
     def check(self) -> None:
-        """The node's session is the proof that the server answers."""
+        """The node's session proves that the server answers."""
 
     def inventory(self) -> Inventory:
-        """No machines: the server records its entity by itself."""
+        """No machines, because the server records its entity itself."""
         return Inventory([], [])
 
     def machine(self, uuid: str) -> Machine:
@@ -68,7 +68,7 @@ class OwnServer:
         return []
 
     def close(self) -> None:
-        """Nothing stays open between two calls."""
+        """Do nothing, because no connection stays open between two calls."""
 
 
 class ServerCopy:

@@ -15,14 +15,14 @@ from haulback.durable_files import DurableFiles
 from haulback.errors import HaulbackError
 
 log = logging.getLogger(__name__)
-KEPT_SECONDS = 7 * 86_400  # as long a check of a pack is believed
-_SAVED_EVERY = 256  # packs, 16 GiB; lost entries only cost another check
+KEPT_SECONDS = 7 * 86_400  # time for which a check of a pack is valid
+_SAVED_EVERY = 256  # packs, 16 GiB; a lost entry only causes another check
 
 
 class FilePackMemory:
     """Verified packs by id, with length in bytes and time of the check, in one file.
 
-    A lost or damaged file counts as empty: packs are verified again.
+    A lost or damaged file counts as empty, so that packs are verified again.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class FilePackMemory:
         self._packs = self._load()
 
     def knows(self, pack: bytes, length: int) -> bool:
-        """Tell whether a pack of this length (bytes) was verified in the last seven days."""
+        """Whether a pack of this length (bytes) was verified in the last seven days."""
         with self._lock:
             checked, known = self._packs.get(pack, (0.0, -1))
             return known == length and 0 <= self._clock() - checked < KEPT_SECONDS
@@ -80,7 +80,7 @@ class PackMemories:
 
     def __init__(self, folder: Path, disk: DurableFiles) -> None:
         self._folder, self._disk = folder, disk
-        # attempts in threads share one object for each repository, and so one file
+        # attempts in threads share one object, and thus one file, for each repository
         self._lock = Lock()
         self._known: dict[str, FilePackMemory] = {}
 

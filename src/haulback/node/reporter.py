@@ -70,7 +70,8 @@ class Reporter(Thread):
             if lines:
                 self._link.log(work.attempt, lines)
         except (Conflict, NotFound):
-            if not work.progress.is_done:  # a done task is refused because the server knows its end
+            # The report of a finished task is refused if the server knows its end.
+            if not work.progress.is_done:
                 work.progress.fence()
 
     def _tell_rate(self, work: RunningTask) -> None:

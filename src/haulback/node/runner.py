@@ -34,16 +34,17 @@ from haulback.work.context import Results, TaskWork, TaskWorks
 from haulback.work.staging_cleanup import sweep_after
 
 log = logging.getLogger(__name__)
-_AGAIN = 1.0  # seconds before the next try at a server or platform
+_AGAIN = 1.0  # seconds before the next attempt to reach a server or platform
 _OVER = "another process uses this node's identity, or the server forgot it"
 _HEAR = 1.0  # seconds; longest delay before a signal is handled
-_TIDYING = 30.0  # seconds of tries to clean up
-_CAUSES = 4  # errors behind an error that the log of its task names
+_TIDYING = 30.0  # seconds in which a clean-up is retried
+_CAUSES = 4  # causes of an error that the task's log lists
 
 
 class Runner:
     """The node's main loop.  `run` ends after `stop`, or raises Fenced when a newer process uses
-    this node's identity."""
+    this node's identity.
+    """
 
     def __init__(self, link: ServerClient, home: StateDir, kinds: TaskWorks) -> None:
         self._link, self._home, self._kinds = link, home, kinds
@@ -51,8 +52,8 @@ class Runner:
         self._taken: set[str] = set()
         self._running: dict[str, RunningTask] = {}
         self._threads: list[Thread] = []
-        # guards `_taken` and `_running`, which the poll, attempts and the reporter share;
-        # no request to the server and no work is done under it
+        # guards `_taken` and `_running`, which the poll, attempts and the reporter share; no
+        # request and no work runs while it is held
         self._lock = Lock()
         self._over = ""  # the reason why this process ends
 
@@ -66,7 +67,7 @@ class Runner:
         )
         for helper in helpers:
             helper.start()
-        # A thread of its own: a long poll must not delay the stop of the node.
+        # A separate thread, because a long poll must not delay the stop of the node.
         Thread(target=self._ask, name="asker", daemon=True).start()
         try:
             # Python runs signal handlers in the main thread only, at its next wake-up.
@@ -86,7 +87,7 @@ class Runner:
             self._round()
 
     def stop(self) -> None:
-        """Stop the node soon; running attempts are given up and will run again."""
+        """Stop the node soon; running attempts end and will run again."""
         self._stop.set()
 
     def work(self) -> list[RunningTask]:
@@ -148,7 +149,7 @@ class Runner:
     def _claim(self, guid: str) -> bool:
         """Claim a task for a new thread of this node; False while an older attempt still runs.
 
-        The older attempt has lost its lease and is fenced, so that it ends before the next one
+        The older attempt has lost its lease and is fenced, so that it ends before the next attempt
         begins.
         """
         with self._lock:
@@ -176,7 +177,7 @@ class Runner:
         try:
             number, order = patiently(lambda: self._link.order(guid, kind.order), self._stop)
         except (Unavailable, Fenced):
-            return  # the node stops, or the task belongs to another attempt
+            return  # the node is stopping, or another attempt owns the task
         except (HaulbackError, msgspec.ValidationError) as error:
             why = reason(error)
             log.warning("task %s has no order: %s", guid, why)
@@ -193,7 +194,7 @@ class Runner:
         log.info("task begins", extra=members(task=guid, type=kind.type, attempt=number))
         work.log(_begin(number))
         if self._stop.is_set():
-            work.progress.fence()  # `stop` came before the attempt could be fenced
+            work.progress.fence()  # `stop` came before the attempt was fenced
         try:
             self._run(work, kind)
         finally:
@@ -224,12 +225,12 @@ class Runner:
             self._finish(work, kind, results)
 
     def _sweep(self, work: RunningTask) -> None:
-        """Clean up on platforms that stopped answering and may answer again soon."""
+        """Clean up on platforms that stopped answering and may soon answer again."""
         for record in list(work.machines.used.values()):
             self._patiently_tidy(work, partial(sweep_after, work, record))
 
     def _patiently_tidy(self, work: RunningTask, call: Callable[[], object]) -> None:
-        """Retry a clean-up for _TIDYING seconds; a later staging clean-up finds the rest."""
+        """Retry a clean-up for _TIDYING seconds; a later staging clean-up removes the remainder."""
         backoff = Backoff(_AGAIN, seconds=_TIDYING)
         try:
             retry(call, backoff, _is_unavailable, self._stop.wait)
@@ -247,7 +248,7 @@ class Runner:
             log.warning("task %s: the journal cannot be written: %s", work.guid, error)
 
     def _give_up(self, work: RunningTask, state: str | None = None, why: str = "") -> None:
-        """Clean up, then report the end: a reader of the final state finds no leftovers."""
+        """Clean up, then report the end, so that a reader of the final state finds no leftovers."""
         self._home.discard(work.attempt)
         if state is None:
             log.warning("task %s: this attempt is over", work.guid)
@@ -263,7 +264,7 @@ class Runner:
             patiently(lambda: self._link.results(work.attempt, results), self._stop)
             patiently(lambda: self._link.set_state(work.attempt, "FINISHED"), self._stop)
         except Unavailable:
-            return  # the node stops: the journal keeps the results for the next session
+            return  # the node is stopping: the journal keeps the results for the next session
         except (Fenced, Unauthenticated):
             self._discard_unless_needed(work)
         except HaulbackError as error:
@@ -278,8 +279,8 @@ class Runner:
     def _discard_unless_needed(self, work: RunningTask) -> None:
         """Clean up an attempt that the server refused, unless its files are still needed.
 
-        The refusal means a lost lease, or a repeated FINISHED whose first call arrived; the server
-        knows which.
+        The refusal means a lost lease, or a repeated FINISHED whose first call arrived; only the
+        server knows which.
         """
         log.warning("task %s: this attempt is over", work.guid)
         try:
@@ -303,7 +304,9 @@ class Runner:
             log.warning("task %s: log: %s", work.guid, error.message)
 
     def _say_why(self, work: RunningTask, error: Exception, kind: TaskWork) -> None:
-        """Report the error code, by which the server decides about a retry, and damage found."""
+        """Report the error code, by which the server decides about a retry, and the damage that was
+        found.
+        """
         result = work.damage(kind.type, error) | work.repositories.owner()
         if isinstance(error, HaulbackError) and error.retryable:
             result |= {"failure": error.code}
@@ -321,7 +324,7 @@ class Runner:
         if self._stop.is_set():
             return
         try:
-            # An internal error of the server is not repeated: the lease decides then.
+            # An internal error of the server is not retried, because the lease decides then.
             retry(
                 lambda: self._link.set_state(attempt, state, info[:2000]),
                 Backoff(_AGAIN),
@@ -338,7 +341,7 @@ def _is_unavailable(error: Exception) -> bool:
 
 
 def _is_away(error: Exception) -> bool:
-    """Tell whether the server does not answer, and log the error."""
+    """Whether the server does not answer; logs the error."""
     if isinstance(error, Unavailable):
         log.warning("%s; trying again", error.message)
     return isinstance(error, Unavailable)
@@ -358,7 +361,7 @@ def _begin(number: int) -> str:
 
 
 def _causes(error: BaseException) -> list[str]:
-    """The errors behind an error, the nearest first, without texts that repeat."""
+    """The causes of an error, the nearest first, without repeated texts."""
     causes: list[str] = []
     said = str(error)
     while (behind := _behind(error)) and len(causes) < _CAUSES:

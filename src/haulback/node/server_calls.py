@@ -1,4 +1,4 @@
-"""Calls to a server that may be away."""
+"""Calls to a server that may be unavailable."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ class ServerClient:
             "restoreRoots": [str(root) for root in self._home.roots],
             "done": self._home.journal.entries(),
         }
-        # Also in the header: the server reads a long body only from an authenticated node.
+        # The session is also in the header, because the server reads a long body only from an
+        # authenticated node.
         said = base64.b64encode(f"{identity.guid}:{identity.secret}".encode()).decode()
         head = {"authorization": f"Basic {said}"}
         answer = self._api.ask(HttpCall("POST", "/nodes/session", body, headers=head))
@@ -77,7 +78,7 @@ class ServerClient:
     def take(self, guid: str) -> None:
         self._api.put(f"/tasks/{guid}/state", {"state": "RUNNING"})
 
-    def order(self, guid: str, kind: type[msgspec.Struct]) -> tuple[int, Any]:
+    def order(self, guid: str, kind: type[msgspec.Struct]) -> tuple[int, object]:
         """Return the attempt number and the order of a task."""
         found = self._api.get(f"/nodes/self/orders/{guid}")
         return int(found["attempt"]), msgspec.convert(found["order"], kind)
@@ -92,7 +93,7 @@ class ServerClient:
         self._put(attempt, "state", body)
 
     def is_cancelled(self, attempt: str) -> bool:
-        """Tell whether the task was cancelled.  Raises Fenced when the attempt is over."""
+        """Whether the task was cancelled.  Raises Fenced if the attempt is over."""
         path, query = _of(attempt, "state/v2")
         name = self._api.get(path, query, patience=self._brief)["state"]["name"]
         if name not in ("RUNNING", "CANCELLED"):
@@ -122,7 +123,9 @@ class ServerClient:
 
     @property
     def _brief(self) -> float:
-        """Timeout of calls about one task, seconds: a hanging call must not cost other leases."""
+        """Timeout of calls about one task in seconds, because a hanging call must not cost other
+        leases.
+        """
         return max(2.0, self.lease / 3)
 
     def key(self, destination: str) -> bytes:
@@ -157,7 +160,7 @@ class ServerClient:
     def catalogue(self, task: str, after: str) -> CataloguePage:
         """Return a page of the catalogue of a task's destination.
 
-        Raises Unsupported for a server that gives no catalogue.
+        Raises Unsupported for a server that has no catalogue pages.
         """
         query = {"after": after} if after else {}
         try:

@@ -18,7 +18,7 @@ from haulback.repository.index_cache import CacheFolder
 from haulback.wire import JsonObject
 
 _ATTEMPT = re.compile(r"(?P<task>[0-9a-f-]{36})-(?P<number>[0-9]{1,9})")
-RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free
+RESERVE = 64 * 1024 * 1024  # bytes that staging leaves free on its disk
 
 
 class NodeIdentity(msgspec.Struct):

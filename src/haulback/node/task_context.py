@@ -19,7 +19,7 @@ from haulback.work.context import Results
 
 
 class NodeServices:
-    """Parts of the node that all attempts share: the server's client, the state, the locks."""
+    """Objects of the node that all attempts share: the server's client, the state, the locks."""
 
     def __init__(self, link: ServerClient, home: StateDir) -> None:
         self.link, self.home, self.locks = link, home, Locks()

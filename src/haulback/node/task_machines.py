@@ -27,7 +27,7 @@ class Locks:
     """Locks of machines on this node: one attempt works on a machine at a time."""
 
     def __init__(self) -> None:
-        # guards the table only; attempts hold the lock of their machine while they work
+        # guards only the table; attempts hold the lock of their machine while they work
         self._lock = Lock()
         self._by_machine: dict[str, Lock] = {}
 

@@ -1,4 +1,4 @@
-"""Backups that this node shares, as the work of a task begins and ends them."""
+"""Mounted backups of this node, as the work of a task starts and ends them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def access_to(record: BackupDestination, link: ServerClient) -> Access:
 
 
 class TaskMounts:
-    """Shares of the node; keys are fetched from the server."""
+    """Mounts of the node; keys are fetched from the server."""
 
     def __init__(self, shares: MountSupervisor, progress: TaskProgress, link: ServerClient) -> None:
         self._shares, self._progress, self._link = shares, progress, link

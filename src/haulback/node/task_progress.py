@@ -18,7 +18,7 @@ from haulback.texts import sendable, without_passwords
 from haulback.wire import JsonObject
 
 _LOG_AHEAD = 500  # lines that wait for the reporter; older lines are dropped
-_LEAST_SECRET = 4  # characters; a shorter secret may be a part of ordinary words
+_LEAST_SECRET = 4  # characters; a shorter secret could be part of ordinary words
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 T = TypeVar("T")
 
@@ -41,11 +41,11 @@ class TaskProgress:
 
     @property
     def fenced(self) -> bool:
-        """Tell whether another attempt owns the task, or this process is stopping."""
+        """Whether another attempt owns the task, or this process is stopping."""
         return self._over.is_set()
 
     def fence(self) -> None:
-        """Stop the attempt: the server no longer accepts its results."""
+        """Stop the attempt, because the server no longer accepts its results."""
         self._over.set()
 
     def ask(self, call: Callable[[], T]) -> T:
@@ -77,7 +77,7 @@ class TaskProgress:
             raise Cancelled("cancelled")
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Keep secrets out of all later lines of the log and out of the reason of the end."""
+        """Keep secrets out of all later lines of the log and out of the final reason."""
         for secret in secrets:
             self._secrets |= {form for form in _forms(secret) if len(form) >= _LEAST_SECRET}
 
@@ -101,7 +101,7 @@ class TaskProgress:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as messages show it: plain, in URLs, and with escapes of Python or JSON."""
+    """The forms of a secret in messages: plain, in URLs, and with escapes of Python or JSON."""
     text = sendable(secret)
     yield from (secret, text, unquote(text), repr(text)[1:-1], json.dumps(text)[1:-1])
     for escaped in (quote(text), quote(text, safe=""), quote_plus(text)):

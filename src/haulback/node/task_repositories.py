@@ -64,7 +64,7 @@ class TaskRepositories:
         return wrapper(self.kept_secret(record))
 
     def kept_secret(self, record: BackupDestination) -> bytes:
-        """The secret of a destination in the bytes that the server keeps."""
+        """The secret of a destination, from the bytes that the server stores."""
         kept = self._progress.ask(lambda: self._link.key(record.guid))
         self._progress.hide((kept.hex(), base64.b64encode(kept).decode()))
         return kept
@@ -84,7 +84,7 @@ class TaskRepositories:
         opened.locks.memory = self._home.lock_memories.of(opened.guid)
         opened.listing_delay = listing_delay(record.driver, self._settings(record))
         self._opened.append((record.guid, opened))
-        if record.owner.server:  # the order writes
+        if record.owner.server:  # the order allows writes
             opened.ownership = Ownership(opened.owners, record.owner, self._link.now_ms())
             opened.check_owner()
         return opened
@@ -99,7 +99,7 @@ class TaskRepositories:
 
     @contextmanager
     def _reaching(self, record: BackupDestination) -> Iterator[None]:
-        """Note a destination that does not answer: the server counts such ends of tasks."""
+        """Record a destination that does not answer, since the server counts such ends of tasks."""
         try:
             yield
         except Unavailable as error:
@@ -142,8 +142,8 @@ class TaskRepositories:
     def damage(self, by: str, backups: list[str], error: Exception | None) -> Results:
         """Record damage and return the report for the results; empty without damage.
 
-        `by` names the task, `backups` are the guids that the task was about.  The report must not
-        change how the attempt ends: an error in reporting is only logged.
+        `by` names the task, `backups` are the guids of the task's backups.  The report must not
+        change the result of the attempt, so errors in reporting are only logged.
         """
         sign = (by, self._link.now_ms())
         reports = []

@@ -1,4 +1,4 @@
-"""Questions and early reports of one attempt to the server."""
+"""Queries and early reports of one attempt to the server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Set
 from contextlib import suppress
 
 from haulback.contract.catalogue import CatalogueItem, CataloguePage, FoundBackup
-from haulback.drivers.remote_set import AskedNames
+from haulback.drivers.remote_set import RemoteSet
 from haulback.errors import Unavailable
 from haulback.node.server_client import ServerClient
 from haulback.node.task_progress import TaskProgress
@@ -24,7 +24,7 @@ class AttemptServer:
         return self._link.now_ms()
 
     def needed(self) -> Set[str]:
-        return AskedNames(lambda name: self._progress.ask(lambda: bool(self._link.needed([name]))))
+        return RemoteSet(lambda name: self._progress.ask(lambda: bool(self._link.needed([name]))))
 
     def abandoned(self, names: Collection[str]) -> Set[str]:
         return frozenset(self._progress.ask(lambda: self._link.abandoned(list(names))))
@@ -61,5 +61,5 @@ class AttemptServer:
         self._progress.ask(lambda: self._link.backup_type(self._attempt, backup_type))
 
     def note(self, results: Results) -> None:
-        with suppress(Unavailable):  # the next note replaces this one
+        with suppress(Unavailable):  # the next report replaces this one
             self._link.results(self._attempt, results)

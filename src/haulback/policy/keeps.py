@@ -12,7 +12,7 @@ _LAST_MS = 253_000_000_000_000  # in the year 9987; dates end with the year 9999
 Reason = TypeVar("Reason")
 
 
-class Dated(Protocol):
+class DatedBackup(Protocol):
     """A backup with its time (epoch ms); `counts`: good, and not marked for removal."""
 
     guid: str
@@ -26,7 +26,7 @@ class Dated(Protocol):
 
 
 def chosen(
-    group: Sequence[Dated], keeps: Sequence[int], zone: str, reasons: Sequence[Reason]
+    group: Sequence[DatedBackup], keeps: Sequence[int], zone: str, reasons: Sequence[Reason]
 ) -> dict[str, Reason]:
     """The backups that keeps choose, by guid, with the first reason that chose each.
 
@@ -71,7 +71,9 @@ def is_zone(name: str) -> bool:
     return True
 
 
-def _newest(group: Sequence[Dated], key_of: Callable[[Dated], int], most: int) -> Iterator[str]:
+def _newest(
+    group: Sequence[DatedBackup], key_of: Callable[[DatedBackup], int], most: int
+) -> Iterator[str]:
     """The newest good backup of each of the newest `most` periods, and the damaged backups between
     these.
     """

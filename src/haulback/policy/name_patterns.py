@@ -68,7 +68,7 @@ def _together(expressions: tuple[str, ...]) -> tuple[Any, ...]:
         return tuple(_compiled(text) for text in expressions)
 
 
-def _compiled(text: str) -> Any:
+def _compiled(text: str) -> object:
     """Raises Malformed."""
     import re2  # loaded with the first expression, since most servers have none
 

@@ -25,7 +25,7 @@ class Promise(NamedTuple):
     window: int
 
 
-class Case(NamedTuple):
+class MachineCase(NamedTuple):
     """A machine to judge.  Times in epoch ms; `rpo` in ms, None for no limit.
 
     `governed`: the machine has an active backup policy.  `failed`: its last ended backup has
@@ -47,7 +47,7 @@ class Judgement(NamedTuple):
     due: int | None = None
 
 
-def judge(case: Case, now: int) -> Judgement:
+def judge(case: MachineCase, now: int) -> Judgement:
     """The state of a machine at the time `now` (epoch ms).
 
     A backup that is retried does not make its machine FAILING before the last attempt has ended; a
@@ -73,8 +73,9 @@ def rpo_of(promises: Sequence[Promise], now: int) -> int | None:
     """
     if not promises:
         return None
-    until = now + max(_horizon(promise.table) for promise in promises)
-    dues = _dues(promises, now, until)
+    # From the first due time: backups in March alone have their gap behind the coming March.
+    first = min((_first(promise.table, now) for promise in promises), default=now)
+    dues = _dues(promises, now, first + max(_horizon(promise.table) for promise in promises))
     if len(dues) < 2:
         dues = _dues(promises, now, now + _LONGEST_MS)
     if not dues:
@@ -85,6 +86,12 @@ def rpo_of(promises: Sequence[Promise], now: int) -> int | None:
 
 def _dues(promises: Sequence[Promise], now: int, until: int) -> list[int]:
     return list(merge(*(_of_table(promise.table, now, until) for promise in promises)))
+
+
+def _first(table: Timetable, now: int) -> int:
+    """The first due time; a time beyond the longest look ahead where there is none."""
+    end = now + _LONGEST_MS
+    return next((due.at for due in due_times(table, now, end)), end)
 
 
 def _of_table(table: Timetable, now: int, until: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Members of a schedule record as its timetable, and the mark of its generation."""
+"""Members of a schedule record as its timetable, and the text of its generation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from haulback.wire import JsonMapping, read
 SERVED = frozenset((Sort.VM_BACKUP, Sort.VM_SNAPSHOT, Sort.VM_RESTORE))
 LONGEST_WINDOW_MS = 31 * DAY_MS
 _ANY_MOMENT = datetime(2026, 1, 1)
-WINDOW_MS = 6 * 3_600_000  # start window of the tasks of a fire, where the schedule has no length
+WINDOW_MS = 6 * 3_600_000  # start window of the tasks of a fire, if the schedule sets no length
 _TIMES = (
     *("executionType", "hour", "interval", "cron", "timeZone"),
     *("daysOfWeek", "months", "dayOfWeekOccurrences"),
@@ -46,10 +46,10 @@ def schedule_of(body: JsonMapping) -> Schedule:
 
 
 def timetable(schedule: Schedule) -> Timetable:
-    """The timetable of a schedule, also of a record that an earlier version stored unchecked.
+    """The timetable of a schedule, even of a record that an earlier version stored unchecked.
 
-    Raises ValueError for a type that no task serves, for a zone that this machine does not know,
-    and for times that are absent or out of range.
+    Raises ValueError for a type without tasks, for an unknown zone, and for times that are absent
+    or out of range.
     """
     if schedule.type not in SERVED:
         raise ValueError(f"no task serves the type {schedule.type.value}")
@@ -61,7 +61,7 @@ def timetable(schedule: Schedule) -> Timetable:
 
 
 def generation_mark(schedule: Schedule) -> str:
-    """The members that set due times, as text: another text is another generation."""
+    """The members that determine due times, as text; a different text is a different generation."""
     return msgspec.json.encode({name: getattr(schedule, name) for name in _TIMES}).decode()
 
 
@@ -84,7 +84,7 @@ def _times(schedule: Schedule) -> Daily | Interval | Cron:
 
 
 def _cron(expression: str) -> Cron:
-    if len(expression.split()) != 5:  # cronsim reads six as seconds
+    if len(expression.split()) != 5:  # cronsim reads six fields as including seconds
         raise ValueError(f"the cron expression {expression[:60]!r} has not five fields")
     try:
         CronSim(expression, _ANY_MOMENT)

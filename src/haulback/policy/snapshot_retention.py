@@ -13,9 +13,9 @@ from haulback.units import DAY_MS
 def surplus(
     held: Iterable[PlatformSnapshot], rules: Mapping[str, SnapshotRule | None], now: int
 ) -> list[str]:
-    """Guids of an entity's snapshots to remove, judged by the snapshot rule of each.
+    """Guids of an entity's snapshots to remove, each judged by the snapshot's own rule.
 
-    Snapshots without a rule stay, and so does the newest snapshot of each rule at any age.
+    Snapshots without a rule stay, and the newest snapshot of each rule stays at any age.
     """
     by_rule: dict[str, list[PlatformSnapshot]] = defaultdict(list)
     for item in held:

@@ -1,4 +1,6 @@
-"""The growth of a destination, the day on which it is full, and when new backups wait."""
+"""The growth of a destination, the day on which it will be full, and the reason why new backups
+wait.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from typing import NamedTuple
 from haulback.contract.space import SpaceLimits
 from haulback.units import DAY_MS, GIB, size
 
-DAYS = 30  # of which the growth is the mean
-_FAR_DAYS = 36_500  # a later day is not told
+DAYS = 30  # days over which the growth is averaged
+_FAR_DAYS = 36_500  # days; a later full day is not reported
 
 
 class DayUse(NamedTuple):
@@ -22,7 +24,7 @@ class DayUse(NamedTuple):
 class PlaceSpace(NamedTuple):
     """The space of a destination in bytes, None where unknown.
 
-    `total` and `free` are those of the file system, `held` is what the repository holds.
+    `total` and `free` are bytes of the file system, `held` is the size of the repository.
     """
 
     total: int | None = None
@@ -31,7 +33,7 @@ class PlaceSpace(NamedTuple):
 
 
 def growth(days: Sequence[DayUse]) -> int | None:
-    """The mean growth in bytes a day, by least squares; None for fewer than two days."""
+    """The mean growth in bytes per day, by least squares; None for fewer than two days."""
     if len(days) < 2:
         return None
     middle = sum(day.day for day in days) / len(days)
@@ -41,7 +43,9 @@ def growth(days: Sequence[DayUse]) -> int | None:
 
 
 def room(space: PlaceSpace, limits: SpaceLimits) -> int | None:
-    """Bytes that can be stored until a limit is reached, 0 or less at a limit; None without."""
+    """Bytes that can be stored until a limit is reached, 0 or less at a limit; None without a
+    limit.
+    """
     rooms = []
     if limits.quota is not None and space.held is not None:
         rooms.append(limits.quota - space.held)
@@ -58,7 +62,7 @@ def minimum_free(space: PlaceSpace, limits: SpaceLimits) -> int:
 
 
 def full_at(space: PlaceSpace, limits: SpaceLimits, per_day: int | None, now: int) -> int | None:
-    """The time (epoch ms) at which a limit is reached; None for one that does not grow."""
+    """The time (epoch ms) at which a limit is reached; None without growth."""
     left = room(space, limits)
     if left is None or not per_day or per_day <= 0:
         return None
@@ -67,7 +71,7 @@ def full_at(space: PlaceSpace, limits: SpaceLimits, per_day: int | None, now: in
 
 
 def why_full(space: PlaceSpace, limits: SpaceLimits) -> str:
-    """The reason why new backups wait, "" while there is room."""
+    """The reason why new backups wait, "" while there is space."""
     if limits.quota is not None and space.held is not None and space.held >= limits.quota:
         return f"holds {size(space.held)} and its quota is {size(limits.quota)}"
     least = minimum_free(space, limits)

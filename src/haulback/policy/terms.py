@@ -1,4 +1,4 @@
-"""Retention terms from the settings of rules and destinations, and settings that keep nothing."""
+"""Retention terms from the settings of rules and destinations, and warnings about settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
 from haulback.wire import JsonMapping, JsonObject
 
-_MOST = 1_000_000  # backups
+_MOST = 1_000_000  # largest number of backups
 _OLDEST = MOST_KEPT * DAY_MS
 _KEEPS = ("keepDaily", "keepWeekly", "keepMonthly", "keepYearly")
 _COUNTS = ("retentionKeepLastNFull", "retentionKeepLastNIncremental")
@@ -30,9 +30,10 @@ def of(settings: JsonMapping) -> Retention:
 
 
 def of_role(rule: JsonMapping, role: str, destination: str = "") -> RuleRetention | None:
-    """Retention settings in the body of a rule for a destination with a role, None without any.
+    """Retention settings in a rule's body for a destination with a role, or None.
 
-    A destination without settings of its own has those of its role: the first that the role has.
+    A destination without settings of its own uses those of its role: the first settings that a
+    destination of the role has.
     """
     targets = _targets(rule, role)
     own = next((target for target in targets if _is_at(target, destination)), {})
@@ -41,8 +42,8 @@ def of_role(rule: JsonMapping, role: str, destination: str = "") -> RuleRetentio
 
 
 def lock_ms(rule: JsonMapping, role: str, destination: str = "") -> int:
-    """Length in ms of the retention lock that the body of a rule sets for a destination with a
-    role; the longest of the role for a destination without days of its own, or with 0.
+    """Length in ms of the retention lock that a rule's body sets for a destination with a role; a
+    destination without days of its own, or with 0, uses the longest of the role.
     """
     targets = _targets(rule, role)
     own = [target for target in targets if _is_at(target, destination)]
@@ -56,13 +57,13 @@ def _longest(targets: Iterable[JsonObject]) -> int:
 
 
 def _settings(target: JsonObject) -> RuleRetention | None:
-    """The settings of a destination of a rule, None for settings that set nothing."""
+    """The settings of a destination in a rule, None for empty settings."""
     settings = msgspec.convert(target.get("backupRetentionSettings") or {}, RuleRetention)
     return None if settings.is_empty else settings
 
 
 def _targets(rule: JsonMapping, role: str) -> list[JsonObject]:
-    """The destinations of a role."""
+    """The destinations of a role in a rule."""
     targets = rule.get("ruleBackupDestinations") or []
     return [target for target in targets if target.get("roleType", "PRIMARY") == role]
 
@@ -73,7 +74,7 @@ def _is_at(target: JsonObject, destination: str) -> bool:
 
 
 def of_rule(settings: RuleRetention, zone: str) -> Terms:
-    """Terms of a rule's settings; `zone` (IANA) applies where the settings name none."""
+    """Terms of a rule's settings; `zone` (IANA) applies if the settings name no zone."""
     others = settings.keepOthers
     if others is None:
         others = settings.has_limit or not any(settings.keeps)
@@ -140,7 +141,7 @@ def check(settings: RuleRetention, field: str) -> None:
 
 
 def warnings(settings: RuleRetention) -> Iterable[str]:
-    """Sentences about settings that are allowed and dangerous, or without effect."""
+    """Sentences about settings that are allowed but dangerous, or without effect."""
     if settings.keepLastBackupWhenSourceStillExists is False:
         yield (
             "keepLastBackupWhenSourceStillExists is false: retention may remove the last good "

@@ -24,7 +24,7 @@ _LONGEST_MS = 3_650 * DAY_MS
 
 
 class TimeOfDay(NamedTuple):
-    """A time of the day in ms from midnight, and an IANA zone, "" where the text names none."""
+    """A time of the day in ms from midnight, and an IANA zone, "" if the text names none."""
 
     hour: int
     zone: str
@@ -33,7 +33,7 @@ class TimeOfDay(NamedTuple):
 def read_duration(text: str, field: str) -> int:
     """A duration in ms: `36h`, `7 days`, `1h30m`; y stands for 365 days, m for minutes.
 
-    Raises Malformed with `field`, also for nothing and for more than ten years.
+    Raises Malformed with `field` for other texts, for a zero duration and for more than ten years.
     """
     plain = "".join(text.split()).lower()
     parts = _PART.findall(plain)

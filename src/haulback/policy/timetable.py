@@ -1,8 +1,9 @@
 """Due times of a schedule: daily, at intervals, or by a cron expression, in an IANA zone.
 
-A daily time, and a cron expression with fixed hours, name a time of the clock: a time that a change
-of the clock skips falls due once at the next valid time, and a time that exists twice falls due
-once.  Intervals, and cron expressions with a wildcard hour, follow elapsed time: both hours run.
+A daily time, or a cron expression with fixed hours, is a time of the local clock: a time that a
+change of the clock skips is due once at the next valid time, and a time that occurs twice is due
+once.  Intervals, and cron expressions with a wildcard hour, follow elapsed time, so that both hours
+count.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from haulback.policy.local_time import first_instant, instants
 
 DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
-LAST = -1  # the last of a month's days of one name
+LAST = -1  # the last of a weekday's occurrences in a month
 _SEARCHED_DAYS = 366 * 8 + 2  # 29 February is at most eight years away
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,8 +28,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Due(NamedTuple):
     """A due time: the instant (epoch ms), and the local date and time that names the fire.
 
-    `nominal` is unique within a timetable; of a time that exists twice and runs twice, the second
-    bears the offset from UTC.
+    `nominal` is unique within a timetable; if a time occurs twice and is due twice, the second has
+    the offset from UTC.
     """
 
     at: int
@@ -37,16 +38,16 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True)
 class Daily:
-    """A time of the day, as the time since midnight on the clock."""
+    """A time of the day, as the time since midnight on the local clock."""
 
     hour: timedelta
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Repeated from `start` to `end` (time of the day, both included), each `every`.
+    """Repeated times from `start` to `end` (times of the day, both included), each `every`.
 
-    An `end` before `start` lies on the next day; an `end` of 24 hours leaves midnight out.
+    An `end` before `start` is on the next day; an `end` of 24 hours excludes midnight.
     """
 
     start: timedelta
@@ -56,7 +57,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression of five fields, as cronsim reads it."""
+    """A cron expression of five fields, parsed by cronsim."""
 
     expression: str
 
@@ -68,10 +69,10 @@ class Cron:
 
 @dataclass(frozen=True)
 class Days:
-    """Days on which a timetable is valid; an empty set is no restriction.
+    """Days on which a timetable is valid; an empty set means no restriction.
 
-    `weekdays` count from 0 (Monday), `months` from 1; `occurrences` are 1 to 4 and LAST: which of a
-    month's days of one name.
+    `weekdays` count from 0 (Monday), `months` from 1; `occurrences` are 1 to 4 and LAST: the
+    occurrence of the weekday in its month.
     """
 
     weekdays: frozenset[int] = frozenset()
@@ -95,7 +96,7 @@ class Days:
 
 @dataclass(frozen=True)
 class Timetable:
-    """A schedule's times: how often on a day, on which days, by the clocks of which zone."""
+    """A schedule's times: the times of a day, the days, and the time zone."""
 
     times: Daily | Interval | Cron
     zone: ZoneInfo
@@ -105,10 +106,10 @@ class Timetable:
 def due_times(table: Timetable, after: int, until: int) -> Iterator[Due]:
     """Due times later than `after` and not later than `until` (epoch ms), in order.
 
-    Two nominal times that fall due at one instant are one due time.  Raises nothing; a timetable
-    without further times ends.
+    Two nominal times at the same instant are one due time.  Raises nothing; a timetable without
+    further times ends.
     """
-    # A time of the day before may be skipped to one after `after`.
+    # A clock change may move a time of the previous day to a time after `after`.
     first = _local_day(after, table.zone) - DAY
     final = _local_day(until, table.zone) + DAY
     last = after
@@ -167,10 +168,11 @@ def _cron_days(
 ) -> Iterator[list[datetime]]:
     """Local times of an expression on each valid day.
 
-    A search goes on from day to day: a rare time is found once and not anew for each day before it.
-    After a day that is not valid the search begins anew, so that its minutes are not read.
+    The search continues from day to day, so that a rare time is searched once and not for each day
+    before it. After an invalid day the search starts again, so that its minutes are not read.
     """
-    # cronsim gives times later than its start: a minute earlier lets midnight itself be found.
+    # cronsim returns times later than its start, so the start is a minute earlier to include
+    # midnight.
     times = CronSim(expression, datetime.combine(first, time.min) - _MINUTE)
     local = next(times, None)
     while local and local.date() <= final:

@@ -1,4 +1,4 @@
-"""Backing up a disk: changed data is read, chunked, deduplicated and handed to the writer; the
+"""Backing up a disk: changed data is read, chunked, deduplicated and passed to the writer; the
 result is a map.
 """
 
@@ -23,8 +23,8 @@ from haulback.repository.pages import (
     SegmentPiece,
 )
 from haulback.repository.read_plan import (
-    Planned,
-    Stretch,
+    PieceRun,
+    PlannedSegment,
     Work,
     increment,
     length_of,
@@ -35,17 +35,17 @@ from haulback.repository.read_plan import (
 from haulback.repository.resources import Meter, Resources
 from haulback.repository.writer import Writer
 
-_SEGMENTS_AHEAD = 12  # segments in memory at a time: bounds the memory of an export
+_SEGMENTS_AHEAD = 12  # segments in memory at a time, which limits the memory of an export
 _ZEROS = bytes(SEGMENT_BYTES)
 
 
 class DiskBase(NamedTuple):
-    """A disk of an earlier backup that a new backup builds on.
+    """A disk of an earlier backup, on which a new backup builds.
 
     With `changed`, only those extents are read from the source; without `changed`, the whole disk
     is read and compared with the chunk ids of `map`.  With `distrust` the disk is cut at the chunk
     borders of `map`, but no chunk is reused from the map: an equal chunk is stored again, unless a
-    sound copy of the chunk is stored.
+    sound copy of it is stored.
     """
 
     map: MapReader
@@ -62,7 +62,7 @@ class _Comparison(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A piece of a disk segment: stored already (`ref`), or new with its id and bytes."""
+    """A piece of a disk segment: either already stored (`ref`), or new with its id and bytes."""
 
     length: int
     ref: ChunkRef | None
@@ -71,10 +71,10 @@ class _Found(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A stretch of whole old pieces that changed spans touch; `low` is its offset in the segment.
+    """A run of whole old pieces that changed spans touch; `low` is its offset in the segment.
 
-    `gaps` of `data` were not read from the source: their bytes are unchanged and come from the
-    base.
+    `gaps` of `data` were not read from the source, because their bytes are unchanged; the base
+    supplies them.
     """
 
     low: int
@@ -133,7 +133,7 @@ def _segments(extents: Iterable[Extent], size: int) -> Iterator[int]:
 
 
 def _examine_all(
-    source: Source, plan: Iterable[Planned], known: _Comparison, resources: Resources
+    source: Source, plan: Iterable[PlannedSegment], known: _Comparison, resources: Resources
 ) -> Iterator[tuple[int, list[_Found]]]:
     """Read segments ahead and examine them in the pool; results come in order."""
     queue: deque[tuple[int, list[_Run], Future[list[_Found]]]] = deque()
@@ -158,7 +158,7 @@ class _Reading:
         self._source, self._meter = source, meter
         self._spare: list[memoryview] = []
 
-    def read(self, number: int, stretch: Stretch) -> _Run:
+    def read(self, number: int, stretch: PieceRun) -> _Run:
         """Read the spans of a stretch of a segment."""
         low, high, spans = stretch
         # Zeros, unless each byte is read: a gap over a hole is not filled.
@@ -171,7 +171,7 @@ class _Reading:
         return _Run(low, data, [(start - low, end - low) for start, end in stretch.gaps])
 
     def reuse(self, runs: list[_Run]) -> None:
-        """Take back the buffers of runs whose data is no longer used."""
+        """Take back the buffers of runs whose data is no longer needed."""
         self._spare += [run.data for run in runs if len(run.data) == SEGMENT_BYTES]
 
     def _buffer(self) -> memoryview:
@@ -179,7 +179,7 @@ class _Reading:
 
 
 def _examine(old: Pieces | None, runs: list[_Run], length: int, known: _Comparison) -> list[_Found]:
-    """The present pieces of a segment; outside of the runs they are the old pieces."""
+    """The present pieces of a segment; outside the runs these are the old pieces."""
     keys, load, keep = known
     if not runs:
         return [_Found(length, HOLE)]

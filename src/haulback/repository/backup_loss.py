@@ -29,7 +29,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Meter, unmetered
 from haulback.units import MIB
 
-_OBJECTS_NAMED = 50  # objects that a message names
+_OBJECTS_NAMED = 50  # objects that a message lists
 _GROUPS_KNOWN = 1 << 16
 _PAGES_KNOWN = 1 << 18  # 40 MB of memory: enough for the leaves of a 4 TiB disk
 
@@ -100,7 +100,7 @@ def check_together(
     meter: Meter = unmetered,
     skip: Collection[str] = (),
 ) -> None:
-    """Check that the repositories of a family hold a backup of the first of them together.
+    """Check that the repositories of a family together hold a backup of the first of them.
 
     Raises as `check_backup`.
     """
@@ -119,10 +119,9 @@ def _check(assessor: Assessor, manifest: Manifest, meter: Meter, skip: Collectio
 
 
 class Assessor:
-    """The assessment of any number of backups of one repository; pages shared by backups are read
-    once.
+    """The assessment of many backups of one repository; pages that backups share are read once.
 
-    A chunk that lies in one of the `others`, repositories of the family, is not lost.
+    A chunk in one of the `others`, which are repositories of the family, is not lost.
     """
 
     def __init__(
@@ -213,7 +212,7 @@ class Assessor:
         return not self._lacking([ref])
 
     def _lacking(self, refs: Collection[ChunkRef]) -> set[ChunkRef]:
-        """The references whose chunk has no sound copy in any group of any repository."""
+        """The references to chunks without a sound copy in any group of any repository."""
         lost = self._lacking_here(refs)
         for other in self._others:
             lost = other._lacking(lost) if lost else lost
@@ -231,13 +230,13 @@ class Assessor:
         return lost
 
     def _is_indexed(self, chunk: bytes, group: bytes) -> bool:
-        """Whether a group in the index, the first that it finds or another, holds the chunk."""
+        """Whether a group in the index, the first match or another, holds the chunk."""
         if self._holds(group):
             return True
         return any(self._holds(other) for other in self._index.sound_groups_of(chunk))
 
     def _is_somewhere(self, ref: ChunkRef, elsewhere: UnindexedCopies) -> bool:
-        """Whether any group holds the chunk; `ref` names one group."""
+        """Whether any group holds the chunk; `ref` names one of them."""
         if self._holds(ref.group):
             return True
         if any(self._holds(group) for group in self._index.groups_of(ref.id)):

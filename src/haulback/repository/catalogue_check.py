@@ -1,4 +1,4 @@
-"""The check before a clean-up: catalogue, last roll and repository must name the same backups."""
+"""The check before a clean-up: catalogue, last roll and repository must list the same backups."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from haulback.errors import Damaged, Missing, NotFound
 from haulback.repository.repository import Repository
 
-Expected = Callable[[], Iterable[str]]  # guids of the backups that the catalogue calls PRESENT
-_NAMED = 20  # how many guids an error message lists
+Expected = Callable[[], Iterable[str]]  # guids of the backups that are PRESENT in the catalogue
+_NAMED = 20  # number of guids that an error message lists
 
 
 class Agreement(NamedTuple):
@@ -33,8 +33,8 @@ def agree(
     """
     listed = repository.objects.leaves("manifests")
     asked = {guid for guid in repository.rolls.last() - listed if not _problem(repository, guid)}
-    listed |= asked  # a list may lag; the object itself counts
-    # A given-up backup whose manifest is back is no longer lost.
+    listed |= asked  # a listing may lag, but the object itself is up to date
+    # A given-up backup whose manifest exists again is no longer lost.
     lost = {guid for guid in given_up if _problem(repository, guid)}
     missing = repository.rolls.missing(listed | lost)
     unreadable: dict[str, str] = {}
@@ -47,7 +47,7 @@ def agree(
             unreadable[backup] = problem
         else:
             listed.add(backup)
-    # A manifest that vanished while the others were opened was deleted by its own task, or is lost.
+    # A manifest that vanished during the check was deleted by its own task, or is lost.
     missing |= {backup for backup, problem in unreadable.items() if problem == "missing"}
     unreadable = {backup: p for backup, p in unreadable.items() if backup not in missing}
     if missing or unreadable:

@@ -18,7 +18,7 @@ from haulback.repository.pages import FAN_OUT, HOLE, LEAF_SEGMENTS, ChunkRef
 from haulback.units import KIB
 
 STORED, ANYWHERE = 12, 4  # the most pieces that are read
-_EACH = 64 * KIB  # bytes that are read on average of a piece, at most
+_EACH = 64 * KIB  # bytes of a piece that are read, on average at most
 
 
 class _Pick(NamedTuple):
@@ -107,7 +107,7 @@ def _pieces(base: MapReader, segment: int, chance: Random) -> Iterator[_Pick]:
 
 
 def _untouched(picks: list[_Pick], changed: Iterable[Extent]) -> Iterator[_Pick]:
-    """The ascending picks that no changed extent touches."""
+    """The picks outside the changed extents, in ascending order."""
     extents = iter(changed)
     extent = next(extents, None)
     for pick in picks:

@@ -13,7 +13,7 @@ _fastcdc = FastCDC(avg_size=CHUNK_BYTES_AVERAGE, min_size=CHUNK_BYTES_MIN, max_s
 
 
 def cut(data: memoryview) -> list[memoryview]:
-    """The chunks of `data` in order, covering it whole; equal data is cut equally."""
+    """The chunks of `data` in order, without gaps; equal data is cut in the same way."""
     pieces, start = [], 0
     for piece in _fastcdc.cut_buf(data):
         end = start + piece.length

@@ -17,9 +17,9 @@ from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.writer import Writer
 
-# The smallest living share of a pack that is kept, and of a group that is copied unchanged.  Both
-# shares are equal, so that a pack of copied groups is kept next time.  Stored data is thus at most
-# 1.5 times the living data; in the worst case two bytes are written for each byte freed.
+# The smallest share of living data with which a pack is kept, and a group is copied unchanged.
+# Both shares are equal, so that a pack of copied groups is kept next time.  Stored data is thus at
+# most 1.5 times the living data; in the worst case two bytes are written for each byte freed.
 _SHARE = 2 / 3
 _ROUNDING = 1e-9
 _GROUPS_AT_ONCE = 8  # groups in memory at a time

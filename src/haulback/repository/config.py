@@ -26,19 +26,19 @@ CONFIG_COPY = "haulback.copy.json"
 DIFFERENT = f"{CONFIG} and {CONFIG_COPY}"
 FORMAT_VERSION = 1  # other versions are refused
 # Revision 2 added damage records, rolls, tombstones and the copy of the configuration.  A writer
-# that does not know them could reuse damaged chunks: older versions must refuse to write.
+# that does not know them could reuse damaged chunks, so older versions must refuse to write.
 WRITER_REVISION = 2
 REVISION_OBJECT = f"graves/needs-haulback-revision-{WRITER_REVISION}"
-# an object below any of these folders shows that a repository exists
+# an object in any of these folders shows that a repository exists
 _HELD = ("manifests", "packs", "index")
 
 
 class Config(msgspec.Struct, frozen=True):
     """The only unencrypted object: the repository's guid and the wrapped key.
 
-    `check` is a sealed copy of the guid: it detects a configuration of another repository.  `seal`
-    covers the whole configuration: it detects damage to the slots of other secrets; the first
-    release wrote no seal.
+    `check` is a sealed copy of the guid, which detects a configuration of another repository.
+    `seal` covers the whole configuration, so that it detects damage to the slots of other secrets;
+    the first release wrote no seal.
     """
 
     repository: str
@@ -161,7 +161,7 @@ def _try(destination: ObjectStore, name: str, secret: Secret | Keys, tried: _Tri
 def _is_exchanged(destination: ObjectStore, guid: str) -> bool:
     """Whether a copy that this key does not open belongs to another repository.
 
-    Random damage cannot look like that: it leaves the guid intact, or a key slot that opens.
+    Random damage looks different: it leaves the guid intact, or a key slot that opens.
     """
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, Damaged):
@@ -182,7 +182,9 @@ def confirm(destination: ObjectStore, guid: str, keys: Keys) -> bool:
 
 
 def complete(destination: ObjectStore, guid: str, keys: Keys) -> None:
-    """Store the missing one of the configuration and its copy from the other."""
+    """Store the configuration from its copy, or the copy from the configuration, if one is
+    missing.
+    """
     held: dict[str, bytes] = {}
     for name in (CONFIG, CONFIG_COPY):
         with suppress(NotFound, RepositoryError):
@@ -201,7 +203,7 @@ def raise_revision(destination: ObjectStore, keys: Keys) -> None:
     An older version opens every object in `entries/` before it writes, and fails at the revision
     object; readers of older versions do not open that folder.
     """
-    if exists(destination, REVISION_OBJECT):  # cheaper for a remote store than a refused create
+    if exists(destination, REVISION_OBJECT):  # cheaper on a remote store than a refused create
         return
     sealed = keys.seal("revision", REVISION_OBJECT.encode(), str(WRITER_REVISION).encode())
     with suppress(Conflict):

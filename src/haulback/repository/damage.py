@@ -1,4 +1,4 @@
-"""Damage records: the stored places that cannot be read, with the finder and the time.
+"""Damage records: the stored places that cannot be read, with their finders and times.
 
 The records are sealed, numbered and create-only; a later record overrides an earlier one.  Any
 writer may record damage; only VERIFY and repair record that a place can be read again
@@ -45,7 +45,7 @@ class DamagedPlace(NamedTuple):
 
 
 class DamageOrigin(NamedTuple):
-    """The finder of a damaged place, and the time in epoch milliseconds."""
+    """The task that found a damaged place, and the time in epoch milliseconds."""
 
     by: str
     time: int
@@ -97,13 +97,13 @@ class RepositoryDamage:
         return self._whole.keys()
 
     def within(self, sizes: Mapping[bytes, int]) -> RepositoryDamage:
-        """The same damage with the present lengths of packs in bytes; a pack without a length is
-        gone.
+        """The same damage with the present lengths of packs in bytes; a pack without a length no
+        longer exists.
         """
         return RepositoryDamage(self.damaged_places, sizes) if self._whole else self
 
     def plus(self, damaged_places: Iterable[DamagedPlace]) -> RepositoryDamage:
-        """The same damage and more places, which were found but not recorded."""
+        """The same damage and further places, which were found but not recorded."""
         more = dict.fromkeys(damaged_places, DamageOrigin("", 0))
         return RepositoryDamage({**more, **self.damaged_places}, self._whole)
 
@@ -140,7 +140,9 @@ class DamageLog:
         self.problems: dict[str, str] = {}
 
     def state(self, items: Iterable[Item] | None = None) -> RepositoryDamage:
-        """The present damage: the sum of all records, of those `items` that were listed."""
+        """The present damage: the sum of all records, read from those `items` that a list
+        showed.
+        """
         listed = self._objects.list(_FOLDER) if items is None else items
         for number in sorted(int(leaf_of(item.name)) for item in listed):
             if number not in self._read:
@@ -153,7 +155,7 @@ class DamageLog:
     def add(
         self, by: str, time: int, damaged: Iterable[DamagedPlace], cleared: Iterable[DamagedPlace]
     ) -> None:
-        """Store one more record, unless it would not change the state.
+        """Store one more record, unless it would change nothing.
 
         Raises Unavailable, or Conflict when other writers took a hundred numbers meanwhile.
         """
@@ -161,7 +163,7 @@ class DamageLog:
         if not record.damaged and not record.cleared:
             return
         first = max(self._objects.numbers(_FOLDER), default=0) + 1
-        for number in range(first, first + _TRIES):  # a folder of that name takes a number, too
+        for number in range(first, first + _TRIES):  # a folder with such a name takes a number too
             name = number_name(_FOLDER, number)
             sealed = self._keys.seal("damage", name.encode(), msgspec.json.encode(record))
             with suppress(Conflict):  # another writer took the number: its record counts first

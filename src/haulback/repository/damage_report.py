@@ -1,6 +1,6 @@
 """Recording damage: a place is read a second time before it is recorded as damaged.
 
-An unmounted folder, or a login page in place of the store, looks like damage everywhere at once.
+An unmounted folder, or a login page instead of the store, looks like damage everywhere at once.
 Such a result is not recorded, and the caller raises an alarm.
 """
 
@@ -16,15 +16,16 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.reader import read_group
 from haulback.repository.repository import Repository
 
-# the fewest failed packs, and their share of the packs read, that make a result unreliable
+# the smallest number of failed packs, and their smallest share of the packs read, that make a
+# result unreliable
 MANY, MANY_SHARE = 8, 1 / 4
 
 
-class Recorded(NamedTuple):
-    """Places that failed a second read as well, with the reason, and places that are `readable`
+class RecordedDamage(NamedTuple):
+    """Places that failed a second read too, with the reason, and `readable` places that are sound
     again.
 
-    `unreliable` gives the reason why nothing was recorded although places failed; "" otherwise.
+    `unreliable` is the reason why no damage was recorded although places failed; "" otherwise.
     """
 
     damaged: dict[DamagedPlace, str]
@@ -34,39 +35,39 @@ class Recorded(NamedTuple):
 
 def record_findings(
     repository: Repository, by: str, now: int, looked: int | None = None, *, believe: bool = False
-) -> Recorded:
-    """Record the places that the repository's readers could not read, and clear those findings.
+) -> RecordedDamage:
+    """Record the places that the repository's readers could not read, and clear these findings.
 
     `by` names the finder, `now` is the time in epoch milliseconds, `looked` the number of packs
-    read (default: all packs).  `believe`: a user confirms that this number of places is damaged
-    indeed. Raises Unavailable when the destination does not answer.
+    read (default: all packs).  `believe`: a user confirms that this many places really are damaged.
+    Raises Unavailable when the destination does not answer.
     """
     result = repository.findings.all()
     if not result:
-        return Recorded({}, set())
+        return RecordedDamage({}, set())
     if not believe and (why := _doubt_all(repository, result, looked)):
         repository.findings.clear(result)
         repository.unreliable = why
-        return Recorded({}, set(), why)
+        return RecordedDamage({}, set(), why)
     damaged, readable = _read_again(repository, result)
     placed = repository.index().packs()  # a clean-up may have deleted the pack during the read
     damaged = {spot: why for spot, why in damaged.items() if spot.pack in placed}
     if not repository.is_itself():
         repository.findings.clear(result)
-        return Recorded(
+        return RecordedDamage(
             {},
             set(),
             "the identity of the repository vanished during the check; mount the "
             "destination and try again",
         )
     known = repository.damage().damaged_places
-    # A group of a pack that is recorded as a whole is judged by itself once the pack is back.
+    # A group of a pack that is recorded as a whole is judged separately once the pack exists again.
     new = {spot for spot in damaged if spot not in known}
     repository.begin_writing()
     repository.damage_log.add(by, now, new, ())
     repository.findings.clear(result)
     repository.recorded.update(damaged)
-    return Recorded(damaged, readable)
+    return RecordedDamage(damaged, readable)
 
 
 def second_look(repository: Repository, backups: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -94,7 +95,7 @@ def _doubt_all(
     result: Mapping[DamagedPlace, tuple[GroupLocation, str]],
     looked: int | None,
 ) -> str:
-    """The reason for doubt: absent packs are compared with all packs, failed packs with the packs
+    """The reason for doubt: missing packs are compared with all packs, failed packs with the packs
     read.
     """
     absent = {spot.pack for spot in result if spot.group is None}
@@ -103,7 +104,7 @@ def _doubt_all(
 
 
 def doubt(repository: Repository, packs: set[bytes], looked: int | None) -> str:
-    """The reason to doubt that these packs are damaged; "" when the damage is credible."""
+    """The reason to doubt that these packs are damaged; "" if the damage is credible."""
     if not repository.is_itself():
         return "the identity of the repository cannot be read"
     if len(packs) < MANY:

@@ -1,7 +1,7 @@
-"""The check of a STORE before a backup counts as stored: every reused chunk is still there.
+"""The check of a STORE before its backup counts as stored: every reused chunk still exists.
 
-Hours may pass between an EXPORT's look-up in the index and the manifest; a clean-up may have
-deleted data meanwhile that was dead when the clean-up scanned.
+Hours may pass between an EXPORT's look-up in the index and the manifest; meanwhile a clean-up may
+have deleted data that was dead at its scan.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class PackStore(NamedTuple):
 
 @dataclass(frozen=True)
 class ReuseEvidence:
-    """The facts that a passed check relied on: each chunk that `parent` does not have at the same
-    place was found by `index`, outside of its hidden places, in one of `packs`, which existed.
+    """The facts on which a passed check relied: `index` found each chunk that `parent` lacks at the
+    same place, outside its hidden places, in one of `packs`, which existed.
     """
 
     index: Index
@@ -45,9 +45,9 @@ class ReuseEvidence:
 def still_holds(
     evidence: ReuseEvidence, index: Index, parent: Manifest | None, destination: ObjectStore
 ) -> bool:
-    """Whether a later state leaves every place that an earlier check found.
+    """Whether every place that an earlier check found still exists in a later state.
 
-    The references of a backup never change, so that the same references need no second walk.  False
+    The references of a backup never change, so that equal references need no second walk.  False
     means unknown: the chunks have to be looked up again.  docs/design/locking.md has the proof.
     """
     if index.damage or evidence.index.damage or index.without & evidence.packs:

@@ -1,7 +1,7 @@
 """The check before a pack is deleted: each of its living chunks is read from the copy that stays.
 
-The index keeps one of two copies of a chunk, and that copy may be damaged without anyone knowing. A
-clean-up must not delete the only good copy.
+The index keeps one of two copies of a chunk, and that copy may have undiscovered damage. A clean-up
+must not delete the only good copy.
 """
 
 from __future__ import annotations

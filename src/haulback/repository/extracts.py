@@ -1,6 +1,6 @@
-"""Catalogue extracts: the facts that only a server knows, kept on the destination.
+"""Catalogue extracts: facts that only a server knows, stored on the destination.
 
-A set is a *whole* one, or the changes since the sets before; each has one or more parts.
+A set is a *whole* set, or holds the changes since the sets before; each set has one or more parts.
 docs/design/catalogue-on-the-destination.md has the format and the reasons.
 """
 
@@ -25,8 +25,8 @@ from haulback.repository.names import Objects, number_name
 from haulback.units import DAY_MS, MIB
 
 FOLDER = "extracts"
-WHOLE_MS = 7 * DAY_MS  # age of the last whole set at which the next one is written
-MOST_SETS = 60  # sets of changes after a whole set; more would make reading slow
+WHOLE_MS = 7 * DAY_MS  # age of the last whole set after which a new whole set is written
+MOST_SETS = 60  # sets of changes after a whole set, because more would make reading slow
 _PART_ITEMS, _PART_BYTES = 10_000, 8 * MIB
 _TRIES = 100  # numbers that other writers may take meanwhile
 _LEVEL = 6
@@ -35,7 +35,9 @@ Key = tuple[str, str]  # kind and guid of an item
 
 
 class ExtractHeader(msgspec.Struct, frozen=True):
-    """The first line of a part: `set` is the attempt that wrote, `time` the server's (epoch ms)."""
+    """The first line of a part: `set` is the attempt that wrote it, `time` the server's time (epoch
+    ms).
+    """
 
     set: str
     part: int
@@ -56,7 +58,7 @@ class ExtractOrigin(NamedTuple):
 
 
 class ExtractReport(NamedTuple):
-    """The number of items written, and whether the set is a whole one."""
+    """The number of items written, and whether the set is a whole set."""
 
     items: int
     whole: bool
@@ -66,9 +68,9 @@ class ExtractReport(NamedTuple):
 class StoredCatalogue:
     """The facts on a destination: each item as a line of JSON, by kind and guid.
 
-    `time` is that of the newest set, `whole` that of the last whole set (epoch ms), None without
-    one.  `first` is the number of that set's first part, `sets` counts the changes since.
-    `problems` has a sentence for each object that cannot be used.
+    `time` is the time of the newest set, `whole` the time of the last whole set (epoch ms), None
+    without one.  `first` is the number of that set's first part, `sets` counts the sets of changes
+    since. `problems` has a sentence for each unusable object.
     """
 
     lines: dict[Key, bytes] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class StoredCatalogue:
                 yield msgspec.json.decode(line, type=CatalogueItem)
 
     def facts(self, kind: str, guid: str) -> Mapping[str, object]:
-        """The facts about an object; empty where no extract has them."""
+        """The facts about an object; empty if no extract has any."""
         line = self.lines.get((kind, guid))
         return msgspec.json.decode(line, type=CatalogueItem).facts if line else {}
 
@@ -103,9 +105,9 @@ class Extracts:
         self._destination, self._objects, self._keys = destination, objects, keys
 
     def read(self) -> StoredCatalogue:
-        """The facts of the newest whole set and of the changes since.
+        """The facts of the newest whole set and of the changes after it.
 
-        A part that cannot be read makes its set unusable: the set is left out and named.
+        An unreadable part makes its set unusable: the set is left out, and `problems` names it.
         """
         stored = StoredCatalogue()
         for parts in self._newest_sets(stored.problems):
@@ -128,8 +130,8 @@ class Extracts:
     ) -> ExtractReport:
         """Store the difference between `items` and the stored facts; once a week all items.
 
-        `is_stored` tells whether a backup has a manifest: the facts about such a backup stay,
-        although the server does not know the backup.  Raises Conflict when others took a hundred
+        `is_stored` tells whether a backup has a manifest: the facts about such a backup stay, even
+        if the server does not know the backup.  Raises Conflict if other writers took a hundred
         numbers meanwhile.
         """
         stored = self.read()
@@ -151,20 +153,20 @@ class Extracts:
         return ExtractReport(writer.items, whole)
 
     def newest_time(self) -> int:
-        """The time (epoch ms) of the newest part that can be read, 0 without one."""
+        """The time (epoch ms) of the newest readable part, 0 without one."""
         for number in reversed(self._objects.numbers(FOLDER)):
             if part := self._part(number, {}):
                 return part.header.time
         return 0
 
     def problems(self) -> dict[str, str]:
-        """Sentences about the parts that cannot be read, by object name."""
+        """Sentences about the unreadable parts, by object name."""
         problems: dict[str, str] = {}
         self._newest_sets(problems)
         return problems
 
     def sweep(self) -> int:
-        """Delete the parts before the last whole set but one; needs the right to delete."""
+        """Delete the parts before the last but one whole set; needs the right to delete."""
         firsts = [
             parts[0].number for parts in self._newest_sets({}, wholes=2) if parts[0].header.whole
         ]
@@ -231,7 +233,7 @@ class _PartWriter:
         self.items += 1
 
     def close(self) -> None:
-        """Store the last part: without it the set does not count."""
+        """Store the last part, without which the set does not count."""
         self._flush(last=True)
 
     def _flush(self, *, last: bool) -> None:
@@ -293,6 +295,8 @@ def _in_order(parts: Mapping[int, _Part]) -> list[_Part]:
 
 
 def _since_whole(sets: list[list[_Part]], wholes: int) -> list[list[_Part]]:
-    """The sets from the last whole set on, or from the last but one; all where there are fewer."""
+    """The sets from the last whole set on, or from the last but one; all sets if there are
+    fewer.
+    """
     places = [place for place, parts in enumerate(sets) if parts[0].header.whole]
     return sets[places[-wholes] :] if len(places) >= wholes else sets

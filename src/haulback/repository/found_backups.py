@@ -29,7 +29,7 @@ _NAME = 400  # characters
 
 @dataclass
 class Survey:
-    """The backups that were found: guids of manifests, of unreadable ones, and of lost backups."""
+    """The backups of a survey: guids of manifests, of unreadable manifests, and of lost backups."""
 
     listed: set[str] = field(default_factory=set)
     unreadable: list[str] = field(default_factory=list)
@@ -41,7 +41,8 @@ def pages(
 ) -> Iterator[list[FoundBackup]]:
     """All backups of a repository in pages; `survey` is complete after the last page.
 
-    Raises Unavailable when the repository does not show its identity: then nothing is missing.
+    Raises Unavailable if the repository's identity cannot be read; no backup counts as missing
+    then.
     """
     _check_identity(repository)
     survey.listed = repository.objects.leaves("manifests")
@@ -49,19 +50,19 @@ def pages(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         yield from _cut(_present(repository, stored, survey, pool))
     lost = list(_lost(repository, stored, survey))
-    _check_identity(repository)  # a share that went away meanwhile shows no manifests
+    _check_identity(repository)  # a share that was unmounted meanwhile lists no manifests
     survey.lost = [item.guid for item in lost]
     yield from _cut(lost)
 
 
 def missing(repository: Repository, expected: Iterable[str], survey: Survey) -> list[str]:
-    """The expected backups without a manifest that the survey does not call lost."""
+    """The expected backups without a manifest that the survey does not list as lost."""
     known = survey.listed.union(survey.lost)
     return [guid for guid in expected if guid not in known and not _is_there(repository, guid)]
 
 
 def _is_there(repository: Repository, guid: str) -> bool:
-    """Whether a manifest exists: lists may lag, the name itself does not."""
+    """Whether a manifest exists, asked by name because listings may lag."""
     return exists(repository.destination, manifests.name_of(guid))
 
 
@@ -97,7 +98,8 @@ def _present(
         except (NotFound, Damaged) as error:
             return error
 
-    doubted = repository.rolls.tombstones()  # a STORE that lost its data may not delete
+    # A STORE that lost its data has no right to delete its manifest.
+    doubted = repository.rolls.tombstones()
     guids = iter(sorted(survey.listed))
     while batch := list(islice(guids, FOUND)):
         for guid, manifest in zip(batch, pool.map(read, batch), strict=True):
@@ -113,7 +115,7 @@ def _present(
 
 
 def _lost(repository: Repository, stored: StoredCatalogue, survey: Survey) -> Iterator[FoundBackup]:
-    """The backups that an extract names, without a manifest and not deleted on purpose."""
+    """The backups that an extract names, which have no manifest and were not deleted on purpose."""
     for guid in sorted(_without_list(repository, stored, survey)):
         yield from _known(guid, stored, is_here=False)
 
@@ -124,14 +126,14 @@ def _without_list(repository: Repository, stored: StoredCatalogue, survey: Surve
 
 
 def _unlisted(repository: Repository, stored: StoredCatalogue, survey: Survey) -> set[str]:
-    """The backups that an extract names and that are there, although no list shows them yet."""
+    """The backups that an extract names and that exist, although no listing shows them yet."""
     return {
         guid for guid in _without_list(repository, stored, survey) if _is_there(repository, guid)
     }
 
 
 def _known(guid: str, stored: StoredCatalogue, *, is_here: bool) -> Iterator[FoundBackup]:
-    """A backup without a readable manifest, where an extract knows its entity."""
+    """A backup without a readable manifest, if an extract knows its entity."""
     facts = dict(stored.facts("backup", guid))
     entity = str(facts.get("entity", ""))
     if not is_guid(entity):
@@ -177,7 +179,9 @@ def _described(manifest: Manifest, stored: StoredCatalogue) -> FoundBackup:
 
 
 def _definition(definition: JsonObject) -> JsonObject:
-    """The definition without members that alone exceed a page; a restore reads the manifest."""
+    """The definition without members that alone exceed a page; a restore reads the manifest
+    instead.
+    """
     return {name: value for name, value in definition.items() if len(str(value)) <= _PAGE_BYTES}
 
 

@@ -1,7 +1,7 @@
 """The clean-up of a repository: unreferenced data leaves the index, then the destination.
 
-docs/design/locking.md explains why a clean-up loses no backup, whatever runs or fails beside it and
-whichever part of the repository is unreachable.
+docs/design/locking.md explains why a clean-up loses no backup, even if other tasks run or fail
+meanwhile, or a part of the repository is unreachable.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from haulback.repository.segment import Segment
 from haulback.repository.store_time import StoreTime, Wait, require_known
 from haulback.repository.writer import Staged, Writer
 
-_OWNER_EVERY = 64  # packs that are deleted between two looks at the owner of the repository
-_TRIES = 3  # backups that come between the two looks make it look again
-# this many packs missing at once point to an unmounted folder, not to damage
+_OWNER_EVERY = 64  # packs that are deleted between two checks of the repository's owner
+_TRIES = 3  # number of new backups between two scans that makes it scan again
+# this many packs missing at once indicate an unmounted folder rather than damage
 _MANY_GONE, _SHARE_GONE = 8, 1 / 4
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,10 @@ class CleanupReport(msgspec.Struct):
     `backups` are the kept backups, `unknown` how many of them the catalogue does not know,
     `damaged` the guids of backups that lack data, `given_up` the guids of lost backups.
     `packs_waiting` are dead packs that a running task may still use, `packs_locked` and
-    `bytes_locked` those that the store keeps under lock.  `kept_locked` are guids of the order,
-    also lost ones, whose manifest is under lock: they stay.  `held`: nothing was deleted,
-    because a part of some map cannot be read.  `usage` is the space by machine before deletions.
+    `bytes_locked` count the dead packs that the store keeps under lock.  `kept_locked` are guids of
+    the order, even of lost backups, whose manifests stay because they are locked.  `held`: the
+    clean-up deleted nothing, because a part of some map cannot be read.  `usage` is the space by
+    machine before deletions.
     """
 
     backups: int = 0
@@ -90,7 +91,8 @@ class CleanupOrder:
 
     `forget` are guids of backups to delete, `expected` guids that must exist (None: only the last
     roll is checked), `given_up` guids whose loss a user has confirmed.  `by` and `now` (epoch ms)
-    sign damage records.  `wait` pauses for seconds where lists lag; an error of it ends the work.
+    sign damage records.  `wait` pauses for some seconds if listings lag; an error that it raises
+    ends the work.
     """
 
     forget: list[str] = field(default_factory=list)
@@ -111,19 +113,19 @@ def clean_up(
     """Delete the data that no present backup needs; needs the right to delete.
 
     `folder` is empty and belongs to the caller: new packs and index files are written there first.
-    `pins` returns the names of everything that reads or writes this repository now: exports, stores
-    (as long as they may be tried again), restores, checks, other clean-ups.  The meter of
-    `resources` gets the number of bytes copied.
+    `pins` returns the names of all tasks that read or write this repository now: exports, stores
+    (as long as they may be retried), restores, checks, other clean-ups.  The meter of `resources`
+    gets the number of bytes copied.
 
     Safe to repeat after a failure at any point.  Raises Missing, having deleted nothing, when an
-    expected backup is missing, and Unavailable when the destination does not show its objects.
+    expected backup is missing, and Unavailable when the destination does not list its objects.
     """
     return _CleanUp(repository, folder, pins, resources, orders or CleanupOrder()).run()
 
 
 class _EndedDeletes(NamedTuple):
-    """Pending deletes by name whose tasks have ended, the packs that may go, and the announcement
-    that names these packs, if there is one already.
+    """Pending deletes by name whose tasks have ended, the packs that may be deleted, and the
+    announcement that names these packs, if one exists.
     """
 
     entries: Mapping[str, PendingDelete]
@@ -148,7 +150,8 @@ class _CleanUp:
         self._confirm, self._disk = resources.confirm, resources.disk
         self._cleaned = CleanupReport()
         self._forgotten: Set[str] = frozenset()
-        self._locked: set[bytes] = set()  # packs that the store keeps, and that nothing needs
+        # Packs that the store keeps under lock although no backup needs them.
+        self._locked: set[bytes] = set()
         self._known: Set[str] = frozenset()
         self._time = StoreTime(
             self._destination, self._keys, require_known(repository.listing_delay), orders.wait
@@ -196,12 +199,12 @@ class _CleanUp:
         self._confirm()
         rolls = self._repository.rolls
         rolls.write(agreed.listed - gone)
-        if self._orders.expected:  # a STORE gave up, and a later attempt of it succeeded
+        if self._orders.expected:  # a STORE failed for good, but a later attempt of it succeeded
             rolls.delete_tombstones(set(agreed.listed - agreed.unknown - gone))
         self._forgotten = rolls.forgotten(set(agreed.listed - gone)) | (agreed.lost - gone)
 
     def _locked_backups(self, backups: Iterable[str]) -> list[str]:
-        """The backups whose manifest the store keeps, shown or hidden."""
+        """The backups whose manifests the store keeps under lock, visible or hidden."""
         locks = self._repository.locks
         if not locks.are_kept:
             return []
@@ -221,15 +224,15 @@ class _CleanUp:
     def _unplaced(self, scanned: RepositoryScan) -> set[bytes]:
         """Packs that the index does not name.
 
-        A pack whose directory cannot be read stays: a damaged index file may have listed its
-        groups.
+        A pack whose directory cannot be read stays, because a damaged index file may have listed
+        its groups.
         """
         unplaced = scanned.packs.keys() - scanned.index.packs() - scanned.closed
         self._note_locked(unplaced, scanned)
         return unplaced - self._locked
 
     def _scan_twice(self) -> RepositoryScan:
-        """Scan the repository; scan again when damage was met, so that the second scan takes it
+        """Scan the repository; after damage was found, scan again so that the second scan takes it
         into account.
         """
         scanned = self._scan()
@@ -261,11 +264,13 @@ class _CleanUp:
         return scan_completing_index(self._repository, self._folder, self._resources, extent)
 
     def _look_back(self) -> None:
-        """Leave out the manifests and index files that a list may show without their data."""
+        """Leave out the manifests and index files that a listing may show without their data."""
         self._repository.objects.horizon = self._time.horizon()
 
     def _over(self, pending: Mapping[str, PendingDelete]) -> _EndedDeletes:
-        """The pending deletes that wait for no task, without packs for which others wait."""
+        """The pending deletes that wait for no task, without packs for which other pending deletes
+        wait.
+        """
         over = pending_deletes.ended(pending, self._pins())
         waiting = pending_deletes.waiting(
             {name: pending[name] for name in pending.keys() - over.keys()}
@@ -299,7 +304,8 @@ class _CleanUp:
         self._repository.check_owner()
         self._publish_generation(scanned, added, lost)
         self._add_pending_delete(doomed)
-        if over:  # the announcement is old enough to delete what the deletes before name
+        # The announcement is old enough to delete the packs that earlier pending deletes name.
+        if over:
             self._early = over._replace(notice=notice)
             self._cleaned.packs_waiting += len(doomed)
         else:
@@ -333,7 +339,9 @@ class _CleanUp:
         return copied, staged
 
     def _publish(self, staged: Staged) -> list[Segment]:
-        """Publish the copies: living data is in the index twice before the old entries go."""
+        """Publish the copies, so that living data is in the index twice before the old entries are
+        removed.
+        """
         for path in staged.packs:
             self._confirm()
             self._destination.adopt(name_of(bytes.fromhex(path.stem)), path)
@@ -344,7 +352,9 @@ class _CleanUp:
         return segments
 
     def _is_needed_again(self, scanned: RepositoryScan, plan: CompactionPlan, lost: Array) -> bool:
-        """Whether a backup that appeared since the scan refers to data that is about to go."""
+        """Whether a backup that appeared since the scan refers to data that is about to be
+        deleted.
+        """
         mark, c = scanned.mark, scanned.mark.segment.columns
         known, unread = mark.live.copy(), mark.unread
         index = self._repository.index()
@@ -363,9 +373,10 @@ class _CleanUp:
     def _publish_generation(
         self, scanned: RepositoryScan, added: list[Segment], lost: Array
     ) -> None:
-        """Store an index file that replaces all index files of the scan and those `added` since.
+        """Store an index file that replaces all index files of the scan and the index files `added`
+        since.
 
-        While a backup lacks data, index entries of missing packs are kept: the packs may come back,
+        While a backup lacks data, index entries of missing packs are kept: the packs may reappear,
         and a new copy of a page replaces the old copy only under the old hint.
         """
         whole = scanned.mark.segment
@@ -385,7 +396,9 @@ class _CleanUp:
         self._repository.index_folder.store(path)
 
     def _announce(self, packs: Iterable[bytes]) -> str:
-        """Announce that packs go, and let every writer see it; returns the announcement's name."""
+        """Announce the deletion of packs, and wait until every writer can see it; returns the
+        announcement's name.
+        """
         self._confirm()
         notice = pending_deletes.add(self._destination, self._keys, packs, None)
         self._time.let_be_seen(notice)
@@ -406,7 +419,7 @@ class _CleanUp:
             self._destination.delete(name)
 
     def _delete_pending(self, before: RepositoryScan) -> None:
-        """Delete the packs whose pending delete waits for nothing any more, after one more scan."""
+        """Delete the packs whose pending delete no longer waits for a task, after one more scan."""
         ended = self._early
         if ended is None:
             ended = self._over(pending_deletes.read(self._repository.objects, self._keys))
@@ -415,7 +428,7 @@ class _CleanUp:
         if going:
             notice = notice or self._announce(going)
             scanned = self._scan(before)
-            # A damaged announcement warns no STORE: only an announcement that can be read allows a
+            # A damaged announcement warns no STORE, so that only a readable announcement allows a
             # deletion.
             if scanned.is_blind or notice not in pending_deletes.read(
                 self._repository.objects, self._keys
@@ -429,7 +442,8 @@ class _CleanUp:
             going -= locked
             spared = self._packs_to_keep(going & scanned.packs.keys(), (before, scanned))
             self._delete(going - spared, scanned)
-            if not (spared or locked):  # their pending delete stays until the next clean-up
+            # The pending deletes of these packs stay until the next clean-up.
+            if not (spared or locked):
                 self._remove_pending(over)
         else:
             self._remove_pending(over)
@@ -440,7 +454,7 @@ class _CleanUp:
     ) -> set[bytes]:
         """Packs with a living chunk whose place in the index cannot be read.
 
-        The index may lead to a damaged copy that no task has read yet: the copy in this pack is
+        The index may refer to a damaged copy that no task has read yet; the copy in this pack is
         then the only good one.
         """
         resources = self._resources

@@ -81,8 +81,7 @@ def encode(group: Group, keys: Keys, target: bytearray | None = None) -> memoryv
 def seal_frame(
     group: Group, frame: bytes, keys: Keys, target: bytearray | None = None
 ) -> memoryview:
-    """The record to store of a group whose data is compressed already, in `target` where the
-    record fits.
+    """The record to store for a group whose data is already compressed, in `target` if it fits.
 
     A record in new memory would cost a page fault for every 4 KiB, once for its plain and once for
     its sealed bytes.
@@ -138,7 +137,7 @@ def _parsed(plain: memoryview, group_id: bytes) -> tuple[Group, int]:
 
 
 def authenticate(record: bytes, group_id: bytes, keys: Keys) -> Group:
-    """The directory of a group record, as a group without data: nothing is decompressed.
+    """The directory of a group record, as a group without data; no data is decompressed.
 
     Raises Damaged when the record belongs to another group than `group_id`.
     """

@@ -16,7 +16,7 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.reader import Findings
 from haulback.units import KIB, MIB
 
-_RUN_BYTES = 8 * MIB  # of one load; with the runs ahead it bounds the memory
+_RUN_BYTES = 8 * MIB  # bytes of one load; with the runs ahead this limits the memory
 _GAP = 64 * KIB  # unneeded bytes between two groups that cost less than another request
 _RUNS_AHEAD = 2
 
@@ -31,8 +31,9 @@ class SealedGroup(NamedTuple):
 class GroupRuns:
     """The sealed groups of a repository, in the order of their places.
 
-    Places that cannot be read are noted in `findings`; a group is then read at another place.
-    `opens` turns a record, the id of its group and the keys into the group, and raises Damaged.
+    Places that cannot be read are recorded in `findings`, and their groups are read at other
+    places. `opens` turns a record, the id of its group and the keys into the group, and raises
+    Damaged.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class GroupRuns:
         self._findings, self._opens = findings, opens
 
     def read(self, groups: Iterable[bytes], pool: ThreadPoolExecutor) -> Iterator[SealedGroup]:
-        """Every one of these groups that can be read at some place; the others are left out."""
+        """All of these groups that can be read at some place; the others are left out."""
         queue: deque[Future[list[SealedGroup]]] = deque()
         for run in self._runs(groups):
             queue.append(pool.submit(self._load, run))
@@ -57,7 +58,7 @@ class GroupRuns:
             yield from future.result()
 
     def _runs(self, groups: Iterable[bytes]) -> Iterator[list[tuple[bytes, GroupLocation]]]:
-        """Neighbours in packs, each run at most `_RUN_BYTES` long."""
+        """Adjacent groups in packs, as runs of at most `_RUN_BYTES`."""
         places = ((group, self._index.place(group)) for group in groups)
         order = sorted((place, group) for group, place in places if place)
         run: list[tuple[bytes, GroupLocation]] = []
@@ -75,7 +76,7 @@ class GroupRuns:
         try:
             data = self._destination.load(name_of(first.pack), start, end - start)
         except (NotFound, Damaged):
-            data = b""  # each group is tried by itself
+            data = b""  # each group is tried separately
         opened = [
             self._open(group, data[place.offset - start : place.offset - start + place.length])
             for group, place in run
@@ -89,7 +90,7 @@ class GroupRuns:
             return self._elsewhere(group)
 
     def _elsewhere(self, group: bytes) -> SealedGroup | None:
-        """The group from the first of its places that can be read, None when there is none."""
+        """The group from the first place where it can be read, or None."""
         for place in self._index.places(group):
             name = name_of(place.pack)
             try:

@@ -75,8 +75,8 @@ class Index:
         return result
 
     def hints(self, chunks: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The groups of chunks that count as not stored: at a damaged place, or in a pack about to
-        be deleted.
+        """The groups of chunks that count as not stored: groups at a damaged place, or in a pack
+        about to be deleted.
         """
         result: dict[bytes, bytes] = {}
         for segment in self.segments if self._hidden else ():

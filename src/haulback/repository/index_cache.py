@@ -1,8 +1,8 @@
 """Local copies of index segments, because a segment is mapped into memory from a file.
 
-A destination with local paths needs no copy. Elsewhere a segment is fetched once: its name is the
-keyed hash of its content, which is compared at each opening, so a copy that rotted, or that
-another program changed, is fetched again.
+A destination with local paths needs no copy. On other destinations a segment is fetched once: its
+name is the keyed hash of its content, which is compared at each opening, so that a copy that was
+damaged or changed is fetched again.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ log = logging.getLogger(__name__)
 
 
 class CacheFolder(NamedTuple):
-    """A folder for copies of several repositories, and the most bytes that they may take."""
+    """A folder for copies of several repositories, and the most bytes that they may occupy."""
 
     path: Path
     limit: int = LIMIT
 
 
 class IndexCache:
-    """Opens the index segments of one repository, from copies where a store has no local paths.
+    """Opens the index segments of one repository, from local copies if the store has no local
+    paths.
 
     Without a `folder` a copy lives as long as its mapping. The process that makes the total of all
     repositories in `folder` exceed its limit removes the copies that were unused for longest; a
-    mapped segment stays readable after its copy is gone.  A `folder` that cannot be written counts
-    as none: copies only save time.
+    mapped segment stays readable after its copy is gone.  A `folder` that cannot be written is not
+    used, because copies only save time.
     """
 
     def __init__(
@@ -51,9 +52,9 @@ class IndexCache:
         self._repository = repository
 
     def open(self, name: str, size: int) -> Segment:
-        """Open a segment that a list shows with `size` bytes.
+        """Open a segment that a listing shows with `size` bytes.
 
-        Raises NotFound for an index file that is gone, Damaged, Unavailable.
+        Raises NotFound for an index file that no longer exists, Damaged, Unavailable.
         """
         path = self._destination.local_path(f"index/{name}")
         if path is not None:
@@ -67,9 +68,10 @@ class IndexCache:
             return self._fetched(Path(folder), name, size)
 
     def keep(self, path: Path) -> Segment | None:
-        """Open a segment of this process that is about to be stored, so that it is not fetched.
+        """Open a segment of this process that is about to be stored, so that it need not be
+        fetched.
 
-        None where the store has local paths, and for a file that does not open.
+        None if the store has local paths, and for a file that does not open.
         """
         if self._destination.local_path(f"index/{path.stem}") is not None:
             return None
@@ -95,7 +97,7 @@ class IndexCache:
         self._trim(folder / path.stem)
 
     def sweep(self, live: Set[str]) -> None:
-        """Remove the copies of all segments of this repository but those in `live`."""
+        """Remove the copies of all segments of this repository except those in `live`."""
         if self._cache is None:
             return
         with suppress(OSError):  # the copies stay, and `_trim` bounds them
@@ -125,7 +127,8 @@ class IndexCache:
         """Copy a segment; a reader never sees half a copy under the segment's name."""
         temp = folder / f"{name}.{os.urandom(8).hex()}"
         try:
-            # not `DurableFiles`: the OSError tells a full cache from a store that does not answer
+            # plain file operations, whose OSError distinguishes a full cache from a store that does
+            # not answer
             with open(temp, "xb") as file:
                 for at in range(0, size, _PART):
                     file.write(self._destination.load(f"index/{name}", at, min(_PART, size - at)))
@@ -135,7 +138,7 @@ class IndexCache:
 
     def _trim(self, newest: Path) -> None:
         assert self._cache is not None
-        copies = sorted(_sizes(self._cache.path), reverse=True)  # the last used come first
+        copies = sorted(_sizes(self._cache.path), reverse=True)  # most recently used first
         total = 0
         for _, size, path in copies:
             total += size

@@ -17,7 +17,7 @@ from haulback.repository.names import Objects, exists, leaf_of
 from haulback.repository.pack import GroupEntry, name_of, read_directory
 from haulback.repository.segment import Segment
 
-_LISTINGS = 10  # a merge may replace files between a list and an opening
+_LISTINGS = 10  # a merge may replace files between a listing and an opening
 _PACKS_A_SEGMENT = 256  # chunks of an index file rebuilt in memory: 16 GiB of packs
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ class IndexFolder:
         self.closed: set[bytes] = set()
 
     def segments(self, items: Iterable[Item] | None = None) -> list[Segment]:
-        """The index files in force, of those `items` that were listed.  Raises Unavailable."""
+        """The index files in force, chosen from the listed `items`.  Raises Unavailable."""
         for _ in range(_LISTINGS):
             try:
                 live = self._live(self._objects.list("index") if items is None else items)
             except NotFound:
-                # swept since the listing; the file that replaces it is in the next listing
+                # swept after the listing; the file that replaces it is in the next listing
                 items = None
                 continue
             return live + self._rebuild(live) if self.damaged else live
@@ -70,7 +70,7 @@ class IndexFolder:
         return segments if len(segments) == len(names) else None
 
     def is_due(self, segments: Sequence[Segment]) -> bool:
-        """Whether there is a damaged index file to mend, or index files to merge."""
+        """Whether a damaged index file can be mended, or index files can be merged."""
         return bool(self.damaged or due(segments))
 
     def mend(self, folder: Path, disk: DurableFiles) -> int:
@@ -112,8 +112,8 @@ class IndexFolder:
     def sweep(self) -> int:
         """Delete index files that an opened file replaces; needs the right to delete.
 
-        Where lists lag, the replacing file must be old enough for every list: otherwise a list
-        might show neither.
+        If listings lag, the replacing file must be old enough for every listing, because otherwise
+        a listing might show neither.
         """
         old = self._names_until_horizon()
         replaced = {
@@ -125,7 +125,7 @@ class IndexFolder:
         return len(gone)
 
     def _names_until_horizon(self) -> set[str]:
-        """The index files that every list shows, also without this process's own files."""
+        """The index files that every listing shows, even without this process's own files."""
         own, self._objects.own = self._objects.own, set()
         try:
             return self.names()
@@ -148,7 +148,8 @@ class IndexFolder:
             except Damaged as error:
                 damaged[name] = error.message
             except NotFound:
-                # A list that lags shows the name again, unless the store is asked for the name.
+                # A listing that lags shows the name again, unless the store is asked for the
+                # object.
                 exists(self._destination, f"index/{name}")
                 raise
             else:

@@ -86,7 +86,7 @@ def make_keyfile(path: Path) -> None:
 class Keys:
     """The keys derived from the 32-byte master key of one repository.
 
-    `repository` is its guid when a recovery kit names it.
+    `repository` is its guid if a recovery kit names it.
     """
 
     def __init__(self, master: bytes, repository: str | None = None) -> None:
@@ -127,7 +127,7 @@ class Keys:
         """The plain data.  Raises InvalidTag unless `seal` made `sealed` for that purpose and
         name.
         """
-        # Views: a slice of bytes is a copy, made while no other thread runs.
+        # Views are used because a slice of bytes is a copy, made while no other thread can run.
         nonce, text = memoryview(sealed)[:_NONCE_BYTES], memoryview(sealed)[_NONCE_BYTES:]
         if len(text) < 16:
             raise InvalidTag
@@ -145,11 +145,15 @@ class Keys:
         return plain
 
     def enclose(self, secret: bytes) -> bytes:
-        """A secret of the server, readable with the master key, so with a recovery kit alone."""
+        """A secret of the server, sealed by the master key, so that a recovery kit alone can read
+        it.
+        """
         return self.seal(_ENCLOSED, b"", secret)
 
     def disclose(self, enclosed: bytes) -> bytes:
-        """The secret that `enclose` made readable.  Raises WrongKey for another repository's."""
+        """The secret that `enclose` sealed.  Raises WrongKey for the secret of another
+        repository.
+        """
         try:
             return self.unseal(_ENCLOSED, b"", enclosed)
         except InvalidTag:
@@ -185,7 +189,7 @@ class Keys:
         raise WrongKey(why)
 
     def kit(self, repository: str) -> str:
-        """The recovery kit: a text to print and lock away; it opens the repository without any
+        """The recovery kit: a text to print and lock away, which opens the repository without any
         other secret.
         """
         body = self.master + blake3(self.master).digest(length=3)
@@ -196,7 +200,7 @@ class Keys:
 
     @classmethod
     def from_kit(cls, text: str) -> Keys:
-        """Read a recovery kit, whatever its line ends.  Raises Malformed when it is mistyped."""
+        """Parse a recovery kit, with any line ends.  Raises Malformed if it is mistyped."""
         text = "\n".join(text.splitlines())
         code = "".join(_KIT_KEY.split(text)[-1].replace("\ufeff", "").split()).upper()
         try:

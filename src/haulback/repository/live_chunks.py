@@ -80,9 +80,7 @@ class LiveChunks:
         return whole
 
     def _is_new(self, page: bytes) -> bool:
-        """Whether a page is to be walked: for the first time, or for the first time for a
-        machine.
-        """
+        """Whether a page has to be walked, because it is new or new for this machine."""
         is_new_to_machine = self.sample.is_new_to_machine(page)
         return page not in self.pages or is_new_to_machine
 
@@ -101,7 +99,8 @@ class LiveChunks:
         if are_pages:
             self.holds_pages[self.segment.columns.groups_of[rows]] = True
         if self.damaged is not None:
-            # A damaged chunk stays alive: its place may become readable, or hold the only copy.
+            # A damaged chunk stays alive, because its place may become readable or hold the only
+            # copy.
             is_known[is_known] = ~self.damaged[self.segment.columns.groups_of[rows]]
         self.missing.update(chunks[i] for i in np.flatnonzero(~is_known).tolist())
         return bool(is_known.all())

@@ -28,7 +28,7 @@ class ManifestDisk(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The catalogue's facts about a backup: they rebuild the catalogue from a destination.
+    """The catalogue's facts about a backup, from which the catalogue can be rebuilt.
 
     `snapshot_time` in epoch milliseconds of the server's clock; `read`, `stored` in bytes.
     """

@@ -20,7 +20,7 @@ class Refs(NamedTuple):
 
 
 class PageSources(NamedTuple):
-    """The sources of pages: `new` loads a page of the backup, `old` a page of the older backup."""
+    """The loaders of pages: `new` loads a page of the backup, `old` a page of the older backup."""
 
     new: LoadPage
     old: LoadPage

@@ -26,7 +26,7 @@ from haulback.units import KIB
 PAGES_BEFORE = 256 * KIB  # of the root in its pack: most pages that were written with it
 LoadPage = Callable[[ChunkRef], memoryview]
 AddPage = Callable[[bytes], ChunkRef]
-_LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs neighbours only
+_LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs only adjacent leaves
 
 
 class Expect(Protocol):

@@ -1,4 +1,4 @@
-"""Merging index files: files of like size become one file, which names the files it replaces.
+"""Merging index files: files of similar size become one file, which names the files it replaces.
 
 A merge only adds.  A reader that lists the old and the new file uses the new one; a later sweep, by
 anyone with the right to delete, removes files that an authenticated index file replaces.
@@ -42,7 +42,7 @@ def merge(plan: MergePlan, folder: Path, keys: Keys, disk: DurableFiles) -> Path
     file's copy: a damaged copy must not replace a good one.  Takes about 60 MiB and 40 bytes per
     group, whatever the number of chunks.
     """
-    segments = plan.segments or [Segment.build([])]  # an empty index still is an index file
+    segments = plan.segments or [Segment.build([])]  # an empty index is an index file too
     masks = plan.kept or [np.ones(len(s.columns.sessions), bool) for s in segments]
     groups = _merge_groups(segments, masks, plan.replaces, plan.damage)
     return write(_parts(segments, groups), folder, keys, disk)
@@ -161,7 +161,7 @@ def _group_columns(segment: Segment, pack_rows: Array) -> tuple[Array, ...]:
 
 
 def _merge_packs(columns: Sequence[Array]) -> tuple[Array, list[Array]]:
-    """All pack ids once, and the new row of each old row per index file."""
+    """All pack ids, each once, and the new row of each old row per index file."""
     known: dict[bytes, int] = {}
     rows = []
     for packs in columns:

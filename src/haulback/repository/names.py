@@ -1,7 +1,7 @@
 """The names of a repository's objects.  Any other file in its folders is foreign.
 
-Foreign files (`.nfs…`, `.DS_Store`, `x.tmp`, `lost+found`) are ignored and reported once: a file
-that Haulback did not write must not stop a repository.
+Foreign files (`.nfs…`, `.DS_Store`, `x.tmp`, `lost+found`) are ignored and reported once, because a
+file that Haulback did not write must not stop a repository.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _LEAVES = {
     "owners": re.compile(_NUMBER),
 }
 FOLDERS = tuple(_LEAVES)
-_AWAITED = ("manifests", "index")  # objects that lead to others, which were stored before
+# Objects that refer to other objects, which were stored before them.
+_AWAITED = ("manifests", "index")
 _PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the subfolders of `packs`
 _TOP_FILES = {"haulback.json", "haulback.copy.json"}
 _TOP_FOLDERS = {*FOLDERS, "aside", ".tmp"}
@@ -66,7 +67,7 @@ def exists(destination: ObjectStore, name: str) -> bool:
 
 
 def _foreign_file_of(name: str) -> str:
-    """The foreign file of a name, or the foreign folder that holds it."""
+    """The foreign file with a name, or the foreign folder that holds it."""
     parts = name.split("/")
     most = 3 if parts[0] == "packs" and _PACKS_OF.fullmatch(parts[1]) else 2
     return name if len(parts) <= most else "/".join(parts[:most]) + "/"
@@ -103,7 +104,7 @@ class Objects:
         return self._known(self.destination.list(folder))
 
     def list_many(self, folders: Sequence[str]) -> Mapping[str, _Items]:
-        """Objects of several folders by folder, listed in this order or at once."""
+        """Objects of several folders by folder, listed in this order or all at once."""
         result: dict[str, _Items] = {folder: [] for folder in folders}
         for item in self._known(list_many(self.destination, folders)):
             result[item.name.partition("/")[0]].append(item)
@@ -118,7 +119,7 @@ class Objects:
                 self._report(_foreign_file_of(item.name))
 
     def is_settled(self, item: Item) -> bool:
-        """Whether every list shows an object, and what was stored before it."""
+        """Whether every listing shows an object, and all objects that were stored before it."""
         if self.horizon is None or item.name in self.own:
             return True
         is_early = item.stored is not None and item.stored <= self.horizon

@@ -1,7 +1,7 @@
 """Locks that the store itself keeps: a backup's packs before its manifest, then the manifest.
 
-A lock ends at midnight UTC, one day after the wanted time or later: all backups of a day want one
-end, so that a pack is locked again at most once a day, whatever number of backups reuse it.
+A lock ends at midnight UTC, one day after the wanted time or later: all backups of a day have the
+same end, so that a pack is locked again at most once a day, however many backups reuse it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LockMemory(Protocol):
     """The ends of locks (epoch ms) that the store has confirmed, by object name."""
 
     def until(self, name: str) -> int:
-        """The confirmed end of a lock; 0 where none is known."""
+        """The confirmed end of a lock; 0 if unknown."""
 
     def learn(self, name: str, until: int) -> None:
         """Record a confirmed end."""
@@ -60,7 +60,9 @@ def _now_ms() -> int:
 
 
 class ObjectLocks:
-    """The locks of a repository's objects; without a store that keeps locks nothing is done."""
+    """The locks of a repository's objects; without a store that keeps locks, all calls do
+    nothing.
+    """
 
     def __init__(self, destination: ObjectStore, now: Callable[[], int] = _now_ms) -> None:
         store = innermost(destination)
@@ -79,8 +81,8 @@ class ObjectLocks:
     ) -> None:
         """Lock all packs of a backup for `lock` ms from now, before its manifest is stored.
 
-        Packs of a parent that is locked as long are locked already.  Raises Damaged or
-        Misconfigured for a lock that fails: then the backup must not be stored.
+        Packs of a parent with an equally long lock are locked already.  Raises Damaged or
+        Misconfigured if a lock fails; the backup must not be stored then.
         """
         if self._store is None or not lock:
             return
@@ -94,7 +96,7 @@ class ObjectLocks:
         self._hold(names, end)
 
     def hold_manifest(self, manifest: Manifest, lock: int) -> None:
-        """Lock a stored manifest; its packs are locked."""
+        """Lock a stored manifest, whose packs are locked already."""
         if self._store is not None and lock:
             end = lock_end(self._now(), lock)
             self._hold([manifests.name_of(manifest.backup)], end)
@@ -110,7 +112,7 @@ class ObjectLocks:
         return {pack for pack in ids if packs.name_of(pack) in held}
 
     def hidden(self) -> dict[str, str]:
-        """Locked objects that somebody deleted or replaced, with the reason."""
+        """Locked objects that were deleted or replaced, with the reason."""
         store = self._store
         return {} if store is None else retry(store.hidden, _BACKOFF)
 
@@ -150,7 +152,7 @@ class ObjectLocks:
 
 
 def _backup(manifest: Manifest) -> str:
-    """The name under which the memory keeps that all packs of a backup are locked."""
+    """The name under which the memory records that all packs of a backup are locked."""
     return f"packs of {manifest.backup}"
 
 

@@ -21,7 +21,7 @@ def opener(raw: bytes) -> Secret | Keys:
 def wrapper(raw: bytes) -> Secret:
     """The secret that a key slot of a new configuration wraps.
 
-    A kit opens a repository without a slot: the slot of a kit only fills the configuration.
+    A kit opens a repository without a slot; the slot for a kit only fills the configuration.
     """
     secret = unpacked(raw)
     if secret.kind is SecretKind.PASSPHRASE:

@@ -1,4 +1,4 @@
-"""Owner records: create-only and numbered; the newest names the server that may write.
+"""Owner records: create-only and numbered; the newest record names the server that may write.
 
 docs/design/catalogue-on-the-destination.md lists what the records do not prevent.
 """
@@ -20,8 +20,8 @@ from haulback.repository.names import Objects, number_name
 from haulback.units import DAY_MS
 
 FOLDER = "owners"
-WAIT_MS = DAY_MS  # of the store's clock, in which a new owner deletes nothing
-_PROBE = "aside"  # readers ignore all objects there
+WAIT_MS = DAY_MS  # time of the store's clock in which a new owner deletes nothing
+_PROBE = "aside"  # a folder whose objects readers ignore
 
 
 class OwnerRecord(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class Owners:
     def newest(self) -> Owner:
         """The present owner; number 0 in a repository without records.
 
-        Raises Damaged when the newest record does not open: an older record counts no longer.
+        Raises Damaged if the newest record does not open, because an older record no longer counts.
         """
         number = max(self._objects.numbers(FOLDER), default=0)
         return self.after(number) if number else Owner()
@@ -73,7 +73,8 @@ class Owners:
             ) from None
 
     def was_taken_over(self, number: int) -> bool:
-        """Whether a take-over stored the record of a number, and not the first write of a server.
+        """Whether a take-over stored the record with a number, rather than the first write of a
+        server.
 
         Raises NotFound, Damaged.
         """
@@ -106,7 +107,7 @@ class Owners:
         return _owner(number, record)
 
     def take_over(self, record: OwnerRecord) -> Owner:
-        """Become the owner, whoever the owner was; a repetition of the same task is no error.
+        """Become the owner, replacing any other owner; repeating the same task is no error.
 
         Raises Conflict when another server takes over at the same time.
         """
@@ -125,11 +126,11 @@ class Owners:
             ) from None
 
     def stored_at(self, number: int) -> int | None:
-        """The time at which a record was stored, by the store's own clock; None where unknown."""
+        """The time at which a record was stored, by the store's own clock; None if unknown."""
         return self.destination.info(number_name(FOLDER, number)).stored
 
     def store_now(self) -> int | None:
-        """The store's present time by an object that is stored and removed; None where unknown."""
+        """The store's present time, by an object that is stored and removed; None if unknown."""
         name = f"{_PROBE}/clock-{os.urandom(8).hex()}"
         self.destination.store(name, str(time.time_ns()).encode())
         try:
@@ -151,7 +152,7 @@ class Ownership:
         self._may_delete = False
 
     def check(self) -> None:
-        """Raise OwnerChanged when another server is the owner, or a newer record exists.
+        """Raise OwnerChanged if another server is the owner, or a newer record exists.
 
         The first call reads the record of the order; each call looks the next number up.
         """
@@ -176,8 +177,8 @@ class Ownership:
         raise OwnerChanged(_changed(newest, wanted))
 
     def begin(self) -> None:
-        """Check, unless the records were read before; store the first record of a repository that
-        has none.
+        """Check once, unless the records were read before; store the first record of a repository
+        that has none.
         """
         if not self.present.number:
             self.check()
@@ -188,7 +189,7 @@ class Ownership:
             self.check()
 
     def check_deletion(self) -> None:
-        """Raise OwnerChanged as `check`, and Conflict while a new owner may not delete yet."""
+        """Raise OwnerChanged as `check` does, and Conflict while a new owner may not delete yet."""
         self.check()
         if not self._may_delete:
             self.present = self._owners.newest()  # by the list, which shows a gap of numbers, too
@@ -207,7 +208,10 @@ def _refuse_early(owners: Owners, owner: Owner) -> None:
     begun = owners.stored_at(owner.number)
     now = None if begun is None else owners.store_now()
     if begun is None or now is None:
-        raise Conflict(f"nothing is deleted: the store tells no times to wait by; {remedy}")
+        raise Conflict(
+            "nothing is deleted: the store reports no times, so that the waiting time is unknown; "
+            f"{remedy}"
+        )
     if now - begun < WAIT_MS:
         hours = -(-(WAIT_MS - (now - begun)) // 3_600_000)
         raise Conflict(

@@ -22,10 +22,10 @@ from haulback.repository.group import GROUP_ID_BYTES, Group
 from haulback.repository.keys import ID_BYTES, Keys
 from haulback.units import MIB
 
-PACK_BYTES = 64 * MIB  # aim: large enough for stores that count requests
+PACK_BYTES = 64 * MIB  # target size, large enough for stores that count requests
 PACK_ID_BYTES = 16
-_WRITE_OUT_BYTES = 16 * MIB  # of a growing pack, between two writes to the disk
-_SEALS_AHEAD = 2  # full packs that wait for the disk: bounds the memory for their directories
+_WRITE_OUT_BYTES = 16 * MIB  # bytes of a growing pack between two writes to the disk
+_SEALS_AHEAD = 2  # full packs that wait for the disk, which limits the memory for their directories
 _MAGIC, _END = b"HBPACK01", b"HBPACKEN"
 _ENTRY = struct.Struct(f"<{GROUP_ID_BYTES}sIII")
 _TAIL = struct.Struct("<I8s")
@@ -104,7 +104,7 @@ class PackWriter:
 class PackSealer:
     """A thread that writes growing packs out and seals full packs, while others are filled.
 
-    The thread is there for packs only: a thread that compresses must not wait for the disk.
+    The thread handles only packs, because a thread that compresses must not wait for the disk.
     """
 
     def __init__(self, keys: Keys) -> None:

@@ -1,7 +1,7 @@
 """Copies of chunks that the index does not list: read from the directories of the packs.
 
 An index file may be lost, and a merged index file names one of two copies of a chunk.  A restore
-that finds no other copy asks here; the next clean-up, or a repair, completes the index.
+that finds no other copy searches here; the next clean-up, or a repair, completes the index.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class UnindexedCopies:
         self._index = index
         self._stages: list[Index] | None = None
         self._todo: list[list[bytes]] = []
-        # held while directories are read: other threads need the same answer, and wait for it
+        # held while directories are read; other threads need the same result, and wait for it
         self._lock = Lock()
 
     def places(self, chunk: bytes) -> Iterator[tuple[bytes, GroupLocation]]:
@@ -88,7 +88,7 @@ class UnindexedCopies:
 def _layers(entries: Iterable[GroupEntry]) -> Iterator[list[GroupEntry]]:
     """The entries in lists without duplicate chunks, because an index file keeps one copy of each.
 
-    Of two copies the kept one may be the damaged one.
+    One of two copies may be damaged, so that both are needed.
     """
     left = list(entries)
     while left:

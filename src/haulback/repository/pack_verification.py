@@ -53,13 +53,13 @@ class ReuseProof:
         self._sampled = 0
 
     def sound(self, groups: Collection[bytes]) -> set[bytes]:
-        """The groups that the writer may reuse."""
+        """The groups among these that the writer may reuse."""
         return {group for group in groups if self._judge(group)}
 
     def _judge(self, group: bytes) -> bool:
         """Check a group; a group whose result was evicted is checked again.
 
-        A refused group is refused again: its pack is suspect, or its place is recorded as damaged.
+        A refused group stays refused: its pack is suspect, or its place is recorded as damaged.
         """
         if group not in self._groups:
             if len(self._groups) >= _GROUPS_KNOWN:
@@ -95,7 +95,9 @@ class ReuseProof:
         return True
 
     def _closed(self, place: GroupLocation, error: Damaged) -> bool:
-        """Refuse a pack without a readable directory: readers can use it, new backups must not."""
+        """Refuse a pack without a readable directory: readers can use it, but new backups must
+        not.
+        """
         least = self._index.least(place.pack)
         if self._destination.info(name_of(place.pack)).size < least:
             self._findings.note_pack(place.pack, least, error.message)

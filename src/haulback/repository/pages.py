@@ -16,7 +16,7 @@ from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.group import GROUP_ID_BYTES
 from haulback.repository.keys import ID_BYTES
 
-LEAF_SEGMENTS = 16  # of a leaf page: part of the format
+LEAF_SEGMENTS = 16  # segments of a leaf page: part of the format
 FAN_OUT = 256  # children of a page: part of the format
 LEAF_BYTES = LEAF_SEGMENTS * SEGMENT_BYTES
 _REF = struct.Struct(f"<{ID_BYTES}s{GROUP_ID_BYTES}s")

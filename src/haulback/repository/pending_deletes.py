@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class PendingDelete(msgspec.Struct, frozen=True):
-    """Packs to delete once no task in `pins` is alive; without pins they are only announced."""
+    """Packs to delete once no task in `pins` is active; without pins they are only announced."""
 
     packs: list[bytes]
     pins: list[str] | None = None
@@ -52,7 +52,7 @@ def read(
     pending delete in the next clean-up, which confirms its own announcements before it deletes.
 
     An announcement is removed only after the pending delete that follows it is stored.  A listing
-    that runs during both steps may miss both, a second listing cannot.
+    that runs during both steps may miss both, but a second listing cannot.
     """
     names = [item.name for _ in range(2) for item in objects.list(_FOLDER)]
     return Opener(objects.destination, keys).opened(names, problems)
@@ -87,7 +87,7 @@ class Opener:
 
 
 def announced(entries: Mapping[str, PendingDelete]) -> set[bytes]:
-    """Packs that a clean-up may be dropping or deleting now."""
+    """Packs that a clean-up may be removing from the index or deleting now."""
     return {pack for entry in entries.values() if entry.pins is None for pack in entry.packs}
 
 
@@ -97,7 +97,7 @@ def waiting(entries: Mapping[str, PendingDelete]) -> set[bytes]:
 
 
 def ended(entries: Mapping[str, PendingDelete], alive: Set[str]) -> dict[str, PendingDelete]:
-    """The pending deletes that wait for no task in `alive` any more."""
+    """The pending deletes that no longer wait for a task in `alive`."""
     return {
         name: entry
         for name, entry in entries.items()

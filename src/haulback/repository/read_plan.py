@@ -32,7 +32,7 @@ class Work(NamedTuple):
     spans: list[tuple[int, int]]
 
 
-class Stretch(NamedTuple):
+class PieceRun(NamedTuple):
     """A stretch of whole old pieces of a segment, and the spans in it that the source supplies."""
 
     low: int
@@ -47,11 +47,11 @@ class Stretch(NamedTuple):
         return [(end, start) for end, start in zip(ends, starts, strict=True) if end < start]
 
 
-class Planned(NamedTuple):
+class PlannedSegment(NamedTuple):
     """A segment and the stretches of it to look at."""
 
     work: Work
-    stretches: list[Stretch]
+    stretches: list[PieceRun]
 
 
 def per_segment(extents: Iterable[Extent], size: int) -> Iterator[tuple[int, int, int]]:
@@ -70,13 +70,13 @@ def length_of(number: int, size: int) -> int:
     return min(SEGMENT_BYTES, size - number * SEGMENT_BYTES)
 
 
-def whole(work: Iterable[Work], size: int) -> Iterator[Planned]:
+def whole(work: Iterable[Work], size: int) -> Iterator[PlannedSegment]:
     """A plan that reads whole segments."""
     for item in work:
-        yield Planned(item, _stretches(item, length_of(item.number, size)))
+        yield PlannedSegment(item, _stretches(item, length_of(item.number, size)))
 
 
-def increment(changed: Iterable[Extent], base: MapReader) -> Iterator[Planned]:
+def increment(changed: Iterable[Extent], base: MapReader) -> Iterator[PlannedSegment]:
     """A plan that reads the changed extents, and of the source at most as many bytes again."""
     allowance, base.leaves_kept = _Allowance(), _LEAVES_KEPT
     base.expect([base.root.root], PAGES_BEFORE)
@@ -115,9 +115,9 @@ def _windows(changed: Iterable[Extent], size: int) -> Iterator[list[_Touched]]:
         yield window
 
 
-def _stretches(item: Work, length: int) -> list[Stretch]:
+def _stretches(item: Work, length: int) -> list[PieceRun]:
     """The spans widened to the borders of the old pieces; adjacent stretches are joined."""
-    result: list[Stretch] = []
+    result: list[PieceRun] = []
     for low, high in item.spans:
         span = (low, min(high, length))
         if item.old is not None:
@@ -128,7 +128,7 @@ def _stretches(item: Work, length: int) -> list[Stretch]:
             low, high, spans = last.low, max(high, last.high), [*last.spans, span]
         else:
             spans = [span]
-        result.append(Stretch(low, high, spans))
+        result.append(PieceRun(low, high, spans))
     return result
 
 
@@ -156,7 +156,7 @@ def places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, ChunkRe
         at = end
 
 
-def _needs(old: Pieces | None, stretch: Stretch) -> Iterator[ChunkRef]:
+def _needs(old: Pieces | None, stretch: PieceRun) -> Iterator[ChunkRef]:
     """The chunks of the base with bytes of the gaps of a stretch."""
     gaps = stretch.gaps
     for at, end, ref in places(old or (), stretch.low, stretch.high) if gaps else ():
@@ -164,7 +164,7 @@ def _needs(old: Pieces | None, stretch: Stretch) -> Iterator[ChunkRef]:
             yield ref
 
 
-def _of_base(planned: Planned) -> Iterator[ChunkRef]:
+def _of_base(planned: PlannedSegment) -> Iterator[ChunkRef]:
     for stretch in planned.stretches:
         yield from _needs(planned.work.old, stretch)
 
@@ -178,7 +178,7 @@ class _Allowance:
     def __init__(self) -> None:
         self._left = 0
 
-    def spent_on(self, plan: list[Planned]) -> list[Planned]:
+    def spent_on(self, plan: list[PlannedSegment]) -> list[PlannedSegment]:
         """The plan with the gaps that the source supplies: those first that need the fewest bytes
         for each group of the base.
         """

@@ -1,6 +1,6 @@
 """Reading chunks: groups are fetched, authenticated and decoded once, and cached.
 
-A chunk is damaged only when every place of every group that holds it fails to read.
+A chunk is damaged only if every place of every group that holds it fails to read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from haulback.repository.pages import HOLE, ChunkRef
 
 LoadChunk = Callable[[ChunkRef], memoryview]
 _GROUPS_KEPT = 48  # groups of at most 1 MiB each
-_FAILED_KEPT = 4096  # failed groups whose reason is not looked for again
+_FAILED_KEPT = 4096  # failed groups whose reason is remembered
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -39,28 +39,30 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Findings:
-    """The places that could not be read, with the reason; threads may share one collection."""
+    """The places that could not be read, with the reasons; threads may share one collection."""
 
     def __init__(self) -> None:
         self._found: dict[DamagedPlace, tuple[GroupLocation, str]] = {}
-        # guards `_found`: the readers of several threads note what they find
+        # guards `_found`, since readers of several threads record what they find
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._found)
 
     def note(self, group: bytes, place: GroupLocation, reason: str) -> None:
-        """Note that a group could not be read at this place."""
+        """Record that a group could not be read at this place."""
         with self._lock:
             self._found.setdefault(DamagedPlace(place.pack, group), (place, reason))
 
     def note_pack(self, pack: bytes, least: int, reason: str) -> None:
-        """Note that a pack is missing, or shorter than the `least` bytes that the index names."""
+        """Record that a pack is missing, or shorter than the `least` bytes that the index
+        implies.
+        """
         with self._lock:
             self._found.setdefault(DamagedPlace(pack), (GroupLocation(pack, 0, least), reason))
 
     def all(self) -> dict[DamagedPlace, tuple[GroupLocation, str]]:
-        """A copy of everything noted so far."""
+        """A copy of all findings so far."""
         with self._lock:
             return dict(self._found)
 
@@ -73,7 +75,7 @@ class Findings:
         return found[:most]
 
     def hear(self, findings: Iterable[Finding]) -> None:
-        """Note the findings of another process."""
+        """Record the findings of another process."""
         with self._lock:
             for one in findings:
                 place = GroupLocation(one.pack, one.offset, one.length)
@@ -92,7 +94,7 @@ class Findings:
 class Reader:
     """Random access to stored chunks and pages; threads may share one reader.
 
-    `elsewhere` finds copies that the index does not list; without it only the index is asked.
+    `elsewhere` finds copies that the index does not list; without it only the index is searched.
     `others` load a chunk that cannot be read here from other repositories of the family.
     """
 
@@ -111,8 +113,8 @@ class Reader:
         self._expected = ExpectedGroups(destination, index)
         self._kept: OrderedDict[bytes, Group] = OrderedDict()
         self._failed: OrderedDict[bytes, str] = OrderedDict()
-        self._coming: dict[bytes, Event] = {}  # groups that a thread fetches now
-        # guards all three; a group is fetched outside of the lock, by one thread
+        self._coming: dict[bytes, Event] = {}  # groups that a thread is fetching now
+        # guards all three; one thread fetches a group, without holding the lock
         self._lock = Lock()
 
     def expect(self, refs: Iterable[ChunkRef], before: int = 0) -> None:
@@ -125,9 +127,7 @@ class Reader:
         self._expected.announce(groups, before)
 
     def group(self, group: bytes) -> Group:
-        """A decoded group.  Raises BaseGone when no index file lists it, Damaged when no copy is
-        good.
-        """
+        """A decoded group.  Raises BaseGone if no index file lists it, Damaged if unreadable."""
         while (here := self._kept_or_claimed(group)) is None:
             continue
         if isinstance(here, Group):
@@ -162,7 +162,7 @@ class Reader:
         return None
 
     def fetch(self, group: bytes) -> Group:
-        """A group from the first of its places that can be read; failed places are noted."""
+        """A group from the first place where it can be read; failed places are recorded."""
         failed: HaulbackError | None = None
         for place in self._index.places(group):
             try:
@@ -227,9 +227,10 @@ class Reader:
         return None
 
     def _groups(self, ref: ChunkRef) -> Iterator[bytes]:
-        """The group that the map names, then every other group that holds the chunk.
+        """The group that the map names, then all other groups that hold the chunk.
 
-        A named group that is recorded as damaged comes last: the chunk was stored again since.
+        A named group that is recorded as damaged comes last, because the chunk was stored again
+        since.
         """
         is_damaged = self._index.is_damaged and not self._is_sound(ref.group)
         if not is_damaged:
@@ -252,13 +253,13 @@ class Reader:
 
 
 class LazyReader:
-    """The chunks of another repository, which is opened when the first chunk is needed from it."""
+    """The chunks of another repository, which is opened when its first chunk is needed."""
 
     def __init__(self, open_it: Callable[[], Reader]) -> None:
         self._open = open_it
         self._reader: Reader | None = None
         self._failed: HaulbackError | None = None
-        # held while the repository is opened: other threads need the same reader
+        # held while the repository is opened, because other threads need the same reader
         self._lock = Lock()
 
     def __call__(self, ref: ChunkRef) -> memoryview:

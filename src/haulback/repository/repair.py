@@ -41,10 +41,10 @@ class RepairContext:
     """The folder, identity and permissions of a repair.
 
     `folder` is empty and takes new packs and index files temporarily.  `secrets` are wrapped into a
-    new configuration when both copies are gone.  `pins` names every other user of the repository
-    now; while there are any, no pack is moved.  `record` returns the name of the repairer and the
-    time in epoch ms.  `believe`: a user confirms that this number of packs is damaged at the same
-    time.
+    new configuration if both copies are missing.  `pins` names all other tasks that use the
+    repository now; while there are any, no pack is moved.  `record` returns the name of the
+    repairer and the time in epoch ms.  `believe`: a user confirms that this many packs really are
+    damaged at once.
     """
 
     folder: Path
@@ -57,7 +57,8 @@ class RepairContext:
 
 @dataclass
 class RepairReport:
-    """The actions of a repair, done or (`is_applied` false) planned: sentences that name objects.
+    """The actions of a repair, carried out or (`is_applied` false) planned, as sentences that name
+    objects.
 
     `losses` are the permanent losses of backups, `strangers` are foreign files, `after` is the
     verification at the end of a repair that was applied.
@@ -88,6 +89,7 @@ class _Repair:
         self._repository, self._workshop, self._apply = repository, context, apply
         self._destination, self._keys = repository.destination, repository.keys
         self._done = RepairReport(apply)
+        self._hidden: set[str] = set()  # locked objects that somebody has hidden and that still are
 
     def run(self) -> RepairReport:
         self._show_hidden()
@@ -106,12 +108,16 @@ class _Repair:
         return self._done
 
     def _show_hidden(self) -> None:
-        """Take away delete markers and newer versions that lie over locked objects."""
-        for name, why in sorted(self._repository.locks.hidden().items()):
+        """Remove delete markers and newer versions that hide locked objects."""
+        hidden = self._repository.locks.hidden()
+        self._hidden.update(hidden)
+        for name, why in sorted(hidden.items()):
             self._act(f"{why}; it is shown again", partial(self._show, name))
 
     def _show(self, name: str) -> None:
-        """Delete markers and versions that hide an object, if this server may delete there now."""
+        """Remove the markers and versions that hide an object, if this server may delete there
+        now.
+        """
         try:
             self._repository.check_deletion()
             self._repository.locks.unhide(name)
@@ -120,7 +126,9 @@ class _Repair:
         except (Conflict, Forbidden) as error:
             self._done.actions.append(f"{name} stays hidden: {error.message}")
         else:
-            self._repository.problems.pop(name, None)  # of a configuration that was not to be seen
+            self._hidden.discard(name)
+            # The name of a configuration that could not be read.
+            self._repository.problems.pop(name, None)
 
     def _verify(self, depth: Depth) -> VerifyReport:
         context = self._workshop
@@ -151,14 +159,16 @@ class _Repair:
     def _config(self) -> None:
         """Complete both copies of the configuration, from one copy or from the recovery kit."""
         repository = self._repository
-        for name, why in sorted(repository.problems.items()):
+        problems = repository.problems.items()
+        known = {name: why for name, why in problems if name not in self._hidden}
+        for name, why in sorted(known.items()):
             if name == config.DIFFERENT:
                 self._done.actions.append(f"{why}; the repair changes nothing about it")
             elif exists(self._destination, name):
                 self._set_aside(name, why)
-        if not repository.problems.keys() & {config.CONFIG, config.CONFIG_COPY}:
+        if not known.keys() & {config.CONFIG, config.CONFIG_COPY}:
             return
-        if repository.problems.keys() >= {config.CONFIG, config.CONFIG_COPY}:
+        if known.keys() >= {config.CONFIG, config.CONFIG_COPY}:
             self._new_config()
         else:
             self._act(
@@ -181,7 +191,7 @@ class _Repair:
             self._act(f"{name} is made anew", lambda name=name: self._store(name, data))  # type: ignore[misc]
 
     def _store(self, name: str, data: bytes) -> None:
-        with suppress(Conflict):  # an earlier repair that died stored the object
+        with suppress(Conflict):  # an earlier repair that was interrupted stored the object
             self._destination.store(name, data)
 
     def _small_objects(self, report: VerifyReport) -> None:
@@ -216,10 +226,10 @@ class _Repair:
         return False
 
     def _replaceable_rolls(self) -> dict[str, str]:
-        """Damaged rolls and tombstones; none of the last roll while neither of its copies can be
+        """Damaged rolls and tombstones; the last roll is left out if neither of its copies can be
         read.
 
-        An older roll does not list later backups: a clean-up that believed it could delete them.
+        An older roll lacks later backups, so that a clean-up that relied on it could delete them.
         """
         rolls = self._repository.rolls
         problems = rolls.problems()
@@ -233,8 +243,8 @@ class _Repair:
         return problems
 
     def _index(self) -> None:
-        """Replace damaged index files: entries are read from the packs and stored before the old
-        file moves.
+        """Replace damaged index files: their entries are read from the packs and stored before the
+        old file moves.
         """
         folder = self._repository.index_folder
         folder.segments()
@@ -259,7 +269,9 @@ class _Repair:
     def _packs(self, report: VerifyReport) -> None:
         """Move the good groups of damaged packs into new packs, and the damaged packs aside."""
         index, stored = self._repository.index(), self._repository.objects.packs()
-        hurt = self._damaged_packs(index, stored)
+        # A pack under lock that is only hidden is as good as before.
+        hidden = {pack for pack in index.packs() if name_of(pack) in self._hidden}
+        hurt = self._damaged_packs(index, stored) - hidden
         doubted = report.recorded.unreliable if report.recorded else ""
         doubted = doubted or doubt(self._repository, hurt, len(stored))
         if doubted and not self._workshop.believe:
@@ -298,7 +310,7 @@ class _Repair:
         return (known & (index.packs() | stored.keys())) | noted | self._unsound(stored)
 
     def _unsound(self, stored: Iterable[bytes]) -> set[bytes]:
-        """Packs whose beginning or directory is damaged, whatever the state of their groups."""
+        """Packs whose beginning or directory is damaged, even if their groups are sound."""
         result = set()
         for pack in stored:
             try:
@@ -313,8 +325,8 @@ class _Repair:
     def _replace_packs(self, index: Index, taken: set[bytes], gone: set[bytes]) -> None:
         """Store copies of the good groups, then an index without their old packs.
 
-        A group that cannot be read leaves the index; a group that a clean-up copied is in the index
-        twice for a while.
+        A group that cannot be read is removed from the index; a group that a clean-up copied is in
+        the index twice for a while.
         """
         context = self._workshop
         writer = Writer(self._keys, Index(), context.folder, context.resources)
@@ -381,7 +393,7 @@ def set_aside(destination: ObjectStore, name: str) -> str:
     """Move an object below `aside/` and return its new name.  Raises the error that prevents
     reading it.
 
-    A name that another damaged object has taken gets a number.
+    If another damaged object has the name, the new name gets a number.
     """
     data = destination.load(name)
     for number in range(1, 1000):

@@ -44,14 +44,14 @@ from haulback.repository.staged_packs import StagedPacks
 from haulback.repository.writer import Staged, Writer
 
 _MANIFEST_FILE = "manifest.json"
-_FINDINGS_TOLD = 10_000  # places that one report names
+_FINDINGS_TOLD = 10_000  # places that one report lists
 
 
 class Draft(msgspec.Struct, frozen=True):
     """The result of an export in staging: the manifest and the files to publish before it.
 
     `findings` are places that the export could not read.  `are_portions`: the packs were published
-    before as portions, with their index files.  `pages` are the packs that hold map pages.
+    earlier as portions, with their index files.  `pages` are the packs with map pages.
     """
 
     manifest: Manifest
@@ -84,15 +84,15 @@ class Repository:
         self.owners = Owners(destination, self.objects, keys)
         self.extracts = Extracts(destination, self.objects, keys)
         self.locks = ObjectLocks(destination)
-        self.ownership: Ownership | None = None  # of the server whose order writes here
+        self.ownership: Ownership | None = None  # the owner check of the writing server
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
-        self.listing_delay: float | None = 0.0  # seconds until a list shows a write; None: unknown
+        self.listing_delay: float | None = 0.0  # seconds by which listings lag; None if unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
         self.others: list[Callable[[], Repository]] = []
         self._pending = pending_deletes.Opener(destination, keys)
-        self.seen: RepositoryState | None = None  # the last look of a writer through this object
+        self.seen: RepositoryState | None = None  # the last state that a writer read
         self._is_whole = False  # whether the configuration and its copy were read and are equal
         self._may_write = False
 
@@ -100,9 +100,9 @@ class Repository:
     def init(
         cls, destination: ObjectStore, *secrets: Secret, family: Keys | None = None
     ) -> Repository:
-        """Create a repository; the keys of a `family` make both repositories members of one.
+        """Create a repository; with the keys of a `family` it becomes a member of that family.
 
-        Raises Conflict when the destination holds a repository already.
+        Raises Conflict if the destination already holds a repository.
         """
         keys, guid = Keys(family.master) if family else Keys.generate(), str(uuid4())
         config.create(destination, config.encode(guid, keys, secrets))
@@ -170,8 +170,8 @@ class Repository:
         """The index of the stored chunks, except those in the packs `without` and at damaged
         places.
 
-        A pack that was recorded as missing and is back counts up to its present length.
-        Raises Unavailable.
+        A pack that was recorded as missing and exists again counts up to its present length. Raises
+        Unavailable.
         """
         listed = self.objects.list_many(READ_FOLDERS)
         segments = self.index_folder.segments(listed["index"])
@@ -202,7 +202,7 @@ class Repository:
         """Merge index files so that their number stays logarithmic; return the number of merges.
 
         Only adds to the destination; `folder` holds the merged file temporarily.  Call it after
-        `publish`; leaving it out costs speed, never correctness.
+        `publish`; without it the repository is slower but correct.
         """
         if self.seen and not self.index_folder.is_due(self.seen.segments):
             return 0
@@ -213,9 +213,9 @@ class Repository:
         return self.index_folder.sweep()
 
     def reader(self, *, thorough: bool = True, look: RepositoryState | None = None) -> Reader:
-        """A reader of the stored chunks, at the present state or at an earlier `look`.
+        """A reader of the stored chunks, in the present state or in an earlier state `look`.
 
-        A `thorough` reader reads pack directories for a chunk that the index does not list, before
+        For a chunk that the index does not list, a `thorough` reader reads pack directories before
         the chunk counts as damaged; that may take minutes.
         """
         index = look.index() if look else self.index()
@@ -239,7 +239,7 @@ class Repository:
         memory: PackMemory | None = None,
         look: RepositoryState | None = None,
     ) -> Writer:
-        """A writer that stages into `folder` (empty, owned by the caller) at a given or new `look`.
+        """A writer that stages into the empty `folder`, with a given or a new state `look`.
 
         The writer reuses no damaged chunk and no chunk in a pack that a clean-up is about to
         delete; `memory` remembers the packs that passed an earlier check.
@@ -267,7 +267,7 @@ class Repository:
         """Delete a backup by deleting its manifest.  A missing backup is no error.
 
         The next clean-up frees its space.  Needs the right to delete.  The tombstone is written
-        first: without it the missing manifest would count as lost.
+        first, because otherwise the missing manifest would count as lost.
         """
         name = manifests.name_of(backup)
         self.check_owner()
@@ -304,11 +304,11 @@ class Repository:
     ) -> Manifest:
         """Publish a staged backup: packs, then index, then the manifest.
 
-        A store that keeps locks keeps all of it for `lock` ms at least: the packs are locked before
-        the manifest exists, and without their locks it is not stored.
+        A store that keeps locks keeps all of it for at least `lock` ms: the packs are locked before
+        the manifest is stored, and if that fails the manifest is not stored.
 
-        Safe to repeat from the start after a crash at any point.  Raises BaseGone when data that
-        the backup reuses was cleaned up meanwhile: then the machine must be exported again.
+        Safe to repeat from the start after a crash at any point.  Raises BaseGone if a clean-up has
+        deleted data that the backup reuses; the machine must then be exported again.
         """
         if not (self.seen and self.seen.is_young):
             self.look()  # shows the revision, and serves the check after a short upload
@@ -350,7 +350,7 @@ class Repository:
     def publish_portion(self, folder: Path, staged: Staged) -> list[str]:
         """Publish a finished part of a backup before its manifest; returns the names of the packs.
 
-        Without a manifest the part is reused data for a later writer, or dead data for a clean-up.
+        Without a manifest the part is reusable for a later writer, or dead for a clean-up.
         """
         self.begin_writing()
         self._publish_packs([folder / path.name for path in staged.packs], are_needed=False)
@@ -359,7 +359,7 @@ class Repository:
         return [path.name for path in staged.packs]
 
     def is_of_family(self, other: Repository) -> bool:
-        """Whether both repositories have one master key: sealed groups are valid in both."""
+        """Whether both repositories have one master key, so that each reads the other's groups."""
         return self.keys.master == other.keys.master
 
     def _store_manifest(self, manifest: Manifest) -> bool:
@@ -404,14 +404,14 @@ class Repository:
             return before
         reader.expect((disk.map.root for disk in parent.disks) if parent else (), PAGES_BEFORE)
         try:
-            # This process has just stored or met its own packs; the second check asks for them.
+            # This process has just stored or found its packs; the second check looks them up.
             known = own if before is None and not draft.are_portions else set[bytes]()
             store = dedup_check.PackStore(self.destination, known)
             return dedup_check.check(draft.manifest, parent, index, reader.chunk, store)
         except Damaged as error:
             if self.listing_delay == 0:
                 raise
-            # The index file of a page that another task stored lately may not be listed here yet.
+            # The index file of a page that another task has just stored may not be listed here yet.
             raise BaseGone(f"{error.message}; back up again") from error
 
     def _before_manifest(self, draft: Draft) -> RepositoryState:
@@ -426,7 +426,7 @@ class Repository:
     def _dropped(
         self, draft: Draft, index: Index, own: Set[bytes], going: Set[bytes]
     ) -> list[packs.GroupEntry]:
-        """Groups of the `own` packs that the index lost, or loses with the packs `going`.
+        """Groups of the `own` packs that the index lost, or will lose with the packs `going`.
 
         A draft of portions names no index files, so its packs are looked up in the index.
         """
@@ -442,7 +442,7 @@ class Repository:
         ]
 
     def _groups_in(self, pack: bytes) -> list[packs.GroupEntry]:
-        """The groups of a pack; none where a clean-up deleted the pack meanwhile."""
+        """The groups of a pack; empty if a clean-up has deleted the pack."""
         with suppress(NotFound):
             return packs.read_directory(self.destination, pack, self.keys)
         return []
@@ -454,8 +454,8 @@ class Repository:
             return None  # without a parent every chunk is checked
 
     def _publish_packs(self, files: list[Path], *, are_needed: bool = True) -> None:
-        """Publish packs, as many at once as the store takes.  Raises Damaged for a needed one that
-        is neither in staging nor stored.
+        """Publish packs, as many at once as the store accepts.  Raises Damaged for a needed pack
+        that is neither in staging nor stored.
         """
 
         def publish(path: Path) -> None:

@@ -1,4 +1,6 @@
-"""A look at a repository: announcements, damage records and index files from one pass of lists."""
+"""The state of a repository: announcements, damage records and index files from one pass of
+listings.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from haulback.repository.index import Index
 from haulback.repository.pending_deletes import PendingDelete
 from haulback.repository.segment import Segment
 
-READ_FOLDERS = ("damage", "index")  # of a reader, in the order of their lists
-WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer sees announcements before the index
+READ_FOLDERS = ("damage", "index")  # folders of a reader, in the order of their listings
+WRITE_FOLDERS = ("graves", *READ_FOLDERS)  # a writer lists announcements before the index
 
 _YOUNG = 30.0  # seconds
 
@@ -22,7 +24,7 @@ _YOUNG = 30.0  # seconds
 class RepositoryState:
     """Index files in force, recorded damage, and the pending deletes by object name.
 
-    `graves` are the names of the objects in `graves/`; a look of a reader has none.
+    `graves` are the names of the objects in `graves/`; the state of a reader has none.
     """
 
     segments: list[Segment]
@@ -42,7 +44,7 @@ class RepositoryState:
 
     @property
     def announced(self) -> set[bytes]:
-        """Packs that a clean-up may be dropping or deleting now."""
+        """Packs that a clean-up may be removing from the index or deleting now."""
         return pending_deletes.announced(self.pending)
 
     def index(self, without: Set[bytes] = frozenset()) -> Index:

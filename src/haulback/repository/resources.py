@@ -12,11 +12,11 @@ Meter = Callable[[int], None]
 
 
 def unmetered(count: int) -> None:
-    """The default meter: counts nothing."""
+    """The default meter, which counts nothing."""
 
 
 def _always_running() -> None:
-    """The default confirmation: no attempt can have ended."""
+    """The default confirmation, for work whose attempt cannot end early."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Resources:
     """The resources of a long operation.
 
     `pool` runs the decoding and encoding of groups.  `meter` gets numbers of bytes as the operation
-    proceeds.  `confirm` raises when the attempt that the operation belongs to has ended; a writing
-    operation calls `confirm` before every step that others see.
+    proceeds.  `confirm` raises if the attempt of the operation has ended; a writing operation calls
+    it before every step that others can see.
     """
 
     pool: ThreadPoolExecutor

@@ -14,7 +14,7 @@ from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader
 from haulback.repository.resources import Meter, unmetered
 
-_SEGMENTS_AHEAD = 8  # segments in memory at a time: bounds the memory of a restore
+_SEGMENTS_AHEAD = 8  # segments in memory at a time, which limits the memory of a restore
 
 
 def restore_disk(
@@ -49,7 +49,7 @@ def segments(disk: DiskMap, reader: Reader) -> Iterator[tuple[int, Pieces]]:
 
 
 def _fetch(pieces: Pieces, covered: int, reader: Reader) -> list[tuple[int, bytes]]:
-    """The segment's data between its holes, each stretch as one block of bytes."""
+    """The segment's data between its holes, each run as one block of bytes."""
     runs: list[tuple[int, list[memoryview]]] = []
     at = end = 0
     for length, ref in pieces:

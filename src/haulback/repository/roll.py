@@ -1,8 +1,8 @@
 """The roll: the list of backups that the last clean-up saw, and tombstones of deleted backups.
 
-A clean-up that misses a backup of the last roll, without a tombstone for it, must delete nothing:
-the manifest was lost, not deleted on purpose.  The roll is stored in two folders, so that one
-missing folder hides neither manifests nor roll.
+A clean-up that misses a backup of the last roll, without a tombstone for it, must delete nothing,
+because its manifest was lost rather than deleted on purpose.  The roll is stored in two folders, so
+that one missing folder hides neither manifests nor roll.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from haulback.repository.names import Objects, exists, number_name
 FOLDERS = ("rolls", "rolls-copy")
 TOMBSTONES = "tombstones"
 _GUID_BYTES = 16
-_KEPT = 2  # a power cut may leave the newest roll in one folder only
+_KEPT = 2  # a power failure may leave the newest roll in one folder only
 _TRIES = 100  # a foreign object may have the next number
 
 
@@ -48,7 +48,7 @@ class Rolls:
         return {backup for backup in absent - self.forgotten(absent) if not self._is_marked(backup)}
 
     def _is_marked(self, backup: str) -> bool:
-        """Whether a readable tombstone exists that a list does not show yet."""
+        """Whether a readable tombstone exists that a listing does not show yet."""
         return exists(self._destination, f"{TOMBSTONES}/{backup}") and self._is_buried(backup)
 
     def forgotten(self, backups: Set[str]) -> set[str]:
@@ -56,7 +56,7 @@ class Rolls:
         return {backup for backup in self.tombstones() & backups if self._is_buried(backup)}
 
     def tombstones(self) -> set[str]:
-        """Guids of backups that have a tombstone, whole or damaged."""
+        """Guids of backups that have a tombstone, sound or damaged."""
         return self._objects.leaves(TOMBSTONES)
 
     def delete_tombstones(self, backups: Set[str]) -> None:
@@ -73,7 +73,7 @@ class Rolls:
     def write(self, backups: Set[str]) -> None:
         """Store the roll of the present backups, unless the last roll lists the same.
 
-        Raises Conflict when others took a hundred numbers meanwhile.
+        Raises Conflict if other clean-ups took a hundred numbers meanwhile.
         """
         numbers = self._numbers()
         self._complete(numbers[-_KEPT:])
@@ -92,7 +92,7 @@ class Rolls:
         """Delete all rolls but the last two, and tombstones that are no longer needed.
 
         Needs the right to delete.  A roll is deleted before the tombstones that explain it.  A
-        tombstone beside its manifest means that a STORE gave up and could not delete.
+        tombstone beside its manifest means that a STORE failed for good and could not delete.
         """
         numbers = self._numbers()
         for number in numbers[:-_KEPT]:
@@ -109,7 +109,7 @@ class Rolls:
     def problems(self) -> dict[str, str]:
         """Rolls and tombstones that are damaged or lack their copy, by object name.
 
-        A power cut may leave the newest roll without its copy: that counts as no damage.
+        A power failure may leave the newest roll without its copy; that does not count as damage.
         """
         result: dict[str, str] = {}
         kept = self._numbers()[-_KEPT:]

@@ -35,10 +35,10 @@ class RepositoryScan:
     """The state of a repository at one moment.  `packs` has sizes in bytes.
 
     The segment of `mark` is the whole index.  `damaged` are guids of backups that lack data,
-    `unreadable` guids of backups whose manifest does not open.  `is_short`: the index places groups
-    in packs that are missing.  `is_blind`: a manifest or a map page could not be read, so that no
-    data can be called dead.  `closed` are packs whose directory could not be read.  `unlooked` are
-    guids of backups that the scan did not reach in time.
+    `unreadable` guids of backups whose manifest does not open.  `is_short`: the index names packs
+    that are missing.  `is_blind`: a manifest or a map page could not be read, so that no data can
+    be considered dead.  `closed` are packs whose directory could not be read.  `unlooked` are guids
+    of backups that the scan did not reach in time.
     """
 
     backups: list[str]
@@ -53,7 +53,7 @@ class RepositoryScan:
     unlooked: list[str]
 
     def superseded(self) -> set[bytes]:
-        """Packs in the index whose every group the index also finds in another pack."""
+        """Packs in the index all of whose groups the index also finds in another pack."""
         needed = set(self.mark.segment.packs())
         return (self.index.packs() & self.packs.keys()) - needed
 
@@ -62,10 +62,10 @@ class ScanExtent(NamedTuple):
     """The extent of a scan: all backups in the order of their guids, unless restricted.
 
     Backups of the scan `before` are skipped.  `noted`: places that the repository's readers could
-    not read count as damaged, too.  `known` are guids of backups that exist although a list may not
-    show them.  `forgotten` are guids of given-up backups whose manifest still
-    exists: unreadable parts of them block nothing.  The scan begins with the backup after the guid
-    `after`, and ends when `is_over` returns true; it covers at least one backup.
+    not read count as damaged too.  `known` are guids of backups that exist although a listing may
+    not show them.  `forgotten` are guids of given-up backups whose manifest still exists, and whose
+    unreadable parts block nothing.  The scan begins with the backup after the guid `after`, and
+    ends when `is_over` returns true; it covers at least one backup.
     """
 
     before: RepositoryScan | None = None
@@ -87,8 +87,8 @@ def scan_completing_index(
 ) -> RepositoryScan:
     """Walk the maps of all backups, unless `extent` restricts them.
 
-    A pack outside the index, or another group of the index, may hold data that a backup lacks: the
-    index is completed from pack directories first.
+    A pack outside the index, or another group in the index, may hold data that a backup lacks, so
+    the index is first completed from pack directories.
     """
     disk, confirm = resources.disk, resources.confirm
     repository.closed.clear()
@@ -110,7 +110,7 @@ def scan(
 
     Raises Unavailable when the identity of the repository cannot be read.
     """
-    # a destination without an identity object lost its content; it is not an empty repository
+    # a destination without an identity object has lost its content; it is not an empty repository
     if not repository.is_itself():
         raise Unavailable(
             "the identity of the repository cannot be read; mount the destination and try again"
@@ -141,7 +141,7 @@ def scan(
 
 
 def _unlisted(repository: Repository, known: Set[str]) -> set[str]:
-    """Backups of `known` that a list may leave out and that are old enough to be scanned."""
+    """Backups of `known` that a listing may leave out and that are old enough to be scanned."""
     destination, objects = repository.destination, repository.objects
     found: set[str] = set()
     for backup in known - objects.leaves("manifests"):
@@ -152,7 +152,7 @@ def _unlisted(repository: Repository, known: Set[str]) -> set[str]:
 
 
 class _Marking:
-    """Marks the living chunks of backups, one backup after the other."""
+    """Marks the living chunks of backups, one backup after another."""
 
     def __init__(
         self, repository: Repository, mark: LiveChunks, damage: RepositoryDamage, walk: ScanExtent
@@ -204,7 +204,9 @@ def in_turn(guids: Iterable[str], after: str) -> list[str]:
 def _whole(
     index: Index, packs: Mapping[bytes, int], folder: Path, keys: Keys, disk: DurableFiles
 ) -> tuple[Segment, bool]:
-    """The index as one local file, without groups of missing packs; and whether there were any."""
+    """The index as one local file without the groups of missing packs; and whether there were
+    any.
+    """
     segments = index.segments
     kept = [inside(segment, packs) for segment in segments]
     is_short = not all(mask.all() for mask in kept)
@@ -222,8 +224,8 @@ def _whole(
 def lost_entries(scanned: RepositoryScan, repository: Repository) -> Iterator[list[GroupEntry]]:
     """Groups with data that a backup lacks, from pack directories, some packs at a time.
 
-    Packs outside the index come first, then packs in it: the index keeps one of two copies of a
-    chunk, and the other copy is needed once that one is damaged.
+    Packs outside the index come first, then packs in it, because the index keeps one of two copies
+    of a chunk, and the other copy is needed if that one is damaged.
     """
     missing = scanned.mark.missing
     if not missing:
@@ -242,7 +244,7 @@ def lost_entries(scanned: RepositoryScan, repository: Repository) -> Iterator[li
 
 
 def _wanted(pack: bytes, scanned: RepositoryScan, repository: Repository) -> list[GroupEntry]:
-    """The sound groups of a pack, when one of them holds a missing chunk."""
+    """The sound groups of a pack, if one of them holds a missing chunk."""
     try:
         entries = read_directory(repository.destination, pack, repository.keys)
     except (Damaged, NotFound) as error:

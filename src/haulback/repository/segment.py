@@ -1,8 +1,8 @@
 """An index file: an immutable, sorted piece of the index, in columns, named by its keyed hash.
 
 A chunk takes 20 bytes: 16 million chunks (1 TiB) take about 305 MiB on disk, and in memory only the
-pages that look-ups touch.  The whole file is hashed before it is used: a wrong "stored already"
-would leave a hole in a backup.
+pages that look-ups touch.  The whole file is hashed before it is used, because a false entry would
+leave a hole in a backup.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Segment:
 
     @property
     def replaces(self) -> list[str]:
-        """Names of the index files whose every entry is in this one."""
+        """Names of the index files all of whose entries are in this file."""
         raw = bytes(self.raw.replaces)
         return [raw[i : i + NAME_BYTES].hex() for i in range(0, len(raw), NAME_BYTES)]
 
@@ -131,9 +131,9 @@ class Segment:
         return write((*self.raw, footer(self.raw)), folder, keys, disk)
 
     def renamed(self, *replaces: str) -> Segment:
-        """The same entries under a new, unused name; the new file replaces those named.
+        """The same entries under a new, unused name; the new file replaces those files.
 
-        The name is new, because the file could otherwise get the name of a replaced or damaged
+        The name must be new, because the file could otherwise get the name of a replaced or damaged
         file.
         """
         names = (*replaces, os.urandom(NAME_BYTES).hex())

@@ -1,7 +1,7 @@
 """The space that machines take in a repository, from a sample of its chunks.
 
-A repository of up to 65,536 chunks is counted whole.  A larger one is counted by the chunks whose
-ids end in zeros: ids are hashes, so the sample is even, and memory stays bounded.
+A repository of up to 65,536 chunks is counted completely.  In a larger one only the chunks whose
+ids end in zeros are counted: ids are hashes, so the sample is even, and memory stays bounded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOST = 65_536  # chunks of a sample
 
 
 class MachineBytes(NamedTuple):
-    """Stored bytes of a machine: `unique` has no other machine, `shared` some other has too."""
+    """Stored bytes of a machine: `unique` bytes belong to no other machine, `shared` bytes do."""
 
     entity: str
     name: str
@@ -45,13 +45,13 @@ class SpaceSample:
         self._more: set[tuple[bytes, str]] = set()
 
     def begin(self, entity: str, name: str) -> None:
-        """Count what follows for a machine."""
+        """Count the following chunks for a machine."""
         self._entity, self._names[entity] = entity, name
         empty = np.zeros(len(self._rows), np.bool_)
         self._bits = self._used.setdefault(entity, np.packbits(empty))
 
     def is_new_to_machine(self, page: bytes) -> bool:
-        """Whether another machine was counted for a page first, and this machine was not yet."""
+        """Whether a page was counted first for another machine, and not yet for this machine."""
         if self._pages.setdefault(page, self._entity) == self._entity:
             return False
         key = (page, self._entity)

@@ -12,14 +12,14 @@ from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import ObjectStore
 from haulback.repository.pack import name_of
 
-_MOST = 64  # packs that are open at once: the pages of 4 TiB of disks
+_MOST = 64  # packs that are open at once, enough for the pages of 4 TiB of disks
 
 
 class StagedPacks(PassThrough):
     """A store whose packs are read from files of the staging folder, also after their upload.
 
     The check before a manifest would otherwise load pages that this process has just sent.  A pack
-    that an earlier attempt has published is read from the store.
+    that an earlier attempt published is read from the store.
     """
 
     def __init__(self, destination: ObjectStore, files: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""The time of a store by its own clock, and the delay of its lists.
+"""The time of a store by its own clock, and the delay of its listings.
 
 docs/design/locking.md ("Lists that lag") explains where a clean-up waits, and for how long.
 """
@@ -14,16 +14,16 @@ from haulback.errors import Unavailable, Unsupported
 from haulback.repository import pending_deletes
 from haulback.repository.keys import Keys
 
-_GRAIN_MS = 2_000  # the coarsest time of a file system, FAT's
-_ROUNDS = 20  # waits for a store whose clock is slower than this process's
+_GRAIN_MS = 2_000  # the coarsest time stamp of a file system, that of FAT
+_ROUNDS = 20  # longest waits for a store whose clock is slower than this process's
 log = logging.getLogger(__name__)
-Wait = Callable[[float], object]  # pauses for seconds; an error ends the work
+Wait = Callable[[float], object]  # pauses for some seconds; an error that it raises ends the work
 
 
 class StoreTime:
     """The listing delay of a store and its clock, for work with the right to delete.
 
-    `delay` is the number of seconds until a list shows a write or a deletion.
+    `delay` is the number of seconds until a listing shows a write or a deletion.
     """
 
     def __init__(self, destination: ObjectStore, keys: Keys, delay: float, wait: Wait) -> None:
@@ -33,24 +33,25 @@ class StoreTime:
 
     @property
     def lags(self) -> bool:
-        """Whether lists may be older than their request."""
+        """Whether listings may be older than their request."""
         return self._delay_ms > 0
 
     def require_times(self) -> None:
-        """Check that the store tells times, where they are needed.  Raises Unsupported."""
+        """Check that the store reports times, if they are needed.  Raises Unsupported."""
         self.horizon()
 
     def horizon(self) -> int | None:
-        """The time (epoch ms) up to which every list shows what was stored; None without a delay.
+        """The time (epoch ms) up to which every listing shows all stored objects; None without a
+        delay.
 
-        Raises Unsupported for a store that does not tell times.
+        Raises Unsupported for a store that reports no times.
         """
         return self._now() - self._delay_ms - _GRAIN_MS if self.lags else None
 
     def let_be_seen(self, name: str) -> None:
         """Wait until 2 listing delays after an object was stored, by the store's clock.
 
-        A list that begins then shows every object whose writer could not see this one.  Raises
+        A listing that begins then shows every object whose writer could not see this one.  Raises
         Unsupported.
         """
         if not self.lags:
@@ -64,7 +65,7 @@ class StoreTime:
         raise Unavailable("the clock of the store stands still: nothing was deleted")
 
     def _now(self) -> int:
-        """The time of a fresh object; the object is an announcement that names no pack."""
+        """The time of a new object, which is an announcement without packs."""
         with self._fresh() as name:
             return self._stored(name)
 
@@ -87,10 +88,10 @@ class StoreTime:
 
 
 def require_known(delay: float | None) -> float:
-    """The listing delay of a store.  Raises Unsupported where it is unknown."""
+    """The listing delay of a store.  Raises Unsupported if it is unknown."""
     if delay is None:
         raise Unsupported(
-            "nobody knows how far the lists of this store lag: nothing was deleted. Give the "
+            "the listing delay of this store is unknown: nothing was deleted. Give the "
             "destination the setting listingDelay (seconds), as the store's documentation says"
         )
     return delay

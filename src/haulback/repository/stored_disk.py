@@ -77,7 +77,7 @@ class StoredDisk:
 class _ReadAhead:
     """Decodes the groups of the next segments of a disk that is read in order.
 
-    Errors are left to the reading itself.  The threads end with the object.
+    Errors are left to the reading itself.  The threads end when the object is closed.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -86,7 +86,7 @@ class _ReadAhead:
         self._coming: dict[bytes, Future[object]] = {}
 
     def expect(self, number: int, pieces: Callable[[int], Pieces], end: int) -> None:
-        """Note that segment `number` of `end` segments is read; the caller holds a lock."""
+        """Record that segment `number` of `end` segments is read; the caller holds a lock."""
         is_next, is_same = number == self._last + 1, number == self._last
         self._last = number
         if is_same or not is_next:

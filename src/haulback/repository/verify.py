@@ -16,7 +16,7 @@ from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository import config, pending_deletes
 from haulback.repository.backup_loss import Assessor, BackupLoss
 from haulback.repository.damage import DamagedPlace
-from haulback.repository.damage_report import Recorded, record_findings
+from haulback.repository.damage_report import RecordedDamage, record_findings
 from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
@@ -26,12 +26,12 @@ from haulback.repository.scan import RepositoryScan, ScanExtent, in_turn, scan
 
 _GROUPS_AHEAD = 16  # groups that are read while others are checked
 _FIRST = bytes(16)
-_PACKS_TIME = 3 / 4  # the share of `seconds` for packs; the rest is for the maps of backups
+_PACKS_TIME = 3 / 4  # the share of `seconds` for packs; the remainder is for the maps of backups
 PackId = bytes
 
 
 class Depth(IntEnum):
-    """The depth of a check: objects exist; maps lead to stored chunks; every byte is right."""
+    """The depth of a check: objects exist; maps refer to stored chunks; every byte is correct."""
 
     OBJECTS = 1
     MAPS = 2
@@ -40,7 +40,7 @@ class Depth(IntEnum):
 
 @dataclass
 class Share:
-    """The packs to read: those after the id `after` in order, or all when none follows it.
+    """The packs to read: the packs after the id `after` in order, or all packs if none follows.
 
     `budget` limits the bytes read, `seconds` the time; None means no limit.  At least one pack is
     read, and the map of at least one backup, the next after the guid `after_backup`. `done` is
@@ -91,7 +91,7 @@ class VerifyReport:
     listed: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
-    recorded: Recorded | None = None
+    recorded: RecordedDamage | None = None
     cursor: PackId | None = None
     is_round: bool = False
     unlooked: list[str] = field(default_factory=list)
@@ -99,7 +99,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the check found nothing wrong."""
+        """Whether the check found no fault."""
         return not self.findings
 
 
@@ -119,7 +119,7 @@ def verify(
 
 
 class _CheckedGroup(NamedTuple):
-    """A group that the pool checks; the result is its fault, or ""."""
+    """A group that the pool checks; the result is a sentence about its fault, or ""."""
 
     place: GroupLocation
     group: bytes
@@ -146,8 +146,8 @@ class _Verify:
         self._readable: set[DamagedPlace] = set()
         self._unreadable: set[DamagedPlace] = set()
         self._opened: set[PackId] = set()
-        # Groups that the pool checks, and the packs whose groups all stand before: the pool works
-        # on while the directory of the next pack is read.
+        # Groups that the pool checks, and packs whose groups are all earlier in the queue, so that
+        # the pool continues while the directory of the next pack is read.
         self._queue: deque[_CheckedGroup | _PackEnd] = deque()
         self._has_pack = False
         self._began = time.monotonic()
@@ -213,7 +213,7 @@ class _Verify:
         placed = self._repository.index().packs() if short else set()
         for pack, end in short:
             size = sizes.get(pack, -1)
-            if size < 0:  # a list may lag
+            if size < 0:  # a listing may lag
                 size = self._size(pack)
             if size >= end:
                 continue
@@ -249,7 +249,7 @@ class _Verify:
     def _pack(self, pack: bytes, index: Index) -> bool:
         """Check a pack: magic, directory, its index entries, and by depth every group.
 
-        False when no time was left for it.
+        False if no time was left for the pack.
         """
         if self._has_pack and self._is_over(_PACKS_TIME):
             return False
@@ -310,7 +310,7 @@ class _Verify:
             self._readable.add(DamagedPlace(place.pack, group))
 
     def _read_damaged_again(self, index: Index, chosen: set[bytes]) -> None:
-        """Read recorded damaged places again in each run; they are few."""
+        """Read recorded damaged places again in each run, since there are few of them."""
         for number, spot in enumerate(index.damage.damaged_places):
             if spot.group is None:
                 continue
@@ -326,9 +326,7 @@ class _Verify:
         self._judge(place, group, future)
 
     def _record_damage(self) -> None:
-        """Record damage, and clear records of places that can be read again or are no longer
-        used.
-        """
+        """Record damage, and clear records of places that are readable again or no longer used."""
         if self._record is None:
             return
         by, now = self._record()
@@ -339,7 +337,7 @@ class _Verify:
         self._report.recorded = recorded
         self._clear(by, now, recorded)
 
-    def _clear(self, by: str, now: int, found: Recorded) -> None:
+    def _clear(self, by: str, now: int, found: RecordedDamage) -> None:
         known = self._repository.index().damage.damaged_places
         over = {spot for spot in known if spot in self._readable} | self._irrelevant_places(known)
         over -= found.damaged.keys() | self._unreadable
@@ -347,7 +345,8 @@ class _Verify:
             self._repository.damage_log.add(by, now, (), over)
 
     def _irrelevant_places(self, known: Iterable[DamagedPlace]) -> set[DamagedPlace]:
-        """Places in packs that have the length in the index, or that the index does not name.
+        """Damaged places in packs whose length is that in the index, or that the index does not
+        name.
 
         A damaged index file, or a directory that cannot be read, may hide such a pack.
         """

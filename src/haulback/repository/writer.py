@@ -34,8 +34,9 @@ from haulback.repository.segment import Segment
 from haulback.units import KIB
 
 PAGE_GROUP_BYTES = 128 * KIB  # small, because a random read decodes a whole group for one page
-_QUEUED_GROUPS = 6  # groups that wait for a thread: bounds the memory
-_NEW_CHUNKS_IN_MEMORY = 1 << 16  # more chunks than this move into a local index file
+_QUEUED_GROUPS = 6  # groups that wait for a thread, which limits the memory
+# Number of chunks in memory beyond which they move into a local index file.
+_NEW_CHUNKS_IN_MEMORY = 1 << 16
 _COPIED_GROUPS_IN_MEMORY = 1 << 12
 _HINTS_IN_MEMORY = 1 << 18
 
@@ -63,7 +64,8 @@ class _Memory(NamedTuple):
 class _Stream:
     """A stream of groups into packs: data and pages have separate streams.
 
-    `spare` holds the buffers of written groups: new memory would cost as much as the copy into it.
+    `spare` holds the buffers of encoded groups, because new memory would cost as much as the copy
+    into it.
     """
 
     group_bytes: int
@@ -183,7 +185,7 @@ class Writer:
         return refs
 
     def _stored(self, chunks: list[bytes]) -> dict[bytes, bytes | None]:
-        """The group to reuse for each chunk; None when the chunk is not stored, or its copy is
+        """The group to reuse for each chunk; None if the chunk is not stored or its copy is
         doubtful.
         """
         found = dict(zip(chunks, self._index.find(chunks), strict=True))
@@ -195,8 +197,8 @@ class Writer:
     def _keep_hints(self, found: dict[bytes, bytes | None], refused: set[bytes]) -> None:
         """Make maps name the damaged group of a chunk that is stored again.
 
-        The group in a map is only a hint.  With the old hint the pages of an equal map equal the
-        old pages to the byte, so that the old backup finds its damaged pages again.
+        The group in a map is only a hint.  With the old hint the pages of an equal map are
+        identical to the old pages, so that the old backup finds its damaged pages again.
         """
         if len(self._hints) > _HINTS_IN_MEMORY:
             return

@@ -1,4 +1,4 @@
-"""Whether the present lists of a store lead to all data of a young backup."""
+"""Whether the present listings of a store lead to all data of a young backup."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from haulback.repository.repository import Repository
 def is_listed(
     repository: Repository, manifest: Manifest, until: float, meter: Callable[[int], object]
 ) -> bool:
-    """Whether the index that is listed now finds each page and chunk of a backup.
+    """Whether the index that is listed now has each page and chunk of a backup.
 
-    Later lists of this process then show the same index files: each is looked up by its name, which
-    `SettledLists` remembers.  False also when the time `until` (monotonic seconds) is over.
-    Unreadable data is not noted as damage here.
+    Later listings of this process then show the same index files, because each is looked up by its
+    name, which `SettledLists` remembers.  False also once the time `until` (monotonic seconds) has
+    passed. Unreadable data is not recorded as damage here.
     """
     index = repository.index()
     load = Reader(repository.destination, index, repository.keys, Findings()).chunk

@@ -1,1 +1,1 @@
-"""The server: the queue, the catalogue and the API."""
+"""The server: the task queue, the catalogue and the API."""

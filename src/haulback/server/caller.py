@@ -12,12 +12,12 @@ from haulback.contract.roles import ADMINS, NODES
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.wire import Named, label
 
-# The prefix of a token distinguishes a login, an API token and a session of a node.
+# The prefix of a token tells whether it belongs to a login, an API token or a session of a node.
 USER_TOKEN, API_TOKEN, NODE_TOKEN = "hbu_", "hbt_", "hbn_"
 
 
 class Node(msgspec.Struct):
-    """A node as the server records it; `session` is the session of its present process."""
+    """A node as the server records it; `session` is the session of its current process."""
 
     guid: str
     name: str
@@ -29,13 +29,13 @@ class Node(msgspec.Struct):
     restore_roots: list[str]
     config: str | None = None
     protocol: int = PROTOCOL
-    revision: int = 1  # revision of the repository format that its process can write
-    limits: Mapping[str, int] = {}  # concurrency limits of its configuration
+    revision: int = 1  # revision of the repository format that the node's process can write
+    limits: Mapping[str, int] = {}  # concurrency limits of the node's configuration
     attempt: int | None = None  # the attempt that the current request names, if any
 
 
 class Process(NamedTuple):
-    """A process of a node, as the process reports it."""
+    """A process of a node, as the process describes itself."""
 
     version: str
     restore_roots: list[str]
@@ -55,7 +55,7 @@ class Account(msgspec.Struct):
 class ApiToken(msgspec.Struct):
     """A token for programs, with at most the roles and projects of its account; times in epoch ms.
 
-    `projects` None: the projects of its account at the time of use.
+    A `projects` of None means the projects of its account at the time of use.
     """
 
     guid: str
@@ -85,7 +85,7 @@ class Caller(msgspec.Struct):
 
 
 def person(account: Account, wanted: str | None = None, *, by_program: bool = False) -> Caller:
-    """An account in a request that names the project `wanted`, or none."""
+    """The caller of an account whose request names the project `wanted`, or no project."""
     own = None if account.projects is None else frozenset(account.projects)
     scope, roles = Scope(own, wanted), frozenset(account.roles)
     return Caller(account.guid, account.login, roles, scope, account, None, by_program)

@@ -63,7 +63,9 @@ class KeyVault:
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the key file holds this key; True for an unreadable file, and without a path."""
+        """Whether the key file holds this key; True if the file is unreadable, or without a
+        path.
+        """
         if self.path is None:
             return True
         try:
@@ -91,7 +93,7 @@ class KeyVault:
         return True
 
     def seal(self, owner: str, secret: bytes) -> str:
-        """`secret` as text that only this vault opens, and only for `owner`."""
+        """Seal `secret` as text that only this vault opens, and only for `owner`."""
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, secret, owner.encode())
         return base64.b64encode(sealed).decode()

@@ -1,4 +1,4 @@
-"""The server process: open, listen, run until a signal."""
+"""The server process: open the database, listen, run until a signal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class ServerSettings(msgspec.Struct, kw_only=True):
-    """Settings of a server process.  `database` empty: SQLite in `data`."""
+    """Settings of a server process.  An empty `database` means SQLite in the folder `data`."""
 
     data: Path
     database: str = ""
@@ -77,7 +77,7 @@ class _Uvicorn(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The original method, without raising a handled signal again afterwards."""
+        """The original method, without raising a handled signal again at the end."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -89,7 +89,7 @@ class _Uvicorn(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """The original method, with a time limit for the TLS handshake."""
+        """The original method with a time limit for the TLS handshake."""
         await self.lifespan.startup()
         loop, tls = asyncio.get_running_loop(), self.config.ssl
         halves: Halves = {}
@@ -116,7 +116,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """A listening server: `admit` creates the first user, then `run` answers."""
+    """A listening server: `admit` creates the first user, then `run` answers requests."""
 
     def __init__(self, settings: ServerSettings) -> None:
         _check_reach(settings)
@@ -148,13 +148,13 @@ class Server:
     def admit(self) -> str | None:
         """Create the first user; returns a generated password, which is shown once.
 
-        The last step before `run`: a password of a server that cannot start is of no use.
+        This step comes last before `run`: a password is useless if the server cannot start.
         """
         self._is_admitted = True
         return admit_admin(self.app, self._wanted)
 
     def run(self) -> None:
-        """Answer until `stop`, SIGTERM or SIGINT."""
+        """Answer requests until `stop`, SIGTERM or SIGINT."""
         if not self._is_admitted:
             self.admit()
         log.info("server listens", extra=members(url=self.url, version=haulback.__version__))
@@ -164,7 +164,8 @@ class Server:
         self.app.event_hub.start()
         self._dispatcher.start()
         gc.collect()
-        gc.freeze()  # loaded modules stay: the garbage collector need not scan them again
+        # Loaded modules stay in memory, so that the garbage collector need not scan them again.
+        gc.freeze()
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
@@ -184,7 +185,7 @@ def _config(app: App, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         trusted_proxies.behind(site(app, settings.origins), settings.proxies),
         ws="none",
-        proxy_headers=False,  # not even from this machine: `proxies` decides
+        proxy_headers=False,  # uvicorn trusts no proxy, not even of this machine: `proxies` decides
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_level=logging.WARNING,
         log_config=None,
@@ -231,7 +232,7 @@ def admit_admin(app: App, password: str | None) -> str | None:
     try:
         return _admit_now(app, password)
     except Conflict:
-        # Another server on this database started at the same moment, and created the user first.
+        # Another server on this database started at the same moment and created the user.
         return _admit_now(app, password)
 
 
@@ -248,8 +249,8 @@ def _admit_now(app: App, password: str | None) -> str | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is TCP explicitly: otherwise asyncio leaves Nagle's algorithm on, and answers
-    # wait 40 ms.
+    # The protocol number is given explicitly: otherwise asyncio leaves Nagle's algorithm on, and
+    # answers wait 40 ms.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

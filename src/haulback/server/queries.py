@@ -10,7 +10,7 @@ MOST = 10_000  # rows of the largest page
 
 
 class ListQuery(msgspec.Struct, kw_only=True):
-    """Filter, order and page of a list.  `order` is a member's name; `page` counts from 0."""
+    """Filter, order and page of a list.  `order` is the name of a member; `page` counts from 0."""
 
     scope: Scope
     page: int = 0
@@ -35,7 +35,7 @@ class ListQuery(msgspec.Struct, kw_only=True):
     until: int | None = None
     name: str | None = None
     min_size: int | None = None
-    locations: bool = False  # every location by itself
+    locations: bool = False  # every location is a row of its own
     only: list[str] | None = None  # guids
     now: int = 0  # epoch ms
 
@@ -43,7 +43,7 @@ class ListQuery(msgspec.Struct, kw_only=True):
 class Filter(msgspec.Struct, kw_only=True):
     """Filter, order and page of a list of tasks.  `refs` are guids by their role in the contract.
 
-    `cursor` is where an earlier page ended; `since` the earliest change that matters, epoch ms.
+    `cursor` is the end of an earlier page; `since` is the earliest change to list, epoch ms.
     """
 
     states: list[str] = []
@@ -52,12 +52,12 @@ class Filter(msgspec.Struct, kw_only=True):
     parent: str | None = None
     workflow: str | None = None
     scope: Scope = EVERYTHING
-    reader: str | None = None  # the node that reads the list of its tasks
+    reader: str | None = None  # the node that lists its tasks
     text: str | None = None
     name: str | None = None
     mounted: bool | None = None
     since: int | None = None
-    unwished: bool = False  # only tasks without a requested cancellation
+    unwished: bool = False  # without tasks whose cancellation was requested
     order: str | None = None
     descending: bool = False
     page: int | None = None
@@ -68,7 +68,7 @@ class Filter(msgspec.Struct, kw_only=True):
 class EventQuery(msgspec.Struct, kw_only=True):
     """Filter and page of events.  Times in epoch ms; `after`, `before` and `head` are numbers.
 
-    With `after` the oldest event comes first, without it the newest; no number exceeds `head`.
+    With `after` the oldest event comes first, otherwise the newest; no number exceeds `head`.
     """
 
     scope: Scope = EVERYTHING

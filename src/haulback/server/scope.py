@@ -10,9 +10,9 @@ from haulback.errors import Forbidden, Malformed, NotFound
 class Scope(NamedTuple):
     """`own`: the projects of account and token, None for all.
 
-    `wanted`: the project that a request names.
+    `wanted`: the project that the request names.
 
-    A request can narrow the projects and never widen them.  For a narrowed caller, objects of other
+    A request can narrow the projects but never widen them.  For a narrowed caller, objects of other
     projects and objects of no project do not exist.
     """
 
@@ -29,7 +29,7 @@ class Scope(NamedTuple):
         return project is None or self.allows(project)
 
     def check_change(self, project: str | None, what: str) -> None:
-        """Raise Forbidden for a record of no project (`what`) where the caller is narrowed."""
+        """Raise Forbidden for a record of no project (`what`) if the caller is narrowed."""
         if project is None and not self.is_whole:
             raise Forbidden(
                 f"{what} is shared by all projects; changing it takes an administrator of all of "
@@ -63,8 +63,8 @@ class Scope(NamedTuple):
     def owner(self, said: str | None, before: str | None = None) -> str | None:
         """The project of a record: the requested project ("" for none), else the old project.
 
-        Raises Forbidden for a project that the caller lacks, Malformed where a narrowed caller must
-        name a project.
+        Raises Forbidden for a project that the caller lacks, and Malformed if a narrowed caller
+        must name a project.
         """
         if said is not None and not (said == "" or self.allows(said)):
             raise Forbidden(f"project: {said[:80]!r} is not a project of yours", field="project")

@@ -1,9 +1,9 @@
 """The file format of a sealed copy of the server's database and key file.
 
 A head of HEAD bytes names the parts of the content in JSON.  The content follows in pieces of PIECE
-bytes, each compressed by itself, sealed, bound to its number, and preceded by its length in four
-bytes.  The last piece seals a hash of the head and of all pieces before it: a copy that is cut
-short, or put together from two copies, does not open.
+bytes.  Each piece is compressed by itself, sealed, bound to its number, and preceded by its length
+in four bytes.  The last piece seals a hash of the head and of all pieces before it, so that a copy
+that is truncated, or combined from two copies, does not open.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import msgspec
 from haulback.errors import Conflict, Damaged, WrongKey
 from haulback.server.key_vault import CopyCipher
 
-# Pieces as small as the repository's chunks: a change of a database page renews one of them.
+# Pieces are as small as the repository's chunks, so that a change of a database page renews only
+# one.
 HEAD, PIECE = 64 * 1024, 64 * 1024
 _MAGIC = b"haulback sealed copy\n"
 _VERSION = 1
@@ -36,7 +37,7 @@ class CopyPart(msgspec.Struct):
 
 
 class CopyHead(msgspec.Struct, kw_only=True):
-    """The readable head of a copy: nothing in it is secret.
+    """The readable head of a copy; none of its members is secret.
 
     `made` (epoch ms) is the moment of the copy, `haulback` the version that made it, `schema` the
     revision of its database, `database` SQLITE or POSTGRESQL.  `slot` (base64) is the secret of the
@@ -109,9 +110,9 @@ def read_head(file: IO[bytes]) -> tuple[CopyHead, bytes]:
 
 
 def opened(file: IO[bytes], head: CopyHead, first: bytes, cipher: CopyCipher) -> Iterator[bytes]:
-    """The content of a copy whose head was read, piece by piece.
+    """The content of a copy whose head was read, yielded piece by piece.
 
-    The content counts only when the iterator has ended without an error.  Raises WrongKey when the
+    The content is authentic only if the iterator ended without an error.  Raises WrongKey when the
     key does not open the first piece; Damaged for a changed, truncated or extended copy.
     """
     proof, number, left = hashlib.sha256(first), 0, head.content
@@ -154,7 +155,7 @@ def _read_piece(file: IO[bytes], number: int) -> bytes:
 
 
 def _packed(content: bytes) -> bytes:
-    """A piece as it is sealed: compressed, unless that makes it longer."""
+    """A piece before sealing: compressed, unless compression makes it longer."""
     short = zlib.compress(content, 1)
     return _SHORT + short if len(short) < len(content) else _PLAIN + content
 

@@ -1,4 +1,4 @@
-"""Wake-ups: the end of long polls for which there may be work."""
+"""Wake-ups, which end long polls when there may be work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FIRST = 4  # nodes that are woken at once for a task that any of them may run
 
 
 class Waiter(NamedTuple):
-    """A long poll of a node, or of a user ("")."""
+    """A long poll of a node, or of a user (with "")."""
 
     loop: asyncio.AbstractEventLoop
     event: asyncio.Event
@@ -23,11 +23,11 @@ class Waiter(NamedTuple):
 class Wakeups:
     """Wake-ups from any thread to long polls on any event loop.
 
-    `news`: a notification for other servers is due.
+    `news`: other servers must be notified.
     """
 
     def __init__(self) -> None:
-        # guards `_waiting` and `_more`; waiters are woken after its release
+        # guards `_waiting` and `_more`; waiters are woken after the lock is released
         self._lock = Lock()
         self._waiting: set[Waiter] = set()
         self._more = False
@@ -47,10 +47,11 @@ class Wakeups:
         _wake(waiting)
 
     def ring_for(self, nodes: Iterable[str]) -> None:
-        """Wake the nodes for new work; "" stands for work that any node may run.
+        """Wake the nodes for new work; "" means work that any node may run.
 
         Some of the nodes that may run the work are woken now, the others by the next `ring_rest`.
-        The nodes of a group are not known here: its work wakes nodes like work for any node.
+        The members of a group are unknown here, so that its work wakes nodes like work for any
+        node.
         """
         self.news.set()
         wanted = {"" if is_group(node) else node for node in nodes}
@@ -64,17 +65,19 @@ class Wakeups:
         _wake(chosen)
 
     def ring_rest(self) -> None:
-        """Wake the remaining nodes: the nodes woken first may be at their limits."""
+        """Wake the remaining nodes, because the nodes woken first may be at their limits."""
         if self._more:
             self.ring_here()
 
     def end(self) -> None:
-        """End all long polls: the server stops."""
+        """End all long polls, because the server stops."""
         self.is_over = True
         self.ring()
 
     def listen(self, node: str = "") -> Waiter:
-        """The event that the next wake-up sets; listen first, then query, then wait."""
+        """The event that the next wake-up sets; a caller listens first, then queries, then
+        waits.
+        """
         made = Waiter(asyncio.get_running_loop(), asyncio.Event(), node)
         with self._lock:
             self._waiting.add(made)

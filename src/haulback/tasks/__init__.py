@@ -1,1 +1,1 @@
-"""The life of a task, as pure data and decisions."""
+"""The states of a task, as pure data and decisions."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from haulback.contract.events import Event, EventKind
 from haulback.contract.task_states import State
 from haulback.tasks import workflow_state
-from haulback.tasks.destination_ends import AGAIN, away
+from haulback.tasks.destination_health import AGAIN, away
 from haulback.tasks.record import HOUR_MS, Task
 from haulback.wire import JsonObject, Named
 
@@ -17,7 +17,7 @@ _INFO = 1000  # characters
 
 
 def of_task(task: Task, state: State, now: int, *, retried: bool = False) -> Event:
-    """The end of an attempt series; `retried`: another task takes the place of the failed task."""
+    """The event of a task's end; `retried`: another task replaces the failed task."""
     name, info = _subject(task), (task.status_info or "")[:_INFO]
     result = f"{state.value}, and is retried" if retried else state.value
     data: JsonObject = {"type": task.type, "state": state.value, "workflow": task.workflow}
@@ -44,10 +44,10 @@ def troubles(task: Task, state: State, now: int) -> list[Event]:
     made = []
     if task.type == "PROVE" and (backup := task.refs.get("backup")):
         made.append(_trouble(EventKind.PROOF_FAILED, task, backup, now))
-    # The open breaker of the destination is an alarm already.
+    # The open breaker of the destination is already an alarm.
     if not task.params.get(AGAIN) and (place := away(task, state)):
         down = _trouble(EventKind.DESTINATION_DOWN, task, place, now)
-        # Many tasks fail at once by one destination.
+        # Many tasks may fail at once because of one destination.
         down.once = f"DESTINATION_DOWN {place.guid} {now // HOUR_MS}"
         down.project = None
         made.append(down)
@@ -73,7 +73,7 @@ def _trouble(kind: EventKind, task: Task, about: Named, now: int) -> Event:
 
 
 def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
-    """The end of a workflow; `steps` are all of its tasks, in order."""
+    """The event of a workflow's end; `steps` are all of its tasks, in order."""
     main = workflow_state.main_steps(steps)
     state, name = workflow_state.state_of(main), _subject(head)
     info = _cause(main)
@@ -101,7 +101,7 @@ def of_workflow(head: Task, steps: Sequence[Task], now: int) -> Event:
 
 
 def _cause(steps: Sequence[Task]) -> str:
-    """The reason of the first task that failed, else of the first that was cancelled."""
+    """The reason of the first failed task, or else of the first cancelled task."""
     for state in (State.FAILED, State.CANCELLED, State.FINISHED):
         for task in steps:
             if task.state == state.value and task.status_info:

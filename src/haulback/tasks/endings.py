@@ -1,10 +1,10 @@
-"""Consequences of the end of a task for its plan, computed before the first write."""
+"""Effects of the end of a task on its plan, computed before the first write."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,7 +19,7 @@ Values = JsonObject
 
 
 class Ending(NamedTuple):
-    """A task that is about to end, and its followers, the direct ones first.
+    """A task that is about to end, and its followers, direct followers first.
 
     `stages`: the followers need the node that ran the task.  `hidden`: the task leaves the lists.
     """
@@ -33,7 +33,9 @@ class Ending(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The writes of an ending: members by task, new tasks, tasks to settle, limits to release."""
+    """The writes of an ending: changed members by task, new tasks, tasks to settle, limits to
+    release.
+    """
 
     changes: list[tuple[Task, Values]]
     new: list[Task]
@@ -56,7 +58,7 @@ def ended(task: Task, state: State, info: str | None, now: int) -> Values:
 
 
 def over(ending: Ending, now: int) -> Outcome:
-    """End a task for good: a finished task queues its followers, any other cancels them."""
+    """End a task for good: a finished task queues its followers, any other end cancels them."""
     task, state = ending.task, ending.state
     values = ended(task, state, ending.info, now)
     own = (task, values | {"archived": True} if ending.hidden else values)
@@ -75,7 +77,7 @@ def over(ending: Ending, now: int) -> Outcome:
 
 
 def retried(ending: Ending, now: int, chance: Random) -> Outcome:
-    """End a failed task, and let a copy that starts later inherit its followers."""
+    """End a failed task, and give its followers to a copy that starts later."""
     task = ending.task
     start = now + back_off(task.retry_count, task.tries, chance)
     inherited = inherited_slots(task)
@@ -94,7 +96,7 @@ def retried(ending: Ending, now: int, chance: Random) -> Outcome:
 
 
 def repeated(ending: Ending, first: Task, backup: Named, now: int) -> Outcome:
-    """End a failed task, and start its plan again with a copy of its first task and of itself."""
+    """End a failed task, and restart its plan with copies of its first task and of itself."""
     task = ending.task
     head = _copy(
         first,
@@ -114,7 +116,7 @@ def repeated(ending: Ending, first: Task, backup: Named, now: int) -> Outcome:
 
 
 def requeued(task: Task, why: str, now: int) -> Outcome:
-    """Queue a task again for another attempt, in a start window that is open."""
+    """Queue a task for another attempt, in an open start window."""
     inherited = inherited_slots(task)
     values: Values = {
         "state": State.QUEUED.value,
@@ -133,18 +135,22 @@ def requeued(task: Task, why: str, now: int) -> Outcome:
 
 
 def _resumed(task: Task) -> Values:
-    """Parameters of the next attempt, which goes on from the cursor that this attempt reported."""
+    """Parameters of the next attempt, which continues from the cursor that this attempt
+    reported.
+    """
     cursor = task.results.get("cursor")
     return {**task.params, "cursor": cursor} if isinstance(cursor, str) else task.params
 
 
 def inherited_slots(task: Task) -> list[str]:
-    """Limits that an earlier task of the plan occupied for all of them."""
+    """Limits that an earlier task of the plan occupied for the whole plan."""
     return [key for key in task.slots if key.startswith("entity:") and key != task.entity_slot]
 
 
 def _replaced(ending: Ending, copy: Task, now: int) -> list[tuple[Task, Values]]:
-    """End a task outside its run, where its copy counts; its followers keep waiting."""
+    """End a task that does not count in its run, because its copy counts; its followers keep
+    waiting.
+    """
     values = ended(ending.task, ending.state, ending.info, now) | {"run": ""}
     direct = [task for task in ending.below if task.follows == ending.task.guid]
     return [(ending.task, values), *((task, {"follows": copy.guid}) for task in direct)]
@@ -157,8 +163,8 @@ def _handed_on(task: Task, followers: Sequence[Task]) -> list[str]:
 
 
 def _queued(follower: Task, ending: Ending, slots: list[str], now: int) -> Values:
-    """Members of a follower that may start."""
-    # Times that were computed when it was planned may lie ahead of a clock that was set back.
+    """Members of a follower that becomes ready to start."""
+    # Times that were computed at its planning may be in the future of a clock that was set back.
     task, start = ending.task, max(now, follower.asked_start or 0)
     staging = {"staging": task.attempt_name} if ending.stages else {}
     return {
@@ -174,15 +180,15 @@ def _queued(follower: Task, ending: Ending, slots: list[str], now: int) -> Value
 
 
 def _dropped(follower: Task, ending: Ending, now: int) -> Values:
-    """Members of a follower that can never start: CANCELLED, and off the lists."""
+    """Members of a follower that can never start: CANCELLED, and removed from the lists."""
     is_direct = follower.follows == ending.task.guid
     how = ending.state if is_direct else State.CANCELLED
     info = f"task {follower.follows} ended {how.value}"
     return ended(follower, State.CANCELLED, info, now) | {"archived": True}
 
 
-def _copy(task: Task, now: int, **values: Any) -> Task:
-    """A task like another, as if no node had ever taken the task."""
+def _copy(task: Task, now: int, **values: object) -> Task:
+    """A copy of a task in the state before any node has taken it."""
     fresh: Values = {
         "guid": new_guid(),
         "state": State.QUEUED.value,

@@ -9,13 +9,13 @@ from haulback.wire import JsonObject, Named
 
 HOUR_MS = 3_600_000
 DEFAULT_PRIORITY = 50  # the middle of 0 to 100
-# The first attempt of epoch N has the number N * EPOCH + 1: no attempt of an earlier epoch has the
-# name of a later one.
+# The first attempt of epoch N has the number N * EPOCH + 1, so that no attempt of an earlier epoch
+# has the name of a later attempt.
 EPOCH = 10_000
 # Characters: these lengths keep rows within the size of a PostgreSQL index entry.
 NAMES, SUBJECT = 290, 100
 
-# The first of these roles that a task has names its subject.
+# The first of these roles that a task has is its subject.
 _SUBJECTS = (
     "protectedEntity",
     "backupDestination",
@@ -55,9 +55,9 @@ CONTRACT_TYPES = frozenset(
 class Task(msgspec.Struct, kw_only=True):
     """A unit of work for a node.  Times are epoch ms by the server's clock.
 
-    `refs` maps the contract's member names to the objects of the task; `params` is the input of its
-    task type; `results` the node's report; `follows` the guid of the preceding task; `run` the
-    submission over which failure thresholds count.
+    `refs` maps the contract's member names to the objects of the task; `params` is the input for
+    its task type; `results` is the node's report; `follows` is the guid of the preceding task;
+    `run` is the submission to which failure thresholds apply.
 
     `asked_start` is the window start that the caller requested, None for a task due at once.
     `window_length` (ms) sets the start window of a follower when its predecessor finishes.  `tries`
@@ -104,7 +104,7 @@ class Task(msgspec.Struct, kw_only=True):
     archived: bool = False
 
     def ref(self, role: str) -> str | None:
-        """Return the guid of the object referenced as `role`, None without one."""
+        """The guid of the object referenced as `role`, or None."""
         found = self.refs.get(role)
         return found.guid if found else None
 
@@ -125,7 +125,7 @@ class Task(msgspec.Struct, kw_only=True):
 
     @property
     def tries_made(self) -> int:
-        """Number of attempts in the epoch of the last one."""
+        """The number of attempts in the epoch of the last attempt."""
         return self.attempt % EPOCH
 
     def next_attempt(self, epoch: int) -> int:
@@ -139,9 +139,9 @@ class Task(msgspec.Struct, kw_only=True):
 
 
 class NewBackup(msgspec.Struct, kw_only=True):
-    """A backup record that a plan creates at once, before any data is read.
+    """A backup record that a plan creates at once, before data is read.
 
-    `copy_of` is the backup that a copy is another location of, None for a backup.
+    `copy_of` is the backup of which a copy is another location, None for a backup.
     """
 
     guid: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import Random
 
-HEAD_START_MS = 600_000  # one point of priority, in time; priority 0 never starves
+# Time that one point of priority is worth, so that tasks of priority 0 never starve.
+HEAD_START_MS = 600_000
 LANES = {
     "inventory": 1,
     "export": 3,
@@ -19,15 +20,15 @@ LANES = {
     "verify": 2,
 }
 PER_SOURCE = {"export": 2, "snapshot": 2}
-# Two clean-ups of a destination would collide.
+# Two clean-ups of one destination would conflict.
 PER_DESTINATION = {"store": 8, "copy": 4, "cleanup": 1, "verify": 1}
-# Lanes whose tasks read or write a destination: these tasks wait while its breaker is open.
+# Lanes whose tasks read or write a destination, so that they wait while its breaker is open.
 AT_DESTINATION = frozenset(("export", "store", "copy", "restore", "import", "cleanup", "verify"))
 NEW_BACKUPS = "export"  # the lane whose tasks wait for space on their destination
 COPYING = "copy"  # the lane whose tasks also read from a source destination
-MAX_ATTEMPTS = 5  # of a task whose node was lost or whose parts were away
-_FIRST_RETRY_MS = 5_000  # the wait doubles with each attempt
-_LAST_RETRY_MS = 900_000  # the longest wait
+MAX_ATTEMPTS = 5  # first delay of a task whose node was lost or whose parts were unavailable
+_FIRST_RETRY_MS = 5_000  # factor by which the delay grows with each attempt
+_LAST_RETRY_MS = 900_000  # longest delay
 
 
 def rank(ready_ms: int, priority: int) -> int:
@@ -36,12 +37,12 @@ def rank(ready_ms: int, priority: int) -> int:
 
 
 def source_slot(lane: str, source: str | None) -> str | None:
-    """Name the limit row for a lane's tasks of one source, None where no limit applies."""
+    """Name the limit row for a lane's tasks of one source, None if no limit applies."""
     return f"source:{source}:{lane}" if source and lane in PER_SOURCE else None
 
 
 def destination_slot(lane: str, destination: str | None) -> str | None:
-    """Name the limit row for a lane's tasks of one destination, None where no limit applies."""
+    """Name the limit row for a lane's tasks of one destination, None if no limit applies."""
     return f"destination:{destination}:{lane}" if destination and lane in PER_DESTINATION else None
 
 
@@ -61,7 +62,7 @@ def most(slot: str, limits: Mapping[str, int]) -> int:
     `limits` overrides the defaults by `<lane>`, `<lane>.source` or `<lane>.destination`.
     """
     subject, _, rest = slot.partition(":")
-    if subject == "share":  # one place of a lane is left to the other destinations
+    if subject == "share":  # one place of a lane is reserved for the other destinations
         return max(1, most(f"node:{rest.rpartition(':')[0]}", limits) - 1)
     lane = rest.rpartition(":")[2]
     if subject == "node":
@@ -74,7 +75,7 @@ def most(slot: str, limits: Mapping[str, int]) -> int:
 
 
 def is_limit(name: str) -> bool:
-    """Tell whether `name` is a valid limit: `<lane>`, `<lane>.source`, `<lane>.destination`."""
+    """Whether `name` is a valid limit: `<lane>`, `<lane>.source`, `<lane>.destination`."""
     lane, _, what = name.partition(".")
     known = {"": LANES, "source": PER_SOURCE, "destination": PER_DESTINATION}
     return lane in known.get(what, ())
@@ -102,5 +103,5 @@ def waiting_for(slot: str) -> str:
     if subject == "entity":
         return "another task works on the same entity"
     if subject in ("source", "destination"):
-        return f"the {subject} bears as many {lane} tasks as it may"
+        return f"the {subject} has as many {lane} tasks as it may"
     return f"the node runs as many {lane} tasks as it may"

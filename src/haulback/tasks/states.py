@@ -12,8 +12,8 @@ _BY_USER = {State.QUEUED: {State.CANCELLED, State.QUEUED}, State.RUNNING: {State
 def check_move(now: State, to: State) -> None:
     """Check a state change that a user requests.
 
-    Raises Conflict when the state forbids the change, Forbidden when only the task's node may make
-    the change.
+    Raises Conflict if the state forbids the change, Forbidden if only the task's node may make the
+    change.
     """
     if to in _BY_USER.get(now, set()):
         return

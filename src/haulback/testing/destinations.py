@@ -1,6 +1,6 @@
 """Conformance suite of destination drivers.
 
-The tests of a driver implement `StoreBench` and run every function of `CHECKS` on a fresh one.
+The tests of a driver implement `StoreBench` and run every function of `CHECKS` on a fresh bench.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ class StoreBench(Protocol):
     capabilities: Capabilities
 
     def open(self, owner: str) -> ObjectStore:
-        """Open the destination as a process of its own; `owner` is the name of its attempt."""
+        """Open the destination like a separate process; `owner` is the name of its attempt."""
 
     def leave_half_written(self, owner: str, name: str) -> bool:
-        """Leave the remains of an attempt that dies while it stores an object.
+        """Leave the remains of an attempt that dies while it stores an object; returns False for a
+        store without remains.
 
         False for a store that never has remains.
         """
 
     def put_foreign(self, name: str) -> None:
-        """Store one byte under a name that no Haulback gives, as another program would."""
+        """Store one byte under a name that Haulback never uses, as another program would."""
 
     def settle(self) -> None:
         """Let the listing delay pass."""

@@ -19,7 +19,7 @@ _DROPPED = {"connection", "transfer-encoding", "keep-alive"}
 
 
 class HttpFault(Enum):
-    """A fault of one request."""
+    """A fault of a single request."""
 
     NONE = "is passed on"
     PAGE = "is answered with a web page and 200"

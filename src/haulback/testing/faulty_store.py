@@ -1,4 +1,6 @@
-"""A store that fails as real stores do: before and after an operation, halfway, in its lists."""
+"""A store that fails as real stores do: before and after an operation, halfway, and in its
+listings.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ T = TypeVar("T")
 
 
 class Fault(Enum):
-    """A fault of one operation; faults of lists do nothing elsewhere, and the reverse."""
+    """A fault of one operation; faults of listings affect only listings, other faults only other
+    operations.
+    """
 
     NONE = "works"
     BEFORE = "is not reached"
@@ -53,8 +57,8 @@ def seeded(
 class FaultyStore(PassThrough):
     """Injects the faults of a plan; each fault raises Unavailable, except a wrong list.
 
-    `half` leaves half of an object behind, as an attempt does that dies while it stores: it gets
-    the name and the first half of the bytes.
+    `half` leaves half of an object, as an attempt does that dies while it stores: it receives the
+    name and the first half of the bytes.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class FaultyStore(PassThrough):
                 sent.unlink(missing_ok=True)
 
         self._write("adopt", name, send, data)
-        path.unlink()  # a lost reply leaves the file where it is
+        path.unlink()  # after a lost reply the file stays in its place
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         return self._call("load", lambda: self._destination.load(name, offset, length))

@@ -1,6 +1,6 @@
 """Conformance suite of hypervisor drivers.
 
-The tests of a driver implement `Bench` and run every function of `CHECKS` on a fresh one.
+The tests of a driver implement `Bench` and run every function of `CHECKS` on a fresh bench.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Bench(Protocol):
     """A fresh hypervisor under test.
 
     `format` is a writable disk format, `tracks` whether the driver records changes of such disks. A
-    bench whose platform can save the memory of a stopped machine is a `Sleeping` too, and a bench
-    whose driver cannot create machines is a `Stocked`.
+    bench whose platform can save the memory of a stopped machine is a `SavedMemoryBench` too, and
+    a bench whose driver cannot create machines is a `PlatformBench`.
     """
 
     hypervisor: MachineSource
@@ -48,7 +48,7 @@ Check = Callable[[Bench], None]
 
 
 @runtime_checkable
-class Stocked(Protocol):
+class PlatformBench(Protocol):
     """A bench that adds machines to the platform itself, because its driver cannot create them."""
 
     def add_machine(self, wanted: Machine, data: bytes) -> Machine:
@@ -56,7 +56,7 @@ class Stocked(Protocol):
 
 
 @runtime_checkable
-class Sleeping(Protocol):
+class SavedMemoryBench(Protocol):
     """A bench whose platform can save the memory of a machine that is off."""
 
     def save_memory(self, uuid: str) -> None:
@@ -84,7 +84,7 @@ def contents(hypervisor: MachineSource, uuid: str) -> list[bytes]:
 
 def make(bench: Bench, name: str = "web", data: bytes = b"x" * 4096, uuid: str = "") -> Machine:
     """Create a machine with one disk of 8 MiB that holds `data` at offset 1 MiB."""
-    if isinstance(bench, Stocked):
+    if isinstance(bench, PlatformBench):
         return bench.add_machine(wanted(bench, name, uuid), data)
     with target(bench).create(wanted(bench, name, uuid), "make") as new:
         new.sink("root").write_at(MIB, data)
@@ -346,7 +346,7 @@ def a_disk_that_is_not_restored_stays_with_its_machine_and_is_in_no_copy(bench: 
 
 @needs(Capability.CREATE, Capability.SNAPSHOTS)
 def saved_memory_and_its_disks_do_not_come_apart(bench: Bench) -> None:
-    if not isinstance(bench, Sleeping):
+    if not isinstance(bench, SavedMemoryBench):
         return
     made = make(bench)
     keeper(bench).take_snapshot(made.uuid, "old")

@@ -1,4 +1,4 @@
-"""Real libvirt hosts for tests: several on one machine, each in Linux namespaces of its own."""
+"""Real libvirt hosts for tests: several on one machine, each in separate Linux namespaces."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _BINDS = {
     "etc": "/etc/libvirt",
 }
 _CAPABILITIES = Path("cache", "qemu", "capabilities")
-# Files in which libvirtd keeps what it found out about QEMU, which takes it five seconds; later
-# labs of this process get them.
+# Files in which libvirtd stores its findings about QEMU, which take five seconds; later labs of
+# this process get copies.
 _probed: dict[str, bytes] = {}
 
 
@@ -57,7 +57,7 @@ def missing() -> str | None:
 
 
 class LibvirtLab:
-    """A libvirtd whose whole state lies in `folder`."""
+    """A libvirtd whose whole state is in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.storage = folder, folder / "images"

@@ -15,7 +15,7 @@ from haulback.drivers.hypervisor import (
     MachineSource,
     Problem,
     Snapshot,
-    Taken,
+    SnapshotInfo,
 )
 from haulback.drivers.sink import Sink
 from haulback.drivers.source import Extent
@@ -166,7 +166,7 @@ class MemoryHypervisor:
 
     def machine(self, uuid: str) -> Machine:
         found = self._find(uuid)
-        kept = tuple(Taken(name, 0) for name in found.taken)
+        kept = tuple(SnapshotInfo(name, 0) for name in found.taken)
         return found.machine._replace(snapshots=kept)
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> MemorySnapshot:

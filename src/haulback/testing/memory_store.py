@@ -1,6 +1,6 @@
 """A fake destination in memory, for the conformance suite and for tests without a real store.
 
-It has no local paths, and may be made as poor as a remote store: lists that lag, or creates that
+It has no local paths, and can imitate a limited remote store: listings that lag, or creates that
 are not exclusive.
 """
 
@@ -35,14 +35,15 @@ class ManualClock(SystemClock):
 
 
 class _Version(NamedTuple):
-    """A state of a name: its bytes, None for a deleted name, and when the state began."""
+    """A state of a name: its bytes, None for a deleted name, and the time when the state began."""
 
     data: bytes | None
     since: float
 
 
 class MemoryBucket:
-    """The objects of a fake store; several MemoryStores share one, like processes a real store.
+    """The objects of a fake store; several MemoryStores share them, as processes share a real
+    store.
 
     `listing_delay` is the number of seconds that lists lag behind; `exclusive_create` False makes
     a create replace an existing object. Foreign names in `foreign` are listed too.
@@ -60,7 +61,7 @@ class MemoryBucket:
         self.foreign: dict[str, int] = {}
         self.half_written: list[tuple[str, str, bytes]] = []  # (owner, name, bytes)
         self._versions: dict[str, list[_Version]] = {}
-        # makes each operation atomic, as a store's is
+        # makes each operation atomic, as in a real store
         self._lock = Lock()
 
     def put(self, name: str, data: bytes) -> None:

@@ -14,8 +14,8 @@ from threading import Thread
 
 from haulback.drivers.hypervisor import MachineSource
 from haulback.drivers.remote.main import serve
-from haulback.drivers.remote.proxy import FarHypervisor
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.proxy import RemoteHypervisor
+from haulback.drivers.remote.rpc import PeerConnection
 
 _SSHD = """Port {port}
 ListenAddress 127.0.0.1
@@ -29,20 +29,20 @@ PasswordAuthentication no
 """
 
 
-def in_this_process(inner: MachineSource) -> FarHypervisor:
-    """A remote hypervisor whose far end runs in a thread of this process."""
+def in_this_process(inner: MachineSource) -> RemoteHypervisor:
+    """A remote hypervisor whose driver runs in a thread of this process."""
 
-    def connect() -> Exchange:
+    def connect() -> PeerConnection:
         to_far, from_near = os.pipe()
         to_near, from_far = os.pipe()
         Thread(target=serve, args=(inner, to_far, from_far), daemon=True).start()
         while os.read(to_near, 1) != b"\n":
             pass
-        link = Exchange(to_near, from_near)
+        link = PeerConnection(to_near, from_near)
         link.start()
         return link
 
-    return FarHypervisor(connect)
+    return RemoteHypervisor(connect)
 
 
 def sshd() -> str | None:

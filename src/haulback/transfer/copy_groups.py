@@ -1,5 +1,5 @@
-"""Copy of a backup between repositories of one family: sealed groups, neither decompressed nor
-compressed.
+"""Copy of a backup between repositories of one family: sealed groups are copied without
+decompression.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from haulback.errors import Damaged
+from haulback.errors import BaseGone, Damaged
 from haulback.repository.group import Group, decode
 from haulback.repository.group_runs import GroupRuns, SealedGroup
 from haulback.repository.index import Index
@@ -23,11 +23,11 @@ from haulback.repository.resources import Resources
 from haulback.repository.writer import Writer
 from haulback.units import GIB
 
-# The smallest needed share of a group's plain bytes for which the whole group is copied: a copy
-# takes at most about 1.05 times the bytes that the backup needs.
+# The smallest share of needed plain bytes for which a whole group is copied, so that a copy
+# occupies at most about 1.05 times the bytes that the backup needs.
 _SHARE = 0.95
 _LACKING = 16_384  # chunks that wait for their groups: about 1 GiB of a disk, 10 MB of memory
-_CARRIED = 4_096  # of them, chunks of groups that the walk may need again
+_CARRIED = 4_096  # of these, chunks of groups that the walk may need again
 PORTION = GIB  # stored bytes that are published together
 
 
@@ -47,12 +47,20 @@ class LackingChunk(NamedTuple):
 
 
 class GroupCopy:
-    """Copies what one backup needs from `source` to `target`, and publishes it in portions.
+    """Copies the data of one backup from `source` to `target`, and publishes it in portions.
 
-    `packs` are the names of the published packs; `stored` is their size in bytes.
+    `packs` are the names of the published packs; `stored` is their size in bytes.  A copy that
+    `heals` copies what can be read; `left` counts the chunks that could not.
     """
 
-    def __init__(self, source: Repository, target: Repository, services: CopyServices) -> None:
+    def __init__(
+        self,
+        source: Repository,
+        target: Repository,
+        services: CopyServices,
+        *,
+        heals: bool = False,
+    ) -> None:
         self._source, self._target, self._services = source, target, services
         index = source.index()
         self._index, self._reader = index, source.reader()
@@ -64,6 +72,7 @@ class GroupCopy:
         self._number = 0
         self.packs: list[str] = []
         self.stored = 0
+        self._heals, self.left = heals, 0
 
     def copy(self, manifest: Manifest, older: Manifest | None) -> None:
         """Copy all data of a backup that the target lacks; `older` is a backup of the target.
@@ -147,10 +156,15 @@ class GroupCopy:
     def _copy_rest(self, chunks: list[bytes]) -> None:
         """Copy chunks whose groups could not be read, from any place.  Raises BaseGone, Damaged."""
         for chunk in chunks:
-            self._add(chunk, self._reader.chunk(self._lacking[chunk].ref))
+            try:
+                self._add(chunk, self._reader.chunk(self._lacking[chunk].ref))
+            except (BaseGone, Damaged):
+                if not self._heals:
+                    raise
+                self.left += 1
 
     def _publish(self) -> None:
-        """Publish the present portion; the next portion sees its chunks in the index."""
+        """Publish the present portion, so that the next portion finds its chunks in the index."""
         writer = self._writer
         if writer is None:
             return
@@ -169,7 +183,7 @@ class GroupCopy:
 def by_group(index: Index, refs: Iterable[ChunkRef]) -> dict[bytes, set[bytes]]:
     """The chunks of references by the group that holds them.
 
-    The group in a map is a hint: a chunk whose group is gone is looked up in the index.
+    The group in a map is a hint: a chunk whose group no longer exists is looked up in the index.
     """
     result: dict[bytes, set[bytes]] = defaultdict(set)
     astray = []

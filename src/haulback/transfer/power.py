@@ -1,4 +1,4 @@
-"""Start of a restored machine; a new machine that does not start is removed."""
+"""The start of a restored machine; a new machine that does not start is removed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from haulback.errors import HaulbackError
 def start_restored(machines: MachineSource, machine: Machine, *, replaced: bool) -> None:
     """Start a restored machine; a new machine that does not start is removed with its disks.
 
-    A machine that `replaced` another one stays, because the disks of the other one are gone.
-    Raises the error of the start, with a sentence about the machine.
+    A machine that `replaced` another one stays, because the disks of the replaced machine no longer
+    exist. Raises the error of the start, with a sentence about the machine.
     """
     try:
         capability(machines, PowerControl).start(machine.uuid)

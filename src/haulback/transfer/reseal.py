@@ -1,4 +1,6 @@
-"""Chunks of a repository for another key: decrypted and checked, with the compressed data kept."""
+"""Chunks of a repository for another key: decrypted and checked, but with the compressed data
+kept.
+"""
 
 from __future__ import annotations
 

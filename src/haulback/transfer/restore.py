@@ -1,4 +1,4 @@
-"""Restore of a machine: data is streamed from the repository straight into the new disks."""
+"""Restore of a machine: data is streamed from the repository directly into the new disks."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class RestoreTarget(NamedTuple):
 class RestoreServices(NamedTuple):
     """Services of the node that a restore uses.
 
-    `pool` runs the decompression, `meter` counts the restored bytes. `confirm` is called right
-    before the machine appears and may raise to stop the restore.
+    `pool` runs the decompression, `meter` counts the restored bytes. `confirm` is called directly
+    before the machine becomes visible, and may raise to stop the restore.
     """
 
     pool: ThreadPoolExecutor

@@ -13,7 +13,7 @@ from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
 
-_MS = 1_000_000  # nanoseconds of a millisecond
+_MS = 1_000_000  # nanoseconds in a millisecond
 log = logging.getLogger(__name__)
 
 
@@ -24,9 +24,9 @@ def store_machine(
     disk: DurableFiles | None = None,
     lock: int = 0,
 ) -> Manifest:
-    """Publish the draft in `folder`, merge index files when due, and remove the folder.
+    """Publish the draft in `folder`, merge index files if due, and remove the folder.
 
-    A store that keeps locks keeps the backup for `lock` ms at least.
+    A store that keeps locks keeps the backup for at least `lock` ms.
 
     Damage that the export found in older backups is recorded. The function only adds objects:
     garbage collection deletes the index files that a merge replaced. A repetition after a crash is

@@ -21,7 +21,7 @@ def run(context: TaskContext) -> Results:
 
 
 def _sweep(context: TaskContext, order: BackupCleanupOrder) -> None:
-    """Remove leftovers that only credentials with the right to delete can remove."""
+    """Remove leftovers that require credentials with the right to delete."""
     try:
         context.repositories.store(order.destination).sweep(context.server.needed())
     except HaulbackError as error:

@@ -46,7 +46,7 @@ def run(context: TaskContext) -> Results:
 
 
 def _amount(source: Repository, wanted: WantedCopy) -> int:
-    """The bytes that a backup stored, which its copy takes about; 0 where it is gone."""
+    """The stored bytes of a backup, which its copy roughly needs; 0 if it no longer exists."""
     try:
         return source.manifest(wanted.source).stored
     except HaulbackError:
@@ -54,7 +54,7 @@ def _amount(source: Repository, wanted: WantedCopy) -> int:
 
 
 class _Copying:
-    """Copies of an order, one after the other."""
+    """Copies of an order, one after another."""
 
     def __init__(self, context: TaskContext, source: Repository, target: Repository) -> None:
         order: DestinationSyncOrder = context.order
@@ -65,7 +65,7 @@ class _Copying:
         self._services = CopyServices(context.staging.folder, resources, memory)
 
     def copy(self, order: DestinationSyncOrder, results: Results) -> None:
-        """Make all copies, and report each at once; a failed one stops no other.
+        """Make all copies, and report each at once; a failed copy does not stop the others.
 
         Raises the last error.
         """

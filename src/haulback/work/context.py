@@ -13,7 +13,7 @@ import msgspec
 
 from haulback.contract.catalogue import CatalogueItem, FoundBackup
 from haulback.contract.damage import DamageReport
-from haulback.contract.mount import IscsiOrder, Visible
+from haulback.contract.mount import IscsiOrder, PublishedFolder
 from haulback.contract.order_records import BackupDestination, BackupPlace, Hypervisor
 from haulback.destinations.protocol import ObjectStore
 from haulback.drivers.hypervisor import MachineSource
@@ -27,19 +27,20 @@ from haulback.wire import JsonObject
 
 Results = JsonObject
 Struct = type[msgspec.Struct]
-PREFIX = "haulback-"  # of the names of checkpoints and snapshots; the attempt's name follows
+# Prefixes of the names of checkpoints and snapshots; the attempt's name follows.
+PREFIX = "haulback-"
 
 
 class Sharing(NamedTuple):
-    """A backup to share under the guid of its mount; `visible` and `target` as in MountOrder.
+    """A backup to mount under the guid of its mount; `visible` and `target` as in MountOrder.
 
-    `for_machine`: a machine will run from the share.  `others` are other locations of the backup.
+    `for_machine`: a machine will run from the mount.  `others` are other locations of the backup.
     """
 
     guid: str
     backup: str
     destination: BackupDestination
-    visible: list[Visible]
+    visible: list[PublishedFolder]
     target: IscsiOrder | None = None
     for_machine: bool = False
     others: Sequence[BackupPlace] = ()
@@ -55,10 +56,10 @@ class Progress(Protocol):
         """Add `count` done bytes.  Raises Cancelled or Fenced when the work must stop."""
 
     def count(self, count: int) -> None:
-        """Add `count` done bytes where the work can no longer stop."""
+        """Add `count` done bytes while the work can no longer stop."""
 
     def confirm(self) -> None:
-        """Ask the server whether the attempt still counts.  Raises Cancelled or Fenced."""
+        """Ask the server whether the attempt is still valid.  Raises Cancelled or Fenced."""
 
 
 class MachineAccess(Protocol):
@@ -70,13 +71,13 @@ class MachineAccess(Protocol):
     def lock(
         self, record: Hypervisor, uuid: str, *, wait: bool = True
     ) -> AbstractContextManager[bool]:
-        """Lock a machine on this node; without `wait`, yields False where the lock is taken."""
+        """Lock a machine on this node; without `wait`, yields False if the lock is taken."""
 
 
 class RepositoryAccess(Protocol):
     """Backup destinations and their repositories."""
 
-    # Guids of backups that the work found damaged; the end of the task reports them.
+    # Guids of backups that the work found damaged; the report at the end of the task contains them.
     damaged: list[str]
     # The destination's guid and the guid of each backup whose manifest could not be read there.
     unread: list[tuple[str, str]]
@@ -84,23 +85,25 @@ class RepositoryAccess(Protocol):
     def open(self, record: BackupDestination) -> Repository:
         """Open a repository until the end of the attempt.
 
-        Raises Conflict where the destination holds another repository than before.
+        Raises Conflict if the destination holds another repository than before.
         """
 
     def store(self, record: BackupDestination) -> ObjectStore:
-        """A destination to add to and read from; its `delete` raises Forbidden without a grant."""
+        """A destination for adding and reading objects; its `delete` raises Forbidden without a
+        grant.
+        """
 
     def check_place(self, record: BackupDestination) -> None:
-        """Check the place of a new repository.  Raises Conflict inside another repository."""
+        """Check the location of a new repository.  Raises Conflict inside another repository."""
 
     def secret(self, record: BackupDestination) -> Secret:
         """The key of a destination, fetched over the node's own channel."""
 
     def space(self, record: BackupDestination) -> dict[str, int]:
-        """`totalSpace` and `freeSpace` of a destination in bytes; empty where unknown."""
+        """`totalSpace` and `freeSpace` of a destination in bytes; empty if unknown."""
 
     def pack_memory(self, repository: Repository) -> PackMemory:
-        """The packs of a repository that this node has checked lately."""
+        """The packs of a repository that this node has checked recently."""
 
 
 class StagingAccess(Protocol):
@@ -109,10 +112,10 @@ class StagingAccess(Protocol):
     folder: Path
 
     def of(self, attempt: str) -> Path:
-        """The staging folder of an earlier attempt, which may be gone."""
+        """The staging folder of an earlier attempt, which may no longer exist."""
 
     def discard(self, attempt: str) -> None:
-        """Remove a staging folder; a missing folder is fine."""
+        """Remove a staging folder; a missing folder is no error."""
 
     def leftovers(self) -> list[str]:
         """Names of attempts that have a staging folder or a half restore on this node."""
@@ -122,57 +125,59 @@ class StagingAccess(Protocol):
 
 
 class MountAccess(Protocol):
-    """Backups that this node shares, by the guid of the mount."""
+    """Mounted backups of this node, by the guid of the mount."""
 
     def begin(self, wanted: Sharing) -> MountState:
-        """Share a backup; the share outlives this process and replaces a share of the same guid.
+        """Mount a backup; the mount outlives this process and replaces a mount with the same guid.
 
-        Raises the error that keeps the backup from being shared.
+        Raises the error because of which the backup cannot be mounted.
         """
 
     def end(self, guid: str) -> list[DamageReport]:
         """Stop a share and return the damage that it met; a share that is over is fine."""
 
     def socket(self, guid: str) -> Path:
-        """The socket where a share serves its disks over NBD."""
+        """The socket at which a mount serves its disks over NBD."""
 
     def volumes(self, guid: str) -> list[Volume]:
-        """The file systems of a share."""
+        """The file systems of a mount."""
 
     def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
-        """A tar of files of a share, every file complete.
+        """A tar of files of a mount, with every file complete.
 
-        Raises NotFound before the first part, Incomplete at a file that cannot be read.
+        Raises NotFound before the first part, and Incomplete at an unreadable file.
         """
 
 
 class TaskServer(Protocol):
-    """Questions and early reports to the server about this task."""
+    """Queries and early reports to the server about this task."""
 
     def now_ms(self) -> int:
         """The server's time, epoch ms."""
 
     def needed(self) -> Set[str]:
-        """Attempts and checkpoints that a record still builds on.
+        """Attempts and checkpoints that a record still needs.
 
         The set asks the server when a name is looked up.  List the candidates first: a name that
-        was listed before its look-up and is not needed then will never be needed again.
+        was listed before its look-up and is then unneeded will never be needed again.
         """
 
     def abandoned(self, names: Collection[str]) -> Set[str]:
         """The snapshots among `names` that failed attempts of this server took."""
 
     def expected(self) -> Iterator[str]:
-        """The backups that the server fixed for this task when it was taken, a page at a time."""
+        """The backups that the server fixed when this task was taken, a page at a time."""
 
     def catalogue(self) -> Iterator[CatalogueItem]:
         """The server's facts about the backups of the task's destination, a page at a time."""
 
     def found(self, backups: list[FoundBackup]) -> int:
-        """Send backups (at most `catalogue.FOUND`) found there; the number of new ones."""
+        """Send backups found on the destination (at most `catalogue.FOUND`); returns the number of
+        new backups.
+        """
 
     def pins(self, destination: str) -> Set[str]:
-        """Other attempts that read or write a destination, or wait to store there, right now."""
+        """Other attempts that now read or write a destination, or wait to store on it."""
 
     def type_changed(self, backup_type: str) -> None:
         """Report at once that the backup has another type than the requested type."""
@@ -182,7 +187,7 @@ class TaskServer(Protocol):
 
 
 class RestoreFolder(Protocol):
-    """A folder in the making: `folder` takes the files, `commit` gives it the wanted name.
+    """A folder in the making: `folder` receives the files, `commit` gives it the wanted name.
 
     `made` is the wanted folder if an earlier attempt of the same task has completed it.
     """
@@ -230,7 +235,7 @@ class TaskContext(Protocol):
 
 
 def _no_tidying(context: TaskContext) -> None:
-    """A kind that leaves nothing behind."""
+    """A function for kinds that leave no leftovers."""
 
 
 @dataclass(frozen=True)
@@ -238,8 +243,8 @@ class TaskWork:
     """The node half of a task kind.
 
     `run` does the work of an `order` and returns the results; `tidy` runs once FINISHED is
-    acknowledged.  STAGING_CLEANUP removes the leftovers of every attempt that ended otherwise.
-    `stages`: the attempt fills its staging folder for the task that follows.
+    acknowledged.  STAGING_CLEANUP removes the leftovers of attempts that ended otherwise. `stages`:
+    the attempt fills its staging folder for its follower.
     """
 
     type: str

@@ -14,11 +14,11 @@ def run(context: TaskContext) -> Results:
     order: DeleteOrder = context.order
     results: Results = {"removed": order.backups}
     if order.destination and order.destination.repository:
-        # Figures of the whole destination would disclose other projects, so the log has none.
+        # Figures of the whole destination would disclose other projects, so the log contains none.
         _, results = remove(context, order.destination, order.backups, order.given_up)
         context.log(f"{len(order.backups)} backups of the machine are removed")
     if order.hypervisor is None or order.hypervisor.driver == ATTACHED.driver:
-        return results  # the platform is not reached from this node, or not known
+        return results  # this node does not reach the platform, or does not know it
     with context.machines.lock(order.hypervisor, order.uuid):
         try:
             machines = context.machines.open(order.hypervisor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
@@ -12,7 +13,7 @@ from haulback.destinations.probe import probe, require_exclusive_create
 from haulback.destinations.protocol import ObjectStore as Place
 from haulback.destinations.protocol import Preparable
 from haulback.errors import Conflict, Damaged, NotFound, WrongKey
-from haulback.repository.config import CONFIG, is_repository
+from haulback.repository.config import CONFIG, is_repository, read_config
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext, TaskWork
@@ -32,31 +33,47 @@ def run(context: TaskContext) -> Results:
         inner.prepare()
     with phase(context, f"{where} was probed: objects are written, read and listed there"):
         seen = probe(place)
-    repository = _made(place, context.repositories.secret(record), where, family)
+    own = context.repositories.secret(record)
+    # The key of the family opens the new repository, too: the first site may be gone one day.
+    secrets = [own, context.repositories.secret(order.family)] if order.family else [own]
+    try:
+        repository = _made(place, secrets, family)
+    except WrongKey:
+        raise Conflict(_taken(place, where, order.others)) from None
     if order.family and family and family.master != repository.keys.master:
         raise Conflict(
             f"{where} holds a repository with another key than {order.family.name}; name an "
             "empty place"
         )
-    with suppress(NotFound, Damaged):  # the repository then uses the copy of this object
+    with suppress(NotFound, Damaged):  # the repository then uses the copy of the configuration
         require_exclusive_create(repository.destination, CONFIG)
     context.log(f"{where} holds the repository {repository.guid}")
     told = {"probe": msgspec.to_builtins(seen)} if seen else {}
     return {"repository": repository.guid} | told | context.repositories.space(record)
 
 
-def _made(place: Place, secret: Secret, where: str, family: Keys | None) -> Repository:
-    """A new repository, or the repository that a dead attempt made with this key.
+def _made(place: Place, secrets: list[Secret], family: Keys | None) -> Repository:
+    """A new repository, or the repository that a dead attempt made with the first of the keys.
 
-    Raises Conflict for the repository of another server, which stays as it is.
+    Raises WrongKey for a repository of another destination or server, which stays unchanged.
     """
     if not is_repository(place):
         with suppress(Conflict):  # another attempt has created the repository
-            return Repository.init(place, secret, family=family)
-    try:
-        return Repository.open(place, secret)
-    except WrongKey:
-        raise Conflict(strangers(where)) from None
+            return Repository.init(place, *secrets, family=family)
+    return Repository.open(place, secrets[0])
+
+
+def _taken(place: Place, where: str, others: Mapping[str, str]) -> str:
+    """The reason why a destination cannot use the repository in its place, and the remedies."""
+    name = ""
+    with suppress(NotFound, Damaged):
+        name = others.get(read_config(place).repository, "")
+    if not name:
+        return strangers(where)
+    return (
+        f"{where} holds the repository of the destination {name}: both are one place under two "
+        "addresses, or this place is a copy; name an empty place"
+    )
 
 
 WORK = TaskWork("BACKUP_DESTINATION_INIT", DestinationInitOrder, run)

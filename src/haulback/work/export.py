@@ -19,7 +19,7 @@ from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.phases import phase
 from haulback.work.support.young_backup import let_be_listed
 
-_NAMED = 32  # disks that the log names
+_NAMED = 32  # disks that the log lists
 
 
 def run(context: TaskContext) -> Results:
@@ -43,7 +43,7 @@ class _Export:
         self._tell_base()
         if base:
             let_be_listed(self._context, self._repository, base.backup)
-        # Dead attempts may have left checkpoints; the image must not collect them.
+        # Dead attempts may have left checkpoints, which must not accumulate in the image.
         dropped = self._machines.drop_checkpoints(order.uuid, self._context.server.needed())
         if dropped:
             self._context.log(f"checkpoints that no backup needs were removed: {len(dropped)}")
@@ -70,7 +70,7 @@ class _Export:
         return results | {"warnings": self.warnings, "consistency": snapshot.consistency}
 
     def _tell_base(self) -> None:
-        """Log why the backup is to be a full one, or the base of the increment."""
+        """Log the reason for a full backup, or the base of the increment."""
         order, tell = self._order, self._context.log
         if order.base:
             checkpoint = order.base.checkpoint or "none: the driver compares the images"
@@ -78,7 +78,7 @@ class _Export:
         elif order.wanted == BackupType.INCREMENTAL.value:
             tell(
                 f"a full backup is made instead of an increment: {order.destination.name} has no "
-                f"backup of {order.machine} that an increment can build on"
+                f"backup of {order.machine} that an increment can build on{self._why()}"
             )
         else:
             tell("a full backup was requested")
@@ -136,14 +136,18 @@ class _Export:
         if order.wanted != BackupType.INCREMENTAL.value or manifest.type == order.wanted:
             return
         if order.base is None:
-            why = f": {order.no_base}" if order.no_base else ""
             name = order.destination.name
-            self._warn(f"{name} has no backup that an increment can build on{why}")
+            self._warn(f"{name} has no backup that an increment can build on{self._why()}")
         self._context.server.type_changed(manifest.type)
+
+    def _why(self) -> str:
+        return f": {self._order.no_base}" if self._order.no_base else ""
 
 
 class DiskPlan(NamedTuple):
-    """The bytes of a disk to read, before changes are widened to whole chunks, and a text."""
+    """The number of bytes of a disk to read, before changes are widened to whole chunks, and a
+    text.
+    """
 
     bytes: int
     text: str
@@ -155,13 +159,13 @@ def plan_of(view: DiskView) -> DiskPlan:
         used = sum(extent.length for extent in view.source.extents())
         return DiskPlan(used, f"{units.size(used)} in use will be read")
     changed = places = 0
-    for extent in view.changed:  # a large disk has millions
+    for extent in view.changed:  # a large disk has millions of extents
         changed, places = changed + extent.length, places + 1
     return DiskPlan(changed, f"{units.size(changed)} changed in {places} places will be read")
 
 
 def _reuse(manifest: Manifest) -> str:
-    """A part of a sentence about the bytes that are stored anew."""
+    """A part of a sentence about the newly stored bytes."""
     text = f"{units.size(manifest.stored)} are stored anew"
     if manifest.stored < manifest.read:
         text += ", the rest is known to the repository or was compressed"
@@ -184,7 +188,7 @@ def _results(manifest: Manifest) -> Results:
 def _commands(
     machines: MachineSource, order: ExportOrder, warn: Callable[[str], None]
 ) -> AbstractContextManager[None]:
-    """Block that runs the commands of the machine's settings in the guest.
+    """A context that runs the commands of the machine's settings in the guest.
 
     Raises Unsupported for commands on a hypervisor that cannot run them.
     """
@@ -195,7 +199,7 @@ def _commands(
 
 
 def _missing(machine: Machine, excluded: Collection[str]) -> list[str]:
-    """A sentence about each part of a machine that its backup lacks or holds inconsistently."""
+    """A sentence for each part of a machine that its backup lacks or holds inconsistently."""
     apart = [
         f"{part.name} is in the backup, but {part.why}"
         if part.held

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from haulback.contract.import_machine import ImportMachineOrder
-from haulback.contract.node_tasks import ReadFrom
+from haulback.contract.node_tasks import SourceLocation
 from haulback.drivers.capabilities import InstantRestore, MachineTarget, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
 from haulback.repository.manifest import Manifest
@@ -24,7 +24,9 @@ from haulback.work.support.phases import phase
 
 
 class _Made(NamedTuple):
-    """A restored machine, and the member of the results that tells where its backup was read."""
+    """A restored machine, and the member of the results that names the location from which it was
+    read.
+    """
 
     machine: RestoredMachine
     location: Results
@@ -56,9 +58,9 @@ def _made_before(context: TaskContext, machines: MachineSource) -> _Made | None:
     for machine in machines.inventory().machines:
         if machine.definition.get(MARK) == context.guid:
             context.log("an earlier attempt made the machine already")
-            machines.sweep(context.server.needed())  # finishes the steps after the definition
+            machines.sweep(context.server.needed())  # completes the steps after the definition
             machine = machines.machine(machine.uuid)
-            return _Made(RestoredMachine(machine, []), told(ReadFrom()))
+            return _Made(RestoredMachine(machine, []), told(SourceLocation()))
     return None
 
 
@@ -94,7 +96,7 @@ def _make_from(
 
 
 def _tell_plan(context: TaskContext, manifest: Manifest) -> None:
-    """Log the decisions of the restore: its backup, its target and the disks that are left out."""
+    """Log the decisions of the restore: its backup, its target and the disks left out."""
     order: ImportMachineOrder = context.order
     how = "over the original machine" if order.replaces else "as a new machine"
     context.log(
@@ -126,7 +128,7 @@ def _target(context: TaskContext) -> RestoreTarget:
 
 
 def _make_over(context: TaskContext, machines: MachineSource, wanted: Machine) -> RestoredMachine:
-    """Create a machine whose disks are overlays over a share; no data is copied."""
+    """Create a machine whose disks are overlays on a mounted backup; no data is copied."""
     overlays = capability(machines, InstantRestore)
     socket = context.mounts.socket(context.order.share)
     with overlays.create_over(wanted, socket, context.attempt) as new:

@@ -9,7 +9,7 @@ from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.machine_report import broken, placed, told
 
-_NAMED = 1000  # machines that cannot be read and are named; a host with more is not judged
+_NAMED = 1000  # unreadable machines that the report names; a host with more is not judged
 
 
 def run(context: TaskContext) -> Results:

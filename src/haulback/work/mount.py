@@ -1,4 +1,4 @@
-"""MOUNT on the node: share a backup's files and disks from the repository."""
+"""MOUNT on the node: mount a backup's files and disks from the repository."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulback.work.context import Results, Sharing, TaskContext, TaskWork
 from haulback.work.support.phases import phase
 from haulback.work.support.volumes import as_volume
 
-_NAMED = 16  # folders that the log names
+_NAMED = 16  # folders that the log lists
 
 
 def run(context: TaskContext) -> Results:
@@ -46,7 +46,7 @@ def _tell(context: TaskContext, shared: MountState) -> None:
 
 
 def sharing_of(order: MountOrder) -> Sharing:
-    """The share of an order."""
+    """The mount of an order."""
     for_machine = order.hypervisor is not None
     return Sharing(
         order.mount,
@@ -60,7 +60,7 @@ def sharing_of(order: MountOrder) -> Sharing:
 
 
 def _path_of(found: Found, paths: Mapping[str, str]) -> str:
-    """The folder of a file system: its own, or a sub-folder of the folder of all."""
+    """The folder of a file system: its own, or a sub-folder of the folder for all file systems."""
     if found.name in paths or not found.readable or "" not in paths:
         return paths.get(found.name, "")
     return f"{paths['']}/{found.name.replace('/', '-')}"

@@ -8,9 +8,9 @@ import time
 import msgspec
 
 from haulback.contract.order_records import BackupPlace
-from haulback.contract.prove import Evidence, ProveOrder, Script, Sign
+from haulback.contract.prove import BootSign, Evidence, ProveOrder, Script
 from haulback.drivers.capabilities import ProofBoot, capability
-from haulback.drivers.hypervisor import Booted, Machine, MachineDisk
+from haulback.drivers.hypervisor import BootedMachine, Machine, MachineDisk
 from haulback.errors import Unavailable
 from haulback.repository.manifest import Manifest
 from haulback.work.context import Results, TaskContext, TaskWork
@@ -61,9 +61,9 @@ def _machine(manifest: Manifest) -> Machine:
     return Machine("", manifest.entity_name, disks, manifest.definition)
 
 
-def _wait(context: TaskContext, booted: Booted, order: ProveOrder, end: float) -> None:
+def _wait(context: TaskContext, booted: BootedMachine, order: ProveOrder, end: float) -> None:
     """Wait until the sign shows.  Raises Unavailable without the sign, Cancelled or Fenced."""
-    first = booted.screen() if order.sign is Sign.SCREEN else None
+    first = booted.screen() if order.sign is BootSign.SCREEN else None
     while True:
         context.progress.meter(0)
         if _shows(booted, order, first):
@@ -76,16 +76,16 @@ def _wait(context: TaskContext, booted: Booted, order: ProveOrder, end: float) -
         time.sleep(_LOOK_EVERY)
 
 
-def _shows(booted: Booted, order: ProveOrder, first: bytes | None) -> bool:
-    if order.sign is Sign.AGENT:
+def _shows(booted: BootedMachine, order: ProveOrder, first: bytes | None) -> bool:
+    if order.sign is BootSign.AGENT:
         return booted.agent_answers()
-    if order.sign is Sign.TEXT:
+    if order.sign is BootSign.TEXT:
         return order.text in booted.console()
     now = booted.screen()
     return now is not None and now != first
 
 
-def _script(context: TaskContext, booted: Booted, order: ProveOrder) -> Script | None:
+def _script(context: TaskContext, booted: BootedMachine, order: ProveOrder) -> Script | None:
     if not order.script:
         return None
     code, output = booted.run(order.script, order.timeout // 1000)

@@ -12,7 +12,7 @@ from haulback.work.support.damage_report import complete_report
 from haulback.work.support.phases import phase
 from haulback.work.support.young_backup import await_lists, expected_backups
 
-_SAID = 500  # lines of the log
+_SAID = 500  # lines that the log has at most
 
 
 def run(context: TaskContext) -> Results:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from haulback import units
-from haulback.contract.node_tasks import ReadFrom
+from haulback.contract.node_tasks import SourceLocation
 from haulback.contract.restore import RestoreOrder
 from haulback.drivers.imagefolder.definition import image_names
 from haulback.drivers.sink import RawFile
@@ -29,7 +29,7 @@ def run(context: TaskContext) -> Results:
     target = context.staging.restore_folder(order.path)
     if target.made:
         context.log("an earlier attempt restored everything already")
-        return {"path": str(target.made), **told(ReadFrom())}
+        return {"path": str(target.made), **told(SourceLocation())}
     location = read_at_any(
         context, first, order.others, lambda at: _write_all(context, at, target.folder)
     )
@@ -67,7 +67,9 @@ def _check_at(context: TaskContext, location: OpenLocation) -> Results:
 
 
 def _check_together(context: TaskContext, location: OpenLocation) -> Results:
-    """Check a location with the others of its family, as a restore reads them.  Raises Damaged."""
+    """Check a location together with the others of its family, as a restore reads them.  Raises
+    Damaged.
+    """
     _expect(context, location)
     meter, skip = context.progress.meter, context.order.skip
     together = [location.repository, *opened_family(location)]
@@ -102,7 +104,7 @@ def _write_all(context: TaskContext, location: OpenLocation, folder: Path) -> Op
 def _write(context: TaskContext, location: OpenLocation, stored: ManifestDisk, path: Path) -> None:
     """Write a disk as a raw file."""
     repository = location.repository
-    path.unlink(missing_ok=True)  # a location that failed in the middle left its part
+    path.unlink(missing_ok=True)  # a location that failed halfway left a partial file
     sink = RawFile(path, stored.map.size)
     try:
         restore_disk(stored.map, repository.reader(), sink, context.pool, context.progress.meter)

@@ -20,7 +20,7 @@ def run(context: TaskContext) -> Results:
         except NotFound:
             missing.append(uuid)
         except HaulbackError as error:
-            machines.check()  # the machine's place exists, and the machine is unreadable
+            machines.check()  # the machine's location exists, but the machine is unreadable
             context.log(f"{uuid}: {error.message}")
             unreadable.append(broken(Problem(uuid, error.message, uuid)))
     context.log(f"{len(reports)} of {len(order.uuids)} machines were read")
@@ -34,10 +34,11 @@ def _whole_look(
     missing: list[str],
     unreadable: list[JsonObject],
 ) -> Results:
-    """The requested machines that are gone: not found, and not among the unreadable machines.
+    """The requested machines that no longer exist: not found, and not among the unreadable
+    machines.
 
-    The check scans the whole platform; other machines are only counted, since the task may belong
-    to a tenant.
+    The check scans the whole platform; it only counts other machines, since the task may belong to
+    a tenant.
     """
     machines.check()
     whole = machines.inventory()

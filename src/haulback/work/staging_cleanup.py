@@ -15,7 +15,7 @@ from haulback.retry import Backoff, retry
 from haulback.wire import JsonObject
 from haulback.work.context import PREFIX, Results, TaskContext, TaskWork
 
-_BACKOFF = Backoff(2.0, attempts=4)  # seconds in which a restarted platform answers again
+_BACKOFF = Backoff(2.0, attempts=4)  # seconds within which a restarted platform answers again
 
 
 def run(context: TaskContext) -> Results:
@@ -49,10 +49,10 @@ class _Unswept(Exception):
 
 
 def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
-    """Sweep a hypervisor; a hypervisor that does not answer is skipped after a few tries.
+    """Sweep a hypervisor; a hypervisor that does not answer is skipped after a few attempts.
 
-    `held` takes the snapshots that stay, with their times: an attempt may have died before it
-    reported its snapshot.
+    `held` collects the snapshots that stay, with their times, because an attempt may have died
+    before it reported its snapshot.
     """
 
     def look() -> tuple[MachineSource, int, Sequence[Machine]]:
@@ -69,7 +69,7 @@ def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
 
     def wait(seconds: float) -> None:
         time.sleep(seconds)
-        context.progress.confirm()  # an error of this call ends the attempt
+        context.progress.confirm()  # an error of this call must end the attempt
 
     try:
         machines, removed, scanned = retry(look, _BACKOFF, again, wait)
@@ -85,7 +85,7 @@ def _sweep(context: TaskContext, record: Hypervisor, held: JsonObject) -> int:
 
 
 def sweep_after(context: TaskContext, record: Hypervisor) -> None:
-    """Remove the leftovers of an attempt on a platform, and of the machine that it was about.
+    """Remove the leftovers of an attempt on a platform, and those of its machine.
 
     Raises Unavailable when the platform does not answer.
     """
@@ -99,10 +99,10 @@ def sweep_after(context: TaskContext, record: Hypervisor) -> None:
 def _drop(
     context: TaskContext, record: Hypervisor, machines: MachineSource, machine: Machine
 ) -> list[str]:
-    """Drop checkpoints and snapshots of dead attempts; returns their names."""
+    """Remove checkpoints and snapshots of dead attempts; returns their names."""
     with context.machines.lock(record, machine.uuid, wait=False) as mine:
         if not mine:
-            return []  # an EXPORT runs, which starts with the same clean-up
+            return []  # an EXPORT is running, which begins with the same clean-up
         try:
             dropped = machines.drop_checkpoints(machine.uuid, context.server.needed())
             return [*dropped, *_drop_snapshots(context, machines, machine)]
@@ -114,7 +114,7 @@ def _drop(
 def _drop_snapshots(context: TaskContext, machines: MachineSource, machine: Machine) -> list[str]:
     """Remove snapshots that failed attempts took; returns their names.
 
-    A snapshot may be the only copy of some data: a snapshot of unknown origin stays.
+    A snapshot may be the only copy of some data, so a snapshot of unknown origin stays.
     """
     ours = [one.name for one in machine.snapshots or () if one.name.startswith(PREFIX)]
     unwanted = context.server.abandoned(ours) if ours else frozenset()

@@ -6,7 +6,7 @@ import msgspec
 
 from haulback import units
 from haulback.contract.store import PUBLISHED, StoreOrder
-from haulback.drivers.remote_set import AskedNames
+from haulback.drivers.remote_set import RemoteSet
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
 from haulback.repository.manifest import Manifest
@@ -17,7 +17,7 @@ from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.phases import phase
 from haulback.work.support.volumes import as_volume
 
-_NAMED = 16  # file systems that the log names
+_NAMED = 16  # file systems that the log lists
 _LOOK_SECONDS = 20.0  # seconds to find the file systems
 
 
@@ -46,7 +46,7 @@ def run(context: TaskContext) -> Results:
 
 
 def _tell(context: TaskContext, manifest: Manifest) -> None:
-    """Log the kind of the backup, its base and its lock."""
+    """Log the type of the backup, its base and its lock."""
     order: StoreOrder = context.order
     parent = f"; its base is {manifest.parent}" if manifest.parent else ""
     context.log(f"backup {manifest.backup} has the type {manifest.type}{parent}")
@@ -82,15 +82,15 @@ def _stored_before(repository: Repository, order: StoreOrder) -> Manifest:
 
 
 def _release(context: TaskContext) -> None:
-    """Drop the checkpoint that this backup replaces, before the task is reported as FINISHED.
+    """Remove the checkpoint that this backup replaces, before the task is reported as FINISHED.
 
-    Dropping a checkpoint of a stopped machine locks its images: after the end of the task the
-    machine may be started at once.  The backup is stored, so that a later failure of this attempt
-    loses nothing: the next attempt finds the manifest.
+    Removing a checkpoint of a stopped machine locks its images, but the machine may be started
+    right after the end of the task.  The backup is stored, so that a later failure of this attempt
+    loses no data: the next attempt finds the manifest.
     """
     order: StoreOrder = context.order
     needed = context.server.needed()
-    keep = AskedNames(lambda name: name != order.replaces and name in needed)
+    keep = RemoteSet(lambda name: name != order.replaces and name in needed)
     try:
         with context.machines.lock(order.hypervisor, order.uuid, wait=False) as is_mine:
             if is_mine:
@@ -100,7 +100,7 @@ def _release(context: TaskContext) -> None:
 
 
 def tidy(context: TaskContext) -> None:
-    """Drop the checkpoint that this backup replaces, where the machine was in use before."""
+    """Remove the checkpoint that this backup replaces, if the machine was in use before."""
     order: StoreOrder = context.order
     with context.machines.lock(order.hypervisor, order.uuid):
         context.machines.open(order.hypervisor).drop_checkpoints(

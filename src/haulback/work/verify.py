@@ -14,7 +14,7 @@ from haulback.repository.verify import CheckOrder, Depth, Share, VerifyReport, v
 from haulback.units import GIB, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
-from haulback.work.support.damage_report import Complete, complete_report
+from haulback.work.support.damage_report import CompletedReport, complete_report
 from haulback.work.support.phases import phase
 from haulback.work.support.young_backup import expected_backups, leave_out_young
 
@@ -74,7 +74,7 @@ def _share(context: TaskContext, order: VerifyOrder, total: int) -> Share:
     return Share(after, budget, order.seconds, _noting(context), order.looked)
 
 
-def _tell(context: TaskContext, report: VerifyReport, complete: Complete) -> None:
+def _tell(context: TaskContext, report: VerifyReport, complete: CompletedReport) -> None:
     """Log the outcome of the task."""
     count = report.backups - len(report.unlooked)
     context.log(

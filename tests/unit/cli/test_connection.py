@@ -1,4 +1,4 @@
-"""A login is remembered for its user alone, and commands use it until the server refuses it."""
+"""A login is saved for its user alone, and commands use it until the server refuses it."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_person_at_a_terminal_is_asked(monkeypatch: pytest.MonkeyPatch, said: 
             Consent().agree()
 
 
-# Cyclopts warns of a test that gives no words: these are in sys.argv.
+# Cyclopts warns of a test that passes no words, because they are in sys.argv.
 from_arguments = pytest.mark.filterwarnings("ignore:Cyclopts")
 
 

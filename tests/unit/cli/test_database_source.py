@@ -34,7 +34,7 @@ def head(slot: bytes) -> CopyHead:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A sealed copy that a RESTORE gave back."""
+    """A sealed copy that a RESTORE wrote."""
     path = tmp_path / "copy"
     made = head(MINE.enclose(b"k" * 32))
     path.write_bytes(b"".join(sealed(made, [], CopyCipher(b"k" * 32, "r"))))

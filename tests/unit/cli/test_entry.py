@@ -1,4 +1,4 @@
-"""The start of the programs: what a command does not need is not loaded."""
+"""The start of the programs: modules that a command does not need are not loaded."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Each noun of the command line is there, shows its help and says which words it knows."""
+"""Each noun of the command line exists, shows its help and lists its words."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def cell(column: Any, row: dict[str, Any]) -> str:
 def test_an_absent_member_is_an_empty_cell():
     assert [cell(column, {}) for column in COLUMNS] == ["", "", "", ""]
     assert cell(moment("created"), {"created": None}) == ""
-    for far in (1 << 53, -(1 << 53)):  # a file of a guest may bear any time
+    for far in (1 << 53, -(1 << 53)):  # a file of a guest may have any time
         assert cell(moment("created"), {"created": far}) == f"{far} ms"
     assert cell(named("node"), {"node": None}) == ""
 

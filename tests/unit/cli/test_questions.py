@@ -1,4 +1,4 @@
-"""The question of a command that destroys: a list from the server, an answer from a person."""
+"""The question of a destructive command: a list from the server, an answer from a user."""
 
 from __future__ import annotations
 

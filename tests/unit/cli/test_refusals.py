@@ -1,4 +1,4 @@
-"""A command refuses words that it cannot act on, names them, and sends nothing."""
+"""A command refuses words that it cannot use, names them, and sends no request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.web import Web
 
 ME = {"guid": "u", "name": "ann", "login": "ann", "roles": [], "privileges": []}
 ME |= {"uiTimeZone": "UTC", "appUserSettings": {"unmountPeriodForMountedBackups": 1}}
-# Cyclopts warns of a test that gives no words: these are in sys.argv.
+# Cyclopts warns of a test that passes no words, because they are in sys.argv.
 from_arguments = pytest.mark.filterwarnings("ignore:Cyclopts")
 
 
@@ -80,6 +80,15 @@ REFUSED = [
     ("server --time-zone Mars/Olympus", "name an IANA zone"),
     ("server --report-at noon", "write hours and minutes"),
     ("node --server http://127.0.0.1:1 --iscsi here", "not an address and port"),
+    (
+        "repository ls /tmp --kit /no/kit",
+        "/no/kit cannot be read: No such file or directory; check",
+    ),
+    ("destination attach v /v --kit /no/kit", "--kit /no/kit cannot be read: No such file or dir"),
+    (
+        "destination add s --type S3 --set bucket=b --secret accessKeyId=/no/key",
+        "--secret: /no/key cannot be read: No such file or directory; check the path",
+    ),
     ("bakcup", 'Did you mean "backup"? See `haulback --help`'),
     ("backup creat web", 'Did you mean "create"? See `haulback backup --help`'),
     ("backup create web --wach", "--wach. Did you mean --watch? See `haulback backup create"),

@@ -24,7 +24,7 @@ from tests.unit.repository.scene import MemoryDisk, back_up, noise
 
 
 class Made:
-    """A repository that the command made, with one backup of one disk."""
+    """A repository that the command created, with one backup of one disk."""
 
     def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
         self.folder, self.key = root / "d", root / "key"

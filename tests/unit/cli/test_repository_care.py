@@ -1,10 +1,12 @@
-"""`haulback repository` verifies, repairs and cleans, and its exit code tells of damage."""
+"""`haulback repository` verifies, repairs and cleans, and its exit code reports damage."""
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -13,9 +15,11 @@ from haulback.cli import repository_care as care
 from haulback.cli.confirmation import Consent
 from haulback.destinations.folder import Folder
 from haulback.errors import Conflict
+from haulback.repository.cleanup_preview import preview_clean_up
 from haulback.repository.keys import Secret
 from haulback.repository.owners import OwnerRecord
 from haulback.repository.repository import Repository
+from haulback.repository.resources import Resources
 from haulback.units import MIB
 from tests.unit.repository.scene import MemoryDisk, back_up, noise
 
@@ -53,7 +57,7 @@ def made(tmp_path: Path, pool: ThreadPoolExecutor, capsys: Out) -> Made:
 
 
 def damaged(call, *given: object, **more: object) -> None:
-    """Run a command that must end with 1."""
+    """Run a command that must exit with 1."""
     with pytest.raises(SystemExit) as ended:
         call(*given, **more)
     assert ended.value.code == 1
@@ -118,6 +122,37 @@ def test_a_clean_up_names_a_manifest_that_cannot_be_read(made: Made, capsys: Out
     said = capsys.readouterr().out
     assert "DAMAGED  the manifest of backup" in said
     assert "0 packs deleted" in said
+
+
+def stored_bytes(made: Made) -> int:
+    return sum(item.size for item in made.repository.objects.list("packs"))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["dead packs", "mostly dead packs"])
+def test_a_dry_run_of_a_clean_up_names_the_bytes_that_it_frees(
+    made: Made, tmp_path: Path, pool: ThreadPoolExecutor, capsys: Out, shared: bool
+):
+    if shared:  # a quarter of the packs of the first backup stays in use
+        part = MemoryDisk(noise(MIB, 1)[: MIB // 4])
+        back_up(made.repository, part, tmp_path / "part", pool)
+    made.repository.forget(made.backups[0].backup)
+    before, there = stored_bytes(made), names(made)
+    care.clean(made.folder, work=tmp_path, key_file=made.key, consent=Consent(dry_run=True))
+    said = capsys.readouterr().out
+    assert (names(made), stored_bytes(made)) == (there, before)
+    assert re.search(
+        rf"none of its {1 + shared} backups needs is deleted: \d packs, about \d", said
+    )
+    preview = preview_clean_up(made.repository, empty(tmp_path), Resources(pool))
+    care.clean(made.folder, work=tmp_path, key_file=made.key, consent=YES)
+    freed = before - stored_bytes(made)
+    assert freed > MIB // 2
+    assert preview.bytes == pytest.approx(freed, rel=0.25 if shared else 0.01)
+    assert preview_clean_up(made.repository, empty(tmp_path), Resources(pool)).bytes == 0
+
+
+def empty(root: Path) -> Path:
+    return Path(mkdtemp(dir=root))
 
 
 @pytest.mark.parametrize("what", ["clean", "forget", "repair", "sweep"])

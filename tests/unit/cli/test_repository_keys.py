@@ -1,4 +1,4 @@
-"""Key files for people: each exported key opens the repository of its destination."""
+"""Key files for users: each exported key opens the repository of its destination."""
 
 from __future__ import annotations
 

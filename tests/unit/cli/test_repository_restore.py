@@ -1,4 +1,4 @@
-"""`haulback repository restore` brings a machine back with the store and the key alone."""
+"""`haulback repository restore` restores a machine with only the store and the key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VARIABLES = b"variables of the firmware" * 100
 
 
 class Shop:
-    """A repository with backups of machines of two disks each."""
+    """A repository with backups of machines with two disks each."""
 
     def __init__(self, root: Path, pool: ThreadPoolExecutor, xml: str = XML) -> None:
         self.xml = xml
@@ -110,7 +110,8 @@ def test_the_newest_backup_of_a_machine_is_found_by_name(shop: Shop):
     shop.backed_up(guid, at=TIME + 1000)
     shop.restore(str(shop.folder), "web", to=shop.root / "out")
     assert (shop.root / "out" / "web" / "vda.raw").read_bytes() == noise(2 * MIB, 9)
-    shop.restore(str(shop.folder), "web", to=shop.root / "out")  # beside the first
+    # A second machine besides the first.
+    shop.restore(str(shop.folder), "web", to=shop.root / "out")
     assert len(ImageFolder(shop.root / "out").inventory().machines) == 2
     shop.backed_up(entity())
     with pytest.raises(Malformed, match="several machines are named web"):

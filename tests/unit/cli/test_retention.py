@@ -1,4 +1,4 @@
-"""The preview of a retention says how much goes, and what it waits for."""
+"""The preview of a retention shows how much is removed, and the reason why it waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Scans name the machines that cannot be read, and bars of tasks have names of their own."""
+"""Scans name the machines that cannot be read, and each task has a progress bar with its own
+name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands show people the rows of the server, and name what is missing."""
+"""Commands show the rows of the server, and name missing objects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stream(*rows: dict[str, Any]) -> bytes:
 
 
 class Enough(Exception):
-    """The end of a stream that has none."""
+    """The end of a stream that never ends."""
 
 
 @pytest.mark.parametrize("output", ["table", "json"])

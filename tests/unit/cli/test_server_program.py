@@ -1,4 +1,4 @@
-"""The server program starts without the code that works on data."""
+"""The server program starts without the modules of the data plane."""
 
 from __future__ import annotations
 

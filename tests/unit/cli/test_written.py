@@ -1,4 +1,4 @@
-"""Times, days, durations and keeps of a command line become members of a record."""
+"""Times, days, durations and keeps of a command line are converted to members of a record."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from haulback.cli.references import resolved
 from haulback.cli.schedules import ScheduleTimes
-from haulback.cli.written import changed
+from haulback.cli.written import changed, check_members
 from haulback.contract.credentials import Credential
+from haulback.contract.policies import Rule
 from haulback.contract.records import PolicyRecord
 from haulback.errors import Malformed, NotFound
 from haulback.units import DAY_MS
@@ -169,3 +170,17 @@ def test_a_name_of_records_of_two_kinds_chooses_none_of_them():
         resolved({"rules": ["daily"]}, client)
     others.name = "hourly"
     assert resolved({"rules": ["daily"]}, client) == {"rules": [{"guid": "guid of daily"}]}
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("activ=false", "it has active"), ("schedule=noon", "schedules"), ("zzz=1", "keep, name")],
+)
+def test_a_member_that_a_record_does_not_have_is_refused_with_the_nearest(word: str, said: str):
+    with pytest.raises(Malformed, match=said):
+        check_members(["to=local", word], Rule)
+
+
+def test_members_of_a_record_and_secrets_of_a_credential_are_members():
+    check_members(["keep=7d", "to=local", "active=false", "policy=x", "a word"], Rule)
+    check_members(["username=u", "password=@file"], Credential)

@@ -30,7 +30,7 @@ def tar_of(files, *said):
 
 
 def cut(data, *lengths):
-    """Cut bytes into parts of these lengths, repeatedly."""
+    """Cut bytes repeatedly into parts of these lengths."""
     at = 0
     while at < len(data):
         for length in lengths:

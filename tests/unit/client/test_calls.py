@@ -1,4 +1,4 @@
-"""Lists are read to their end, records found by guid or name, tasks followed to the last."""
+"""Lists are read to their end, records found by guid or name, tasks followed to the last one."""
 
 from __future__ import annotations
 

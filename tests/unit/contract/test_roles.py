@@ -1,4 +1,4 @@
-"""Roles include each other as the access page says, and each limit of a project has its words."""
+"""Roles include each other as the access page says, and each project limit has a text."""
 
 from haulback.contract.project_access import ABOUT, ProjectAccess
 from haulback.contract.roles import (

@@ -1,4 +1,4 @@
-"""Every struct of the contract survives the wire, in the spellings that clients use."""
+"""Every struct of the contract can be encoded and decoded, in the spellings that clients use."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def structs(kind: Struct) -> st.SearchStrategy[Any]:
-    """Structs of a type; a struct that holds its own type ends by itself."""
+    """Structs of a type; a struct that contains its own type ends the recursion."""
     hints = get_type_hints(kind)
     members = {name: st.deferred(lambda hint=hint: values(hint)) for name, hint in hints.items()}
     return st.builds(kind, **members)
 
 
 def as_portals_send(value: Any) -> Any:
-    """JSON of a request in other words: enums as objects, references as whole records."""
+    """JSON of a request in another spelling: enums as objects, references as whole records."""
     if isinstance(value, Enum):
         return {"name": value.name, "description": "in words"}
     if isinstance(value, Ref):
@@ -102,7 +102,7 @@ def as_portals_send(value: Any) -> Any:
 def test_a_struct_is_read_back_as_it_was_written(kind: Struct, data: st.DataObject):
     written = data.draw(structs(kind))
     if bytes in get_type_hints(kind).values() or msgspec.Struct in get_type_hints(kind).values():
-        return  # pieces and orders are read by their own types, not by the tolerant reader
+        return  # pieces and orders are read by their own types rather than by the tolerant reader
     assert read(parse(dump(written)), kind, "") == written
 
 
@@ -134,7 +134,7 @@ def test_a_name_stands_for_one_struct_of_the_whole_room():
     assert [name for name, count in names.items() if count > 1] == []
 
 
-# Reports have their words from portals, which write them with hyphens and in lower case.
+# The words of reports come from portals, which write them with hyphens and in lower case.
 _OTHERWISE = (ProjectAccess, GroupBy, Measure)
 ON_THE_WIRE = [kind for kind in declared(Enum) if kind not in _OTHERWISE]
 

@@ -1,4 +1,4 @@
-"""Reads of a store that reads ahead bring the bytes, or the error, of the store itself."""
+"""Reads of a store with read-ahead return the bytes, or the error, of the store itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORE = MemoryStore()
 for name in NAMES:
     STORE.store(name, random.Random(name).randbytes(SIZE))
 
-RUNS = st.tuples(  # neighbouring reads, each some bytes behind the last, from a place on
+RUNS = st.tuples(  # adjacent reads from an offset on, each some bytes after the previous one
     st.sampled_from(NAMES),
     st.integers(0, SIZE + 20),
     st.lists(st.tuples(st.integers(0, GAP + 1), st.integers(0, AHEAD + 1)), min_size=1, max_size=9),

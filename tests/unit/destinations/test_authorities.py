@@ -1,4 +1,4 @@
-"""A store behind TLS is used with the right authority alone, and the error names the setting."""
+"""A store with TLS is used only with the right authority, and the error names the setting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 class Fronts(NamedTuple):
-    """The URLs of both stores behind TLS, and certificates: theirs and another."""
+    """The URLs of both stores with TLS, and certificates: theirs and another."""
 
     s3: str
     azure: str

@@ -1,4 +1,6 @@
-"""A container of Azure Blob Storage that refuses is an error that names the setting."""
+"""A container of Azure Blob Storage that refuses a request causes an error that names the
+setting.
+"""
 
 import base64
 from collections.abc import Callable
@@ -75,6 +77,24 @@ def test_a_prefix_inside_a_repository_is_refused():
     Azure(settings).store("haulback.json", b"identity")
     inner = msgspec.structs.replace(settings, prefix="site/inner")
     assert "lies inside the repository" in refused(Conflict, probe, Azure(inner))
+
+
+def test_a_container_with_a_repository_or_objects_of_others_is_refused_without_a_prefix():
+    settings = changed(prefix="site")
+    Azure(settings).store("haulback.json", b"identity")
+    whole = msgspec.structs.replace(settings, prefix="")
+    assert "holds the repository" in refused(Conflict, probe, Azure(whole))
+    strange = changed(prefix="photos/2026")
+    Azure(strange).store("a.jpg", b"x")
+    whole = msgspec.structs.replace(strange, prefix="")
+    assert "other programs, such as photos" in refused(Conflict, probe, Azure(whole))
+
+
+def test_an_address_without_the_account_is_named():
+    settings = changed()
+    short = settings.endpoint.rpartition("/")[0]
+    store = Azure(msgspec.structs.replace(settings, endpoint=short))
+    assert "correct `endpoint`" in refused(Misconfigured, store.info, "haulback.json")
 
 
 def test_the_registry_opens_a_container_with_the_wrappers_of_remote_stores():

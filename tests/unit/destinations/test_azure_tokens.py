@@ -1,4 +1,4 @@
-"""SAS tokens open a container as far as their permissions and their time go."""
+"""SAS tokens open a container as far as their permissions and their time allow."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_text_that_is_no_token_is_refused_before_any_request():
 
 @pytest.mark.parametrize("what", ["expired", "changed"])
 def test_a_token_that_is_wrong_or_has_expired_is_named(what: str):
-    right = token("rcl").replace("sp=rcl", "sp=rcwdl")  # more than was signed
+    right = token("rcl").replace("sp=rcl", "sp=rcwdl")  # more permissions than were signed
     wrong = token("rcl", hours=-1.0) if what == "expired" else right
     store = opened(sasToken=wrong)
     for call in (store.load, store.info, lambda name: store.store(name, b"x")):

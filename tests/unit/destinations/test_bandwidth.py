@@ -1,4 +1,4 @@
-"""Transfers keep to the rate of the time of day."""
+"""Transfers keep to the rate for the time of day."""
 
 from __future__ import annotations
 

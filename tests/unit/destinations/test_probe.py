@@ -1,4 +1,6 @@
-"""The probe tells what a store does, refuses a store that replaces objects, and leaves nothing."""
+"""The probe reports the behaviour of a store, refuses a store that replaces objects, and leaves
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -110,6 +112,13 @@ def test_a_folder_inside_of_a_repository_is_refused(tmp_path: Path):
     (tmp_path / "deep").mkdir()
     with pytest.raises(Conflict, match="lies inside the repository"):
         probe(Folder(tmp_path / "deep"))
+
+
+def test_a_folder_with_a_repository_in_it_is_refused(tmp_path: Path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / IDENTITY).write_text("{}")
+    with pytest.raises(Conflict, match="holds the repository in"):
+        probe(Folder(tmp_path))
 
 
 class LostReply(DurableFiles):

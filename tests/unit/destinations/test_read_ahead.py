@@ -1,4 +1,4 @@
-"""Neighbouring reads of an object come by one request, and a repeated read by one of its own."""
+"""Adjacent parts of an object are read by one request, and a repeated read by its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATA = random.Random(1).randbytes(10 * MIB)
 
 
 class Counted(PassThrough):
-    """A store that notes its reads."""
+    """A store that records its reads."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
@@ -83,7 +83,7 @@ def test_errors_are_those_of_the_read_that_was_asked_for(store: Counted):
 def test_threads_that_share_a_store_read_the_right_bytes(store: Counted):
     ahead, whole, dice = ReadAhead(store), store.load(PACK), random.Random(2)
     ranges = [(at * MIB // 4, MIB // 4) for at in range(40)] * 3
-    for place in range(0, len(ranges), 3):  # nearly in order, as a restore asks
+    for place in range(0, len(ranges), 3):  # nearly in order, as a restore reads
         part = ranges[place : place + 3]
         dice.shuffle(part)
         ranges[place : place + 3] = part

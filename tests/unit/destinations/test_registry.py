@@ -1,4 +1,4 @@
-"""Declared types of destination and the drivers in the room are the same."""
+"""The declared types of destinations equal the drivers in the room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A bucket behind a network that lies and stumbles: nothing is lost, nothing looks empty."""
+"""A bucket behind a faulty network: no data is lost, and no failure looks like an empty
+repository.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def patient(store: S3, waits: list[float]) -> ObjectStore:
 
 
 def once(fault: HttpFault, method: str) -> Callable[[str, str], HttpFault]:
-    """A plan: the next request with the method meets the fault, all others are passed on."""
+    """A plan: the next request with the method meets the fault, all other requests are passed
+    on.
+    """
     left = [fault]
 
     def plan(seen: str, path: str) -> HttpFault:

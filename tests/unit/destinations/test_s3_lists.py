@@ -1,4 +1,4 @@
-"""A list of several folders keeps nothing of the objects that lie between them."""
+"""A listing of several folders keeps no objects that lie between them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WANTED = {"damage/a", IDENTITY, "index/a", "index/b"}
 @pytest.fixture
 def store() -> S3:
     made = S3(S3Settings("bucket", "key", "secret"))
-    client: Any = MemoryStore()  # the library's own store takes the place of the network's
+    client: Any = MemoryStore()  # the library's own store replaces the network store
     made.client = client
     for name in (*WANTED, "blobs/a", "indexes/a", "packs/a"):
         obstore.put(client, name, b"x")
@@ -36,4 +36,4 @@ def test_names_between_the_folders_are_not_kept(store: S3):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert names == WANTED
-    assert peak < 200 * KIB  # a page of the library, not the 720 KiB of all
+    assert peak < 200 * KIB  # a page of the library rather than the 720 KiB of all names

@@ -1,4 +1,4 @@
-"""Lists that lag show at least what their own process wrote, and nothing that it knows is gone."""
+"""Listings that lag show at least the writes of their own process, without its deletions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""An SFTP server that refuses, hangs or lies is an error that names the setting and the remedy."""
+"""An SFTP server that refuses, hangs or lies causes an error that names the setting and the
+remedy.
+"""
 
 import asyncio
 import os
@@ -213,6 +215,8 @@ def test_a_folder_inside_a_repository_is_refused():
     inner.mkdir()
     message = refused(Conflict, probe, Sftp(changed(path=str(inner))))
     assert "lies inside the repository" in message
+    above = str(Path(store.settings.path).parent)
+    assert "holds the repository" in refused(Conflict, probe, Sftp(changed(path=above)))
 
 
 def test_a_server_whose_sftp_service_hangs_is_given_up_after_the_time_to_connect(tmp_path: Path):

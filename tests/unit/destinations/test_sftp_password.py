@@ -1,4 +1,6 @@
-"""A password logs in to an SFTP server that takes passwords; a wrong one is named."""
+"""A password logs in to an SFTP server that accepts passwords; a wrong password is reported by
+name.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ class PasswordServer(asyncssh.SSHServer):
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpSettings]:
-    """Settings of a destination on a server that takes passwords alone."""
+    """Settings of a destination on a server that accepts only passwords."""
     folder: Path = tmp_path_factory.mktemp("password")
     key = asyncssh.generate_private_key("ssh-ed25519")
 

@@ -1,4 +1,4 @@
-"""A remote store is asked again, and its lost replies make no conflict out of a success."""
+"""A remote store is asked again, and its lost replies turn no success into a conflict."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from haulback.errors import Unavailable
 
 
 class Lying:
-    """A machine whose agent gives these answers, one after the other."""
+    """A machine whose agent gives these answers, one after another."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers, self.asked = list(answers), list[tuple[dict[str, Any], int]]()

@@ -1,4 +1,6 @@
-"""The script that unpacks a tar in a guest: attributes come along, and no map becomes contents."""
+"""The script that unpacks a tar in a guest: it keeps attributes, and never unpacks a map as
+contents.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from tests.volumes import tool
 
 
 def unpacked(folder: Path, files: Files, *, tar: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the script with the program `tar` in the place of the system's own."""
+    """Run the script with the program `tar` instead of the system's own."""
     (folder / "out").mkdir()
     (folder / "t.tar").write_bytes(b"".join(packed(files, "v", ["/f"])))
     path = os.environ["PATH"]

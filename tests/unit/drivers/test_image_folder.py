@@ -1,4 +1,4 @@
-"""Bad input to the image folder gives a clear error and hides no other machine."""
+"""Bad input in the image folder causes a clear error and hides no other machine."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def folder(tmp_path):
 
 
 def only_problem(folder):
-    """The only problem reported; the good machine is listed all the same."""
+    """The only reported problem; the good machine is listed as well."""
     inventory = folder.inventory()
     assert [machine.uuid for machine in inventory.machines] == [GOOD]
     (problem,) = inventory.problems
@@ -251,7 +251,7 @@ def test_a_power_loss_while_replacing_leaves_the_old_machine_or_the_new(
     with monkeypatch.context() as death:
         death.setattr(
             machine_builder.shutil, "rmtree", lambda *_, **__: None
-        )  # a killed attempt cleans nothing up
+        )  # a killed attempt removes nothing
         with suppress(PowerLost):
             new_machine.commit()
     disk.drop_unsynced()
@@ -282,7 +282,7 @@ def test_a_power_loss_while_replacing_never_costs_a_disk_that_is_not_restored(
     with monkeypatch.context() as death:
         death.setattr(
             machine_builder.shutil, "rmtree", lambda *_, **__: None
-        )  # a killed attempt cleans nothing up
+        )  # a killed attempt removes nothing
         with suppress(PowerLost):
             made.commit()
     power.drop_unsynced()

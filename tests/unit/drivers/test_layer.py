@@ -1,4 +1,4 @@
-"""The base of an overlay is read from its header, whatever file lies at the image's path."""
+"""The base of an overlay is read from its header, even if another file has the image's path."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haulback.drivers.hypervisor import Apart, Machine, MachineDisk, NetworkCardSettings
+from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings, UnprotectedPart
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import CopyMode, compose
 from haulback.errors import Malformed
 from haulback.libvirt_xml import XML, parse
 
@@ -31,7 +31,7 @@ VDA = (
 def machine(
     devices: str = "", more: str = "", disks: tuple[MachineDisk, ...] | None = None
 ) -> Machine:
-    """A machine of one disk and these devices."""
+    """A machine with one disk and these devices."""
     text = (
         f"<domain type='qemu'><name>web</name><uuid>{UUID}</uuid><memory>65536</memory>"
         f"<os><type>hvm</type></os>{more}<devices>{VDA}{devices}</devices></domain>"
@@ -44,7 +44,7 @@ def copied(wanted: Machine, *, fresh: bool = True) -> tuple[ET.Element, list[str
     """The XML of a copy, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in wanted.disks}
-    text = compose(wanted, places, "qemu", Standing(fresh=fresh, tell=told.append))
+    text = compose(wanted, places, "qemu", CopyMode(fresh=fresh, tell=told.append))
     return parse(text), told
 
 
@@ -52,12 +52,14 @@ def over_itself(then: Machine, now: Machine) -> tuple[ET.Element, list[str]]:
     """The XML of a machine that is restored over itself, and the warnings about it."""
     told: list[str] = []
     places = {disk.name: NEW.with_name(f"{disk.name}.qcow2") for disk in then.disks}
-    standing = Standing(now=now.definition[XML], tell=told.append)
+    standing = CopyMode(now=now.definition[XML], tell=told.append)
     return parse(compose(then, places, "qemu", standing)), told
 
 
-def apart_of(text: str, live: str = "", read: str = "") -> tuple[Apart, ...]:
-    """The parts that no backup holds of a machine whose disks, all or the named ones, are read."""
+def apart_of(text: str, live: str = "", read: str = "") -> tuple[UnprotectedPart, ...]:
+    """The parts that no backup contains, of a machine whose disks (all or the named ones) are
+    read.
+    """
     volumes = xml.volumes(parse(text))
     sized = [(one, 1) for one in volumes if not read or one.name in read.split()]
     return xml.machine(text, sized, live).apart
@@ -178,7 +180,7 @@ def test_a_machine_over_itself_keeps_it_as_long_as_it_is_its_own(element: str, n
     kept = [item for item in root.findall("devices/*") if ORIGINAL in said(item)]
     assert len(kept) == 1
     assert said(kept[0]) in said(parse(then.definition[XML])) or kept[0].tag == "disk"
-    root, told = over_itself(then, machine())  # it went elsewhere since
+    root, told = over_itself(then, machine())  # the device has another address since
     assert ORIGINAL not in said(root)
     if "device='cdrom'" in element or "device='floppy'" in element:
         assert root.find("devices/disk/target[@dev='sdb']") is not None
@@ -370,7 +372,7 @@ def test_what_is_proved_reaches_nothing(element: str, tmp_path: Path):
 
 SCHEMA = Path("/usr/share/libvirt/schemas")
 PATHS = ("absFilePath", "filePath", "absDirPath", "deviceName", "vmwarePath")
-ONLY_READ = {  # QEMU reads these files when a machine starts, and never writes them
+ONLY_READ = {  # QEMU only reads these files, when a machine starts
     "os/kernel", "os/initrd", "os/dtb", "os/acpi/table", "os/loader", "os/nvram/@template",
     "devices/interface/rom/@file",
 }  # fmt: skip
@@ -393,7 +395,9 @@ def _definitions(file: str, found: dict[str, list[ET.Element]]) -> dict[str, lis
 def _leaves(
     node: ET.Element, path: tuple[str, ...], stack: tuple[str, ...], known: dict
 ) -> Iterator[str]:
-    """Places in a domain's XML that may hold a path of the host, as "devices/disk/source/@file"."""
+    """Places in a domain's XML that may contain a path of the host, such as
+    "devices/disk/source/@file".
+    """
     name = node.get("name") or ""
     if node.tag == f"{_RNG}ref" and name in PATHS:
         yield "/".join(path)
@@ -503,8 +507,8 @@ def _kept(element: ET.Element, path: str = "") -> Iterator[str]:
         yield from _kept(child, f"{path}{child.tag}/")
 
 
-# Names that a guest sees, networks, files that QEMU only reads, and places that are no path for
-# libvirt.
+# Names that a guest sees, networks, files that QEMU only reads, and places that libvirt does not
+# treat as paths.
 _HARMLESS = re.compile(
     r"devices/[^/]+/target/.*"
     r"|devices/interface/source/@(dev|name)|devices/nvram/.*|.*/driver/.*"
@@ -534,7 +538,7 @@ NETWORK = disk(
 
 def test_a_disk_that_cannot_be_read_now_is_named_too():
     text = said(parse(machine(NETWORK).definition[XML]))
-    assert apart_of(text) == ()  # it runs
+    assert apart_of(text) == ()  # the machine runs
     [result] = apart_of(text, read="vda")
     assert result == ("sdb", RUNS, False, False)
     root, told = copied(machine(NETWORK))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.definition import AUTOSTART, Standing, compose
+from haulback.drivers.libvirt.definition import AUTOSTART, CopyMode, compose
 from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.libvirt_xml import XML, parse
 
@@ -32,7 +32,7 @@ def domain(more: str = "", devices: str = "") -> str:
 
 def composed(text: str, uuid: str = NEW, **standing) -> ET.Element:
     wanted = Machine(uuid, "again", (MachineDisk("vda", 1, "qcow2"),), {"uuid": OLD, XML: text})
-    return parse(compose(wanted, {"vda": Path("/new")}, "qemu", Standing(**standing)))
+    return parse(compose(wanted, {"vda": Path("/new")}, "qemu", CopyMode(**standing)))
 
 
 def smbios(table: str, **entries: str) -> str:
@@ -99,7 +99,7 @@ def test_a_card_with_another_mac_has_no_filter_for_its_old_one():
     text = domain(devices=filtered(MAC="52:54:00:11:22:33", IP="10.0.0.7"))
     wanted = Machine(OLD, "web", (), {"uuid": OLD, XML: text})
     wanted = wanted._replace(cards=(NetworkCardSettings(0, mac="52:54:00:00:00:09"),))
-    root = parse(compose(wanted, {}, "qemu", Standing()))
+    root = parse(compose(wanted, {}, "qemu", CopyMode()))
     assert parameters(root) == [("IP", "10.0.0.7")]
 
 
@@ -116,9 +116,9 @@ def test_a_copy_has_no_metadata_by_which_other_programs_know_the_original():
 
 def test_a_copy_keeps_our_own_metadata():
     wanted = Machine(OLD, "web", (), {"uuid": OLD, XML: domain(), "owner": "ops"})
-    made = compose(wanted, {}, "qemu", Standing())
+    made = compose(wanted, {}, "qemu", CopyMode())
     again = Machine(NEW, "again", (), {"uuid": OLD, XML: made, "owner": "ops"})
-    assert xml.kept(parse(compose(again, {}, "qemu", Standing(fresh=True)))).more == {
+    assert xml.kept(parse(compose(again, {}, "qemu", CopyMode(fresh=True)))).more == {
         "owner": "ops"
     }
 
@@ -128,7 +128,7 @@ def test_a_copy_has_a_port_of_its_own_or_no_card(kind: str):
     port = f"<virtualport type='{kind}'><parameters interfaceid='{OLD}'/></virtualport>"
     text, told = domain(devices=card(port)), []
     root = composed(text, fresh=True, tell=told.append)
-    if kind == "midonet":  # libvirt makes no port for it
+    if kind == "midonet":  # libvirt creates no port for this device
         assert root.find("devices/interface") is None
         [sentence] = told
         assert "its port (midonet) belongs to the original" in sentence
@@ -153,7 +153,7 @@ def test_disks_keep_the_serials_by_which_their_guest_knows_them():
 def test_members_of_a_user_mean_nothing_to_libvirt_and_stay():
     own = {"allocated": "2024", "autostart": True}
     wanted = Machine(NEW, "again", (), {"uuid": OLD, XML: domain(), **own, AUTOSTART: True})
-    assert xml.kept(parse(compose(wanted, {}, "qemu", Standing()))).more == own
+    assert xml.kept(parse(compose(wanted, {}, "qemu", CopyMode()))).more == own
     assert AUTOSTART not in own
 
 
@@ -184,6 +184,24 @@ def test_every_restored_machine_is_of_another_generation(standing: dict):
     assert told == ([] if standing.get("fresh") else [new])
     assert composed(domain(), **standing, tell=told.append).find("genid") is None
     assert told.count(new) <= 1
+
+
+def test_a_machine_over_itself_keeps_its_qemu_and_the_host_chooses_that_of_others():
+    text = domain(devices="<emulator>/opt/old/qemu</emulator>")
+    now = domain(devices="<emulator>/opt/own/qemu</emulator>")
+    told: list[str] = []
+    root = composed(text, OLD, now=now, tell=told.append)
+    assert [item.text for item in root.findall("devices/emulator")] == ["/opt/own/qemu"]
+    assert told == []
+    for fresh in (True, False):
+        assert composed(text, fresh=fresh).find("devices/emulator") is None
+
+
+def test_the_uuid_that_a_guest_sees_is_renewed_in_a_copy_and_kept_otherwise():
+    text = domain(f"<hwuuid>{GENERATION}</hwuuid>")
+    assert composed(text, fresh=True).findtext("hwuuid") == NEW
+    for standing in ({}, {"now": text}):
+        assert composed(text, OLD, **standing).findtext("hwuuid") == GENERATION
 
 
 PINNED = (
@@ -322,7 +340,7 @@ def test_a_controller_of_a_plugged_disk_is_added_even_if_it_has_no_members():
 def test_a_definition_stays_as_it_is_where_nothing_was_plugged_in():
     seated = domain(devices="<controller type='scsi' index='1' model='lsilogic'/>")
     assert with_plugged(seated, domain()) == seated
-    changed = domain().replace("/old", "/other")  # the same device has another image now
+    changed = domain().replace("/old", "/other")  # the same device now has another image
     assert with_plugged(domain(), changed) == domain()
     root = parse(with_plugged(seated, domain(devices=LATE.format(alias="a"))))
     assert [controller.get("model") for controller in root.findall("devices/controller")] == [

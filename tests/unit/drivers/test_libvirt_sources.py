@@ -1,4 +1,4 @@
-"""The disks of a stopped machine are read wherever they lie, and others are named."""
+"""The disks of a stopped machine are read from any location, and unreadable disks are named."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_names_of_other_files_are_relative_to_the_link_that_names_the_image(tmp_
     needed = [links / "middle", data, links / "base"]
     assert backing_chain.others(links / "top") == needed
     with HostImage(links / "top", "vda", "qcow2") as opened:
-        assert opened.source == str(links / "top")  # QEMU reads the names as they are read here
+        assert opened.source == str(links / "top")  # QEMU reads the names in the same way
         opened.begin()
         opened.refuse_if_changed()
         (links / "top").unlink()
@@ -210,7 +210,7 @@ def test_what_a_guest_wrote_into_its_raw_disk_names_no_file_of_the_host(tmp_path
         opened.begin()
         (tmp_path / "gone").touch()
         opened.refuse_if_changed()
-    with HostImage(base, "vda", "raw") as opened:  # nor is the disk itself followed
+    with HostImage(base, "vda", "raw") as opened:  # the disk itself is not followed either
         assert opened.is_raw
 
 

@@ -1,4 +1,4 @@
-"""The XML of machines: parsed as hostile input, and composed for a new machine."""
+"""The XML of machines: parsed as hostile input, and generated for a new machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.boot import _isolated
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import CopyMode, compose
 from haulback.drivers.libvirt.png import png
 from haulback.errors import Malformed
 from haulback.libvirt_xml import LARGEST, XML, parse
@@ -50,7 +50,7 @@ def test_disks_are_found_wherever_they_lie():
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
-    root = parse(compose(wanted(), PLACES, "qemu", Standing(fresh=fresh)))
+    root = parse(compose(wanted(), PLACES, "qemu", CopyMode(fresh=fresh)))
     assert (root.findtext("name"), root.get("id")) == ("again", None)
     assert root.findtext("uuid") == wanted().uuid
     found = xml.volumes(root)
@@ -63,7 +63,7 @@ def test_a_copy_has_its_own_name_disks_and_addresses(fresh: bool):
 
 def test_a_network_card_goes_where_it_is_wanted():
     cards = (NetworkCardSettings(0, "lab", "52:54:00:aa:bb:cc"),)
-    root = parse(compose(wanted()._replace(cards=cards), PLACES, "qemu", Standing(fresh=True)))
+    root = parse(compose(wanted()._replace(cards=cards), PLACES, "qemu", CopyMode(fresh=True)))
     [card] = root.findall("devices/interface")
     assert card.get("type") == "network"
     assert [element.get("network") for element in card.findall("source")] == ["lab"]
@@ -73,20 +73,20 @@ def test_a_network_card_goes_where_it_is_wanted():
             wanted()._replace(cards=(NetworkCardSettings(1, "lab"),)),
             PLACES,
             "qemu",
-            Standing(fresh=True),
+            CopyMode(fresh=True),
         )
 
 
 def test_a_disk_that_is_left_out_is_gone_and_one_that_is_renamed_keeps_its_device():
     chosen = (MachineDisk("system", 10, "qcow2", was="vda"), MachineDisk("vdc", 30, "qcow2"))
     places = {"system": Path("/new/a"), "vdc": Path("/new/c")}
-    root = parse(compose(wanted(chosen), places, "qemu", Standing(fresh=False)))
+    root = parse(compose(wanted(chosen), places, "qemu", CopyMode(fresh=False)))
     assert [(v.name, v.device) for v in xml.volumes(root)] == [("system", "vda"), ("vdc", "vdc")]
 
 
 def test_a_machine_from_elsewhere_gets_what_every_machine_needs():
     machine = Machine("", "web", (MachineDisk("root", 10, "raw"),), {"memory": 256, "cpus": 2})
-    text = compose(machine._replace(uuid="u"), {"root": Path("/r")}, "qemu", Standing(fresh=True))
+    text = compose(machine._replace(uuid="u"), {"root": Path("/r")}, "qemu", CopyMode(fresh=True))
     root = parse(text)
     assert (root.get("type"), root.findtext("memory"), root.findtext("vcpu")) == (
         "qemu",

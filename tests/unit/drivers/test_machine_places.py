@@ -1,4 +1,4 @@
-"""An image folder knows where its machines are without reading every definition again."""
+"""An image folder finds its machines without reading every definition again."""
 
 import json
 import os

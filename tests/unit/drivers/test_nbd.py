@@ -56,7 +56,9 @@ def simple(cookie, error=0):
 
 
 class Server:
-    """A server that sends its lines without reading; the client's requests are in `heard`."""
+    """A server that sends its lines without reading; it records the client's requests in
+    `heard`.
+    """
 
     def __init__(self, said, ends=True):
         self.mine, self.theirs = socket.socketpair()

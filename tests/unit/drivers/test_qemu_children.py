@@ -1,4 +1,4 @@
-"""A child process that changes an image may outlive its caller, and is then waited for."""
+"""A child process that changes an image may outlive its caller; the next caller waits for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_orphan_keeps_the_lock_of_who_began_it(tmp_path: Path):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         (tmp_path / "gate").write_text("go\n")
-        fcntl.flock(handle, fcntl.LOCK_EX)  # after its end
+        fcntl.flock(handle, fcntl.LOCK_EX)  # after the end of the child
     else:
         raise AssertionError("nobody waits for it")
     finally:

@@ -1,4 +1,4 @@
-"""A remote hypervisor behaves like the local one; messages of the other side are not trusted."""
+"""A remote hypervisor behaves like the local one; messages of the peer are not trusted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from haulback.drivers.capabilities import InstantRestore, LiveMigration, capability
 from haulback.drivers.hypervisor import Machine, MachineDisk
 from haulback.drivers.remote import rpc
-from haulback.drivers.remote.disks import FarSource, Offered, ServedSource
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.disks import OfferedDisk, RemoteSource, ServedSource
+from haulback.drivers.remote.rpc import PeerConnection
 from haulback.drivers.remote.ssh import command
 from haulback.drivers.source import Extent
 from haulback.errors import (
@@ -97,8 +97,8 @@ def test_what_is_made_is_gone_when_the_near_end_is(bench: Bench):
     with pytest.raises(Unavailable):
         new.commit()
     while bench.inner.making:
-        pass  # the remote driver closes its open objects, then it ends
-    assert bench.hypervisor.inventory().machines == []  # by a new process
+        pass  # the remote driver closes its open objects, then ends
+    assert bench.hypervisor.inventory().machines == []  # called by a new process
 
 
 def test_pieces_of_a_disk_may_be_written_in_any_order_and_over_each_other(bench: Bench):
@@ -143,9 +143,9 @@ def test_a_capability_that_the_far_driver_lacks_is_refused_by_the_far_end(bench:
 
 
 @contextmanager
-def two_ends() -> Iterator[tuple[Exchange, Exchange]]:
+def two_ends() -> Iterator[tuple[PeerConnection, PeerConnection]]:
     (a, b), (c, d) = os.pipe(), os.pipe()
-    one, other = Exchange(a, d), Exchange(c, b)
+    one, other = PeerConnection(a, d), PeerConnection(c, b)
     one.start()
     other.start()
     try:
@@ -161,7 +161,7 @@ def test_a_disk_is_read_as_it_is_by_either_end(pieces: list[tuple[int, int]]):
     for at, count in pieces:
         disk.write_at(at * 65536, bytes([at + 1]) * 65536 * min(count, 48 - at))
     with two_ends() as (item, other):
-        far = FarSource(other, Offered(item.offer(ServedSource(disk)), disk.size))
+        far = RemoteSource(other, OfferedDisk(item.offer(ServedSource(disk)), disk.size))
         assert list(far.extents()) == list(disk.extents())
         data = bytearray(disk.size)
         far.read_into(0, memoryview(data))
@@ -188,7 +188,7 @@ def test_who_reads_what_was_told_finds_it_on_its_way_and_nothing_is_read_twice_o
     disk.write_at(65536, data)
     disk.write_at(12 * MIB, data[:65536])
     with two_ends() as (item, other):
-        far = FarSource(other, Offered(item.offer(ServedSource(disk)), disk.size))
+        far = RemoteSource(other, OfferedDisk(item.offer(ServedSource(disk)), disk.size))
         told = list(far.extents())
         result = bytearray(disk.size)
         for start, length in told:
@@ -206,7 +206,7 @@ def test_extents_that_nobody_follows_to_their_end_are_forgotten():
     with two_ends() as (item, other):
         number = item.offer(ServedSource(disk))
         first = other.call(number, "extents", 0, kind=int)
-        far = FarSource(other, Offered(number, disk.size))
+        far = RemoteSource(other, OfferedDisk(number, disk.size))
         for start in range(100):
             assert next(far.extents(start * 65536)) == Extent(start * 65536, 65536)
         with pytest.raises(Conflict, match="was dropped"):
@@ -266,7 +266,7 @@ def test_only_public_methods_with_the_right_arguments_are_called():
 )
 def test_a_far_end_that_makes_no_sense_is_gone(said: bytes):
     (a, b), (c, d) = os.pipe(), os.pipe()
-    near = Exchange(a, d, lambda: "the wire was cut")
+    near = PeerConnection(a, d, lambda: "the wire was cut")
     waiting = near.begin(0, "check")
     os.write(b, said)
     os.close(b)
@@ -286,7 +286,7 @@ def test_a_side_that_says_nothing_or_takes_nothing_is_gone(
     monkeypatch.setattr(rpc, "_SILENCE", 0.1)
     monkeypatch.setattr(rpc, "_LOOK_EVERY", 0.02)
     (a, b), (c, d) = os.pipe(), os.pipe()
-    near = Exchange(a, d, lambda: "nobody is there")
+    near = PeerConnection(a, d, lambda: "nobody is there")
     if listens:
         near.start()
     with pytest.raises(Unavailable, match="nobody is there"):
@@ -315,7 +315,7 @@ class Disorder:
 
 def test_a_far_disk_that_contradicts_itself_is_not_believed():
     with two_ends() as (one, other):
-        far = FarSource(other, Offered(one.offer(Disorder()), MIB))
+        far = RemoteSource(other, OfferedDisk(one.offer(Disorder()), MIB))
         with pytest.raises(Unavailable, match="extent"):
             list(far.extents())
         with pytest.raises(Unavailable, match="bytes"):

@@ -35,7 +35,7 @@ def test_a_durable_file_is_written_in_pieces_of_at_most_256_kib(tmp_path: Path) 
 
         def write(self, data: memoryview) -> int:
             written.append(len(data))
-            return min(len(data), 100 * KIB)  # as a signal may cut a write short
+            return min(len(data), 100 * KIB)  # like a signal that cuts a write short
 
     DurableFiles().write(Noted(), bytes(MIB))  # type: ignore[arg-type]
     assert max(written) <= 256 * KIB

@@ -1,4 +1,4 @@
-"""A raw image that is read in order is loaded ahead by the system."""
+"""The system reads ahead in a raw image that is read in order."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_only_reading_in_order_loads_an_image_ahead(
         image.read_into(at, buffer)
         assert buffer == data[at : at + MIB]
     ends = [at + length for at, length in advised]
-    assert [at for at, _ in advised] == [MIB, *ends[:-1]]  # nothing twice
+    assert [at for at, _ in advised] == [MIB, *ends[:-1]]  # no byte is requested twice
     assert 4 <= len(advised) <= 6
     advised.clear()
     for at in (12 * MIB, 3 * MIB, 9 * MIB):

@@ -1,4 +1,4 @@
-"""A reader of file systems that runs in a thread of the tests, in the place of the sandbox."""
+"""A reader of file systems that runs in a thread of the tests instead of in the sandbox."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from haulback.filesystems import sandbox_client
 from haulback.filesystems.parsers.blocks import ParentDisk
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.queries import QueryHandler
-from haulback.filesystems.records import Answer, Ask, Begin
+from haulback.filesystems.records import Answer, Begin, Query
 from haulback.filesystems.sandbox_main import reply
 from haulback.framing import receive
 
-_asks = msgspec.msgpack.Decoder(Ask)
+_asks = msgspec.msgpack.Decoder(Query)
 _start_program = sandbox_client._spawn
 
 
 def passed_on(told: Answer) -> Answer:
-    """An answer as the parent decodes it: hostile data must not break its bounds."""
+    """An answer as the parent decodes it; hostile data must not exceed its limits."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Answer)
 
 

@@ -10,6 +10,7 @@ import pytest
 from haulback.errors import Damaged, Incomplete, Malformed, NotFound, Unavailable
 from haulback.filesystems.archive import packed
 from haulback.filesystems.browser import Browser
+from haulback.filesystems.parsers.ext_checksums import ExtChecksums
 from haulback.filesystems.records import DirectoryEntries, EntryType, FileEntry
 from haulback.filesystems.report import NAME, RECORD
 from haulback.units import KIB, MIB
@@ -352,6 +353,20 @@ def test_a_bit_that_flipped_in_the_metadata_of_ext4_is_named(place_of, due, chec
         assert result.entry("vda", path).readable is ("inode" not in reason)
     assert members["f/sub/below"] == b"b" * 100
     assert ("f/zulu" in members) is ("/f/zulu" not in due)
+
+
+@pytest.mark.parametrize("size", [1024, 4096, 65536])
+def test_an_index_of_a_folder_is_no_block_with_a_wrong_checksum(size):
+    """The kernel leaves the tail of a plain block behind an index that it makes of the block."""
+    tail, rest = b"\0\0\0\0\x0c\0\0\xdeCRC!", (size - 12) & 0xFFFF
+    root = struct.pack("<IHBB4sIHBB4s", 2, 12, 1, 2, b".", 2, rest, 2, 2, b"..")
+    node = struct.pack("<IHBB", 0, size & 0xFFFF, 0, 0)
+    plain = struct.pack("<IHBB4sIHBB4s", 2, 12, 1, 2, b".", 2, rest - 12, 2, 2, b"..")
+    matches = [
+        ExtChecksums(1).names_match(begin.ljust(size - 12, b"\0") + tail)
+        for begin in (root, node, plain)
+    ]
+    assert matches == [True, True, False]
 
 
 @needs_ext

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from haulback.filesystems.parsers import ext_attributes, xfs_attributes
 from haulback.filesystems.parsers.attributes import (
     AclEntry,
-    Collected,
+    AttributeCollector,
     acl_text,
     long_acl,
     short_acl,
@@ -42,7 +42,7 @@ def test_access_lists_of_both_formats_are_written_as_by_getfacl():
 
 
 def test_attributes_beyond_the_limit_are_left_out_with_the_reason():
-    into = Collected()
+    into = AttributeCollector()
     for number in range(20):
         into.add(b"user.%d" % number, bytes(MOST_ATTRIBUTES // 10))
     result = into.extras(("casefold",))
@@ -53,7 +53,7 @@ def test_attributes_beyond_the_limit_are_left_out_with_the_reason():
 
 @pytest.mark.parametrize("name", [b"", b"user.a\0b", b"user." + b"n" * MOST_NAME])
 def test_an_attribute_whose_name_cannot_be_kept_is_left_out_with_a_reason(name):
-    into = Collected()
+    into = AttributeCollector()
     into.add(name, b"value")
     into.add(b"user.kept", b"value")
     result = into.extras(())
@@ -65,7 +65,7 @@ def test_an_attribute_of_an_unknown_name_space_is_left_out_with_a_reason():
     entry = struct.pack("<BBHIII", 1, 5, 60, 0, 1, 0) + b"c\0\0\0"
     note = struct.pack("<BBHIII", 1, 1, 61, 0, 1, 0) + b"n\0\0\0"
     tail = b"\0\0\2\xea" + (entry + note).ljust(60, b"\0") + b"VN"
-    into = Collected()
+    into = AttributeCollector()
     ext_attributes.collect(into, ext_attributes.in_inode(tail), lambda _node, _size: b"")
     result = into.extras(())
     assert result.attributes == {b"user.n": b"N"}
@@ -76,7 +76,7 @@ def test_an_attribute_of_the_inline_data_is_no_attribute_of_the_file():
     entry = struct.pack("<BBHIII", 4, 7, 60, 0, 3, 0) + b"data"
     note = struct.pack("<BBHIII", 1, 1, 63, 0, 1, 0) + b"n\0\0\0"
     tail = b"\0\0\2\xea" + (entry + note).ljust(60, b"\0") + b"abcN"
-    into = Collected()
+    into = AttributeCollector()
     ext_attributes.collect(into, ext_attributes.in_inode(tail), lambda _node, _size: b"")
     assert ext_attributes.inline_data(tail) == b"abc"
     assert into.extras(()).attributes == {b"user.n": b"N"}
@@ -85,7 +85,7 @@ def test_an_attribute_of_the_inline_data_is_no_attribute_of_the_file():
 @given(st.binary(max_size=400), st.binary(max_size=200))
 @FUZZED
 def test_any_bytes_in_an_inode_or_a_block_are_attributes_or_a_reason(noise, value):
-    into = Collected()
+    into = AttributeCollector()
     tail = b"\0\0\2\xea" + noise
     ext_attributes.collect(into, ext_attributes.in_inode(tail), lambda _node, size: value[:size])
     with suppress(*DAMAGE):
@@ -110,7 +110,7 @@ def test_any_tree_of_attributes_ends(blocks, version_5):
         magic, noise = blocks[number % len(blocks)]
         return (struct.pack(">II2H", number + 1, 0, magic, 0) + noise).ljust(512, b"\0")
 
-    into = Collected()
+    into = AttributeCollector()
     fork = xfs_attributes.AttributeBlocks(read, 512, version_5)
     xfs_attributes.collect(into, xfs_attributes.in_blocks(fork))
     assert len(into.extras(()).attributes) <= 10_000

@@ -1,4 +1,4 @@
-"""Any content of a disk gives data or one of our errors, within a time limit."""
+"""Any content of a disk gives data or a Haulback error, within a time limit."""
 
 import os
 import struct
@@ -49,7 +49,7 @@ class Memory:
 
 
 def explored(data):
-    """All possible requests about a disk; fails for anything but data or our errors."""
+    """Send all possible requests about a disk; fails for any result but data or Haulback errors."""
     asked, begun = QueryHandler({"vda": Memory(data)}), time.monotonic()
     told = passed_on(answer(asked, ListVolumes()))
     assert isinstance(told, VolumesFound | Failed)
@@ -81,7 +81,7 @@ def tree(folder):
     (folder / "tiny").write_bytes(b"tiny")
     for name in ("file", "sub"):
         for number in range(8):
-            with suppress(OSError):  # the folder of the tests keeps no attributes
+            with suppress(OSError):  # the file system of the tests stores no attributes
                 os.setxattr(folder / name, f"user.note{number}", b"v" * 10 * number)
     (folder / "link").symlink_to("sub/deep")
     (folder / "long").symlink_to("sub/../" * 30 + "file")

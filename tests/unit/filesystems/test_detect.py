@@ -95,6 +95,10 @@ TO_GO = b"\xeb\x58\x90MSWIN4.1".ljust(424, b"\0") + bytes.fromhex(
         (TO_GO, "bitlocker", "encrypted"),
         (bytes(4096) + b"SPACEDB ", "storage_spaces", "Storage Spaces pool"),
         (bytes(1024) + b"H+\0\4", "hfsplus", "hfsplus has no reader"),
+        (bytes(1030) + b"\x34\x34", "nilfs2", "nilfs2 has no reader"),
+        (bytes(16404) + b"\0\0\0\7version\0", "zfs", "zfs has no reader"),
+        (b"bluestore block device\n", "ceph_bluestore", "a part of a Ceph BlueStore"),
+        (b"SnAp\1\0\0\0", "snapshot_cow", "changes of a snapshot"),
     ],
 )
 def test_contents_without_reader_are_named(data, type_, word):

@@ -1,4 +1,4 @@
-"""Files of exFAT are entry sets with a checksum; a damaged set is named, not believed."""
+"""Files of exFAT are entry sets with a checksum; a damaged set is reported and not used."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The parsers read file systems of other makers in this process too, without the sandbox."""
+"""The parsers also read file systems of other tools in this process, without the sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Partitions are found in tables of either kind and sector size, or the listing says why not."""
+"""Partitions are found in tables of both kinds and any sector size, or the listing gives the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -282,6 +284,21 @@ def test_a_disk_of_unknown_contents_is_listed_and_an_empty_one_is_not():
     assert one.volume.reason == "the contents are unknown"
 
 
+@pytest.mark.parametrize(
+    ("at", "mark", "reason"),
+    [
+        (510, b"\x55\xaa", "its partition table (MBR) has no partitions"),
+        (508, b"\xda\xbe", "its partition table (Sun) is of a kind that is not read"),
+        (512, b"PM\0\0", "its partition table (Apple) is of a kind that is not read"),
+    ],
+)
+def test_a_disk_without_partitions_names_its_table(at: int, mark: bytes, reason: str):
+    empty = gpt(Memory(bytes(SIZE)), [])
+    disks = {"vda": Memory(bytes(SIZE)).put(at, mark), "vdb": empty}
+    reasons = [item.volume.reason for item in find(disks, CodePage("cp850")).values()]
+    assert reasons == [reason, "its partition table (GPT) has no partitions"]
+
+
 FAR = st.one_of(st.integers(0, 200), st.integers(0, (1 << 64) - 1), st.just((1 << 64) - 1))
 
 
@@ -318,6 +335,23 @@ def places(*parts: Physical) -> list[tuple[str, tuple[str, ...], str]]:
             letters = "".join(disk[-1] for disk in volume.disks).encode()
             assert set(volume.blocks.read(0, volume.blocks.size)) == set(letters)
     return [(volume.name, volume.disks, volume.reason) for volume in volumes]
+
+
+@pytest.mark.parametrize("store", ["cow_store", "merging_store"])
+def test_the_changes_of_a_snapshot_are_named_and_its_origin_is_read(store: str):
+    """The metadata of LVM has the changes as a visible volume, and their origin in a hidden one."""
+    hidden = (
+        'snapshot0 {{ id = "s" status = ["READ"] segment_count = 1 segment1 {{ extent_count = 4'
+        ' type = "snapshot" chunk_size = 8 origin = "root" STORE = "wide" }} }} }} }}'
+    ).replace("STORE", store)
+    text = TEXT[: TEXT.rindex("}} }}")] + hidden
+    volumes, rest = groups([part("a", "vda", text=text), part("b", "vdb", text=text)])
+    assert [(volume.name, volume.blocks is None) for volume in volumes] == [
+        ("vg0/root", False),
+        ("vg0/wide", True),
+    ]
+    assert volumes[1].reason.startswith("a snapshot of vg0/root: it holds changes only")
+    assert not rest
 
 
 def test_both_copies_of_a_group_are_listed_each_with_its_own_disks():

@@ -1,4 +1,4 @@
-"""The parser process may die, hang or send wrong answers: its parent reports that and continues."""
+"""The parser process may die, hang or send wrong answers; its parent reports that and continues."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from haulback.framing import receive, send
 from haulback.filesystems.records import *
 from haulback.filesystems.block_server import REQUEST
 link, feed = (socket.socket(fileno=int(one)) for one in sys.argv[1:])
-ask = msgspec.msgpack.Decoder(Ask)
+ask = msgspec.msgpack.Decoder(Query)
 receive(link, ask)
 """
 

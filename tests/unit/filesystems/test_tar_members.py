@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import subprocess
 import tarfile
 
@@ -41,11 +42,14 @@ printf hard > d/a; ln d/a d/b; ln d/a z
 truncate -s 40G d/hole; printf middle | dd of=d/hole bs=1M seek=20000 conv=notrunc status=none
 truncate -s 3G d/nothing; truncate -s 300000 d/small; printf end >> d/small
 fallocate -l 8M d/reserved; head -c 70000 /dev/urandom > d/full
+mkfifo d/pipe; mknod d/char c 5 1; mknod d/block b 259 70000; chmod 640 d/block
+touch -d '1960-02-03 04:05:06.123456789' d/full; touch -d '2040-01-01 00:00:00.999999999' d/pipe
 ln -s file d/link; chown -h 77:78 d/link; printf x > "d/$(printf 'n%0150d' 1)"
 """
 EXTRACTED = 'mkdir "$1/out"; tar --xattrs "--xattrs-include=*" --acls -xpf - -C "$1/out"'
 LOOKED = r"""
-cd "$1"; find d z value ! -type d -printf "%p %y %s %m %U %G %n %l\n" | sort
+cd "$1"; find d z value ! -type d -printf "%p %y %s %m %U %G %n %l %T@\n" | sort
+stat -c "%t %T" d/[bc]*
 find d | sort | while read f; do getfattr -hdm- -e hex "$f" | sort; getfacl -pn "$f"; done
 find d -type f ! -name reserved -printf "%b %p\n" | sort -k2
 find d -type f ! -name hole ! -name nothing | sort | xargs sha256sum --
@@ -171,6 +175,32 @@ def test_any_header_says_what_the_entry_is(size, id_, modified, names):
         found = tar.next()
     assert (found.name, found.size, found.uid, found.gid) == (name, size, id_, id_)
     assert (found.mode, round(found.mtime * 1000)) == (0o4751, modified)
+
+
+@pytest.mark.parametrize(
+    ("moment", "fine", "record"),
+    [(0, 1, b"0.000000001"), (-1500, 0, b"-1.5"), (-1, 999_999, b"-0.000000001"),
+     (1_700_000_000_250, 7, b"1700000000.250000007"), (-86_400_000, 0, b"-86400")],
+)  # fmt: skip
+def test_times_have_nanoseconds(moment: int, fine: int, record: bytes):
+    entry = FileEntry("a", EntryType.REGULAR_FILE, 0, moment, 0o644, 0, 0, fine=fine)
+    assert b" mtime=%s\n" % record in TarMember(entry, "a", tarfile.REGTYPE).header()
+
+
+def test_pipes_and_devices_are_members_and_sockets_are_not():
+    kinds = {"p": stat.S_IFIFO, "c": stat.S_IFCHR, "b": stat.S_IFBLK, "s": stat.S_IFSOCK}
+    entries = [
+        FileEntry(name, EntryType.OTHER, 0, 0, 0o640, 0, 0, kind=kind, device=(259, 70_000))
+        for name, kind in kinds.items()
+    ]
+    source = Files({})
+    source.listing = lambda *_, **__: DirectoryEntries(entries)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(packed(source, "v", ["/d"])))) as tar:
+        members = {item.name: item for item in tar}
+    assert [*members] == ["d", "d/p", "d/c", "d/b"]
+    assert (members["d/p"].isfifo(), members["d/c"].ischr()) == (True, True)
+    assert (members["d/b"].isblk(), members["d/b"].devmajor) == (True, 259)
+    assert members["d/b"].devminor == 70_000
 
 
 def test_attributes_that_cannot_be_read_are_named_and_the_file_is_delivered():

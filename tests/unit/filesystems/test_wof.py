@@ -1,7 +1,7 @@
 """Files that Windows compressed are read; the vectors were compressed by wimlib.
 
 Each vector is a resource of a WIM archive: the offsets of its chunks, and the chunks, as in the
-stream of a file. `sample` made the contents.
+stream of a file. `sample` generates the contents.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FUZZED = settings(
 
 
 def sample() -> bytes:
-    """About 70 KB: words, calls of x86, long runs, and noise that is stored as it is."""
+    """About 70 KB: words, x86 calls, long runs, and noise that is stored uncompressed."""
     chance = random.Random(20)
     words = [chance.randbytes(chance.randrange(2, 12)) for _ in range(60)]
     calls = [chance.randrange(-40_000, 12_100_000) for _ in range(8)]

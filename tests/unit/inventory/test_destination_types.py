@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from haulback.contract import destination_types as contract
 from haulback.contract.destination_types import Capabilities, DestinationType, Secret, settings_of
 from haulback.errors import Malformed
-from haulback.inventory.destination_types import changed, checked, chosen, members
+from haulback.inventory.destination_types import changed, checked, chosen, host, members
 
 
 class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +20,7 @@ class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
-FOLDER = contract.TYPES[0]
+FOLDER, S3, _, SFTP = contract.TYPES
 WHOLE = {"bucket": "tower", "accessKey": "swordfish"}
 
 
@@ -100,7 +100,7 @@ def test_a_path_is_stored_in_its_shortest_form():
 
 
 def test_settings_may_stand_at_the_top_of_a_request_but_not_those_of_another_type():
-    body = {"name": "a", "bucket": "tower", "path": "/srv", "accessKey": "x", "colour": ""}
+    body = {"name": "a", "bucket": "tower", "path": "", "accessKey": "x", "colour": ""}
     assert members(body, ATTIC) == {"bucket": "tower", "accessKey": "x"}
     assert members({"name": "a", "path": "/srv", "bucket": ""}, FOLDER) == {"path": "/srv"}
     with pytest.raises(Malformed, match="colour: a destination of type ATTIC has no such setting"):
@@ -127,3 +127,31 @@ def test_a_fixed_setting_that_was_left_out_does_not_change_from_its_default():
     with pytest.raises(Malformed, match="port: the destination was made with 443") as caught:
         changed(ATTIC, {"port": 8443}, present)
     assert caught.value.details["field"] == "port"
+
+
+def test_a_path_is_no_setting_of_a_type_without_one():
+    assert members({"path": ""}, ATTIC) == members({"path": None}, ATTIC) == {}
+    with pytest.raises(Malformed, match="path: a destination of type ATTIC has no such setting"):
+        members({"path": "/backups"}, ATTIC)
+
+
+def test_the_empty_text_ends_an_optional_setting():
+    present = {"bucket": "tower", "proxy": "http://proxy:3128", "bandwidth": "1M"}
+    assert changed(S3, {"proxy": "", "bandwidth": ""}, present).plain == {
+        "proxy": "", "bandwidth": ""
+    }  # fmt: skip
+    whole = {"bucket": "tower", "accessKeyId": "me", "secretAccessKey": "swordfish"}
+    given = checked(S3, whole | {"proxy": "", "endpoint": "", "deleteAccessKeyId": ""})
+    assert given == ({"bucket": "tower"}, {"accessKeyId": "me", "secretAccessKey": "swordfish"})
+    for setting in ("secretAccessKey", "region", "endpoint"):
+        with pytest.raises(Malformed):
+            changed(S3, {setting: ""}, present | {"endpoint": "http://s3:80"})
+
+
+def test_the_same_path_of_another_host_port_or_user_is_another_folder():
+    sftp = {"host": "Backup.example.com", "user": "shop", "path": "/srv"}
+    same = host(SFTP, sftp | {"host": "backup.example.com", "port": 22, "path": "/other"})
+    assert host(SFTP, sftp) == same
+    for change in ({"host": "b2.example.com"}, {"port": 2222}, {"user": "other"}):
+        assert host(SFTP, sftp | change) != same
+    assert host(FOLDER, {"path": "/srv"}) == host(FOLDER, {"path": "/x"}) == {}

@@ -83,7 +83,7 @@ def test_a_later_look_that_misses_far_more_is_in_doubt_again(
 def test_one_look_after_the_other_that_shows_nothing_more_takes_nothing_at_first(
     present: set[str], data: st.DataObject
 ):
-    """Scans of single machines on a platform that shows none of them add up to the loss of all."""
+    """Scans of single machines on a platform that lists none of them add up to the loss of all."""
     one = data.draw(st.sampled_from(sorted(present)))
     found = judge(present, {one}, NONE, agrees=True, unshown=len(present))
     assert found.doubted == {one}

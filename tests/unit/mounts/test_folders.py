@@ -1,4 +1,4 @@
-"""Mount folders are checked before a mount, and nothing of a failed mount stays."""
+"""Mount folders are checked before a mount, and a failed mount leaves no folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from haulback.contract.mount import Visible
+from haulback.contract.mount import PublishedFolder
 from haulback.errors import Conflict, Forbidden, Unavailable, Unsupported
 from haulback.mounts import folders
 from haulback.mounts.spec import MountState
@@ -20,20 +20,22 @@ from haulback.mounts.spec import MountState
 @pytest.mark.parametrize("path", ["/etc", "/mnt/haulback", "/mnt/haulback/../x", "relative"])
 def test_a_folder_outside_the_allowed_roots_is_refused(path: str):
     with pytest.raises(Forbidden, match="not below /mnt/haulback"):
-        folders.check([Visible(path)], folders.ROOTS)
+        folders.check([PublishedFolder(path)], folders.ROOTS)
 
 
 def test_only_a_new_or_empty_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "empty").mkdir()
     (tmp_path / "full" / "a").mkdir(parents=True)
     (tmp_path / "file").touch()
-    folders.check([Visible(f"{tmp_path}/{name}") for name in ("empty", "new/below")], [tmp_path])
+    folders.check(
+        [PublishedFolder(f"{tmp_path}/{name}") for name in ("empty", "new/below")], [tmp_path]
+    )
     for name in ("full", "file"):
         with pytest.raises(Conflict, match="not an empty folder"):
-            folders.check([Visible(f"{tmp_path}/{name}")], [tmp_path])
+            folders.check([PublishedFolder(f"{tmp_path}/{name}")], [tmp_path])
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(Conflict, match="not writable"):
-        folders.check([Visible(f"{tmp_path}/new/below")], [tmp_path])
+        folders.check([PublishedFolder(f"{tmp_path}/new/below")], [tmp_path])
 
 
 def test_a_folder_of_a_mount_whose_process_died_is_in_use(
@@ -45,11 +47,11 @@ def test_a_folder_of_a_mount_whose_process_died_is_in_use(
     (tmp_path / "dead").mkdir()
     monkeypatch.setattr(Path, "is_dir", gone)
     with pytest.raises(Conflict, match="not an empty folder"):
-        folders.check([Visible(f"{tmp_path}/dead")], [tmp_path])
+        folders.check([PublishedFolder(f"{tmp_path}/dead")], [tmp_path])
 
 
 def test_missing_folders_are_planned_deepest_first(tmp_path: Path):
-    wanted = [Visible(f"{tmp_path}/a/b/c"), Visible(f"{tmp_path}/a/d")]
+    wanted = [PublishedFolder(f"{tmp_path}/a/b/c"), PublishedFolder(f"{tmp_path}/a/d")]
     made = folders.to_make(wanted)
     assert (made[0], made[-1]) == (f"{tmp_path}/a/b/c", f"{tmp_path}/a")
     assert sorted(made[1:3]) == [f"{tmp_path}/a/b", f"{tmp_path}/a/d"]
@@ -60,7 +62,7 @@ def test_a_node_without_fuse_refuses_with_the_remedy(
 ):
     monkeypatch.setattr(folders.ctypes.util, "find_library", lambda name: None)
     with ExitStack() as held, pytest.raises(Unsupported, match="install fuse3"):
-        folders.show(tmp_path / "nbd", ["vda"], [Visible(f"{tmp_path}/m")], held)
+        folders.show(tmp_path / "nbd", ["vda"], [PublishedFolder(f"{tmp_path}/m")], held)
     assert not (tmp_path / "m").exists()
 
 

@@ -1,4 +1,4 @@
-"""An iSCSI target needs its tools and a port, and no message of it holds the secret."""
+"""An iSCSI target needs its tools and a port, and none of its messages contains the secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mount goes on from another location of its backup when an object is damaged or away."""
+"""A mount continues from another location of its backup when an object is damaged or missing."""
 
 from __future__ import annotations
 

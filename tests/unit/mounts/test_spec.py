@@ -1,4 +1,4 @@
-"""Each disk is shown as a file of its own, whatever its name."""
+"""Each disk is shown as a separate file, whatever its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The supervisor of mounts finds, refuses and ends mounts, whatever their processes do."""
+"""The supervisor of mounts finds, refuses and ends mounts, whatever state their processes are
+in.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Details of an entry are told after it was opened and read to its end."""
+"""Details of an entry are reported after it was opened and read to its end."""
 
 from __future__ import annotations
 

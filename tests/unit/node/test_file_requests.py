@@ -5,8 +5,12 @@ import struct
 
 import pytest
 
+from haulback import framing
 from haulback.errors import Malformed
+from haulback.filesystems import browser
 from haulback.filesystems.browser import Browser
+from haulback.filesystems.records import Entries, EntryType, RawEntry
+from haulback.node import file_requests
 from haulback.node.file_requests import DirectoryRequest, _listing
 from tests.unit.repository.scene import MemoryDisk
 from tests.volumes import ext, needs_ext
@@ -43,6 +47,23 @@ def test_a_page_that_ends_with_a_name_that_cannot_be_printed_is_followed_by_the_
         assert shown == [one.shown for one in found.listing("vda", "/f")]
         assert len(set(shown)) == len(NAMES)
         assert {page["reason"] for page in got} == {""}
+
+
+def test_a_page_that_becomes_large_ends_before_its_last_entry(image, monkeypatch):
+    monkeypatch.setattr(file_requests, "_AT_ONCE", 2)
+    monkeypatch.setattr(file_requests, "_PAGE_BYTES", 1)
+    monkeypatch.setattr(browser, "AT_ONCE", 1)
+    with Browser({"vda": MemoryDisk(image)}) as found:
+        got = list(pages(found, 10_000))
+        whole = [one.shown for one in found.listing("vda", "/f", most=10_000)]
+    assert [len(page["entries"]) for page in got] == [2, 2, 2, 1]
+    assert [row["name"] for page in got for row in page["entries"]] == whole
+
+
+def test_a_response_of_the_longest_entries_fits_a_message():
+    longest = RawEntry(b"n" * 1024, EntryType.SYMLINK, 1 << 62, 1, 1, 1, 1, b"t" * 4096, "r" * 300)
+    response = Entries([longest] * browser.AT_ONCE, "r" * 300)
+    assert len(framing.pack(response)) < framing.MOST
 
 
 def test_a_mark_that_is_none_is_refused(image):

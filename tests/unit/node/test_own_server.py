@@ -1,4 +1,4 @@
-"""The server's database as a source: the answer of the server becomes one disk."""
+"""The server's database as a hypervisor: the answer of the server becomes a disk."""
 
 from __future__ import annotations
 

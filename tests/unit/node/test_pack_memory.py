@@ -1,4 +1,4 @@
-"""A node remembers checked packs for a week, and losing that memory does no harm."""
+"""A node remembers checked packs for a week, and losing that cache does no harm."""
 
 from pathlib import Path
 

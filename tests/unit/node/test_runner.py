@@ -148,7 +148,7 @@ def ends(runner: Runner) -> None:
 
 
 def told(server: Server, home: StateDir, run: Callable[[RunningTask], dict[str, Any]]) -> list[str]:
-    """The reports to the server when the work was over."""
+    """The reports to the server at the end of the work."""
     runner = runs(server, home, run)
     assert server.ended.wait(20)
     ends(runner)

@@ -1,4 +1,4 @@
-"""An attempt leaves no threads of the stores that it opened."""
+"""An attempt leaves no threads of its stores behind."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from haulback.policy.retention import BackupSource, Limits, Ruling, StoredBackup
 from haulback.units import DAY_MS
 from tests.unit.policy.stored_backups import location
 
-RULES = ("a", "b", "removed", None)  # two living rules, a removed one, and backups by hand
+RULES = ("a", "b", "removed", None)  # two living rules, a removed rule, and backups without a rule
 ZONES = ("UTC", "Europe/Berlin", "Pacific/Apia", "Asia/Kathmandu", "America/St_Johns")
 STATES = ("PRESENT",) * 6 + ("DAMAGED", "MISSING", "GIVEN_UP")
 HINTS = ("STANDARD_RETENTION",) * 8 + ("TO_REMOVE", "ARCHIVE")

@@ -24,7 +24,7 @@ def location(guid: str, **more: Any) -> StoredBackup:
 
 
 def source(*, present: bool = False, missed_days: float | None = None) -> BackupSource:
-    """A machine that was missed for so many days."""
+    """A machine that has been absent for this number of days."""
     since = None if missed_days is None else int(NOW - missed_days * DAY_MS)
     return BackupSource(present, since, 30)
 

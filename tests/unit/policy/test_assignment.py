@@ -79,7 +79,9 @@ def matches(wanted: AutoAssignSettings, machine: AssignableMachine) -> bool:
 def oracle(
     known: list[tuple[AssigningPolicy, AutoAssignSettings]], machine: AssignableMachine
 ) -> str:
-    """The policy of a machine, by the sentences of the vendor's manual and ours."""
+    """The policy of a machine, by the sentences of the vendor's manual and of Haulback's
+    documentation.
+    """
     own = next((item for item in known if item[0].guid == machine.policy), None)
     if not machine.present:
         return "" if own and own[0].removes_absent else machine.policy
@@ -115,8 +117,8 @@ def test_assignment_equals_a_naive_oracle(known, machine):
     if judged.is_idle and machine.policy in ("", *(policy.guid for policy, _ in known)):
         assert after == machine.policy
     again = Assignment([policy for policy, _ in reversed(known)])
-    assert again.policy_of(machine) == after  # the order of the records decides nothing
-    assert judged.policy_of(machine._replace(policy=after)) == after  # assignment is at rest
+    assert again.policy_of(machine) == after  # the order of the records has no effect
+    assert judged.policy_of(machine._replace(policy=after)) == after  # the assignment is stable
 
 
 @pytest.mark.parametrize(

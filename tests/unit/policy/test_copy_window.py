@@ -1,4 +1,4 @@
-"""Copies start in their daily window, also over midnight and where clocks change."""
+"""Copies start in their daily window, also over midnight and across clock changes."""
 
 from __future__ import annotations
 

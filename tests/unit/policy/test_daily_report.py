@@ -1,4 +1,4 @@
-"""The dates of daily reports, and the time that each covers."""
+"""The dates of daily reports, and the period that each covers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def test_each_date_is_due_once_and_in_order(zone: str):
     assert dates == sorted(set(dates))
     first = date.fromisoformat(dates[0])
     every = {(first + timedelta(days)).isoformat() for days in range(len(dates))}
-    assert len(every - set(dates)) <= (1 if zone == "Pacific/Apia" else 0)  # a day that it skipped
+    # A day that the zone skipped.
+    assert len(every - set(dates)) <= (1 if zone == "Pacific/Apia" else 0)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ def test_each_date_is_due_once_and_in_order(zone: str):
     [
         (-DAY_MS, None, -DAY_MS),  # the first report covers a day
         (1, None, None),  # enabled after the time of the report
-        (1, -DAY_MS, -DAY_MS),  # a change hides no report
-        (-DAY_MS * 9, -DAY_MS * 3, -DAY_MS * 3),  # days without a server
+        (1, -DAY_MS, -DAY_MS),  # a change of the policy hides no report
+        (-DAY_MS * 9, -DAY_MS * 3, -DAY_MS * 3),  # days without a running server
         (-DAY_MS * 99, -DAY_MS * 30, -DAY_MS * 7),
         (1, -DAY_MS * 30, None),  # enabled again
     ],
@@ -72,7 +73,7 @@ def test_reports_leave_no_time_out(changed: int, last: int | None, start: int | 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_servers_that_come_and_go_make_one_report_a_date(data: st.DataObject):
-    """Servers look at any moments: no date has two reports, and no time is left out."""
+    """Servers check at arbitrary moments: no date has two reports, and no time is left out."""
     begin = datetime(2026, 3, 25, tzinfo=UTC)
     moments = sorted(data.draw(st.lists(st.integers(0, 10 * DAY_MS), min_size=1, max_size=40)))
     last: int | None = None

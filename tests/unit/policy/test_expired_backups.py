@@ -1,4 +1,4 @@
-"""Each limit of a retention takes what lies beyond it, and nothing that must stay."""
+"""Each limit of a retention removes the backups beyond it, but none that must stay."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from haulback.policy.terms import of
 from haulback.units import DAY_MS
 from tests.unit.policy.stored_backups import NOW, location, source, surplus
 
-# The machine is gone for long: no backup stays only because it is the last one.
+# The machine has been absent for long, so that no backup stays only because it is the last one.
 GONE = {"e": source()}
 THERE = {"e": source(present=True)}
 
 
 def backup(days: float, **more: Any) -> StoredBackup:
-    """A stored backup of so many days ago; its guid tells its age in milliseconds."""
+    """A stored backup made this number of days ago; its guid is its age in milliseconds."""
     taken = NOW - round(days * DAY_MS)
     usual = {"created": 0, "location": "l", "snapshot_time": taken}
     return location(**{"guid": f"{taken:016}", **usual, **more})

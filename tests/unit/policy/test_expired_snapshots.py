@@ -1,4 +1,6 @@
-"""Snapshots on a platform go by the rule that took them, and the newest of each rule stays."""
+"""Snapshots on a platform are removed by the rule that took them, and the newest of each rule
+stays.
+"""
 
 from __future__ import annotations
 

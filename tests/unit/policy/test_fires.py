@@ -1,4 +1,4 @@
-"""Each due time runs once or is missed, however seldom and irregularly a server looks."""
+"""Each due time runs once or is missed, however rarely and irregularly a server checks."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""Fires to come are expected to last as long as the fires that are done."""
+"""Future fires are expected to last as long as past fires."""
 
 from datetime import timedelta
 from zoneinfo import ZoneInfo

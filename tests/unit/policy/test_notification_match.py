@@ -1,4 +1,4 @@
-"""The events that a notification rule tells."""
+"""The events that a notification rule reports."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_rule_without_events_tells_every_trouble(kind: str) -> None:
 
 @pytest.mark.parametrize("state", ["PROTECTED", "LATE", "FAILING", "NEVER", "UNASSIGNED"])
 def test_a_machine_without_protection_is_a_trouble_and_the_others_are_not(state: str) -> None:
-    """A failing machine is told by its failed workflow, a new one by nothing."""
+    """A failing machine is reported by its failed workflow, a new machine by no event."""
     changed = event("PROTECTION_CHANGED", {"state": state})
     assert is_told(rule(), changed) == (state in ("LATE", "UNASSIGNED"))
     assert is_told(rule(events=["PROTECTION_CHANGED"]), changed)

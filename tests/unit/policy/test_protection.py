@@ -1,4 +1,4 @@
-"""The state of a machine by its policy's RPO, and the RPO that schedules give."""
+"""The state of a machine by its policy's RPO, and the RPO that schedules imply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulback.contract.protection import ProtectionState
-from haulback.policy.protection import Case, Promise, judge, rpo_of
+from haulback.policy.protection import MachineCase, Promise, judge, rpo_of
 from haulback.policy.timetable import LAST, Cron, Daily, Days, Interval, Timetable, due_times
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -62,6 +62,11 @@ def test_a_day_that_comes_once_in_four_years_is_a_promise_as_well():
     assert rpo_of([Promise(leap, 0)], NOW) == 1461 * DAY
 
 
+def test_backups_in_one_month_of_the_year_promise_the_gap_behind_the_coming_ones():
+    march = Timetable(Cron("0 10 * 3 *"), UTC_ZONE)
+    assert rpo_of([Promise(march, 0)], NOW) == 336 * DAY  # with 29 February 2028
+
+
 tables = st.builds(
     lambda days, hour: nightly(*days, hour=hour),
     st.frozensets(st.integers(0, 6)),
@@ -76,12 +81,14 @@ def test_a_machine_that_is_backed_up_at_each_due_time_is_never_late(chosen, shif
     rpo = rpo_of([Promise(table, 0) for table in chosen], now)
     dues = sorted({due.at for table in chosen for due in due_times(table, now, now + 14 * DAY)})
     for last, later in pairwise(dues):
-        case = Case(True, rpo, last, failed=False, pending=False, before=ProtectionState.PROTECTED)
+        case = MachineCase(
+            True, rpo, last, failed=False, pending=False, before=ProtectionState.PROTECTED
+        )
         assert judge(case, later).state is ProtectionState.PROTECTED
 
 
 cases = st.builds(
-    Case,
+    MachineCase,
     st.booleans(),
     st.none() | st.integers(HOUR, 3 * DAY),
     st.none() | st.integers(NOW - 4 * DAY, NOW),
@@ -109,7 +116,7 @@ def test_a_machine_has_one_state_and_changes_it_when_it_says_so(case):
 
 
 def test_a_backup_that_is_tried_again_does_not_fail_its_machine_yet():
-    case = Case(True, DAY, NOW, failed=True, pending=True, before=ProtectionState.PROTECTED)
+    case = MachineCase(True, DAY, NOW, failed=True, pending=True, before=ProtectionState.PROTECTED)
     assert judge(case, NOW).state is ProtectionState.PROTECTED
     assert judge(case._replace(pending=False), NOW).state is ProtectionState.FAILING
     still = case._replace(before=ProtectionState.FAILING)
@@ -131,7 +138,9 @@ def test_every_minute_of_a_year_is_a_promise_of_a_minute():
 
 
 def test_a_machine_is_late_after_its_rpo_and_not_at_it():
-    case = Case(True, DAY, NOW, failed=False, pending=False, before=ProtectionState.PROTECTED)
+    case = MachineCase(
+        True, DAY, NOW, failed=False, pending=False, before=ProtectionState.PROTECTED
+    )
     assert judge(case, NOW + DAY) == (ProtectionState.PROTECTED, NOW + DAY)
     assert judge(case, NOW + DAY + 1) == (ProtectionState.LATE, None)
     assert judge(case._replace(rpo=None), NOW) == (ProtectionState.PROTECTED, None)

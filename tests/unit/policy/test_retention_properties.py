@@ -1,4 +1,6 @@
-"""Retention over seeded histories: nothing that must stay goes, more settings keep no less."""
+"""Retention over seeded histories: no backup that must stay is removed, and larger settings keep no
+less.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ def age_order(item: StoredBackup) -> tuple[int, int, str]:
 
 
 def is_chosen(item: StoredBackup, group: list[StoredBackup], terms: Terms) -> bool:
-    """Whether a keep chooses a backup, from the words of the documentation."""
+    """Whether a keep selects a backup, according to the documentation."""
     good = [other for other in group if is_good(other)]
     for place, most in enumerate(terms.keeps):
         mine = period(item, place, terms.zone)
@@ -66,7 +68,7 @@ def is_chosen(item: StoredBackup, group: list[StoredBackup], terms: Terms) -> bo
 
 
 def must_go(item: StoredBackup, told: History) -> bool:
-    """Whether mark and terms send a backup away, without regard to what protects the backup."""
+    """Whether mark and terms remove a backup, ignoring its protection."""
     if item.hint == "TO_REMOVE":
         return True
     terms = told.terms[item.rule]
@@ -83,7 +85,7 @@ def must_go(item: StoredBackup, told: History) -> bool:
 
 
 def must_stay(item: StoredBackup, told: History) -> bool:
-    """Whether something protects a backup: a lock, its use, its loss, or that it is the last."""
+    """Whether something protects a backup: a lock, its use, its loss, or being the last backup."""
     endless = item.hint == "ARCHIVE" and item.keep_until is None
     locked = item.keep_until is not None and told.now < item.keep_until
     if endless or locked or item.in_use or item.state in ("MISSING", "GIVEN_UP"):

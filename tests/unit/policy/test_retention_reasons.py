@@ -1,4 +1,4 @@
-"""Each backup that stays or goes has the reason that decided."""
+"""Each backup that stays or is removed has the reason that decided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps of a rule are written as people say them, and a mistake is named."""
+"""Keeps of a rule are written in a short form, and a mistake is reported by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members of schedules as timetables; a schedule without usable times says so."""
+"""Members of schedules as timetables; a schedule without usable times is reported."""
 
 from __future__ import annotations
 

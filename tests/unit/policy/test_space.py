@@ -1,4 +1,4 @@
-"""The growth of a destination, the day on which it is full, and the limits of new backups."""
+"""The growth of a destination, the day on which it will be full, and the limits for new backups."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,5 +69,6 @@ def test_new_backups_wait_exactly_where_no_room_is_left(total, used, held, quota
     limits = SpaceLimits(quota=quota, minimumFree=least)
     left = room(space, limits)
     assert left is not None
-    is_at_least = space.free == least and held < quota  # exactly as much as must stay is enough
+    # Exactly as much as must stay free is enough.
+    is_at_least = space.free == least and held < quota
     assert bool(why_full(space, limits)) == (left <= 0 and not is_at_least)

@@ -1,4 +1,6 @@
-"""Settings of rules and destinations as retention terms; settings that keep nothing are refused."""
+"""Settings of rules and destinations as retention terms; settings that keep no backup are
+refused.
+"""
 
 from __future__ import annotations
 

@@ -25,11 +25,11 @@ from haulback.policy.timetable import (
 from tests import shares
 
 _CASES = shares.cases("schedules")
-_USUAL = 60  # cases of each property in an ordinary run: the oracle is slow
+_USUAL = 60  # cases of each property in an ordinary run, because the oracle is slow
 
 
 def checked(test):
-    """So many cases of a property, chosen by the first seed."""
+    """Cases of a property in this number, selected by the first seed."""
     count = _CASES.count if _CASES.whole else _USUAL
     return seed(_CASES.first)(settings(max_examples=count, deadline=None, database=None)(test))
 
@@ -37,7 +37,7 @@ def checked(test):
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Changes by an hour, half an hour (Lord Howe), a whole day (Apia), at midnight (Beirut, Havana,
-# Santiago), and zones that gave the change up or never had one.
+# Santiago), and zones that abolished the change or never had it.
 ZONES = (
     "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Beirut",
     "America/Havana", "America/Santiago", "Africa/Casablanca", "Asia/Kolkata", "UTC",
@@ -50,7 +50,7 @@ def ms(instant: datetime) -> int:
 
 
 def week_of_change(zone: ZoneInfo, year: int) -> datetime:
-    """Three days before a change of the clock in `year`, or its beginning if there is none."""
+    """Three days before a clock change in `year`, or the beginning of the year if it has none."""
     day = datetime(year, 1, 1, tzinfo=UTC)
     for _ in range(366):
         if (
@@ -100,14 +100,14 @@ class Oracle:
             self.first_shown.setdefault(local, instant)
 
     def first(self, wanted: datetime) -> datetime | None:
-        """The first minute that shows `wanted`, else the first that shows a later time."""
+        """The first minute that shows `wanted`, or else the first that shows a later time."""
         if wanted in self.first_shown:
             return self.first_shown[wanted]
         return next((instant for instant, local in self.minutes if local > wanted), None)
 
     def local_midnights(self, days: Days) -> list[datetime]:
         dates = sorted({local.date() for _, local in self.minutes})
-        # A day that the zone skipped has times, too: they are moved to the next valid one.
+        # Times of a day that the zone skipped are moved to the next valid time.
         span = range((dates[-1] - dates[0]).days + 1)
         every = [dates[0] + timedelta(days=n) for n in span]
         return [datetime(d.year, d.month, d.day) for d in every if is_day(d, days)]
@@ -215,8 +215,10 @@ def test_an_expression_that_never_falls_due_is_refused():
 @pytest.mark.parametrize(
     ("day", "hour", "shown"),
     [
-        ("2026-03-29", "02:30", ["2026-03-29T01:00:00+00:00"]),  # skipped: the end of the gap
-        ("2026-10-25", "02:30", ["2026-10-25T00:30:00+00:00"]),  # twice: the first
+        # A skipped time: the end of the gap.
+        ("2026-03-29", "02:30", ["2026-03-29T01:00:00+00:00"]),
+        # A repeated time: the first of both.
+        ("2026-10-25", "02:30", ["2026-10-25T00:30:00+00:00"]),
     ],
 )
 def test_half_past_two_in_berlin_runs_once_on_both_days_of_change(day, hour, shown):

@@ -140,7 +140,7 @@ class Site:
         return made
 
     def given_to(self, made: Site) -> None:
-        """Give a copy the knowledge of the backups."""
+        """Copy the knowledge about the backups to a copy of the site."""
         made.held, made.kit, made.last = dict(self.held), self.kit, self.last
         made.disk = MemoryDisk(self.disk.data)
         made.page_packs = self.page_packs
@@ -154,8 +154,8 @@ class Site:
         return self._back_up(None)
 
     def increment(self, at: int = 100 * KIB, seed: int = 0) -> str:
-        """Write, and make an increment; a full backup if the base is unusable, as an export
-        does.
+        """Write, and make an increment; the backup is full if the base is unusable, as in an
+        export.
         """
         repository = self.open()
         self.disk.changed()
@@ -213,7 +213,7 @@ class Site:
         return repair(self.open(), context, apply=apply)
 
     def restores(self, backup: str) -> bool:
-        """Whether a backup restores; a wrong byte fails the test."""
+        """Check whether a backup restores; a wrong byte fails the test."""
         _, data, _ = self.held[backup]
         try:
             repository = self.open()
@@ -274,7 +274,7 @@ def make(root: Path, pool: ThreadPoolExecutor, kind: type[Site] = Site) -> Site:
 def limits(seed: int = 0) -> ExitStack:
     """Small packs and groups, and a reproducible random source."""
 
-    # one random source per size: the pool's threads only ask for nonces
+    # one random source per size, because the pool's threads only ask for nonces
     def drawn(size: int) -> bytes:
         return by_size.setdefault(size, random.Random(f"{size} {seed}")).randbytes(size)
 
@@ -353,7 +353,7 @@ def _fellows(site: Site, name: str) -> list[str]:
 
 
 def strike(site: Site, kind: str, fault: str, chance: random.Random) -> tuple[Target, set[str]]:
-    """Damage an object; return the object, and the names whose content changed."""
+    """Damage an object; returns the object, and the names whose content changed."""
     hit = target(site, kind, chance)
     path = site.path(hit.name)
     raw = bytearray(path.read_bytes())

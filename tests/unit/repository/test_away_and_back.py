@@ -1,4 +1,4 @@
-"""Packs that are missing for a while: once they are back, their damage records block nothing."""
+"""Packs that are missing for a while: once they exist again, their damage records block nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def needed(site: Site) -> list[bytes]:
 
 
 def take_away(site: Site, packs: list[bytes], cut: float | None = None) -> dict[bytes, bytes]:
-    """Remove packs, or cut them to a share of their length; return their former bytes."""
+    """Remove packs, or truncate them to a share of their length; returns their former bytes."""
     had = {}
     for pack in packs:
         path = site.path(name_of(pack))

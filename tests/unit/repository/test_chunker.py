@@ -1,4 +1,4 @@
-"""Data is cut by content: equal data gives equal chunks, wherever it lies."""
+"""Data is cut by content: equal data gives equal chunks at any position."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def lengths(data: bytes) -> list[int]:
 
 
 def test_the_sizes_of_chunks_are_part_of_the_format():
-    """Other sizes cut old data anew: every backup would be stored a second time."""
+    """Other sizes would cut old data differently, so that every backup would be stored a second
+    time.
+    """
     assert SEGMENT_BYTES == 1024 * KIB
     sizes = (CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX)
     assert sizes == (16 * KIB, 64 * KIB, 256 * KIB)

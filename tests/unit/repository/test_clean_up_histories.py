@@ -39,7 +39,7 @@ SIZES = (1, 700 * KIB, MIB + 513, 17 * MIB + 77)
 machines = st.integers(0, 2)
 seeds = st.integers(0, 3)
 failing = st.one_of(st.none(), st.none(), st.integers(1, 120))
-# Actions of other tasks: before which call to the destination, and which action.
+# Actions of other tasks: the call to the destination before which each runs, and the action.
 MEANWHILE = ("full", "increment", "store", "back up", "forget", "merge", "lose export")
 meanwhile = st.lists(
     st.tuples(st.integers(1, 60), st.sampled_from(MEANWHILE), machines, seeds), max_size=4
@@ -86,7 +86,7 @@ class Shared(Folder):
 
 
 class Cleaning(RuleBasedStateMachine):
-    """A model of clean-ups; `present` are the backups that a catalogue calls PRESENT."""
+    """A model of clean-ups; `present` are the backups that are PRESENT in the catalogue."""
 
     @initialize(sizes=st.tuples(*[st.sampled_from(SIZES)] * 3))
     def begin(self, sizes):
@@ -115,7 +115,9 @@ class Cleaning(RuleBasedStateMachine):
         return Repository.open(AddOnly(shared) if add_only else shared, SECRET)
 
     def pins(self):
-        """The pins: an export pins until its store ends; each machine has a name for both."""
+        """The pins: an export pins until its store ends; each machine has the same name for
+        both.
+        """
         waiting = {str(m.waiting[0]) for m in self.machines if m.waiting}
         return (
             waiting
@@ -131,7 +133,7 @@ class Cleaning(RuleBasedStateMachine):
         ]
 
     def do(self, subject, machine, seed):
-        """Run one whole action of another task; a machine in use is left alone."""
+        """Run a whole action of another task; a machine in use is skipped."""
         if machine.staging.name in self.at_work:
             return
         if subject == "full":
@@ -172,7 +174,7 @@ class Cleaning(RuleBasedStateMachine):
             )
 
     def export(self, machine, base, seed, io=None, plan=()):
-        """Write and export; the checkpoint moves on with the store only."""
+        """Write and export; only the store moves the checkpoint."""
         if machine.staging.name in self.at_work:
             return
         length = min(200 * KIB, machine.disk.size)
@@ -198,7 +200,7 @@ class Cleaning(RuleBasedStateMachine):
             machine.waiting, machine.later = (backup, data), []
 
     def store_waiting(self, machine, io=None, plan=()):
-        """Store, and repeat after power cuts; stop when the store demands a new export."""
+        """Store, and repeat after power failures; stop if the store demands a new export."""
         if not machine.waiting or machine.staging.name in self.at_work:
             return
         backup, data = machine.waiting
@@ -227,7 +229,7 @@ class Cleaning(RuleBasedStateMachine):
 
     @contextmanager
     def power(self, io):
-        """At the end, lose all data that was not synced."""
+        """Finally, lose all data that was not synced."""
         with suppress(PowerLost):
             yield
         if io:

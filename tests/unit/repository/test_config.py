@@ -133,7 +133,7 @@ def test_a_recovery_kit_opens_whatever_its_line_ends_and_letters(root, retyped):
 
 
 def test_an_older_version_cannot_open_what_keeps_it_from_writing(root):
-    """The first release opens every object in `graves/` by the key of pending deletes before it
+    """The first release opens every object in `graves/` with the key of pending deletes before it
     writes.
     """
     repository = Repository.open(Folder(root), SECRET)

@@ -19,7 +19,7 @@ BACKUP = "00000000-0000-4000-8000-000000000001"
 
 @pytest.fixture
 def story(tmp_path, pool):
-    """Make a first backup on a sound disk, then one more through `io`."""
+    """Make a first backup on a working disk, then another one through `io`."""
     (tmp_path / "d").mkdir()
     repository = Repository.init(Folder(tmp_path / "d"), SECRET)
     disk = MemoryDisk(noise(3 * MIB))
@@ -98,7 +98,7 @@ def test_merging_and_sweeping_the_index_lose_no_entry_wherever_power_fails(
 
 @pytest.fixture
 def half_stored(folder, repository, tmp_path, pool, monkeypatch):
-    """A store that died right before its manifest; its draft, and the disk."""
+    """A store that died directly before its manifest; its draft, and the disk."""
     monkeypatch.setattr("haulback.repository.index_tiers.FAN_IN", 2)
     disk = MemoryDisk(noise(MIB))
     draft = export(repository, disk, tmp_path / "dead", pool, backup=BACKUP)
@@ -120,7 +120,7 @@ def test_a_store_is_repeated_after_others_merged_and_swept_what_it_had_stored(
     half_stored, repository, tmp_path, pool
 ):
     draft, disk = half_stored
-    for seed in (1, 2):  # after the second sweep no index file names the first one any more
+    for seed in (1, 2):  # after the second sweep no index file names the first one
         back_up(repository, MemoryDisk(noise(MIB, seed)), tmp_path / "s", pool)
         assert (repository.merge_index(tmp_path), repository.sweep_index()) == (1, 2)
     assert restored(repository, repository.publish(tmp_path / "dead", draft), pool) == disk.data

@@ -33,9 +33,7 @@ def room(patient):
 
 
 def until_done(work, check, seed=5):
-    """Fail at each operation in turn and run `check` after each; return the number of
-    operations.
-    """
+    """Fail at each operation in turn, run `check` after each; returns the number of operations."""
     failed = 0
     while True:
         io = CrashingDisk(failed + 1, seed + failed)
@@ -105,7 +103,8 @@ def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_comp
 
     failed = until_done(work, lambda: patient.restores(second) or pytest.fail("lost"))
     assert failed > 20
-    patient.repair()  # a pack that left the index right before the power cut is moved aside now
+    # A pack that left the index directly before the power failure is moved aside now.
+    patient.repair()
     done = patient.repair()
     assert done.actions == [], done.actions
     assert [loss.backup for loss in done.losses] == [first]
@@ -117,7 +116,7 @@ def test_wherever_power_fails_in_a_repair_nothing_is_worse_and_the_next_one_comp
 def test_wherever_power_fails_in_a_clean_up_that_forgets_its_rolls_lead_to_no_false_alarm(
     patient, pool
 ):
-    """A power cut between tombstone, manifest and roll makes no backup look lost."""
+    """A power failure between tombstone, manifest and roll makes no backup look lost."""
     first, second = patient.held
 
     def work(io):

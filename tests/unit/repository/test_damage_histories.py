@@ -1,7 +1,8 @@
-"""Sound backups stay restorable while objects rot, vanish and return during backups and clean-ups.
+"""Sound backups stay restorable while objects are damaged, vanish and return during backups and
+clean-ups.
 
-`present` are the backups that the catalogue calls PRESENT; `hurt` are those of them with a damaged
-object of their own, until they are healed.  All others restore at every moment.
+`present` are the backups that are PRESENT in the catalogue; `hurt` are those with a damaged object
+of their own, until they are healed.  All others restore at every moment.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Ailing(Cleaning):
         return [(at, lambda what=what: self.let(what)) for at, what in super().others(plan)]
 
     def let(self, what):
-        """Run an action of another task, which may be refused with one of our errors only."""
+        """Run an action of another task, which may be refused only with a Haulback error."""
         with suppress(HaulbackError):
             what()
 
@@ -90,7 +91,7 @@ class Ailing(Cleaning):
         return True
 
     def strike(self, folder, fault, choice):
-        """Change one object; backups that do not restore afterwards are hurt."""
+        """Change one object; backups that no longer restore count as hurt."""
         root = self.root / "d"
         if folder == "haulback.json":
             both = [root / folder, root / "haulback.copy.json"]
@@ -216,7 +217,7 @@ class Ailing(Cleaning):
             assert before <= after, "a clean-up that misses a backup deletes nothing"
 
     def bring_back(self, path):
-        """Restore the folder's former objects, beside those created since."""
+        """Restore the folder's former objects, besides those created since."""
         made = [one for one in path.rglob("*") if one.is_file()] if path.exists() else []
         for one in made:
             there = self.root / "away" / one.relative_to(path)
@@ -243,8 +244,8 @@ class Ailing(Cleaning):
             check_backup(repository, backup)
 
     def is_healed(self, backup):
-        """A place that can be read again keeps its record until VERIFY: a checked restore is
-        refused.
+        """A place that can be read again keeps its record until VERIFY, so that a checked restore
+        is refused.
         """
         with suppress(HaulbackError):
             check_backup(self.open(), backup)

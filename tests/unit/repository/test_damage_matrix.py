@@ -25,8 +25,8 @@ from tests.unit.repository.damaged_site import (
 )
 
 PAIRS = [(kind, fault) for kind in CLASSES for fault in FAULTS]
-# Faults that damage nothing.  A deleted pending delete or announcement is written again by the next
-# clean-up; the two copies of the configuration replace each other; a lower revision has no meaning.
+# Faults without damage.  A deleted pending delete or announcement is written again by the next
+# clean-up; the two copies of the configuration replace each other; a lower revision has no effect.
 HARMLESS = {
     ("grave", "delete"),
     ("announcement", "delete"),
@@ -34,9 +34,9 @@ HARMLESS = {
     ("configuration copy", "swap"),
     ("revision", "duplicate"),
 }
-# The next verify finds the content of a deleted damage record by itself; a record that cleared
-# damage is missing then.  A power cut, too, leaves the newest roll without its copy; an older roll
-# without a copy counts as damage.
+# The next verify finds the content of a deleted damage record by itself, unless the record cleared
+# damage.  A power failure may also leave the newest roll without its copy; an older roll without a
+# copy counts as damage.
 UNCERTAIN = {("damage record", "delete"), ("roll copy", "delete")}
 STRANGE = {("configuration", "duplicate"), ("configuration copy", "duplicate")}
 FOLLOWING = ("restore", "increment", "full", "merge", "clean", "verify", "record", "repair")
@@ -51,7 +51,7 @@ def whole(tmp_path_factory, pool_of_two) -> Site:
 
 
 def follow(site: Site, text: str, chance: random.Random) -> None:
-    """Run one action on a damaged repository; it may be refused with one of our errors only.
+    """Run one action on a damaged repository, which may be refused only with a Haulback error.
 
     An increment shares the data of its base; undetected damage in the base is left for verify to
     find.
@@ -93,13 +93,13 @@ def test_after_any_damage_and_whatever_follows_all_that_is_whole_restores(whole,
 
 
 def play(whole: Site, root: Path, seed: int) -> None:
-    """Damage a copy of a whole site, let some actions follow, and heal the copy."""
+    """Damage a copy of a whole site, run some actions, and heal the copy."""
     chance = random.Random(seed)
     kind, fault = PAIRS[seed % len(PAIRS)]
     with limits(seed + 1):
         site = whole.copy(root)
         merged = kind == "merged segment" and chance.random() < 0.5
-        if merged:  # the files that it replaces still exist beside it
+        if merged:  # the replaced files still exist besides it
             site.open().merge_index(site.room("m"))
         before = {n: site.path(n).read_bytes() for n in site.names("packs")}
         hit, names = strike(site, kind, fault, chance)
@@ -129,7 +129,7 @@ def heals_by_a_full(site: Site, last: str, names: set[str], told: str) -> None:
     site.disk.data[:] = site.held[old].data
     new = site.full()
     assert site.restores(new), told
-    # A page names groups: when its chunks are stored twice, the new page may name the other groups.
+    # A page names groups: if its chunks are stored twice, the new page may name the other groups.
     is_cut_alike = names.isdisjoint(site.page_packs)
     clean_twice(site, new, old if is_cut_alike else new, names, told)
 

@@ -24,7 +24,7 @@ SEEDS = CASES.seeds if CASES.whole else CASES.seeds[:2]  # a case takes seconds
 
 
 class StoredObject:
-    """An object of a bucket, changed from outside as a file is; the members are those of Path."""
+    """An object of a bucket, changed from outside like a file; the members are those of Path."""
 
     def __init__(self, bucket: str, name: str) -> None:
         self._at = {"Bucket": bucket, "Key": name}
@@ -51,7 +51,7 @@ class StoredObject:
 
 
 class BucketSite(Site):
-    """A site whose repository lies in a bucket; local folders are its workshops."""
+    """A site whose repository is in a bucket; local folders hold temporary files."""
 
     bucket = ""
 
@@ -63,7 +63,7 @@ class BucketSite(Site):
 
 
 class Original(Site):
-    """A site in a folder, whose copies lie in buckets."""
+    """A site in a folder, whose copies are in buckets."""
 
     def copy(self, root: Path) -> Site:
         root.mkdir()

@@ -135,7 +135,7 @@ def test_a_clean_up_keeps_the_only_good_copy_although_nobody_knows_that_the_othe
 
 
 def rot_what_the_index_leads_to(site: Site) -> int:
-    """Damage the indexed copies of chunks that are stored twice; return the number of groups."""
+    """Damage the indexed copies of chunks that are stored twice; returns the number of groups."""
     repository = site.open()
     index, keys = repository.index(), repository.keys
     entries = [
@@ -155,7 +155,7 @@ def rot_what_the_index_leads_to(site: Site) -> int:
 
 @contextmanager
 def unseen(site: Site) -> Iterator[None]:
-    """Exports that read the index before anything was stored."""
+    """Exports that read the index before any backup was stored."""
     writer = Repository.writer
 
     def blind(repository: Repository, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""Catalogue extracts: the newest facts come back, whichever object is lost."""
+"""Catalogue extracts: the newest facts are read back, whichever object is lost."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def test_many_changes_between_two_weeks_are_folded_into_a_whole_set(
 
 
 class Story:
-    """A history of one repository: servers that know much or little, sweeps, and lost objects."""
+    """A history of one repository: servers with large or small catalogues, sweeps, and lost
+    objects.
+    """
 
     def __init__(self, seed: int, repository: Repository) -> None:
         self.dice, self.repository = random.Random(seed), repository

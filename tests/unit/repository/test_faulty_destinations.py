@@ -1,8 +1,8 @@
-"""A destination fails by a seed, and no acknowledged backup is lost.
+"""A destination fails by a seed, but no acknowledged backup is lost.
 
-Errors before and after an operation, half writes, repeated requests, lists that lag, break off,
-lack entries or show foreign names.  `HAULBACK_CASES=SEED:COUNT` runs other cases than the commit's
-own share; `scripts/soak faults` runs all of them.
+Errors before and after an operation, half writes, repeated requests, and listings that lag, break
+off, lack entries or show foreign names.  `HAULBACK_CASES=SEED:COUNT` runs other cases than the
+commit's own share; `scripts/soak faults` runs all of them.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from tests.unit.repository.damaged_site import Site, disk_of, limits
 from tests.unit.repository.scene import MemoryDisk, export, restored
 
 STEPS = ("full", "increment", "increment", "clean", "clean", "forget", "merge", "verify", "restore")
-TRIES = 40  # of a task, as the server repeats one whose destination did not answer
+TRIES = 40  # attempts of a task, because the server repeats a task whose destination did not answer
 T = TypeVar("T")
 
 
 class FaultySite(Site):
     """A site on a store in memory that fails; `calm` is the store without faults.
 
-    Half of the seeds use the wrappers of remote stores, the others see each fault themselves. A
-    catalogue knows the acknowledged backups in half of the cases.
+    Half of the seeds use the wrappers of remote stores, the others meet each fault directly. In
+    half of the cases a catalogue knows the acknowledged backups.
     """
 
     def __init__(self, root: Path, pool: ThreadPoolExecutor, seed: int) -> None:
@@ -56,12 +56,12 @@ class FaultySite(Site):
         self.catalogue = self.chance.random() < 0.5
         self.rate = self.chance.choice([0.02, 0.05, 0.1])
         self.refused = 0
-        self.written: list[Extent] = []  # since the last acknowledged backup
+        self.written: list[Extent] = []  # writes since the last acknowledged backup
         self.cache = CacheFolder(root / "cache") if self.chance.random() < 0.5 else None
 
     def destination(self) -> ObjectStore:
         store: ObjectStore = MemoryStore(self.bucket)
-        # Without a catalogue nothing misses a backup that no list shows; a store without the
+        # Without a catalogue no check misses a backup that no listing shows; a store without the
         # wrapper has no library that repeats its requests.
         never = set() if self.catalogue else {Fault.LACKING_LIST}
         never |= set() if self.wrapped else {Fault.REPEATED}
@@ -84,12 +84,12 @@ class FaultySite(Site):
         return super().clean(*arguments, wait=self.clock.wait, **orders)
 
     def calm(self) -> Repository:
-        """The repository as a process sees it that begins later and meets no fault."""
+        """The repository as a later process without faults sees it."""
         self.clock.wait(self.delay)
         return Repository.open(MemoryStore(self.bucket), SECRET)
 
     def attempt(self, call: Callable[[], T]) -> T | None:
-        """Repeat a task as the server does; None for a task that is given up."""
+        """Repeat a task as the server does; None if the task fails for good."""
         for _ in range(TRIES):
             try:
                 return call()
@@ -124,7 +124,7 @@ class FaultySite(Site):
 
 
 def begin(site: FaultySite) -> None:
-    """Make the repository as a node does: a repeated INIT opens what an earlier one made."""
+    """Create the repository as a node does; a repeated INIT opens the one of an earlier INIT."""
 
     def init() -> Repository:
         try:
@@ -191,7 +191,7 @@ def test_whatever_fails_every_acknowledged_backup_restores(tmp_path, pool_of_two
 
 
 def clean_without_faults(site: FaultySite, told: str) -> None:
-    """After the faults ended a clean-up and a verification find everything whole."""
+    """After the faults have ended, a clean-up and a verification find no damage."""
     site.rate = 0.0
     site.full()
     for _ in range(3 if site.delay else 2):

@@ -1,4 +1,4 @@
-"""The backups that a destination tells of: no list decides alone that a backup is missing."""
+"""The backups on a destination: no listing alone decides that a backup is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.repository.scene import MemoryDisk, back_up, noise
 
 
 class Late(PassThrough):
-    """A store whose lists show no manifest yet."""
+    """A store whose listings show no manifest yet."""
 
     def list(self, prefix: str):
         return (item for item in super().list(prefix) if not item.name.startswith("manifests/"))

@@ -73,7 +73,7 @@ class Site:
         return sum(i.size for name in names for i in self.repository.destination.list(name))
 
     def names(self, folder):
-        """Object names; the revision object stays in `graves/` for good."""
+        """Object names; the revision object stays in `graves/` permanently."""
         found = {item.name for item in self.repository.destination.list(folder)}
         return {name for name in found if "needs-haulback" not in name}
 
@@ -167,7 +167,7 @@ def test_a_second_clean_up_finds_nothing_to_do(thinned):
 
 
 def test_an_increment_on_a_backup_whose_groups_were_rewritten_restores(thinned):
-    """The map of the increment keeps hints that the clean-up made stale."""
+    """The map of the increment keeps hints that the clean-up has made stale."""
     site, second, disk = thinned
     site.clean()
     disk.write_at(300 * KIB, noise(4096, 77))
@@ -253,7 +253,7 @@ class Meddled(Folder):
 
 
 def reusing(site, name):
-    """An export that reuses a backup which is deleted afterwards, beside new data."""
+    """An export that reuses a backup which is deleted afterwards, besides new data."""
     disk = MemoryDisk(noise(MIB, 1))
     gone = site.back_up(disk)
     disk.data += noise(MIB, 2)
@@ -318,7 +318,7 @@ def test_a_clean_up_at_any_moment_of_a_store_costs_at_most_another_export(
 def test_a_store_at_any_moment_of_a_clean_up_stays_restorable_from_then_on_or_is_told(
     tmp_path, pool, story, pin
 ):
-    """The rule holds even for a store that the server took for dead and that pins nothing."""
+    """The rule holds even for a store that the server considered dead and that pins nothing."""
     result = set()
     for at, site in sites(tmp_path, pool):
         done = []
@@ -369,7 +369,7 @@ def test_a_backup_that_came_between_the_looks_makes_the_clean_up_look_again(site
 
 
 def test_a_backup_whose_store_did_not_look_gets_its_dropped_packs_back(site):
-    """An older program publishes without that check."""
+    """An older program publishes without this check."""
     disk, draft = reusing(site, "x")
     with patch.object(Repository, "_uphold"):
         site.clean(lambda: {"x"})
@@ -430,7 +430,7 @@ def test_a_broken_backup_is_named_and_stops_nothing(site):
 
 
 def test_an_unreadable_manifest_or_page_holds_everything_back(site):
-    """The data below cannot be told from dead data; the clean-up succeeds all the same."""
+    """The data below cannot be distinguished from dead data, but the clean-up succeeds."""
     first, second = (site.back_up(MemoryDisk(noise(MIB, seed))) for seed in (1, 2))
     site.forget(first)
     before = site.names("packs")

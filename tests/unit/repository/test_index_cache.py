@@ -1,4 +1,4 @@
-"""Copies of index segments are fetched once, believed only after a check, and limited in bytes."""
+"""Copies of index segments are fetched once, used only after a check, and limited in bytes."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_fails_no_store_and_no_restore(
     guid = Repository.init(MemoryStore(bucket), SECRET).guid
     if is_file:
         cache.path.write_bytes(b"")
-    else:  # a folder in which root, too, can create and delete nothing
+    else:  # a folder in which even root can create and delete nothing
         cache.path.mkdir()
         (cache.path / guid).symlink_to("/proc/self")
     disk = MemoryDisk(noise(MIB))

@@ -1,4 +1,6 @@
-"""No history of backups and clean-ups loses a backup where each list lags by client and name."""
+"""No history of backups and clean-ups loses a backup, although each listing lags by client and
+name.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ class Share:
         self.sizes: dict[str, int] = {}
 
     def note(self, name: str, size: int | None) -> None:
-        """Note a change of a name: its size in bytes, None for a deletion."""
+        """Record a change of a name: its size in bytes, None for a deletion."""
         versions = self.changes.setdefault(name, [])
         if bool(versions and versions[-1][1]) != (size is not None):
             versions.append((self.clock.seconds, size is not None))
@@ -53,7 +55,7 @@ class Share:
 
 
 class LateLists(Shared):
-    """A client of the share: its lists show each change of each name up to DELAY late."""
+    """A client of the share: its listings show each change of each name up to DELAY late."""
 
     def __init__(self, root, share: Share, disk=None, plan=(), watch=None) -> None:
         super().__init__(root, disk, plan, watch)
@@ -65,7 +67,7 @@ class LateLists(Shared):
         super().next()
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass in which other tasks go on."""
+        """Let time pass in which other tasks continue."""
         for _ in range(4):
             self.share.clock.wait(seconds / 4)
             super().next()
@@ -107,7 +109,7 @@ class LateLists(Shared):
         versions = self.share.changes.get(name)
         if not versions:
             return is_there
-        if versions[-1][1] and not is_there:  # a power cut took the name
+        if versions[-1][1] and not is_there:  # a power failure lost the name
             del self.share.changes[name]
             return False
         shown = False
@@ -123,7 +125,7 @@ class LateLists(Shared):
 
 
 class CleaningLate(Cleaning):
-    """The model of clean-ups on a share; every task is a client with lists of its own."""
+    """The model of clean-ups on a share; every task is a client with its own listings."""
 
     @initialize(seed=st.integers(0, 1 << 32))
     def share_begins(self, seed):
@@ -145,7 +147,7 @@ class CleaningLate(Cleaning):
         return found
 
     def calm(self):
-        """The repository as a process sees it whose lists show everything."""
+        """The repository as a process with up-to-date listings sees it."""
         return Repository.open(Folder(self.root / "d"), SECRET)
 
     def forget(self, choice):
@@ -174,7 +176,9 @@ class CleaningLate(Cleaning):
 
     @rule(machine=st.integers(0, 2), seed=st.integers(0, 3), plan=meanwhile)
     def storing_between_two_clean_ups(self, machine, seed, plan):
-        """A backup reuses data that the first clean-up drops, and that the second would delete."""
+        """A backup reuses data that the first clean-up removes from the index, and that the second
+        would delete.
+        """
         self.do("back up", self.machines[machine], seed)
         self.share.clock.wait(DELAY)
         self.do("full", self.machines[machine], seed)
@@ -185,7 +189,7 @@ class CleaningLate(Cleaning):
         self.clean()
 
     def verifying(self):
-        """A chunk that a clean-up puts back later is not in the index now: no rule."""
+        """A chunk that a clean-up adds again later is not in the index now, so no rule applies."""
 
     @invariant()
     def what_is_present_restores(self):

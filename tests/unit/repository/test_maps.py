@@ -300,7 +300,7 @@ def _ids(segments: list[Pieces]) -> list[bytes]:
 
 
 def pack_rows(segments: list[Pieces]) -> bytes:
-    """As many bytes as the rows of these segments take in a leaf."""
+    """The number of bytes that the rows of these segments take in a leaf."""
     return b"".join(bytes(2 + 26 * len(pieces)) for pieces in segments)
 
 
@@ -312,7 +312,7 @@ def pack_rows(segments: list[Pieces]) -> bytes:
         struct.pack("<H", 1) + bytes(11),
         # a piece of a group that the page does not list
         struct.pack("<HH20sIH", 0, 1, bytes(20), 5, 0),
-        # two pieces announced, one there
+        # two pieces announced, but only one present
         struct.pack("<H12sH20sIH", 1, bytes(12), 2, bytes(20), 5, 0),
         # half of a piece
         struct.pack("<H12sH", 1, bytes(12), 1) + bytes(13),

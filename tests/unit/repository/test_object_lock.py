@@ -1,4 +1,4 @@
-"""A repository on a store that keeps locks: no reused pack is without its lock."""
+"""A repository on a store that keeps locks: every reused pack is locked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WEEK = 7 * DAY_MS
 
 
 class Vault:
-    """A repository in a bucket with object lock, and what is done with it."""
+    """A repository in a bucket with object lock, and the actions on it."""
 
     def __init__(self, root: Path, pool: ThreadPoolExecutor) -> None:
         self.bucket, self.root, self.pool = locked_bucket(), root, pool
@@ -101,7 +101,7 @@ def test_a_reused_pack_gets_the_lock_of_the_new_backup_before_its_manifest(vault
         assert vault.until(name) >= end + 5 * DAY_MS
     disk.write_at(0, b"changed")
     vault.store(disk, 2 * WEEK, first)
-    # the pack of the old pages is no part of the increment
+    # the pack of the old pages does not belong to the increment
     assert lock_end(now_ms(), 2 * WEEK) in {vault.until(name) for name in before}
 
 
@@ -186,7 +186,8 @@ def test_a_delete_marker_is_damage_that_verify_names_and_repair_takes_away(vault
     folder.mkdir()
     context = RepairContext(folder, resources, lambda: ("a repair", now_ms()))
     listed = repair(vault.opened(), context, apply=False)
-    assert any(name in action for action in listed.actions)
+    [action] = listed.actions
+    assert action.startswith(f"{name} is hidden by a delete marker"), "nothing else is planned"
     assert repair(vault.opened(), context, apply=True).findings == []
     assert restored(vault.opened(), made, vault.pool) == bytes(disk.data)
 

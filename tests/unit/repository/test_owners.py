@@ -1,4 +1,4 @@
-"""Owner records: a server that lost a repository publishes and deletes nothing there."""
+"""Owner records: a server that lost a repository publishes and deletes nothing in it."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_store_without_times_is_judged_by_the_revocation_alone(
     repository = Repository.init(Timeless(MemoryBucket()), SECRET)
     repository.owners.take_over(taking(A, "t1"))
     repository.owners.take_over(taking(B, "t2"))
-    with pytest.raises(Conflict, match="the store tells no times"):
+    with pytest.raises(Conflict, match="the store reports no times"):
         cleaned(owned(repository, B), tmp_path / "c", pool)
 
 

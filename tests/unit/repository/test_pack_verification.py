@@ -13,7 +13,7 @@ from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
 
 
 class Memory:
-    """A memory of checked packs."""
+    """A cache of checked packs."""
 
     def __init__(self):
         self.packs = {}
@@ -50,9 +50,7 @@ def change(path, at, cut=None):
 def test_a_full_of_the_same_machine_does_not_build_on_a_broken_pack(
     stored, folder, tmp_path, pool, how
 ):
-    """The damage is in no record: the reuse check finds it, and the new backup heals the old
-    one.
-    """
+    """The reuse check finds damage that is not recorded, and the new backup heals the old one."""
     manifest, data = stored
     path = packs(folder)[-1]
     if how == "gone":
@@ -84,8 +82,8 @@ def test_a_sound_pack_is_checked_once_and_remembered_by_its_length(folder, tmp_p
 
 
 def test_the_first_groups_are_always_read_and_later_ones_with_the_stated_chance():
-    """The numbers of the design page: of n reused groups the first 8 and one in 50 of the rest are
-    read.
+    """The numbers of the design page: of n reused groups the first 8 and one in 50 of the others
+    are read.
     """
 
     class Counting(ReuseProof):

@@ -49,14 +49,14 @@ def test_an_increment_goes_on_where_a_map_names_what_the_index_does_not_lead_to(
         site.disk.changed()
         site.disk.write_at(300 * KIB, noise(40 * KIB, seed))
         base = site.held[site.last].manifest
-        lacks = assess(site.open(), base, thorough=False)  # as an export asks
-        assert site.restores(site._back_up(base, distrust=bool(lacks)))  # no BaseGone
+        lacks = assess(site.open(), base, thorough=False)  # like the look-up of an export
+        assert site.restores(site._back_up(base, distrust=bool(lacks)))  # raises no BaseGone
     site.clean()
     assert site.restoring() == set(site.held)
 
 
 def test_a_store_and_the_look_before_an_increment_ask_the_same_of_an_index(site):
-    """A chunk without a row in the index is lost for a STORE, whatever group a map names."""
+    """A chunk without a row in the index is lost for a STORE, whichever group a map names."""
     for backup in two_alike(site):
         assert assess(site.open(), site.held[backup].manifest) is None
         assert assess(site.open(), site.held[backup].manifest, thorough=False)
@@ -103,7 +103,7 @@ def test_verify_clears_no_record_of_a_pack_that_a_damaged_segment_hides(site, is
 
 
 def flip(site: Site, name: str) -> None:
-    """Change the last bytes of an object: of a pack the end of its directory."""
+    """Change the last bytes of an object; in a pack, the end of its directory."""
     path = site.path(name)
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 1
@@ -121,7 +121,7 @@ def test_a_record_of_a_pack_that_nothing_names_any_more_is_cleared(site):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_restore_finds_the_good_copy_once_the_rotten_one_is_recorded(whole, tmp_path, seed):
-    """Neither copy is a sound row of the index then; both are in the directories of packs."""
+    """Neither copy then has a sound row in the index; both are in the directories of packs."""
     with limits(seed + 20):
         site = whole.copy(tmp_path / "r")
         both = two_alike(site)

@@ -20,7 +20,7 @@ from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
 
 
 class Patient:
-    """A repository with two machines, to be damaged."""
+    """A repository with two machines, which the tests damage."""
 
     def __init__(self, root, pool):
         self.root, self.pool = root, pool

@@ -41,7 +41,7 @@ def test_a_manifest_that_reads_the_second_time_stays(patient, monkeypatch):
 
 
 def test_a_store_that_falls_silent_in_a_repair_costs_no_group(patient, monkeypatch):
-    """The other groups of the damaged pack are good: a time-out must not count them as lost."""
+    """The other groups of the damaged pack are good, so a time-out must not count them as lost."""
     first, _ = patient.held
     pack = patient.data_pack(first)
     patient.flip(pack, 1000)

@@ -1,4 +1,4 @@
-"""The calls of a destination that opening, exporting and storing take."""
+"""The number of calls to a destination for opening, exporting and storing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ SIZE = 4 * MIB
 
 
 class Counted(PassThrough):
-    """Counts calls by class; several folders are one list, as on S3, with the identity object."""
+    """Counts calls by class; several folders are one listing, as on S3, including the identity
+    object.
+    """
 
     def __init__(self, bucket: MemoryBucket) -> None:
         super().__init__(MemoryStore(bucket))
@@ -78,7 +80,7 @@ def opened(bucket, cache):
 
 
 def backed_up(bucket, cache, folder, pool, disk, parent=None, changed=None):
-    """The manifest of a new backup, and the calls of its task of both."""
+    """The manifest of a new backup, and the number of calls of its EXPORT and STORE."""
     repository, calls = opened(bucket, cache)
     older = repository.manifest(parent.backup) if parent else None
     base, above = (older.disks[0].map, older.backup) if older else (None, None)
@@ -89,7 +91,7 @@ def backed_up(bucket, cache, folder, pool, disk, parent=None, changed=None):
 
 
 def beside_data(calls):
-    """The number of calls without packs, which depend on the changed data alone."""
+    """The number of calls without packs, whose number depends only on the changed data."""
     return sum(count for name, count in calls.items() if name not in ("PUT packs", "GET packs"))
 
 
@@ -157,7 +159,7 @@ def test_an_increment_of_eighty_scattered_blocks_takes_few_calls(bucket, cache, 
 
 def test_a_pass_of_lists_is_confirmed_once(bucket, cache, tmp_path, pool):
     class Apart(Counted):
-        """Lists folder after folder, as most stores do."""
+        """Lists one folder after another, as most stores do."""
 
         list_many = PassThrough.list_many
 

@@ -1,4 +1,4 @@
-"""Stored data is restored unchanged, whatever was written between."""
+"""Stored data is restored unchanged, whatever was written in between."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

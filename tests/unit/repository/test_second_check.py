@@ -1,4 +1,6 @@
-"""The check after the manifest looks chunks up again only where the first check's facts changed."""
+"""The check after the manifest looks up chunks again only if the facts of the first check
+changed.
+"""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -41,7 +43,7 @@ class Watched(Folder):
 
 
 def published(tmp_path, pool, meanwhile=lambda: None):
-    """Publish a backup and return the destination, which ran `meanwhile` after the manifest."""
+    """Publish a backup; returns the destination, which ran `meanwhile` after the manifest."""
     (tmp_path / "store").mkdir()
     watched = Watched(tmp_path / "store", meanwhile)
     repository = Repository.init(watched, SECRET)

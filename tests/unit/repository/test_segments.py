@@ -56,14 +56,14 @@ def directories(draw: st.DrawFn) -> list[GroupEntry]:
 def found_in(segment: Segment, chunks: list[bytes]) -> list[bytes | None]:
     """The group of each chunk, None for an unknown one."""
     rows = [segment.group_of(chunk) for chunk in chunks]
-    found = [None if row is None else segment.group_ids([row])[0] for row in rows]
+    groups = [None if row is None else segment.group_ids([row])[0] for row in rows]
     # arrays, which serve a large index, find the same
     result: list[bytes | None] = [None] * len(chunks)
     for _, which, owners in matches([segment], {}, chunks):
         for i, name in zip(which, segment.group_ids(owners), strict=True):
             result[i] = name
-    assert result == found
-    return found
+    assert result == groups
+    return groups
 
 
 STRANGERS = [chunk(head, 6) for head in (0, 1, 5, 9, (1 << 64) - 1)]
@@ -130,7 +130,7 @@ def test_the_end_of_a_group_may_lie_beyond_four_gibibytes():
 
 
 def test_ids_that_share_their_first_half_are_told_apart():
-    """Such ids practically never occur: a search goes on through all of them."""
+    """Such ids practically never occur: a search has to visit all of them."""
     same = [chunk(5, rest) for rest in (9, 2, 7)]
     segment = Segment.build(
         [entry(group(1, n), PACKS[0], n, one) for n, one in enumerate(same)]
@@ -142,7 +142,7 @@ def test_ids_that_share_their_first_half_are_told_apart():
 
 
 def test_chunks_that_share_their_head_stay_in_the_order_of_the_directory():
-    # more chunks than a sorting method that is not stable leaves in order by chance
+    # more chunks than an unstable sorting method would leave in order by chance
     rests = [(number * 37) % 101 for number in range(100)]
     segment = Segment.build([entry(group(1, 1), PACKS[0], 0, *(chunk(5, rest) for rest in rests))])
     assert segment.columns.rests.tolist() == rests
@@ -264,7 +264,7 @@ def test_a_large_segment_is_hashed_to_its_last_byte(tmp_path: Path):
 
 
 class Watched(DurableFiles):
-    """Files as they are; notes the order of the calls."""
+    """Plain files; records the order of the calls."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

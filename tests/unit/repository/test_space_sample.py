@@ -1,4 +1,4 @@
-"""A clean-up knows which bytes belong to one machine and which to several."""
+"""A clean-up counts the bytes of one machine alone and those of several machines."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, export, noise
 
 COMMON = noise(2 * MIB, seed=99)
-NEAR = 64 * KIB  # of maps, directories and encryption
+NEAR = 64 * KIB  # share of maps, directories and encryption
 
 
 class Shop:
@@ -66,7 +66,7 @@ def test_bytes_of_one_machine_are_told_from_those_of_two(shop: Shop):
     shop.back_up("b", noise(MIB, seed=2) + COMMON)
     usage = shop.usage()
     told = about(usage)
-    # chunks at the seam of both parts belong to one machine alone
+    # chunks at the border of both parts belong to only one machine
     assert is_near(told["a"][0], 3 * MIB, MIB // 2)
     assert is_near(told["b"][0], MIB, MIB // 2)
     assert told["a"][1] == told["b"][1]

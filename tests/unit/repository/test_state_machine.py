@@ -25,7 +25,7 @@ from tests import shares
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, export, noise, restored
 
-# Small limits, so that a short history meets full packs, spilled sessions and merged merges.
+# Small limits, so that a short history reaches full packs, spilled sessions and repeated merges.
 LIMITS = {
     "writer.PACK_BYTES": 512 * KIB,
     "writer._NEW_CHUNKS_IN_MEMORY": 8,
@@ -48,9 +48,7 @@ def dice():
 
 
 class Machine:
-    """A machine as a caller of the product sees it: its disk, its last backup, its waiting
-    export.
-    """
+    """A machine as a caller of the product sees it: its disk, last backup and waiting export."""
 
     def __init__(self, size: int, staging: Path) -> None:
         self.disk = MemoryDisk(noise(min(size, MIB), size).ljust(size, b"\0"))
@@ -129,9 +127,7 @@ class Life(RuleBasedStateMachine):
             self.export(machine, CrashingDisk(fail_at, seed), machine.base.disks[0].map, None)
 
     def export(self, machine, io, base, changed):
-        """Export; a waiting export is given up, and an export that dies may leave a complete
-        draft.
-        """
+        """Export; a waiting export is dropped, and a dying export may leave a complete draft."""
         backup, data = str(uuid.uuid4()), bytes(machine.disk.data)
         machine.waiting = None
         machine.disk.read = 0
@@ -148,7 +144,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(machine=machines, at=st.integers(0, 18 * MIB), seed=seeds)
     def back_up_in_peace(self, machine, at, seed):
-        """Write, export and store without a disturbance."""
+        """Write, export and store without an interruption."""
         self.write(machine, at, 64 * KIB, seed)
         if self.machines[machine].base:
             self.increment(machine, None, seed, 4096)
@@ -163,7 +159,7 @@ class Life(RuleBasedStateMachine):
             self.store_waiting(waiting[machine % len(waiting)], CrashingDisk(fail_at, seed))
 
     def store_waiting(self, machine, io):
-        """Publish repeatedly until all steps are done: `waiting` stays until then."""
+        """Publish repeatedly until all steps are done; `waiting` stays until then."""
         backup, data = machine.waiting
         with self.power(io):
             draft = self.repository.read_draft(machine.staging, backup)
@@ -188,7 +184,7 @@ class Life(RuleBasedStateMachine):
 
     @contextmanager
     def power(self, io):
-        """Send all durable writes through `io`; power fails at the end in any case."""
+        """Send all durable writes through `io`; the power fails at the end in any case."""
         self.repository.destination.disk = io
         with suppress(PowerLost):
             yield

@@ -1,4 +1,4 @@
-"""A clean-up waits by the times of the store, and not at all on a store that it cannot know."""
+"""A clean-up waits by the times of the store, but not on a store whose times are unknown."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DELAY = 100.0
 
 
 class Timeless(MemoryStore):
-    """A store that does not tell when an object was stored."""
+    """A store that does not report when an object was stored."""
 
     def info(self, name: str) -> Item:
         return super().info(name)._replace(stored=None)
 
 
 class LateManifests(MemoryStore):
-    """A store whose lists lag for manifests only: each name lags by itself."""
+    """A store whose listings lag for manifests only; each name lags separately."""
 
     def list(self, prefix: str) -> Iterator[Item]:
         delay, self.bucket.listing_delay = self.bucket.listing_delay, 0.0
@@ -99,7 +99,7 @@ def test_a_store_of_unknown_delay_or_time_is_not_cleaned(
 
 
 class Race:
-    """A STORE reuses dead data while a clean-up waits; neither's lists show the other yet."""
+    """A STORE reuses dead data while a clean-up waits; neither's listings show the other yet."""
 
     def __init__(self, bucket: MemoryBucket, clock: ManualClock, room: Path, pool) -> None:
         self.bucket, self.clock, self.room, self.pool = bucket, clock, room, pool
@@ -146,7 +146,7 @@ def test_a_clean_up_sees_the_backup_that_its_first_list_lacked(
 def test_without_the_wait_before_the_second_look_the_backup_is_lost(
     bucket, clock, tmp_path, pool_of_two, monkeypatch
 ):
-    """The reason for the wait: this is the clean-up with a second look at once."""
+    """The reason for the wait: this clean-up scans a second time at once."""
     race = Race(bucket, clock, tmp_path, pool_of_two)
     monkeypatch.setattr(StoreTime, "let_be_seen", lambda self, name: race.meanwhile(0.1))
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Foreign files in a repository's folders stop nothing, and are reported once each."""
+"""Foreign files in a repository's folders block nothing, and are reported once each."""
 
 from __future__ import annotations
 

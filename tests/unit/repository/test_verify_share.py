@@ -1,4 +1,4 @@
-"""A VERIFY with a time limit ends soon, reports the rest, and continues there next time."""
+"""A VERIFY with a time limit ends soon, reports the remainder, and continues there next time."""
 
 from __future__ import annotations
 

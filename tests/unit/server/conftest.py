@@ -157,7 +157,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=DATABASES)
 def house_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A migrated database: the migrations have tests of their own, which use `url`."""
+    """A migrated database; the migrations have separate tests, which use `url`."""
     if request.param == "sqlite":
         return databases.migrated_file(tmp_path / "haulback.db")
     return databases.migrated_database(request.getfixturevalue("cluster"), uuid.uuid4().hex)

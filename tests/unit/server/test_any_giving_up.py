@@ -1,6 +1,6 @@
-"""Giving up loses what the list names and nothing else, on any site, wherever the process dies.
+"""Giving up loses exactly the listed objects, on any site, wherever the process dies.
 
-Each case is a random site; a rehearsal rolls it back, so that all cases share a database.
+Each case is a random site; a dry run rolls it back, so that all cases share a database.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from haulback.server.key_vault import KeyVault
 from haulback.server.services import giving_up
 from haulback.server.services.app import App
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import gone, rows, tables, tasks
+from haulback.server.store import given_up, rows, tables, tasks
 from haulback.server.store.engine import open_store
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -44,7 +44,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 class Site:
-    """Nodes, places, machines, backups with copies, and tasks, all at random."""
+    """Nodes, hypervisors, destinations, machines, backups with copies, and tasks, all at random."""
 
     def __init__(self, house: House, dice: random.Random) -> None:
         self.house, self.dice = house, dice
@@ -97,7 +97,7 @@ class Site:
 
     def _write(self, sql: sa.Connection) -> None:
         for guid in self.nodes:
-            seen = START - self.dice.choice([0, 10_000_000])
+            seen = START - self.dice.choice([0, 10_000_000, 100_000_000])
             node = {"guid": guid, "name": guid, "secret": guid, "version": "1", "created": START}
             node |= {"seen": seen, "staging_total": 0, "staging_used": 0, "protocol": 1}
             sql.execute(sa.insert(tables.node).values(**node, restore_roots="[]"))
@@ -142,7 +142,7 @@ class Site:
         return kind, self.dice.choice(guids[kind])
 
     def groups(self) -> dict[str, dict[str, bool]]:
-        """Whether each location of a backup is good, by the guid that each had at the start."""
+        """Whether each location of a backup is good, by the guid that it had at the start."""
         made: dict[str, dict[str, bool]] = {}
         for backup in self.backups:
             good = (backup.status, backup.location_status) == _GOOD
@@ -155,12 +155,14 @@ class Dies(Exception):
 
 
 def give_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Losses]:
-    """Give an object up in small pieces, with a death at a random one; the object and its list."""
+    """Give an object up in small pieces, with a crash at a random one; returns the object and its
+    list.
+    """
     app, user = site.house.app, site.house.user
     kind, guid = site.chosen()
     listed = giving_up.preview(app, kind, guid, user)
-    monkeypatch.setattr(gone, "PIECE", site.dice.randint(1, 3))
-    left, locked = site.dice.randint(1, 12), gone.locked
+    monkeypatch.setattr(given_up, "PIECE", site.dice.randint(1, 3))
+    left, locked = site.dice.randint(1, 12), given_up.locked
 
     def dying(sql: Any, guid: str) -> Any:
         nonlocal left
@@ -170,11 +172,11 @@ def give_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Losses]:
         return locked(sql, guid)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gone, "locked", dying)
+        patch.setattr(given_up, "locked", dying)
         try:
             giving_up.give_up(app, kind, guid, user)
         except Dies:
-            while giving_up.continue_all(app):  # some pieces a tick
+            while giving_up.continue_all(app):  # some pieces in each tick
                 pass
     assert giving_up.continue_all(app) == 0
     return kind, listed
@@ -222,13 +224,13 @@ def check(sql: sa.Connection, site: Site, kind: str, listed: Losses) -> None:
     for place in (*site.stores, *site.hosts):
         name = "destination" if place in site.stores else "hypervisor"
         if fate.get((name, place.guid)) == "given up":
-            where = (gone.of_destination if name == "destination" else gone.of_hypervisor)(
+            where = (given_up.of_destination if name == "destination" else given_up.of_hypervisor)(
                 place.guid
             )
-            assert not gone.some_tasks(sql, where)
+            assert not given_up.some_tasks(sql, where)
             with pytest.raises(NotFound):
                 giving_up.preview(site.house.app, name, place.guid, site.house.user)
     if kind == NODE:
         left = set(sql.scalars(sa.select(tables.node.c.guid)))
-        pinned = sql.scalars(sa.select(tables.task.c.pinned_node).where(gone.LIVE))
+        pinned = sql.scalars(sa.select(tables.task.c.pinned_node).where(given_up.LIVE))
         assert {pin for pin in pinned if reach.only_node(pin)} <= left

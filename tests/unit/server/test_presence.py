@@ -134,7 +134,7 @@ def test_machines_that_come_back_are_as_if_they_had_never_been_missed(house: Hou
     synced(house, node, machines)
     assert alarms(house) == []
     assert all(entity(house, one.guid).absent_since is None for one in machines)
-    synced(house, node, [])  # the loss starts again
+    synced(house, node, [])  # the doubt starts again
     assert len(present(house)) == 4
 
 
@@ -168,7 +168,7 @@ def test_a_further_attempt_of_the_same_task_does_not_confirm_it(house: House):
     sync = begun(house, node)
     wanted = FullInventory(Word("KVM"), Ref(sync.guid), None, [])
     take_inventory(house.app, node, wanted)
-    node = house.node()  # the node's process restarts: the task is queued again
+    node = house.node()  # the node's process restarts, so that the task is queued again
     house.clock.now += 10
     house.take(node, sync)
     house.finish(node, sync, machines=[])
@@ -438,7 +438,7 @@ def test_an_unreadable_machine_that_is_deleted_is_no_alarm_any_more(house: House
 def test_a_machine_whose_folder_is_unreadable_counts_as_seen_when_others_are_weighed(house: House):
     node, machines = house.node(), grown(house, 4)
     ruins = [broken("m0"), broken("m1")]
-    synced(house, node, [], problems=2, unreadable=ruins)  # two of four are gone: half
+    synced(house, node, [], problems=2, unreadable=ruins)  # two of four are missing, which is half
     assert present(house) == ["m0", "m1"]
     assert alarms(house) == []
     assert len(machines) == 4
@@ -457,12 +457,12 @@ def test_a_stranger_that_cannot_be_read_is_told_of_the_hypervisor_and_hides_nobo
 
 def test_machines_whose_places_nobody_told_stay_while_a_folder_cannot_be_told_apart(house: House):
     node, machines = house.node(), grown(house, 4)
-    with house.app.store.write() as sql:  # as an earlier version left them
+    with house.app.store.write() as sql:  # in the state that an earlier version left
         older = tables.entity.c.guid.in_([machines[0].guid, machines[1].guid])
         sql.execute(sa.update(tables.entity).where(older).values(place=""))
     ruin = broken("x")
     synced(house, node, machines[3:], problems=1, unreadable=[ruin])
-    assert present(house) == ["m0", "m1", "m3"]  # the folder of m2 is gone
+    assert present(house) == ["m0", "m1", "m3"]  # the folder of m2 no longer exists
     gone = hypervisors.confirm_absent(house.app, house.hypervisor.guid, house.user)
     assert [one.name for one in gone] == ["m0", "m1"]
 

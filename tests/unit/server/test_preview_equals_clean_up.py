@@ -1,4 +1,4 @@
-"""A preview of retention says exactly which backups the next clean-up removes.
+"""A preview of retention lists exactly the backups that the next clean-up removes.
 
 Each case is a machine with a random history, under rules with random settings.
 """
@@ -46,7 +46,7 @@ def settings(dice: random.Random) -> dict[str, Any]:
     chosen = {name: value for name, value in known.items() if dice.random() < 0.5}
     try:
         terms.check(msgspec.convert(chosen, RuleRetention), "retention")
-    except Malformed:  # settings that would keep nothing: no rule can have them
+    except Malformed:  # settings that keep no backup are impossible in a rule
         return settings(dice)
     return chosen
 
@@ -67,7 +67,7 @@ def rules(house: House, dice: random.Random) -> list[str]:
 
 
 def history(house: House, entity: Entity, of: list[str], dice: random.Random) -> list[Backup]:
-    """The stored backups of a machine, of up to three rules and of none."""
+    """The stored backups of a machine, of up to three rules and without a rule."""
     mine = [*dice.sample(of, dice.randint(1, 3)), None]
     return [
         Backup(
@@ -116,7 +116,7 @@ def filled(house: House, of: list[str], dice: random.Random) -> None:
 
 
 def previewed(house: House, rule: str) -> set[str]:
-    """The backups of a rule that go, by all parts of its preview."""
+    """The backups of a rule that would be removed, from all parts of its preview."""
     going, after = set[str](), None
     while True:
         wanted = RetentionPreviewRequest(rule={"guid": rule}, after=after)

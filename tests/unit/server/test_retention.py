@@ -13,13 +13,14 @@ from haulback.contract.task_states import State
 from haulback.errors import Conflict, Forbidden, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Backup, Entity, Record
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import planning
 from haulback.server.caller import Account, Node, person
 from haulback.server.services import configuration as configuration_service
 from haulback.server.services import (
     maintenance,
     node_tasks,
+    policy_losses,
     record_kinds,
     retention_losses,
     retention_plan,
@@ -28,12 +29,14 @@ from haulback.server.services import (
     retention_waits,
 )
 from haulback.server.services import retention as retention_marks
+from haulback.server.services.configuration import SentRecord
+from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.store import configuration, mount_tables, retention, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.retention_tables import retention_wait
 from haulback.tasks.record import Task
 from haulback.units import DAY_MS
-from haulback.wire import Named
+from haulback.wire import Named, read
 from tests.unit.server.conftest import House
 
 
@@ -62,7 +65,7 @@ def change_rule(house: House, guid: str, lock: int = 0, **settings: Any) -> None
 
 
 def stored(house: House, node: Node, of: str | None = None, entity: Entity | None = None) -> str:
-    """Store a backup of a rule, or of none; a day passes."""
+    """Store a backup of a rule, or without a rule; a day passes."""
     house.clock.now += DAY_MS
     more: dict[str, Any] = {"rules": [{"guid": of}]} if of else {}
     [export] = house.export(entity or house.entities[0], **more)
@@ -211,7 +214,9 @@ def reader_of(house: House, kind: str, backup: str) -> Task:
     """A task that reads a backup of the first machine."""
     entity = house.entities[0]
     refs = {"backup": Named(backup, "db"), "protectedEntity": Named(entity.guid, entity.name)}
-    return planning.task(kind, "restore", Ask(house.clock.now), None, planning.TaskSpec(refs=refs))
+    return planning.task(
+        kind, "restore", Context(house.clock.now), None, planning.TaskSpec(refs=refs)
+    )
 
 
 def events_of(house: House, kind: str) -> list[str]:
@@ -239,6 +244,51 @@ def test_a_confirmation_ends_the_wait_and_its_alarm(house: House):
     assert not retention_preview.preview(house.app, house.user, wanted).waits
 
 
+def test_a_dry_run_counts_backups_of_other_projects_without_their_names(house: House):
+    node = house.node()
+    ours = rule(house, "ours", retentionKeepLastNFull=1)
+    made = [stored(house, node, ours) for _ in range(2)]
+    with house.app.store.write() as sql:
+        chosen = sa.update(tables.record).where(tables.record.c.guid == ours)
+        sql.execute(chosen.values(project="pa"))
+        sql.execute(sa.update(tables.entity).values(project="pb"))
+        sql.execute(sa.insert(retention_wait).values(rule=ours, since=1))
+    narrowed = person(Account(new_guid(), "pat", projects=["pa"]))
+    losses = retention_losses.waiting(house.app, narrowed, [ours])
+    assert [(item.guid, item.name) for item in losses.items if item.kind == "backup"] == [
+        ("", "outside your projects")
+    ]
+    whole = retention_losses.waiting(house.app, house.user, [ours])
+    assert [item.guid for item in whole.items if item.kind == "backup"] == made[:1]
+
+
+def test_a_dry_run_of_a_changed_policy_names_its_rules_machines_and_backups(house: House):
+    node = house.node()
+    nightly = rule(house, retentionKeepLastNFull=5)
+    made = [stored(house, node, nightly) for _ in range(2)]
+    policy, kind = new_guid(), RECORD_KINDS["vm-backup"]
+    with house.app.store.write() as sql:
+        configuration.add(sql, Record(guid=policy, kind="vm-backup", name="p"))
+        chosen = sa.update(tables.record).where(tables.record.c.guid == nightly)
+        sql.execute(chosen.values(parent=policy))
+
+    def losses(**members: object) -> set[tuple[str, str, str]]:
+        body = msgspec.json.encode({"name": "p", **members})
+        sent = SentRecord(kind, lambda: read(msgspec.json.decode(body), kind.struct, ""), body)
+        told = policy_losses.of_changed_policy(house.app, house.user, sent, policy)
+        return {(item.kind, item.fate, item.guid) for item in told.items}
+
+    assert losses() == set()
+    assert losses(rules=[{"guid": nightly}]) == set()
+    assert ("rule", "removed", nightly) in losses(rules=[])
+    to = {"guid": house.destination.guid}
+    fewer = {"backupDestination": to, "backupRetentionSettings": {"retentionKeepLastNFull": 1}}
+    changed = {"guid": nightly, "ruleBackupDestinations": [{"roleType": "PRIMARY", **fewer}]}
+    assert losses(rules=[changed]) == {("backup", retention_losses.NEXT, made[0])}
+    with house.app.store.read() as sql:  # nothing was changed
+        assert SqlCatalogue(sql).records.get("rule", nightly).parent == policy
+
+
 def test_a_dry_run_of_a_confirmation_names_what_the_caller_can_confirm(house: House):
     node = house.node()
     ours, theirs = (rule(house, name, retentionKeepLastNFull=1) for name in ("ours", "theirs"))
@@ -246,6 +296,7 @@ def test_a_dry_run_of_a_confirmation_names_what_the_caller_can_confirm(house: Ho
     set_destination(house, keepLastNFull=1)
     waits = (ours, theirs, house.destination.guid)
     with house.app.store.write() as sql:
+        sql.execute(sa.update(tables.entity).values(project="pa"))
         for guid, project in ((ours, "pa"), (theirs, "pb")):
             chosen = sa.update(tables.record).where(tables.record.c.guid == guid)
             sql.execute(chosen.values(project=project))
@@ -432,7 +483,7 @@ def test_a_run_goes_on_where_a_dead_server_left_it(house: House, monkeypatch: py
     assert set(node_tasks.expected(house.app, node, task.guid, "")) == {*made[1::2]}
     set_destination(house, keepLastNFull=1, keepLastBackupWhenSourceStillExists=False)
     again: Any = node_tasks.order(house.app, node, task.guid)
-    assert again.order.backups == order.order.backups  # judged once
+    assert again.order.backups == order.order.backups  # judged only once
 
 
 def test_another_attempt_of_a_clean_up_judges_anew(house: House):

@@ -1,4 +1,4 @@
-"""A request narrows its caller to projects and never widens the caller's reach."""
+"""A request narrows its caller to projects and never widens the caller's rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a task gives every member of the task, its followers and its copies a value."""
+"""The end of a task gives a value to every member of the task, its followers and its copies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Middle(Random):
 
 
 def running(**more: Any) -> Task:
-    """A running task that has a value of its own in each member that an end changes."""
+    """A running task with a distinct value in each member that an end changes."""
     members: dict[str, Any] = {
         "guid": "t",
         "type": "EXPORT",

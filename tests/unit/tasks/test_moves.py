@@ -1,4 +1,4 @@
-"""Users cancel and restart tasks; every other move belongs to the node."""
+"""Users cancel and restart tasks; every other change of state belongs to the node."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Limits, ranks and retry delays are those that docs/design/server.md names."""
+"""Limits, ranks and retry delays have the values of docs/design/server.md."""
 
 from random import Random
 
@@ -28,7 +28,7 @@ from haulback.tasks.scheduling import (
 
 
 class Fixed(Random):
-    """A random source that always gives one number."""
+    """A random source that always returns one number."""
 
     def __init__(self, number: float) -> None:
         super().__init__(0)
@@ -142,8 +142,8 @@ def test_the_delay_of_a_retry_is_spread_by_a_quarter_to_either_side(number: floa
     ("slot", "reason"),
     [
         ("entity:e", "another task works on the same entity"),
-        ("source:hv:export", "the source bears as many export tasks as it may"),
-        ("destination:d:store", "the destination bears as many store tasks as it may"),
+        ("source:hv:export", "the source has as many export tasks as it may"),
+        ("destination:d:store", "the destination has as many store tasks as it may"),
         ("share:n:store:d", "the node runs as many store tasks of this destination as it may"),
         ("node:a:b:verify", "the node runs as many verify tasks as it may"),
     ],

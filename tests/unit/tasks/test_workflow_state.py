@@ -1,4 +1,4 @@
-"""A workflow bears the name of its work, and its state follows from the states of its tasks."""
+"""A workflow has the name of its work, and its state follows from the states of its tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated power cut loses exactly the bytes and names that were not made durable."""
+"""The simulated power failure loses exactly the bytes and names that were not durable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_unsynced_bytes_are_lost_from_the_end(tmp_path: Path, seed: int):
 
 
 def outcomes(tmp_path: Path, act) -> set[frozenset[str]]:
-    """Names in the folder after power cuts with many seeds."""
+    """Names in the folder after power failures with many seeds."""
     result = set()
     for seed in range(20):
         folder = tmp_path / str(seed)

@@ -100,7 +100,7 @@ class CopySite:
         self.opened(name).forget(backup.backup)
 
     def restores(self, name: str, backup: Manifest) -> bool:
-        """Whether a backup of a repository restores as the machine was."""
+        """Check whether a backup in a repository restores the machine's content."""
         return restored(self.opened(name), backup, self.pool) == self.contents[backup.backup]
 
 

@@ -1,4 +1,4 @@
-"""A copy restores like its origin, takes no more bytes than needed, and spreads no damage."""
+"""A copy restores like its source, takes no more bytes than needed, and spreads no damage."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import pytest
 
 from haulback.errors import Damaged, Fenced, NotFound
 from haulback.ids import new_guid
+from haulback.repository.backup_loss import assess
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import CheckOrder, Depth, verify
-from haulback.transfer import copy_anew
+from haulback.transfer import resealed_copy
 from haulback.transfer.copy import COPY_OF, lacks_data
 from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk, noise
@@ -27,7 +28,7 @@ def site(tmp_path, pool) -> CopySite:
 
 @pytest.fixture
 def apart(tmp_path, pool) -> CopySite:
-    """Two repositories of different keys."""
+    """Two repositories with different keys."""
     return CopySite(tmp_path, pool, family=False)
 
 
@@ -94,7 +95,7 @@ def test_clean_ups_do_not_make_the_copy_of_an_increment_larger(site, cleaned):
     site.clean(cleaned)
     disk.write_at(21 * MIB, noise(700 * KIB, 9))
     increment = site.back_up(disk, older)
-    if cleaned == "first":  # living chunks of several backups lie in one group now
+    if cleaned == "first":  # living chunks of several backups are in one group now
         site.clean("first")
     before = bytes_in(site.second.destination)
     made = site.copy(increment, second).manifest
@@ -209,6 +210,33 @@ def test_a_copy_heals_its_origin(site):
     assert site.restores("first", backup)
 
 
+def test_two_damaged_locations_heal_each_other(site):
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    for number, name in enumerate(("first", "second")):
+        rot(site, name, backup, number)
+        noticed(site, name)
+    site.copy(copy, guid=backup.backup, route=BACK, heals=True)
+    site.copy(backup, guid=copy.backup, heals=True)
+    for name, manifest in (("first", backup), ("second", copy)):
+        assert not lacks_data(site.opened(name), manifest.backup)
+        assert site.restores(name, manifest)
+
+
+def test_data_that_both_locations_lack_leaves_the_rest_healed(site):
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    for name, number in (("first", 0), ("first", 1), ("second", 0)):
+        rot(site, name, backup, number)
+        noticed(site, name)
+    before = assess(site.opened("first"), backup)
+    site.copy(copy, guid=backup.backup, route=BACK, heals=True)
+    after = assess(site.opened("first"), backup)
+    assert before
+    assert after
+    assert 0 < after.bytes < before.bytes
+
+
 def test_a_missing_manifest_is_stored_again_from_the_copy(site):
     backup = site.back_up(a_disk())
     copy = site.copy(backup).manifest
@@ -277,8 +305,8 @@ def noticed(site: CopySite, name: str) -> None:
 
 
 def test_a_later_attempt_across_keys_uses_what_a_dead_attempt_published(apart, monkeypatch):
-    monkeypatch.setattr(copy_anew, "PORTION", MIB)
-    monkeypatch.setattr(copy_anew, "_SEGMENTS_AT_ONCE", 4)
+    monkeypatch.setattr(resealed_copy, "PORTION", MIB)
+    monkeypatch.setattr(resealed_copy, "_SEGMENTS_AT_ONCE", 4)
     backup, calls = apart.back_up(MemoryDisk(noise(20 * MIB, 4))), 0
 
     def die_after_a_portion() -> None:

@@ -1,7 +1,8 @@
 """Every present backup restores in two repositories, after any history of backups, copies,
-clean-ups on both sides, and power cuts.
+clean-ups of both, and power failures.
 
-HAULBACK_CASES=SEED:COUNT says with which seed and how often; tests/shares.py chooses otherwise.
+HAULBACK_CASES=SEED:COUNT gives the first seed and the number of cases; by default tests/shares.py
+selects them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def test_every_present_backup_restores_at_both_sides_after_any_history(
 
 
 class History:
-    """Two repositories, two machines, and the backups that are present on each side."""
+    """Two repositories, two machines, and the backups that are present in each."""
 
     def __init__(self, root: Path, pool: ThreadPoolExecutor, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -111,14 +112,14 @@ class History:
             self.machine[made.backup] = number
             assert self.site.restores(target, made)
             return
-        # A copy fails only when its source, or what it was to reuse, went away in between.
+        # A copy fails only if its source, or data that it would reuse, was removed meanwhile.
         assert self.told[-1].startswith("meanwhile"), "a copy failed by itself"
 
     def _copy_back(self) -> None:
         self._copy(("second", "first"))
 
     def _cut_copy(self) -> None:
-        """A copy whose power fails, and that is made again under the same guid."""
+        """A copy that is interrupted by a power failure, and repeated under the same guid."""
         self._copy(disk=CrashingDisk(self.chance.randint(1, 120), self.chance.randrange(1 << 30)))
 
     def _crash(self, act: Callable[[], object], disk: CrashingDisk) -> None:

@@ -1,4 +1,4 @@
-"""A machine comes back as it was exported, whatever the hypervisor said about its changes."""
+"""A machine is restored as it was exported, whatever changes the hypervisor reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def noise(size: int, seed: int) -> bytes:
 
 
 class Site:
-    """A machine with a full and an empty disk, its repository, and what the exports warned of."""
+    """A machine with a full and an empty disk, its repository, and the warnings of the exports."""
 
     def __init__(self, repository: Repository, staging: Path, pool: ThreadPoolExecutor) -> None:
         self.repository, self.staging, self.pool = repository, staging, pool
@@ -49,7 +49,7 @@ class Site:
     def back_up(
         self, base: Manifest | None = None, without: frozenset[str] = frozenset()
     ) -> Manifest:
-        """Export and store the machine; `base` is the backup before."""
+        """Export and store the machine; `base` is the previous backup."""
         before = f"haulback-{self.attempts}" if base else None
         self.attempts, self.read = self.attempts + 1, 0
         folder = self.staging / str(self.attempts)

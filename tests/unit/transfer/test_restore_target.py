@@ -1,4 +1,4 @@
-"""A restore makes the machine of the backup, changed as its target says and in nothing else."""
+"""A restore creates the machine of the backup, changed only as its target says."""
 
 from __future__ import annotations
 

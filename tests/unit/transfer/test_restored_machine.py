@@ -39,7 +39,7 @@ class _Map:
 
 
 class _Host:
-    """A hypervisor that starts no machine; `held` keeps it from removing one."""
+    """A hypervisor that starts no machine; `held` prevents it from removing one."""
 
     def __init__(self, held: bool = False) -> None:
         self.removed, self._held = [], held
@@ -80,7 +80,7 @@ def test_a_disk_takes_the_space_that_its_original_took(
     there, here, staging = (tmp_path / name for name in ("there", "here", "staging"))
     for folder in (there, here, staging):
         folder.mkdir()
-    own = {"allocated": "2024-05-01", "autostart": True}  # members of the user
+    own = {"allocated": "2024-05-01", "autostart": True}  # members that a user set
     raw = raw_machine(there, **own) / "root.raw"
     raw.write_bytes(b"")
     os.posix_fallocate(os.open(raw, os.O_WRONLY), 0, written)

@@ -1,4 +1,4 @@
-"""A refused request names the field, shows the value and says what is wanted instead."""
+"""A refused request names the field, shows the value and names the expected form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of an export is counted, whatever the number of changed places."""
+"""The plan of an export is counted, for any number of changed places."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ NAMES = ("db", "mail", "web")
 
 
 class Folders:
-    """The folder, whatever hypervisor is opened."""
+    """Return the folder for any hypervisor."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

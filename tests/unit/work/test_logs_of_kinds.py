@@ -1,4 +1,4 @@
-"""The log of a task of every kind: the lines of the record, and lines of the work."""
+"""The log of a task of every kind: lines about the record, and lines of the work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from haulback.kinds.registry import KINDS
-from haulback.server.services.task_story import told
+from haulback.server.services.task_log import told
 from haulback.tasks.record import LogRow, Task, Waiting
 from haulback.wire import Named
 from haulback.work.registry import WORK
@@ -61,7 +61,7 @@ def test_the_start_of_the_last_attempt_stands_before_its_lines_and_a_gap_is_told
 
 
 class Context:
-    """A context that keeps the lines of the log."""
+    """A context that records the lines of the log."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""Restores from a backup of several locations, each in a repository of its own."""
+"""Restores from a backup with several locations, each in a separate repository."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reading:
         self.unread: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.opened: list[str] = []
-        self.strange = ""  # the name of a destination that was exchanged
+        self.strange = ""  # the name of a replaced destination
 
     def log(self, text: str) -> None:
         self.said.append(text)
@@ -129,7 +129,7 @@ def test_a_location_that_holds_another_repository_is_left_for_the_next_one(sites
 
 
 def rotten(site: CopySite, backup: Manifest, *wounds: tuple[str, int]) -> None:
-    """Record that repositories lack the largest group (0) of a backup, or the next one (1)."""
+    """Record that repositories lack the largest group (0) of a backup, or the next largest (1)."""
     for name, number in wounds:
         rot(site, name, backup, number)
         noticed(site, name)

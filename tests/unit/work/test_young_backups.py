@@ -1,4 +1,4 @@
-"""A restore of a young backup waits for lists only while they lack its data."""
+"""A restore of a young backup waits for listings only while they lack its data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DELAY = 1.0  # seconds
 
 
 class LateIndex(PassThrough):
-    """A store whose lists leave some lists of the index files empty."""
+    """A store that returns some listings of the index files empty."""
 
     def __init__(self, site: CopySite, is_late: Callable[[], bool]) -> None:
         super().__init__(site.opened("first").destination)
@@ -38,7 +38,7 @@ class LateIndex(PassThrough):
 
 
 class Young(Reading):
-    """A restore from a repository whose lists may lag."""
+    """A restore from a repository whose listings may lag."""
 
     def __init__(self, site: CopySite, wanted: Any, is_late: Callable[[], bool]) -> None:
         super().__init__(site, wanted)

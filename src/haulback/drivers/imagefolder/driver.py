@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
-from haulback.drivers.imagefolder import kept_disks, machine_builder
+from haulback.drivers.imagefolder import machine_builder, retained_disks
 from haulback.drivers.imagefolder.definition import (
     FILE,
     LARGEST,
@@ -29,7 +29,7 @@ from haulback.drivers.imagefolder.known_machines import MachinePlaces
 from haulback.drivers.images import image_reader, internal_snapshots, qemu
 from haulback.drivers.images.image import Image, read_regular
 from haulback.drivers.images.image_writer import free_name
-from haulback.drivers.images.internal_snapshots import Reverting
+from haulback.drivers.images.internal_snapshots import RevertNote
 from haulback.durable_files import DurableFiles as Files
 from haulback.durable_files import translate
 from haulback.errors import (
@@ -48,7 +48,7 @@ _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HIDDEN = re.compile(
     r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})(?:\.(?P<state>old|gone)\.(?P<name>.+))?"
 )
-# Note of a running revert; it names the machine and the snapshot of its state before.
+# A note of a running revert, with the machine and the snapshot of its previous state.
 _BACK = re.compile(r"\.haulback-(?P<attempt>[A-Za-z0-9_-]{1,64})\.back")
 _IMAGES = {".raw", ".img", ".qcow2"}
 
@@ -57,7 +57,7 @@ class ImageFolder:
     """Driver over the machines in `root`; `files` carries out the durable changes."""
 
     declaration = IMAGE_FOLDER
-    # Shared by all drivers of the process: a driver lives for one task.
+    # Shared by all drivers of the process, because a driver exists for one task only.
     _machine_places = MachinePlaces()
 
     def __init__(self, root: Path, files: Files | None = None) -> None:
@@ -72,7 +72,7 @@ class ImageFolder:
     def inventory(self) -> Inventory:
         folders, problems = self._scan()
         with suppress(OSError):
-            self._machine_places.learn(self.root)  # later exports need no scan
+            self._machine_places.learn(self.root)  # later exports then need no scan
         machines: list[Machine] = []
         places: dict[str, str] = {}
         twice = [uuid for uuid, many in Counter(d.uuid for _, d in folders).items() if many > 1]
@@ -119,7 +119,7 @@ class ImageFolder:
             paths = internal_snapshots.able(images)
             internal_snapshots.check(paths, name)
             # The note precedes all changes, so that a sweep can undo an interrupted revert.
-            self._files.write_file(note, msgspec.json.encode(Reverting(canonical(uuid), before)))
+            self._files.write_file(note, msgspec.json.encode(RevertNote(canonical(uuid), before)))
             internal_snapshots.revert(paths, name, before)
             note.unlink()
 
@@ -164,7 +164,7 @@ class ImageFolder:
         return sorted(path.name for path in swept)
 
     def close(self) -> None:
-        """Do nothing: no connection is open."""
+        """Do nothing, because no connection is open."""
 
     def _is_leftover(self, path: Path, alive: Set[str]) -> bool:
         hidden = _HIDDEN.fullmatch(path.name) or _BACK.fullmatch(path.name)
@@ -173,7 +173,7 @@ class ImageFolder:
     def _is_undone(self, path: Path) -> bool:
         """Undo one leftover; returns False for a revert that cannot be undone now.
 
-        Such a revert stays for the next sweep and does not stop this one.
+        Such a revert stays for the next sweep and does not stop this sweep.
         """
         if not _BACK.fullmatch(path.name):
             self._undo(path)
@@ -186,7 +186,7 @@ class ImageFolder:
         return True
 
     def _undo_revert(self, note: Path) -> None:
-        wanted = msgspec.json.decode(read_regular(note, LARGEST), type=Reverting)
+        wanted = msgspec.json.decode(read_regular(note, LARGEST), type=RevertNote)
         with suppress(NotFound), _opened(*self._find(wanted.uuid)) as images:
             internal_snapshots.undo(internal_snapshots.able(images), wanted.before)
         note.unlink()
@@ -223,7 +223,7 @@ class ImageFolder:
     def _find(self, uuid: str) -> tuple[Path, Definition]:
         wanted = canonical(uuid)
         matches = self._known(wanted)
-        if not matches:  # the places may be outdated
+        if not matches:  # the known folders may be outdated
             self._machine_places.forget(self.root)
             matches = [match for match in self._scan()[0] if match[1].uuid == wanted]
         if len(matches) > 1:
@@ -256,7 +256,7 @@ class ImageFolder:
             folders, _ = self._scan()
             old = _replaced(folders, wanted) if overwrite else None
             made = _settled(wanted, old, [other for other in folders if other != old])
-            made = kept_disks.with_the_rest(room, made, *old, self._files) if old else made
+            made = retained_disks.with_the_rest(room, made, *old, self._files) if old else made
             machine_builder.record(room, made, self._files)
             complete = _measure(room, decode(read_regular(room / FILE, LARGEST + 1)))
             if old:

@@ -16,15 +16,15 @@ from haulback.drivers.images.image import open_regular
 from haulback.errors import HaulbackError
 
 _ROOTS = 16  # image folders in memory; a thousand machines take about 300 KiB
-_SECOND = 1_000_000_000  # nanoseconds
-# Age in nanoseconds from which a definition is believed to have been written for the last time
-# under its stamp: above the step of time stamps, which is a tick of the kernel, or 2 s where the
-# file system keeps whole seconds only.
+_SECOND = 1_000_000_000  # nanoseconds in a second
+# Age in nanoseconds after which a definition counts as written for the last time under its stamp:
+# more than the resolution of time stamps, which is a tick of the kernel, or 2 s on file systems
+# with whole seconds only.
 _SETTLED, _SETTLED_COARSE = _SECOND // 10, 3 * _SECOND
 
 
 class _Stamp(NamedTuple):
-    """The identity of a file's content: each write sets the time of the last change anew."""
+    """The identity of a file's content: each write changes the time of the last change."""
 
     device: int
     inode: int
@@ -42,8 +42,8 @@ class _Identity(msgspec.Struct):
 class MachinePlaces:
     """The uuids in the definitions of image folders; threads may share one object.
 
-    A definition is read again when the stamp of its file differs, or is too young to tell two
-    writes apart.
+    A definition is read again if the stamp of its file differs, or is too young to distinguish two
+    writes.
     """
 
     def __init__(self) -> None:

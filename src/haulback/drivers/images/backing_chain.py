@@ -22,8 +22,8 @@ _HEAD = struct.Struct(">4sI92xI")  # magic, version, length of the header (since
 _LENGTH_2 = 72  # bytes of a header of version 2
 _EXTENSION = struct.Struct(">II")  # type and length of a header extension
 _FORMAT, _DATA_FILE = 0xE2792ACA, 0x44415441
-_MOST = 64 * 1024  # bytes of a header with its extensions
-_DEEPEST = 200  # images in a chain
+_MOST = 64 * 1024  # bytes of a header including its extensions
+_DEEPEST = 200  # images in a chain at most
 
 
 def others(path: Path) -> list[Path]:

@@ -1,6 +1,7 @@
-"""An image as the definition of a host's own machine names it, read while the machine is off.
+"""An image named by the definition of a host's own machine, read while the machine is off.
 
-Such a definition is trusted like the host: QEMU would open the same files at the next start.
+Such a definition is trusted like the host, because QEMU would open the same files at the next
+start.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class HostImage(Image):
 
     def begin(self) -> None:
         if stat.S_ISBLK(os.fstat(self.handle).st_mode):
-            os.fsync(self.handle)  # late writes of the page cache are no changes of the disk
+            os.fsync(self.handle)  # late writes of the page cache do not change the disk
         super().begin()
 
     def _there(self) -> os.stat_result:

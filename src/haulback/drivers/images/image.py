@@ -27,7 +27,7 @@ _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _EXTERNAL_DATA = 1 << 2  # incompatible feature bit: the data is in another file
 _BLOCK = 512  # bytes of the unit in which stat counts
-_MOMENT = Backoff(0.1, seconds=2.0)  # orphaned QEMU tools end within
+_MOMENT = Backoff(0.1, seconds=2.0)  # orphaned QEMU tools end within this time
 T = TypeVar("T")
 
 
@@ -92,7 +92,7 @@ class Image:
 
     @property
     def is_raw(self) -> bool:
-        """Whether the bytes of the file are the bytes of the disk."""
+        """Whether the bytes of the file are identical to the bytes of the disk."""
         return self.disk.format == "raw"
 
     @property
@@ -102,7 +102,7 @@ class Image:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether a write by another process is kept off or noticed while the image is read."""
+        """Whether writes by another process are prevented or noticed while the image is read."""
         return True
 
     @property
@@ -113,14 +113,14 @@ class Image:
     def hold(self) -> None:
         """Lock the image so that no QEMU writes to it until it is closed.
 
-        Raises SourceChanged when a running QEMU already has write access.
+        Raises SourceChanged if a running QEMU already has write access.
         """
         for number in (_WRITE, _RESIZE):
             self._lock(_FORBIDS + number)
         self.refuse_if_written()
 
     def refuse_if_written(self) -> None:
-        """Raises SourceChanged when a running QEMU has write access to the image."""
+        """Raise SourceChanged if a running QEMU has write access to the image."""
         in_a_moment(self._refuse_now)
 
     def _refuse_now(self) -> None:
@@ -132,7 +132,7 @@ class Image:
         self._before = self._stamp()
 
     def refuse_if_changed(self) -> None:
-        """Raises SourceChanged when size, mtime or inode differ from those at `begin`."""
+        """Raise SourceChanged if size, mtime or inode differ from those at `begin`."""
         now = os.fstat(self.handle)
         try:
             there = self._there()
@@ -175,7 +175,7 @@ class Image:
 def is_full(file: os.stat_result, size: int) -> bool:
     """Whether a regular file takes the space of a whole disk of `size` bytes.
 
-    The space of a block device is not known: a thin volume looks like a full one.
+    The space of a block device is unknown, because a thin volume looks like a full one.
     """
     return stat.S_ISREG(file.st_mode) and 0 < size <= file.st_blocks * _BLOCK
 

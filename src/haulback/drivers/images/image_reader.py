@@ -18,7 +18,7 @@ PREFIX = "haulback-"
 
 
 class TrackingBitmap(NamedTuple):
-    """A dirty bitmap of ours: its checkpoint, and the size of the disk in bytes at that time.
+    """A dirty bitmap of Haulback: its checkpoint, and the size of the disk in bytes at that time.
 
     `size` is None where the bitmap must have the checkpoint's name (libvirt) and the size is
     recorded elsewhere.
@@ -33,7 +33,7 @@ class TrackingBitmap(NamedTuple):
 
     @classmethod
     def parse(cls, bitmap: str, *, sized: bool) -> TrackingBitmap | None:
-        """Parse the name of a bitmap; None for a bitmap that is not ours."""
+        """Parse the name of a bitmap; None for a bitmap that is not Haulback's."""
         checkpoint, dot, size = bitmap.partition(".")
         ours = bool(dot) == sized and (not dot or (size.isdecimal() and size.isascii()))
         if not ours or not checkpoint.startswith(PREFIX):
@@ -41,7 +41,7 @@ class TrackingBitmap(NamedTuple):
         return cls(checkpoint, int(size) if sized else None)
 
 
-class Dirty:
+class DirtyExtents:
     """Extents marked in a dirty bitmap; each iteration queries the NBD server again."""
 
     def __init__(self, export: Export, bitmap: str) -> None:
@@ -114,9 +114,9 @@ class FolderSnapshot:
             self._open.callback(raw.close)
             return DiskView(disk_of(image), raw, None, "raw images have no changed-block tracking")
         bitmap, reason = _usable(image, base, self._sizes)
-        served = qemu.Served(image.source, bitmap=bitmap, form=image.form)
+        served = qemu.ServedImage(image.source, bitmap=bitmap, form=image.form)
         self._open.callback(served.close)
-        changed = Dirty(served.export, bitmap) if bitmap else None
+        changed = DirtyExtents(served.export, bitmap) if bitmap else None
         return DiskView(disk_of(image), served.export, changed, reason)
 
 
@@ -143,7 +143,7 @@ def begin(images: Sequence[Image], checkpoint: str, *, sized: bool) -> bool:
 
 
 def checkpoints(images: Sequence[Image], *, sized: bool = True) -> set[str]:
-    """Names of our checkpoints for which any image has a bitmap."""
+    """Names of Haulback's checkpoints for which any image has a bitmap."""
     return {mark.checkpoint for image in images for mark in _marks(image, sized=sized)}
 
 
@@ -156,7 +156,7 @@ def drop(images: Sequence[Image], unwanted: Set[str], *, sized: bool = True) -> 
 
 
 def _marks(image: Image, *, sized: bool) -> dict[TrackingBitmap, tuple[str, ...]]:
-    """Our bitmaps of an image, with their flags."""
+    """Haulback's bitmaps of an image, with their flags."""
     if _unable(image):
         return {}
     found = (
@@ -187,6 +187,8 @@ def _usable(
         if mark.checkpoint != base:
             continue
         then = mark.size if sizes is None else sizes.get(image.disk.name)
+        if then is None:
+            return None, f"the record of the checkpoint {base} is gone"
         if then != image.size:
             return None, f"{image.path.name} was resized since {base}"
         if "in-use" in flags:

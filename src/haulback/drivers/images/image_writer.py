@@ -33,7 +33,7 @@ class Qcow2File:
     def __init__(self, path: Path, size: int, *, allocate: bool = False) -> None:
         self.path = path
         qemu.make_qcow2(path, size, allocate=allocate)
-        self._served = qemu.Served(path, writable=True)
+        self._served = qemu.ServedImage(path, writable=True)
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
         self._served.export.write_at(offset, data)
@@ -63,7 +63,7 @@ def _sync(path: Path) -> None:
 
 
 def free_name(taken: Callable[[str], bool], name: str) -> str:
-    """`name`, or the first of "name (2)", "name (3)" ... that is not taken."""
+    """`name`, or the first of "name (2)", "name (3)" ... that is free."""
     candidate, number = name, 1
     while taken(candidate):
         number += 1

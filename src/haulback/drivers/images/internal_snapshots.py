@@ -8,14 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from haulback.drivers.hypervisor import Taken
+from haulback.drivers.hypervisor import SnapshotInfo
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
 from haulback.errors import Conflict, HaulbackError, NotFound, Unsupported
 
 
-class Reverting(msgspec.Struct, frozen=True):
-    """Note of a running revert: the machine, the snapshot of its state before, whether it ran.
+class RevertNote(msgspec.Struct, frozen=True):
+    """A note of a running revert: the machine, the snapshot of its previous state, whether it ran.
 
     `paused` is set if the machine ran and was paused by a user.
     """
@@ -41,7 +41,7 @@ def able(images: Iterable[Image]) -> list[Path]:
     return paths
 
 
-def listed(images: Sequence[Image]) -> tuple[Taken, ...]:
+def listed(images: Sequence[Image]) -> tuple[SnapshotInfo, ...]:
     """Snapshots of a machine, oldest first; only images whose header counts snapshots are
     queried.
     """
@@ -51,7 +51,7 @@ def listed(images: Sequence[Image]) -> tuple[Taken, ...]:
             for snapshot in qemu.inner(image.path):
                 at = snapshot.date_sec * 1000 + snapshot.date_nsec // 1_000_000
                 times.setdefault(snapshot.name, []).append(at)
-    taken = [Taken(name, min(t), len(t) == len(images)) for name, t in times.items()]
+    taken = [SnapshotInfo(name, min(t), len(t) == len(images)) for name, t in times.items()]
     return tuple(sorted(taken, key=lambda snapshot: (snapshot.time, snapshot.name)))
 
 
@@ -79,7 +79,7 @@ def _drop(path: Path, name: str) -> bool:
     return True
 
 
-def _held(path: Path, name: str) -> qemu.Inner | None:
+def _held(path: Path, name: str) -> qemu.InternalSnapshot | None:
     return next((one for one in qemu.inner(path) if one.name == name), None)
 
 

@@ -12,7 +12,7 @@ from haulback.wire import JsonObject
 
 
 class NetworkImage(Image):
-    """A disk that QEMU describes by `tree`; no lock and no sign of a change reaches it.
+    """A disk that QEMU describes by `tree`; it can be neither locked nor checked for changes.
 
     Raises Unavailable for a disk that cannot be opened now.
     """
@@ -49,16 +49,16 @@ class NetworkImage(Image):
         return False
 
     def refuse_if_written(self) -> None:
-        """Do nothing: QEMU's locks do not reach a disk on a network."""
+        """Do nothing, because QEMU's locks do not reach a disk on a network."""
 
     def close(self) -> None:
-        """Do nothing: no connection is open between two reads."""
+        """Do nothing, because no connection is open between two reads."""
 
     def _stamp(self) -> tuple[int, ...]:
         return ()
 
     def refuse_if_changed(self) -> None:
-        """Do nothing: the server of the disk counts no changes."""
+        """Do nothing, because the server of the disk counts no changes."""
 
 
 def size_of(tree: JsonObject) -> int:

@@ -40,7 +40,7 @@ class Bitmap(msgspec.Struct, frozen=True):
     flags: tuple[str, ...] = ()
 
 
-class Inner(msgspec.Struct, frozen=True, rename="kebab"):
+class InternalSnapshot(msgspec.Struct, frozen=True, rename="kebab"):
     """An internal snapshot of an image; `date_sec` in seconds since the epoch."""
 
     id: str
@@ -63,7 +63,7 @@ class _Size(msgspec.Struct):
 
 class _Info(msgspec.Struct):
     specific: _Specific = msgspec.field(name="format-specific")
-    snapshots: tuple[Inner, ...] = ()
+    snapshots: tuple[InternalSnapshot, ...] = ()
 
 
 def installed() -> bool:
@@ -96,7 +96,7 @@ def bitmaps(path: Path) -> tuple[Bitmap, ...]:
     return _info(path).specific.data.bitmaps
 
 
-def inner(path: Path) -> tuple[Inner, ...]:
+def inner(path: Path) -> tuple[InternalSnapshot, ...]:
     """Internal snapshots of a qcow2 image, which may be in use."""
     return _info(path).snapshots
 
@@ -169,7 +169,7 @@ def hand_over(*paths: Path) -> None:
             return
 
 
-class Served:
+class ServedImage:
     """An image served by a qemu-nbd process that ends with its only connection.
 
     The connection is made before the process starts, so no socket file stays in the file system. A

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
 
 from haulback.drivers.libvirt.connection import Domain
 from haulback.errors import HaulbackError, Malformed, Unavailable
@@ -33,7 +32,7 @@ esac
 exec tar -xpf "$1" -C "$2"
 """
 _UNPACK_SECONDS = 3600  # time for a slow guest to unpack its files
-# Remove this attempt's tar, and tars older than a day that dead attempts left behind.
+# Remove this attempt's tar, and tars older than a day that dead attempts left.
 _CLEAN = 'rm -f "$1"; find "$2" -maxdepth 1 -name ".haulback-*.tar" -mtime +0 -exec rm -f {} +'
 
 
@@ -94,7 +93,7 @@ class Agent:
         finally:
             self._asked("guest-file-close", {"handle": handle})
 
-    def _put(self, handle: Any, piece: bytes) -> None:
+    def _put(self, handle: object, piece: bytes) -> None:
         """Write a piece completely. Raises Unavailable for a short write, as on a full disk."""
         text = base64.b64encode(piece).decode()
         done = self._ask("guest-file-write", {"handle": handle, "buf-b64": text})
@@ -114,7 +113,9 @@ class Agent:
             raise _nonsense()
         return found
 
-    def _asked(self, command: str, arguments: JsonObject | None = None, seconds: int = 10) -> Any:
+    def _asked(
+        self, command: str, arguments: JsonObject | None = None, seconds: int = 10
+    ) -> object:
         asked = {"execute": command, **({"arguments": arguments} if arguments else {})}
         try:
             return json.loads(self._domain.ask_agent(json.dumps(asked), seconds))["return"]
@@ -132,7 +133,7 @@ def _ended(status: JsonObject) -> tuple[int, str]:
         code = int(status.get("exitcode", -1))
     except (ValueError, TypeError, OverflowError):
         raise _nonsense() from None
-    if code.bit_length() > 32:  # no system has such exit codes
+    if code.bit_length() > 32:  # no system uses such exit codes
         raise _nonsense()
     return code, said[:_SAID].decode(errors="replace").replace("\0", "")
 

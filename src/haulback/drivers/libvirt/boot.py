@@ -16,7 +16,7 @@ from haulback.drivers.libvirt import copied_members, firmware
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.connection import Host
-from haulback.drivers.libvirt.definition import Standing, compose
+from haulback.drivers.libvirt.definition import CopyMode, compose
 from haulback.drivers.libvirt.png import png
 from haulback.drivers.nbd_server import NbdServer
 from haulback.drivers.source import Source
@@ -99,7 +99,7 @@ def _isolated(
 ) -> str:
     disks = tuple(disk._replace(format="qcow2", allocate=False) for disk in wanted.disks)
     copy = wanted._replace(uuid=new_guid(), name=room.name, disks=disks)
-    root = parse(compose(copy, overlays, "qemu", Standing(fresh=True, tell=tell)))
+    root = parse(compose(copy, overlays, "qemu", CopyMode(fresh=True, tell=tell)))
     copied_members.isolate(root)
     for name in ("on_poweroff", "on_reboot", "on_crash"):
         xml.drop(root, name)

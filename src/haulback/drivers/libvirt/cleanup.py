@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from haulback.drivers.images import internal_snapshots
-from haulback.drivers.images.internal_snapshots import Reverting
+from haulback.drivers.images.internal_snapshots import RevertNote
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import firmware, machine_builder
 from haulback.drivers.libvirt.connection import Domain, Host
@@ -35,7 +35,7 @@ _BACK = re.compile(rf"\.haulback-{_ATTEMPT}\.back")
 _STARTS = re.compile(rf"\.haulback-{_ATTEMPT}\.starts")
 
 
-class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
+class FilesToDelete(msgspec.Struct, frozen=True, omit_defaults=True):
     """Note of the files to delete with a machine.
 
     `replaced` is the uuid of a machine that gets other disks, "" for a machine that is removed. The
@@ -64,19 +64,19 @@ class Leftovers:
         """
         text = domain.definition()
         paths = _own(located(self._host, text)) + ([] if moves else _variables(text))
-        return self._note(attempt, Gone(list(map(str, paths))))
+        return self._note(attempt, FilesToDelete(list(map(str, paths))))
 
     def note_replaced(self, attempt: str, domain: Domain, devices: Set[str] | None) -> Path:
         """Record the files and the saved memory that a machine loses when its disks are replaced.
 
-        `devices` names the replaced disks, None stands for all disks.
+        `devices` names the replaced disks; None means all disks.
         """
         text = domain.definition()
         volumes = [v for v in located(self._host, text) if devices is None or v.device in devices]
         paths = _own(volumes) + _variables(text)
-        return self._note(attempt, Gone(list(map(str, paths)), domain.uuid, _digest(text)))
+        return self._note(attempt, FilesToDelete(list(map(str, paths)), domain.uuid, _digest(text)))
 
-    def _note(self, attempt: str, gone: Gone) -> Path:
+    def _note(self, attempt: str, gone: FilesToDelete) -> Path:
         note = self._storage / f".haulback-{attempt}.gone"
         self._files.write_file(note, msgspec.json.encode(gone))
         return note
@@ -86,20 +86,20 @@ class Leftovers:
 
         Raises Unavailable when it cannot be determined which files are in use.
         """
-        recorded = msgspec.json.decode(note.read_bytes(), type=Gone | list[str])
+        recorded = msgspec.json.decode(note.read_bytes(), type=FilesToDelete | list[str])
         # A list is the note of an older version.
-        gone = recorded if isinstance(recorded, Gone) else Gone(recorded)
+        gone = recorded if isinstance(recorded, FilesToDelete) else FilesToDelete(recorded)
         self._drop_memory(gone)
         used = self.used()
         for path in map(Path, gone.paths):
             if path not in used and not _is_no_file(path):
                 path.unlink(missing_ok=True)
-                with suppress(OSError):  # the folder is gone, or holds other files
+                with suppress(OSError):  # the folder no longer exists, or holds other files
                     if _ROOM.fullmatch(path.parent.name):
                         path.parent.rmdir()
         note.unlink()
 
-    def _drop_memory(self, gone: Gone) -> None:
+    def _drop_memory(self, gone: FilesToDelete) -> None:
         """Remove the saved memory of a replaced machine, which belongs to its old disks.
 
         A machine with its old definition still has its old disks and keeps the memory.
@@ -118,12 +118,12 @@ class Leftovers:
         return note
 
     def let_start(self, note: Path) -> None:
-        """Let the machine of a note start with its host; a machine that is gone is no error."""
+        """Let the machine of a note start with its host; a removed machine is no error."""
         with suppress(NotFound):
             self._host.domain(note.read_text()).set_autostart()
         note.unlink()
 
-    def note_back(self, attempt: str, reverting: Reverting) -> Path:
+    def note_back(self, attempt: str, reverting: RevertNote) -> Path:
         """Record a revert that is about to start, so that a later sweep can undo it."""
         note = self.back_note(attempt)
         self._files.write_file(note, msgspec.json.encode(reverting))
@@ -136,9 +136,9 @@ class Leftovers:
     def undo(self, note: Path) -> None:
         """Undo an interrupted revert, unless the machine was started since.
 
-        A machine in managed save was started since, too: its memory belongs to the current disks.
+        A machine in managed save was started as well: its memory belongs to the current disks.
         """
-        wanted = msgspec.json.decode(note.read_bytes(), type=Reverting)
+        wanted = msgspec.json.decode(note.read_bytes(), type=RevertNote)
         try:
             domain = self._host.domain(wanted.uuid)
         except NotFound:
@@ -208,7 +208,9 @@ class Leftovers:
         return [room for room in marked if room not in used]
 
     def _is_half(self, room: Path) -> bool:
-        """Whether a folder is an unfinished one of ours; other hosts may use the same pool."""
+        """Whether a folder is an unfinished folder of Haulback; other hosts may use the same
+        pool.
+        """
         try:
             mark = (room / machine_builder.UNFINISHED).read_text()
         except OSError:
@@ -265,7 +267,7 @@ def _is_no_file(path: Path) -> bool:
 
 
 def _dead(folder: Path, pattern: re.Pattern[str], alive: Set[str]) -> list[str]:
-    """Names in a folder that carry an attempt which is not in `alive`."""
+    """Names in a folder that contain an attempt which is not in `alive`."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     found = ((name, pattern.fullmatch(name)) for name in names)
     return [name for name, match in found if match and match["attempt"] not in alive]

@@ -102,7 +102,7 @@ class Domain:
             self._domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
 
     def in_managed_save(self) -> bool:
-        """Whether the machine is off and libvirt keeps its memory for the next start."""
+        """Whether the machine is off while libvirt keeps its memory for the next start."""
         with _mapped():
             return bool(self._domain.hasManagedSaveImage())
 
@@ -144,7 +144,7 @@ class Domain:
             self._domain.resume()
 
     def stop(self) -> None:
-        """Switch the machine off at once; a machine that is off or gone is no error."""
+        """Switch the machine off at once; no error if it is off or no longer exists."""
         with suppress(NotFound, SourceChanged), _mapped():
             self._domain.destroy()
 
@@ -219,6 +219,11 @@ class Domain:
         """
         with _mapped():
             self._domain.backupBegin(backup, checkpoint)
+
+    def has_job(self, device: str) -> bool:
+        """Whether a block job (commit, copy, pull) of the owner runs on a disk."""
+        with _mapped():
+            return bool(self._domain.blockJobInfo(device))
 
     def backup(self) -> str | None:
         """XML of the running backup job; None without one."""

@@ -1,17 +1,17 @@
 """Allow list for copies: the members of the original's XML that a copy of a machine keeps.
 
 Resources that a machine uses (a LUN, a device, a folder, a socket of another process) belong to the
-original, and no copy has them. Resources that a machine creates on its host (listening sockets,
-logs, ports, taps) are `identities`, which a copy beside the original renews. Files that QEMU only
-reads at a start (kernel, firmware, ROMs, tables) may be shared.
+original, and copies do not have them. Resources that a machine creates on its host (listening
+sockets, logs, ports, taps) are `identities`, which a copy beside the original renews. Files that
+QEMU only reads at a start (kernel, firmware, ROMs, tables) may be shared.
 
-Tables name the allowed members: names of attributes begin with "@", None allows all that is below.
+Tables name the allowed members: names of attributes begin with "@", None allows all members below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.libvirt import unprotected_devices
@@ -26,8 +26,8 @@ _ALIEN = "it may refer to a resource of the original"
 class Copy(NamedTuple):
     """A copy of a machine; `fresh` if it is beside the original, `files` are its own images.
 
-    `tell` is called with a sentence about each device that the copy lacks; `names` maps device
-    names to names of disks.
+    `tell` is called with a sentence for each device that the copy lacks; `names` maps device names
+    to names of disks.
     """
 
     fresh: bool
@@ -91,17 +91,19 @@ def _refused(_: ET.Element) -> bool:
     return False
 
 
-def _names(names: str, **more: Any) -> JsonObject:
+def _names(names: str, **more: object) -> JsonObject:
     return {**dict.fromkeys(names.split()), **more}
 
 
 def _is_own_label(label: ET.Element) -> bool:
-    """Whether libvirt generates a security label per machine; a static one is the original's."""
+    """Whether libvirt generates a security label for each machine; a static label belongs to the
+    original.
+    """
     return label.get("type") != "static"
 
 
 _DOMAIN = _names(
-    "@type name uuid genid title description metadata sysinfo features cpu "
+    "@type name uuid hwuuid genid title description metadata sysinfo features cpu "
     "memory maxMemory currentMemory memoryBacking memtune numatune "
     "vcpu vcpus cputune iothreads iothreadids defaultiothread "
     "clock on_poweroff on_reboot on_crash on_lockfailure pm perf keywrap throttlegroups devices",
@@ -256,7 +258,9 @@ def _input(element: ET.Element, copy: Copy) -> str | None:
 
 
 def _by_spice(element: ET.Element, copy: Copy) -> str | None:
-    """Allow devices that are redirected through a SPICE viewer: no other machine uses them."""
+    """Allow devices that are redirected through a SPICE viewer, since no other machine uses
+    them.
+    """
     mode = element.get("mode", "passthrough")
     if element.get("type") != "spicevmc" or mode != "passthrough":
         return "its connection belongs to the original"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from haulback.drivers.hypervisor import Machine
 from haulback.drivers.images.image_writer import free_name
-from haulback.drivers.libvirt import kept_devices, machine_builder
+from haulback.drivers.libvirt import machine_builder, retained_devices
 from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.definition import AUTOSTART, Standing, compose
+from haulback.drivers.libvirt.definition import AUTOSTART, CopyMode, compose
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
 from haulback.drivers.libvirt.volumes import located
 from haulback.errors import HaulbackError
@@ -18,7 +18,7 @@ from haulback.ids import new_guid
 from haulback.libvirt_xml import parse
 
 
-class Placing:
+class MachineDefiner:
     """Defines machines on a host; the caller must hold the lock on the storage.
 
     `measure` returns the description of a defined machine.
@@ -45,14 +45,14 @@ class Placing:
         )
         said: list[str] = []
         fresh = again or _original(wanted) in taken
-        standing = Standing(fresh=fresh, layers=layers, tell=said.append)
+        standing = CopyMode(fresh=fresh, layers=layers, tell=said.append)
         if fresh or wanted.definition.get(AUTOSTART) is not True:
             return DefinedMachine(self._define(made, paths, standing), said)
         note = self._left.note_start(attempt, made.uuid)
         self._define(made, paths, standing)
         try:
             self._left.let_start(note)
-        except HaulbackError as error:  # after a refusal by libvirt the machine stays
+        except HaulbackError as error:  # after a refusal by libvirt the machine stays unchanged
             note.unlink(missing_ok=True)
             said.append(f"the machine does not start with its host: {error.message}")
         return DefinedMachine(self._measure(self._host.domain(made.uuid)), said)
@@ -66,7 +66,7 @@ class Placing:
         machine_builder.refuse_if_running(old)
         said: list[str] = []
         standing, devices = self._stands(old, wanted, said)
-        said += kept_devices.that_stay(located(self._host, old.definition()), devices)
+        said += retained_devices.that_stay(located(self._host, old.definition()), devices)
         note = self._left.note_replaced(attempt, old, devices)
         asleep, name = old.in_managed_save(), old.name
         others = {domain.name for domain in self._host.domains()} - {name}
@@ -87,16 +87,16 @@ class Placing:
 
     def _stands(
         self, old: Domain, wanted: Machine, said: list[str]
-    ) -> tuple[Standing, set[str] | None]:
+    ) -> tuple[CopyMode, set[str] | None]:
         """Relation of a wanted machine to the old one, and the replaced disks (None for all)."""
         text, original = old.with_passwords(), _original(wanted)
         if original != old.uuid:
             there = any(one.uuid == original for one in self._host.domains())
-            return Standing(fresh=there, tell=said.append), None
-        devices = kept_devices.exchanged(wanted, parse(text))
-        return Standing(now=text, tell=said.append), devices
+            return CopyMode(fresh=there, tell=said.append), None
+        devices = retained_devices.exchanged(wanted, parse(text))
+        return CopyMode(now=text, tell=said.append), devices
 
-    def _define(self, wanted: Machine, paths: Mapping[str, Path], standing: Standing) -> Machine:
+    def _define(self, wanted: Machine, paths: Mapping[str, Path], standing: CopyMode) -> Machine:
         return self._measure(self._host.define(compose(wanted, paths, "qemu", standing)))
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from haulback.drivers.hypervisor import Machine, NetworkCardSettings
-from haulback.drivers.libvirt import copied_members, firmware, kept_devices, unprotected_devices
+from haulback.drivers.libvirt import copied_members, firmware, retained_devices, unprotected_devices
 from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt.domain import DefinitionExtras, drop
 from haulback.drivers.libvirt.identities import NewIdentity, forget, renew
@@ -27,14 +27,14 @@ def _nobody(_: str) -> None:
     """Ignore a sentence about a new machine."""
 
 
-class Standing(NamedTuple):
+class CopyMode(NamedTuple):
     """Relation of a new machine to the original machine in its definition.
 
     `fresh` marks a copy beside the original, which gets addresses of its own. `now` is the current
     XML of a machine that is restored over itself and keeps its devices. `layers` marks disks that
-    are overlays on a share: the machine then pauses on disk errors, so that the guest does not see
-    errors while the share is away. `tell` is called with a sentence about each device that the new
-    machine lacks.
+    are overlays on a share: the machine then pauses on disk errors, so that the guest sees no
+    errors while the mount is unavailable. `tell` is called with a sentence about each device that
+    the new machine lacks.
     """
 
     fresh: bool = False
@@ -43,7 +43,7 @@ class Standing(NamedTuple):
     tell: Callable[[str], None] = _nobody
 
 
-def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: Standing) -> str:
+def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: CopyMode) -> str:
     """XML of a new machine; `places` maps disk names to image paths.
 
     The XML is derived from the definition's XML, or built as a minimal domain of type `kind`. The
@@ -54,7 +54,7 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
     root.attrib.pop("id", None)
     _set(root, "name", wanted.name)
     devices = _only(root, "devices")
-    drop(devices, "emulator")  # each host chooses its own path of QEMU
+    _choose_emulator(devices, standing)
     old = xml.kept(root).names
     renew(root, NewIdentity(wanted.uuid, standing.fresh, standing.tell, old))
     for card in wanted.cards:
@@ -76,7 +76,7 @@ def compose(wanted: Machine, places: Mapping[str, Path], kind: str, standing: St
 def _begun(definition: JsonMapping, kind: str) -> ET.Element:
     """Parsed XML of a definition, with a single `os` element.
 
-    libvirt reads all elements of a name, so later ones must not escape the checks.
+    libvirt reads all elements with a name, so later ones must not escape the checks.
     """
     text = definition.get(XML)
     root = parse(text) if isinstance(text, str) else _plain(definition, kind)
@@ -94,15 +94,22 @@ def _only(root: ET.Element, name: str) -> ET.Element:
     return first
 
 
+def _choose_emulator(devices: ET.Element, standing: CopyMode) -> None:
+    """Keep the path of QEMU that a machine has now; for other machines the host chooses."""
+    drop(devices, "emulator")
+    if standing.now is not None:
+        devices.extend(parse(standing.now).findall("devices/emulator"))
+
+
 def _without_the_rest(
-    root: ET.Element, restored: Mapping[str, str], files: frozenset[str], standing: Standing
+    root: ET.Element, restored: Mapping[str, str], files: frozenset[str], standing: CopyMode
 ) -> None:
     """Remove devices that a copy must not have, or that the machine no longer has."""
     if standing.now is None:
         names = {**xml.kept(root).names, **restored}
         copied_members.limit(root, copied_members.Copy(standing.fresh, files, standing.tell, names))
     else:
-        kept_devices.settle(root, parse(standing.now), restored, standing.tell)
+        retained_devices.settle(root, parse(standing.now), restored, standing.tell)
 
 
 def _place(
@@ -110,7 +117,7 @@ def _place(
     old: Mapping[str, str],
     wanted: Machine,
     places: Mapping[str, Path],
-    standing: Standing,
+    standing: CopyMode,
 ) -> dict[str, str]:
     """Set the image paths of all disks; returns disk names by device name."""
     devices = _only(root, "devices")
@@ -160,7 +167,7 @@ def _connect(devices: ET.Element, card: NetworkCardSettings) -> None:
         ET.SubElement(interface, "source", {"network": card.network})
     if card.mac:
         drop(interface, "mac")
-        forget(interface, "MAC")  # libvirt takes that of the card
+        forget(interface, "MAC")  # libvirt takes the setting of the card
         ET.SubElement(interface, "mac", {"address": card.mac})
 
 

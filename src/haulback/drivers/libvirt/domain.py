@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from haulback.drivers.hypervisor import Apart, Machine, MachineDisk
+from haulback.drivers.hypervisor import Machine, MachineDisk, UnprotectedPart
 from haulback.drivers.images.image import is_full
 from haulback.drivers.libvirt import network_disks, unprotected_devices
 from haulback.errors import Malformed
@@ -55,7 +55,7 @@ class DefinitionExtras(msgspec.Struct):
 
 
 def kept(root: ET.Element) -> DefinitionExtras:
-    """Our members in the metadata of the XML. Raises Malformed for damaged metadata."""
+    """Haulback's members in the metadata of the XML. Raises Malformed for damaged metadata."""
     element = root.find(f"metadata/{OURS}")
     try:
         return (
@@ -68,7 +68,7 @@ def kept(root: ET.Element) -> DefinitionExtras:
 
 
 def keep(root: ET.Element, ours: DefinitionExtras) -> None:
-    """Store our members in the metadata of the XML. Raises Malformed for values that are not
+    """Store Haulback's members in the metadata of the XML. Raises Malformed for values that are not
     JSON.
     """
     metadata = root.find("metadata")
@@ -140,7 +140,7 @@ def machine(
     """Description of a machine.
 
     `text` is its inactive XML, `sized` its disks with sizes in bytes, `live` its current XML if it
-    runs. `lost` maps disks that cannot be read now, although they should, to the reasons.
+    runs. `lost` maps disks that should be readable but are not to the reasons.
     """
     sized = list(sized)
     root = parse(text)
@@ -152,10 +152,10 @@ def machine(
     now = unprotected_devices.found(parse(live), ours.names) if live else []
     known = {disk.name for disk in disks} | lost.keys()
     told = [
-        *(Apart(name, why) for name, why in lost.items()),
+        *(UnprotectedPart(name, why) for name, why in lost.items()),
         *_unread(root, known, runs=bool(live)),
         *(
-            Apart(disk.name, f"{_OFF}{disk.off}", off=True)
+            UnprotectedPart(disk.name, f"{_OFF}{disk.off}", off=True)
             for disk, _ in sized
             if live and disk.off
         ),
@@ -173,10 +173,10 @@ def _is_allocated(path: Path | None, size: int) -> bool:
         return False
 
 
-def _unread(root: ET.Element, read: Set[str], *, runs: bool) -> list[Apart]:
+def _unread(root: ET.Element, read: Set[str], *, runs: bool) -> list[UnprotectedPart]:
     """Disks that backups contain, but that cannot be read in the machine's present state."""
     unread = [one for one in volumes(root) if one.name not in read]
-    return [Apart(one.name, _NEXT if runs else one.off or POOL) for one in unread]
+    return [UnprotectedPart(one.name, _NEXT if runs else one.off or POOL) for one in unread]
 
 
 def moved(text: str, places: Mapping[str, Path]) -> str:

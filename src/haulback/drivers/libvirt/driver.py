@@ -14,13 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from haulback.drivers.hypervisor import (
-    Apart,
-    Booted,
+    BootedMachine,
     Inventory,
     Machine,
     MachineSource,
     Problem,
     Snapshot,
+    UnprotectedPart,
 )
 from haulback.drivers.images import qemu
 from haulback.drivers.images.image import Image
@@ -40,9 +40,9 @@ from haulback.drivers.libvirt.agent import Agent
 from haulback.drivers.libvirt.boot import IsolatedMachine
 from haulback.drivers.libvirt.cleanup import WORKING, Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
-from haulback.drivers.libvirt.define import Placing
+from haulback.drivers.libvirt.define import MachineDefiner
 from haulback.drivers.libvirt.definition import AUTOSTART
-from haulback.drivers.libvirt.freeze_guard import Frozen
+from haulback.drivers.libvirt.freeze_guard import GuestFreeze
 from haulback.drivers.libvirt.machine_builder import DefinedMachine
 from haulback.drivers.libvirt.plugged_devices import with_plugged
 from haulback.drivers.libvirt.start_watch import StartWatch
@@ -71,7 +71,7 @@ from haulback.libvirt_xml import XML, parse
 from haulback.retry import Backoff, retry
 
 log = logging.getLogger(__name__)
-_PATIENCE = Backoff(0.5, seconds=60.0)  # of undoing a revert
+_PATIENCE = Backoff(0.5, seconds=60.0)  # attempts to undo a revert
 WORK = Path("/var/tmp")  # folder for sockets and scratch files, which QEMU can write to
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNGUARDED = (
@@ -93,8 +93,8 @@ class LibvirtHost:
         self, uri: str, storage: Path, work: Path | None = None, files: Files | None = None
     ) -> None:
         self.uri, self.storage = uri, storage
-        # One folder per host and storage, so that a sweep never removes the files of another host
-        # or storage.
+        # One folder for each host and storage, so that a sweep never removes the files of another
+        # host or storage.
         mark = sha256(f"{uri}\0{storage}".encode()).hexdigest()[:12]
         self.work = work or WORK / f"haulback-{mark}"
         self._files = files or Files()
@@ -160,7 +160,7 @@ class LibvirtHost:
         try:
             reads = live_backup.plan(domain, disks, base)
             agent = live_backup.has_agent(domain.live())
-            with Frozen(self.uri, domain) if agent else nullcontext() as held:
+            with GuestFreeze(self.uri, domain) if agent else nullcontext() as held:
                 reads = live_backup.begin(domain, reads, checkpoint, room)
         except BaseException:
             shutil.rmtree(room, ignore_errors=True)
@@ -194,12 +194,12 @@ class LibvirtHost:
     def _watch(
         self, domain: Domain, made: FolderSnapshot, images: list[Image], off: int | None
     ) -> None:
-        """Notice a start of the machine while disks are read that no lock guards."""
+        """Notice a start of the machine while its disks are read without a lock."""
         open_to_all = [image.disk.name for image in images if not image.is_guarded]
         if not open_to_all:
             return
         made.at_close(StartWatch(self.uri, domain, off).close)
-        told = tuple(Apart(name, _UNGUARDED, held=True) for name in open_to_all)
+        told = tuple(UnprotectedPart(name, _UNGUARDED, held=True) for name in open_to_all)
         made.machine = made.machine._replace(apart=(*made.machine.apart, *told))
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
@@ -270,10 +270,10 @@ class LibvirtHost:
         if overwrite and (old := machine_builder.replaced(self._host.domains(), wanted)):
             machine_builder.refuse_if_running(
                 old
-            )  # refuse before the data is copied, not only at the commit
+            )  # refused before the data is copied, not only at the commit
 
         def place(machine: Machine, paths: Mapping[str, Path]) -> DefinedMachine:
-            def define(placing: Placing) -> DefinedMachine:
+            def define(placing: MachineDefiner) -> DefinedMachine:
                 there = (
                     machine_builder.replaced(self._host.domains(), machine) if overwrite else None
                 )
@@ -302,14 +302,14 @@ class LibvirtHost:
         return machine_builder.NewDomain(wanted, place, folders, share)
 
     def _placed(
-        self, paths: Mapping[str, Path], place: Callable[[Placing], DefinedMachine]
+        self, paths: Mapping[str, Path], place: Callable[[MachineDefiner], DefinedMachine]
     ) -> DefinedMachine:
         """Define a machine with its complete images; libvirt does this atomically."""
         with self._alone():
             self._sync(paths)
-            return place(Placing(self._host, self._left, self._measure))
+            return place(MachineDefiner(self._host, self._left, self._measure))
 
-    def move(  # parameters of the Protocol
+    def move(  # parameters that the Protocol requires
         self,
         uuid: str,
         there: MachineSource,
@@ -322,7 +322,7 @@ class LibvirtHost:
         try:
             domain = self._host.domain(uuid)
         except NotFound:
-            return there.machine(uuid)  # an earlier attempt has moved the machine
+            return there.machine(uuid)  # an earlier attempt has already moved the machine
         migration.check(self._host, domain, there._host)
         self._drop(domain, set(domain.checkpoints()))
         room = self._room(_checked(attempt))
@@ -338,8 +338,8 @@ class LibvirtHost:
         try:
             with self._alone():
                 # The note precedes the migration: if this process dies after it, a sweep deletes
-                # the images here. While the machine is still here, its images are in use and
-                # stay.
+                # the images on this host. While the machine is still on this host, its images are
+                # in use and stay.
                 note = self._left.note_gone(attempt, domain, moves=True)
             with there._begin(self._measure(domain), attempt, place) as new:
                 made = new.commit()
@@ -349,7 +349,7 @@ class LibvirtHost:
             shutil.rmtree(room, ignore_errors=True)
         return made
 
-    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
+    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> BootedMachine:
         room = self._room(_checked(attempt))
         return IsolatedMachine(self._host, wanted, sources, room)
 
@@ -396,7 +396,7 @@ class LibvirtHost:
         for volume in overlay.lies_on(located(self._host, domain.live())):
             overlay.copy_in(domain, volume, count)
         if left := overlay.lies_on(located(self._host, domain.live())):
-            raise Unavailable(f"{domain.name}: {left[0].name} still depends on its share")
+            raise Unavailable(f"{domain.name}: {left[0].name} still depends on its mount")
 
     def remove(self, uuid: str) -> None:
         with self._alone():
@@ -425,9 +425,10 @@ class LibvirtHost:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock on the storage: no other process of ours adds, changes or removes machines.
+        """Hold the lock on the storage, so that no other process of Haulback adds, changes or
+        removes machines.
 
-        QEMU tools that run meanwhile inherit the lock, see `qemu.holding`.
+        QEMU tools that run meanwhile inherit the lock; see `qemu.holding`.
         """
         try:
             handle = os.open(self.storage, os.O_RDONLY | os.O_DIRECTORY)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from haulback.drivers.hypervisor import Apart, Machine
+from haulback.drivers.hypervisor import Machine, UnprotectedPart
 from haulback.durable_files import write_private
 from haulback.errors import Malformed
 from haulback.wire import JsonObject
@@ -47,7 +47,7 @@ def kept(machine: Machine, root: ET.Element) -> Machine:
     """The machine with its firmware's variables, or with the reason why backups lack them."""
     packed, why = _packed(root)
     if why:
-        lost = Apart("the firmware's variables", why)
+        lost = UnprotectedPart("the firmware's variables", why)
         return machine._replace(apart=(*machine.apart, lost))
     if packed is None:
         return machine
@@ -98,12 +98,11 @@ def write(definition: JsonObject, room: Path) -> None:
 
 
 def placed(root: ET.Element, rooms: Iterable[Path], now: ET.Element | None = None) -> str | None:
-    """Set the file of the variables in the XML: a file in `rooms`, else a new file from the
-    template.
+    """Set the file of the variables in the XML: a file in `rooms`, or a new file from the template.
 
     The file of another machine is never used. `now` is the current XML of a machine that is
-    restored over itself; it keeps its variables if the backup holds none. Returns a sentence when
-    the backup's variables are not restored.
+    restored over itself; it keeps its variables if the backup has none. Returns a sentence if the
+    backup's variables are not restored.
     """
     system = root.find("os")
     elements = system.findall("nvram") if system is not None else []

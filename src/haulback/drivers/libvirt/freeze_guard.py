@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 DEADLINE = 30  # seconds; longer than the freeze of any snapshot
 
 
-class Frozen:
+class GuestFreeze:
     """Freezes the guest's file systems for the duration of a block.
 
     `held` is True if the guest was frozen until the end of the block. A guest that cannot be frozen
@@ -50,7 +50,7 @@ class Frozen:
             self.held = True
         except HaulbackError as error:
             log.warning("%s cannot be frozen: %s", self._domain.name, error.message)
-            self._dismiss(b"")  # the guard thaws: some file systems may be frozen
+            self._dismiss(b"")  # the guard thaws the guest, because some file systems may be frozen
         except BaseException:
             self._dismiss(b"")
             raise
@@ -63,7 +63,7 @@ class Frozen:
             self.held = self._domain.thaw() > 0 and self._guard.poll() is None
         except HaulbackError:
             self.held = False
-            self._dismiss(b"")  # the guard tries to thaw once more
+            self._dismiss(b"")  # the guard tries to thaw the guest once more
             return
         self._dismiss(b"!")
 

@@ -1,8 +1,8 @@
 """Commands in a guest before and after a backup's freeze.
 
-`python -m haulback.drivers.libvirt.hooks URI UUID SECONDS` is the guard of the command after it:
-the guard reads the command as a line of JSON, prints "ready", and runs the command when its input
-ends or after SECONDS, even if the node or the driver has died.
+`python -m haulback.drivers.libvirt.hooks URI UUID SECONDS` guards the command after the backup: it
+reads the command as a line of JSON, prints "ready", and runs the command when its input ends or
+after SECONDS, even if the node or the driver has died.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEPT = 500  # characters of a command's output in messages
 
 
 class _Ended(NamedTuple):
-    """Result of the command after the backup; `early` if the deadline came before the block's
+    """Result of the command after the backup; `early` if it ran at the deadline, before the block's
     end.
     """
 

@@ -1,11 +1,11 @@
 """Identities of a machine: the list of the members of its XML that a copy renews.
 
-Two machines with the same identity collide: the second machine does not start, takes the network
+Two machines with the same identity conflict: the second machine does not start, takes the network
 traffic or the sockets of the first, or counts as the first for licences and for its own guest.
 
 | identity | a copy beside its original | restored where the original is gone | over itself |
 |---|---|---|---|
-| uuid, and each uuid in sysinfo | own | as in the backup | as in the backup |
+| uuid, hwuuid, and each uuid in sysinfo | own | as in the backup | as in the backup |
 | serial numbers in sysinfo | own | as in the backup | as in the backup |
 | generation id (genid) | own | own | own |
 | serials and WWNs of disks and NVMe | as in the backup | as in the backup | as in the backup |
@@ -45,7 +45,8 @@ from haulback.drivers.libvirt import unprotected_devices
 from haulback.drivers.libvirt.domain import OURS, drop
 
 OWN_LINES = ("pty", "null", "vc", "stdio", "spicevmc", "spiceport", "qemu-vdagent")
-_SYSTEM = "{http://libosinfo.org/"  # metadata that names the guest's system, for no other machine
+# Metadata that names the guest's system, which concerns no other machine.
+_SYSTEM = "{http://libosinfo.org/"
 _LEARNED = ("MAC", "IP")  # parameters of a card's filter that libvirt learns where they are missing
 # Places on the host's CPUs, and shares of its caches, which are exclusive.
 _PINS = ("vcpupin", "emulatorpin", "iothreadpin", "cachetune", "memorytune")
@@ -76,6 +77,8 @@ def renew(root: ET.Element, new: NewIdentity) -> None:
     root.insert(0, _text("uuid", new.uuid))
     if not new.fresh:
         return
+    for seen in root.findall("hwuuid"):  # the uuid that the guest sees
+        seen.text = new.uuid
     _unpin(root, new)
     for metadata in root.findall("metadata"):
         _metadata(metadata, new)
@@ -160,7 +163,9 @@ def forget(card: ET.Element, *names: str, only: str = "") -> bool:
 
 
 def _line(line: ET.Element, new: NewIdentity) -> None:
-    """Give a serial line or channel a new host end; a line to another process is no identity."""
+    """Give a serial line or channel a new host end; the target of a line to another process is no
+    identity.
+    """
     kind = line.get("type", "")
     if kind not in OWN_LINES and not listens(line) and kind != "file":
         return

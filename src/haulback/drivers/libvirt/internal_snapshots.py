@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence, Set
 from contextlib import nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from haulback.drivers.hypervisor import Taken
+from haulback.drivers.hypervisor import SnapshotInfo
 from haulback.drivers.images import internal_snapshots
-from haulback.drivers.images.internal_snapshots import Reverting
+from haulback.drivers.images.internal_snapshots import RevertNote
 from haulback.drivers.libvirt import live_backup, managed_save
 from haulback.drivers.libvirt.cleanup import Leftovers
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.drivers.libvirt.domain import DomainDisk
-from haulback.drivers.libvirt.freeze_guard import Frozen
+from haulback.drivers.libvirt.freeze_guard import GuestFreeze
 from haulback.drivers.libvirt.identities import another_generation
 from haulback.drivers.libvirt.volumes import located, opened
 from haulback.errors import HaulbackError, Unavailable, Unsupported
@@ -29,7 +29,7 @@ from haulback.wire import JsonObject
 _WISH = "going back to a snapshot"
 
 
-def held(host: Host, domain: Domain) -> tuple[Taken, ...] | None:
+def held(host: Host, domain: Domain) -> tuple[SnapshotInfo, ...] | None:
     """Snapshots of a machine; None if its images cannot be read."""
     try:
         with opened(_volumes(host, domain)) as images:
@@ -52,7 +52,7 @@ def take(uri: str, host: Host, domain: Domain, name: str) -> str:
     live = domain.live()
     nodes = [_node(live, volume) for volume in volumes]
     agent = live_backup.has_agent(live)
-    with Frozen(uri, domain) if agent else nullcontext() as frozen:
+    with GuestFreeze(uri, domain) if agent else nullcontext() as frozen:
         _ask(domain, "transaction", actions=[_action(node, name) for node in nodes])
     return "APPLICATION" if frozen and frozen.held else "CRASH"
 
@@ -85,7 +85,7 @@ def revert(host: Host, left: Leftovers, domain: Domain, wanted: Reversion) -> No
         paths = internal_snapshots.able(images)
     internal_snapshots.check(paths, wanted.name)
     ran, paused = domain.is_active, domain.is_held()
-    note = left.note_back(wanted.attempt, Reverting(domain.uuid, wanted.before, ran, paused))
+    note = left.note_back(wanted.attempt, RevertNote(domain.uuid, wanted.before, ran, paused))
     domain.stop()
     managed_save.refuse_if_kept(domain, _WISH)  # the machine may have been saved since
     for checkpoint in domain.checkpoints():
@@ -105,7 +105,7 @@ def _volumes(host: Host, domain: Domain) -> list[DomainDisk]:
 
 
 def _remove_live(
-    domain: Domain, volumes: Sequence[DomainDisk], names: Set[str], known: Sequence[Taken]
+    domain: Domain, volumes: Sequence[DomainDisk], names: Set[str], known: Sequence[SnapshotInfo]
 ) -> list[str]:
     unwanted = {snapshot.name: snapshot for snapshot in known if snapshot.name in names}
     live = domain.live()
@@ -132,7 +132,7 @@ def _node(live: str, volume: DomainDisk) -> str:
     raise Unsupported(f"{volume.name}: this libvirt does not report QEMU's name of the disk")
 
 
-def _ask(domain: Domain, command: str, **arguments: Any) -> None:
+def _ask(domain: Domain, command: str, **arguments: object) -> None:
     """Send a QMP command. Raises Unavailable, with QEMU's message, when QEMU refuses it."""
     answer = domain.ask_qemu(json.dumps({"execute": command, "arguments": arguments}))
     try:

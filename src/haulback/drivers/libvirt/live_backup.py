@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from haulback.drivers.hypervisor import DiskView, Machine
-from haulback.drivers.images.image_reader import Dirty, TrackingBitmap
+from haulback.drivers.images.image_reader import DirtyExtents, TrackingBitmap
 from haulback.drivers.libvirt.cleanup import SOCKET
 from haulback.drivers.libvirt.connection import BrokenCheckpoint, Domain
 from haulback.drivers.libvirt.domain import DomainDisk
@@ -95,7 +95,7 @@ class RunningSnapshot:
                 f"{self.machine.name}: the export of {device} has the wrong size or no bitmap"
             )
         disk = next(disk for disk in self.machine.disks if disk.name == read.volume.name)
-        changed = Dirty(export, _BITMAP) if read.base else None
+        changed = DirtyExtents(export, _BITMAP) if read.base else None
         return DiskView(disk, export, changed, read.reason)
 
 
@@ -108,8 +108,8 @@ def end_abandoned(domain: Domain) -> None:
     running = domain.backup()
     if running is None and domain.is_stuck():
         raise Unavailable(
-            f"{domain.name}: libvirt died at the start of a backup and waits for its end forever; "
-            "shut the machine down, restart libvirtd, and start the machine again"
+            f"{domain.name}: libvirt died at the start of a backup and will wait forever for its "
+            "end; shut the machine down, restart libvirtd, and start the machine again"
         )
     if running and not SOCKET.search(running):
         raise SourceChanged(f"{domain.name}: another program is backing it up now")
@@ -190,7 +190,15 @@ def _begin(domain: Domain, reads: Sequence[DiskRead], checkpoint: str | None, ro
     with suppress(FileNotFoundError):
         (room / "nbd").unlink()
     marks = checkpoint_xml(checkpoint, [(r.volume, r.size) for r in reads]) if checkpoint else None
-    domain.begin_backup(_backup_xml(reads, room), marks)
+    try:
+        domain.begin_backup(_backup_xml(reads, room), marks)
+    except Unavailable:
+        if busy := [read.volume.name for read in reads if domain.has_job(read.volume.device)]:
+            raise Unavailable(
+                f"{domain.name}: a block job of its owner (commit, copy or pull) runs on"
+                f" {', '.join(busy)}; a backup is possible when the job has ended"
+            ) from None
+        raise
 
 
 def _backup_xml(reads: Sequence[DiskRead], room: Path) -> str:

@@ -48,7 +48,7 @@ class ImageFolders(NamedTuple):
 class NewDomain:
     """A NewMachine whose images are in folders where they stay; `place` defines it in libvirt.
 
-    With `share` the images are overlays on its exports, and the sinks are not written to.
+    With `share` the images are overlays on the mount's exports, and the sinks are not written to.
     """
 
     def __init__(
@@ -192,7 +192,9 @@ def check_wanted(wanted: Machine) -> None:
 
 
 def replaced(domains: list[Domain], wanted: Machine) -> Domain | None:
-    """The machine that an overwriting restore replaces: with that uuid, or else with that name."""
+    """The machine that an overwriting restore replaces: with the given uuid, or otherwise with the
+    given name.
+    """
     same = [one for one in domains if wanted.uuid and one.uuid == wanted.uuid.lower()]
     same = same or [one for one in domains if one.name == wanted.name]
     return same[0] if same else None

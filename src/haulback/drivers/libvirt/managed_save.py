@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from shlex import quote
 
-from haulback.drivers.hypervisor import Apart
+from haulback.drivers.hypervisor import UnprotectedPart
 from haulback.drivers.images.image_reader import FolderSnapshot
 from haulback.drivers.libvirt.connection import Domain
 from haulback.errors import Conflict
@@ -22,7 +22,7 @@ def note(domain: Domain, snapshot: FolderSnapshot) -> None:
     if domain.was_saved():
         snapshot.consistency = "CRASH"
     if domain.in_managed_save():
-        kept = Apart(
+        kept = UnprotectedPart(
             "the saved memory", "the machine is in managed save; a backup holds disks only"
         )
         snapshot.machine = snapshot.machine._replace(apart=(*snapshot.machine.apart, kept))

@@ -27,7 +27,9 @@ def check(here: Host, domain: Domain, there: Host) -> None:
     if not domain.is_active:
         raise SourceChanged(f"{domain.name} is off; start it, or restore it there from a backup")
     if overlay.lies_on(located(here, domain.live())):
-        raise Conflict(f"{domain.name} runs from a share; migrate its disks to this host first")
+        raise Conflict(
+            f"{domain.name} runs from a mounted backup; migrate its disks to this host first"
+        )
     for disk in parse(domain.live()).findall("devices/disk"):
         _refuse_what_stays(domain, disk)
     if internal_snapshots.held(here, domain):

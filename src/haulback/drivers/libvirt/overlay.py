@@ -1,4 +1,6 @@
-"""Machines whose disks are overlays on a share, and copying the share's data into them."""
+"""Machines whose disks are overlays on a mounted backup, and copying the backup's data into the
+overlays.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ from haulback.drivers.libvirt.volumes import located
 from haulback.errors import HaulbackError, Unavailable
 
 _LOOK_EVERY = 0.2  # seconds between two checks
-_TRIES = 25  # resumes of a machine, while QEMU reconnects to the share
+_TRIES = 25  # attempts to resume a machine while QEMU reconnects to the mount
 _DEEPEST = 100  # overlays of an image
 
 
 def domains_on(host: Host, socket: Path) -> list[Domain]:
-    """Machines that depend on the share at a socket."""
+    """Machines that depend on the mounted backup at a socket."""
     found = []
     for domain in host.domains():
         text = domain.live() if domain.is_active else domain.definition()
@@ -29,13 +31,13 @@ def domains_on(host: Host, socket: Path) -> list[Domain]:
 
 
 def lies_on(volumes: list[DomainDisk], socket: Path | None = None) -> list[DomainDisk]:
-    """Disks that depend on the share at `socket`, or on any share."""
+    """Disks that depend on the mounted backup at `socket`, or on any."""
     able = (volume for volume in volumes if volume.path and volume.format == "qcow2")
     return [volume for volume in able if _takes(volume.path, socket)]
 
 
 def _takes(path: Path | None, socket: Path | None) -> bool:
-    """Whether the bottom of an image's chain of backing files is the share."""
+    """Whether the bottom of an image's chain of backing files is a mounted backup."""
     for _ in range(_DEEPEST):
         base = overlay.below(path) if path else None
         if not isinstance(base, Path):
@@ -43,7 +45,7 @@ def _takes(path: Path | None, socket: Path | None) -> bool:
                 return False
             return socket is None or base.socket == str(socket)
         if path and backing_chain.recorded_format(path) not in ("", "qcow2"):
-            return False  # what the guest wrote into a raw file names no share
+            return False  # a raw file may have any header, since the guest wrote its contents
         path = base
     raise Unavailable(f"{path} has more than {_DEEPEST} backing files")
 
@@ -63,7 +65,7 @@ def go_on(domain: Domain) -> None:
 
 
 def copy_in(domain: Domain, volume: DomainDisk, count: Callable[[int], None]) -> None:
-    """Copy the data of a share into a disk of a running machine (block pull).
+    """Copy the data of a mounted backup into a disk of a running machine (block pull).
 
     `count` is called with copied bytes; its exceptions stop the copy, and copied data stays. A copy
     that a dead attempt started is continued.

@@ -14,7 +14,8 @@ from haulback.drivers.libvirt import domain as xml
 from haulback.drivers.libvirt import unprotected_devices
 from haulback.libvirt_xml import parse
 
-_USER_ALIAS = "ua-"  # aliases that a user chose begin so; libvirt makes the others at each start
+# Aliases that a user chose begin in this way; libvirt makes the others at each start.
+_USER_ALIAS = "ua-"
 _OF_A_RUN = ("index", "portid")  # attributes of a source that libvirt sets at each start
 _OWN_TAPS = ("vnet", "macvtap", "macvlan")  # beginnings of names that libvirt makes itself
 

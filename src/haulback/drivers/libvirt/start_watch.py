@@ -12,7 +12,7 @@ from contextlib import suppress
 from haulback.drivers.libvirt.connection import Domain, Host
 from haulback.errors import HaulbackError, SourceChanged, Unavailable
 
-EVERY = 2.0  # seconds between two questions: a shorter run hardly reaches its disks
+EVERY = 2.0  # seconds between two checks, because a shorter run hardly reaches the disks
 
 
 class StartWatch:
@@ -38,7 +38,7 @@ class StartWatch:
 
     def _run(self) -> None:
         while not self._over.wait(EVERY) and not self._started:
-            with suppress(HaulbackError):  # a libvirt that restarts is asked again
+            with suppress(HaulbackError):  # a libvirt that restarts is asked again later
                 self._look()
 
     def _look(self) -> None:
@@ -47,5 +47,5 @@ class StartWatch:
         except Unavailable:  # the connection ends with a restart of libvirt
             self._domain = Host(self._uri).domain(self._domain.uuid)
             now = self._domain.why_off()
-        # A libvirt that was restarted does not know the reason (0): no sign of a start.
+        # A restarted libvirt does not know the reason (0), which is no sign of a start.
         self._started |= now is None or now not in (0, self._before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from xml.etree import ElementTree as ET
 
-from haulback.drivers.hypervisor import Apart
+from haulback.drivers.hypervisor import UnprotectedPart
 
 # Types of disk sources that QEMU reads itself, so that a backup job can export them.
 _READ = frozenset(("file", "block", "network", "volume", "nvme", "vhostvdpa"))
@@ -48,7 +48,7 @@ def why(element: ET.Element) -> str | None:
     return None
 
 
-def found(root: ET.Element, names: Mapping[str, str]) -> list[Apart]:
+def found(root: ET.Element, names: Mapping[str, str]) -> list[UnprotectedPart]:
     """All devices that backups leave out; `names` maps device names to names of disks."""
     told = [*_disks(root, names)]
     for tag, say in _OTHERS.items():
@@ -57,7 +57,7 @@ def found(root: ET.Element, names: Mapping[str, str]) -> list[Apart]:
         told += [part for part in said if part]
     if written := written_loader(root):
         lies = f"code and variables are in one file ({written}) that the machine writes"
-        told.append(Apart("the firmware", lies))
+        told.append(UnprotectedPart("the firmware", lies))
     return told
 
 
@@ -88,34 +88,34 @@ def _disk_name(element: ET.Element, names: Mapping[str, str]) -> str:
     return _short(names.get(device, device)) or "a disk"
 
 
-def _disks(root: ET.Element, names: Mapping[str, str]) -> Iterator[Apart]:
+def _disks(root: ET.Element, names: Mapping[str, str]) -> Iterator[UnprotectedPart]:
     for element in root.findall("devices/disk"):
         name = _disk_name(element, names)
         if reason := why(element):
-            yield Apart(name, reason)
+            yield UnprotectedPart(name, reason)
         elif element.find("shareable") is not None and not is_drive(element):
-            yield Apart(name, _SHARED, held=True)
+            yield UnprotectedPart(name, _SHARED, held=True)
 
 
-def _hostdev(element: ET.Element, number: int) -> Apart:
-    return Apart(
+def _hostdev(element: ET.Element, number: int) -> UnprotectedPart:
+    return UnprotectedPart(
         _host_name(element, number), "a device of the host, whose contents stay on the host"
     )
 
 
-def _filesystem(element: ET.Element, number: int) -> Apart:
-    return Apart(_folder_name(element, number), "a folder of the host, which is no disk")
+def _filesystem(element: ET.Element, number: int) -> UnprotectedPart:
+    return UnprotectedPart(_folder_name(element, number), "a folder of the host, which is no disk")
 
 
-def _memory(element: ET.Element, number: int) -> Apart | None:
+def _memory(element: ET.Element, number: int) -> UnprotectedPart | None:
     if element.get("model") not in _FILES:
         return None
     name = _memory_name(element, number)
-    return Apart(name, "memory that is stored in a file of the host")
+    return UnprotectedPart(name, "memory that is stored in a file of the host")
 
 
-def _tpm(element: ET.Element, number: int) -> Apart:
-    return Apart("the TPM", "its state is on no disk; have the recovery keys at hand")
+def _tpm(element: ET.Element, number: int) -> UnprotectedPart:
+    return UnprotectedPart("the TPM", "its state is on no disk; have the recovery keys at hand")
 
 
 def _host_name(element: ET.Element, number: int) -> str:
@@ -152,7 +152,7 @@ _NAMES: dict[str, Callable[[ET.Element, int], str]] = {
     "interface": _card_name,
     "channel": _channel_name,
 }
-_OTHERS: dict[str, Callable[[ET.Element, int], Apart | None]] = {
+_OTHERS: dict[str, Callable[[ET.Element, int], UnprotectedPart | None]] = {
     "hostdev": _hostdev,
     "filesystem": _filesystem,
     "memory": _memory,

@@ -28,7 +28,7 @@ def located(host: Host, text: str) -> list[DomainDisk]:
 
 
 def _in_pool(host: Host, volume: DomainDisk) -> DomainDisk:
-    """A disk with the path of its volume; network pools have names in place of paths."""
+    """A disk with the path of its volume; volumes of network pools have names instead of paths."""
     if not volume.pool:
         return volume
     path = Path(host.volume(*volume.pool))
@@ -48,23 +48,23 @@ def sized(host: Host, domain: Domain) -> list[tuple[DomainDisk, int]]:
     return [(volume, domain.size(volume.device)) for volume in readable(host, domain)]
 
 
-class LookedAt(NamedTuple):
+class InspectedDisks(NamedTuple):
     """Disks with their sizes in bytes, and the disks that cannot be read now, with the reasons."""
 
     sized: list[tuple[DomainDisk, int]]
     lost: dict[str, str]
 
 
-def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> LookedAt:
+def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> InspectedDisks:
     """Disks that backups of a machine in its present state contain.
 
-    The images of a stopped machine are opened, so that a fault shows before a backup fails.
-    `silent` collects servers that did not answer in time, with the reasons: they are asked once.
+    The images of a stopped machine are opened, so that faults are found before a backup fails.
+    `silent` collects servers that did not answer in time, with the reasons: each is asked once.
     Raises the error of libvirt for a local disk of unknown size.
     """
     if domain.is_active:
-        return LookedAt(sized(host, domain), {})
-    seen = LookedAt([], {})
+        return InspectedDisks(sized(host, domain), {})
+    seen = InspectedDisks([], {})
     for volume in readable(host, domain):
         server = network_disks.server_of(volume.tree) if volume.tree else ""
         begun = time.monotonic()

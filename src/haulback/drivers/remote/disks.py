@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.rpc import PeerConnection
 from haulback.drivers.source import Extent, Source
 from haulback.errors import Conflict, Malformed, Unavailable
 from haulback.units import MIB
@@ -23,7 +23,7 @@ _MOST_BEGUN = 64  # open iterations of a disk
 _PIECE, _AHEAD = MIB, 2  # bytes of a read, reads that are prefetched
 
 
-class Offered(NamedTuple):
+class OfferedDisk(NamedTuple):
     """A disk that the peer can read: the number of its object, its size in bytes."""
 
     number: int
@@ -86,13 +86,13 @@ class _Coming(NamedTuple):
     data: Future[msgspec.Raw]
 
 
-class FarSource:
+class RemoteSource:
     """A Source that the peer serves.
 
     Sequential reads are prefetched within the extents that were fetched last.
     """
 
-    def __init__(self, link: Exchange, offered: Offered) -> None:
+    def __init__(self, link: PeerConnection, offered: OfferedDisk) -> None:
         self._link, self._number, self.size = link, offered.number, offered.size
         self._told: list[Extent] = []
         self._ahead: deque[_Coming] = deque()

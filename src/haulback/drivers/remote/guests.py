@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import NamedTuple
 
-from haulback.drivers.remote.rpc import HYPERVISOR, Exchange
+from haulback.drivers.remote.rpc import HYPERVISOR, PeerConnection
 from haulback.errors import HaulbackError
 
 
-class Begun(NamedTuple):
+class StartedBlock(NamedTuple):
     """A started block of `GuestOperations.around`: its object number, and warnings so far."""
 
     number: int
     warnings: list[str]
 
 
-class Parts:
+class StreamServer:
     """Server of a byte stream, for instance a tar."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
@@ -32,13 +32,15 @@ class Parts:
 class ServedBlock:
     """Server of a block of `GuestOperations.around`; ends with `end` or with the connection."""
 
-    def __init__(self, link: Exchange, around: Callable[..., AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, link: PeerConnection, around: Callable[..., AbstractContextManager[None]]
+    ) -> None:
         self._link, self._warnings = link, list[str]()
         self._block = around(self._warnings.append)
 
-    def begin(self) -> Begun:
+    def begin(self) -> StartedBlock:
         self._block.__enter__()
-        return Begun(self._link.offer(self), self._told())
+        return StartedBlock(self._link.offer(self), self._told())
 
     def end(self) -> list[str]:
         if self._link.withdraw(self):
@@ -63,10 +65,10 @@ class GuestCommands(NamedTuple):
 
 @contextmanager
 def far_block(
-    link: Exchange, commands: GuestCommands, warn: Callable[[str], None]
+    link: PeerConnection, commands: GuestCommands, warn: Callable[[str], None]
 ) -> Iterator[None]:
     """Run commands in a guest by the remote driver, at the start and at the end of the block."""
-    begun = link.call(HYPERVISOR, "around", *commands, kind=Begun)
+    begun = link.call(HYPERVISOR, "around", *commands, kind=StartedBlock)
     try:
         for warning in begun.warnings:
             warn(warning)
@@ -75,5 +77,6 @@ def far_block(
         try:
             for warning in link.call(begun.number, "end", kind=list[str]):
                 warn(warning)
-        except HaulbackError as error:  # the remote driver runs the command even without this node
+        # The remote driver runs the command even if the node has died.
+        except HaulbackError as error:
             warn(f"the result of the command after the backup is unknown: {error.message}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import haulback
 from haulback.drivers.hypervisor import MachineSource
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.rpc import PeerConnection
 from haulback.drivers.remote.server import ServedHypervisor
 
 GREETING = b"haulback far end "
@@ -21,7 +21,7 @@ def serve(inner: MachineSource, incoming: int, outgoing: int) -> None:
     then.
     """
     os.write(outgoing, GREETING + haulback.__version__.encode() + b"\n")
-    link = Exchange(incoming, outgoing)
+    link = PeerConnection(incoming, outgoing)
     link.offer(ServedHypervisor(link, inner))
     link.start()
     link.wait()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 from haulback.drivers.hypervisor import Machine, NewMachine
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.rpc import PeerConnection
 from haulback.drivers.sink import Sink
 from haulback.errors import Conflict, HaulbackError
 from haulback.units import MIB
@@ -21,7 +21,7 @@ _AHEAD, _PIECE = 8, MIB  # writes in flight, bytes of each
 class ServedNewMachine:
     """Server of a NewMachine."""
 
-    def __init__(self, link: Exchange, new: NewMachine) -> None:
+    def __init__(self, link: PeerConnection, new: NewMachine) -> None:
         self._link, self._new = link, new
 
     def write(self, disk: str, offset: int, data: bytes) -> None:
@@ -41,8 +41,8 @@ class ServedNewMachine:
             self._new.abandon()
 
 
-class FarNewMachine:
-    def __init__(self, link: Exchange, number: int, wanted: Machine) -> None:
+class RemoteNewMachine:
+    def __init__(self, link: PeerConnection, number: int, wanted: Machine) -> None:
         self._link, self._number, self._over = link, number, False
         self._left: list[str] = []
         self._sinks = {disk.name: _FarSink(link, number, disk.name) for disk in wanted.disks}
@@ -69,7 +69,8 @@ class FarNewMachine:
     def abandon(self) -> None:
         if not self._over:
             self._over = True
-            with suppress(HaulbackError):  # a remote driver that lost its connection has cleaned up
+            # A remote driver that lost its connection has already cleaned up.
+            with suppress(HaulbackError):
                 self._link.call(self._number, "close", kind=type(None))
 
     def __enter__(self) -> Self:
@@ -90,7 +91,7 @@ class _Sent(NamedTuple):
 class _FarSink:
     """Sink with several writes in flight; an error may surface at a later write or in `settle`."""
 
-    def __init__(self, link: Exchange, number: int, disk: str) -> None:
+    def __init__(self, link: PeerConnection, number: int, disk: str) -> None:
         self._link, self._number, self._disk = link, number, disk
         self._sent: deque[_Sent] = deque()
 
@@ -103,7 +104,8 @@ class _FarSink:
     def _send(self, low: int, piece: memoryview) -> None:
         high = low + len(piece)
         if any(one.low < high and low < one.high for one in self._sent):
-            self.settle()  # writes in flight may be reordered, so overlapping ones must not coexist
+            # Writes in flight may be reordered, so overlapping writes must not coexist.
+            self.settle()
         while len(self._sent) >= _AHEAD:
             self._take()
         done = self._link.begin(self._number, "write", self._disk, low, piece)

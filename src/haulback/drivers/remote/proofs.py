@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Self
 
-from haulback.drivers.hypervisor import Booted, Machine
-from haulback.drivers.remote.disks import Offered, ServedSource
-from haulback.drivers.remote.rpc import HYPERVISOR, Exchange
+from haulback.drivers.hypervisor import BootedMachine, Machine
+from haulback.drivers.remote.disks import OfferedDisk, ServedSource
+from haulback.drivers.remote.rpc import HYPERVISOR, PeerConnection
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError
 
 
-class ServedBooted:
+class ServedBootedMachine:
     """Server of a Booted machine."""
 
-    def __init__(self, link: Exchange, booted: Booted) -> None:
+    def __init__(self, link: PeerConnection, booted: BootedMachine) -> None:
         self._link, self._booted = link, booted
 
     def left_out(self) -> list[str]:
@@ -43,14 +43,14 @@ class ServedBooted:
             self._booted.close()
 
 
-class FarBooted:
+class RemoteBootedMachine:
     def __init__(
-        self, link: Exchange, wanted: Machine, sources: Mapping[str, Source], attempt: str
+        self, link: PeerConnection, wanted: Machine, sources: Mapping[str, Source], attempt: str
     ) -> None:
         self._link, self._open = link, True
         self._disks = [ServedSource(source) for source in sources.values()]
         sizes = [source.size for source in sources.values()]
-        offers = [Offered(link.offer(d), s) for d, s in zip(self._disks, sizes, strict=True)]
+        offers = [OfferedDisk(link.offer(d), s) for d, s in zip(self._disks, sizes, strict=True)]
         told = dict(zip(sources, offers, strict=True))
         try:
             self._number = link.call(HYPERVISOR, "boot", wanted, told, attempt, kind=int)

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from threading import Lock
 from typing import TypeVar
 
-from haulback.drivers.hypervisor import Booted, Inventory, Machine, NewMachine, Snapshot
-from haulback.drivers.remote.guests import GuestCommands, Parts, far_block
-from haulback.drivers.remote.new_machines import FarNewMachine
-from haulback.drivers.remote.proofs import FarBooted
-from haulback.drivers.remote.rpc import HYPERVISOR, Exchange
-from haulback.drivers.remote.snapshots import FarSnapshot, OpenedSnapshot
-from haulback.drivers.remote_set import Names
+from haulback.drivers.hypervisor import BootedMachine, Inventory, Machine, NewMachine, Snapshot
+from haulback.drivers.remote.guests import GuestCommands, StreamServer, far_block
+from haulback.drivers.remote.new_machines import RemoteNewMachine
+from haulback.drivers.remote.proofs import RemoteBootedMachine
+from haulback.drivers.remote.rpc import HYPERVISOR, PeerConnection
+from haulback.drivers.remote.snapshots import OpenedSnapshot, RemoteSnapshot
+from haulback.drivers.remote_set import ServedSet
 from haulback.drivers.source import Source
 from haulback.hypervisor_types import LIBVIRT_BY_SSH
 from haulback.units import MIB
@@ -22,19 +22,19 @@ _PIECE = MIB  # bytes of a tar that are sent at once
 T = TypeVar("T")
 
 
-class FarHypervisor:
+class RemoteHypervisor:
     """A hypervisor whose driver runs on another host; `connect` opens a connection on demand."""
 
     declaration = LIBVIRT_BY_SSH
 
-    def __init__(self, connect: Callable[[], Exchange]) -> None:
+    def __init__(self, connect: Callable[[], PeerConnection]) -> None:
         self._connect = connect
         # one thread connects; the others wait for its connection
         self._lock = Lock()
-        self._made: Exchange | None = None
+        self._made: PeerConnection | None = None
 
     @property
-    def _link(self) -> Exchange:
+    def _link(self) -> PeerConnection:
         with self._lock:
             if self._made is None or self._made.over.is_set():
                 self._made = self._connect()
@@ -54,13 +54,13 @@ class FarHypervisor:
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> Snapshot:
         link = self._link
-        return FarSnapshot(
+        return RemoteSnapshot(
             link, link.call(HYPERVISOR, "snapshot", uuid, attempt, base, kind=OpenedSnapshot)
         )
 
     def drop_checkpoints(self, uuid: str, keep: Set[str]) -> list[str]:
         link = self._link  # object numbers are valid only on the connection that issued them
-        with link.offered(Names(keep)) as names:
+        with link.offered(ServedSet(keep)) as names:
             return link.call(HYPERVISOR, "drop_checkpoints", uuid, names, kind=list[str])
 
     def take_snapshot(self, uuid: str, name: str) -> str:
@@ -75,10 +75,10 @@ class FarHypervisor:
     def create(self, wanted: Machine, attempt: str, *, overwrite: bool = False) -> NewMachine:
         link = self._link
         number = link.call(HYPERVISOR, "create", wanted, attempt, overwrite, kind=int)
-        return FarNewMachine(link, number, wanted)
+        return RemoteNewMachine(link, number, wanted)
 
-    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> Booted:
-        return FarBooted(self._link, wanted, sources, attempt)
+    def boot(self, wanted: Machine, sources: Mapping[str, Source], attempt: str) -> BootedMachine:
+        return RemoteBootedMachine(self._link, wanted, sources, attempt)
 
     def around(
         self, uuid: str, before: str, after: str, warn: Callable[[str], None]
@@ -88,7 +88,7 @@ class FarHypervisor:
     def unpack(self, uuid: str, parts: Iterable[bytes], folder: str, name: str) -> None:
         pieces = (part[low : low + _PIECE] for part in parts for low in range(0, len(part), _PIECE))
         link = self._link
-        with link.offered(Parts(pieces)) as number:
+        with link.offered(StreamServer(pieces)) as number:
             link.call(HYPERVISOR, "unpack", uuid, number, folder, name, kind=type(None))
 
     def start(self, uuid: str) -> None:
@@ -99,7 +99,7 @@ class FarHypervisor:
 
     def sweep(self, alive: Set[str]) -> list[str]:
         link = self._link
-        with link.offered(Names(alive)) as names:
+        with link.offered(ServedSet(alive)) as names:
             return link.call(HYPERVISOR, "sweep", names, kind=list[str])
 
     def close(self) -> None:

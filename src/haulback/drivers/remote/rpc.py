@@ -31,7 +31,8 @@ T = TypeVar("T")
 HYPERVISOR = 0  # number of the first object that the peer offers
 _LARGEST = 64 * MIB  # bytes of a message
 _AT_ONCE = 16  # calls of the peer that run at the same time
-# Seconds between heartbeats, until a silent peer counts as gone, and between checks for the end.
+# Seconds between heartbeats, until a silent peer counts as disconnected, and between checks for the
+# end.
 _BEAT_EVERY, _SILENCE, _LOOK_EVERY = 20.0, 120.0, 1.0
 
 
@@ -64,7 +65,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _CLASSES = by_code()
 
 
-class Exchange:
+class PeerConnection:
     """Connection to a peer; takes ownership of both file descriptors.
 
     When the peer disconnects, `ended` is called, waiting calls raise Unavailable with the reason
@@ -80,13 +81,13 @@ class Exchange:
     ) -> None:
         self._incoming, self._outgoing, self._why = incoming, outgoing, why
         self._ended = ended
-        self._objects: dict[int, Any] = {}
+        self._objects: dict[int, object] = {}
         self._waiting: dict[int, Future[msgspec.Raw]] = {}
         self._numbers, self._lock, self._writing = count(), Lock(), Lock()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="far")
         self.over = Event()
         for pipe in (incoming, outgoing):
-            with suppress(OSError):  # not a pipe, or above the system's limit
+            with suppress(OSError):  # not a pipe, or the size is above the system's limit
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, MIB)
         os.set_blocking(outgoing, False)  # a blocked write would hold `_writing` and block `close`
         self._poll = select.poll()
@@ -263,7 +264,7 @@ class Exchange:
     def _end(self) -> None:
         with self._lock:
             self.over.set()
-            # `over` comes first: a blocked writer then gives up the lock that `close` needs.
+            # `over` is set first, so that a blocked writer releases the lock that `close` needs.
             waiting, self._waiting = list(self._waiting.values()), {}
         self.close()
         os.close(self._incoming)

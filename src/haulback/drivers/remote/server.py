@@ -14,19 +14,19 @@ from haulback.drivers.capabilities import (
     capability,
 )
 from haulback.drivers.hypervisor import Inventory, Machine, MachineSource
-from haulback.drivers.remote.disks import FarSource, Offered
-from haulback.drivers.remote.guests import Begun, ServedBlock
+from haulback.drivers.remote.disks import OfferedDisk, RemoteSource
+from haulback.drivers.remote.guests import ServedBlock, StartedBlock
 from haulback.drivers.remote.new_machines import ServedNewMachine
-from haulback.drivers.remote.proofs import ServedBooted
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.proofs import ServedBootedMachine
+from haulback.drivers.remote.rpc import PeerConnection
 from haulback.drivers.remote.snapshots import OpenedSnapshot, ServedSnapshot
-from haulback.drivers.remote_set import AskedNames
+from haulback.drivers.remote_set import RemoteSet
 
 
 class ServedHypervisor:
     """Server of a hypervisor driver; calls without their capability raise Unsupported."""
 
-    def __init__(self, link: Exchange, inner: MachineSource) -> None:
+    def __init__(self, link: PeerConnection, inner: MachineSource) -> None:
         self._link, self._inner = link, inner
 
     def check(self) -> None:
@@ -62,12 +62,12 @@ class ServedHypervisor:
         new = capability(self._inner, MachineTarget).create(wanted, attempt, overwrite=overwrite)
         return self._link.offer(ServedNewMachine(self._link, new))
 
-    def boot(self, wanted: Machine, sources: dict[str, Offered], attempt: str) -> int:
-        disks = {name: FarSource(self._link, disk) for name, disk in sources.items()}
+    def boot(self, wanted: Machine, sources: dict[str, OfferedDisk], attempt: str) -> int:
+        disks = {name: RemoteSource(self._link, disk) for name, disk in sources.items()}
         booted = capability(self._inner, ProofBoot).boot(wanted, disks, attempt)
-        return self._link.offer(ServedBooted(self._link, booted))
+        return self._link.offer(ServedBootedMachine(self._link, booted))
 
-    def around(self, uuid: str, before: str, after: str) -> Begun:
+    def around(self, uuid: str, before: str, after: str) -> StartedBlock:
         def block(warn: Callable[[str], None]) -> AbstractContextManager[None]:
             return capability(self._inner, GuestOperations).around(uuid, before, after, warn)
 
@@ -89,5 +89,5 @@ class ServedHypervisor:
     def sweep(self, alive: int) -> list[str]:
         return self._inner.sweep(self._names(alive))
 
-    def _names(self, names: int) -> AskedNames:
-        return AskedNames(lambda name: self._link.call(names, "has", name, kind=bool))
+    def _names(self, names: int) -> RemoteSet:
+        return RemoteSet(lambda name: self._link.call(names, "has", name, kind=bool))

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import NamedTuple, Self
 
 from haulback.drivers.hypervisor import DiskView, Machine, MachineDisk, Snapshot
-from haulback.drivers.remote.disks import FarSource, Offered, ServedSource
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.disks import OfferedDisk, RemoteSource, ServedSource
+from haulback.drivers.remote.rpc import PeerConnection
 from haulback.drivers.source import Extent
 from haulback.errors import HaulbackError
 
@@ -17,7 +17,7 @@ class View(NamedTuple):
     """A DiskView; `tracks` tells whether `changed` extents are available."""
 
     disk: MachineDisk
-    source: Offered
+    source: OfferedDisk
     tracks: bool
     reason: str | None
 
@@ -35,7 +35,7 @@ class OpenedSnapshot(NamedTuple):
 class ServedSnapshot:
     """Server of an open Snapshot."""
 
-    def __init__(self, link: Exchange, snapshot: Snapshot) -> None:
+    def __init__(self, link: PeerConnection, snapshot: Snapshot) -> None:
         self._link, self._snapshot = link, snapshot
         self._disks: list[ServedSource] = []
 
@@ -54,19 +54,19 @@ class ServedSnapshot:
     def _view(self, view: DiskView) -> View:
         disk = ServedSource(view.source, view.changed)
         self._disks.append(disk)
-        offered = Offered(self._link.offer(disk), view.source.size)
+        offered = OfferedDisk(self._link.offer(disk), view.source.size)
         return View(view.disk, offered, view.changed is not None, view.reason)
 
 
-class FarSnapshot:
-    def __init__(self, link: Exchange, opened: OpenedSnapshot) -> None:
+class RemoteSnapshot:
+    def __init__(self, link: PeerConnection, opened: OpenedSnapshot) -> None:
         self._link, self._number, self._open = link, opened.number, True
         self.machine, self.checkpoint = opened.machine, opened.checkpoint
         self.consistency = opened.consistency
         self._views = [self._view(view) for view in opened.views]
 
     def _view(self, view: View) -> DiskView:
-        source = FarSource(self._link, view.source)
+        source = RemoteSource(self._link, view.source)
         return DiskView(view.disk, source, _Changed(source) if view.tracks else None, view.reason)
 
     def views(self) -> list[DiskView]:
@@ -89,7 +89,7 @@ class FarSnapshot:
 
 
 class _Changed:
-    def __init__(self, source: FarSource) -> None:
+    def __init__(self, source: RemoteSource) -> None:
         self._source = source
 
     def __iter__(self) -> Iterator[Extent]:

@@ -14,8 +14,8 @@ from typing import IO
 import haulback
 from haulback import credentials
 from haulback.drivers.remote.main import GREETING
-from haulback.drivers.remote.proxy import FarHypervisor
-from haulback.drivers.remote.rpc import Exchange
+from haulback.drivers.remote.proxy import RemoteHypervisor
+from haulback.drivers.remote.rpc import PeerConnection
 from haulback.errors import Unavailable, Unsupported
 from haulback.libvirt_url import Address
 from haulback.units import KIB
@@ -34,13 +34,13 @@ _NOT_FOUND = 127  # exit code of a shell for an unknown command
 _STARTING, _ENDING = 60, 5  # seconds for the greeting, and for the client to exit
 
 
-def far_libvirt(url: str, storage: Path) -> FarHypervisor:
+def far_libvirt(url: str, storage: Path) -> RemoteHypervisor:
     """Hypervisor at a `qemu+ssh` URL; new images go to `storage`, a folder on that host.
 
     Raises Malformed for a bad URL.
     """
     address = Address.parse(url)
-    return FarHypervisor(lambda: _Connection(address, storage).link)
+    return RemoteHypervisor(lambda: _Connection(address, storage).link)
 
 
 class _Connection:
@@ -70,7 +70,7 @@ class _Connection:
         with self._client.stdin as going, self._client.stdout as coming:
             self._greet(coming)
             pipes = os.dup(coming.fileno()), os.dup(going.fileno())
-        self.link = Exchange(*pipes, lambda: self._why("the connection ended"), self._end)
+        self.link = PeerConnection(*pipes, lambda: self._why("the connection ended"), self._end)
         self.link.start()
 
     def _greet(self, stream: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Parsers of disks, partitions, volumes and file systems, which run in the confined process.
+"""Parsers of disks, partitions, volumes and file systems, which run in the sandbox.
 
 All input is hostile: any function may raise ValueError, LookupError, struct.error, ArithmeticError,
 OSError or RecursionError for damaged data; `sandbox_main` turns them into an error response. No

@@ -1,4 +1,4 @@
-"""Extended attributes and POSIX access control lists, in the forms that Linux gives them."""
+"""Extended attributes and POSIX access control lists, in the formats of Linux."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def long_acl(raw: bytes) -> str:
     return acl_text(AclEntry(tag, rights, id_) for tag, id_, rights in entries)
 
 
-class Collected:
+class AttributeCollector:
     """Extended attributes of a node while they are read; those beyond the limit are left out."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Collected:
         self._lists[which] = text
 
     def failed(self, reason: str) -> None:
-        """Note why attributes are missing."""
+        """Record why attributes are missing."""
         self._reason = self._reason or reason
 
     def extras(self, features: tuple[str, ...]) -> Extras:

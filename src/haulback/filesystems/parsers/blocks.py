@@ -166,7 +166,7 @@ class Stripes(_Parted):
             offset, count = offset + length, count - length
 
 
-class Cut(_Parted):
+class TruncatedBlocks(_Parted):
     """Blocks with a declared size, of which the end may be missing.
 
     Reading raises OSError for missing bytes.

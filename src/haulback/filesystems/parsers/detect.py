@@ -13,13 +13,13 @@ from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.superblocks import Superblock
 from haulback.units import KIB
 
-_decode = codecs.getdecoder("cp850")  # loaded now: the confined process cannot open files
+_decode = codecs.getdecoder("cp850")  # imported now, because the sandbox cannot open files
 _HEAD = 68 * KIB  # bytes read for detection; the farthest mark (UFS2) is at 64 KiB + 1372
 _SECTOR = 512
 
 
 class Detected(NamedTuple):
-    """Detected contents; `reason` says why they cannot be read, or is a caution.
+    """Detected contents; `reason` says why they cannot be read, or is a warning.
 
     `features` are those that the superblock names; `size` is the size in bytes that the superblock
     states, 0 if unknown.
@@ -55,6 +55,7 @@ _NO_READER = "{} has no reader here; mount the disk to read its files"
 _ENCRYPTED = "it is encrypted"
 _NO_FILES = "the volume holds no files"
 _PART = "it is a part of a {}, which is not assembled"
+_FAT_NAMES = (b"FAT12", b"FAT16", b"FAT32", b"MSDOS", b"MSWIN")
 _BOOTS = (b"-FVE-FS-", b"ReFS\0\0\0\0")
 # BitLocker To Go: the first sector looks like FAT32, with this identifier.
 _TO_GO = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
@@ -84,6 +85,11 @@ _MARKS = (
     (516, b"!Stra0tis\x86\xff\x02^\x41rh", "stratis", _PART),
     (4096, b"SPACEDB ", "storage_spaces", _PART),
     (0, b"integrt\0", "dm_integrity", _PART),
+    (0, b"SnAp\1\0\0\0", "snapshot_cow", "it holds the changes of a snapshot, and no files"),
+    (16404, b"\0\0\0\x07version\0", "zfs", _NO_READER),
+    (0, b"bluestore block device", "ceph_bluestore", _PART),
+    (0, b"-rom1fs-", "romfs", _NO_READER),
+    (16, b"Compressed ROMFS", "cramfs", _NO_READER),
     (0, b"verity\0\0", "dm_verity", "it holds hashes of another volume, and no files"),
 )
 # Marks of few bytes, which fields of the formats above could equal.
@@ -92,10 +98,13 @@ _WEAK_MARKS = (
     (1024, b"\xe2\xe1\xf5\xe0", "erofs", _NO_READER),
     (1024, b"H+\0\x04", "hfsplus", _NO_READER),
     (1024, b"HX\0\x05", "hfsplus", _NO_READER),
+    (1024, b"BD\0", "hfs", _NO_READER),
+    (1030, b"\x34\x34", "nilfs2", _NO_READER),
     (66908, b"\x19\x01\x54\x19", "ufs", _NO_READER),
     (9564, b"\x54\x19\x01\x00", "ufs", _NO_READER),
 )
-_NAMES = {"linux_raid": "software RAID", "storage_spaces": "Storage Spaces pool"}
+_NAMES = {"linux_raid": "software RAID", "storage_spaces": "Storage Spaces pool",
+          "ceph_bluestore": "Ceph BlueStore"}  # fmt: skip
 _FACTS: dict[str, Callable[[bytes], Superblock]] = {
     "btrfs": lambda head: superblocks.btrfs(head[superblocks.BTRFS :]),
     "f2fs": lambda head: superblocks.f2fs(head[1024:4096]),
@@ -135,8 +144,15 @@ def _fat(head: bytes) -> Detected | None:
     sector, cluster, reserved, tables, root, small = struct.unpack_from("<HBHBHH", head, 11)
     short, big, long = struct.unpack_from("<H8xII", head, 22)
     total, table = small or big, short or long
-    sound = head[510:512] == b"\x55\xaa" and head[0] in (0xE9, 0xEB) and head[21] >= 0xF0
-    sound = sound and sector in (512, 1024, 2048, 4096) and cluster.bit_count() == 1
+    # Linux asks for neither mark; some devices, and Atari, write only the name of the type.
+    marked = head[510:512] == b"\x55\xaa" and head[0] in (0xE9, 0xEB)
+    marked = marked or head[54:59] in _FAT_NAMES or head[82:87] in _FAT_NAMES
+    sound = (
+        marked
+        and (head[21] == 0xF0 or head[21] >= 0xF8)
+        and sector in (512, 1024, 2048, 4096)
+        and cluster.bit_count() == 1
+    )
     if not (sound and reserved and 1 <= tables <= 4 and total and table):
         return None
     data = total - reserved - tables * table - -(-root * 32 // sector)

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.parsers.attributes import Collected
+from haulback.filesystems.parsers.attributes import AttributeCollector
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
 from haulback.filesystems.parsers.checksums import DIFFERS
 from haulback.filesystems.parsers.ext_attributes import collect, in_block, in_inode, inline_data
@@ -42,10 +42,11 @@ _RECOVER, _META_BG, _EXTENTS, _64BIT, _INLINE = 0x4, 0x10, 0x40, 0x80, 0x8000
 # csum_seed, largedir, encrypt, casefold.
 _HARMLESS = 0x2 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x10000 | 0x20000
 _KNOWN = _RECOVER | _META_BG | _EXTENTS | _64BIT | _INLINE | _HARMLESS
-_WINDOW = 16 * GIB  # bytes of a file whose block pointers are looked at in one answer
+_WINDOW = 16 * GIB  # bytes of a file whose block pointers are read for one answer
 _COMPRESSED, _ENCRYPTED, _IN_EXTENTS, _IN_INODE = 0x4, 0x800, 0x80000, 0x10000000
 _HUGE = 0x40000  # flag: the inode counts blocks of the file system, not of 512 bytes
 _INODE = struct.Struct("<HHI8xI4xHHII4x60s4xII4xHHHH")
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 _KEPT = "the file is {} by its file system ({})"
 _FEATURES = {
     _COMPRESSED: "compression",
@@ -119,7 +120,8 @@ class Ext:
         inode = self._inode(node)
         seconds = inode.seconds - (inode.seconds >> 31 << 32)
         seconds += (inode.extra & 3) << 32
-        modified = seconds * 1000 + min(inode.extra >> 2, 999_999_999) // 1_000_000
+        parts, fine = divmod(min(inode.extra >> 2, 999_999_999), 1_000_000)
+        modified = seconds * 1000 + parts
         reason = "" if stat.S_ISDIR(inode.mode) else _kept(inode)
         if inode.is_damaged:
             reason = DIFFERS
@@ -129,7 +131,10 @@ class Ext:
         if inode.attributes or any(inode.tail[4:8]):
             hints |= EntryHint.ATTRIBUTES
         ids = inode.uid, inode.gid
-        return FileStatus(inode.mode, inode.size, modified, *ids, reason, inode.links, hints)
+        device = _device(inode) if stat.S_IFMT(inode.mode) in _DEVICES else (0, 0)
+        return FileStatus(
+            inode.mode, inode.size, modified, *ids, reason, inode.links, hints, fine, device
+        )
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         inode = self._inode(node)
@@ -172,7 +177,7 @@ class Ext:
             yield end, 0
 
     def extras(self, node: int) -> Extras:
-        inode, found = self._inode(node), Collected()
+        inode, found = self._inode(node), AttributeCollector()
         collect(found, in_inode(inode.tail), self._value)
         if inode.attributes:
             try:
@@ -264,6 +269,14 @@ def _kept(inode: _Inode) -> str:
     if inode.flags & _ENCRYPTED:
         return _KEPT.format("encrypted", "fscrypt")
     return _KEPT.format("compressed", "e2compr") if inode.flags & _COMPRESSED else ""
+
+
+def _device(inode: _Inode) -> tuple[int, int]:
+    """Numbers of a device, in the first block pointer (8 bits each) or in the second."""
+    old, new = struct.unpack_from("<II", inode.block)
+    if old:
+        return old >> 8 & 0xFF, old & 0xFF
+    return new >> 8 & 0xFFF, new & 0xFF | new >> 12 & 0xFFF00
 
 
 def _checked_names(checks: ExtChecksums, block: bytes) -> Iterator[tuple[bytes, int]]:

@@ -1,4 +1,4 @@
-"""Extended attributes of ext: in the inode, in a block beside it, and in inodes of their own."""
+"""Extended attributes of ext: in the inode, in a separate block, and in separate inodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from haulback.errors import HaulbackError
-from haulback.filesystems.parsers.attributes import Collected, short_acl
+from haulback.filesystems.parsers.attributes import AttributeCollector, short_acl
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
 
 _ENTRY = struct.Struct("<BBHIII")
@@ -16,7 +16,7 @@ _BLOCK_HEADER = 32
 _PREFIXES: Final = {1: b"user.", 4: b"trusted.", 6: b"security.", 8: b"system.richacl"}
 _ACCESS, _DEFAULT, _SYSTEM = 2, 3, 7
 _INLINE: Final = (_SYSTEM, b"data")  # contents of a file within its inode
-_MOST_VALUE = 64 * 1024  # bytes of a value in an inode of its own
+_MOST_VALUE = 64 * 1024  # bytes of a value in a separate inode
 
 
 class ExtAttribute(NamedTuple):
@@ -50,7 +50,7 @@ def inline_data(tail: bytes) -> bytes:
 
 
 def collect(
-    into: Collected, found: Iterator[ExtAttribute], contents: Callable[[int, int], bytes]
+    into: AttributeCollector, found: Iterator[ExtAttribute], contents: Callable[[int, int], bytes]
 ) -> None:
     """Collect attributes; `contents` returns bytes of an inode, by its number and their count."""
     try:
@@ -62,7 +62,7 @@ def collect(
 
 
 def _collect_one(
-    into: Collected, item: ExtAttribute, contents: Callable[[int, int], bytes]
+    into: AttributeCollector, item: ExtAttribute, contents: Callable[[int, int], bytes]
 ) -> None:
     value = item.value
     if item.inode:

@@ -48,8 +48,11 @@ class ExtChecksums(NamedTuple):
         return crc32c(blank, self.seed) & mask == stored
 
     def names_match(self, block: bytes) -> bool:
-        """Whether the checksum of a folder's block is right; blocks of an index have none here."""
-        if self.seed is None or block[-12:-4] != _TAIL:
+        """Whether the checksum of a folder's block is right; blocks of an index are not checked.
+
+        The first block of an index keeps the tail of the plain block that it was before.
+        """
+        if self.seed is None or block[-12:-4] != _TAIL or _is_index(block):
             return True
         return crc32c(block[:-12], self.seed) == int.from_bytes(block[-4:], "little")
 
@@ -59,3 +62,10 @@ class ExtChecksums(NamedTuple):
             return True
         end = 12 + 12 * int.from_bytes(node[4:6], "little")
         return crc32c(node[:end], self.seed) == int.from_bytes(node[end : end + 4], "little")
+
+
+def _is_index(block: bytes) -> bool:
+    """Whether a folder's block holds hashes, behind an entry that spans the rest of the block."""
+    first, second = struct.unpack_from("<IH", block), struct.unpack_from("<H", block, 16)
+    whole = len(block) & 0xFFFF  # 64 KiB are stored as 0
+    return first == (0, whole) or second == (whole - 12 & 0xFFFF,)

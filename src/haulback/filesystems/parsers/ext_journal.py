@@ -1,4 +1,4 @@
-"""Journal recovery of ext3 and ext4: committed changes are laid over the disk, in memory.
+"""Journal recovery of ext3 and ext4: committed changes are applied in memory, on top of the disk.
 
 Specification: https://docs.kernel.org/filesystems/ext4/journal.html
 """

@@ -20,7 +20,7 @@ _FREE, _END, _E5 = 0xE5, 0x00, 0x05  # first bytes of a slot; 0x05 stands for a 
 _LAST, _MOST_SLOTS = 0x40, 20
 _LOWER_BASE, _LOWER_EXTENSION = 0x08, 0x10
 _DOTS = (b".          ", b"..         ")
-_utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
+_utf16 = codecs.getdecoder("utf-16-le")  # imported now, because the sandbox cannot open files
 
 
 class CodePage:

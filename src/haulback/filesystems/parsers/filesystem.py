@@ -34,7 +34,8 @@ class FileStatus(NamedTuple):
     """Metadata of a node; `mode` includes the type bits, `modified` is in epoch milliseconds.
 
     `reason` says why the contents cannot be read; it is empty for readable files. `links` is the
-    number of names.
+    number of names, `fine` the nanoseconds after `modified`, `device` the numbers (major, minor) of
+    a device.
     """
 
     mode: int
@@ -45,6 +46,8 @@ class FileStatus(NamedTuple):
     reason: str = ""
     links: int = 1
     hints: EntryHint = EntryHint(0)
+    fine: int = 0
+    device: tuple[int, int] = (0, 0)
 
     @property
     def is_directory(self) -> bool:
@@ -105,7 +108,8 @@ class FileSystem(Protocol):
         """Ascending ranges (offset, length) of a file of `size` bytes that are stored, from
         `offset`; the rest reads as zeros.
 
-        A range of length 0 means that the answer ends at its offset, and the next one goes on.
+        A range of length 0 means that the answer ends at its offset, and that a further request is
+        needed.
         """
 
     def extras(self, node: int) -> Extras:
@@ -176,7 +180,7 @@ def listed(
                 yield from names(b"".join(blocks.read(*place) for place in places))
             except DAMAGE as error:
                 damage = damage or error
-    except DAMAGE as error:  # the list of runs is damaged: later runs are unknown
+    except DAMAGE as error:  # the list of runs is damaged, so that later runs are unknown
         damage = damage or error
     if damage:
         raise damage

@@ -1,6 +1,6 @@
 """Detection of unreplayed logs of XFS and NTFS.
 
-Unlike an ext journal these logs are not replayed; the volume carries a caution instead. Sources:
+Unlike an ext journal these logs are not replayed; the volume carries a warning instead. Sources:
 for XFS "XFS Algorithms & Data Structures", chapter Journaling Log; for NTFS the restart pages of
 $LogFile, judged as by `ntfs_is_logfile_clean` of ntfs-3g.
 """

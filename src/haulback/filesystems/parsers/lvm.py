@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Cut, Span, Stripes
+from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span, Stripes, TruncatedBlocks
 from haulback.filesystems.parsers.filesystem import DAMAGE
 from haulback.filesystems.parsers.lvm_text import parse
 from haulback.units import MIB
@@ -32,7 +32,7 @@ class Physical(NamedTuple):
 
 class Logical(NamedTuple):
     """A logical volume; without `blocks` the `reason` says why it cannot be read, otherwise it is a
-    caution.
+    warning.
     """
 
     name: str
@@ -138,7 +138,7 @@ def _copies(members: Iterable[Physical], texts: Sequence[bytes]) -> list[list[Ph
 def _of_copy(
     copy: Sequence[Physical], members: Sequence[Physical], newest: Sequence[_Metadata]
 ) -> Iterator[Logical]:
-    """Logical volumes of a copy; a part that only another copy has is read there with a caution."""
+    """Logical volumes of a copy; a part that only another copy has is read there with a warning."""
     texts = {volume.text for volume in copy}
     metadata = next((item for item in newest if item.text in texts), newest[0])
     own = {volume.id: volume for volume in copy}
@@ -192,6 +192,7 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
         key: (known.get(item["id"].replace("-", "")), item["pe_start"] * _SECTOR)
         for key, item in group["physical_volumes"].items()
     }
+    origins = _snapshots(group)
     for key, item in group.get("logical_volumes", {}).items():
         if "VISIBLE" not in item["status"]:
             continue
@@ -201,6 +202,11 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
             raise ValueError(f"a logical volume has an impossible size of {size} bytes")
         blocks, reason = None, ""
         try:
+            if key in origins:
+                raise Unsupported(
+                    f"a snapshot of {name}/{origins[key]}: it holds changes only, in a format that"
+                    " cannot be read"
+                )
             blocks, reason = _joined(segments, extent, places)
         except Unsupported as error:
             reason = error.message
@@ -208,12 +214,22 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
         yield _Listed(Logical(f"{name}/{key}", str(item["id"]), size, disks, blocks, reason), keys)
 
 
+def _snapshots(group: JsonObject) -> dict[str, str]:
+    """Origins of the snapshots of a group, by the names of the volumes that hold the changes."""
+    segments = (item.get("segment1", {}) for item in group.get("logical_volumes", {}).values())
+    return {
+        str(segment.get("cow_store") or segment.get("merging_store")): str(segment.get("origin"))
+        for segment in segments
+        if segment.get("type") == "snapshot"
+    }
+
+
 def _joined(
     segments: list[JsonObject],
     extent: int,
     places: dict[str, tuple[Physical | None, int]],
 ) -> tuple[Blocks, str]:
-    """Blocks of a logical volume, and a caution if a part of them is missing."""
+    """Blocks of a logical volume, and a warning if a part of them is missing."""
     parts, cut = [], dict[str, None]()
     for segment in segments:
         if segment["type"] != "striped":
@@ -227,7 +243,7 @@ def _joined(
             low = start + first * extent
             if low + each > item.blocks.size:
                 cut[f"a part of it lies past the end of {item.disk}"] = None
-            whole = Cut(item.blocks, max(item.blocks.size, low + each))
+            whole = TruncatedBlocks(item.blocks, max(item.blocks.size, low + each))
             columns.append(BlockRange(whole, low, each))
         if len(columns) == 1:
             parts.append(columns[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from haulback.wire import JsonObject
 
@@ -44,7 +43,7 @@ def _section(tokens: Iterator[tuple[str, str]], depth: int) -> JsonObject:
     return result
 
 
-def _value(tokens: Iterator[tuple[str, str]]) -> Any:
+def _value(tokens: Iterator[tuple[str, str]]) -> object:
     kind, word = next(tokens, ("", ""))
     if kind == "number":
         return int(float(word)) if "." in word else int(word)

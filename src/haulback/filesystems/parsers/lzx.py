@@ -39,7 +39,9 @@ def unpacked(raw: bytes, size: int) -> bytes:
 
 
 class _Chunk:
-    """A chunk that is being decompressed; a block stores code lengths as changes to the last."""
+    """A chunk that is being decompressed; a block stores code lengths as differences from the last
+    block.
+    """
 
     def __init__(self, raw: bytes, size: int) -> None:
         self._bits, self._size = Bits(raw), size

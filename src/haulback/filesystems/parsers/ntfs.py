@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers import wof
-from haulback.filesystems.parsers.attributes import Collected
+from haulback.filesystems.parsers.attributes import AttributeCollector
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.fat_names import units
 from haulback.filesystems.parsers.filesystem import (
@@ -64,7 +64,7 @@ _FLAGS = {
     0x400000: "recalled when read",
 }
 _EPOCH = 11_644_473_600_000  # ms from 1601 to 1970
-_utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
+_utf16 = codecs.getdecoder("utf-16-le")  # imported now, because the sandbox cannot open files
 
 
 class Ntfs:
@@ -123,10 +123,13 @@ class Ntfs:
         rights = 0o555 if flags & _READ_ONLY else 0o755
         links = sum(attribute.type == FILE_NAME and (attribute.value or b"")[65:66] != _DOS
                     for attribute in self._attributes(node))  # fmt: skip
-        time = modified // 10_000 - _EPOCH
+        time, fine = divmod(modified, 10_000)
+        if kind in (stat.S_IFCHR, stat.S_IFBLK):
+            reason = "a device of Linux (WSL), whose numbers are not read"
         return FileStatus(
-            kind | rights, size, time, reason=reason, links=max(1, links), hints=hints
-        )
+            kind | rights, size, time - _EPOCH, reason=reason, links=max(1, links), hints=hints,
+            fine=fine * 100,
+        )  # fmt: skip
 
     def _standard(self, node: int) -> tuple[int, int]:
         """Time of the last change and flags of a file."""
@@ -157,7 +160,7 @@ class Ntfs:
 
     def extras(self, node: int) -> Extras:
         """Named streams as attributes of the user, as ntfs-3g shows them."""
-        collected = Collected()
+        collected = AttributeCollector()
         for name, stream in self._streams(node).items():
             shown = _utf16(name, "surrogatepass")[0].encode(errors="surrogatepass")
             try:

@@ -13,7 +13,7 @@ from haulback.filesystems.parsers.ntfs_records import NUMBER, mended
 _OWN = 16  # records below this number are system files
 _DOS = 2  # name space of 8.3 names of files that also have a long name
 _HAS_BLOCK, _LAST = 1, 2
-_utf16 = codecs.getdecoder("utf-16-le")  # loaded now: the confined process cannot open files
+_utf16 = codecs.getdecoder("utf-16-le")  # imported now, because the sandbox cannot open files
 
 
 def entries(

@@ -16,6 +16,13 @@ _EXTENDED = (0x05, 0x0F, 0x85)
 _PROTECTIVE, _DYNAMIC = 0xEE, 0x42
 _MOST = 256  # partitions of a disk
 _SIGNED = b"\x55\xaa"
+_HEAD = 8192  # bytes in which tables are recognized
+_OTHER_TABLES = (
+    (0, b"\x0b\xe5\xa9\x41", "SGI"),
+    (508, b"\xda\xbe", "Sun"),
+    (512, b"PM\0\0", "Apple"),
+    (512, b"\x57\x45\x56\x82", "BSD"),
+)
 _LDM = "the disk is a dynamic disk of Windows (LDM), whose volumes are not assembled"
 
 
@@ -74,6 +81,19 @@ def layout(disk: Blocks, known: Callable[[int], bool]) -> Layout:
     # contents, which would be newer.
     table = None if known(0) else gpt.gpt(disk)
     return _named(table) if table and table.is_sound else Layout()
+
+
+def unread(disk: Blocks) -> str:
+    """The reason why a disk of unknown contents has no partitions, by its table; "" without one."""
+    head = disk.read(0, min(_HEAD, disk.size))
+    for at, mark, kind in _OTHER_TABLES:
+        if head.startswith(mark, at):
+            return f"its partition table ({kind}) is of a kind that is not read"
+    if any(head.startswith(b"EFI PART", sector) for sector in gpt.SECTORS):
+        return "its partition table (GPT) has no partitions"
+    if head[510:512] == _SIGNED and not any(head[446:510]):
+        return "its partition table (MBR) has no partitions"
+    return ""
 
 
 def _entries(disk: Blocks) -> list[_Entry]:

@@ -24,7 +24,6 @@ from haulback.filesystems.records import (
     MOST_PIECES,
     MOST_RANGES,
     Answer,
-    Ask,
     Content,
     DescribeFile,
     Entries,
@@ -36,6 +35,7 @@ from haulback.filesystems.records import (
     ListDirectory,
     ListVolumes,
     MapFile,
+    Query,
     RawEntry,
     ReadFile,
     VolumesFound,
@@ -46,7 +46,7 @@ from haulback.texts import printable
 _MOST_LINKS = 40  # links followed in one lookup, the limit of Linux
 _MOST_NAMES = 2_000_000  # entries of a directory
 _MOST_SIZE = (1 << 63) - 1
-_MOST_RUNS = 200_000  # runs that are looked at in one answer
+_MOST_RUNS = 200_000  # runs that are read for one answer
 _SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -58,7 +58,7 @@ class QueryHandler:
         self._lying: dict[str, VolumeBlocks] | None = None
         self._trees: dict[str, Tree] = {}
 
-    def to(self, question: Ask) -> Answer:
+    def to(self, question: Query) -> Answer:
         """Response to a request."""
         match question:
             case ListVolumes():
@@ -228,9 +228,23 @@ class Tree:
                 type_ = EntryType.BROKEN_SYMLINK
         elif type_ is EntryType.OTHER and stat.S_IFMT(status.mode) not in _SPECIAL:
             reason = reason or f"the file system is damaged: unknown file type {status.mode:#o}"
-        numbers = status.size, status.modified, status.mode & 0o7777, status.uid, status.gid
-        more = node & _MOST_SIZE, min(status.links, (1 << 32) - 1), int(status.hints)
-        return RawEntry(name, type_, *numbers, target, reason[:300], *more)
+        return RawEntry(
+            name,
+            type_,
+            status.size,
+            status.modified,
+            status.mode & 0o7777,
+            status.uid,
+            status.gid,
+            target,
+            reason[:300],
+            node & _MOST_SIZE,
+            min(status.links, (1 << 32) - 1),
+            int(status.hints),
+            status.fine,
+            stat.S_IFMT(status.mode),
+            status.device,
+        )
 
     def _target(self, node: int) -> tuple[bytes | None, str]:
         """Target of a link, or the reason why it cannot be read."""

@@ -1,4 +1,4 @@
-"""Reparse tags of NTFS: files that Windows, or a program, keeps in a way of its own.
+"""Reparse tags of NTFS: files that Windows, or a program, stores in a special way.
 
 Source: "Reparse Tags", MS-FSCC 2.1.2.1, and ntifs.h.
 """
@@ -16,7 +16,7 @@ SPECIAL: Final = {
     0x80000025: stat.S_IFCHR,
     0x80000026: stat.S_IFBLK,
 }
-_CLOUD, _CLOUD_MASK = 0x9000001A, 0xFFFF0FFF  # 16 tags, told apart by four bits
+_CLOUD, _CLOUD_MASK = 0x9000001A, 0xFFFF0FFF  # 16 tags, distinguished by four bits
 _KEPT: Final = {
     0x80000006: "moved to other storage (HSM)",
     0x80000007: "kept once for several files (SIS)",

@@ -13,7 +13,7 @@ from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span
 from haulback.filesystems.parsers.detect import Detected, detect
 from haulback.filesystems.parsers.fat_names import CodePage
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
-from haulback.filesystems.parsers.partitions import Layout, Partition, layout
+from haulback.filesystems.parsers.partitions import Layout, Partition, layout, unread
 from haulback.filesystems.parsers.probes import tried
 from haulback.filesystems.records import Volume
 from haulback.texts import printable
@@ -123,7 +123,9 @@ def _volume(part: _Part, page: CodePage) -> VolumeBlocks | None:
     if known is None:
         if part.is_disk and _is_blank(part.blocks):
             return None
-        known = Detected("unknown", reason="the contents are unknown", readable=False)
+        reason = unread(part.blocks) if part.is_disk else ""
+        reason = reason or "the contents are unknown"
+        known = Detected("unknown", reason=reason, readable=False)
     known = tried(known, part.blocks, page, part.missing)
     beyond = f"the partition reaches {part.missing} bytes past the end of the disk"
     cautions = part.caution, beyond if part.missing else "", known.reason

@@ -1,7 +1,7 @@
 """Files that Windows compresses as a whole (CompactOS, `compact /exe`): the overlay filter WOF.
 
-The contents are in the stream `WofCompressedData`: offsets of all chunks but the first, then the
-chunks; a chunk that compression does not make smaller is stored as it is.
+The contents are in the stream `WofCompressedData`: offsets of all chunks except the first, then the
+chunks; a chunk that compression does not shrink is stored unchanged.
 """
 
 from __future__ import annotations

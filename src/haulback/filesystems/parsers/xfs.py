@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from haulback.errors import Unsupported
-from haulback.filesystems.parsers.attributes import Collected
+from haulback.filesystems.parsers.attributes import AttributeCollector
 from haulback.filesystems.parsers.blocks import Blocks
 from haulback.filesystems.parsers.checksums import DIFFERS, START, crc32c
 from haulback.filesystems.parsers.filesystem import (
@@ -32,7 +32,7 @@ from haulback.filesystems.records import EntryHint, FilePiece
 # exchange-range, parent pointers.
 _KNOWN = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 _NEEDS_REPAIR = 0x10
-_LOCAL, _EXTENTS, _TREE = 1, 2, 3
+_DEVICE, _LOCAL, _EXTENTS, _TREE = 0, 1, 2, 3
 _REALTIME, _BIG_TIME, _MANY_EXTENTS = 0x1, 0x8, 0x10
 _INODE = struct.Struct(">2sHBBHIII4xQ8xQ8xQQ4xIHBB6xH")
 _DIRECTORY_END = 32 << 30  # offset in a directory from which on it holds hashes, no entries
@@ -100,10 +100,12 @@ class Xfs:
     def status(self, node: int) -> FileStatus:
         inode = self._inode(node)
         if inode.flags2 & _BIG_TIME:
-            modified = inode.time // 1_000_000 - (1 << 31) * 1000
+            modified, fine = divmod(inode.time, 1_000_000)
+            modified -= (1 << 31) * 1000
         else:
             seconds, nanoseconds = struct.unpack(">ii", inode.time.to_bytes(8, "big"))
-            modified = seconds * 1000 + nanoseconds // 1_000_000
+            parts, fine = divmod(nanoseconds, 1_000_000)
+            modified = seconds * 1000 + parts
         reason = "the file is on a realtime device" if inode.flags & _REALTIME else ""
         if inode.is_damaged:
             reason = DIFFERS
@@ -111,7 +113,13 @@ class Xfs:
         if inode.blocks * self._size < inode.size and inode.data.format != _LOCAL:
             hints |= EntryHint.HOLES
         ids = inode.uid, inode.gid
-        return FileStatus(inode.mode, inode.size, modified, *ids, reason, inode.links, hints)
+        device = (0, 0)
+        if inode.data.format == _DEVICE:
+            number = _u32(inode.data.raw, 0)
+            device = number >> 18, number & 0x3FFFF
+        return FileStatus(
+            inode.mode, inode.size, modified, *ids, reason, inode.links, hints, fine, device
+        )
 
     def names(self, node: int) -> Iterator[tuple[bytes, int]]:
         inode = self._inode(node)
@@ -148,7 +156,7 @@ class Xfs:
         return ranges(self._runs(data, offset, size - offset))
 
     def extras(self, node: int) -> Extras:
-        inode, found = self._inode(node), Collected()
+        inode, found = self._inode(node), AttributeCollector()
         fork = inode.attributes
         if fork and fork.format == _LOCAL:
             collect(found, short(fork.raw))

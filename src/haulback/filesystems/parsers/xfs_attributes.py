@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from haulback.errors import HaulbackError, Unsupported
-from haulback.filesystems.parsers.attributes import Collected, long_acl
+from haulback.filesystems.parsers.attributes import AttributeCollector, long_acl
 from haulback.filesystems.parsers.filesystem import DAMAGE, told
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x01, 0x02, 0x04, 0x08, 0x80
@@ -19,7 +19,7 @@ _DEEPEST, _MOST_VALUE, _MOST_LEAVES = 5, 64 * 1024, 2048
 
 
 class XfsAttribute(NamedTuple):
-    """An attribute and its value in the name space that `flags` choose."""
+    """An attribute and its value, in the name space that `flags` select."""
 
     flags: int
     name: bytes
@@ -34,7 +34,7 @@ class AttributeBlocks(NamedTuple):
     version_5: bool
 
 
-def collect(into: Collected, found: Iterator[XfsAttribute]) -> None:
+def collect(into: AttributeCollector, found: Iterator[XfsAttribute]) -> None:
     """Collect attributes under their names in Linux."""
     try:
         for item in found:
@@ -117,7 +117,7 @@ def _in_leaf(fork: AttributeBlocks, raw: bytes) -> Iterator[XfsAttribute]:
 
 
 def _remote(fork: AttributeBlocks, block: int, size: int) -> bytes:
-    """A value in blocks of its own."""
+    """A value in separate blocks."""
     result = bytearray()
     while len(result) < size:
         raw = fork.read(block)

@@ -1,1 +1,1 @@
-"""Rules that several kinds of task share; kinds import support, and never each other."""
+"""Rules that several kinds of task share; kinds import support, but never each other."""

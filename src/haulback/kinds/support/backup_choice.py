@@ -17,7 +17,7 @@ Reaches = Callable[[BackupDestination], bool]
 
 
 def anywhere(_: BackupDestination) -> bool:
-    """Whether a destination can be read: any can, unless the request binds the node."""
+    """Whether a destination can be read: every destination can, unless the request names a node."""
     return True
 
 
@@ -29,9 +29,8 @@ def chosen(
 ) -> Backup:
     """The best location of the backup that a request names.
 
-    A location that is reached comes before others, then a sound one before a damaged one, then one
-    whose destination answers, then the named one, then the first.  Raises Malformed, NotFound or
-    Conflict.
+    Locations are preferred in this order: a reachable one, a sound one, one whose destination
+    answers, the named one, the first one.  Raises Malformed, NotFound or Conflict.
     """
     if backup is None and location is None:
         raise Malformed("backup: name a backup or a backupLocation", field="backup")
@@ -49,7 +48,7 @@ def chosen(
             backup=stored[0].guid,
         )
 
-    away = catalogue.places.away()  # a restore would wait there until the destination answers
+    away = catalogue.places.away()  # a restore would wait until the destination answers
 
     def worse(item: Backup) -> tuple[bool, ...]:
         is_reached = reaches(catalogue.places.destination(item.destination))

@@ -14,18 +14,20 @@ TAKE_OVER, REVOKED = "takeOver", "revoked"  # parameters of the task
 
 
 def start(task: Task, ledger: Ledger) -> None:
-    """Fix the list of backups that the task must find."""
+    """Store the list of backups that the task must find."""
     ledger.damage.expect(task.guid, task.ref("backupDestination") or "")
 
 
 def order(task: Task, to: BackupDestination) -> DestinationSyncOrder:
-    """The order of the task; the server that reads is added when the order is sent."""
+    """The order of the task; the reading server is added when the order is sent."""
     take_over, revoked = (bool(task.params.get(name)) for name in (TAKE_OVER, REVOKED))
     return DestinationSyncOrder(to, takeOver=take_over, revoked=revoked)
 
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
-    """Record that the catalogue was read: the destination is usable, and no backup is unknown."""
+    """Record that the catalogue was read: the destination is usable, and no backup of it is
+    unknown.
+    """
     destination = task.ref("backupDestination") or ""
     ledger.damage.expected_over(task.guid)
     if state is State.FINISHED:

@@ -1,4 +1,4 @@
-"""Refusal of a request that would damage the work of a task that waits or runs."""
+"""Refusal of requests that would disturb a waiting or running task."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def share_free(mount: Named, catalogue: Catalogue) -> None:
 
 
 def is_free(mount: str, catalogue: Catalogue) -> bool:
-    """Tell whether no task mounts, unmounts or migrates the mount.
+    """Whether no task mounts, unmounts or migrates the mount.
 
-    Tasks of the mount that other servers plan at this moment are waited for.
+    The call waits for other servers that plan tasks of the mount at this moment.
     """
     return not catalogue.work.under_way("mountedBackup", mount, *_SHARES)
 

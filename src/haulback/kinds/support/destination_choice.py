@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -23,35 +22,36 @@ _THRESHOLDS = {
 }
 
 
-class Goal(msgspec.Struct):
+class ChosenDestination(msgspec.Struct):
     """A destination of backups, with the rule and the policy that chose it.
 
-    `copies` are the destinations of copies, which a schedule makes where they are `copied_later`.
+    `copies` are the destinations of copies, which a schedule makes if they are `copied_later`.
     """
 
     to: BackupDestination
     policy: Record | None = None
     rule: Record | None = None
-    run: str = msgspec.field(default_factory=new_guid)  # the run over which the thresholds count
+    run: str = msgspec.field(default_factory=new_guid)  # the run to which the thresholds apply
     copies: list[CopyGoal] = []
-    copied_later: bool = False  # by a schedule of the rule
+    copied_later: bool = False  # copies are made by a schedule of the rule
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """Percent of the tasks of a run that may fail, by type of task."""
+        """Percentage of a run's tasks that may fail, by type of task."""
         body = self.policy.body if self.policy else {}
         said = {kind: body.get(name) for kind, name in _THRESHOLDS.items()}
         return {kind: float(value) for kind, value in said.items() if value is not None}
 
-    def applied(self, request: AnyRequest) -> Any:
-        """The request, with priority and retries of the policy where the request has none."""
+    def applied(self, request: AnyRequest) -> object:
+        """The request, with priority and retries of the policy if the request sets none."""
         return planning.by_policy(request, self.policy)
 
 
-class Goals:
-    """The goals of each machine of one request.
+class ChosenDestinations:
+    """The goals of each machine in a request.
 
-    Raises Malformed or NotFound: an inactive rule, or one of an inactive policy, backs up nothing.
+    Raises Malformed or NotFound: an inactive rule, or a rule of an inactive policy, backs up no
+    machine.
     """
 
     def __init__(self, named: Ref | None, rules: list[Ref] | None, catalogue: Catalogue) -> None:
@@ -59,8 +59,8 @@ class Goals:
         self._named = catalogue.places.destination(named.guid) if named else None
         guids = dict.fromkeys(ref.guid for ref in rules or [])
         self._rules = [catalogue.records.get("rule", guid) for guid in guids]
-        self._made: dict[str, Goal] = {}
-        self._by_policy: dict[str, list[Goal]] = {}
+        self._made: dict[str, ChosenDestination] = {}
+        self._by_policy: dict[str, list[ChosenDestination]] = {}
         self._policies: dict[str, Record | None] = {}
         for rule in self._rules:
             policy = self._policy(rule.parent)
@@ -72,9 +72,9 @@ class Goals:
                         field="rules",
                     )
 
-    def of(self, entity: Entity) -> list[Goal]:
-        """A goal for each named rule; else the named destination; else a goal for each destination
-        of the machine's own policy; else the only destination.
+    def of(self, entity: Entity) -> list[ChosenDestination]:
+        """A goal for each named rule; or else the named destination; or else a goal for each
+        destination of the machine's own policy; or else the only destination.
         """
         if self._rules:
             return [self._by_rule(rule) for rule in self._rules]
@@ -93,7 +93,7 @@ class Goals:
             self._by_policy[key] = self._of_policy(active)
         return self._by_policy[key]
 
-    def _of_policy(self, policy: Record | None) -> list[Goal]:
+    def _of_policy(self, policy: Record | None) -> list[ChosenDestination]:
         rules = self._catalogue.records.of_kind("rule", policy.guid) if policy else []
         found = [self._by_rule(rule) for rule in rules if rule.body.get("active") is not False]
         apart = {goal.to.guid: goal for goal in reversed(found)}
@@ -105,23 +105,23 @@ class Goals:
         return self._policy(str(entity.settings.get("backupPolicy") or ""))
 
     def _policy(self, guid: str) -> Record | None:
-        """A policy, or None where the caller sees no policy."""
+        """A policy, or None if the caller may not see it."""
         if guid and guid not in self._policies:
             self._policies[guid] = None
             with suppress(NotFound):
                 self._policies[guid] = self._catalogue.records.get("vm-backup", guid)
         return self._policies.get(guid)
 
-    def _plain(self, to: BackupDestination, policy: Record | None) -> Goal:
+    def _plain(self, to: BackupDestination, policy: Record | None) -> ChosenDestination:
         key = f"{to.guid} {policy.guid if policy else ''}"
-        return self._made.setdefault(key, Goal(to, policy))
+        return self._made.setdefault(key, ChosenDestination(to, policy))
 
-    def _by_rule(self, rule: Record) -> Goal:
+    def _by_rule(self, rule: Record) -> ChosenDestination:
         if rule.guid not in self._made:
             to = self._named or self._primary(rule)
             copies = goals_of(rule, self._catalogue, to.guid)
             later = bool(copies) and is_scheduled(rule, self._catalogue)
-            self._made[rule.guid] = Goal(
+            self._made[rule.guid] = ChosenDestination(
                 to, self._policy(rule.parent), rule, copies=copies, copied_later=later
             )
         return self._made[rule.guid]

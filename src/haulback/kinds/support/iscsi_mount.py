@@ -25,8 +25,10 @@ def wanted(files: Sequence[str], clients: Sequence[str], backup: Backup) -> Json
 
 
 def disks_of(files: Sequence[str], backup: Backup) -> list[str]:
-    """The disks of the chosen files.  Raises NotFound, Malformed for a file that is named twice."""
-    known = {file_guid(backup.first, one["name"]): str(one["name"]) for one in backup.files}
+    """The disks of the chosen files.  Raises NotFound, and Malformed for a file that is named
+    twice.
+    """
+    known = {file_guid(backup.first, file["name"]): str(file["name"]) for file in backup.files}
     for i, guid in enumerate(files):
         field = f"mountedDisks[{i}].backupFile"
         if guid not in known:

@@ -1,19 +1,19 @@
-"""Scan results of nodes become inventory records."""
+"""Conversion of a node's scan results into inventory records."""
 
 from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.inventory_sync import ReportedMachine, Seen
+from haulback.contract.inventory_sync import InventoryScan, ReportedMachine
 from haulback.ids import new_guid
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.presence import UnreadableMachine
 from haulback.inventory.records import Entity
-from haulback.kinds.support.reports import Said
+from haulback.kinds.support.reports import ReportMember
 from haulback.tasks.record import Task
 
 SCAN_REPORT = (
-    Said(
+    ReportMember(
         "machines",
         "array",
         "Each machine: uuid and name; disks, each with name, size (bytes) and format; project; "
@@ -21,16 +21,18 @@ SCAN_REPORT = (
         "time (epoch ms); hardware.",
         needed=True,
     ),
-    Said("networks", "array", "Each network: name and uuid; absent where the node cannot tell."),
-    Said("storages", "array", "Each storage: name, uuid, total and free (bytes)."),
-    Said("gone", "texts", "Requested uuids that the platform does not show."),
-    Said("problems", "count", "Number of machines that cannot be read."),
-    Said("unreadable", "array", "Each machine that cannot be read: where, message, uuid."),
-    Said("shown", "count", "Number of all machines, where a few were requested."),
+    ReportMember(
+        "networks", "array", "Each network: name and uuid; absent where the node cannot tell."
+    ),
+    ReportMember("storages", "array", "Each storage: name, uuid, total and free (bytes)."),
+    ReportMember("gone", "texts", "Requested uuids that the platform does not show."),
+    ReportMember("problems", "count", "Number of machines that cannot be read."),
+    ReportMember("unreadable", "array", "Each machine that cannot be read: where, message, uuid."),
+    ReportMember("shown", "count", "Number of all machines, where a few were requested."),
 )
 
 
-def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
+def take_in(task: Task, seen: InventoryScan, since: int | None, ledger: Ledger) -> None:
     """Record machines and snapshots of a scan; `since` as in `InventoryChanges.scanned`."""
     deliver(task, seen, since, ledger)
     held = {
@@ -41,7 +43,7 @@ def take_in(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
     ledger.snapshots.seen(task.ref("hypervisor") or "", held, since=task.started or 0)
 
 
-def deliver(task: Task, seen: Seen, since: int | None, ledger: Ledger) -> None:
+def deliver(task: Task, seen: InventoryScan, since: int | None, ledger: Ledger) -> None:
     """Record machines of a scan in the inventory; `since` as in `InventoryChanges.scanned`."""
     hypervisor = task.ref("hypervisor") or ""
     entities = [entity(machine, hypervisor) for machine in seen.machines]

@@ -11,23 +11,27 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.tasks.record import Plan, Task
 
 _SAME = ("hypervisor", "hypervisorManager", "dstProtectedEntity")
 
 
-FRESH_MS = 15 * 60_000  # machines seen since then are not scanned again before a backup
+# Machines that a scan saw after this time are not scanned again before a backup.
+FRESH_MS = 15 * 60_000
 
 
 def before(
-    entities: Sequence[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest = None
+    entities: Sequence[Entity],
+    catalogue: Catalogue,
+    ask: Context,
+    request: AnyRequest = None,
 ) -> list[Task]:
-    """Scans of the machines that no scan saw lately, a task for each hypervisor and project.
+    """Plan scans of the machines that no scan saw recently, a task for each hypervisor and project.
 
-    No backup waits for a scan: the export reads the machine itself, and a failed scan must not
-    prevent the backup.  The server's own database is never scanned.
+    No backup waits for a scan, because the export reads the machine itself and a failed scan must
+    not prevent the backup.  The server's own database is never scanned.
     """
     stale: dict[tuple[str, str | None], list[Entity]] = {}
     for entity in entities:
@@ -40,7 +44,11 @@ def before(
 
 
 def _look(
-    host: Hypervisor, entities: list[Entity], catalogue: Catalogue, ask: Ask, request: AnyRequest
+    host: Hypervisor,
+    entities: list[Entity],
+    catalogue: Catalogue,
+    ask: Context,
+    request: AnyRequest,
 ) -> Task:
     refs = planning.platform(host, catalogue)
     if len(entities) == 1:
@@ -61,7 +69,7 @@ def _look(
     )
 
 
-def followed(plan: Plan, hypervisor: Hypervisor, ask: Ask) -> Plan:
+def followed(plan: Plan, hypervisor: Hypervisor, ask: Context) -> Plan:
     """The plan with a scan of the machine that its last task creates."""
     last = plan.tasks[-1]
     look = planning.task(

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from haulback.contract.mount import MountRequest, Visible
+from haulback.contract.mount import MountRequest, PublishedFolder
 from haulback.contract.mounts import MountMode
 from haulback.errors import Malformed
 from haulback.inventory.derived_guids import volume_guid
@@ -28,11 +28,11 @@ def wanted(request: MountRequest, backup: Backup) -> JsonObject:
         raise Malformed("mountedDisks: goes with modes MANUAL and ISCSI", field="mountedDisks")
     shown = _visible(request, backup)
     if files:
-        shown.append(Visible("", disks=iscsi_mount.disks_of(files, backup)))
+        shown.append(PublishedFolder("", disks=iscsi_mount.disks_of(files, backup)))
     return {"visible": msgspec.to_builtins(shown)}
 
 
-def _visible(request: MountRequest, backup: Backup) -> list[Visible]:
+def _visible(request: MountRequest, backup: Backup) -> list[PublishedFolder]:
     field, known = "mountedFileSystems", _volumes(backup)
     wanted = request.mountedFileSystems or []
     if request.mode is MountMode.MANUAL and not (wanted or request.mountedDisks):
@@ -52,7 +52,7 @@ def _visible(request: MountRequest, backup: Backup) -> list[Visible]:
             volume = known[guid]
         path = _path(choice.mountPath, f"{field}[{i}].mountPath")
         if path or volume:
-            visible.append(Visible(path, volume))
+            visible.append(PublishedFolder(path, volume))
     return visible
 
 
@@ -69,13 +69,13 @@ def _path(path: str | None, field: str) -> str:
     return path
 
 
-def folders(mount: Mount) -> list[Visible]:
-    """The folders of a mount; a folder without a path in the request gets the usual path."""
-    visible = msgspec.convert(mount.wanted.get("visible", []), list[Visible])
+def folders(mount: Mount) -> list[PublishedFolder]:
+    """The folders of a mount; a folder without a path in the request gets the default path."""
+    visible = msgspec.convert(mount.wanted.get("visible", []), list[PublishedFolder])
     return [msgspec.structs.replace(v, path=v.path or _usual_path(mount, v)) for v in visible]
 
 
-def _usual_path(mount: Mount, shown: Visible) -> str:
+def _usual_path(mount: Mount, shown: PublishedFolder) -> str:
     name = "".join(c if c.isalnum() or c in "._- " else "_" for c in mount.entity_name).strip(". ")
     moment = time.gmtime((mount.snapshot_time or mount.created) / 1000)
     place = f"/mnt/haulback/{name or 'machine'}/{time.strftime('%Y%m%d_%H%M%S', moment)}"

@@ -5,18 +5,23 @@ from __future__ import annotations
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.tasks.record import NewMount
 from haulback.wire import JsonObject, Ref
 
 _USUAL_MS = 86_400_000  # a mount ends after a day unless the request names a time
-_MOMENT_MS = 1_000_000_000_000  # a larger value is a time and no duration, as old clients send it
+# A larger value is a time rather than a duration, as old clients send it.
+_MOMENT_MS = 1_000_000_000_000
 _LONGEST_MS = 366 * _USUAL_MS
 
 
 def new_mount(
-    request: AnyRequest, backup: Backup, wanted: JsonObject, catalogue: Catalogue, ask: Ask
+    request: AnyRequest,
+    backup: Backup,
+    wanted: JsonObject,
+    catalogue: Catalogue,
+    ask: Context,
 ) -> NewMount:
     """The record of a mount, on the named node or the only possible node."""
     return NewMount(

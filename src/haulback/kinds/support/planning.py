@@ -15,7 +15,7 @@ from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.managers import manager_of
 from haulback.inventory.records import Record
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.tasks.record import DEFAULT_PRIORITY, HOUR_MS, Task
 from haulback.tasks.scheduling import destination_slot, entity_slot, rank, source_slot
 from haulback.texts import check_name
@@ -23,17 +23,17 @@ from haulback.wire import JsonObject, Named, Ref
 
 PRIORITIES = range(101)
 RETRIES = range(101)
-_FAR = 1 << 48  # the year 10889; a later time is a mistake of the unit
+_FAR = 1 << 48  # the year 10889; a later time is an error of the unit
 
 
 class TaskSpec(msgspec.Struct, kw_only=True):
-    """The objects that a new task is about, and its place among the other tasks.
+    """The objects of a new task, and its relation to other tasks.
 
-    `locked` is the entity that no other mutating task may touch meanwhile, `source` the hypervisor
-    that the task reads from, `pinned` the pin of the nodes that can run the task (`inventory/
-    reach.py`; None for every node), `run` the guid that a
-    failure threshold counts over.  `window` is the length in ms where no node configuration sets a
-    length.  The window of a task that `follows` another opens at the end of that task.
+    `locked` is the entity that no other mutating task may change meanwhile, `source` is the
+    hypervisor that the task reads from, `pinned` is the pin of the nodes that can run the task
+    (`inventory/ reach.py`; None for every node), `run` is the guid over which a failure threshold
+    counts.  `window` is the length in ms if no node configuration sets a length.  The window of a
+    task that `follows` another opens at the end of that task.
     """
 
     refs: Mapping[str, Named | None]
@@ -50,7 +50,7 @@ class TaskSpec(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, follows=task, locked=locked)
 
 
-def task(kind: str, lane: str, ask: Ask, request: AnyRequest, spec: TaskSpec) -> Task:
+def task(kind: str, lane: str, ask: Context, request: AnyRequest, spec: TaskSpec) -> Task:
     """A task as planned at `ask.now`; `request` may set priority, window and retries.
 
     Raises Malformed for a priority, a window or a number of retries out of range.
@@ -102,8 +102,8 @@ def by_policy(request: AnyRequest, policy: Record | None) -> Any:
 
 
 def pinned(catalogue: Catalogue, *places: reach.Place | None) -> str:
-    """The pin of a task that uses all these places.  Raises Malformed, which names the missing
-    links, when no node reaches all.
+    """The pin of a task that uses all these places.  Raises Malformed, naming the missing links, if
+    no node reaches all.
     """
     pin = reach.pin(*places)
     if pin == reach.NOWHERE:
@@ -112,9 +112,9 @@ def pinned(catalogue: Catalogue, *places: reach.Place | None) -> str:
 
 
 def on_node(catalogue: Catalogue, wanted: Ref | None, *places: reach.Place | None) -> Named:
-    """The named node; else the node that reaches all places and was heard of last.
+    """The named node, or else the node that reaches all places and was heard last.
 
-    Raises NotFound; Malformed for a node that does not reach all.
+    Raises NotFound, and Malformed for a node that does not reach all.
     """
     if wanted is not None:
         node = catalogue.places.node(wanted.guid)
@@ -130,11 +130,11 @@ def on_node(catalogue: Catalogue, wanted: Ref | None, *places: reach.Place | Non
 
 
 def platform(hypervisor: Hypervisor, catalogue: Catalogue) -> dict[str, Named | None]:
-    """A hypervisor as a task refers to it, with its manager; records of no user have none."""
+    """A reference to a hypervisor with its manager; None for an internal record."""
     if hypervisor.driver in INNER:
         return {"hypervisor": named(hypervisor)}
-    manager = catalogue.records.get("hypervisor-manager", manager_of(hypervisor))
-    return {"hypervisor": named(hypervisor), "hypervisorManager": named(manager)}
+    manager = catalogue.records.named("hypervisor-manager", manager_of(hypervisor))
+    return {"hypervisor": named(hypervisor), "hypervisorManager": manager}
 
 
 def place(name: str | None, path: str | None, within: str = "") -> tuple[str, str]:
@@ -173,14 +173,18 @@ def repositories(refs: list[Ref] | None, catalogue: Catalogue) -> list[BackupDes
 
 
 def no_such(request: AnyRequest, *fields: str) -> None:
-    """Raises NotFound for the first reference to an object that this version cannot have."""
+    """Raises NotFound for the first reference to an object of a type that this version does not
+    have.
+    """
     for field in fields:
         for ref in getattr(request, field) or []:
             raise NotFound(f"{field}: there is no {ref.guid}", guid=ref.guid, field=field)
 
 
 def refuse(request: AnyRequest, platform: str, *fields: str, within: str = "") -> None:
-    """Raises Malformed for the first of `fields` that requests a feature the platform lacks."""
+    """Raises Malformed for the first of `fields` that requests a feature which the platform
+    lacks.
+    """
     for field in fields:
         if getattr(request, field, None) not in (None, "", False, []):
             path = f"{within}{field}"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from haulback.contract.backup_cleanup import RemovalResult
 from haulback.inventory.ledger import Ledger
-from haulback.kinds.support.reports import SPACE, Said
+from haulback.kinds.support.reports import SPACE, ReportMember
 from haulback.tasks.record import Task
 
 REMOVAL_REPORT = (
-    Said("removed", "guids", "The backups of the order that are gone now.", needed=True),
-    Said("givenUp", "guids", "Backups whose loss a user confirmed and that were not found."),
+    ReportMember("removed", "guids", "The backups of the order that are gone now.", needed=True),
+    ReportMember(
+        "givenUp", "guids", "Backups whose loss a user confirmed and that were not found."
+    ),
     *SPACE,
 )
 
 
 def is_blocked(task: Task) -> bool:
-    """Whether a clean-up deleted nothing because backups were not where they must be."""
+    """Whether a clean-up deleted no data because expected backups were missing."""
     damage = task.results.get("damage")
     return isinstance(damage, dict) and bool(damage.get("missing") or damage.get("unreadable"))
 

@@ -1,7 +1,7 @@
 """Members of the reports that nodes send by PUT /tasks/{guid}/transfer-info.
 
-Each kind declares its report; the OpenAPI document and docs/reference/node-reports.md are made from
-the declarations, and a test compares the declarations with the structs that the kinds read.
+Each kind declares its report; the OpenAPI document and docs/reference/node-reports.md are generated
+from the declarations, and a test compares the declarations with the structs that the kinds read.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 from haulback.wire import JsonObject
 
 
-class Said(NamedTuple):
-    """A member of a report.  `form` is a key of FORMS; `needed`: without the member the task does
-    not count in full.
+class ReportMember(NamedTuple):
+    """A member of a report.  `form` is a key of FORMS; `needed`: without the member the task is
+    incomplete.
     """
 
     name: str
@@ -35,16 +35,16 @@ FORMS: dict[str, JsonObject] = {
     "object": {"type": "object"},
 }
 SPACE = (
-    Said("totalSpace", "bytes", "Size of the file system that holds the destination."),
-    Said("freeSpace", "bytes", "Free bytes of this file system."),
+    ReportMember("totalSpace", "bytes", "Size of the file system that holds the destination."),
+    ReportMember("freeSpace", "bytes", "Free bytes of this file system."),
 )
-READ_FROM = Said(
+READ_FROM = ReportMember(
     "readFrom",
     "object",
     "The location that was read: backup (its guid there), destination (guid, name).",
 )
 
 
-def lacking(report: tuple[Said, ...], results: dict[str, object]) -> list[str]:
-    """Names of the members that a report needs and that `results` lack."""
+def lacking(report: tuple[ReportMember, ...], results: dict[str, object]) -> list[str]:
+    """Names of the needed members of a report that `results` lacks."""
     return [member.name for member in report if member.needed and results.get(member.name) is None]

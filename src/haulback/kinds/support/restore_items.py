@@ -1,4 +1,4 @@
-"""Disks and network cards of a restored machine, as the request wants them."""
+"""Disks and network cards of a restored machine, as requested."""
 
 from __future__ import annotations
 

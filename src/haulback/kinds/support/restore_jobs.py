@@ -8,14 +8,14 @@ from haulback.contract.task_states import State
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.ledger import Ledger
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.tasks.record import NewRestoreJob, Task
 from haulback.wire import JsonObject
 
 _LONGEST = 2000  # characters of a restore job's status
 
 
-def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewRestoreJob:
+def new_job(kind: str, backup: Backup, ask: Context, target: JsonObject) -> NewRestoreJob:
     """The restore job of a request."""
     return NewRestoreJob(
         type=kind,
@@ -30,12 +30,12 @@ def new_job(kind: str, backup: Backup, ask: Ask, target: JsonObject) -> NewResto
 
 
 def job_begun(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:
-    """Set the restore job to INPROGRESS when a task begins."""
+    """Set the restore job to INPROGRESS when its task starts."""
     ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", None, task)
 
 
 def job_goes_on(task: Task, ledger: Ledger) -> None:
-    """Keep the restore job INPROGRESS: another task follows."""
+    """Keep the restore job INPROGRESS, because another task follows."""
     ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
 
 
@@ -47,6 +47,6 @@ def job_ended(task: Task, state: State, ledger: Ledger) -> None:
 
 
 def _warnings(task: Task) -> str | None:
-    """Sentences about parts that the restored machine goes without, as a node reports them."""
+    """Sentences about parts that the restored machine lacks, as a node reports them."""
     said = msgspec.convert(task.results.get("warnings", []), list[str])
     return "; ".join(said).replace("\0", "")[:_LONGEST] or None

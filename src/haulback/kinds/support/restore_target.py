@@ -21,7 +21,7 @@ def hypervisor(
     request: AnyRequest, catalogue: Catalogue, origin: Entity, store: reach.Place
 ) -> Hypervisor:
     """The named host, or the best host of the named manager for a machine like `origin`, among
-    hosts whose node reaches `store` too.
+    hosts with a node that also reaches `store`.
 
     Raises Malformed, NotFound; Malformed for a backup of the server's own database.
     """
@@ -55,11 +55,11 @@ def _best(
     home: Hypervisor,
     store: reach.Place,
 ) -> Hypervisor:
-    """The host of a manager, and of a cluster if one is named, that takes a machine of `home`.
+    """The host of a manager, and of a cluster if named, that suits a machine of `home`.
 
     Hosts without a node that reaches `store` are left out.  The host `home` comes first, then the
-    hosts of its node, then the others by name.  Raises NotFound where the manager has no host,
-    Malformed where none of its hosts fits.
+    hosts of its node, then the others by name.  Raises NotFound if the manager has no host,
+    Malformed if none of its hosts is suitable.
     """
     hosts = [host for host in catalogue.places.hypervisors() if manager_of(host) == manager.guid]
     if not hosts:
@@ -104,7 +104,7 @@ def honoured(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
 def _stores(
     request: AnyRequest, to: Hypervisor, backup: Backup, catalogue: Catalogue
 ) -> dict[str, str]:
-    """The storage pools of disks that do not go to the usual folder.  Raises Malformed."""
+    """The storage pools of disks that are not created in the default folder.  Raises Malformed."""
     usual = _pool(request.restoreStorageId, "restoreStorageId", to, catalogue)
     known = {file_guid(backup.first, item["name"]): str(item["name"]) for item in backup.files}
     result = dict.fromkeys(known.values(), usual)
@@ -116,14 +116,16 @@ def _stores(
 
 
 def no_store(request: AnyRequest, to: Hypervisor, catalogue: Catalogue) -> None:
-    """Raises Malformed for a storage: the hypervisor keeps disks in its usual folder only."""
+    """Raises Malformed for a storage, because the hypervisor keeps disks only in its default
+    folder.
+    """
     field = "restoreStorageId"
     if _pool(request.restoreStorageId, field, to, catalogue):
         raise Malformed(f"{field}: disks are moved to {to.config.get('path')} only", field=field)
 
 
 def _pool(wanted: str | None, field: str, to: Hypervisor, catalogue: Catalogue) -> str:
-    """The name of a storage by its guid, its uuid or its name; "" for the usual folder."""
+    """The name of a storage by its guid, its uuid or its name; "" for the default folder."""
     if wanted in (None, "", str(to.config.get("path", ""))):
         return ""
     for one in catalogue.records.of_kind("hypervisor-storage"):
@@ -150,7 +152,7 @@ def name_of(request: AnyRequest, catalogue: Catalogue) -> str:
 
 
 def target(request: AnyRequest, catalogue: Catalogue, source: str, name: str) -> Named:
-    """The machine to make, as `dstProtectedEntity` of the answer names it for portals."""
+    """The machine to create, in the form of `dstProtectedEntity` for portals."""
     if other := getattr(request, "dstProtectedEntity", None):
         return catalogue.machines.get(other.guid).named()
     entity = catalogue.machines.get(source)
@@ -160,7 +162,7 @@ def target(request: AnyRequest, catalogue: Catalogue, source: str, name: str) ->
 def wishes(
     request: AnyRequest, name: str, to: Hypervisor, backup: Backup, catalogue: Catalogue
 ) -> JsonObject:
-    """Parameters of a task about the machine to make."""
+    """Parameters of a task about the machine to create."""
     stores = _stores(request, to, backup, catalogue)
     return {
         "restoredPeName": name,

@@ -14,7 +14,7 @@ from haulback.ids import new_guid
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup, Record
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.policy.copy_window import next_opening
 from haulback.tasks.record import HOUR_MS, NewBackup, Plan, Task
@@ -30,7 +30,7 @@ _SYNCHRONIZATION = BackupType.SYNCHRONIZATION.value
 
 
 class CopyGoal(NamedTuple):
-    """A destination that gets a copy, with its role, and the rule that asks for the copy."""
+    """A destination of copies, with its role, and the rule that requests them."""
 
     to: BackupDestination
     role: str
@@ -55,7 +55,7 @@ class CopyWork(NamedTuple):
 
 
 def copy_task(
-    work: CopyWork, ask: Ask, request: AnyRequest = None, follows: Task | None = None
+    work: CopyWork, ask: Context, request: AnyRequest = None, follows: Task | None = None
 ) -> Task:
     """The task that makes copies, or heals them."""
     params: JsonObject = {SOURCE: work.origin.guid, COPIES: work.copies}
@@ -81,7 +81,7 @@ def copy_task(
 
 
 def _wait_until(task: Task, opening: int) -> None:
-    """Let a task start in the next window for copies; a follower may start later than that."""
+    """Let a task start in the next window for copies; a follower may start later."""
     if task.window_start < opening:
         length = task.window_end - task.window_start
         task.window_start = task.asked_start = opening
@@ -95,16 +95,17 @@ def copying_of(to: BackupDestination) -> Copying:
 
 
 def _pin_of(work: CopyWork) -> str:
-    """The pin of the nodes that reach both destinations; those of the target where none does.
+    """The pin of the nodes that reach both destinations; if there are none, of those that reach the
+    target.
 
-    A link that is missing fails the copy, never the backup.
+    A missing link makes the copy fail, but never the backup.
     """
     pin = reach.pin(work.origin, work.to)
     return reach.pin(work.to) if pin == reach.NOWHERE else pin
 
 
 def goals_of(rule: Record, catalogue: Catalogue, primary: str) -> list[CopyGoal]:
-    """The other destinations of a rule that get a copy of each backup."""
+    """The other destinations of a rule, which get a copy of each backup."""
     goals = {
         target["backupDestination"]["guid"]: target["roleType"]
         for target in rule.body.get("ruleBackupDestinations", [])
@@ -127,14 +128,14 @@ def is_scheduled(rule: Record, catalogue: Catalogue) -> bool:
 
 
 def new_copy(of: NewBackup, goal: CopyGoal) -> NewBackup:
-    """The record of a copy of a backup that is planned."""
+    """The record of a planned copy of a backup."""
     return msgspec.structs.replace(
         of, guid=new_guid(), destination=goal.to.guid, role=goal.role, copy_of=of.guid
     )
 
 
 class LackingCopies(NamedTuple):
-    """Backups of one machine that lie on `origin` and lack a copy, the oldest first."""
+    """Backups of one machine on `origin` that lack a copy, the oldest first."""
 
     origin: BackupDestination
     machine: Named
@@ -142,7 +143,7 @@ class LackingCopies(NamedTuple):
 
 
 def plan_copies(
-    lacking: LackingCopies, goal: CopyGoal, ask: Ask, request: AnyRequest = None
+    lacking: LackingCopies, goal: CopyGoal, ask: Context, request: AnyRequest = None
 ) -> Plan:
     """The task that copies some backups of a machine, with the records of the copies."""
     if not lacking.backups:

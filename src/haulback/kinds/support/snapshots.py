@@ -12,7 +12,7 @@ from haulback.hypervisor_types import Capability, type_of
 from haulback.inventory import reach
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Entity
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
 
@@ -35,18 +35,18 @@ def refuse_unable(entity: Entity, hypervisor: Hypervisor, field: str) -> None:
             )
 
 
-class Asked(NamedTuple):
-    """A request, or None, with the records and the circumstances of its submission."""
+class SnapshotSubmission(NamedTuple):
+    """A request, or None, with the records and circumstances of its submission."""
 
     request: AnyRequest
     catalogue: Catalogue
-    ask: Ask
+    ask: Context
 
 
-def task(kind: str, entity: Entity, asked: Asked, spec: planning.TaskSpec) -> Task:
-    """A task that changes a machine on its platform, on the node that reaches the platform.
+def task(kind: str, entity: Entity, asked: SnapshotSubmission, spec: planning.TaskSpec) -> Task:
+    """A task that changes a machine on its platform, on a node that reaches the platform.
 
-    `spec` holds the further references, the parameters and the task before.
+    `spec` holds further references, the parameters and the preceding task.
     """
     hypervisor = asked.catalogue.places.hypervisor(entity.hypervisor)
     refs = {
@@ -63,6 +63,6 @@ def task(kind: str, entity: Entity, asked: Asked, spec: planning.TaskSpec) -> Ta
     return planning.task(kind, "snapshot", ask, asked.request, whole)
 
 
-def cleanup_task(entity: Entity, asked: Asked, spec: planning.TaskSpec) -> Task:
+def cleanup_task(entity: Entity, asked: SnapshotSubmission, spec: planning.TaskSpec) -> Task:
     """The task that removes expired and chosen snapshots of a machine."""
     return task("SNAPSHOT_CLEANUP", entity, asked, spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Mount
-from haulback.kinds.api import AnyRequest, Ask
+from haulback.kinds.api import AnyRequest, Context
 from haulback.kinds.support import planning
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -13,7 +13,7 @@ from haulback.wire import Named
 def task(
     mount: Mount,
     catalogue: Catalogue,
-    ask: Ask,
+    ask: Context,
     request: AnyRequest = None,
     *,
     follows: Task | None = None,

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API, and a page that shows the document offline."""
+"""The OpenAPI document of the API, and a page that shows this document offline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def documenting(others: Iterable[Operation]) -> Router:
     def described() -> list[Operation]:
         return [*others, *room.operations]
 
-    # Callers need no login and may repeat requests, so each document is made once.
+    # Callers need no login and may repeat requests, so that each document is made once only.
     @cache
     def openapi() -> bytes:
         from haulback.server.http.openapi import document  # a slow import that few processes need

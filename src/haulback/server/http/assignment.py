@@ -26,7 +26,9 @@ def _declare(name: str) -> None:
     noun = "policy" if name == "vm-backup" else "snapshot-policy"
 
     def preview(call: ApiRequest) -> AssignmentPreview:
-        """Machines that auto-assignment would give to the policy, and take from the policy."""
+        """Machines that auto-assignment would add to the policy, and machines that it would
+        remove.
+        """
         result = assignment.preview(call.app, call.who, kind, call.read(kind.struct), call.guid)
         return AssignmentPreview(_shown(call, result.assigned), _shown(call, result.removed))
 

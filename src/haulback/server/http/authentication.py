@@ -54,7 +54,9 @@ def admit(
     query: list[tuple[str, str]],
     token: str | None,
 ) -> Caller:
-    """The caller of an operation that admits the caller.  Raises Unauthenticated or Forbidden."""
+    """Return the caller if the operation admits this caller.  Raises Unauthenticated or
+    Forbidden.
+    """
     if operation.roles == PUBLIC:
         return NOBODY
     who = _identify(app, token, project(query, headers.get("3rd-party-project")))
@@ -93,6 +95,8 @@ def _why(who: Caller, allowed: Roles) -> str:
 
 
 def _attempt(query: list[tuple[str, str]]) -> int | None:
-    """A process of a node may run a task twice; reports of an earlier attempt must not count."""
+    """A node may start a task again in a new process; reports of an earlier attempt must not
+    count.
+    """
     said = next((value for name, value in query if name == "attempt"), "")
     return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None

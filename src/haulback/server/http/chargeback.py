@@ -1,4 +1,4 @@
-"""Chargeback: bytes of backups by tenant, machine or place."""
+"""Chargeback: bytes of backups by tenant, machine or destination."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _declare(path: str, measure: Measure, words: str, command: str) -> None:
 
 
 def span(call: ApiRequest, entity_type: str = "VM") -> ReportSpan:
-    """The span of a request: `to`, by default now, and `from`, by default a day before `to`.
+    """The period of a request: `to` is by default now, `from` a day before `to`.
 
     Raises Malformed.
     """

@@ -22,10 +22,10 @@ from haulback.contract.schedules import Day, Month, Sort
 from haulback.inventory.records import Record
 from haulback.server.http import manager_views, paging, policy_views, query_params
 from haulback.server.http.operation import GUID, ApiRequest, Param, Reply, Router
-from haulback.server.http.policy_views import Surroundings
+from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.queries import ListQuery
-from haulback.server.services import configuration, policies, record_losses
-from haulback.server.services.configuration import ConfigurationReading, SentRecord
+from haulback.server.services import configuration, policies, policy_losses, record_losses
+from haulback.server.services.configuration import ConfigurationReading, RequestRecord
 from haulback.server.services.record_kinds import MANAGER, RECORD_KINDS, RecordKind
 from haulback.wire import JsonObject, Word
 
@@ -42,7 +42,7 @@ class _Served(NamedTuple):
     path: str
     kind: RecordKind
     change: ProjectAccess = ProjectAccess.CHANGE
-    more: Mapping[str, Any] = {}
+    more: Mapping[str, object] = {}
 
     @property
     def example(self) -> JsonObject:
@@ -140,7 +140,7 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     )
     def show_all(call: ApiRequest) -> Reply:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
-            around = Surroundings(reading)
+            around = PolicyReferences(reading)
             result, total = reading.page(kind.name, _wanted(call, kind, around))
             return paging.page(
                 result, total, lambda record: _for(call, _shown(record, kind, around))
@@ -157,21 +157,28 @@ def _declare_reading(path: str, kind: RecordKind) -> None:
     def show(call: ApiRequest) -> JsonObject:
         with ConfigurationReading.of(call.app, call.who.scope) as reading:
             record = reading.catalogue.records.get(kind.name, call.guid)
-            return _for(call, _shown(record, kind, Surroundings(reading)))
+            return _for(call, _shown(record, kind, PolicyReferences(reading)))
 
 
 def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
-    """A record as a caller may see the record: addresses that act as passwords are cut short."""
+    """A record as a caller may see it: addresses that contain a secret are shortened."""
     if call.who.roles & ADMINS:
         return shown
     cut = {name: cut_address(shown[name]) for name in ADDRESSES if shown.get(name)}
     return {**shown, **cut}
 
 
-def _changed(call: ApiRequest) -> Losses:
-    """The backups that a changed rule would remove."""
-    sent = _sent(call, RECORD_KINDS["rule"])
-    return record_losses.of_changed_record(call.app, call.who, sent, call.guid)
+def _changed(kind: RecordKind) -> Callable[[ApiRequest], Losses] | None:
+    """The list of what a changed rule or policy takes away; None for other records."""
+    if kind.name in policies.OWNED:
+        return lambda call: policy_losses.of_changed_policy(
+            call.app, call.who, _sent(call, kind), call.guid
+        )
+    if kind.name == "rule":
+        return lambda call: record_losses.of_changed_record(
+            call.app, call.who, _sent(call, kind), call.guid
+        )
+    return None
 
 
 def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
@@ -198,7 +205,7 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         request=kind.struct,
         answer=ShownRecord,
         examples=[served.example],
-        destroys=_changed if kind.name == "rule" else None,
+        destroys=_changed(kind),
     )
     def put(call: ApiRequest) -> JsonObject:
         sent = _sent(call, kind)
@@ -217,16 +224,16 @@ def _declare_writing(served: _Served, kind: RecordKind, text: str) -> None:
         configuration.remove(call.app, call.who, kind, call.guid)
 
 
-def _sent(call: ApiRequest, kind: RecordKind) -> SentRecord:
-    return SentRecord(kind, lambda: call.read(kind.struct), call.body)
+def _sent(call: ApiRequest, kind: RecordKind) -> RequestRecord:
+    return RequestRecord(kind, lambda: call.read(kind.struct), call.body)
 
 
 def _view(kind: RecordKind) -> Callable[[Record, ConfigurationReading], JsonObject]:
     """The view of a stored record, from the transaction that stores it."""
-    return lambda record, reading: _shown(record, kind, Surroundings(reading))
+    return lambda record, reading: _shown(record, kind, PolicyReferences(reading))
 
 
-def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQuery:
+def _wanted(call: ApiRequest, kind: RecordKind, around: PolicyReferences) -> ListQuery:
     """The part of a list that a query selects.  Raises Malformed, NotFound."""
     parent = query_params.guid(call, kind.parent[1]) if kind.parent else None
     wanted = paging.wanted(call, parent=parent)
@@ -243,13 +250,13 @@ def _wanted(call: ApiRequest, kind: RecordKind, around: Surroundings) -> ListQue
     return wanted
 
 
-def shown_record(record: Record, around: Surroundings) -> JsonObject:
-    """A record of any kind as portals read it."""
+def shown_record(record: Record, around: PolicyReferences) -> JsonObject:
+    """A record of any kind in the form that portals read."""
     return _shown(record, RECORD_KINDS[record.kind], around)
 
 
-def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject:
-    """A record with its enums and references as portals read them."""
+def _shown(record: Record, kind: RecordKind, around: PolicyReferences) -> JsonObject:
+    """A record with its enums and references in the form that portals read."""
     shown: JsonObject = {"guid": record.guid, "name": record.name}
     shown |= {"project": record.project} if record.project is not None else {}
     for field in msgspec.structs.fields(kind.struct):
@@ -281,7 +288,7 @@ def _shown(record: Record, kind: RecordKind, around: Surroundings) -> JsonObject
     return shown
 
 
-def _member(value: Any, kind: Any) -> Any:
+def _member(value: Any, kind: object) -> object:
     """Enums become objects, in structs, lists and mappings."""
     arms = [arm for arm in get_args(kind) if arm is not type(None)]
     if get_origin(kind) in (Union, types.UnionType) and len(arms) == 1:
@@ -319,5 +326,5 @@ def shared_networks(call: ApiRequest) -> Reply:
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         records = reading.catalogue.records.of_kind("network", "")
         found = [record for record in records if call.who.scope.shares(record.project)]
-        around = Surroundings(reading)
+        around = PolicyReferences(reading)
         return paging.page(found, len(found), lambda record: _shown(record, kind, around))

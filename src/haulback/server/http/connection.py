@@ -23,7 +23,7 @@ from haulback.units import KIB
 HEAD_SECONDS = 10.0  # seconds for a head, from its first byte or the connection's start
 BODY_SECONDS = 10.0  # seconds to the first byte of a body; each RATE bytes add one second
 RATE = 16 * KIB
-STALL_SECONDS = 60.0  # seconds after which a client that reads nothing is disconnected
+STALL_SECONDS = 60.0  # seconds after which a client that reads no bytes is disconnected
 KEEP_ALIVE_SECONDS = 5  # seconds between two requests on one connection
 LINGER_SECONDS = 2.0
 HEAD_BYTES, HEAD_FIELDS = 32 * KIB, 100
@@ -59,7 +59,7 @@ def room_for_connections() -> int:
 class Connection(HttpToolsProtocol):
     """The connection of a client, with a deadline for the head or body that it sends.
 
-    `halves` are the connections of the server whose first head is incomplete, in order.
+    `halves` are the connections of the server whose first head is incomplete, oldest first.
     """
 
     def __init__(self, server: Any, loop: asyncio.AbstractEventLoop, halves: Halves) -> None:
@@ -86,13 +86,13 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._wrong is not None or self.parser is None:
-            return  # the request was refused: the rest is dropped
+            return  # the request was refused; the rest of its bytes is dropped
         self._unset_keepalive_if_required()
         self._silent += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            return  # the server upgrades to no protocol and answers the request
+            return  # the server supports no upgrade and answers the request as it is
         except httptools.HttpParserError:
             self._refuse(self._wrong or Malformed("the request is not HTTP/1.1"))
             return
@@ -210,7 +210,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: HaulbackError) -> None:
         """Send the error and close: the parser cannot find the next request on this connection."""
         self._wrong = error
-        if self.pipeline:  # an answer would precede the answers to earlier requests
+        if self.pipeline:  # an answer now would come before the answers to earlier requests
             self.pipeline.clear()
             self.transport.close()
             return
@@ -236,7 +236,7 @@ class Connection(HttpToolsProtocol):
         self._due(self.loop.time() + LINGER_SECONDS)
 
     def _make_room(self) -> None:
-        """Close the oldest half-open connection where there are too many."""
+        """Close the oldest half-open connection if there are too many."""
         if len(self.connections) <= room_for_connections():
             return
         oldest = next(iter(self._halves))

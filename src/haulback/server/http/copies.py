@@ -24,9 +24,9 @@ room = Router()
     command="destination copy-to DESTINATION TARGET",
 )
 def set_copies(call: ApiRequest) -> list[CopyLinkRecord]:
-    """Set the destinations that get a copy of every backup, of present and of coming ones.
+    """Set the destinations that receive a copy of every present and future backup.
 
-    Copies on a destination that is no longer named stay.
+    Copies stay on a destination that the request no longer names.
     """
     wanted: list[NewCopyLink] = call.read(list[NewCopyLink])
     destination_sync.set_links(call.app, call.guid, wanted, call.who)

@@ -22,14 +22,14 @@ from haulback.inventory.records import Record
 from haulback.server.http import paging, query_params
 from haulback.server.http.configuration import shown_record
 from haulback.server.http.operation import ApiRequest, Router
-from haulback.server.http.policy_views import Surroundings
+from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.services import dashboard, nodes
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.units import size
 from haulback.wire import JsonObject, Named
 
 _DAY_MS = 86_400_000
-_CHARTED = 15  # days of the chart in portals, which assign values to days by position
+_CHARTED = 15  # days of the chart in portals, which map values to days by position
 _MOST_DAYS = 3660  # ten years
 room = Router()
 
@@ -63,7 +63,7 @@ def protected(call: ApiRequest) -> dict[str, Protection]:
     command="dashboard",
 )
 def backup_stats(call: ApiRequest) -> BackupStats:
-    """Backups of the last day, or of `from` to `to`."""
+    """Backups of the last day, or of the period from `from` to `to`."""
     start = query_params.number(call, "from", 1 << 53)
     end = query_params.number(call, "to", 1 << 53)
     start = call.app.clock.now_ms() - _DAY_MS if start is None else start
@@ -87,7 +87,7 @@ def backup_stats(call: ApiRequest) -> BackupStats:
     command="dashboard",
 )
 def staging_space(call: ApiRequest) -> list[StagingSpace]:
-    """Sizes and use of the staging areas of nodes."""
+    """Total and used bytes of the staging areas of nodes."""
     result = nodes.all_nodes(call.app)
     return [
         StagingSpace(
@@ -110,7 +110,7 @@ def staging_space(call: ApiRequest) -> list[StagingSpace]:
     command="dashboard",
 )
 def destination_stats(call: ApiRequest) -> DestinationStats:
-    """Use of the destinations: bytes of their backups, of the bytes that they can hold."""
+    """Use of the destinations: bytes of their backups, and the bytes that they can hold."""
     used = dashboard.destinations(call.app, call.who.scope)
     shown = [_space(one.destination, one.stored) for one in used]
     return DestinationStats(
@@ -147,7 +147,7 @@ def _space(destination: BackupDestination, stored: int) -> DestinationSpace:
     command="dashboard -o json",
 )
 def size_stats(call: ApiRequest) -> SizeStats:
-    """Bytes backed up and restored, by day: of `from` to `to`, else of the last 15 days."""
+    """Bytes backed up and restored by day, from `from` to `to`, by default for the last 15 days."""
     now = call.app.clock.now_ms()
     end, start = (
         query_params.number(call, "to", 1 << 53),
@@ -173,7 +173,7 @@ def size_stats(call: ApiRequest) -> SizeStats:
 def global_settings(call: ApiRequest) -> JsonObject:
     """Settings of the whole server that portals read.
 
-    `dryRuns`: the server knows `dryRun`, which earlier versions would overlook.
+    `dryRuns`: this server supports `dryRun`, which earlier versions ignore.
     """
     return {"leaseMs": call.app.lease_ms, "timeZone": call.app.time_zone, "dryRuns": True}
 
@@ -198,7 +198,7 @@ def policies_of(call: ApiRequest) -> list[JsonObject]:
         machines = known.machines.get_many([ref.guid for ref in wanted.protectedEntities])
         guids = dict.fromkeys(machine.settings.get("backupPolicy") for machine in machines)
         found = [one for guid in guids if guid and (one := _policy(known, guid))]
-        around = Surroundings(reading)
+        around = PolicyReferences(reading)
         return [shown_record(one, around) for one in found]
 
 

@@ -7,7 +7,7 @@ from haulback.contract.catalogue import (
     AttachedDestination,
     CataloguePage,
     FoundPage,
-    PageTaken,
+    PageReceipt,
     TakeOver,
 )
 from haulback.contract.destinations import DestinationRecord
@@ -110,16 +110,16 @@ def catalogue(call: ApiRequest) -> CataloguePage:
 @room(
     "POST",
     "/nodes/self/catalogue/{guid}",
-    "Backups found on the destination of a task.",
+    "Backups that a node found on the destination of a task.",
     request=FoundPage,
-    answer=PageTaken,
+    answer=PageReceipt,
     body=request_body.NODES,
     roles=NODES,
     examples=[
         {"backups": [{"guid": example.GUID, "entity": example.GUID, "name": "web", "disks": []}]}
     ],
 )
-def take_found(call: ApiRequest) -> PageTaken:
+def take_found(call: ApiRequest) -> PageReceipt:
     """Insert the backups that the catalogue does not know; a repeated page changes nothing."""
     wanted: FoundPage = call.read(FoundPage)
-    return PageTaken(catalogue_exchange.take(call.app, call.node, call.guid, wanted.backups))
+    return PageReceipt(catalogue_exchange.take(call.app, call.node, call.guid, wanted.backups))

@@ -20,5 +20,5 @@ room = Router()
     command="destination space DESTINATION",
 )
 def space_by_machine(call: ApiRequest) -> list[MachineShare]:
-    """Stored bytes of each machine, of it alone and shared, as the last clean-up found them."""
+    """Stored bytes of each machine, its own and shared ones, as counted by the last clean-up."""
     return space.machines(call.app, call.guid)

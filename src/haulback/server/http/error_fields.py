@@ -1,4 +1,4 @@
-"""The member of a request that an error concerns, for errors that do not name it."""
+"""The member of a request that an error concerns, for errors whose message names no member."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 import msgspec
 
@@ -36,9 +35,11 @@ def _field(error: HaulbackError, guid: str, query: list[tuple[str, str]], body: 
 
 
 def _texts(body: bytes) -> Iterator[tuple[str, str]]:
-    """Every text of a JSON body with its path."""
+    """Every string in a JSON body, with its path."""
     try:
-        waiting: deque[tuple[str, Any]] = deque([("", msgspec.json.decode(body))] if body else [])
+        waiting: deque[tuple[str, object]] = deque(
+            [("", msgspec.json.decode(body))] if body else []
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     while waiting:

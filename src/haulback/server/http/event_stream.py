@@ -1,4 +1,4 @@
-"""Server-sent streams of events: blocks as events happen, and comments while nothing happens."""
+"""Server-sent event streams: blocks when events happen, and comments while none happen."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from haulback.server.services import events
 from haulback.server.services.app import App
 
 HEARTBEAT_SECONDS = 15.0  # proxies close a stream that is silent for a minute
-_RETRY_MS = 2000  # time after which a client connects again
+_RETRY_MS = 2000  # milliseconds after which a disconnected client connects again
 _HEAD = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # a proxy must not hold events back
+    (b"x-accel-buffering", b"no"),  # a proxy must not buffer events
 ]
-# Streams share these threads: an admission or a page of old events occupies a thread briefly.
+# Streams share these threads: each admission or page of old events uses a thread only briefly.
 _POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="streams")
 
 
 class EventStream:
-    """An ASGI application that streams the events which a query wants, after `wanted.after`.
+    """An ASGI application that streams the events that match a query, after number `wanted.after`.
 
-    `account` (guid) may have a limited number of streams.  `admitted` gives the caller anew, or
-    raises: an ended login ends its streams within a heartbeat.
+    An `account` (guid) may have a limited number of streams.  `admitted` checks the login again and
+    returns the caller, or raises: when a login ends, its streams end within a heartbeat.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with ExitStack() as stack:
             try:
-                # Count and check in one step: streams that begin together could pass the limit.
+                # One step counts and checks, since streams that start together could pass the limit
+                # otherwise.
                 stack.enter_context(self._app.event_hub.places.place(self._account))
             except TooMany as error:
                 await failed(error, "GET", "/events")(scope, receive, send)
@@ -60,7 +61,8 @@ class EventStream:
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._head})
-        # The number alone moves the position of a client that is cut off before the first event.
+        # This block holds a number only: it advances the position of a client that is disconnected
+        # before the first event.
         first = f"retry: {_RETRY_MS}\nid: {self._wanted.after}\n\n".encode()
         await send({"type": "http.response.body", "body": first, "more_body": True})
         gone = asyncio.ensure_future(_gone(receive))
@@ -73,7 +75,7 @@ class EventStream:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send, gone: asyncio.Future[None]) -> None:
-        """Send blocks until the client has left, the server stops or the login ends."""
+        """Send blocks until the client disconnects, the server stops or the login ends."""
         loop, readers = asyncio.get_running_loop(), self._app.event_hub.readers
         beat = loop.time() + HEARTBEAT_SECONDS
         while not gone.done() and not readers.is_over:
@@ -93,7 +95,7 @@ class EventStream:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _next(self) -> bytes:
-        """The next blocks; an empty result means that the stream has come to the newest event."""
+        """The next blocks; an empty result means that the stream has reached the newest event."""
         app = self._app
         while True:
             after = self._wanted.after or 0
@@ -117,14 +119,14 @@ class EventStream:
 
 
 async def _first_of(event: asyncio.Event, gone: asyncio.Future[None], seconds: float) -> None:
-    """Wait for a signal, for the client to leave, or for some seconds."""
-    rings: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
+    """Wait until a signal comes, the client disconnects, or the given seconds have passed."""
+    rings: asyncio.Future[object] = asyncio.ensure_future(event.wait())
     both: set[asyncio.Future[Any]] = {rings, gone}
     await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     rings.cancel()
 
 
 async def _gone(receive: Receive) -> None:
-    """Return when the client has left."""
+    """Return when the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass

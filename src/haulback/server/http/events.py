@@ -1,4 +1,4 @@
-"""Events: a list with a cursor, and a stream as events happen."""
+"""Events: a list with a cursor, and a live stream."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ room = Router()
     command="events",
 )
 def list_events(call: ApiRequest) -> Reply:
-    """A page of events, with the number of the next page in X-Next-Cursor.
+    """A page of events, with the cursor of the next page in X-Next-Cursor.
 
-    `Accept: text/event-stream` asks for a stream, which resumes after Last-Event-ID.  X-Incomplete
-    says that events after the given number are no longer stored.
+    `Accept: text/event-stream` requests a stream, which resumes after Last-Event-ID.  X-Incomplete
+    means that events after the given number are no longer stored.
     """
     wanted = _wanted(call)
     if "text/event-stream" in call.headers.get("accept", ""):
@@ -78,7 +78,7 @@ def _wanted(call: ApiRequest) -> EventQuery:
 
 
 def _stream(call: ApiRequest, wanted: EventQuery) -> Reply:
-    """A stream after Last-Event-ID, after `after`, or from now on."""
+    """A stream of the events after Last-Event-ID, after `after`, or from now on."""
     if wanted.before is not None:
         raise Malformed("before: a stream has no end; leave it out", field="before")
     start, incomplete = _last_seen(call, wanted.after), False
@@ -93,7 +93,7 @@ def _stream(call: ApiRequest, wanted: EventQuery) -> Reply:
 
 
 def _last_seen(call: ApiRequest, after: int | None) -> int | None:
-    """The position of a client; the header of a reconnection counts before the query.
+    """The position of a client; the header of a reconnection takes precedence over the query.
 
     Raises Malformed.
     """

@@ -1,4 +1,4 @@
-"""Fires and due times as the API shows them."""
+"""Fires and due times in the form of the API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from haulback.contract.fires import DueTime, FireRecord, Fires, FireSkip
 from haulback.inventory.records import Record
 from haulback.server.http import query_params
 from haulback.server.http.operation import ApiRequest, Param
-from haulback.server.http.policy_views import Surroundings
+from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.services import schedules
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.server.services.schedule_checks import rule_kind
@@ -22,13 +22,13 @@ PARAMS = (
 
 
 def fires(call: ApiRequest, kind: str) -> Fires:
-    """The newest fires of a schedule of a kind, and the due times that lie ahead."""
+    """The newest fires of a schedule of a kind, and its next due times."""
     past, coming = (_count(call, name) for name in ("past", "next"))
     scope = call.who.scope
     record, history = schedules.history(call.app, call.guid, scope, past, kind)
     ahead = schedules.ahead(call.app, call.guid, scope, coming, kind)
     with ConfigurationReading.of(call.app, scope) as reading:
-        around = Surroundings(reading)
+        around = PolicyReferences(reading)
         return Fires(
             past=[_shown(fire, record, around) for fire in history],
             next=[DueTime(due=due.at, nominal=due.nominal, windowEnd=end) for due, end in ahead],
@@ -39,7 +39,7 @@ def fire(call: ApiRequest, shown: ShownFire, kind: str) -> FireRecord:
     """A fire of the schedule that a request names."""
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         record = reading.catalogue.records.get(kind, call.guid)
-        return _shown(shown, record, Surroundings(reading))
+        return _shown(shown, record, PolicyReferences(reading))
 
 
 def _count(call: ApiRequest, name: str) -> int:
@@ -47,7 +47,7 @@ def _count(call: ApiRequest, name: str) -> int:
     return _USUAL if given is None else given
 
 
-def _shown(shown: ShownFire, record: Record, around: Surroundings) -> FireRecord:
+def _shown(shown: ShownFire, record: Record, around: PolicyReferences) -> FireRecord:
     fire, kind = shown.fire, rule_kind(record)
     return FireRecord(
         guid=fire.guid,

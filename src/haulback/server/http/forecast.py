@@ -1,4 +1,4 @@
-"""The calendar of fires to come."""
+"""The calendar of future fires."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ room = Router()
     command="schedule forecast",
 )
 def show(call: ApiRequest) -> Reply:
-    """Fires in the order of their due times; X-Incomplete tells that there are more."""
+    """Fires in the order of their due times; X-Incomplete means that there are more fires."""
     days, most = (
         query_params.number(call, "days", _MOST_DAYS),
         query_params.number(call, "size", _MOST_ROWS),

@@ -16,6 +16,8 @@ def alive(call: ApiRequest) -> dict[str, str]:
 
 @room("GET", "/readyz", "Whether the server can do its work.", answer=dict[str, str], roles=PUBLIC)
 def ready(call: ApiRequest) -> dict[str, str]:
-    """The database can be written, the server key opens it, and descriptors are left."""
+    """The database can be written, the server key opens its secrets, and file descriptors are
+    left.
+    """
     call.app.readiness.check()
     return {"status": "ok"}

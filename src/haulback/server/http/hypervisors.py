@@ -79,7 +79,9 @@ def list_hypervisors(call: ApiRequest) -> Reply:
 
 
 class _Around(NamedTuple):
-    """Data for answers about hypervisors: numbers of machines, doubts, nodes, the catalogue."""
+    """Data for answers about hypervisors: numbers of machines, doubtful scans, nodes, the
+    catalogue.
+    """
 
     counts: Mapping[str, int]
     doubts: Mapping[str, int]
@@ -87,7 +89,7 @@ class _Around(NamedTuple):
     known: Catalogue
 
     def named(self, kind: str, guid: str) -> Named:
-        """A record that users added or that was derived from a platform."""
+        """A record that a user added, or that a scan of a platform created."""
         return Named(guid, self.known.records.get(kind, guid).name)
 
 
@@ -149,7 +151,7 @@ def add_hypervisor(call: ApiRequest) -> HypervisorRecord:
     command="hypervisor set HYPERVISOR --rename hv",
 )
 def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
-    """Rename a hypervisor, assign it to a manager, or say anew which nodes reach it."""
+    """Rename a hypervisor, assign it to a manager, or set the nodes that reach it."""
     wanted = call.read(ChangedHypervisor)
     record = hypervisors.change_hypervisor(call.app, call.guid, wanted, call.who)
     with HypervisorReading.of(call.app) as reading:
@@ -170,7 +172,8 @@ def change_hypervisor(call: ApiRequest) -> HypervisorRecord:
 def remove_hypervisor(call: ApiRequest) -> Reply | None:
     """Remove a hypervisor whose machines have no backups.
 
-    `gone=true` gives up a hypervisor that will not come back: machines with backups stay, absent.
+    `gone=true` gives up a hypervisor that is lost for good: machines with backups stay and become
+    absent.
     """
     if is_gone(call):
         return Reply(giving_up.give_up(call.app, HYPERVISOR, call.guid, call.who), status=200)
@@ -179,7 +182,7 @@ def remove_hypervisor(call: ApiRequest) -> Reply | None:
 
 
 def _lost(call: ApiRequest, kind: str, otherwise: Callable[[App, str], Losses]) -> Losses:
-    """The list of a removal, or of giving up."""
+    """The objects that a removal, or giving up, would affect."""
     if is_gone(call):
         return giving_up.preview(call.app, kind, call.guid, call.who)
     return otherwise(call.app, call.guid)
@@ -196,7 +199,7 @@ def _lost(call: ApiRequest, kind: str, otherwise: Callable[[App, str], Losses]) 
     destroys=lambda call: record_losses.of_missed_machines(call.app, call.guid),
 )
 def confirm_absent(call: ApiRequest) -> list[Named]:
-    """Mark the missed machines of a hypervisor as absent; returns these machines."""
+    """Mark the missed machines of a hypervisor as absent; the answer lists them."""
     return hypervisors.confirm_absent(call.app, call.guid, call.who)
 
 
@@ -292,8 +295,8 @@ def add_destination(call: ApiRequest) -> DestinationRecord:
     ),
 )
 def change_destination(call: ApiRequest) -> DestinationRecord:
-    """Rename a destination, set its retention, say anew which nodes reach it, or give new values to
-    its secret settings and to settings that do not say where it lies.
+    """Rename a destination, set its retention, set the nodes that reach it, or change its secret
+    settings and the settings that do not determine its location.
     """
     wanted: ChangedDestination = call.read(ChangedDestination)
     driver = destinations.destination(call.app, call.guid).driver
@@ -317,7 +320,8 @@ def change_destination(call: ApiRequest) -> DestinationRecord:
 def remove_destination(call: ApiRequest) -> Reply | None:
     """Remove a destination without backups; its files stay.
 
-    `gone=true` gives up a destination that will not come back, with the backups that only it held.
+    `gone=true` gives up a destination that is lost for good, and the backups that were stored on it
+    alone.
     """
     if is_gone(call):
         return Reply(giving_up.give_up(call.app, DESTINATION, call.guid, call.who), status=200)
@@ -334,7 +338,7 @@ def remove_destination(call: ApiRequest) -> Reply | None:
     command="destination init FAILED",
 )
 def init_destination(call: ApiRequest) -> DestinationRecord:
-    """Try the BACKUP_DESTINATION_INIT of a destination again; 409 once it has a repository."""
+    """Repeat the BACKUP_DESTINATION_INIT of a destination; 409 if it has a repository already."""
     record, task = destinations.init_again(call.app, call.guid, call.who)
     [shown] = shown_destinations(call, [record])
     shown.task = task_views.details(task)
@@ -353,7 +357,9 @@ def init_destination(call: ApiRequest) -> DestinationRecord:
     destroys=lambda call: record_losses.of_moved_destination(call.app, call.guid),
 )
 def move_destination(call: ApiRequest) -> DestinationRecord:
-    """Change where the repository of a destination lies; the task in the answer finds it there."""
+    """Change the location of a destination's repository; the task in the answer checks the new
+    location.
+    """
     wanted: MovedDestination = call.read(MovedDestination)
     kind = destination_types.chosen(None, destinations.destination(call.app, call.guid).driver)
     wanted.settings = destination_types.members(parse(call.body), kind) | (wanted.settings or {})
@@ -372,7 +378,7 @@ def move_destination(call: ApiRequest) -> DestinationRecord:
     command="destination close-breaker DESTINATION",
 )
 def close_breaker(call: ApiRequest) -> DestinationRecord:
-    """Let the tasks of a destination that did not answer go on at once."""
+    """Let the tasks of a destination that did not answer continue at once."""
     return shown_destinations(call, [breakers.close(call.app, call.guid, call.who)])[0]
 
 
@@ -398,7 +404,7 @@ def _hypervisor(hypervisor: Hypervisor, around: _Around) -> HypervisorRecord:
 
 
 def _reach(place: Place, names: Mapping[str, str]) -> dict[str, Any]:
-    """The members of an answer that say which nodes reach a place."""
+    """The members of an answer that name the nodes that reach a hypervisor or destination."""
     nodes = place.nodes or ([place.node] if place.node else [])
     shown = [Named(guid, names.get(guid, "")) for guid in nodes]
     only = shown[0] if place.node else None
@@ -406,7 +412,7 @@ def _reach(place: Place, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list[DestinationRecord]:
-    """Destinations as callers read them."""
+    """Destinations in the form that callers read."""
     stands, names = breakers.stands(call.app, found), destinations.node_names(call.app)
     shown = [_destination(one, breakers.shown(stands.get(one.guid)), names) for one in found]
     spaces = space.shown(call.app, found)
@@ -416,7 +422,7 @@ def shown_destinations(call: ApiRequest, found: list[BackupDestination]) -> list
 
 
 def _with_copies(call: ApiRequest, shown: list[DestinationRecord]) -> list[DestinationRecord]:
-    """Destinations with the names of the destinations that they are copied to or from."""
+    """Destinations with the names of the destinations at the other end of their copies."""
     links = destination_sync.links(call.app)
     names = {place.guid: place.name for place in destinations.all_destinations(call.app)}
     for record in shown:

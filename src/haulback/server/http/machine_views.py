@@ -1,4 +1,4 @@
-"""Machines as portals read them."""
+"""Machines in the form that portals read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from haulback.wire import JsonObject, Named, label
 def view_of(
     call: ApiRequest, reading: MachineReading, found: Sequence[Entity]
 ) -> Callable[[Entity], VirtualMachine]:
-    """The machines of an answer as portals read them; related records are read once for all."""
+    """The machines of an answer in the form that portals read; related records are read once for
+    all.
+    """
     around = _Around(call, reading, [one.guid for one in found])
     return lambda one: _machine(one, around)
 
@@ -53,7 +55,7 @@ class _Around:
         return ManagerOf(guid, found.name if found else "", str(body.get("url", "")), kind)
 
     def project(self, uuid: str | None) -> Named | None:
-        """The project of a machine, from the project's record if there is a record."""
+        """The project of a machine, from the project's record if one exists."""
         return (self._projects().get(uuid) or Named(uuid, uuid)) if uuid else None
 
     def _projects(self) -> dict[str, Named]:
@@ -119,5 +121,5 @@ def _up_to_date(one: Entity, around: _Around) -> bool | None:
 
 
 def _backup(one: Entity, fact: JsonObject | None) -> Named | None:
-    """Monitoring exporters read the time after " - "."""
+    """Monitoring exporters parse the time after " - "."""
     return Named(fact["guid"], f"{one.name} - {fact['time']}") if fact else None

@@ -1,4 +1,4 @@
-"""Virtual machines and their disks, as portals read and set them."""
+"""Virtual machines and their disks, as portals read and change them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,16 @@ from haulback.server.http.protection import STATE, states
 from haulback.server.services import giving_up, machines, protection, record_losses
 from haulback.server.services.giving_up import MACHINE
 from haulback.server.services.machines import MachineReading
+from haulback.units import DAY_MS
 from haulback.wire import label
 
 room = Router()
+_LONGEST_SILENCE = 10 * 365 * DAY_MS
+_SILENT_FOR = Param(
+    "silentFor",
+    "With gone=true: silence (ms) after which a node counts as dead; default a day.",
+    {"type": "integer", "minimum": giving_up.LEAST_SILENT_MS, "maximum": _LONGEST_SILENCE},
+)
 
 
 @room(
@@ -108,7 +115,7 @@ def set_machine(call: ApiRequest) -> None:
     status=204,
     roles=ADMINS,
     projects=ProjectAccess.OBJECTS,
-    query=(GONE,),
+    query=(GONE, _SILENT_FOR),
     command="machine forget MACHINE",
     destroys=lambda call: _lost(call),
     slow=True,
@@ -116,17 +123,33 @@ def set_machine(call: ApiRequest) -> None:
 def remove_machine(call: ApiRequest) -> Reply | None:
     """Remove an absent machine without backups; POST /tasks/delete removes backups too.
 
-    `gone=true` gives up a machine that will not come back: backups that a living node reaches stay.
+    `gone=true` gives up a machine that is lost for good: backups that a running node reaches stay.
+    `silentFor` is the time after which a silent node counts as dead, at least 90 s; default a day.
     """
     if is_gone(call):
-        return Reply(giving_up.give_up(call.app, MACHINE, call.guid, call.who), status=200)
+        losses = giving_up.give_up(call.app, MACHINE, call.guid, call.who, _silent_ms(call))
+        return Reply(losses, status=200)
     machines.remove(call.app, call.who, call.guid)
     return None
 
 
+def _silent_ms(call: ApiRequest) -> int:
+    """The chosen silence of nodes.  Raises Malformed."""
+    chosen = query_params.number(call, _SILENT_FOR.name, _LONGEST_SILENCE)
+    if chosen is None:
+        return giving_up.SILENT_MS
+    if chosen < giving_up.LEAST_SILENT_MS:
+        raise Malformed(
+            f"silentFor: {chosen} ms is too short, a node may be silent for "
+            f"{giving_up.LEAST_SILENT_MS} ms while it works; name at least that",
+            field="silentFor",
+        )
+    return chosen
+
+
 def _lost(call: ApiRequest) -> Losses:
     if is_gone(call):
-        return giving_up.preview(call.app, MACHINE, call.guid, call.who)
+        return giving_up.preview(call.app, MACHINE, call.guid, call.who, _silent_ms(call))
     return record_losses.of_machine(call.app, call.guid, call.who.scope)
 
 
@@ -217,7 +240,7 @@ def list_disks(call: ApiRequest) -> list[DiskRecord]:
     command="machine disk exclude MACHINE root",
 )
 def set_disk(call: ApiRequest) -> None:
-    """Whether backups leave a disk out.  409 when none would be left."""
+    """Set whether backups leave a disk out.  409 if no disk would be left."""
     wanted: DiskSettings = call.read(DiskSettings)
     machines.set_disk(call.app, call.who, call.guid, excluded=wanted.excludedFromBackup)
 

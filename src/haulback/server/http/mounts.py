@@ -116,7 +116,7 @@ def one_mount(call: ApiRequest) -> MountedBackup:
     command="mount found BACKUP",
 )
 def file_systems(call: ApiRequest) -> list[BackupFileSystem]:
-    """File systems of a backup that a MANUAL mount may choose; the STORE task found them."""
+    """File systems that a MANUAL mount of a backup may choose; the STORE task found them."""
     guid = query_params.guid(call, "backup")
     if guid is None:
         raise Malformed("backup: name one", field="backup")
@@ -172,14 +172,14 @@ def mounted_files(call: ApiRequest) -> list[MountedFile]:
 
 
 def _offered(one: Mount) -> dict[str, int]:
-    """Bytes of the disks of a mounted backup, by name: the chosen disks, else all."""
+    """Bytes of the disks of a mounted backup by name: the chosen disks, or all."""
     disks: dict[str, int] = one.found.get("disks", {}) if one.state == "MOUNTED" else {}
     chosen = _chosen(one)
     return {name: size for name, size in disks.items() if not chosen or name in chosen}
 
 
 def _chosen(one: Mount) -> list[str]:
-    """The disks that the request for a mount chose; an empty set stands for all disks."""
+    """The disks that the request for a mount chose; an empty set means all disks."""
     if one.mode == MountMode.ISCSI.value:
         return list(one.wanted.get("disks", []))
     return next((v["disks"] for v in one.wanted.get("visible", []) if v.get("disks")), [])
@@ -229,11 +229,11 @@ def iscsi(call: ApiRequest) -> Reply:
     command="mount dir FILESYSTEM /",
 )
 def listing(call: ApiRequest) -> Reply:
-    """Rows by name; `X-Next-Name`, if there is a next page, is the value of `after` for it.
+    """Rows by name; if there is a next page, `X-Next-Name` is its value of `after`.
 
     `contents` of a row are READABLE, NOT_READABLE with a `reason`, or NOT_TRIED: only details and
-    downloads open a file.  `X-Incomplete` gives
-    the reason why a damaged folder lists only a part of its entries.
+    downloads open a file.  `X-Incomplete` is the reason why a damaged folder lists only a part of
+    its entries.
     """
     wanted: PathRequest = call.read(PathRequest)
     mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
@@ -270,10 +270,11 @@ def listing(call: ApiRequest) -> Reply:
     command="mount details FILESYSTEM /etc/hosts",
 )
 def details(call: ApiRequest) -> FileDetails:
-    """The row of a path after it was read to its end, or for 30 s; a link is not followed.
+    """The row of a path after its contents were read to the end, or for 30 s; links are not
+    followed.
 
-    The answer says for sure whether the contents can be read, and why not: a damaged part of the
-    repository or of the file system, an encryption, or a format that has no reader.
+    The answer is definite: the contents can be read, or the reason names a damaged part of the
+    repository or of the file system, encryption, or an unsupported format.
     """
     wanted: PathRequest = call.read(PathRequest)
     mount, shown = mounts.open_volume(call.app, call.who.scope, call.guid)
@@ -304,10 +305,10 @@ def details(call: ApiRequest) -> FileDetails:
 def download(call: ApiRequest) -> Reply:
     """A single file unchanged; several files or a folder as a tar.
 
-    A file that cannot be read does not end the tar.  The last member of the tar is then
-    HAULBACK-UNREADABLE-FILES.txt, with the path, a tab and the reason of each such file.  A partly
-    damaged file holds zeros from the byte that its reason names.  An interrupted answer is always
-    incomplete.
+    An unreadable file does not end the tar.  The last member of the tar is then
+    HAULBACK-UNREADABLE-FILES.txt, with the path, a tab and the reason for each such file.  A partly
+    damaged file holds zeros from the byte that its reason names.  If the connection breaks, the tar
+    is always incomplete.
     """
     wanted: PathsRequest = call.read(PathsRequest)
     if not wanted.paths or len(wanted.paths) > 10_000:
@@ -337,7 +338,7 @@ def download(call: ApiRequest) -> Reply:
 def _is_folder(
     call: ApiRequest, mount: Mount, shown: ShownFileSystem, wanted: PathsRequest
 ) -> bool:
-    """Whether the only path names a folder, whose tar holds the names below it."""
+    """Whether the request has one path and that is a folder, whose tar holds relative names."""
     path = wanted.paths[0]
     asked = {"type": "look", "mount": mount.guid, "volume": shown.volume.name, "path": path}
     return b"".join(call.app.node_requests.ask(mount.node, asked)) == b"DIRECTORY"

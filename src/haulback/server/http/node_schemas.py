@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from haulback.kinds.registry import KINDS
-from haulback.kinds.support.reports import FORMS, Said
+from haulback.kinds.support.reports import FORMS, ReportMember
 from haulback.server.http.schemas import Schema, Schemas
 
 _WORDS = {
@@ -61,7 +61,7 @@ def _order(schemas: Schemas, kind: str) -> Schema:
 
 
 def _shape(schemas: Schemas, field: msgspec.structs.FieldInfo) -> Schema:
-    """The JSON type of a member; the platform or the destination defines its contents."""
+    """The JSON type of a member whose contents the platform or the destination defines."""
     found = schemas.of(field.type, incoming=False)
     return {"type": "object"} if "$ref" in found else found
 
@@ -97,6 +97,6 @@ def as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(one: Said) -> str:
+def _row(one: ReportMember) -> str:
     form = _WORDS.get(one.form, one.form)
     return f"| `{one.name}` | {form} | {'•' if one.needed else ''} | {one.about} |"

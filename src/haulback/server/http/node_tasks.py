@@ -1,8 +1,6 @@
-"""The task operations that only the node running a task may use."""
+"""The task operations for the node that runs a task; other callers are refused."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -35,7 +33,7 @@ from haulback.server.services import inventory_sync, node_tasks, nodes, tasks
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject, Named, present, read
 
-_MOST_QUEUED = 1000  # tasks of an offer, however many the node requests
+_MOST_QUEUED = 1000  # tasks of an offer at most, even if the node requests more
 room = Router()
 
 
@@ -58,13 +56,13 @@ def queued(call: ApiRequest) -> list[TaskDetails]:
     """The tasks that a node may start now; with `Prefer: wait=30` the request waits for tasks."""
     found = _offer(call, _asking(call))
     if call.who.node:
-        return [task_views.details(task) for task in found]  # no limit delays them
+        return [task_views.details(task) for task in found]  # tasks that no limit delays
     waits = tasks.waits(call.app, found)
     return [task_views.details(task, waits.get(task.guid)) for task in found]
 
 
 def _asking(call: ApiRequest) -> Node | None:
-    """The node whose offer the request reads; None for all queued tasks.  Raises Forbidden."""
+    """The node whose offer the request reads; None means all queued tasks.  Raises Forbidden."""
     guid = query_params.guid(call, "node")
     if call.who.node:
         if guid not in (None, call.who.node.guid):
@@ -86,7 +84,7 @@ def _offer(call: ApiRequest, asking: Node | None) -> list[Task]:
 
 
 def _size(call: ApiRequest) -> int:
-    """The number of tasks to offer at most."""
+    """The largest number of tasks to offer."""
     return query_params.size(call, _MOST_QUEUED, node_tasks.OFFERED)
 
 
@@ -178,22 +176,22 @@ def backup_type(call: ApiRequest) -> Reply:
     command="task node transfer-info TASK FILE",
 )
 def transfer_info(call: ApiRequest) -> Reply:
-    """The results of a task; they count once the task is FINISHED.
+    """The results of a task; they take effect once the task is FINISHED.
 
     Each kind of task has a report of its own, EXPORT for example ExportReport.  A repeated member
     replaces the earlier value.
     """
-    info: Any = call.parsed()
+    info: object = call.parsed()
     if not isinstance(info, dict):
         raise Malformed("the body: transfer info is an object")
     known = msgspec.to_builtins(read(info, TransferInfoRequest, ""))
     kept = present({**info, **known})
-    kept.pop("transferHistory", None)  # the server computes it from samples
+    kept.pop("transferHistory", None)  # the server computes this member from samples
     return _represented(call, node_tasks.add_results(call.app, call.node, call.guid, kept))
 
 
 def _represented(call: ApiRequest, task: Task) -> Reply:
-    """Status 204 without a body, or 200 with the result where the caller prefers it (RFC 7240)."""
+    """Status 204 without a body, or 200 with the result if the caller prefers it (RFC 7240)."""
     if not call.wants_representation:
         return Reply()
     task.refs["node"] = Named(call.who.guid, call.who.name)
@@ -282,7 +280,7 @@ def cbt_id(call: ApiRequest) -> None:
     command="task node inc-snap-required TASK",
 )
 def inc_snap_required(call: ApiRequest) -> None:
-    """Whether the export must keep a snapshot, which an incremental schedule will use."""
+    """Set whether the export must keep a snapshot, which an incremental schedule will use."""
     wanted: UpdateIncSnapRequired = call.read(UpdateIncSnapRequired)
     node_tasks.inc_snap_required(call.app, call.node, _task_of(wanted), wanted.incSnapRequired)
 
@@ -298,13 +296,13 @@ def inc_snap_required(call: ApiRequest) -> None:
     command="task node files TASK FILES",
 )
 def task_files(call: ApiRequest) -> None:
-    """The files of a task; they replace its earlier files."""
+    """Set the files of a task, which replace its earlier files."""
     wanted: TaskFilesListRequest = call.read(TaskFilesListRequest)
     files = present(msgspec.to_builtins(wanted.taskFiles))
     node_tasks.set_member(call.app, call.node, call.guid, "taskFiles", files)
 
 
-def _place(name: str) -> Any:
+def _place(name: str) -> object:
     def handle(call: ApiRequest) -> None:
         wanted: StringDTO = call.read(StringDTO)
         if not 0 < len(wanted.value) <= 400:
@@ -378,7 +376,7 @@ def instance_inventory(call: ApiRequest) -> None:
     command="task node tape-inventory FILE",
 )
 def tape_inventory(call: ApiRequest) -> None:
-    """Refuse the result of a kind of task that is not built yet."""
+    """Refuse the result of a kind of task that is not available yet."""
     wanted: TapeManagerInventoryRequest = call.read(TapeManagerInventoryRequest)
     if wanted.tapeManager is None and wanted.task is None:
         raise Malformed("tapeManager: name it, or the task", field="tapeManager")

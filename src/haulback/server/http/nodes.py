@@ -11,7 +11,7 @@ import msgspec
 
 from haulback.contract import example_values as example
 from haulback.contract.losses import Losses
-from haulback.contract.mount import MetDamage
+from haulback.contract.mount import MountDamage
 from haulback.contract.nodes import (
     AnswerPiece,
     ChangedNode,
@@ -23,7 +23,7 @@ from haulback.contract.nodes import (
     NodeRecord,
     NodeSession,
     PendingRequest,
-    PieceTaken,
+    PieceReceipt,
     Session,
     Space,
     WorkOrder,
@@ -105,7 +105,7 @@ def _shown(call: ApiRequest, node: Node, token: str | None = None) -> NodeRecord
     command="node add mine",
 )
 def add_node(call: ApiRequest) -> NodeRecord:
-    """Register a foreign node; its token gives access to the task operations."""
+    """Register a third-party node; its token gives access to the task operations."""
     wanted: NewNode = call.read(NewNode)
     check_name(wanted.name)
     return _shown(call, *nodes.add(call.app, call.who, wanted))
@@ -122,7 +122,7 @@ def add_node(call: ApiRequest) -> NodeRecord:
     destroys=lambda call: record_losses.of_node_token(call.app, call.guid),
 )
 def renew_token(call: ApiRequest) -> NodeRecord:
-    """Issue another token for a node; tasks under the old token end."""
+    """Issue a new token for a node; tasks under the old token end."""
     return _shown(call, *nodes.renew_token(call.app, call.who, call.guid))
 
 
@@ -156,9 +156,10 @@ def change_node(call: ApiRequest) -> NodeRecord:
     slow=True,
 )
 def remove_node(call: ApiRequest) -> Reply | None:
-    """Remove a node and void its token. 409 while tasks, hypervisors or destinations need it.
+    """Remove a node and revoke its token. 409 while tasks, hypervisors or destinations need it.
 
-    `gone=true` gives up a node that will not come back, with the places that only it reached.
+    `gone=true` gives up a node that is lost for good, with the hypervisors and destinations that
+    only it reached.
     """
     if is_gone(call):
         return Reply(giving_up.give_up(call.app, NODE, call.guid, call.who), status=200)
@@ -197,14 +198,14 @@ def invite(call: ApiRequest) -> Invitation:
     roles=PUBLIC,
 )
 def enrol(call: ApiRequest) -> Enrolled:
-    """Use up an enrolment token."""
+    """Enrol a node; its enrolment token is used up."""
     wanted: Enrol = call.read(Enrol)
     check_name(wanted.name)
     return nodes.enrol(call.app, wanted.token, wanted.name, wanted.protocol)
 
 
 def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
-    """Whether the head brings a node's guid and secret, as basic credentials."""
+    """Whether the head holds a node's guid and secret as basic credentials."""
     kind, _, said = headers.get("authorization", "").strip().partition(" ")
     if kind.lower() != "basic":
         return False
@@ -227,9 +228,10 @@ def _proves_a_node(app: App, headers: Mapping[str, str]) -> bool:
     roles=PUBLIC,
 )
 def open_session(call: ApiRequest) -> NodeSession:
-    """Open a session for a started process of a node.
+    """Open a session for a new process of a node.
 
-    With guid and secret of the node as basic credentials, the body may hold 64 MiB of results.
+    If the head holds the node's guid and secret as basic credentials, the body may have 64 MiB of
+    results.
     """
     try:
         wanted = msgspec.convert(call.parsed(), Session)
@@ -239,7 +241,8 @@ def open_session(call: ApiRequest) -> NodeSession:
         if "\0" in text or len(text) > 1000:
             raise Malformed("the body: a text is too long or holds a NUL character")
     who = Enrolled(wanted.guid, wanted.secret)
-    if not nodes.is_enrolled(call.app, who):  # reads only: a guess makes no writer wait
+    # This check only reads, so that a guessed secret delays no writer.
+    if not nodes.is_enrolled(call.app, who):
         giving_up.refuse_secret(call.app, who.guid, who.secret)
         raise Unauthenticated("the node is not enrolled here, or its secret is wrong")
     roots, version = wanted.restoreRoots, wanted.version[:40]
@@ -248,7 +251,9 @@ def open_session(call: ApiRequest) -> NodeSession:
 
 
 def _revision(wanted: Session) -> int:
-    """The revision of the repository format that a process writes; the first releases sent none."""
+    """The revision of the repository format that a process writes; the first releases send no
+    revision.
+    """
     if wanted.revision is None:
         return 1 if _FIRST_RELEASES.match(wanted.version) else REVISION
     return wanted.revision
@@ -342,7 +347,7 @@ def shares(call: ApiRequest) -> list[str]:
     roles=NODES,
 )
 def share(call: ApiRequest) -> WorkOrder:
-    """The order of a mount that should exist, like the order of its MOUNT task."""
+    """The order of a mount that should exist, in the form of a MOUNT task's order."""
     return node_tasks.share(call.app, call.node, call.guid)
 
 
@@ -350,7 +355,7 @@ def share(call: ApiRequest) -> WorkOrder:
     "POST",
     "/nodes/self/shares/{guid}/damage",
     "Damage that the readers of a mount have met.",
-    request=MetDamage,
+    request=MountDamage,
     status=204,
     body=request_body.NODES,
     roles=NODES,
@@ -361,7 +366,7 @@ def mount_damage(call: ApiRequest) -> None:
 
     Reports of destinations without a location of the backup are ignored.
     """
-    met: MetDamage = call.read(MetDamage)
+    met: MountDamage = call.read(MountDamage)
     mount_reports.damaged(call.app, call.node, call.guid, met.reports)
 
 
@@ -375,7 +380,7 @@ def mount_damage(call: ApiRequest) -> None:
     roles=NODES,
 )
 def asked(call: ApiRequest) -> list[PendingRequest]:
-    """A file request of a waiting user; repeated until the first piece of its answer comes."""
+    """A file request of a waiting user, sent again until the first piece of its answer arrives."""
     return call.app.node_requests.fetch(call.node.guid)
 
 
@@ -383,7 +388,7 @@ def asked(call: ApiRequest) -> list[PendingRequest]:
     "POST",
     "/nodes/self/answers/{guid}",
     "A piece of an answer.",
-    answer=PieceTaken,
+    answer=PieceReceipt,
     body=request_body.PIECES,
     query=(
         Param("part", "The number of the piece, from 0.", NUMBER),
@@ -392,13 +397,15 @@ def asked(call: ApiRequest) -> list[PendingRequest]:
     ),
     roles=NODES,
 )
-def answer(call: ApiRequest) -> PieceTaken:
-    """Add the bytes of the body to an answer; a node repeats them while the buffer is full."""
+def answer(call: ApiRequest) -> PieceReceipt:
+    """Add the bytes of the body to an answer; the node sends them again while the buffer is
+    full.
+    """
     number = query_params.number(call, "part", 1 << 31) or 0
     last, failed = query_params.flag(call, "last"), query_params.flag(call, "failed")
     error = call.body.decode(errors="replace") if failed else None
     part = AnswerPiece(number, b"" if failed else call.body, bool(last or failed), error)
-    return PieceTaken(call.app.node_requests.bring(call.node.guid, call.guid, part))
+    return PieceReceipt(call.app.node_requests.bring(call.node.guid, call.guid, part))
 
 
 @room(
@@ -413,7 +420,7 @@ def answer(call: ApiRequest) -> PieceTaken:
     examples=[["haulback-1"]],
 )
 def abandoned(call: ApiRequest) -> list[str]:
-    """The snapshots that failed attempts of this server left behind."""
+    """Snapshots that failed attempts of this server left on their platforms."""
     names: list[str] = call.read(list[str])
     return node_tasks.abandoned(call.app, names)
 
@@ -428,7 +435,7 @@ def abandoned(call: ApiRequest) -> list[str]:
     examples=[{"totalSpace": 1073741824, "usedSpace": 1048576}],
 )
 def staging(call: ApiRequest) -> None:
-    """Record a sign of life, and size and use of the staging area."""
+    """Record that the node is alive, and the size and use of its staging area."""
     space: Space = call.read(Space)
     if not 0 <= space.usedSpace <= space.totalSpace:
         raise Malformed("usedSpace: is between 0 and totalSpace", field="usedSpace")

@@ -29,7 +29,9 @@ room = Router()
     command="notify channel test CHANNEL",
 )
 def try_channel(call: ApiRequest) -> DeliveryRecord:
-    """Send a test message at once; its `state` is DELIVERED or FAILED, `statusInfo` the reason."""
+    """Send a test message at once; its `state` is DELIVERED or FAILED, `statusInfo` is the
+    reason.
+    """
     return _shown(delivery.try_channel(call.app, call.who, call.guid))
 
 

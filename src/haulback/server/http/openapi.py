@@ -34,7 +34,7 @@ _ERRORS = {
     "405": "The path takes other methods, as /tasks/state does in place of a guid.",
     "409": "The state of the object does not allow the operation.",
     "408": "The head or the body of the request did not arrive in time.",
-    "413": "",  # each operation declares its limits
+    "413": "",  # each operation declares its own limits
     "429": "Too many requests; Retry-After names the time of the next try.",
     "431": "The head of the request is larger than 32 KiB or has more than 100 fields.",
     "503": "The database, a node or a store does not answer; try again.",

@@ -1,4 +1,6 @@
-"""Operations of the API: one declaration gives route, access, schema, example and documents."""
+"""Operations of the API: one declaration gives route, access rights, schema, example and
+documents.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from haulback.wire import JsonMapping, parse, read
 
 
 class Param(NamedTuple):
-    """A query parameter; `sort` is a JSON schema, `many`: it may be repeated."""
+    """A query parameter; `sort` is a JSON schema; with `many` the parameter may be repeated."""
 
     name: str
     about: str
@@ -47,8 +49,8 @@ DRY_RUN = Param("dryRun", "Answer what the operation would remove, and change no
 class Reply:
     """An answer with headers or a status of its own.
 
-    `stream` yields bytes of a long body; `live` is an ASGI application that answers as events
-    happen.
+    `stream` yields the bytes of a long body; `live` is an ASGI application that answers step by
+    step.
     """
 
     value: object = None
@@ -77,14 +79,15 @@ class ApiRequest:
     place: str
     token: str | None
     bounds: Bounds = PEOPLE
-    readmit: Callable[[], Caller] = field(default=_nobody)  # checks the access again, or raises
+    # Checks the access again; raises if it has ended.
+    readmit: Callable[[], Caller] = field(default=_nobody)
 
     def read(self, kind: object) -> Any:
         """The body as `kind`.  Raises Malformed."""
         return read(self.parsed(), kind, "")
 
-    def parsed(self) -> Any:
-        """The body as any JSON value, no deeper than its operation takes.  Raises Malformed."""
+    def parsed(self) -> object:
+        """The body as any JSON value, no deeper than the operation allows.  Raises Malformed."""
         return parse(self.body, self.bounds.depth)
 
     @property
@@ -101,7 +104,7 @@ class ApiRequest:
 
 Handle = Callable[[ApiRequest], Any]
 Preview = Callable[[ApiRequest], Losses]
-SchemaOf = Callable[[Schemas, Schema], Schema]  # changes the schema of a type
+SchemaOf = Callable[[Schemas, Schema], Schema]  # a function that changes the schema of a type
 
 
 @dataclass(frozen=True)
@@ -109,19 +112,20 @@ class Operation:
     """Declaration of an operation: the only source of its route, access, schema and documents.
 
     `roles` may call the operation; the empty set needs no login.  `projects` limits narrowed
-    callers, by default to a refusal.  `request` and `answer` are types that schemas are made of; no
-    `answer`: no body.  `request_schema` and `answer_schema` change the schema that a type gives.
-    `many`: the answer is an array of `answer`.  `examples` are request bodies
-    that clients send.  `command` is a command line that calls the operation, with words in capitals
-    for objects; empty: no command calls it.  `waits`: the handler is called again at the next
-    event, as long as the handler returns None and the caller wants to wait.  `slow`: the handler
-    waits for a node or a hash, so it runs in threads of its own.  `body` bounds the size of a body;
-    `vouched` is a proof that the head of a public operation may carry, and the bounds after that.
+    callers, by default to a refusal.  `request` and `answer` are the types of the schemas; without
+    `answer` the response has no body.  `request_schema` and `answer_schema` change the schema of a
+    type. `many`: the answer is an array of `answer`.  `examples` are request bodies that clients
+    send.  `command` is a command line that calls the operation, with words in capitals for objects;
+    it is empty if no command calls the operation.  `waits`: the handler is called again at the next
+    event, while the handler returns None and the caller wants to wait.  `slow`: the handler waits
+    for a node or a hash, so that it runs in separate threads.  `body` limits the size of a body;
+    `vouched` is a proof of identity that the head of a public operation may hold, with the limits
+    that apply then.
 
-    `destroys` tells what a request would remove or change for good: commands show this list and
-    ask, and `dryRun=true` answers the list.  `rehearsed`: a dry run also carries the request out
-    and rolls it back, so that a request that would be refused is refused.  `unasked` is the reason
-    why an operation that removes something needs no question.
+    `destroys` lists the objects that a request would remove or change irrevocably: commands show
+    this list and ask, and `dryRun=true` returns the list.  `rehearsed`: a dry run also carries the
+    request out and rolls it back, so that it fails if the request would fail.  `unasked` is the
+    reason why an operation that removes something needs no question.
     """
 
     method: str
@@ -130,8 +134,8 @@ class Operation:
     handle: Handle
     roles: Roles
     projects: ProjectAccess = ProjectAccess.WHOLE
-    request: Any = None
-    answer: Any = None
+    request: object = None
+    answer: object = None
     request_schema: SchemaOf | None = None
     answer_schema: SchemaOf | None = None
     many: bool = False
@@ -139,7 +143,7 @@ class Operation:
     query: tuple[Param, ...] = ()
     waits: bool = False
     slow: bool = False
-    examples: Sequence[Any] = ()
+    examples: Sequence[object] = ()
     command: str = ""
     body: Bounds = PEOPLE
     vouched: tuple[Callable[[App, Mapping[str, str]], bool], Bounds] | None = None
@@ -148,14 +152,14 @@ class Operation:
     unasked: str = ""
 
     def bounds(self, app: App, headers: Mapping[str, str]) -> Bounds:
-        """The bounds of a body, by the proof that the head brings."""
+        """The limits of a body, by the proof of identity in the head."""
         if self.vouched is not None and self.vouched[0](app, headers):
             return self.vouched[1]
         return self.body
 
     @property
     def params(self) -> tuple[Param, ...]:
-        """The query parameters, with that of a dry run."""
+        """The query parameters, with `dryRun` if the operation has a dry run."""
         return (*self.query, DRY_RUN) if self.destroys else self.query
 
     @property
@@ -165,12 +169,14 @@ class Operation:
 
     @property
     def key(self) -> str:
-        """Method and path, as the access table names the operation."""
+        """Method and path, in the spelling of the access table."""
         return f"{self.method} {self.path}"
 
     @property
     def access(self) -> ProjectAccess:
-        """Limits of a narrowed caller; public operations and operations of nodes have their own."""
+        """Limits of a narrowed caller; public operations and operations of nodes have limits of
+        their own.
+        """
         if self.roles == PUBLIC:
             return ProjectAccess.ANYBODY
         return ProjectAccess.NODE if self.roles == NODES else self.projects

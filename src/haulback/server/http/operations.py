@@ -79,8 +79,8 @@ _ROOMS = (
 def operations(submissions: Iterable[Submission]) -> list[Operation]:
     """All operations of the API, with an operation for each submission.
 
-    Raises ValueError when two operations have the same method and path, or a public operation
-    takes bodies that are too large.
+    Raises ValueError if two operations have the same method and path, or if a public operation
+    accepts bodies that are too large.
     """
     result = [*tasks.room.operations, *tasks.submissions(submissions)]
     result += [operation for room in _ROOMS for operation in room.room.operations]

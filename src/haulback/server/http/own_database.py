@@ -49,7 +49,9 @@ def back_up(call: ApiRequest) -> list[TaskDetails]:
     command="server hold",
 )
 def show_hold(call: ApiRequest) -> ServerHold:
-    """Whether the server is held after the restore of its database, and what it waits for."""
+    """Whether the server is held after the restore of its database, and the destinations that keep
+    it held.
+    """
     return hold.shown(call.app)
 
 
@@ -62,7 +64,7 @@ def show_hold(call: ApiRequest) -> ServerHold:
     command="server hold --lift",
 )
 def lift_hold(call: ApiRequest) -> ServerHold:
-    """End the hold before every destination was looked through; schedules and clean-ups run."""
+    """End the hold before every destination was compared; schedules and clean-ups run again."""
     return hold.lift(call.app, call.who)
 
 
@@ -78,8 +80,8 @@ def lift_hold(call: ApiRequest) -> ServerHold:
 def copy(call: ApiRequest) -> Reply:
     """The sealed copy of the server's database, for the node that runs its EXPORT.
 
-    Line feeds come while the copy is made; then a line of JSON, with the `size` of the copy in
-    bytes, or `code` and `message` of an error; then the bytes of the copy.
+    The answer begins with line feeds while the copy is made; then come a line of JSON, with the
+    `size` of the copy in bytes, or `code` and `message` of an error; and the bytes of the copy.
     """
     wanted: DatabaseCopyRequest = call.read(DatabaseCopyRequest)
     parts = database_stream.stream(call.app, call.node, call.guid, wanted.slot)

@@ -34,6 +34,6 @@ def wanted(call: ApiRequest, **more: Any) -> ListQuery:
     )
 
 
-def page(found: Iterable[T], total: int, view: Callable[[T], Any]) -> Reply:
+def page(found: Iterable[T], total: int, view: Callable[[T], object]) -> Reply:
     """An array with its total in a header."""
     return Reply([view(one) for one in found], headers={"X-Total-Count": str(total)})

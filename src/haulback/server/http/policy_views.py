@@ -1,10 +1,11 @@
-"""Policies, rules and schedules as portals read them, with warnings about inert members."""
+"""Policies, rules and schedules as portals read them, with warnings about members without
+effect.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
@@ -29,7 +30,13 @@ _NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried aga
 _NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
-class Surroundings:
+_NO_DESTINATION = (
+    "the rule names no backup destination: its backups fail while there are several; choose one "
+    "for PRIMARY"
+)
+
+
+class PolicyReferences:
     """The records that an answer refers to; each query runs once."""
 
     def __init__(self, reading: ConfigurationReading) -> None:
@@ -54,18 +61,23 @@ class Surroundings:
         return self._names[kind, guid]
 
     def members(self, policy: Record) -> list[Member]:
-        """The machines of a policy that the caller sees, by name."""
+        """The machines of a policy that the caller sees, ordered by name."""
         return self._reading.members(policy)
 
     def rpo(self, policy: Record) -> int | None:
-        """The RPO of a backup policy in ms, as it was computed last; None without a limit."""
+        """The RPO of a backup policy in ms, as last computed; None without a limit."""
         return self._reading.rpo(policy.guid)
 
     def clock(self, schedule: str) -> JsonObject:
-        """The members of a schedule that tell when the schedule runs."""
+        """The members of a schedule that are derived from its times."""
         if schedule not in self._clocks:
             self._clocks[schedule] = self._reading.clock(schedule)
         return self._clocks[schedule]
+
+    @cached_property
+    def has_several_destinations(self) -> bool:
+        """Whether a backup must name its destination."""
+        return len(self.known.places.destinations()) > 1
 
     @cached_property
     def waiting_rules(self) -> frozenset[str]:
@@ -74,7 +86,7 @@ class Surroundings:
 
     @cached_property
     def schedules(self) -> list[Record]:
-        """All schedules that the caller sees, by name."""
+        """All schedules that the caller sees, ordered by name."""
         return [
             record
             for record in self.known.records.of_kind("schedule")
@@ -95,8 +107,8 @@ class Surroundings:
         return [one for one in self.schedules if rule in _rules_of(one)]
 
 
-def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the machines of a policy and their figures; `rules` are there already, in full."""
+def policy(shown: JsonObject, record: Record, around: PolicyReferences) -> None:
+    """Add the machines of a policy and their figures; `rules` are in the answer already."""
     members = around.members(record)
     sizes = [member.size for member in members if member.size is not None]
     shown["vms"] = [{"guid": member.guid, "name": member.name} for member in members]
@@ -117,14 +129,14 @@ def policy(shown: JsonObject, record: Record, around: Surroundings) -> None:
 
 
 _DISABLED = {"name": "DISABLED", "description": "Disabled"}
-_NO_CHOICE: dict[str, list[Any]] = {
+_NO_CHOICE: dict[str, list[object]] = {
     name: []
     for name in ("includeTags", "excludeTags", "includeRegExps", "excludeRegExps", "hvClusters")
 }
 
 
 def recovery_plan(shown: JsonObject) -> None:
-    """Add the figures of a recovery plan; `schedules` are there already, in full."""
+    """Add the figures of a recovery plan; `schedules` are in the answer already."""
     rules = shown.get("rules", [])
     shown["ruleCount"] = len(rules)
     shown["rulesVmCount"] = {
@@ -133,8 +145,8 @@ def recovery_plan(shown: JsonObject) -> None:
     shown["warnings"] = [_NO_RETRY] if shown.get("backupRetryCount") else []
 
 
-def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
-    """Add the names of a rule's destinations; `schedules` are there already, in full."""
+def rule(shown: JsonObject, record: Record, around: PolicyReferences) -> None:
+    """Add the names of a rule's destinations; `schedules` are in the answer already."""
     shown["markedForDeletion"] = False
     for item in shown.get("ruleBackupDestinations", []):
         guid = item["backupDestination"].get("guid")
@@ -144,17 +156,19 @@ def rule(shown: JsonObject, record: Record, around: Surroundings) -> None:
     if record.kind == "rule":
         shown["backupDestinations"] = []
     waits = [_WAITS] if record.guid in around.waiting_rules else []
+    if record.kind == "rule" and not shown.get("ruleBackupDestinations"):
+        waits += [_NO_DESTINATION] if around.has_several_destinations else []
     shown["warnings"] = list(dict.fromkeys([*waits, *_of_rule(shown)]))
 
 
-def schedule(shown: JsonObject, record: Record, around: Surroundings) -> None:
+def schedule(shown: JsonObject, record: Record, around: PolicyReferences) -> None:
     """Add the names of a schedule's rules, and its last and next run."""
     _named(shown.get("rules", []), rule_kind(record), around)
     shown |= {**around.clock(record.guid), "warnings": []}
 
 
 def wanted_schedules(
-    around: Surroundings, types: Iterable[str], entity: str | None
+    around: PolicyReferences, types: Iterable[str], entity: str | None
 ) -> list[str] | None:
     """The guids of the schedules of some types or of one machine; None stands for all schedules."""
     sorts = set(types)
@@ -169,8 +183,10 @@ def wanted_schedules(
     ]
 
 
-def _rules_for(around: Surroundings, entity: str) -> set[str]:
-    """The rules of a machine's policies; none for a machine hidden from the caller."""
+def _rules_for(around: PolicyReferences, entity: str) -> set[str]:
+    """The rules of a machine's policies; an empty list for a machine that is hidden from the
+    caller.
+    """
     try:
         settings = around.known.machines.get(entity).settings
     except NotFound:
@@ -187,7 +203,7 @@ def _rules_of(one: Record) -> set[str]:
     return {ref["guid"] for ref in one.body.get("rules", [])}
 
 
-def _named(refs: list[JsonObject], kind: str, around: Surroundings) -> None:
+def _named(refs: list[JsonObject], kind: str, around: PolicyReferences) -> None:
     for ref in refs:
         ref["name"] = around.name(kind, ref["guid"])
 
@@ -203,7 +219,7 @@ def _primaries(rules: list[JsonObject]) -> list[JsonObject]:
     return list(found.values())
 
 
-def _of_policy(shown: JsonObject, record: Record, around: Surroundings) -> Iterable[str]:
+def _of_policy(shown: JsonObject, record: Record, around: PolicyReferences) -> Iterable[str]:
     if trouble := unreadable_conditions(record):
         yield f"auto-assignment does not act: {trouble}"
     if shown.get("dailyReportEnabled") and not around.has_mail_channel:
@@ -214,7 +230,4 @@ def _of_policy(shown: JsonObject, record: Record, around: Surroundings) -> Itera
 
 def _of_rule(shown: JsonObject) -> Iterable[str]:
     for one in shown.get("ruleBackupDestinations", []):
-        role, to = one["roleType"]["name"], one["backupDestination"]
-        if role != "PRIMARY" and "guid" in to:
-            yield f"the {role} copy to {to['name']} is kept and is not made yet"
         yield from terms.warnings(msgspec.convert(one["backupRetentionSettings"], RuleRetention))

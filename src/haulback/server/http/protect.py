@@ -27,5 +27,7 @@ room = Router()
     command="protect --match 'web*' --nightly 22:00 --to DESTINATION",
 )
 def protect_machines(call: ApiRequest) -> Protecting:
-    """Add a policy with rule, schedule and notification rule, and take the machines."""
+    """Add a policy with rule, schedule and notification rule, and assign the machines to the
+    policy.
+    """
     return protect.protect(call.app, call.who, call.read(ProtectRequest))

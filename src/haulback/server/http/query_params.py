@@ -1,4 +1,4 @@
-"""Query strings: tolerant of known clients' habits, strict about values that matter."""
+"""Query strings: tolerant of the habits of known clients, strict about values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haulback.server.services.tasks import SORTS
 from haulback.tasks.record import CONTRACT_TYPES
 
 _LONGEST = 200  # characters of a filter
-_DEEPEST = 10_000_000  # number of a page; times its size the offset stays a BIGINT
+_DEEPEST = 10_000_000  # largest page number: times the page size it still fits a BIGINT
 _TYPES = CONTRACT_TYPES | KINDS.keys()
 _REFS = {
     "backup": "backup",
@@ -75,7 +75,7 @@ def task_filter(call: ApiRequest) -> Filter:
 
 
 def _states(call: ApiRequest) -> list[str]:
-    """The states of the query; with both `state` and `states` only the common states."""
+    """The states of the query; if both `state` and `states` are given, the states in both."""
     single, many = (names(call, name, set(State.__members__)) for name in ("state", "states"))
     if single and many:
         return [state for state in many if state in single] or ["NONE"]
@@ -89,7 +89,7 @@ def one(call: ApiRequest, name: str) -> str | None:
 
 
 def several(call: ApiRequest, name: str) -> list[str]:
-    """All values of a parameter that are not empty.  Raises Malformed."""
+    """All non-empty values of a parameter.  Raises Malformed."""
     found = [value for key, value in call.query if _OLDER.get(key, key) == name and value]
     return [checked(name, value) for value in found]
 
@@ -102,7 +102,9 @@ def checked(name: str, value: str) -> str:
 
 
 def project(query: list[tuple[str, str]], header: str | None) -> str | None:
-    """The tenant that a portal adds to every call, by query or header.  Raises Malformed."""
+    """The tenant that a portal adds to every call, as query parameter or header.  Raises
+    Malformed.
+    """
     said = {value for name, value in query if name in _PROJECTS and value}
     said |= {header} if header else set()
     for value in said:
@@ -114,7 +116,7 @@ def project(query: list[tuple[str, str]], header: str | None) -> str | None:
 
 
 def flag(call: ApiRequest, name: str) -> bool | None:
-    """true, false or absent.  Raises Malformed."""
+    """The value true or false, None if absent.  Raises Malformed."""
     value = one(call, name)
     if value is None:
         return None
@@ -166,6 +168,8 @@ def paging(call: ApiRequest) -> tuple[int, int]:
 
 
 def size(call: ApiRequest, most: int, usual: int) -> int:
-    """The number of requested rows, at most `most`; `usual` without a size.  Raises Malformed."""
+    """The number of requested rows, at most `most`; `usual` if no size is given.  Raises
+    Malformed.
+    """
     found = number(call, "size", most)
     return usual if found is None else found

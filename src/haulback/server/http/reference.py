@@ -18,7 +18,7 @@ TABLE: dict[str, Roles] = {operation.key: operation.roles for operation in OPERA
 
 
 def pages(folder: Path) -> dict[str, str]:
-    """Names and texts of all pages; the page of commands keeps its prose from `folder`."""
+    """Names and texts of all pages; `folder` has the page of commands, whose prose stays."""
     return {
         "access.md": access(),
         "cli.md": commands((folder / "cli.md").read_text()),
@@ -57,7 +57,7 @@ def access() -> str:
 
 
 def commands(page: str) -> str:
-    """The page of commands with new tables between its marks; the prose stays.
+    """The page of commands with new tables between its marks; the prose between the tables stays.
 
     Raises ValueError when a mark is missing.
     """
@@ -86,7 +86,7 @@ def _commands(rows: Iterable[Operation]) -> str:
 
 
 def catalogue() -> str:
-    """The page of operations: a section for each first part of a path."""
+    """The page of operations: one section for each first part of a path."""
     sections: dict[str, list[str]] = {}
     for item in OPERATIONS:
         command = f"`{item.command}`" if item.command else ""

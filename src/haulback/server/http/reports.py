@@ -1,4 +1,4 @@
-"""Reports of backups: as JSON, as text, as a page, as a document, and by mail."""
+"""Reports of backups: as JSON, text, HTML page and PDF document, and by mail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ _EXAMPLES: list[JsonObject] = [{"backupSize": {"groupBy": "backup-destination"},
     command="report -o json",
 )
 def report(call: ApiRequest) -> Report:
-    """Backups of `from` to `to`, else of the last day, and the protection of machines now."""
+    """Backups of the period from `from` to `to`, by default of the last day, and the present
+    protection of machines.
+    """
     return reports.report(call.app, call.who.scope, _wanted(call, ReportRequest()))
 
 
@@ -57,7 +59,7 @@ def report(call: ApiRequest) -> Report:
     command="report --format pdf --to-file FILE",
 )
 def pdf(call: ApiRequest) -> Reply:
-    """The report of the same span as a file of A4 pages."""
+    """The report of the same period as a PDF file of A4 pages."""
     made = _document(call)
     return _file(call, report_pdf.pdf_page(made), report_pdf.MEDIA_TYPE, "pdf")
 
@@ -74,7 +76,7 @@ def pdf(call: ApiRequest) -> Reply:
     command="report --format html --to-file FILE",
 )
 def html(call: ApiRequest) -> Reply:
-    """The report of the same span as a file of HTML without scripts and other files."""
+    """The report of the same period as an HTML file without scripts and other files."""
     page = report_pages.html_page(_document(call)).encode()
     return _file(call, page, "text/html; charset=utf-8", "html")
 
@@ -91,7 +93,7 @@ def html(call: ApiRequest) -> Reply:
     command="report",
 )
 def text(call: ApiRequest) -> Reply:
-    """The report of the same span as lines of text, as in a mail."""
+    """The report of the same period as lines of text, as sent in a mail."""
     page = report_pages.text_page(_document(call)).encode()
     return _file(call, page, "text/plain; charset=utf-8", "txt")
 
@@ -109,7 +111,7 @@ def text(call: ApiRequest) -> Reply:
     command="report mail",
 )
 def email(call: ApiRequest) -> MailedReport:
-    """Queue the report of the same span for `value`: mail addresses, or a mailing list."""
+    """Queue the report of the same period for `value`: mail addresses, or a mailing list."""
     request: ReportRequest = call.read(ReportRequest)
     return daily_reports.mail(call.app, call.who, _wanted(call, request), request.value)
 
@@ -131,7 +133,7 @@ def _wanted(call: ApiRequest, request: ReportRequest) -> WantedReport:
 
 
 def _file(call: ApiRequest, content: bytes, media_type: str, suffix: str) -> Reply:
-    """A download: some proxies drop an answer without these two headers."""
+    """A download with the two headers without which some proxies drop the answer."""
     now = datetime.fromtimestamp(call.app.clock.now_ms() / 1000, ZoneInfo(call.app.time_zone))
     name = f"backup-report-{now:%Y-%m-%d}.{suffix}"
     return Reply(raw=(content, media_type), headers={"Content-Disposition": attachment(name)})

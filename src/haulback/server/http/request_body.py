@@ -1,4 +1,4 @@
-"""The body of a request: its limits of size, depth and number of values, and its reading."""
+"""The body of a request: reading it within the limits of size, depth and number of values."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ INVENTORY = Bounds(64 * MIB, 100, 4_000_000)  # the inventory of a large site
 PIECES = Bounds(64 * MIB, 0, 0)  # bytes of files, never decoded
 
 
-class HungUp(HaulbackError):
-    """The client closed the connection before its request was whole."""
+class ClientDisconnected(HaulbackError):
+    """The client closed the connection before its request was complete."""
 
     code, status = "hung_up", 400
 
@@ -39,7 +39,7 @@ class HungUp(HaulbackError):
 async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds) -> bytes:
     """The body, read up to the limits of `bounds`.
 
-    Raises HungUp, and TooLarge, before the first byte where the head gives the length.
+    Raises HungUp, and TooLarge; if the head names the length, TooLarge comes before the first byte.
     """
     declared = headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > bounds.size:
@@ -49,7 +49,9 @@ async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds
     while True:
         message: Any = await receive()
         if message["type"] == "http.disconnect":
-            raise HungUp("the client closed the connection before its request was complete")
+            raise ClientDisconnected(
+                "the client closed the connection before its request was complete"
+            )
         piece = message.get("body", b"")
         size += len(piece)
         if size > bounds.size:
@@ -60,7 +62,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], bounds: Bounds
 
 
 def check_values(body: bytes, bounds: Bounds) -> None:
-    """Refuse a body of too many values before decoding it.
+    """Refuse a body with too many values before it is decoded.
 
     Raises TooLarge.
     """
@@ -81,7 +83,7 @@ def check_declared(key: str, bounds: Bounds, public: bool) -> None:
 
 
 def describe(bounds: Bounds) -> str:
-    """The bounds in words, for the documents."""
+    """The limits in words, for the documents."""
     size = bounds.size // KIB
     shown = f"{size // KIB} MiB" if size % KIB == 0 else f"{size} KiB"
     if not bounds.values:

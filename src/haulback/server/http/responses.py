@@ -16,19 +16,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.server.http.authentication import COOKIE
 from haulback.server.http.operation import Operation, Reply
-from haulback.server.http.request_body import HungUp
+from haulback.server.http.request_body import ClientDisconnected
 from haulback.wire import JsonObject, dump
 
 _JSON, _NO_CONTENT = "application/json", 204
 log = logging.getLogger(__name__)
-WebRequest = Request[Any, Any, Any]
-WebResponse = Response[Any]
+WebRequest = Request[object, object, Any]
+WebResponse = Response[object]
 
 
 class BytesResponse:
     """Status, headers and a complete body, as an ASGI application.
 
-    An answer without a body has no Content-Type: proxies would rely on it.
+    An answer without a body has no Content-Type, because some proxies rely on that.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class BytesResponse:
 def answered(operation: Operation, result: object, secure: bool, embedded: bool) -> ASGIApp:
     """The response for a handler's result, as the operation declares it.
 
-    `secure`: the connection uses TLS; `embedded`: pages of other sites may use the API.
+    `secure`: the connection uses TLS; `embedded`: the server allows pages of other sites.
     """
     reply = result if isinstance(result, Reply) else Reply(result)
     if reply.live is not None:
@@ -88,7 +88,9 @@ def _cookie(token: str, secure: bool, embedded: bool) -> tuple[bytes, bytes]:
 
 
 async def _chunks(source: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The parts of a generator that waits for the database, read outside the event loop."""
+    """The parts of a generator that waits for the database; threads outside the event loop read
+    them.
+    """
     try:
         while (chunk := await asyncio.to_thread(next, source, None)) is not None:
             yield chunk
@@ -103,7 +105,7 @@ def failed(error: Exception, method: str, path: str) -> BytesResponse:
     if isinstance(error, OSError):
         error = _of_the_system(error)
         log.warning("%s %s: %s", method, path, error.message)
-    if isinstance(error, HungUp):
+    if isinstance(error, ClientDisconnected):
         log.debug("%s %s: %s", method, path, error.message)
     if isinstance(error, HaulbackError):
         headers = {}
@@ -115,7 +117,9 @@ def failed(error: Exception, method: str, path: str) -> BytesResponse:
 
 
 def _of_the_system(error: OSError) -> Unavailable:
-    """Errors of the operating system, as a full disk, no descriptors or a read-only file system."""
+    """Errors of the operating system, such as a full disk, no descriptors or a read-only file
+    system.
+    """
     where = f"{error.filename}: " if error.filename else ""
     return Unavailable(
         f"the server's machine refuses: {where}{error.strerror or error}; see to its disks and "
@@ -133,7 +137,7 @@ def refused(_: WebRequest, error: HTTPException) -> WebResponse:
 
 
 def crashed(request: WebRequest, error: Exception) -> WebResponse:
-    """A defect outside the handlers: the log gets the traceback, the caller a plain error."""
+    """A defect outside the handlers: the traceback goes to the log, a plain error to the caller."""
     return _framed(failed(error, request.method, request.url.path))
 
 

@@ -45,7 +45,7 @@ room = Router()
 def mark(call: ApiRequest) -> None:
     """Mark backups for removal at the next clean-up, as an archive, or for normal retention.
 
-    One hint for several locations, or an array of locations, each with its own hint.
+    The request has one hint for several locations, or an array of locations, each with its hint.
     """
     retention_marks.mark(call.app, call.who, lambda known, now: _wishes(call, known, now))
 
@@ -63,7 +63,7 @@ def mark(call: ApiRequest) -> None:
     command="backup mark remove BACKUP --preview",
 )
 def preview(call: ApiRequest) -> list[MarkPreview]:
-    """The marked locations as they would be, then other locations whose retention would change."""
+    """The marked locations after the change, then other locations whose retention would change."""
     marked = retention_marks.preview(
         call.app, call.who, lambda known, now: _wishes(call, known, now)
     )
@@ -92,7 +92,7 @@ def _wishes(call: ApiRequest, known: Catalogue, now: int) -> list[Mark]:
 
 
 def _meant(one: MarkedLocation, known: Catalogue) -> Backup:
-    """The backup of a location, which its own guid or the guid of its backup names."""
+    """The backup of a location, named by the location's guid or by the backup's guid."""
     guid = guid_of(one.guid, "guid")
     try:
         found = known.backups.at_location(guid)
@@ -123,7 +123,7 @@ def _moment(marked_location: MarkedLocation) -> int | None:
 def _marked(backup: Backup, hint: Hint, until: int | None, now: int, known: Catalogue) -> Backup:
     """A backup with its new mark.  Raises Conflict."""
     if hint.value == backup.hint and (hint is not Hint.ARCHIVE or until == backup.keep_until):
-        return backup  # portals send unchanged locations as well
+        return backup  # portals send unchanged locations too
     if backup.status not in ("SUCCESS", "PARTIAL_SUCCESS"):
         raise Conflict(
             f"backup {backup.guid} is {backup.status}; only a stored backup can be marked"

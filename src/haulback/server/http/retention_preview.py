@@ -1,4 +1,4 @@
-"""Preview of a rule's retention, and the confirmation that lets retention begin."""
+"""Preview of a rule's retention, and the confirmation that allows retention to begin."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def preview(call: ApiRequest) -> RetentionPreview | list[MarkPreview]:
 
 
 def shown(judged: RulePreview, places: dict[str, str]) -> RetentionPreview:
-    """A preview as the API shows it; `places` are the names of destinations."""
+    """A preview in the form of the API; `places` are the names of destinations."""
     going = [verdict for verdict in judged.verdicts if verdict.goes]
     settings = terms.of_role(judged.rule.body, "PRIMARY")
     return RetentionPreview(
@@ -71,7 +71,7 @@ def shown(judged: RulePreview, places: dict[str, str]) -> RetentionPreview:
 _FOLLOWS = "the rule has no retention of its own: the retention of its destination applies"
 
 
-_label = cache(label)  # a long preview repeats a few
+_label = cache(label)  # a long preview repeats a few backups
 
 
 @cache
@@ -116,6 +116,6 @@ def confirm(call: ApiRequest) -> None:
 
 
 def _confirmed(call: ApiRequest) -> list[str] | None:
-    """The guids that a confirmation names, None for all that wait."""
+    """The guids that a confirmation names; None means all rules that wait."""
     wanted: RetentionConfirmation = call.read(RetentionConfirmation)
     return None if wanted.rules is None else [ref.guid for ref in wanted.rules]

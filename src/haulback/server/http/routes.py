@@ -28,7 +28,7 @@ from haulback.server.http.responses import WebRequest, answered, crashed, failed
 from haulback.server.services.app import App
 
 _LONGEST_WAIT, _LOOK_AGAIN = 60.0, 20.0  # seconds between two queries
-_HELD = 1.0  # seconds of delay for a client that repeats long polls too often
+_HELD = 1.0  # seconds of delay for a client that repeats long polls too quickly
 _POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="http")
 _SLOW = ThreadPoolExecutor(max_workers=16, thread_name_prefix="slow")
 
@@ -42,7 +42,8 @@ def site(app: App, origins: Sequence[str] = ()) -> ASGIApp:
         [_route(app, path, entry, origins) for path, entry in by_path.items()],
         cors_config=_cors(origins),
         exception_handlers={HTTPException: refused, Exception: crashed},
-        request_max_body_size=None,  # this function reads bodies, as each operation declares
+        # This function reads the body within the limits that each operation declares.
+        request_max_body_size=None,
         openapi_config=None,
         logging_config=None,
     )
@@ -89,7 +90,7 @@ async def _answer(
     check_origin(operation, headers, origins)
     place = scope["client"][0] if scope["client"] else ""
     loop = asyncio.get_running_loop()
-    # The caller is known before the first byte of a body is read.
+    # The caller is known before the first byte of the body is read.
     who, body, bounds = None, b"", operation.body
 
     def known() -> tuple[Caller, Bounds]:
@@ -100,14 +101,14 @@ async def _answer(
         who, bounds = await loop.run_in_executor(_POOL, known)
         body = await read_body(request.receive, headers, bounds)
 
-    def first() -> tuple[ApiRequest, Any]:
+    def first() -> tuple[ApiRequest, object]:
         check_values(body, bounds)
         readmit = partial(admit, app, operation, headers, query, token)
         by = who or readmit()
         call = ApiRequest(app, by, guid, query, headers, body, place, token, bounds, readmit)
         try:
             return call, None if operation.waits else carried_out(operation, call)
-        except HaulbackError as error:  # here, as a large body takes long
+        except HaulbackError as error:  # parsed in this thread, because a large body takes long
             raise name_field(error, guid, query, body) from error.__cause__
 
     pool = _SLOW if operation.slow else _POOL
@@ -117,8 +118,8 @@ async def _answer(
     return answered(operation, reply, scope["scheme"] == "https", bool(origins))
 
 
-async def _wait(app: App, operation: Operation, call: ApiRequest) -> Any:
-    """Call the handler, and repeat the call at each event, until the caller's wait ends."""
+async def _wait(app: App, operation: Operation, call: ApiRequest) -> object:
+    """Call the handler, and call it again at each event until the caller stops waiting."""
     loop = asyncio.get_running_loop()
     end = loop.time() + _wanted_wait(call.headers)
     while True:

@@ -38,7 +38,7 @@ def pause(call: ApiRequest) -> None:
     command="schedule resume SCHEDULE",
 )
 def resume(call: ApiRequest) -> None:
-    """Let the schedule fire for the due times that lie ahead."""
+    """Let the schedule fire at its next due times."""
     schedules.resume(call.app, call.who, call.guid)
 
 
@@ -74,7 +74,7 @@ def resume_all(call: ApiRequest) -> ResumedSchedules:
     command="schedule run SCHEDULE",
 )
 def run(call: ApiRequest) -> FireRecord:
-    """Fire the rules of a schedule now; its due times stay."""
+    """Fire the rules of a schedule now; its due times stay unchanged."""
     shown = schedules.run(call.app, call.who, call.guid)
     return fire_views.fire(call, shown, schedules.SCHEDULE)
 
@@ -90,7 +90,7 @@ def run(call: ApiRequest) -> FireRecord:
     command="schedule fires SCHEDULE",
 )
 def fires(call: ApiRequest) -> Fires:
-    """The newest fires first, and the due times that lie ahead."""
+    """The newest fires first, and the next due times."""
     return fire_views.fires(call, schedules.SCHEDULE)
 
 

@@ -14,13 +14,13 @@ Schema = JsonObject
 _NUMERIC = {"type": "string", "pattern": r"^-?[0-9]{1,16}(\.[0-9]{1,16})?$"}
 _WHOLE = {"type": "integer", "minimum": -(2**53), "maximum": 2**53}
 _GUID = {"type": "string", "format": "uuid"}
-_SCALARS_IN: dict[Any, Schema] = {
+_SCALARS_IN: dict[object, Schema] = {
     str: {"type": "string", "maxLength": 65536},
     int: {"anyOf": [_WHOLE, {"type": "string", "pattern": "^-?[0-9]{1,16}$"}]},
     float: {"anyOf": [{"type": "number", "minimum": -(2**53), "maximum": 2**53}, _NUMERIC]},
     bool: {"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}]},
 }
-_SCALARS_OUT: dict[Any, Schema] = {
+_SCALARS_OUT: dict[object, Schema] = {
     str: {"type": "string"},
     int: {"type": "integer"},
     float: {"type": "number"},
@@ -110,5 +110,5 @@ def _name(kind: type[msgspec.Struct], incoming: bool) -> str:
     return f"{kind.__name__}In" if incoming and kind.__name__ in _BOTH_WAYS else kind.__name__
 
 
-# Generators of clients name the object `settings` of a Machine MachineSettings, too.
+# Client generators also name the type of a Machine's `settings` MachineSettings.
 _BOTH_WAYS = frozenset({"Retention", "Role", "Space", "Execution", "MachineSettings"})

@@ -1,4 +1,4 @@
-"""System schedules: the work that Haulback does for itself, with its times."""
+"""System schedules: Haulback's own work, with its times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from haulback.contract.system_schedules import SystemSchedule
 from haulback.server.http import fire_views, paging
 from haulback.server.http.configuration import shown_record
 from haulback.server.http.operation import ApiRequest, Reply, Router
-from haulback.server.http.policy_views import Surroundings
+from haulback.server.http.policy_views import PolicyReferences
 from haulback.server.services import schedules, system_schedules
 from haulback.server.services.configuration import ConfigurationReading
 from haulback.wire import JsonObject
@@ -32,7 +32,7 @@ def list_all(call: ApiRequest) -> Reply:
     """A page of system schedules by name."""
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         found, total = reading.page(_KIND, paging.wanted(call))
-        around = Surroundings(reading)
+        around = PolicyReferences(reading)
         return paging.page(found, total, lambda record: shown_record(record, around))
 
 
@@ -52,7 +52,7 @@ def show(call: ApiRequest) -> JsonObject:
 def _shown(call: ApiRequest) -> JsonObject:
     with ConfigurationReading.of(call.app, call.who.scope) as reading:
         record = reading.catalogue.records.get(_KIND, call.guid)
-        return shown_record(record, Surroundings(reading))
+        return shown_record(record, PolicyReferences(reading))
 
 
 @room(
@@ -93,7 +93,7 @@ def pause(call: ApiRequest) -> None:
     command="schedule resume SCHEDULE --system",
 )
 def resume(call: ApiRequest) -> None:
-    """Let the schedule fire for the due times that lie ahead."""
+    """Let the schedule fire at its next due times."""
     schedules.resume(call.app, call.who, call.guid, _KIND)
 
 
@@ -122,5 +122,5 @@ def run(call: ApiRequest) -> FireRecord:
     command="schedule fires SCHEDULE --system",
 )
 def fires(call: ApiRequest) -> Fires:
-    """The newest fires first, and the due times that lie ahead."""
+    """The newest fires first, and the next due times."""
     return fire_views.fires(call, _KIND)

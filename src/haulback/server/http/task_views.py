@@ -56,12 +56,12 @@ _REPORTED = (
     "processedObjectCount",
     "totalObjectCount",
 )
-_INNER = ("before", "staging", SEALED)  # parameters that no request gave
+_INNER = ("before", "staging", SEALED)  # parameters that no request has set
 _NOTHING: JsonObject = {}
 
 
 def list_record(task: Task, why: Waiting | None = None) -> TaskListRecord:
-    """TaskListRecord; `why` it waits, if it is queued."""
+    """TaskListRecord; `why` is the reason why a queued task waits."""
     return TaskListRecord(**_listed(task, why))
 
 
@@ -90,7 +90,7 @@ def _listed(task: Task, why: Waiting | None) -> JsonObject:
 
 
 def details(task: Task, why: Waiting | None = None) -> TaskDetails:
-    """TaskDetails; `why` it waits, if it is queued."""
+    """TaskDetails; `why` is the reason why a queued task waits."""
     return TaskDetails(**_details(task, why))
 
 
@@ -106,7 +106,8 @@ def _details(task: Task, why: Waiting | None) -> JsonObject:
     result["incSnapRequired"] = params.get("incSnapRequired")
     result |= {name: results[name] for name in _REPORTED if name in results}
     if result["taskFiles"] is not None:
-        result["taskFiles"] = present(result["taskFiles"])  # also for tasks of earlier releases
+        # Tasks of earlier releases get this member too.
+        result["taskFiles"] = present(result["taskFiles"])
     if task.type == scoped_inventory_sync.KIND.type:
         result["instanceUuids"] = scoped_inventory_sync.uuids_of(task)
         result["protectedEntities"] = msgspec.convert(params.get("entities", []), list[Named])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import starmap
-from typing import Any
 
 from haulback.contract import example_values as example
 from haulback.contract.losses import Losses
@@ -45,7 +44,7 @@ _STREAMED = 500  # rows in one piece of a streamed list
 _KEY_LENGTH = 200  # characters of an idempotency key
 _EXTENDED = Param("extended", "With followers, workflow, files and history.", {"type": "boolean"})
 room = Router()
-View = Callable[[Task, Waiting | None], Any]
+View = Callable[[Task, Waiting | None], object]
 
 
 @room(
@@ -96,7 +95,7 @@ def _headers(wanted: Filter, found: list[Task], total: int) -> dict[str, str]:
 
 
 def _streamed(call: ApiRequest, wanted: Filter, view: View) -> Reply:
-    """The whole list as one array of any length.  A page number has no effect."""
+    """The whole list as one array of any length; a page number has no effect."""
     if wanted.page:
         return Reply([], headers={"X-Total-Count": str(tasks.count(call.app, wanted))})
     total = tasks.count(call.app, wanted)
@@ -106,8 +105,8 @@ def _streamed(call: ApiRequest, wanted: Filter, view: View) -> Reply:
     return Reply(stream=_pieces(starmap(view, source)), headers={"X-Total-Count": str(total)})
 
 
-def _pieces(rows: Iterable[Any]) -> Iterator[bytes]:
-    """The JSON of a long array, some rows at a time."""
+def _pieces(rows: Iterable[object]) -> Iterator[bytes]:
+    """The JSON of a long array, encoded some rows at a time."""
     start, piece = b"[", bytearray()
     for number, row in enumerate(rows, 1):
         piece += start + dump(row)
@@ -149,7 +148,8 @@ def one_task(call: ApiRequest) -> TaskDetails:
     task, why = tasks.look(call.app, call.guid, call.who.scope)
     if query_params.flag(call, "extended"):
         if not call.who.scope.is_whole:
-            task.results.pop("damage", None)  # names backups of all projects
+            # The report of such a task names backups of all projects.
+            task.results.pop("damage", None)
         return task_views.extended(task, tasks.workflow(call.app, task), why)
     return task_views.details(task, why)
 
@@ -209,7 +209,7 @@ def _seen(call: ApiRequest) -> Task:
     command="task rate TASK",
 )
 def last_rate(call: ApiRequest) -> DataTransferRateDetails:
-    """The last sample of the transfer rate, also for tasks that left the lists."""
+    """The last sample of the transfer rate, also of tasks that were taken off the lists."""
     _check_reader(call)
     task = tasks.task(call.app, call.guid, call.who.scope)
     sample = task.results.get("dataTransferRate")
@@ -227,7 +227,7 @@ def last_rate(call: ApiRequest) -> DataTransferRateDetails:
     command="task log TASK",
 )
 def read_log(call: ApiRequest) -> list[LogLine]:
-    """The log of a task: its request, the lines of its node, and its end; never empty."""
+    """The log of a task, which is never empty: its request, the lines of its node, and its end."""
     _check_reader(call)
     return [task_views.log_line(line) for line in tasks.log(call.app, call.guid, call.who.scope)]
 
@@ -277,7 +277,7 @@ def set_state(call: ApiRequest) -> None:
     unasked="cancelled tasks are named by the caller, and can be submitted again",
 )
 def set_states(call: ApiRequest) -> None:
-    """Change the states of many tasks, each by itself; a 409 names the refused tasks."""
+    """Change the states of many tasks, one by one; a 409 names the refused tasks."""
     wanted: NewStates = call.read(NewStates)
     guids = [ref.guid for ref in wanted.tasks]
     if call.who.node:
@@ -297,7 +297,7 @@ def set_states(call: ApiRequest) -> None:
     destroys=lambda call: task_losses.of_task(call.app, call.guid, call.who.scope),
 )
 def remove(call: ApiRequest) -> Reply:
-    """Remove a task, or cancel a running one, by force at the second request (X-Left-Behind)."""
+    """Remove a task, or cancel a running one; a second request cancels by force (X-Left-Behind)."""
     left = tasks.remove(call.app, call.who, call.guid)
     return Reply(headers={"X-Left-Behind": left} if left else {})
 
@@ -339,7 +339,7 @@ def _losses_of_run(call: ApiRequest) -> Losses:
     command="policy retry POLICY",
 )
 def retry_run(call: ApiRequest) -> list[TaskListRecord]:
-    """Queue again exactly what failed in a run; 409 when nothing is left to repeat.
+    """Queue again the tasks that failed in a run; 409 if none is left to repeat.
 
     The event RUN_ENDED of the policy names the run.
     """
@@ -374,7 +374,7 @@ def _some(path: str, states: list[State], summary: str, command: str) -> None:
         examples=[[example.REF]],
         command=command,
         destroys=losses,
-        rehearsed=False,  # nothing is refused
+        rehearsed=False,  # no task is refused
     )(handle)
 
 
@@ -392,7 +392,7 @@ def _all(path: str, states: list[State], summary: str, command: str) -> None:
         query=(PROJECT,),
         command=command,
         destroys=lambda call: task_losses.of_all_tasks(call.app, states, call.who.scope),
-        rehearsed=False,  # nothing is refused, and the tasks may be many
+        rehearsed=False,  # no task is refused, and there may be many tasks
     )(handle)
 
 
@@ -426,7 +426,7 @@ def submissions(ways: Iterable[Submission]) -> list[Operation]:
 
 
 def _submission(way: Submission) -> Operation:
-    def handle(call: ApiRequest) -> Any:
+    def handle(call: ApiRequest) -> object:
         plan = tasks.submit(call.app, way, call.body, call.who, _key(call))
         if way.batch:
             return _batch(call, plan)

@@ -46,13 +46,13 @@ def behind(site: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
 
 
 def _translated(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields of `Forwarded` (RFC 7239) as the older headers, where those are absent."""
+    """The fields of `Forwarded` (RFC 7239) as the older headers, if those are absent."""
     given = {name for name, _ in headers}
     if b"forwarded" not in given:
         return headers
     if given & set(_WORDS):
-        # A proxy writes one of the two headers and passes a forged copy of the other: with both,
-        # neither counts.
+        # A proxy writes one of the two headers and passes the other unchanged, which may be forged:
+        # if both are present, neither counts.
         return [header for header in headers if header[0] not in _WORDS]
     said = ", ".join(value.decode("latin-1") for name, value in headers if name == b"forwarded")
     pairs = [(name.lower(), quoted or plain) for name, quoted, plain in _PAIR.findall(said)]

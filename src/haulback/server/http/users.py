@@ -29,8 +29,8 @@ from haulback.server.services import record_losses, users
 from haulback.texts import check_name
 
 _DAY_MS = 86_400_000
-_LEAST = [VIEWER]  # roles of an API token that names none
-_MOST_ENTRIES = 1000  # of a page of the audit log
+_LEAST = [VIEWER]  # roles of an API token whose request names none
+_MOST_ENTRIES = 1000  # entries of a page of the audit log
 # The privileges that portals check before they show a page, by role.
 _READ = (
     "NODE_READ",
@@ -66,7 +66,7 @@ room = Router()
     examples=[{"login": "admin", "password": "secret"}],
 )
 def log_in(call: ApiRequest) -> Reply:
-    """The user; the session is in the cookie, and in X-Session-Token for programs."""
+    """The user; the session token is in the cookie, and in X-Session-Token for programs."""
     wanted: Login = call.read(Login)
     who, token = users.log_in(call.app, wanted.login, wanted.password, call.place)
     return Reply(_user(who), headers={"X-Session-Token": token}, cookie=token)
@@ -82,7 +82,7 @@ def log_in(call: ApiRequest) -> Reply:
     command="logout",
 )
 def log_out(call: ApiRequest) -> Reply:
-    """End the session; its token is void."""
+    """End the session; its token becomes invalid."""
     if call.who.by_program or call.token is None:
         raise Malformed("an API token is not logged out; revoke it (DELETE /api-tokens/{guid})")
     users.log_out(call.app, call.who, call.token)
@@ -199,7 +199,7 @@ def change_user(call: ApiRequest) -> User:
     destroys=lambda call: record_losses.of_user(call.app, call.guid),
 )
 def remove_user(call: ApiRequest) -> None:
-    """Remove a user, with logins and tokens."""
+    """Remove a user with all sessions and API tokens."""
     users.remove_user(call.app, call.who, call.guid)
 
 
@@ -214,7 +214,7 @@ def remove_user(call: ApiRequest) -> None:
     command="token ls",
 )
 def list_tokens(call: ApiRequest) -> list[Token]:
-    """API tokens of the caller; administrators of all projects see all.
+    """API tokens of the caller; administrators of all projects see all tokens.
 
     A narrowed caller sees only tokens within the caller's projects.
     """
@@ -234,7 +234,7 @@ def list_tokens(call: ApiRequest) -> list[Token]:
     command="token add exporter --role viewer --days 30",
 )
 def add_token(call: ApiRequest) -> Token:
-    """A token for programs, shown this once."""
+    """Make a token for programs; only this answer shows it."""
     wanted: NewToken = call.read(NewToken)
     if not 0 < len(wanted.name) <= 200:
         raise Malformed("name: 1 to 200 characters", field="name")
@@ -338,7 +338,7 @@ def _zone(name: str) -> str:
 
 
 def _hashed(call: ApiRequest, password: str) -> str:
-    """The hash of a new password, computed outside transactions: the hash is slow on purpose."""
+    """The hash of a new password, computed outside transactions because it is slow on purpose."""
     credentials.check_new(password, "password")
     return users.hashed(call.app, password, call.place)
 

@@ -1,4 +1,4 @@
-"""Workflow executions: a row for the tasks of a plan, as EXPORT and STORE."""
+"""Workflow executions: a row for the tasks of a plan, such as EXPORT and STORE."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def one_execution(call: ApiRequest) -> WorkflowExecution:
     destroys=lambda call: task_losses.of_workflow(call.app, call.guid, call.who.scope),
 )
 def remove_execution(call: ApiRequest) -> None:
-    """Take the finished tasks of a workflow off the lists."""
+    """Remove the finished tasks of a workflow from the lists."""
     _, steps = workflows.workflow(call.app, call.guid, call.who.scope)
     finished = [task.guid for task in steps if task.state in _FINAL]
     bulk_removal.remove_some(call.app, call.who, finished, FINAL)
@@ -100,7 +100,7 @@ def _current(steps: list[Task], live: list[Task]) -> Task:
     """The running step of a workflow; the last step of an ended workflow."""
     if live:
         return next((task for task in live if task.state != PLANNED), live[-1])
-    last = {task.type: task for task in steps}  # a retry replaces the failed task
+    last = {task.type: task for task in steps}  # a retry has replaced the failed task
     for state in ("FAILED", "CANCELLED"):
         if ended := [task for task in last.values() if task.state == state]:
             return ended[0]

@@ -1,4 +1,4 @@
-"""The state and the parts that all services of a server process share."""
+"""State and components that all services of a server process share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import time
 
 from haulback.clock import SteadyClock
 from haulback.errors import NotFound
-from haulback.kinds.api import Ask, Kinds, Submission
+from haulback.kinds.api import Context, Kinds, Submission
 from haulback.kinds.registry import WAYS
 from haulback.kinds.staging_cleanup import clean_up
 from haulback.server.caller import Caller, Node
@@ -23,11 +23,11 @@ from haulback.server.services.readiness import Readiness
 from haulback.server.store import audit, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection, Store
-from haulback.server.store.task_lifecycle import Life
+from haulback.server.store.task_lifecycle import TaskChanges
 from haulback.server.wakeups import Wakeups
 from haulback.tasks.record import Task
 
-LEASE_MS = 30_000  # a node that is silent for so long loses its tasks
+LEASE_MS = 30_000  # time without a sign of life after which a node loses its tasks
 
 
 @dataclass
@@ -39,7 +39,7 @@ class AuditedChange:
     before: object = None
     after: object = None
     subject: str | None = None
-    silent: bool = False  # the operation changed nothing
+    silent: bool = False  # raised when the operation changed nothing, which needs no audit entry
 
 
 @dataclass
@@ -56,13 +56,14 @@ class App:
     limits: Mapping[str, int] = field(default_factory=dict)
     notify_networks: list[Network] = field(default_factory=list)  # allowed receivers of webhooks
     time_zone: str = "UTC"  # IANA zone of reports
-    report_at: time = time(7)  # local time of daily reports
-    reported_date: str = ""  # local date whose daily reports are made
+    report_at: time = time(7)  # local time at which daily reports are sent
+    reported_date: str = ""  # local date whose daily reports were made
     certificate: str = ""  # path of the server's own certificate
-    health_at: int = 0  # time of the last look for silent nodes and the like, epoch ms
-    failed_steps: set[str] = field(default_factory=set)  # of maintenance, whose errors are logged
-    readers_after: str = ""  # the last waiting reader that maintenance looked at
-    watched_since: int = 0  # time since which nodes could reach this server, epoch ms
+    health_at: int = 0  # time of the last maintenance of silent nodes and the like, epoch ms
+    # The last error of maintenance was logged at this time.
+    failed_steps: set[str] = field(default_factory=set)
+    readers_after: str = ""  # the last waiting restore that maintenance checked
+    watched_since: int = 0  # time since which nodes can reach this server, epoch ms
     node_requests: NodeRequests = field(init=False)
     readiness: Readiness = field(init=False)
     event_hub: EventHub = field(init=False)
@@ -87,19 +88,21 @@ class App:
                 entry = (change.subject, change.before, change.after)
                 audit.write(sql, change.now, (who.guid, who.name), operation, entry)
 
-    def life(self, sql: Connection) -> Life:
-        return Life(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
+    def life(self, sql: Connection) -> TaskChanges:
+        return TaskChanges(sql, self.kinds, self.clock.now_ms(), self.vault.sign)
 
     def limits_of(self, node: Node) -> Mapping[str, int]:
         """Concurrency limits of a node: its configuration overrides the server's limits."""
         return {**self.limits, **node.limits} if node.limits else self.limits
 
     def tidy_after(self, sql: Connection, task: Task) -> None:
-        """Plan the removal of an ended task's leftovers, on its node or its staging's node."""
+        """Plan a task that removes the leftovers of an ended task, on its node or on the node of
+        its staging.
+        """
         self.tidy_node(sql, task.node or (task.pinned_node if "staging" in task.params else None))
 
     def tidy_node(self, sql: Connection, node: str | None) -> None:
-        """Make a clean-up task for a node, unless one is waiting or the server is held."""
+        """Plan a clean-up task for a node, unless one is waiting or the server is held."""
         if (
             node is None
             or hold.is_held(sql)
@@ -108,4 +111,4 @@ class App:
             return
         with suppress(NotFound):  # a removed node runs no clean-up
             named = SqlCatalogue(sql).places.node(node)
-            tasks.insert(sql, [clean_up(named, Ask(self.clock.now_ms()))])
+            tasks.insert(sql, [clean_up(named, Context(self.clock.now_ms()))])

@@ -28,19 +28,21 @@ from haulback.server.store.walks import Walk, WalkKind
 from haulback.wire import JsonObject, read
 
 _KINDS = (WalkKind.HOST, WalkKind.POLICY)
-_PIECES = 40  # pieces of walks in one maintenance tick
+_PIECES = 40  # pieces of walks over machines in one maintenance tick
 _NAMED = 100  # names of machines in the data of an event
 
 
 class Preview(NamedTuple):
-    """The guids of the machines that a policy would take, and that it would lose, by name."""
+    """The guids of the machines that a policy would take, and of those it would lose, ordered by
+    name.
+    """
 
     assigned: list[str]
     removed: list[str]
 
 
 class _Move(NamedTuple):
-    """A machine that changes from one policy to another; "" stands for no policy."""
+    """A machine that moves from one policy to another; "" means no policy."""
 
     machine: Entity
     before: str
@@ -55,7 +57,9 @@ class _Names(NamedTuple):
 
 
 def continue_walks(app: App) -> None:
-    """Judge the next machines of the walks that are requested, each piece in its transaction."""
+    """Judge the next machines for the requested walks over all machines, one transaction for each
+    piece.
+    """
     for _ in range(_PIECES):
         with app.store.read() as sql:
             if not walks.is_assigning(sql):
@@ -68,7 +72,9 @@ def continue_walks(app: App) -> None:
 
 
 def assign_now(app: App, policy: str) -> None:
-    """Do the walk of a policy to its end; after a crash, maintenance continues the walk."""
+    """Complete the walk of a policy over the machines; after a crash, maintenance continues the
+    walk.
+    """
     is_over = False
     while not is_over:
         with app.store.write() as sql:
@@ -77,7 +83,7 @@ def assign_now(app: App, policy: str) -> None:
 
 
 def preview(app: App, who: Caller, kind: RecordKind, wanted: AnyPolicy, guid: str) -> Preview:
-    """The effect of a policy as it would be saved, `guid` of a stored policy or "".
+    """The effect that a policy would have if it were saved; `guid` of a stored policy, or "".
 
     Machines outside the caller's projects are left out.  Raises NotFound, Malformed.
     """
@@ -137,19 +143,19 @@ def _moves(
 
 
 class _Surroundings(NamedTuple):
-    """The clusters of hosts, and the machines of a page that Haulback made."""
+    """The clusters of hosts, and those machines of a page that Haulback made."""
 
     clusters: Mapping[str, str]
     made: frozenset[str]
 
     @classmethod
     def of(cls, sql: Connection, page: Sequence[Entity]) -> _Surroundings:
-        """Read the surroundings of the machines of a page."""
+        """Read the records to which the machines of a page refer."""
         hosts = SqlCatalogue(sql).places.hypervisors()
         return cls({host.guid: cluster_of(host) for host in hosts}, copies.copies(sql, page))
 
     def candidate(self, machine: Entity, policy: str) -> AssignableMachine:
-        """A machine as assignment sees it, with its policy of one kind."""
+        """A machine as input of the assignment, with its policy of one kind."""
         return AssignableMachine(
             guid=machine.guid,
             name=machine.name,
@@ -163,7 +169,7 @@ class _Surroundings(NamedTuple):
 
 
 def _carry_out(sql: Connection, kind: str, moves: Sequence[_Move], now: int) -> None:
-    """Write the policies of machines whose settings nobody changed meanwhile, and add the events.
+    """Write the policies of machines whose settings have not changed meanwhile, and add the events.
 
     A machine that a user changes at the same time is judged by the next walk.
     """

@@ -8,7 +8,7 @@ from haulback.contract.repository_secrets import packed, secret_of
 from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory import destination_types
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.backup_destination_sync import reading
 from haulback.kinds.support.catalogue_orders import REVOKED, TAKE_OVER
 from haulback.kinds.support.second_copies import TYPE
@@ -67,7 +67,7 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
 def read_again(
     app: App, guid: str, who: Caller, *, take_over: bool, revoked: bool
 ) -> tuple[BackupDestination, Task]:
-    """Plan a task that reads the catalogue of a destination, and with `take_over` its owner.
+    """Plan a task that reads the catalogue of a destination; with `take_over` it changes the owner.
 
     Raises NotFound, and Conflict while such a task waits or runs.
     """
@@ -84,7 +84,7 @@ def read_again(
 
 
 def _task(to: BackupDestination, now: int, take_over: bool, revoked: bool) -> Task:
-    task = reading(to, Ask(now))
+    task = reading(to, Context(now))
     if take_over:
         task.params = {TAKE_OVER: True, REVOKED: revoked}
     return task

@@ -35,7 +35,9 @@ class BackupLocations(NamedTuple):
 
     @property
     def all(self) -> list[Backup]:
-        """The locations to show; a first location that is gone only where no copy stands."""
+        """The locations to show; a removed first location is shown only if the backup has no
+        copy.
+        """
         stands = any(copy.status == "SUCCESS" for copy in self.copies)
         return [*([] if stands and self.first.gone else [self.first]), *self.copies]
 
@@ -66,7 +68,7 @@ def _worse(one: Backup) -> int:
 
 
 class BackupReading(Reading):
-    """Backups at one moment."""
+    """Read access to backups within one transaction."""
 
     def whole(self, guid: str) -> BackupLocations:
         """A backup with its locations; `guid` may name any of them.  Raises NotFound."""
@@ -109,9 +111,9 @@ def set_members(app: App, who: Caller, operation: str, guid: str, **values: obje
 def confirm_missing(app: App, who: Caller, guid: str) -> None:
     """Give up a missing location of a backup, so that clean-ups no longer wait for it.
 
-    `guid` names a backup, a copy or a backup location; of a sound backup the one location that is
-    missing is given up.  Raises NotFound, and Conflict where no location, or more than one, is
-    missing or has an unreadable manifest.
+    `guid` names a backup, a copy or a backup location; if the backup is sound elsewhere, its only
+    missing location is given up.  Raises NotFound; raises Conflict if no location, or more than
+    one, is missing or has an unreadable manifest.
     """
     with app.change(who, "confirm missing backup", guid) as change:
         known = SqlCatalogue(change.sql, who.scope).backups

@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from haulback.contract.destinations import BreakerRecord, BreakerState
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import connectivity_test
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import breakers, tasks
-from haulback.server.store.breakers import Stand
+from haulback.server.store.breakers import BreakerStatus
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from haulback.wire import Named, label
 
 log = logging.getLogger(__name__)
-Stands = Mapping[str, Stand]
+Stands = Mapping[str, BreakerStatus]
 
 
 def test_due(app: App) -> int:
-    """Make a CONNECTIVITY_TEST of each destination whose next test is due; their number."""
+    """Plan a CONNECTIVITY_TEST of each destination whose next test is due; returns their number."""
     with app.store.read() as sql:
         due = breakers.due(sql, app.clock.now_ms())
     return sum(_test(app, destination) for destination in due)
@@ -32,18 +32,18 @@ def _test(app: App, destination: str) -> bool:
     with app.store.write() as sql:
         now = app.clock.now_ms()
         place = SqlCatalogue(sql).places.destination(destination)
-        task = connectivity_test.of_destination(place, Ask(now))
+        task = connectivity_test.of_destination(place, Context(now))
         if not breakers.begin_test(sql, destination, task.guid, now):
             return False  # another server made the test, or a task has closed the breaker
         tasks.insert(sql, [task])
-    log.info("the destination %s is tried again", place.name)
+    log.info("the destination %s is tested again", place.name)
     return True
 
 
 def close(app: App, guid: str, who: Caller) -> BackupDestination:
-    """Close the breaker of a destination, so that its tasks go on.  Raises NotFound.
+    """Close the breaker of a destination, so that its tasks continue.  Raises NotFound.
 
-    A closed breaker stays closed, and its counted failures are forgotten.
+    The closed breaker is not on probation, and its failures are forgotten.
     """
     with app.change(who, "close breaker", guid) as change:
         sql = change.sql
@@ -60,7 +60,7 @@ def stands(app: App, places: Sequence[BackupDestination]) -> Stands:
         return breakers.stands(sql, (place.guid for place in places)) if places else {}
 
 
-def shown(stand: Stand | None) -> BreakerRecord:
+def shown(stand: BreakerStatus | None) -> BreakerRecord:
     """A breaker as the API shows it; None stands for one without failures."""
     if stand is None:
         return BreakerRecord(label(BreakerState.CLOSED.value))

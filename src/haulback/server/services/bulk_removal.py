@@ -1,7 +1,7 @@
 """Removal and cancellation of many tasks, in transactions of bounded time.
 
-A piece is a transaction.  The server answers after the last piece; a stopping server finishes the
-current piece and reports how many tasks are done.
+Each piece is a transaction.  The server answers after the last piece; a server that stops finishes
+the current piece and reports the number of finished tasks.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from haulback.server.store import audit, task_lists, tasks
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Task
 
-_AIM = 0.1  # seconds of one piece: SQLite has one writer at a time
-_ALONE = 0.4  # seconds of a piece on PostgreSQL, which locks rows only
+_AIM = 0.1  # seconds for one piece, because SQLite has only one writer at a time
+_ALONE = 0.4  # seconds for one piece on PostgreSQL, which locks only rows
 _FIRST, _MOST = 50, 4000
 _FINAL = frozenset(state.value for state in FINAL)
 Piece = Callable[[Sequence[str]], None]
-Move = Callable[[Connection, str], audit.Line | None]
+Move = Callable[[Connection, str], audit.AuditLine | None]
 Refusal = tuple[str, HaulbackError]
 
 
 def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
-    """Call `work` for all guids, with as many at once as fit into the time of a piece.
+    """Call `work` for all guids, in pieces that fit into the time limit.
 
     Raises Unavailable when the server stops, and the errors of `work`.
     """
@@ -43,7 +43,7 @@ def in_pieces(app: App, guids: Iterable[str], work: Piece) -> None:
         except Unavailable:
             if size == 1:
                 raise
-            size = 1  # two pieces waited for each other; single tasks cannot
+            size = 1  # two pieces waited for each other's locks; single tasks cannot
             continue
         at += size
         took = time.monotonic() - begun
@@ -66,7 +66,7 @@ def remove_all(app: App, who: Caller, states: Collection[State]) -> None:
 
 
 def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> None:
-    by = tasks.By(who.guid, who.name, "remove selected task", who.scope)
+    by = tasks.BulkCaller(who.guid, who.name, "remove selected task", who.scope)
     with app.store.write() as sql:
         now = app.clock.now_ms()
         tasks.hide_ended(sql, guids, states & _FINAL, by, now)
@@ -77,7 +77,7 @@ def _remove(app: App, who: Caller, guids: Sequence[str], states: set[str]) -> No
         app.wakeups.ring()
 
 
-def _end(app: App, sql: Connection, task: Task) -> audit.Line | None:
+def _end(app: App, sql: Connection, task: Task) -> audit.AuditLine | None:
     """Cancel a queued or running task; a queued task leaves the lists as well."""
     moves, before = app.life(sql), task.state
     if before == State.RUNNING.value:
@@ -110,7 +110,9 @@ def each(app: App, who: Caller, operation: str, guids: Iterable[str], move: Move
     return refused
 
 
-def _alone(app: App, sql: Connection, guid: str, move: Move) -> audit.Line | HaulbackError | None:
+def _alone(
+    app: App, sql: Connection, guid: str, move: Move
+) -> audit.AuditLine | HaulbackError | None:
     """Change the state of a task, or roll its changes back.
 
     Raises Unavailable, which is no refusal of this task.

@@ -32,7 +32,7 @@ def page(app: App, who: Node, guid: str, after: str) -> CataloguePage:
 
 
 def take(app: App, who: Node, guid: str, backups: list[FoundBackup]) -> int:
-    """Insert backups that a node found on a destination; the number of new ones.
+    """Insert backups that a node found on a destination; returns the number of new backups.
 
     A page that was sent before changes nothing.  Raises Conflict for a task of another kind.
     """

@@ -1,6 +1,8 @@
-"""Fires and a clock that was set back: what lies ahead again is voided, and fires when it comes.
+"""Fires and a clock that was set back: fires that are in the future again are voided, and fire at
+their time.
 
-The clocks of schedules are also wound anew when a server starts: zone data may have changed.
+A server that starts also computes the next due time of every schedule, because time zone data may
+have changed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.fires import Fire
 from haulback.server.store.schedule_clocks import ScheduleClock
 
-SKEW_MS = 5_000  # by which the clocks of two servers may differ without voiding a fire
+SKEW_MS = 5_000  # ms by which the clocks of two servers may differ without voiding a fire
 _PIECE = 100  # fires or machines of one transaction
 _OPEN = (fires.PLANNING, fires.PROVING, fires.RUNNING)
 _WHY = "the clock was set back to before the fire; it fires when its time comes"
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def follow_back(app: App) -> int:
-    """Void the fires that lie ahead of the clock, or that no node has begun; their number."""
+    """Void fires that lie in the future and that no node has begun; returns their number."""
     voided = 0
     while schedules := _ahead(app):
         for schedule in schedules:
@@ -68,7 +70,8 @@ def _void(sql: Connection, fire: Fire, record: Record, now: int) -> None:
 def _wind(sql: Connection, clock: ScheduleClock, record: Record) -> None:
     try:
         schedule_clocks.wind(sql, clock, record)
-    except HaulbackError as error:  # a record of an earlier version must not stop the others
+    # A record of an earlier version must not stop the other schedules.
+    except HaulbackError as error:
         log.error("%s", error.message)
         clock.due_at = None
         schedule_clocks.write(sql, clock)
@@ -94,7 +97,7 @@ def cancel_piece(app: App) -> bool:
 
 
 def wind_all(app: App) -> None:
-    """Compute the next due time of every schedule anew."""
+    """Compute the next due time of every schedule again."""
     last = ""
     while guids := _several(app, last):
         with app.store.write() as sql:

@@ -9,7 +9,7 @@ from threading import Event, Thread
 from haulback.errors import HaulbackError
 from haulback.server.services.app import App
 
-_TOGETHER = 0.1  # seconds between two notifications: commits wait for each notification
+_TOGETHER = 0.1  # seconds between two notifications, because a notification delays other commits
 _AGAIN = 2.0  # seconds between two attempts to connect
 log = logging.getLogger(__name__)
 

@@ -34,21 +34,21 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.walks import WalkKind
 from haulback.wire import JsonObject, parse
 
-# The kinds whose records keep a record that they name from removal.
+# Kinds of records that cannot be removed while a record refers to them, with those that refer.
 _HELD = {
     "hypervisor-manager": ("hypervisor-cluster", "hypervisor-storage", "network", "flavor"),
 }
 
 
 class ConfigurationReading(Reading):
-    """Configuration records at one moment."""
+    """Read access to configuration records within one transaction."""
 
     def page(self, kind: str, wanted: ListQuery) -> tuple[list[Record], int]:
-        """A page of records of one kind by name, and the number of all."""
+        """A page of records of one kind ordered by name, and the number of all."""
         return lists.kept(self._sql, kind, wanted)
 
     def members(self, policy: Record) -> list[Member]:
-        """The machines of a policy that the caller sees, by name."""
+        """The machines of a policy that the caller sees, ordered by name."""
         return policies.members_of(self._sql, self.scope, policy)
 
     def rpo(self, policy: str) -> int | None:
@@ -60,12 +60,12 @@ class ConfigurationReading(Reading):
         return frozenset(retention.waiting(self._sql))
 
     def clock(self, schedule: str) -> JsonObject:
-        """The members of a schedule that tell when the schedule runs."""
+        """The members of a schedule that are derived from its times."""
         return schedules.times(self._sql, schedule)
 
 
-class SentRecord(NamedTuple):
-    """A record as a request sent it: `read` gives the struct or raises Malformed."""
+class RequestRecord(NamedTuple):
+    """A record of a request: `read` returns the struct or raises Malformed."""
 
     kind: RecordKind
     read: Callable[[], PolicyRecord]
@@ -76,7 +76,7 @@ T = TypeVar("T")
 Show = Callable[[Record, ConfigurationReading], T]
 
 
-def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
+def add(app: App, who: Caller, sent: RequestRecord, show: Show[T]) -> T:
     """Add a record with the members that belong to other records; returns the record as shown.
 
     `show` reads within the transaction, so that an error of the view adds nothing.
@@ -90,7 +90,7 @@ def add(app: App, who: Caller, sent: SentRecord, show: Show[T]) -> T:
     return _assigned(app, who, record, show) if is_walked else shown
 
 
-def add_within(app: App, change: AuditedChange, who: Caller, sent: SentRecord) -> Record:
+def add_within(app: App, change: AuditedChange, who: Caller, sent: RequestRecord) -> Record:
     """Add a record in a transaction of the caller, and request the auto-assignment of a policy.
 
     Raises Malformed, NotFound, Conflict, Forbidden.
@@ -107,7 +107,7 @@ def add_within(app: App, change: AuditedChange, who: Caller, sent: SentRecord) -
     return record
 
 
-def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) -> T:
+def change(app: App, who: Caller, guid: str, sent: RequestRecord, show: Show[T]) -> T:
     """Change a record; members that scans write stay.  Returns the record as shown.
 
     `show` reads within the transaction, so that an error of the view changes nothing.
@@ -136,7 +136,7 @@ def change(app: App, who: Caller, guid: str, sent: SentRecord, show: Show[T]) ->
     return _assigned(app, who, record, show) if is_walked else shown
 
 
-def drafted(app: App, who: Caller, guid: str, sent: SentRecord) -> Record:
+def drafted(app: App, who: Caller, guid: str, sent: RequestRecord) -> Record:
     """The record that a change would store.  Raises NotFound, Malformed, Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
@@ -145,7 +145,7 @@ def drafted(app: App, who: Caller, guid: str, sent: SentRecord) -> Record:
 
 
 def _follow(sql: Connection, record: Record, now: int) -> None:
-    """Request the auto-assignment of a saved policy, and compute what policies promise."""
+    """Request the auto-assignment of a saved policy, and compute the RPO of policies."""
     if _is_assigned_now(record):
         walks.ask(sql, WalkKind.POLICY, record.guid)
     protection.compute_promises(sql, now)
@@ -156,7 +156,7 @@ def _is_assigned_now(record: Record) -> bool:
 
 
 def _assigned(app: App, who: Caller, record: Record, show: Show[T]) -> T:
-    """Carry out the requested auto-assignment; returns the policy with its machines after it."""
+    """Carry out the requested auto-assignment; returns the policy with its machines afterwards."""
     assignment.assign_now(app, record.guid)
     with ConfigurationReading.of(app, who.scope) as reading:
         return show(record, reading)
@@ -222,7 +222,9 @@ def _record(
     )
 
 
-def _keep_apart(members: PolicyMembers, record: Record, sent: SentRecord, *, fresh: bool) -> None:
+def _keep_apart(
+    members: PolicyMembers, record: Record, sent: RequestRecord, *, fresh: bool
+) -> None:
     """Store the members of a request that belong to other records.
 
     Raises Malformed, NotFound, Conflict.

@@ -1,4 +1,4 @@
-"""The time limit of a whole connection: time limits of sockets hold for single steps only."""
+"""The time limit of a whole connection; socket time-outs limit single operations only."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Self
 
 
 class ConnectionLimit:
-    """Shuts connections down some seconds after its start, whatever their owner waits for.
+    """Shuts connections down a number of seconds after their start, even while an owner waits for
+    data.
 
-    `is_over`: the time has passed.  A receiver that sends a byte now and then would otherwise
-    occupy a thread for days.
+    `is_over`: the time has passed.  Without this limit a receiver that sends a byte now and then
+    could occupy a thread for days.
     """
 
     def __init__(self, seconds: float) -> None:
         self.is_over = False
-        # guards `_twins` and `is_over`: a closed number may be the next socket of another thread
+        # guards `_twins` and `is_over`: the next socket of another thread may get the number of a
+        # closed socket
         self._lock = Lock()
         self._twins: list[socket.socket] = []
         self._timer = Timer(seconds, self._end)
@@ -35,7 +37,9 @@ class ConnectionLimit:
             self._twins.clear()
 
     def watch(self, plain: socket.socket) -> None:
-        """Include a connection, before its TLS begins: TLS takes the socket out of its object."""
+        """Include a connection before its TLS handshake, because TLS detaches the socket from its
+        object.
+        """
         with self._lock:
             self._twins.append(plain.dup())
             if self.is_over:
@@ -48,5 +52,5 @@ class ConnectionLimit:
 
     def _shut_down(self) -> None:
         for twin in self._twins:
-            with suppress(OSError):  # the receiver has left
+            with suppress(OSError):  # the receiver has disconnected
                 twin.shutdown(socket.SHUT_RDWR)

@@ -52,8 +52,8 @@ def sealed(
 ) -> Record:
     """The record of a request for the database, its secrets as sealed text.
 
-    `names` are the members that are secrets; those that the request does not name stay as in
-    `before`.  Raises WrongKey.
+    `names` are the secret members; a secret that the request does not name stays as in `before`.
+    Raises WrongKey.
     """
     body = dict(record.body)
     kept = opened(vault, before) if before else {}
@@ -82,5 +82,7 @@ def shown(record: Record) -> Record:
 
 
 def _owner(record: Record) -> str:
-    """The owner name of the sealed text, so that no other sealed text can replace the secrets."""
+    """The name that binds a sealed text to its credential, so that no other sealed text can replace
+    it.
+    """
     return f"{record.guid} credential"

@@ -1,4 +1,4 @@
-"""Reports by mail: daily for the policies that ask for it, and on request."""
+"""Reports by mail: daily for the policies that request it, and on demand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from haulback.contract.notifications import Message
 from haulback.contract.reports import MailedReport
-from haulback.errors import Conflict
+from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Record
 from haulback.policy.daily_report import DueReport, due_report, first_moment
 from haulback.server.caller import Caller
@@ -31,15 +31,15 @@ from haulback.units import DAY_MS
 
 log = logging.getLogger(__name__)
 POLICY = "vm-backup"  # the kind of the policies that have daily reports
-_SKEW_MS = 300_000  # clocks of several servers differ by less
-_KEPT_DAYS = 60  # days for which sent reports stay
-_DEFAULT = ("", "recipient")  # what portals send without an address
+_SKEW_MS = 300_000  # the clocks of several servers differ by less than this
+_KEPT_DAYS = 60  # days for which the record of a sent report stays
+_DEFAULT = ("", "recipient")  # the values that portals send without an address
 
 
 def send_due(app: App) -> int:
     """Queue the daily reports that are due; returns their number.
 
-    Nothing is read while no new date is due.  A report that fails is tried again at the next tick.
+    Nothing is read until a new date is due.  A report that fails is tried again at the next tick.
     """
     due = due_report(app.clock.now_ms(), app.report_at, ZoneInfo(app.time_zone))
     if app.reported_date == due.date:
@@ -58,7 +58,7 @@ def send_due(app: App) -> int:
 
 
 def _policies(app: App, due: DueReport) -> list[tuple[Record, int]]:
-    """The policies without a report of the date, with the begin of the report."""
+    """The policies without a report of the date, with the start of the reported period."""
     with app.store.read() as sql:
         ends, done = daily_reports.last_ends(sql), daily_reports.made(sql, due.date)
         wanted = [
@@ -74,7 +74,7 @@ def _is_enabled(policy: Record) -> bool:
 
 
 def _send_alone(app: App, wanted: tuple[Record, int], due: DueReport) -> bool | None:
-    """Queue the report of a policy; None for a report that failed, which stops no other report."""
+    """Queue the report of a policy; None if the report fails, so that it stops no other report."""
     try:
         return _send(app, wanted, due)
     except Exception:
@@ -83,7 +83,7 @@ def _send_alone(app: App, wanted: tuple[Record, int], due: DueReport) -> bool | 
 
 
 def _send(app: App, wanted: tuple[Record, int], due: DueReport) -> bool:
-    """Queue the report of a policy, unless another server did."""
+    """Queue the report of a policy, unless another server has queued it."""
     policy, start = wanted
     span = ReportSpan(start, app.clock.now_ms())
     message = _message(app, reports.of_policy(policy, span), EVERYTHING, due.date)
@@ -101,7 +101,9 @@ def _send(app: App, wanted: tuple[Record, int], due: DueReport) -> bool:
 
 
 def _listed(known: SqlCatalogue, policy: Record) -> list[str]:
-    """The recipients of the policy's mailing list; none: those of the channel, or the default."""
+    """The recipients on the policy's mailing list; without one, those of the channel or the default
+    lists.
+    """
     guid = mailing_lists.named(policy)
     lists = known.records.of_kind(mailing_lists.KIND) if guid else []
     return [
@@ -122,7 +124,8 @@ def _message(app: App, wanted: WantedReport, scope: Scope, date: str) -> Message
 def mail(app: App, who: Caller, wanted: WantedReport, value: str) -> MailedReport:
     """Queue a report for the recipients that `value` names.
 
-    Raises Malformed for recipients that are none, Conflict without a mail channel.
+    Raises Malformed for recipients that are none, and where no address would get the report.
+    Raises Conflict without a mail channel.
     """
     with app.store.read() as sql:
         recipients = _recipients(SqlCatalogue(sql), who.scope, value)
@@ -135,6 +138,13 @@ def mail(app: App, who: Caller, wanted: WantedReport, value: str) -> MailedRepor
             raise Conflict(
                 "there is no active mail channel; add a notification channel of type MAIL"
             )
+        usual = delivery.usual_recipients(SqlCatalogue(change.sql), channel)
+        if not recipients and not usual:
+            raise Malformed(
+                "value: name mail addresses or a mailing list: the mail channel "
+                f"{channel.name} has no recipients, and no mailing list is default",
+                field="value",
+            )
         posted = delivery.post(change.sql, channel, message, change.now)
         change.after = {"title": message.title, "recipients": recipients}
     app.event_hub.next_step()
@@ -142,7 +152,9 @@ def mail(app: App, who: Caller, wanted: WantedReport, value: str) -> MailedRepor
 
 
 def _recipients(known: SqlCatalogue, scope: Scope, value: str) -> list[str]:
-    """Addresses of a request: as they are, or those of a mailing list; none for the default."""
+    """The mail addresses of a request, or those of its mailing list; empty for the default
+    lists.
+    """
     text = value.strip()
     if text in _DEFAULT:
         return []

@@ -30,7 +30,7 @@ class DailySizes(NamedTuple):
 
 
 class ProtectionFigures(NamedTuple):
-    """Machines by protection state, and those unassigned ones that have a backup."""
+    """Machines by protection state, and the unassigned machines that have a backup."""
 
     counts: Mapping[ProtectionState, int]
     unassigned_with_backup: int
@@ -50,7 +50,7 @@ def backups(app: App, scope: Scope, start: int, end: int | None) -> dict[str, St
 
 
 def destinations(app: App, scope: Scope) -> list[DestinationUse]:
-    """All destinations by name, with the bytes of the backups that the caller sees."""
+    """All destinations ordered by name, with the bytes of the backups that the caller sees."""
     with app.store.read() as sql:
         found, stored = lists.places(sql, BackupDestination), figures.stored_bytes(sql, scope)
     return [DestinationUse(place, stored.get(place.guid, 0)) for place in found]

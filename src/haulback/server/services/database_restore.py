@@ -1,7 +1,7 @@
 """Restore of the server's own database into a new data folder, from a sealed copy.
 
-The restore works in a hidden folder beside the new one, and renames it at the end: a restore that
-was interrupted leaves nothing that a server would open, and is repeated with the same command.
+The restore writes to a hidden folder beside the new folder, and renames it at the end: an
+interrupted restore leaves no folder that a server would open, and the same command continues it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from haulback.server.store import database_copy, database_restore, epoch, tasks
 from haulback.server.store.engine import Connection
 from haulback.units import utc
 
-_NOTE = "restored.json"  # written when the database is complete: only the rename is left
+_NOTE = "restored.json"  # written when the database is complete, so that only the rename is left
 _LOCK = "lock"
 _PARTS = ("haulback.db", "haulback.dump", KEY_FILE)
-# Tasks that only read, or that may run twice: a running one is queued again.
+# Tasks that only read, or that may run twice; such a running task is queued again.
 _HARMLESS = frozenset(
     (
         "BACKUP_DESTINATION_INIT",
@@ -46,7 +46,7 @@ _HARMLESS = frozenset(
 
 
 class RestoredDatabase(msgspec.Struct):
-    """A note about a restore, kept in the data folder.  Times in epoch ms."""
+    """The record of a restore in the data folder.  Times in epoch ms."""
 
     made: int
     haulback: str
@@ -56,14 +56,14 @@ class RestoredDatabase(msgspec.Struct):
 
 
 class NewSite(NamedTuple):
-    """The place of the restored server: its data folder, and its database ("" for SQLite)."""
+    """The location of the restored server: its data folder, and its database ("" for SQLite)."""
 
     data: Path
     database: str = ""
 
     @property
     def draft(self) -> Path:
-        """The folder in which the restore works."""
+        """The folder in which the restore writes."""
         return self.data.with_name(f".{self.data.name}.restoring")
 
 
@@ -72,9 +72,9 @@ Write = Callable[[Path], None]
 
 
 def restore(site: NewSite, write: Write, secret: Secret) -> RestoredDatabase:
-    """Restore a sealed copy; `write` puts it into a new file, `secret` gives its key.
+    """Restore a sealed copy; `write` writes it to a new file, `secret` returns its key.
 
-    Raises Conflict for a place in use and for a copy of a newer version; WrongKey; Damaged;
+    Raises Conflict for a location in use and for a copy of a newer version; WrongKey; Damaged;
     Unavailable when the database does not answer.
     """
     _check_free(site.data)
@@ -89,7 +89,8 @@ def restore(site: NewSite, write: Write, secret: Secret) -> RestoredDatabase:
 
 def _check_free(data: Path) -> None:
     if data.is_mount():
-        # The restored folder takes its name in one step, which no mount point allows.
+        # A rename gives the restored folder its name in one step, which is impossible for a mount
+        # point.
         raise Conflict(f"--data: {data} is a mount point; name a new folder below it")
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise Conflict(f"--data: {data} is not empty; name a new folder for the restored server")
@@ -97,7 +98,7 @@ def _check_free(data: Path) -> None:
 
 @contextmanager
 def _copy_in(draft: Path, write: Write) -> Iterator[Path]:
-    """The sealed copy as a file in the draft, for the time of the restore."""
+    """The sealed copy as a file in the hidden folder, for the duration of the restore."""
     copy = draft / "copy"
     copy.unlink(missing_ok=True)
     try:
@@ -121,7 +122,7 @@ def _restored(site: NewSite, copy: Path, secret: Secret) -> RestoredDatabase:
 
 
 def _completed_before(draft: Path, head: CopyHead) -> RestoredDatabase | None:
-    """The note of an interrupted restore of the same copy that completed its database."""
+    """The record of an interrupted restore of the same copy whose database is complete."""
     try:
         done = msgspec.json.decode((draft / _NOTE).read_bytes(), type=RestoredDatabase)
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -136,7 +137,7 @@ def _empty(folder: Path, keep: tuple[str, ...]) -> None:
 
 
 def _write_parts(folder: Path, head: CopyHead, content: Iterator[bytes]) -> None:
-    """Write the parts of a copy as files; they are valid when this returns."""
+    """Write the parts of a copy as files; they are authentic once this returns."""
     blocks = _Blocks(content)
     for part in head.parts:
         if part.name not in _PARTS:
@@ -151,7 +152,7 @@ def _write_parts(folder: Path, head: CopyHead, content: Iterator[bytes]) -> None
 
 
 class _Blocks:
-    """The content of a copy, cut where its parts end."""
+    """The content of a copy, divided at the ends of its parts."""
 
     def __init__(self, content: Iterator[bytes]) -> None:
         self._content, self._held = content, b""
@@ -165,13 +166,13 @@ class _Blocks:
             yield block
 
     def end(self) -> None:
-        """Read the end of the copy, which proves that all of its content is genuine."""
+        """Read the end of the copy, which proves that the whole content is authentic."""
         for _ in self._content:
             pass
 
 
 def _completed(site: NewSite, head: CopyHead) -> RestoredDatabase:
-    """Put the restored files into use: the new epoch, the hold, the end of all tasks."""
+    """Make the restored files usable: begin a new epoch and the hold, and end all tasks."""
     file = site.draft / head.parts[0].name
     if head.database == database_copy.SQLITE:
         database_restore.check_file(file)
@@ -187,15 +188,15 @@ def _completed(site: NewSite, head: CopyHead) -> RestoredDatabase:
             destination=head.destination,
             epoch=_begin(app, head.made),
         )
-        # The note stands before the mark of the database goes: from here on only the rename is
-        # left, and a repetition goes on with it.
+        # The record is written before the mark of the database is removed: afterwards only the
+        # rename is left, with which a repeated restore continues.
         write_private(site.draft / _NOTE, msgspec.json.encode(note))
         database_restore.finish(store)
     return note
 
 
 def _begin(app: App, copied: int) -> int:
-    """Begin a new epoch, and end all that was going on when the copy was made."""
+    """Begin a new epoch, and end all tasks that ran when the copy was made."""
     why = f"the server's database was restored from its copy of {utc(copied)}"
     with app.store.write() as sql:
         number = epoch.begin(sql)
@@ -214,9 +215,10 @@ def _begin(app: App, copied: int) -> int:
 
 
 def _end(app: App, sql: Connection, guid: str, why: str) -> None:
-    """End a task that may have gone on after the copy was made.
+    """End a task that may have continued after the copy was made.
 
-    A repetition could overwrite a machine or store a backup twice: only harmless tasks stay.
+    A repetition could overwrite a machine or store a backup twice, so that only harmless tasks are
+    queued again.
     """
     task, moves = tasks.get(sql, guid, lock=True), app.life(sql)
     if task.type in _HARMLESS and not task.cancel_wanted:
@@ -228,7 +230,7 @@ def _end(app: App, sql: Connection, guid: str, why: str) -> None:
 
 
 def _publish(site: NewSite, lock: Path) -> None:
-    """Give the complete folder its name."""
+    """Rename the complete folder."""
     for path in site.draft.glob("*.lock"):
         path.unlink()
     lock.unlink()

@@ -28,14 +28,15 @@ from haulback.units import MIB
 
 KEY_FILE = "server.key"
 _SEALED = "sealed"
-_BLOCKS = 32  # blocks of up to 1 MiB that are sealed between two signs of life
-_STILL = b"\n"  # sent while the copy is made: the node's connection must not time out
+_BLOCKS = 32  # blocks of up to 1 MiB that are sealed between two keep-alive bytes
+# Keep-alive bytes while the copy is made, so that the node's connection does not time out.
+_STILL = b"\n"
 log = logging.getLogger(__name__)
 
 
 class _Wanted(NamedTuple):
-    """The copy for one attempt: its destination, the secret of the repository's key file, the
-    secret sealed by the repository's master key.
+    """The data of the copy for one attempt: its destination, the secret of the repository's key
+    file, and that secret sealed by the repository's master key.
     """
 
     destination: BackupDestination
@@ -44,10 +45,10 @@ class _Wanted(NamedTuple):
 
 
 def stream(app: App, who: Node, task: str, slot: str) -> Iterator[bytes]:
-    """The answer to the node that runs the EXPORT of the own database.
+    """The response to the node that runs the EXPORT of the server's own database.
 
-    Line feeds while the copy is made; then a line of JSON, with the size in bytes or an error as
-    the API shows errors; then the bytes of the sealed copy.  Raises Conflict, Forbidden, Fenced.
+    The response has line feeds while the copy is made, then a line of JSON with the size in bytes
+    or an error, then the bytes of the sealed copy.  Raises Conflict, Forbidden, Fenced.
     """
     with app.store.read() as sql:
         export = node_tasks.mine(sql, who, task)
@@ -66,7 +67,8 @@ def _stream(app: App, wanted: _Wanted) -> Iterator[bytes]:
                 yield _STILL
             (folder / KEY_FILE).write_bytes(app.vault.file_bytes())
             head = _head(wanted, about, made, folder)
-            # Sealed before the first byte is sent: an error is still an answer then.
+            # The copy is sealed before its first byte is sent, so that an error can still be
+            # reported.
             yield from _seal(head, folder, CopyCipher(wanted.secret, head.repository))
             yield from _sent(folder / _SEALED)
     except (HaulbackError, OSError) as error:
@@ -74,7 +76,7 @@ def _stream(app: App, wanted: _Wanted) -> Iterator[bytes]:
 
 
 def _seal(head: CopyHead, folder: Path, cipher: CopyCipher) -> Iterator[bytes]:
-    """Write the sealed copy of the files in a folder beside them, and remove the files."""
+    """Write the sealed copy beside the files of a folder, and remove the files."""
     with ExitStack() as stack:
         files = [stack.enter_context((folder / part.name).open("rb")) for part in head.parts]
         target = stack.enter_context((folder / _SEALED).open("xb"))
@@ -102,7 +104,7 @@ def _error_line(error: Exception) -> bytes:
 
 
 def _head(wanted: _Wanted, about: CopiedDatabase, made: int, folder: Path) -> CopyHead:
-    """The head of the copy whose files lie in a folder."""
+    """The head of the copy of the files in a folder."""
     names = (about.file, KEY_FILE)
     return CopyHead(
         haulback=haulback.__version__,

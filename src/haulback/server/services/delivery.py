@@ -1,7 +1,7 @@
 """Delivery of messages: due messages are claimed by a lease, sent, and logged.
 
-A server that dies while it sends leaves a lease that ends: the message is sent again, with the same
-id.
+A server that dies while it sends a message leaves a lease that ends, after which the message is
+sent again with the same id.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ from haulback.tasks.record import HOUR_MS
 from haulback.units import DAY_MS
 from haulback.wire import dump
 
-LEASE_MS = 600_000  # longer than an attempt may take: LONGEST_SECONDS of mails and requests
-KEPT_MS = 30 * DAY_MS  # as long ended messages stay in the log
+LEASE_MS = 600_000  # longer than an attempt can take: LONGEST_SECONDS of mails and requests
+KEPT_MS = 30 * DAY_MS  # time for which ended messages stay in the log
 _GONE = 410  # HTTP status of a receiver that wants no more messages
 _CHANCE = random.Random()
 log = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
-    """The end of an attempt.
+    """The result of an attempt.
 
-    `is_final`: no other attempt can succeed; `is_quiet`: the end is no event; `delay` (ms) is the
-    wish of the receiver; `is_silent`: the receiver gave no answer.
+    `is_final`: no other attempt can succeed; `is_quiet`: the result causes no event; `delay` (ms)
+    is the delay that the receiver requests; `is_silent`: the receiver did not answer.
     """
 
     is_good: bool
@@ -73,7 +73,7 @@ class Result(NamedTuple):
 
 
 class _Parcel(NamedTuple):
-    """All that an attempt needs, read before the attempt begins."""
+    """All data of an attempt, read before the attempt begins."""
 
     delivery: Delivery
     channel: NotificationChannel
@@ -85,7 +85,7 @@ class _Parcel(NamedTuple):
 
 
 def claim(app: App, busy: Sequence[str] = (), most: int = 4) -> list[Delivery]:
-    """Take due messages for LEASE_MS; an index lookup when none is due."""
+    """Claim due messages for LEASE_MS; only an index look-up if none is due."""
     now = app.clock.now_ms()
     with app.store.read() as sql:
         if not outbox.has_due(sql, now):
@@ -99,7 +99,7 @@ def attempt(app: App, taken: Delivery) -> Delivery:
     begun = time.monotonic()
     try:
         result = _send(app, _packed(app, taken))
-    except NotFound as error:  # a channel that was removed or disabled is no news
+    except NotFound as error:  # the removal of a channel causes no event
         result = Result(False, error.message, is_final=True, is_quiet=True)
     except HaulbackError as error:
         result = Result(False, error.message, is_silent=True)
@@ -110,7 +110,7 @@ def attempt(app: App, taken: Delivery) -> Delivery:
 
 
 def post(sql: Connection, channel: Record, message: Message, now: int) -> Delivery:
-    """Put a message without an event into the outbox, in the caller's transaction."""
+    """Add a message without an event to the outbox, in the caller's transaction."""
     made = Delivery(
         channel=channel.guid,
         channel_name=channel.name,
@@ -126,9 +126,10 @@ def post(sql: Connection, channel: Record, message: Message, now: int) -> Delive
 
 
 def try_channel(app: App, who: Caller, guid: str) -> Delivery:
-    """Send a test message by a channel at once; the returned message tells its end.
+    """Send a test message through a channel at once; the returned message has the result.
 
-    Raises NotFound, Forbidden for a channel of all projects where the caller is narrowed.
+    Raises NotFound, and Forbidden if the channel belongs to all projects and the caller is
+    narrowed.
     """
     with app.change(who, "test notification channel", guid) as change:
         channel = SqlCatalogue(change.sql, who.scope).records.changeable(
@@ -202,12 +203,18 @@ def channel_of(record: Record) -> NotificationChannel:
 def _recipients(
     known: SqlCatalogue, taken: Delivery, record: Record, channel: NotificationChannel
 ) -> list[str]:
-    """The recipients of the rule, else of the channel and its list, else of the default lists."""
+    """The recipients of the rule, or of the channel and its list, or of the default lists."""
     if channel.type is not ChannelType.MAIL:
         return []
     rules = [rule for rule in known.records.of_kind(notifications.RULE) if rule.guid == taken.rule]
     if own := [address for rule in rules for address in rule.body.get("recipients", [])]:
         return own
+    return usual_recipients(known, record)
+
+
+def usual_recipients(known: SqlCatalogue, record: Record) -> list[str]:
+    """The recipients of a mail channel and its list, else of the default lists."""
+    channel = channel_of(record)
     lists = known.records.of_kind(mailing_lists.KIND)
     chosen = [
         item for item in lists if channel.mailingList and item.guid == channel.mailingList.guid
@@ -234,7 +241,8 @@ def _mail(app: App, parcel: _Parcel) -> Result:
             False, "the mail has no recipients: name some, or make a mailing list default"
         )
     port = channel.port or notifications.PORTS[MailSecurity(channel.security)]
-    # A mail server on this machine is usual; a channel of one project must not reach this machine.
+    # A mail server on this machine is usual, but a channel of one project must not reach this
+    # machine.
     address = (
         host_addresses.resolved(channel.host, port)
         if parcel.project is None
@@ -264,7 +272,7 @@ def _webhook(app: App, parcel: _Parcel) -> Result:
 
 
 def _payload(parcel: _Parcel) -> dict[str, object]:
-    """The body of a webhook: the event, or a digest of several, or a message without events."""
+    """The body of a webhook: an event, a digest of several, or a message without events."""
     delivery, told = parcel.delivery, parcel.events
     if delivery.message is not None:
         data = {"title": parcel.message.title, "text": parcel.message.text, **parcel.message.data}
@@ -280,7 +288,7 @@ def _iso(ms: int) -> str:
 
 
 def _monitor(app: App, parcel: _Parcel) -> Result:
-    """Call the URL for the start, the success or the failure of a run; a test calls them all."""
+    """Call the URL for the start, the success or the failure of a run; a test calls all three."""
     channel = parcel.channel
     urls = {
         "start": channel.startUrl,
@@ -312,7 +320,7 @@ def _of_web(app: App, wanted: WebRequest) -> Result:
 
 
 def _settle(app: App, taken: Delivery, result: Result, duration: int) -> Delivery:
-    """Write the result of an attempt, with the events that follow from it."""
+    """Write the result of an attempt, and the events that it causes."""
     with app.store.write() as sql:
         now, number = app.clock.now_ms(), taken.attempts
         outbox.logged(taken, _logged(result, now, duration))
@@ -325,14 +333,14 @@ def _settle(app: App, taken: Delivery, result: Result, duration: int) -> Deliver
             taken.state, taken.due = WAITING, again
         if outbox.settle(sql, taken, number) and not (result.is_good or result.is_quiet):
             if again is not None and result.is_silent:
-                # Each waiting message would occupy a sender until its own time limit.
+                # Without a pause each waiting message would occupy a sender until its time limit.
                 outbox.put_off(sql, taken.channel, again)
             _complain(sql, taken, result, now)
     return taken
 
 
 def _again(taken: Delivery, result: Result, now: int) -> int | None:
-    """The time of the next attempt, None for no more."""
+    """The time of the next attempt, or None."""
     inline = taken.inline()
     if result.is_final or (inline is not None and inline.once):
         return None
@@ -350,14 +358,14 @@ def _logged(result: Result, now: int, duration: int) -> DeliveryAttempt:
 
 
 def _complain(sql: Connection, taken: Delivery, result: Result, now: int) -> None:
-    """Disable a channel whose receiver is gone for good; report a message that is given up."""
+    """Disable a channel whose receiver no longer exists; report a message that failed for good."""
     log.warning("notification by %s: %s", taken.channel_name, result.text)
     if result.status == _GONE:
         notifications.disable(sql, taken.channel, result.text)
         _tell(sql, EventKind.CHANNEL_DISABLED, taken, (f"is disabled: {result.text}", now))
     elif taken.state == outbox.FAILED and taken.rule is not None:
         text = f"gave up {taken.title!r} after {taken.attempts} attempts: {result.text}"
-        # Many messages of one receiver are given up at once.
+        # Many messages to one receiver may fail for good at once.
         once = f"DELIVERY_FAILED {taken.channel} {now // HOUR_MS}"
         _tell(sql, EventKind.DELIVERY_FAILED, taken, (text, now), once)
 

@@ -11,14 +11,14 @@ from haulback.inventory.delivery import Delivery
 from haulback.server.services import delivery
 from haulback.server.services.app import App
 
-_SENDERS = 4  # threads: a slow receiver delays three others at most
-_AGAIN = 2.0  # seconds between two looks for due messages
+_SENDERS = 4  # threads: a slow receiver delays at most three others
+_AGAIN = 2.0  # seconds between two queries for due messages
 log = logging.getLogger(__name__)
 
 
 class DeliveryDispatcher:
-    """Sends due messages, at most one of a channel at a time, so that a dead receiver holds up its
-    own channel only.
+    """Sends due messages, at most one of a channel at a time, so that an unreachable receiver
+    delays its own channel only.
     """
 
     def __init__(self, app: App) -> None:
@@ -33,7 +33,9 @@ class DeliveryDispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; attempts under way end by their time limits, and their leases protect them."""
+        """Stop the threads; attempts under way end at their time limits, and their leases protect
+        them.
+        """
         self._over = True
         self._signal.set()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""Moves of destinations: the same repository at another place."""
+"""Moves of destinations: the same repository at another location."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.inventory import destination_types
 from haulback.inventory.reach import nodes_of
 from haulback.kinds import destination_move
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.caller import Caller
 from haulback.server.services import destination_secrets, folders
 from haulback.server.services.app import App
@@ -25,7 +25,7 @@ from haulback.tasks.record import Task
 def move(
     app: App, guid: str, wanted: MovedDestination, who: Caller
 ) -> tuple[BackupDestination, Task]:
-    """Plan the move; the task probes the new place, and only then the record changes.
+    """Plan the move; the task probes the new location before the record changes.
 
     Raises NotFound, Malformed, Conflict while a task runs on the destination.
     """
@@ -43,7 +43,7 @@ def move(
         after = destination_secrets.changed(app.vault, after, given.secrets)
         if nodes := nodes_of(after):
             node_groups.add(sql, nodes)
-        task = destination_move.task(before, after, Ask(change.now))
+        task = destination_move.task(before, after, Context(change.now))
         tasks.insert(sql, [task])
         change.before, change.after = map(destination_secrets.shown, (before, after))
     app.wakeups.ring()

@@ -16,17 +16,18 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.tasks.record import Plan, Task
 
-ATTACHED = "attached"  # setting: the destination came with a repository of another server
+# The setting that marks a destination that came with a repository of another server.
+ATTACHED = "attached"
 
 
 def own(sql: Connection) -> Owner:
-    """The guid and the name of this server, as owner records have them."""
+    """The guid and the name of this server, as written in owner records."""
     return Owner(server=epoch.server_of(sql), name=socket.gethostname()[:200])
 
 
 def is_ours(sql: Connection, to: BackupDestination) -> bool:
     """Whether this server may write to a destination, as far as the catalogue knows."""
-    if not to.owner.server:  # an attached repository without records may have a living owner
+    if not to.owner.server:  # an attached repository without owner records may have an active owner
         return not to.settings.get(ATTACHED)
     return to.owner.server == epoch.server_of(sql)
 
@@ -34,7 +35,7 @@ def is_ours(sql: Connection, to: BackupDestination) -> bool:
 def check(sql: Connection, plan: Plan) -> None:
     """Raises Conflict for a plan that writes to the destination of another server.
 
-    A copy that follows a backup fails by itself on its node, and never stops the backup.
+    A copy that follows a backup fails on its node, so that it never stops the backup.
     """
     known = SqlCatalogue(sql)
     wanted = {guid for task in (*plan.tasks, *plan.besides) if (guid := _written(task))}
@@ -61,14 +62,14 @@ def _written(task: Task) -> str | None:
 
 
 def is_reading(task: Task) -> bool:
-    """Whether a task reads the catalogue of a destination, which is anyone's."""
+    """Whether a task reads the catalogue of a destination, which every server may read."""
     return task.type == SYNC and not task.params.get(SOURCE)
 
 
 def with_owner(sql: Connection, task: Task, order: msgspec.Struct) -> msgspec.Struct:
     """The order of a task, with this server as the owner of the destination that it writes to.
 
-    Destinations that a task reads have no owner in the order: reading is anyone's.
+    Destinations that a task only reads have no owner in the order, because every server may read.
     """
     changes = {
         name: msgspec.structs.replace(value, owner=Owner())

@@ -1,4 +1,4 @@
-"""Secret settings of destinations: sealed in the database, opened for a node that uses it."""
+"""Secret settings of destinations: sealed in the database, opened for nodes that use them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def opened(vault: KeyVault, record: BackupDestination) -> dict[str, str]:
 
 
 def for_node(vault: KeyVault, record: BackupDestination, *, may_delete: bool) -> dict[str, str]:
-    """The secret settings that a node gets; those that delete only with `may_delete`."""
+    """The secret settings for a node; secrets that delete are included only with `may_delete`."""
     kind = by_driver(record.driver)
     settings = settings_of(kind) if kind else {}
     return {
@@ -56,9 +56,10 @@ def changed(
 
 
 def without_secrets(order: msgspec.Struct) -> msgspec.Struct:
-    """An order whose destinations carry no sealed settings.
+    """The order without the sealed settings of its destinations.
 
-    The node that works on a destination asks for its secrets apart (`node_tasks.destination_keys`).
+    A node that works on a destination requests its secrets separately
+    (`node_tasks.destination_keys`).
     """
     names = order.__struct_fields__
     return msgspec.structs.replace(order, **{name: _plain(getattr(order, name)) for name in names})
@@ -73,5 +74,7 @@ def _plain(value: object) -> object:
 
 
 def _owner(record: BackupDestination) -> str:
-    """The owner name of the sealed text, so that no sealed key can replace the settings."""
+    """The name that binds a sealed text to its destination, so that no sealed key can replace the
+    settings.
+    """
     return f"{record.guid} settings"

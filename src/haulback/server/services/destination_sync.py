@@ -10,12 +10,13 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.records import Backup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import planning, second_copies
 from haulback.kinds.support.second_copies import CopyGoal, CopyWork, LackingCopies
 from haulback.server.caller import Caller
 from haulback.server.services import destination_owners
 from haulback.server.services.app import App
+from haulback.server.services.destinations import COPY_OF
 from haulback.server.store import copy_links, hold, nodes, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink, Healable, Route
@@ -25,12 +26,12 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 _PIECE = 100  # copies or healings that one transaction plans
-_LATER_MS = 600_000  # until a target of another server is looked at again
-_HEAL_MS = 6 * 3_600_000  # until a healing that did not end is planned again
+_LATER_MS = 600_000  # time until a target of another server is checked again
+_HEAL_MS = 6 * 3_600_000  # time until a healing that did not end is planned again
 
 
 def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller) -> None:
-    """Set the destinations that get a copy of every backup of `source`.
+    """Set the destinations that receive a copy of every backup of `source`.
 
     Raises NotFound, Malformed or Conflict.
     """
@@ -43,6 +44,11 @@ def set_links(app: App, source: str, wanted: Sequence[NewCopyLink], who: Caller)
         known, now = SqlCatalogue(change.sql), change.now
         origin = known.places.destination(source)
         targets = {item.backupDestination.guid: item.roleType.value for item in wanted}
+        if len(targets) < len(wanted):
+            raise Malformed(
+                "backupDestination: a destination is named twice; it gets one copy, in one role",
+                field="backupDestination",
+            )
         for target in targets:
             _check(known, origin, known.places.destination(target))
         links = [CopyLink(source, target, role, now) for target, role in targets.items()]
@@ -66,7 +72,7 @@ def _check(known: SqlCatalogue, origin: BackupDestination, to: BackupDestination
 
 
 def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
-    """The destinations that are copied as a whole by source, with the names of their targets."""
+    """The destinations of which all backups are copied, with the names of their targets."""
     with app.store.read() as sql:
         names = {place.guid: place.name for place in SqlCatalogue(sql).places.destinations()}
         result: dict[str, list[tuple[CopyLink, str]]] = {}
@@ -76,7 +82,7 @@ def links(app: App) -> dict[str, list[tuple[CopyLink, str]]]:
 
 
 def plan_due(app: App) -> int:
-    """Plan the copies that links lack and the healing of locations; returns the number of tasks."""
+    """Plan missing copies of links and the healing of locations; returns the number of tasks."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
         is_due, damaged = copy_links.is_due(sql, now), copy_links.is_damaged(sql, now)
@@ -91,7 +97,7 @@ def plan_due(app: App) -> int:
 
 
 def _copy_piece(sql: Connection, now: int) -> int:
-    """Plan some copies: of a walk of a new link, and of backups that are due."""
+    """Plan some copies: for new links, and for due backups."""
     walk = copy_links.next_walk(sql, now)
     planned = _walk(sql, walk, now) if walk else 0
     due = copy_links.take_due(sql, now, _PIECE)
@@ -107,7 +113,7 @@ def _copy_piece(sql: Connection, now: int) -> int:
 
 
 def _walk(sql: Connection, walk: CopyLink, now: int) -> int:
-    """Plan the next copies of a new link; a target of another server is looked at later."""
+    """Plan the next copies of a new link; a target of another server is checked again later."""
     if not _is_ours(sql, walk.target):
         copy_links.walk_later(sql, walk, now + _LATER_MS)
         return 0
@@ -124,13 +130,13 @@ def _is_ours(sql: Connection, target: str) -> bool:
 
 def _plan_lacking(sql: Connection, link: CopyLink, route: Route, now: int) -> list[Backup]:
     """Plan the tasks that copy some backups of a link; returns these backups."""
-    known, ask, whole = SqlCatalogue(sql), Ask(now, None, nodes.windows(sql)), Plan()
+    known, context, whole = SqlCatalogue(sql), Context(now, None, nodes.windows(sql)), Plan()
     origin, to = (known.places.destination(guid) for guid in (link.source, link.target))
     backups = copy_links.lacking(sql, route, _PIECE)
     for entity, of_machine in groupby(backups, lambda backup: backup.entity):
         machine = known.machines.get(entity).named()
         lacking = LackingCopies(origin, machine, list(of_machine))
-        whole.add(second_copies.plan_copies(lacking, CopyGoal(to, link.role), ask))
+        whole.add(second_copies.plan_copies(lacking, CopyGoal(to, link.role), context))
     _enter(sql, whole, now)
     return backups
 
@@ -139,23 +145,38 @@ def _heal_piece(sql: Connection, now: int) -> int:
     """Plan the healing of some locations."""
     whole, known = Plan(), SqlCatalogue(sql)
     for pair in copy_links.healable(sql, now, now + _HEAL_MS, _PIECE):
-        if destination_owners.is_ours(sql, known.places.destination(pair[0].destination)):
-            whole.tasks.append(_healing(known, pair, Ask(now)))
+        place = known.places.destination(pair.damaged.destination)
+        if destination_owners.is_ours(sql, place) and _can_heal(known, place, pair.other):
+            whole.tasks.append(_healing(known, pair, Context(now)))
     _enter(sql, whole, now)
     return len(whole.tasks)
 
 
-def _healing(known: SqlCatalogue, pair: Healable, ask: Ask) -> Task:
-    damaged, sound = pair
+def _can_heal(known: SqlCatalogue, place: BackupDestination, other: Backup) -> bool:
+    """Whether a location supplies data: of a damaged one in the same family, what it has."""
+    if other.is_whole:
+        return True
+    return _first_of(known, place.guid) == _first_of(known, other.destination)
+
+
+def _first_of(known: SqlCatalogue, guid: str) -> str:
+    """The destination from which the master key of another one comes, maybe over others."""
+    while copied := known.places.destination(guid).settings.get(COPY_OF):
+        guid = str(copied)
+    return guid
+
+
+def _healing(known: SqlCatalogue, pair: Healable, context: Context) -> Task:
+    damaged, other = pair
     work = CopyWork(
-        known.places.destination(sound.destination),
+        known.places.destination(other.destination),
         known.places.destination(damaged.destination),
         known.machines.get(damaged.entity).named(),
-        Named(sound.guid, sound.entity_name),
+        Named(other.guid, other.entity_name),
         [damaged.guid],
         heals=True,
     )
-    return second_copies.copy_task(work, ask.of(damaged.project))
+    return second_copies.copy_task(work, context.of(damaged.project))
 
 
 def _enter(sql: Connection, plan: Plan, now: int) -> None:

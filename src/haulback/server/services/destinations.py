@@ -24,7 +24,7 @@ from haulback.inventory import destination_types
 from haulback.inventory.reach import common, nodes_of
 from haulback.inventory.records import Record
 from haulback.kinds import destination_move
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.destination_init import init
 from haulback.policy import terms
 from haulback.policy.keeps import is_zone
@@ -39,8 +39,8 @@ from haulback.server.services.verification import wish_of
 from haulback.server.store import (
     alarms,
     destinations,
-    gone,
-    kept_keys,
+    given_up,
+    given_up_keys,
     lists,
     node_groups,
     queue,
@@ -48,7 +48,7 @@ from haulback.server.store import (
 )
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.kept_keys import KeptKey
+from haulback.server.store.given_up_keys import GivenUpKey
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from haulback.texts import check_name
@@ -56,8 +56,8 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
 COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
-_LEAST_RATE = 10_000  # bytes per second: less copies nothing in the life of a store
-_KEY_BYTES = 32  # of a repository's key, as AES-256 takes
+_LEAST_RATE = 10_000  # bytes per second: at a lower rate a large backup would never be copied
+_KEY_BYTES = 32  # bytes of a repository's key, for AES-256
 _LONGEST_AGE = 100 * 365 * DAY_MS
 
 
@@ -94,7 +94,7 @@ def add_destination(
         stored = destination_secrets.sealed(app.vault, record, checked.secrets)
         destinations.add(sql, stored, sealed)
         node_groups.keep(sql)
-        task = init(record, SqlCatalogue(sql), Ask(change.now), family)
+        task = init(record, SqlCatalogue(sql), Context(change.now), family)
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
@@ -104,40 +104,40 @@ def add_destination(
 def _found_again(
     at: AuditedChange, vault: KeyVault, record: BackupDestination, kind: DestinationType
 ) -> tuple[BackupDestination, str] | None:
-    """A new destination with the guid and key of the destination that was given up at its place.
+    """A new destination with the guid and key of the given-up destination at the same location.
 
-    The key stays recorded until the task of the new destination reads that repository.
+    The key stays recorded until the task of the new destination has read that repository.
     """
     wanted = _place_of(kind, record.config)
     keys = [
         key
-        for key in kept_keys.of_driver(at.sql, kind.driver)
+        for key in given_up_keys.of_driver(at.sql, kind.driver)
         if _place_of(kind, key.record.get("config", {})) == wanted
     ]
     if not keys:
         return None
-    # Folders of several nodes have one path: a second attempt takes the key of another.
+    # Folders on different nodes may have equal paths: a second attempt uses the key of another one.
     key = min(keys, key=lambda key: (key.tried, not _share_node(record, key), -key.begun))
-    kept_keys.note_trial(at.sql, key.guid, at.now)
+    given_up_keys.note_trial(at.sql, key.guid, at.now)
     if not destinations.names(at.sql, [key.guid]):
         return msgspec.structs.replace(record, guid=key.guid), key.sealed
-    # Another repository has taken the guid: the key is sealed for the new guid.
+    # Another repository now has the guid: the key is sealed for the new guid.
     return record, vault.seal(record.guid, vault.unseal(key.guid, key.sealed))
 
 
-def _share_node(record: BackupDestination, key: KeptKey) -> bool:
-    """Whether a node of a new destination reached the destination that was given up."""
+def _share_node(record: BackupDestination, key: GivenUpKey) -> bool:
+    """Whether a node of a new destination also reached the given-up destination."""
     before = {key.record.get("node"), *key.record.get("nodes", ())}
     return bool(before & {*record.nodes, record.node} - {None})
 
 
 def _place_of(kind: DestinationType, config: JsonObject) -> JsonObject:
-    """The settings that tell where a store is; for a folder its path, on any node."""
+    """The settings that determine the location of a store; for a folder its path, on any node."""
     return destination_types.place(kind, config) or {"path": config.get("path")}
 
 
 def check_single_writer(record: BackupDestination) -> None:
-    """Raise Malformed for a store that replaces objects and that several nodes would write to."""
+    """Raise Malformed for a store that replaces objects if several nodes would write to it."""
     nodes = nodes_of(record)
     if record.config.get("singleWriter") and (nodes is None or len(nodes) != 1):
         raise Malformed(
@@ -148,7 +148,7 @@ def check_single_writer(record: BackupDestination) -> None:
 
 
 def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None:
-    """The destination whose master key a new one gets.  Raises NotFound, Conflict."""
+    """The destination whose master key a new destination receives.  Raises NotFound, Conflict."""
     if wanted.copyOf is None:
         return None
     family = SqlCatalogue(sql).places.destination(wanted.copyOf.guid)
@@ -164,7 +164,9 @@ def _family(sql: Connection, wanted: NewDestination) -> BackupDestination | None
 def change_destination(
     app: App, guid: str, wanted: ChangedDestination, who: Caller
 ) -> BackupDestination:
-    """Raises NotFound, Malformed, Conflict.  The locks of stored backups are never shortened."""
+    """Change a destination; the locks of stored backups are never shortened.  Raises NotFound,
+    Malformed, Conflict.
+    """
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
         name = before.name if wanted.name is None else check_name(wanted.name)
@@ -182,7 +184,11 @@ def change_destination(
             before,
             name=name,
             settings=settings,
-            config=before.config | given.plain,
+            config={
+                name: value
+                for name, value in (before.config | given.plain).items()
+                if value != "" or name not in given.plain
+            },
             node=reach.node,
             nodes=reach.nodes,
         )
@@ -212,7 +218,7 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
         known = SqlCatalogue(sql)
         record = known.places.destination(guid)
         if record.repository is not None:
-            raise Conflict(f"{record.name} has its repository already; nothing is to be done")
+            raise Conflict(f"{record.name} has its repository already; nothing needs to be done")
         for live in known.work.under_way("backupDestination", guid, "BACKUP_DESTINATION_INIT"):
             raise Conflict(
                 f"the BACKUP_DESTINATION_INIT of {record.name} is {live.state}; wait for its end, "
@@ -220,7 +226,7 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
                 task=live.guid,
             )
         family = _family_of(known, record)
-        task = init(record, known, Ask(change.now), family)
+        task = init(record, known, Context(change.now), family)
         tasks.insert(sql, [task])
         change.after = {"task": task.guid}
     app.wakeups.ring()
@@ -228,7 +234,9 @@ def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Tas
 
 
 def _family_of(known: SqlCatalogue, record: BackupDestination) -> BackupDestination | None:
-    """The destination whose master key a destination gets.  Raises Conflict once it is removed."""
+    """The destination whose master key a destination receives.  Raises Conflict if it was
+    removed.
+    """
     if not (copied := record.settings.get(COPY_OF)):
         return None
     try:
@@ -241,7 +249,9 @@ def _family_of(known: SqlCatalogue, record: BackupDestination) -> BackupDestinat
 
 
 def remove_destination(app: App, guid: str, who: Caller) -> None:
-    """Raises NotFound, or Conflict while the destination holds backups: they need its key."""
+    """Remove a destination.  Raises NotFound; raises Conflict while it holds backups, which need
+    its key.
+    """
     with app.change(who, "remove destination", guid) as change:
         sql = change.sql
         change.before = destination_secrets.shown(SqlCatalogue(sql).places.destination(guid))
@@ -265,11 +275,12 @@ def remove_destination(app: App, guid: str, who: Caller) -> None:
 
 
 def _end_tasks(app: App, sql: Connection, guid: str) -> None:
-    """End all tasks of a destination; there are few, as the destination has no backups."""
-    while some := gone.some_tasks(sql, gone.of_destination(guid)):
+    """End all tasks of a destination; without backups it has few tasks."""
+    while some := given_up.some_tasks(sql, given_up.of_destination(guid)):
         for task in some:
             current = tasks.find(sql, task.guid)
-            if current and current.state == task.state:  # a follower may have ended with its head
+            # A follower may have ended with its predecessor.
+            if current and current.state == task.state:
                 app.life(sql).end(current, State.CANCELLED, "the destination was removed")
 
 
@@ -280,7 +291,7 @@ def destinations_of(rule: Record) -> set[str]:
 
 
 def usable_for(app: App, machines: list[str], who: Caller) -> list[BackupDestination]:
-    """Destinations that a node reaches which also reaches each machine.  Raises NotFound."""
+    """Destinations that some node reaches together with each machine.  Raises NotFound."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         result = known.machines.get_many(machines)
@@ -364,7 +375,7 @@ def given_settings(wanted: NewDestination) -> JsonObject:
 
 
 def all_destinations(app: App) -> list[BackupDestination]:
-    """All destinations, by name."""
+    """All destinations, ordered by name."""
     with app.store.read() as sql:
         return lists.places(sql, BackupDestination)
 

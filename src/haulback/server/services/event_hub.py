@@ -1,7 +1,7 @@
 """The event hub of a server process: one thread reads new events for any number of readers.
 
-A reader keeps the number that it saw last and takes what follows from the newest events in memory;
-a reader that lags behind reads pages of the database.  So no reader has a queue.
+A reader keeps the number of its last event and takes the following events from memory; a reader
+that lags behind reads pages from the database.  Thus no reader needs a queue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from haulback.server.wakeups import Wakeups
 from haulback.wire import dump
 
 _IN_MEMORY = 512  # events
-_AGAIN = 2.0  # seconds between two reads without a signal: a server may die before it signals
+# Seconds between two reads without a signal, because a server may die before it signals.
+_AGAIN = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +57,7 @@ class EventHub:
 
     @property
     def head(self) -> int:
-        """The number of the newest event that was read."""
+        """The number of the newest event that the thread has read."""
         return self._head or 0
 
     def look(self) -> None:
@@ -71,7 +72,7 @@ class EventHub:
                 pass
 
     def after(self, number: int) -> list[HubEntry] | None:
-        """The events after a number, None where memory no longer holds them."""
+        """The events after a number; None if memory no longer holds them."""
         with self._lock:
             missing = self.head - number
             if missing <= 0:
@@ -81,7 +82,7 @@ class EventHub:
             return list(islice(self._newest, len(self._newest) - missing, None))
 
     def end(self) -> None:
-        """End all streams: the server stops."""
+        """End all streams, because the server stops."""
         self.readers.end()
         self._signal.set()
 

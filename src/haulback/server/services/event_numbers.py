@@ -1,5 +1,5 @@
-"""The numbers of events: committed events get their numbers in order, and all that follows from
-them, in one transaction.
+"""The numbers of events: one transaction numbers committed events in order and applies their
+consequences.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from haulback.contract.events import EventRecord
 from haulback.errors import HaulbackError
-from haulback.server.services import notification_outbox, work_ends
+from haulback.server.services import notification_outbox, workflow_ends
 from haulback.server.store import events
 from haulback.server.store.engine import Connection, Store
 
@@ -30,15 +30,15 @@ def number_new(store: Store, now: int) -> int:
 
 
 def _follow(store: Store, sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
-    """Changes that events bring about, in the transaction that numbers them.
+    """Changes that events cause, in the transaction that numbers the events.
 
-    A defect in a change must not keep all later events from their numbers.
+    A defect in a change must not stop the numbering of later events.
     """
-    for step in (work_ends.record, notification_outbox.enqueue):
+    for step in (workflow_ends.record, notification_outbox.enqueue):
         try:
             with store.savepoint(sql):
                 step(sql, numbered, now)
         except HaulbackError:
-            raise  # the database does not answer: the events get their numbers later
+            raise  # the database does not answer: the events are numbered later
         except Exception:
             log.exception("%d events have no consequences", len(numbered))

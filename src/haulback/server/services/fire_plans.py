@@ -1,4 +1,4 @@
-"""Plans of a fire: the tasks that a rule of each type of schedule makes for its machines."""
+"""Plans of a fire: the tasks that a rule makes for its machines, for each type of schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haulback.contract.snapshot import SnapshotRequest
 from haulback.errors import HaulbackError, Malformed, NotFound
 from haulback.inventory.records import Record
 from haulback.kinds import export, snapshot
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.services.recovery_run import plan_recovery
 from haulback.server.store import schedule_clocks, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -33,14 +33,14 @@ class FirePlanning:
     """A rule of a fire with its schedule, at the time and in the transaction of its planning."""
 
     sql: Connection
-    ask: Ask
+    ask: Context
     fire: Fire
     schedule: Record
     rule: FireRule
 
     @property
     def about(self) -> tuple[Fire, Record, int]:
-        """The fire, its schedule and the time of the planning."""
+        """The fire, its schedule and the time of planning."""
         return self.fire, self.schedule, self.ask.now
 
     @property
@@ -52,8 +52,8 @@ class FirePlanning:
 class ScheduleType:
     """A type of schedule: the kinds of its rules and policies, and the plan of a rule.
 
-    `setting` is the setting of a machine that names its policy; "" for rules that name their
-    machines themselves.
+    `setting` is the setting of a machine that names its policy; "" if rules name their machines
+    themselves.
     """
 
     rule: str
@@ -97,7 +97,7 @@ SERVED = {
 
 
 def served(schedule: Record) -> ScheduleType:
-    """The type of a schedule.  Raises Malformed for a type that no task serves."""
+    """The type of a schedule.  Raises Malformed for a type without tasks."""
     sort = Sort(schedule.body.get("type", Sort.VM_BACKUP.value))
     if sort not in SERVED:
         raise Malformed(f"the schedule {schedule.name}: no task serves the type {sort.value}")
@@ -130,7 +130,7 @@ def _parent(known: SqlCatalogue, kind: str, guid: str) -> str:
 def one_by_one(
     wanted: FirePlanning, machines: Sequence[FireMember]
 ) -> tuple[Plan, list[tuple[FireMember, HaulbackError]]]:
-    """The plan of machines of which some can have none, and these with the reasons."""
+    """The plan for those machines that can have one, and the other machines with the reasons."""
     whole, refused = Plan(), []
     for machine in machines:
         try:

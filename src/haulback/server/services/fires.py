@@ -1,6 +1,6 @@
 """The scheduler: fires due schedules, makes the tasks of a fire in pieces, and ends fires.
 
-Each step is one transaction that a restart, or another server, goes on from.
+Each step is one transaction; after a crash, this or another server continues with the next step.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from haulback.contract.system_schedules import SystemTask
 from haulback.errors import HaulbackError, Malformed, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.inventory.records import Record
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.policy.fires import due_now
 from haulback.policy.schedule_times import window_of
 from haulback.policy.timetable import Due
-from haulback.server.services import clock_change, proof_turns, run_events, system_plans
+from haulback.server.services import clock_change, proof_rotation, run_events, system_plans
 from haulback.server.services.app import App
 from haulback.server.services.fire_events import tell, tell_runs
 from haulback.server.services.fire_plans import FirePlanning, enter, one_by_one, rules_of, served
@@ -34,16 +34,18 @@ from haulback.server.store.schedule_clocks import ScheduleClock
 from haulback.tasks.record import Plan
 from haulback.units import DAY_MS
 
-PIECE = 100  # machines in a transaction, which holds up other writers
+PIECE = 100  # machines in a transaction, which delays other writers
 _BUDGET_S = 4.0  # seconds of a maintenance tick that fires may take
-_KEEP_MS = 400 * DAY_MS  # for which a fire is remembered
-_FORGOTTEN = 200  # fires that one tick forgets
+_KEEP_MS = 400 * DAY_MS  # time for which a fire is recorded
+_FORGOTTEN = 200  # fires that one tick deletes
 _ENDED = 100  # fires that one tick ends
 log = logging.getLogger(__name__)
 
 
 def run_due(app: App) -> int:
-    """Fire the schedules that are due, and plan their tasks; returns the workflows planned."""
+    """Fire the schedules that are due, and plan their tasks; returns the number of planned
+    workflows.
+    """
     with app.store.read() as sql:
         now = app.clock.now_ms()
         if not fires.is_anything_due(sql, now):
@@ -53,10 +55,11 @@ def run_due(app: App) -> int:
         _begin_alone(app, schedule)
     planned, end = 0, time.monotonic() + _BUDGET_S
     while time.monotonic() < end and clock_change.cancel_piece(app):
-        pass  # before the planning: a task that waits would keep its machine from the next plan
+        # Before the planning, because a waiting task would exclude its machine from the next plan.
+        pass
     while time.monotonic() < end and (made := plan_piece(app)) is not None:
         planned += made
-    planned += proof_turns.top_up(app)
+    planned += proof_rotation.top_up(app)
     if due:
         with app.store.write() as sql:
             fires.forget(sql, now - _KEEP_MS, _FORGOTTEN)
@@ -65,7 +68,7 @@ def run_due(app: App) -> int:
 
 
 def _begin_alone(app: App, schedule: str) -> None:
-    """Fire a schedule by itself: an error with one schedule must not stop the others."""
+    """Fire one schedule; an error of one schedule must not stop the others."""
     try:
         begin(app, schedule)
     except Unavailable:
@@ -75,7 +78,7 @@ def _begin_alone(app: App, schedule: str) -> None:
 
 
 def begin(app: App, schedule: str) -> None:
-    """Insert the fire of a due schedule and move its clock on, in one transaction."""
+    """Insert the fire of a due schedule and advance its next due time, in one transaction."""
     with app.store.write() as sql:
         now = app.clock.now_ms()
         clock = schedule_clocks.take(sql, schedule, now)
@@ -100,7 +103,7 @@ def begin(app: App, schedule: str) -> None:
 
 
 def new_fire(clock: ScheduleClock, record: Record, due: Due, now: int) -> Fire:
-    """A fire of a due time, not yet stored."""
+    """A fire for a due time, not yet stored."""
     return Fire(
         schedule=record.guid,
         generation=clock.generation,
@@ -127,13 +130,16 @@ def _fire(sql: Connection, fire: Fire, record: Record, clock: ScheduleClock) -> 
 
 def _miss(sql: Connection, fire: Fire, record: Record) -> None:
     fire.state, fire.ended = fires.MISSED, fire.created
-    fire.reason = "no server fired it in its time, and a later time has come or its window closed"
+    fire.reason = (
+        "no server fired the schedule in time: a later due time has come, or the start window "
+        "has closed"
+    )
     if fires.add(sql, fire) and record.kind == schedule_clocks.SCHEDULE:
         tell(sql, EventKind.FIRE_MISSED, (fire, record, fire.created), fire.reason)
 
 
 def run_now(sql: Connection, record: Record, now: int) -> Fire:
-    """A fire of a schedule at once, besides its due times."""
+    """An immediate fire of a schedule, besides its due times."""
     clock = schedule_clocks.of(sql, record)
     name = new_guid()
     fire = new_fire(clock, record, Due(now, f"run {name}"), now)
@@ -144,7 +150,9 @@ def run_now(sql: Connection, record: Record, now: int) -> Fire:
 
 
 def plan_piece(app: App) -> int | None:
-    """Plan the next machines of the oldest fire; returns the workflows, None without a fire."""
+    """Plan the next machines of the oldest fire; returns the number of workflows, None without a
+    fire.
+    """
     with app.store.write() as sql:
         fire = fires.take(sql, fires.PLANNING)
         if fire is None:
@@ -156,17 +164,20 @@ def plan_piece(app: App) -> int | None:
         if now >= fire.window_end:
             _close(sql, fire, record, now)
         elif fire.at_rule < len(rules):
-            ask = Ask(now, None, nodes.windows(sql))
+            ask = Context(now, None, nodes.windows(sql))
             wanted = FirePlanning(sql, ask, fire, record, rules[fire.at_rule])
             _plan_alone(app, wanted)
         if fire.state == fires.PLANNING and fire.at_rule >= len(rules):
             fire.state = fires.RUNNING
         fires.write(sql, fire)
+        if fire.state == fires.RUNNING:
+            for run in {rule.run for rule in rules}:
+                app.life(sql).judge_run(run)
         return fire.planned - before
 
 
 def _plan_alone(app: App, wanted: FirePlanning) -> None:
-    """Plan a piece of a rule; a rule that cannot be planned must not hold up other fires."""
+    """Plan a piece of a rule; a rule that cannot be planned must not delay other fires."""
     fire, before = wanted.fire, msgspec.structs.asdict(wanted.fire)
     plan = _plan if wanted.schedule.kind == schedule_clocks.SCHEDULE else _plan_system
     try:
@@ -183,7 +194,7 @@ def _plan_alone(app: App, wanted: FirePlanning) -> None:
 
 
 def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:
-    """End the planning of a fire whose window closed, as no server was there."""
+    """End the planning of a fire whose window closed while no server ran."""
     fire.reason = f"its window closed after {fire.planned} of its workflows had been planned"
     fire.state = fires.RUNNING if fire.planned else fires.MISSED
     fire.ended = None if fire.planned else now
@@ -191,7 +202,7 @@ def _close(sql: Connection, fire: Fire, record: Record, now: int) -> None:
 
 
 def _plan(wanted: FirePlanning) -> None:
-    """Plan a piece of a rule, and move the cursor of the fire behind the piece."""
+    """Plan a piece of a rule, and advance the cursor of the fire by this piece."""
     fire, how = wanted.fire, served(wanted.schedule)
     fire_members.hold_rule(wanted.sql, wanted.rule.rule)
     if reason := _inert(wanted):
@@ -209,7 +220,7 @@ def _plan(wanted: FirePlanning) -> None:
 
 
 def _plan_system(wanted: FirePlanning) -> None:
-    """Plan the work of a system schedule; proofs are planned in turn, from tick to tick."""
+    """Plan the work of a system schedule; proofs are planned a few at a time, from tick to tick."""
     if task_of(wanted.schedule) is SystemTask.PROVE:
         wanted.fire.state = fires.PROVING
     else:
@@ -218,7 +229,7 @@ def _plan_system(wanted: FirePlanning) -> None:
 
 
 def _inert(wanted: FirePlanning) -> str | None:
-    """The reason why a rule plans nothing at this time."""
+    """The reason why a rule has no plan at this time."""
     how, known = served(wanted.schedule), wanted.known
     try:
         rule = known.records.get(how.rule, wanted.rule.rule)
@@ -238,7 +249,7 @@ def _skip_rule(wanted: FirePlanning, reason: str) -> None:
 
 
 def _plan_whole(wanted: FirePlanning) -> None:
-    """Plan a rule that names its machines itself: all of it or nothing."""
+    """Plan a rule that names its machines itself: all of them or none."""
     if task := fire_members.pending_of(wanted.sql, wanted.schedule.guid, "RESTORE"):
         reason = f"the task {task} of an earlier fire has not ended"
         _skip_rule(wanted, reason)
@@ -253,7 +264,7 @@ def _plan_whole(wanted: FirePlanning) -> None:
 
 
 def _plan_machines(wanted: FirePlanning, machines: Sequence[FireMember]) -> None:
-    """Plan for those machines of a piece that can have a plan; record the others."""
+    """Plan for the machines of a piece that can have a plan; record the other machines."""
     policy = wanted.known.records.get(served(wanted.schedule).policy, wanted.rule.policy)
     busy = fire_members.pending(
         wanted.sql, wanted.rule.rule, [machine.guid for machine in machines]
@@ -301,7 +312,7 @@ def _enter(wanted: FirePlanning, plan: Plan) -> None:
 
 
 def end_finished(app: App) -> int:
-    """End the fires whose tasks have all ended; each policy's run is an event."""
+    """End the fires whose tasks have all ended; add an event for the run of each policy."""
     with app.store.read() as sql:
         if not fires.finished(sql, 1):
             return 0

@@ -1,4 +1,6 @@
-"""Folders of destinations: no folder belongs to two, and none lies inside another."""
+"""Folders of destinations: no two destinations have the same folder, and none lies inside
+another.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from haulback.server.store.engine import Connection
 
 
 def check(sql: Connection, wanted: BackupDestination) -> None:
-    """Raises Conflict when another destination, with a repository or yet without, has the place.
+    """Raises Conflict if another destination, with a repository or still without one, has the
+    location.
 
-    If several servers give the place to a destination at the same moment, one of them succeeds.
+    If several servers add a destination with this location at the same moment, one of them
+    succeeds.
     """
     destinations.lock_places(sql)
     _check_free(sql, wanted)
@@ -26,14 +30,19 @@ def check(sql: Connection, wanted: BackupDestination) -> None:
 def _check_free(sql: Connection, wanted: BackupDestination) -> None:
     """Raises Conflict when the folder of a destination is, holds, or lies in another's folder.
 
-    The same path on different nodes is another folder.
+    The same path on different nodes is a different folder, and so is the same path of another host
+    or user: the node that initialises the destination finds one place under two addresses.
     """
     if not (path := str(wanted.config.get("path", ""))):
         return
+    kind = destination_types.chosen(None, wanted.driver)
+    host = destination_types.host(kind, wanted.config)
     for other in lists.places(sql, BackupDestination):
         if other.guid == wanted.guid or other.driver != wanted.driver:
             continue
         if common((wanted, other)) == frozenset():
+            continue
+        if destination_types.host(kind, other.config) != host:
             continue
         if words := _overlap(path, str(other.config.get("path", ""))):
             raise Conflict(
@@ -44,9 +53,9 @@ def _check_free(sql: Connection, wanted: BackupDestination) -> None:
 
 
 def with_delay(wanted: BackupDestination) -> BackupDestination:
-    """A LOCAL folder of several nodes with the listing delay of a share, unless it has a delay.
+    """A LOCAL folder of several nodes gets the listing delay of a share, unless it has a delay.
 
-    The nodes may be different hosts, whose lists of a share lag.
+    The nodes may run on different hosts, on which a share's listings lag.
     """
     nodes, config = nodes_of(wanted), wanted.config
     is_folder = wanted.driver == "folder" and config.get("share", "LOCAL") == "LOCAL"
@@ -56,7 +65,7 @@ def with_delay(wanted: BackupDestination) -> BackupDestination:
 
 
 def _check_place(sql: Connection, wanted: BackupDestination) -> None:
-    """Raises Conflict when another destination of the type is at the place of these settings."""
+    """Raises Conflict if another destination of the type has the location in these settings."""
     kind = destination_types.chosen(None, wanted.driver)
     if not (place := destination_types.place(kind, wanted.config)):
         return

@@ -1,4 +1,4 @@
-"""The calendar of the days to come: what fires when, and what will not fit its window."""
+"""The calendar of the next days: the fires, and those that will not fit their windows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.units import DAY_MS
 
-_HISTORY = 5  # fires that an expectation rests upon
+_HISTORY = 5  # past fires on which an expectation is based
 
 
 class Forecast(NamedTuple):
-    """A fire to come, with its schedule."""
+    """A future fire, with its schedule."""
 
     schedule: Record
     fire: ExpectedFire
@@ -31,7 +31,7 @@ class Forecast(NamedTuple):
 def forecast(app: App, scope: Scope, days: int, most: int) -> tuple[list[Forecast], bool]:
     """The fires of the next days in the order of their due times, at most `most` fires.
 
-    Returns them, and whether there are more.  Paused and inactive schedules have none.
+    Returns the fires, and whether there are more.  Paused and inactive schedules have none.
     """
     with app.store.read() as sql:
         now = app.clock.now_ms()

@@ -1,9 +1,9 @@
-"""Giving up objects that will not come back: a node, destination, hypervisor or machine.
+"""Giving up objects that are lost for good: a node, destination, hypervisor or machine.
 
-The first transaction fences a node, and takes the repository of a destination away; later
-transactions remove tasks and records, some at a time.  Tasks that were planned in between end after
-the record of the object is removed.  The maintenance of any server continues the work of a server
-that died in between.  Nothing on a store or a platform is deleted.
+The first transaction fences a node, or detaches a destination from its repository; later
+transactions remove tasks and records in pieces.  Tasks that were planned meanwhile end after the
+record of the object is removed.  If a server dies, the maintenance of any server continues its
+work.  Nothing on a store or a platform is deleted.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from haulback.contract.task_states import State
 from haulback.errors import Fenced, HaulbackError, Malformed, NotFound, Unavailable
 from haulback.inventory import reach
 from haulback.inventory.reach import Place
-from haulback.inventory.records import Record
+from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Caller
-from haulback.server.services import gone_losses
+from haulback.server.services import given_up_losses
 from haulback.server.services.app import App
 from haulback.server.store import (
     audit,
     configuration,
     destinations,
-    gone,
+    given_up,
     hypervisors,
     lists,
     node_groups,
@@ -43,11 +43,12 @@ from haulback.server.store import (
 from haulback.server.store.accounts import digest
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
-from haulback.server.store.gone import DESTINATION as DESTINATION
-from haulback.server.store.gone import HYPERVISOR as HYPERVISOR
-from haulback.server.store.gone import MACHINE as MACHINE
-from haulback.server.store.gone import NODE as NODE
-from haulback.server.store.gone import GivenUp
+from haulback.server.store.expressions import Condition
+from haulback.server.store.given_up import DESTINATION as DESTINATION
+from haulback.server.store.given_up import HYPERVISOR as HYPERVISOR
+from haulback.server.store.given_up import MACHINE as MACHINE
+from haulback.server.store.given_up import NODE as NODE
+from haulback.server.store.given_up import GivenUp
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks import endings
 from haulback.tasks.record import Task
@@ -55,14 +56,17 @@ from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 _TARGETS = "ruleBackupDestinations"
-_PATIENCE = 10  # pieces that may fail
-_PIECES = 5  # of one object in a tick: leases, fires and unmounts wait meanwhile
-_SILENT_MS = 90_000  # a node that was not heard for so long does not reach its places
+_PATIENCE = 10  # pieces of an object that may fail
+_PIECES = 5  # seconds for one object in a tick, because leases, fires and unmounts wait meanwhile
+# A node that has been silent for this time counts as unable to reach its destinations, unless a
+# user names another time: a node that starts again or is updated is silent for minutes.
+SILENT_MS = 86_400_000
+LEAST_SILENT_MS = 90_000
 
 
 @dataclass
 class _Work:
-    """A piece of the work: its transaction, its time, and the object that is given up."""
+    """A piece of the work: its transaction, its time, and the object to give up."""
 
     app: App
     sql: Connection
@@ -77,41 +81,46 @@ class _Work:
         return SqlLedger(self.sql, self.now)
 
 
-def preview(app: App, kind: str, guid: str, who: Caller) -> Losses:
-    """The list of what is lost with an object.  Raises NotFound, Malformed."""
+def preview(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT_MS) -> Losses:
+    """The list of losses if an object is given up.
+
+    A machine loses its backups on destinations whose nodes were all silent for `silent_ms`.
+    Raises NotFound, Malformed.
+    """
     with app.store.read() as sql:
         _check(sql, kind, guid, who)
         once = [work.type for work in app.kinds.values() if not work.repeatable]
-        view = gone_losses.LossView(sql, app.clock.now_ms(), _SILENT_MS, once)
-        return gone_losses.of(view, kind, guid)
+        view = given_up_losses.LossView(sql, app.clock.now_ms(), silent_ms, once)
+        return given_up_losses.of(view, kind, guid)
 
 
-def give_up(app: App, kind: str, guid: str, who: Caller) -> Losses:
-    """Give an object up; the list of what was lost with it.
+def give_up(app: App, kind: str, guid: str, who: Caller, silent_ms: int = SILENT_MS) -> Losses:
+    """Give an object up; returns the list of the losses, as `preview`.
 
     Raises NotFound, Malformed, or Unavailable when the server stops: maintenance continues the work
     after the next start.
     """
-    losses = msgspec.structs.replace(preview(app, kind, guid, who), dryRun=False)
+    losses = msgspec.structs.replace(preview(app, kind, guid, who, silent_ms), dryRun=False)
     with app.change(who, f"give up {kind}", guid) as change:
         _check(change.sql, kind, guid, who)
-        begun = _begin(_Beginning(app, change.sql, change.now, who), kind, guid)
+        begun = _begin(_Beginning(app, change.sql, change.now, who, silent_ms), kind, guid)
         change.before = {"name": begun[0].name}
         change.after = {"counts": losses.counts, "items": losses.items}
     app.wakeups.ring()
-    for item in reversed(begun):  # the places of a node before the node
+    for item in reversed(begun):  # the destinations and hypervisors of a node before the node
         _carry_out(app, item.guid)
     return losses
 
 
 def continue_all(app: App) -> int:
-    """Continue what other servers or processes have begun, some pieces each; the number of objects.
+    """Continue, some pieces each, the work that other servers or processes have begun; returns the
+    number of objects.
 
-    An object whose records cannot be taken away stops no other object.  Raises Unavailable when the
+    An object whose records cannot be removed stops no other object.  Raises Unavailable when the
     server stops, or the database does not answer.
     """
     with app.store.read() as sql:
-        begun = gone.left(sql)
+        begun = given_up.left(sql)
     for guid in begun:
         try:
             _carry_out(app, guid, most=_PIECES)
@@ -138,41 +147,42 @@ def refuse(item: GivenUp | None) -> None:
 def refuse_secret(app: App, guid: str, secret: str) -> None:
     """Raise Fenced for the guid and the secret of a node that was given up."""
     with app.store.read() as sql:
-        refuse(gone.of_secret(sql, guid, digest(secret)))
+        refuse(given_up.of_secret(sql, guid, digest(secret)))
 
 
 def refuse_token(app: App, token: str) -> None:
     """Raise Fenced for the session token of a node that was given up."""
     with app.store.read() as sql:
-        refuse(gone.of_token(sql, digest(token)))
+        refuse(given_up.of_token(sql, digest(token)))
 
 
 def _check(sql: Connection, kind: str, guid: str, who: Caller) -> None:
-    """Raises NotFound, and Malformed for a record of the server's own."""
+    """Raises NotFound, and Malformed for an internal record of the server."""
     known = SqlCatalogue(sql, who.scope)
     if kind == NODE:
         nodes.one_node(sql, guid)
     elif kind == DESTINATION:
         known.places.destination(guid)
     elif kind == HYPERVISOR:
-        if gone.is_inner(known.places.hypervisor(guid).driver):
+        if given_up.is_inner(known.places.hypervisor(guid).driver):
             raise NotFound(f"there is no hypervisor {guid}", guid=guid)
     else:
         known.machines.get(guid)
-        if gone.is_own(guid):
+        if given_up.is_own(guid):
             raise Malformed("guid: the server's own database is no machine that can be given up")
 
 
 @dataclass
 class _Beginning:
-    """The first transaction: the object is fenced."""
+    """The first transaction, which fences the object."""
 
     app: App
     sql: Connection
     now: int
     who: Caller
+    silent_ms: int
 
-    def item(self, kind: str, guid: str, name: str, why: str, record: Any) -> GivenUp:
+    def item(self, kind: str, guid: str, name: str, why: str, record: object) -> GivenUp:
         """The record of an object that is given up."""
         return GivenUp(
             guid=guid,
@@ -190,39 +200,43 @@ class _Beginning:
 
 
 def _begin(at: _Beginning, kind: str, guid: str, *cause: str) -> list[GivenUp]:
-    """Fence an object; one that another request has begun keeps the record of that request."""
-    if before := gone.begun(at.sql, guid):
+    """Fence an object; if another request has fenced it, the record of that request stays."""
+    if before := given_up.begun(at.sql, guid):
         return [before]
     return _BEGIN[kind](at, guid, *cause)
 
 
 def _begin_node(at: _Beginning, guid: str) -> list[GivenUp]:
-    """Void the tokens of a node, and begin with the places that only it reached."""
+    """Revoke the tokens of a node, and begin with the destinations and hypervisors that only it
+    reached.
+    """
     node = nodes.one_node(at.sql, guid)
     why = f"node {node.name} {at.by()}, and only it could do this task"
     record = {"name": node.name, "version": node.version, "seen": node.seen}
     item = at.item(NODE, guid, node.name, why, record)
     item.secret, item.token = nodes.digests(at.sql, guid)
-    gone.begin(at.sql, item)
+    given_up.begin(at.sql, item)
     begun = [item]
-    gone.end_mounts(at.sql, guid)
+    given_up.end_mounts(at.sql, guid)
     cause = f", which only node {node.name} reached, {at.by()}"
     hosts, stores = lists.places(at.sql, Hypervisor), lists.places(at.sql, BackupDestination)
-    for host in gone.only_by(hosts, guid):
+    for host in given_up.only_by(hosts, guid):
         begun += _begin(at, HYPERVISOR, host.guid, f"hypervisor {host.name}{cause}")
-    for store in gone.only_by(stores, guid):
+    for store in given_up.only_by(stores, guid):
         begun += _begin(at, DESTINATION, store.guid, f"destination {store.name}{cause}")
     places: list[Place] = [*hosts, *stores]
     for place in places:
         if guid in place.nodes and len(place.nodes) > 1:
             _narrow(at, place, guid)
-    gone.leave_groups(at.sql, guid)
+    given_up.leave_groups(at.sql, guid)
     nodes.remove_node(at.sql, guid)
     return begun
 
 
 def _narrow(at: _Beginning, place: Place, node: str) -> None:
-    """Take a node out of the nodes of a place; the waiting tasks of the place are pinned anew."""
+    """Remove a node from those that reach a place, and assign the waiting tasks of the place to
+    other nodes.
+    """
     others = [guid for guid in place.nodes if guid != node]
     one = others[0] if len(others) == 1 else None
     after = msgspec.structs.replace(place, node=one, nodes=[] if one else others)
@@ -232,12 +246,12 @@ def _narrow(at: _Beginning, place: Place, node: str) -> None:
 
 
 def _begin_destination(at: _Beginning, guid: str, cause: str = "") -> list[GivenUp]:
-    """Keep the key of a destination, and take it out of the rules and schedules that name it."""
+    """Keep the key of a destination, and remove the destination from rules and schedules."""
     place = SqlCatalogue(at.sql).places.destination(guid)
     why = cause or f"destination {place.name} {at.by()}"
     item = at.item(DESTINATION, guid, place.name, why, place)
     item.sealed_key = destinations.sealed_key(at.sql, guid)
-    gone.begin(at.sql, item)
+    given_up.begin(at.sql, item)
     for record in SqlCatalogue(at.sql).records.of_kind("rule"):
         after = without_target(record, guid)
         if after is not None:
@@ -246,13 +260,15 @@ def _begin_destination(at: _Beginning, guid: str, cause: str = "") -> list[Given
         if (record.body.get("backupDestination") or {}).get("guid") == guid:
             body = {k: v for k, v in record.body.items() if k != "backupDestination"}
             configuration.change(at.sql, msgspec.structs.replace(record, body=body))
-    gone.unlink(at.sql, guid)
-    gone.release_hold(at.sql, guid)
+    given_up.unlink(at.sql, guid)
+    given_up.release_hold(at.sql, guid)
     return [item]
 
 
 def without_target(rule: Record, destination: str) -> Record | None:
-    """A rule without a destination, inactive where its PRIMARY goes; None for another rule."""
+    """A rule without a destination, inactive if the destination is its PRIMARY; None for an
+    unaffected rule.
+    """
     targets = rule.body.get(_TARGETS, [])
     left = [item for item in targets if _guid_of(item) != destination]
     if len(left) == len(targets):
@@ -260,7 +276,7 @@ def without_target(rule: Record, destination: str) -> Record | None:
     body = {**rule.body, _TARGETS: left}
     going = [item for item in targets if item not in left]
     if any(item.get("roleType", "PRIMARY") == "PRIMARY" for item in going):
-        body |= {"active": False}  # the copies stay named for a person who chooses a PRIMARY
+        body |= {"active": False}  # the copies stay in the rule until a user chooses a new PRIMARY
     return msgspec.structs.replace(rule, body=body)
 
 
@@ -272,21 +288,22 @@ def _begin_hypervisor(at: _Beginning, guid: str, cause: str = "") -> list[GivenU
     place = SqlCatalogue(at.sql).places.hypervisor(guid)
     why = cause or f"hypervisor {place.name} {at.by()}"
     item = at.item(HYPERVISOR, guid, place.name, why, place)
-    gone.begin(at.sql, item)
-    gone.leave_host(at.sql, guid)
+    given_up.begin(at.sql, item)
+    given_up.leave_host(at.sql, guid)
     return [item]
 
 
 def _begin_machine(at: _Beginning, guid: str) -> list[GivenUp]:
-    """Note which destinations no node reaches now.
+    """Record which destinations no node reaches now.
 
-    Their locations are removed, as the list of losses said.
+    Their locations are removed, as the list of losses announced.
     """
     machine = SqlCatalogue(at.sql, at.who.scope).machines.get(guid)
-    away = gone.silent(at.sql, gone.holding(at.sql, guid), at.now - _SILENT_MS)
+    heard = given_up.last_heard(at.sql, given_up.holding(at.sql, guid))
+    away = [place for place, last in heard.items() if last < at.now - at.silent_ms]
     record = {"uuid": machine.uuid, "hypervisor": machine.hypervisor, "away": away}
     item = at.item(MACHINE, guid, machine.name, f"machine {machine.name} {at.by()}", record)
-    gone.begin(at.sql, item)
+    given_up.begin(at.sql, item)
     return [item]
 
 
@@ -299,7 +316,8 @@ _BEGIN: Mapping[str, Callable[..., list[GivenUp]]] = {
 
 
 def _carry_out(app: App, guid: str, most: int | None = None) -> None:
-    """Take an object away, or at `most` some pieces, together with any other server that does so.
+    """Remove an object, or at most `most` pieces of it; other servers may work on it at the same
+    time.
 
     Raises Unavailable when the server stops, or the database does not answer.
     """
@@ -310,7 +328,7 @@ def _carry_out(app: App, guid: str, most: int | None = None) -> None:
         try:
             if _is_over(app, guid):
                 return
-        except Unavailable:  # PostgreSQL ends one of two transactions that wait for each other
+        except Unavailable:  # PostgreSQL aborts one of two transactions that wait for each other
             failures += 1
             if failures == _PATIENCE:
                 raise
@@ -318,9 +336,9 @@ def _carry_out(app: App, guid: str, most: int | None = None) -> None:
 
 
 def _is_over(app: App, guid: str) -> bool:
-    """Take the next piece of an object away; True once nothing is left."""
+    """Remove the next piece of an object; True once none is left."""
     with app.store.write() as sql:
-        item = gone.locked(sql, guid)
+        item = given_up.locked(sql, guid)
         if item is None:
             return True
         work = _Work(app, sql, item)
@@ -330,9 +348,9 @@ def _is_over(app: App, guid: str) -> bool:
 
 
 def _finish(work: _Work) -> None:
-    """Delete the record of an object of which nothing is left."""
+    """Delete the record of an object whose pieces are all removed."""
     item = work.item
-    gone.end(work.sql, item.guid, work.now)
+    given_up.end(work.sql, item.guid, work.now)
     entry = (item.guid, item.record if item.kind != DESTINATION else {"name": item.name}, None)
     audit.write(work.sql, work.now, (item.caller, item.login), f"gave up {item.kind}", entry)
     log.info("%s %s is given up", item.kind, item.name)
@@ -340,23 +358,25 @@ def _finish(work: _Work) -> None:
 
 def _end_tasks(of: Callable[[str], Any]) -> Callable[[_Work], bool]:
     def step(work: _Work) -> bool:
-        found = gone.some_tasks(work.sql, of(work.item.guid))
-        for task in found:
+        some = given_up.some_tasks(work.sql, of(work.item.guid))
+        for task in some:
             current = tasks.find(work.sql, task.guid)
-            if current and current.state == task.state:  # a follower may have ended with its head
+            # A follower may have ended with its predecessor.
+            if current and current.state == task.state:
                 _end(work, current)
-        return bool(found)
+        return bool(some)
 
     return step
 
 
 def _end(work: _Work, task: Task) -> None:
-    """End a task, or let another node repeat it; a task with a broken record ends, too."""
+    """End a task, or let another node repeat it; a task with a broken record ends too."""
     try:
         with work.app.store.savepoint(work.sql):
             _end_or_repeat(work, task)
     except Unavailable:
-        raise  # PostgreSQL ended the transaction: its repetition may leave the task to another node
+        # PostgreSQL aborted the transaction: its repetition may leave the task to another node.
+        raise
     except HaulbackError:
         log.exception("task %s ends without its records", task.guid)
         task = tasks.get(work.sql, task.guid)
@@ -379,13 +399,14 @@ def _end_or_repeat(work: _Work, task: Task) -> None:
 
 
 def _others_can(work: _Work, task: Task) -> bool:
-    """Whether another node reaches all places of a task, and nothing binds it to its node."""
+    """Whether another node reaches all places of a task, and the task is not bound to its node."""
     places = pins.places_of(task, SqlCatalogue(work.sql))
     able = reach.common(places)
     others = {node.guid for node in nodes.nodes(work.sql)} - {work.item.guid}
     bound = task.pinned_node == work.item.guid
     if task.type == "STORE" and "staging" in task.params:
-        # The export is made again, which needs its hypervisor: that may be given up with the node.
+        # The export is repeated, for which its hypervisor is needed; that may be given up with the
+        # node.
         has_host = any(isinstance(place, Hypervisor) for place in places)
         bound = bool(task.ref("hypervisor")) and not has_host
     return not bound and bool(others if able is None else able & others)
@@ -397,8 +418,23 @@ def _clear_alarms(work: _Work) -> bool:
 
 
 def _remove_backups(work: _Work) -> bool:
-    where = gone.on_destination(work.item.guid)
-    return bool(gone.remove_locations(work.sql, work.ledger, where))
+    return _remove_locations(work, given_up.on_destination(work.item.guid))
+
+
+def _remove_locations(work: _Work, where: Condition) -> bool:
+    """Remove the next records of backups, each with an entry in the audit log."""
+    removed = given_up.remove_locations(work.sql, work.ledger, where)
+    operation = f"gave up backup with {work.item.kind} {work.item.name}"
+    by = (work.item.caller, work.item.login)
+    audit.write_many(work.sql, work.now, by, operation, [_lost(item) for item in removed])
+    return bool(removed)
+
+
+def _lost(item: Backup) -> audit.AuditLine:
+    about: JsonObject = {"machine": item.entity_name, "destination": item.destination}
+    about |= {"type": item.type}
+    about |= {"time": item.snapshot_time or item.created, "stored": item.stored}
+    return item.guid, about, None
 
 
 def _remove_destination(work: _Work) -> bool:
@@ -410,9 +446,9 @@ def _remove_destination(work: _Work) -> bool:
 
 
 def _leave_machines(work: _Work) -> bool:
-    found = gone.some_machines(work.sql, work.item.guid)
+    found = given_up.some_machines(work.sql, work.item.guid)
     for machine in found:
-        gone.leave(work.sql, work.ledger, machine)
+        given_up.leave(work.sql, work.ledger, machine)
     return bool(found)
 
 
@@ -428,21 +464,21 @@ def _remove_hypervisor(work: _Work) -> bool:
 
 def _remove_away(work: _Work) -> bool:
     away: Sequence[str] = work.item.record["away"]
-    where = gone.on_destinations(work.item.guid, away)
-    return bool(away and gone.remove_locations(work.sql, work.ledger, where))
+    where = given_up.on_destinations(work.item.guid, away)
+    return bool(away) and _remove_locations(work, where)
 
 
 def _leave_machine(work: _Work) -> bool:
-    machine = gone.machine(work.sql, work.item.guid)
+    machine = given_up.machine(work.sql, work.item.guid)
     if machine is None:
         return False
-    gone.leave(work.sql, work.ledger, machine)
-    return not gone.is_apart(machine)  # as for a destination
+    given_up.leave(work.sql, work.ledger, machine)
+    return not given_up.is_apart(machine)  # as for a destination
 
 
 _STEPS: Mapping[str, Sequence[Callable[[_Work], bool]]] = {
-    NODE: (_end_tasks(gone.of_node), _clear_alarms),
-    DESTINATION: (_end_tasks(gone.of_destination), _remove_backups, _remove_destination),
-    HYPERVISOR: (_end_tasks(gone.of_hypervisor), _leave_machines, _remove_hypervisor),
-    MACHINE: (_end_tasks(gone.of_machine), _remove_away, _leave_machine),
+    NODE: (_end_tasks(given_up.of_node), _clear_alarms),
+    DESTINATION: (_end_tasks(given_up.of_destination), _remove_backups, _remove_destination),
+    HYPERVISOR: (_end_tasks(given_up.of_hypervisor), _leave_machines, _remove_hypervisor),
+    MACHINE: (_end_tasks(given_up.of_machine), _remove_away, _leave_machine),
 }

@@ -1,6 +1,6 @@
-"""Events of what nothing else reports: silent nodes, a server key in trouble, an old certificate.
+"""Events about silent nodes, an unusable server key, and a certificate that ends soon.
 
-Each finding has a `once` text, so that several servers and a restart tell it once.
+Each finding has a `once` text, so that several servers and restarts report it once.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from haulback.server.store import events, nodes
 from haulback.server.store.engine import Connection
 from haulback.units import DAY_MS, utc
 
-_DOWN_MS = 90_000  # milliseconds of silence after which people are told that a node is down
-_EVERY_MS = 15_000  # time between two looks at the server's health
-_WARNED_MS = 14 * DAY_MS  # before the end of a certificate
+_DOWN_MS = 90_000  # milliseconds of silence after which a node is reported as down
+_EVERY_MS = 15_000  # time between two checks of the server's health
+_WARNED_MS = 14 * DAY_MS  # time before the end of a certificate
 _NODE_KINDS = (EventKind.NODE_DOWN.value, EventKind.NODE_UP.value)
 
 
 def look(app: App) -> None:
-    """Add events of nodes, key and certificate; does nothing between two looks."""
+    """Add events about nodes, key and certificate; does nothing between two checks."""
     now = app.clock.now_ms()
     passed = now - app.health_at
     if abs(passed) < _EVERY_MS:
         return
     if not 0 <= passed < _DOWN_MS:
-        # The server started, stood still, or has another time: no node could reach it before.
+        # The server started, was suspended, or its clock was set: no node could reach it before.
         app.watched_since = now
     app.health_at = now
     with app.store.read() as sql:
@@ -42,12 +42,15 @@ def look(app: App) -> None:
 
 
 def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
-    """The event of a node that fell silent while a server could hear it, or that speaks again."""
+    """The event of a node that became silent while the server was listening, or that is heard
+    again.
+    """
     if node.seen is None:
         return None
     last = events.last_kind(sql, node.guid, _NODE_KINDS)
     was_silent = last == EventKind.NODE_DOWN.value
-    # A server that has just begun to listen waits before a node is down; the node is up once heard.
+    # A server that has just started waits before it reports a node as down; a node that is heard is
+    # up.
     is_silent = now - (node.seen if was_silent else max(node.seen, since)) >= _DOWN_MS
     if is_silent == was_silent:
         return None
@@ -65,14 +68,14 @@ def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
 
 
 def _of_key(app: App, now: int) -> Event | None:
-    """The event of a server key that could not be used at the next start; told once a day."""
+    """The event of a server key with which the next start would fail; at most once a day."""
     if not (why := own_key.trouble(app.vault, app.store)):
         return None
     return _of_server(now, why, f"{EventKind.KEY_TROUBLE.value} {now // DAY_MS}")
 
 
 def _of_certificate(app: App, now: int) -> Event | None:
-    """The event of a certificate of this server that ends soon; told once a day."""
+    """The event of a server certificate that ends soon; at most once a day."""
     end = certificate_end(Path(app.certificate)) if app.certificate else None
     if end is None or end - now > _WARNED_MS:
         return None

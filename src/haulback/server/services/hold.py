@@ -1,8 +1,8 @@
-"""The hold of a server whose database was restored: what waits, and the end of the hold.
+"""The hold of a server whose database was restored: the work that waits, and the end of the hold.
 
-A restored catalogue does not know the backups that were stored after its copy was made.  While the
-server is held, no schedule runs and no task is started that deletes; a VERIFY of each destination
-compares the catalogue with the store, and the last of them ends the hold.
+A restored catalogue lacks the backups that were stored after its copy was made.  While the server
+is held, no schedule runs and no task starts that deletes; a VERIFY of each destination compares the
+catalogue with the store, and the last VERIFY ends the hold.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from haulback.contract.own_database import DestinationHold, ServerHold
 from haulback.errors import Conflict
 from haulback.inventory.own_server import NAME, OWN_ENTITY
 from haulback.kinds import verify
-from haulback.kinds.api import Ask, Kinds
+from haulback.kinds.api import Context, Kinds
 from haulback.server.caller import Caller
 from haulback.server.services.app import App
 from haulback.server.store import events, hold, own_server, queue, tasks
@@ -31,14 +31,14 @@ from haulback.tasks.record import Plan, Task
 from haulback.units import GIB
 from haulback.wire import JsonObject, Named
 
-_AGAIN_MS = 15 * 60_000  # between two tries to look through a destination that does not answer
-_READ = GIB  # bytes that a look-through reads back; the comparison itself reads all manifests
+_AGAIN_MS = 15 * 60_000  # time between two attempts to compare a destination that does not answer
+_READ = GIB  # bytes that a comparison reads back; the comparison itself reads all manifests
 _LIFT = "haulback server hold --lift"
 log = logging.getLogger(__name__)
 
 
 def check(sql: Connection, kinds: Kinds, plan: Plan) -> None:
-    """Raises Conflict for a plan that deletes something while the server is held."""
+    """Raises Conflict for a plan that deletes while the server is held."""
     removing = {task.type for task in (*plan.tasks, *plan.besides) if kinds[task.type].removes}
     if (removing or plan.gone) and hold.is_held(sql):
         what = ", ".join(sorted(removing)) or "the removal of records"
@@ -59,7 +59,7 @@ def _waits(what: str) -> str:
 
 
 def startable(sql: Connection, kinds: Kinds, wanted: Iterable[Task]) -> list[Task]:
-    """The tasks among `wanted` that may start now."""
+    """The tasks of `wanted` that may start now."""
     found = list(wanted)
     if not any(kinds[task.type].removes for task in found) or not hold.is_held(sql):
         return found
@@ -77,7 +77,7 @@ def begin(sql: Connection, now: int, copied: int, text: str) -> None:
 
 
 def is_held(app: App) -> bool:
-    """Whether the server is held: one look-up."""
+    """Whether the server is held, by one look-up."""
     with app.store.read() as sql:
         return hold.is_held(sql)
 
@@ -105,7 +105,7 @@ def _shown(sql: Connection) -> ServerHold:
 
 
 def lift(app: App, who: Caller) -> ServerHold:
-    """End the hold by a person's decision; without a hold nothing changes."""
+    """End the hold by a user's decision; without a hold nothing changes."""
     with app.change(who, "lift the hold") as change:
         change.before = _shown(change.sql)
         change.silent = not hold.is_held(change.sql)
@@ -117,7 +117,7 @@ def lift(app: App, who: Caller) -> ServerHold:
 
 
 def tend(app: App) -> int:
-    """Plan the tasks that look through the held destinations, and end the hold after the last.
+    """Plan the tasks that compare the held destinations, and end the hold after the last.
 
     Returns the number of planned tasks.
     """
@@ -137,8 +137,8 @@ def tend(app: App) -> int:
 
 def _look_through(sql: Connection, row: hold.HeldDestination, now: int) -> int:
     to = SqlCatalogue(sql).places.destination(row.destination)
-    if to.repository is None:  # nothing was stored there
-        hold.looked(sql, to.guid, hold.Look(now, 0), since=now)
+    if to.repository is None:  # nothing was stored on the destination
+        hold.looked(sql, to.guid, hold.ComparisonResult(now, 0), since=now)
         return 0
     state: VerifyState = verify_state(sql, to.guid)
     is_new = state.planned < row.since
@@ -146,7 +146,7 @@ def _look_through(sql: Connection, row: hold.HeldDestination, now: int) -> int:
         return 0
     state.planned = now
     save_verify_state(sql, to.guid, state)
-    tasks.insert(sql, [verify.task(to, Ask(now), {"bytes": _READ})])
+    tasks.insert(sql, [verify.task(to, Context(now), {"bytes": _READ})])
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Addresses of receivers: names are resolved once, checked, and connected to as they were checked.
+"""Addresses of receivers: each name is resolved once, and the checked address is used to connect.
 
 A receiver must not be this machine or a cloud's metadata service, because a user who may add a
 channel could otherwise reach services that trust this machine.
@@ -20,12 +20,12 @@ _METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Addresses that no machine has: a bind to them shows that binds tell nothing about ownership.
+# Addresses that no machine has: if a bind to them succeeds, binds do not prove ownership.
 _NEVER_OWN: dict[int, Address] = {
     4: ipaddress.ip_address("240.0.0.1"),
     6: ipaddress.ip_address("100::1"),
 }
-_DISCARD = 9  # a port that a datagram socket names without sending anything
+_DISCARD = 9  # a port for a datagram socket that sends nothing
 _OPTION = "--notify-network"
 
 
@@ -101,7 +101,8 @@ def _is_own(address: Address) -> bool:
     """Whether an interface of this machine has an address."""
     if not _binds(_NEVER_OWN[address.version]):
         return _binds(address)
-    # The machine binds to any address (ip_nonlocal_bind); the way to itself starts at itself.
+    # The machine binds to any address (ip_nonlocal_bind); a route to its own address has that
+    # source.
     with suppress(OSError), _datagrams(address) as probe:
         probe.connect((str(address), _DISCARD))
         return ipaddress.ip_address(probe.getsockname()[0]) == address

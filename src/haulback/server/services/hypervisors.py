@@ -11,7 +11,7 @@ from haulback.contract.hypervisors import ChangedHypervisor, NewHypervisor
 from haulback.contract.order_records import Hypervisor
 from haulback.errors import Conflict
 from haulback.ids import new_guid
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.inventory_sync import sync
 from haulback.kinds.support import planning
 from haulback.server.caller import SYSTEM, Caller
@@ -40,10 +40,10 @@ from haulback.wire import JsonObject, Named
 
 
 class HypervisorReading(Reading):
-    """Hypervisors at one moment."""
+    """Read access to hypervisors within one transaction."""
 
     def all(self) -> list[Hypervisor]:
-        """All hypervisors, by name."""
+        """All hypervisors, ordered by name."""
         return lists.places(self._sql, Hypervisor)
 
     def machine_counts(self, scope: Scope) -> dict[str, int]:
@@ -51,7 +51,9 @@ class HypervisorReading(Reading):
         return lists.machine_counts(self._sql, scope)
 
     def doubts(self) -> Mapping[str, int]:
-        """Hypervisors whose last scan is not believed, with the start of the doubt (epoch ms)."""
+        """Hypervisors whose last scan needs a confirmation, with the start of the doubt (epoch
+        ms).
+        """
         return presence.doubts(self._sql)
 
 
@@ -81,7 +83,7 @@ def add_hypervisor(
         hypervisors.add(sql, record)
         node_groups.keep(sql)
         managers.surround(sql, record, change.now)
-        task = sync(record, Ask(change.now), SqlCatalogue(sql))
+        task = sync(record, Context(change.now), SqlCatalogue(sql))
         tasks.insert(sql, [task])
         change.subject, change.after = record.guid, record
     app.wakeups.ring()
@@ -89,7 +91,7 @@ def add_hypervisor(
 
 
 def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Caller) -> Hypervisor:
-    """Raises NotFound, Malformed, Conflict."""
+    """Change a hypervisor.  Raises NotFound, Malformed, Conflict."""
     with app.change(who, "change hypervisor", guid) as change:
         before = SqlCatalogue(change.sql).places.hypervisor(guid)
         settings = _under(change.sql, wanted, before.settings)
@@ -105,7 +107,7 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
         if settings.get("hypervisorManager") != before.settings.get("hypervisorManager"):
             # Networks and storages belong to another manager now; the next scan records them there.
             SqlLedger(change.sql, change.now).inventory.unseen(guid)
-            look = sync(after, Ask(change.now), SqlCatalogue(change.sql))
+            look = sync(after, Context(change.now), SqlCatalogue(change.sql))
             tasks.insert(change.sql, [look])
         change.before, change.after = before, after
     app.wakeups.ring()
@@ -113,7 +115,9 @@ def change_hypervisor(app: App, guid: str, wanted: ChangedHypervisor, who: Calle
 
 
 def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
-    """Raises NotFound, or Conflict while machines of the hypervisor have backups or tasks."""
+    """Remove a hypervisor.  Raises NotFound; raises Conflict while its machines have backups or
+    tasks.
+    """
     with app.change(who, "remove hypervisor", guid) as change:
         sql, known = change.sql, SqlCatalogue(change.sql)
         change.before = known.places.hypervisor(guid)
@@ -123,7 +127,7 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
             if backups.has_backups(sql, item.guid) or known.work.is_busy(item.guid):
                 raise Conflict(
                     f"{item.name} has backups or tasks; delete them first, or, if the hypervisor "
-                    "will not come back, give it up: haulback hypervisor rm --gone"
+                    "is lost for good, give it up: haulback hypervisor rm --gone"
                 )
         ledger = SqlLedger(sql, change.now)
         ledger.inventory.unseen(guid)
@@ -132,7 +136,9 @@ def remove_hypervisor(app: App, guid: str, who: Caller) -> None:
 
 
 def confirm_absent(app: App, guid: str, who: Caller) -> list[Named]:
-    """Mark missed machines as absent, as an administrator confirmed.  Raises NotFound, Conflict."""
+    """Mark missed machines as absent after an administrator's confirmation.  Raises NotFound,
+    Conflict.
+    """
     with app.change(who, "confirm absent machines", guid) as change:
         name = SqlCatalogue(change.sql).places.hypervisor(guid).name
         gone = SqlLedger(change.sql, change.now).inventory.confirmed_absent(guid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.inventory_sync import ReportedMachine, Seen
+from haulback.contract.inventory_sync import InventoryScan, ReportedMachine
 from haulback.contract.node_tasks import FullInventory, OneInventory
 from haulback.errors import Conflict, Malformed
 from haulback.kinds.support.machine_report import deliver, entity
@@ -31,9 +31,10 @@ def take_inventory(app: App, who: Node, wanted: FullInventory) -> None:
             seen = msgspec.to_builtins(machines)
             values = {**task.results, "machines": seen, "unsaved": bool(unsaved)}
             tasks.change(sql, task, app.clock.now_ms(), results=values)
-            return  # the candidate is saved when the task is FINISHED; its machines wait until then
+            # The hypervisor is saved when the task is FINISHED; its machines wait until then.
+            return
         since = task.started if wanted.virtualMachines is not None else None
-        deliver(task, Seen(machines), since, SqlLedger(sql, app.clock.now_ms()))
+        deliver(task, InventoryScan(machines), since, SqlLedger(sql, app.clock.now_ms()))
 
 
 def _sync_of(sql: Connection, who: Node, wanted: FullInventory) -> Task:
@@ -50,7 +51,7 @@ def _sync_of(sql: Connection, who: Node, wanted: FullInventory) -> Task:
 
 
 def _machines(found: list[JsonObject]) -> list[ReportedMachine]:
-    """The machines in a report, under any member name that nodes use.  Raises Malformed."""
+    """The machines in a report, under any of the member names that nodes use.  Raises Malformed."""
     try:
         return msgspec.convert(found, list[ReportedMachine])
     except (msgspec.ValidationError, AttributeError) as error:

@@ -13,7 +13,7 @@ from haulback.wire import JsonMapping
 
 
 def tell(app: App, who: Caller, error: HaulbackError) -> None:
-    """Add an event when `error` is the refusal of a lock; the refused request left no trace.
+    """Add an event if `error` is the refusal of a lock; the refused transaction wrote none.
 
     The details of such an error have `backup` (a guid) and `lockedUntil`.
     """
@@ -23,7 +23,7 @@ def tell(app: App, who: Caller, error: HaulbackError) -> None:
 
 
 def add(sql: Connection, who: Caller, message: str, details: JsonMapping, now: int) -> None:
-    """Add an event in a transaction when `details` are those of the refusal of a lock."""
+    """Add an event, in a transaction, if `details` belong to the refusal of a lock."""
     if "lockedUntil" not in details:
         return
     backup = SqlCatalogue(sql).backups.get(str(details["backup"]))

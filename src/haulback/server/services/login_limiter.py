@@ -1,8 +1,8 @@
 """The login limiter slows guesses of passwords, not portals that log in on every request.
 
-A login that succeeded a moment ago is recognised without the slow hash, and succeeds again even
-while other clients are limited.  The limiter recognises a login by a keyed digest, which dies with
-the process.
+A recent successful login is recognised without the slow hash, and succeeds even while other clients
+are limited.  The limiter recognises a login by a keyed digest, whose key exists only in this
+process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from haulback.server.store.engine import Store
 _FRESH = 300.0  # seconds for which a successful login is recognised
 _WINDOW, _GUESSES = 60.0, 10  # failed logins from one address for one account
 _KEPT = 10_000  # entries of each table, some megabytes
-Guesser = tuple[bytes, str]  # a digest of the login, whose length the client chooses; an address
+# A digest of the login, because clients choose its length; and an address.
+Guesser = tuple[bytes, str]
 
 
 class LoginLimiter:
@@ -31,7 +32,7 @@ class LoginLimiter:
 
     def __init__(self) -> None:
         self._key = os.urandom(32)
-        # guards the tables below; held for look-ups only: every login waits for it
+        # guards the tables below; held for look-ups only, because every login waits for it
         self._lock = Lock()
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._wrong: OrderedDict[Guesser, deque[float]] = OrderedDict()
@@ -41,14 +42,14 @@ class LoginLimiter:
         """The account of a login with the right password.  Raises Unauthenticated or TooMany."""
         with store.read() as sql:
             who, stored = accounts.stored_password(sql, login)
-        # The digest covers the stored hash, so that a changed password voids it.
+        # The digest covers the stored hash, so that a change of the password invalidates it.
         said = "\0".join((login, password, stored)).encode("utf-8", "surrogatepass")
         mark = hmac.digest(self._key, said, hashlib.sha256)
         if who is not None and self._is_fresh(mark):
             return who
         guesser = (hashlib.sha256(login.encode("utf-8", "surrogatepass")).digest(), place)
         guess = self._guess(guesser, login)
-        # The hash is slow on purpose, and is computed outside the transaction.
+        # The hash is slow on purpose, so it is computed outside the transaction.
         try:
             right = self.hashing.run(lambda: accounts.check_password(stored, password), place)
         except TooMany:
@@ -64,7 +65,7 @@ class LoginLimiter:
         return who
 
     def _take_back(self, guesser: Guesser) -> None:
-        """Forget a guess, and remove an entry without guesses, to use no memory for it."""
+        """Forget a guess; an entry without guesses is removed to free its memory."""
         with self._lock:
             guesses = self._wrong.get(guesser)
             if guesses:

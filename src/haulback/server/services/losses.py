@@ -1,4 +1,4 @@
-"""Lists of what an operation would remove, for questions and dry runs."""
+"""Lists of the objects that an operation would remove, for questions and dry runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from haulback.server.store.loss_rows import LossRows
 
 
 class Tally:
-    """Collects losses: lists the first items of each kind, and counts all items."""
+    """Collects losses: it lists the first items of each kind, and counts all items."""
 
     def __init__(self) -> None:
         self._items: list[LostItem] = []
@@ -15,7 +15,7 @@ class Tally:
         self._notes: list[str] = []
 
     def add(self, rows: LossRows) -> int:
-        """Add objects of one kind and one fate; their number."""
+        """Add objects of one kind and one fate; returns their number."""
         for item in rows.items[:1]:
             self._count(item, rows.total, rows.size)
         self._items += rows.items
@@ -32,7 +32,7 @@ class Tally:
             self._items.append(item)
 
     def note(self, sentence: str) -> None:
-        """Add a sentence about what stays, or about how to keep more."""
+        """Add a sentence about objects that stay, or about ways to keep more."""
         self._notes.append(sentence)
 
     def _count(self, item: LostItem, count: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Exports that wait in the staging of a silent node: other nodes export again."""
+"""Exports that wait in the staging of a silent node: other nodes repeat the exports."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LEASES = 10
 
 
 def move_due(app: App) -> int:
-    """Begin the plans of such exports again where another node can do them; returns their number.
+    """Restart the plans of such exports if another node can do them; returns their number.
 
-    An export stays where no other node reaches its places: its node may come back.
+    An export waits if no other node reaches its hypervisor and destination: its node may return.
     """
     now = app.clock.now_ms()
     before = now - _LEASES * app.lease_ms
     if app.watched_since > before:
-        return 0  # no node could reach a server that was not there
+        return 0  # no node could reach a server that was not running
     with app.store.read() as sql:
         silent = lost_staging.silent(sql, before, now)
     moved = 0
@@ -35,7 +35,7 @@ def move_due(app: App) -> int:
 
 
 def _move(
-    moves: task_lifecycle.Life, known: SqlCatalogue, task: Task, others: frozenset[str]
+    moves: task_lifecycle.TaskChanges, known: SqlCatalogue, task: Task, others: frozenset[str]
 ) -> bool:
     able: Nodes | None = common(pins.places_of(task, known))
     if not (others if able is None else able & others):

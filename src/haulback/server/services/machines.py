@@ -31,10 +31,10 @@ _PAGE = 1000  # machines that one query reads in the search for a disk
 
 
 class MachineReading(Reading):
-    """Machines at one moment."""
+    """Read access to machines within one transaction."""
 
     def page(self, wanted: ListQuery) -> tuple[list[Entity], int]:
-        """A page of machines by name, and the number of all."""
+        """A page of machines ordered by name, and the number of all."""
         return lists.machines(self._sql, wanted)
 
     @cached_property
@@ -77,7 +77,7 @@ def change_settings(app: App, who: Caller, guid: str, wanted: MachineSettings) -
 
 
 def _check_governed(known: Catalogue, kind: str, policy: str | None, project: str | None) -> None:
-    """Raises Conflict where the policy of a machine would belong to another project."""
+    """Raises Conflict if the policy of a machine would belong to another project."""
     try:
         result = known.records.get(kind, policy) if policy else None
     except NotFound:
@@ -91,7 +91,7 @@ def _check_governed(known: Catalogue, kind: str, policy: str | None, project: st
 
 
 def _project(wanted: MachineSettings, known: Catalogue) -> str | None:
-    """The uuid of the requested project; portals send the reference that an answer showed."""
+    """The uuid of the requested project; portals send the reference that an answer contained."""
     if wanted.project is None:
         return None
     for record in known.records.of_kind("project"):
@@ -101,7 +101,7 @@ def _project(wanted: MachineSettings, known: Catalogue) -> str | None:
 
 
 def _set_commands(settings: JsonObject, wanted: MachineSettings, host: Hypervisor) -> None:
-    """Raises Malformed where the platform cannot run the commands."""
+    """Raises Malformed if the platform cannot run the commands."""
     for name in COMMANDS:
         command: str | None = getattr(wanted, name)
         if command is None:
@@ -125,7 +125,7 @@ def remove(app: App, who: Caller, guid: str) -> None:
         if machine.present:
             raise Conflict(
                 f"{machine.name} is present; the next inventory would add the machine again; if it "
-                "will not come back, give it up: haulback machine forget --gone"
+                "is lost for good, give it up: haulback machine forget --gone"
             )
         hold.check_removal(change.sql, "the removal of a machine")
         if not _forget(change.sql, machine):
@@ -147,9 +147,9 @@ def _forget(sql: Connection, machine: Entity) -> bool:
 
 
 def set_disk(app: App, who: Caller, guid: str, *, excluded: bool) -> None:
-    """Exclude a disk from backups, or include the disk again.
+    """Exclude a disk from backups, or include it again.
 
-    Raises NotFound, and Conflict for the last disk that is backed up.
+    Raises NotFound, and Conflict for the last disk that backups contain.
     """
     with app.change(who, "set disk", guid) as change:
         before, name = _with_disk(change.sql, who, guid)
@@ -164,7 +164,7 @@ def set_disk(app: App, who: Caller, guid: str, *, excluded: bool) -> None:
 
 
 def _with_disk(sql: Connection, who: Caller, guid: str) -> tuple[Entity, str]:
-    """The machine of a disk; disks have no rows, and their guids derive from machine and name."""
+    """The machine of a disk; disks have no rows, since their guids derive from machine and name."""
     page = 0
     while True:
         result, _ = lists.machines(sql, ListQuery(scope=who.scope, page=page, size=_PAGE))

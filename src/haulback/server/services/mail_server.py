@@ -1,4 +1,4 @@
-"""Mail: one attempt to hand a message to the mail server of a channel."""
+"""Mail: an attempt to send a message through the mail server of a channel."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from haulback.contract.notifications import MailSecurity
 from haulback.server.services.connection_limit import ConnectionLimit
 from haulback.server.services.notifications import PORTS
 
-TIMEOUT_SECONDS = 20.0  # of each step of the SMTP dialogue
-LONGEST_SECONDS = 300.0  # of the whole dialogue; shorter than the lease of a message
-_PERMANENT = 500  # SMTP codes from here on: the server refuses the message for good
+TIMEOUT_SECONDS = 20.0  # seconds of each step of the SMTP dialogue
+LONGEST_SECONDS = 300.0  # seconds of the whole dialogue; shorter than the lease of a message
+_PERMANENT = 500  # SMTP codes from this number on are permanent refusals of a message
 
 
 class MailServer(NamedTuple):
-    """A mail server: `address` was checked, `host` is the name of its certificate."""
+    """A mail server: `address` is the checked address, `host` the name in its certificate."""
 
     host: str
     address: str
@@ -31,9 +31,9 @@ class MailServer(NamedTuple):
 
 
 class MailAnswer(NamedTuple):
-    """The end of an attempt.
+    """The result of an attempt.
 
-    `is_final`: another attempt would end alike; `is_silent`: the server gave no answer.
+    `is_final`: another attempt would have the same result; `is_silent`: the server did not answer.
     """
 
     is_good: bool
@@ -55,7 +55,7 @@ class _Smtp(smtplib.SMTP):
 
 
 class _SmtpTls(smtplib.SMTP_SSL):
-    """As `_Smtp`, with TLS from the start."""
+    """Like `_Smtp`, with TLS from the start."""
 
     address = ""
     limit: ConnectionLimit
@@ -67,7 +67,7 @@ class _SmtpTls(smtplib.SMTP_SSL):
 
 
 def send(server: MailServer, mail: EmailMessage, recipients: list[str]) -> MailAnswer:
-    """Send a mail once, within LONGEST_SECONDS; every fault is an answer."""
+    """Send a mail once, within LONGEST_SECONDS; a fault is returned as a result."""
     with ConnectionLimit(LONGEST_SECONDS) as limit:
         answer = _sent(server, mail, recipients, limit)
     if limit.is_over and answer.is_silent:
@@ -83,7 +83,7 @@ def _sent(
         with closing(_connected(server, limit)) as smtp:
             refused = smtp.send_message(mail, to_addrs=recipients)
             with suppress(smtplib.SMTPException, OSError):
-                smtp.quit()  # the mail was taken, whatever the server answers now
+                smtp.quit()  # the server took the mail; its answer to QUIT does not matter
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         is_final = all(code >= _PERMANENT for code in codes)
@@ -116,7 +116,7 @@ def _connected(server: MailServer, limit: ConnectionLimit) -> smtplib.SMTP:
         else _Smtp(timeout=TIMEOUT_SECONDS)
     )
     smtp.address, smtp.limit = server.address, limit
-    # The name that a certificate is checked against: `connect` sets none.
+    # The name against which a certificate is checked; `connect` does not set it.
     smtp._host = server.host  # type: ignore[union-attr]
     try:
         smtp.connect(server.host, port)

@@ -19,12 +19,12 @@ from haulback.units import utc
 _LONGEST_SUBJECT = 150  # characters
 _STYLE = "font-family:sans-serif;font-size:14px"
 _CELL = "padding:4px 12px 4px 0;vertical-align:top;border-bottom:1px solid #ddd"
-_KINDS = 5  # kinds that a subject counts
+_KINDS = 5  # kinds of events that a subject counts
 _BAD = ("FAILED", "PARTIALLY_FINISHED")
 
 
 def of_events(events: Sequence[EventRecord], count: int) -> Message:
-    """The message of a digest; `count` may exceed the events that are named."""
+    """The message of a digest; `count` may be larger than the number of listed events."""
     title = _title(events, count)
     lines = [f"{utc(event.time)}  {printable(event.text)}" for event in events]
     more = [f"... and {count - len(events)} more; `haulback events` lists them"]
@@ -58,7 +58,7 @@ def _page(title: str, events: Sequence[EventRecord], rest: Sequence[str]) -> str
 
 
 def mail(message: Message, sender: str, recipients: Sequence[str], guid: str) -> EmailMessage:
-    """A message as a mail of its own; `guid` makes each attempt the same mail for its receivers."""
+    """A message as a single mail; with the same `guid` receivers recognise repeated attempts."""
     made = EmailMessage()
     made["Subject"] = printable(message.title)[:_LONGEST_SUBJECT]
     made["From"] = f"Haulback <{sender}>"

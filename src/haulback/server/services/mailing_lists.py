@@ -1,4 +1,4 @@
-"""Mailing lists: checks of a list, and the policies that a list belongs to."""
+"""Mailing lists: checks of a list, and the policies that use a list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLICIES = ("vm-backup", "vm-snapshot")
 
 
 def check(wanted: MailingList, _: Catalogue) -> None:
-    """Raises Malformed for a list without recipients or with an address that is none."""
+    """Raises Malformed for a list without recipients or with an invalid address."""
     if not 1 <= len(wanted.recipients) <= _MOST_RECIPIENTS:
         raise Malformed(f"recipients: 1 to {_MOST_RECIPIENTS} mail addresses", field="recipients")
     wanted.recipients = [
@@ -28,7 +28,7 @@ def check(wanted: MailingList, _: Catalogue) -> None:
 
 
 def check_named(wanted: AnyPolicy, known: Catalogue) -> None:
-    """Raises Malformed where a policy names a mailing list that does not exist."""
+    """Raises Malformed if a policy names a mailing list that does not exist."""
     guid = wanted.mailingList.guid if wanted.mailingList else None
     try:
         if guid:

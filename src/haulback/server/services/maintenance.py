@@ -1,4 +1,4 @@
-"""Maintenance: the periodic services, as opening start windows and ending lost attempts."""
+"""Maintenance: the periodic services, such as opening start windows and ending lost attempts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from haulback.contract.task_states import State
 from haulback.errors import HaulbackError, NotFound, Unavailable
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import conflicts, unmount_task
 from haulback.server.services import (
     assignment,
@@ -94,20 +94,19 @@ def tick(app: App) -> None:
     else:
         opened += _run_step(app, lost_staging.move_due)
         opened += _run_step(app, fires.run_due)
-        opened += _run_step(app, verification.plan_due)
-        opened += _run_step(app, destination_sync.plan_due)
-        opened += _run_step(app, retention_plan.run_due)
-    for step in (giving_up.continue_all, protection.keep_current, daily_reports.send_due):
+    for upkeep in _due_upkeep(app):
+        opened += _run_step(app, upkeep)
+    for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
-        log.info("%d mounted backups had their time", mounts_due)
+        log.info("%d mounted backups reached their unmount time", mounts_due)
     if opened or lost or mounts_due:
         app.wakeups.ring()
     app.wakeups.ring_rest()
 
 
 def _run_step(app: App, step: Callable[[App], int | None]) -> int:
-    """Run a step: an error that lasts in one step must not stop schedules and retention."""
+    """Run a step; a lasting error of one step must not stop schedules and retention."""
     name = f"{step.__module__}.{step.__qualname__}"
     try:
         result = step(app) or 0
@@ -128,13 +127,27 @@ def _due(app: App) -> DueWork:
         return due_work.look(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
 
 
+def _due_upkeep(app: App) -> list[Callable[[App], int | None]]:
+    """The steps of the upkeep of repositories that are due; a held server plans no task."""
+    with app.store.read() as sql:
+        due = due_work.upkeep(sql, app.clock.now_ms())
+        plans = any(due[:3]) and not hold.is_held(sql)
+    steps: list[tuple[bool, Callable[[App], int | None]]] = [
+        (plans and due.verifies, verification.plan_due),
+        (plans and due.copies, destination_sync.plan_due),
+        (plans and due.judges, retention_plan.run_due),
+        (due.gives_up, giving_up.continue_all),
+    ]
+    return [step for is_due, step in steps if is_due]
+
+
 def _open_windows(app: App) -> int:
     with app.store.write() as sql:
         return queue.open_windows(sql, app.clock.now_ms())
 
 
 def _forget(app: App) -> None:
-    """Take ended tasks off the lists, and delete old rows, some in each tick."""
+    """Remove ended tasks from the lists, and delete old rows, some in each tick."""
     with app.store.write() as sql:
         now = app.clock.now_ms()
         tasks.archive(sql, now, now - LISTED_MS)
@@ -143,13 +156,13 @@ def _forget(app: App) -> None:
 
 
 def follow_the_clock(app: App) -> None:
-    """Follow a clock that was set, without letting leases expire by the change."""
+    """Adopt the time of a clock that was set, without expiring leases."""
     if abs(app.clock.drift_ms()) < _JUMP_MS:
         return
     with app.store.write() as sql:
         drift = app.clock.drift_ms()
         app.clock.adopt()
-        log.warning("the clock was set by %d ms; leases begin anew", drift)
+        log.warning("the clock was set by %d ms; leases start again", drift)
         if drift < 0:
             _set_back(app, sql, -drift)
         task_lifecycle.shift_leases(sql, app.clock.now_ms() + app.lease_ms)
@@ -166,7 +179,9 @@ def _set_back(app: App, sql: Connection, step: int) -> None:
 
 
 def _silence(sql: Connection, guid: str | None) -> str:
-    """The reason why an attempt is lost: its node by name, and since when the node is silent."""
+    """The reason why an attempt is lost: the name of its node, and the beginning of the node's
+    silence.
+    """
     try:
         node = nodes.one_node(sql, guid or "")
     except NotFound:
@@ -196,7 +211,7 @@ def _end_late(app: App) -> None:
 
 
 def _end_stubborn(app: App) -> None:
-    """End the cancelled tasks that a living node did not stop in time."""
+    """End the cancelled tasks that an active node did not stop in time."""
     with app.store.write() as sql:
         moves = app.life(sql)
         for task in task_lifecycle.overdue(sql, moves.now):
@@ -210,22 +225,22 @@ def _end_stubborn(app: App) -> None:
 def _unmount(app: App) -> int:
     """Plan UNMOUNT tasks for mounts whose time has ended."""
     with app.store.read() as sql:
-        # A restored database may not know that a user has kept a mount for longer.
+        # A restored database may not know that a user has extended a mount.
         if not mounts.due(sql, app.clock.now_ms()) or hold.is_held(sql):
             return 0
     with app.store.write() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql)
-        # Two servers may look at the same mounts: the order of the locks is that of the guids,
-        # and the second server sees the tasks of the first server once the mount is free.
+        # Two servers may read the same mounts: both lock them in the order of guids, so that the
+        # second server sees the tasks of the first server once the lock is free.
         free = [guid for guid in sorted(mounts.due(sql, now)) if conflicts.is_free(guid, known)]
         due = [known.mounts.get(guid) for guid in set(mounts.due(sql, now)).intersection(free)]
-        tasks.insert(sql, [unmount_task.task(mount, known, Ask(now)) for mount in due])
+        tasks.insert(sql, [unmount_task.task(mount, known, Context(now)) for mount in due])
     return len(due)
 
 
 @contextmanager
 def _alone(app: App, sql: Any, task: Task) -> Iterator[None]:
-    """End each task by itself: an error with one task must not stop the others."""
+    """End each task separately; an error of one task must not stop the others."""
     try:
         with app.store.savepoint(sql):
             yield

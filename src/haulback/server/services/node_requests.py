@@ -1,6 +1,6 @@
 """File requests to nodes: the server passes the pieces of a node's answer to the waiting client.
 
-A node never listens: it fetches requests from any server by a long poll, and sends the pieces of
+A node opens no port: it fetches requests from any server by a long poll, and sends the pieces of
 its answer.  The client's server takes the pieces from memory; pieces that arrive at another server
 pass through the database.
 """
@@ -38,7 +38,7 @@ class NodeRequests:
     def ask(self, node: str, body: JsonObject) -> Iterator[bytes]:
         """The pieces of a node's answer.
 
-        Raises the error that the node sends, Unavailable when the node is silent.
+        Raises the error that the node sends, and Unavailable if the node is silent.
         """
         with self._store.write() as sql:
             guid = node_requests.put(sql, node, body, self._now())
@@ -74,7 +74,7 @@ class NodeRequests:
         raise Unavailable("the node does not answer; is it running?")
 
     def fetch(self, node: str) -> list[PendingRequest]:
-        """The requests to a node that it has not begun to answer."""
+        """The requests to a node that the node has not begun to answer."""
         now = self._now()
         with self._store.read() as sql:
             if not node_requests.waiting(sql, node, now):
@@ -83,9 +83,9 @@ class NodeRequests:
             return node_requests.offer(sql, node, now)
 
     def bring(self, node: str, guid: str, part: AnswerPiece) -> bool:
-        """Accept a piece of an answer; returns False while the buffer is full.
+        """Accept a piece of an answer; False while the buffer is full.
 
-        Raises NotFound when the client no longer waits.
+        Raises NotFound if the client no longer waits.
         """
         answer = self._open.get(guid)
         if answer and part.number:
@@ -105,7 +105,7 @@ class NodeRequests:
 
 
 class _Answer:
-    """Pieces of an answer for the waiting request; a repeated piece is no error."""
+    """Accept pieces of an answer for the waiting request; a repeated piece is no error."""
 
     def __init__(self) -> None:
         self._parts: dict[int, AnswerPiece] = {}

@@ -41,20 +41,20 @@ from haulback.server.store.damage_ledger import expected_backups
 from haulback.server.store.engine import Connection, mapped
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_names
-from haulback.tasks.destination_ends import TEST
+from haulback.tasks.destination_health import TEST
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 log = logging.getLogger(__name__)
 OFFERED = queue.OFFERED  # tasks in one offer, unless the node asks for more or less
 _REQUEUED = "the node returned the task"
-_HEARD_MS = 10_000  # `seen` is written no more often than this
+_HEARD_MS = 10_000  # `seen` is written at most once in this time
 _EXPECTED = 5_000  # guids in one page: 200 KB
 _SAMPLES = 120  # samples of the transfer rate that a task keeps
 
 
 class StateChange(NamedTuple):
-    """A change of state that the node `who` asks for; `info` is the reason, if there is one."""
+    """A change of state that the node `who` requests; `info` is the reason, "" without a reason."""
 
     state: State
     info: str | None
@@ -64,7 +64,7 @@ class StateChange(NamedTuple):
 def open_session(
     app: App, who: Enrolled, process: Process, done: list[FinishedWork]
 ) -> NodeSession:
-    """Open a session of a node: it fences the previous session, whose finished work counts."""
+    """Open a session of a node: the previous session is fenced, but its finished work counts."""
     finished = {(item.task, item.attempt): item for item in done}
     with app.store.write() as sql:
         now = app.clock.now_ms()
@@ -88,7 +88,7 @@ def give_up(app: App, sql: Connection, session: str | None, why: str) -> None:
         moves.lost(task, why)
 
 
-def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
+def _adopt(moves: task_lifecycle.TaskChanges, task: Task, results: JsonObject) -> bool:
     """End a task as FINISHED with the journalled results of its dead process, if readable."""
     try:
         with mapped(), moves.sql.begin_nested():
@@ -100,7 +100,7 @@ def _adopt(moves: task_lifecycle.Life, task: Task, results: JsonObject) -> bool:
 
 
 def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
-    """Tasks that a node may start now, by rank, at most `most`."""
+    """Tasks that a node may start now, by rank, at most `most` tasks."""
     with app.store.read() as sql:
         now = app.clock.now_ms()
         found = queue.offer(sql, who.guid, now, app.limits_of(who), most)
@@ -109,11 +109,11 @@ def offer(app: App, who: Node, most: int = OFFERED) -> list[Task]:
 
 
 def _is_able(who: Node, task: Task) -> bool:
-    """Whether a node may write repositories as this version does.
+    """Whether a node can write repositories in the format of this version.
 
     A node of an earlier Haulback would reuse damaged data, and overlook missing backups.  A node
-    that opens no session of its own (`version` empty) is another program, with its own format; it
-    cannot seal the secret of a key file, which the copy of the server's database needs.
+    that opens no session (`version` empty) is a third-party program with its own format; it cannot
+    seal the secret of a key file, which the copy of the server's database needs.
     """
     if not who.version and task.ref("protectedEntity") == OWN_ENTITY:
         return False
@@ -121,7 +121,7 @@ def _is_able(who: Node, task: Task) -> bool:
 
 
 def heard(app: App, who: Node) -> None:
-    """Record a sign of life of a node that asks for work."""
+    """Record that a node that asks for work is alive."""
     now = app.clock.now_ms()
     if who.seen is None or now - who.seen > _HEARD_MS:
         with app.store.write() as sql:
@@ -142,9 +142,9 @@ def set_state(app: App, who: Node, guid: str, state: State, info: str | None) ->
 
 
 def _ring(app: App, who: Node, freed: list[str]) -> None:
-    """Wake the nodes that may start tasks in the place of the freed limits.
+    """Wake the nodes that may start tasks within the freed limits.
 
-    Nothing freed: a test ended, which may have closed the breaker of its destination.
+    If no limit was freed, a test has ended, which may have closed the breaker of its destination.
     """
     if freed and all(key.startswith(("node:", "share:")) for key in freed):
         app.wakeups.ring_for([who.guid])
@@ -153,7 +153,7 @@ def _ring(app: App, who: Node, freed: list[str]) -> None:
 
 
 def set_states(app: App, who: Node, guids: list[str], state: State, info: str | None) -> None:
-    """Change the states of many tasks in one transaction: at once, or else one by one.
+    """Change the states of many tasks, in one transaction if possible, otherwise one by one.
 
     Raises Conflict, with `refused` in its details, when some tasks were refused; the other tasks
     have changed.
@@ -169,7 +169,7 @@ def set_states(app: App, who: Node, guids: list[str], state: State, info: str | 
 
 
 def _move_all(app: App, sql: Connection, guids: list[str], who: Node, state: State) -> bool:
-    """Take or finish many tasks together; False, with nothing changed, when one task cannot."""
+    """Take or finish many tasks together; False, with nothing changed, if one of them cannot."""
     if state not in (State.RUNNING, State.FINISHED):
         return False
     result = tasks.get_many(sql, guids)
@@ -222,7 +222,7 @@ def _move(app: App, sql: Connection, task: Task, change: StateChange) -> None:
         moves.give_back(task, _REQUEUED)
     else:
         moves.end(task, state, info)
-    # The hourly clean-up repeats a failed clean-up; an immediate retry could repeat for ever.
+    # The hourly clean-up repeats a failed clean-up; immediate retries could continue for ever.
     if task.state != State.FINISHED.value and task.type != staging_cleanup.KIND.type:
         app.tidy_node(sql, who.guid)
 
@@ -239,9 +239,10 @@ def _check_able(app: App, sql: Connection, who: Node, wanted: list[Task]) -> Non
 
 
 def order(app: App, who: Node, guid: str) -> WorkOrder:
-    """The order of a task, from the records of this moment; only for the node that took it.
+    """The order of a task, computed from the present records; only the node that took the task may
+    read it.
 
-    A clean-up judges the backups of its destination first.  Raises Unavailable while it does.
+    Retention judges the backups of a clean-up's destination first.  Raises Unavailable meanwhile.
     """
     with app.store.read() as sql:
         judges = mine(sql, who, guid).type == backup_cleanup.KIND.type
@@ -255,7 +256,7 @@ def order(app: App, who: Node, guid: str) -> WorkOrder:
 
 
 def share(app: App, who: Node, guid: str) -> WorkOrder:
-    """The order of a mount of a node.  Raises NotFound for a mount that should not exist."""
+    """The order of a mount of a node.  Raises NotFound if the mount should not exist."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
         found = known.mounts.get(guid)
@@ -266,7 +267,7 @@ def share(app: App, who: Node, guid: str) -> WorkOrder:
 
 
 def progress(app: App, who: Node, guid: str, percent: float) -> None:
-    """Raise the progress of a running task and renew its lease, by one statement."""
+    """Increase the progress of a running task and renew its lease, by one statement."""
     now, session = app.clock.now_ms(), who.session
     lease = now + app.lease_ms
     values = {"guid": guid, "percent": percent, "now": now, "lease": lease, "session": session}
@@ -343,7 +344,7 @@ def _change(app: App, sql: Connection, task: Task, values: JsonObject) -> None:
 
 
 def keep_lease(app: App, sql: Connection, task: Task) -> None:
-    """Renew the lease of a running task whose node is at work."""
+    """Renew the lease of a running task, because its node is at work."""
     _change(app, sql, task, {})
 
 
@@ -388,10 +389,10 @@ def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
 
 
 def state_for(app: App, who: Node, guid: str) -> Task:
-    """The task as its node reads it: a requested cancellation reads CANCELLED.
+    """The task as its node reads it; the state is CANCELLED once a cancellation was requested.
 
-    Raises Fenced, Forbidden for a task that another node runs, NotFound for a task that this node
-    neither ran nor may take.
+    Raises Fenced, Forbidden for a task that another node runs, and NotFound for a task that this
+    node neither ran nor may take.
     """
     with app.store.read() as sql:
         task = tasks.get(sql, guid)
@@ -406,8 +407,9 @@ def state_for(app: App, who: Node, guid: str) -> Task:
 def destination_keys(app: App, who: Node, destination: str, task: str = "") -> DestinationKeys:
     """The secrets of a destination, for a node that reaches it.
 
-    Secrets that delete go to a running `task` of the node whose order may delete there, the secrets
-    of a new place to the task that moves the destination.  Raises Forbidden, Fenced.
+    Secrets that delete are given for a running `task` of the node whose order may delete; the
+    secrets of a new location are given for the task that moves the destination.  Raises Forbidden,
+    Fenced.
     """
     with app.store.read() as sql:
         record = SqlCatalogue(sql).places.destination(destination)
@@ -421,7 +423,7 @@ def destination_keys(app: App, who: Node, destination: str, task: str = "") -> D
 
 
 def _ordered(app: App, sql: Connection, task: Task, destination: str) -> list[BackupDestination]:
-    """A destination as the order of a task has it: with rights, and for a move at its new place."""
+    """A destination in the order of a task: with rights, and for a move at its new location."""
     order = app.kinds[task.type].prepare(task, SqlCatalogue(sql))
     members = (getattr(order, name) for name in order.__struct_fields__)
     places = [place for place in members if isinstance(place, BackupDestination)]
@@ -443,7 +445,7 @@ def abandoned(app: App, names: list[str]) -> list[str]:
 
 
 def pins(app: App, who: Node, destination: str) -> list[str]:
-    """Attempts that still need their data on a destination.  Raises Forbidden."""
+    """Attempts whose data on a destination is still needed.  Raises Forbidden."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql)
         _check_reaches(sql, who, known.places.destination(destination))
@@ -451,7 +453,7 @@ def pins(app: App, who: Node, destination: str) -> list[str]:
 
 
 def _probes(sql: Connection, who: Node, record: BackupDestination) -> bool:
-    """Whether a node probes the place to which a destination is moved."""
+    """Whether a node probes the new location of a destination."""
     return queue.runs(sql, destination_move.TYPE, record.guid, who.guid)
 
 

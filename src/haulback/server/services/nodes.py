@@ -1,4 +1,4 @@
-"""Nodes: enrolment, tokens, configuration and signs of life."""
+"""Nodes: enrolment, tokens, configuration and heartbeats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from haulback.wire import Named, label
 
 
 def all_nodes(app: App) -> list[Node]:
-    """All nodes, by name."""
+    """All nodes, ordered by name."""
     with app.store.read() as sql:
         return nodes.nodes(sql)
 
@@ -30,7 +30,7 @@ def node(app: App, guid: str) -> Node:
 
 
 def shown(item: Node, now: int) -> NodeRecord:
-    """A node as callers read it, at the time `now` (epoch ms)."""
+    """A node in the form that callers read, at the time `now` (epoch ms)."""
     is_online = item.seen is not None and now - item.seen < SILENT_MS
     return NodeRecord(
         guid=item.guid,
@@ -52,7 +52,7 @@ def node_of_token(app: App, token: str) -> Node | None:
 
 
 def add(app: App, who: Caller, wanted: NewNode) -> tuple[Node, str]:
-    """Add a node that opens no session, and make its token.  Raises Conflict for a taken name."""
+    """Add a node that opens no session, and make its token.  Raises Conflict for a name in use."""
     made = Enrolled(new_guid(), new_guid())
     with app.change(who, "add node", made.guid) as change:
         nodes.admit(change.sql, made, wanted.name, change.now)
@@ -63,7 +63,7 @@ def add(app: App, who: Caller, wanted: NewNode) -> tuple[Node, str]:
 
 
 def admit(app: App, identity: Enrolled, name: str) -> None:
-    """Enrol a node that has its own identity; a known node stays unchanged."""
+    """Enrol a node with the identity that it sends; a known node stays unchanged."""
     with app.store.write() as sql:
         nodes.admit(sql, identity, name, app.clock.now_ms())
 
@@ -121,7 +121,7 @@ def remove(app: App, who: Caller, guid: str) -> None:
 
 
 def _gone(node: Node) -> str:
-    return f"if the node will not come back: haulback node rm {node.name} --gone"
+    return f"if the node is lost for good: haulback node rm {node.name} --gone"
 
 
 def invite(app: App, who: Caller) -> str:
@@ -131,8 +131,9 @@ def invite(app: App, who: Caller) -> str:
 
 
 def enrol(app: App, token: str, name: str, protocol: int) -> Enrolled:
-    """Use up an enrolment token.  Raises Unauthenticated, Conflict."""
-    with app.store.read() as sql:  # a guess by an unauthenticated client makes no writer wait
+    """Spend an enrolment token.  Raises Unauthenticated, Conflict."""
+    # This check only reads, so that a guess by an unauthenticated client delays no writer.
+    with app.store.read() as sql:
         nodes.check_invited(sql, token, app.clock.now_ms())
     with app.change(SYSTEM, "enrol node") as change:
         made = nodes.enrol(change.sql, token, name, protocol, change.now)
@@ -153,6 +154,6 @@ def mounts_of(app: App, who: Node) -> list[str]:
 
 
 def report_staging(app: App, who: Node, total: int, used: int) -> None:
-    """Record a sign of life, and the size and use of the staging area in bytes."""
+    """Record that a node is alive, and the size and use of its staging area in bytes."""
     with app.store.write() as sql:
         nodes.seen(sql, who.guid, app.clock.now_ms(), total, used)

@@ -15,12 +15,15 @@ from haulback.server.store import outbox
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
-MAIL_DIGEST_MS = 300_000  # events of five minutes make one mail, unless the rule says else
+# Events of five minutes make one mail, unless the rule sets another digest.
+MAIL_DIGEST_MS = 300_000
 log = logging.getLogger(__name__)
 
 
 def enqueue(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
-    """Add messages for the events that active rules tell; no rules cost one look into an index."""
+    """Add messages for the events that active rules select; without rules this is one index
+    look-up.
+    """
     records = SqlCatalogue(sql).records
     rules = [rule for rule in records.of_kind(RULE) if rule.body.get("active", True)]
     if not rules or not numbered:
@@ -50,7 +53,7 @@ class _Way:
         return int(self.rule.body.get("digest", usual))
 
     def chosen(self, numbered: Sequence[EventRecord]) -> list[EventRecord]:
-        """The events to tell; an event about the channel itself goes to other channels."""
+        """The events to report; an event about the channel itself goes to other channels."""
         wanted = is_heartbeat if self.type == ChannelType.MONITOR.value else is_told
         return [
             event

@@ -44,7 +44,7 @@ _SHORTEST_KEY, _LONGEST_KEY = 24, 64  # bytes
 
 
 def check_channel(wanted: NotificationChannel, known: Catalogue) -> None:
-    """Raises Malformed for a channel that could tell nothing to anybody."""
+    """Raises Malformed for a channel that could reach no receiver."""
     {
         ChannelType.MAIL: _check_mail,
         ChannelType.WEBHOOK: _check_webhook,
@@ -66,8 +66,8 @@ def check_channel(wanted: NotificationChannel, known: Catalogue) -> None:
 
 def _check_credential(wanted: NotificationChannel, guid: str, known: Catalogue) -> None:
     try:
-        # The channel gives login and password to a host of the caller's choice: a credential of all
-        # projects is for callers of all projects.
+        # The channel sends login and password to a host of the caller's choice, so that a
+        # credential of all projects is only for callers of all projects.
         known.records.changeable(credentials.KIND, guid)
     except NotFound:
         raise Malformed(f"credential: there is no credential {guid}", field="credential") from None
@@ -121,7 +121,7 @@ def _check_monitor(wanted: NotificationChannel) -> None:
 
 
 def checked_url(url: str, field: str) -> SplitResult:
-    """A URL of http or https, in its parts.  Raises Malformed."""
+    """The parts of an http or https URL.  Raises Malformed."""
     try:
         parts = urlsplit(url)
         fits = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
@@ -137,7 +137,7 @@ def checked_url(url: str, field: str) -> SplitResult:
 
 
 def webhook_key(secret: str) -> bytes:
-    """The key of a webhook's secret, as Standard Webhooks write it.  Raises Malformed."""
+    """The key in the secret of a webhook, in the format of Standard Webhooks.  Raises Malformed."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
@@ -166,7 +166,7 @@ def check_stored(record: Record) -> None:
 
 
 def check_rule(wanted: NotificationRule, known: Catalogue) -> None:
-    """Raises Malformed or NotFound for a rule that tells nothing to anybody."""
+    """Raises Malformed or NotFound for a rule without channels or events."""
     if not 1 <= len(wanted.channels) <= _MOST_CHANNELS:
         raise Malformed(f"channels: 1 to {_MOST_CHANNELS}", field="channels")
     for ref in wanted.channels:
@@ -216,7 +216,7 @@ class MailRule(NamedTuple):
 
 
 class AddedMail(NamedTuple):
-    """The rule, its channel, and whether the channel is new: a mail server on this machine."""
+    """The rule, its channel, and whether the channel for a mail server on this machine is new."""
 
     rule: Record
     channel: Record
@@ -224,7 +224,7 @@ class AddedMail(NamedTuple):
 
 
 def add_mail(sql: Connection, now: int, wanted: MailRule) -> AddedMail:
-    """Add a rule that mails failures and troubles, within a transaction of the caller.
+    """Add a rule that mails failures and problems, within a transaction of the caller.
 
     The oldest active MAIL channel names the mail server; without such a channel, a channel for the
     mail server of this machine is added (localhost, port 25).  Raises Malformed, Conflict.
@@ -251,7 +251,7 @@ def add_mail(sql: Connection, now: int, wanted: MailRule) -> AddedMail:
 
 
 def mail_channel(sql: Connection, project: str | None) -> Record | None:
-    """The oldest active MAIL channel of a project, or else of all projects."""
+    """The oldest active MAIL channel of a project, or of all projects."""
     channels = [
         record
         for record in SqlCatalogue(sql).records.of_kind(CHANNEL)
@@ -285,7 +285,7 @@ def _record(kind: str, name: str, body: JsonObject, now: int) -> Record:
 
 
 def disable(sql: Connection, guid: str, reason: str) -> Record | None:
-    """Make a channel inactive whose receiver is gone; None for a channel that was removed."""
+    """Deactivate a channel whose receiver no longer exists; None if the channel was removed."""
     for record in SqlCatalogue(sql).records.of_kind(CHANNEL):
         if record.guid == guid:
             record.body |= {"active": False, "disabledReason": reason}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from haulback.contract.export import ExportRequest
 from haulback.inventory.own_server import OWN_ENTITY
 from haulback.kinds import export
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.store import own_server
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
@@ -13,8 +13,8 @@ from haulback.tasks.record import Plan
 from haulback.wire import Ref
 
 
-def plan(sql: Connection, ask: Ask, destination: str | None = None) -> Plan:
-    """The tasks that back up the server's own database, by default to the only destination.
+def plan(sql: Connection, ask: Context, destination: str | None = None) -> Plan:
+    """The tasks that back up the server's own database; the default destination is the only one.
 
     Raises Malformed, NotFound.
     """

@@ -1,4 +1,4 @@
-"""Check of the server key at the start: a key of another database must not seal anything."""
+"""The check of the server key at the start: a key of another database must seal nothing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ log = logging.getLogger(__name__)
 def open_vault(path: Path, store: Store) -> KeyVault:
     """The vault of a key file that belongs to the database; a fresh database gets a fresh key.
 
-    Raises Conflict for a missing file and WrongKey for a file of another database, with the
-    remedy; then nothing is written.
+    Raises Conflict for a missing file and WrongKey for a file of another database, with the remedy;
+    nothing is written then.
     """
     with store.read() as sql:
         keys, check = sealed_secrets.keys(sql), sealed_secrets.check(sql)
-    is_free = not keys and (check is None or store.is_sqlite)  # no other server can hold its key
+    # An SQLite database has no other server that could hold its key.
+    is_free = not keys and (check is None or store.is_sqlite)
     if not path.exists() and not is_free:
         held = ", ".join(key.name for key in keys) or "nothing yet, for another server"
         raise Conflict(f"{path} is missing, and the database seals the keys of {held}: {_REMEDY}")
@@ -35,7 +36,7 @@ def open_vault(path: Path, store: Store) -> KeyVault:
     if keys and len(strange) == len(keys):
         raise WrongKey(f"{path} opens no key in the database ({', '.join(strange)}): {_REMEDY}")
     # A sealed repository key is stronger evidence than the stored check text.  A database without
-    # both is new; an SQLite database has one server.
+    # both is new; an SQLite database has only one server.
     renews = not strange if keys else store.is_sqlite
     with store.write() as sql:
         kept = sealed_secrets.keep_check(sql, vault.seal(_OWNER, _TEXT), replace=renews)
@@ -47,7 +48,7 @@ def open_vault(path: Path, store: Store) -> KeyVault:
 
 
 def trouble(vault: KeyVault, store: Store) -> str:
-    """The reason why a running server could not seal or open keys, or not start again; "" for none.
+    """The reason why a running server cannot use its keys or could not start again; "" for none.
 
     An operator may replace the database or remove the key file while the server runs.
     """

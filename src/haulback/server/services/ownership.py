@@ -1,4 +1,6 @@
-"""The project of a record: the named project, the caller's own, or the project of its policy."""
+"""The project of a record: the requested project, the caller's own, or the project of its
+policy.
+"""
 
 from __future__ import annotations
 

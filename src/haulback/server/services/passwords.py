@@ -1,4 +1,4 @@
-"""The slow hash of passwords, in a thread of its own: guesses do not delay other requests."""
+"""The slow hash of passwords, in a separate thread, so that guesses do not delay other requests."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TypeVar
 from haulback.errors import TooMany
 
 T = TypeVar("T")
-_THREADS = 1  # a hash takes 64 MiB and threads of its own
-_WAITING, _OF_A_PLACE = 8, 6  # callers that may wait for a hash, and callers of one address
+_THREADS = 1  # a hash needs 64 MiB and its own threads
+_WAITING, _OF_A_PLACE = 8, 6  # callers that may wait for a hash, in all and from one address
 _NICE = 4  # steps of priority below the threads that answer requests
 _AGAIN = 2  # seconds after which a refused client may try again
 

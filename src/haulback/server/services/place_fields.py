@@ -7,28 +7,30 @@ from typing import NamedTuple
 from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destinations import ChangedDestination
 from haulback.contract.hypervisors import ChangedHypervisor
-from haulback.contract.node_resources import NewPlace
+from haulback.contract.node_resources import NewNodeResource
 from haulback.errors import Malformed
 from haulback.inventory.catalogue import PlaceRecords
 from haulback.inventory.reach import Place
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
-Wanted = NewPlace | ChangedDestination | ChangedHypervisor | MovedDestination
+Wanted = NewNodeResource | ChangedDestination | ChangedHypervisor | MovedDestination
 
 
 class Reach(NamedTuple):
-    """The members of a place that say which nodes reach it: one, several, or without either all."""
+    """The members of a place that name the nodes that reach it: one or several; without both,
+    all.
+    """
 
     node: str | None
     nodes: list[str]
 
 
-def reach_of(sql: Connection, wanted: NewPlace) -> Reach:
+def reach_of(sql: Connection, wanted: NewNodeResource) -> Reach:
     """The reach of a new hypervisor or destination.
 
-    A folder lies on one host unless the request says otherwise, so a request without a node is
-    Malformed where there are several nodes.  Raises NotFound for an unknown node.
+    A folder lies on one host by default, so that a request without a node is Malformed if there are
+    several nodes.  Raises NotFound for an unknown node.
     """
     places = SqlCatalogue(sql).places
     named = _named(places, wanted)
@@ -36,7 +38,7 @@ def reach_of(sql: Connection, wanted: NewPlace) -> Reach:
 
 
 def changed_reach(sql: Connection, wanted: Wanted, before: Place) -> Reach:
-    """The reach after a change: as before, unless the request names nodes.
+    """The reach after a change; it stays if the request names no nodes.
 
     Raises Malformed, or NotFound for an unknown node.
     """
@@ -44,7 +46,7 @@ def changed_reach(sql: Connection, wanted: Wanted, before: Place) -> Reach:
 
 
 def _named(places: PlaceRecords, wanted: Wanted) -> Reach | None:
-    """The reach that a request names, None where it names none."""
+    """The reach that a request names, or None."""
     nodes = [places.node(ref.guid).guid for ref in wanted.nodes or []]
     node = places.node(wanted.node.guid).guid if wanted.node else None
     if wanted.allNodes and (node or nodes):

@@ -54,7 +54,7 @@ _APART: Mapping[type[PolicyRecord], tuple[str, ...]] = {
     RecoveryPlan: ("schedules",),
 }
 RULES = frozenset(one.kind for one in OWNED.values())
-FIRED = RULES | {"recovery-plan"}  # kinds of records that schedules run
+FIRED = RULES | {"recovery-plan"}  # kinds of records that schedules fire
 
 
 class PolicyMembers(NamedTuple):
@@ -66,11 +66,11 @@ class PolicyMembers(NamedTuple):
 
     @property
     def known(self) -> SqlCatalogue:
-        """The catalogue at this moment."""
+        """The catalogue in this transaction."""
         return SqlCatalogue(self.sql, self.scope)
 
     def rules(self, policy: Record, sent: object, check: Check, *, fresh: bool) -> None:
-        """Give a policy these rules, and no others; `fresh`: policy and rules are new.
+        """Replace the rules of a policy by these rules; `fresh`: policy and rules are new.
 
         A rule keeps the members that `sent` leaves out.  Raises Malformed, NotFound, Conflict.
         """
@@ -115,7 +115,7 @@ class PolicyMembers(NamedTuple):
             self._fires(schedule, rule, schedule.guid in wanted)
 
     def _check_kept(self, schedule: Record, rule: str, wanted: Set[str]) -> None:
-        """Raises Forbidden where a schedule of all projects would no longer fire the rule.
+        """Raises Forbidden if a schedule of all projects would no longer fire the rule.
 
         A schedule of another project is hidden from the caller and stays unchanged.
         """
@@ -124,7 +124,7 @@ class PolicyMembers(NamedTuple):
             self.known.records.changeable("schedule", schedule.guid)
 
     def _schedule(self, guid: str, rule: Record) -> Record:
-        """A schedule that fires a rule already, or that the caller may change."""
+        """A schedule that already fires a rule, or that the caller may change."""
         schedule = self.known.records.get("schedule", guid)
         if {"guid": rule.guid} in schedule.body.get("rules", []):
             return schedule
@@ -137,7 +137,7 @@ class PolicyMembers(NamedTuple):
         return self.known.records.changeable("schedule", guid)
 
     def _fires(self, schedule: Record, rule: str, is_wanted: bool) -> None:
-        """Add a rule to a schedule, or take the rule away."""
+        """Add a rule to a schedule, or remove it."""
         if is_wanted == any(ref["guid"] == rule for ref in schedule.body.get("rules", [])):
             return
         # Another policy may change the rules of the schedule; `of_kind` orders the locks by name.
@@ -149,13 +149,13 @@ class PolicyMembers(NamedTuple):
         configuration.change(self.sql, after)
 
     def without_rule(self, rule: Record) -> None:
-        """Remove a rule, and every mention of it in schedules."""
+        """Remove a rule, also from all schedules."""
         retention_waits.end(self.sql, [rule.guid], self.now)
         PolicyMembers(self.sql, EVERYTHING, self.now).fired_by(rule, [])
         configuration.remove(self.sql, rule.guid)
 
     def members(self, policy: Record, wanted: Iterable[Ref]) -> None:
-        """Give a policy to these machines, and take it from all other machines of the caller.
+        """Assign these machines to a policy, and remove all other machines of the caller from it.
 
         Raises NotFound.
         """
@@ -187,7 +187,7 @@ class PolicyMembers(NamedTuple):
             _check_project(policy, member)
 
     def without_policy(self, policy: Record) -> None:
-        """Remove the rules of a policy, and every mention of it in the settings of machines."""
+        """Remove the rules of a policy, and the policy from the settings of all machines."""
         owned = OWNED[policy.kind]
         for rule in self.known.records.of_kind(owned.kind, policy.guid):
             self.without_rule(rule)
@@ -195,7 +195,7 @@ class PolicyMembers(NamedTuple):
 
 
 def _check_project(policy: Record, machine: Entity | Member) -> None:
-    """Raises Conflict where a machine would get the policy of another project."""
+    """Raises Conflict if a machine would get a policy of another project."""
     if policy.project not in (None, machine.project):
         raise Conflict(
             f"vms: {machine.name} is of project {machine.project or 'none'}, and the policy "
@@ -205,7 +205,7 @@ def _check_project(policy: Record, machine: Entity | Member) -> None:
 
 
 def check_no_copy(sql: Connection, wanted: Sequence[Entity], field: str) -> None:
-    """Raises Conflict where a machine would get a policy that Haulback made from a backup."""
+    """Raises Conflict if a machine that runs from a policy's backup would get that policy."""
     made = copies.copies(sql, wanted)
     for machine in wanted:
         if machine.guid in made:
@@ -217,18 +217,21 @@ def check_no_copy(sql: Connection, wanted: Sequence[Entity], field: str) -> None
 
 
 def body_of(wanted: PolicyRecord, parent: str | None) -> JsonObject:
-    """The members of a record without name, parent and the members that other records keep."""
-    apart = _APART.get(type(wanted), ())  # members that other records keep
+    """The members of a record without its name, its parent and the members that other records
+    store.
+    """
+    apart = _APART.get(type(wanted), ())  # members that other records store
     left_out = {"name", "project", parent, *apart}
     body = msgspec.to_builtins(wanted)
     return {k: v for k, v in body.items() if k not in left_out and v is not None}
 
 
 def completed(wanted: PolicyRecord, before: Record | None) -> Any:
-    """A policy with one mode of auto-assignment, a plan with guids; other records stay unchanged.
+    """A policy with a single mode of auto-assignment, a recovery plan with guids; other records
+    stay unchanged.
 
-    Portals send `autoAssignMode` as they read it beside a changed mode in `autoAssignSettings`.
-    Raises Malformed where both differ from the stored mode and from each other.
+    Portals send back the old `autoAssignMode` beside a changed mode in `autoAssignSettings`. Raises
+    Malformed if both differ from the stored mode and from each other.
     """
     if isinstance(wanted, RecoveryPlan):
         return _with_guids(wanted, before)
@@ -240,7 +243,8 @@ def completed(wanted: PolicyRecord, before: Record | None) -> Any:
     changed = sent - {stored}
     if len(changed) > 1:
         raise Malformed(
-            "autoAssignMode: differs from autoAssignSettings.mode; send one of them, or both alike",
+            "autoAssignMode: differs from autoAssignSettings.mode; send one of them, or both with "
+            "the same value",
             field="autoAssignMode",
         )
     mode = next(iter(changed or sent), AutoAssign.DISABLED)
@@ -249,7 +253,9 @@ def completed(wanted: PolicyRecord, before: Record | None) -> Any:
 
 
 def _with_guids(wanted: RecoveryPlan, before: Record | None) -> RecoveryPlan:
-    """A recovery plan whose rules all have a guid, which stays with the name of a rule."""
+    """A recovery plan whose rules all have a guid; a rule keeps its guid while it keeps its
+    name.
+    """
     stored = before.body.get("rules", []) if before else []
     guids = {rule["name"]: rule.get("guid") for rule in stored}
     rules = [
@@ -260,7 +266,7 @@ def _with_guids(wanted: RecoveryPlan, before: Record | None) -> RecoveryPlan:
 
 
 def members_of(sql: Connection, scope: Scope, policy: Record) -> list[Member]:
-    """The machines of a policy within a scope, by name."""
+    """The machines of a policy within a scope, ordered by name."""
     found = machines.members(sql, OWNED[policy.kind].setting, policy.guid)
     return [member for member in found if scope.allows(member.project)]
 
@@ -273,7 +279,7 @@ def _rules(sent: object, owned: Owned, before: Mapping[str, Record]) -> list[tup
     """The rules of a request, each with the guid of the stored rule, "" for a new rule."""
     given = [_object(item, place) for place, item in enumerate(_present(sent))]
     names = {str(entry["name"]) for entry in given if entry.get("name")}
-    result: list[tuple[str, Any]] = []
+    result: list[tuple[str, object]] = []
     for place, (guid, entry) in enumerate(zip(_identified(given, before), given, strict=True)):
         kept = {k: v for k, v in _members(before.get(guid)).items() if k not in entry}
         whole = {**kept, **{k: v for k, v in entry.items() if v is not None}}
@@ -286,10 +292,11 @@ def _rules(sent: object, owned: Owned, before: Mapping[str, Record]) -> list[tup
 
 
 def _identified(given: Sequence[JsonMapping], before: Mapping[str, Record]) -> list[str]:
-    """The stored rule of each rule of a request, "" for a new rule, so that rules keep their past.
+    """The stored rule for each rule of a request, "" for a new rule, so that rules keep their
+    history.
 
-    A rule is the stored rule of its guid, else of its name, else of its position.  Raises Malformed
-    for a guid that is unknown or given twice.
+    A rule is matched by its guid, else by its name, else by its position.  Raises Malformed for a
+    guid that is unknown or given twice.
     """
     result = [_known(entry, before, f"rules[{place}]") for place, entry in enumerate(given)]
     for place, guid in enumerate(result):
@@ -309,7 +316,7 @@ def _identified(given: Sequence[JsonMapping], before: Mapping[str, Record]) -> l
     return result
 
 
-def _present(sent: Any) -> list[Any]:
+def _present(sent: Any) -> list[object]:
     return [one for one in sent if one is not None]
 
 
@@ -321,7 +328,7 @@ def _object(item: object, place: int) -> JsonObject:
 
 
 def _known(given: JsonMapping, before: Mapping[str, Record], field: str) -> str:
-    """The guid of the rule to change; portals send a guid for unsaved rules as well."""
+    """The guid of the rule to change, if it is stored; portals send guids for unsaved rules too."""
     guid = given.get("guid")
     if guid is not None and not isinstance(guid, str):
         raise Malformed(f"{field}.guid: a guid is a text", field=f"{field}.guid")
@@ -339,7 +346,7 @@ def _members(rule: Record | None) -> JsonObject:
 
 
 def _free(names: set[str]) -> str:
-    """A name for a rule without a name: names distinguish the rules of a policy."""
+    """A name for a rule without a name, since names distinguish the rules of a policy."""
     name, number = "Default", 1
     while name in names:
         number += 1

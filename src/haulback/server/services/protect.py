@@ -1,4 +1,6 @@
-"""Protection in one step: a policy with its rule, schedule and notification, in one transaction."""
+"""Protection in one step: one transaction adds a policy with its rule, schedule and
+notification.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from haulback.server.services import (
     system_schedules,
 )
 from haulback.server.services.app import App, AuditedChange
-from haulback.server.services.configuration import ConfigurationReading, SentRecord
+from haulback.server.services.configuration import ConfigurationReading, RequestRecord
 from haulback.server.services.notifications import AddedMail, MailRule
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.store import configuration as configuration_store
@@ -33,12 +35,12 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named, read
 
 _LONGEST_GLOB, _MOST = 200, 50
-_DAYS_OF_A_TURN = {"daily": 1, "weekly": 7, "monthly": 30}  # in which each machine is proven
-_FEWEST_PROOFS = 5  # of a night
+_DAYS_OF_A_TURN = {"daily": 1, "weekly": 7, "monthly": 30}  # time in which each machine is proven
+_FEWEST_PROOFS = 5  # length of a nightly window
 _SHORTEST_MS = 60_000  # shortest time between two backups
-_RETRIES = 1  # of a backup, in the policies made here
+_RETRIES = 1  # retries of a backup in the policies made here
 _RULE = "Default"
-_SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that an expression would read otherwise
+_SPECIAL = frozenset(r"\.+^$()|{}[]")  # characters that have a meaning in an expression
 
 
 class _Added(NamedTuple):
@@ -58,9 +60,9 @@ class _Added(NamedTuple):
 
 
 def protect(app: App, who: Caller, wanted: ProtectRequest) -> Protecting:
-    """Add the records that protect machines, and take the machines.
+    """Add the records that protect machines, and assign the machines.
 
-    Raises Malformed, NotFound, Conflict, Forbidden; then nothing is added.
+    Raises Malformed, NotFound, Conflict, Forbidden; nothing is added then.
     """
     _check_possible(wanted)
     if wanted.prove:
@@ -95,7 +97,7 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
 
     def add(kind: str, body: JsonObject) -> Record:
         struct = RECORD_KINDS[kind].struct
-        sent = SentRecord(
+        sent = RequestRecord(
             RECORD_KINDS[kind], lambda: read(body, struct, ""), msgspec.json.encode(body)
         )
         return configuration.add_within(app, change, who, sent)
@@ -117,8 +119,8 @@ def _add(app: App, change: AuditedChange, who: Caller, wanted: ProtectRequest) -
 def _prove(change: AuditedChange, known: SqlCatalogue, how: str) -> str:
     """Activate the system schedule of proofs; returns a sentence about it.
 
-    The schedule proves the machines with the oldest evidence first, so many in a night that each
-    has its turn in time.
+    The schedule proves the machines with the oldest evidence first, with a number for each night
+    that lets each machine be proven in time.
     """
     guid = system_schedules.guid_of(SystemTask.PROVE)
     record = known.records.changeable(system_schedules.KIND, guid)

@@ -1,6 +1,7 @@
-"""Protection of machines: promises of policies, and states that follow backups and time.
+"""Protection of machines: the RPO that policies promise, and states that follow from backups and
+time.
 
-Everything is computed after the change that it follows from, in pieces that a restart continues.
+All of it is computed after the change that it depends on, in pieces that continue after a restart.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from haulback.contract.events import Event, EventKind
 from haulback.contract.protection import ProtectionState
 from haulback.errors import Malformed, NotFound, Unavailable
 from haulback.inventory.records import Entity, Record
-from haulback.policy.protection import Case, Judgement, Promise, judge, rpo_of
+from haulback.policy.protection import Judgement, MachineCase, Promise, judge, rpo_of
 from haulback.policy.schedule_times import window_of
 from haulback.server.caller import Caller
 from haulback.server.queries import ListQuery
@@ -21,12 +22,12 @@ from haulback.server.store import events, promises, protection, schedule_clocks,
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.promises import StoredPromise
-from haulback.server.store.protection import Judged, Unjudged
+from haulback.server.store.protection import JudgedMachine, UnjudgedMachine
 from haulback.server.store.walks import WalkKind
 from haulback.units import DAY_MS, duration
 
-_PIECES = 40  # pieces of each kind in one maintenance tick
-_AT_ONCE = 4  # pieces of each kind before an answer
+_PIECES = 40  # pieces of each kind of work in one maintenance tick
+_AT_ONCE = 4  # pieces of each kind of work before an answer
 _STEPS = (WalkKind.MEMBERS,)
 
 
@@ -38,7 +39,7 @@ class MachineStanding(NamedTuple):
 
 
 def keep_current(app: App, pieces: int = _PIECES) -> None:
-    """Compute the promises, and judge the machines, that are due; index lookups where none is."""
+    """Compute due promises, and judge due machines; only index look-ups if none is due."""
     with app.store.read() as sql:
         if not protection.is_anything_due(sql, app.clock.now_ms()):
             return
@@ -49,9 +50,10 @@ def keep_current(app: App, pieces: int = _PIECES) -> None:
 
 
 def before_answer(app: App) -> None:
-    """Judge what changed since the last maintenance tick, so that an answer shows it.
+    """Judge the machines that changed since the last maintenance tick, so that an answer is
+    current.
 
-    A database that accepts no writes answers from the last judgement.
+    With a database that accepts no writes, the answer shows the last judgement.
     """
     with suppress(Unavailable):
         keep_current(app, _AT_ONCE)
@@ -66,7 +68,7 @@ def counts(app: App, who: Caller) -> dict[ProtectionState, int]:
 
 
 def page(app: App, wanted: ListQuery) -> tuple[list[MachineStanding], int]:
-    """A page of machines with their protection, by name, and the number of all."""
+    """A page of machines with their protection, ordered by name, and the number of all."""
     before_answer(app)
     with app.store.read() as sql:
         machines, total = protection.page(sql, wanted)
@@ -78,7 +80,7 @@ def page(app: App, wanted: ListQuery) -> tuple[list[MachineStanding], int]:
 
 
 def _compute_promises(app: App) -> bool:
-    """Compute some promises; a changed promise judges the machines of its policy anew."""
+    """Compute some promises; a changed promise makes the machines of its policy due."""
     with app.store.write() as sql:
         return compute_promises(sql, app.clock.now_ms())
 
@@ -103,7 +105,7 @@ def compute_promises(sql: Connection, now: int) -> bool:
 def _promise(
     known: SqlCatalogue, policy: str, schedules: list[Record], now: int
 ) -> StoredPromise | None:
-    """The promise of a policy, None for a policy that was removed."""
+    """The promise of a policy, or None if the policy was removed."""
     try:
         record = known.records.get("vm-backup", policy)
     except NotFound:
@@ -131,7 +133,7 @@ def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list
 
 
 def _walk_members(app: App) -> bool:
-    """Have the next machines of a policy with a changed promise judged."""
+    """Make the next machines of a policy with a changed promise due."""
     with app.store.write() as sql:
         walk = walks.next_walk(sql, _STEPS)
         if walk is not None:
@@ -142,7 +144,7 @@ def _walk_members(app: App) -> bool:
 
 
 def _judge_due(app: App) -> bool:
-    """Judge some machines whose time has come; each changed state is an event."""
+    """Judge some due machines; add an event for each changed state."""
     with app.store.write() as sql:
         now = app.clock.now_ms()
         machines = protection.due(sql, now)
@@ -158,8 +160,8 @@ def _judge_due(app: App) -> bool:
     return bool(machines)
 
 
-def _case(machine: Unjudged, rpos: dict[str, int | None]) -> Case:
-    return Case(
+def _case(machine: UnjudgedMachine, rpos: dict[str, int | None]) -> MachineCase:
+    return MachineCase(
         governed=machine.policy in rpos,
         rpo=rpos.get(machine.policy or ""),
         last_good=machine.last_good,
@@ -169,13 +171,13 @@ def _case(machine: Unjudged, rpos: dict[str, int | None]) -> Case:
     )
 
 
-def _judged(machine: Unjudged, standing: Judgement, now: int) -> Judged:
+def _judged(machine: UnjudgedMachine, standing: Judgement, now: int) -> JudgedMachine:
     is_same = standing.state.value == machine.before and machine.since is not None
     since = machine.since if is_same and machine.since is not None else now
-    return Judged(machine.guid, standing.state.value, since, standing.due)
+    return JudgedMachine(machine.guid, standing.state.value, since, standing.due)
 
 
-def _event(machine: Unjudged, standing: Judgement, rpo: int | None, now: int) -> Event:
+def _event(machine: UnjudgedMachine, standing: Judgement, rpo: int | None, now: int) -> Event:
     state = standing.state.value
     return Event(
         kind=EventKind.PROTECTION_CHANGED,

@@ -8,9 +8,10 @@ from haulback.server.store.engine import Connection
 
 
 def reach_changed(sql: Connection, before: Place, after: Place, now: int) -> None:
-    """Pin the waiting tasks of a place anew, after its record was written.
+    """Assign the waiting tasks of a place to nodes again, after the record of the place was
+    written.
 
-    Raises Conflict while work on a node needs the place and the node no longer reaches it.
+    Raises Conflict while a node works on the place and would no longer reach it.
     """
     if nodes_of(before) == nodes_of(after):
         return

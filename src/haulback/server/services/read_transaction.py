@@ -13,7 +13,7 @@ from haulback.server.store.engine import Connection
 
 
 class Reading:
-    """Records at one moment; a subclass adds the lists of its noun."""
+    """Read access within one transaction; a subclass adds the lists of its noun."""
 
     def __init__(self, sql: Connection, scope: Scope) -> None:
         self._sql, self.scope = sql, scope
@@ -22,6 +22,6 @@ class Reading:
     @classmethod
     @contextmanager
     def of(cls, app: App, scope: Scope = EVERYTHING) -> Iterator[Self]:
-        """A read transaction, open as long as the context."""
+        """A read transaction, open for the duration of the context."""
         with app.store.read() as sql:
             yield cls(sql, scope)

@@ -13,7 +13,7 @@ from haulback.units import MIB, size
 
 _FRESH = 1.0  # seconds for which a result of the check is reused
 _REMEMBERED = 10.0  # seconds for which a failed write makes the server not ready
-_SPARE = 16  # descriptors that must be free
+_SPARE = 16  # descriptors that must be left
 _LEAST = 16 * MIB  # free bytes that an SQLite database's disk must have
 
 
@@ -21,9 +21,9 @@ class Readiness:
     """The readiness check, made at most once a second in one thread at a time."""
 
     def __init__(self, store: Store, now_ms: Callable[[], int], key: Callable[[], str]) -> None:
-        """`key` gives the reason why the server key is unusable, "" for a usable key."""
+        """`key` returns the reason why the server key is unusable, "" for a usable key."""
         self._store, self._now_ms, self._key = store, now_ms, key
-        # one thread checks; the others answer with the last result meanwhile
+        # one thread checks; meanwhile the others answer with the last result
         self._looking = Lock()
         self._until = 0.0
         self._error: HaulbackError | None = None
@@ -38,8 +38,8 @@ class Readiness:
                 self._looking.release()
         if self._error is not None:
             raise self._error
-        # The key is checked last: reading it needs descriptors and the database.
-        if why := self._key():  # reads one file and one row
+        # The key is checked last, because reading it needs descriptors and the database.
+        if why := self._key():  # this check reads one file and one row
             raise Unavailable(why)
 
     def _look(self) -> HaulbackError | None:
@@ -65,7 +65,7 @@ class Readiness:
 
 
 def _check_descriptors() -> None:
-    """Raises Unavailable when the process can open hardly any more file or connection."""
+    """Raises Unavailable if the process can open hardly any more files or connections."""
     opened = []
     try:
         for _ in range(_SPARE):

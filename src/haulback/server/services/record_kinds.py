@@ -1,7 +1,6 @@
 """Kinds of configuration records: the struct, the parent and the checks of each kind.
 
-A new kind of record is a struct with its members, a line in `_ALL`, and a path in
-`http/configuration.py`.
+A new kind of record needs a struct, a line in `_ALL`, and a path in `http/configuration.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 from haulback.contract.credentials import SECRETS, Credential
 from haulback.contract.mailing_lists import MailingList
-from haulback.contract.managers import Managed, Manager, Storage
+from haulback.contract.managers import ManagedRecord, Manager, Storage
 from haulback.contract.nodes import NodeConfig
 from haulback.contract.notifications import (
     CHANNEL_SECRETS,
@@ -23,6 +22,7 @@ from haulback.contract.policies import (
     DestinationRole,
     Policy,
     Rule,
+    RuleDestination,
     SnapshotPolicy,
     SnapshotRule,
 )
@@ -52,7 +52,7 @@ class RecordKind(NamedTuple):
     """A kind of record: its name, its struct, and the member and kind of its parent.
 
     `check` raises Malformed or NotFound for a record that contradicts itself or the catalogue.
-    `secrets` are write-only members: the database holds them sealed, and no answer shows them.
+    `secrets` are write-only members: the database holds them sealed, and no answer contains them.
     `check_stored` raises Malformed for a record that lacks a secret.
     """
 
@@ -97,23 +97,42 @@ def _check_config(wanted: NodeConfig, _: Catalogue) -> None:
 
 def _check_rule(wanted: Rule, known: Catalogue) -> None:
     field = "ruleBackupDestinations"
-    for rule_backup_destination in wanted.ruleBackupDestinations:
-        if rule_backup_destination.backupDestination.guid:
-            known.places.destination(rule_backup_destination.backupDestination.guid)
-        if settings := rule_backup_destination.backupRetentionSettings:
-            terms.check(settings, "backupRetentionSettings")
-        days = rule_backup_destination.daysToKeepRetentionLock
-        if days is not None and not 0 <= days <= 36_500:
-            raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
+    for target in wanted.ruleBackupDestinations:
+        _check_target(target, known)
     primary = [
-        target
+        target.backupDestination.guid
         for target in wanted.ruleBackupDestinations
         if target.roleType is DestinationRole.PRIMARY
     ]
     if len(primary) > 1:
         raise Malformed(f"{field}: one PRIMARY only", field=field)
-    if wanted.ruleBackupDestinations and not any(item.backupDestination.guid for item in primary):
+    # A rule that names no destination at all has the only one of the server.
+    if wanted.ruleBackupDestinations and not any(primary):
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
+    _check_apart([target.backupDestination.guid for target in wanted.ruleBackupDestinations], known)
+
+
+def _check_target(target: RuleDestination, known: Catalogue) -> None:
+    field = "ruleBackupDestinations"
+    if target.backupDestination.guid:
+        known.places.destination(target.backupDestination.guid)
+    if settings := target.backupRetentionSettings:
+        terms.check(settings, "backupRetentionSettings")
+    days = target.daysToKeepRetentionLock
+    if days is not None and not 0 <= days <= 36_500:
+        raise Malformed(f"{field}: daysToKeepRetentionLock: 0 to 36500 days", field=field)
+
+
+def _check_apart(guids: list[str | None], known: Catalogue) -> None:
+    """Refuse a copy to the destination that has the backup, or another copy, already."""
+    field = "ruleBackupDestinations"
+    for place, guid in enumerate(guids):
+        if guid and guid in guids[:place]:
+            name = known.places.destination(guid).name
+            raise Malformed(
+                f"{field}: {name} is named twice; a copy needs a destination of its own",
+                field=field,
+            )
 
 
 def _check_snapshot_rule(wanted: SnapshotRule, _: Catalogue) -> None:
@@ -142,7 +161,7 @@ def _check_policy(wanted: AnyPolicy, known: Catalogue) -> None:
 
 
 def _check_snapshot_policy(wanted: AnyPolicy) -> None:
-    """Refuse members that act on backups only."""
+    """Refuse members that affect backups only."""
     if not isinstance(wanted, SnapshotPolicy):
         return
     for name in (
@@ -173,10 +192,10 @@ MANAGER = ("hypervisorManager", "hypervisor-manager")
 _ALL = (
     RecordKind("node-config", NodeConfig, check=_check_config),
     RecordKind("hypervisor-manager", Manager),
-    RecordKind("hypervisor-cluster", Managed, MANAGER),
+    RecordKind("hypervisor-cluster", ManagedRecord, MANAGER),
     RecordKind("hypervisor-storage", Storage, MANAGER),
-    RecordKind("network", Managed, MANAGER),
-    RecordKind("flavor", Managed, MANAGER),
+    RecordKind("network", ManagedRecord, MANAGER),
+    RecordKind("flavor", ManagedRecord, MANAGER),
     RecordKind("project", Project),
     RecordKind("vm-backup", Policy, check=_check_policy),
     RecordKind("vm-snapshot", SnapshotPolicy, check=_check_policy),

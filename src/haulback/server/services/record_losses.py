@@ -1,4 +1,4 @@
-"""Losses by the removal of a machine, a place, a node, a user or a record."""
+"""Losses by the removal of a machine, a hypervisor, a destination, a node, a user or a record."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from haulback.server.caller import Caller
 from haulback.server.scope import Scope
 from haulback.server.services import destinations, policies, retention_losses
 from haulback.server.services.app import App
-from haulback.server.services.configuration import SentRecord, drafted
+from haulback.server.services.configuration import RequestRecord, drafted
 from haulback.server.services.losses import Tally
 from haulback.server.services.record_kinds import RecordKind
-from haulback.server.store import accounts, copy_links, gone, loss_rows, nodes
+from haulback.server.store import accounts, copy_links, given_up, loss_rows, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 
 _BELOW: Mapping[str, str] = {"vm-backup": "rule", "vm-snapshot": "snapshot-rule"}
@@ -24,7 +24,7 @@ _HISTORY = "with the history of its fires"
 
 
 def of_node(app: App, guid: str) -> Losses:
-    """A node, and the queued tasks that only it could do.  Raises NotFound."""
+    """A node, and the queued tasks that only this node could run.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         tally.item("node", "removed", guid, nodes.one_node(sql, guid).name)
@@ -33,11 +33,11 @@ def of_node(app: App, guid: str) -> Losses:
 
 
 def of_node_token(app: App, guid: str) -> Losses:
-    """The tasks that end when a node gets another token.  Raises NotFound."""
+    """The tasks that end when a node gets a new token.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         node = nodes.one_node(sql, guid)
-        tally.item("token", "replaced", guid, node.name, "the process that has the old one stops")
+        tally.item("token", "replaced", guid, node.name, "the process with the old token stops")
         if node.session:
             tally.add(loss_rows.tasks(sql, "given up", loss_rows.run_by(node.session)))
     return tally.losses
@@ -54,12 +54,12 @@ def of_destination(app: App, guid: str) -> Losses:
         for link in copy_links.touching(sql, guid):
             target = f"to {names.get(link.target, link.target)}"
             tally.item("copy link", "removed", link.source, names.get(link.source, ""), target)
-        tally.add(loss_rows.tasks(sql, "ended", gone.of_destination(guid)))
+        tally.add(loss_rows.tasks(sql, "ended", given_up.of_destination(guid)))
     return tally.losses
 
 
 def of_moved_destination(app: App, guid: str) -> Losses:
-    """A destination whose place changes.  Raises NotFound."""
+    """A destination whose location changes.  Raises NotFound."""
     tally = Tally()
     with app.store.read() as sql:
         place = SqlCatalogue(sql).places.destination(guid)
@@ -139,7 +139,7 @@ def of_user(app: App, guid: str) -> Losses:
 
 def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
     """A record with the records that belong to it.  Raises NotFound."""
-    tally = Tally()
+    tally, rules = Tally(), [guid] if kind.name == "rule" else []
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope).records
         record = known.get(kind.name, guid)
@@ -148,6 +148,7 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
         if below := _BELOW.get(kind.name):
             for rule in known.of_kind(below, guid):
                 tally.item(below.replace("-", " "), "removed", rule.guid, rule.name)
+                rules += [rule.guid] if below == "rule" else []
             tally.add(loss_rows.machines(sql, "without policy", loss_rows.governed(guid)))
         if kind.name in policies.FIRED:
             for schedule in known.of_kind("schedule"):
@@ -156,12 +157,16 @@ def of_record(app: App, who: Caller, kind: RecordKind, guid: str) -> Losses:
         if kind.name == "schedule":
             for rule in record.body.get("rules", ()):
                 tally.item("rule", "without this schedule", rule["guid"], rule.get("name", ""))
+    for removed in rules:
+        retention_losses.add_after_rule(app, tally, removed, None, who.scope)
     return tally.losses
 
 
-def of_changed_record(app: App, who: Caller, sent: SentRecord, guid: str) -> Losses:
-    """The backups that a changed rule would remove; nothing for other records."""
+def of_changed_record(app: App, who: Caller, sent: RequestRecord, guid: str) -> Losses:
+    """The backups that a changed rule would remove; no items for other records."""
     if sent.kind.name != "rule":
         return Tally().losses
+    tally = Tally()
     rule: Record = drafted(app, who, guid, sent)
-    return retention_losses.after_rule(app, rule)
+    retention_losses.add_after_rule(app, tally, guid, rule, who.scope)
+    return tally.losses

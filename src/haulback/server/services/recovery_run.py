@@ -10,16 +10,16 @@ from haulback.errors import Conflict
 from haulback.inventory.catalogue import Catalogue
 from haulback.inventory.records import Backup, Record
 from haulback.kinds import import_machine
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.tasks.record import Plan
 from haulback.wire import Ref
 
 
-def plan_recovery(guid: str, catalogue: Catalogue, ask: Ask) -> Plan:
-    """The plan of the restores and imports of a recovery plan, from the records of this moment.
+def plan_recovery(guid: str, catalogue: Catalogue, ask: Context) -> Plan:
+    """The plan of the restores and imports of a recovery plan, from the present records.
 
     Raises NotFound, Conflict for an inactive plan or an entity without a backup, and the errors of
-    a restore and import of one machine; nothing is planned then.
+    a single restore and import; no task is planned then.
     """
     record = catalogue.records.get("recovery-plan", guid)
     if record.body.get("active") is False:
@@ -41,7 +41,7 @@ def _rules(record: Record) -> list[RecoveryRule]:
     return [rule for rule in found if rule.active]
 
 
-def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask) -> Plan:
+def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Context) -> Plan:
     whole = Plan()
     for entity in catalogue.machines.get_many([ref.guid for ref in rule.protectedEntities]):
         backup = _selected(entity.guid, entity.name, catalogue)
@@ -65,7 +65,7 @@ def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Ask)
 
 
 def _selected(entity: str, name: str, catalogue: Catalogue) -> Backup:
-    """The newest restorable backup; the level ANY names no other backup."""
+    """The newest restorable backup; the level ANY selects the same backup."""
     for backup in catalogue.backups.of_entity(entity, "SUCCESS"):
         return backup
     raise Conflict(f"{name} has no backup that can be restored")

@@ -1,7 +1,7 @@
-"""The content of a report as plain texts: headings, figures and tables, the same in every form.
+"""The content of a report as plain text: headings, figures and tables, the same in every format.
 
-Names of machines and reasons of failures come from outside.  Control characters in them are shown
-as escapes, so that no name changes the order of a line or adds a line; each form escapes the rest.
+Names of machines and reasons of failures come from outside.  Control characters in them are
+replaced by escapes, so that no name reorders or adds a line; each format escapes the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LATE = {"NEVER": "never backed up"}
 
 
 class DocumentTable(NamedTuple):
-    """A table; `numbers` are the columns that are aligned to the right, `note` follows the rows."""
+    """A table; `numbers` are the right-aligned columns, `note` is printed after the rows."""
 
     title: str
     heads: tuple[str, ...]
@@ -30,7 +30,7 @@ class DocumentTable(NamedTuple):
 
 
 class ReportDocument(NamedTuple):
-    """A report for people; `is_good` tells whether the verdict asks for nothing."""
+    """A report for people; `is_good` tells whether no action is needed."""
 
     title: str
     span: str
@@ -41,7 +41,7 @@ class ReportDocument(NamedTuple):
 
 
 def document(report: Report) -> ReportDocument:
-    """The texts of a report, with times in its zone."""
+    """The texts of a report, with times in the zone of the report."""
     zone = ZoneInfo(report.timeZone)
     title = f"Backup report: {_name(report.title)}" if report.title else "Backup report"
     tables = [_policies(report)] if not report.title else []
@@ -83,7 +83,7 @@ def _is_good(report: Report) -> bool:
 
 
 def _full(report: Report) -> int:
-    """The number of destinations on which new backups wait for space."""
+    """The number of destinations whose new backups wait for space."""
     return sum(bool(place.waits) for place in report.destinations)
 
 
@@ -171,7 +171,7 @@ def _size(count: int | None) -> str:
 
 
 def _growth(count: int | None) -> str:
-    """Bytes of a day; clean-ups may have freed more than backups took."""
+    """Growth in bytes per day; negative if clean-ups freed more than backups added."""
     return "" if count is None else f"{'-' if count < 0 else ''}{units.size(abs(count))}"
 
 
@@ -205,7 +205,7 @@ def _reason(text: str) -> str:
 
 
 def day(ms: int, zone: ZoneInfo) -> str:
-    """The date of a time; a time beyond the calendar as epoch ms."""
+    """The date of a time; a time outside the calendar as epoch ms."""
     return _shown(ms, zone, "%Y-%m-%d")
 
 

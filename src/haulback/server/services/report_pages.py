@@ -1,6 +1,6 @@
-"""A report as plain text and as a page of HTML.
+"""A report as plain text and as an HTML page.
 
-The template library is imported here only, when the first page is made.
+Only this module imports the template library, when the first page is made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _WIDEST = 60  # characters of a column of text
 _RIGHT_TO_LEFT = frozenset({"R", "AL"})
-_ISOLATE, _END = "\u2068", "\u2069"  # first strong isolate: a name does not turn the line around
+# U+2068, first strong isolate, so that a name does not reverse the line.
+_ISOLATE, _END = "\u2068", "\u2069"
 
 
 def text_page(document: ReportDocument) -> str:
@@ -31,12 +32,12 @@ def text_page(document: ReportDocument) -> str:
 
 
 def html_page(document: ReportDocument) -> str:
-    """The report as a page of HTML with its styles inside, for browsers and mail programs."""
+    """The report as an HTML page with embedded styles, for browsers and mail programs."""
     return _template().render(report=document)
 
 
 def _lines(table: DocumentTable) -> list[str]:
-    """The rows of a table in columns; longer texts are cut, but not in the last column."""
+    """The rows of a table in columns; longer texts are cut, except in the last column."""
     last = len(table.heads) - 1
     cells = [
         [text if at == last else _cut(text) for at, text in enumerate(row)]
@@ -66,7 +67,7 @@ def _cut(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal that a text takes."""
+    """Columns that a text occupies in a terminal."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     combined = sum(unicodedata.combining(letter) != 0 for letter in text)
     return len(text) + wide - combined

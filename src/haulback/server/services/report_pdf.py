@@ -1,8 +1,8 @@
 """A report as a PDF document.
 
-The PDF library is imported here only, when the first document is made.  The document embeds the
-letters of DejaVu Sans that it uses.  Letters of East Asia name the fonts that PDF programs bring
-with them; a letter without any font is printed as its number, so that names stay apart.
+Only this module imports the PDF library, when the first document is made.  The document embeds the
+glyphs of DejaVu Sans that it uses.  East Asian text refers to fonts that PDF programs provide; a
+character without any font is printed as its number, so that names remain distinguishable.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HANGUL_LETTER = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 
 
 def pdf_page(document: ReportDocument) -> bytes:
-    """The report as the bytes of a PDF document of A4 pages."""
+    """The report as a PDF document of A4 pages, in bytes."""
     from reportlab.lib.pagesizes import A4
     from reportlab.platypus import SimpleDocTemplate
 
@@ -97,7 +97,7 @@ def _rows(table: DocumentTable) -> Flowable:
 
 
 def _widths(table: DocumentTable) -> list[float]:
-    """Numbers take a fixed width, times a little more, and the longest column takes the rest."""
+    """Columns of numbers have a fixed width, of times a larger one; the longest gets the rest."""
     longest = [
         max(len(row[at]) for row in (table.heads, *table.rows)) for at in range(len(table.heads))
     ]
@@ -107,7 +107,7 @@ def _widths(table: DocumentTable) -> list[float]:
     return widths
 
 
-def _grid(rows: list[Any], widths: list[float], heads: int = 0) -> Flowable:
+def _grid(rows: list[object], widths: list[float], heads: int = 0) -> Flowable:
     from reportlab.lib.colors import HexColor
     from reportlab.platypus import LongTable, TableStyle
 
@@ -143,7 +143,7 @@ def _text(
 
 
 def _markup(text: str) -> str:
-    """The text in the markup of paragraphs, each run of letters in a font that has them."""
+    """The text in the markup of paragraphs, with a suitable font for each run of characters."""
     known = _fonts()
     runs: list[tuple[str, str]] = []
     for letter in _visual(text):
@@ -166,7 +166,7 @@ def _markup(text: str) -> str:
 
 
 def _visual(text: str) -> str:
-    """The letters in the order in which they are drawn: words from right to left are reversed."""
+    """The characters in the order of drawing: words from right to left are reversed."""
     result: list[str] = []
     run: list[str] = []
     for letter in text:
@@ -181,7 +181,7 @@ def _visual(text: str) -> str:
 
 
 def _reversed(run: list[str]) -> list[str]:
-    """A run from right to left, without the neutral letters at its end."""
+    """A run from right to left, without the neutral characters at its end."""
     end = len(run)
     while end and unicodedata.bidirectional(run[end - 1]) not in ("R", "AL", "NSM"):
         end -= 1
@@ -189,7 +189,7 @@ def _reversed(run: list[str]) -> list[str]:
 
 
 def _footer(canvas: Any, made: Any) -> None:
-    """The number of the page, at the bottom of each page."""
+    """Print the page number at the bottom of each page."""
     canvas.saveState()
     canvas.setFont(_LATIN, 7.5)
     canvas.setFillColor(_GREY)

@@ -16,7 +16,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.report_figures import LargestGroups, ReportedBackups, SizeGroup
 from haulback.wire import Label, Ref
 
-_MOST_GUIDS = 10_000  # of one list of a filter; databases limit the values of a statement
+_MOST_GUIDS = 10_000  # values in one list of a filter; databases limit the values of a statement
 _NAMES = {choice.value: choice for choice in GroupBy} | {
     "destination": GroupBy.BACKUP_DESTINATION,
     "policy": GroupBy.BACKUP_POLICY,
@@ -46,18 +46,20 @@ class ReportSpan(NamedTuple):
 
 
 def group_by(wanted: SizeFilter, field: str = "") -> GroupBy:
-    """The noun of a table's groups; `field` is the path of the filter.  Raises Malformed."""
+    """The noun by which a table is grouped; `field` is the path of the filter.  Raises
+    Malformed.
+    """
     path = f"{field}groupBy"
     text = str(wanted.groupBy or GroupBy.VIRTUAL_MACHINE.value)
-    found = _NAMES.get(text.strip().lower().replace("_", "-"))
-    if found is None:
+    noun = _NAMES.get(text.strip().lower().replace("_", "-"))
+    if noun is None:
         known = ", ".join(choice.value for choice in GroupBy)
         raise Malformed(f"{path}: {text[:40]!r} is not one of {known}", field=path)
-    return found
+    return noun
 
 
 class SizeReading:
-    """Tables of sizes at one moment, within the projects that a caller sees."""
+    """Tables of sizes from one transaction, within the projects that a caller sees."""
 
     def __init__(self, sql: Connection, scope: Scope) -> None:
         self._sql, self._scope = sql, scope
@@ -92,7 +94,7 @@ class SizeReading:
         return SizeTable(groupBy=Label(by.value, words), total=largest.total, groups=rows)
 
     def chosen(self, span: ReportSpan, wanted: SizeFilter, field: str = "") -> ReportedBackups:
-        """The backups that a filter chooses.  Raises Malformed for a list that is too long."""
+        """The backups that a filter selects.  Raises Malformed for a list that is too long."""
         return ReportedBackups(
             scope=self._scope,
             span=range(span.start, span.end + 1),
@@ -132,7 +134,7 @@ class SizeReading:
         return [rule for rule, policy in self._policies.items() if policy in wanted]
 
     def _hypervisors(self, wanted: SizeFilter, field: str) -> list[str] | None:
-        """The hypervisors that are in each list of hypervisors, clusters and managers."""
+        """The hypervisors that every given list of hypervisors, clusters and managers contains."""
         lists_of = (
             (_guids(wanted, "hypervisorGuids", field), lambda host: host.guid),
             (_guids(wanted, "hypervisorClusterGuids", field), cluster_of),
@@ -148,7 +150,7 @@ class SizeReading:
         ]
 
     def _projects(self, wanted: list[str] | None) -> list[str] | None:
-        """The uuids of projects; portals name the record or the tenant's own uuid."""
+        """The uuids of projects; portals send the guid of the record or the tenant's own uuid."""
         if wanted is None:
             return None
         tenants = {
@@ -167,7 +169,7 @@ def _guids(wanted: SizeFilter, name: str, field: str) -> list[str] | None:
 
 
 def _folded(groups: Iterable[SizeGroup], key_of: Callable[[str], str]) -> list[SizeGroup]:
-    """Groups of groups, with the sums of their sizes."""
+    """Groups merged into larger groups, with the sums of their sizes."""
     sums: dict[str, int] = {}
     for group in groups:
         key = key_of(group.key)
@@ -182,7 +184,7 @@ def _largest(groups: Iterable[SizeGroup], most: int) -> LargestGroups:
 
 
 def _row(by: GroupBy, group: SizeGroup, named: Mapping[str, str]) -> GroupSize:
-    """A group as answers show it; a project without a record is shown by its uuid."""
+    """A group in the form of answers; a project without a record is shown by its uuid."""
     name = named.get(group.key) or (group.key if by is GroupBy.PROJECT else "")
     known = bool(group.key) and group.key in named
     return GroupSize(

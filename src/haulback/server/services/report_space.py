@@ -17,7 +17,7 @@ from haulback.wire import Named
 
 
 def destinations(sql: Connection, policies: Iterable[str] | None, now: int) -> list[ReportedSpace]:
-    """The space of the destinations of some policies, or (None) of all, by name."""
+    """The space of the destinations of some policies, or (None) of all, ordered by name."""
     places = lists.places(sql, BackupDestination)
     if policies is not None:
         named = {guid for rule in _rules(sql, policies) for guid in destinations_of(rule)}

@@ -32,9 +32,9 @@ from haulback.server.store.report_figures import PolicyFigures, ReportedBackups
 from haulback.units import DAY_MS
 from haulback.wire import Ref, Word, label
 
-_MOST_CHARGED = 10_000  # rows of a chargeback; a row with the remainder follows
+_MOST_CHARGED = 10_000  # rows of a chargeback; a row for the remainder follows
 _MOST_ROWS = 50  # rows of each table of a report
-_MOST_POLICIES = 200  # rows of the report's table
+_MOST_POLICIES = 200  # rows of the report's table of policies
 _C = TypeVar("_C", MachineCounts, BackupCounts)
 _STATES = {
     "SUCCESS": "successful",
@@ -47,7 +47,7 @@ _STATES = {
 
 
 class WantedReport(NamedTuple):
-    """A report: its span, the filters of its tables of sizes, and its policy, None for all."""
+    """A report: its period, the filters of its tables of sizes, and its policy, None for all."""
 
     span: ReportSpan
     backup_size: SizeFilter
@@ -56,7 +56,7 @@ class WantedReport(NamedTuple):
 
 
 def span(app: App, start: int | None, end: int | None, entity_type: str = "VM") -> ReportSpan:
-    """The span of a report: until now, over a day, unless said.  Raises Malformed."""
+    """The period of a report; by default the last day until now.  Raises Malformed."""
     last = app.clock.now_ms() if end is None else end
     first = max(0, last - DAY_MS) if start is None else start
     if first > last:
@@ -80,14 +80,14 @@ def of_policy(policy: Record, span: ReportSpan) -> WantedReport:
 
 
 def report(app: App, scope: Scope, wanted: WantedReport) -> Report:
-    """The backups of a span, and the protection of machines now.  Raises Malformed."""
+    """The backups of a period, and the present protection of machines.  Raises Malformed."""
     protection.before_answer(app)
     with app.store.read() as sql:
         return _Compiler(sql, scope, wanted, app.clock.now_ms()).report(app.time_zone)
 
 
 class _Compiler:
-    """The parts of a report, from the records and figures of one moment."""
+    """The parts of a report, from the records and figures of one transaction."""
 
     def __init__(self, sql: Connection, scope: Scope, wanted: WantedReport, now: int) -> None:
         self._sql, self._scope, self._wanted, self._now = sql, scope, wanted, now
@@ -137,7 +137,7 @@ class _Compiler:
         return self._sizes.chosen(self._wanted.span, chosen)
 
     def _row(self, policy: str) -> PolicyReport:
-        """The row of a policy; one row stands for backups and machines without a policy."""
+        """The row of a policy; a further row sums up backups and machines without a policy."""
         guid = policy if policy in self._rows else ""
         if guid not in self._rows:
             self._rows[""] = PolicyReport(
@@ -218,7 +218,7 @@ def _added(rows: Iterable[_C], total: _C) -> _C:
 
 
 def _shortened(rows: list[PolicyReport]) -> list[PolicyReport]:
-    """Policies in trouble first, then by name; the last row adds up those beyond the limit."""
+    """Policies with problems first, then by name; the last row sums up those beyond the limit."""
     rows.sort(key=lambda row: (-row.backups.failed - row.machines.late, row.name))
     kept, rest = rows[:_MOST_POLICIES], rows[_MOST_POLICIES:]
     if rest:

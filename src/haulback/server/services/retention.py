@@ -23,14 +23,14 @@ from haulback.wire import JsonObject
 
 
 class Mark(NamedTuple):
-    """A backup, and the same backup once the mark is set."""
+    """A backup before and after the mark is set."""
 
     before: Backup
     after: Backup
 
 
 def mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> None:
-    """Write the marks that `decide` makes of the catalogue at a time (epoch ms)."""
+    """Set the marks that `decide` derives from the catalogue at a time (epoch ms)."""
     try:
         _mark(app, who, decide)
     except Conflict as error:
@@ -42,7 +42,8 @@ def _mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]])
     with app.change(who, "mark backups") as change:
         known = SqlCatalogue(change.sql, who.scope)
         marks = [one for one in decide(known, change.now) if one.before != one.after]
-        for one in sorted(marks, key=lambda item: item.before.guid):  # the order of all locks
+        # All transactions lock in this order.
+        for one in sorted(marks, key=lambda item: item.before.guid):
             backups.mark(change.sql, one.before.guid, _values(one.after))
         change.before = {one.before.guid: one.before.hint for one in marks}
         change.after = {one.after.guid: _values(one.after) for one in marks}
@@ -50,14 +51,18 @@ def _mark(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]])
 
 
 class MarkEffect(NamedTuple):
-    """Marks, then other backups whose fate they change, and the guids of all that would go."""
+    """The marked backups, then other backups whose fate changes, and the guids of all that would be
+    removed.
+    """
 
     marks: list[Mark]
     going: set[str]
 
 
 def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> MarkEffect:
-    """The effect that marks would have at the next clean-up; the clean-up decides the same way."""
+    """The effect that marks would have at the next clean-up, computed by the code of the
+    clean-up.
+    """
     with app.store.read() as sql:
         now, known = app.clock.now_ms(), SqlCatalogue(sql, who.scope)
         wishes = decide(known, now)
@@ -77,7 +82,9 @@ def preview(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]
 
 
 def going(app: App, who: Caller, decide: Callable[[Catalogue, int], list[Mark]]) -> list[str]:
-    """The backups that are removed with the marks of `decide` and kept without them, by guid."""
+    """The guids of the backups that are removed with the marks of `decide` but kept without
+    them.
+    """
     effect = preview(app, who, decide)
     changed = [item.after for item in effect.marks if item.before.hint != item.after.hint]
     others = [item.after for item in effect.marks if item.before == item.after]

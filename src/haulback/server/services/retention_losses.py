@@ -11,6 +11,7 @@ from haulback.inventory.records import Record
 from haulback.policy import terms
 from haulback.policy.retention import StoredBackup
 from haulback.server.caller import Caller
+from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.services import retention as retention_marks
 from haulback.server.services import retention_run, retention_waits
 from haulback.server.services.app import App
@@ -53,23 +54,24 @@ def after_settings(app: App, destination: str, settings: JsonMapping) -> Losses:
     return tally.losses
 
 
-def after_rule(app: App, rule: Record) -> Losses:
-    """The backups that a changed rule would remove, and that the stored rule keeps."""
-    tally = Tally()
+def add_after_rule(app: App, tally: Tally, guid: str, rule: Record | None, scope: Scope) -> None:
+    """Add the backups that a changed rule would remove but the stored rule keeps.
+
+    None in place of the changed `rule`: the rule is removed.
+    """
     with app.store.read() as sql:
-        places = retention.places_of_rule(sql, rule.guid)
+        places = retention.places_of_rule(sql, guid)
     for destination, entities in _pieces(places):
         with app.store.read() as sql:
             stored = retention.of_entities(sql, destination, entities)
             kept = {item.guid for item in _going(app, sql, TermsBook(sql, is_asked=True), stored)}
-            book = TermsBook(sql, {rule.guid: rule}, is_asked=True)
+            book = TermsBook(sql, {guid: rule}, is_asked=True)
             going = _going(app, sql, book, stored)
-        _add(app, tally, [item for item in going if item.guid not in kept])
-    return tally.losses
+        _add(app, tally, [item for item in going if item.guid not in kept], scope)
 
 
 def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
-    """The backups that marks, as `decide` makes them, would remove at the next clean-up."""
+    """The backups that the marks of `decide` would remove at the next clean-up."""
     tally = Tally()
     going = retention_marks.going(app, who, decide)
     for at in range(0, len(going), _PIECE):
@@ -80,9 +82,9 @@ def of_marks(app: App, who: Caller, decide: Decide) -> Losses:
 
 
 def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
-    """The backups that waiting retention of rules and destinations would remove.
+    """The backups that retention would remove if the wait of rules and destinations ended.
 
-    `owners` None: of all that the caller can confirm.  Raises NotFound, Forbidden.
+    `owners` of None means all that the caller can confirm.  Raises NotFound, Forbidden.
     """
     tally = Tally()
     with app.store.read() as sql:
@@ -101,7 +103,7 @@ def waiting(app: App, who: Caller, owners: Sequence[str] | None) -> Losses:
         tally.item("retention", "begins to remove", guid, names[guid])
     for destination in places if waits else ():
         for going in _waiting_on(app, destination, set(waits)):
-            _add(app, tally, going)
+            _add(app, tally, going, who.scope)
     return tally.losses
 
 
@@ -124,7 +126,9 @@ def _waiting_on(app: App, destination: str, owners: set[str]) -> Iterator[list[S
 
 
 def _goes_by(book: TermsBook, item: StoredBackup, owners: set[str]) -> bool:
-    """Whether these rules and destinations send a backup away: a marked one goes without them."""
+    """Whether these rules and destinations cause the removal of a backup, which is not marked for
+    it.
+    """
     return item.hint != Hint.TO_REMOVE.value and book.owner(item) in owners
 
 
@@ -153,7 +157,8 @@ def _going(
     return [item.location for item in found if item.goes]
 
 
-def _add(app: App, tally: Tally, going: Sequence[StoredBackup]) -> None:
+def _add(app: App, tally: Tally, going: Sequence[StoredBackup], scope: Scope = EVERYTHING) -> None:
+    """Add backups; those of machines outside `scope` are counted without guid and name."""
     if not going:
         return
     with app.store.read() as sql:
@@ -161,11 +166,13 @@ def _add(app: App, tally: Tally, going: Sequence[StoredBackup]) -> None:
         places = SqlCatalogue(sql).places
         by_guid = {guid: places.destination(guid).name for guid in {i.destination for i in going}}
     for item in going:
+        name, project = names.get(item.entity, ("", None))
+        is_seen = scope.is_whole or scope.allows(project)
         loss = LostItem(
             kind="backup",
             fate=NEXT,
-            guid=item.guid,
-            name=names.get(item.entity, ("", None))[0],
+            guid=item.guid if is_seen else "",
+            name=name if is_seen else "outside your projects",
             size=item.stored,
             time=item.snapshot_time,
             place=Named(item.destination, by_guid[item.destination]),

@@ -1,4 +1,4 @@
-"""Retention runs after each STORE of a rule, and every night for each destination."""
+"""Retention after each STORE of a rule, and every night for each destination."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import backup_cleanup
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.services import retention_run
 from haulback.server.services.app import App
 from haulback.server.services.retention_terms import TermsBook
@@ -16,14 +16,14 @@ from haulback.server.store.engine import Connection
 from haulback.tasks.record import HOUR_MS, Task
 
 _PIECE = 20  # machines that one transaction judges
-_AGAIN_MS = 60_000  # between two attempts to plan a clean-up while backups are stored
-_LONGEST_MS = HOUR_MS  # for which a clean-up waits for the end of running backups
+_AGAIN_MS = 60_000  # time between two attempts to plan a clean-up while backups are stored
+_LONGEST_MS = HOUR_MS  # time for which a clean-up waits for the end of running backups
 _TYPE = backup_cleanup.KIND.type
 log = logging.getLogger(__name__)
 
 
 def run_due(app: App) -> int:
-    """Judge machines with new backups, and plan the clean-ups that are due; their number."""
+    """Judge machines with new backups, and plan due clean-ups; returns their number."""
     with app.store.read() as sql:
         if hold.is_held(sql):
             return 0
@@ -37,17 +37,18 @@ def run_due(app: App) -> int:
 
 
 def nightly(sql: Connection, to: BackupDestination, now: int) -> Task | None:
-    """The clean-up that judges every backup of a destination, none where one waits or nothing is
-    stored."""
+    """Plan the clean-up that judges every backup of a destination, unless one waits or nothing is
+    stored.
+    """
     if not destinations.stored_before(sql, to.guid, now) or queue.has_task(sql, _TYPE, to.guid):
         return None
     retention.set_state(sql, to.guid, planned=now)
     log.info("retention judges the backups of %s", to.name)
-    return backup_cleanup.nightly(to, Ask(now))
+    return backup_cleanup.nightly(to, Context(now))
 
 
 def _judge_stored(app: App) -> None:
-    """Judge the machines with a new backup of a rule: the backups of that rule, and no others."""
+    """Judge the machines with a new backup of a rule, but only the backups of that rule."""
     while True:
         with app.store.write() as sql:
             now, due = app.clock.now_ms(), retention.take_due(sql, _PIECE)
@@ -58,26 +59,30 @@ def _judge_stored(app: App) -> None:
 
 
 def _wish_reclaim(sql: Connection, destination: str, now: int) -> None:
-    """Note that a destination has removed backups to delete, unless that is noted."""
+    """Record that a destination has removed backups to delete, unless that is recorded."""
     state = retention.states(sql).get(destination)
     if state is None or state.reclaim_since is None:
         retention.set_state(sql, destination, reclaim_at=now, reclaim_since=now)
 
 
 def _judge_place(sql: Connection, place: tuple[str, str, str], now: int) -> int:
-    """Judge the backups of a rule of one machine on one destination; the number removed."""
+    """Judge the backups of a rule for one machine on one destination; returns the number of removed
+    ones.
+    """
     destination, entity, rule = place
     stored = retention.of_entities(sql, destination, [entity])
     return retention_run.remove(sql, TermsBook(sql), stored, now, rule)
 
 
 def _is_reached(moment: int | None, now: int) -> bool:
-    """Whether a time has come; one that lies far ahead was set before the clock went back."""
+    """Whether a time has come; a time far in the future was set before the clock was set back."""
     return moment is not None and not now < moment <= now + _AGAIN_MS
 
 
 def _reclaim(app: App, destination: str) -> int:
-    """Plan the deletion of removed backups, unless backups are being stored there; its number."""
+    """Plan the deletion of removed backups, unless backups are being stored there; returns the
+    number of tasks.
+    """
     with app.store.write() as sql:
         now = app.clock.now_ms()
         since = retention.states(sql)[destination].reclaim_since or now
@@ -89,5 +94,5 @@ def _reclaim(app: App, destination: str) -> int:
         if queue.is_queued(sql, _TYPE, destination):
             return 0
         to = SqlCatalogue(sql).places.destination(destination)
-        tasks.insert(sql, [backup_cleanup.of_removed(to, Ask(now))])
+        tasks.insert(sql, [backup_cleanup.of_removed(to, Context(now))])
     return 1

@@ -1,4 +1,4 @@
-"""Preview of a rule's retention, saved or drafted, by the code that decides."""
+"""Preview of a saved or drafted rule's retention, by the code that decides."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from haulback.wire import JsonObject, read
 
 _SHOWN = 10_000  # backups of one answer
 _PIECE = 500  # machines of one query
-_APART = ":"  # between destination and machine in the place where a preview continues
-StoredPlace = tuple[str, str]  # a destination and a machine
+_APART = ":"  # the separator of destination and machine in a cursor
+StoredPlace = tuple[str, str]  # the cursor: a destination and a machine
 
 
 class RulePreview(NamedTuple):
     """The verdicts about a rule's backups, with the names of their machines and destinations.
 
-    `after` is the place where the preview continues, None at its end.
+    `after` is the cursor at which the preview continues, None at its end.
     """
 
     rule: Record
@@ -44,7 +44,7 @@ class RulePreview(NamedTuple):
 
 
 def preview(app: App, who: Caller, wanted: RetentionPreviewRequest) -> RulePreview:
-    """Judge the backups of a rule without a change.
+    """Judge the backups of a rule without changing them.
 
     Raises Malformed, NotFound.
     """
@@ -92,7 +92,9 @@ class _Draft:
         return Record(guid=new_guid(), kind="rule", name=rule.name, body=body)
 
     def places(self, after: str) -> Iterator[StoredPlace]:
-        """The places of the rule's backups behind the place `after`, in order."""
+        """The machines and destinations of the rule's backups after the cursor `after`, in
+        order.
+        """
         last = tuple(after.split(_APART, 1)) if after else ("", "")
         for place in self._places():
             if place > last:
@@ -120,7 +122,7 @@ class _Draft:
         return {member.guid for member in policies.members_of(self._sql, self._scope, policy)}
 
     def claimed(self, stored: list[StoredBackup]) -> list[StoredBackup]:
-        """The backups as the decision sees them: a new rule counts all as its own."""
+        """The backups as input of the decision: a new rule counts all of them as its own."""
         if self._saved is None:
             for item in stored:
                 item.rule = self.rule.guid

@@ -1,7 +1,7 @@
-"""Runs of retention: decide which stored backups go and mark them removed, in bounded pieces.
+"""Runs of retention: decide which stored backups are removed and mark them, in bounded pieces.
 
-A clean-up decides before its node gets the order: a piece is a transaction over some machines, and
-the task keeps the place where the next piece begins, so that a restart continues.
+A clean-up decides before its node gets the order: each piece is a transaction over some machines,
+and the task stores the cursor of the next piece, so that a restart continues.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
 _FIRST_ROWS = 2_000  # backups of the first piece
-_LEAST_ROWS, _MOST_ROWS = 2_000, 8_000  # a smaller piece spends its time on statements
-_AIM = 0.08  # seconds of one piece: SQLite has one writer at a time
-_ALONE = 0.3  # seconds of a piece on PostgreSQL, which locks rows only
+_LEAST_ROWS, _MOST_ROWS = 2_000, 8_000  # a smaller piece would spend its time on overhead
+_AIM = 0.08  # seconds for one piece, because SQLite has only one writer at a time
+_ALONE = 0.3  # seconds for one piece on PostgreSQL, which locks only rows
 _PATIENCE = 10.0  # seconds of one request for an order; a node waits up to 30 seconds for an answer
 WHY = "removed by retention"
-_SCOPE = "scope"  # a parameter of clean-ups that no user asked for
-_MARKED, _NIGHTLY = "marked", "nightly"  # a clean-up that decides nothing, and one of every night
+_SCOPE = "scope"  # a parameter of clean-ups that no user requested
+# Its values: a clean-up that decides nothing, and a nightly clean-up.
+_MARKED, _NIGHTLY = "marked", "nightly"
 Check = Callable[[Connection], Task]
 
 
 class Pieces(NamedTuple):
-    """The place of a run: the last machine that was judged, and whether the run is over."""
+    """The cursor of a run: the last judged machine, and whether the run is complete."""
 
     attempt: int
     after: str = ""
@@ -73,7 +74,9 @@ def remove(
     now: int,
     rule: str | None = None,
 ) -> int:
-    """Mark removed what retention no longer keeps, of one rule or of all; the number removed."""
+    """Mark backups removed that the retention of one rule, or of all, no longer keeps; returns
+    their number.
+    """
     held, going = list(stored), list[StoredBackup]()
     waits = False
     for verdict in verdicts(sql, book, held, now):
@@ -91,7 +94,7 @@ def remove(
 
 
 def _unchanged(sql: Connection, going: Sequence[StoredBackup]) -> list[str]:
-    """The backups that no other transaction marked or took into use since they were judged.
+    """The backups that no other transaction has marked or used since they were judged.
 
     PostgreSQL judges without locks; the backups stay locked until the end of the transaction.
     """
@@ -107,7 +110,7 @@ def _unchanged(sql: Connection, going: Sequence[StoredBackup]) -> list[str]:
 def _unheld(
     sql: Connection, book: TermsBook, held: Iterable[StoredBackup], now: int
 ) -> list[StoredBackup]:
-    """The backups that would go if no retention waited for a confirmation."""
+    """The backups that would be removed if no retention waited for a confirmation."""
 
     def ruling(item: StoredBackup) -> Ruling:
         return book.ruling(item)._replace(waits=False)
@@ -146,7 +149,7 @@ def carry_out(app: App, check: Check) -> None:
 
 
 def _piece(app: App, sql: Connection, task: Task, rows: int, zones: dict[str, str]) -> bool:
-    """Judge the next machines of a run, and tell whether the run is over."""
+    """Judge the next machines of a run; True once the run is complete."""
     place = _place(task)
     if place.is_over:
         return True
@@ -164,7 +167,7 @@ def _piece(app: App, sql: Connection, task: Task, rows: int, zones: dict[str, st
 
 
 def _place(task: Task) -> Pieces:
-    """The place of the present attempt; another attempt begins anew."""
+    """The cursor of the present attempt; a new attempt starts from the beginning."""
     known = task.params.get("retention")
     place = Pieces(**known) if known else Pieces(task.attempt)
     return place if place.attempt == task.attempt else Pieces(task.attempt)

@@ -1,4 +1,6 @@
-"""The retention terms that judge each backup: of its rule, its destination, or of its making."""
+"""The retention terms that judge each backup: terms of its rule, of its destination, or of the time
+when it was made.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,17 @@ from haulback.server.store.engine import Connection
 
 
 class TermsBook:
-    """Retention terms at one moment, each read once.
+    """Retention terms from one transaction, each read once.
 
-    `drafts` replace stored rules by guid.  `zones` keeps the zones of rules for the next book.
-    `is_asked`: a user asked for the clean-up, so that no destination waits for a confirmation.
+    `drafts` replace stored rules by guid; None stands for a removed rule.  `zones` caches the zones
+    of rules for later instances.
+    `is_asked`: a user requested the clean-up, so that no destination waits for a confirmation.
     """
 
     def __init__(
         self,
         sql: Connection,
-        drafts: Mapping[str, Record] | None = None,
+        drafts: Mapping[str, Record | None] | None = None,
         zones: dict[str, str] | None = None,
         *,
         is_asked: bool = False,
@@ -43,12 +46,12 @@ class TermsBook:
         self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
 
     def draft_destination(self, guid: str, settings: Retention) -> None:
-        """Judge by these settings of a destination in place of the stored ones."""
+        """Judge by these settings of a destination instead of the stored settings."""
         self._destinations[guid] = policy_terms.of_destination(settings)
         self._spared[guid] = settings.keepLastBackupOfAbsentDays
 
     def confirm(self, owners: Iterable[str]) -> None:
-        """Judge as if these rules and destinations waited for no confirmation."""
+        """Judge as if these rules and destinations did not wait for a confirmation."""
         for owner in owners:
             self._waiting.pop(owner, None)
 
@@ -65,9 +68,9 @@ class TermsBook:
         """The terms that judge a backup.
 
         A backup of an existing rule has the rule's present settings for the destination.  A backup
-        without a rule has the settings that the destination had when the backup was made, and its
-        present settings.  A backup of a removed rule has the settings of the time when the backup
-        was made.  A rule without settings follows its destination.
+        without a rule has the settings of the destination when the backup was made, and its present
+        settings.  A backup of a removed rule has the settings of the time when the backup was made.
+        A rule without settings uses those of its destination.
         """
         key = (item.destination, item.role, item.rule, item.terms)
         if key not in self._rulings:
@@ -114,7 +117,7 @@ class TermsBook:
         return self._rules[guid]
 
     def zone(self, rule: str, settings: RuleRetention) -> str:
-        """The zone of the calendar of a rule's keeps: its own, its schedule's, else UTC."""
+        """The time zone for the keeps of a rule: the zone of the rule, of its schedule, or UTC."""
         if settings.timeZone or not any(settings.keeps):
             return settings.timeZone or "UTC"
         if rule not in self._zones:

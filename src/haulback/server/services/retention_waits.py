@@ -1,4 +1,4 @@
-"""Retention of rules and destinations of an earlier version waits until a user confirms it."""
+"""The retention of rules and destinations of an earlier version waits until a user confirms it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from haulback.wire import Named
 
 
 def tell(sql: Connection, book: TermsBook, going: Iterable[StoredBackup], now: int) -> None:
-    """Raise an alarm and an event about each rule and destination that would remove these backups.
+    """Raise an alarm and an event for each rule and destination that would remove these backups.
 
-    People are told once of each.
+    Each rule and destination is reported once.
     """
     known = SqlCatalogue(sql).places
     for owner in sorted({book.owner(item) for item in going}):
@@ -36,7 +36,8 @@ def tell(sql: Connection, book: TermsBook, going: Iterable[StoredBackup], now: i
 
 
 def confirm(app: App, who: Caller, owners: Sequence[str] | None) -> None:
-    """Let the retention of these rules and destinations, or of all of the caller, remove backups.
+    """Allow the retention of these rules and destinations, or of all of the caller's, to remove
+    backups.
 
     Raises NotFound, Forbidden.
     """
@@ -54,7 +55,7 @@ def confirm(app: App, who: Caller, owners: Sequence[str] | None) -> None:
 def check_changeable(known: SqlCatalogue, who: Caller, guid: str) -> None:
     """Check that the caller can confirm the retention of a rule or a destination.
 
-    Raises NotFound, and Forbidden for a destination where the caller is narrowed.
+    Raises NotFound, and Forbidden for a destination if the caller is narrowed.
     """
     try:
         destination = known.places.destination(guid)
@@ -74,7 +75,7 @@ def is_changeable(known: SqlCatalogue, who: Caller, guid: str) -> bool:
 
 
 def end(sql: Connection, owners: Iterable[str], now: int) -> list[str]:
-    """End the wait of rules and destinations; the guids that waited."""
+    """End the wait of rules and destinations; returns the guids that waited."""
     ended = retention.confirm(sql, owners)
     SqlLedger(sql, now).alarms.clear_many(AlarmKind.RETENTION_WAITS, ended)
     return ended

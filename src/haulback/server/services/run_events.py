@@ -15,7 +15,7 @@ from haulback.server.store.fires import Fire, FireRule
 
 
 def started(sql: Connection, fire: Fire, schedule: Record, rules: Sequence[FireRule]) -> None:
-    """Add an event for each policy whose run a fire begins."""
+    """Add an event for each policy whose run a fire starts."""
     runs = {rule.policy: rule for rule in rules if rule.policy}
     for rule in runs.values():
         try:
@@ -39,5 +39,5 @@ def _event(fire: Fire, schedule: Record, policy: Record, run: str) -> Event:
 
 
 def is_first(sql: Connection, fire: Fire, rule: FireRule) -> bool:
-    """Whether a run is the first that a due time started for its policy."""
+    """Whether a run is the first run of its policy that a due time started."""
     return not fire.manual and outbox.is_first_run(sql, rule.policy, rule.run)

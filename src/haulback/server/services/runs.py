@@ -1,4 +1,4 @@
-"""Runs of policies: what failed in a run is tried again, and nothing else."""
+"""Runs of policies: only the failed work of a run is repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulback.contract.export import ExportRequest
 from haulback.contract.snapshot import SnapshotRequest
 from haulback.errors import Conflict, HaulbackError, NotFound
 from haulback.kinds import export, snapshot
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support import export_report
 from haulback.server.caller import Caller
 from haulback.server.services import tasks as task_service
@@ -26,11 +26,11 @@ _PIECE = 100  # machines in a transaction
 
 
 def retry(app: App, who: Caller, run: str) -> list[Task]:
-    """Queue what failed in a run again; returns the first task of each workflow.
+    """Queue the failed work of a run again; returns the first task of each workflow.
 
-    A machine whose repetition waits, runs or has succeeded is left out: a second call, also after
-    a server died in the first one, queues the rest.  Raises NotFound for an unknown run, Conflict
-    when nothing is left to repeat, with the reasons where machines cannot be planned.
+    A machine whose repetition waits, runs or has succeeded is left out: a second call, also after a
+    crash of the server in the first call, queues the rest.  Raises NotFound for an unknown run;
+    raises Conflict if nothing is left to repeat, with the reasons if machines cannot be planned.
     """
     with app.store.read() as sql:
         if not runs.exists(sql, run, who.scope):
@@ -55,12 +55,12 @@ def _piece(app: App, who: Caller, run: str, after: str) -> list[Task]:
 
 
 def _queue(app: App, who: Caller, run: str, piece: Sequence[Task]) -> tuple[list[Task], list[str]]:
-    """Queue a piece in one transaction; machines that cannot be planned stop no others."""
+    """Queue a piece in one transaction; machines without a plan stop no others."""
     again, refused = _repetition(run), []
 
-    def make(sql: Connection, ask: Ask) -> Plan:
+    def make(sql: Connection, ask: Context) -> Plan:
         whole = Plan()
-        tasks.get_many(sql, [task.guid for task in piece])  # a lock: another call waits here
+        tasks.get_many(sql, [task.guid for task in piece])  # a lock for which another call waits
         entities = [runs.pair_of(task)[1] for task in piece]
         done = runs.settled(sql, again, entities)
         for pair, task in {runs.pair_of(task): task for task in piece}.items():
@@ -79,11 +79,11 @@ def _queue(app: App, who: Caller, run: str, piece: Sequence[Task]) -> tuple[list
 
 
 def _repetition(run: str) -> str:
-    """The run of all repetitions of a run."""
+    """The name of the run that contains all repetitions of a run."""
     return str(uuid.uuid5(uuid.UUID(run), "retry"))
 
 
-def _plan(task: Task, known: SqlCatalogue, ask: Ask) -> Plan:
+def _plan(task: Task, known: SqlCatalogue, ask: Context) -> Plan:
     """The plan of a failed task's rule and machine."""
     rule, entity = runs.pair_of(task)
     if task.type == "SNAPSHOT":
@@ -101,7 +101,9 @@ def _plan(task: Task, known: SqlCatalogue, ask: Ask) -> Plan:
 
 
 def _type(task: Task, known: SqlCatalogue) -> BackupType:
-    """The type of backup that the schedule of a task wants: a node may have made another type."""
+    """The type of backup that the schedule of a task requests; a node may have made another
+    type.
+    """
     if guid := task.ref("schedule"):
         with suppress(NotFound):
             body = known.records.get("schedule", guid).body

@@ -16,10 +16,10 @@ from haulback.policy.schedule_times import timetable
 from haulback.policy.timetable import next_due
 from haulback.units import DAY_MS
 
-_SHORTEST_MS = 60_000  # of an interval: the scheduler looks once a second
+_SHORTEST_MS = 60_000  # of an interval: the scheduler runs once a second
 _LONGEST_WINDOW = 31 * DAY_MS
 _LONGEST_CRON = 200  # characters of an expression
-_START = datetime(2026, 1, 1)  # the eight years in which a schedule must fire begin here
+_START = datetime(2026, 1, 1)  # start of the eight years in which a schedule must fire
 _FROM = 1_767_225_600_000  # the same in epoch ms
 _RULES = {
     Sort.VM_BACKUP: "rule",
@@ -34,7 +34,7 @@ def rule_kind(schedule: Record) -> str:
 
 
 def check_schedule(wanted: Schedule, known: Catalogue) -> None:
-    """Raises Malformed for times that never come, NotFound or Forbidden for its rules."""
+    """Raises Malformed for times that never come; raises NotFound or Forbidden for its rules."""
     _check_type(wanted)
     for ref in wanted.rules:
         # A schedule starts its rules for all machines of the rules.
@@ -43,7 +43,7 @@ def check_schedule(wanted: Schedule, known: Catalogue) -> None:
 
 
 def check_times(wanted: Schedule) -> None:
-    """Raises Malformed for a zone, a window or times that cannot be, or that never come."""
+    """Raises Malformed for a zone, a window or times that are invalid or never come."""
     _check_zone(wanted.timeZone)
     _check_window(wanted.startWindowLength)
     _check_times(wanted)
@@ -134,7 +134,7 @@ def _check_cron(expression: str) -> None:
         )
     try:
         next(CronSim(expression, _START))
-    # The parser lets errors of its own sets through for some strange fields.
+    # The parser's own sets raise other errors for some unusual fields.
     except (CronSimError, StopIteration, ValueError, TypeError, AssertionError) as error:
         why = str(error) or "it never falls due"
         raise Malformed(f"cron: {expression!r} cannot be used: {why}", field="cron") from None

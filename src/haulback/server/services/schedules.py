@@ -1,4 +1,4 @@
-"""Schedules: their last and next run, pause and resumption, and fires past and to come."""
+"""Schedules: their last and next run, pause and resumption, past fires and next due times."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from haulback.units import DAY_MS
 from haulback.wire import JsonObject
 
 SCHEDULE, SYSTEM = schedule_clocks.SCHEDULE, schedule_clocks.SYSTEM
-SKIPS = 100  # skipped machines that an answer names
+SKIPS = 100  # skipped machines that an answer lists
 _AHEAD_MS = 3_000 * DAY_MS
 
 
 class ShownFire(NamedTuple):
-    """A fire with what it skipped."""
+    """A fire with its skipped rules and machines."""
 
     fire: Fire
     skips: list[Skip]
 
 
 def times(sql: Connection, schedule: str) -> JsonObject:
-    """The members of a schedule that tell when the schedule runs; absent ones are unknown."""
+    """The members of a schedule that are derived from its times; absent members are unknown."""
     clock = schedule_clocks.find(sql, schedule)
     if clock is None:
         return {}
@@ -56,9 +56,9 @@ def pause(app: App, who: Caller, guid: str, kind: str = SCHEDULE) -> Record:
 
 
 def resume(app: App, who: Caller, guid: str, kind: str = SCHEDULE) -> Record:
-    """Let a paused schedule fire for what lies ahead.
+    """Let a paused schedule fire at its next due times.
 
-    Raises NotFound, Forbidden, Malformed for a schedule that cannot fire.
+    Raises NotFound, Forbidden, and Malformed for a schedule that cannot fire.
     """
     with app.change(who, "resume schedule", guid) as change:
         record, clock = _locked(change.sql, who, guid, kind)
@@ -68,7 +68,7 @@ def resume(app: App, who: Caller, guid: str, kind: str = SCHEDULE) -> Record:
 
 
 def resume_all(app: App, who: Caller) -> tuple[list[Record], list[tuple[Record, Malformed]]]:
-    """Resume the paused schedules that the caller may change, each by itself.
+    """Resume the paused schedules that the caller may change, one by one.
 
     Returns the resumed schedules, and those that cannot fire with the reasons.
     """

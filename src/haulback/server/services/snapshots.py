@@ -9,7 +9,7 @@ from haulback.server.store import lists
 
 
 class SnapshotReading(Reading):
-    """Snapshots at one moment."""
+    """Read access to snapshots within one transaction."""
 
     def page(self, wanted: ListQuery, alone: bool | None) -> tuple[list[PlatformSnapshot], int]:
         """A page of snapshots, the newest first, and the number of all.

@@ -8,7 +8,7 @@ from haulback.contract.order_records import BackupDestination
 from haulback.contract.space import MachineShare, SpaceLimits, SpaceRecord
 from haulback.errors import Malformed
 from haulback.kinds import connectivity_test
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.policy import space as policy
 from haulback.server.services.app import App
 from haulback.server.store import space, tasks
@@ -17,13 +17,14 @@ from haulback.server.store.engine import Connection
 from haulback.wire import JsonObject, Named
 
 _MOST = 1 << 62  # bytes
-_TEST_EVERY_MS = 600_000  # between two tests of a full destination
+_TEST_EVERY_MS = 600_000  # time between two tests of a full destination
 
 
 def test_due(app: App) -> int:
-    """Make a CONNECTIVITY_TEST of each full destination, at most each ten minutes; their number.
+    """Plan a CONNECTIVITY_TEST of each full destination, at most every ten minutes; returns their
+    number.
 
-    Backups wait for the space that the last task saw: somebody may have made room since.
+    Backups wait for space as the last task found it, although a user may have freed some since.
     """
     before = app.clock.now_ms() - _TEST_EVERY_MS
     with app.store.read() as sql:
@@ -37,7 +38,7 @@ def _test(app: App, destination: str, before: int) -> bool:
         if not space.begin_test(sql, destination, before, now):
             return False
         place = SqlCatalogue(sql).places.destination(destination)
-        tasks.insert(sql, [connectivity_test.of_destination(place, Ask(now))])
+        tasks.insert(sql, [connectivity_test.of_destination(place, Context(now))])
     return True
 
 
@@ -60,7 +61,7 @@ def at(sql: Connection, places: Sequence[BackupDestination], now: int) -> Mappin
 
 
 def _record(
-    place: BackupDestination, known: space.Known, days: list[policy.DayUse], now: int
+    place: BackupDestination, known: space.KnownSpace, days: list[policy.DayUse], now: int
 ) -> SpaceRecord:
     limits = space.limits_of(place.settings)
     figures = space.space_of(place.total_space, place.used_space, known)

@@ -9,8 +9,9 @@ from threading import Lock
 
 from haulback.errors import TooMany
 
-MOST_STREAMS = 256  # of one account, its API tokens included; a server has 2048 connections
-_AGAIN = 15  # seconds after which a stream whose client vanished has ended
+# Event streams of one account, including its API tokens; a server has 2048 connections.
+MOST_STREAMS = 256
+_AGAIN = 15  # seconds after which the stream of a vanished client has ended
 
 
 class StreamPlaces:
@@ -24,7 +25,7 @@ class StreamPlaces:
     def place(self, account: str) -> Iterator[None]:
         """Count a stream of an account while the stream is open.
 
-        Raises TooMany at MOST_STREAMS open streams.
+        Raises TooMany if MOST_STREAMS streams are open.
         """
         with self._lock:
             if self._open[account] >= MOST_STREAMS:

@@ -26,12 +26,12 @@ from haulback.wire import Named
 
 
 def plan(wanted: FirePlanning) -> Plan:
-    """The tasks of a fire of a system schedule; what can have no task is recorded."""
+    """The tasks of a fire of a system schedule; objects without a task are recorded."""
     return _PLANS[task_of(wanted.schedule)](wanted)
 
 
 def _inventory(wanted: FirePlanning) -> Plan:
-    """A scan of each source, unless a scan of it waits or runs."""
+    """A scan of each hypervisor, unless one waits or runs."""
     known, whole = wanted.known, Plan()
     busy = fire_members.scanned(wanted.sql)
     for hypervisor in known.places.hypervisors():
@@ -74,7 +74,9 @@ def _places(wanted: FirePlanning, nightly: Callable[..., Task | None]) -> Iterab
 
 
 def _tidy(wanted: FirePlanning) -> Plan:
-    """A clean-up of each node that was seen lately: a platform may have been unreachable before."""
+    """A clean-up of each node that was heard recently, because a platform may have been unreachable
+    before.
+    """
     whole, now = Plan(), wanted.ask.now
     for node in nodes.nodes(wanted.sql):
         is_seen = node.seen is not None and now - node.seen < HOUR_MS

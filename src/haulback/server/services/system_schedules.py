@@ -6,7 +6,7 @@ import uuid
 
 import msgspec
 
-from haulback.contract.prove import Sign
+from haulback.contract.prove import BootSign
 from haulback.contract.system_schedules import SystemSchedule, SystemTask
 from haulback.errors import Conflict, Malformed
 from haulback.inventory.catalogue import Catalogue
@@ -24,7 +24,7 @@ from haulback.wire import JsonObject
 
 KIND = schedule_clocks.SYSTEM
 _NAMESPACE = uuid.UUID("6d0a7e3e-5c0c-4b53-9d5b-6f2f0f6b8f10")
-_MOST_PROOFS = 10_000  # machines of one proving schedule
+_MOST_PROOFS = 10_000  # machines of one schedule of proofs
 
 
 def _every(frequency: int) -> JsonObject:
@@ -33,7 +33,7 @@ def _every(frequency: int) -> JsonObject:
 
 
 def _nightly(hour: int) -> JsonObject:
-    """Times of work that a server does late rather than not at all."""
+    """Times of tasks that a server runs late rather than not at all."""
     return {"hour": hour * HOUR_MS, "startWindowLength": DAY_MS}
 
 
@@ -120,7 +120,7 @@ def _check(wanted: SystemSchedule, task: SystemTask, known: Catalogue) -> None:
         value = getattr(wanted, member)
         if value is not None and not 1 <= value <= _MOST_PROOFS:
             raise Malformed(f"{member}: 1 to {_MOST_PROOFS}", field=member)
-    if wanted.sign is Sign.TEXT:
+    if wanted.sign is BootSign.TEXT:
         raise Malformed("sign: a text is known for one machine only; AGENT or SCREEN", field="sign")
     if wanted.backupDestination:
         known.places.destination(wanted.backupDestination.guid)

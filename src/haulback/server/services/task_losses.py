@@ -16,7 +16,7 @@ from haulback.contract.snapshot_reversion import SnapshotReversionRequest
 from haulback.contract.task_states import FINAL, State
 from haulback.contract.unmount import UnmountRequest
 from haulback.kinds import delete, import_machine, snapshot_cleanup
-from haulback.kinds.api import Ask, Submission
+from haulback.kinds.api import Context, Submission
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
 from haulback.server.scope import Scope
@@ -31,7 +31,7 @@ from haulback.wire import parse, read
 
 Preview = Callable[[App, Any, Caller], Losses]
 _MANY = 500  # guids in one statement
-# An unmount loses what was written: by the machine that runs from the backup, or by an initiator.
+# An unmount loses the writes of the machine that runs from the backup, or of an initiator.
 _WRITTEN = (MountMode.INSTANT_RESTORE.value, MountMode.ISCSI.value)
 
 
@@ -44,10 +44,10 @@ def of_submission(app: App, way: Submission, body: bytes, who: Caller) -> Losses
 
 
 def of_recovery(app: App, guid: str, who: Caller) -> Losses:
-    """The machines that a run of a recovery plan would overwrite.  Raises as the run."""
+    """The machines that a run of a recovery plan would overwrite.  Raises the errors of the run."""
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        return _overwritten(plan_recovery(guid, known, Ask(app.clock.now_ms())))
+        return _overwritten(plan_recovery(guid, known, Context(app.clock.now_ms())))
 
 
 def of_task(app: App, guid: str, scope: Scope) -> Losses:
@@ -112,10 +112,10 @@ def _delete(app: App, wanted: DeleteRequest, who: Caller) -> Losses:
 
 
 def _delete_many(app: App, wanted: list[DeleteRequest], who: Caller) -> Losses:
-    """The machines that the request accepts; a note tells the reason of each refusal."""
+    """The machines that the request accepts; a note gives the reason of each refusal."""
     tally = Tally()
     with app.store.read() as sql:
-        plan = delete.plan_many(wanted, SqlCatalogue(sql, who.scope), Ask(app.clock.now_ms()))
+        plan = delete.plan_many(wanted, SqlCatalogue(sql, who.scope), Context(app.clock.now_ms()))
     _add_machines(app, tally, [item.guid for item in plan.accepted], who)
     for refused in plan.refused[:SHOWN]:
         tally.note(f"{refused.name or refused.guid} stays: {refused.message}")
@@ -125,7 +125,7 @@ def _delete_many(app: App, wanted: list[DeleteRequest], who: Caller) -> Losses:
 
 
 def _add_machines(app: App, tally: Tally, guids: Sequence[str], who: Caller) -> None:
-    """Add machines with their backups and our snapshots; unknown machines are left out."""
+    """Add machines with their backups and snapshots of Haulback; unknown machines are left out."""
     for at in range(0, len(guids), _MANY):
         with app.store.read() as sql:
             named = loss_rows.seen_machines(sql, guids[at : at + _MANY], who.scope)
@@ -154,7 +154,7 @@ def _revert(app: App, wanted: SnapshotReversionRequest, who: Caller) -> Losses:
     tally = Tally()
     named = wanted.snapshot or wanted.protectedEntitySnapshot
     if named is None:
-        return tally.losses  # the rehearsal refuses this request
+        return tally.losses  # the dry run refuses this request
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
         snapshot = known.snapshots.get(named.guid)
@@ -169,7 +169,7 @@ def _import(app: App, wanted: ImportMachineRequest, who: Caller) -> Losses:
         return Tally().losses
     with app.store.read() as sql:
         known = SqlCatalogue(sql, who.scope)
-        return _overwritten(import_machine.plan(wanted, known, Ask(app.clock.now_ms())))
+        return _overwritten(import_machine.plan(wanted, known, Context(app.clock.now_ms())))
 
 
 def _overwritten(plan: Plan) -> Losses:

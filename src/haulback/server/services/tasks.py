@@ -11,7 +11,7 @@ import msgspec
 
 from haulback.contract.task_states import FINAL, State
 from haulback.errors import Conflict, HaulbackError, Malformed
-from haulback.kinds.api import Ask, Submission
+from haulback.kinds.api import Context, Submission
 from haulback.logs import members
 from haulback.server.caller import Caller
 from haulback.server.queries import Filter
@@ -22,7 +22,7 @@ from haulback.server.services import (
     hold,
     lock_refusals,
     own_database,
-    task_story,
+    task_log,
 )
 from haulback.server.services.app import App
 from haulback.server.services.recovery_run import plan_recovery
@@ -31,7 +31,7 @@ from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.nodes import with_node_name, with_node_names
-from haulback.server.store.queue_position import Line
+from haulback.server.store.queue_position import QueueState
 from haulback.tasks.record import LogRow, Plan, Refused, Task, Waiting
 from haulback.tasks.states import check_move
 from haulback.wire import Named, request
@@ -41,11 +41,11 @@ _LOG = logging.getLogger(__name__)
 
 _SHOWN = 100  # tasks named in one audit entry
 _PIECE = 500  # tasks of a long list that one query reads
-Seen = tuple[Task, Waiting | None]  # the reason why a queued task waits
+ListedTask = tuple[Task, Waiting | None]  # the reason why a queued task waits
 
 
-class Remembered(msgspec.Struct):
-    """The result of a submission, given again to a repeated request."""
+class RememberedResult(msgspec.Struct):
+    """The result of a submission, which a repeated request receives again."""
 
     tasks: list[str]
     accepted: list[Named]
@@ -53,7 +53,7 @@ class Remembered(msgspec.Struct):
 
 
 class _Request(NamedTuple):
-    """A request for new tasks; `marked` are the bytes that a repeated request must equal."""
+    """A request for new tasks; `marked` are the bytes that a repeated request must match."""
 
     operation: str
     marked: bytes
@@ -71,16 +71,16 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
     """
     wanted = request(body, way.request)
 
-    def make(sql: Connection, ask: Ask) -> Plan:
+    def make(sql: Connection, ask: Context) -> Plan:
         return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
 
     return _queued(app, make, _submission(way, body, who, key))
 
 
 def is_repeated(app: App, way: Submission, body: bytes, who: Caller, key: str | None) -> bool:
-    """Whether a submission repeats one with the same key, and so makes no task.
+    """Whether a submission repeats another one with the same key, and thus makes no task.
 
-    Raises Conflict for a key of another request.
+    Raises Conflict if the key belongs to another request.
     """
     return _is_known(app, _submission(way, body, who, key))
 
@@ -93,7 +93,7 @@ def _submission(way: Submission, body: bytes, who: Caller, key: str | None) -> _
 def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     """Run a recovery plan.  Raises NotFound, Malformed or Conflict."""
 
-    def make(sql: Connection, ask: Ask) -> Plan:
+    def make(sql: Connection, ask: Context) -> Plan:
         return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
 
     return _queued(app, make, _run(guid, who, key))
@@ -114,7 +114,7 @@ def back_up_database(
 ) -> Plan:
     """Back up the server's own database.  Raises NotFound, Malformed or Conflict."""
 
-    def make(sql: Connection, ask: Ask) -> Plan:
+    def make(sql: Connection, ask: Context) -> Plan:
         return own_database.plan(sql, ask, destination)
 
     marked = f"{destination or ''}\0{_narrowing(who.scope)}".encode()
@@ -122,22 +122,24 @@ def back_up_database(
 
 
 def queue_plan(
-    app: App, who: Caller, operation: str, make: Callable[[Connection, Ask], Plan]
+    app: App, who: Caller, operation: str, make: Callable[[Connection, Context], Plan]
 ) -> Plan:
     """Queue the tasks that `make` plans, in one transaction with its audit entry."""
     return _queued(app, make, _Request(operation, b"", who, None))
 
 
 def _narrowing(scope: Scope) -> str:
-    """The projects of a request as text: the same key within other projects is another request."""
+    """The projects of a request as text: with other projects, the same key belongs to another
+    request.
+    """
     return str(scope.wanted) if scope.own is None else f"{scope.wanted} of {sorted(scope.own)}"
 
 
-def _queued(app: App, make: Any, asked: _Request) -> Plan:
+def _queued(app: App, make: object, asked: _Request) -> Plan:
     try:
         return _queue_once(app, make, asked)
     except Conflict as error:
-        # Perhaps the same request, sent twice at the same time: the other request has made the
+        # The same request may have been sent twice at the same time: the other one has made the
         # tasks.
         before = asked.key and _recalled(app, asked.repeatable(asked.key))
         if not before:
@@ -153,7 +155,7 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
         return before
     with app.change(who, operation) as change:
         sql = change.sql
-        ask = Ask(change.now, who.scope.project, nodes.windows(sql))
+        ask = Context(change.now, who.scope.project, nodes.windows(sql))
         plan: Plan = make(sql, ask)
         hold.check(sql, app.kinds, plan)
         destination_owners.check(sql, plan)
@@ -176,7 +178,7 @@ def _queue_once(app: App, make: Any, asked: _Request) -> Plan:
             lock_refusals.add(sql, who, refused.message, refused.details, ask.now)
         heads = [task.guid for task in plan.heads]
         if repeatable:
-            made = Remembered(heads, plan.accepted, plan.refused)
+            made = RememberedResult(heads, plan.accepted, plan.refused)
             audit.remember(sql, repeatable, msgspec.to_builtins(made), ask.now)
         change.subject = heads[0] if heads else None
         change.after = {"tasks": heads[:_SHOWN], "count": len(heads)}
@@ -196,33 +198,35 @@ def _recalled(app: App, asked: audit.RepeatableRequest) -> Plan | None:
         before = audit.recall(sql, asked)
         if before is None:
             return None
-        made = msgspec.convert(before, Remembered)
+        made = msgspec.convert(before, RememberedResult)
         found = [task for guid in made.tasks if (task := tasks.find(sql, guid))]
         return Plan(found, accepted=made.accepted, refused=made.refused)
 
 
-def page(app: App, wanted: Filter) -> tuple[list[Seen], int]:
-    """A page of tasks and the number of all; -1 for a page by cursor, as the first page gave it."""
+def page(app: App, wanted: Filter) -> tuple[list[ListedTask], int]:
+    """A page of tasks and the number of all; -1 for a page by cursor, since the first page gave
+    it.
+    """
     with app.store.read() as sql:
         found, total = task_lists.page(sql, wanted)
-        return _seen(with_node_names(sql, found), Line(sql, app.clock.now_ms())), total
+        return _seen(with_node_names(sql, found), QueueState(sql, app.clock.now_ms())), total
 
 
-def whole(app: App, wanted: Filter) -> Iterator[Seen]:
-    """All tasks that a filter finds, a few at a time."""
+def whole(app: App, wanted: Filter) -> Iterator[ListedTask]:
+    """All tasks that a filter selects, a few at a time."""
     with app.store.snapshot() as sql:
-        line = Line(sql, app.clock.now_ms())
+        line = QueueState(sql, app.clock.now_ms())
         source = task_lists.stream(sql, wanted)
         while found := list(islice(source, _PIECE)):
             yield from _seen(with_node_names(sql, found), line)
 
 
-def _seen(found: Sequence[Task], line: Line) -> list[Seen]:
+def _seen(found: Sequence[Task], line: QueueState) -> list[ListedTask]:
     waits = line.stand(found)
     return [(task, waits.get(task.guid)) for task in found]
 
 
-def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
+def look(app: App, guid: str, scope: Scope = EVERYTHING) -> ListedTask:
     """A task, and the reason why it waits if it is queued."""
     with app.store.read() as sql:
         task = tasks.visible(sql, guid, scope)
@@ -231,7 +235,7 @@ def look(app: App, guid: str, scope: Scope = EVERYTHING) -> Seen:
 
 def waiting(app: App, sql: Connection, found: Sequence[Task]) -> dict[str, Waiting]:
     """The reasons why queued tasks wait, by guid."""
-    return Line(sql, app.clock.now_ms()).stand(found)
+    return QueueState(sql, app.clock.now_ms()).stand(found)
 
 
 def waits(app: App, found: Sequence[Task]) -> dict[str, Waiting]:
@@ -241,7 +245,7 @@ def waits(app: App, found: Sequence[Task]) -> dict[str, Waiting]:
 
 
 def count(app: App, wanted: Filter) -> int:
-    """The number of tasks that a filter finds."""
+    """The number of tasks that a filter selects."""
     with app.store.read() as sql:
         return task_lists.count(sql, wanted)
 
@@ -270,7 +274,7 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 
 
 def queued(app: App, projects: frozenset[str] | None, node: str | None, most: int) -> list[Task]:
-    """Queued tasks of some projects (None: of all) that a node, or any node, may take."""
+    """Queued tasks of some projects (None: of all) that a given node, or any node, may take."""
     with app.store.read() as sql:
         return with_node_names(sql, queue.waiting(sql, projects, node, most))
 
@@ -286,13 +290,13 @@ def log(app: App, guid: str, scope: Scope = EVERYTHING) -> list[LogRow]:
     with app.store.read() as sql:
         task = with_node_name(sql, tasks.get(sql, guid, scope))
         why = waiting(app, sql, [task]).get(guid)
-        return task_story.told(task, task_lists.log(sql, guid), why)
+        return task_log.told(task, task_lists.log(sql, guid), why)
 
 
 def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) -> None:
     """Cancel a task, or leave a queued task QUEUED: users set no other state.
 
-    Raises Forbidden or Conflict for anything else.
+    Raises Forbidden or Conflict for any other state.
     """
     with app.change(who, f"set state {state.value}", guid) as change:
         line = _set_state(app, change.sql, who, guid, (state, info))
@@ -302,7 +306,7 @@ def set_state(app: App, who: Caller, guid: str, state: State, info: str | None) 
 
 def _set_state(
     app: App, sql: Connection, who: Caller, guid: str, wanted: tuple[State, str | None]
-) -> audit.Line | None:
+) -> audit.AuditLine | None:
     task = tasks.visible(sql, guid, who.scope, lock=True)
     before, (state, info) = task.state, wanted
     check_move(State[before], state)
@@ -312,13 +316,13 @@ def _set_state(
 
 
 def set_states(app: App, who: Caller, guids: list[str], state: State, info: str | None) -> None:
-    """Cancel many tasks, each by itself.
+    """Cancel many tasks, one by one.
 
     Raises Conflict, with the refused tasks in its details.
     """
     operation = f"set state {state.value}"
 
-    def move(sql: Connection, guid: str) -> audit.Line | None:
+    def move(sql: Connection, guid: str) -> audit.AuditLine | None:
         return _set_state(app, sql, who, guid, (state, info))
 
     check_refused(bulk_removal.each(app, who, operation, guids, move))
@@ -339,7 +343,7 @@ def one_by_one(guids: Iterable[str], move: Any) -> None:
 
 
 def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
-    """Raises Conflict with the tasks that did not change and the reasons."""
+    """Raises Conflict with the tasks that were not changed and the reasons."""
     if refused:
         shown = [
             {"guid": guid, "code": error.code, "message": error.message}
@@ -350,7 +354,7 @@ def check_refused(refused: Sequence[bulk_removal.Refusal]) -> None:
 
 
 def remove(app: App, who: Caller, guid: str) -> str | None:
-    """Remove a task from the lists; a running task is cancelled, the second time by force.
+    """Remove a task from the lists; a running task is cancelled; a second request ends it by force.
 
     Returns the possible leftovers of a task that was ended by force.
     """
@@ -380,7 +384,12 @@ def _left_behind(task: Task) -> str | None:
 
 
 def _cancel(
-    app: App, moves: task_lifecycle.Life, task: Task, info: str | None, *, hidden: bool = False
+    app: App,
+    moves: task_lifecycle.TaskChanges,
+    task: Task,
+    info: str | None,
+    *,
+    hidden: bool = False,
 ) -> None:
     if task.state == State.RUNNING.value and task.cancel_wanted:
         line = f"forced out; left behind: {_left_behind(task)}"

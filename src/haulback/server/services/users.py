@@ -52,7 +52,7 @@ def user(app: App, guid: str) -> Account:
 
 
 def hashed(app: App, password: str, address: str) -> str:
-    """The hash of a password, computed outside transactions: the hash is slow on purpose."""
+    """The hash of a password, computed outside transactions because it is slow on purpose."""
     return app.login_limiter.hashing.run(lambda: accounts.hashed(password), address)
 
 
@@ -66,7 +66,7 @@ def add_user(app: App, who: Caller, account: Account, password: str) -> None:
 def change_user(
     app: App, who: Caller, guid: str, edit: Callable[[Account], None], password: str | None
 ) -> Account:
-    """Apply `edit` to an account, set a new hashed password, and end the logins of the account.
+    """Apply `edit` to an account, set a new hashed password, and end the sessions of the account.
 
     Raises NotFound, the errors of `edit`, and Conflict for the last administrator.
     """
@@ -81,7 +81,7 @@ def change_user(
 
 
 def remove_user(app: App, who: Caller, guid: str) -> None:
-    """Remove an account with its logins and API tokens.  Raises NotFound, Conflict."""
+    """Remove an account with its sessions and API tokens.  Raises NotFound, Conflict."""
     with app.change(who, "remove user", guid) as change:
         change.before = accounts.one_account(change.sql, guid)
         accounts.remove_account(change.sql, guid)
@@ -107,7 +107,9 @@ def api_tokens(app: App, who: Caller) -> list[ApiToken]:
 
 
 def add_api_token(app: App, who: Caller, made: ApiToken, valid_ms: int | None) -> str:
-    """Store an API token that expires after `valid_ms` milliseconds, or never; its secret."""
+    """Store an API token that expires after `valid_ms` milliseconds, or never; returns its
+    secret.
+    """
     with app.change(who, "add API token") as change:
         made.created = change.now
         made.expires = change.now + valid_ms if valid_ms else None
@@ -135,7 +137,7 @@ def token_losses(app: App, who: Caller, guid: str) -> Losses:
 
 
 def _owner(who: Caller) -> str | None:
-    """The account to which a caller is confined, None for an administrator of all projects."""
+    """The account whose tokens a caller may see; None for an administrator of all projects."""
     return None if ADMINISTRATOR in who.roles and who.scope.is_whole else who.guid
 
 

@@ -1,7 +1,7 @@
 """Verification: a part of each destination at each fire, and an alarm when a round is late.
 
-A destination is also verified soon after damage was recorded in it: a VERIFY finds every backup
-that the damage touches.
+A destination is also verified soon after damage was recorded: a VERIFY finds every backup that the
+damage affects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from haulback.contract.alarms import AlarmKind
 from haulback.contract.destinations import Verification, VerifyState
 from haulback.contract.order_records import BackupDestination
 from haulback.kinds import verify
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.server.services.app import App
 from haulback.server.store import alarms, backups, destinations, hold, queue, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -25,8 +25,8 @@ from haulback.tasks.record import HOUR_MS, Task
 from haulback.units import DAY_MS
 from haulback.wire import Named
 
-_COOLDOWN_MS = HOUR_MS  # a VERIFY that fails on damage must not be planned again at once
-_LATE = 1.5  # periods that a round may take before the alarm
+_COOLDOWN_MS = HOUR_MS  # a VERIFY that failed because of damage must not be planned again at once
+_LATE = 1.5  # periods that a round may take before the alarm is raised
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +36,7 @@ def wish_of(one: BackupDestination) -> Verification:
 
 
 def plan_due(app: App) -> int:
-    """Plan a VERIFY of each destination with new damage, none while the server is held.
+    """Plan a VERIFY of each destination with new damage, but none while the server is held.
 
     Returns the number of destinations.
     """
@@ -59,7 +59,7 @@ def plan_due(app: App) -> int:
 
 
 def nightly(sql: Connection, item: BackupDestination, now: int) -> Task | None:
-    """The VERIFY of a night, none for a destination that is not to be read or has no backup."""
+    """The nightly VERIFY; none for a destination that must not be read or has no backup."""
     if not wish_of(item).active or not destinations.stored_before(sql, item.guid, now):
         return None
     return _plan(sql, item, now)
@@ -86,7 +86,7 @@ def _plan(sql: Connection, item: BackupDestination, now: int) -> Task | None:
     wish = wish_of(item)
     bounds = {"days": wish.days, "seconds": wish.seconds}
     log.info("a share of %s is verified", item.name)
-    return verify.task(SqlCatalogue(sql).places.destination(item.guid), Ask(now), bounds)
+    return verify.task(SqlCatalogue(sql).places.destination(item.guid), Context(now), bounds)
 
 
 def _watch(

@@ -1,4 +1,4 @@
-"""Waiting restores, mounts and proofs that go on at another location of their backup."""
+"""Waiting restores, mounts and proofs that continue at another location of their backup."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 def move_due(app: App) -> int:
-    """Move waiting tasks from destinations that do not answer; the number of moved tasks.
+    """Move waiting tasks from destinations that do not answer; returns the number of moved tasks.
 
-    A tick looks at some tasks, and the next tick goes on behind these tasks, so that tasks that no
+    Each tick checks some tasks, and the next tick continues after them, so that tasks which no
     other node can take do not block the others.
     """
     with app.store.read() as sql:
@@ -52,7 +52,7 @@ def _moved(app: App, guid: str) -> bool:
 
 
 def _other_places(task: Task, known: SqlCatalogue) -> list[Place]:
-    """The places of a task besides the destination that it reads from."""
+    """The hypervisor and destinations of a task, without the destination that it reads from."""
     reads = task.ref("backupDestination")
     return [place for place in pins.places_of(task, known) if place.guid != reads]
 
@@ -60,7 +60,7 @@ def _other_places(task: Task, known: SqlCatalogue) -> list[Place]:
 def _answering(
     task: Task, bound: str | None, others: list[Place], known: SqlCatalogue
 ) -> Backup | None:
-    """Another location of a task's backup, reached and at a destination that answers, or None."""
+    """Another location of a task's backup, on a reachable destination that answers, or None."""
 
     def reaches(to: BackupDestination) -> bool:
         return reached_by(bound)(to) if bound else reach.common((*others, to)) != frozenset()

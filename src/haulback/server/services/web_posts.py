@@ -1,4 +1,4 @@
-"""HTTP requests to webhooks and monitors: one attempt, to an address that was checked.
+"""HTTP requests to webhooks and monitors: one attempt to a checked address.
 
 The HTTP library is loaded at the first request, so that a server without webhooks stays small.
 """
@@ -17,14 +17,16 @@ from haulback.server.services import host_addresses, notifications
 from haulback.server.services.connection_limit import ConnectionLimit
 from haulback.server.services.host_addresses import Network
 
-TIMEOUT_SECONDS = 15.0  # of each step of a request, connection included
-LONGEST_SECONDS = 60.0  # of a whole request; shorter than the lease of a message
+TIMEOUT_SECONDS = 15.0  # seconds of each step of a request, including the connection
+LONGEST_SECONDS = 60.0  # seconds of a whole request; shorter than the lease of a message
 _READ = 2000  # bytes of an answer
 _PORTS = {"http": 80, "https": 443}
 
 
 class WebAnswer(NamedTuple):
-    """The end of a request: status of HTTP, None without an answer; `delay` (ms) was asked for."""
+    """The result of a request: the HTTP status, None without an answer; `delay` (ms) is the
+    requested delay.
+    """
 
     status: int | None
     text: str
@@ -37,7 +39,9 @@ class WebAnswer(NamedTuple):
 
 
 class WebRequest(NamedTuple):
-    """A request: `body` None for a GET; `certificate` (PEM) is trusted besides the system's."""
+    """A request: a `body` of None means GET; `certificate` (PEM) is trusted besides the
+    system's.
+    """
 
     url: str
     body: bytes | None = None
@@ -57,8 +61,8 @@ def signed(secret: str, guid: str, seconds: int, body: bytes) -> dict[str, str]:
 
 
 def send(wanted: WebRequest, allowed: Sequence[Network]) -> WebAnswer:
-    """Send a request once; every fault is an answer without a status.  Redirects are not followed:
-    they would lead to an address that was not checked.
+    """Send a request once; a fault is returned as a result without a status.  Redirects are not
+    followed, because they could lead to an unchecked address.
     """
     try:
         parts = notifications.checked_url(wanted.url, "url")
@@ -110,8 +114,10 @@ def _exchanged(wanted: WebRequest, address: str, limit: ConnectionLimit) -> WebA
         return _answer(answer.status_code, answer.headers, _start(answer.iter_raw(_READ)))
 
 
-def _watched(limit: ConnectionLimit) -> Callable[[str, dict[str, Any]], None]:
-    """A trace of the HTTP library that puts a new connection under a limit, before its TLS."""
+def _watched(limit: ConnectionLimit) -> Callable[[str, dict[str, object]], None]:
+    """A trace function of the HTTP library that limits a new connection before its TLS
+    handshake.
+    """
 
     def trace(name: str, info: dict[str, Any]) -> None:
         if name == "connection.connect_tcp.complete":

@@ -14,20 +14,20 @@ from haulback.errors import Conflict, NotFound
 from haulback.ids import new_guid
 from haulback.server.caller import API_TOKEN, USER_TOKEN, Account, ApiToken
 from haulback.server.store.expressions import Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import account, api_token, login
 from haulback.wire import JsonObject
 
 LOGIN_MS = 12 * 3_600_000  # a login ends after twelve hours
-_EVERYTHING = "administrator"  # this role has the rights of all other roles of users
-_BY_LOGIN = Hot(
+_EVERYTHING = "administrator"  # this role has the rights of all other user roles
+_BY_LOGIN = Statement(
     "SELECT account.guid, account.login, account.roles, account.projects, account.time_zone "
     "FROM login JOIN account ON account.guid = login.account "
     "WHERE login.token = :token AND login.expires > :now"
 )
 _HASHER = PasswordHasher()
-# The hash of a random password that was thrown away, with the hasher's present parameters: unknown
-# logins take as long to refuse.  Hashing at import would take 0.1 s of each start.
+# The hash of a discarded random password, with the hasher's present parameters: refusing an unknown
+# login takes the same time.  Hashing at import would add 0.1 s to each start.
 _NOBODY = (
     "$argon2id$v=19$m=65536,t=3,p=4$8GPSPNp30qAXjKj5frbNIg$M4Nwhl"
     "GxSJDk/pXZx9O/zQeiMVFoJ7nKcdSk5tutN80"
@@ -35,7 +35,7 @@ _NOBODY = (
 
 
 def set_password(sql: sa.Connection, name: str, password: str) -> None:
-    """Set the password of an account; a missing account is created as an administrator's."""
+    """Set the password of an account; a missing account is created as an administrator."""
     done = sql.execute(
         sa.update(account).where(account.c.login == name).values(password=hashed(password))
     )
@@ -44,12 +44,12 @@ def set_password(sql: sa.Connection, name: str, password: str) -> None:
 
 
 def hashed(password: str) -> str:
-    """The hash of a password.  Slow on purpose."""
+    """The hash of a password, slow on purpose."""
     return _HASHER.hash(password)
 
 
 def add_account(sql: sa.Connection, who: Account, stored: str) -> None:
-    """Add an account with its hashed password.  Raises Conflict for a login that is taken."""
+    """Add an account with its hashed password.  Raises Conflict for a login in use."""
     if sql.scalar(sa.select(account.c.guid).where(account.c.login == who.login)):
         raise Conflict(
             f"login: {who.login!r} is taken by another user; choose another login", field="login"
@@ -71,12 +71,12 @@ def remove_account(sql: sa.Connection, guid: str) -> None:
 
 
 def accounts(sql: sa.Connection) -> list[Account]:
-    """All accounts, by login."""
+    """All accounts, ordered by login."""
     return [_account(row) for row in sql.execute(sa.select(account).order_by(account.c.login))]
 
 
 def one_account(sql: sa.Connection, guid: str) -> Account:
-    """Raises NotFound."""
+    """An account by its guid.  Raises NotFound."""
     row = sql.execute(sa.select(account).where(account.c.guid == guid)).one_or_none()
     if row is None:
         raise NotFound(f"there is no user {guid}", guid=guid)
@@ -88,13 +88,13 @@ def has_accounts(sql: sa.Connection) -> bool:
 
 
 def stored_password(sql: sa.Connection, name: str) -> tuple[Account | None, str]:
-    """An account by its login, and the hash to compare its password with."""
+    """An account by its login, and the hash of its password."""
     row = sql.execute(sa.select(account).where(account.c.login == name)).one_or_none()
     return (_account(row), row.password) if row else (None, _NOBODY)
 
 
 def check_password(stored: str, password: str) -> bool:
-    """Compares a password with a hash; the time is the same for unknown logins."""
+    """Compare a password with a hash; unknown logins take the same time."""
     try:
         return _HASHER.verify(stored, password)
     except (Argon2Error, InvalidHashError):
@@ -142,7 +142,7 @@ def api_tokens(sql: sa.Connection, owner: str | None) -> list[ApiToken]:
 
 
 def remove_api_token(sql: sa.Connection, guid: str, owner: str | None) -> None:
-    """Raises NotFound, with `owner` also for the token of another account."""
+    """Delete an API token.  Raises NotFound, with `owner` also for the token of another account."""
     where = [api_token.c.guid == guid] + ([api_token.c.account == owner] if owner else [])
     if sql.execute(sa.delete(api_token).where(*where)).rowcount != 1:
         raise NotFound(f"there is no API token {guid}", guid=guid)

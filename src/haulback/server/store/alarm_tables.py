@@ -1,4 +1,4 @@
-"""The tables of alarms and of inventories that are not believed yet; see `tables`."""
+"""The tables of alarms and of inventories that wait for a confirmation; see `tables`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ alarm = Table(
     Index("alarm_newest", "since", "guid"),
 )
 
-# The last inventory of a hypervisor that is not believed: its workflow (`look`), the time of its
-# record (`seen`), and the start of the doubt.  The machines in doubt are the present machines with
-# `absent_since`.
+# The last inventory of a hypervisor that waits for a confirmation: its workflow (`look`), the time
+# of its record (`seen`), and the start of the doubt.  The machines in doubt are the present
+# machines with `absent_since`.
 doubt = Table(
     "doubt",
     metadata,

@@ -27,7 +27,7 @@ _SYSTEM = ("00000000-0000-0000-0000-000000000000", "system")
 
 
 class AlarmLedger:
-    """`inventory.ledger.AlarmChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.AlarmChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
@@ -71,7 +71,7 @@ class AlarmLedger:
     def clear_all(self, subjects: Iterable[str]) -> None:
         """Clear all alarms about deleted subjects, by their guids.
 
-        Call it after the rows of the subjects are removed or changed: that change waits for
+        Call it after the rows of the subjects are removed or changed, because that change waits for
         transactions that raise an alarm about them.
         """
         for about in _parts(subjects):
@@ -87,7 +87,7 @@ def alarm(sql: sa.Connection, guid: str, scope: Scope) -> Alarm:
 
 
 def seen(sql: sa.Connection, kind: AlarmKind, subject: str) -> int | None:
-    """The moment (epoch ms) at which an alarm was last reported, None where there is none."""
+    """The time (epoch ms) at which an alarm was last reported, or None."""
     where = (table.c.kind == kind.value, table.c.subject == subject)
     found: int | None = sql.scalar(sa.select(table.c.seen).where(*where))
     return found
@@ -106,7 +106,7 @@ def moved(sql: sa.Connection, entity: str, project: str | None) -> None:
 
 
 def renamed(sql: sa.Connection, subject: Named) -> None:
-    """Give the alarms about a subject its new name."""
+    """Set the new name of a subject in the alarms about it."""
     where = table.c.subject == subject.guid
     sql.execute(sa.update(table).where(where).values(subject_name=plain(subject.name, _NAME)))
 
@@ -118,10 +118,10 @@ def _parts(subjects: Iterable[str]) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _subject(sql: sa.Connection, guid: str) -> tuple[str, str | None] | None:
-    """Type and project of an alarm's subject, None when it is gone.
+    """Type and project of an alarm's subject, None if the subject was removed.
 
-    The row is locked against removal, because an alarm that outlives its subject is never cleared.
-    The removal of a backup changes its row.
+    The row is locked against removal, because an alarm whose subject is removed would never be
+    cleared. The removal of a backup changes its row.
     """
     entity, backup, none = tables.entity, tables.backup, sa.null().label("project")
     stays = (backup.c.status != REMOVED, ~backup.c.gone)

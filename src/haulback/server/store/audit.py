@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -12,15 +12,16 @@ import sqlalchemy as sa
 from haulback.contract.audit import AuditEntry
 from haulback.errors import Conflict
 from haulback.server.store.expressions import Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import audit, idempotency
 
-_WRITE = Hot(
+_WRITE = Statement(
     "INSERT INTO audit (time, caller, login, operation, subject, before, after) "
     "VALUES (:time, :caller, :login, :operation, :subject, :before, :after)"
 )
-Line = tuple[str | None, object, object]  # an object that was changed, before and after
-KEPT_MS = 86_400_000  # how long a key gives the same answer
+# An object that an operation changed, before and after the change.
+AuditLine = tuple[str | None, object, object]
+KEPT_MS = 86_400_000  # time for which a key gives the same answer
 
 
 class RepeatableRequest(NamedTuple):
@@ -32,9 +33,9 @@ class RepeatableRequest(NamedTuple):
 
 
 def write(
-    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, line: Line
+    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, line: AuditLine
 ) -> None:
-    """Add to the trail; `caller` is guid and login."""
+    """Add an entry to the trail; `caller` is guid and login."""
     subject, before, after = line
     _WRITE.run(
         sql,
@@ -49,7 +50,11 @@ def write(
 
 
 def write_many(
-    sql: sa.Connection, now: int, caller: tuple[str, str], operation: str, lines: Sequence[Line]
+    sql: sa.Connection,
+    now: int,
+    caller: tuple[str, str],
+    operation: str,
+    lines: Sequence[AuditLine],
 ) -> None:
     """Add entries about many objects of one operation."""
     by = {"time": now, "caller": caller[0], "login": caller[1], "operation": operation}
@@ -71,14 +76,14 @@ def read(
 
 
 def remember(sql: sa.Connection, asked: RepeatableRequest, made: object, now: int) -> None:
-    """Store the result of a request with a key; a second request at the same time is a Conflict."""
+    """Store the result of a request with a key; a simultaneous second request raises Conflict."""
     row = {"caller": asked.caller, "key": asked.key, "created": now}
     row["request"] = _digest(asked.request)
     row["tasks"] = msgspec.json.encode(made).decode()
     sql.execute(sa.insert(idempotency).values(row))
 
 
-def recall(sql: sa.Connection, asked: RepeatableRequest) -> Any:
+def recall(sql: sa.Connection, asked: RepeatableRequest) -> object:
     """The result of an earlier request.  Raises Conflict for a key of another request."""
     where = (idempotency.c.caller == asked.caller, idempotency.c.key == asked.key)
     row = sql.execute(sa.select(idempotency).where(*where)).one_or_none()

@@ -56,7 +56,7 @@ class BackupCatalogue:
     def held(self, guid: str) -> Backup:
         table = tables.backup
         query = sa.select(table).where(table.c.guid == guid)
-        # FOR KEY SHARE: waits for a removal by retention, and for no other change of the row.
+        # FOR KEY SHARE waits for a removal by retention, but for no other change of the row.
         for found in records(self._sql, query.with_for_update(read=True, key_share=True), Backup):
             return self._in_scope(found, guid)
         raise NotFound(f"there is no backup {guid}", guid=guid)
@@ -64,7 +64,7 @@ class BackupCatalogue:
     def of_entity(self, entity: str, *statuses: str) -> list[Backup]:
         table = tables.backup.c
         query = sa.select(tables.backup).where(table.entity == entity, table.status.in_(statuses))
-        # A copy is created after its backup, and says nothing newer of the machine.
+        # A copy is created after its backup, so it is no newer state of the machine.
         newest = sa.func.coalesce(table.snapshot_time, table.created).desc()
         order = (newest, table.copy_of.is_not(None), table.created.desc(), table.guid)
         return records(self._sql, query.order_by(*order), Backup)

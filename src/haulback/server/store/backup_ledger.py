@@ -19,20 +19,20 @@ from haulback.tasks.record import NewBackup, Task
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
-# Columns that say the same at each location of a backup.
+# Columns with the same value at each location of a backup.
 _SHARED = (
     *("type", "snapshot_time", "size", "read", "files", "definition", "volumes", "warnings"),
     *("consistency", "description"),
 )
 _CAN_FAIL = (*NOT_DECIDED, "PARTIAL_SUCCESS")
-_COPY_AGAIN_MS = 600_000  # after a copy that failed once
-_LONGEST_MS = DAY_MS  # after many failures, and after a user cancelled the copy
-_DOUBLINGS = 8  # of the wait, up to the longest
+_COPY_AGAIN_MS = 600_000  # wait after a copy that failed once
+_LONGEST_MS = DAY_MS  # wait after many failures, and after a user cancelled the copy
+_DOUBLINGS = 8  # factor of the wait after each failure, up to the longest wait
 _BACKUPS = Insert("backup", Backup.__struct_fields__)
 
 
 class BackupLedger:
-    """`inventory.ledger.BackupChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.BackupChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
@@ -73,7 +73,7 @@ class BackupLedger:
         values: JsonObject = {"stored": stored, "parent": parent, "stored_time": self._now}
         values |= {"keep_until": end, "lock_until": end, "terms": making.terms}
         self._change(backup, status="SUCCESS", **values)
-        recall(self._sql, record.entity)  # portals read the last backup
+        recall(self._sql, record.entity)  # for portals, which read the last backup
         copy_links.look(self._sql, record.guid, record.destination, self._now)
         if record.rule:
             due = {"destination": record.destination, "entity": record.entity, "rule": record.rule}
@@ -97,16 +97,17 @@ class BackupLedger:
     def copy_failed(self, copy: str, source: str, reason: str, *, cancelled: bool) -> None:
         self.failed(copy, reason)
         query = sa.select(tables.backup).where(tables.backup.c.guid == copy)
-        for record in records(self._sql, query, Backup):  # none once its destination is removed
+        for record in records(self._sql, query, Backup):  # None once its destination is removed
             wait = _LONGEST_MS if cancelled else self._wait_after(record)
             guid = copy_links.on_source(self._sql, record.first, source)
             if guid:
                 copy_links.look(self._sql, guid, source, self._now + wait)
 
     def _wait_after(self, copy: Backup) -> int:
-        """The wait in ms before a failed copy is made again, twice the wait of its last failure.
+        """The wait in ms before a failed copy is repeated: twice the wait after its last failure.
 
-        Records of older failures whose objects are removed go: a link may fail for years.
+        Records of older failures whose objects are removed are deleted, because a link may fail for
+        years.
         """
         table = tables.backup.c
         same = (table.copy_of == copy.copy_of, table.destination == copy.destination)
@@ -118,7 +119,7 @@ class BackupLedger:
         return min(_LONGEST_MS, _COPY_AGAIN_MS << min(max(len(failures) - 1, 0), _DOUBLINGS))
 
     def _judge_anew(self, backup: str) -> None:
-        """Have the protection of a backup's machine judged anew."""
+        """Make the protection of a backup's machine due for judgement."""
         of = sa.select(tables.backup.c.entity).where(tables.backup.c.guid == backup)
         here = tables.entity.c.guid == of.scalar_subquery()
         self._sql.execute(sa.update(tables.entity).where(here).values(protection_due=0))
@@ -162,7 +163,7 @@ class BackupLedger:
             rule=old.rule,
         )
         self.begun([new], old.origin)
-        if old.status in _CAN_FAIL:  # the copies of a stored backup stay copies of that backup
+        if old.status in _CAN_FAIL:  # the copies of a stored backup remain copies of that backup
             copies = sa.update(tables.backup).where(tables.backup.c.copy_of == backup)
             self._sql.execute(copies.values(copy_of=new.guid))
         return Named(new.guid, old.entity_name)

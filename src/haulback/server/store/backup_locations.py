@@ -1,4 +1,6 @@
-"""Locations of backups: the first location of a backup is its own row, each copy another row."""
+"""Locations of backups: the row of a backup is its first location, each copy has a row of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def on(wanted: ListQuery) -> list[Condition]:
 
 
 def in_state(wanted: ListQuery) -> list[Condition]:
-    """The backups in the wanted states, as clients read them, by their best location."""
+    """The backups in the wanted states, as clients read them, judged by their best location."""
     by_status = _location_status if wanted.locations else _backup_status
     where = [by_status(wanted.statuses)] if wanted.statuses else []
     if wanted.places:
@@ -42,7 +44,7 @@ def in_state(wanted: ListQuery) -> list[Condition]:
 def copies_of(sql: sa.Connection, backups: Iterable[str]) -> dict[str, list[Backup]]:
     """The copies of backups by the backup's guid, the oldest first.
 
-    Of a destination's copies the last one that did not fail counts, and a failed one where none.
+    For each destination the last successful copy counts, or a failed copy if there is no other.
     """
     wanted = list(backups)
     copies: dict[str, list[Backup]] = defaultdict(list)
@@ -63,19 +65,17 @@ def _last(copies: Sequence[Backup]) -> list[Backup]:
 
 
 def orphaned(sql: sa.Connection, destination: str) -> None:
-    """Make copies backups of their own whose first location is about to be deleted.
+    """Turn copies whose first location is about to be deleted into backups of their own.
 
-    Of several copies the best becomes the first location of the others, the oldest of equal ones.
-    Records of failed copies without objects go.
+    Of several copies the best, and of equals the oldest, becomes the first location of the others.
+    Records of failed copies without objects are deleted.
     """
     lost = sa.select(_BACKUP.guid).where(_BACKUP.destination == destination)
     _orphaned(sql, (_BACKUP.copy_of.in_(lost), _BACKUP.destination != destination))
 
 
 def orphaned_by(sql: sa.Connection, guids: Sequence[str]) -> None:
-    """Make copies backups of their own whose first location, among at most 500, is about to be
-    deleted, as `orphaned` does.
-    """
+    """Turn copies into backups of their own, as `orphaned`, for at most 500 first locations."""
     _orphaned(sql, (_BACKUP.copy_of.in_(guids), _BACKUP.guid.not_in(guids)))
 
 

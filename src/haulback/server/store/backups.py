@@ -22,14 +22,16 @@ class StoredProof(NamedTuple):
 
 
 def write(sql: sa.Connection, guid: str, values: JsonObject) -> None:
-    """Write only these columns: a task may change the state of the backup at the same time."""
+    """Write only these columns, because a task may change the state of the backup at the same
+    time.
+    """
     sql.execute(sa.update(_BACKUP).where(_BACKUP.c.guid == guid).values(**values))
 
 
 def mark(sql: sa.Connection, guid: str, values: JsonObject) -> None:
     """Write the retention mark of a stored backup.
 
-    Raises Conflict where another transaction removed the backup meanwhile.
+    Raises Conflict if another transaction has removed the backup.
     """
     stored = (_BACKUP.c.guid == guid, _BACKUP.c.status.in_(("SUCCESS", "PARTIAL_SUCCESS")))
     if not sql.execute(sa.update(_BACKUP).where(*stored).values(**values)).rowcount:
@@ -45,7 +47,7 @@ def proof(sql: sa.Connection, guid: str) -> StoredProof | None:
 
 
 def has_backups(sql: sa.Connection, machine: str) -> bool:
-    """Tell whether a machine has any record of a backup."""
+    """Whether a machine has any record of a backup."""
     query = sa.select(_BACKUP.c.guid).where(_BACKUP.c.entity == machine).limit(1)
     return sql.scalar(query) is not None
 

@@ -1,4 +1,4 @@
-"""The table of increment bases that were given up; see `tables`."""
+"""The table of lost increment bases; see `tables`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import Column, ForeignKey, Table, Text
 
 from haulback.server.store.tables import metadata
 
-# The reason why a machine has no base on a destination; the next base there deletes the row.
+# The reason why a machine has no base on a destination; its next base there deletes the row.
 lost_base = Table(
     "lost_base",
     metadata,

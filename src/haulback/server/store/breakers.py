@@ -1,4 +1,4 @@
-"""Breakers of destinations: counted at the ends of tasks, in the transactions of these ends."""
+"""Breakers of destinations; the transaction that ends a task counts its failure."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from haulback.policy import breaker as policy
 from haulback.policy.breaker import LONGEST_PAUSE_MS, Breaker
 from haulback.server.store import events
 from haulback.server.store.breaker_tables import destination_breaker as table
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import task as task_table
-from haulback.tasks.destination_ends import TEST, answers, away, away_source
+from haulback.tasks.destination_health import TEST, answers, away, away_source
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
 _REASON = 1000  # characters of a stored reason
 _MEMBERS = ", ".join(Breaker._fields)
-_ADD = Hot(
+_ADD = Statement(
     "INSERT INTO destination_breaker (destination, failures, since, pause, reason) "
     "SELECT guid, 0, 0, 0, '' FROM destination WHERE guid = :guid "
     "ON CONFLICT (destination) DO NOTHING"
 )
-_ONE = Hot(f"SELECT {_MEMBERS}, test FROM destination_breaker WHERE destination = :guid")
-_LOCKED = Hot(
+_ONE = Statement(f"SELECT {_MEMBERS}, test FROM destination_breaker WHERE destination = :guid")
+_LOCKED = Statement(
     f"SELECT {_MEMBERS}, test FROM destination_breaker WHERE destination = :guid", " FOR UPDATE"
 )
-_CHANGE = Hot(
+_CHANGE = Statement(
     "UPDATE destination_breaker SET "
     + ", ".join(f"{name} = :{name}" for name in Breaker._fields)
     + " WHERE destination = :guid"
 )
-_NAME = Hot("SELECT name FROM destination WHERE guid = :guid")
-_DELETE = Hot("DELETE FROM destination_breaker WHERE destination = :guid")
-_OPEN = Hot("SELECT destination FROM destination_breaker WHERE opened IS NOT NULL")
+_NAME = Statement("SELECT name FROM destination WHERE guid = :guid")
+_DELETE = Statement("DELETE FROM destination_breaker WHERE destination = :guid")
+_OPEN = Statement("SELECT destination FROM destination_breaker WHERE opened IS NOT NULL")
 _NO_TEST = (
     "NOT EXISTS (SELECT 1 FROM task WHERE task.guid = destination_breaker.test "
     "AND task.state IN ('QUEUED', 'RUNNING'))"
 )
 _TIME = "opened IS NOT NULL AND (next_try <= :now OR next_try > :far)"
-_DUE = Hot(f"SELECT destination FROM destination_breaker WHERE {_TIME} AND {_NO_TEST} LIMIT 100")
-_TEST = Hot(
+_DUE = Statement(
+    f"SELECT destination FROM destination_breaker WHERE {_TIME} AND {_NO_TEST} LIMIT 100"
+)
+_TEST = Statement(
     "UPDATE destination_breaker SET test = :task, next_try = :now + pause "
     f"WHERE destination = :guid AND {_TIME} AND {_NO_TEST}"
 )
 
 
-class Stand(NamedTuple):
-    """A breaker as people see it; `is_tested`: a test of the destination waits or runs."""
+class BreakerStatus(NamedTuple):
+    """A breaker with its destination; `is_tested`: a test of the destination waits or runs."""
 
     breaker: Breaker
     is_tested: bool
@@ -67,7 +69,9 @@ class _Row(NamedTuple):
 def count(
     sql: sa.Connection, alarms: AlarmChanges, ends: Iterable[tuple[Task, State]], now: int
 ) -> None:
-    """Count the ends of tasks, in the order of their destinations: no two servers deadlock."""
+    """Count the ends of tasks, in the order of their destinations, so that no two servers
+    deadlock.
+    """
     for task, state in sorted(ends, key=_counted_at):
         if to := answers(task, state):
             _answered(sql, alarms, to, now, is_test=task.type == TEST)
@@ -76,8 +80,8 @@ def count(
 
 
 def _counted_at(end: tuple[Task, State]) -> str:
-    """The guid of the destination whose breaker an end may change."""
-    if used := answers(*end):  # a restore may have read another location than the planned one
+    """The guid of the destination whose breaker the end of a task may change."""
+    if used := answers(*end):  # a restore may have read another location than planned
         return used.guid
     return away_source(*end) or end[0].ref("backupDestination") or ""
 
@@ -123,7 +127,7 @@ def _failed(sql: sa.Connection, alarms: AlarmChanges, to: Named, task: Task, now
 
 
 def close(sql: sa.Connection, alarms: AlarmChanges, to: Named, now: int, who: str) -> bool:
-    """Close a breaker by hand and forget its failures; False for a closed breaker."""
+    """Close a breaker by hand and forget its failures; False if the breaker was closed."""
     row = _locked(sql, to.guid)
     _DELETE.run(sql, guid=to.guid)
     if row is None or not row.breaker.is_open:
@@ -152,25 +156,25 @@ def _write(sql: sa.Connection, destination: str, breaker: Breaker) -> None:
 
 
 def open_ones(sql: sa.Connection) -> set[str]:
-    """Destinations whose tasks wait."""
+    """Destinations with an open breaker, whose tasks wait."""
     return {row[0] for row in _OPEN.rows(sql)}
 
 
 def due(sql: sa.Connection, now: int) -> list[str]:
-    """Destinations with an open breaker whose next test is due, and that are not tested now."""
+    """Destinations with an open breaker whose next test is due and not yet planned."""
     return [row[0] for row in _DUE.rows(sql, now=now, far=now + LONGEST_PAUSE_MS)]
 
 
 def begin_test(sql: sa.Connection, destination: str, task: str, now: int) -> bool:
-    """Note a task as the test of a destination; False where another server was faster."""
+    """Record a task as the test of a destination; False if another server was faster."""
     far = now + LONGEST_PAUSE_MS
     return _TEST.run(sql, guid=destination, task=task, now=now, far=far) == 1
 
 
-def stands(sql: sa.Connection, destinations: Iterable[str]) -> dict[str, Stand]:
+def stands(sql: sa.Connection, destinations: Iterable[str]) -> dict[str, BreakerStatus]:
     """The breakers of destinations with failures, by guid."""
     test = (task_table.c.guid == table.c.test, task_table.c.state.in_(("QUEUED", "RUNNING")))
     tested = sa.select(task_table.c.guid).where(*test).exists()
     columns = (table.c.destination, *(table.c[name] for name in Breaker._fields), tested)
     query = sa.select(*columns).where(table.c.destination.in_(list(destinations)))
-    return {row[0]: Stand(Breaker(*row[1:-1]), bool(row[-1])) for row in sql.execute(query)}
+    return {row[0]: BreakerStatus(Breaker(*row[1:-1]), bool(row[-1])) for row in sql.execute(query)}

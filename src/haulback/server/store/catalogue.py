@@ -1,4 +1,4 @@
-"""The catalogue on a connection: records that planning and preparing read, by their kind."""
+"""The catalogue on a connection: records that planning and preparing read, by kind."""
 
 from __future__ import annotations
 

@@ -14,18 +14,18 @@ from haulback.server.store.rows import records
 from haulback.wire import JsonObject
 
 _BACKUP, _ENTITY = tables.backup, tables.entity
-# Facts of a backup that its manifest does not have.
+# Facts of a backup that its manifest does not contain.
 _FACTS = (
     *("entity", "location", "status", "created", "stored_time", "description", "warnings"),
     *("acknowledged", "hint", "keep_until", "lock_until", "level", "consistency", "volumes"),
     *("location_status", "damage", "role", "project"),
 )
 _ABOUT = ("uuid", "name", "type", "project", "disks", "hardware", "place")
-_LONGEST_VOLUMES = 16_384  # characters of JSON; a longer list is found again at a mount
+_LONGEST_VOLUMES = 16_384  # characters of JSON; a mount computes a longer list again
 
 
 def page(sql: sa.Connection, destination: str, after: str, size: int) -> CataloguePage:
-    """Items of a destination behind a cursor: first the entities, then the backups, by guid."""
+    """Items of a destination after a cursor: first the entities, then the backups, by guid."""
     kind, _, guid = after.partition(":")
     if kind != "backup":
         items = list(_entities(sql, destination, guid, size))
@@ -71,9 +71,7 @@ def _backups(
 
 
 class _Names:
-    """The names of the rules, policies and projects of backups, and the evidence of their
-    proofs.
-    """
+    """The names of rules, policies and projects of backups, and the evidence of their proofs."""
 
     def __init__(self, sql: sa.Connection, found: list[Backup]) -> None:
         record = tables.record.c
@@ -95,7 +93,7 @@ class _Names:
 
     def of(self, item: Backup) -> JsonObject:
         rule, policy = self._rules.get(item.rule or "", (None, ""))
-        # A backup that was attached before keeps the names of its first server.
+        # A backup that came with an attached destination keeps the names of its first server.
         return {name: item.origin.get(name) for name in ("rule", "policy", "projectName")} | (
             _present(
                 {

@@ -12,14 +12,14 @@ _RECORD = tables.record
 
 
 def add(sql: sa.Connection, record: Record) -> None:
-    """Insert a record.  Raises Conflict for a taken name."""
+    """Insert a record.  Raises Conflict for a name in use."""
     rows.add(sql, _RECORD, record)
     schedule_clocks.follow(sql, record)
     promises.touch(sql, record)
 
 
 def change(sql: sa.Connection, record: Record) -> None:
-    """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
+    """Write a record that was read in this transaction.  Raises Conflict for a name in use."""
     before = promises.before_change(sql, record.guid)
     rows.change(sql, _RECORD, record)
     schedule_clocks.follow(sql, record)
@@ -27,7 +27,7 @@ def change(sql: sa.Connection, record: Record) -> None:
 
 
 def locked(sql: sa.Connection, guid: str) -> Record:
-    """A record that no other transaction changes before the end of this one.  Raises NotFound."""
+    """A record, locked until the end of this transaction.  Raises NotFound."""
     query = sa.select(_RECORD).where(_RECORD.c.guid == guid).with_for_update(key_share=True)
     for record in rows.records(sql, query, Record):
         return record
@@ -40,7 +40,7 @@ def rename(sql: sa.Connection, guid: str, name: str) -> None:
 
 
 def hand_down(sql: sa.Connection, parent: Record, kind: str) -> None:
-    """Give the records of a kind below a parent the project of the parent."""
+    """Set the project of the records of a kind below a parent to the parent's project."""
     below = (_RECORD.c.kind == kind, _RECORD.c.parent == parent.guid)
     sql.execute(sa.update(_RECORD).where(*below).values(project=parent.project))
 

@@ -11,15 +11,15 @@ from haulback.inventory.records import Entity
 from haulback.server.store import mount_tables, tables
 from haulback.server.store.expressions import text_in
 
-# The names of the machines that drivers boot for a proof: the attempt of the task.
+# Names of the machines that drivers boot for a proof: the attempt of the task.
 _PROOF = re.compile(r"haulback-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}([._-].*)?")
 
 
 def copies(sql: sa.Connection, machines: Sequence[Entity]) -> frozenset[str]:
     """The guids of those machines that run from a mounted backup, or for a proof.
 
-    An instant restore counts from the request on, by the name that it gives to its machine: an
-    inventory may see the machine before the end of the task that starts it.
+    An instant restore counts from its request on, by the name of its machine, because an inventory
+    may find the machine before the end of the task that starts it.
     """
     mounted, named = _mounted(sql), _restoring(sql)
     return frozenset(

@@ -1,4 +1,4 @@
-"""Destinations that are copied as a whole: every backup of a source gets a copy on a target."""
+"""Links between destinations: every backup of a source gets a copy on a target."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LINK = copy_link.c
 _COLUMNS = (_LINK.source, _LINK.target, _LINK.role, _LINK.due, _LINK.after)
 _DUE = copy_due.c
 _BACKUP = tables.backup.c
-_PLANNING = "copies"  # names the lock of those that plan copies
+_PLANNING = "copies"  # the name of the lock of transactions that plan copies
 _COPY = tables.backup.alias("copy")
 
 
 class CopyLink(NamedTuple):
-    """Backups of `source` are copied to `target` with a role.
+    """A link: backups of `source` are copied to `target` with a role.
 
-    `due` (epoch ms) and `after` are the state of its walk over the backups of before.
+    `due` (epoch ms) and `after` are the state of its walk over earlier backups.
     """
 
     source: str
@@ -36,7 +36,7 @@ class CopyLink(NamedTuple):
 
 
 def replace(sql: sa.Connection, source: str, links: Sequence[CopyLink], now: int) -> None:
-    """Set the links of a source; new ones are due.  Copies of links that go stay."""
+    """Set the links of a source; new links are due.  Copies of removed links stay."""
     before = {link.target: link for link in of(sql, source)}
     after = {link.target: link for link in links}
     gone = [_LINK.source == source, _LINK.target.not_in(list(after))]
@@ -71,7 +71,7 @@ def all_links(sql: sa.Connection) -> list[CopyLink]:
 
 
 def look(sql: sa.Connection, backup: str, destination: str, moment: int) -> None:
-    """Have the links of a destination look at one backup at a time (epoch ms)."""
+    """Make a backup due for the links of its destination at a time (epoch ms)."""
     linked = sa.select(_LINK.source).where(_LINK.source == destination).limit(1)
     if sql.scalar(linked) is not None:
         insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert
@@ -80,34 +80,34 @@ def look(sql: sa.Connection, backup: str, destination: str, moment: int) -> None
 
 
 def next_walk(sql: sa.Connection, now: int) -> CopyLink | None:
-    """A link whose walk is not over, locked, None without one."""
+    """A link whose walk is not complete, locked, or None."""
     query = sa.select(*_COLUMNS).where(_LINK.due <= now).order_by(_LINK.due).limit(1)
     row = sql.execute(query.with_for_update(skip_locked=True)).one_or_none()
     return CopyLink(*row) if row else None
 
 
 def is_due(sql: sa.Connection, now: int) -> bool:
-    """Whether a walk or a backup is due: two index lookups."""
+    """Whether a walk or a backup is due: two index look-ups."""
     walk = sa.select(_LINK.source).where(_LINK.due <= now).limit(1)
     one = sa.select(_DUE.backup).where(_DUE.due <= now).limit(1)
     return any(sql.scalar(query) is not None for query in (walk, one))
 
 
 def walked(sql: sa.Connection, link: CopyLink, after: str | None) -> None:
-    """Set the machine at which a walk goes on; None: the walk is over."""
+    """Set the machine at which a walk continues; None: the walk is complete."""
     here = sa.update(copy_link).where(_LINK.source == link.source, _LINK.target == link.target)
     over = {"due": None, "after": ""}
     sql.execute(here.values(over if after is None else {"after": after}))
 
 
 def walk_later(sql: sa.Connection, link: CopyLink, moment: int) -> None:
-    """Go on with a walk at a time (epoch ms)."""
+    """Continue a walk at a time (epoch ms)."""
     here = sa.update(copy_link).where(_LINK.source == link.source, _LINK.target == link.target)
     sql.execute(here.values(due=moment))
 
 
 def take_due(sql: sa.Connection, now: int, most: int) -> list[Backup]:
-    """Some backups whose time has come, taken off the list."""
+    """Some due backups, removed from the list."""
     query = sa.select(_DUE.backup).where(_DUE.due <= now).order_by(_DUE.due).limit(most)
     guids = list(sql.scalars(query.with_for_update(skip_locked=True)))
     sql.execute(sa.delete(copy_due).where(_DUE.backup.in_(guids)))
@@ -117,7 +117,8 @@ def take_due(sql: sa.Connection, now: int, most: int) -> list[Backup]:
 
 
 class Route(NamedTuple):
-    """A source and a target, for all backups or those of one machine, one rule or some guids.
+    """A source and a target, and the backups to copy: all, or those of a machine, a rule or some
+    guids.
 
     `since` is the first machine of a walk.
     """
@@ -131,7 +132,7 @@ class Route(NamedTuple):
 
 
 def on_source(sql: sa.Connection, first: str, source: str) -> str | None:
-    """The location on `source` of the backup `first`, None without a stored one."""
+    """The stored location on `source` of the backup `first`, or None."""
     same = sa.or_(_BACKUP.guid == first, _BACKUP.copy_of == first)
     query = sa.select(_BACKUP.guid).where(same, _BACKUP.destination == source)
     guid: str | None = sql.scalar(query.where(_BACKUP.status == "SUCCESS").limit(1))
@@ -141,8 +142,8 @@ def on_source(sql: sa.Connection, first: str, source: str) -> str | None:
 def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
     """Locations on a source of backups without a location on a target, the oldest first.
 
-    Those of one machine stand together.  A copy that failed does not count; a copy that retention
-    removed does.  Another server that plans copies waits for the end of the transaction.
+    Locations of one machine are adjacent.  A failed copy does not count; a copy that retention
+    removed counts.  Another server that plans copies waits for the end of the transaction.
     """
     if sql.dialect.name == "postgresql":  # SQLite has one writer
         sql.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(_PLANNING))))
@@ -166,34 +167,34 @@ def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
 
 
 class Healable(NamedTuple):
-    """A location that lacks data, and a sound location of the same backup."""
+    """A location that lacks data, and another location of the same backup: a sound one if any."""
 
     damaged: Backup
-    sound: Backup
+    other: Backup
 
 
 def is_damaged(sql: sa.Connection, now: int) -> bool:
-    """Whether a location lacks data and was not tried to be healed lately: an index lookup."""
+    """Whether a location lacks data and was not healed recently: an index look-up."""
     query = sa.select(_BACKUP.guid).where(tables.HEALABLE, _BACKUP.heal_after <= now)
     return sql.scalar(query.limit(1)) is not None
 
 
 def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healable]:
-    """Locations that lack data, with a sound location of the same backup where there is one.
+    """Locations that lack data, each with another location of the same backup if one exists.
 
-    All of them are looked at again at `again` (epoch ms).
+    All of them are due again at `again` (epoch ms).
     """
     query = sa.select(tables.backup).where(tables.HEALABLE, _BACKUP.heal_after <= now)
     query = query.order_by(_BACKUP.heal_after, _BACKUP.guid).limit(most)
     damaged = records(sql, query.with_for_update(skip_locked=True), Backup)
     here = sa.update(tables.backup).where(_BACKUP.guid.in_([item.guid for item in damaged]))
     sql.execute(here.values(heal_after=again))
-    pairs = ((item, _sound(sql, item)) for item in damaged if not _is_healing(sql, item))
-    return [Healable(item, sound) for item, sound in pairs if sound]
+    pairs = ((item, _other(sql, item)) for item in damaged if not _is_healing(sql, item))
+    return [Healable(item, other) for item, other in pairs if other]
 
 
 def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
-    """Whether a task that heals a location waits or runs: copies may wait for a day."""
+    """Whether a task that heals a location waits or runs, since copies may wait for a day."""
     live, task = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')"), tables.task.c
     where = (live, task.entity == damaged.entity, task.destination == damaged.destination)
     rows = sql.execute(sa.select(*tasks.COLUMNS).where(*where, task.type == TYPE)).all()
@@ -201,10 +202,13 @@ def _is_healing(sql: sa.Connection, damaged: Backup) -> bool:
     return any(item.get(HEALS) and damaged.guid in item[COPIES] for item in params)
 
 
-def _sound(sql: sa.Connection, damaged: Backup) -> Backup | None:
+def _other(sql: sa.Connection, damaged: Backup) -> Backup | None:
     same = sa.or_(_BACKUP.guid == damaged.first, _BACKUP.copy_of == damaged.first)
     query = sa.select(tables.backup).where(
-        same, _BACKUP.status == "SUCCESS", _BACKUP.location_status == "PRESENT"
+        same,
+        _BACKUP.guid != damaged.guid,
+        _BACKUP.status == "SUCCESS",
+        _BACKUP.location_status.in_(("PRESENT", "DAMAGED")),
     )
-    query = query.order_by(_BACKUP.copy_of.is_not(None), _BACKUP.created).limit(1)
-    return next(iter(records(sql, query, Backup)), None)
+    order = (_BACKUP.location_status != "PRESENT", _BACKUP.copy_of.is_not(None), _BACKUP.created)
+    return next(iter(records(sql, query.order_by(*order).limit(1), Backup)), None)

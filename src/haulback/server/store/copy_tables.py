@@ -1,4 +1,4 @@
-"""Tables of destinations that are copied as a whole; see `tables`."""
+"""Tables of links between destinations whose backups are copied; see `tables`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from haulback.server.store.tables import metadata
 _GUID = String(36)
 
 # A new link walks once over the backups of its source, machine by machine: `due` (epoch ms) is the
-# time of the next piece, NULL after the walk, `after` the machine at which the walk goes on.
+# time of the next piece, NULL after the walk, `after` is the machine at which the walk continues.
 copy_link = Table(
     "copy_link",
     metadata,
@@ -22,7 +22,8 @@ copy_link = Table(
     Index("copy_link_due", "due"),
 )
 
-# Backups that a link may have to copy: new ones, and those whose copy failed; `due` in epoch ms.
+# Backups that a link may have to copy: new backups, and backups whose copy failed; `due` in epoch
+# ms.
 copy_due = Table(
     "copy_due",
     metadata,

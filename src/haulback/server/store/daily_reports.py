@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.report_tables import daily_report as table
 
-_CLAIM = Hot(
+_CLAIM = Statement(
     "INSERT INTO daily_report (policy, local_date, until) VALUES (:policy, :date, :until) "
     "ON CONFLICT DO NOTHING"
 )
@@ -21,20 +21,22 @@ def last_ends(sql: sa.Connection) -> dict[str, int]:
 
 
 def made(sql: sa.Connection, date: str) -> set[str]:
-    """The policies whose report of a date (ISO) was made."""
+    """The policies for which the report of a date (ISO) exists."""
     return set(sql.scalars(sa.select(table.c.policy).where(table.c.local_date == date)))
 
 
 def claim(sql: sa.Connection, policy: str, date: str, until: int) -> bool:
-    """Insert a row; False where another server made the report of this date."""
+    """Insert a row; False if another server has made the report of this date."""
     return _CLAIM.run(sql, policy=policy, date=date, until=until) == 1
 
 
 def void(sql: sa.Connection, after: int) -> None:
-    """Delete the rows of reports that end after a time (epoch ms): the clock was set back."""
+    """Delete the rows of reports that end after a time (epoch ms), because the clock was set
+    back.
+    """
     sql.execute(sa.delete(table).where(table.c.until > after))
 
 
 def forget(sql: sa.Connection, before: str) -> None:
-    """Delete the rows of dates (ISO) before a date."""
+    """Delete the rows of dates (ISO) earlier than a date."""
     sql.execute(sa.delete(table).where(table.c.local_date < before))

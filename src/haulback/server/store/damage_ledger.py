@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 class DamageLedger:
-    """`inventory.ledger.DamageChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.DamageChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int, alarms: AlarmLedger) -> None:
         self.sql, self.now, self._alarms = sql, now, alarms
 
     def expect(self, task: str, destination: str, *, forgotten: bool = True) -> None:
-        """Fix the backups of a destination that a task must find.
+        """Store the list of backups of a destination that a task must find.
 
         Without `forgotten`, the list leaves out missing backups that a user has given up.
         """
@@ -52,7 +52,7 @@ class DamageLedger:
     def expect_machines(self, task: str, destination: str, after: str, last: str | None) -> None:
         """Add the backups of some machines to the list that a clean-up must find.
 
-        The machines are those behind the guid `after`, up to `last`; None: all behind `after`.
+        The machines have guids greater than `after`, up to `last`; None: all greater than `after`.
         """
         expected = tables.expected_backup
         if not after:
@@ -77,7 +77,7 @@ class DamageLedger:
     def reported(self, task: Task, state: State) -> None:
         """Record the damage report of a task, whatever the final state of the task.
 
-        Raises Malformed for a report that cannot be read, when the task is to be FINISHED.
+        Raises Malformed for an unreadable report if the task is to become FINISHED.
         """
         if "damage" not in task.results:
             return
@@ -118,7 +118,7 @@ class DamageLedger:
         """Record the backups that the catalogue does not know, also for the hold of the server."""
         state = msgspec.structs.replace(verify_state(self.sql, destination), unknown=unknown)
         save_verify_state(self.sql, destination, state)
-        look = hold.Look(self.now, unknown, first)
+        look = hold.ComparisonResult(self.now, unknown, first)
         hold.looked(self.sql, destination, look, since=since)
 
     def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
@@ -129,12 +129,14 @@ class DamageLedger:
         self.compared(destination, 0, (), since=since)
 
     def verify_ended(self, destination: str) -> None:
-        """Record that a VERIFY reported damage and failed: this damage plans no other VERIFY."""
+        """Record that a VERIFY reported damage and failed, so that this damage plans no other
+        VERIFY.
+        """
         state = msgspec.structs.replace(verify_state(self.sql, destination), ran=self.now)
         save_verify_state(self.sql, destination, state)
 
     def _read_back(self, destination: str, begun: int) -> None:
-        """Set backups to VERIFIED that were stored before a complete round began."""
+        """Set the level of backups that were stored before a complete round began to VERIFIED."""
         table = tables.backup.c
         where = (
             table.destination == destination,
@@ -158,7 +160,7 @@ class DamageLedger:
         self._alarms.report(AlarmKind.CLEANUP_BLOCKED, subject, text, details)
 
     def found_again(self, task: Task) -> None:
-        """Set missing backups to present: a clean-up found all expected backups."""
+        """Set missing backups to present, because a clean-up found all expected backups."""
         table, expected = tables.backup.c, tables.expected_backup.c
         query = (
             sa.select(tables.backup)
@@ -177,7 +179,7 @@ class DamageLedger:
         self._alarms.clear(AlarmKind.CLEANUP_BLOCKED, report.destination)
 
     def healed(self, task: Task, backup: str, *, is_whole: bool) -> None:
-        """Record an attempt to heal a location, and whether it is whole now."""
+        """Record an attempt to heal a location, and whether the location has all data now."""
         table = tables.backup
         query = sa.select(table).where(table.c.guid == backup, table.c.status == "SUCCESS")
         for location in records(self.sql, query.with_for_update(), Backup):
@@ -190,7 +192,7 @@ class DamageLedger:
             self.sql.execute(here.values(heal_after=after))
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
-        """Record backups as lost that a clean-up gave up after a confirmation."""
+        """Record backups as lost that a clean-up no longer expects after a confirmation."""
         table = tables.backup.c
         for guid in backups:
             where = (table.guid == guid, table.location_status == LocationStatus.GIVEN_UP.value)
@@ -217,9 +219,10 @@ class DamageLedger:
 
 
 def expected_backups(sql: sa.Connection, task: str, after: str, size: int) -> list[str]:
-    """A page of the backups that a task must find, after the last one of the page before.
+    """A page of the backups that a task must find, after the last backup of the previous page.
 
-    Backups whose removal was decided since are left out: another task may have deleted their data.
+    Backups whose removal was decided since are left out, because another task may have deleted
+    their data.
     """
     table, backup = tables.expected_backup.c, tables.backup.c
     joined = tables.expected_backup.join(tables.backup, backup.guid == table.backup)

@@ -1,6 +1,6 @@
 """A consistent copy of the database in a file: SQLite's backup API, or pg_dump.
 
-Writers go on meanwhile; the copy has the state of one moment.
+Writers continue meanwhile; the copy has the state of one moment.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from haulback.server.store.engine import Store, mapped
 from haulback.server.store.schema import schema_of
 
 SQLITE, POSTGRESQL = "SQLITE", "POSTGRESQL"
-_PAGES = 1024  # pages of one step, 4 MiB: other threads run between two steps
-_LOOK = 1.0  # seconds between two looks at a running copy
-_RESERVE = 64 * 1024 * 1024  # bytes that the copy leaves free
+_PAGES = 1024  # pages of one step, 4 MiB, so that other threads run between two steps
+_LOOK = 1.0  # seconds between two checks of a running copy
+_RESERVE = 64 * 1024 * 1024  # bytes that the copy leaves free on the disk
 _LOGIN = ("PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
 
 
 class CopiedDatabase(NamedTuple):
-    """The kind of the database, the name of its file in a copy, and its schema's revision."""
+    """The kind of the database, the name of its file in a copy, and the revision of its schema."""
 
     kind: str
     file: str
@@ -50,10 +50,10 @@ def about(store: Store) -> CopiedDatabase:
 
 
 def copy(store: Store, target: Path) -> Iterator[None]:
-    """Write a copy of the database to a new file, and yield at once and every second meanwhile.
+    """Write a copy of the database to a new file; yields at once, and then every second.
 
-    The copy is complete when the iterator ends; it is stopped and removed when the iterator is
-    closed.  Raises OutOfSpace; Unavailable when pg_dump is missing, too old, or fails.
+    The copy is complete when the iterator ends; closing the iterator stops the copy and removes the
+    file.  Raises OutOfSpace, and Unavailable if pg_dump is missing, too old, or fails.
     """
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
@@ -104,11 +104,11 @@ def _copy_pages(file: Path, target: Path, stop: Event) -> None:
         closing(sqlite3.connect(target)) as copied,
     ):
         source.isolation_level = None
-        # An open read transaction keeps one moment: without it every commit of another connection
-        # begins the copy anew, and the copy of a busy database never ends.
+        # An open read transaction holds one snapshot: without it every commit of another connection
+        # restarts the copy, and the copy of a busy database never ends.
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        copied.execute("PRAGMA synchronous=OFF")  # the copy is read once and removed
+        copied.execute("PRAGMA synchronous=OFF")  # the copy is read once and then removed
         source.backup(copied, pages=_PAGES, progress=look, sleep=0)
 
 
@@ -116,7 +116,7 @@ def _dumped(store: Store, target: Path) -> Iterator[None]:
     with store.read() as sql:
         schema = str(sql.scalar(sa.text("SELECT current_schema()")))
         program = fitting("pg_dump", server_version(sql))
-    # No compression: equal rows of two copies are stored once.
+    # Without compression, equal rows of two copies are stored once.
     how = ["--format=custom", "--compress=0", "--no-owner", "--no-privileges", "--no-password"]
     command = [
         program,
@@ -149,7 +149,7 @@ def _running(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def fitting(name: str, server: int) -> str:
-    """The path of a client program that is not older than the server.  Raises Unavailable."""
+    """The path of a client program that is at least as new as the server.  Raises Unavailable."""
     program = tool(name, server)
     version = major(program)
     if version < server:
@@ -161,8 +161,8 @@ def fitting(name: str, server: int) -> str:
 
 
 def tool(name: str, version: int) -> str:
-    """The path of a client program of PostgreSQL: of this version where it is installed, else the
-    one on the path.
+    """The path of a client program of PostgreSQL: of this version if installed, else the first on
+    the PATH.
 
     Raises Unavailable.
     """
@@ -204,7 +204,9 @@ def connection(url: sa.URL) -> str:
 
 
 def environment(url: sa.URL) -> dict[str, str]:
-    """The environment of a client program: the only child that gets the database's password."""
+    """The environment of a client program, the only child process that receives the database
+    password.
+    """
     own = {name: os.environ[name] for name in _LOGIN if name in os.environ}
     if password := url.password or url.query.get("password"):
         own["PGPASSWORD"] = str(password)

@@ -1,7 +1,7 @@
 """A database from its copy: an SQLite file, or a dump in an empty PostgreSQL database.
 
-A PostgreSQL database carries a mark from before its first row until the restore is complete: no
-server opens a marked database, and a repeated restore begins anew in it.
+A PostgreSQL database carries a mark until its restore is complete: no server opens a marked
+database, and a repeated restore starts again in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from haulback.server.store.engine import (
 from haulback.server.store.schema import known_schemas
 from haulback.tasks.record import Task
 
-_PIECE = 200  # tasks of one transaction
+_PIECE = 200  # tasks in one transaction
 _OPEN = ("QUEUED", "RUNNING", PLANNED)
 
 
@@ -42,7 +42,7 @@ def check_schema(schema: str, by: str) -> None:
 
 
 def check_target(kind: str, url: str) -> None:
-    """Raises Malformed where a copy of this kind does not go into the database at `url`."""
+    """Raises Malformed if a copy of this kind cannot be restored into the database at `url`."""
     if kind == database_copy.SQLITE and url:
         raise Malformed(
             "--database: the copy is an SQLite file, which goes into --data; leave --database out",
@@ -78,8 +78,8 @@ def opened(folder: Path, url: str) -> Store:
 def load(url: str, dump: Path) -> None:
     """Restore a dump into an empty PostgreSQL database, or into one of an unfinished restore.
 
-    All rows appear in one transaction.  Raises Conflict for a database that holds anything else;
-    Unavailable when pg_restore is missing or fails.
+    All rows appear in one transaction.  Raises Conflict for a database with other contents; raises
+    Unavailable if pg_restore is missing or fails.
     """
     engine = sa.create_engine(parse_url(url).set(drivername="postgresql+psycopg"))
     try:
@@ -103,7 +103,9 @@ def load(url: str, dump: Path) -> None:
 
 
 def _emptied(engine: sa.Engine) -> tuple[str, int]:
-    """The schema, empty but for the mark, and the major version of the server."""
+    """The name of the schema, which must be empty except for the mark, and the server's major
+    version.
+    """
     with engine.begin() as sql:
         schema = str(sql.scalar(sa.text("SELECT current_schema()")))
         held = set(sa.inspect(sql).get_table_names(schema))
@@ -125,10 +127,10 @@ def finish(store: Store) -> None:
 
 
 def give_up_unfinished(sql: Connection, why: str) -> None:
-    """Fail the backups that were being made; nothing deletes what may be stored of them.
+    """Fail the backups that were being made; no task deletes the data that may be stored of them.
 
-    A task may have stored such a backup after the copy was made: as `gone` it counts as deleted, so
-    that a clean-up finds a backup there that it does not know, which it keeps.
+    A task may have stored such a backup after the copy was made: `gone` marks it as deleted, so
+    that a clean-up that finds the backup does not know it and keeps it.
     """
     table = tables.backup
     undecided = table.c.status.in_(("QUEUED", "INPROGRESS", "PARTIAL_SUCCESS"))
@@ -137,7 +139,7 @@ def give_up_unfinished(sql: Connection, why: str) -> None:
 
 
 def open_tasks(sql: Connection, after: str) -> list[Task]:
-    """The tasks after a guid that have not ended, a piece at a time."""
+    """The tasks after a guid that have not ended, read in pieces."""
     table = tables.task
     query = sa.select(*tasks.COLUMNS).where(table.c.state.in_(_OPEN), table.c.guid > after)
     return [tasks.task_of(row) for row in sql.execute(query.order_by(table.c.guid).limit(_PIECE))]

@@ -9,14 +9,14 @@ from haulback.contract.destination_probe import StoreProbe
 from haulback.contract.events import Event, EventKind
 from haulback.contract.space import SpaceUsage
 from haulback.errors import Conflict
-from haulback.inventory.ledger import AlarmChanges, NewPlaceOf
-from haulback.server.store import events, kept_keys, node_groups, pins, rows, tables
+from haulback.inventory.ledger import AlarmChanges, NewDestinationLocation
+from haulback.server.store import events, given_up_keys, node_groups, pins, rows, tables
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.space import SpaceBook
 from haulback.units import size
 from haulback.wire import Named
 
-_LEVELS = (0.8, 0.9, 0.95, 0.98)  # shares of the capacity that are an event
+_LEVELS = (0.8, 0.9, 0.95, 0.98)  # used shares of the capacity at which an event is added
 
 
 class DestinationLedger:
@@ -38,10 +38,10 @@ class DestinationLedger:
                 "of each other's tasks; remove the new destination, or name a copy of the store"
             )
         self._sql.execute(sa.update(table).where(where).values(repository=repository))
-        kept_keys.read_again(self._sql, repository)
+        given_up_keys.read_again(self._sql, repository)
 
     def probed(self, destination: str, seen: StoreProbe) -> None:
-        """Store the results of a probe over those of the last; what it left out stays."""
+        """Merge the results of a probe into the earlier results; absent members stay."""
         table = tables.destination
         where = table.c.guid == destination
         text = self._sql.scalar(sa.select(table.c.probe).where(where)) or "{}"
@@ -50,7 +50,7 @@ class DestinationLedger:
         encoded = msgspec.json.encode(merged).decode()
         self._sql.execute(sa.update(table).where(where).values(probe=encoded))
 
-    def moved(self, place: NewPlaceOf, repository: str, *, by: str) -> None:
+    def moved(self, place: NewDestinationLocation, repository: str, *, by: str) -> None:
         before = SqlCatalogue(self._sql).places.destination(place.destination)
         if before.repository != repository:
             raise Conflict(f"{before.name}: another repository is at the new place")
@@ -76,7 +76,7 @@ class DestinationLedger:
         self._book.judge(destination)
 
     def limited(self, destination: str) -> None:
-        """Judge a destination again whose limits were changed."""
+        """Check again a destination whose limits were changed."""
         self._book.judge(destination)
 
     def stored(self, destination: str, stored: int) -> None:
@@ -98,7 +98,7 @@ class DestinationLedger:
 
 
 def _crossed(used: int | None, total: int | None, share: float) -> int | None:
-    """The percentage of a full destination when it rises over one of the levels, else None."""
+    """The highest level that the used percentage of a destination has risen above, or None."""
     before = (used or 0) / total if total else 0.0
     crossed = any(before < level <= share for level in _LEVELS)
     return int(100 * share) if crossed else None

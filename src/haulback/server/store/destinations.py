@@ -15,11 +15,11 @@ from haulback.server.store.retention_tables import retention_due, retention_stat
 from haulback.server.store.space_tables import SPACE_TABLES
 
 _BACKUP = tables.backup.c
-_PLACES = "places of destinations"  # the lock of transactions that compare places
+_PLACES = "places of destinations"  # the lock of transactions that compare locations
 
 
 def lock_places(sql: sa.Connection) -> None:
-    """Let one transaction at a time compare its place with those of all destinations.
+    """Let one transaction at a time compare its location with those of all destinations.
 
     Another server that adds, attaches or moves a destination waits for the end of the transaction.
     """
@@ -28,12 +28,12 @@ def lock_places(sql: sa.Connection) -> None:
 
 
 def add(sql: sa.Connection, record: BackupDestination, sealed_key: str) -> None:
-    """Insert a destination with its sealed repository key.  Raises Conflict for a taken name."""
+    """Insert a destination with its sealed repository key.  Raises Conflict for a name in use."""
     rows.add(sql, tables.destination, record, sealed_key=sealed_key)
 
 
 def change(sql: sa.Connection, record: BackupDestination) -> None:
-    """Write a destination.  Raises Conflict for a taken name."""
+    """Write a destination.  Raises Conflict for a name in use."""
     rows.change(sql, tables.destination, record)
 
 
@@ -45,19 +45,19 @@ def names(sql: sa.Connection, guids: Collection[str]) -> dict[str, str]:
 
 
 def has_backups(sql: sa.Connection, guid: str) -> bool:
-    """Tell whether a destination may still hold the data of a backup."""
+    """Whether a destination may still hold data of a backup."""
     query = sa.select(_BACKUP.guid).where(_BACKUP.destination == guid, ~_BACKUP.gone).limit(1)
     return sql.scalar(query) is not None
 
 
 def stored_before(sql: sa.Connection, guid: str, moment: int) -> bool:
-    """Tell whether a destination got a backup before a moment (epoch ms)."""
+    """Whether a destination received a backup before a time (epoch ms)."""
     where = (_BACKUP.destination == guid, _BACKUP.stored_time < moment)
     return sql.scalar(sa.select(_BACKUP.guid).where(*where).limit(1)) is not None
 
 
 def remove(sql: sa.Connection, guid: str) -> list[str]:
-    """Delete a destination with the records of its backups; the guids of these backups."""
+    """Delete a destination with the records of its backups; returns the guids of these backups."""
     backup_locations.orphaned(sql, guid)
     sql.execute(
         sa.delete(copy_link).where((copy_link.c.source == guid) | (copy_link.c.target == guid))

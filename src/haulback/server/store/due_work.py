@@ -1,4 +1,4 @@
-"""Work of a maintenance tick that is due, by one statement: each part is one look into an index."""
+"""The parts of a maintenance tick that have due work, by two statements of index look-ups."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 
-_DUE = Hot(
+_DUE = Statement(
     "SELECT "
     "EXISTS (SELECT 1 FROM task WHERE state = 'QUEUED' AND NOT ready AND window_start <= :now), "
     "EXISTS (SELECT 1 FROM task WHERE state = 'RUNNING' AND lease_until < :now), "
@@ -21,9 +21,20 @@ _DUE = Hot(
     "EXISTS (SELECT 1 FROM mounted_backup WHERE state = 'MOUNTED' AND unmount_at <= :now)"
 )
 
+_UPKEEP = Statement(
+    "SELECT EXISTS (SELECT 1 FROM alarm WHERE kind = 'REPOSITORY_DAMAGED'), "
+    "EXISTS (SELECT 1 FROM copy_link WHERE due <= :now) "
+    "OR EXISTS (SELECT 1 FROM copy_due WHERE due <= :now) "
+    "OR EXISTS (SELECT 1 FROM backup WHERE status = 'SUCCESS' "
+    "AND location_status IN ('DAMAGED', 'MISSING') AND heal_after <= :now), "
+    "EXISTS (SELECT 1 FROM retention_due) "
+    "OR EXISTS (SELECT 1 FROM retention_state WHERE reclaim_at IS NOT NULL), "
+    "EXISTS (SELECT 1 FROM given_up WHERE ended IS NULL)"
+)
+
 
 class DueWork(NamedTuple):
-    """Parts of a tick that have something to do."""
+    """The parts of a tick that have due work."""
 
     opens: bool
     lost: bool
@@ -35,8 +46,17 @@ class DueWork(NamedTuple):
     mounts: bool
 
 
+class DueUpkeep(NamedTuple):
+    """Parts of the upkeep of repositories that have something to do."""
+
+    verifies: bool
+    copies: bool
+    judges: bool
+    gives_up: bool
+
+
 class Ages(NamedTuple):
-    """Moments (epoch ms) before which ended tasks leave the lists, and rows are deleted."""
+    """Times (epoch ms) before which ended tasks leave the lists, and rows are deleted."""
 
     listed: int
     kept: int
@@ -44,7 +64,14 @@ class Ages(NamedTuple):
 
 
 def look(sql: sa.Connection, now: int, ages: Ages) -> DueWork:
-    """The parts of a tick at `now` (epoch ms) that have something to do."""
+    """The parts of a tick at `now` (epoch ms) that have due work."""
     row = _DUE.row(sql, now=now, **ages._asdict())
     assert row
     return DueWork(*map(bool, row))
+
+
+def upkeep(sql: sa.Connection, now: int) -> DueUpkeep:
+    """The parts of the upkeep of repositories at `now` (epoch ms) that have something to do."""
+    row = _UPKEEP.row(sql, now=now)
+    assert row
+    return DueUpkeep(*map(bool, row))

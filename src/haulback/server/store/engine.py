@@ -1,4 +1,4 @@
-"""The database: migrated at the opening, with one writer and one server on an SQLite file."""
+"""The database, migrated when it is opened, with one writer and one server on an SQLite file."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from haulback.server.store.tables import pulse
 log = logging.getLogger(__name__)
 Connection = sa.Connection
 
-_WAIT_MS = 30_000  # as long SQLite waits for another program that holds its file
-LONGEST_READ_MS = 30_000  # seconds after which a list without an index ends with 503
+_WAIT_MS = 30_000  # milliseconds for which SQLite waits for another program that locks its file
+LONGEST_READ_MS = 30_000  # seconds after which a list without an index fails with 503
 EVENTS = "events"  # member of a connection's `info`, set by `events.add`
 _STEPS = 100_000  # SQLite instructions between two checks of the time
 RESTORING = "haulback_restoring"  # a table that marks a database whose restore has not ended
-_CONNECTIONS = 16  # as many as the threads that answer requests
+_CONNECTIONS = 16  # number of connections: as many as threads that answer requests
 
 
-class Turns:
-    """A fair lock: the longest waiter gets it first, so that bulk work blocks no other writer."""
+class FairLock:
+    """A fair lock: the longest waiter gets it first, so that bulk work starves no other writer."""
 
     def __init__(self) -> None:
-        # guards the queue; a waiter sleeps on a lock of its own, outside of this one
+        # guards the queue; each waiter sleeps on a lock of its own, not on this one
         self._lock = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._taken = False
@@ -51,7 +51,7 @@ class Turns:
             mine = threading.Lock()
             mine.acquire()
             self._waiting.append(mine)
-        mine.acquire()  # until the previous owner releases the lock
+        mine.acquire()  # waits until the previous owner releases the lock
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -62,7 +62,7 @@ class Turns:
 
 
 class _RolledBack(Exception):
-    """Ends a rehearsal: the transaction is rolled back."""
+    """Ends a dry run: the transaction is rolled back."""
 
 
 class Store:
@@ -73,8 +73,8 @@ class Store:
         self._name = uuid.uuid4().hex
         self._reader = engine
         if engine.dialect.name == "postgresql":
-            # Every statement sees the commits before its start, with or without a transaction:
-            # reads without a transaction save two round trips.
+            # Every statement sees all earlier commits, with or without a transaction, so that reads
+            # without a transaction save two round trips.
             self._reader = sa.create_engine(
                 engine.url,
                 pool_size=_CONNECTIONS,
@@ -82,14 +82,14 @@ class Store:
                 connect_args={"options": f"-c statement_timeout={LONGEST_READ_MS}"},
             )
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = Turns()
+        self._writer = FairLock()
         self.refused: tuple[float, str] | None = None  # time and reason of the last failed write
         self.on_events: Callable[[], None] = lambda: None  # called after a commit with new events
-        self._rehearsal = threading.local()  # `sql`: the connection of this thread's rehearsal
+        self._rehearsal = threading.local()  # `sql`: the connection of this thread's dry run
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Roll back, at the end, whatever this thread writes within the context."""
+        """Roll back, at the end of the context, all writes of this thread."""
         with suppress(_RolledBack), self._writing() as connection:
             self._rehearsal.sql = connection
             try:
@@ -100,7 +100,7 @@ class Store:
 
     @contextmanager
     def _rehearsed(self, connection: sa.Connection) -> Iterator[sa.Connection]:
-        """A transaction within a rehearsal: an error rolls back its part alone."""
+        """A transaction within a dry run; an error rolls back this transaction alone."""
         with mapped(), connection.begin_nested():
             yield connection
 
@@ -111,7 +111,9 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A read connection: SQLite reads one moment, PostgreSQL the start of each statement."""
+        """A read connection: SQLite reads a single snapshot, PostgreSQL a new one for each
+        statement.
+        """
         if (rehearsing := self._rehearsing) is not None:
             yield rehearsing
             return
@@ -130,7 +132,7 @@ class Store:
 
     @contextmanager
     def savepoint(self, connection: sa.Connection) -> Iterator[None]:
-        """A part of a transaction that can be rolled back by itself."""
+        """A part of a transaction that can be rolled back separately."""
         with mapped(), connection.begin_nested():
             yield
 
@@ -155,7 +157,7 @@ class Store:
             return
         try:
             with self._writing() as connection:
-                connection.info.pop(EVENTS, None)  # of a transaction that was rolled back
+                connection.info.pop(EVENTS, None)  # for a transaction that was rolled back
                 yield connection
                 has_events = connection.info.pop(EVENTS, False)
         except NotWritable as error:
@@ -170,7 +172,7 @@ class Store:
             with mapped(), self.engine.begin() as connection:
                 yield connection
             return
-        # SQLite has one writer: threads queue here instead of polling the file's lock.
+        # SQLite has one writer: threads queue for it here instead of polling the file lock.
         with self._writer, mapped(), self.engine.connect() as plain:
             connection = plain.execution_options(immediate=True)
             with connection.begin():
@@ -204,7 +206,9 @@ class Store:
             connection.exec_driver_sql("SELECT pg_notify('haulback', %(by)s)", {"by": self._name})
 
     def heard(self) -> Iterator[bool]:
-        """Notifications of other servers: True for one, else False.  Raises Unavailable."""
+        """Notifications of other servers: yields True for each, and False meanwhile.  Raises
+        Unavailable.
+        """
         with mapped(), self._reader.connect() as connection:
             connection.exec_driver_sql("LISTEN haulback")
             plain: Any = connection.connection.driver_connection
@@ -222,7 +226,8 @@ class Store:
 def open_store(url: str, *, restoring: bool = False, apart: bool = False) -> Store:
     """Open and migrate the database at `url` (`sqlite:///…` or `postgresql://…`).
 
-    `apart`: the migration runs in a forked process; the caller has no other thread.
+    `apart`: the migration runs in a forked process, which requires that the caller has no other
+    thread.
 
     Raises Malformed for another kind of URL, Conflict when another server uses the SQLite file or
     a newer Haulback wrote the database, Unavailable when the database does not answer; Conflict
@@ -332,8 +337,8 @@ def _sqlite_engine(path: Path) -> sa.Engine:
 
 def _set_up(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # this module sends BEGIN itself
-    # FULL: a confirmed change survives a power failure.
-    # A longer log between two checkpoints: bulk changes in pieces write the same pages repeatedly.
+    # FULL: a committed change survives a power failure. A longer log between two checkpoints,
+    # because bulk changes in pieces write the same pages repeatedly.
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
@@ -351,7 +356,9 @@ def _begin(connection: sa.Connection) -> None:
 
 @cache
 def _errors(name: str, with_psycopg: bool) -> tuple[type[Exception], ...]:
-    """The errors of SQLAlchemy and of the drivers, which raw statements raise directly."""
+    """The errors of SQLAlchemy, and those of the drivers, which raw SQL statements raise
+    directly.
+    """
     kinds: list[type[Exception]] = [getattr(sa.exc, name), getattr(sqlite3, name)]
     if with_psycopg:
         import psycopg
@@ -361,18 +368,18 @@ def _errors(name: str, with_psycopg: bool) -> tuple[type[Exception], ...]:
 
 
 def _drivers(name: str, *more: type[Exception]) -> tuple[type[Exception], ...]:
-    # A server on SQLite does not load psycopg, which takes 10 MB, and gets none of its errors.
+    # A server on SQLite does not load psycopg, which takes 10 MB, and receives none of its errors.
     return (*more, *_errors(name, "psycopg" in sys.modules))
 
 
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # SQLite's error codes, lowest byte
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}  # error codes of SQLite, lowest byte
 _STRANGE = {sqlite3.SQLITE_NOTADB}
-_REFUSING = {"53100", "25006"}  # PostgreSQL: disk full, read-only
+_REFUSING = {"53100", "25006"}  # PostgreSQL codes for a full disk and for a read-only database
 
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Map database errors to Haulback's: no response, unsuitable value, conflict of rows."""
+    """Map database errors to Haulback's errors: no response, unsuitable value, conflicting rows."""
     try:
         yield
     except _drivers("DataError", OverflowError) as error:

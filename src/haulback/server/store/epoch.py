@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from haulback.server.store import tables
 from haulback.server.store.event_tables import event_counter
 from haulback.server.store.hold_tables import site
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 
-EPOCH_EVENTS = 1_000_000_000  # more events than any epoch has; numbers stay below 2^53
-_EPOCH = Hot("SELECT epoch FROM site WHERE number = 1")
+EPOCH_EVENTS = 1_000_000_000  # more events than any epoch can have; numbers stay below 2^53
+_EPOCH = Statement("SELECT epoch FROM site WHERE number = 1")
 
 
 def current(sql: sa.Connection) -> int:
@@ -25,12 +25,13 @@ def server_of(sql: sa.Connection) -> str:
 
 
 def begin(sql: sa.Connection) -> int:
-    """Begin a new epoch and return it: no session of a node or of a user outlasts an epoch.
+    """Begin a new epoch and return its number; all sessions of nodes and users end with the old
+    epoch.
 
-    Nodes open new sessions by their own credentials.
+    Nodes open new sessions with their own credentials.
     """
     sql.execute(sa.update(site).values(epoch=site.c.epoch + 1))
-    # Readers know numbers that were given after the copy was made: new events lie behind them.
+    # Readers may know numbers from after the copy was made, so new events get greater numbers.
     counter = event_counter.c.last
     sql.execute(sa.update(event_counter).values(last=counter + EPOCH_EVENTS))
     sql.execute(sa.update(tables.node).values(session=None, token=None))

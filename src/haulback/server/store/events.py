@@ -2,7 +2,7 @@
 
 An event has no number before its commit.  `number_some` numbers committed events in order, under
 the lock of one row: a reader that saw number N never misses a smaller number, although PostgreSQL
-commits transactions in another order than it inserts their rows.
+may commit transactions in another order than that of their inserts.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from haulback.server.queries import EventQuery
 from haulback.server.store.engine import EVENTS
 from haulback.server.store.event_tables import event as table
 from haulback.server.store.expressions import Condition, Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.wire import JsonObject, Named, label
 
 MOST = 500  # events that one transaction numbers or deletes
 _NAME, _TEXT = 400, 4000  # characters
 # A rule is a record below its policy.
-_INSERT = Hot(
+_INSERT = Statement(
     "INSERT INTO event (kind, time, subject, subject_name, project, policy, text, data, once) "
     "VALUES (:kind, :time, :subject, :subject_name, :project, "
     "COALESCE(:policy, (SELECT parent FROM record WHERE guid = :rule)), :text, :data, :once) "
     "ON CONFLICT (once) DO NOTHING"
 )
-_LOCK = Hot("SELECT last FROM event_counter WHERE name = 'event'", " FOR UPDATE")
-_NUMBER = Hot(
+_LOCK = Statement("SELECT last FROM event_counter WHERE name = 'event'", " FOR UPDATE")
+_NUMBER = Statement(
     "UPDATE event SET number = :last + place.nth FROM (SELECT id, row_number() OVER (ORDER BY id) "
     "AS nth FROM event WHERE number IS NULL ORDER BY id LIMIT :most) AS place "
     "WHERE event.id = place.id"
 )
-_COUNT = Hot("UPDATE event_counter SET last = :last WHERE name = 'event'")
-_HEAD = Hot("SELECT last FROM event_counter WHERE name = 'event'")
-_NEW = Hot("SELECT id FROM event WHERE number IS NULL LIMIT 1")
-_OLD = Hot("SELECT id FROM event WHERE time < :before LIMIT 1")
-_OLDEST = Hot("SELECT min(number) FROM event")
-_FORGET = Hot(
+_COUNT = Statement("UPDATE event_counter SET last = :last WHERE name = 'event'")
+_HEAD = Statement("SELECT last FROM event_counter WHERE name = 'event'")
+_NEW = Statement("SELECT id FROM event WHERE number IS NULL LIMIT 1")
+_OLD = Statement("SELECT id FROM event WHERE time < :before LIMIT 1")
+_OLDEST = Statement("SELECT min(number) FROM event")
+_FORGET = Statement(
     "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE time < :before "
     "AND number IS NOT NULL ORDER BY time LIMIT :most)"
 )
 
 
 def add(sql: sa.Connection, event: Event) -> None:
-    """Insert an event; a second event of one `once` text changes nothing."""
+    """Insert an event; a second event with the same `once` text changes nothing."""
     add_many(sql, [event])
 
 
@@ -72,7 +72,7 @@ def has_new(sql: sa.Connection) -> bool:
 
 
 def number_some(sql: sa.Connection) -> list[EventRecord]:
-    """Number up to MOST committed events; a lock makes other servers wait for the commit."""
+    """Number up to MOST committed events; other servers wait at a lock until the commit."""
     last = _last(_LOCK.row(sql))
     count = _NUMBER.run(sql, last=last, most=MOST)
     if not count:
@@ -96,8 +96,8 @@ def oldest(sql: sa.Connection) -> int | None:
 def page(sql: sa.Connection, wanted: EventQuery) -> list[EventRecord]:
     """Events after a number, the oldest first, or before a number, the newest first.
 
-    Each of several kinds or projects is a query of its own, which reads its index in order: one
-    query for all of them would sort all of their events.
+    Each of several kinds or projects has a query of its own, which reads its index in order: a
+    single query would sort all their events.
     """
     order = table.c.number.desc() if wanted.after is None else table.c.number
     conditions = _conditions(wanted)
@@ -110,7 +110,7 @@ def page(sql: sa.Connection, wanted: EventQuery) -> list[EventRecord]:
 
 
 def _indexed(wanted: EventQuery) -> list[list[Condition]]:
-    """The conditions that an index serves, one list for each query."""
+    """The conditions for an index, one list for each query."""
     if wanted.subject:
         return [[table.c.subject == wanted.subject]]
     if wanted.policy:
@@ -123,14 +123,14 @@ def _indexed(wanted: EventQuery) -> list[list[Condition]]:
 
 
 def last_kind(sql: sa.Connection, subject: str, kinds: Sequence[str]) -> str | None:
-    """The kind of the newest event of some kinds about a subject, None without one."""
+    """The kind of the newest event about a subject, among some kinds, or None."""
     query = sa.select(table.c.kind).where(table.c.subject == subject, table.c.kind.in_(kinds))
     newest: str | None = sql.scalar(query.order_by(table.c.id.desc()).limit(1))
     return newest
 
 
 def has_old(sql: sa.Connection, before: int) -> bool:
-    """Whether an event is older than a time (epoch ms)."""
+    """Whether any event is older than a time (epoch ms)."""
     return _OLD.row(sql, before=before) is not None
 
 
@@ -144,7 +144,7 @@ def _last(row: tuple[int, ...] | None) -> int:
 
 
 def _conditions(wanted: EventQuery) -> list[Condition]:
-    """The conditions on each event, besides the condition of the index."""
+    """The conditions on each event, without the condition of the index."""
     where: list[Condition] = [table.c.number.is_not(None)]
     where += [table.c.kind.in_(wanted.kinds)] if wanted.kinds else []
     where += [table.c.policy == wanted.policy] if wanted.policy else []

@@ -7,11 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-Column = sa.Column[Any]
+Column = sa.Column[object]
 Expression = sa.ColumnElement[Any]
 Condition = sa.ColumnElement[bool]
-Row = sa.Row[Any]
-Select = sa.Select[Any]
+Row = sa.Row[object]
+Select = sa.Select[object]
 
 
 def text_in(sql: sa.Connection, column: Column, name: str) -> sa.ColumnElement[str]:

@@ -23,7 +23,7 @@ class StatusCount(NamedTuple):
 
 
 def unassigned_with_backup(sql: sa.Connection, scope: Scope) -> int:
-    """The number of present machines that no policy governs and that have a backup."""
+    """The number of present machines that have a backup but no policy."""
     table = tables.entity.c
     where = [
         table.present,
@@ -56,19 +56,23 @@ def stored_bytes(sql: sa.Connection, scope: Scope) -> dict[str, int]:
 
 
 def backed_up_by_day(sql: sa.Connection, scope: Scope, span: range) -> dict[str, int]:
-    """Bytes of successful backups by day (epoch ms of its midnight) within a span of epoch ms."""
+    """Bytes of successful backups by day (epoch ms of its midnight), between two times (epoch
+    ms).
+    """
     return _by_day(sql, tables.backup, lists.held(), span, scope)
 
 
 def restored_by_day(sql: sa.Connection, scope: Scope, span: range) -> dict[str, int]:
-    """Bytes of successful restores by day (epoch ms of its midnight) within a span of epoch ms."""
+    """Bytes of successful restores by day (epoch ms of its midnight), between two times (epoch
+    ms).
+    """
     return _by_day(sql, tables.restore_job, tables.restore_job.c.size, span, scope)
 
 
 def _by_day(
     sql: sa.Connection, table: sa.Table, size: Expression, span: range, scope: Scope
 ) -> dict[str, int]:
-    """Bytes of the successes by day, zero for a day without any."""
+    """Bytes of successful jobs by day, zero for a day without any."""
     day = sa.cast(table.c.created, sa.BigInteger) - table.c.created % _DAY_MS
     first, last = (moment - moment % _DAY_MS for moment in (span.start, span.stop - 1))
     where = [table.c.created >= first, table.c.created < span.stop, table.c.status == "SUCCESS"]

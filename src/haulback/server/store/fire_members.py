@@ -1,4 +1,4 @@
-"""Machines that a fire plans for, in pieces, and the plans of a rule that are under way."""
+"""Machines for which a fire plans, in pieces, and the pending plans of a rule."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 import sqlalchemy as sa
 
 from haulback.server.store import tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import task
 
 _COLUMNS = {"backupPolicy": "backup_policy", "snapshotPolicy": "snapshot_policy"}
 _MEMBERS = {
-    setting: Hot(
+    setting: Statement(
         f"SELECT guid, name, project, present FROM entity WHERE {column} = :policy "
         "AND guid > :after ORDER BY guid LIMIT :most"
     )
@@ -24,7 +24,7 @@ _LIVE = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 
 
 class FireMember(NamedTuple):
-    """A machine of a policy, with what decides on its plan."""
+    """A machine of a policy, with the facts that decide about its plan."""
 
     guid: str
     name: str
@@ -39,15 +39,17 @@ def piece(sql: sa.Connection, setting: str, policy: str, after: str, most: int) 
 
 
 def hold_rule(sql: sa.Connection, rule: str) -> None:
-    """Lock a rule until the transaction ends: two fires of a rule must see each other's plans."""
+    """Lock a rule until the transaction ends, because two fires of a rule must see each other's
+    plans.
+    """
     query = sa.select(tables.record.c.guid).where(tables.record.c.guid == rule)
     sql.execute(query.with_for_update(key_share=True))
 
 
 def pending(sql: sa.Connection, rule: str, entities: Sequence[str]) -> dict[str, str]:
-    """The machines, among some, with a task of the rule that waits or runs; each with its task.
+    """Machines, among some, that have a waiting or running task of the rule, each with its task.
 
-    A copy that waits for a second site must not keep a machine from its next backup.
+    A copy that waits for a second destination must not keep a machine from its next backup.
     """
     query = sa.select(task.c.entity, task.c.guid, task.c.refs).where(
         _LIVE, task.c.entity.in_(entities), task.c.type != "BACKUP_DESTINATION_SYNC"
@@ -61,26 +63,26 @@ def pending(sql: sa.Connection, rule: str, entities: Sequence[str]) -> dict[str,
 
 
 def pending_of(sql: sa.Connection, schedule: str, kind: str) -> str | None:
-    """A task of one type that a schedule made, and that waits or runs."""
+    """A waiting or running task of one type that a schedule made."""
     where = (_LIVE, task.c.schedule == schedule, task.c.type == kind)
     found: str | None = sql.scalar(sa.select(task.c.guid).where(*where).limit(1))
     return found
 
 
 def scanned(sql: sa.Connection) -> set[str]:
-    """The hypervisors with a scan that waits or runs."""
+    """The hypervisors with a waiting or running scan."""
     query = sa.select(task.c.hypervisor).where(_LIVE, task.c.type == "INVENTORY_SYNC")
     return set(sql.scalars(query.distinct()))
 
 
 def unstarted(sql: sa.Connection, run: str, most: int) -> list[str]:
-    """Some tasks of a run that wait and that no node has started."""
+    """Some waiting tasks of a run that no node has started."""
     waiting = (sa.text("run <> ''"), sa.text("state = 'QUEUED'"), task.c.attempt == 0)
     query = sa.select(task.c.guid).where(task.c.run == run, *waiting)
     return list(sql.scalars(query.order_by(task.c.guid).limit(most)))
 
 
 def has_started(sql: sa.Connection, runs: Sequence[str]) -> bool:
-    """Tell whether a node has started a task of these runs."""
+    """Whether a node has started a task of these runs."""
     where = (task.c.run.in_(runs), sa.text("run <> ''"), task.c.attempt > 0)
     return sql.scalar(sa.select(task.c.guid).where(*where).limit(1)) is not None

@@ -1,9 +1,9 @@
-"""Insertion of backups that a node found on a destination and the catalogue does not know."""
+"""Insertion of backups that a node found on a destination but the catalogue does not know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -25,7 +25,8 @@ from haulback.wire import JsonMapping, JsonObject, Named
 
 _Record = TypeVar("_Record", Entity, Backup)
 _LONGEST_TEXT, _LARGEST = 10_000, 1 << 53
-_NAMES = ("rule", "policy", "projectName")  # kept as text: their records are on the old server
+# Stored as text, because the records are on the old server.
+_NAMES = ("rule", "policy", "projectName")
 _KEPT = (
     *("created", "stored_time", "description", "warnings", "acknowledged", "hint", "keep_until"),
     *("lock_until", "level", "consistency", "volumes", "role", "project"),
@@ -42,9 +43,9 @@ class FindingTask(NamedTuple):
 
 
 def add(sql: sa.Connection, page: list[FoundBackup], finding: FindingTask) -> int:
-    """Insert the unknown backups of a page; the number of inserted ones.
+    """Insert the unknown backups of a page; returns the number of inserted backups.
 
-    Facts of known backups stay, except that a missing backup which was found is present again.
+    Facts of known backups stay, but a missing backup that was found becomes present again.
     """
     page = list({item.guid: item for item in page}.values())
     known = _known(sql, [item.guid for item in page])
@@ -83,7 +84,7 @@ def _found_again(ledger: SqlLedger, known: Backup, item: FoundBackup, finding: F
 
 
 def _add_entities(sql: sa.Connection, new: Iterable[FoundBackup], now: int) -> None:
-    """Insert the unknown entities of backups, as machines that are not present."""
+    """Insert the unknown entities of backups, as machines that are absent."""
     wanted = {item.entity: item for item in new}
     if OWN_ENTITY in wanted:
         own_server.add(sql, now)
@@ -123,7 +124,7 @@ def _entity(item: FoundBackup, uuid: str, now: int) -> Entity:
 
 
 def _with(record: _Record, facts: JsonMapping, names: Iterable[str]) -> _Record:
-    """The record with the facts that fit their member and its column; others are left out."""
+    """The record with the facts that fit their member and column; other facts are left out."""
     table = tables.entity if isinstance(record, Entity) else tables.backup
     types = {field.name: field.type for field in msgspec.structs.fields(type(record))}
     kept: JsonObject = {}
@@ -136,8 +137,8 @@ def _with(record: _Record, facts: JsonMapping, names: Iterable[str]) -> _Record:
     return msgspec.structs.replace(record, **kept)
 
 
-def _fits(column: sa.Column[Any], value: object) -> bool:
-    """Whether a database takes a value in a column."""
+def _fits(column: sa.Column[object], value: object) -> bool:
+    """Whether a database accepts a value in a column."""
     if isinstance(value, str):
         longest = getattr(column.type, "length", None) or _LONGEST_TEXT
         return len(value) <= longest and "\0" not in value
@@ -185,7 +186,7 @@ def _backup(item: FoundBackup, finding: FindingTask, taken: set[str], first: str
 
 
 def _state(item: FoundBackup, finding: FindingTask) -> tuple[LocationStatus, JsonObject]:
-    """The state of a new backup; the damage that the old server knew stays."""
+    """The state of a new backup; damage that the old server recorded stays."""
     by = f"BACKUP_DESTINATION_SYNC {finding.task}"
     if not item.isHere or item.damaged:
         lost = BackupDamage(since=finding.now, foundBy=by, objects=[f"manifests/{item.guid}"])
@@ -201,7 +202,7 @@ def _state(item: FoundBackup, finding: FindingTask) -> tuple[LocationStatus, Jso
 
 
 def _add_proofs(sql: sa.Connection, new: Iterable[FoundBackup]) -> None:
-    """Keep the evidence of proofs; the signature is the old server's, which this one says."""
+    """Keep the evidence of proofs; it shows that the old server signed it."""
     rows = []
     for item in new:
         proof = item.facts.get("proof")

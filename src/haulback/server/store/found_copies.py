@@ -1,7 +1,7 @@
 """Locations of one backup that were found on several destinations, joined again.
 
-The manifest of a copy names its backup.  The destinations may be attached in any order, so a copy
-whose backup is unknown stands for the backup until the backup is found.
+The manifest of a copy names its backup.  The destinations may be attached in any order, so that a
+copy whose backup is unknown takes its place until the backup is found.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from haulback.contract.catalogue import FoundBackup
 from haulback.ids import is_guid
 from haulback.server.store import tables
 
-LABEL = "copyOf"  # of a manifest, and of the origin of a copy that stands for its backup
+# Member of a manifest, and of the origin of a copy that takes the place of its backup.
+LABEL = "copyOf"
 _BACKUP = tables.backup.c
 
 
 def firsts(sql: sa.Connection, new: Iterable[FoundBackup]) -> dict[str, str]:
-    """The row that each found copy is another location of; absent where there is none yet."""
+    """The row of the backup whose further location each found copy is; absent if unknown."""
     labels = {item.guid: label for item in new if (label := label_of(item))}
     if not labels:
         return {}
@@ -36,20 +37,20 @@ def firsts(sql: sa.Connection, new: Iterable[FoundBackup]) -> dict[str, str]:
         heads.setdefault(label, guid)
     result: dict[str, str] = {}
     for guid, label in labels.items():
-        head = heads.setdefault(label, guid)  # the first copy stands for its backup
+        head = heads.setdefault(label, guid)  # the first copy takes the place of its backup
         if head != guid:
             result[guid] = head
     return result
 
 
 def label_of(item: FoundBackup) -> str:
-    """The guid of the backup that a found one is a copy of, "" for a first location."""
+    """The guid of the backup of which a found backup is a copy, "" for a first location."""
     label = item.labels.get(LABEL, "")
     return label if is_guid(label) and label != item.guid else ""
 
 
 def join(sql: sa.Connection, new: Iterable[FoundBackup]) -> None:
-    """Make copies that stood for a found backup further locations of that backup."""
+    """Turn copies that took the place of a found backup into its further locations."""
     found = {item.guid: item.entity for item in new if not label_of(item)}
     for guid, label in _standing(sql, set(found.values())).items():
         if label in found:
@@ -58,7 +59,9 @@ def join(sql: sa.Connection, new: Iterable[FoundBackup]) -> None:
 
 
 def _standing(sql: sa.Connection, entities: set[str]) -> Mapping[str, str]:
-    """The copies that stand for a backup of these entities, with the guid of that backup."""
+    """The copies that took the place of a backup of these entities, with the guid of that
+    backup.
+    """
     query = sa.select(_BACKUP.guid, _BACKUP.origin).where(
         _BACKUP.entity.in_(entities),
         _BACKUP.copy_of.is_(None),

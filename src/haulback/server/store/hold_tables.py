@@ -14,10 +14,11 @@ site = Table(
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("epoch", Integer, nullable=False),
-    Column("server", _GUID, nullable=False, server_default=""),  # the server in owner records
+    # The guid of the server in owner records.
+    Column("server", _GUID, nullable=False, server_default=""),
 )
 
-# A row for each destination while a restored database is held; without rows there is no hold.
+# A row for each held destination of a restored database; without rows there is no hold.
 hold = Table(
     "hold",
     metadata,
@@ -25,7 +26,7 @@ hold = Table(
     Column("since", BigInteger, nullable=False),
     Column("copied", BigInteger, nullable=False),  # time of the restored copy
     Column("looked", BigInteger),  # end of the VERIFY that compared catalogue and store
-    Column("unknown", Integer),  # backups on the store that the catalogue does not know
-    Column("found", Text, nullable=False, server_default="[]"),  # the first of them
+    Column("unknown", Integer),  # number of backups on the store that the catalogue does not know
+    Column("found", Text, nullable=False, server_default="[]"),  # the first of these backups
     Column("reason", Text, nullable=False),
 )

@@ -9,12 +9,12 @@ from haulback.server.store import rows, tables
 
 
 def add(sql: sa.Connection, record: Hypervisor) -> None:
-    """Insert a hypervisor.  Raises Conflict for a taken name."""
+    """Insert a hypervisor.  Raises Conflict for a name in use."""
     rows.add(sql, tables.hypervisor, record)
 
 
 def change(sql: sa.Connection, record: Hypervisor) -> None:
-    """Write a hypervisor.  Raises Conflict for a taken name."""
+    """Write a hypervisor.  Raises Conflict for a name in use."""
     rows.change(sql, tables.hypervisor, record)
 
 

@@ -29,7 +29,7 @@ _NONE = "{}"
 
 
 class InventoryLedger(PresenceLedger):
-    """`inventory.ledger.InventoryChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.InventoryChanges` on a connection, at the server time `now`."""
 
     def scanned(
         self,
@@ -57,7 +57,9 @@ class InventoryLedger(PresenceLedger):
         walks.ask(self._sql, WalkKind.HOST, hypervisor, 0 if complete or absent else since)
 
     def _upsert(self, machines: Iterable[Entity]) -> None:
-        """Record machines as seen; a machine reported absent keeps its presence until judged."""
+        """Record machines as seen; a machine reported as absent stays present until it is
+        judged.
+        """
         rows = [self._row(machine) for machine in machines]
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert
         new, old = insert(tables.entity), tables.entity.c
@@ -94,7 +96,9 @@ class InventoryLedger(PresenceLedger):
             self.lives_on(guid, host)
 
     def lives_on(self, entity: str, hypervisor: str) -> None:
-        """Move a machine to a hypervisor; an earlier machine of its uuid takes its old place."""
+        """Move a machine to a hypervisor; an earlier machine with its uuid moves to its old
+        hypervisor.
+        """
         self._lock(hypervisor)
         table = tables.entity.c
         result = self._sql.execute(
@@ -144,9 +148,9 @@ class InventoryLedger(PresenceLedger):
     def _around(
         self, kind: str, hypervisor: str, parent: str, result: dict[str, JsonObject]
     ) -> None:
-        """Update the records that scans made, and delete unseen records; records of users stay.
+        """Update the records that scans made, and delete those not seen; records of users stay.
 
-        A scanned record is recognised by its platform name, also after users renamed it.
+        A scanned record is recognised by its name on the platform, even after users renamed it.
         """
         table = tables.record
         here = (table.c.kind == kind, table.c.parent == parent)
@@ -174,10 +178,10 @@ class InventoryLedger(PresenceLedger):
             with self._sql.begin_nested():
                 self._sql.execute(sa.insert(tables.record).values(row))
         except sa.exc.IntegrityError:
-            pass  # another host just added the record; the next scan adds this host
+            pass  # another host has just added the record; the next scan adds this host to it
 
     def unseen(self, hypervisor: str) -> None:
-        """Remove a deleted or moved hypervisor from the records that it showed."""
+        """Remove a deleted or moved hypervisor from the records that its scans found."""
         for kind in ("network", "hypervisor-storage"):
             for record in SqlCatalogue(self._sql).records.of_kind(kind):
                 if hypervisor in (hosts := record.body.get(SEEN_ON, [])):
@@ -211,7 +215,7 @@ class InventoryLedger(PresenceLedger):
     def save_hypervisor(self, record: Hypervisor) -> None:
         taken = set(self._sql.scalars(sa.select(tables.hypervisor.c.name)))
         name, number = record.name, 1
-        while name in taken:  # the name is taken: the hypervisor gets a numbered name
+        while name in taken:  # the name is in use: the hypervisor gets a numbered name
             number += 1
             name = f"{record.name} ({number})"
         named = msgspec.structs.replace(record, name=name)

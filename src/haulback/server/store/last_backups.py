@@ -1,4 +1,4 @@
-"""The last good backups of a machine, stored with the machine: portals read them in lists."""
+"""The last good backups of a machine, stored with the machine because portals list them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def recall_without(sql: sa.Connection, entities: Iterable[str], backups: Collect
 
 
 def _named(facts: str) -> set[str]:
-    """The backups that the facts of a machine name."""
+    """The backups that the stored facts of a machine name."""
     decoded = msgspec.json.decode(facts).values()
     return {value["guid"] for value in decoded if isinstance(value, dict)}
 
 
 def recall(sql: sa.Connection, entity: str) -> None:
-    """Store the newest full backup and the newest increment that are whole."""
+    """Store the newest full backup and the newest increment that have all data."""
     facts: JsonObject = {}
     table = tables.backup.c
     whole = sa.select(tables.backup).where(
         table.entity == entity, table.status == "SUCCESS", table.location_status == "PRESENT"
     )
-    first = table.copy_of.is_not(None)  # a good copy stands for its backup
+    first = table.copy_of.is_not(None)  # a good copy replaces its damaged backup
     order = (table.snapshot_time.desc(), first, table.created.desc())
     newest = whole.order_by(*order).limit(1)
     for sort, where in (("Full", table.type == "FULL"), ("Inc", table.type != "FULL")):

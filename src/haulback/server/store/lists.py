@@ -38,7 +38,7 @@ PLACES: dict[type[msgspec.Struct], sa.Table] = {
 
 
 def places(sql: sa.Connection, kind: type[T]) -> list[T]:
-    """All hypervisors of users, or all destinations, by name."""
+    """All hypervisors of users, or all destinations, ordered by name."""
     table = PLACES[kind]
     query = sa.select(table).where(table.c.driver.not_in(INNER))
     return records(sql, query.order_by(table.c.name), kind)
@@ -53,7 +53,7 @@ def machine_counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
 
 
 def machines(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
-    """A page of machines by name, and how many there are; the server's database is none."""
+    """A page of machines by name, and the number of all; the server's own database is left out."""
     table = tables.entity
     where = [table.c.guid != OWN_ENTITY, *_scoped(table.c.project, wanted.scope)]
     where += _text(table, table.c.name, wanted)
@@ -95,7 +95,7 @@ def machine_sorts(sql: sa.Connection, wanted: ListQuery) -> JsonObject:
 
 
 def _up_to_date(now: int) -> Expression:
-    """2 for machines within the RPO of their policy, 1 for others, 0 where there is no RPO."""
+    """2 for machines within the RPO of their policy, 1 for others, 0 without an RPO."""
     state, due = tables.entity.c.protection, tables.entity.c.protection_due
     promised = sa.select(promise.c.rpo).where(promise.c.policy == tables.entity.c.backup_policy)
     rpo = promised.where(promise.c.active).scalar_subquery()
@@ -106,14 +106,14 @@ _FRESH = ("PROTECTED", "FAILING")
 
 
 def absent_machines(sql: sa.Connection, scope: Scope) -> list[Entity]:
-    """Machines that their platform no longer shows."""
+    """Machines that their platform no longer lists."""
     table = tables.entity
     where = [~table.c.present, *_scoped(table.c.project, scope)]
     return records(sql, sa.select(table).where(*where), Entity)
 
 
 def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
-    """A page of backups, the newest first, and how many there are."""
+    """A page of backups, the newest first, and the number of all."""
     table = tables.backup
     when = sa.func.coalesce(table.c.snapshot_time, table.c.created)
     where = _scoped(table.c.project, wanted.scope)
@@ -149,7 +149,7 @@ def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
 
 
 def held() -> sa.ColumnElement[int]:
-    """Bytes that belong to a backup alone, as `records.Backup.held`."""
+    """Bytes that a backup alone uses, as in `records.Backup.held`."""
     table = tables.backup.c
     part = sa.case((table.read < table.size, table.read), else_=table.size)
     return sa.case((table.type == "FULL", table.size), else_=part)
@@ -158,7 +158,9 @@ def held() -> sa.ColumnElement[int]:
 def snapshots(
     sql: sa.Connection, wanted: ListQuery, *, alone: bool | None = None
 ) -> tuple[list[PlatformSnapshot], int]:
-    """A page of snapshots, newest first, and their number; `alone`: without, or with, a policy."""
+    """A page of snapshots, newest first, and the number of all; `alone`: without, or with, a
+    policy.
+    """
     table = tables.snapshot
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table, table.c.uuid, wanted)
@@ -174,7 +176,9 @@ def snapshots(
 def mounts(
     sql: sa.Connection, wanted: ListQuery, *, over: bool | None = None
 ) -> tuple[list[Mount], int]:
-    """A page of mounted backups, newest first, and their number; `over`: has it ended."""
+    """A page of mounted backups, newest first, and the number of all; `over`: ended ones only, or
+    not.
+    """
     table = mount_tables.mounted_backup
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table, table.c.entity_name, wanted)
@@ -195,7 +199,7 @@ def mounts(
 
 
 def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
-    """A page of alarms, the newest first, and how many there are."""
+    """A page of alarms, the newest first, and the number of all."""
     table = alarm_tables.alarm
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table, table.c.subject_name, wanted)
@@ -211,7 +215,7 @@ def alarms(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Alarm], int]:
 
 
 def restore_jobs(sql: sa.Connection, wanted: ListQuery) -> tuple[list[RestoreJob], int]:
-    """A page of restore jobs, the newest first, and how many there are."""
+    """A page of restore jobs, the newest first, and the number of all."""
     table = tables.restore_job
     where = _scoped(table.c.project, wanted.scope)
     where += _text(table, table.c.entity_name, wanted)
@@ -233,7 +237,7 @@ def restore_job(sql: sa.Connection, guid: str, scope: Scope) -> RestoreJob | Non
 
 
 def heads(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Task], int]:
-    """A page of the first tasks of workflows, the newest first, and how many there are."""
+    """A page of the first tasks of workflows, the newest first, and the number of all."""
     table = tables.task
     where: list[Any] = [sa.text("guid = workflow AND NOT archived")]
     where += _scoped(table.c.project, wanted.scope)
@@ -259,7 +263,7 @@ def heads(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Task], int]:
 
 
 def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
-    """All tasks of these workflows, with removed and planned tasks."""
+    """All tasks of these workflows, including removed and planned tasks."""
     found: dict[str, list[Task]] = {guid: [] for guid in guids}
     for at in range(0, len(guids), 500):
         query = sa.select(*tasks.COLUMNS).where(tables.task.c.workflow.in_(guids[at : at + 500]))
@@ -271,7 +275,7 @@ def of_workflows(sql: sa.Connection, guids: list[str]) -> dict[str, list[Task]]:
 
 
 def kept(sql: sa.Connection, kind: str, wanted: ListQuery) -> tuple[list[Record], int]:
-    """A page of records of one kind by name, and how many there are."""
+    """A page of records of one kind by name, and the number of all."""
     table = tables.record
     where = [table.c.kind == kind, *_text(table, table.c.name, wanted)]
     where += [table.c.parent == wanted.parent] if wanted.parent else []
@@ -292,7 +296,7 @@ def _scoped(column: Column, scope: Scope) -> list[Condition]:
 
 
 def _text(table: sa.Table, column: Column, wanted: ListQuery) -> list[Condition]:
-    """The conditions of a text: a part of the name, or the beginning of the guid."""
+    """The conditions of a search text: a part of the name, or the beginning of the guid."""
     found = [column.icontains(wanted.name, autoescape=True)] if wanted.name else []
     if text := wanted.text:
         named = column.icontains(text, autoescape=True)

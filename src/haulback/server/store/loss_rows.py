@@ -1,4 +1,6 @@
-"""Rows of objects that an operation would remove: the first of them, their number and bytes."""
+"""Rows of objects that an operation would remove: the first of them, and the number and bytes of
+all.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _MOUNT, _SNAPSHOT = mount_tables.mounted_backup.c, tables.snapshot.c
 
 
 class LossRows(NamedTuple):
-    """The first objects of one kind and one fate, the number of all, and their bytes."""
+    """The first objects of one kind and one fate, and the number and bytes of all."""
 
     items: list[LostItem]
     total: int
@@ -28,7 +30,7 @@ class LossRows(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """The columns of a kind of object that a loss shows."""
+    """The columns of a kind of object that the list of losses shows."""
 
     kind: str
     table: Any
@@ -129,7 +131,7 @@ def _loss(kind: str, fate: str, row: Any) -> LostItem:
     )
 
 
-# The conditions by which previews choose rows.
+# The conditions by which dry runs select rows.
 
 
 def backups_of_machines(machines: Sequence[str]) -> Condition:
@@ -138,7 +140,7 @@ def backups_of_machines(machines: Sequence[str]) -> Condition:
 
 
 def backups_on(destination: str) -> Condition:
-    """The backups of a destination that have, or may have, data there."""
+    """The backups of a destination that have, or may have, data on it."""
     return sa.and_(_BACKUP.destination == destination, _kept())
 
 
@@ -175,7 +177,7 @@ def machines_on(hypervisor: str) -> Condition:
 
 
 def seen_machines(sql: sa.Connection, guids: Sequence[str], scope: Scope) -> list[str]:
-    """The machines among at most 500 guids that a caller sees."""
+    """The machines among at most 500 guids that a caller may see."""
     here = [] if scope.listed is None else [_ENTITY.project.in_(scope.listed)]
     return list(sql.scalars(sa.select(_ENTITY.guid).where(_ENTITY.guid.in_(guids), *here)))
 
@@ -186,7 +188,7 @@ def own_snapshots_of(machines: Sequence[str]) -> Condition:
 
 
 def missed_on(hypervisor: str) -> Condition:
-    """The machines of a hypervisor that are missed and not yet absent."""
+    """The machines of a hypervisor that a scan missed and that are not yet absent."""
     missed = _ENTITY.absent_since.is_not(None)
     return sa.and_(_ENTITY.hypervisor == hypervisor, _ENTITY.present, missed)
 
@@ -202,7 +204,7 @@ def snapshots_of(machine: str) -> Condition:
 
 
 def governed(policy: str) -> Condition:
-    """The machines that a backup or snapshot policy governs."""
+    """The machines of a backup or snapshot policy."""
     return sa.or_(_ENTITY.backup_policy == policy, _ENTITY.snapshot_policy == policy)
 
 

@@ -1,25 +1,25 @@
-"""Exports whose staging lies on a node that is silent: the STORE tasks that wait for that node."""
+"""Exports whose staging is on a silent node: the STORE tasks that wait for that node."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
 from haulback.server.store import tasks
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import node as nodes
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
-_SILENT = Hot(
+_SILENT = Statement(
     "SELECT node.guid FROM node WHERE node.seen < :before AND (SELECT task.guid FROM task "
     "WHERE task.ready AND task.lane = 'store' AND task.pinned_node = node.guid LIMIT 1) IS NOT NULL"
 )
 
 
 def silent(sql: sa.Connection, before: int, now: int) -> list[str]:
-    """The nodes that nothing was heard of since a time (epoch ms) and that have exports to store.
+    """The nodes that have been silent since a time (epoch ms) and that have exports to store.
 
-    A node that runs a task is alive, whatever its last request for work was.
+    A node that runs a task is active, even without recent requests for work.
     """
     quiet = [str(row[0]) for row in _SILENT.rows(sql, before=before)]
     if not quiet:
@@ -43,5 +43,5 @@ def waiting(sql: sa.Connection, node: str, limit: int = 100) -> list[Task]:
 
 
 def heard_since(sql: sa.Connection, moment: int) -> frozenset[str]:
-    """The nodes that were heard of since a time, epoch ms."""
+    """The nodes that were heard after a time, epoch ms."""
     return frozenset(sql.scalars(sa.select(nodes.c.guid).where(nodes.c.seen >= moment)))

@@ -55,7 +55,7 @@ class MachineCatalogue:
         return next((one for one in found if self._scope.allows(one.project)), None)
 
     def is_scheduled(self, entity: str) -> bool:
-        """Tell whether a schedule fires an incremental rule of the machine's policy."""
+        """Whether a schedule fires an incremental rule of the machine's policy."""
         schedules = self._incremental_rules()
         if not schedules:
             return False

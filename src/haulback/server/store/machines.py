@@ -10,32 +10,32 @@ import sqlalchemy as sa
 
 from haulback.inventory.records import Entity
 from haulback.server.store import expressions, tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import json_text, records, row_of
 from haulback.wire import JsonMapping, JsonObject
 
 _ENTITY = tables.entity
-# Columns that repeat members of the settings for an index; written with the settings only.
+# Columns that repeat members of the settings for an index; they are written with the settings only.
 POLICIES: Mapping[str, sa.Column[str]] = {
     "backupPolicy": _ENTITY.c.backup_policy,
     "snapshotPolicy": _ENTITY.c.snapshot_policy,
 }
 
 
-_SET = Hot(
+_SET = Statement(
     "UPDATE entity SET settings = :settings, backup_policy = :backup_policy, snapshot_policy = "
     ":snapshot_policy, protection_due = :protection_due WHERE guid = :guid"
 )
 
 
 def policy_columns(settings: JsonMapping) -> JsonObject:
-    """The columns of the policies that settings name; the protection must be judged anew."""
+    """The columns of the policies in the settings; the protection becomes due for judgement."""
     columns = {column.name: settings.get(member) for member, column in POLICIES.items()}
     return {**columns, "protection_due": 0}
 
 
 def write_settings(sql: sa.Connection, machine: Entity) -> None:
-    """Write settings and project only: a scan may change other columns at the same time."""
+    """Write settings and project only, because a scan may change other columns at the same time."""
     row = row_of(machine, _ENTITY)
     values = {name: row[name] for name in ("settings", "project")}
     values |= policy_columns(machine.settings)
@@ -49,7 +49,7 @@ def set_settings(sql: sa.Connection, guid: str, settings: JsonMapping) -> None:
 
 
 def unchanged(sql: sa.Connection, machines: Sequence[Entity]) -> list[Entity]:
-    """Machines, among at most 500, whose settings are as they were read; they are locked."""
+    """Machines, among at most 500, whose settings are unchanged since their read; locked."""
     column = _ENTITY.c
     query = sa.select(column.guid, column.settings)
     query = query.where(column.guid.in_([machine.guid for machine in machines]))
@@ -78,7 +78,7 @@ class Member(NamedTuple):
 
 
 def members(sql: sa.Connection, setting: str, policy: str) -> list[Member]:
-    """The machines of a policy by name; `setting` is the member that names the policy."""
+    """The machines of a policy ordered by name; `setting` is the member that names the policy."""
     column = _ENTITY.c
     size = expressions.number_in(sql, column.facts, "lastSuccessfulBackupSize")
     query = sa.select(column.guid, column.name, column.project, size.label("size"))
@@ -90,7 +90,7 @@ def members(sql: sa.Connection, setting: str, policy: str) -> list[Member]:
 
 
 def leave_policy(sql: sa.Connection, setting: str, policy: str) -> None:
-    """Take a policy from all its machines."""
+    """Remove a policy from the settings of all its machines."""
     settings = expressions.without_member(sql, _ENTITY.c.settings, setting)
     here = sa.update(_ENTITY).where(POLICIES[setting] == policy)
     values = {POLICIES[setting]: None, _ENTITY.c.protection_due: 0}
@@ -110,5 +110,5 @@ def of_policy(
 
 
 def is_known(sql: sa.Connection, guid: str) -> bool:
-    """Tell whether a machine has a record."""
+    """Whether a machine has a record."""
     return sql.scalar(sa.select(_ENTITY.c.guid).where(_ENTITY.c.guid == guid)) is not None

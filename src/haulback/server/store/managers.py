@@ -12,7 +12,7 @@ from haulback.server.store.rows import row_of
 
 
 def surround(sql: sa.Connection, host: Hypervisor, now: int) -> None:
-    """Record the derived manager and cluster of a host, where they have no record."""
+    """Record the derived manager and cluster of a host, unless they have records."""
     manager, kind = own_manager(host.driver), "hypervisor-manager"
     if manager_of(host) == manager.guid:
         body = {"url": "", "type": USUAL_TYPE, "derived": True}
@@ -39,4 +39,4 @@ def _add(sql: sa.Connection, wanted: Record, now: int) -> None:
         with sql.begin_nested():
             sql.execute(sa.insert(tables.record).values(row_of(wanted, tables.record)))
     except sa.exc.IntegrityError:
-        pass  # another host of the platform just added the record
+        pass  # another host of the platform has just added the record

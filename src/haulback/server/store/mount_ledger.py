@@ -17,7 +17,7 @@ from haulback.wire import JsonObject
 
 
 class MountLedger:
-    """`inventory.ledger.MountChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.MountChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
@@ -72,7 +72,7 @@ class MountLedger:
             )
 
     def _raise_level(self, backup: str) -> None:
-        """Raise the level of a backup to MOUNTED: its file systems have been read."""
+        """Raise the level of a backup to MOUNTED, because its file systems have been read."""
         table = tables.backup.c
         lower = (table.level.in_(("STORED", "VERIFIED")), table.status == "SUCCESS")
         here = sa.update(tables.backup).where(table.guid == backup, *lower)

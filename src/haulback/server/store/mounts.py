@@ -1,4 +1,4 @@
-"""Mounts of nodes, read without the records around them."""
+"""Mounts of nodes, read without related records."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def counts(sql: sa.Connection, guids: Sequence[str]) -> dict[str, int]:
 
 
 def is_mounted(sql: sa.Connection, backup: str) -> bool:
-    """Tell whether a node mounts a backup, or is about to."""
+    """Whether a node mounts a backup, or will do so soon."""
     query = sa.select(table.guid).where(table.backup == backup, table.state.in_(WANTED))
     return sql.scalar(query.limit(1)) is not None
 
@@ -59,7 +59,7 @@ def shared_by(sql: sa.Connection, node: str) -> list[str]:
 
 
 def due(sql: sa.Connection, now: int) -> list[str]:
-    """Mounts whose time has ended and that no task ends."""
+    """Mounts that have reached their unmount time and that no task ends."""
     task = tables.task.c
     live = sa.text("task.state IN ('QUEUED', 'RUNNING', 'PLANNED')")
     ended = sa.select(task.guid).where(live, task.mounted_backup == table.guid)

@@ -17,28 +17,29 @@ from haulback.server.store.record_catalogue import RecordCatalogue
 from haulback.wire import JsonObject
 
 
-class Making(NamedTuple):
-    """Key of the terms of a new backup, None without any, and the length of its lock in ms."""
+class NewBackupTerms(NamedTuple):
+    """Key of the terms of a new backup, or None, and the length of its lock in ms."""
 
     terms: str | None
     lock_ms: int
 
 
-def of(sql: sa.Connection, backup: Backup) -> Making:
-    """The terms and the lock of a backup that is being stored; the terms are kept under their key.
+def of(sql: sa.Connection, backup: Backup) -> NewBackupTerms:
+    """The terms and the lock of a backup that is being stored; the terms are stored under their
+    key.
 
-    A rule's settings for the destination come before the destination's own, unless the retention of
-    the rule waits for a confirmation; the longer lock applies.
+    A rule's settings for the destination take precedence over the destination's own, unless the
+    retention of the rule waits for a confirmation; the longer lock applies.
     """
     settings, rule = _settings(sql, backup.destination), _rule(sql, backup.rule)
     lock = _longer(settings, rule, backup)
     own = _terms(sql, settings, rule, backup)
     if own is None:
-        return Making(None, lock)
+        return NewBackupTerms(None, lock)
     body = terms.body_of(own)
     key = terms.key_of(body)
     retention.keep_terms(sql, key, body)
-    return Making(key, lock)
+    return NewBackupTerms(key, lock)
 
 
 def lock_of(sql: sa.Connection, backup: Backup) -> int:
@@ -71,7 +72,7 @@ def _terms(
     sql: sa.Connection, settings: JsonObject, rule: Record | None, backup: Backup
 ) -> Terms | None:
     own = terms.of_role(rule.body, backup.role, backup.destination) if rule else None
-    # Terms of a waiting rule would act unconfirmed once the rule is removed.
+    # Terms of a waiting rule would apply unconfirmed once the rule is removed.
     if rule and own and not retention.waiting(sql, [rule.guid]):
         zone = own.timeZone or (any(own.keeps) and schedule_zones.of_rule(sql, rule.guid)) or "UTC"
         return terms.of_rule(own, zone)

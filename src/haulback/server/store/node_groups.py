@@ -1,4 +1,4 @@
-"""Groups of nodes: the pins of tasks that several nodes can run."""
+"""Groups of nodes, to which tasks are pinned that several nodes can run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from haulback.inventory.reach import Nodes, pin_of
 from haulback.server.store import tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.reach_tables import node_group as table
 
-_MINE = Hot("SELECT guid FROM node_group WHERE node = :node")
+_MINE = Statement("SELECT guid FROM node_group WHERE node = :node")
 
 
 def pins_of(sql: sa.Connection, node: str) -> list[str]:
-    """The pins of tasks that a node can run."""
+    """The pins of the tasks that a node can run."""
     return ["", node, *(row[0] for row in _MINE.rows(sql, node=node))]
 
 
@@ -28,9 +28,9 @@ def may_run(node: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
 
 
 def keep(sql: sa.Connection) -> None:
-    """Add the groups that tasks of the present places can be pinned to.
+    """Add the groups to which tasks of the present hypervisors and destinations can be pinned.
 
-    A task uses at most two places, so its nodes are those of a place or common to two.
+    A task uses at most two of them, so that its nodes are those of one or common to two.
     """
     for first, second in combinations_with_replacement(_sets(sql), 2):
         add(sql, first & second)
@@ -46,7 +46,7 @@ def _sets(sql: sa.Connection) -> list[Nodes]:
 
 
 def add(sql: sa.Connection, nodes: Nodes) -> None:
-    """Add the group of these nodes; one node, or none, is no group."""
+    """Add the group of these nodes; a single node, or none, forms no group."""
     if len(nodes) < 2:
         return
     insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert

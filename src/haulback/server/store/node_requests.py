@@ -11,9 +11,9 @@ from haulback.server.store import mount_tables
 from haulback.wire import JsonObject
 
 _QUESTIONS, _PARTS = mount_tables.question, mount_tables.answer_part
-AHEAD = 4  # pieces of an answer that are stored at once
+AHEAD = 4  # pieces of an answer in the database at the same time
 AGAIN_MS = 3_000  # time after which an unanswered request is offered again
-_OLD_MS = 3_600_000  # requests that no node answered are deleted after an hour
+_OLD_MS = 3_600_000  # time after which requests without an answer are deleted: an hour
 _NEVER = 1 << 62
 
 
@@ -34,7 +34,9 @@ def waiting(sql: sa.Connection, node: str, now: int) -> bool:
 
 
 def offer(sql: sa.Connection, node: str, now: int) -> list[PendingRequest]:
-    """The requests that a node must read; requests of an interrupted poll are offered again."""
+    """The requests that a node must read; after an interrupted poll the same requests are offered
+    again.
+    """
     mine = (_QUESTIONS.c.node == node, _QUESTIONS.c.offered < now - AGAIN_MS)
     query = sa.select(_QUESTIONS.c.guid, _QUESTIONS.c.body).where(*mine)
     rows = sql.execute(query.order_by(_QUESTIONS.c.created).with_for_update()).all()
@@ -43,7 +45,7 @@ def offer(sql: sa.Connection, node: str, now: int) -> list[PendingRequest]:
 
 
 def heard(sql: sa.Connection, guid: str) -> None:
-    """Mark a request as answered: it is not offered again."""
+    """Mark a request as answered, so that it is not offered again."""
     _mark(sql, [guid], _NEVER)
 
 
@@ -54,7 +56,7 @@ def _mark(sql: sa.Connection, guids: list[str], offered: int) -> None:
 
 
 def is_asked(sql: sa.Connection, node: str, guid: str) -> bool:
-    """Tell whether a user still waits for an answer of this node."""
+    """Whether a user still waits for an answer of this node."""
     where = (_QUESTIONS.c.guid == guid, _QUESTIONS.c.node == node)
     return sql.scalar(sa.select(_QUESTIONS.c.guid).where(*where)) is not None
 
@@ -66,7 +68,7 @@ def drop(sql: sa.Connection, guid: str) -> None:
 
 
 def has_room(sql: sa.Connection, guid: str) -> bool:
-    """Tell whether another piece of an answer may be stored."""
+    """Whether another piece of an answer may be stored."""
     count = sa.select(sa.func.count()).where(_PARTS.c.question == guid)
     return (sql.scalar(count) or 0) < AHEAD
 

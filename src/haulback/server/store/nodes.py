@@ -1,4 +1,4 @@
-"""Nodes and their sessions.  A session's token identifies the node and its process."""
+"""Nodes and their sessions; the token of a session identifies the node and its process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulback.server.caller import NODE_TOKEN, Node, Process
 from haulback.server.store import epoch, rows
 from haulback.server.store.accounts import digest
 from haulback.server.store.expressions import Row
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import enrolment, node
 from haulback.tasks.record import Task
 from haulback.wire import Named
@@ -23,20 +23,20 @@ _NOT_INVITED = "the enrolment token is unknown, used or expired; ask for a new o
 
 
 _COLUMNS = [n for n in Node.__struct_fields__ if n not in ("limits", "attempt")]
-_BY_TOKEN = Hot(
+_BY_TOKEN = Statement(
     f"SELECT {', '.join(f'node.{name}' for name in _COLUMNS)}, record.body FROM node "
     "LEFT JOIN record ON record.guid = node.config WHERE node.token = :token"
 )
 
-_CONFIGS = Hot(
+_CONFIGS = Statement(
     "SELECT record.body, record.name, node.guid FROM record "
     "LEFT JOIN node ON node.config = record.guid WHERE record.kind = 'node-config'"
 )
 
 
 def invite(sql: sa.Connection, now: int, valid_ms: int = 3_600_000) -> str:
-    """A token with which one node enrols, once."""
-    token = secrets.token_hex(24)  # usable in a command line: no leading dash
+    """A token with which a single node enrols, once."""
+    token = secrets.token_hex(24)  # usable in a command line, because it has no leading dash
     sql.execute(sa.insert(enrolment).values(token=digest(token), expires=now + valid_ms))
     return token
 
@@ -52,9 +52,9 @@ def _invitation(token: str, now: int) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def enrol(sql: sa.Connection, token: str, name: str, protocol: int, now: int) -> Enrolled:
-    """Use up an enrolment token.
+    """Spend an enrolment token.
 
-    Raises Unauthenticated, or Conflict for a taken name or an unsupported protocol version.
+    Raises Unauthenticated, and Conflict for a name in use or an unsupported protocol version.
     """
     if protocol != PROTOCOL:
         raise Conflict(
@@ -70,9 +70,9 @@ def enrol(sql: sa.Connection, token: str, name: str, protocol: int, now: int) ->
 
 
 def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
-    """Enrol a node that has its own identity; a repetition is no error.
+    """Enrol a node with the identity that it sends; a repetition is no error.
 
-    Raises Conflict when another node has the name.
+    Raises Conflict if another node has the name.
     """
     if sql.scalar(sa.select(node.c.guid).where(node.c.guid == who.guid)):
         return
@@ -94,7 +94,7 @@ def admit(sql: sa.Connection, who: Enrolled, name: str, now: int) -> None:
 
 
 def is_enrolled(sql: sa.Connection, who: Enrolled) -> bool:
-    """Tell whether a node of this guid has this secret."""
+    """Whether a node with this guid has this secret."""
     stored = sql.scalar(sa.select(node.c.secret).where(node.c.guid == who.guid))
     return stored is not None and secrets.compare_digest(stored, digest(who.secret))
 
@@ -102,7 +102,8 @@ def is_enrolled(sql: sa.Connection, who: Enrolled) -> bool:
 def open_session(
     sql: sa.Connection, who: Enrolled, process: Process, now: int
 ) -> tuple[str, str, str | None]:
-    """Open the session of a node's new process: the session, its token, and the fenced session.
+    """Open the session of a node's new process; returns the session, its token, and the fenced
+    session.
 
     Raises Unauthenticated.
     """
@@ -116,7 +117,7 @@ def open_session(
 
 
 def renew(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
-    """Make a token for a node that opens no session, and return it with the fenced session."""
+    """Make a token for a node that opens no session; returns the token and the fenced session."""
     old = sql.scalar(sa.select(node.c.session).where(node.c.guid == guid).with_for_update())
     return _renew(sql, guid)[1], old
 
@@ -149,7 +150,7 @@ def digests(sql: sa.Connection, guid: str) -> tuple[str, str | None]:
 
 
 def one_node(sql: sa.Connection, guid: str) -> Node:
-    """Raises NotFound."""
+    """A node by its guid.  Raises NotFound."""
     row = sql.execute(sa.select(node).where(node.c.guid == guid)).one_or_none()
     if row is None:
         raise NotFound(f"there is no node {guid}", guid=guid)
@@ -157,7 +158,7 @@ def one_node(sql: sa.Connection, guid: str) -> Node:
 
 
 def change_node(sql: sa.Connection, guid: str, name: str, config: str | None) -> None:
-    """Raises Conflict for a taken name."""
+    """Write a node.  Raises Conflict for a name in use."""
     taken = sa.select(node.c.guid).where(node.c.name == name, node.c.guid != guid)
     if sql.scalar(taken):
         raise rows.taken(name, "node")
@@ -165,18 +166,18 @@ def change_node(sql: sa.Connection, guid: str, name: str, config: str | None) ->
 
 
 def remove_node(sql: sa.Connection, guid: str) -> None:
-    """Delete a node: its token and its secret are void."""
+    """Delete a node, which invalidates its token and its secret."""
     sql.execute(sa.delete(node).where(node.c.guid == guid))
 
 
 def seen(sql: sa.Connection, guid: str, now: int, total: int, used: int) -> None:
-    """Record a sign of life of a node, and size and use of its staging area in bytes."""
+    """Record that a node is alive, and the size and use of its staging area in bytes."""
     values = {"seen": now, "staging_total": total, "staging_used": used}
     sql.execute(sa.update(node).where(node.c.guid == guid).values(values))
 
 
 def nodes(sql: sa.Connection) -> list[Node]:
-    """All nodes, by name; their number is small."""
+    """All nodes, ordered by name; their number is small."""
     return [_node(row) for row in sql.execute(sa.select(node).order_by(node.c.name))]
 
 

@@ -8,7 +8,7 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# Messages outlive their rule and their channel, as a log of notifications.
+# Messages stay after the removal of their rule and channel, as a log of notifications.
 delivery = Table(
     "delivery",
     metadata,
@@ -25,7 +25,7 @@ delivery = Table(
     Column("attempts", Integer, nullable=False),
     Column("count", Integer, nullable=False),
     Column("title", String(400), nullable=False),
-    Column("message", Text),  # NULL: made of the events when it is sent
+    Column("message", Text),  # NULL: computed from the events when the message is sent
     Column("log", Text, nullable=False),
     Column("finished", BigInteger),
     Column("status_info", Text),
@@ -52,7 +52,7 @@ delivery_event = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
 )
 
-# The key decides which run of a policy was its first.
+# The key decides which run of a policy was its first run.
 first_run = Table(
     "first_run",
     metadata,

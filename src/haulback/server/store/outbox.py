@@ -1,4 +1,6 @@
-"""The outbox: messages that wait for their delivery, in the transaction of their events."""
+"""The outbox: messages that wait for their delivery, inserted in the transaction of their
+events.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +21,28 @@ from haulback.server.store.event_tables import event as event_table
 from haulback.server.store.expressions import Condition
 from haulback.server.store.notification_tables import delivery as table
 from haulback.server.store.notification_tables import delivery_event
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records
 from haulback.texts import printable
 
 COLLECTING, SENDING = "COLLECTING", "SENDING"
 DELIVERED, FAILED = "DELIVERED", "FAILED"
-MOST_EVENTS = 200  # events of a digest that the message names
+MOST_EVENTS = 200  # events of a digest that the message lists
 _KEPT_ATTEMPTS, _INFO = 20, 2000
-_MOST_PUT_OFF = 500  # messages of one transaction
+_MOST_PUT_OFF = 500  # messages in one transaction
 _OPEN = sa.text("state IN ('COLLECTING', 'WAITING', 'SENDING')")
-_DUE = Hot(
+_DUE = Statement(
     "SELECT guid FROM delivery WHERE state IN ('COLLECTING', 'WAITING', 'SENDING') "
     "AND due <= :now LIMIT 1"
 )
-_FIRST = Hot("INSERT INTO first_run (policy, run) VALUES (:policy, :run) ON CONFLICT DO NOTHING")
-_FORGET = Hot(
+_FIRST = Statement(
+    "INSERT INTO first_run (policy, run) VALUES (:policy, :run) ON CONFLICT DO NOTHING"
+)
+_FORGET = Statement(
     "DELETE FROM delivery WHERE guid IN "
     "(SELECT guid FROM delivery WHERE finished < :before LIMIT 500)"
 )
-_OLD = Hot("SELECT guid FROM delivery WHERE finished < :before LIMIT 1")
+_OLD = Statement("SELECT guid FROM delivery WHERE finished < :before LIMIT 1")
 
 
 def add(sql: sa.Connection, made: Delivery, numbers: Iterable[int] = ()) -> None:
@@ -49,9 +53,9 @@ def add(sql: sa.Connection, made: Delivery, numbers: Iterable[int] = ()) -> None
 
 
 def collect(sql: sa.Connection, made: Delivery, numbers: Sequence[int]) -> None:
-    """Add events to the digest that collects for a rule and a channel, or begin a digest.
+    """Add events to the open digest of a rule and a channel, or begin a digest.
 
-    A digest that is claimed at the same time is locked: its events are complete, or others begin
+    A digest that is claimed at the same time is locked: the events are added before that, or begin
     the next digest.
     """
     same = (table.c.rule == made.rule, table.c.channel == made.channel)
@@ -73,17 +77,17 @@ def _link(sql: sa.Connection, guid: str, numbers: Iterable[int]) -> None:
 
 
 def has_due(sql: sa.Connection, now: int) -> bool:
-    """Whether a message is to be sent."""
+    """Whether any message is due."""
     return _DUE.row(sql, now=now) is not None
 
 
 def claim(
     sql: sa.Connection, now: int, lease: int, busy: Sequence[str], most: int
 ) -> list[Delivery]:
-    """Take due messages until `lease` (epoch ms), at most one of each channel, none of the channels
-    in `busy`.
+    """Claim due messages until `lease` (epoch ms), at most one of each channel, and none of the
+    channels in `busy`.
 
-    A message that another server holds is passed over; its lease ends when that server dies.
+    A message that another server holds is skipped; its lease ends if that server dies.
     """
     query = sa.select(table).where(_OPEN, table.c.due <= now, table.c.channel.not_in(busy))
     query = query.order_by(table.c.due, table.c.created).limit(50)
@@ -96,7 +100,7 @@ def claim(
 
 
 def settle(sql: sa.Connection, done: Delivery, attempt: int) -> bool:
-    """Write the end of an attempt; False for an attempt whose lease ran out and was taken over."""
+    """Write the result of an attempt; False if the lease ran out and another attempt has begun."""
     mine = (table.c.guid == done.guid, table.c.state == SENDING, table.c.attempts == attempt)
     if sql.scalar(sa.select(table.c.guid).where(*mine).with_for_update()) is None:
         return False
@@ -105,9 +109,9 @@ def settle(sql: sa.Connection, done: Delivery, attempt: int) -> bool:
 
 
 def put_off(sql: sa.Connection, channel: str, until: int) -> None:
-    """Move attempts of a channel's waiting messages to a time (epoch ms), the earliest first.
+    """Move the attempts of a channel's waiting messages to a time (epoch ms), the earliest first.
 
-    Messages that another transaction holds are passed over, so that no two servers wait in turn.
+    Messages that another transaction has locked are skipped, so that no two servers deadlock.
     """
     early = (table.c.channel == channel, table.c.state == WAITING, table.c.due < until)
     query = sa.select(table.c.guid).where(_OPEN, *early).order_by(table.c.due)
@@ -118,7 +122,7 @@ def put_off(sql: sa.Connection, channel: str, until: int) -> None:
 def logged(done: Delivery, attempt: DeliveryAttempt) -> None:
     """Add an attempt to a message's log, which keeps the last attempts.
 
-    A receiver's text may hold a NUL, which PostgreSQL refuses: the text is stored escaped.
+    A receiver's text may contain NUL, which PostgreSQL refuses, so it is stored escaped.
     """
     kept = [*done.tried, attempt][-_KEPT_ATTEMPTS:]
     done.log = msgspec.json.encode(kept).decode()
@@ -142,7 +146,7 @@ def again(sql: sa.Connection, guid: str, scope: Scope, now: int) -> Delivery:
 
 
 def follow_back(sql: sa.Connection, now: int, step: int) -> None:
-    """Move times that lie ahead back by `step` (ms): the clock was set back."""
+    """Move future times back by `step` (ms), because the clock was set back."""
     ahead = sa.update(table).where(_OPEN, table.c.due > now)
     sql.execute(ahead.values(due=table.c.due - step))
 
@@ -181,7 +185,7 @@ def _fits(text: str) -> Condition:
 
 
 def events_of(sql: sa.Connection, guid: str) -> list[EventRecord]:
-    """The events of a message, in order; those that were deleted meanwhile are left out."""
+    """The events of a message, in order; deleted events are left out."""
     query = sa.select(event_table).join(
         delivery_event, delivery_event.c.number == event_table.c.number
     )
@@ -190,7 +194,7 @@ def events_of(sql: sa.Connection, guid: str) -> list[EventRecord]:
 
 
 def is_first_run(sql: sa.Connection, policy: str, run: str) -> bool:
-    """Whether a run is the first of its policy; later runs are not."""
+    """Whether a run is the first run of its policy; records the run as the first."""
     return _FIRST.run(sql, policy=policy, run=run) == 1
 
 
@@ -200,5 +204,5 @@ def forget(sql: sa.Connection, before: int) -> int:
 
 
 def has_old(sql: sa.Connection, before: int) -> bool:
-    """Whether a message ended before a time (epoch ms)."""
+    """Whether any message ended before a time (epoch ms)."""
     return _OLD.row(sql, before=before) is not None

@@ -1,4 +1,6 @@
-"""The rows above entities that are on no hypervisor of a user: own database, attached machines."""
+"""The rows of the hypervisors above entities of no user's hypervisor: own database, attached
+machines.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from haulback.server.store.rows import row_of
 
 
 def add(sql: sa.Connection, now: int) -> None:
-    """Insert the source and the entity of the server's own database, unless they exist."""
+    """Insert the hypervisor and the entity of the server's own database, unless they exist."""
     known = sa.select(tables.entity.c.guid).where(tables.entity.c.guid == own_server.OWN_ENTITY)
     if sql.scalar(known) is not None:
         return
@@ -22,7 +24,7 @@ def add(sql: sa.Connection, now: int) -> None:
 
 
 def add_attached(sql: sa.Connection) -> None:
-    """Insert the source of attached machines, unless it exists."""
+    """Insert the hypervisor of attached machines, unless it exists."""
     table = tables.hypervisor.c
     source = attached_machines.source()
     if sql.scalar(sa.select(table.guid).where(table.guid == source.guid)) is None:
@@ -36,7 +38,7 @@ def _insert(sql: sa.Connection, table: sa.Table, record: msgspec.Struct) -> None
 
 
 def _named(sql: sa.Connection, source: Hypervisor) -> Hypervisor:
-    """The source, its name with a number where a hypervisor of a user has the name."""
+    """The hypervisor; its name gets a number if a hypervisor of a user has the name."""
     table, wanted, number = tables.hypervisor.c, source.name, 1
     while sql.scalar(sa.select(table.guid).where(table.name == source.name)) is not None:
         number += 1

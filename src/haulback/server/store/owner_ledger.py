@@ -1,4 +1,4 @@
-"""The owners of destinations that nodes read there."""
+"""The owners of destinations, as nodes read them from the stores."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def _tell(sql: sa.Connection, now: int, to: BackupDestination, owner: Owner) -> 
     alarms, own = AlarmLedger(sql, now), epoch.server_of(sql)
     if owner.server == own:
         alarms.clear(AlarmKind.DESTINATION_TAKEN_OVER, to.guid)
-    elif to.repository and to.owner.server in ("", own):  # an attached one was never this server's
+    # An attached destination never belonged to this server.
+    elif to.repository and to.owner.server in ("", own):
         text = (
             f"the server {owner.name or owner.server} has taken {to.name} over: this server "
             "neither stores nor deletes there any more"

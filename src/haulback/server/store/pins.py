@@ -1,4 +1,4 @@
-"""Pins of waiting tasks after the nodes that reach a place have changed."""
+"""Pins of waiting tasks, after a change of the nodes that reach a hypervisor or destination."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
-_PROBES = ("BACKUP_DESTINATION_MOVE",)  # tasks about another place than the record's
+_PROBES = ("BACKUP_DESTINATION_MOVE",)  # tasks about another place than that of their record
 _PIECE = 500  # tasks that one query reads
 
 
 def check_held(sql: sa.Connection, place: Place) -> None:
-    """Raises Conflict while work on a node needs the place and the node no longer reaches it.
+    """Raises Conflict while a node works on the place and would no longer reach it.
 
-    `place` has the nodes that will reach it.
+    `place` names the nodes that will reach it.
     """
     for task in _live(sql, place.guid):
         if task.type in _PROBES:
@@ -32,20 +32,20 @@ def check_held(sql: sa.Connection, place: Place) -> None:
         if node and not reach.reaches(node, place):
             raise Conflict(
                 f"{place.name}: a {task.type} on node {_name(sql, node)} needs it; wait for the "
-                "end of the task or cancel it, then take the node away",
+                "end of the task or cancel it, then remove the node",
                 task=task.guid,
             )
     for node in _sharing(sql, place.guid):
         if not reach.reaches(node, place):
             raise Conflict(
                 f"{place.name}: node {_name(sql, node)} shares a mounted backup of it; unmount it, "
-                "then take the node away"
+                "then remove the node"
             )
 
 
 def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
-    """Raises Conflict while a task, `besides` left aside, runs on a place or a backup of it is
-    mounted.
+    """Raises Conflict while a task other than `besides` runs on a place, or a backup of the place
+    is mounted.
     """
     for task in _live(sql, place.guid):
         if task.state == "RUNNING" and task.guid != besides:
@@ -58,7 +58,7 @@ def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
 
 
 def renew(sql: sa.Connection, place: Place, now: int) -> None:
-    """Pin the waiting tasks of a place to the nodes that can run them now."""
+    """Pin the waiting tasks of a place to the nodes that can now run them."""
     known = SqlCatalogue(sql)
     for task in _live(sql, place.guid):
         if task.state == "RUNNING" or bound_to(task) or task.type in _PROBES:
@@ -69,15 +69,16 @@ def renew(sql: sa.Connection, place: Place, now: int) -> None:
 
 
 def places_of(task: Task, known: SqlCatalogue) -> list[Place]:
-    """The hypervisors and the destination that a task uses, as far as they still exist."""
-    found: list[Place] = []
+    """The existing hypervisors and destinations that a task uses."""
+    places: list[Place] = []
     for guid in dict.fromkeys((task.ref("hypervisor"), task.params.get("from"))):
         if isinstance(guid, str) and guid:
-            _append(found, known, guid, is_hypervisor=True)
-    for guid in (task.ref("backupDestination"), task.params.get("source")):  # a copy has two
+            _append(places, known, guid, is_hypervisor=True)
+    # A copy uses two destinations.
+    for guid in (task.ref("backupDestination"), task.params.get("source")):
         if isinstance(guid, str) and guid:
-            _append(found, known, guid, is_hypervisor=False)
-    return found
+            _append(places, known, guid, is_hypervisor=False)
+    return places
 
 
 def _append(found: list[Place], known: SqlCatalogue, guid: str, *, is_hypervisor: bool) -> None:
@@ -89,13 +90,13 @@ def _append(found: list[Place], known: SqlCatalogue, guid: str, *, is_hypervisor
 
 
 def bound_to(task: Task) -> str | None:
-    """The node that holds what a task works on: its staging, its mount, or the wanted folder."""
+    """The node that holds the staging, the mount or the folder that a task needs."""
     bound = "staging" in task.params or "node" in task.refs or "mountedBackup" in task.refs
     return reach.only_node(task.pinned_node) if bound else None
 
 
 def _live(sql: sa.Connection, place: str) -> Iterator[Task]:
-    """The tasks of a place that wait or run, some at a time."""
+    """The waiting and running tasks of a place, read in pieces."""
     last = ""
     read = table.c.params.contains(f'"{second_copies.SOURCE}":"{place}"')
     copies = sa.and_(table.c.type == second_copies.TYPE, read)  # a copy reads from its source
@@ -110,7 +111,7 @@ def _live(sql: sa.Connection, place: str) -> Iterator[Task]:
 
 
 def _sharing(sql: sa.Connection, destination: str) -> list[str]:
-    """The nodes that share mounted backups of a destination."""
+    """The nodes that serve mounted backups of a destination."""
     mounted, backup = mount_tables.mounted_backup, tables.backup
     query = sa.select(mounted.c.node).join(backup, backup.c.guid == mounted.c.backup)
     query = query.where(backup.c.destination == destination, mounted.c.state == "MOUNTED")

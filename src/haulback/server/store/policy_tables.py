@@ -1,6 +1,4 @@
-"""The tables of walks over machines, and of the protection that backup policies give their
-machines.
-"""
+"""The tables of walks over machines, and of the protection of machines by backup policies."""
 
 from __future__ import annotations
 
@@ -10,9 +8,9 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# A walk goes through machines in the order of their guids, in bounded transactions.  A walk that is
-# requested again begins anew: `asked` rises, so that the transaction of an older piece is not
-# taken for the end of the new walk.
+# A walk visits machines in the order of their guids, in bounded transactions.  A walk that is
+# requested again starts from the beginning: `asked` increases, so that the transaction of an older
+# piece cannot end the new walk.
 walk = Table(
     "walk",
     metadata,
@@ -23,13 +21,14 @@ walk = Table(
     Column("asked", BigInteger, nullable=False),
 )
 
-# The RPO of a backup policy in ms: the given one, else the one that its schedules give, else NULL.
+# The RPO of a backup policy in ms: the requested RPO, or the RPO that its schedules imply, or NULL.
 promise = Table(
     "promise",
     metadata,
     Column("policy", _GUID, primary_key=True),
     Column("active", Boolean, nullable=False),
     Column("rpo", BigInteger),
-    Column("recheck", BigInteger, nullable=False),  # the calendar may give another gap from then on
+    # From this time on the calendar may have another gap.
+    Column("recheck", BigInteger, nullable=False),
     Index("promise_recheck", "recheck"),
 )

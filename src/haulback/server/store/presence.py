@@ -1,4 +1,4 @@
-"""Machines that inventory scans miss or cannot read; `inventory.presence` decides on them."""
+"""Machines that inventory scans miss or cannot read; `inventory.presence` decides about them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REASON = 1000  # characters of the reason why a machine cannot be read
 
 
 class PresenceLedger:
-    """Decides which machines are present, on a connection at the server's time `now`."""
+    """Decides which machines are present, on a connection at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int, alarms: AlarmLedger) -> None:
         self._sql, self._now, self._alarms = sql, now, alarms
@@ -39,7 +39,7 @@ class PresenceLedger:
         walks.ask(self._sql, WalkKind.HOST, hypervisor)
 
     def confirmed_absent(self, hypervisor: str) -> list[Named]:
-        """Mark missed machines as absent, as an administrator confirmed."""
+        """Mark missed machines as absent after an administrator's confirmation."""
         self._lock(hypervisor)
         missed = [
             machine for machine in self._present(hypervisor) if machine.absent_since is not None
@@ -63,7 +63,8 @@ class PresenceLedger:
         self._alarms.clear(AlarmKind.SOURCE_NOT_BELIEVED, hypervisor)
 
     def _lock(self, hypervisor: str) -> None:
-        """Lock the hosts between which machines may move: inventories are recorded one by one.
+        """Lock the hosts between which machines may move, so that inventories are recorded one by
+        one.
 
         The lock does not block the foreign key of a new machine to its hypervisor.
         """
@@ -73,7 +74,9 @@ class PresenceLedger:
         self._sql.execute(locked.with_for_update(key_share=True)).all()
 
     def _hosts_beside(self, hypervisor: str) -> list[str]:
-        """All hosts of the hypervisor's manager, with this host; none without a manager."""
+        """All hosts of the hypervisor's manager, including this host; an empty list without a
+        manager.
+        """
         hosts = SqlCatalogue(self._sql).places.hypervisors()
         managers = {host.guid: host.settings.get("hypervisorManager") for host in hosts}
         manager = managers.get(hypervisor)
@@ -85,7 +88,7 @@ class PresenceLedger:
         return records(self._sql, query.order_by(table.name, table.guid), Entity)
 
     def _unseen(self, hypervisor: str, since: int) -> list[Entity]:
-        """The present machines that no scan has seen since a moment (epoch ms)."""
+        """The present machines that no scan has seen since a time (epoch ms)."""
         return [machine for machine in self._present(hypervisor) if machine.seen < since]
 
     def _weigh(self, hypervisor: str, missed: Sequence[Entity], look: HypervisorScan) -> None:
@@ -111,7 +114,7 @@ class PresenceLedger:
             self._begin_doubt(hypervisor, look.by)
 
     def _elsewhere(self, hypervisor: str, missed: Sequence[Entity]) -> set[str]:
-        """The guids of machines that another host of the manager showed later: they have moved."""
+        """The guids of machines that have moved: another host of the manager listed them later."""
         hosts = [guid for guid in self._hosts_beside(hypervisor) if guid != hypervisor]
         if not hosts:
             return set()
@@ -185,7 +188,7 @@ class PresenceLedger:
         return {*placed.known, *maybe}
 
     def _unread_machine(self, one: Entity, problems: Sequence[UnreadableMachine]) -> None:
-        """Keep an unreadable machine present: its platform shows it."""
+        """Keep an unreadable machine present, because its platform lists it."""
         why = "; ".join(dict.fromkeys(broken.message for broken in problems))
         why = plain(why, _REASON)
         values = {"present": True, "absent_since": None, "seen": self._now}
@@ -198,7 +201,9 @@ class PresenceLedger:
     def _unread_places(
         self, hypervisor: str, unknown: Sequence[UnreadableMachine], complete: bool
     ) -> None:
-        """Raise or clear the alarm about unknown unreadable machines; `complete`: these are all."""
+        """Raise or clear the alarm about unidentified unreadable machines; `complete`: these are
+        all.
+        """
         if not unknown:
             if complete:
                 self._alarms.clear(AlarmKind.MACHINE_UNREADABLE, hypervisor)
@@ -211,7 +216,7 @@ class PresenceLedger:
         self._alarms.report(AlarmKind.MACHINE_UNREADABLE, Named(hypervisor, name), text, details)
 
     def _readable(self, hypervisor: str, uuids: Set[str]) -> None:
-        """Clear the problems of the machines with these uuids, which a scan has read."""
+        """Clear the problems of the machines with these uuids, since a scan has read them."""
         table = tables.entity.c
         query = sa.select(table.guid, table.uuid)
         broken = query.where(table.hypervisor == hypervisor, table.problem.is_not(None))
@@ -220,7 +225,9 @@ class PresenceLedger:
 
 
 def doubts(sql: sa.Connection) -> Mapping[str, int]:
-    """Hypervisors whose last inventory is not believed, and the time since then (epoch ms)."""
+    """Hypervisors whose last inventory waits for a confirmation, and the time since then (epoch
+    ms).
+    """
     return {row.hypervisor: row.since for row in sql.execute(sa.select(doubt))}
 
 

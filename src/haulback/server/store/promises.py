@@ -1,4 +1,4 @@
-"""The RPO that backup policies promise to their machines, kept for each policy."""
+"""The RPO that backup policies promise to their machines, stored for each policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulback.server.store import rows, tables
 from haulback.server.store.policy_tables import promise as table
 
 _RECORD = tables.record
-_MANY = 100  # policies that one transaction computes
+_MANY = 100  # policies in one transaction
 
 
 class StoredPromise(NamedTuple):
@@ -24,13 +24,13 @@ class StoredPromise(NamedTuple):
 
 
 def touch(sql: sa.Connection, record: Record, before: Record | None = None) -> None:
-    """Have the promises that depend on a changed record computed anew."""
+    """Make the promises that depend on a changed record due."""
     touched = {*_policies(sql, record), *(_policies(sql, before) if before else ())}
     _recheck(sql, touched)
 
 
 def before_change(sql: sa.Connection, guid: str) -> Record | None:
-    """A record as it is stored, if promises depend on records of its kind."""
+    """A stored record, if promises depend on records of its kind."""
     query = sa.select(_RECORD).where(_RECORD.c.guid == guid)
     query = query.where(_RECORD.c.kind.in_(("vm-backup", "rule", "schedule")))
     return next(iter(rows.records(sql, query, Record)), None)
@@ -60,7 +60,7 @@ def _recheck(sql: sa.Connection, policies: Iterable[str]) -> None:
 
 
 def due(sql: sa.Connection, now: int) -> dict[str, StoredPromise]:
-    """Some promises to compute, by policy, locked, but for those that another server computes."""
+    """Some due promises by policy, locked; those that another server computes are skipped."""
     query = sa.select(table).where(table.c.recheck <= now).order_by(table.c.recheck).limit(_MANY)
     found = sql.execute(query.with_for_update(skip_locked=True))
     return {row.policy: StoredPromise(row.active, row.rpo) for row in found}
@@ -85,6 +85,6 @@ def active(sql: sa.Connection, policies: Iterable[str] | None = None) -> dict[st
 
 
 def rpo(sql: sa.Connection, policy: str) -> int | None:
-    """The RPO of a policy, also of an inactive one; None without a limit."""
+    """The RPO of a policy, even of an inactive one; None without a limit."""
     found: int | None = sql.scalar(sa.select(table.c.rpo).where(table.c.policy == policy))
     return found

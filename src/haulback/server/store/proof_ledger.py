@@ -15,13 +15,13 @@ from haulback.server.store.rows import json_text
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
-Sign = Callable[[bytes], str]
+Signer = Callable[[bytes], str]
 
 
 class ProofLedger:
     """`inventory.ledger.ProofChanges` on a connection."""
 
-    def __init__(self, sql: sa.Connection, now: int, sign: Sign | None) -> None:
+    def __init__(self, sql: sa.Connection, now: int, sign: Signer | None) -> None:
         self._sql, self._now, self._sign = sql, now, sign
 
     def verified(self, backup: str) -> None:
@@ -37,7 +37,7 @@ class ProofLedger:
             return  # the backup was removed meanwhile: it needs no proof
         whole = {**evidence, "backup": backup, "time": self._now, "task": task.guid}
         text = json_text(whole | {"node": task.node, "hypervisor": task.ref("hypervisor")})
-        # The evidence is stored with the backup, and need not burden lists of tasks.
+        # The evidence is stored with the backup, so that it does not burden lists of tasks.
         slim = json_text({k: v for k, v in task.results.items() if k != "evidence"})
         here = tables.task.c.guid == task.guid
         self._sql.execute(sa.update(tables.task).where(here).values(results=slim))

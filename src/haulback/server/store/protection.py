@@ -13,25 +13,25 @@ from haulback.inventory.records import NOT_DECIDED, REMOVED, Entity
 from haulback.server.queries import ListQuery
 from haulback.server.scope import Scope
 from haulback.server.store import tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records
 from haulback.wire import Named
 
-_MANY = 500  # machines of one transaction
+_MANY = 500  # machines in one transaction
 _ENTITY = tables.entity
 _UNASSIGNED = "UNASSIGNED"
-_DUE = Hot(
+_DUE = Statement(
     "SELECT EXISTS (SELECT 1 FROM entity WHERE protection_due < :now) "
     "OR EXISTS (SELECT 1 FROM promise WHERE recheck <= :now) "
     "OR EXISTS (SELECT 1 FROM walk WHERE kind = 'MEMBERS')"
 )
-_WRITE = Hot(
+_WRITE = Statement(
     "UPDATE entity SET protection = :state, protection_since = :since, protection_due = :due "
     "WHERE guid = :guid"
 )
 
 
-class Unjudged(NamedTuple):
+class UnjudgedMachine(NamedTuple):
     """A machine whose protection must be judged; `since` is None before the first judgement."""
 
     guid: str
@@ -51,8 +51,8 @@ def is_anything_due(sql: sa.Connection, now: int) -> bool:
     return bool(row and row[0])
 
 
-def due(sql: sa.Connection, now: int) -> list[Unjudged]:
-    """Some machines to judge, locked, but for those that another server judges."""
+def due(sql: sa.Connection, now: int) -> list[UnjudgedMachine]:
+    """Some due machines, locked; those that another server judges are skipped."""
     column, ended = _ENTITY.c, tables.backup.c.status.not_in(NOT_DECIDED)
     names = ("guid", "name", "project", "backup_policy", "protection", "protection_since", "facts")
     newest, decided = _newest_status(), _newest_status(ended)
@@ -63,8 +63,8 @@ def due(sql: sa.Connection, now: int) -> list[Unjudged]:
     return [_unjudged(row) for row in sql.execute(query)]
 
 
-def _unjudged(row: sa.Row[tuple[object, ...]]) -> Unjudged:
-    return Unjudged(
+def _unjudged(row: sa.Row[tuple[object, ...]]) -> UnjudgedMachine:
+    return UnjudgedMachine(
         guid=row.guid,
         name=row.name,
         project=row.project,
@@ -85,8 +85,10 @@ def _newest_status(*where: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
     return query.correlate(_ENTITY).scalar_subquery()
 
 
-class Judged(NamedTuple):
-    """The state of a machine, since when, and when it must be judged again (epoch ms)."""
+class JudgedMachine(NamedTuple):
+    """The state of a machine, the time since then, and the time of its next judgement (epoch
+    ms).
+    """
 
     guid: str
     state: str
@@ -94,20 +96,20 @@ class Judged(NamedTuple):
     due: int | None
 
 
-def write(sql: sa.Connection, judged: Sequence[Judged]) -> None:
+def write(sql: sa.Connection, judged: Sequence[JudgedMachine]) -> None:
     """Write the states of machines that were judged in this transaction."""
     if judged:
         _WRITE.many(sql, [item._asdict() for item in judged])
 
 
 def judge_anew(sql: sa.Connection, machines: Sequence[str]) -> None:
-    """Have the protection of these machines judged, at most 500 of them."""
+    """Make the protection of at most 500 machines due for judgement."""
     here = sa.update(_ENTITY).where(_ENTITY.c.guid.in_(machines))
     sql.execute(here.values(protection_due=0))
 
 
 def judge_late(sql: sa.Connection) -> None:
-    """Have all late machines judged anew: the clock that made them late was set back."""
+    """Make all late machines due, because the clock that made them late was set back."""
     here = sa.update(_ENTITY).where(_ENTITY.c.protection == "LATE")
     sql.execute(here.values(protection_due=0))
 
@@ -120,7 +122,7 @@ def counts(sql: sa.Connection, scope: Scope) -> dict[str, int]:
 
 
 def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
-    """A page of the machines that count, by name, and their number; `statuses` are states."""
+    """A page of the counted machines by name, and the number of all; `statuses` are states."""
     column = _ENTITY.c
     where = counted(wanted.scope)
     where += [column.protection.in_(wanted.statuses)] if wanted.statuses else []
@@ -133,14 +135,14 @@ def page(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Entity], int]:
 
 
 def counted(scope: Scope) -> list[sa.ColumnElement[bool]]:
-    """The condition of the machines that count, within the caller's projects."""
+    """The condition of the counted machines, within the caller's projects."""
     column = _ENTITY.c
     where = [sa.or_(column.present, column.protection != _UNASSIGNED), column.guid != OWN_ENTITY]
     return where if scope.listed is None else [*where, column.project.in_(scope.listed)]
 
 
 def last_snapshots(sql: sa.Connection, entities: Sequence[str]) -> dict[str, Named]:
-    """The newest snapshot that each of these machines keeps on its platform."""
+    """The newest snapshot of each of these machines on its platform."""
     table, found = tables.snapshot.c, dict[str, Named]()
     for at in range(0, len(entities), _MANY):
         query = sa.select(table.entity, table.guid, table.uuid)

@@ -1,4 +1,4 @@
-"""The queue: the ready tasks of a node, the start of a task, and the limit rows."""
+"""The queue: the ready tasks of a node, the start of a task, and the rows of limits."""
 
 from __future__ import annotations
 
@@ -12,53 +12,55 @@ from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict
 from haulback.inventory.reach import is_group
 from haulback.server.store import breakers, copy_hours, epoch, node_groups, space, tasks
-from haulback.server.store.raw_sql import Hot, Values
+from haulback.server.store.raw_sql import Statement, Values
 from haulback.server.store.tables import task as table
 from haulback.tasks import scheduling
-from haulback.tasks.destination_ends import source_of
+from haulback.tasks.destination_health import source_of
 from haulback.tasks.record import Task
 from haulback.wire import JsonObject
 
-_READY = sa.text("ready")  # the condition of the partial index
-OFFERED = 100  # tasks at most in one offer
-_SPARE = 20  # tasks that are read for an offer: only the first task of an entity may start
+_READY = sa.text("ready")  # the condition of the partial index of ready tasks
+_COUNTED = ("EXPORT", "STORE")  # kinds of tasks that have thresholds
+OFFERED = 100  # tasks in one offer at most
+# Tasks that an offer reads; more than its size, because only the first task of an entity may start.
+_SPARE = 20
 _NOT_FULL = "NOT EXISTS (SELECT 1 FROM slot WHERE slot.key = task.{} AND slot.used >= slot.most)"
 _LANE = "FROM task WHERE ready AND lane = :lane AND pinned_node = :pinned"
 _MAY_START = "window_end > :now AND " + " AND ".join(
     _NOT_FULL.format(f"{what}_slot") for what in ("source", "entity", "destination")
 )
-# The ready tasks of a lane in their order, read from the index of ready tasks alone.
-READY = Hot(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :most")
-# The same for the tasks of one destination, and for the tasks without a destination.
-READY_AT = Hot(
+# The ready tasks of a lane in their order, read only from the index of ready tasks.
+READY = Statement(f"SELECT {tasks.LIST} {_LANE} AND {_MAY_START} ORDER BY rank LIMIT :most")
+# The same query for the tasks of one destination, and for the tasks without a destination.
+READY_AT = Statement(
     f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
     "ORDER BY rank LIMIT :most"
 )
-# The copies for one destination without those that read from one of the destinations `:shut`.
+# The copies to one destination, without those that read from one of the destinations `:shut`.
 _READS_SHUT = (
     "EXISTS (SELECT 1 FROM destination AS place WHERE replace(:shut, place.guid, '') <> :shut "
     "AND replace(task.params, '\"source\":\"' || place.guid || '\"', '') <> task.params)"
 )
-COPIES_AT = Hot(
+COPIES_AT = Statement(
     f"SELECT {tasks.LIST} {_LANE} AND destination = :destination AND {_MAY_START} "
     f"AND NOT {_READS_SHUT} ORDER BY rank LIMIT :most"
 )
-READY_NOWHERE = Hot(
+READY_NOWHERE = Statement(
     f"SELECT {tasks.LIST} {_LANE} AND destination IS NULL AND {_MAY_START} "
     "ORDER BY rank LIMIT :most"
 )
-# The destinations of the ready tasks of a lane: one look into the index for each destination.
-PLACES = Hot(
+# The destinations of the ready tasks of a lane: one index look-up for each destination.
+PLACES = Statement(
     f"WITH RECURSIVE place(guid) AS (SELECT min(destination) {_LANE} UNION ALL "
     f"SELECT (SELECT min(destination) {_LANE} AND destination > place.guid) FROM place "
     "WHERE place.guid IS NOT NULL) SELECT guid FROM place WHERE guid IS NOT NULL"
 )
-_FULL_SHARES = Hot("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
-_SEVERAL = Hot("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
-_USED = Hot("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
-# One index query for each lane and pin: both are few, the queue may be long.  A scalar subquery is
-# never made a join, which would read the whole queue.
-_LANES = Hot(
+_FULL_SHARES = Statement("SELECT key FROM slot WHERE key >= :low AND key < :high AND used >= most")
+_SEVERAL = Statement("SELECT count(*) FROM (SELECT 1 FROM destination LIMIT 2) AS first")
+_USED = Statement("SELECT key, used FROM slot WHERE key >= :low AND key < :high")
+# One index query for each lane and pin, of which there are few, while the queue may be long.  A
+# scalar subquery is never turned into a join, which would read the whole queue.
+_LANES = Statement(
     "SELECT lanes.lane, pins.pin FROM ("
     + " UNION ALL ".join(f"SELECT '{lane}' AS lane" for lane in scheduling.LANES)
     + ") AS lanes CROSS JOIN (SELECT '' AS pin UNION ALL SELECT CAST(:node AS VARCHAR(36)) "
@@ -66,17 +68,17 @@ _LANES = Hot(
     "WHERE (SELECT task.guid FROM task WHERE task.ready AND task.lane = lanes.lane "
     "AND task.pinned_node = pins.pin LIMIT 1) IS NOT NULL"
 )
-_FILL = Hot(
+_FILL = Statement(
     "INSERT INTO slot (key, used, most) VALUES (:key, :count, :most) ON CONFLICT (key) DO UPDATE "
     "SET used = slot.used + excluded.used, most = excluded.most "
     "WHERE slot.used + excluded.used <= excluded.most"
 )
-_EMPTY = Hot("UPDATE slot SET used = used - :count WHERE key = :key")
-_DROP = Hot("DELETE FROM slot WHERE key = :key AND used <= 0")
+_EMPTY = Statement("UPDATE slot SET used = used - :count WHERE key = :key")
+_DROP = Statement("DELETE FROM slot WHERE key = :key AND used <= 0")
 
 
 def open_windows(connection: sa.Connection, now: int) -> int:
-    """Make the tasks ready whose start window has opened, and return their number."""
+    """Make the tasks ready whose start window has opened; returns their number."""
     waiting = sa.text("state = 'QUEUED' AND NOT ready")
     done = connection.execute(
         sa.update(table).where(waiting, table.c.window_start <= now).values(ready=True)
@@ -85,7 +87,7 @@ def open_windows(connection: sa.Connection, now: int) -> int:
 
 
 def follow_back(connection: sa.Connection, now: int, step: int) -> None:
-    """Move windows and ranks with a clock that was set back by `step` ms to `now`.
+    """Move windows and ranks back after a clock was set back by `step` ms to `now`.
 
     Due tasks stay due; a windowStart that a user requested stays unchanged.
     """
@@ -114,7 +116,7 @@ def offer(
     limits: Mapping[str, int],
     most: int = OFFERED,
 ) -> list[Task]:
-    """Tasks that `node` may start now, by rank: never more than its limits allow."""
+    """Tasks that `node` may start now, by rank, and no more than its limits allow."""
     result: list[Task] = []
     pins: dict[str, list[str]] = {}
     for lane, pin in _LANES.rows(connection, node=node):
@@ -127,7 +129,7 @@ def offer(
 
 
 def _occupied(connection: sa.Connection, node: str, lanes: Iterable[str]) -> dict[str, int]:
-    """The number of running tasks of a node, by lanes in which a task is ready."""
+    """The numbers of running tasks of a node, for the lanes with a ready task."""
     found = dict.fromkeys(lanes, 0)
     if not found:
         return {}
@@ -137,7 +139,7 @@ def _occupied(connection: sa.Connection, node: str, lanes: Iterable[str]) -> dic
 
 
 class _Lane(NamedTuple):
-    """A lane of a node, and the pins under which tasks are ready in it."""
+    """A lane of a node, and the pins with ready tasks in that lane."""
 
     name: str
     node: str
@@ -145,14 +147,14 @@ class _Lane(NamedTuple):
 
 
 def _lane(connection: sa.Connection, lane: _Lane, now: int, room: int) -> list[Task]:
-    """The first tasks of a lane under any of the pins; never more for a source or an entity than
-    its limit allows.
+    """The first tasks of a lane with any of the pins, and no more of a source or an entity than its
+    limit allows.
     """
     values: JsonObject = {"lane": lane.name, "now": now, "most": room + _SPARE}
     shut = _shut(connection, lane.name, lane.node)
     closed = copy_hours.closed(connection, now) if lane.name == scheduling.COPYING else set()
     if shut or closed:
-        values["shut"] = " ".join(sorted(shut))  # a source has no hours
+        values["shut"] = " ".join(sorted(shut))  # a source has no hours for copies
         rows = _around(connection, lane.pins, values, shut | closed)
     else:
         rows = [
@@ -171,10 +173,10 @@ def _lane(connection: sa.Connection, lane: _Lane, now: int, room: int) -> list[T
 
 
 def _shut(connection: sa.Connection, lane: str, node: str) -> set[str]:
-    """The destinations that a lane of a node may not work on now.
+    """The destinations for which a lane of a node may start no task now.
 
-    The breaker of the destination is open, the destination has all of its share of the lane, or it
-    has no room for a new backup.
+    The breaker of the destination is open, its share of the lane is used up, or it has no space for
+    a new backup.
     """
     low = scheduling.share_slot(node, lane, "")
     full = _FULL_SHARES.rows(connection, low=low, high=f"{low[:-1]};")
@@ -187,7 +189,7 @@ def _shut(connection: sa.Connection, lane: str, node: str) -> set[str]:
 def _around(
     connection: sa.Connection, pins: Sequence[str], values: JsonObject, shut: set[str]
 ) -> list[Values]:
-    """The first tasks of a lane without those of some destinations, which are not read at all."""
+    """The first tasks of a lane without those of some destinations, whose rows are not read."""
     rows: list[Values] = []
     at = COPIES_AT if values["lane"] == scheduling.COPYING else READY_AT
     for pinned in pins:
@@ -199,7 +201,9 @@ def _around(
 
 
 class NodeLease(NamedTuple):
-    """The lease on tasks of a node's session until `until` (epoch ms), within the node's limits."""
+    """The right to start tasks for a node's session, with a lease until `until` (epoch ms), within
+    the node's limits.
+    """
 
     node: str
     session: str
@@ -210,7 +214,7 @@ class NodeLease(NamedTuple):
 def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, now: int) -> None:
     """Give queued tasks to a session, each as its next attempt.
 
-    Raises Conflict when a task cannot start; the caller rolls the transaction back.
+    Raises Conflict if a task cannot start; the caller rolls the transaction back.
     """
     node, session, until, limits = lease
     _check_breakers(connection, wanted)
@@ -223,7 +227,8 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
     places: Counter[str] = Counter()
     for task in wanted:
         places.update(held[task.guid])
-    for key, count in sorted(places.items()):  # all callers lock in one order: no deadlock
+    # All callers lock in the same order, which prevents deadlocks.
+    for key, count in sorted(places.items()):
         fill(connection, key, scheduling.most(key, limits), count)
     taken = {
         "state": "RUNNING",
@@ -244,20 +249,20 @@ def take(connection: sa.Connection, wanted: Sequence[Task], lease: NodeLease, no
 
 
 def _pins(connection: sa.Connection, node: str, wanted: Iterable[Task]) -> Sequence[str]:
-    """The pins under which a node can run tasks; groups are read only for a task of a group."""
+    """The pins with which a node can run tasks; groups are read only for a task with a group."""
     if any(is_group(task.pinned_node) for task in wanted):
         return node_groups.pins_of(connection, node)
     return ("", node)
 
 
 def _has_several(connection: sa.Connection) -> bool:
-    """Whether more than one destination exists: only then a lane is shared between them."""
+    """Whether more than one destination exists, since only then a lane is shared."""
     row = _SEVERAL.row(connection)
     return bool(row and row[0] > 1)
 
 
 def _check_breakers(connection: sa.Connection, wanted: Iterable[Task]) -> None:
-    """Raises Conflict for a task whose destination does not answer, or is full for it."""
+    """Raises Conflict for a task whose destination does not answer, or has no space for it."""
     shut, full = breakers.open_ones(connection), space.full(connection)
     for task in wanted if shut or full else ():
         to = task.refs.get("backupDestination")
@@ -280,7 +285,7 @@ def _check_hours(connection: sa.Connection, wanted: Iterable[Task], now: int) ->
 
 
 def _check_startable(task: Task, pins: Sequence[str], now: int) -> None:
-    """Raises Conflict when a task cannot start on the node of these pins."""
+    """Raises Conflict if a task cannot start on the node with these pins."""
     if task.state == PLANNED:
         raise Conflict("the task before this one has not finished")
     if task.state != "QUEUED":
@@ -306,7 +311,7 @@ def _own_slots(task: Task) -> tuple[str | None, ...]:
 
 
 def fill(connection: sa.Connection, key: str, most: int, count: int = 1) -> None:
-    """Occupy places of a limit row.  Raises Conflict when too few places are free."""
+    """Occupy places of a limit row.  Raises Conflict if too few places are free."""
     if most < count or _FILL.run(connection, key=key, most=most, count=count) != 1:
         raise Conflict(f"the task has to wait: {scheduling.waiting_for(key)}", slot=key)
 
@@ -324,6 +329,17 @@ def share_failed(connection: sa.Connection, run: str, kind: str) -> tuple[int, i
     query = sa.select(table.c.state, sa.func.count()).where(*where).group_by(table.c.state)
     counts = {row[0]: row[1] for row in connection.execute(query)}
     return counts.get("FAILED", 0), sum(counts.values())
+
+
+def failed_of_run(connection: sa.Connection, run: str) -> list[Task]:
+    """A failed task of each kind that thresholds count, in a run."""
+    where = (sa.text("run <> ''"), table.c.run == run, table.c.state == "FAILED")
+    query = sa.select(*tasks.COLUMNS).where(*where)
+    return [
+        tasks.task_of(row)
+        for kind in _COUNTED
+        for row in connection.execute(query.where(table.c.type == kind).limit(1))
+    ]
 
 
 def waiting_of_run(connection: sa.Connection, run: str, kind: str) -> list[Task]:
@@ -345,27 +361,27 @@ def waiting(
 
 
 def is_waiting(connection: sa.Connection, kind: str, lane: str, node: str) -> bool:
-    """Tell whether a ready task of a kind is pinned to a node."""
+    """Whether a ready task of a kind is pinned to a node."""
     query = sa.select(table.c.guid).where(_READY, table.c.lane == lane)
     query = query.where(table.c.pinned_node == node, table.c.type == kind).limit(1)
     return connection.scalar(query) is not None
 
 
 def is_queued(connection: sa.Connection, kind: str, destination: str) -> bool:
-    """Tell whether a task of a kind waits to start at a destination."""
+    """Whether a task of a kind waits to start at a destination."""
     where = (table.c.state == "QUEUED", table.c.type == kind, table.c.destination == destination)
     return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None
 
 
 def has_task(connection: sa.Connection, kind: str, destination: str) -> bool:
-    """Tell whether a task of a kind is queued or runs at a destination."""
+    """Whether a task of a kind is queued or runs at a destination."""
     live = sa.text("state IN ('QUEUED', 'RUNNING')")
     where = (live, table.c.type == kind, table.c.destination == destination)
     return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None
 
 
 def runs(connection: sa.Connection, kind: str, destination: str, node: str) -> bool:
-    """Tell whether a node runs a task of a kind at a destination."""
+    """Whether a node runs a task of a kind at a destination."""
     live = sa.text("state = 'RUNNING'")
     where = (live, table.c.type == kind, table.c.destination == destination, table.c.node == node)
     return connection.scalar(sa.select(table.c.guid).where(*where).limit(1)) is not None

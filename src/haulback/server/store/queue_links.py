@@ -15,7 +15,8 @@ from haulback.server.store.tables import node as nodes
 from haulback.tasks.record import Task
 from haulback.units import utc
 
-# Milliseconds of silence after which a node counts as offline: nodes speak every ten seconds.
+# Milliseconds of silence after which a node counts as offline; nodes send a heartbeat every ten
+# seconds.
 SILENT_MS = 45_000
 _NAMED = 5
 
@@ -30,7 +31,7 @@ def _away(node: _Node) -> str:
 
 
 class Links:
-    """The nodes at one moment `now` (epoch ms), read once for any number of tasks."""
+    """The nodes at the time `now` (epoch ms), read once for any number of tasks."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
@@ -39,7 +40,7 @@ class Links:
         self._groups: dict[str, Sequence[str]] = {}
 
     def reason(self, task: Task) -> str:
-        """The reason why no node can take a task now, "" where a living node may."""
+        """The reason why no node can take a task now, "" if an active node may take it."""
         if task.pinned_node == NOWHERE:
             names = {guid: node.name for guid, node in self._all().items()}
             return missing_link(pins.places_of(task, self._known), names)

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from haulback.server.store import breakers, copy_hours, destinations, space
 from haulback.server.store.queue_links import Links
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import slot as slots
 from haulback.tasks import scheduling
-from haulback.tasks.destination_ends import source_of
+from haulback.tasks.destination_health import source_of
 from haulback.tasks.record import Task, Waiting
 from haulback.units import utc
 from haulback.wire import Named
@@ -21,16 +21,16 @@ COUNTED = 1000  # the largest position that is counted
 NOTHING_ELSE = "a node to take it"
 _MANY = 500  # values of one IN list; beyond it all full slots are read
 _READY = "FROM task WHERE ready AND lane = :lane AND pinned_node"
-_BEFORE = Hot(
+_BEFORE = Statement(
     f"SELECT count(*) FROM (SELECT 1 {_READY} IN ('', :pinned) AND rank < :rank LIMIT {COUNTED}) "
     "AS before"
 )
-_FIRST = Hot(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
-_Lane = tuple[str, str]  # name of the lane, and the node that its tasks are pinned to
+_FIRST = Statement(f"SELECT rank {_READY} = :pinned ORDER BY rank LIMIT {COUNTED}")
+_Lane = tuple[str, str]  # name of the lane, and the node to which its tasks are pinned
 
 
-class Line:
-    """The queue at one moment.  Each lane is read once, for any number of tasks."""
+class QueueState:
+    """The queue in one transaction.  Each lane is read once, for any number of tasks."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
@@ -38,7 +38,7 @@ class Line:
         self._links = Links(sql, now)
 
     def stand(self, tasks: Sequence[Task]) -> dict[str, Waiting]:
-        """The reason to wait of each queued task, by guid."""
+        """The reason why each queued task waits, by guid."""
         lanes: dict[_Lane, list[Task]] = {}
         for task in tasks:
             if task.state == "QUEUED":
@@ -54,7 +54,9 @@ class Line:
         return result
 
     def _away(self, tasks: Sequence[Task]) -> dict[str, str]:
-        """The reasons of tasks whose destination does not answer, has no room, or is not open."""
+        """The reasons of tasks whose destination does not answer, has no space, or is outside its
+        hours.
+        """
         waiting = [
             (task, to)
             for task in tasks
@@ -99,17 +101,17 @@ class Line:
         )
 
     def _full(self, keys: list[str]) -> set[str]:
-        """The limit rows without a free place; for many keys also other rows."""
+        """The limit rows without a free place; for many keys the result has other rows too."""
         if not keys:
             return set()
         query = sa.select(slots.c.key).where(slots.c.used >= slots.c.most)
-        # Full rows are at most as many as running tasks.
+        # There are no more full rows than running tasks.
         asked = query.where(slots.c.key.in_(keys)) if len(keys) <= _MANY else query
         return set(self._sql.scalars(asked))
 
 
 class _Destinations:
-    """The destinations of some tasks at one moment, read once."""
+    """The destinations of some tasks in one transaction, each read once."""
 
     def __init__(self, sql: sa.Connection, now: int, waiting: Sequence[tuple[Task, Named]]) -> None:
         sources = {source for task, _ in waiting if (source := source_of(task))}
@@ -120,7 +122,7 @@ class _Destinations:
         self._names = destinations.names(sql, sources & self._stands.keys())
 
     def reason(self, task: Task, to: Named) -> str:
-        """The reason why a task waits for its destinations, "" where it waits for none."""
+        """The reason why a task waits for its destinations, "" if it waits for none."""
         if (stand := self._stands.get(to.guid)) and (text := waits_for(to.name, stand)):
             return text
         if task.lane == scheduling.NEW_BACKUPS and to.guid in self._full:
@@ -136,12 +138,12 @@ class _Destinations:
         return f"the hours for copies to {to.name} open at {utc(opening)}" if opening else ""
 
 
-def waits_for(name: str, stand: breakers.Stand) -> str:
-    """The reason why a task waits for a destination, "" where its breaker is closed."""
+def waits_for(name: str, stand: breakers.BreakerStatus) -> str:
+    """The reason why a task waits for a destination, "" if its breaker is closed."""
     breaker = stand.breaker
     if breaker.opened is None or breaker.next_try is None:
         return ""
-    tried = "it is tried right now" if stand.is_tested else f"next try at {utc(breaker.next_try)}"
+    tried = "it is being tested" if stand.is_tested else f"next test at {utc(breaker.next_try)}"
     since = utc(breaker.opened)
     return f"the backup destination {name} does not answer since {since}; {tried}"
 

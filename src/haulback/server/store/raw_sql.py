@@ -1,4 +1,4 @@
-"""Frequent statements, sent to the database driver directly.  Others use SQLAlchemy."""
+"""Frequent statements, sent directly to the database driver; other statements use SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import sqlalchemy as sa
 
 from haulback.wire import JsonMapping
 
-_FEW = 20  # rows up to which single statements are faster than a bulk one
+_FEW = 20  # rows up to which single statements are faster than a bulk statement
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 Values = tuple[Any, ...]  # values of a row, in the order of the statement's columns
 Cursor = Any  # a cursor of either database driver
 
 
-class Hot:
-    """A statement with `:name` parameters; `lock` is added where rows can be locked."""
+class Statement:
+    """A statement with `:name` parameters; a locking clause is added if `lock` is set and the
+    database has one.
+    """
 
     __slots__ = ("_postgresql", "_sqlite")
 
@@ -38,19 +40,19 @@ class Hot:
         return found
 
     def row(self, sql: sa.Connection, **params: object) -> Values | None:
-        """The first row, None without rows."""
+        """The first row, or None."""
         found = self.rows(sql, **params)
         return found[0] if found else None
 
     def run(self, sql: sa.Connection, **params: object) -> int:
-        """Execute the statement; the number of changed rows."""
+        """Execute the statement; returns the number of changed rows."""
         cursor: Cursor = sql.connection.cursor()
         cursor.execute(self._text(sql), params)
         count: int = cursor.rowcount
         return count
 
     def many(self, sql: sa.Connection, params: Iterable[JsonMapping]) -> int:
-        """Execute the statement with many parameters; the number of changed rows."""
+        """Execute the statement with many parameters; returns the number of changed rows."""
         params = list(params)
         if len(params) == 1:
             return self.run(sql, **params[0])
@@ -67,7 +69,7 @@ class Insert:
         self._columns = tuple(columns)
         names = ", ".join(self._columns)
         places = ", ".join(f":{name}" for name in self._columns)
-        self._one = Hot(f"INSERT INTO {table} ({names}) VALUES ({places})")
+        self._one = Statement(f"INSERT INTO {table} ({names}) VALUES ({places})")
         self._copy = f"COPY {table} ({names}) FROM STDIN"
 
     def __call__(self, sql: sa.Connection, rows: Iterable[JsonMapping]) -> None:

@@ -8,7 +8,7 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# The groups of nodes that a task's pin may name (`inventory/reach.py`): a row for each member.
+# The groups of nodes that a task's pin may name (`inventory/reach.py`), with a row for each member.
 node_group = Table(
     "node_group",
     metadata,

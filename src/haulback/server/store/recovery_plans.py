@@ -1,4 +1,4 @@
-"""Recovery plans that a caller sees: plans all of whose machines the caller sees."""
+"""Recovery plans that a caller sees, because the caller sees all their machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import tables
 
 RECOVERY_PLAN = "recovery-plan"
-_MANY = 500  # values of one IN list: SQLite's limit was 999 for long
+_MANY = 500  # values of one IN list, because old versions of SQLite allow 999
 
 
 class _Body(msgspec.Struct):

@@ -1,7 +1,6 @@
-"""Figures of reports: sums and counts over the backups that were made between two moments.
+"""Figures of reports: sums and counts of the backups that were made between two times.
 
-Each statement reads the index `backup_report` alone, whatever the rows hold, and answers with one
-row for each group.
+Each statement reads only the index `backup_report`, and returns one row for each group.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from haulback.server.store.report_tables import FAILED
 from haulback.units import DAY_MS
 
 _MOST_LATE = 50  # machines that the report names
-_MOST_PARTS = 200  # of a span
-_FEW = 50  # guids that a statement names
+_MOST_PARTS = 200  # parts of a period
+_FEW = 50  # guids in one statement
 _STORED = ("SUCCESS", "SUCCESS_REMOVED")
 
 
 class ReportedBackups(NamedTuple):
-    """The backups of a table: created within `span` (epoch ms, without its stop), in these groups.
+    """The backups of a table: created within `span` (epoch ms, end excluded), in these groups.
 
-    None stands for all.  `entity_type` is the type of the machines.
+    None means all.  `entity_type` is the type of the machines.
     """
 
     scope: Scope
@@ -94,7 +93,7 @@ class LateRow(NamedTuple):
     state: str
 
 
-class Late(NamedTuple):
+class LatePage(NamedTuple):
     """The first late machines, and the number of all."""
 
     rows: list[LateRow]
@@ -104,14 +103,14 @@ class Late(NamedTuple):
 def by_column(
     sql: sa.Connection, wanted: ReportedBackups, measure: Measure, column: str
 ) -> list[SizeGroup]:
-    """Bytes by a column of backups that has few values: destination, rule or project."""
+    """Bytes by a column of backups with few values: destination, rule or project."""
     key = sa.func.coalesce(tables.backup.c[column], "")
     query = sa.select(key, _sum(measure)).where(*_counted(measure)).group_by(key)
     return [SizeGroup(key, sums[0]) for key, sums in _added(sql, wanted, query, 1).items()]
 
 
 def by_hypervisor(sql: sa.Connection, wanted: ReportedBackups, measure: Measure) -> list[SizeGroup]:
-    """Bytes by the hypervisor that shows, or last showed, the machine."""
+    """Bytes by the present or last hypervisor of the machine."""
     entity, backup = tables.entity.c, tables.backup.c
     query = sa.select(entity.hypervisor, _sum(measure)).where(*_counted(measure))
     query = query.join_from(tables.backup, tables.entity, entity.guid == backup.entity)
@@ -122,7 +121,7 @@ def by_hypervisor(sql: sa.Connection, wanted: ReportedBackups, measure: Measure)
 def by_machine(
     sql: sa.Connection, wanted: ReportedBackups, measure: Measure, most: int
 ) -> LargestGroups:
-    """Bytes of the `most` largest machines by their guids."""
+    """Bytes of the `most` largest machines, by guid."""
     found = by_column(sql, wanted, measure, "entity")
     groups = heapq.nsmallest(most, found, key=lambda group: (-group.size, group.key))
     return LargestGroups(groups, len(found) - len(groups), sum(group.size for group in found))
@@ -181,10 +180,12 @@ def protection_by_policy(
     return [PolicyProtection(str(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
-def late(sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str] | None) -> Late:
+def late(
+    sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str] | None
+) -> LatePage:
     """The machines whose last good backup is too old or missing, and their number.
 
-    The machine that is longest without a backup comes first.
+    The machine that has been without a backup for the longest time comes first.
     """
     table = tables.entity.c
     policy = sa.func.coalesce(table.backup_policy, "")
@@ -196,23 +197,24 @@ def late(sql: sa.Connection, scope: Scope, entity_type: str, policies: list[str]
     query = sa.select(*columns).where(*where).order_by(last, table.guid)
     rows = sql.execute(query.limit(_MOST_LATE))
     late = [LateRow(str(row[0]), int(row[1]), str(row[2]), str(row[3])) for row in rows]
-    return Late(late, total)
+    return LatePage(late, total)
 
 
 def _counted_machines(scope: Scope, entity_type: str) -> list[Condition]:
-    """The machines that count: present machines, and absent machines that a policy governs."""
+    """The machines that count: present machines, and absent machines with a policy."""
     return [*protection.counted(scope), tables.entity.c.type == entity_type]
 
 
 def _added(
     sql: sa.Connection, wanted: ReportedBackups, query: Any, sums: int
 ) -> dict[Any, list[int]]:
-    """The last `sums` columns of a grouped query by its first columns, added over parts of a span.
+    """The last `sums` columns of a grouped query by its first columns, added over parts of a
+    period.
 
-    The databases sort the rows of a statement to group them, SQLite in memory: parts keep the
-    memory small however many backups the span has.
+    The databases sort the rows of a statement to group them, SQLite in memory: parts limit the
+    memory, however many backups the period has.
     """
-    result: dict[Any, list[int]] = {}
+    result: dict[object, list[int]] = {}
     where = _where(sql, wanted)
     created = tables.backup.c.created
     for part in _parts(_inhabited(sql, wanted.span)):
@@ -226,7 +228,7 @@ def _added(
 
 
 def _inhabited(sql: sa.Connection, span: range) -> range:
-    """The part of a span in which backups were made."""
+    """The part of a period in which backups were made."""
     created = tables.backup.c.created
     within = (created >= span.start, created < span.stop)
     first = sql.scalar(sa.select(sa.func.min(created)).where(*within))
@@ -235,7 +237,7 @@ def _inhabited(sql: sa.Connection, span: range) -> range:
 
 
 def _parts(span: range) -> Iterator[range]:
-    """The span in parts of a day, or in as many parts as are allowed."""
+    """The period in parts of a day, or in the largest allowed number of parts."""
     length = max(DAY_MS, -(-len(span) // _MOST_PARTS))
     return (span[at : at + length] for at in range(0, len(span), length))
 
@@ -245,7 +247,7 @@ def _sum(measure: Measure) -> sa.ColumnElement[int]:
 
 
 def _counted(measure: Measure) -> list[Condition]:
-    """Failed backups have no size; the bytes that they read were transferred."""
+    """Failed backups have no size, but the bytes that they read count as transferred."""
     return [tables.backup.c.status.in_(_STORED)] if measure is Measure.BACKUP_SIZE else []
 
 
@@ -266,7 +268,7 @@ def _where(sql: sa.Connection, wanted: ReportedBackups) -> list[Condition]:
 
 
 def _of_machines(sql: sa.Connection, wanted: ReportedBackups) -> list[Condition]:
-    """Conditions that the rows of machines answer, as sets that the database computes once."""
+    """Conditions on the machines of backups, as sets that the database computes once."""
     entity, machine = tables.entity.c, tables.backup.c.entity
     where = _virtual_machines(sql)
     if wanted.entity_type != "VM":
@@ -279,7 +281,7 @@ def _of_machines(sql: sa.Connection, wanted: ReportedBackups) -> list[Condition]
 
 
 def _virtual_machines(sql: sa.Connection) -> list[Condition]:
-    """A condition that leaves out the few entities that are no virtual machines."""
+    """A condition that excludes the few entities that are no virtual machines."""
     entity, machine = tables.entity.c, tables.backup.c.entity
     others = sa.select(entity.guid).where(entity.type != "VM")
     few = list(sql.scalars(others.limit(_FEW + 1)))

@@ -13,8 +13,8 @@ _SUMMED = (
     "copy_of",
 )
 
-# One row for each policy and local date: the first of several servers makes the report.  `until` is
-# the end (epoch ms) of the report's span, where the span of the next report begins.
+# One row for each policy and local date, so that only one of several servers makes the report.
+# `until` is the end (epoch ms) of the reported period, where the next period begins.
 daily_report = Table(
     "daily_report",
     metadata,
@@ -23,9 +23,9 @@ daily_report = Table(
     Column("until", BigInteger, nullable=False),
 )
 
-# The backups without their copies, in words that only this index knows: SQLite would take the
-# partial index of such rows, and read each row.
+# The backups without their copies, with a condition that only this index has: SQLite would
+# otherwise use another partial index of such rows, and read each row.
 IS_FIRST = func.coalesce(backup.c.copy_of, "") == ""
-# All columns that reports add up and group by: the rows of backups are wide.
+# All columns that reports sum and group by, because the rows of backups are wide.
 Index("backup_report", backup.c.created, *(backup.c[name] for name in _SUMMED))
 Index("backup_failed", backup.c.created, sqlite_where=FAILED, postgresql_where=FAILED)

@@ -14,7 +14,7 @@ from haulback.tasks.record import NewRestoreJob, Task
 
 
 class RestoreLedger:
-    """`inventory.ledger.RestoreChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.RestoreChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now

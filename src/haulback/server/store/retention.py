@@ -1,12 +1,12 @@
-"""Stored backups as retention judges them, retention terms, and the work of retention that waits.
+"""Stored backups as retention judges them, retention terms, and the pending work of retention.
 
-Backups are read from the index `backup_judged` alone: the rows themselves are wide.
+Backups are read only from the index `backup_judged`, because the rows themselves are wide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from haulback.inventory.records import Record
 from haulback.policy.retention import BackupSource, StoredBackup
 from haulback.server.store import mount_tables, tables
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.retention_tables import (
     retention_due,
     retention_state,
@@ -25,9 +25,11 @@ from haulback.server.store.rows import records
 
 _MANY = 500  # guids in one statement
 _SELECT = f"SELECT {', '.join(tables.JUDGED)} FROM backup WHERE status = 'SUCCESS' "
-_TO_END = Hot(_SELECT + "AND destination = :destination AND entity > :after")
-_TO_LAST = Hot(_SELECT + "AND destination = :destination AND entity > :after AND entity <= :last")
-_LAST = Hot(
+_TO_END = Statement(_SELECT + "AND destination = :destination AND entity > :after")
+_TO_LAST = Statement(
+    _SELECT + "AND destination = :destination AND entity > :after AND entity <= :last"
+)
+_LAST = Statement(
     "SELECT entity FROM backup WHERE status = 'SUCCESS' AND destination = :destination "
     "AND entity > :after ORDER BY entity LIMIT 1 OFFSET :rows"
 )
@@ -46,16 +48,19 @@ _BUSY = (
 
 
 def last_entity(sql: sa.Connection, destination: str, after: str, rows: int) -> str | None:
-    """The last machine of the next piece of a run behind the machine `after`: about `rows` backups.
+    """The last machine of the piece after the machine `after`, such that the piece has about `rows`
+    backups.
 
-    None: fewer are left.
+    None: fewer backups are left.
     """
     found = _LAST.row(sql, destination=destination, after=after, rows=rows)
     return str(found[0]) if found else None
 
 
 def page(sql: sa.Connection, destination: str, after: str, last: str | None) -> list[StoredBackup]:
-    """All backups of the machines behind the guid `after`, up to `last`; None: to the end."""
+    """All backups of the machines with guids greater than `after`, up to `last`; None: to the
+    end.
+    """
     if last is None:
         rows = _TO_END.rows(sql, destination=destination, after=after)
     else:
@@ -90,7 +95,7 @@ def places_of_rule(sql: sa.Connection, rule: str) -> list[tuple[str, str]]:
 def sources(
     sql: sa.Connection, entities: Iterable[str], spared_days: int
 ) -> dict[str, BackupSource]:
-    """Presence of machines by guid."""
+    """The presence of machines, by guid."""
     entity = tables.entity.c
     query = sa.select(entity.guid, entity.present, entity.absent_since)
     return {
@@ -122,7 +127,7 @@ def in_use(sql: sa.Connection, entities: Iterable[str]) -> set[str]:
 
 
 def locked(sql: sa.Connection, backups: Iterable[str]) -> dict[str, tuple[str, int | None]]:
-    """Hint and end (epoch ms) of the mark of stored backups, which no other transaction changes.
+    """Hint and end (epoch ms) of the mark of stored backups, locked against other transactions.
 
     PostgreSQL locks the rows in the order of their guids, as marks of backups do.
     """
@@ -139,7 +144,7 @@ def locked(sql: sa.Connection, backups: Iterable[str]) -> dict[str, tuple[str, i
 
 
 def rules(sql: sa.Connection, guids: Iterable[str]) -> dict[str, Record]:
-    """The rules of these guids that exist."""
+    """Rules with these guids that exist."""
     record = tables.record
     query = sa.select(record).where(record.c.kind == "rule")
     return {
@@ -168,7 +173,7 @@ def keep_terms(sql: sa.Connection, key: str, body: str) -> None:
 def waiting(sql: sa.Connection, rules: Iterable[str] | None = None) -> dict[str, int | None]:
     """Rules and destinations whose retention waits for a confirmation, by guid.
 
-    The values are the times of their alarms in epoch ms, None before the alarm.
+    The values are the times of their alarms in epoch ms, None before an alarm.
     """
     table = retention_wait.c
     query = sa.select(table.rule, table.told)
@@ -178,14 +183,14 @@ def waiting(sql: sa.Connection, rules: Iterable[str] | None = None) -> dict[str,
 
 
 def told(sql: sa.Connection, rule: str, now: int) -> bool:
-    """Record that people were told of a waiting rule; False where they were told before."""
+    """Record that the alarm of a waiting rule was raised; False if it was raised before."""
     table = retention_wait
     where = (table.c.rule == rule, table.c.told.is_(None))
     return bool(sql.execute(sa.update(table).where(*where).values(told=now)).rowcount)
 
 
 def confirm(sql: sa.Connection, rules: Iterable[str]) -> list[str]:
-    """End the wait of rules; the rules that waited."""
+    """End the wait of rules; returns the rules that waited."""
     table = retention_wait
     return [
         str(guid)
@@ -197,12 +202,12 @@ def confirm(sql: sa.Connection, rules: Iterable[str]) -> list[str]:
 
 
 def add_due(sql: sa.Connection, place: Mapping[str, str], now: int) -> None:
-    """Note that a backup of a rule was stored: `place` has destination, entity and rule."""
+    """Record that a backup of a rule was stored: `place` has destination, entity and rule."""
     _insert(sql, retention_due, {**place, "since": now})
 
 
 def take_due(sql: sa.Connection, most: int) -> list[tuple[str, str, str]]:
-    """Remove and return up to `most` noted places, as destination, entity and rule."""
+    """Remove and return up to `most` recorded places, as destination, entity and rule."""
     table = retention_due.c
     columns = (table.destination, table.entity, table.rule)
     first = sql.scalar(sa.select(table.destination).limit(1))
@@ -222,7 +227,7 @@ def has_due(sql: sa.Connection) -> bool:
 
 
 class RetentionState(NamedTuple):
-    """Retention of a destination; times in epoch ms: see `retention_tables`."""
+    """Retention state of a destination; times in epoch ms: see `retention_tables`."""
 
     planned: int = 0
     reclaim_at: int | None = None
@@ -230,13 +235,13 @@ class RetentionState(NamedTuple):
 
 
 def states(sql: sa.Connection) -> dict[str, RetentionState]:
-    """Retention state by destination; a destination without a row has none yet."""
+    """Retention state by destination; a destination without a row has no state yet."""
     table = retention_state.c
     query = sa.select(table.destination, table.planned, table.reclaim_at, table.reclaim_since)
     return {row[0]: RetentionState(*row[1:]) for row in sql.execute(query)}
 
 
-def set_state(sql: sa.Connection, destination: str, **values: Any) -> None:
+def set_state(sql: sa.Connection, destination: str, **values: object) -> None:
     """Write members of a destination's retention state."""
     _insert(sql, retention_state, {"destination": destination, "planned": 0})
     where = retention_state.c.destination == destination

@@ -17,7 +17,7 @@ retention_terms = Table(
 )
 
 # Rules and destinations of an earlier version, whose retention waits for a confirmation; `rule` is
-# the guid of either, `told` the alarm's time.
+# the guid of the rule or destination, `told` the time of the alarm.
 retention_wait = Table(
     "retention_wait",
     metadata,
@@ -37,7 +37,8 @@ retention_due = Table(
 )
 
 # Retention of a destination: the time of the last nightly clean-up, and of the next attempt to plan
-# a clean-up of removed backups, which waits while backups are stored there; `since`: the removal.
+# a clean-up of removed backups, which waits while backups are stored there; `since` is the time of
+# the removal.
 retention_state = Table(
     "retention_state",
     metadata,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -39,7 +39,7 @@ _JSON = frozenset(
 
 
 def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **more: object) -> None:
-    """Insert a hypervisor, a destination or a record.  Raises Conflict for a taken name."""
+    """Insert a hypervisor, a destination or a record.  Raises Conflict for a name in use."""
     try:
         with connection.begin_nested():
             connection.execute(sa.insert(table).values({**row_of(record, table), **more}))
@@ -48,7 +48,7 @@ def add(connection: sa.Connection, table: sa.Table, record: msgspec.Struct, **mo
 
 
 def change(connection: sa.Connection, table: sa.Table, record: msgspec.Struct) -> None:
-    """Write a record that was read in this transaction.  Raises Conflict for a taken name."""
+    """Write a record that was read in this transaction.  Raises Conflict for a name in use."""
     values = row_of(record, table)
     guid = values.pop("guid")
     try:
@@ -104,7 +104,7 @@ def _plain(kind: type[msgspec.Struct]) -> frozenset[str]:
 
 
 @cache
-def _decoders(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
+def _decoders(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], object]]:
     """Members whose columns hold JSON text, with the decoder of the member's type."""
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     return {name: msgspec.json.Decoder(types[name]).decode for name in types if name in _JSON}

@@ -25,14 +25,14 @@ def exists(sql: sa.Connection, run: str, scope: Scope) -> bool:
 
 
 def failed(sql: sa.Connection, run: str, scope: Scope, after: str, most: int) -> list[Task]:
-    """Some failed tasks of a run by guid, after a guid."""
+    """Some failed tasks of a run with guids greater than a given guid, in their order."""
     where = (*_of(run, scope), table.c.type.in_(_REPEATABLE), table.c.state == "FAILED")
     query = sa.select(*tasks.COLUMNS).where(*where, table.c.guid > after)
     return [tasks.task_of(row) for row in sql.execute(query.order_by(table.c.guid).limit(most))]
 
 
 def settled(sql: sa.Connection, run: str, entities: Sequence[str]) -> set[tuple[str, str]]:
-    """The pairs (rule, machine) of which a workflow of a run waits, runs or has succeeded."""
+    """The pairs (rule, machine) that have a waiting, running or successful workflow in a run."""
     query = sa.select(*tasks.COLUMNS).where(
         _HAS_RUN, table.c.run == run, table.c.entity.in_(entities)
     )
@@ -55,6 +55,6 @@ def _is_settled(plan: Sequence[Task]) -> bool:
 
 
 def _of(run: str, scope: Scope) -> list[Any]:
-    where: list[Any] = [_HAS_RUN, table.c.run == run]
+    where: list[object] = [_HAS_RUN, table.c.run == run]
     listed = scope.listed
     return where if listed is None else [*where, table.c.project.in_(listed)]

@@ -1,4 +1,6 @@
-"""Clocks of schedules: generation and next due time, written with the schedule's record."""
+"""Clocks of schedules: generation and next due time, written together with the schedule's
+record.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,13 @@ from haulback.server.store.schedule_tables import schedule_clock as table
 
 SCHEDULE, SYSTEM = "schedule", "system-schedule"
 KINDS = frozenset((SCHEDULE, SYSTEM))  # kinds of records that have a clock
-_MANY = 500  # schedules of one tick
+_MANY = 500  # schedules in one tick
 
 
 class ScheduleClock(msgspec.Struct, kw_only=True):
     """The clock of a schedule.  Times in epoch ms.
 
-    Due times up to `after` are settled; `due_at` is the next one, None for a paused schedule and
+    Due times up to `after` are done; `due_at` is the next due time, None for a paused schedule and
     for a schedule without further due times.
     """
 
@@ -39,7 +41,7 @@ class ScheduleClock(msgspec.Struct, kw_only=True):
 def follow(sql: sa.Connection, record: Record) -> None:
     """Write the clock of a new or changed schedule.
 
-    A schedule whose due times changed is a new generation, which fires only for what lies ahead.
+    A schedule whose due times changed gets a new generation, which fires only for future due times.
     """
     if record.kind not in KINDS:
         return
@@ -50,7 +52,7 @@ def follow(sql: sa.Connection, record: Record) -> None:
 
 
 def of(sql: sa.Connection, record: Record) -> ScheduleClock:
-    """The clock of a schedule, locked until the transaction ends; a new one if it has none."""
+    """The clock of a schedule, locked until the transaction ends; a missing clock is created."""
     clock = find(sql, record.guid, lock=True)
     if clock is None:
         clock = ScheduleClock(schedule=record.guid, generation=0, after=record.modified)
@@ -59,7 +61,9 @@ def of(sql: sa.Connection, record: Record) -> ScheduleClock:
 
 
 def mark(clock: ScheduleClock, record: Record) -> bool:
-    """Begin a new generation if the due times of the schedule changed; tells whether they did."""
+    """Begin a new generation if the due times of the schedule changed; returns whether they
+    changed.
+    """
     times = generation_mark(schedule_of(record.body))
     if times == clock.times:
         return False
@@ -114,31 +118,33 @@ def find(sql: sa.Connection, schedule: str, *, lock: bool = False) -> ScheduleCl
 
 
 def due(sql: sa.Connection, now: int) -> list[str]:
-    """Some of the schedules that are due, the longest due first."""
+    """Some of the schedules that are due, those due for the longest time first."""
     query = sa.select(table.c.schedule).where(table.c.due_at <= now)
     return list(sql.scalars(query.order_by(table.c.due_at).limit(_MANY)))
 
 
 def take(sql: sa.Connection, schedule: str, now: int) -> ScheduleClock | None:
-    """The clock of a due schedule, locked; None where another server fires it."""
+    """The clock of a due schedule, locked; None if another server fires the schedule."""
     query = sa.select(table).where(table.c.schedule == schedule, table.c.due_at <= now)
     query = query.with_for_update(skip_locked=True)
     return next(iter(records(sql, query, ScheduleClock)), None)
 
 
 def paused(sql: sa.Connection, after: str = "") -> list[str]:
-    """Some of the paused schedules, by guid, from `after` on."""
+    """Some of the paused schedules with guids from `after` on."""
     query = sa.select(table.c.schedule).where(table.c.paused, table.c.schedule > after)
     return list(sql.scalars(query.order_by(table.c.schedule).limit(_MANY)))
 
 
 def settled_after(sql: sa.Connection, moment: int) -> list[str]:
-    """Some of the schedules whose settled due times lie behind a moment: its clock was ahead."""
+    """Some of the schedules whose completed due times are after a given time, because their clock
+    was ahead.
+    """
     query = sa.select(table.c.schedule).where(table.c.after > moment)
     return list(sql.scalars(query.order_by(table.c.schedule).limit(_MANY)))
 
 
 def several(sql: sa.Connection, after: str) -> list[str]:
-    """Some schedules with a clock, by guid, from `after` on."""
+    """Some schedules with a clock, with guids from `after` on."""
     query = sa.select(table.c.schedule).where(table.c.schedule > after)
     return list(sql.scalars(query.order_by(table.c.schedule).limit(_MANY)))

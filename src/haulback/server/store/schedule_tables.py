@@ -1,4 +1,4 @@
-"""The tables of schedules: their clocks, their fires, and the work that a fire left out."""
+"""The tables of schedules: their clocks, their fires, and the machines that a fire skipped."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from haulback.server.store.tables import metadata
 
 _GUID = String(36)
 
-# The due time of each schedule, so that a tick with nothing due is one look into an index.
+# The due time of each schedule, so that a tick without due schedules is one index look-up.
 schedule_clock = Table(
     "schedule_clock",
     metadata,
     Column("schedule", ForeignKey("record.guid", ondelete="CASCADE"), primary_key=True),
     Column("generation", Integer, nullable=False),
-    Column("times", Text, nullable=False),  # the members that set due times
+    Column("times", Text, nullable=False),  # the members that determine due times
     Column("paused", Boolean, nullable=False),
-    Column("after", BigInteger, nullable=False),  # due times up to this moment are settled
+    Column("after", BigInteger, nullable=False),  # due times up to this time are done
     Column("due_at", BigInteger),  # NULL: paused, or without further due times
     Column("last_run", BigInteger),
     Index("schedule_clock_due", "due_at"),
 )
 
-# The key decides who fires a due time.  `voided` is 0 for a fire that counts, and another number
-# for each fire that a clock set back has taken out.
+# The key decides which server fires a due time.  `voided` is 0 for a fire that counts, and a
+# different number for each fire that was voided because the clock was set back.
 fire = Table(
     "fire",
     metadata,
@@ -50,12 +50,12 @@ fire = Table(
     Column("ended", BigInteger),
     Column("state", String(12), nullable=False),
     Column("manual", Boolean, nullable=False),
-    Column("at_rule", Integer, nullable=False),  # where the planning goes on
+    Column("at_rule", Integer, nullable=False),  # the cursor of the planning
     Column("at_entity", _GUID, nullable=False),
     Column("planned", Integer, nullable=False),
     Column("skipped", Integer, nullable=False),
     Column("reason", Text),
-    Column("last_start", BigInteger),  # of the tasks of a fire that is done
+    Column("last_start", BigInteger),  # numbers of the tasks of a completed fire
     UniqueConstraint("schedule", "generation", "nominal", "voided"),
     Index("fire_newest", "schedule", "due_at"),
     Index("fire_due", "due_at"),
@@ -68,7 +68,7 @@ for name, state in (
 ):
     Index(name, fire.c.due_at, sqlite_where=state, postgresql_where=state)
 
-# The rules of a fire as they were at its time; `run` is the run of the rule's policy.
+# The rules of a fire at its time; `run` is the run of the rule's policy.
 fire_rule = Table(
     "fire_rule",
     metadata,
@@ -89,7 +89,7 @@ fire_skip = Table(
     Column("reason", Text, nullable=False),
 )
 
-# When each machine was last chosen to be proven.
+# The time at which each machine was last chosen to be proven.
 proof_turn = Table(
     "proof_turn",
     metadata,

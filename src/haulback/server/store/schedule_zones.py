@@ -9,7 +9,7 @@ from haulback.server.store import tables
 
 
 def of_rule(sql: sa.Connection, rule: str) -> str | None:
-    """The zone of the first schedule by name that fires a rule, None without one."""
+    """The zone of the first schedule, by name, that fires a rule, or None."""
     record = tables.record.c
     query = sa.select(record.body).where(record.kind == "schedule", record.body.contains(rule))
     for body in sql.scalars(query.order_by(record.name)):

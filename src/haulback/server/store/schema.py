@@ -1,7 +1,7 @@
 """The schema of the database: its known revisions, and their migration.
 
-Alembic is imported only to migrate: with its template engine it takes 11 MB of memory, and a server
-that starts on a database of its own version does not need it.
+Alembic is imported only for a migration: with its template engine it takes 11 MB of memory, and a
+server that starts on a database of its own version does not need it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from haulback.logs import members
 log = logging.getLogger(__name__)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
-_LOCK = 4861756  # any number that no other user of the database locks
+_LOCK = 4861756  # the key of an advisory lock, which no other program may use in this database
 
 
 def known_schemas() -> list[str]:
@@ -44,10 +44,11 @@ def schema_of(connection: sa.Connection) -> str:
 
 
 def migrate_apart(engine: sa.Engine) -> None:
-    """Migrate in a forked process that ends, so that the libraries leave this one's memory.
+    """Migrate in a forked process that ends, so that the libraries do not stay in this process's
+    memory.
 
-    The caller has no other thread.  A failed child leaves the database as it was, and the same
-    failure is raised here: this process tries the migration itself.  Raises as `migrate`.
+    The caller has no other thread.  If the child fails, the database is unchanged, and this process
+    tries the migration again to raise the error.  Raises the errors of `migrate`.
     """
     with engine.connect() as connection:
         is_newest = schema_of(connection) == known_schemas()[0]
@@ -64,7 +65,7 @@ def _migrate_and_end(engine: sa.Engine) -> None:
     """End this process after the migration, without the clean-up that belongs to its parent."""
     try:
         migrate(engine)
-        engine.dispose()  # SQLite's last connection moves its log into the file
+        engine.dispose()  # closing SQLite's last connection moves its log into the file
     finally:
         os._exit(0)
 
@@ -103,13 +104,13 @@ def _upgrade(connection: sa.Connection) -> None:
 
 
 def _one_migrator(connection: sa.Connection) -> None:
-    """Let one server migrate at a time: others wait here until its transaction ends."""
+    """Let one server migrate at a time; other servers wait until its transaction ends."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def _copy(file: str, target: str) -> None:
-    """A consistent copy of the file, so that an administrator can undo a migration."""
+    """Write a consistent copy of the file, so that an administrator can undo a migration."""
     source, copy = sqlite3.connect(file), sqlite3.connect(target)
     with source, copy:
         source.backup(copy)

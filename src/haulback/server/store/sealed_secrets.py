@@ -1,4 +1,4 @@
-"""Secrets in the database: repository keys, and the text by which a server key is recognised."""
+"""Secrets in the database: repository keys, and the check text that identifies a server key."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import destination, key_check
 
-_FIRST = Hot(
+_FIRST = Statement(
     "INSERT INTO key_check (number, sealed) VALUES (1, :sealed) ON CONFLICT (number) DO NOTHING"
 )
 
@@ -29,13 +29,13 @@ def keys(sql: sa.Connection) -> list[Key]:
 
 
 def check(sql: sa.Connection) -> str | None:
-    """The text that only the server key of this database opens, None for a new database."""
+    """The check text that only the server key of this database opens, None for a new database."""
     found: str | None = sql.scalar(sa.select(key_check.c.sealed))
     return found
 
 
 def keep_check(sql: sa.Connection, text: str, *, replace: bool) -> str:
-    """Store the check text, and return the stored text: the first of several servers wins.
+    """Store the check text, and return the stored text; of several servers the first one succeeds.
 
     `replace` overwrites an older text.
     """

@@ -17,7 +17,7 @@ Held = Mapping[str, int]  # times in epoch ms by name on the platform
 
 
 class SnapshotLedger:
-    """`inventory.ledger.SnapshotChanges` on a connection, at the server's time `now`."""
+    """`inventory.ledger.SnapshotChanges` on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, now: int) -> None:
         self._sql, self._now = sql, now
@@ -69,7 +69,7 @@ class SnapshotLedger:
                 created=self._now,
                 snapshot_time=time,
                 managed=ours,
-                description="before going back, which did not end well" if ours else None,
+                description="the state before a failed revert" if ours else None,
                 project=project,
             )
         )

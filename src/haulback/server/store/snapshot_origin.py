@@ -18,8 +18,8 @@ class Origin(Enum):
     """ABANDONED: taken by a failed attempt; no task needs the snapshot.
 
     UNDER_WAY: a running attempt may still report the snapshot.  BEFORE: the state before a revert
-    whose end is unknown: perhaps the only copy.  FOREIGN: taken by no attempt of this server; it
-    may belong to another server or to lost records.
+    whose end is unknown: perhaps the only copy of that state.  FOREIGN: not taken by an attempt of
+    this server; it may belong to another server or to lost records.
     """
 
     ABANDONED = "ABANDONED"

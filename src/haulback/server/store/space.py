@@ -1,4 +1,4 @@
-"""The space of destinations: noted at the ends of tasks, in the transactions of these ends."""
+"""The space of destinations, updated in the transactions that end tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulback.contract.space import MachineSpace, SpaceLimits, SpaceUsage
 from haulback.inventory.ledger import AlarmChanges
 from haulback.policy import space as policy
 from haulback.policy.space import DAYS, DayUse, PlaceSpace
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.space_tables import destination_day, machine_space
 from haulback.server.store.space_tables import destination_space as table
 from haulback.server.store.tables import destination as places
@@ -22,26 +22,28 @@ from haulback.wire import JsonMapping, Named
 
 LIMITS = "space"  # the member of a destination's settings that holds its limits
 _MANY = 500  # values of one statement
-_ADD = Hot(
+_ADD = Statement(
     "INSERT INTO destination_space (destination, waits) "
     "SELECT guid, '' FROM destination WHERE guid = :guid ON CONFLICT (destination) DO NOTHING"
 )
-_MORE = Hot("UPDATE destination_space SET held = held + :stored WHERE destination = :guid")
-_DAY = Hot(
+_MORE = Statement("UPDATE destination_space SET held = held + :stored WHERE destination = :guid")
+_DAY = Statement(
     "INSERT INTO destination_day (destination, day, used) "
     "SELECT guid, :day, :used FROM destination WHERE guid = :guid "
     "ON CONFLICT (destination, day) DO UPDATE SET used = excluded.used"
 )
-_FORGET = Hot("DELETE FROM destination_day WHERE destination = :guid AND day < :before")
-_DUE = Hot("SELECT destination FROM destination_space WHERE waits <> '' AND tested <= :before")
-_TEST = Hot(
+_FORGET = Statement("DELETE FROM destination_day WHERE destination = :guid AND day < :before")
+_DUE = Statement(
+    "SELECT destination FROM destination_space WHERE waits <> '' AND tested <= :before"
+)
+_TEST = Statement(
     "UPDATE destination_space SET tested = :now "
     "WHERE destination = :guid AND waits <> '' AND tested <= :before"
 )
-_FULL = Hot("SELECT destination, waits FROM destination_space WHERE waits <> ''")
+_FULL = Statement("SELECT destination, waits FROM destination_space WHERE waits <> ''")
 
 
-class Known(NamedTuple):
+class KnownSpace(NamedTuple):
     """The known space of a destination; `waits` is the reason why new backups wait."""
 
     held: int | None = None
@@ -51,23 +53,23 @@ class Known(NamedTuple):
     waits: str = ""
 
 
-NOTHING_KNOWN = Known()
+NOTHING_KNOWN = KnownSpace()
 
 
 class SpaceBook:
-    """The space of destinations on a connection, at the server's time `now`."""
+    """The space of destinations on a connection, at the server time `now`."""
 
     def __init__(self, sql: sa.Connection, alarms: AlarmChanges, now: int) -> None:
         self._sql, self._alarms, self._now = sql, alarms, now
 
     def stored(self, destination: str, stored: int) -> None:
-        """Add the bytes of a new backup to what the repository holds, and judge the limits."""
+        """Add the bytes of a new backup to the size of the repository, and check the limits."""
         _ADD.run(self._sql, guid=destination)
         _MORE.run(self._sql, guid=destination, stored=stored)
         self.judge(destination)
 
     def measured(self, destination: str, usage: SpaceUsage) -> None:
-        """Take over what a clean-up found, and judge the limits."""
+        """Store the sizes that a clean-up counted, and check the limits."""
         _ADD.run(self._sql, guid=destination)
         seen = {"held": usage.held, "living": usage.living, "locked": usage.locked}
         change = sa.update(table).where(table.c.destination == destination)
@@ -81,7 +83,7 @@ class SpaceBook:
         self.judge(destination)
 
     def judge(self, destination: str) -> None:
-        """Note the use of this day, and whether new backups wait; raise or clear the alarm."""
+        """Record the use on this day, and whether new backups wait; raise or clear the alarm."""
         columns = (places.c.name, places.c.settings, places.c.total_space, places.c.used_space)
         row = self._sql.execute(sa.select(*columns).where(places.c.guid == destination)).first()
         if row is None:
@@ -116,8 +118,8 @@ def limits_of(settings: JsonMapping) -> SpaceLimits:
     return msgspec.convert(settings.get(LIMITS) or {}, SpaceLimits)
 
 
-def space_of(total: int | None, used: int | None, known: Known) -> PlaceSpace:
-    """The figures that limits are judged by."""
+def space_of(total: int | None, used: int | None, known: KnownSpace) -> PlaceSpace:
+    """The figures that are compared with the limits."""
     free = None if total is None or used is None else total - used
     return PlaceSpace(total, free, known.held)
 
@@ -128,20 +130,20 @@ def full(sql: sa.Connection) -> dict[str, str]:
 
 
 def to_test(sql: sa.Connection, before: int) -> list[str]:
-    """Full destinations that were not tested since `before` (epoch ms)."""
+    """Full destinations that were not tested after `before` (epoch ms)."""
     return [row[0] for row in _DUE.rows(sql, before=before)]
 
 
 def begin_test(sql: sa.Connection, destination: str, before: int, now: int) -> bool:
-    """Note the test of a full destination; False where another server was faster."""
+    """Record the test of a full destination; False if another server was faster."""
     return _TEST.run(sql, guid=destination, before=before, now=now) == 1
 
 
-def of(sql: sa.Connection, destinations: Iterable[str]) -> dict[str, Known]:
+def of(sql: sa.Connection, destinations: Iterable[str]) -> dict[str, KnownSpace]:
     """The known space of destinations, by guid."""
-    columns = (table.c.destination, *(table.c[name] for name in Known._fields))
+    columns = (table.c.destination, *(table.c[name] for name in KnownSpace._fields))
     query = sa.select(*columns).where(table.c.destination.in_(list(destinations)))
-    return {row[0]: Known(*row[1:]) for row in sql.execute(query)}
+    return {row[0]: KnownSpace(*row[1:]) for row in sql.execute(query)}
 
 
 def days(sql: sa.Connection, destinations: Iterable[str]) -> Mapping[str, list[DayUse]]:

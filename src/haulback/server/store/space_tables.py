@@ -9,17 +9,17 @@ from haulback.server.store.tables import metadata
 _GUID = String(36)
 _FULL = text("waits <> ''")
 
-# A row exists once a task has reported the space of its destination.
+# A row exists after the first task that reported the space of its destination.
 destination_space = Table(
     "destination_space",
     metadata,
     Column("destination", ForeignKey("destination.guid", ondelete="CASCADE"), primary_key=True),
-    Column("held", BigInteger),  # NULL: no clean-up has measured the repository
+    Column("held", BigInteger),  # NULL before a clean-up has measured the repository
     Column("living", BigInteger),
-    Column("locked", BigInteger),  # of packs that no backup needs and the store keeps
+    Column("locked", BigInteger),  # size of packs that no backup needs but the store keeps
     Column("measured", BigInteger),
-    Column("waits", Text, nullable=False),  # the reason why new backups wait, '' for none
-    # the last test of a full destination, epoch ms
+    Column("waits", Text, nullable=False),  # the reason why new backups wait, or ''
+    # time of the last test of a full destination, epoch ms
     Column("tested", BigInteger, nullable=False, server_default="0"),
     Index("space_full", "destination", sqlite_where=_FULL, postgresql_where=_FULL),
 )

@@ -60,12 +60,12 @@ task = Table(
     Column("workflow", _GUID, nullable=False),
     Column("run", _GUID, nullable=False),
     Column("project", String(80)),
-    # The objects of the task, from `refs`, so that lists filter without a join; `names`: the names
-    # of all objects.
+    # The objects of the task, from `refs`, so that lists filter without a join; `names` has the
+    # names of all objects.
     *(Column(name, _GUID) for name in REF_COLUMNS.values()),
     Column("names", Text, nullable=False),
     Column("subject", Text, nullable=False, server_default=""),  # name of the main object
-    # The default is '' and not NULL, so that both databases can use the column inside an index.
+    # The default is '' rather than NULL, so that both databases can use the column in an index.
     Column("pinned_node", _GUID, nullable=False),
     Column("source_slot", String(80)),
     Column("entity_slot", String(80)),
@@ -87,7 +87,7 @@ _QUEUED = text("state = 'QUEUED'")
 _RUNNING = text("state = 'RUNNING'")
 for name, columns, where in (
     ("task_ready", ("lane", "pinned_node", "rank"), _READY),
-    # read where the tasks of some destinations wait: their rows are skipped, however many they are
+    # for queries without the tasks of some destinations, whose rows are skipped without being read
     ("task_ready_at", ("lane", "pinned_node", "destination", "rank"), _READY),
     ("task_opens", ("window_start",), text("state = 'QUEUED' AND NOT ready")),
     ("task_closes", ("window_end",), _QUEUED),
@@ -95,7 +95,7 @@ for name, columns, where in (
     ("task_session", ("session",), _RUNNING),
     # state and archived are in the index, so that a count reads no rows
     ("task_newest", ("created", "guid", "state", "archived"), VISIBLE),
-    # not of all rows: SQLite would use this index for every query that begins with a state
+    # a partial index, because SQLite would use a full one for every query that begins with a state
     ("task_state", ("state", "created"), VISIBLE),
     ("task_archived", ("finished",), text("archived")),
     ("task_ended", ("finished",), ENDED),
@@ -107,8 +107,9 @@ for name, columns, where in (
     ("task_run", ("run", "type", "state"), text("run <> ''")),
 ):
     Index(name, *(task.c[c] for c in columns), sqlite_where=where, postgresql_where=where)
-# All columns that lists filter and sort by, in the order of creation: a page is found by reading
-# this index alone.  PostgreSQL limits an entry to 2,700 bytes, and so `names` and `subject`.
+# All columns that lists filter and sort by, in the order of creation, so that a page is found by
+# reading only this index.  PostgreSQL limits an entry to 2,700 bytes, which limits `names` and
+# `subject`.
 LISTED = (
     *("created", "guid", "state", "archived", "type", "node", "pinned_node", "follows", "workflow"),
     *("project", *REF_COLUMNS.values(), "priority", "window_start", "window_end", "progress"),
@@ -229,13 +230,14 @@ destination = Table(
     Column("node", _GUID),
     Column("nodes", Text, nullable=False, server_default="[]"),
     Column("repository", _GUID),
-    # The key that opens the repository, sealed by the server key, which is not in the database.
+    # The key that opens the repository, sealed by the server key, which the database does not
+    # contain.
     Column("sealed_key", Text, nullable=False),
     Column("settings", Text, nullable=False),
     Column("total_space", BigInteger),
     Column("used_space", BigInteger),
     Column("verify_state", Text, nullable=False, server_default="{}"),
-    Column("owner", Text, nullable=False, server_default="{}"),  # the newest owner that is known
+    Column("owner", Text, nullable=False, server_default="{}"),  # the newest known owner
     Column("probe", Text, nullable=False, server_default="{}"),
 )
 
@@ -254,13 +256,14 @@ entity = Table(
     Column("settings", Text, nullable=False),
     Column("facts", Text, nullable=False),
     Column("hardware", Text, nullable=False),
-    Column("absent_since", BigInteger),  # first scan that missed the machine
-    Column("problem", Text),  # reason why it is unreadable
-    Column("place", Text, nullable=False, server_default=""),  # the machine's place on its platform
-    # The policies in `settings`, so that the members of a policy are found by an index.
+    Column("absent_since", BigInteger),  # time of the first scan that missed the machine
+    Column("problem", Text),  # reason why the machine cannot be read
+    # The machine's location on its platform.
+    Column("place", Text, nullable=False, server_default=""),
+    # The policies in `settings` as columns, so that an index finds the members of a policy.
     Column("backup_policy", _GUID),
     Column("snapshot_policy", _GUID),
-    # `protection_due`: the time from which on the state must be judged anew.
+    # `protection_due`: the time at which the state must be judged again.
     Column("protection", String(12), nullable=False, server_default="UNASSIGNED"),
     Column("protection_since", BigInteger),
     Column("protection_due", BigInteger),
@@ -311,8 +314,8 @@ backup = Table(
     Column("role", String(12), nullable=False, server_default="PRIMARY"),
     Column("lock_until", BigInteger),  # end of the retention lock; marks change keep_until
     Column("terms", String(64)),  # key of the retention terms under which the backup was made
-    Column("copy_of", _GUID),  # the backup that this row is another location of
-    # the next attempt to heal a damaged location
+    Column("copy_of", _GUID),  # the backup of which this row is another location
+    # time of the next attempt to heal a damaged location
     Column("heal_after", BigInteger, nullable=False, server_default="0"),
     Index("backup_entity", "entity", "created"),
     Index(
@@ -338,14 +341,14 @@ backup = Table(
     ),
 )
 
-# The backups that lists show, without their copies.
+# The backups in lists, without their copies.
 _FIRST = text("copy_of IS NULL")
 _NEWEST = (backup.c.created, backup.c.guid)
 Index("backup_first", *_NEWEST, sqlite_where=_FIRST, postgresql_where=_FIRST)
-# Locations that another location may heal.
+# Locations that can be healed from another location.
 HEALABLE = text("status = 'SUCCESS' AND location_status IN ('DAMAGED', 'MISSING')")
 Index("backup_heal", backup.c.heal_after, sqlite_where=HEALABLE, postgresql_where=HEALABLE)
-# All columns that retention judges by: backups are judged from this index alone.
+# All columns that retention uses, so that backups are judged only from this index.
 JUDGED = (
     *("destination", "entity", "guid", "location", "role", "rule", "type", "created"),
     *("snapshot_time", "hint", "keep_until", "location_status", "level", "terms", "stored"),
@@ -361,8 +364,9 @@ Index(
     postgresql_where=_OF_RULE,
 )
 
-# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.  The key is in
-# the order of the insertion, machine by machine: a key by backup alone changes a page for each row.
+# The backups that a clean-up or a VERIFY must find, fixed when its task was taken.  The key has the
+# order of insertion, machine by machine, because a key by backup alone would change a page for each
+# row.
 expected_backup = Table(
     "expected_backup",
     metadata,

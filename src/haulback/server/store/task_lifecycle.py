@@ -1,4 +1,4 @@
-"""Moves of tasks between states, with every record that changes in the same transaction."""
+"""Changes of the state of tasks, with all records that change in the same transaction."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Conflict, Malformed
 from haulback.kinds.api import TaskKind
 from haulback.logs import members
-from haulback.server.store import breakers, events, owner_ledger, queue, task_lists, tasks
+from haulback.server.store import breakers, events, fires, owner_ledger, queue, task_lists, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.proof_ledger import Sign
+from haulback.server.store.proof_ledger import Signer
 from haulback.server.store.tables import task as table
 from haulback.tasks import end_events, endings
 from haulback.tasks.endings import CANCEL_BY, Ending, Outcome
@@ -26,16 +26,16 @@ from haulback.units import utc
 
 log = logging.getLogger(__name__)
 Limits = Mapping[str, int]
-CANCEL_MS = 600_000  # time after which the server no longer waits for the node's clean-up
+CANCEL_MS = 600_000  # time after which the server stops waiting for the node's clean-up
 _CHANCE = random.Random()
 _BEGUN_AGAIN = "the base of the increment was removed meanwhile; another backup replaces it"
 
 
-class Life:
-    """The moves of tasks on one connection at the server's time `now`."""
+class TaskChanges:
+    """Changes of the state of tasks on one connection, at the server time `now`."""
 
     def __init__(
-        self, connection: sa.Connection, kinds: Mapping[str, TaskKind], now: int, sign: Sign
+        self, connection: sa.Connection, kinds: Mapping[str, TaskKind], now: int, sign: Signer
     ) -> None:
         self.sql, self.kinds, self.now = connection, kinds, now
         self.ledger = SqlLedger(connection, now, sign)
@@ -43,7 +43,7 @@ class Life:
     def take(
         self, wanted: Sequence[Task], node: str, session: str, lease: int, limits: Limits
     ) -> None:
-        """Give queued tasks to a session.  Raises Conflict when a task cannot start."""
+        """Give queued tasks to a session.  Raises Conflict if a task cannot start."""
         held = queue.NodeLease(node, session, self.now + lease, limits)
         queue.take(self.sql, wanted, held, self.now)
         for task in wanted:
@@ -61,9 +61,9 @@ class Life:
         self._apply(Outcome(changes, [], [(task, State.FINISHED) for task in done], held))
 
     def end(self, task: Task, state: State, info: str | None, *, hidden: bool = False) -> None:
-        """Write final state, backup record, followers, retry copy and limits, all or nothing.
+        """Write final state, backup record, followers, retry copy and limits, all or none.
 
-        A task with a requested cancellation that finished ends CANCELLED if it has followers.
+        A finished task whose cancellation was requested ends as CANCELLED if it has followers.
         `hidden`: an ended task leaves the lists.
         """
         below = tasks.below(self.sql, task.guid, deep=state is not State.FINISHED)
@@ -89,9 +89,9 @@ class Life:
         return endings.over(ending, self.now)
 
     def _apply(self, outcome: Outcome, replaced: Ending | None = None) -> None:
-        """Write an outcome: every row once, then the records of the ended tasks."""
+        """Write the result of an ending: every row once, then the records of the ended tasks."""
         tasks.change_rows(self.sql, outcome.changes, outcome.new, self.now)
-        if replaced and outcome.new:  # damage is recorded also when the task is queued again
+        if replaced and outcome.new:  # damage is recorded even if the task is queued again
             self.ledger.damage.reported(replaced.task, replaced.state)
             _tell("task ended", replaced.task, state=replaced.state.value, info=replaced.info)
             event = end_events.of_task(replaced.task, replaced.state, self.now, retried=True)
@@ -112,16 +112,16 @@ class Life:
         old = replaced.task
         names = ", ".join(f"{task.type} {task.guid}" for task in new)
         start = utc(max(self.now, new[0].window_start))
-        self._note(old, f"another try follows from {start}: {names}")
+        self._note(old, f"another attempt follows from {start}: {names}")
         for task in new:
-            self._note(task, f"{old.type} {old.guid} failed and is tried again: {replaced.info}")
+            self._note(task, f"{old.type} {old.guid} failed and is repeated: {replaced.info}")
 
     def _note(self, task: Task, line: str) -> None:
         """Add a line to the log of a task."""
         task_lists.append_log(self.sql, task, self.now, [line])
 
     def _count(self, outcome: Outcome, replaced: Ending | None) -> None:
-        """Count the ends in the breakers of destinations, also of a task that is retried.
+        """Count the ends in the breakers of destinations, including those of retried tasks.
 
         Breakers are locked before limit rows, here and when a task is taken.
         """
@@ -142,7 +142,7 @@ class Life:
     def cancel(self, task: Task, info: str | None, *, hidden: bool = False) -> None:
         """Cancel a task; a queued task ends at once.
 
-        Its node cancels a running task, the server at the second request.
+        The node cancels a running task; a second request makes the server cancel it.
 
         `hidden`: a task that ends leaves the lists.
         """
@@ -155,7 +155,7 @@ class Life:
             self.end(task, State.CANCELLED, info, hidden=hidden)
 
     def hide(self, task: Task) -> None:
-        """Take a task off all lists; its row stays for callers that have its guid."""
+        """Remove a task from all lists; its row stays for callers that know its guid."""
         tasks.change(self.sql, task, self.now, archived=True)
 
     def lost(self, task: Task, why: str) -> None:
@@ -185,13 +185,13 @@ class Life:
         self.requeue(task, why)
 
     def requeue(self, task: Task, why: str) -> None:
-        """Queue a task for another attempt, in a fresh start window."""
+        """Queue a task for another attempt, with a new start window."""
         _tell("task goes back into the queue", task, info=why)
         self._apply(endings.requeued(task, why, self.now))
         self._note(task, f"attempt {task.tries_made} is over: {why}; the task is queued again")
 
     def begin_again(self, task: Task, why: str) -> None:
-        """Fail a task that waits, and start its plan again with a copy of its first task."""
+        """Fail a waiting task, and restart its plan with a copy of its first task."""
         below = tasks.below(self.sql, task.guid, deep=True)
         ending = Ending(task, State.FAILED, why, below)
         first = tasks.get(self.sql, task.follows or "")
@@ -200,30 +200,38 @@ class Life:
         self._apply(outcome, Ending(task, State.FAILED, why))
 
     def _may_repeat(self, task: Task) -> bool:
-        """Whether a plan whose STORE lost its base can start again."""
-        # A copy or an IMPORT that lost a base has no plan that makes its backup again.
+        """Whether a plan whose STORE lost its base can be restarted."""
+        # A copy or an IMPORT that lost a base has no plan that could make its backup again.
         gone = task.type == "STORE" and task.results.get("failure") == BaseGone.code
         first = bool(task.follows) and not task.params.get("repeated")
         return gone and first
+
+    def judge_run(self, run: str) -> None:
+        """Apply the thresholds of a run whose tasks are all planned."""
+        for task in queue.failed_of_run(self.sql, run):
+            self._fail_the_rest(task)
 
     def _fail_the_rest(self, task: Task) -> None:
         """Fail the waiting tasks of a run in which too many have failed already."""
         most = task.params.get("thresholds", {}).get(task.type)
         if most is None or not task.run:
             return
+        if fires.is_planning(self.sql, task.run):
+            return  # a share of the machines planned so far says nothing of the run
         failed, total = queue.share_failed(self.sql, task.run, task.type)
         if 100 * failed <= most * total:
             return
         why = f"THRESHOLD: {failed} of {total} {task.type} tasks of this run failed"
         for other in queue.waiting_of_run(self.sql, task.run, task.type):
-            other.params.pop("thresholds", None)  # the rest fails at once, not one by one
+            other.params.pop("thresholds", None)  # the other tasks fail in one statement
             other.retry_count = 0
             self.end(other, State.FAILED, why)
 
 
 def _tell(event: str, task: Task, **more: str | None) -> None:
-    """Log a move of a task.  The line is written before the commit: a move that is rolled back
-    is followed by the line of the error."""
+    """Log the change of a task's state.  The line is written before the commit; if the change is
+    rolled back, the line of the error follows.
+    """
     if log.isEnabledFor(logging.INFO):
         about = {"task": task.guid, "type": task.type, "attempt": task.attempt, "node": task.node}
         log.info(event, extra=members(**about, **more))
@@ -252,24 +260,26 @@ def of_session(connection: sa.Connection, session: str) -> list[Task]:
     return [tasks.task_of(row) for row in connection.execute(query.with_for_update())]
 
 
-def end_pinned(connection: sa.Connection, moves: Life, node: str, state: State) -> None:
+def end_pinned(connection: sa.Connection, moves: TaskChanges, node: str, state: State) -> None:
     """End the queued tasks that only one node could run."""
     query = sa.select(*tasks.COLUMNS).where(table.c.state == "QUEUED", table.c.pinned_node == node)
     for row in connection.execute(query.with_for_update()).all():
         task = tasks.task_of(row)
-        task.retry_count = 0  # no other node can repeat the task
+        task.retry_count = 0  # no other node can run the task
         moves.end(task, state, "the node of the task was removed")
 
 
 def shift_leases(connection: sa.Connection, until: int) -> None:
-    """Renew all leases: no node could renew while no server ran, or while its clock was wrong."""
+    """Renew all leases, because no node could renew its own while no server ran or the clock was
+    wrong.
+    """
     connection.execute(
         sa.update(table).where(sa.text("state = 'RUNNING'")).values(lease_until=until)
     )
 
 
 def plan_of(connection: sa.Connection, workflow: str) -> list[Task]:
-    """All tasks of a workflow, with planned tasks, in the order of execution."""
+    """All tasks of a workflow, including planned ones, in the order of execution."""
     query = sa.select(*tasks.COLUMNS).where(table.c.workflow == workflow)
     result = [tasks.task_of(row) for row in connection.execute(query)]
     before = {task.guid: task.follows for task in result}

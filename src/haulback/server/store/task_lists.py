@@ -1,11 +1,12 @@
-"""Lists of tasks: filtered, sorted and paged by the database, never as a whole in memory."""
+"""Lists of tasks, filtered, sorted and paged by the database; no list is held in memory as a
+whole.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -18,14 +19,14 @@ from haulback.server.store import tasks
 from haulback.server.store.expressions import Condition, Expression
 from haulback.server.store.tables import REF_COLUMNS, VISIBLE, log_line, node
 from haulback.server.store.tables import task as table
-from haulback.server.store.task_pages import Finder, Question, rows
+from haulback.server.store.task_pages import ListConditions, TaskListReader, rows
 from haulback.tasks.record import LogRow, Task
 from haulback.wire import JsonObject
 
-_NEAR = 2000  # rows before a page that is read from the beginning without a count
+_NEAR = 2000  # rows before a page that is read from the start without a count
 _OF_A_GUID = re.compile("[0-9a-f-]+")
-LOG_LINES = 1000  # lines of a task's log that stay
-_HEAD = 200  # of them the first lines, which tell the decisions
+LOG_LINES = 1000  # lines of a task's log that are kept
+_HEAD = 200  # number of first lines among these, which contain the decisions
 SORTS: JsonObject = {
     "creationTime": table.c.created,
     "priority": table.c.priority,
@@ -44,25 +45,25 @@ _WITHOUT_GAPS = ("creationTime", "priority", "windowStart", "windowEnd", "type",
 
 
 def count(sql: sa.Connection, wanted: Filter) -> int:
-    """The number of tasks that a filter finds."""
-    return Finder(sql, _question(wanted)).count()
+    """The number of tasks that a filter selects."""
+    return TaskListReader(sql, _question(wanted)).count()
 
 
 def guids(sql: sa.Connection, wanted: Filter) -> list[str]:
-    """The guids of all tasks that a filter finds, in its order."""
-    return Finder(sql, _question(wanted)).guids()
+    """The guids of all tasks that a filter selects, in its order."""
+    return TaskListReader(sql, _question(wanted)).guids()
 
 
 def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
-    """A page and the number of tasks; -1 for a page by cursor, as the first page gave it.
+    """A page and the number of tasks; -1 for a page by cursor, since the first page gave it.
 
     Raises Malformed for an unknown sort or a cursor of another list.
     """
     asked, size = _question(wanted), MOST if wanted.size is None else min(wanted.size, MOST)
     if wanted.cursor:
         asked.where.append(_beyond(wanted))
-        return list(rows(sql, Finder(sql, asked).guids(size))), -1
-    finder, offset = Finder(sql, asked), (wanted.page or 0) * size
+        return list(rows(sql, TaskListReader(sql, asked).guids(size))), -1
+    finder, offset = TaskListReader(sql, asked), (wanted.page or 0) * size
     if offset < _NEAR:
         result = finder.guids(size, offset)
         is_last = len(result) < size and (result or not offset)
@@ -74,12 +75,12 @@ def page(sql: sa.Connection, wanted: Filter) -> tuple[list[Task], int]:
 
 
 def stream(sql: sa.Connection, wanted: Filter) -> Iterator[Task]:
-    """The whole list, some rows at a time; only the guids are in memory together."""
+    """The whole list in pieces; only the guids are in memory together."""
     return rows(sql, guids(sql, wanted))
 
 
 def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
-    """The cursor of the page after `found`, None without one or for a sort with gaps."""
+    """The cursor of the page after `found`, or None, also for a sort whose values may be absent."""
     name = wanted.order or "creationTime"
     full = MOST if wanted.size is None else wanted.size
     if not found or len(found) < full or name not in _WITHOUT_GAPS:
@@ -90,11 +91,13 @@ def next_cursor(wanted: Filter, found: list[Task]) -> str | None:
 
 
 def _beyond(wanted: Filter) -> Condition:
-    """The condition of the rows after the cursor, as a comparison of rows: no depth costs more."""
+    """The condition for rows after the cursor, as a row comparison, so that deep pages cost no
+    more.
+    """
     name, descending = wanted.order or "creationTime", _descending(wanted)
     try:
         raw = base64.urlsafe_b64decode(f"{wanted.cursor}==")
-        said, direction, value, guid = msgspec.json.decode(raw, type=tuple[str, bool, Any, str])
+        said, direction, value, guid = msgspec.json.decode(raw, type=tuple[str, bool, object, str])
     except (ValueError, msgspec.MsgspecError):
         raise Malformed("cursor: this server gave no such cursor", field="cursor") from None
     column = SORTS[name]
@@ -107,7 +110,7 @@ def _beyond(wanted: Filter) -> Condition:
 
 
 def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | None = None) -> int:
-    """The time of the last change of a task of `scope`, or of a reading node; 0 without tasks."""
+    """The time of the last change of a task in `scope`, or of a node's tasks; 0 without tasks."""
     query = sa.select(sa.func.max(table.c.modified))
     if scope.listed is not None:
         query = query.where(table.c.project.in_(scope.listed))
@@ -117,9 +120,9 @@ def last_change(sql: sa.Connection, scope: Scope = EVERYTHING, reader: str | Non
 
 
 def append_log(sql: sa.Connection, task: Task, now: int, lines: list[str]) -> None:
-    """Add lines to a task's log, which keeps the first lines and the last, a thousand in all.
+    """Add lines to a task's log, which keeps the first and the last lines, a thousand in all.
 
-    A gap in the numbers shows how many lines were left out.
+    A gap in the numbers shows how many lines were dropped.
     """
     query = sa.select(sa.func.max(log_line.c.number)).where(log_line.c.task == task.guid)
     first = (sql.scalar(query) or 0) + 1
@@ -140,7 +143,7 @@ def log(sql: sa.Connection, task: str) -> list[LogRow]:
     return [LogRow(r.number, r.time, r.attempt, r.text) for r in sql.execute(query)]
 
 
-def _question(wanted: Filter) -> Question:
+def _question(wanted: Filter) -> ListConditions:
     """The conditions of a filter.  Raises Malformed for an unknown sort."""
     indexed = _indexed(wanted)
     where: list[Condition] = [VISIBLE, *indexed.values()]  # type: ignore[list-item]
@@ -158,11 +161,11 @@ def _question(wanted: Filter) -> Question:
         where.append(_contains(wanted.text))
     if wanted.name:
         where.append(table.c.subject.contains(wanted.name.lower(), autoescape=True))
-    return Question(where, _order(wanted), indexed)
+    return ListConditions(where, _order(wanted), indexed)
 
 
 def _indexed(wanted: Filter) -> dict[str, Condition]:
-    """The conditions that a special index serves, by the name of the index."""
+    """The conditions that a special index can answer, by the name of the index."""
     entity, listed = wanted.refs.get("protectedEntity"), wanted.scope.listed
     result: dict[str, Condition] = {}
     if entity:
@@ -199,7 +202,7 @@ def _contains(text: str) -> Condition:
     on_node = sa.select(node.c.guid).where(node.c.name.icontains(text, autoescape=True))
     found = [table.c.type.contains(text.upper(), autoescape=True)]
     found += [table.c.state == state for state in State.__members__ if text.upper() in state]
-    if _OF_A_GUID.fullmatch(text.lower()):  # every row is compared with the text
+    if _OF_A_GUID.fullmatch(text.lower()):  # this search compares every row with the text
         found.append(table.c.guid.contains(text.lower(), autoescape=True))
     return sa.or_(*found, table.c.node.in_(on_node), _named(text))
 

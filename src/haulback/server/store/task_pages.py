@@ -1,7 +1,7 @@
 """The tasks of a page: first their guids from an index, then their rows.
 
-A row is twenty times as wide as its index entry. Any query scans one index (`task_list`), or a
-shorter index where a filter leaves few rows.
+A row is twenty times as wide as its index entry. Every query scans one index (`task_list`), or a
+shorter index if a filter leaves few rows.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from haulback.server.store.tables import VISIBLE
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
-_FEW = 2000  # rows that may be read one by one
-_FETCHED = 500  # values of one IN list: SQLite's limit was 999 for long
+_FEW = 2000  # rows that may be read individually
+_FETCHED = 500  # values of one IN list, because old versions of SQLite allow 999
 _ROOM_KIB, _USUAL_KIB = 16_000, 2_000  # KiB of memory for a sort in SQLite
 
 
-class Question(NamedTuple):
-    """Conditions and order of a list; `indexed` are the conditions that an index serves."""
+class ListConditions(NamedTuple):
+    """Conditions and order of a list; `indexed` are the conditions that an index answers."""
 
     where: list[Condition]
     order: list[Expression]
     indexed: dict[str, Condition]
 
 
-class Finder:
+class TaskListReader:
     """A list query on one connection; the index is chosen once."""
 
-    def __init__(self, sql: sa.Connection, asked: Question) -> None:
+    def __init__(self, sql: sa.Connection, asked: ListConditions) -> None:
         self._sql, self._asked = sql, asked
-        self._is_whole = not asked.where[1:]  # only the condition of every list
+        self._is_whole = not asked.where[1:]  # only the condition that every list has
         self._is_sqlite = sql.dialect.name == "sqlite"
         self._index = self._choose() if self._is_sqlite else ""
 
@@ -48,7 +48,7 @@ class Finder:
     def guids(
         self, size: int | None = None, offset: int = 0, total: int | None = None
     ) -> list[str]:
-        """Guids in order; a deep page is read from the nearer end, by `total`."""
+        """Guids in order; a deep page is read from the nearer end, which `total` determines."""
         query = sa.select(table.c.guid).where(*self._asked.where)
         if size is None or total is None or offset <= total // 2:
             query = query.order_by(*self._asked.order).limit(size).offset(offset or None)
@@ -61,7 +61,7 @@ class Finder:
         return [row[0] for row in reversed(result)]
 
     def _choose(self) -> str:
-        """The index that the query names for SQLite, which keeps no statistics."""
+        """The index that the query names for SQLite, which has no statistics."""
         if self._is_whole and _turned(self._asked.order[0]).element is table.c.created:
             return "task_newest"
         for name, condition in self._asked.indexed.items():
@@ -79,7 +79,7 @@ class Finder:
 
 
 def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
-    """The tasks of these guids, in their order; tasks deleted meanwhile are left out."""
+    """The tasks of these guids, in their order; deleted tasks are left out."""
     for at in range(0, len(guids), _FETCHED):
         some = guids[at : at + _FETCHED]
         found = sql.execute(sa.select(*tasks.COLUMNS).where(table.c.guid.in_(some)))
@@ -87,7 +87,7 @@ def rows(sql: sa.Connection, guids: Sequence[str]) -> Iterator[Task]:
         yield from (tasks.task_of(by_guid[guid]) for guid in some if guid in by_guid)
 
 
-def _turned(column: Expression) -> sa.UnaryExpression[Any]:
+def _turned(column: Expression) -> sa.UnaryExpression[object]:
     """The reverse of an order."""
     assert isinstance(column, sa.UnaryExpression)
     inner: Expression = column.element

@@ -14,7 +14,7 @@ from haulback.contract.task_states import PLANNED
 from haulback.errors import Conflict, NotFound
 from haulback.server.scope import EVERYTHING, Scope
 from haulback.server.store import node_groups
-from haulback.server.store.raw_sql import Hot, Insert
+from haulback.server.store.raw_sql import Insert, Statement
 from haulback.server.store.tables import ENDED, REF_COLUMNS, audit
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
@@ -22,15 +22,15 @@ from haulback.wire import JsonObject, Named
 
 _JSON = ("refs", "params", "results", "slots")
 _FLAGS = ("ready", "cancel_wanted", "archived")
-_MANY = 500  # values of one IN list: SQLite's limit was 999 for long
+_MANY = 500  # values of one IN list, because old versions of SQLite allow 999
 _NAMES = Task.__struct_fields__
 COLUMNS = [table.c[name] for name in _NAMES]
 LIST = ", ".join(f"task.{name}" for name in _NAMES)  # the same condition as SQL text
 _ALL = (*_NAMES, *REF_COLUMNS.values(), "names", "subject")
 _INSERT = Insert("task", _ALL)
-_ONE = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid")
-_ONE_LOCKED = Hot(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
-_FOLLOWERS = Hot(
+_ONE = Statement(f"SELECT {LIST} FROM task WHERE guid = :guid")
+_ONE_LOCKED = Statement(f"SELECT {LIST} FROM task WHERE guid = :guid", " FOR UPDATE")
+_FOLLOWERS = Statement(
     f"SELECT {LIST} FROM task WHERE follows = :guid AND state = 'PLANNED' ORDER BY guid"
 )
 _FURTHER = (
@@ -38,10 +38,10 @@ _FURTHER = (
     ":percent THEN progress ELSE :percent END "
     "WHERE guid = :guid AND state = 'RUNNING' AND session = :session"
 )
-_PROGRESS, _PROGRESS_OF = Hot(_FURTHER), Hot(f"{_FURTHER} AND attempt = :attempt")
+_PROGRESS, _PROGRESS_OF = Statement(_FURTHER), Statement(f"{_FURTHER} AND attempt = :attempt")
 
 
-class By(NamedTuple):
+class BulkCaller(NamedTuple):
     """The caller of a bulk change: names for the audit trail, and the visible projects."""
 
     guid: str
@@ -63,7 +63,7 @@ def _about(task: Task) -> JsonObject:
 def get(
     connection: sa.Connection, guid: str, scope: Scope = EVERYTHING, *, lock: bool = False
 ) -> Task:
-    """A task, also an archived or a planned one; with `lock` until the transaction ends.
+    """A task, even an archived or a planned one; `lock` locks it until the transaction ends.
 
     Raises NotFound.
     """
@@ -74,13 +74,13 @@ def get(
 
 
 def find(connection: sa.Connection, guid: str, *, lock: bool = False) -> Task | None:
-    """A task by its guid, None for an unknown guid; with `lock` until the transaction ends."""
+    """A task by its guid, or None; `lock` locks it until the transaction ends."""
     row = (_ONE_LOCKED if lock else _ONE).row(connection, guid=guid)
     return task_of(row) if row else None
 
 
 def get_many(connection: sa.Connection, guids: Sequence[str]) -> dict[str, Task]:
-    """Tasks by guid that exist, locked in one order for all callers."""
+    """Existing tasks by guid, locked in the same order by all callers."""
     found: dict[str, Task] = {}
     for at in range(0, len(guids), _MANY):
         query = sa.select(*COLUMNS).where(table.c.guid.in_(guids[at : at + _MANY]))
@@ -117,25 +117,29 @@ def visible(
 
 
 def forget(connection: sa.Connection, before: int, limit: int = 200) -> int:
-    """Delete some of the tasks that were removed from the lists and ended before a time."""
+    """Delete some tasks that are off the lists and ended before a time."""
     archived = sa.select(table.c.guid).where(sa.text("archived"), table.c.finished < before)
     done = connection.execute(sa.delete(table).where(table.c.guid.in_(archived.limit(limit))))
     return done.rowcount
 
 
 def archive(connection: sa.Connection, now: int, before: int, limit: int = 500) -> int:
-    """Take some tasks that ended before a time off the lists; their rows stay."""
+    """Remove some tasks that ended before a time from the lists; their rows stay."""
     ended = sa.select(table.c.guid).where(ENDED, table.c.finished < before).limit(limit)
     change = sa.update(table).where(table.c.guid.in_(ended)).values(archived=True, modified=now)
     return connection.execute(change).rowcount
 
 
 def hide_ended(
-    connection: sa.Connection, guids: Sequence[str], states: Collection[str], who: By, now: int
+    connection: sa.Connection,
+    guids: Sequence[str],
+    states: Collection[str],
+    who: BulkCaller,
+    now: int,
 ) -> None:
-    """Take ended tasks off the lists and add audit entries, all in the database.
+    """Remove ended tasks from the lists and add audit entries, by statements that read no rows.
 
-    This is far faster than one statement for each task.
+    This is far faster than a statement for each task.
     """
     if not states:
         return
@@ -143,7 +147,8 @@ def hide_ended(
     change = (
         sa.update(table).where(*where, *_seen_by(who.scope)).values(archived=True, modified=now)
     )
-    if connection.dialect.name == "sqlite":  # one writer: rows do not change after the read
+    # With a single writer, rows do not change after they were read.
+    if connection.dialect.name == "sqlite":
         here = sa.select(table.c.guid, table.c.state).where(*where, *_seen_by(who.scope))
         connection.execute(_noted(here.subquery(), who, now))
         connection.execute(change)
@@ -152,7 +157,7 @@ def hide_ended(
         connection.execute(_noted(gone, who, now))
 
 
-def _noted(gone: sa.FromClause, who: By, now: int) -> sa.Insert:
+def _noted(gone: sa.FromClause, who: BulkCaller, now: int) -> sa.Insert:
     """An audit entry for each task that leaves the lists."""
     state = gone.c.state
     after = sa.literal('{"state":"') + state + sa.literal('","removed":true}')
@@ -171,7 +176,7 @@ def _noted(gone: sa.FromClause, who: By, now: int) -> sa.Insert:
 def in_states(
     connection: sa.Connection, guids: Sequence[str], states: Collection[str], scope: Scope
 ) -> list[Task]:
-    """Listed tasks that are in one of some states, locked in one order for all callers."""
+    """Listed tasks in one of some states, locked in the same order by all callers."""
     if not states:
         return []
     where = (_among(connection, guids), table.c.state.in_(states), ~table.c.archived)
@@ -182,16 +187,16 @@ def in_states(
 def seen(
     connection: sa.Connection, guids: Sequence[str], states: Collection[str], scope: Scope
 ) -> list[Task]:
-    """Listed tasks, among at most 500, that are in some states; no row is locked."""
+    """Listed tasks, among at most 500, in one of some states; no row is locked."""
     where = (table.c.guid.in_(guids), table.c.state.in_(states), ~table.c.archived)
     query = sa.select(*COLUMNS).where(*where, *_seen_by(scope)).order_by(table.c.guid)
     return [task_of(row) for row in connection.execute(query)]
 
 
 def _among(connection: sa.Connection, guids: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Whether a task has one of many guids, which are one parameter.
+    """Whether a task has one of many guids, which are passed as a single parameter.
 
-    Thousands of parameters would cost more time than the statement itself.
+    Thousands of parameters would take more time than the statement itself.
     """
     if connection.dialect.name == "sqlite":
         given = sa.literal(msgspec.json.encode(list(guids)).decode(), sa.Text)
@@ -201,7 +206,7 @@ def _among(connection: sa.Connection, guids: Sequence[str]) -> sa.ColumnElement[
 
 
 def _seen_by(scope: Scope) -> list[sa.ColumnElement[bool]]:
-    """The condition of `Scope.allows` on a task's project, for the database."""
+    """The condition of `Scope.allows` on a task's project, in SQL."""
     return [] if scope.listed is None else [table.c.project.in_(scope.listed)]
 
 
@@ -211,10 +216,10 @@ def followers(connection: sa.Connection, guid: str) -> list[Task]:
 
 
 def below(connection: sa.Connection, guid: str, *, deep: bool) -> list[Task]:
-    """The tasks that follow a task; `deep`: and the tasks that follow these, level by level."""
+    """The tasks that follow a task; `deep`: also the tasks that follow these, level by level."""
     found = followers(connection, guid)
     if deep:
-        for task in found:  # the loop adds tasks to this list
+        for task in found:  # the loop extends this list
             found += followers(connection, task.guid)
     return found
 
@@ -225,9 +230,9 @@ def change_rows(
     new: Sequence[Task],
     now: int,
 ) -> None:
-    """Write members of tasks that were read in this transaction, each row once, and new tasks.
+    """Write members of tasks that were read in this transaction, each row once, and add new tasks.
 
-    Raises Conflict when a task left its state meanwhile.
+    Raises Conflict if a task has left its state meanwhile.
     """
     alike: dict[tuple[str, ...], list[tuple[Task, JsonObject]]] = {}
     for task, values in changes:
@@ -241,7 +246,7 @@ def change_rows(
 def change(connection: sa.Connection, task: Task, now: int, **values: object) -> None:
     """Write some members of a task that the caller read in this transaction.
 
-    Raises Conflict when the task left its state meanwhile.
+    Raises Conflict if the task has left its state meanwhile.
     """
     statement = _update(tuple(values))
     encoded = _encode(values)
@@ -254,9 +259,9 @@ def change(connection: sa.Connection, task: Task, now: int, **values: object) ->
 def change_many(
     connection: sa.Connection, tasks: Sequence[Task], now: int, values: Sequence[JsonObject]
 ) -> None:
-    """Write the same members of many tasks in one statement, with values for each task.
+    """Write the same members of many tasks in one statement, with separate values for each task.
 
-    Raises Conflict when a task left its state meanwhile.
+    Raises Conflict if a task has left its state meanwhile.
     """
     if len(tasks) == 1:
         change(connection, tasks[0], now, **values[0])
@@ -273,7 +278,8 @@ def change_many(
 
 
 def advance(connection: sa.Connection, attempt: int | None, **values: object) -> bool:
-    """Raise the progress of a running task and renew its lease; Returns False for an ended attempt.
+    """Increase the progress of a running task and renew its lease; returns False for an ended
+    attempt.
 
     `values`: guid, percent, now and lease (epoch ms), session.
     """
@@ -283,16 +289,18 @@ def advance(connection: sa.Connection, attempt: int | None, **values: object) ->
 
 
 def have_followers(connection: sa.Connection, guids: Sequence[str]) -> bool:
-    """Tell whether a planned task follows one of these tasks."""
+    """Whether a planned task follows one of these tasks."""
     waiting = (table.c.follows.in_(guids), table.c.state == PLANNED)
     return connection.scalar(sa.select(table.c.guid).where(*waiting).limit(1)) is not None
 
 
 @cache
-def _update(names: tuple[str, ...]) -> Hot:
+def _update(names: tuple[str, ...]) -> Statement:
     assert set(names) <= set(_NAMES)
     values = ", ".join(f"{name} = :{name}" for name in names)
-    return Hot(f"UPDATE task SET {values}, modified = :now_ WHERE guid = :guid_ AND state = :was_")
+    return Statement(
+        f"UPDATE task SET {values}, modified = :now_ WHERE guid = :guid_ AND state = :was_"
+    )
 
 
 def task_of(row: Sequence[Any]) -> Task:
@@ -308,7 +316,7 @@ def task_of(row: Sequence[Any]) -> Task:
 
 
 def _encode(values: JsonObject) -> JsonObject:
-    """The `values`, with members of text columns as text."""
+    """The `values`, with values of text columns converted to text."""
     texts = {k: msgspec.json.encode(values[k]).decode() for k in _JSON if k in values}
     return values | texts
 

@@ -1,4 +1,4 @@
-"""Tasks that wait to read a backup at a destination that does not answer."""
+"""Tasks that wait to read a backup on a destination that does not answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import msgspec
 import sqlalchemy as sa
 
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 from haulback.wire import Named
 
-MOST = 100  # tasks that one look returns
+MOST = 100  # tasks that one query returns
 _LANES = "('restore', 'import')"
 _TYPES = "('RESTORE', 'IMPORT', 'MOUNT', 'PROVE')"
 _SHUT = (
@@ -20,14 +20,14 @@ _SHUT = (
     "WHERE shut.destination = {}.destination AND shut.opened IS NOT NULL)"
 )
 _FIRST = "coalesce(mine.copy_of, mine.guid)"
-# Another location of the same backup, PRESENT at a destination that answers.
+# Another location of the same backup, PRESENT on a destination that answers.
 _ELSEWHERE = (
     f"EXISTS (SELECT 1 FROM backup AS mine JOIN backup AS other "
     f"ON (other.guid = {_FIRST} OR other.copy_of = {_FIRST}) AND other.guid <> mine.guid "
     "WHERE mine.guid = task.backup AND other.status = 'SUCCESS' "
     f"AND other.location_status = 'PRESENT' AND NOT {_SHUT.format('other')})"
 )
-_WAITING = Hot(
+_WAITING = Statement(
     f"SELECT task.guid FROM task WHERE ready AND lane IN {_LANES} AND type IN {_TYPES} "
     f"AND task.guid > :after AND {_SHUT.format('task')} AND {_ELSEWHERE} "
     f"ORDER BY task.guid LIMIT {MOST}"
@@ -35,9 +35,10 @@ _WAITING = Hot(
 
 
 def waiting(sql: sa.Connection, after: str) -> list[str]:
-    """Ready tasks at destinations that do not answer, whose backup is PRESENT at another one.
+    """Ready tasks at destinations that do not answer, whose backup is PRESENT on another
+    destination.
 
-    At most MOST guids, in their order, beyond `after`.
+    At most MOST guids, in their order, greater than `after`.
     """
     return [row[0] for row in _WAITING.rows(sql, after=after)]
 
@@ -45,7 +46,9 @@ def waiting(sql: sa.Connection, after: str) -> list[str]:
 def move(
     sql: sa.Connection, task: Task, refs: Mapping[str, Named], pinned_node: str, now: int
 ) -> None:
-    """Give a queued task, locked by the caller, another location of its backup and its pin."""
+    """Change a queued task, locked by the caller, to another location of its backup and a matching
+    pin.
+    """
     task.refs, task.pinned_node = {**task.refs, **refs}, pinned_node
     values = {
         "refs": msgspec.json.encode(task.refs).decode(),

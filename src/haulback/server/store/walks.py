@@ -1,4 +1,4 @@
-"""Walks over machines in bounded pieces; a restart continues a walk after its last piece."""
+"""Walks over machines in bounded pieces; after a restart a walk continues with the next piece."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from haulback.inventory.own_server import OWN_ENTITY
 from haulback.inventory.records import Entity
 from haulback.server.store import tables
 from haulback.server.store.policy_tables import walk as _walk
-from haulback.server.store.raw_sql import Hot
+from haulback.server.store.raw_sql import Statement
 from haulback.server.store.rows import records
 
-_ASSIGNING = Hot("SELECT EXISTS (SELECT 1 FROM walk WHERE kind IN ('HOST', 'POLICY'))")
+_ASSIGNING = Statement("SELECT EXISTS (SELECT 1 FROM walk WHERE kind IN ('HOST', 'POLICY'))")
 PIECE = 500  # machines that one transaction judges
 
 
 class WalkKind(Enum):
-    """Kinds of walks; the subject of each is named behind it."""
+    """Kinds of walks; the comment of each kind names its subject."""
 
     HOST = "HOST"  # hypervisor: policies take and lose its machines
-    POLICY = "POLICY"  # policy: the policy takes and loses machines of all hosts
-    MEMBERS = "MEMBERS"  # backup policy: the protection of its machines is judged anew
+    POLICY = "POLICY"  # policy: it takes and loses machines of all hosts
+    MEMBERS = "MEMBERS"  # backup policy: the protection of its machines is judged again
 
 
 class Walk(NamedTuple):
-    """A walk: the guid of the last machine judged, and the number of the request."""
+    """A walk: the guid of the last judged machine, and the number of the request."""
 
     kind: WalkKind
     subject: str
@@ -39,7 +39,7 @@ class Walk(NamedTuple):
 
 
 def ask(sql: sa.Connection, kind: WalkKind, subject: str, since: int = 0) -> None:
-    """Request a walk over machines seen since `since` (epoch ms); a walk under way begins anew."""
+    """Request a walk over machines seen since `since` (epoch ms); a present walk starts again."""
     insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert
     row = {"kind": kind.value, "subject": subject, "since": since, "cursor": "", "asked": 1}
     new, old = insert(_walk).values(row), _walk.c
@@ -49,7 +49,7 @@ def ask(sql: sa.Connection, kind: WalkKind, subject: str, since: int = 0) -> Non
 
 
 def next_walk(sql: sa.Connection, kinds: Collection[WalkKind]) -> Walk | None:
-    """A walk of some kinds that no other server carries out, locked; None without a request."""
+    """A walk of some kinds that no other server works on, locked; None without a request."""
     query = sa.select(_walk).where(_walk.c.kind.in_([kind.value for kind in kinds]))
     query = query.order_by(_walk.c.kind, _walk.c.subject).limit(1)
     row = sql.execute(query.with_for_update(skip_locked=True)).one_or_none()
@@ -64,7 +64,7 @@ def the_walk(sql: sa.Connection, kind: WalkKind, subject: str) -> Walk | None:
 
 
 def is_assigning(sql: sa.Connection) -> bool:
-    """Whether a walk is requested that assigns policies."""
+    """Whether a walk that assigns policies is requested."""
     row = _ASSIGNING.row(sql)
     return bool(row and row[0])
 
@@ -83,9 +83,10 @@ def piece(sql: sa.Connection, walk: Walk) -> list[Entity]:
 
 
 def moved(sql: sa.Connection, walk: Walk, judged: Sequence[Entity]) -> bool:
-    """Record the machines judged; the walk ends after a piece that is not full.
+    """Record the judged machines; a piece that is not full ends the walk.
 
-    Returns whether the walk has ended.  A walk requested again meanwhile stays at its beginning.
+    Returns whether the walk has ended.  A walk that was requested again meanwhile starts from the
+    beginning.
     """
     here = [_walk.c.kind == walk.kind.value, _walk.c.subject == walk.subject]
     here.append(_walk.c.asked == walk.asked)

@@ -1,4 +1,4 @@
-"""Queued and running tasks, by the object that the tasks use."""
+"""Queued and running tasks, by the object that they use."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class WorkCatalogue:
         return backup.guid in live or (backup.guid in bases and bool(live))
 
     def pins(self, destination: str) -> list[str]:
-        """Attempts that use a destination now, or whose export waits to be stored there."""
+        """Attempts that use a destination now, or whose export waits to be stored on it."""
         task = tables.task.c
         query = sa.select(task.guid, task.state, task.attempt, task.params)
         result = []
@@ -78,10 +78,10 @@ class WorkCatalogue:
         ]
 
     def is_needed(self, name: str) -> bool:
-        """Whether an attempt runs or its export waits to be stored, or an increment builds on it.
+        """Whether an attempt runs, its export waits to be stored, or an increment builds on it.
 
-        `name` names an attempt, or a checkpoint that ends with the attempt's name, or is the guid
-        of a mount.
+        `name` is the name of an attempt, a checkpoint that ends with the attempt's name, or the
+        guid of a mount.
         """
         where = tables.base.c.checkpoint == name
         if self._sql.scalar(sa.select(tables.base.c.entity).where(where).limit(1)):
@@ -92,7 +92,7 @@ class WorkCatalogue:
         return self._attempt_lives(match["task"], int(match["number"]))
 
     def is_abandoned(self, snapshot: str) -> bool:
-        """Tell whether a failed attempt took a snapshot that no record names."""
+        """Whether a failed attempt took a snapshot that no record names."""
         column = tables.snapshot.c.uuid
         if self._sql.scalar(sa.select(column).where(column == snapshot).limit(1)):
             return False

@@ -1,1 +1,1 @@
-"""Code that node halves of several kinds share; kinds import support, and never each other."""
+"""Code that node halves of several kinds share; kinds import support, but never each other."""

@@ -1,4 +1,4 @@
-"""The catalogue of a destination on the node: extracts are written, backups are brought back."""
+"""The catalogue of a destination on the node: extracts are written, and backups are read for it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from haulback.repository.reported_damage import MOST
 from haulback.repository.repository import Repository
 from haulback.work.context import Results, TaskContext
 
-_OLD_MS = 12 * 3_600_000  # age of the newest extract at which a copy writes another
-_SAID = 20  # problems that the log names
+_OLD_MS = 12 * 3_600_000  # age of the newest extract after which a copy writes a new one
+_SAID = 20  # problems that the log lists
 
 
 def write_extract(context: TaskContext, repository: Repository, server: Owner) -> None:
-    """Store what changed in the catalogue; a failure is logged, and the next task tries again."""
+    """Store the changes of the catalogue; a failure is logged, and the next task tries again."""
     try:
         origin = ExtractOrigin(context.attempt, context.server.now_ms(), server.server, server.name)
         listed = repository.objects.leaves("manifests")
@@ -40,13 +40,13 @@ def write_extract(context: TaskContext, repository: Repository, server: Owner) -
 
 
 def write_extract_if_old(context: TaskContext, repository: Repository, server: Owner) -> None:
-    """Store an extract unless the newest is of the last hours: copies follow each backup."""
+    """Store an extract unless the newest is only hours old, because copies follow each backup."""
     if context.server.now_ms() - repository.extracts.newest_time() > _OLD_MS:
         write_extract(context, repository, server)
 
 
 def _confirming(context: TaskContext) -> Iterator[CatalogueItem]:
-    """The server's facts; ends the attempt when it is cancelled meanwhile."""
+    """The server's facts; raises if the attempt is cancelled meanwhile."""
     for number, item in enumerate(context.server.catalogue()):
         if number % 1000 == 0:
             context.progress.meter(0)
@@ -54,9 +54,9 @@ def _confirming(context: TaskContext) -> Iterator[CatalogueItem]:
 
 
 def read_catalogue(context: TaskContext) -> Results:
-    """Bring the backups of a destination into the catalogue; with `takeOver` own it before.
+    """Add the backups of a destination to the catalogue; with `takeOver` become its owner first.
 
-    Safe to repeat at any point: pages that were sent before change nothing.
+    Safe to repeat at any point, because pages that were sent before change nothing.
     """
     order: DestinationSyncOrder = context.order
     repository = context.repositories.open(order.destination)
@@ -95,7 +95,7 @@ def _owner(context: TaskContext, repository: Repository) -> Owner:
 
 
 def _results(context: TaskContext, repository: Repository, survey: Survey) -> Results:
-    """The report: backups that the catalogue expects and that are not there are missing."""
+    """The report: expected backups that the destination lacks are missing."""
     to = context.order.destination
     gone = missing(repository, context.server.expected(), survey)
     damage = DamageReport(to.guid, unreadable=survey.unreadable[:MOST], missing=gone[:MOST])

@@ -12,7 +12,7 @@ from haulback.repository.scan import in_turn
 from haulback.repository.verify import VerifyReport
 
 
-class Complete(NamedTuple):
+class CompletedReport(NamedTuple):
     """The report for the catalogue, and the guids of the backups that it does not know.
 
     The next report begins after the backup `told`; "" after a complete report.
@@ -25,11 +25,11 @@ class Complete(NamedTuple):
 
 def complete_report(
     destination: str, report: VerifyReport, expected: Iterable[str], after: str = ""
-) -> Complete:
+) -> CompletedReport:
     """The report of VERIFY or REPAIR.
 
-    `expected` are the backups of the catalogue: a backup that was not found is missing.  Of more
-    backups than a report may hold, the report names the backups that follow the guid `after`.
+    `expected` are the backups of the catalogue: an expected backup that was not found is missing.
+    If there are more backups than a report can hold, it names those that follow the guid `after`.
     """
     unknown = {*report.listed, *report.unreadable}
     known = set(unknown)
@@ -60,11 +60,11 @@ def complete_report(
         clipped([recorded.unreliable])[0] if recorded else "",
         not told and not report.unlooked,
     )
-    return Complete(whole, sorted(unknown), told or report.looked)
+    return CompletedReport(whole, sorted(unknown), told or report.looked)
 
 
 def _unsaid(report: VerifyReport) -> list[str]:
-    """Findings that the report does not name already, as objects or as losses of backups."""
+    """Findings that the report does not contain yet as objects or as losses of backups."""
     said = {str(loss) for loss in report.losses}
     packs = {name_of(spot.pack) for spot in report.recorded.damaged} if report.recorded else set()
     return [

@@ -6,7 +6,7 @@ import shlex
 
 
 def strangers(path: str) -> str:
-    """The reason why a destination cannot use the repository in its folder, and the remedies."""
+    """The reason why a destination cannot use the repository in its folder, with the remedies."""
     return (
         "another server made this repository: attach it with its own key file (haulback "
         f"repository ls {shlex.quote(path)} --key-file KEY reads it without a server), put back "

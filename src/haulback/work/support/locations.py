@@ -1,4 +1,4 @@
-"""Reading a backup at one of its locations, with the other locations behind it."""
+"""Reading a backup at one of its locations, with the other locations as alternatives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from haulback.contract.node_tasks import READ, ReadFrom
+from haulback.contract.node_tasks import READ, SourceLocation
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.drivers.source import Source
 from haulback.errors import (
@@ -31,25 +31,26 @@ from haulback.work.context import Results, TaskContext
 from haulback.work.support.young_backup import let_be_readable
 
 T = TypeVar("T")
-_AWAY = (BaseGone, Damaged, NotFound, Unavailable)  # another location may be good
-_OVER = (Fenced, OwnerChanged)  # at every location alike: the attempt may not go on
+# Errors after which another location may be good.
+_AWAY = (BaseGone, Damaged, NotFound, Unavailable)
+_OVER = (Fenced, OwnerChanged)  # errors of the attempt itself, which no other location can mend
 
 
 class OpenLocation(NamedTuple):
-    """A location of a backup: its open repository, the manifest there, and its place."""
+    """A location of a backup: its open repository, its manifest, and its description."""
 
     repository: Repository
     manifest: Manifest
     place: BackupPlace
 
     def told(self) -> Results:
-        """The member of the results that tells where the task has read."""
+        """The member of the results that names the location that the task has read."""
         to = self.place.destination
-        return told(ReadFrom(self.place.backup, Named(to.guid, to.name)))
+        return told(SourceLocation(self.place.backup, Named(to.guid, to.name)))
 
 
-def told(location: ReadFrom) -> Results:
-    """The member of the results for a location; an empty one where an earlier attempt read."""
+def told(location: SourceLocation) -> Results:
+    """The member of the results for a location; empty if an earlier attempt read the backup."""
     return {READ: msgspec.to_builtins(location)}
 
 
@@ -61,10 +62,10 @@ def read_at_any(
 ) -> T:
     """The result of `read` at the first location where it succeeds.
 
-    A chunk that cannot be read at a location comes from another location of its family; where
-    the keys differ, or a location cannot be opened, the reading begins again at the next one.
-    Raises the error of the first location when all of them fail, Fenced and OwnerChanged at once,
-    and a Conflict of `read` at once.
+    A chunk that cannot be read at a location comes from another location of its family; if the keys
+    differ, or a location cannot be opened, the reading starts again at the next location. Raises
+    the error of the first location if all of them fail; raises Fenced, OwnerChanged and a Conflict
+    of `read` at once.
     """
     places = [BackupPlace(*first), *others]
     failed: HaulbackError | None = None
@@ -109,7 +110,7 @@ def disks_at_any(
 
 
 def opened_family(location: OpenLocation) -> list[Repository]:
-    """The repositories of a location's family that hold the backup, too, and can be opened."""
+    """The other repositories of a location's family that hold the backup and can be opened."""
     family = []
     for opened in location.repository.others:
         try:
@@ -121,7 +122,9 @@ def opened_family(location: OpenLocation) -> list[Repository]:
 
 
 def _is_of_place(error: HaulbackError, *, is_open: bool) -> bool:
-    """Whether another location may be good: Conflict is only the place's before it is open."""
+    """Whether another location may be good; a Conflict concerns the location only before it is
+    open.
+    """
     if isinstance(error, Conflict):
         return not is_open and not isinstance(error, _OVER)
     return isinstance(error, _AWAY)
@@ -151,7 +154,7 @@ def read_manifest(context: TaskContext, repository: Repository, place: BackupPla
 def _family_of(
     context: TaskContext, repository: Repository, other: BackupPlace
 ) -> Callable[[], Repository]:
-    """A function that opens the repository of another location, if it is of the family."""
+    """A function that opens the repository of another location if it belongs to the family."""
 
     def opened() -> Repository:
         result = context.repositories.open(other.destination)

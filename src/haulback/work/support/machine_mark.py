@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-MARK = "haulbackTask"  # in the definition of an imported machine, for a repeated IMPORT
+MARK = "haulbackTask"  # member in the definition of an imported machine, for a repeated IMPORT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.inventory_sync import ApartSeen, Hardware
+from haulback.contract.inventory_sync import Hardware, ScannedUnprotectedPart
 from haulback.drivers.hypervisor import Inventory, Machine, Problem
 from haulback.ids import is_guid
 from haulback.inventory.hardware import hardware_of
@@ -27,7 +27,7 @@ def told(machine: Machine) -> JsonObject:
 
 
 def placed(uuid: str, found: Inventory) -> JsonObject:
-    """The report of a machine's place on its platform."""
+    """The report of a machine's location on its platform."""
     return {"place": found.places.get(uuid, "")[:400]}
 
 
@@ -39,5 +39,5 @@ def broken(problem: Problem) -> JsonObject:
 
 
 def _hardware(machine: Machine) -> Hardware:
-    apart = [ApartSeen(one.name, one.why) for one in machine.apart if not one.held]
+    apart = [ScannedUnprotectedPart(one.name, one.why) for one in machine.apart if not one.held]
     return msgspec.structs.replace(hardware_of(machine.definition), apart=apart[:_MOST])

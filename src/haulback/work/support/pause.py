@@ -1,4 +1,4 @@
-"""A pause that ends with the attempt, and that the log of the task tells."""
+"""A pause that ends with the attempt, and that the log of the task mentions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 
 from haulback.work.context import TaskContext
 
-_STEP = 1.0  # seconds between two looks for a cancellation
+_STEP = 1.0  # seconds between two checks for a cancellation
 
 
 def pause(context: TaskContext, seconds: float, reason: str) -> None:
-    """Wait for `seconds`.  Raises Cancelled or Fenced meanwhile."""
+    """Wait for `seconds`.  Raises Cancelled or Fenced if the attempt ends meanwhile."""
     context.log(f"waiting {round(seconds)} s: {reason}")
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

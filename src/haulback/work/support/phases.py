@@ -1,4 +1,4 @@
-"""Phases of the work of a task, which its log tells with their durations and bytes."""
+"""Phases of the work of a task, which its log lists with their durations and bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulback.work.context import TaskContext
 
 
 class Phase:
-    """A phase that runs: `moved` is its bytes (None: no line tells any), `result` is a text."""
+    """A running phase: `moved` is its bytes (None: the line shows none), `result` is a text."""
 
     def __init__(self) -> None:
         self.moved: int | None = None
@@ -22,7 +22,7 @@ class Phase:
 def phase(context: TaskContext, what: str) -> Iterator[Phase]:
     """Log a phase at its end, as `what` `in 3.2s: 1 GiB at 320 MiB/s; result`.
 
-    An error inside ends the phase with a line that tells how long it ran.
+    An error inside ends the phase with a line that contains its duration.
     """
     running, begun = Phase(), time.monotonic()
     try:

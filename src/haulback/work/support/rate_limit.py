@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-_STEP = 0.5  # seconds between two looks at a cancellation
+_STEP = 0.5  # seconds between two checks for a cancellation
 
 
 class RateLimit:
-    """A meter that lets at most `rate` bytes a second pass; None is no limit.
+    """A meter that lets at most `rate` bytes per second pass; None is no limit.
 
-    `pass_on` gets every number of bytes, and raises when the attempt is over.
+    `pass_on` receives every number of bytes, and raises if the attempt is over.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class RateLimit:
         self._free_at = now()
 
     def __call__(self, count: int) -> None:
-        """Count bytes, and wait until the limit allows the next ones."""
+        """Count bytes, and wait until the limit allows further bytes."""
         self._pass_on(count)
         if not self._rate:
             return

@@ -1,4 +1,4 @@
-"""Removal of backups from a destination, as BACKUP_CLEANUP and DELETE do it."""
+"""Removal of backups from a destination, for BACKUP_CLEANUP and DELETE."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulback.work.support.pause import pause
 from haulback.work.support.phases import phase
 
 _SEEN = "every node has to see what is about to be deleted, and the lists of this store may lag"
-_REPORTED = 100  # damaged backups; a VERIFY soon names the others
+_REPORTED = 100  # damaged backups in one report; a VERIFY soon reports the others
 
 
 def remove(

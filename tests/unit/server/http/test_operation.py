@@ -30,7 +30,7 @@ from haulback.server.http.operation import (
 from haulback.server.http.request_body import PEOPLE as OF_PEOPLE
 from haulback.server.http.request_body import PIECES, STRANGERS, Bounds
 
-APP: Any = object()  # the declarations look at no member of the application
+APP: Any = object()  # the declarations use no member of the application
 
 
 def nothing(call: ApiRequest) -> None:

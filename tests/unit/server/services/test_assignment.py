@@ -1,4 +1,4 @@
-"""Machines are assigned once, whatever is killed, and whoever changes them at the same time."""
+"""Machines are assigned once, even after crashes and simultaneous changes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def test_a_walk_that_is_requested_again_begins_anew(house: House):
         made.body = body
         configuration.change(sql, made)
         walks.ask(sql, WalkKind.HOST, house.hypervisor.guid)
-        assert not walks.moved(sql, walk, [])  # the end of the older walk is not that of the new
+        # The end of the older walk is not the end of the new walk.
+        assert not walks.moved(sql, walk, [])
     assignment.continue_walks(house.app)
     assert members(house, made) == PIECE + 1
 

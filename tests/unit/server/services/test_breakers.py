@@ -1,4 +1,4 @@
-"""A dead destination stops its own tasks only, and is tried until it answers."""
+"""An unreachable destination stops only its own tasks, and is tested until it answers."""
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from haulback.server.services import breakers, maintenance, node_tasks
 from haulback.server.services import destinations as destination_service
 from haulback.server.store import alarms, queue, rows, tables
 from haulback.server.store.event_tables import event
-from haulback.server.store.queue_position import Line
+from haulback.server.store.queue_position import QueueState
 from haulback.tasks.record import Task
 from tests.unit.server.conftest import EXPORTED, House
 
@@ -58,11 +58,11 @@ def state(house: House) -> str:
 
 def why(house: House, task: Task) -> str:
     with house.app.store.read() as sql:
-        return Line(sql, house.clock.now).stand([house.row(task)])[task.guid].reason
+        return QueueState(sql, house.clock.now).stand([house.row(task)])[task.guid].reason
 
 
 def test_of(house: House) -> Task:
-    """The CONNECTIVITY_TEST that the server made last."""
+    """The CONNECTIVITY_TEST that the server planned last."""
     with house.app.store.read() as sql:
         query = sa.select(*queue.tasks.COLUMNS).where(tables.task.c.type == "CONNECTIVITY_TEST")
         found = sql.execute(query.order_by(tables.task.c.created.desc())).first()
@@ -86,7 +86,7 @@ def test_tasks_of_a_dead_destination_wait_and_say_why_while_others_go_on(house: 
     [goes_on] = house.export(house.entities[1], backupDestination=other.guid)
     assert offered(house, node) == [goes_on.guid]
     assert "the backup destination bd does not answer since 2027-" in why(house, waits)
-    assert "next try at 2027-" in why(house, waits)
+    assert "next test at 2027-" in why(house, waits)
     refused = house.refuses(Conflict, house.take, node, waits)
     assert "bd does not answer" in refused
     house.take(node, goes_on)
@@ -104,7 +104,7 @@ def test_an_open_breaker_is_an_alarm_and_an_event_and_closes_by_a_test(house: Ho
     assert breakers.test_due(house.app) == 1
     assert breakers.test_due(house.app) == 0, "one test at a time"
     assert state(house) == "HALF_OPEN"
-    assert "it is tried right now" in why(house, waits)
+    assert "it is being tested" in why(house, waits)
     test = test_of(house)
     assert offered(house, node) == [test.guid]
     house.take(node, test)
@@ -209,7 +209,7 @@ def test_a_hanging_destination_leaves_a_place_of_each_lane_to_the_others(house: 
     node, other = house.node(), second(house)
     for entity in house.entities:
         [export] = house.export(entity, backupDestination=house.destination.guid)
-        with house.app.store.write() as sql:  # the limit of the source is not the subject
+        with house.app.store.write() as sql:  # the limit of the source is not tested here
             change = tables.task.update().where(tables.task.c.guid == export.guid)
             sql.execute(change.values(source_slot=None))
     first, also, third = offered(house, node)

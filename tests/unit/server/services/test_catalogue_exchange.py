@@ -1,4 +1,4 @@
-"""The server hands its catalogue out for extracts, and takes found backups in without a loss."""
+"""The server sends its catalogue for extracts, and accepts found backups without a loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies that fail, wait or outlive their backup change nothing but themselves."""
+"""Copies that fail, wait or outlive their backup affect no other objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulback.contract.damage import DamageReport, LocationStatus
 from haulback.contract.policies import DestinationRole
 from haulback.contract.task_states import State
 from haulback.errors import BaseGone, Malformed
-from haulback.kinds.api import Ask
+from haulback.kinds.api import Context
 from haulback.kinds.support.second_copies import CopyGoal, LackingCopies, plan_copies
 from haulback.server.scope import EVERYTHING
 from haulback.server.services import backups, destination_sync, node_tasks
@@ -67,7 +67,7 @@ def test_a_late_copy_of_an_old_backup_is_not_the_newest_backup(copies):
 
 
 def linked(copies: Copies) -> str:
-    """A backup on a destination that the far one copies as a whole; its guid."""
+    """A backup on a destination that is linked to the far one; its guid."""
     link = NewCopyLink(backupDestination=Ref(copies.far.guid))
     app, source = copies.house.app, copies.house.destination.guid
     destination_sync.set_links(app, source, [link], copies.house.user)
@@ -207,7 +207,7 @@ def test_two_servers_plan_one_copy_of_a_backup(copies):
             other = pool.submit(house.export, **wanted)
             wait([other], timeout=0.3)
             of_machine = LackingCopies(places[0], entity.named(), lacking)
-            plan = plan_copies(of_machine, CopyGoal(places[1], "SECONDARY"), Ask(START))
+            plan = plan_copies(of_machine, CopyGoal(places[1], "SECONDARY"), Context(START))
             SqlLedger(sql, START).backups.begun(plan.backups, {})
             tasks.insert(sql, plan.tasks)
         assert other.result() == []
@@ -239,3 +239,15 @@ def test_a_copy_of_a_destination_is_never_primary(copies):
         Malformed, destination_sync.set_links, house.app, source, [link], house.user
     )
     assert "SECONDARY or ARCHIVE" in told
+
+
+def test_a_destination_gets_one_copy_in_one_role(copies):
+    app, user, far = copies.house.app, copies.house.user, {"guid": copies.far.guid}
+    links = [NewCopyLink(backupDestination=Ref(copies.far.guid)) for _ in range(2)]
+    source = copies.house.destination.guid
+    with pytest.raises(Malformed, match="named twice"):
+        destination_sync.set_links(app, source, links, user)
+    targets = [{"roleType": role, "backupDestination": far} for role in ("PRIMARY", "SECONDARY")]
+    body = {"name": "one", "rules": [{"name": "r", "ruleBackupDestinations": targets}]}
+    with pytest.raises(Malformed, match="far is named twice"):
+        copies.saved("vm-backup", body)

@@ -1,4 +1,4 @@
-"""A credential logs a mail channel in, and is held while the channel uses it."""
+"""A mail channel logs in with a credential, which cannot be removed meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.ids import new_guid
 from haulback.inventory.records import Record
 from haulback.server.services import configuration, delivery
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.wire import request
 from tests import receivers
@@ -22,7 +22,7 @@ from tests.unit.server.conftest import House
 
 def add(house: House, kind: str, **body: Any) -> Record:
     sent, what = msgspec.json.encode({"name": new_guid(), **body}), RECORD_KINDS[kind]
-    record = SentRecord(what, lambda: request(sent, what.struct), sent)
+    record = RequestRecord(what, lambda: request(sent, what.struct), sent)
     return configuration.add(house.app, house.user, record, lambda made, _: made)
 
 

@@ -162,7 +162,7 @@ def test_a_clock_that_was_set_back_takes_no_report_away(mailed: Any):
     daily_reports.send_due(house.app)
     house.clock.now += DAY_MS
     assert daily_reports.send_due(house.app) == 1
-    house.clock.now -= DAY_MS  # the day before was right
+    house.clock.now -= DAY_MS  # the previous day was right
     assert daily_reports.send_due(house.app) == 0
     house.clock.now += DAY_MS
     assert daily_reports.send_due(house.app) == 1, "its time came again"
@@ -203,6 +203,19 @@ def test_a_report_is_mailed_to_whom_the_request_names(mailed: Any):
     for wrong in ("nobody", "a@example.org\nBcc: b@example.org"):
         with pytest.raises(Malformed):
             daily_reports.mail(house.app, house.user, wanted, wrong)
+
+
+def test_a_report_that_no_address_would_get_is_refused(house: House):
+    body = {"type": "MAIL", "host": "127.0.0.1", "port": 25, "sender": "haulback@example.org"}
+    add(house, "notification-channel", "mail", **body)
+    wanted = reports.WantedReport(reports.span(house.app, None, None), *[reports.SizeFilter()] * 2)
+    assert "value" in house.refuses(
+        Malformed, daily_reports.mail, house.app, house.user, wanted, ""
+    )
+    assert posted(house) == []
+    add(house, "mailing-list", "all", recipients=["a@example.org"], isDefault=True)
+    daily_reports.mail(house.app, house.user, wanted, "")
+    assert len(posted(house)) == 1
 
 
 def test_without_a_mail_channel_a_request_says_so(house: House):

@@ -207,7 +207,7 @@ def test_a_restore_that_dies_anywhere_leaves_nothing_half_done_and_can_be_repeat
 
 
 def _beside(site: NewSite, number: int) -> NewSite:
-    """Another place for a restore, in a database of its own."""
+    """Another location for a restore, with a separate database."""
     data = site.data.with_name(f"new{number}")
     if not site.database:
         return NewSite(data)
@@ -217,14 +217,16 @@ def _beside(site: NewSite, number: int) -> NewSite:
 
 
 def _check_nothing_half_done(site: NewSite) -> None:
-    """No server opens a place whose restore has not ended, or it is complete and held."""
+    """No server opens a location whose restore has not ended, or the restore is complete and
+    held.
+    """
     if site.data.exists():
         _check_held(site)
     elif site.database:
         with closing(peek(site.database)) as store:
             names = sa.inspect(store.engine).get_table_names()
         if names:
-            # A table that is there without the mark belongs to a complete restore.
+            # A table that exists without the mark belongs to a complete restore.
             with suppress(Conflict), closing(open_store(site.database)) as store:
                 assert RESTORING not in names
                 with store.read() as sql:
@@ -240,12 +242,12 @@ def _check_held(site: NewSite) -> None:
 
 
 def _died(site: NewSite, data: bytes, at: int) -> bool:
-    """Restore in a process that dies at a line; whether it died there."""
+    """Restore in a process that dies at a line; returns whether it died there."""
     return _in_child(lambda: _restore_until(site, data, at)) == 9
 
 
 def _lines_until_the_end(site: NewSite, data: bytes) -> int:
-    """The number of lines that a whole restore runs."""
+    """The number of lines that a whole restore executes."""
     other, note = _beside(site, 0), site.data.with_name("lines")
     work = lambda: note.write_text(str(_restore_until(other, data, 1 << 60)))  # noqa: E731
     assert _in_child(work) == 0

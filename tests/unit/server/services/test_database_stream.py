@@ -37,7 +37,7 @@ def answer(home: House, node: object, task: Task) -> bytes:
 def test_only_the_node_that_runs_the_export_gets_the_copy(home: House):
     node, other = home.node("n1"), home.node("n2")
     export = own_export(home)
-    home.refuses(Fenced, answer, home, node, export)  # not taken yet
+    home.refuses(Fenced, answer, home, node, export)  # not yet taken
     home.take(node, export)
     home.refuses(Forbidden, answer, home, other, export)
     assert answer(home, node, export)
@@ -73,5 +73,5 @@ def test_the_database_is_an_entity_that_lists_of_machines_leave_out(home: House)
     [again] = task_service.back_up_database(home.app, home.destination.guid, home.user).heads
     assert home.state(again) == "QUEUED"
     foreign = home.node()
-    foreign.version = ""  # a program that opens no session of its own
+    foreign.version = ""  # a program that opens no session
     assert home.offered(foreign) == []

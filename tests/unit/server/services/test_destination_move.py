@@ -1,4 +1,4 @@
-"""A destination moves only to a place where a node has found the same repository."""
+"""A destination moves only to a location where a node has found the same repository."""
 
 from __future__ import annotations
 

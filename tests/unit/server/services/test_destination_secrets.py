@@ -1,4 +1,4 @@
-"""Secret settings of a destination are write-only: sealed at rest, shown to nodes only."""
+"""Secret settings of a destination are write-only: sealed at rest, sent only to nodes."""
 
 from __future__ import annotations
 

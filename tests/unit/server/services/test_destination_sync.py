@@ -23,7 +23,7 @@ from haulback.server.scope import EVERYTHING
 from haulback.server.services import configuration, destination_sync, maintenance, node_tasks
 from haulback.server.services import destinations as destinations_service
 from haulback.server.services.backups import BackupReading
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.services.workflows import workflow
 from haulback.server.store import destinations, retention, rows, tables
@@ -57,7 +57,7 @@ class Copies:
 
     def saved(self, kind: str, body: dict[str, Any]) -> str:
         encoded, known = msgspec.json.encode(body), RECORD_KINDS[kind]
-        sent = SentRecord(known, lambda: request(encoded, known.struct), encoded)
+        sent = RequestRecord(known, lambda: request(encoded, known.struct), encoded)
         guid: str = configuration.add(
             self.house.app, self.house.user, sent, lambda made, _: made.guid
         )
@@ -118,7 +118,7 @@ class Copies:
             change(SqlLedger(sql, self.house.clock.now))
 
     def damaged(self, location: Backup) -> None:
-        """Let a VERIFY of a destination find the damage of one location."""
+        """Let a VERIFY of a destination find damage of one location."""
         report = DamageReport(
             location.destination, [Loss(location.guid, [LostDisk("vda", 9)], ["packs/aa"])]
         )
@@ -380,6 +380,26 @@ def test_a_damaged_location_is_healed_from_a_sound_one(copies):
     copies.copied(heal)
     assert copies.locations(backup)[0].location_status == "PRESENT"
     assert destination_sync.plan_due(copies.house.app) == 0
+
+
+@pytest.mark.parametrize("family", [True, False])
+def test_locations_that_are_both_damaged_heal_each_other_in_a_family(copies, family: bool):
+    backup = copies.both()
+    if family:
+        table = tables.destination
+        here = sa.update(table).where(table.c.guid == copies.far.guid)
+        with copies.house.app.store.write() as sql:
+            sql.execute(
+                here.values(
+                    settings=msgspec.json.encode({"copyOf": copies.house.destination.guid}).decode()
+                )
+            )
+    places = copies.locations(backup)
+    for place in places:
+        copies.damaged(place)
+    destination_sync.plan_due(copies.house.app)
+    healed = {guid for sync in copies.syncs() for guid in sync.params["copies"]}
+    assert healed == ({place.guid for place in places} if family else set())
 
 
 def test_a_healing_that_fails_is_tried_again_after_a_while(copies):

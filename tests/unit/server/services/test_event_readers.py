@@ -1,4 +1,6 @@
-"""Readers that resume: any order of commits, failures and reads, each event once and in order."""
+"""Readers that resume: in any order of commits, failures and reads, each event comes once and in
+order.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ class History:
             events.number_some(sql)
 
     def read(self, reader: int) -> None:
-        """Read on from the last number, a few events at a time."""
+        """Continue to read from the last number, a few events at a time."""
         seen = self.seen[reader]
         wanted = EventQuery(after=seen[-1][0] if seen else 0, size=self.chance.randint(1, 4))
         with self.store.read() as sql:

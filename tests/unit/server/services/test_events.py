@@ -214,7 +214,7 @@ def test_a_defect_in_a_consequence_keeps_no_event_from_its_number(
         sql.execute(sa.delete(table))
         raise KeyError("workflow")
 
-    monkeypatch.setattr(event_numbers.work_ends, "record", broken)
+    monkeypatch.setattr(event_numbers.workflow_ends, "record", broken)
     tell(house, "a", "b")
     assert [event.text for event in listed(house)] == ["a", "b"]
     assert "2 events have no consequences" in caplog.text

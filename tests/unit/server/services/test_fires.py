@@ -8,9 +8,10 @@ import sqlalchemy as sa
 
 from haulback.contract.events import EventKind
 from haulback.errors import Malformed
+from haulback.inventory import managers
 from haulback.server.http.configuration import RECORD_KINDS
 from haulback.server.services import configuration, fires, maintenance, schedules
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.forecast import forecast
 from haulback.server.store import event_tables, rows, schedule_tables, tables
 from haulback.server.store import fires as fire_store
@@ -56,7 +57,7 @@ class Site:
     def _sent(self, call, kind: str, body) -> str:
         wanted = RECORD_KINDS[kind]
         encoded = msgspec.json.encode(body)
-        sent = SentRecord(wanted, lambda: read(body, wanted.struct, ""), encoded)
+        sent = RequestRecord(wanted, lambda: read(body, wanted.struct, ""), encoded)
         return call(self.house.app, self.house.user, sent, lambda record, _: record.guid)
 
     def schedule(self, name: str = "at night", **body) -> str:
@@ -95,6 +96,18 @@ class Site:
 @pytest.fixture
 def site(house: House) -> Site:
     return Site(house)
+
+
+def test_a_fire_reads_the_host_of_its_machines_and_the_manager_once(site):
+    asked: list[tuple[str, str]] = []
+    for engine in {site.house.app.store.engine, site.house.app.store._reader}:
+        sa.event.listen(engine, "before_cursor_execute", lambda *c: asked.append((c[2], str(c[3]))))
+    site.schedule()
+    site.at(MIDNIGHT + 22 * HOUR)
+    assert len(site.tasks()) == len(site.house.entities) == 3
+    assert len([text for text, _ in asked if "FROM hypervisor" in text]) == 1
+    manager = managers.manager_of(site.house.hypervisor)
+    assert len([text for text, given in asked if "FROM record" in text and manager in given]) == 1
 
 
 def test_a_schedule_fires_its_rule_for_every_machine_of_the_policy(site):
@@ -297,7 +310,7 @@ def test_a_fire_that_an_absence_seemed_to_miss_is_voided_with_the_clock(site):
     schedule = site.schedule()
     due = MIDNIGHT + 22 * HOUR
     site.at(due - HOUR)
-    site.at(due + DAY - HOUR)  # a day too far: the window of the night has closed
+    site.at(due + DAY - HOUR)  # a day too late: the window of the night has closed
     assert site.states(schedule) == ["MISSED"]
     set_back(site, due - MINUTE)
     site.at(due)
@@ -431,7 +444,7 @@ def test_what_a_server_could_not_plan_before_the_window_closed_is_told(site, mon
 def test_zone_data_that_moved_a_due_time_are_followed_at_the_next_start(site):
     schedule = site.schedule(timeZone="Europe/Berlin")
     right = site.times(schedule)["nextRun"]
-    with site.house.app.store.write() as sql:  # as older zone data had computed it
+    with site.house.app.store.write() as sql:  # as older zone data computed it
         sql.execute(sa.update(schedule_tables.schedule_clock).values(due_at=right - HOUR))
     maintenance.start(site.house.app)
     assert site.times(schedule)["nextRun"] == right

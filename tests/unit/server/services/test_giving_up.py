@@ -1,4 +1,6 @@
-"""Giving up what is gone: nothing good is lost, names are free, a repetition is harmless."""
+"""Giving up lost objects: no good backup is lost, names become free, and a repetition is
+harmless.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,21 @@ from haulback.inventory.records import Backup, Record
 from haulback.server.caller import Node
 from haulback.server.services import destinations, giving_up, node_tasks, record_losses
 from haulback.server.services.giving_up import DESTINATION, HYPERVISOR, MACHINE, NODE
-from haulback.server.store import copy_links, gone, kept_keys, lists, rows, tables, tasks
+from haulback.server.store import (
+    audit,
+    copy_links,
+    given_up,
+    given_up_keys,
+    lists,
+    rows,
+    tables,
+    tasks,
+)
 from haulback.server.store import destinations as keys
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.copy_links import CopyLink
-from haulback.server.store.gone_tables import given_up
-from haulback.server.store.task_lifecycle import Life
+from haulback.server.store.given_up_tables import given_up as table
+from haulback.server.store.task_lifecycle import TaskChanges
 from haulback.tasks.record import Task
 from haulback.wire import Ref
 from tests.unit.server.conftest import House
@@ -88,7 +99,7 @@ def test_a_gone_node_takes_what_only_it_reached_and_nothing_else(house: House):
     node, other = house.node("n1"), house.node("n2")
     kept = stored(house, node)
     bind(house, node)
-    away = second(house)  # every node reaches it
+    away = second(house)  # every node reaches the hypervisor
     copy = copied(house, kept, away)
     lost = stored(house, node, 1)
     to = {"guid": house.destination.guid}
@@ -110,7 +121,7 @@ def test_a_gone_node_takes_what_only_it_reached_and_nothing_else(house: House):
     with house.app.store.read() as sql:
         machine = SqlCatalogue(sql).machines.get(house.entities[0].guid)
         assert (machine.present, machine.hypervisor) == (False, ATTACHED_SOURCE)
-        assert gone.left(sql) == []
+        assert given_up.left(sql) == []
     assert house.offered(other) == []
     house.secrets.pop("n1")
     assert house.node("n1").name == "n1"  # the name is free
@@ -123,7 +134,8 @@ def test_a_gone_node_that_comes_back_is_fenced_with_a_sentence(house: House):
     said = house.refuses(Fenced, giving_up.refuse_secret, house.app, identity.guid, identity.secret)
     assert "n1 was given up by admin on 2027-" in said
     assert "enrol it anew" in said
-    giving_up.refuse_secret(house.app, identity.guid, "another secret")  # a stranger learns nothing
+    # A caller with another secret learns nothing.
+    giving_up.refuse_secret(house.app, identity.guid, "another secret")
 
 
 def test_tasks_that_others_can_do_go_to_them(house: House):
@@ -141,14 +153,14 @@ def test_a_transaction_that_the_database_ends_is_repeated_and_ends_no_task(
     node, other = house.node("n1"), house.node("n2")
     [running] = house.export(house.entities[0])
     house.take(node, running)
-    lost, said = Life.lost, ["deadlock detected"]
+    lost, said = TaskChanges.lost, ["deadlock detected"]
 
-    def once(moves: Life, task: Task, why: str) -> None:
+    def once(moves: TaskChanges, task: Task, why: str) -> None:
         if said:
             raise Unavailable(said.pop())
         lost(moves, task, why)
 
-    monkeypatch.setattr(Life, "lost", once)
+    monkeypatch.setattr(TaskChanges, "lost", once)
     giving_up.give_up(house.app, NODE, node.guid, house.user)
     assert house.state(running) == "QUEUED"
     assert running.guid in house.offered(other)
@@ -231,7 +243,7 @@ def test_a_gone_destination_leaves_rules_links_and_the_hold(house: House):
         assert copy_links.all_links(sql) == []
         machine = known.machines.get(house.entities[0].guid)
         assert "lastBackup" not in machine.facts
-        assert kept_keys.of_driver(sql, "folder")[0].sealed  # its repository can still be read
+        assert given_up_keys.of_driver(sql, "folder")[0].sealed  # its repository can still be read
     house.refuses(NotFound, backup, house, first)
 
 
@@ -281,21 +293,38 @@ def test_a_gone_hypervisor_keeps_machines_with_backups_restorable(house: House):
     assert order.hypervisor is None or order.hypervisor.guid == ATTACHED_SOURCE
 
 
-@pytest.mark.parametrize("is_heard", [True, False])
-def test_a_gone_machine_keeps_the_backups_that_a_living_node_reaches(house: House, is_heard: bool):
+@pytest.mark.parametrize(
+    ("silence", "chosen", "is_heard"),
+    [
+        (0, giving_up.SILENT_MS, True),
+        (600_000, giving_up.SILENT_MS, True),  # a node that is being updated
+        (600_000, 300_000, False),  # a person knows better
+        (2 * giving_up.SILENT_MS, giving_up.SILENT_MS, False),
+        (2 * giving_up.SILENT_MS, 3 * giving_up.SILENT_MS, True),
+    ],
+)
+def test_a_gone_machine_keeps_the_backups_whose_nodes_were_heard_within_the_chosen_silence(
+    house: House, silence: int, chosen: int, is_heard: bool
+):
     node = house.node("n1")
     made = stored(house, node)
     [deletion] = house.submit("delete", {"value": house.entities[0].guid})
     with house.app.store.write() as sql:
-        heard = house.clock.now - (0 if is_heard else 600_000)
-        sql.execute(tables.node.update().values(seen=heard))
-    giving_up.give_up(house.app, MACHINE, house.entities[0].guid, house.user)
+        sql.execute(tables.node.update().values(seen=house.clock.now - silence))
+    told = giving_up.give_up(house.app, MACHINE, house.entities[0].guid, house.user, chosen)
+    is_told = any("no node that was heard in the last" in note for note in told.notes)
+    assert is_told is bool(silence)  # a person is told in either case
     assert house.state(deletion) == "CANCELLED"
     with house.app.store.read() as sql:
         known = {item.guid for item in SqlCatalogue(sql).machines.on_hypervisor(ATTACHED_SOURCE)}
     assert (house.entities[0].guid in known) is is_heard
     if is_heard:
         assert backup(house, made).status == "SUCCESS"
+    with house.app.store.read() as sql:  # each backup has an entry of its own
+        trail = audit.read(sql, made, None, 9)
+    assert [entry.operation for entry in trail] == (
+        [] if is_heard else [f"gave up backup with machine {house.entities[0].name}"]
+    )
 
 
 class Dies(Exception):
@@ -310,9 +339,9 @@ def test_a_process_that_dies_in_the_middle_is_continued(
     for machine in range(3):
         stored(house, node, machine)
     bind(house, node)
-    monkeypatch.setattr(gone, "PIECE", 1)
+    monkeypatch.setattr(given_up, "PIECE", 1)
     pieces = 0
-    locked = gone.locked
+    locked = given_up.locked
 
     def dying(sql: Any, guid: str) -> Any:
         nonlocal pieces
@@ -321,10 +350,10 @@ def test_a_process_that_dies_in_the_middle_is_continued(
             raise Dies
         return locked(sql, guid)
 
-    monkeypatch.setattr(gone, "locked", dying)
+    monkeypatch.setattr(given_up, "locked", dying)
     with pytest.raises(Dies):
         giving_up.give_up(house.app, NODE, node.guid, house.user)
-    while giving_up.continue_all(house.app):  # some pieces a tick
+    while giving_up.continue_all(house.app):  # some pieces in each tick
         pass
     assert places(house, BackupDestination) == places(house, Hypervisor) == []
     assert giving_up.continue_all(house.app) == 0
@@ -367,10 +396,10 @@ def test_an_object_that_cannot_go_on_stops_no_other_and_a_tick_is_short(
             Unavailable, giving_up.give_up, house.app, DESTINATION, place.guid, house.user
         )
     house.app.wakeups.is_over = False
-    monkeypatch.setattr(gone, "PIECE", 1)
+    monkeypatch.setattr(given_up, "PIECE", 1)
     with house.app.store.write() as sql:
-        here = given_up.c.guid == other.guid
-        sql.execute(given_up.update().where(here).values(kind="unknown"))
+        here = table.c.guid == other.guid
+        sql.execute(table.update().where(here).values(kind="unknown"))
     giving_up.continue_all(house.app)
     assert house.destination.name in places(house, BackupDestination)  # a tick takes some pieces
     for _ in range(4):
@@ -390,7 +419,7 @@ def test_a_task_that_was_planned_before_the_record_went_ends(
         HYPERVISOR: house.hypervisor.guid,
         MACHINE: house.entities[0].guid,
     }
-    some, tasks_left = gone.some_tasks, [late]
+    some, tasks_left = given_up.some_tasks, [late]
 
     def then_planned(sql: Any, where: Any) -> list[Task]:
         result = some(sql, where)
@@ -398,7 +427,7 @@ def test_a_task_that_was_planned_before_the_record_went_ends(
             tasks.insert(sql, [tasks_left.pop()])
         return result
 
-    monkeypatch.setattr(gone, "some_tasks", then_planned)
+    monkeypatch.setattr(given_up, "some_tasks", then_planned)
     giving_up.give_up(house.app, kind, places[kind], house.user)
     assert house.state(late) == "CANCELLED"
 
@@ -407,13 +436,13 @@ def test_a_second_request_goes_on_with_what_the_first_has_begun(house: House):
     node = house.node("n1")
     kept = house.destination.repository
     bind(house, node)
-    house.app.wakeups.end()  # each request leaves the rest to the maintenance
+    house.app.wakeups.end()  # each request leaves the remainder to the maintenance
     house.refuses(Unavailable, giving_up.give_up, house.app, NODE, node.guid, house.user)
     eve = msgspec.structs.replace(house.user, guid=new_guid(), name="eve")
     for kind, place in ((DESTINATION, house.destination), (HYPERVISOR, house.hypervisor)):
         house.refuses(Unavailable, giving_up.give_up, house.app, kind, place.guid, eve)
         with house.app.store.read() as sql:
-            begun = gone.begun(sql, place.guid)
+            begun = given_up.begun(sql, place.guid)
         assert begun
         assert begun.login == house.user.name
         assert "which only node n1 reached, was given up by admin" in begun.why
@@ -441,7 +470,7 @@ def key_of(house: House, guid: str) -> bytes:
 
 def kept(house: House) -> set[str]:
     with house.app.store.read() as sql:
-        return {key.guid for key in kept_keys.of_driver(sql, "folder")}
+        return {key.guid for key in given_up_keys.of_driver(sql, "folder")}
 
 
 def test_a_failed_second_attempt_loses_no_key_and_the_next_takes_the_other(house: House):
@@ -518,7 +547,7 @@ def test_a_destination_whose_init_failed_is_tried_again_or_removed(house: House)
 def test_the_removal_of_a_destination_names_and_ends_all_of_its_tasks(house: House):
     node = house.node("n1")
     made, init = destinations.add_destination(house.app, vault_on(node), house.user)
-    house.take(node, init)  # a RUNNING task ends, too
+    house.take(node, init)  # a RUNNING task ends too
     more = [msgspec.structs.replace(init, guid=new_guid()) for _ in range(60)]
     follower = msgspec.structs.replace(
         init, guid=new_guid(), state="PLANNED", follows=more[0].guid, workflow=more[0].guid

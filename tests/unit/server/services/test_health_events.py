@@ -29,7 +29,7 @@ def told(house: House, *kinds: str) -> list[EventRecord]:
 
 
 def look(house: House, later: int = 0) -> None:
-    """Let time pass, with a look every 20 s as a running server has them."""
+    """Let time pass, with a check every 20 s as in a running server."""
     step = 20_000 if later < HOUR_MS else later
     for _ in range(max(1, later // step)):
         house.clock.now += step
@@ -88,7 +88,7 @@ def test_two_servers_report_a_silent_node_once(house: House) -> None:
 def test_a_certificate_that_ends_soon_is_told_every_day(house: House, tmp_path: Path) -> None:
     cert, _ = certificates.self_signed(tmp_path)
     house.app.certificate = str(cert)
-    house.clock.now = _end(cert) - 20 * DAY_MS - 120_000  # each look takes 20 s
+    house.clock.now = _end(cert) - 20 * DAY_MS - 120_000  # each check takes 20 s
     look(house)
     assert told(house, "KEY_TROUBLE") == []
     look(house, 10 * DAY_MS)

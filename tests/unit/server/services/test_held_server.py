@@ -1,4 +1,4 @@
-"""A held server: what waits, and the end of the hold."""
+"""A held server: the waiting work, and the end of the hold."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_hold_ends_when_every_destination_was_looked_through(held: House):
     maintenance.tick(held.app)
     [verify] = [task for task in node_tasks.offer(held.app, node) if task.type == "VERIFY"]
     maintenance.tick(held.app)
-    assert len(held.offered(node)) == 1  # one look-through at a time
+    assert len(held.offered(node)) == 1  # one comparison at a time
     held.take(node, verify)
     held.fail(node, verify)
     maintenance.tick(held.app)
@@ -124,7 +124,7 @@ def test_no_schedule_runs_while_the_server_is_held(house: House):
     for _ in range(3):
         house.clock.now += DAY_MS // 2
         maintenance.tick(house.app)
-    assert planned(house) == {"VERIFY"}  # the look-through
+    assert planned(house) == {"VERIFY"}  # the comparison
     held_server.lift(house.app, house.user)
     for _ in range(3):
         house.clock.now += DAY_MS // 2

@@ -22,7 +22,7 @@ from tests.unit.server.services.test_notifications import KEY, channel, happen, 
 
 @contextmanager
 def receiver(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A receiver on 127.0.0.1 that talks to each connection in its own way; yields its port."""
+    """A receiver on 127.0.0.1 that answers each connection in a given way; yields its port."""
     server = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
@@ -54,7 +54,9 @@ def mail_channel(house: House, port: int, **more: str) -> str:
 
 
 def dialogue(answers: dict[bytes, bytes]) -> Callable[[socket.socket], None]:
-    """A mail server that gives some answers by the first four letters of a command, else 250."""
+    """A mail server with prepared answers by the first four letters of a command, and 250
+    otherwise.
+    """
 
     def talk(peer: socket.socket) -> None:
         peer.sendall(b"220 ready\r\n")
@@ -91,14 +93,14 @@ def test_a_receiver_that_does_not_answer_puts_off_its_channel_only(house: House)
 
 
 def drip(peer: socket.socket, piece: bytes) -> None:
-    """Send an answer that goes on for five seconds, a piece at a time."""
+    """Send an answer that takes five seconds, a piece at a time."""
     for _ in range(100):
         time.sleep(0.05)
         peer.sendall(piece)
 
 
 def within(seconds: float, house: House, guid: str) -> str:
-    """The end of a test of a channel, which must come soon."""
+    """The result of a test of a channel, which must come soon."""
     begun = time.monotonic()
     done = delivery.try_channel(house.app, house.user, guid)
     assert time.monotonic() - begun < seconds
@@ -107,7 +109,7 @@ def within(seconds: float, house: House, guid: str) -> str:
 
 
 def dripping(folder: Path, piece: bytes, *, sealed: bool) -> Callable[[socket.socket], None]:
-    """A receiver that repeats a piece; the certificate of a sealed one is in `folder`."""
+    """A receiver that repeats a piece; with TLS, its certificate is in `folder`."""
     if not sealed:
         return lambda peer: drip(peer, piece)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -120,12 +122,26 @@ def dripping(folder: Path, piece: bytes, *, sealed: bool) -> Callable[[socket.so
     return talk
 
 
-@pytest.mark.parametrize("security", ["NONE", "TLS"])
+def starting_tls(sealed: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    """A mail server that begins TLS when asked, and goes on as `sealed` does."""
+
+    def talk(peer: socket.socket) -> None:
+        peer.sendall(b"220 ready\r\n")
+        for answer in (b"250-here\r\n250 STARTTLS\r\n", b"220 go ahead\r\n"):
+            peer.recv(1024)
+            peer.sendall(answer)
+        sealed(peer)
+
+    return talk
+
+
+@pytest.mark.parametrize("security", ["NONE", "STARTTLS", "TLS"])
 def test_a_mail_server_that_never_ends_its_reply_is_left(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: str
 ) -> None:
     monkeypatch.setattr(mail_server, "LONGEST_SECONDS", 0.4)
-    with receiver(dripping(tmp_path, b"220-x\r\n", sealed=security == "TLS")) as port:
+    talk = dripping(tmp_path, b"220-x\r\n", sealed=security != "NONE")
+    with receiver(starting_tls(talk) if security == "STARTTLS" else talk) as port:
         trusted = "".join(path.read_text() for path in tmp_path.glob("*cert*"))
         made = mail_channel(house, port, security=security, certificate=trusted)
         assert "did not take the mail within" in within(3, house, made)

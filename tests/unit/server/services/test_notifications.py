@@ -32,7 +32,7 @@ from haulback.server.services import (
     notifications,
 )
 from haulback.server.services import events as event_service
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.notifications import MailRule
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.store import events, outbox
@@ -50,7 +50,7 @@ DIGEST = 300_000
 def add(house: House, kind: str, body: dict[str, Any]) -> Record:
     sent = msgspec.json.encode(body)
     what = RECORD_KINDS[kind]
-    record = SentRecord(what, lambda: request(sent, what.struct), sent)
+    record = RequestRecord(what, lambda: request(sent, what.struct), sent)
     return configuration.add(house.app, house.user, record, lambda made, _: made)
 
 
@@ -253,7 +253,7 @@ def test_two_servers_send_a_message_once_and_a_dead_servers_message_is_sent_agai
     [second] = delivery.claim(house.app)
     assert (second.guid, second.attempts) == (taken.guid, 2)
     delivery.attempt(house.app, second)
-    delivery.attempt(house.app, taken)  # the first server comes back: its result counts no more
+    delivery.attempt(house.app, taken)  # the first server returns: its result no longer counts
     assert (log(house)[0].state, log(house)[0].attempts) == ("DELIVERED", 2)
 
 
@@ -384,7 +384,7 @@ def test_secrets_of_a_channel_are_never_shown_and_stay_when_it_is_changed(
         {"name": "other", "type": "WEBHOOK", "url": f"{web.url}/new", "active": True}
     )
     kind = RECORD_KINDS["notification-channel"]
-    record = SentRecord(kind, lambda: request(sent, kind.struct), sent)
+    record = RequestRecord(kind, lambda: request(sent, kind.struct), sent)
     configuration.change(house.app, house.user, guid, record, lambda made, _: made)
     assert delivery.try_channel(house.app, house.user, guid).state == "DELIVERED"
 

@@ -1,4 +1,4 @@
-"""Machines are protected by one request: policy, rule, schedule and mails, or nothing."""
+"""A request protects machines with policy, rule, schedule and mails, or changes nothing."""
 
 from __future__ import annotations
 

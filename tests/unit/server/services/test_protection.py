@@ -13,7 +13,7 @@ from haulback.errors import Malformed
 from haulback.ids import new_guid
 from haulback.inventory.records import Entity
 from haulback.server.services import configuration, maintenance, protection
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.store import tables
 from haulback.server.store.event_tables import event
@@ -25,9 +25,9 @@ DAY, HOUR = 86_400_000, 3_600_000
 
 
 def saved(house: House, kind: str, body: dict[str, Any], guid: str = "") -> dict[str, Any]:
-    """Add or change a record as a portal does; the record with its guid."""
+    """Add or change a record as a portal does; returns the record with its guid."""
     encoded, known = msgspec.json.encode(body), RECORD_KINDS[kind]
-    sent = SentRecord(known, lambda: request(encoded, known.struct), encoded)
+    sent = RequestRecord(known, lambda: request(encoded, known.struct), encoded)
     if guid:
         return configuration.change(house.app, house.user, guid, sent, lambda made, _: made.guid)
     made = configuration.add(house.app, house.user, sent, lambda made, _: made.guid)
@@ -135,7 +135,7 @@ def test_a_changed_schedule_changes_what_is_late(house: House):
     assert state(house, db) == "PROTECTED"
     saved(house, "schedule", {**weekly, "active": False}, made["schedule"]["guid"])
     house.clock.now += 400 * DAY
-    assert state(house, db) == "PROTECTED"  # no schedule asks for a newer backup
+    assert state(house, db) == "PROTECTED"  # no schedule requests a newer backup
     configuration.remove(house.app, house.user, RECORD_KINDS["vm-backup"], made["guid"])
     assert state(house, db) == "UNASSIGNED"
 

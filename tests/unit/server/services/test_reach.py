@@ -1,4 +1,6 @@
-"""Work goes to the nodes that reach its places; a lost node's work goes to another node."""
+"""Work goes to the nodes that reach its hypervisor and destination; the work of a lost node goes to
+another node.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Shared:
             nodes.report_staging(self.house.app, self.nodes[name], 1, 1)
 
     def lose(self, *living: str) -> None:
-        """Let the time pass after which a silent node's staging is lost; `living` nodes speak."""
+        """Let the time pass after which a silent node's staging is lost; `living` nodes send
+        heartbeats.
+        """
         house = self.house
         for _ in range(_LEASES + 2):
             house.clock.now += house.app.lease_ms
@@ -71,7 +75,7 @@ def test_an_export_is_offered_to_each_node_that_reaches_source_and_destination(s
     shared.house.take(shared.nodes["n2"], export)
     shared.house.finish(shared.nodes["n2"], export, **EXPORTED)
     store = shared.house.follower(export)
-    assert shared.takers(store) == "n2"  # where the staging is
+    assert shared.takers(store) == "n2"  # the node that has the staging
 
 
 def test_a_submission_that_no_node_can_do_is_refused_and_names_the_links(shared: Shared):

@@ -40,7 +40,7 @@ def test_bytes_are_added_by_every_noun(house: House):
     backup(house, db, rule=gold_rule.guid, type="INCREMENTAL", read=7, project="red")
     backup(house, mail, size=50, project="blue")
     backup(house, web, status="FAILED", size=0, read=11)
-    backup(house, web, ago=2 * DAY)  # before the span
+    backup(house, web, ago=2 * DAY)  # before the period
     assert sizes(house, "virtual-machine") == {"db": 107, "mail": 50}
     assert sizes(house, "virtual-machine", Measure.TRANSFER_SIZE) == {
         "db": 67,

@@ -1,4 +1,4 @@
-"""The figures of reports, on both databases, and the forms in which people read them."""
+"""The figures of reports, on both databases, and the formats in which users read them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def report(house: House, scope: Scope = EVERYTHING) -> Report:
 
 
 def protect(house: House, **states: str) -> None:
-    """Set the protection of machines by name, once the server has judged all changes."""
+    """Set the protection of machines by name, after the server has judged all changes."""
     protection.before_answer(house.app)
     with house.app.store.write() as sql:
         for name, state in states.items():

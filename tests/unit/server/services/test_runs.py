@@ -1,8 +1,9 @@
-"""Runs of policies: their events, and the repetition of what failed."""
+"""Runs of policies: their events, and the repetition of failed work."""
 
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from haulback.contract.events import EventRecord
 from haulback.errors import Conflict, NotFound
@@ -11,6 +12,7 @@ from haulback.server.caller import Node
 from haulback.server.queries import EventQuery
 from haulback.server.scope import Scope
 from haulback.server.services import events, fires, runs
+from haulback.server.store import schedule_tables
 from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
 from tests.unit.server.conftest import EXPORTED, House
@@ -113,3 +115,21 @@ def test_a_machine_that_cannot_be_planned_stops_no_other(site: Site, node: Node)
         ledger.inventory.scanned(site.house.hypervisor.guid, gone, complete_since=since)
     made = runs.retry(site.house.app, site.house.user, run)
     assert "db" in names(made)
+
+
+def test_thresholds_count_once_all_machines_of_a_fire_are_planned(site: Site, node: Node) -> None:
+    """A share of the machines that were planned first says nothing of the run."""
+    site.change("vm-backup", site.policy, name="gold", failRemainingBackupTasksExportThreshold=30)
+    schedule = site.schedule()
+    site.at(MIDNIGHT + 22 * HOUR)
+    table = schedule_tables.fire
+    with site.house.app.store.write() as sql:
+        sql.execute(sa.update(table).values(state="PLANNING"))
+    first, *others = [guid for guid, *_ in site.tasks()]
+    site.house.take(node, first)
+    site.house.fail(node, first)
+    assert [site.house.state(guid) for guid in others] == ["QUEUED"] * 2
+    fires.plan_piece(site.house.app)
+    assert site.states(schedule) == ["RUNNING"]
+    assert [site.house.state(guid) for guid in others] == ["FAILED"] * 2
+    assert "THRESHOLD: 1 of 3" in (site.house.row(others[0]).status_info or "")

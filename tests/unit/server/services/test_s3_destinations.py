@@ -1,4 +1,4 @@
-"""The server's half of S3 destinations: places, single writers, and what a lock takes."""
+"""The server half of S3 destinations: locations, single writers, and the effects of a lock."""
 
 from __future__ import annotations
 
@@ -52,3 +52,28 @@ def test_the_order_of_a_store_carries_the_longer_lock(house):
     with house.app.store.read() as sql:
         order = house.app.kinds["STORE"].prepare(store, SqlCatalogue(sql))
     assert order.lock == 9 * DAY_MS
+
+
+def test_an_optional_setting_can_be_taken_away_again(house):
+    made = add(house, "vault", [house.node().guid], prefix="", proxy="http://proxy:3128")
+    assert "prefix" not in made.config
+    without = ChangedDestination(settings={"proxy": "", "storageClass": "STANDARD_IA"})
+    after = destinations.change_destination(house.app, made.guid, without, house.user)
+    assert "proxy" not in after.config
+    assert after.config["storageClass"] == "STANDARD_IA"
+
+
+def test_the_same_path_on_two_ssh_servers_makes_two_destinations(house):
+    node, login = house.node(), {"user": "shop", "knownHosts": "a ssh-ed25519 AA", "password": "p"}
+
+    def on(name: str, host: str, path: str) -> None:
+        settings = {**login, "host": host, "path": path}
+        wanted = NewDestination(
+            name=name, type=Word("SFTP"), settings=settings, node=Ref(node.guid)
+        )
+        destinations.add_destination(house.app, wanted, house.user)
+
+    on("first", "north.example.com", "/srv/backups")
+    on("second", "south.example.com", "/srv/backups")
+    with pytest.raises(Conflict, match="lies inside the folder of the destination first"):
+        on("third", "North.example.com", "/srv/backups/inner")

@@ -1,4 +1,4 @@
-"""A schedule that could never act as it says is refused, with the member and the remedy."""
+"""A schedule that could never act as defined is refused, with the member and the remedy."""
 
 import pytest
 

@@ -28,7 +28,7 @@ def test_two_policies_that_change_at_once_both_stay_on_a_shared_schedule(
     rules = [added(house, "rule", name) for name in ("a", "b")]
     with house.app.store.read() as sql:
         read_before = SqlCatalogue(sql).records.of_kind("schedule")
-    # Both requests read the schedule before either of them wrote the schedule.
+    # Both requests read the schedule before either wrote it.
     monkeypatch.setattr(RecordCatalogue, "of_kind", lambda *_: read_before)
     for rule in rules:
         with house.app.store.write() as sql:

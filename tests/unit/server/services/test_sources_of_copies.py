@@ -1,4 +1,4 @@
-"""A copy reads from its source: changes and failures of the source count for the copy."""
+"""A copy reads from its source: changes and failures of the source affect the copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New backups wait before their destination is full; restores never do."""
+"""New backups wait before their destination is full, but restores never do."""
 
 import msgspec
 import pytest
@@ -10,7 +10,7 @@ from haulback.errors import Conflict, Malformed
 from haulback.server.services import destinations, maintenance, space
 from haulback.server.store import alarms
 from haulback.server.store.ledger import SqlLedger
-from haulback.server.store.queue_position import Line
+from haulback.server.store.queue_position import QueueState
 from haulback.tasks.record import Task
 from haulback.units import DAY_MS, GIB, TIB
 from tests.unit.server.conftest import House
@@ -29,7 +29,7 @@ def limited(house: House, **limits: int) -> None:
 
 
 def cleaned(house: House, usage: SpaceUsage) -> None:
-    """Run a clean-up that finds this use."""
+    """Run a clean-up that counts this use."""
     node = house.node()
     [task] = house.submit("remove-old-backups", {"backupDestinations": [house.destination.guid]})
     house.take(node, task)
@@ -43,7 +43,7 @@ def record(house: House) -> space.SpaceRecord:
 
 def why(house: House, task: Task) -> str:
     with house.app.store.read() as sql:
-        return Line(sql, house.clock.now).stand([house.row(task)])[task.guid].reason
+        return QueueState(sql, house.clock.now).stand([house.row(task)])[task.guid].reason
 
 
 def alarmed(house: House) -> bool:

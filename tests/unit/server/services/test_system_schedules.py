@@ -1,4 +1,4 @@
-"""System schedules: the work that Haulback does for itself, as records that people change."""
+"""System schedules: Haulback's own work, as records that users change."""
 
 import msgspec
 import pytest
@@ -89,7 +89,7 @@ def test_nodes_are_tidied_every_hour_and_an_absence_is_no_event(own: House):
     own.node()
     before = len(planned(own, "STAGING_CLEANUP"))
     own.clock.now = START // HOUR * HOUR + HOUR
-    own.node()  # a node that was seen
+    own.node()  # a node with a recent heartbeat
     tidied = len(planned(own, "STAGING_CLEANUP"))
     fires.run_due(own.app)
     assert len(planned(own, "STAGING_CLEANUP")) == tidied + 1 > before
@@ -108,7 +108,9 @@ def test_the_server_backs_up_its_own_database_or_tells_why_not(own: House):
 
 
 def proving(house: House, **more: object) -> None:
-    """Every machine has a stored backup on a platform that can boot one; proofs run at three."""
+    """Every machine has a stored backup on a platform that can boot it; proofs run at three
+    o'clock.
+    """
     node = house.node()
     for machine in house.entities:
         [export] = house.export(machine)

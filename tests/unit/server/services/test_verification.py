@@ -24,7 +24,7 @@ def verifies(house: House) -> list[str]:
 
 
 def night(house: House) -> int:
-    """The number of VERIFY tasks that the system schedule plans by now."""
+    """The number of VERIFY tasks that the system schedule has planned so far."""
     before = len(verifies(house))
     fires.run_due(house.app)
     return len(verifies(house)) - before

@@ -1,4 +1,4 @@
-"""A waiting restore goes to another location when its destination stops answering."""
+"""A waiting restore moves to another location when its destination stops answering."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A week of a policy: the mails, webhooks and pings that arrive are exactly the expected ones.
 
-Two servers share the database and take turns; the clock is set from night to night, over a change
-of the clocks, a night without a server, a failure, and a destination that fills.
+Two servers share the database and take turns; the clock is set from night to night, over a clock
+change, a night without a server, a failure, and a destination that fills up.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Week:
         self.servers = [app, other]
         for server in self.servers:
             server.notify_networks = host_addresses.networks(["127.0.0.0/8"])
-        app.store.on_events = lambda: None  # the test itself makes the servers look
+        app.store.on_events = lambda: None  # the test itself runs the maintenance of the servers
         self._tell()
         self.site.schedule(hour=2 * HOUR + 30 * MINUTE, timeZone="Europe/Berlin")
         self.node: Node = house.node()
@@ -69,7 +69,7 @@ class Week:
         add("notification-rule", name="heartbeat", **watched)
 
     def tick(self, moment: int) -> None:
-        """Set the clock; both servers fire what is due, the other server first."""
+        """Set the clock; both servers fire due schedules, the other server first."""
         self.house.clock.now = moment
         for server in reversed(self.servers):
             fires.run_due(server)
@@ -127,7 +127,7 @@ GOOD = ["/start", "/success"]
 
 def test_a_week_sends_exactly_the_expected_messages(week: Week) -> None:
     assert week.news() == ([], [], [])
-    mails, hooks, pings = week.night(0)  # the first run is told although it is good
+    mails, hooks, pings = week.night(0)  # the first run is reported although it succeeded
     assert (len(mails), hooks, pings) == (1, ["RUN_ENDED"], GOOD)
     assert "tasks 6 finished" in mails[0]
     mails, hooks, pings = week.night(1, "db", "web")

@@ -1,4 +1,4 @@
-"""Copies of the database, made while it is written."""
+"""Copies of the database, made while it is being written."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_copy_that_is_closed_early_leaves_no_file(tmp_path: Path, house: House
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the only one on the path."""
+    """A folder that is the only one on the PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

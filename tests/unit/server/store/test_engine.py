@@ -128,7 +128,7 @@ def test_what_an_older_version_wrote_is_read_by_this_one(url: str, monkeypatch: 
     }
     assert machine.absent_since is None
     assert gone.absent_since is not None
-    # the time of absence is unknown: the last backup is kept longest then
+    # the time of absence is unknown, so the last backup is kept longest
     assert gone.absent_since >= before
     assert [backup.status for backup in backups] == ["SUCCESS", "SUCCESS", "INPROGRESS"]
     assert backups[0].files == [{"name": "root", "size": 10, "format": "qcow2"}]

@@ -1,4 +1,4 @@
-"""Destinations of a version without retention by itself: their retention waits."""
+"""Destinations of a version without automatic retention: their retention waits."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from haulback.server.store import engine as store_engine
 from haulback.server.store import retention
 from haulback.server.store.engine import open_store
 
-BEFORE = "0014"  # the last revision whose retention ran at a user's request only
+BEFORE = "0014"  # the last revision whose retention ran only at a user's request
 
 
 def add(sql: sa.Connection, kind: str, **values: Any) -> str:
-    """A row with these values and with some value where one must be; its guid."""
+    """A row with these values and some value for each required column; returns its guid."""
     table = sa.Table(kind, sa.MetaData(), autoload_with=sql)
     needed = {
         column.name: 1 if column.type.python_type in (int, bool) else "{}"

@@ -19,9 +19,9 @@ def test_a_hold_names_each_destination_and_what_was_found_on_it(house: House) ->
     with house.app.store.write() as sql:
         hold.begin(sql, 5, 3, "restored")
         assert not hold.is_looked_through(sql)
-        hold.looked(sql, house.destination.guid, hold.Look(9, 2), since=4)
+        hold.looked(sql, house.destination.guid, hold.ComparisonResult(9, 2), since=4)
         assert not hold.is_looked_through(sql)  # that task began before the hold
-        hold.looked(sql, house.destination.guid, hold.Look(9, 2), since=5)
+        hold.looked(sql, house.destination.guid, hold.ComparisonResult(9, 2), since=5)
         assert hold.is_looked_through(sql)
         [row] = hold.destinations(sql)
     assert (row.name, row.since, row.copied, row.looked, row.unknown) == ("bd", 5, 3, 9, 2)

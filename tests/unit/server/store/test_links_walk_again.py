@@ -1,4 +1,4 @@
-"""A database of an earlier version copies what its links have passed over."""
+"""A database of an earlier version copies the backups that its links have skipped."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Increment bases that are given up: each has a reason, and two transactions may give one up."""
+"""Lost increment bases: each has a reason, and two transactions may delete the same one."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import sqlalchemy as sa
 
-from haulback.server.store import gone
+from haulback.server.store import given_up
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.ledger import SqlLedger
 from tests.unit.server.conftest import House
@@ -33,7 +33,7 @@ def void(house: House, why: str) -> None:
 
 
 def wait_for_lock(house: House) -> None:
-    """Wait until another transaction waits for a row; SQLite lets it wait at its begin."""
+    """Wait until another transaction waits for a row; on SQLite it waits at its beginning."""
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -65,6 +65,6 @@ def test_a_base_whose_backup_is_removed_has_a_reason(house: House):
 def test_a_base_whose_backup_is_given_up_has_a_reason(house: House):
     based(house)
     with house.app.store.write() as sql:
-        where = gone.on_destination(house.destination.guid)
-        gone.remove_locations(sql, SqlLedger(sql, house.clock.now), where)
+        where = given_up.on_destination(house.destination.guid)
+        given_up.remove_locations(sql, SqlLedger(sql, house.clock.now), where)
     assert reason(house) == "its backup was given up"

@@ -1,4 +1,4 @@
-"""Schedules of a version that never fired them begin paused, and one event lists them."""
+"""Schedules of a version that never fired are paused at first, and one event lists them."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ BEFORE = "0013"  # the last revision without clocks
 
 
 def old_database(url: str, names: list[str]) -> list[str]:
-    """A database of the version before, with schedules of these names; their guids."""
+    """A database of the previous version, with schedules of these names; returns their guids."""
     folder = Path(store_engine.__file__).parent / "migrations"
     config, guids = Config(), [new_guid() for _ in names]
     config.set_main_option("script_location", str(folder))

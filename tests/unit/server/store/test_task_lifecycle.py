@@ -270,7 +270,7 @@ def test_a_final_state_never_changes(house: House):
         Conflict, task_service.set_state, house.app, house.user, export.guid, State.CANCELLED, None
     )
     house.refuses(Conflict, house.take, node, export)
-    house.fail(node, export)  # repeated, because a response may get lost
+    house.fail(node, export)  # repeated, because a response may be lost
     assert house.row(export).status_info == "it broke"
 
 
@@ -357,7 +357,7 @@ def test_without_a_destination_named_there_must_be_only_one(house: House):
 
 def test_a_machine_that_vanished_is_kept_but_not_present(house: House):
     node = house.node()
-    for _ in range(2):  # two of three machines at once: the first scan is not believed
+    for _ in range(2):  # two of three machines at once: the first scan must be confirmed
         [sync] = house.submit("inventory-sync", {"hypervisors": [house.hypervisor.guid]})
         house.clock.now += 1
         house.take(node, sync)
@@ -556,7 +556,7 @@ def test_a_task_that_is_tried_again_names_the_next_try_in_its_log_and_the_next_t
     assert texts[2] == "the disks were read"
     assert texts[3].endswith(f"EXPORT {copy[0].guid}")
     again = [line.text for line in task_service.log(house.app, copy[0].guid)]
-    assert f"EXPORT {export.guid} failed and is tried again: it broke" in again
+    assert f"EXPORT {export.guid} failed and is repeated: it broke" in again
 
 
 def test_a_long_log_keeps_its_first_and_its_last_lines(house: House):

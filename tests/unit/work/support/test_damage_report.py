@@ -1,4 +1,4 @@
-"""The report of a full scan: bounded, and every item is reported at last."""
+"""The report of a full scan: bounded, and every item is reported eventually."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A copy passes no more bytes a second than its limit, and stops while it waits."""
+"""A copy passes no more bytes per second than its limit, and stops while it waits."""
 
 from __future__ import annotations
 

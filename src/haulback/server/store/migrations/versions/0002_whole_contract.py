@@ -57,7 +57,7 @@ def _add_columns() -> None:
     protocol = sa.Column("protocol", sa.Integer(), nullable=False, server_default="1")
     _add("node", sa.Column("config", _GUID), protocol)
     zone = sa.Column("time_zone", sa.String(64), nullable=False, server_default="UTC")
-    roles = _text("roles", '["administrator"]')  # all users had the same role
+    roles = _text("roles", '["administrator"]')  # all users had the same role in this version
     _add("account", roles, sa.Column("projects", sa.Text()), zone)
     _add("hypervisor", _text("settings", "{}"))
     total, used = (sa.Column(n, sa.BigInteger()) for n in ("total_space", "used_space"))

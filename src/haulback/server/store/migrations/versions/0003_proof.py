@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Stored backups get the level STORED, the only proof known."""
+    """Stored backups get the level STORED, the only known level."""
     level = sa.Column("level", sa.String(20), nullable=False, server_default="STORED")
     op.add_column("backup", level)
     op.add_column("backup", sa.Column("consistency", sa.String(20)))

@@ -11,7 +11,7 @@ _GUID = sa.String(36)
 
 
 def upgrade() -> None:
-    """Add the tables of mounts; backups that are there have no list of file systems."""
+    """Add the tables of mounts; existing backups have no list of file systems."""
     volumes = sa.Column("volumes", sa.Text(), nullable=False, server_default="[]")
     op.add_column("backup", volumes)
     _mounts()

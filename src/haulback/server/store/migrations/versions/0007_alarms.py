@@ -1,4 +1,4 @@
-"""Alarms, inventories that are not believed, and times of absence and unreadability."""
+"""Alarms, inventories that wait for a confirmation, and times of absence and unreadability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GUID = sa.String(36)
 
 
 def upgrade() -> None:
-    """Absent machines count as absent from now, which keeps their last backups longest."""
+    """Absent machines count as absent from now on, which keeps their last backups longest."""
     op.add_column("entity", sa.Column("absent_since", sa.BigInteger()))
     op.add_column("entity", sa.Column("problem", sa.Text()))
     place = sa.Column("place", sa.Text(), nullable=False, server_default="")

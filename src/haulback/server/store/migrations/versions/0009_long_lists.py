@@ -1,4 +1,4 @@
-"""Lists of any order and filter from one index; a row for checks of writing."""
+"""An index for lists of any order and filter; a row for checks of writing."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Windows of waiting tasks count as requested where they begin after the task's creation.
+    """Windows of waiting tasks count as requested if they begin after the task's creation.
 
     Make each project record belong to its own project.
     """

@@ -1,4 +1,4 @@
-"""The name of a task's subject in a column of its own: lists filter and sort by it."""
+"""The name of a task's subject in a separate column, by which lists filter and sort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks and fires of schedules; schedules that never fired before begin paused."""
+"""Clocks and fires of schedules; schedules that never fired before are paused at first."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _partial(name: str, state: str) -> None:
 
 
 def _pause_all(now: int) -> None:
-    """Pause the schedules that exist, and tell so in one event: they have never fired."""
+    """Pause the existing schedules, which have never fired, and report that in one event."""
     sql = op.get_bind()
     query = sa.text("SELECT guid, name FROM record WHERE kind = 'schedule' ORDER BY name")
     known = [(row.guid, row.name) for row in sql.execute(query)]

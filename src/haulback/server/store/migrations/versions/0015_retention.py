@@ -61,7 +61,9 @@ def upgrade() -> None:
 
 
 def _hold_destinations() -> None:
-    """Hold the retention of every destination that has settings and stored backups."""
+    """Let the retention of every destination with settings and stored backups wait for a
+    confirmation.
+    """
     sql, now = op.get_bind(), time.time_ns() // 1_000_000
     wait = sa.table("retention_wait", sa.column("rule"), sa.column("since"))
     query = sa.text(
@@ -74,7 +76,9 @@ def _hold_destinations() -> None:
 
 
 def _hold_rules() -> None:
-    """Hold the retention of every stored rule that has settings, a thousand rules at a time."""
+    """Let the retention of every stored rule with settings wait for a confirmation, a thousand
+    rules at a time.
+    """
     sql, last, now = op.get_bind(), "", time.time_ns() // 1_000_000
     record = sa.table("record", *(sa.column(name) for name in ("guid", "kind", "body")))
     wait = sa.table("retention_wait", sa.column("rule"), sa.column("since"))

@@ -1,4 +1,4 @@
-"""The epoch of the database, and the hold of a restored one."""
+"""The epoch of the database, and the hold of a restored database."""
 
 from __future__ import annotations
 

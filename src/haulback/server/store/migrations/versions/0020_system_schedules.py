@@ -1,4 +1,4 @@
-"""Turns of machines to be proven, and the fires that prove."""
+"""The order in which machines are proven, and the fires that prove."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0019"
 
 
 def upgrade() -> None:
-    """Add the table of turns, and what fires note of proofs and of starts."""
+    """Add the table of that order, and the columns of fires about proofs and starts."""
     op.create_table(
         "proof_turn",
         sa.Column("entity", sa.String(36), primary_key=True),

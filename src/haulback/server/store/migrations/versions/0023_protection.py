@@ -1,4 +1,4 @@
-"""The protection of machines, and what policies promise to them."""
+"""The protection of machines, and the RPO that policies promise."""
 
 from __future__ import annotations
 

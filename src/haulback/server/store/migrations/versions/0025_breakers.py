@@ -10,7 +10,7 @@ down_revision = "0024"
 
 
 def upgrade() -> None:
-    """Add the table and the index; every breaker begins closed."""
+    """Add the table and the index; every breaker is closed at first."""
     op.create_table(
         "destination_breaker",
         sa.Column(

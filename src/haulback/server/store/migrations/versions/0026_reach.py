@@ -1,4 +1,4 @@
-"""Places that several nodes reach, and the groups of these nodes."""
+"""Hypervisors and destinations that several nodes reach, and the groups of these nodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ down_revision = "0025"
 
 
 def upgrade() -> None:
-    """Add the members and the groups; every place keeps the node that reaches it."""
+    """Add the columns and the groups; every hypervisor and destination keeps the node that reaches
+    it.
+    """
     for table in ("hypervisor", "destination"):
         op.add_column(table, sa.Column("nodes", sa.Text(), nullable=False, server_default="[]"))
     op.create_table(

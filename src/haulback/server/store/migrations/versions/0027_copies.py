@@ -1,4 +1,4 @@
-"""Copies of backups on other destinations, and the destinations that are copied as a whole."""
+"""Copies of backups on other destinations, and the links between destinations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REPORTED = ("created", "entity", "destination", "rule", "project", "status", "t
 
 
 def upgrade() -> None:
-    """Add columns, an index and a table; every backup that exists is its own first location."""
+    """Add columns, an index and a table; every existing backup is its own first location."""
     op.add_column("backup", sa.Column("copy_of", sa.String(36)))
     after = sa.Column("heal_after", sa.BigInteger(), nullable=False, server_default="0")
     op.add_column("backup", after)

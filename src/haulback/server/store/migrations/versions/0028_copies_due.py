@@ -1,4 +1,4 @@
-"""Backups that may lack a copy, and the machine at which the walk of a link goes on."""
+"""Backups that may lack a copy, and the machine at which the walk of a link continues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0027"
 
 
 def upgrade() -> None:
-    """Add a table, a column and an index; the links of an earlier version walk once more."""
+    """Add a table, a column and an index; the links of an earlier version repeat their walk."""
     after = sa.Column("after", sa.String(36), nullable=False, server_default="")
     op.add_column("copy_link", after)
     op.create_table(

@@ -1,4 +1,4 @@
-"""The list of expected backups is kept in the order in which a clean-up fills the list."""
+"""The list of expected backups is stored in the order in which a clean-up fills it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GUID = sa.String(36)
 
 
 def upgrade() -> None:
-    """Make the table anew with the machine in its key; running tasks keep their lists."""
+    """Create the table again with the machine in its key; running tasks keep their lists."""
     op.execute(
         "CREATE TABLE expected_before AS SELECT expected_backup.task, backup.entity, backup.guid "
         "FROM expected_backup JOIN backup ON backup.guid = expected_backup.backup"

@@ -1,4 +1,4 @@
-"""Objects that were given up, with the key and record that bring a destination back."""
+"""Objects that were given up, with the key and record that restore a destination."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPEN = sa.text("ended IS NULL")
 
 
 def upgrade() -> None:
-    """Make the table; nothing was given up before."""
+    """Create the table; no object was given up before."""
     op.create_table(
         "given_up",
         sa.Column("guid", _GUID, primary_key=True),

@@ -1,4 +1,4 @@
-"""Bytes under lock in the space of a destination; copy links are walked once more."""
+"""Bytes under lock in the space of a destination; the walks of copy links are repeated."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def upgrade() -> None:
 
 
 def walk_again() -> None:
-    """Make the walk of each link due: walks of an earlier version passed over copies.
+    """Make the walk of each link due, because walks of an earlier version skipped copies.
 
-    Backups that have their copy are passed over now.
+    Backups that have their copy are skipped now.
     """
     op.execute("UPDATE copy_link SET due = 0, after = ''")

@@ -21,7 +21,7 @@ from haulback.libvirt_xml import XML, parse
 
 Tell = Callable[[str], None]
 Names = Mapping[str, str]  # disk names in backups by device name
-# Members of a disk element that describe the virtual device, not the image behind it.
+# Members of a disk element that describe the virtual device rather than its image.
 _FRAME = ("target", "address", "alias", "boot", "serial", "wwn", "vendor", "product", "acpi")
 _NOT_RESTORED = "the disk was not restored"
 _SEATS = ("address", "alias", "boot")  # members about a device's place in the machine
@@ -147,11 +147,13 @@ def that_stay(volumes: Collection[DomainDisk], devices: Set[str] | None) -> list
 
 
 def _kept_files(disk: DomainDisk) -> list[str]:
-    """Texts for files that stay: the old disk if its image is kept, else files that it needed."""
+    """Texts for files that stay: the old disk if its image is kept, otherwise files that it
+    needed.
+    """
     path = disk.path
     if path is None or disk.shared or path.is_symlink() or not path.is_file():
         return [f"the old disk {path or disk.where}"]
-    if disk.format != "qcow2":  # a guest may have written any header to another image
+    if disk.format != "qcow2":  # the guest may have written any header into the other image
         return []
     try:
         return [f"{file} of the old disk" for file in backing_chain.others(path)]

@@ -1,11 +1,11 @@
-"""Objects that were given up, and the pieces in which their records leave the catalogue.
+"""Objects that were given up, and the pieces in which their records are removed.
 
-Every piece is bounded and selects only records that are left, so that a repetition is harmless.
+Every piece is bounded and selects only remaining records, so that a repetition is harmless.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,13 +16,13 @@ from haulback.hypervisor_types import INNER
 from haulback.inventory import reach
 from haulback.inventory.attached_machines import ATTACHED_SOURCE
 from haulback.inventory.own_server import OWN_ENTITY
-from haulback.inventory.records import Entity
+from haulback.inventory.records import Backup, Entity
 from haulback.kinds.support import second_copies
 from haulback.server.store import (
     backup_locations,
     copy_tables,
+    given_up_keys,
     hold_tables,
-    kept_keys,
     machines,
     mount_tables,
     own_server,
@@ -32,7 +32,7 @@ from haulback.server.store import (
     tasks,
 )
 from haulback.server.store.expressions import Condition
-from haulback.server.store.gone_tables import given_up as table
+from haulback.server.store.given_up_tables import given_up as table
 from haulback.server.store.last_backups import recall_without
 from haulback.server.store.ledger import SqlLedger
 from haulback.server.store.lost_bases import lose
@@ -41,17 +41,17 @@ from haulback.tasks.scheduling import MAX_ATTEMPTS
 from haulback.wire import JsonObject
 
 NODE, HYPERVISOR, MACHINE = "node", "hypervisor", "machine"
-DESTINATION = kept_keys.DESTINATION
-PIECE = 200  # backups or machines of one transaction
-_TASKS = 50  # tasks of one transaction: the end of each takes several statements
+DESTINATION = given_up_keys.DESTINATION
+PIECE = 200  # backups or machines in one transaction
+_TASKS = 50  # tasks in one transaction; the end of each takes several statements
 LIVE = sa.text("state IN ('QUEUED', 'RUNNING', 'PLANNED')")
 P = TypeVar("P", Hypervisor, BackupDestination)
-# Tasks that need the machine itself; restores of its backups do not.
+# Tasks that need the machine itself, unlike restores of its backups.
 OF_MACHINE = (
     *("EXPORT", "DELETE", "SNAPSHOT", "SNAPSHOT_CLEANUP", "SNAPSHOT_REVERSION"),
     *("LIVE_MIGRATION", "SCOPED_INVENTORY_SYNC"),
 )
-# Tasks that name a hypervisor and do not need it: an export that waits in staging is stored.
+# Tasks that name a hypervisor but do not need it: an export that waits in staging is stored.
 _WITHOUT_HOST = ("STORE", "UNMOUNT", second_copies.TYPE)
 _TASK, _BACKUP, _ENTITY = tables.task.c, tables.backup.c, tables.entity.c
 _MOUNT = mount_tables.mounted_backup
@@ -60,7 +60,7 @@ _MOUNT = mount_tables.mounted_backup
 class GivenUp(msgspec.Struct, kw_only=True):
     """An object that was given up by `caller` (`login`), from `begun` to `ended` (epoch ms).
 
-    `why` is the reason of the tasks that end.  `record` is the record as it was.
+    `why` is the reason that its ended tasks show.  `record` is the record before its removal.
     """
 
     guid: str
@@ -78,43 +78,43 @@ class GivenUp(msgspec.Struct, kw_only=True):
 
 
 def begin(sql: sa.Connection, item: GivenUp) -> None:
-    """Record that an object is given up, over an earlier record of the same object."""
+    """Record that an object is given up, replacing an earlier record of the same object."""
     if item.kind == DESTINATION:
-        item.record = kept_keys.with_earlier(sql, item.guid, item.record)
+        item.record = given_up_keys.with_earlier(sql, item.guid, item.record)
     sql.execute(sa.delete(table).where(table.c.guid == item.guid))
     row = {**msgspec.structs.asdict(item), "record": rows.json_text(item.record)}
     sql.execute(sa.insert(table).values(row))
 
 
 def left(sql: sa.Connection, most: int = 20) -> list[str]:
-    """Objects of which a part is left to give up, the oldest first: an index lookup."""
+    """Objects that are not completely given up, the oldest first: an index look-up."""
     query = sa.select(table.c.guid).where(table.c.ended.is_(None)).order_by(table.c.begun)
     return list(sql.scalars(query.limit(most)))
 
 
 def begun(sql: sa.Connection, guid: str) -> GivenUp | None:
-    """An object of which a part is left; None where nothing is left."""
+    """An object that is not completely given up, or None."""
     row = sql.execute(_left(guid)).one_or_none()
     return _given_up(row._mapping) if row else None
 
 
 def locked(sql: sa.Connection, guid: str) -> GivenUp | None:
-    """An object of which a part is left, locked; None where nothing is left."""
+    """An object that is not completely given up, locked, or None."""
     row = sql.execute(_left(guid).with_for_update()).one_or_none()
     return _given_up(row._mapping) if row else None
 
 
-def _left(guid: str) -> sa.Select[Any]:
+def _left(guid: str) -> sa.Select[object]:
     return sa.select(table).where(table.c.guid == guid, table.c.ended.is_(None))
 
 
 def end(sql: sa.Connection, guid: str, now: int) -> None:
-    """Record that nothing of an object is left."""
+    """Record that an object is completely given up."""
     sql.execute(sa.update(table).where(table.c.guid == guid).values(ended=now))
 
 
 def of_secret(sql: sa.Connection, guid: str, secret: str) -> GivenUp | None:
-    """The node that was given up with this guid and this digest of its secret."""
+    """The given-up node with this guid and this digest of its secret."""
     where = (table.c.guid == guid, table.c.kind == NODE, table.c.secret == secret)
     row = sql.execute(sa.select(table).where(*where)).one_or_none()
     return _given_up(row._mapping) if row else None
@@ -134,7 +134,7 @@ def _given_up(row: Any) -> GivenUp:
 
 
 def of_node(node: str) -> Condition:
-    """The tasks that a node runs, and those that only it could run."""
+    """The tasks that a node runs, and the tasks that only it could run."""
     return sa.or_(only_of_node(node), running_on(node))
 
 
@@ -160,13 +160,13 @@ def all_of(*conditions: Condition) -> Condition:
 
 def but(condition: Condition, *others: Condition) -> Condition:
     """Rows that meet a condition and none of the others."""
-    # A task without a destination meets no condition on destinations: NULL counts as false.
+    # A task without a destination meets no condition on destinations, because NULL counts as false.
     return sa.and_(condition, *(sa.not_(sa.func.coalesce(other, sa.false())) for other in others))
 
 
 def is_last_try(once: Sequence[str]) -> Condition:
-    """Running tasks that end with their node: cancelled, of a type that runs `once`, or tried too
-    often.
+    """Running tasks that end with their node: cancelled, of a type that runs `once`, or without
+    attempts left.
     """
     tried = _TASK.attempt % EPOCH >= MAX_ATTEMPTS
     ends = sa.or_(_TASK.cancel_wanted, _TASK.type.in_(once), tried)
@@ -179,7 +179,9 @@ def staged_on(node: str) -> Condition:
 
 
 def ways_of(sql: sa.Connection, where: Condition) -> list[tuple[str | None, str | None]]:
-    """The pairs of a hypervisor and a destination that tasks use: few, whatever the tasks."""
+    """The pairs of a hypervisor and a destination that tasks use; there are few even for many
+    tasks.
+    """
     query = sa.select(_TASK.hypervisor, _TASK.destination).where(where).distinct()
     return [(row.hypervisor, row.destination) for row in sql.execute(query)]
 
@@ -191,21 +193,21 @@ def on_ways(ways: Sequence[tuple[str | None, str | None]]) -> Condition:
 
 
 def of_destination(guid: str) -> Condition:
-    """The live tasks of a destination, with the copies that are read from it."""
+    """The unfinished tasks of a destination, with the copies that read from it."""
     read = _TASK.params.contains(f'"{second_copies.SOURCE}":"{guid}"')
     copies = sa.and_(_TASK.type == second_copies.TYPE, read)
     return sa.and_(LIVE, sa.or_(_TASK.destination == guid, copies))
 
 
 def of_hypervisor(guid: str) -> Condition:
-    """The live tasks that need a hypervisor."""
+    """The unfinished tasks that need a hypervisor."""
     needs = _TASK.type.not_in(_WITHOUT_HOST)
     moved = sa.and_(_TASK.type == "LIVE_MIGRATION", _TASK.params.contains(f'"from":"{guid}"'))
     return sa.and_(LIVE, needs, sa.or_(_TASK.hypervisor == guid, moved))
 
 
 def of_machine(guid: str) -> Condition:
-    """The live tasks that need a machine."""
+    """The unfinished tasks that need a machine."""
     return sa.and_(LIVE, _TASK.entity == guid, _TASK.type.in_(OF_MACHINE))
 
 
@@ -221,12 +223,12 @@ def some_tasks(sql: sa.Connection, where: Condition) -> list[Task]:
 
 
 def lost(where: Condition, leaving: Sequence[str]) -> Condition:
-    """Stored backups among `where` without a good location besides those that are `leaving`."""
+    """Stored backups among `where` whose good locations are all `leaving`."""
     return sa.and_(where, _stored(), ~_elsewhere(leaving))
 
 
 def kept(where: Condition, leaving: Sequence[str]) -> Condition:
-    """Stored backups among `where` with a good location besides those that are `leaving`."""
+    """Stored backups among `where` with a good location that is not `leaving`."""
     return sa.and_(where, _stored(), _elsewhere(leaving))
 
 
@@ -260,13 +262,16 @@ def is_locked(now: int) -> Condition:
     return sa.or_(_BACKUP.keep_until > now, _BACKUP.lock_until > now, archive)
 
 
-def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> int:
-    """Delete the records of some locations; a copy elsewhere becomes the backup.  Their number."""
-    query = sa.select(_BACKUP.guid, _BACKUP.entity).where(where).order_by(_BACKUP.guid)
-    locations = sql.execute(query.limit(PIECE)).all()
+def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) -> list[Backup]:
+    """Delete the records of some locations; a copy elsewhere becomes the backup.
+
+    Returns the removed records, at most `PIECE`.
+    """
+    query = sa.select(tables.backup).where(where).order_by(_BACKUP.guid)
+    locations = list(rows.records(sql, query.limit(PIECE), Backup))
     guids = [row.guid for row in locations]
     if not guids:
-        return 0
+        return []
     backup_locations.orphaned_by(sql, guids)
     mine = sa.select(_MOUNT.c.guid).where(_MOUNT.c.backup.in_(guids))
     volume = mount_tables.mounted_volume
@@ -282,12 +287,13 @@ def remove_locations(sql: sa.Connection, ledger: SqlLedger, where: Condition) ->
         sql.execute(sa.delete(of).where(column.in_(guids)))
     entities = {row.entity for row in locations}
     recall_without(sql, entities, guids)
-    for machine in _attached(sql, entities):  # no record keeps a machine without backups
+    # Without a record a machine without backups does not stay.
+    for machine in _attached(sql, entities):
         ledger.removals.forget_entity(machine)
     touched = sa.update(tables.entity).where(_ENTITY.guid.in_(entities))
     sql.execute(touched.values(protection_due=0))
     ledger.alarms.clear_all(guids)
-    return len(guids)
+    return locations
 
 
 def _attached(sql: sa.Connection, entities: Iterable[str]) -> list[str]:
@@ -297,13 +303,13 @@ def _attached(sql: sa.Connection, entities: Iterable[str]) -> list[str]:
 
 
 def release_hold(sql: sa.Connection, destination: str) -> None:
-    """Take a destination out of the hold of a restored database."""
+    """Remove a destination from the hold of a restored database."""
     sql.execute(sa.delete(hold_tables.hold).where(hold_tables.hold.c.destination == destination))
 
 
 def unlink(sql: sa.Connection, destination: str) -> None:
     """Delete the copy links from and to a destination, and its repository, so that no task is
-    planned there.
+    planned for it.
     """
     link = copy_tables.copy_link
     ends = (link.c.source == destination) | (link.c.target == destination)
@@ -316,20 +322,20 @@ def unlink(sql: sa.Connection, destination: str) -> None:
 
 
 def end_mounts(sql: sa.Connection, node: str) -> None:
-    """Record the mounts of a node as ended: nothing shares them any more."""
+    """Record the mounts of a node as ended, because no process serves them any more."""
     live = (_MOUNT.c.node == node, _MOUNT.c.state.in_(("QUEUED", "MOUNTED")))
     values = {"state": "UNMOUNTED", "unmount_at": None}
     sql.execute(sa.update(_MOUNT).where(*live).values(values))
 
 
 def leave_host(sql: sa.Connection, hypervisor: str) -> None:
-    """Let mounts end without the hypervisor on which a machine ran from them."""
+    """Let mounts end without the hypervisor on whose machine they were used."""
     here = sa.update(_MOUNT).where(_MOUNT.c.hypervisor == hypervisor)
     sql.execute(here.values(hypervisor=None, machine=None))
 
 
 def mounts_of_node(node: str) -> Condition:
-    """The mounts that a node shares."""
+    """The mounts that a node serves."""
     return sa.and_(_MOUNT.c.node == node, _MOUNT.c.state.in_(("QUEUED", "MOUNTED")))
 
 
@@ -341,7 +347,7 @@ def mounts_of_destination(destination: str) -> Condition:
 
 
 def leave_groups(sql: sa.Connection, node: str) -> None:
-    """Take a node out of the groups of nodes."""
+    """Remove a node from the groups of nodes."""
     group = reach_tables.node_group
     sql.execute(sa.delete(group).where(group.c.node == node))
 
@@ -370,9 +376,9 @@ def machine(sql: sa.Connection, guid: str) -> Entity | None:
 
 
 def leave(sql: sa.Connection, ledger: SqlLedger, item: Entity) -> bool:
-    """Delete a machine without backups; keep one with backups, apart from any hypervisor.
+    """Delete a machine without backups; keep a machine with backups, without a hypervisor.
 
-    Returns whether the machine is kept.  Its policies, snapshots and bases are forgotten.
+    Returns whether the machine is kept.  Its policies, snapshots and bases are deleted.
     """
     ledger.bases.void(item.guid, "the machine was given up")
     sql.execute(sa.delete(tables.snapshot).where(tables.snapshot.c.entity == item.guid))
@@ -398,7 +404,7 @@ def leave(sql: sa.Connection, ledger: SqlLedger, item: Entity) -> bool:
 
 
 def with_backups(hypervisor: str, leaving: Sequence[str]) -> Condition:
-    """The machines of a hypervisor that have backups besides those on `leaving` destinations."""
+    """The machines of a hypervisor that have backups outside the `leaving` destinations."""
     return sa.and_(_ENTITY.hypervisor == hypervisor, _has_backups(leaving))
 
 
@@ -418,20 +424,20 @@ def holding(sql: sa.Connection, entity: str) -> list[str]:
     return list(sql.scalars(query.distinct()))
 
 
-def silent(sql: sa.Connection, destinations: Sequence[str], since: int) -> list[str]:
-    """The destinations, among some, whose nodes were all silent since `since` (ms)."""
+def last_heard(sql: sa.Connection, destinations: Sequence[str]) -> dict[str, int]:
+    """The last sign of life (ms) of any node that reaches each destination; 0: never."""
     node = tables.node.c
-    heard = frozenset(sql.scalars(sa.select(node.guid).where(node.seen >= since)))
+    seen = {row.guid: row.seen or 0 for row in sql.execute(sa.select(node.guid, node.seen))}
     place = tables.destination
     query = sa.select(place.c.guid, place.c.node, place.c.nodes).where(
         place.c.guid.in_(destinations)
     )
-    return [row.guid for row in sql.execute(query) if not _heard(row, heard)]
+    return {row.guid: _heard(row, seen) for row in sql.execute(query)}
 
 
-def _heard(place: Any, heard: frozenset[str]) -> bool:
+def _heard(place: Any, seen: Mapping[str, int]) -> int:
     able = msgspec.json.decode(place.nodes) or ([place.node] if place.node else [])
-    return bool(heard & frozenset(able)) if able else bool(heard)
+    return max((seen.get(guid, 0) for guid in able or seen), default=0)
 
 
 def is_apart(item: Entity) -> bool:
@@ -440,7 +446,7 @@ def is_apart(item: Entity) -> bool:
 
 
 def is_inner(driver: str) -> bool:
-    """Whether a hypervisor is a record of Haulback's own, which is never given up."""
+    """Whether a hypervisor is an internal record of Haulback, which is never given up."""
     return driver in INNER
 
 
@@ -450,5 +456,5 @@ def is_own(entity: str) -> bool:
 
 
 def only_by(places: Sequence[P], node: str) -> list[P]:
-    """The places that only one node reaches."""
+    """The hypervisors and destinations that only one node reaches."""
     return [place for place in places if reach.nodes_of(place) == frozenset((node,))]

@@ -1,6 +1,6 @@
-"""Copy of a backup between repositories of different keys: decrypted, and sealed anew.
+"""Copy of a backup between repositories with different keys: decrypted, and sealed again.
 
-The chunks and the compressed data of the source are kept; ids, groups and map pages are made anew.
+The chunks and the compressed data of the source are kept; ids, groups and map pages are new.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from haulback.transfer.copy_groups import PORTION, CopyServices, is_whole
 from haulback.transfer.reseal import ForeignChunks, ForeignGroup
 
 _SEGMENTS_AT_ONCE = 256  # segments whose chunks are read together: about 4,000 chunks
-_KNOWN = 1 << 16  # chunks whose new reference is remembered: about 15 MB
+_KNOWN = 1 << 16  # chunks whose new references are cached: about 15 MB
 
 
-class AnewCopy:
+class ResealedCopy:
     """Stores the disks of a backup of `source` in `target`, and publishes the data in portions.
 
     `disks` are the stored disks after `copy`; `packs` and `stored` as in `GroupCopy`.
@@ -46,7 +46,7 @@ class AnewCopy:
         self._source, self._target, self._services = source, target, services
         self._chunks = ForeignChunks(source, target, services.resources)
         self._look: RepositoryState = target.look()
-        self._known: dict[bytes, ChunkRef] = {}  # the reference on the target by the source's id
+        self._known: dict[bytes, ChunkRef] = {}  # the references on the target by the source's ids
         self._writer: Writer | None = None
         self._number = 0
         self.disks: tuple[ManifestDisk, ...] = ()
@@ -56,10 +56,10 @@ class AnewCopy:
     def copy(self, manifest: Manifest, older: Manifest | None, origin: Manifest | None) -> None:
         """Store all data of a backup; `older` is a backup of the target.
 
-        `origin` is the backup of the source that `older` is a copy of: only the differences
-        between the two backups of the source are read.  An `older` backup without origin supplies
-        the borders of chunks.  Raises BaseGone or Damaged when the source lacks data; published
-        portions stay, and another attempt finds their chunks.
+        `origin` is the backup on the source of which `older` is a copy: only the differences
+        between the two backups on the source are read.  Without `origin`, an `older` backup
+        supplies the borders of chunks.  Raises BaseGone or Damaged if the source lacks data;
+        published portions stay, and another attempt finds their chunks.
         """
         try:
             self.disks = tuple(self._disks(manifest, older, origin))
@@ -92,14 +92,16 @@ class AnewCopy:
         return self._look.index().is_damaged
 
     def _changed(self, source: MapReader, was: MapReader, old: MapReader) -> DiskMap:
-        """A disk as the changes of `was`; whole where the map of the base `old` is damaged."""
+        """A disk as the changes of `was`; the whole disk if the map of the base `old` is
+        damaged.
+        """
         try:
             return self._translated(source, _Base(was, old))
         except (BaseGone, Damaged):
             return self._translated(source)
 
     def _cut_like(self, disk: DiskMap, old: MapReader) -> DiskMap:
-        """A disk with the chunk borders of another one: equal chunks get equal ids."""
+        """A disk with the chunk borders of another disk, so that equal chunks get equal ids."""
         resources, reader = self._services.resources, self._chunks.reader
         base = DiskBase(old, None, self._is_damaged)
         keys, source = self._target.keys, StoredDisk(disk, reader)
@@ -153,7 +155,7 @@ class AnewCopy:
         self._known.update(refs)
 
     def _store(self, group: ForeignGroup, wanted: set[bytes]) -> dict[bytes, ChunkRef]:
-        """Store the wanted chunks of a group; its compressed data is kept where all are new."""
+        """Store the wanted chunks of a group; its compressed data is kept if all chunks are new."""
         writer, ids = self._writing(), group.ids
         if is_whole(group, wanted) and len(writer.lacks([*ids.values()])) == len(ids):
             places = {ids[chunk]: place for chunk, place in group.places.items()}
@@ -178,7 +180,7 @@ class AnewCopy:
         return self._writer
 
     def _publish(self) -> None:
-        """Publish the present portion; the next portion finds its chunks in the index."""
+        """Publish the present portion, so that the next portion finds its chunks in the index."""
         if self._writer is None:
             return
         staged = self._writer.finish()
@@ -199,7 +201,7 @@ class _Base(NamedTuple):
     old: MapReader
 
     def kept(self, number: int) -> dict[bytes, ChunkRef]:
-        """References on the target to the chunks of a segment by the source's ids."""
+        """References on the target to the chunks of a segment, by the source's ids."""
         before, copied = _segment(self.was, number), _segment(self.old, number)
         if [piece.length for piece in before] != [piece.length for piece in copied]:
             return {}
@@ -237,7 +239,7 @@ def _differing(old: MapReader, new: MapReader) -> Iterator[tuple[int, Pieces]]:
 
 
 def _places(pieces: Pieces) -> list[tuple[int, bytes]]:
-    """The lengths and chunk ids of a segment: holes are of one id and of any length."""
+    """The lengths and chunk ids of a segment; all holes have the same id."""
     return [(piece.length, piece.ref.id) for piece in pieces]
 
 

@@ -1,25 +1,28 @@
-"""Losses by giving up a node, a destination, a hypervisor or a machine, item by item."""
+"""Losses of giving up a node, a destination, a hypervisor or a machine, item by item."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from haulback import units
 from haulback.contract.losses import Losses
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.inventory import reach
 from haulback.inventory.reach import Place
-from haulback.inventory.records import Record
+from haulback.inventory.records import Entity, Record
 from haulback.server.services.losses import Tally
-from haulback.server.store import copy_links, gone, lists, loss_rows, nodes
+from haulback.server.store import copy_links, given_up, lists, loss_rows, nodes
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 from haulback.server.store.expressions import Condition
 
 _UP = "given up"
+_QUIET_MS = 90_000  # a node that was not heard for so long is told to a person
 
 
 class LossView:
-    """A list that is being made at `now` (epoch ms); nodes silent for `silent` ms reach nothing.
+    """A list made at `now` (epoch ms); nodes silent for `silent` ms count as unable to reach
+    anything.
 
     `once`: the types of tasks that no other node repeats.
     """
@@ -29,18 +32,18 @@ class LossView:
         self.tally = Tally()
         self.known = SqlCatalogue(sql)
         self.leaving: list[str] = []  # destinations whose locations are removed
-        self.tasks: list[Condition] = []  # that end
-        self.mounts: list[Condition] = []  # that end
+        self.tasks: list[Condition] = []  # tasks that end
+        self.mounts: list[Condition] = []  # rules that end
 
 
 def of(view: LossView, kind: str, guid: str) -> Losses:
-    """The list of what is lost with an object.  Raises NotFound."""
+    """The list of losses if an object is given up.  Raises NotFound."""
     sql = view.sql
     _OF[kind](view, guid)
     if view.tasks:
-        view.tally.add(loss_rows.tasks(sql, "ended", gone.any_of(*view.tasks)))
+        view.tally.add(loss_rows.tasks(sql, "ended", given_up.any_of(*view.tasks)))
     if view.mounts:
-        view.tally.add(loss_rows.mounts(sql, "ended", gone.any_of(*view.mounts)))
+        view.tally.add(loss_rows.mounts(sql, "ended", given_up.any_of(*view.mounts)))
     view.tally.note("nothing on a store is deleted")
     return view.tally.losses
 
@@ -51,10 +54,10 @@ def _node(view: LossView, guid: str) -> None:
     seen = "never seen" if node.seen is None else f"seen {(view.now - node.seen) // 1000} s ago"
     tally.item("node", _UP, guid, node.name, f"{seen}; its tokens are void")
     hosts, stores = lists.places(sql, Hypervisor), lists.places(sql, BackupDestination)
-    view.leaving = [store.guid for store in gone.only_by(stores, guid)]
-    for host in gone.only_by(hosts, guid):
+    view.leaving = [store.guid for store in given_up.only_by(stores, guid)]
+    for host in given_up.only_by(hosts, guid):
         _hypervisor(view, host.guid)
-    for store in gone.only_by(stores, guid):
+    for store in given_up.only_by(stores, guid):
         _destination(view, store.guid)
         tally.note(
             f"to keep {store.name}, let another node reach it first: haulback destination set "
@@ -65,25 +68,25 @@ def _node(view: LossView, guid: str) -> None:
         if guid in place.nodes and len(place.nodes) > 1:
             kind = "destination" if isinstance(place, BackupDestination) else "hypervisor"
             tally.item(kind, "without this node", place.guid, place.name, "other nodes reach it")
-    if groups := gone.groups_of(sql, guid):
+    if groups := given_up.groups_of(sql, guid):
         tally.note(f"{node.name} leaves {groups} groups of nodes")
     _tasks_of_node(view, guid)
-    view.mounts.append(gone.mounts_of_node(guid))
+    view.mounts.append(given_up.mounts_of_node(guid))
 
 
 def _tasks_of_node(view: LossView, guid: str) -> None:
-    """Tasks that another node does, exports that it makes again, and those that end."""
+    """Tasks that another node does, exports that another node repeats, and tasks that end."""
     others = {node.guid for node in nodes.nodes(view.sql)} - {guid}
-    here, ended = gone.of_node(guid), [*view.tasks, gone.is_last_try(view.once)]
-    staged = gone.staged_on(guid)
-    ways = [way for way in gone.ways_of(view.sql, staged) if _reached(view, way, others)]
-    again = gone.but(gone.all_of(staged, gone.on_ways(ways)), *ended)
-    left = gone.but(gone.running_on(guid), *ended)
+    here, ended = given_up.of_node(guid), [*view.tasks, given_up.is_last_try(view.once)]
+    staged = given_up.staged_on(guid)
+    ways = [way for way in given_up.ways_of(view.sql, staged) if _reached(view, way, others)]
+    again = given_up.but(given_up.all_of(staged, given_up.on_ways(ways)), *ended)
+    left = given_up.but(given_up.running_on(guid), *ended)
     view.tally.add(loss_rows.tasks(view.sql, "made again by another node", again))
     if others:
         view.tally.add(loss_rows.tasks(view.sql, "left to another node", left))
-        here = gone.but(here, left)
-    view.tasks.append(gone.but(here, again))
+        here = given_up.but(here, left)
+    view.tasks.append(given_up.but(here, again))
 
 
 def _reached(view: LossView, way: tuple[str | None, str | None], others: set[str]) -> bool:
@@ -104,23 +107,27 @@ def _destination(view: LossView, guid: str) -> None:
     tally.item("destination", _UP, guid, place.name, note if place.repository else "")
     if place.owner.number:
         tally.item("owner record", _UP, guid, place.name)
-    _backups(view, gone.on_destination(guid), place.name)
+    _backups(view, given_up.on_destination(guid), place.name)
     _rules(view, guid)
     names = {other.guid: other.name for other in lists.places(sql, BackupDestination)}
     for link in copy_links.touching(sql, guid):
         target = f"to {names.get(link.target, link.target)}"
         tally.item("copy link", _UP, link.source, names.get(link.source, ""), target)
-    view.tasks.append(gone.of_destination(guid))
-    view.mounts.append(gone.mounts_of_destination(guid))
+    view.tasks.append(given_up.of_destination(guid))
+    view.mounts.append(given_up.mounts_of_destination(guid))
 
 
 def _backups(view: LossView, where: Condition, name: str) -> None:
-    """Backups that lose their only location, and those that another location keeps."""
+    """Backups that lose their only location, and backups that another location keeps."""
     sql, tally = view.sql, view.tally
-    tally.add(loss_rows.backups(sql, _UP, gone.lost(where, view.leaving)))
-    if kept := tally.add(loss_rows.backups(sql, "kept elsewhere", gone.kept(where, view.leaving))):
+    tally.add(loss_rows.backups(sql, _UP, given_up.lost(where, view.leaving)))
+    if kept := tally.add(
+        loss_rows.backups(sql, "kept elsewhere", given_up.kept(where, view.leaving))
+    ):
         tally.note(f"{kept} backups on {name} stay: each has another good location")
-    locked = loss_rows.backups(sql, _UP, gone.lost(where, view.leaving), gone.is_locked(view.now))
+    locked = loss_rows.backups(
+        sql, _UP, given_up.lost(where, view.leaving), given_up.is_locked(view.now)
+    )
     if locked.total:
         tally.note(
             f"{locked.total} of the backups on {name} are under a retention lock; the lock of their"
@@ -162,9 +169,9 @@ def _hypervisor(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     place = view.known.places.hypervisor(guid)
     tally.item("hypervisor", _UP, guid, place.name)
-    tally.add(loss_rows.machines(sql, _UP, gone.without_backups(guid, view.leaving)))
+    tally.add(loss_rows.machines(sql, _UP, given_up.without_backups(guid, view.leaving)))
     kept = tally.add(
-        loss_rows.machines(sql, "kept with backups", gone.with_backups(guid, view.leaving))
+        loss_rows.machines(sql, "kept with backups", given_up.with_backups(guid, view.leaving))
     )
     if kept:
         tally.note(
@@ -176,7 +183,7 @@ def _hypervisor(view: LossView, guid: str) -> None:
         if any((rule.get("hypervisor") or {}).get("guid") == guid for rule in _rules_of(plan)):
             note = "the plan restores to this hypervisor: give the plan another hypervisor"
             tally.item("recovery plan", "kept", plan.guid, plan.name, note)
-    view.tasks.append(gone.of_hypervisor(guid))
+    view.tasks.append(given_up.of_hypervisor(guid))
 
 
 def _rules_of(plan: Record) -> list[dict[str, dict[str, str]]]:
@@ -187,16 +194,28 @@ def _rules_of(plan: Record) -> list[dict[str, dict[str, str]]]:
 def _machine(view: LossView, guid: str) -> None:
     sql, tally = view.sql, view.tally
     machine = view.known.machines.get(guid)
-    holding = gone.holding(sql, guid)
-    away = view.leaving = gone.silent(sql, holding, view.now - view.silent)
+    holding = given_up.holding(sql, guid)
+    heard = given_up.last_heard(sql, holding)
+    away = view.leaving = [place for place in holding if heard[place] < view.now - view.silent]
     there = [place for place in holding if place not in away]
-    tally.item("machine", "absent" if there else _UP, guid, machine.name)
+    tally.item("machine", "absent" if there else _UP, guid, machine.name, _seen(view, machine))
     for place in away:
         name = view.known.places.destination(place).name
-        _backups(view, gone.on_destinations(guid, [place]), name)
-        tally.note(f"no living node reaches {name}: its backups of {machine.name} are given up")
+        _backups(view, given_up.on_destinations(guid, [place]), name)
+        tally.note(
+            f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} are "
+            "given up; to keep them, name a longer silence (--silent 30d, silentFor)"
+        )
+    for place in there:
+        if heard[place] < view.now - _QUIET_MS:
+            name = view.known.places.destination(place).name
+            tally.note(
+                f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} "
+                "stay; if its nodes will not come back, give them up by a shorter silence "
+                "(--silent 1h, silentFor), or give up the nodes first"
+            )
     stays = tally.add(
-        loss_rows.backups(sql, "kept", loss_rows.stored(), gone.on_destinations(guid, there))
+        loss_rows.backups(sql, "kept", loss_rows.stored(), given_up.on_destinations(guid, there))
     )
     if stays:
         tally.note(
@@ -204,12 +223,28 @@ def _machine(view: LossView, guid: str) -> None:
             f"haulback machine rm {machine.name} deletes them"
         )
     tally.add(loss_rows.snapshots(sql, "forgotten", loss_rows.snapshots_of(guid)))
-    view.tasks.append(gone.of_machine(guid))
+    view.tasks.append(given_up.of_machine(guid))
+
+
+def _seen(view: LossView, machine: Entity) -> str:
+    """The time since a scan of its hypervisor saw a machine, in words."""
+    ago = units.duration(max(0, view.now - machine.seen) / 1000)
+    if not machine.seen:
+        return "no scan has seen it"
+    if machine.absent_since is None and machine.present:
+        return f"its hypervisor still showed it {ago} ago: the next scan adds it again"
+    return f"last seen {ago} ago"
+
+
+def _silence(view: LossView, heard: int) -> str:
+    if not heard:
+        return "no node that was ever heard"
+    return f"no node that was heard in the last {units.duration((view.now - heard) / 1000)}"
 
 
 _OF: Mapping[str, Callable[[LossView, str], None]] = {
-    gone.NODE: _node,
-    gone.DESTINATION: _destination,
-    gone.HYPERVISOR: _hypervisor,
-    gone.MACHINE: _machine,
+    given_up.NODE: _node,
+    given_up.DESTINATION: _destination,
+    given_up.HYPERVISOR: _hypervisor,
+    given_up.MACHINE: _machine,
 }

@@ -1,7 +1,7 @@
 """Ends of workflows, found when the ends of their tasks are numbered.
 
-The last two tasks of a workflow may end in two transactions at once, where neither sees the other:
-the numbering comes after both commits, so the later of its turns sees all tasks ended.
+The last two tasks of a workflow may end in two simultaneous transactions, neither of which sees the
+other: the numbering runs after both commits, so that its later run sees all tasks ended.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from haulback.contract.events import EventKind, EventRecord
-from haulback.server.store import events, work_ends
+from haulback.server.store import events, workflow_ends
 from haulback.server.store.engine import Connection
 from haulback.tasks import end_events
 
@@ -20,5 +20,5 @@ def record(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
     """Add an event for each workflow whose last task ended with these events."""
     ended = [event for event in numbered if event.kind.name == _TASK]
     touched = list(dict.fromkeys(str(event.data.get("workflow")) for event in ended))
-    whole = work_ends.ended_workflows(sql, touched)
+    whole = workflow_ends.ended_workflows(sql, touched)
     events.add_many(sql, (end_events.of_workflow(plan[0], plan, now) for plan in whole))

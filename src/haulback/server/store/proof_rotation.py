@@ -1,4 +1,6 @@
-"""Turns of machines to be proven: the machine whose last proof or try is the oldest comes first."""
+"""The order in which machines are proven: the machine whose last proof or attempt is the oldest
+comes first.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _ENTITY, _BACKUP, _PROOF = tables.entity, tables.backup, tables.proof
 
 
 def next_machine(sql: sa.Connection, hypervisors: Sequence[str], before: int) -> Entity | None:
-    """The machine with a whole backup whose turn is next, and was not since `before` (epoch ms)."""
+    """The next machine with a sound backup, whose last attempt was before `before` (epoch ms)."""
     backup = _BACKUP.c
     whole = (backup.status == "SUCCESS", backup.location_status == "PRESENT", ~backup.gone)
     stored = sa.select(backup.guid).where(backup.entity == _ENTITY.c.guid, *whole).exists()
@@ -35,14 +37,14 @@ def next_machine(sql: sa.Connection, hypervisors: Sequence[str], before: int) ->
 
 
 def take(sql: sa.Connection, entity: str, now: int) -> None:
-    """Note that a machine had its turn, whatever comes of it."""
+    """Record an attempt to prove a machine, whatever its result."""
     insert = postgresql.insert if sql.dialect.name == "postgresql" else sqlite.insert
     new = insert(proof_turn).values(entity=entity, time=now)
     sql.execute(new.on_conflict_do_update(index_elements=["entity"], set_={"time": now}))
 
 
 def running(sql: sa.Connection, run: str) -> int:
-    """The number of a run's tasks that wait or run."""
+    """The number of waiting and running tasks of a run."""
     table = tables.task.c
     live = sa.text("run <> '' AND state IN ('QUEUED', 'RUNNING', 'PLANNED')")
     query = sa.select(sa.func.count()).select_from(tables.task).where(table.run == run, live)

@@ -1,4 +1,4 @@
-"""Sealed keys of destinations that were given up, kept until their repositories are read again."""
+"""Sealed keys of given-up destinations, kept until their repositories are read again."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from haulback.server.store.gone_tables import given_up as table
+from haulback.server.store.given_up_tables import given_up as table
 from haulback.server.store.rows import json_text
 from haulback.wire import JsonObject
 
-DESTINATION = "destination"  # kind of the rows of `given_up` that keep keys
-_EARLIER = "earlier"  # repositories that the same key opens, of earlier destinations of this guid
-_TRIED = "tried"  # when a new destination last got the key (epoch ms)
+DESTINATION = "destination"  # kind of the rows of `given_up` that hold keys
+_EARLIER = "earlier"  # repositories of earlier destinations of this guid that the same key opens
+_TRIED = "tried"  # time (epoch ms) at which a new destination last received the key
 _COLUMNS = (table.c.guid, table.c.begun, table.c.record, table.c.sealed_key)
 
 
-class KeptKey(NamedTuple):
-    """The key of a destination that was given up at `begun`; `tried` 0: no destination got it.
+class GivenUpKey(NamedTuple):
+    """The key of a destination that was given up at `begun`; `tried` 0: no destination received it.
 
-    `record` is the destination as it was.  Times are epoch ms.
+    `record` is the destination before its removal.  Times are epoch ms.
     """
 
     guid: str
@@ -30,7 +30,7 @@ class KeptKey(NamedTuple):
     tried: int
 
 
-def of_driver(sql: sa.Connection, driver: str) -> list[KeptKey]:
+def of_driver(sql: sa.Connection, driver: str) -> list[GivenUpKey]:
     """The kept keys of the destinations of a driver."""
     ended = (table.c.kind == DESTINATION, table.c.ended.is_not(None))
     query = sa.select(*_COLUMNS).where(*ended, table.c.sealed_key.is_not(None))
@@ -39,14 +39,14 @@ def of_driver(sql: sa.Connection, driver: str) -> list[KeptKey]:
 
 
 def note_trial(sql: sa.Connection, guid: str, now: int) -> None:
-    """Record that a new destination got a key, so that the next one gets another key."""
+    """Record that a new destination received a key, so that the next one receives another key."""
     record = _record(sql, guid)
     _write(sql, guid, record | {_TRIED: now})
 
 
 def with_earlier(sql: sa.Connection, guid: str, record: JsonObject) -> JsonObject:
-    """The record of a destination that is given up, with the repositories of its guid that were
-    given up before and not read again.
+    """The record of a given-up destination, with earlier given-up repositories of its guid that
+    were not read again.
     """
     before = _waiting(_record(sql, guid))
     earlier = [repository for repository in before if repository != record.get("repository")]
@@ -56,7 +56,7 @@ def with_earlier(sql: sa.Connection, guid: str, record: JsonObject) -> JsonObjec
 def read_again(sql: sa.Connection, repository: str) -> None:
     """Delete the kept keys of a repository that a destination has opened with its own key.
 
-    A key that opens another repository, too, stays.
+    A key that also opens another repository stays.
     """
     named = table.c.record.contains(repository, autoescape=True)
     query = sa.select(*_COLUMNS).where(table.c.kind == DESTINATION, named)
@@ -76,9 +76,9 @@ def _waiting(record: JsonObject) -> list[str]:
     return [guid for guid in (record.get("repository"), *record.get(_EARLIER, ())) if guid]
 
 
-def _key(row: Any) -> KeptKey:
+def _key(row: Any) -> GivenUpKey:
     record = msgspec.json.decode(row.record)
-    return KeptKey(row.guid, row.sealed_key, record, row.begun, record.get(_TRIED, 0))
+    return GivenUpKey(row.guid, row.sealed_key, record, row.begun, record.get(_TRIED, 0))
 
 
 def _record(sql: sa.Connection, guid: str) -> JsonObject:

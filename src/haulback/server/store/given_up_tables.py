@@ -9,9 +9,9 @@ from haulback.server.store.tables import metadata
 _GUID = String(36)
 _OPEN = text("ended IS NULL")
 
-# A node, destination, hypervisor or machine that will not come back.  `ended` is NULL while a part
-# of the work is left.  A destination keeps its record and its sealed key here, so that a repository
-# that is found again can be read; a node keeps its secret, so that the server recognises the node.
+# A node, destination, hypervisor or machine that is lost for good.  `ended` is NULL while a part of
+# the work is left.  A destination keeps its record and its sealed key here, so that its repository
+# can be read if it is found again; a node keeps its secret, so that the server recognises the node.
 given_up = Table(
     "given_up",
     metadata,
@@ -22,7 +22,7 @@ given_up = Table(
     Column("ended", BigInteger),
     Column("caller", _GUID, nullable=False),
     Column("login", String(200), nullable=False),
-    Column("why", Text, nullable=False),  # the reason of the tasks that end
+    Column("why", Text, nullable=False),  # the reason that its ended tasks show
     Column("record", Text, nullable=False),
     Column("sealed_key", Text),
     Column("secret", String(64)),

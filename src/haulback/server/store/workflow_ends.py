@@ -1,4 +1,4 @@
-"""Workflows without a task that still has to end."""
+"""Workflows whose tasks have all ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from haulback.server.store.tables import task as table
 from haulback.tasks.record import Task
 
 _FINAL = {state.value for state in FINAL}
-_MANY = 200  # rows of one statement
+_MANY = 200  # rows in one statement
 
 
 def ended_workflows(sql: sa.Connection, workflows: Sequence[str]) -> list[list[Task]]:
-    """The tasks of each of these workflows that has ended, the first task of the plan first."""
+    """The ended tasks of each of these workflows, the first task of the plan first."""
     result = []
     for at in range(0, len(workflows), _MANY):
         plans: dict[str, list[Task]] = {guid: [] for guid in workflows[at : at + _MANY]}
@@ -33,5 +33,7 @@ def _is_ended(plan: Sequence[Task]) -> bool:
 
 
 def _headed(plan: list[Task]) -> list[Task]:
-    """The plan with its first task in front; EXPORT and STORE are made at the same time."""
+    """The tasks of the plan, the first task in front; EXPORT and STORE have the same creation
+    time.
+    """
     return sorted(plan, key=lambda task: task.guid != task.workflow and task.follows is not None)

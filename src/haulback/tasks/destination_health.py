@@ -1,10 +1,10 @@
-"""Ends of tasks that tell whether their destination answers."""
+"""Ends of tasks that show whether their destination answers."""
 
 from __future__ import annotations
 
 import msgspec
 
-from haulback.contract.node_tasks import AWAY, READ, ReadFrom
+from haulback.contract.node_tasks import AWAY, READ, SourceLocation
 from haulback.contract.task_states import State
 from haulback.errors import Malformed, Unavailable
 from haulback.tasks.record import Task
@@ -12,8 +12,8 @@ from haulback.tasks.scheduling import COPYING
 from haulback.wire import Named
 
 TEST = "CONNECTIVITY_TEST"
-AGAIN = "again"  # parameter of a test that the server itself made, and repeats if it fails
-# Kinds that fail as unavailable because of their destination, never of a hypervisor.
+AGAIN = "again"  # parameter of a test that the server planned, and repeats if it fails
+# Kinds that fail as unavailable because of their destination, never because of a hypervisor.
 AT_DESTINATION = frozenset(
     ("STORE", "VERIFY", "REPAIR", "BACKUP_CLEANUP", "BACKUP_DESTINATION_INIT", TEST)
 )
@@ -21,7 +21,7 @@ _READERS = frozenset(("RESTORE", "IMPORT", "PROVE"))
 
 
 def away(task: Task, state: State) -> Named | None:
-    """The destination that a failed task could not reach, else None."""
+    """The destination that a failed task could not reach, or None."""
     place = task.refs.get("backupDestination")
     if place is None or state is not State.FAILED:
         return None
@@ -38,7 +38,7 @@ def source_of(task: Task) -> str | None:
 
 
 def away_source(task: Task, state: State) -> str | None:
-    """The guid of the destination that a failed copy could not read from, else None."""
+    """The guid of the destination that a failed copy could not read from, or None."""
     if state is not State.FAILED or task.results.get("failure") != Unavailable.code:
         return None
     source = source_of(task)
@@ -46,7 +46,7 @@ def away_source(task: Task, state: State) -> str | None:
 
 
 def answers(task: Task, state: State) -> Named | None:
-    """The destination that a finished task has certainly used, else None."""
+    """The destination that a finished task has certainly used, or None."""
     if state is not State.FINISHED:
         return None
     if task.type in _READERS:
@@ -54,14 +54,14 @@ def answers(task: Task, state: State) -> Named | None:
     return task.refs.get("backupDestination") if task.type in AT_DESTINATION else None
 
 
-def read_from(task: Task) -> ReadFrom:
-    """The location that a task has read.  Raises Malformed for a wrong report of its node.
+def read_from(task: Task) -> SourceLocation:
+    """The location that a task has read.  Raises Malformed for an invalid report of its node.
 
-    A node of an earlier version does not report the location: then the planned one counts.
+    A node of an earlier version does not report the location; then the planned location counts.
     """
     if READ not in task.results:
-        return ReadFrom(task.ref("backup"), task.refs.get("backupDestination"))
+        return SourceLocation(task.ref("backup"), task.refs.get("backupDestination"))
     try:
-        return msgspec.convert(task.results[READ], ReadFrom)
+        return msgspec.convert(task.results[READ], SourceLocation)
     except msgspec.ValidationError as error:
         raise Malformed(f"{READ}: {error}", field=READ) from None

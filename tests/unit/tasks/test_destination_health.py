@@ -1,4 +1,4 @@
-"""The end of a task tells whether its destination answers."""
+"""The end of a task shows whether its destination answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from haulback.contract.task_states import State
 from haulback.errors import Malformed
-from haulback.tasks.destination_ends import answers, away
+from haulback.tasks.destination_health import answers, away
 from haulback.tasks.record import Task
 from haulback.wire import Named
 

@@ -19,7 +19,7 @@ _ROLES = {
     "schedule": "schedule",
     "rule": "rule",
 }
-_GUIDS = ("backup", "mountedBackup", "restoreJob")  # records that have no name of their own
+_GUIDS = ("backup", "mountedBackup", "restoreJob")  # records without a name
 _FINAL = frozenset(state.value for state in FINAL)
 
 
@@ -34,7 +34,7 @@ def told(task: Task, lines: Sequence[LogRow], waiting: Waiting | None) -> list[L
 
 
 def _about(task: Task) -> str:
-    """The objects of a task as text, and the requested type of backup."""
+    """The objects of a task in words, and the requested type of backup."""
     parts = [f"{task.backup_type} backup"] if task.backup_type else []
     for role, word in _ROLES.items():
         ref = task.refs.get(role)
@@ -44,7 +44,7 @@ def _about(task: Task) -> str:
 
 
 def _taken(task: Task, lines: Sequence[LogRow]) -> list[LogRow]:
-    """The stored lines, with the start of the last attempt before the first line of it."""
+    """The stored lines, with a line about the start of the last attempt before its first line."""
     whole = _with_gap(lines)
     if task.started is None or not task.attempt:
         return whole
@@ -58,7 +58,7 @@ def _taken(task: Task, lines: Sequence[LogRow]) -> list[LogRow]:
 
 
 def _with_gap(lines: Sequence[LogRow]) -> list[LogRow]:
-    """The stored lines, with a line in the place of lines that were left out."""
+    """The stored lines, with a note where lines were left out."""
     result: list[LogRow] = []
     before = 0
     for line in lines:
@@ -89,7 +89,7 @@ def _end(task: Task, waiting: Waiting | None) -> list[LogRow]:
 
 
 def _ended(task: Task) -> str:
-    """The final state with the duration, the bytes that were moved, and the reason."""
+    """The final state with the duration, the transferred bytes, and the reason."""
     text = task.state
     if task.started is not None and task.finished is not None:
         text += f" after {units.duration(max(0, task.finished - task.started) / 1000)}"
