@@ -136,9 +136,9 @@ class Index:
                 if row is not None and not (hidden is not None and hidden[row])
             ]
             if hits:
-                which = [i for i, _ in hits]
-                yield segment, which, [row for _, row in hits]
-                missing = [i for i in missing if i not in set(which)]
+                rows = dict(hits)
+                yield segment, list(rows), list(rows.values())
+                missing = [i for i in missing if i not in rows]
 
     def packs(self) -> set[bytes]:
         """Every pack that an index file names."""
