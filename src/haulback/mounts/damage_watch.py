@@ -17,6 +17,7 @@ from haulback.repository.repository import Repository
 
 DAMAGE = "damage"  # file in the run folder of a mount: a list of DamageReport
 _MS = 1_000_000  # nanoseconds of a millisecond
+_AGAIN = 60.0  # seconds after damage that could not be recorded
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +40,7 @@ class DamageWatch:
         self._read: list[WatchedLocation] = []
         self._unread: list[WatchedLocation] = []  # their manifest could not be read
         self._reports: list[DamageReport] = []
+        self._later = 0.0  # monotonic time before which nothing is looked at
         self._lock = Lock()  # guards both lists: locations are opened by threads of readers
 
     def reads(self, place: WatchedLocation) -> None:
@@ -51,15 +53,18 @@ class DamageWatch:
         with self._lock:
             self._unread.append(place)
 
-    def look(self) -> None:
-        """Record new damage; a store that does not answer is asked again by the next look."""
+    def look(self, *, is_last: bool = False) -> None:
+        """Record new damage; a store that refuses or does not answer is asked again in a minute."""
+        if time.monotonic() < self._later and not is_last:
+            return
         with self._lock:
             read, unread = [*self._read], [*self._unread]
         met = [self._met(place, ReadBackups([place.backup])) for place in read if _has_new(place)]
         for place in unread:
             met.append(self._met(place, ReadBackups(unread=[place.backup])))
-            with self._lock:
-                self._unread.remove(place)
+            if time.monotonic() >= self._later:
+                with self._lock:
+                    self._unread.remove(place)
         if new := [report for report in met if report and report not in self._reports]:
             self._reports += new
             half = self._path.with_suffix(".half")
@@ -73,6 +78,7 @@ class DamageWatch:
             return report_damage(place.destination, repository, asked, lambda: (self._by, now))
         except HaulbackError as error:
             log.info("%s: damage cannot be recorded: %s", self._by, error.message)
+            self._later = time.monotonic() + _AGAIN
             return None
 
 

@@ -59,7 +59,7 @@ def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
         # The mount ends when one child dies; the node then starts the whole mount again.
         while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
             watch.look()
-        watch.look()
+        watch.look(is_last=True)
 
 
 def _told(error: Exception) -> str:

@@ -109,6 +109,23 @@ def test_damage_that_a_mount_meets_is_recorded_in_the_repository(
     assert len(reports(mounted)) == 1
 
 
+def test_damage_that_a_store_does_not_take_is_not_recorded_at_each_look(
+    tmp_path: Path, pool: ThreadPoolExecutor
+):
+    mounted = Mounted(tmp_path, pool, family=True)
+    mounted.rot()
+    mounted.read()
+    folder = tmp_path / "first"
+    (folder / "damage").write_bytes(b"a file where records of damage are stored")
+    mounted.watch.look()
+    (folder / "damage").unlink()
+    mounted.watch.look()
+    assert reports(mounted) == []
+    mounted.watch._later = 0.0
+    mounted.watch.look()
+    assert len(reports(mounted)) == 1
+
+
 def reports(mounted: Mounted) -> list[DamageReport]:
     """The reports that the node reads from the run folder of the mount."""
     path = mounted.run_folder / DAMAGE
