@@ -55,11 +55,11 @@ def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
             return
         _say(ready)
         _let_go()
-        watch.look()  # of the locations that could not be opened
+        thread = watch.start()
         # The mount ends when one child dies; the node then starts the whole mount again.
         while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
-            watch.look()
-        watch.look()
+            continue
+        thread.stop()
 
 
 def _told(error: Exception) -> str:
