@@ -40,7 +40,8 @@ class Content(NamedTuple):
 
 def made(folder: Path, content: str, size: int) -> Images:
     """The images of a content in `folder`, created unless they exist."""
-    maker, before, after = CONTENTS[content], folder / "before.raw", folder / "after.raw"
+    maker = (CONTENTS | MORE_CHANGES)[content]
+    before, after = folder / "before.raw", folder / "after.raw"
     if not after.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _image(folder, maker, size).replace(before)
@@ -105,13 +106,31 @@ def _programs(tree: Path, size: int) -> None:
 
 
 def _hot_writes(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
-    """Writes of 4 to 64 KiB, as a live machine makes them: 60 % of them in 24 hot regions."""
+    """Writes of 4 to 64 KiB of noise, at the places where a live machine writes."""
+    for at in _hot_places(size, chance):
+        yield at, chance.randbytes(chance.randint(1, 16) * PAGE)
+
+
+def _hot_places(size: int, chance: random.Random) -> Iterator[int]:
+    """Offsets of writes: 60 % of them in 24 hot regions."""
     pages = size // PAGE
     hot = [chance.randrange(pages) for _ in range(24)]
     while True:
         near = chance.choice(hot) + chance.randrange(1024)
-        at = (near if chance.random() < 0.6 else chance.randrange(pages)) * PAGE
-        yield at, chance.randbytes(chance.randint(1, 16) * PAGE)
+        yield (near if chance.random() < 0.6 else chance.randrange(pages)) * PAGE
+
+
+def _updates(size: int, chance: random.Random) -> Iterator[tuple[int, bytes]]:
+    """Writes of 4 to 64 KiB at the same places, of this machine's files, as an update writes them;
+    the files come from the end of the list from which the disk was filled.
+    """
+    files = sorted(path for path in Path("/usr").glob("*/**/*") if path.is_file())[::-1]
+    files = [path for path in files if not path.is_symlink() and path.stat().st_size >= 64 * KIB]
+    for at in _hot_places(size, chance):
+        data = chance.choice(files[: len(files) // 4]).read_bytes()
+        count = chance.randint(1, 16) * PAGE
+        begin = chance.randrange(len(data) - count + 1)
+        yield at, data[begin : begin + count]
 
 
 def _generated(tree: Path, size: int) -> None:
@@ -163,3 +182,5 @@ CONTENTS = {
     "programs": Content(_programs, _hot_writes),
     "generated": Content(_generated, _scattered_writes),
 }
+# Changes of another kind, of which only the growth is measured.
+MORE_CHANGES = {"updates": Content(_programs, _updates)}

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.images import Images
+from benchmarks.images import PAGE, Images
 from haulback.drivers.sink import RawFile
 from haulback.drivers.source import RawImage
 from haulback.repository.chunker import cut
-from haulback.repository.group import Group, decode, encode
+from haulback.repository.group import GROUP_BYTES, Group, decode, encode
 from haulback.repository.keys import Keys
 from haulback.units import MIB
 
@@ -29,7 +29,9 @@ _NAME = bytes(12)
 
 
 def limits(images: Images, folder: Path) -> dict[str, float]:
-    """Seconds of each step's components: full, increment, restore, verify."""
+    """Seconds of each step's components: full, increment, restore, verify; and the least growth in
+    bytes.
+    """
     source = RawImage(images.before)
     total = sum(extent.length for extent in source.extents())
     spent, sampled = Counter[str](), 0
@@ -51,7 +53,27 @@ def limits(images: Images, folder: Path) -> dict[str, float]:
         "increment": full * share * changed / total,
         "restore": (verify + spent["write"]) * share,
         "verify": verify * share,
+        "growth": growth(images),
     }
+
+
+def growth(images: Images) -> float:
+    """The bytes of the pages of 4 KiB that changed, compressed: no increment can add fewer, unless
+    the disk holds the same data elsewhere.
+    """
+    packed, pages = 0, bytearray()
+    with open(images.before, "rb") as before, open(images.after, "rb") as after:
+        for offset, length in images.changes:
+            for at in range(offset, offset + length, PAGE):
+                old, new = (os.pread(file.fileno(), PAGE, at) for file in (before, after))
+                pages += new if new != old else b""
+            if len(pages) >= GROUP_BYTES:
+                packed, pages = packed + _compressed(pages), bytearray()
+    return float(packed + _compressed(pages))
+
+
+def _compressed(data: bytearray) -> int:
+    return len(encode(Group(_NAME, memoryview(data)), Keys.generate()))
 
 
 def _segments(source: RawImage) -> Iterator[tuple[int, int]]:

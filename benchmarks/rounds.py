@@ -31,6 +31,15 @@ def measured(images: Images, folder: Path) -> Seconds:
         shutil.rmtree(folder)
 
 
+def grown(images: Images, folder: Path) -> Seconds:
+    """The bytes that an increment adds, with the steps before it; `folder` must not exist."""
+    folder.mkdir(parents=True)
+    try:
+        return _Round(images, folder).grow()
+    finally:
+        shutil.rmtree(folder)
+
+
 class _Round:
     """The repositories of one round, and its measurements so far."""
 
@@ -44,12 +53,13 @@ class _Round:
             "RESTIC_CACHE_DIR": str(folder / "cache"),
         }
 
+    def grow(self) -> Seconds:
+        self._full()
+        self._increment()
+        return self._spent
+
     def run(self) -> Seconds:
-        self._haulback("init", "init")
-        self._restic("init", "init")
-        images_.copy(self._images.before, self._live)
-        self._haulback("full", "backup", self._live)
-        self._restic("full", "backup", "--force", str(self._live))
+        self._full()
         packed = self._folder / "live.zst"
         self._time("zstd full", "zstd", "-q", "-3", "-T2", str(self._live), "-o", str(packed))
         packed.unlink()
@@ -58,6 +68,13 @@ class _Round:
         self._haulback("verify", "verify")
         self._restic("verify", "check", "--read-data")
         return self._spent
+
+    def _full(self) -> None:
+        self._haulback("init", "init")
+        self._restic("init", "init")
+        images_.copy(self._images.before, self._live)
+        self._haulback("full", "backup", self._live)
+        self._restic("full", "backup", "--force", str(self._live))
 
     def _increment(self) -> None:
         before = [self._used(name) for name in ("haulback", "restic")]

@@ -8,6 +8,7 @@ stay in the folder.  It needs restic, zstd and e2fsprogs; the download needs roo
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -21,9 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import haulback
 from benchmarks import browse, rounds, starts
-from benchmarks.images import CONTENTS, made
-from benchmarks.limits import limits
+from benchmarks.images import CONTENTS, MORE_CHANGES, made
+from benchmarks.limits import growth, limits
 from haulback.units import MIB
 
 Figures = dict[str, float]
@@ -32,7 +34,7 @@ _RATIOS = (
     ("first full / restic", "haulback full", "restic full", 0.45, "full"),
     ("first full / zstd -3 -T2", "haulback full", "zstd full", 0.85, "full"),
     ("increment by CBT / restic", "haulback increment", "restic increment", 0.15, "increment"),
-    ("growth by the increment / restic", "haulback growth", "restic growth", 0.11, ""),
+    ("growth by the increment / restic", "haulback growth", "restic growth", 0.11, "growth"),
     ("restore, both synced / restic", "haulback restore", "restic restore", 0.6, "restore"),
     ("verify everything / restic", "haulback verify", "restic verify", 0.4, "verify"),
 )
@@ -78,12 +80,34 @@ def _data_path(folder: Path, kept: _Kept, size: int, count: int) -> list[str]:
         for title, ours, theirs, target, step in _RATIOS:
             ratios = [result[ours] / result[theirs] for result in results]
             mine = _median(results, ours)
-            beside = " | "
-            if step:
+            if step == "growth":
+                beside = f" | {_growth(mine, bound[step])}"
+            else:
                 cpu = statistics.median(r[f"{ours} cpu"] / r[f"{theirs} cpu"] for r in results)
                 beside = f"{cpu:.2f} | {mine:.2f} s; {mine / bound[step]:.2f} x {bound[step]:.2f} s"
             rows.append(_row(f"{content}: {title}", statistics.median(ratios), target, beside))
+    return rows + _more_growth(folder, kept, size)
+
+
+def _more_growth(folder: Path, kept: _Kept, size: int) -> list[str]:
+    """Rows of the growth by changes of other kinds; sizes hardly differ between rounds."""
+    rows = []
+    for content in MORE_CHANGES:
+        images = made(folder / f"{content}-{size}", content, size * MIB)
+        measured = partial(rounds.grown, images, folder / "round")
+        [result] = kept.times(f"growth {content} {size}", 1, measured)
+        [bound] = kept.times(f"limit {content} {size}", 1, lambda i=images: {"growth": growth(i)})
+        ours = result["haulback growth"]
+        title, beside = (
+            f"{content}: growth by the increment / restic",
+            _growth(ours, bound["growth"]),
+        )
+        rows.append(_row(title, ours / result["restic growth"], 0.11, f" | {beside}"))
     return rows
+
+
+def _growth(ours: float, least: float) -> str:
+    return f"{ours / MIB:.1f} MiB; {ours / least:.2f} x {least / MIB:.1f} MiB"
 
 
 def _others(folder: Path, kept: _Kept, count: int) -> list[str]:
@@ -134,11 +158,13 @@ def main() -> None:
     shutil.rmtree(given.folder / "round", ignore_errors=True)
     if given.anew:
         (given.folder / "measured.json").unlink(missing_ok=True)
+    # an installed program has its bytecode; without it each step compiles the modules that changed
+    compileall.compile_dir(Path(haulback.__file__).parent, quiet=1)
     kept = _Kept(given.folder)
     rows = _data_path(given.folder, kept, given.size, given.rounds)
     rows += _others(given.folder, kept, given.rounds)
     print(f"{platform.platform()}, {os.cpu_count()} cores, {given.size} MiB, {given.rounds} rounds")
-    print("| row | median | target | | CPU ratio | seconds; times of the component limit |")
+    print("| row | median | target | | CPU ratio | seconds or MiB; times of the limit |")
     print("|---|---|---|---|---|---|")
     print("\n".join(rows))
 

@@ -188,6 +188,7 @@ class Maker:
 
     def __init__(self, volume):
         self.volume, self.chance, self.number = volume, volume.chance, 0
+        self.names = set()  # of long names in capitals: a directory has each name once
 
     def text(self, length):
         """A name of `length` UTF-16 units that begins and ends with neither space nor dot."""
@@ -216,6 +217,9 @@ class Maker:
     def long(self, length=None):
         short = self.alias()
         name = self.text(length or self.chance.randint(1, 255))
+        while name.upper() in self.names:
+            name = self.text(self.chance.randint(9, 255))
+        self.names.add(name.upper())
         slot, data = self.file(short)
         return [*long_slots(name, short), slot], [Kept(name, data, "long")]
 
@@ -424,7 +428,7 @@ def generated(bits, count, seed, page="cp850", per_cluster=1):
 
 
 def _folder(volume, maker, number):
-    chance = volume.chance
+    chance, maker.names = volume.chance, set()
     short = b"D%07d   " % number
     shown, slots = (
         [],

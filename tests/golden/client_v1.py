@@ -1,4 +1,4 @@
-"""A client script as users wrote it against the first release.  It must run unchanged for ever.
+"""A client script as people wrote it against the first release.  It must run unchanged for ever.
 
 Usage: python client_v1.py URL PASSWORD MACHINE.  Prints one JSON object.
 """

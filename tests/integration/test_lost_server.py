@@ -58,7 +58,7 @@ class Home:
         lines = QUICKSTART.read_text().splitlines()
         [line] = [one for one in lines if one.startswith(first)]
         assert ">" not in line
-        line = line.replace("/srv/haulback", str(self.data)).replace("/media/usb", str(self.usb))
+        line = line.replace("~/haulback-data", str(self.data)).replace("~/", f"{self.usb}/")
         return command(*shlex.split(line)[1:])
 
     def stored(self) -> dict[str, str]:

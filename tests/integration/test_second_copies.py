@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,8 +94,9 @@ def test_a_restore_goes_on_from_the_copy_and_the_damage_is_healed(site: Site):
 
 
 def test_damage_that_a_mount_meets_marks_its_location_and_is_healed(site: Site):
-    backup = a_backup_at_both(site, "shown")
-    rot_all_packs(site.repository)
+    before = {*site.repository.glob("packs/*/*")}
+    backup = a_backup_at_both(site, "shown", content=random.Random(1).randbytes(1 << 20))
+    rot({*site.repository.glob("packs/*/*")} - before)
     node = site.api.get("/nodes")[0]["guid"]
     body = {"mode": "AUTO", "backup": backup["guid"], "node": {"guid": node}}
     for task in site.api.post("/tasks/restore-and-mount", body), None:
@@ -181,8 +183,10 @@ def away(folder: Path) -> Iterator[None]:
         folder.with_name("away").rename(folder)
 
 
-def a_backup_at_both(site: Site, name: str) -> dict[str, Any]:
+def a_backup_at_both(site: Site, name: str, content: bytes = b"") -> dict[str, Any]:
     machine = add_raw(site, name)
+    if content:
+        (site.machines / name / "root.raw").write_bytes(content)
     policy(site, machine, f"both of {name}")
     export = site.export(machine)
     site.all_final()
@@ -190,8 +194,12 @@ def a_backup_at_both(site: Site, name: str) -> dict[str, Any]:
 
 
 def rot_all_packs(repository: Path) -> None:
+    rot({*repository.glob("packs/*/*")})
+
+
+def rot(packs: set[Path]) -> None:
     """Flip a byte in the first group of each pack."""
-    for path in repository.glob("packs/*/*"):
+    for path in packs:
         data = bytearray(path.read_bytes())
         data[60] ^= 1
         path.chmod(0o600)

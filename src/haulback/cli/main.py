@@ -40,7 +40,7 @@ _NOUNS = (
     ),
     ("report", "reports:app", "Reports of backups as text, HTML or PDF; chargeback."),
     ("alarm", "alarms:app", "Alarms for operators, with their age."),
-    ("notify", "notifications:app", "Who is told what: mail, webhooks, monitors."),
+    ("notify", "notifications:app", "Rules and channels: mail, webhooks, monitors."),
     ("events", "events:events", "Events: ends of tasks, alarms and the like, as they happen."),
     ("task", "tasks:app", "List, follow, cancel and remove tasks."),
     (

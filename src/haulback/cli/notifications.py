@@ -29,7 +29,7 @@ app = App(name="notify")
 channel = noun("channel", "channels", "type", "active", adds=False)
 rule = noun("rule", "notification_rules", "active", adds=False)
 channel.help = "Mail servers, webhooks and monitors."
-rule.help = "The events that channels are told."
+rule.help = "The events that channels report."
 app.command(channel)
 app.command(rule)
 _COLUMNS = (

@@ -20,7 +20,7 @@ ConfirmOption = Annotated[
     bool,
     Parameter(
         negative="",
-        help="It will not come back: give it up, with all that only it could reach.",
+        help="The object is lost for good: give it up, and all that only it could reach.",
     ),
 ]
 _ASKED = 30  # items that a question lists; a dry run lists all items that the server sends

@@ -81,7 +81,7 @@ def _request(client: Client, rule: str, keep: str) -> RetentionPreviewRequest:
 def _summarise(parts: list[RetentionPreview]) -> None:
     stay, go = sum(part.stay for part in parts), sum(part.go for part in parts)
     space = units.size(sum(part.sizeReturned for part in parts))
-    print(f"{stay} stay, {go} go; at most {space} come back: data that other backups share stays")
+    print(f"{stay} stay, {go} are removed, at most {space} are freed; shared data stays")
     for sentence in dict.fromkeys(text for part in parts for text in part.warnings):
         print(f"warning: {sentence}", file=sys.stderr)
     if any(part.waits for part in parts):

@@ -30,8 +30,17 @@ def backup_named(repository: Repository, word: str) -> Manifest:
 
 
 def whole_guid(repository: Repository, word: str) -> str:
-    """The guid that a word names; a whole guid is returned unchecked, as of a missing backup."""
-    return word if is_guid(word) else backup_named(repository, word).backup
+    """The guid that a guid or its first characters name; a whole guid may be of a missing backup.
+
+    Names of machines and `latest` are refused: beside a damaged manifest the newest readable
+    backup is an older one.  Raises Malformed.
+    """
+    guid = word if is_guid(word) else _begun(repository.objects.leaves("manifests"), word)
+    if guid is None:
+        raise Malformed(
+            f"{word!r} is no guid of a backup, and not six or more of its first characters; {_LS}"
+        )
+    return guid
 
 
 def readable(repository: Repository, damaged: list[Damaged]) -> Iterator[Manifest]:

@@ -45,7 +45,7 @@ def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
 
 def _goes_on(guid: str) -> str:
     return (
-        f"; the task goes on: `haulback task show {guid}` shows it, "
+        f"; the task continues: `haulback task show {guid}` shows it, "
         f"`haulback task cancel {guid}` ends it"
     )
 

@@ -93,7 +93,7 @@ class S3(ObstoreObjects):
 
     @cached_property
     def uploads(self) -> Uploads:
-        """Uploads in parts, by the attempt of this store."""
+        """Unfinished multipart uploads of this attempt."""
         return Uploads(self.settings, self.owner)
 
     @cached_property

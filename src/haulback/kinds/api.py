@@ -77,7 +77,8 @@ class TaskKind:
     set beside the results (`backupType`, `cbtId`); a node that sets another gets a Conflict.
     `report` lists the members of the node's report. `removes`: the task deletes backups, snapshots
     or leftovers, which a held server must not do. `stages`: the followers need the node that ran
-    this task.  `repeatable`: after the death of a node the task may run again.
+    this task.  `repeatable`: after the death of a node the task may run again.  `lasting` are the
+    results that stay true when a failed task is retried.
     """
 
     type: str
@@ -91,6 +92,7 @@ class TaskKind:
     window: int = HOUR_MS
     members: frozenset[str] = frozenset()
     retries: bool = False
+    lasting: frozenset[str] = frozenset()
     repeatable: bool = True
     stages: bool = False
     removes: bool = False

@@ -40,7 +40,7 @@ def prepare(task: Task, catalogue: Catalogue) -> StoreOrder:
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     backup = task.ref("backup") or ""
     ledger.backups.timed(task)
-    if state is not State.FINISHED and not _is_published(task, state):
+    if state is not State.FINISHED and not _is_published(task):
         ledger.backups.failed(backup, task.status_info or state.value)
         return
     exported = read_results(task.params.get("before", {}))
@@ -60,12 +60,12 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
     ledger.destinations.stored(destination, report.stored)
 
 
-def _is_published(task: Task, state: State) -> bool:
-    """Whether a failed task had stored its backup.
+def _is_published(task: Task) -> bool:
+    """Whether a task that failed or was cancelled, or its failed attempts, stored the backup.
 
     The node may have dropped the checkpoint of the old base by then, so this backup is the base.
     """
-    if state is not State.FAILED or task.results.get(PUBLISHED) is not True:
+    if task.results.get(PUBLISHED) is not True:
         return False
     try:
         msgspec.convert(task.results, StoreResult)
@@ -82,5 +82,6 @@ KIND = TaskKind(
     settle=settle,
     window=WINDOW,
     retries=True,
+    lasting=frozenset({"stored", "parent", PUBLISHED}),
     report=_REPORT,
 )

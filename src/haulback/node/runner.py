@@ -185,7 +185,7 @@ class Runner:
             return
         try:
             work = RunningTask(guid, number, order, self._services)
-        except Exception as error:  # noqa: BLE001 - the server is told
+        except Exception as error:  # noqa: BLE001 - the server gets a report
             _warn("task cannot begin", guid, error, type=kind.type)
             self._tell(f"{guid}-{number}", "FAILED", reason(error))
             return
@@ -212,7 +212,7 @@ class Runner:
             self._give_up(work, "CANCELLED", "cancelled by a user")
         except (Fenced, Unauthenticated):
             self._give_up(work)
-        except Exception as error:  # noqa: BLE001 - the server is told
+        except Exception as error:  # noqa: BLE001 - the server gets a report
             _warn("task failed", work.guid, error, type=kind.type)
             for cause in _causes(error):
                 work.log(f"caused by {cause}")

@@ -40,7 +40,8 @@ def preview_clean_up(repository: Repository, folder: Path, resources: Resources)
     agreed = agree(repository, None)
     forgotten = repository.rolls.forgotten(set(agreed.listed))
     extent = ScanExtent(forgotten=forgotten, known=agreed.listed)
-    scanned = scan_completing_index(repository, folder, resources, extent)
+    hold = repository.index_folder.hold
+    scanned = scan_completing_index(repository, folder, resources, extent, hold)
     backups = len(scanned.backups)
     if scanned.is_blind:
         return CleanupPreview(backups, 0, 0, is_blind=True)

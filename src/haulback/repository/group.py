@@ -24,11 +24,10 @@ _ENTRY = struct.Struct(f"<{ID_BYTES}sI")
 _COUNT = struct.Struct("<I")
 RECORD_BYTES = GROUP_BYTES + 32 * KIB  # the record of a usual group that does not compress
 _RAW_BYTES_MAX = 2 * GROUP_BYTES
-# Parameters zstd uses for 128 KiB inputs at level 2, with a 1 MiB window.  Measured on an image of
-# programs: level 3 is 4 % smaller and makes a full backup 15 % slower, level 1 is 5 % larger and 9
-# % faster.
+# Parameters of zstd for 128 KiB inputs between levels 1 and 2, with a 1 MiB window: the table of 64
+# KiB stays in the cache of a core (docs/decisions/0099-*.md has the measured choices).
 _PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
-    2, source_size=128 * KIB, window_log=20, write_content_size=True
+    2, source_size=128 * KIB, window_log=20, hash_log=14, min_match=6, write_content_size=True
 )
 _threads = threading.local()
 

@@ -64,8 +64,12 @@ class Index:
 
     def find(self, chunks: Sequence[bytes]) -> list[bytes | None]:
         """The group of each chunk, None for a chunk that is not stored.  Ask in batches."""
+        if len(self) >= _ARRAYS_FROM:
+            from haulback.repository.index_arrays import find
+
+            return find(self.segments, self._hidden, chunks)
         result: list[bytes | None] = [None] * len(chunks)
-        for segment, which, rows in self._matches(chunks):
+        for segment, which, rows in self._matches_in_turn(chunks):
             for i, group in zip(which, segment.group_ids(rows), strict=True):
                 result[i] = group
         return result
@@ -132,9 +136,9 @@ class Index:
                 if row is not None and not (hidden is not None and hidden[row])
             ]
             if hits:
-                which = [i for i, _ in hits]
-                yield segment, which, [row for _, row in hits]
-                missing = [i for i in missing if i not in set(which)]
+                rows = dict(hits)
+                yield segment, list(rows), list(rows.values())
+                missing = [i for i in missing if i not in rows]
 
     def packs(self) -> set[bytes]:
         """Every pack that an index file names."""

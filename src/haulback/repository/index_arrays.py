@@ -97,6 +97,24 @@ def matches(
 
     `hidden` has masks over the groups that do not count, by the `id` of an index file.
     """
+    for segment, which, owners in _matches(segments, hidden, chunks):
+        yield segment, which.tolist(), owners.tolist()
+
+
+def find(
+    segments: Sequence[Segment], hidden: Mapping[int, Array], chunks: Sequence[bytes]
+) -> list[bytes | None]:
+    """The group of each chunk, None for a chunk that no file holds; `hidden` as for `matches`."""
+    result: list[bytes | None] = [None] * len(chunks)
+    for segment, which, owners in _matches(segments, hidden, chunks):
+        for i, group in zip(which.tolist(), group_ids(segment.columns, owners), strict=True):
+            result[i] = group
+    return result
+
+
+def _matches(
+    segments: Sequence[Segment], hidden: Mapping[int, Array], chunks: Sequence[bytes]
+) -> Iterator[tuple[Segment, Array, Array]]:
     heads, rests = halves(chunks)
     # ascending, so that adjacent look-ups share the cache lines of the search
     missing = np.argsort(heads)
@@ -108,7 +126,7 @@ def matches(
             hits &= ~hidden[id(segment)][owners]
         if not hits.any():
             continue
-        yield segment, missing[hits].tolist(), owners[hits].tolist()
+        yield segment, missing[hits], owners[hits]
         missing, heads, rests = missing[~hits], heads[~hits], rests[~hits]
         if not len(missing):
             break

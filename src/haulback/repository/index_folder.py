@@ -37,6 +37,7 @@ class IndexFolder:
         self._cache = cache
         self._opened: dict[str, Segment] = {}
         self._rebuilt: list[Segment] = []
+        self._held: list[Segment] = []
         self.damaged: dict[str, str] = {}
         self.closed: set[bytes] = set()
 
@@ -49,6 +50,7 @@ class IndexFolder:
                 # swept after the listing; the file that replaces it is in the next listing
                 items = None
                 continue
+            live += self._held
             return live + self._rebuild(live) if self.damaged else live
         raise Unavailable("the index changes faster than it can be read; try again")
 
@@ -63,6 +65,10 @@ class IndexFolder:
         self._destination.adopt(f"index/{path.stem}", path)
         if kept:
             self._opened[path.stem] = kept
+
+    def hold(self, path: Path) -> None:
+        """Use a local index file that is not stored, as a preview does, which changes nothing."""
+        self._held.append(Segment.open(path, path.stem, self._keys))
 
     def opened(self, names: Sequence[str]) -> list[Segment] | None:
         """Index files that are open already; None unless all of them are."""

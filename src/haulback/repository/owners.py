@@ -14,9 +14,9 @@ from cryptography.exceptions import InvalidTag
 
 from haulback.contract.order_records import Owner
 from haulback.destinations.protocol import ObjectStore
-from haulback.errors import Conflict, Damaged, NotFound, OwnerChanged
+from haulback.errors import Conflict, Damaged, NotFound, OwnerChanged, Unavailable
 from haulback.repository.keys import Keys
-from haulback.repository.names import Objects, number_name
+from haulback.repository.names import Objects, exists, number_name
 from haulback.units import DAY_MS
 
 FOLDER = "owners"
@@ -97,6 +97,9 @@ class Owners:
             return False
         except Damaged:
             return True
+        except Unavailable:
+            # Stores refuse a range of an empty object, which a torn create may leave.
+            return exists(self.destination, number_name(FOLDER, number))
         return True
 
     def claim(self, number: int, record: OwnerRecord) -> Owner:

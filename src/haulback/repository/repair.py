@@ -188,7 +188,7 @@ class _Repair:
             return
         data = config.encode(self._repository.guid, self._keys, self._workshop.secrets)
         for name in (config.CONFIG, config.CONFIG_COPY):
-            self._act(f"{name} is made anew", lambda name=name: self._store(name, data))  # type: ignore[misc]
+            self._act(f"{name} is made again", lambda name=name: self._store(name, data))  # type: ignore[misc]
 
     def _store(self, name: str, data: bytes) -> None:
         with suppress(Conflict):  # an earlier repair that was interrupted stored the object

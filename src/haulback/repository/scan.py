@@ -84,20 +84,23 @@ def scan_completing_index(
     folder: Path,
     resources: Resources,
     extent: ScanExtent = _EVERYTHING,
+    keep: Callable[[Path], None] | None = None,
 ) -> RepositoryScan:
     """Walk the maps of all backups, unless `extent` restricts them.
 
     A pack outside the index, or another group in the index, may hold data that a backup lacks, so
-    the index is first completed from pack directories.
+    the index is first completed from pack directories.  `keep` takes the additional index files;
+    without it they are stored.
     """
     disk, confirm = resources.disk, resources.confirm
+    keep = keep or repository.index_folder.store
     repository.closed.clear()
     while True:
         scanned = scan(repository, folder, disk, extent)
         mended = False
         for entries in lost_entries(scanned, repository):
             confirm()
-            place_again(entries, folder, repository.keys, disk, repository.index_folder.store)
+            place_again(entries, folder, repository.keys, disk, keep)
             mended = True
         if not mended:
             return scanned

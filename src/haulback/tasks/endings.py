@@ -76,8 +76,11 @@ def over(ending: Ending, now: int) -> Outcome:
     return Outcome([own, *dropped], [], settled, freed)
 
 
-def retried(ending: Ending, now: int, chance: Random) -> Outcome:
-    """End a failed task, and give its followers to a copy that starts later."""
+def retried(ending: Ending, now: int, chance: Random, lasting: JsonObject) -> Outcome:
+    """End a failed task, and give its followers to a copy that starts later.
+
+    `lasting` are results that stay true: the copy begins with them.
+    """
     task = ending.task
     start = now + back_off(task.retry_count, task.tries, chance)
     inherited = inherited_slots(task)
@@ -90,6 +93,7 @@ def retried(ending: Ending, now: int, chance: Random) -> Outcome:
         asked_start=None,
         rank=rank(start, task.priority),
         slots=inherited,
+        results=lasting,
     )
     freed = [key for key in task.slots if key not in inherited]
     return Outcome(_replaced(ending, copy, now), [copy], [], freed)

@@ -32,7 +32,7 @@ def run(context: TaskContext) -> Results:
     target = context.repositories.open(order.destination)
     results: Results = {"copied": [], "sealedAnew": not source.is_of_family(target)}
     if results["sealedAnew"]:
-        context.log("the destinations have different keys: the data is decrypted and sealed anew")
+        context.log("the destinations have different keys: the data is decrypted and sealed again")
     for wanted in order.copies:
         let_be_listed(context, source, wanted.source)
     context.log(

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from haulback.cli import repository as command
 from haulback.cli import stored_backups
@@ -20,7 +21,7 @@ from haulback.errors import Conflict, Malformed, NotFound
 from haulback.repository.keys import Secret
 from haulback.repository.repository import Repository
 from haulback.units import MIB
-from tests.unit.repository.scene import MemoryDisk, back_up, noise
+from tests.unit.repository.scene import MemoryDisk, back_up, export, noise
 
 
 class Made:
@@ -100,11 +101,15 @@ def test_a_disk_is_written_to_a_new_file_or_to_standard_output(
 def test_a_backup_is_named_by_the_beginning_of_its_guid_by_its_machine_or_as_the_latest(
     made: Made, tmp_path: Path, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ):
-    later = back_up(made.repository, MemoryDisk(noise(MIB, 4)), tmp_path / "later", pool)
+    staging = tmp_path / "later"
+    draft = export(made.repository, MemoryDisk(noise(MIB, 4)), staging, pool)
+    newer = replace(draft.manifest, snapshot_time=draft.manifest.snapshot_time + 1)
+    later = made.repository.publish(staging, replace(draft, manifest=newer))
     words = [made.backup.backup[:6], made.backup.backup[:20].upper()]
     words += ["latest", f"latest:{later.entity_name}", later.entity_name]
     named = [backup_named(made.repository, word).backup for word in words]
-    assert named == [made.backup.backup] * 2 + [later.backup] * 3
+    newest = min(made.backup.backup, later.backup)  # both were taken at one moment
+    assert named == [made.backup.backup] * 2 + [newest] * 3
     for word in ("nobody", "latest:nobody", "000000"):
         with pytest.raises(NotFound, match="`haulback repository ls` lists the backups"):
             backup_named(made.repository, word)

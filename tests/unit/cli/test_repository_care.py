@@ -14,7 +14,7 @@ from haulback.cli import repository as command
 from haulback.cli import repository_care as care
 from haulback.cli.confirmation import Consent
 from haulback.destinations.folder import Folder
-from haulback.errors import Conflict
+from haulback.errors import Conflict, Malformed
 from haulback.repository.cleanup_preview import preview_clean_up
 from haulback.repository.keys import Secret
 from haulback.repository.owners import OwnerRecord
@@ -149,6 +149,22 @@ def test_a_dry_run_of_a_clean_up_names_the_bytes_that_it_frees(
     assert freed > MIB // 2
     assert preview.bytes == pytest.approx(freed, rel=0.25 if shared else 0.01)
     assert preview_clean_up(made.repository, empty(tmp_path), Resources(pool)).bytes == 0
+
+
+def test_a_preview_with_an_unlisted_pack_stores_no_index_file(
+    made: Made, tmp_path: Path, pool: ThreadPoolExecutor
+):
+    next((made.folder / "index").iterdir()).unlink()
+    before = names(made)
+    preview = preview_clean_up(made.repository, empty(tmp_path), Resources(pool))
+    assert (preview.backups, preview.packs) == (2, 0)
+    assert names(made) == before
+
+
+@pytest.mark.parametrize("word", ["latest", "db", "latest:db"])
+def test_a_deletion_is_refused_for_a_name(made: Made, word: str):
+    with pytest.raises(Malformed, match="is no guid of a backup"):
+        command.forget(made.folder, word, key_file=made.key, consent=YES)
 
 
 def empty(root: Path) -> Path:

@@ -56,7 +56,7 @@ def test_a_preview_sums_up_and_names_its_warnings(
     previewed(web, waits=waits)
     retention.preview("keep")
     said = capsys.readouterr()
-    assert "1 stay, 1 go; at most 1 MiB come back" in said.out
+    assert "1 stay, 1 are removed, at most 1 MiB are freed" in said.out
     assert ("retention confirm keep" in said.out) is waits
     assert said.err == "warning: low space\n"
 

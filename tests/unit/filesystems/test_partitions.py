@@ -284,6 +284,18 @@ def test_a_disk_of_unknown_contents_is_listed_and_an_empty_one_is_not():
     assert one.volume.reason == "the contents are unknown"
 
 
+def test_a_disk_with_an_unreadable_spot_hides_no_other_disk():
+    class Worn(Memory):
+        def read(self, offset: int, count: int) -> bytes:
+            if offset <= 700_000 < offset + count:
+                raise OSError("a chunk is lost")
+            return super().read(offset, count)
+
+    full = Memory(bytes(SIZE)).put(MIB - 1, b"x")
+    volumes = find({"vda": full, "vdb": Worn(bytes(SIZE))}, CodePage("cp850")).values()
+    assert [item.volume.name for item in volumes] == ["vda", "vdb"]
+
+
 @pytest.mark.parametrize(
     ("at", "mark", "reason"),
     [

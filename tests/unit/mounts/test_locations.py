@@ -122,6 +122,23 @@ def test_damage_that_a_mount_meets_is_recorded_in_the_repository(
     assert len(reports(mounted)) == 1
 
 
+def test_damage_that_a_store_does_not_take_is_not_recorded_at_each_look(
+    tmp_path: Path, pool: ThreadPoolExecutor
+):
+    mounted = Mounted(tmp_path, pool, family=True)
+    mounted.rot()
+    mounted.read()
+    folder = tmp_path / "first"
+    (folder / "damage").write_bytes(b"a file where records of damage are stored")
+    mounted.watch.look()
+    (folder / "damage").unlink()
+    mounted.watch.look()
+    assert reports(mounted) == []
+    mounted.seconds += 2
+    mounted.watch.look()
+    assert len(reports(mounted)) == 1
+
+
 def test_the_reports_of_a_location_replace_each_other(tmp_path: Path, pool: ThreadPoolExecutor):
     mounted = Mounted(tmp_path, pool, family=True)
     mounted.rot()

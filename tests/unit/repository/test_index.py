@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,15 @@ def test_a_large_index_answers_like_a_small_one(seed, monkeypatch):
         monkeypatch.setattr("haulback.repository.index._ARRAYS_FROM", 0)
         assert (index.find(asked), index.packs_of(asked)) == small
         monkeypatch.undo()
+
+
+def test_a_small_index_finds_many_chunks_in_proportional_time():
+    parts = entries(1, groups=400, chunks=20)
+    ids = [chunk for entry in parts for chunk in entry.chunks]
+    index = Index([Segment.build(parts)])
+    begun = time.process_time()
+    assert None not in index.find(ids)
+    assert time.process_time() - begun < 1  # quadratic: 3.4 s
 
 
 _BACKUPS = """

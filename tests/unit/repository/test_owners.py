@@ -11,8 +11,9 @@ from haulback.contract.order_records import Owner
 from haulback.destinations.folder import Folder
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import Item
-from haulback.errors import Conflict, Damaged, OwnerChanged
+from haulback.errors import Conflict, Damaged, OwnerChanged, Unavailable
 from haulback.repository.garbage_collection import CleanupOrder, clean_up
+from haulback.repository.names import number_name
 from haulback.repository.owners import WAIT_MS, OwnerRecord, Ownership
 from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
@@ -213,3 +214,15 @@ def test_an_owner_that_is_replaced_during_a_scan_publishes_no_index(
     with pytest.raises(OwnerChanged):
         cleaned(old, tmp_path / "c", pool, made.backup)
     assert repository.index_folder.names() == before
+
+
+def test_an_empty_record_on_a_store_that_refuses_its_range_is_taken(repository: Repository):
+    class Strict(PassThrough):
+        def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+            if length and not self.info(name).size:
+                raise Unavailable("416: the range is not satisfiable")
+            return super().load(name, offset, length)
+
+    repository.destination.store(number_name("owners", 1), b"")
+    strict = Repository(Strict(repository.destination), repository.guid, repository.keys)
+    assert (strict.owners.is_taken(1), strict.owners.is_taken(2)) == (True, False)

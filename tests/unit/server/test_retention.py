@@ -29,7 +29,7 @@ from haulback.server.services import (
     retention_waits,
 )
 from haulback.server.services import retention as retention_marks
-from haulback.server.services.configuration import SentRecord
+from haulback.server.services.configuration import RequestRecord
 from haulback.server.services.record_kinds import RECORD_KINDS
 from haulback.server.store import configuration, mount_tables, retention, rows, tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
@@ -274,7 +274,7 @@ def test_a_dry_run_of_a_changed_policy_names_its_rules_machines_and_backups(hous
 
     def losses(**members: object) -> set[tuple[str, str, str]]:
         body = msgspec.json.encode({"name": "p", **members})
-        sent = SentRecord(kind, lambda: read(msgspec.json.decode(body), kind.struct, ""), body)
+        sent = RequestRecord(kind, lambda: read(msgspec.json.decode(body), kind.struct, ""), body)
         told = policy_losses.of_changed_policy(house.app, house.user, sent, policy)
         return {(item.kind, item.fate, item.guid) for item in told.items}
 

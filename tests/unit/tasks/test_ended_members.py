@@ -192,7 +192,7 @@ def test_a_retry_is_a_fresh_copy_that_waits_and_holds_what_the_plan_held():
     slots = ["entity:plan", *SLOTS]
     below = [follower(), follower("g", follows="f")]
     ending = Ending(running(slots=slots), State.FAILED, "why", below)
-    outcome = endings.retried(ending, NOW, Middle())
+    outcome = endings.retried(ending, NOW, Middle(), {})
     [copy] = outcome.new
     start = NOW + 10_000  # the second wait
     assert asdict(copy) == fresh(

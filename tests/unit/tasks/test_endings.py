@@ -61,7 +61,7 @@ def test_every_limit_of_an_ended_task_is_released_or_held_by_one_other_task(
     task, below = plan
     direct = [item for item in below if item.follows == task.guid]
     ending = Ending(task, state, None, direct if state is State.FINISHED else below)
-    for outcome in (endings.over(ending, NOW), endings.retried(ending, NOW, Random(0))):
+    for outcome in (endings.over(ending, NOW), endings.retried(ending, NOW, Random(0), {})):
         held = [
             key
             for change, new in outcome.changes
@@ -76,7 +76,7 @@ def test_every_limit_of_an_ended_task_is_released_or_held_by_one_other_task(
 def test_a_retry_counts_in_the_run_once_and_keeps_its_followers(plan: tuple[Task, list[Task]]):
     task, below = plan
     task.run = "run"
-    outcome = endings.retried(Ending(task, State.FAILED, "why", below), NOW, Random(0))
+    outcome = endings.retried(Ending(task, State.FAILED, "why", below), NOW, Random(0), {})
     [copy] = outcome.new
     values = {changed.guid: new for changed, new in outcome.changes}
     assert (values[task.guid]["run"], copy.run) == ("", "run")

@@ -65,7 +65,11 @@ class MachinePlaces:
         known, uuids = dict[str, tuple[_Stamp, str]](), list[tuple[str, str]]()
         for name, stamp in _stamps(root):
             old = before.get(name)
-            uuid = old[1] if old and old[0] == stamp else _uuid(root / name)
+            if old and old[0] == stamp:  # was settled when it was read, so it is now
+                known[name] = old
+                uuids.append((name, old[1]))
+                continue
+            uuid = _uuid(root / name)
             uuids.append((name, uuid))
             if _is_settled(stamp):
                 known[name] = (stamp, uuid)

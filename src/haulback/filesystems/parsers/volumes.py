@@ -134,8 +134,14 @@ def _volume(part: _Part, page: CodePage) -> VolumeBlocks | None:
 
 
 def _is_blank(blocks: Blocks) -> bool:
-    """Whether the first MiB of a disk, the place of all tables and superblocks, is empty."""
-    return not any(blocks.read(0, min(MIB, blocks.size)))
+    """Whether the first MiB of a disk, the place of all tables and superblocks, is empty.
+
+    A MiB that cannot be read may hold anything.
+    """
+    try:
+        return not any(blocks.read(0, min(MIB, blocks.size)))
+    except _DAMAGE:
+        return False
 
 
 def _detected(blocks: Blocks) -> Detected | None:

@@ -428,7 +428,7 @@ def abandoned(call: ApiRequest) -> list[str]:
 @room(
     "PUT",
     "/nodes/self/staging",
-    "A sign of life.",
+    "Report the free staging space; counts as a heartbeat of the node.",
     request=Space,
     status=204,
     roles=NODES,

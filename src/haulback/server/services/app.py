@@ -27,7 +27,7 @@ from haulback.server.store.task_lifecycle import TaskChanges
 from haulback.server.wakeups import Wakeups
 from haulback.tasks.record import Task
 
-LEASE_MS = 30_000  # time without a sign of life after which a node loses its tasks
+LEASE_MS = 30_000  # time without a heartbeat after which a node loses its tasks
 
 
 @dataclass

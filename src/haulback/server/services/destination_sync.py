@@ -8,7 +8,7 @@ from itertools import groupby
 from haulback.contract.copies import NewCopyLink
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
-from haulback.errors import Conflict, Malformed
+from haulback.errors import Conflict, Malformed, NotFound
 from haulback.inventory.records import Backup
 from haulback.kinds.api import Context
 from haulback.kinds.support import planning, second_copies
@@ -160,8 +160,19 @@ def _can_heal(known: SqlCatalogue, place: BackupDestination, other: Backup) -> b
 
 
 def _first_of(known: SqlCatalogue, guid: str) -> str:
-    """The destination from which the master key of another one comes, maybe over others."""
-    while copied := known.places.destination(guid).settings.get(COPY_OF):
+    """The destination from which the master key of another one comes, maybe over others.
+
+    A removed destination ends the way: its copies have one key still.
+    """
+    passed = set[str]()
+    while guid not in passed:
+        passed.add(guid)
+        try:
+            copied = known.places.destination(guid).settings.get(COPY_OF)
+        except NotFound:
+            return guid
+        if not copied:
+            return guid
         guid = str(copied)
     return guid
 

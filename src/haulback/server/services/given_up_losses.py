@@ -17,7 +17,7 @@ from haulback.server.store.engine import Connection
 from haulback.server.store.expressions import Condition
 
 _UP = "given up"
-_QUIET_MS = 90_000  # a node that was not heard for so long is told to a person
+_QUIET_MS = 90_000  # after this silence of a node, the list of losses names the node
 
 
 class LossView:
@@ -211,7 +211,7 @@ def _machine(view: LossView, guid: str) -> None:
             name = view.known.places.destination(place).name
             tally.note(
                 f"{_silence(view, heard[place])} reaches {name}: its backups of {machine.name} "
-                "stay; if its nodes will not come back, give them up by a shorter silence "
+                "stay; if its nodes are lost for good, give them up by a shorter silence "
                 "(--silent 1h, silentFor), or give up the nodes first"
             )
     stays = tally.add(

@@ -139,7 +139,7 @@ def refuse(item: GivenUp | None) -> None:
         day = datetime.fromtimestamp(item.begun / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         raise Fenced(
             f"node {item.name} was given up by {item.login} on {day} UTC, and its tasks have ended;"
-            " to use it again, enrol it anew: haulback node token, then haulback node with an empty"
+            " to use it again, enrol it: haulback node token, then haulback node with an empty"
             " --data"
         )
 
@@ -424,14 +424,15 @@ def _remove_backups(work: _Work) -> bool:
 def _remove_locations(work: _Work, where: Condition) -> bool:
     """Remove the next records of backups, each with an entry in the audit log."""
     removed = given_up.remove_locations(work.sql, work.ledger, where)
-    operation = f"gave up backup with {work.item.kind} {work.item.name}"
     by = (work.item.caller, work.item.login)
-    audit.write_many(work.sql, work.now, by, operation, [_lost(item) for item in removed])
+    lines = [_lost(item, work.item) for item in removed]
+    audit.write_many(work.sql, work.now, by, "gave up backup", lines)
     return bool(removed)
 
 
-def _lost(item: Backup) -> audit.AuditLine:
+def _lost(item: Backup, cause: GivenUp) -> audit.AuditLine:
     about: JsonObject = {"machine": item.entity_name, "destination": item.destination}
+    about |= {"with": f"{cause.kind} {cause.name}"}
     about |= {"type": item.type}
     about |= {"time": item.snapshot_time or item.created, "stored": item.stored}
     return item.guid, about, None

@@ -94,8 +94,7 @@ def tick(app: App) -> None:
     else:
         opened += _run_step(app, lost_staging.move_due)
         opened += _run_step(app, fires.run_due)
-    for upkeep in _due_upkeep(app):
-        opened += _run_step(app, upkeep)
+    opened += _run_step(app, _upkeep)
     for step in (protection.keep_current, daily_reports.send_due):
         _run_step(app, step)
     if mounts_due := due.mounts and _unmount(app):
@@ -125,6 +124,11 @@ def _due(app: App) -> DueWork:
     with app.store.read() as sql:
         now = app.clock.now_ms()
         return due_work.look(sql, now, Ages(now - LISTED_MS, now - KEEP_MS, now - audit.KEPT_MS))
+
+
+def _upkeep(app: App) -> int:
+    """Run the due steps of the upkeep of repositories; returns the number of opened tasks."""
+    return sum(_run_step(app, step) for step in _due_upkeep(app))
 
 
 def _due_upkeep(app: App) -> list[Callable[[App], int | None]]:

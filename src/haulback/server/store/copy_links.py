@@ -182,7 +182,7 @@ def is_damaged(sql: sa.Connection, now: int) -> bool:
 def healable(sql: sa.Connection, now: int, again: int, most: int) -> list[Healable]:
     """Locations that lack data, each with another location of the same backup if one exists.
 
-    All of them are due again at `again` (epoch ms).
+    Each returned location is due again at `again` (epoch ms).
     """
     query = sa.select(tables.backup).where(tables.HEALABLE, _BACKUP.heal_after <= now)
     query = query.order_by(_BACKUP.heal_after, _BACKUP.guid).limit(most)

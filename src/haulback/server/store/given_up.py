@@ -425,7 +425,7 @@ def holding(sql: sa.Connection, entity: str) -> list[str]:
 
 
 def last_heard(sql: sa.Connection, destinations: Sequence[str]) -> dict[str, int]:
-    """The last sign of life (ms) of any node that reaches each destination; 0: never."""
+    """The last heartbeat (ms) of any node that reaches each destination; 0: never."""
     node = tables.node.c
     seen = {row.guid: row.seen or 0 for row in sql.execute(sa.select(node.guid, node.seen))}
     place = tables.destination

@@ -84,8 +84,10 @@ class TaskChanges:
                 first = tasks.get(self.sql, task.follows or "")
                 backup = self.ledger.backups.begun_again(task.ref("backup") or "", _BEGUN_AGAIN)
                 return endings.repeated(ending, first, backup, self.now)
-            if self.kinds[task.type].retries and task.retry_count > 0:
-                return endings.retried(ending, self.now, _CHANCE)
+            kind = self.kinds[task.type]
+            if kind.retries and task.retry_count > 0:
+                lasting = {key: task.results[key] for key in kind.lasting & task.results.keys()}
+                return endings.retried(ending, self.now, _CHANCE, lasting)
         return endings.over(ending, self.now)
 
     def _apply(self, outcome: Outcome, replaced: Ending | None = None) -> None:

@@ -48,7 +48,7 @@ def complete_report(
         findings.insert(
             0,
             f"{len(lacking)} backups lack something: {MOST} of them are marked now, and the next "
-            "VERIFY goes on with the others",
+            "VERIFY continues with the others",
         )
     whole = DamageReport(
         destination,

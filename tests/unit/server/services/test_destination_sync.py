@@ -382,16 +382,19 @@ def test_a_damaged_location_is_healed_from_a_sound_one(copies):
     assert destination_sync.plan_due(copies.house.app) == 0
 
 
-@pytest.mark.parametrize("family", [True, False])
-def test_locations_that_are_both_damaged_heal_each_other_in_a_family(copies, family: bool):
+@pytest.mark.parametrize("copied_from", ["first", "removed", None])
+def test_locations_that_are_both_damaged_heal_each_other_in_a_family(copies, copied_from):
     backup = copies.both()
-    if family:
+    first = copies.house.destination.guid
+    if copied_from:
         table = tables.destination
         here = sa.update(table).where(table.c.guid == copies.far.guid)
         with copies.house.app.store.write() as sql:
             sql.execute(
                 here.values(
-                    settings=msgspec.json.encode({"copyOf": copies.house.destination.guid}).decode()
+                    settings=msgspec.json.encode(
+                        {"copyOf": first if copied_from == "first" else new_guid()}
+                    ).decode()
                 )
             )
     places = copies.locations(backup)
@@ -399,7 +402,7 @@ def test_locations_that_are_both_damaged_heal_each_other_in_a_family(copies, fam
         copies.damaged(place)
     destination_sync.plan_due(copies.house.app)
     healed = {guid for sync in copies.syncs() for guid in sync.params["copies"]}
-    assert healed == ({place.guid for place in places} if family else set())
+    assert healed == ({place.guid for place in places} if copied_from == "first" else set())
 
 
 def test_a_healing_that_fails_is_tried_again_after_a_while(copies):

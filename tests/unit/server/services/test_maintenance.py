@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import sqlalchemy as sa
 
 from haulback.ids import new_guid
@@ -56,3 +57,17 @@ def test_servers_that_look_at_one_moment_unmount_each_backup_once(house: House):
     with house.app.store.read() as sql:
         ended = sql.scalars(sa.select(task.mounted_backup).where(task.type == "UNMOUNT"))
         assert Counter(ended) == Counter(guids)
+
+
+def test_an_error_of_the_upkeep_stops_no_other_step(house: House, monkeypatch: pytest.MonkeyPatch):
+    node = house.node()
+    guid = overdue(house, house.exported(node), node.guid)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("an index is broken")
+
+    monkeypatch.setattr("haulback.server.services.maintenance.due_work.upkeep", fail)
+    maintenance.tick(house.app)
+    with house.app.store.read() as sql:
+        task = tables.task.c
+        assert sql.scalar(sa.select(task.mounted_backup).where(task.type == "UNMOUNT")) == guid

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from haulback.contract.task_states import State
 from haulback.server.services import node_tasks
+from haulback.server.store import tables, tasks
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.tasks.record import Task
 from tests.unit.server.conftest import House
@@ -43,3 +46,20 @@ def test_a_store_that_fails_after_its_manifest_leaves_a_backup_and_the_next_base
 def test_a_store_that_fails_before_its_manifest_leaves_no_backup(house: House, results):
     store = failed_store(house, results)
     assert states(house, store) == ("FAILED", None)
+
+
+@pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
+def test_a_store_that_is_retried_after_its_manifest_leaves_a_backup_whatever_its_end(
+    house: House, end: State
+):
+    node = house.node()
+    store = house.exported(node, retryCount=1)
+    house.take(node, store)
+    node_tasks.report(house.app, node, store.guid, results=PUBLISHED)
+    house.fail(node, store)
+    with house.app.store.write() as sql:
+        row = tables.task.c
+        again = sql.scalar(sa.select(row.guid).where(row.state == "QUEUED", row.type == "STORE"))
+        assert again
+        house.app.life(sql).end(tasks.get(sql, again), end, "it broke")
+    assert states(house, store) == ("SUCCESS", store.ref("backup"))
