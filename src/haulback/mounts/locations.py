@@ -9,7 +9,7 @@ from haulback.destinations.pass_through import close
 from haulback.destinations.registry import open_destination
 from haulback.errors import Conflict, Damaged, HaulbackError, NotFound
 from haulback.mounts.damage_watch import DamageWatch, WatchedLocation
-from haulback.mounts.opening import Opening
+from haulback.mounts.lazy_opener import LazyOpener
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.mounts.spec import MountPlace, MountSpec
 from haulback.repository.manifest import Manifest
@@ -31,7 +31,7 @@ class Locations:
             key=order.key,
             backup=order.backup,
         )
-        self._locations = [Location(self, place) for place in (first, *order.others)]
+        self._locations = [MountedLocation(self, place) for place in (first, *order.others)]
 
     def disks(self) -> dict[str, ReopeningDisk]:
         """The disks of the backup, by name, at the first location that can be opened.
@@ -50,7 +50,7 @@ class Locations:
             for disk in manifest.disks
         }
 
-    def _located(self) -> Location:
+    def _located(self) -> MountedLocation:
         failed = None
         for location in self._locations:
             try:
@@ -91,13 +91,13 @@ class Locations:
         return repository
 
 
-class Location:
+class MountedLocation:
     """A location, which is opened once, when its first reader asks."""
 
     def __init__(self, locations: Locations, place: MountPlace) -> None:
-        self.repository = Opening(lambda: locations.open_repository(place))
-        self.manifest = Opening(lambda: locations.read_manifest(self.repository(), place))
-        self._disks = Opening(self._all_disks)
+        self.repository = LazyOpener(lambda: locations.open_repository(place))
+        self.manifest = LazyOpener(lambda: locations.read_manifest(self.repository(), place))
+        self._disks = LazyOpener(self._all_disks)
 
     def of_family(self, repository: Repository) -> Repository:
         """The repository of the location.  Raises NotFound where it has another key."""

@@ -22,7 +22,7 @@ from haulback.errors import (
     OwnerChanged,
     Unavailable,
 )
-from haulback.mounts.opening import Opening
+from haulback.mounts.lazy_opener import LazyOpener
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
@@ -105,9 +105,9 @@ class _OtherDisks:
 
     def __init__(self, context: TaskContext, place: BackupPlace) -> None:
         self._context, self._name = context, place.destination.name
-        self._repository = Opening(lambda: context.repositories.open(place.destination))
-        self._location = Opening(lambda: _located(context, self._repository(), place))
-        self._disks = Opening(self._all_disks)
+        self._repository = LazyOpener(lambda: context.repositories.open(place.destination))
+        self._location = LazyOpener(lambda: _located(context, self._repository(), place))
+        self._disks = LazyOpener(self._all_disks)
 
     def disk(self, name: str) -> Source:
         """A disk of the location.  Raises NotFound, or the error of its opening."""
@@ -181,4 +181,4 @@ def _family_of(
         context.log(f"{other.destination.name} supplies data that the first location lacks")
         return result
 
-    return Opening(opened)  # each new reader of the first location asks for it
+    return LazyOpener(opened)  # each new reader of the first location asks for it

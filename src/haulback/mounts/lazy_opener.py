@@ -15,7 +15,7 @@ T = TypeVar("T")
 _AGAIN = Backoff(pause=2.0, factor=2.0, longest=60.0)
 
 
-class Opening(Generic[T]):
+class LazyOpener(Generic[T]):
     """Calls `open_place` for the first reader, and after an error again at growing intervals.
 
     `seconds` is a clock that never goes back.
