@@ -44,7 +44,8 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     backups that are not stored.  `objects` are stored objects that are damaged now.  `unreliable`
     is the reason why no damage was recorded although many reads failed.  `findings` describe
     damaged small objects.  `complete`: the task read all backups, so every backup not named here is
-    intact.
+    intact.  `found` (epoch ms, the server's clock) is the time of the finding, for reports that are
+    sent later; 0: now.
     """
 
     destination: Guid
@@ -55,6 +56,7 @@ class DamageReport(msgspec.Struct, omit_defaults=True):
     findings: list[Text] = []
     unreliable: Text = ""
     complete: bool = False
+    found: Bytes = 0
 
 
 MOST_REPORTS = 50  # of a task or mount

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 import msgspec
 
 from haulback.contract.damage import MOST_REPORTS, DamageReport
-from haulback.errors import HaulbackError
 from haulback.repository.reported_damage import ReadBackups, report_damage
 from haulback.repository.repository import Repository
+from haulback.retry import Backoff
 
 DAMAGE = "damage"  # file in the run folder of a mount: a list of DamageReport
 _MS = 1_000_000  # nanoseconds of a millisecond
-_AGAIN = 60.0  # seconds after damage that could not be recorded
+_LOOK_EVERY = 2.0  # seconds between two looks
+# A report reads the damaged places and the map of the backup, in the process that serves the disks.
+_REST = 60.0  # seconds between two reports of a location
+_TELL_AGAIN_MS = 600_000  # the same damage, found so much later, is a new finding
+_AFTER_ERROR = Backoff(pause=2.0, factor=2.0, longest=600.0)
+_LAST_LOOK = 5.0  # seconds that the end of a mount waits for its last look
 log = logging.getLogger(__name__)
 
 
@@ -29,58 +36,140 @@ class WatchedLocation(NamedTuple):
     backup: str
 
 
-class DamageWatch:
-    """The repositories that a mount reads.
+@dataclass
+class _Watched:
+    """A location and its report; `again` is the time (s) of its next look.
 
-    `look` records what their readers could not read and writes the reports to the file `path`.
+    `is_missed`: the manifest could not be read; `is_new`: no look has read the manifest since.
     """
 
-    def __init__(self, mount: str, path: Path) -> None:
+    place: WatchedLocation
+    is_missed: bool = False
+    is_new: bool = False
+    report: DamageReport | None = None
+    again: float = 0.0
+    pauses: Iterator[float] = field(default_factory=_AFTER_ERROR.pauses)
+
+    @property
+    def has_new(self) -> bool:
+        return self.is_new or len(self.place.repository.findings) > 0
+
+
+class DamageWatch:
+    """The locations that a mount reads, each with its newest report.
+
+    `look` records what their readers could not read and writes the reports to the file `path`.
+    `seconds` is a clock that never goes back, `now_ms` gives epoch ms.
+    """
+
+    def __init__(
+        self,
+        mount: str,
+        path: Path,
+        seconds: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // _MS,
+    ) -> None:
         self._by, self._path = f"MOUNT {mount}", path
-        self._read: list[WatchedLocation] = []
-        self._unread: list[WatchedLocation] = []  # their manifest could not be read
-        self._reports: list[DamageReport] = []
-        self._later = 0.0  # monotonic time before which nothing is looked at
-        self._lock = Lock()  # guards both lists: locations are opened by threads of readers
+        self._seconds, self._now_ms = seconds, now_ms
+        self._watched: dict[tuple[str, str], _Watched] = {}  # by destination and backup
+        self._is_unwritten = False  # the file lacks a report
+        self._lock = Lock()  # guards the table: locations are opened by threads of readers
 
     def reads(self, place: WatchedLocation) -> None:
         """Watch a location that was opened."""
         with self._lock:
-            self._read.append(place)
+            key = place.destination, place.backup
+            self._watched.setdefault(key, _Watched(place)).place = place
 
     def missed(self, place: WatchedLocation) -> None:
         """Let the next look read the manifest of a location again."""
+        watched = self._of(place)
+        watched.is_missed = watched.is_new = True
+
+    def has_manifest(self, place: WatchedLocation) -> None:
+        """End the search for the manifest of a location, which was read."""
+        watched = self._of(place)
+        watched.is_missed = watched.is_new = False
+
+    def _of(self, place: WatchedLocation) -> _Watched:
+        self.reads(place)
         with self._lock:
-            self._unread.append(place)
+            return self._watched[place.destination, place.backup]
+
+    def start(self) -> WatchThread:
+        """Look again and again in a thread, until `WatchThread.stop`."""
+        thread = WatchThread(self)
+        thread.start()
+        return thread
 
     def look(self, *, is_last: bool = False) -> None:
-        """Record new damage; a store that refuses or does not answer is asked again in a minute."""
-        if time.monotonic() < self._later and not is_last:
-            return
+        """Record new damage; a store that does not answer is asked again at growing intervals.
+
+        The last look waits for no interval.  An error is logged, since the disks must be served on.
+        """
         with self._lock:
-            read, unread = [*self._read], [*self._unread]
-        met = [self._met(place, ReadBackups([place.backup])) for place in read if _has_new(place)]
-        for place in unread:
-            met.append(self._met(place, ReadBackups(unread=[place.backup])))
-            if time.monotonic() >= self._later:
-                with self._lock:
-                    self._unread.remove(place)
-        if new := [report for report in met if report and report not in self._reports]:
-            self._reports += new
-            half = self._path.with_suffix(".half")
-            half.write_bytes(msgspec.json.encode(self._reports[-MOST_REPORTS:]))
-            half.replace(self._path)
+            watched = [*self._watched.values()]
+        for item in watched:
+            if item.has_new and (is_last or self._seconds() >= item.again):
+                self._update(item)
+        if self._is_unwritten:
+            self._write([item.report for item in watched if item.report])
 
-    def _met(self, place: WatchedLocation, asked: ReadBackups) -> DamageReport | None:
-        repository, now = place.repository, time.time_ns() // _MS
-        repository.unreliable = ""  # of the look before
+    def _update(self, item: _Watched) -> None:
+        was_new, item.is_new = item.is_new, False
         try:
-            return report_damage(place.destination, repository, asked, lambda: (self._by, now))
-        except HaulbackError as error:
-            log.info("%s: damage cannot be recorded: %s", self._by, error.message)
-            self._later = time.monotonic() + _AGAIN
-            return None
+            report = self._met(item)
+        except Exception as error:
+            log.warning("%s: damage cannot be recorded", self._by, exc_info=error)
+            item.is_new = was_new or item.is_new
+            item.again = self._seconds() + next(item.pauses)
+            return
+        item.pauses, item.again = _AFTER_ERROR.pauses(), self._seconds() + _REST
+        if report and not _is_same(report, item.report):
+            item.report, self._is_unwritten = report, True
+
+    def _met(self, item: _Watched) -> DamageReport | None:
+        place, now = item.place, self._now_ms()
+        place.repository.unreliable = ""  # of the look before
+        asked = ReadBackups([place.backup], [place.backup] if item.is_missed else [])
+        report = report_damage(place.destination, place.repository, asked, lambda: (self._by, now))
+        return report and msgspec.structs.replace(report, found=now)
+
+    def _write(self, reports: list[DamageReport]) -> None:
+        half = self._path.with_suffix(".half")
+        try:
+            half.write_bytes(msgspec.json.encode(reports[-MOST_REPORTS:]))
+            half.replace(self._path)
+        except OSError as error:  # a full disk: the next look writes again
+            log.warning("%s: damage cannot be told to the node: %s", self._by, error)
+            return
+        self._is_unwritten = False
 
 
-def _has_new(place: WatchedLocation) -> bool:
-    return len(place.repository.findings) > 0
+class WatchThread(Thread):
+    """Thread of a watch: the process that serves the disks waits for no store and no error."""
+
+    def __init__(self, watch: DamageWatch) -> None:
+        super().__init__(name="damage", daemon=True)
+        self._watch, self._over = watch, Event()
+
+    def run(self) -> None:
+        is_over = False
+        while not is_over:
+            is_over = self._over.wait(_LOOK_EVERY)
+            try:
+                self._watch.look(is_last=is_over)
+            except Exception:
+                log.exception("the damage of a mount cannot be watched")
+
+    def stop(self) -> None:
+        """Look once more; a store that hangs holds the end of the mount up for a few seconds."""
+        self._over.set()
+        self.join(_LAST_LOOK)
+
+
+def _is_same(report: DamageReport, before: DamageReport | None) -> bool:
+    """Whether a report repeats the one before, which was found shortly before."""
+    if not before or report.found - before.found >= _TELL_AGAIN_MS:
+        return False
+    return report == msgspec.structs.replace(before, found=report.found)

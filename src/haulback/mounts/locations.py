@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from threading import Lock
 
 from haulback.destinations.add_only import AddOnly
+from haulback.destinations.pass_through import close
 from haulback.destinations.registry import open_destination
 from haulback.errors import Conflict, Damaged, HaulbackError, NotFound
 from haulback.mounts.damage_watch import DamageWatch, WatchedLocation
+from haulback.mounts.lazy_opener import LazyOpener
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.mounts.spec import MountPlace, MountSpec
 from haulback.repository.manifest import Manifest
@@ -30,82 +31,89 @@ class Locations:
             key=order.key,
             backup=order.backup,
         )
-        self._places = [first, *order.others]
+        self._locations = [MountedLocation(self, place) for place in (first, *order.others)]
 
     def disks(self) -> dict[str, ReopeningDisk]:
         """The disks of the backup, by name, at the first location that can be opened.
 
         Raises the error of the first location when none can be opened.
         """
-        repository, manifest = self._located()
+        location = self._located()
+        others = [other for other in self._locations if other is not location]
+        repository, manifest = location.manifest()
+        repository.others = [partial(other.of_family, repository) for other in others]
         readers = Readers(repository)
-        spares = [OtherLocation(self, place) for place in self._places[1:]]
         return {
             disk.name: ReopeningDisk(
-                disk.map, readers, [partial(spare.disk, disk.name) for spare in spares]
+                disk.map, readers, [partial(other.disk, disk.name) for other in others]
             )
             for disk in manifest.disks
         }
 
-    def _located(self) -> tuple[Repository, Manifest]:
+    def _located(self) -> MountedLocation:
         failed = None
-        for place in self._places:
+        for location in self._locations:
             try:
-                repository, manifest = self.open(place)
+                location.manifest()
             except HaulbackError as error:
                 failed = failed or error
                 continue
-            repository.others = [
-                partial(self._of_family, other, repository)
-                for other in self._places
-                if other is not place
-            ]
-            return repository, manifest
+            return location
         assert failed
         raise failed
 
-    def open(self, place: MountPlace) -> tuple[Repository, Manifest]:
+    def read_manifest(
+        self, repository: Repository, place: MountPlace
+    ) -> tuple[Repository, Manifest]:
         """The repository of a location, and the manifest there."""
-        repository = self._repository(place)
+        watched = WatchedLocation(place.destination, repository, place.backup)
         try:
             manifest = repository.manifest(place.backup)
         except (NotFound, Damaged):
-            self._watch.missed(WatchedLocation(place.destination, repository, place.backup))
+            self._watch.missed(watched)
             raise
+        self._watch.has_manifest(watched)
         return repository, manifest
 
-    def _repository(self, place: MountPlace) -> Repository:
+    def open_repository(self, place: MountPlace) -> Repository:
+        """The repository of a location, opened now.  Raises Conflict for another repository."""
         store = open_destination(place.driver, place.config, self._attempt)
-        repository = Repository.open(AddOnly(store), opener(place.key))
-        if place.repository not in (None, repository.guid):
-            raise Conflict("the destination now holds another repository; mount the original one")
+        try:
+            repository = Repository.open(AddOnly(store), opener(place.key))
+            if place.repository not in (None, repository.guid):
+                raise Conflict(
+                    "the destination now holds another repository; mount the original one"
+                )
+        except BaseException:
+            close(store)
+            raise
         self._watch.reads(WatchedLocation(place.destination, repository, place.backup))
         return repository
 
-    def _of_family(self, place: MountPlace, repository: Repository) -> Repository:
-        """The repository of another location.  Raises NotFound where it has another key."""
-        other = self._repository(place)
+
+class MountedLocation:
+    """A location, which is opened once, when its first reader asks."""
+
+    def __init__(self, locations: Locations, place: MountPlace) -> None:
+        self.repository = LazyOpener(lambda: locations.open_repository(place))
+        self.manifest = LazyOpener(lambda: locations.read_manifest(self.repository(), place))
+        self._disks = LazyOpener(self._all_disks)
+
+    def of_family(self, repository: Repository) -> Repository:
+        """The repository of the location.  Raises NotFound where it has another key."""
+        other = self.repository()
         if not other.is_of_family(repository):
             raise NotFound("the other location has another key")
         return other
 
-
-class OtherLocation:
-    """The disks of another location, which is opened when the first of them is read."""
-
-    def __init__(self, locations: Locations, place: MountPlace) -> None:
-        self._locations, self._place = locations, place
-        self._disks: dict[str, StoredDisk] = {}
-        # held while the location is opened: other threads need the same disks
-        self._lock = Lock()
-
     def disk(self, name: str) -> StoredDisk:
         """A disk of the location.  Raises NotFound, or the error of its opening."""
-        with self._lock:
-            if not self._disks:
-                repository, manifest = self._locations.open(self._place)
-                reader = repository.reader()
-                self._disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
-        if name not in self._disks:
+        disks = self._disks()
+        if name not in disks:
             raise NotFound(f"the other location has no disk {name}")
-        return self._disks[name]
+        return disks[name]
+
+    def _all_disks(self) -> dict[str, StoredDisk]:
+        repository, manifest = self.manifest()
+        reader = repository.reader()
+        return {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}

@@ -50,16 +50,16 @@ def _serve(order: MountSpec, run_folder: Path, over: Event) -> None:
         watch = DamageWatch(order.guid, run_folder / DAMAGE)
         try:
             ready = _open(order, run_folder, held, children, watch)
-        except Exception as error:  # noqa: BLE001 - the node reports any error
+        except Exception as error:  # noqa: BLE001 - the node is told of any error
             _say(MountState(error=_told(error)))
             return
         _say(ready)
         _let_go()
-        watch.look()  # of the locations that could not be opened
+        thread = watch.start()
         # The mount ends when one child dies; the node then starts the whole mount again.
         while not over.wait(_LOOK_EVERY) and all(child.poll() is None for child in children):
-            watch.look()
-        watch.look(is_last=True)
+            continue
+        thread.stop()
 
 
 def _told(error: Exception) -> str:

@@ -31,6 +31,7 @@ from haulback.mounts.spec import MountSpec, MountState
 # Every user, including QEMU's, can reach this folder, and its path is short, because UNIX sockets
 # allow 107 bytes.
 ROOMS = Path("/var/tmp")
+ACKNOWLEDGED = "damage.acknowledged"  # file in the run folder: the reports that the server took
 PORTAL = "0.0.0.0:3260"  # default address of iSCSI targets; 3260 is the standard port
 _SECONDS = 60.0  # timeout for a mount to start, and to end
 
@@ -183,15 +184,33 @@ class MountSupervisor:
         return False
 
     def damage(self, guid: str) -> list[DamageReport]:
-        """The damage that the process of a mount has met; empty without any."""
+        """The damage that a mount has met and the server has not acknowledged; empty without
+        any.
+        """
+        known = self._reports(guid, ACKNOWLEDGED)
+        return [report for report in self._reports(guid, DAMAGE) if report not in known]
+
+    def acknowledge(self, guid: str, reports: Sequence[DamageReport]) -> None:
+        """Record in the folder of a mount that the server has taken these reports.
+
+        The record outlives this process, and only reports that are still present are kept.
+        Raises OSError.
+        """
+        known = [*self._reports(guid, ACKNOWLEDGED), *reports]
+        kept = [report for report in self._reports(guid, DAMAGE) if report in known]
+        half = self.run_folder(guid) / f"{ACKNOWLEDGED}.half"
+        half.write_bytes(msgspec.json.encode(kept))
+        half.replace(self.run_folder(guid) / ACKNOWLEDGED)
+
+    def _reports(self, guid: str, name: str) -> list[DamageReport]:
         try:
-            text = (self.run_folder(guid) / DAMAGE).read_bytes()
+            text = (self.run_folder(guid) / name).read_bytes()
             return msgspec.json.decode(text, type=list[DamageReport])
         except (OSError, msgspec.DecodeError):
             return []
 
     def end(self, guid: str) -> list[DamageReport]:
-        """Stop a mount and return the damage that it met; a mount may not exist.
+        """Stop a mount and return its damage that is not acknowledged; a mount may not exist.
 
         Raises Unavailable when its process does not end. SIGTERM is sent for the first 10 seconds,
         SIGKILL after that.

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 
-from haulback.contract.damage import DamageReport
 from haulback.contract.mount import MountOrder
 from haulback.drivers.capabilities import InstantRestore
 from haulback.drivers.hypervisor import MachineSource
@@ -15,7 +14,7 @@ from haulback.errors import HaulbackError, NotFound
 from haulback.node.server_client import ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_machines import open_hypervisor
-from haulback.node.task_mounts import access_to, share_order
+from haulback.node.task_mounts import access_to, on_server_clock, share_order
 from haulback.work.mount import sharing_of
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,6 @@ class MountSync(Thread):
     def __init__(self, link: ServerClient, home: StateDir) -> None:
         super().__init__(name="shares", daemon=True)
         self._link, self._home, self._over = link, home, Event()
-        self._told = dict[str, list[DamageReport]]()  # the damage that was reported, by mount
         self._well = set[str]()  # mounts that this process has checked or restarted
 
     def run(self) -> None:
@@ -59,7 +57,6 @@ class MountSync(Thread):
                     log.info("mount %s is no longer needed", guid)
         wanted = self._link.shares()
         self._well.intersection_update(wanted)
-        self._told = {guid: met for guid, met in self._told.items() if guid in wanted}
         for guid in wanted:
             if self._over.is_set():
                 return
@@ -69,14 +66,14 @@ class MountSync(Thread):
 
     def _tell_damage(self, guid: str) -> None:
         """Report the damage that a mount has met since the last report."""
-        met = self._home.shares.damage(guid)
-        if not met or met == self._told.get(guid):
+        shares = self._home.shares
+        if not (met := shares.damage(guid)):
             return
         try:
-            self._link.met_damage(guid, met)
-            self._told[guid] = met
-        except HaulbackError as error:
-            log.warning("damage met by mount %s is not reported: %s", guid, error.message)
+            self._link.met_damage(guid, on_server_clock(met, self._link.now_ms()))
+            shares.acknowledge(guid, met)
+        except (HaulbackError, OSError) as error:
+            log.warning("damage met by mount %s is not reported: %s", guid, error)
 
     def _see_to(self, guid: str) -> None:
         """Restart a mount if it is dead, and resume the machines that run from the mount."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from haulback.contract.damage import DamageReport
 from haulback.contract.order_records import BackupDestination, BackupPlace
@@ -45,7 +48,7 @@ class TaskMounts:
         return self._progress.ask(lambda: access_to(record, self._link))
 
     def end(self, guid: str) -> list[DamageReport]:
-        return self._shares.end(guid)
+        return on_server_clock(self._shares.end(guid), self._link.now_ms())
 
     def socket(self, guid: str) -> Path:
         return self._shares.socket(guid)
@@ -57,6 +60,19 @@ class TaskMounts:
     def archive(self, guid: str, volume: str, paths: Sequence[str]) -> Iterator[bytes]:
         with self._shares.browser(guid) as browser:
             yield from browser.archive(volume, paths, strict=True)
+
+
+def on_server_clock(
+    reports: Sequence[DamageReport], server_ms: int, node_ms: int | None = None
+) -> list[DamageReport]:
+    """The reports with their times of finding on the server's clock (epoch ms).
+
+    `node_ms` is the present time of this node's clock; None: read now.
+    """
+    ahead = server_ms - (node_ms or time.time_ns() // 1_000_000)
+    return [
+        msgspec.structs.replace(report, found=max(report.found + ahead, 1)) for report in reports
+    ]
 
 
 def share_order(wanted: Sharing, access: Callable[[BackupDestination], Access]) -> MountSpec:

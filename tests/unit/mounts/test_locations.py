@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 import msgspec
 import pytest
 
 from haulback.contract.damage import DamageReport
+from haulback.destinations.protocol import ObjectStore
+from haulback.destinations.registry import open_destination
 from haulback.drivers.nbd import connect
+from haulback.errors import HaulbackError, NotFound, Unavailable
 from haulback.ids import new_guid
-from haulback.mounts import process
+from haulback.mounts import damage_watch, locations, process
 from haulback.mounts.damage_watch import DAMAGE, DamageWatch
+from haulback.mounts.locations import Locations
 from haulback.mounts.spec import MountPlace, MountSpec
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, noise
@@ -22,6 +28,7 @@ from tests.unit.transfer.copy_site import OTHER, CopySite
 
 SIZE = 256 * 1024
 FIRST, SECOND = new_guid(), new_guid()
+EPOCH = 1_700_000_000_000
 
 
 class Mounted:
@@ -33,7 +40,13 @@ class Mounted:
         copy = self.site.copy(backup).manifest
         self.run_folder = root / "run"
         self.run_folder.mkdir()
-        self.watch = DamageWatch("mount", self.run_folder / DAMAGE)
+        self.seconds = 0
+        self.watch = DamageWatch(
+            "mount",
+            self.run_folder / DAMAGE,
+            lambda: self.seconds,
+            lambda: EPOCH + self.seconds * 1000,
+        )
         other = MountPlace(
             destination=SECOND,
             driver="folder",
@@ -121,9 +134,105 @@ def test_damage_that_a_store_does_not_take_is_not_recorded_at_each_look(
     (folder / "damage").unlink()
     mounted.watch.look()
     assert reports(mounted) == []
-    mounted.watch._later = 0.0
+    mounted.seconds += 2
     mounted.watch.look()
     assert len(reports(mounted)) == 1
+
+
+def test_the_reports_of_a_location_replace_each_other(tmp_path: Path, pool: ThreadPoolExecutor):
+    mounted = Mounted(tmp_path, pool, family=True)
+    mounted.rot()
+    for _ in range(2):
+        mounted.read()
+        mounted.watch.look()
+    [first] = reports(mounted)
+    mounted.seconds += 61
+    mounted.lose_manifest()
+    with pytest.raises(NotFound):
+        Locations(mounted.spec, mounted.watch)._locations[0].manifest()
+    mounted.watch.look()
+    [second] = reports(mounted)
+    assert (first.missing, second.missing) == ([], [mounted.spec.backup])
+    assert (first.found, second.found) == (EPOCH, EPOCH + 61_000)
+
+
+@pytest.mark.parametrize("family", [True, False])
+def test_a_location_that_cannot_be_read_is_opened_once(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, family: bool
+):
+    mounted = Mounted(tmp_path, pool, family=family)
+    mounted.site.second.destination.delete(f"manifests/{mounted.spec.others[0].backup}")
+    opened: list[str] = []
+
+    def open_counted(driver: str, config: dict[str, str], attempt: str) -> ObjectStore:
+        opened.append(config["path"])
+        return open_destination(driver, config, attempt)
+
+    monkeypatch.setattr(locations, "open_destination", open_counted)
+    disks = Locations(mounted.spec, mounted.watch).disks()
+    mounted.rot()
+    for disk in disks.values():
+        for _ in range(20):
+            with contextlib.suppress(HaulbackError):
+                disk.read_into(0, memoryview(bytearray(4096)))
+    assert sorted(opened) == [str(tmp_path / "first"), str(tmp_path / "second")]
+    mounted.watch.look()
+    missed = [] if family else [True]  # a family supplies chunks without its other manifest
+    assert [bool(report.missing) for report in reports(mounted)] == [False, *missed]
+
+
+def test_a_report_that_cannot_be_written_is_written_later(tmp_path: Path, pool: ThreadPoolExecutor):
+    mounted = Mounted(tmp_path, pool, family=True)
+    mounted.rot()
+    mounted.read()
+    mounted.run_folder.rename(tmp_path / "away")
+    mounted.watch.look()
+    (tmp_path / "away").rename(mounted.run_folder)
+    mounted.watch.look()
+    assert len(reports(mounted)) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(28, "no space"), Unavailable("away"), ValueError()])
+def test_a_store_that_records_no_damage_is_asked_at_growing_intervals(
+    tmp_path: Path,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+):
+    mounted, asked = Mounted(tmp_path, pool, family=True), list[float]()
+    mounted.rot()
+    mounted.read()
+
+    def fail(*_: object) -> None:
+        asked.append(mounted.seconds)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(damage_watch, "report_damage", fail)
+        for mounted.seconds in range(0, 7200, 2):
+            mounted.watch.look()
+    assert asked[:5] == [0, 2, 6, 14, 30]
+    assert len(asked) < 25
+    mounted.seconds += 600
+    mounted.watch.look()
+    assert len(reports(mounted)) == 1
+
+
+def test_the_end_of_a_mount_looks_at_once_and_waits_for_no_store(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+):
+    mounted, answers = Mounted(tmp_path, pool, family=True), Event()
+    mounted.rot()
+    mounted.read()
+    mounted.watch.start().stop()
+    assert len(reports(mounted)) == 1
+    monkeypatch.setattr(damage_watch, "_LAST_LOOK", 0.01)
+    monkeypatch.setattr(damage_watch, "report_damage", lambda *_: answers.wait(60))
+    mounted.read()
+    thread = mounted.watch.start()
+    thread.stop()
+    assert thread.is_alive()
+    answers.set()
 
 
 def reports(mounted: Mounted) -> list[DamageReport]:

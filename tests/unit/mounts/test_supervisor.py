@@ -9,11 +9,14 @@ import signal
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from haulback.contract.damage import DamageReport
 from haulback.errors import Conflict, NotFound, Unavailable
 from haulback.ids import new_guid
 from haulback.mounts import supervisor
+from haulback.mounts.damage_watch import DAMAGE
 from haulback.mounts.spec import MountSpec, MountState
 from haulback.mounts.supervisor import MountSupervisor
 
@@ -107,3 +110,21 @@ def test_a_mount_that_was_begun_again_is_not_ended_for_the_one_before_it(mounts:
     assert mounts.all() == [guid]
     assert mounts.end_unchanged(guid, mounts.beginning(guid))
     assert mounts.all() == []
+
+
+def test_damage_that_the_server_took_is_not_reported_again(mounts: MountSupervisor, tmp_path: Path):
+    guid = new_guid()
+    folder = mounts.run_folder(guid)
+    folder.mkdir()
+    first, second = DamageReport(new_guid(), found=1), DamageReport(new_guid(), found=2)
+    (folder / DAMAGE).write_bytes(msgspec.json.encode([first]))
+    assert mounts.damage(guid) == [first]
+    mounts.acknowledge(guid, [first])
+    restarted = MountSupervisor(tmp_path / "shares", run_folders=tmp_path / "run")
+    assert restarted.damage(guid) == []
+    (folder / DAMAGE).write_bytes(msgspec.json.encode([first, second]))
+    assert restarted.damage(guid) == [second]
+    restarted.acknowledge(guid, [second])
+    again = msgspec.structs.replace(first, found=3)
+    (folder / DAMAGE).write_bytes(msgspec.json.encode([again, second]))
+    assert restarted.end(guid) == [again]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +12,13 @@ import pytest
 
 from haulback.contract.order_records import BackupDestination, BackupPlace
 from haulback.contract.restore import RestoreOrder
-from haulback.errors import Conflict, Damaged, Fenced
+from haulback.errors import Conflict, Damaged, Fenced, HaulbackError
 from haulback.repository.manifest import Manifest
 from haulback.repository.reported_damage import ReadBackups, report_damage
 from haulback.repository.repository import Repository
 from haulback.units import MIB
 from haulback.work import restore
-from haulback.work.support.locations import disks_at_any, read_at_any
+from haulback.work.support.locations import OpenLocation, disks_at_any, read_at_any
 from tests.images import restored_disk
 from tests.unit.repository.scene import MemoryDisk, noise
 from tests.unit.transfer.copy_site import CopySite
@@ -188,3 +189,26 @@ def test_a_proof_that_meets_damage_reads_on_from_the_copy(sites, family: bool):
         part = memoryview(buffer)[extent.offset : extent.offset + extent.length]
         disk.read_into(extent.offset, part)
     assert bytes(buffer) == content
+
+
+@pytest.mark.parametrize("family", [True, False])
+def test_a_location_that_cannot_be_read_is_opened_once_for_all_disks(sites, family: bool):
+    site = sites(family)
+    backup = site.back_up(a_disk())
+    copy = site.copy(backup).manifest
+    rot(site, "first", backup)
+    site.second.destination.delete(f"manifests/{copy.backup}")
+    other = place("second", copy)
+    work: Any = Reading(site, order(place("first", backup), other))
+    work.repositories = work
+
+    def read(location: OpenLocation) -> None:
+        for disk in disks_at_any(work, location, [other]).values():
+            for offset in range(0, SIZE, MIB):
+                with contextlib.suppress(HaulbackError):
+                    disk.read_into(offset, memoryview(bytearray(4096)))
+
+    read_at_any(work, (backup.backup, place("first", backup).destination), [other], read)
+    # A family supplies the chunks; otherwise the location is opened for chunks, and for its disks.
+    assert work.opened.count("second") == (1 if family else 2)
+    assert len(work.unread) == (0 if family else 1)

@@ -387,7 +387,7 @@ def shown_location(item: Backup, known: Catalogue) -> Location:
         statusInfo=damage_text(item) or (item.status_info if item.copy_of else None),
         level=label(item.level),
         storedSize=item.stored,
-        damage=item.damage or None,
+        damage=(item.location_status != "PRESENT" and item.damage) or None,
         retentionHint=label(item.hint),
         archiveExpire=item.keep_until,
         backupRule=Ref(item.rule) if item.rule else None,

@@ -22,6 +22,7 @@ from haulback.wire import Named
 
 _ALARMS = 100  # alarms of one report about single backups; the destination's alarm has the total
 _MANY = 500  # guids in one statement
+_SOUND = "soundSince"  # epoch ms, in the facts about damage of a PRESENT backup
 _CLEARS = ("VERIFY", "REPAIR")
 _COMPARES = (*_CLEARS, "BACKUP_CLEANUP", "DELETE")  # they look for every backup of a destination
 # A manifest younger than this may not be readable on every node yet: lists and names may lag.
@@ -71,10 +72,9 @@ def set_location(
 ) -> None:
     """Write the state of a stored backup; a damaged or missing backup is no longer a base."""
     table = tables.backup
-    values = {
-        "location_status": status.value,
-        "damage": msgspec.json.encode(damage).decode() if damage else "{}",
-    }
+    # The time at which a location was sound again shows that a late report is outdated.
+    facts = {_SOUND: now} if status is LocationStatus.PRESENT else damage or {}
+    values = {"location_status": status.value, "damage": msgspec.json.encode(facts).decode()}
     sql.execute(sa.update(table).where(table.c.guid == backup.guid).values(**values))
     if status is not LocationStatus.PRESENT:
         # An increment must not build on this backup.
@@ -125,6 +125,8 @@ class Reported:
             loss = losses[backup.guid]
             if backup.location_status == LocationStatus.GIVEN_UP.value and not loss.disks:
                 continue  # a user has given the backup up, and its manifest is still missing
+            if self._is_outdated(backup):
+                continue
             damage = self._damage(backup, loss.disks, loss.objects)
             set_location(self._sql, self._now, backup, LocationStatus.DAMAGED, damage)
             disks = ", ".join(f"{d.name} lacks {size(d.bytes)}" for d in loss.disks)
@@ -135,10 +137,16 @@ class Reported:
         for backup in self._ours(guids):
             if backup.location_status == LocationStatus.GIVEN_UP.value or self._is_young(backup):
                 continue
+            if self._is_outdated(backup):
+                continue
             damage = self._damage(backup, [], [f"manifests/{backup.guid}"])
             set_location(self._sql, self._now, backup, LocationStatus.MISSING, damage)
             text = "the manifest is not in the repository; no clean-up deletes data without it"
             self._alarm(AlarmKind.BACKUP_MISSING, backup, text, damage)
+
+    def _is_outdated(self, backup: Backup) -> bool:
+        """Whether the location was sound again after the finding of this report."""
+        return 0 < self._report.found < int(backup.damage.get(_SOUND, 0))
 
     def _is_young(self, backup: Backup) -> bool:
         """Whether a backup that a single reader missed may only not be readable yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ from haulback.errors import (
     OwnerChanged,
     Unavailable,
 )
+from haulback.mounts.lazy_opener import LazyOpener
 from haulback.mounts.reopening_disk import Readers, ReopeningDisk
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
@@ -91,22 +92,35 @@ def disks_at_any(
 ) -> dict[str, Source]:
     """The disks of an open location; another one is read where a disk cannot be read there."""
     readers = Readers(location.repository)
-
-    def at_other(place: BackupPlace, disk: str) -> Source:
-        repository, manifest, _ = _opened(context, place, [])
-        context.log(f"disk {disk} is read on from {place.destination.name}")
-        for stored in manifest.disks:
-            if stored.name == disk:
-                return StoredDisk(stored.map, repository.reader())
-        raise NotFound(f"{place.destination.name} has no disk {disk} of the backup")
-
-    rest = [place for place in others if place.backup != location.place.backup]
+    here = location.place.backup
+    rest = [_OtherDisks(context, place) for place in others if place.backup != here]
     return {
-        disk.name: ReopeningDisk(
-            disk.map, readers, [cache(partial(at_other, place, disk.name)) for place in rest]
-        )
+        disk.name: ReopeningDisk(disk.map, readers, [partial(o.disk, disk.name) for o in rest])
         for disk in location.manifest.disks
     }
+
+
+class _OtherDisks:
+    """The disks of another location, which is opened once, when the first disk is read there."""
+
+    def __init__(self, context: TaskContext, place: BackupPlace) -> None:
+        self._context, self._name = context, place.destination.name
+        self._repository = LazyOpener(lambda: context.repositories.open(place.destination))
+        self._location = LazyOpener(lambda: _located(context, self._repository(), place))
+        self._disks = LazyOpener(self._all_disks)
+
+    def disk(self, name: str) -> Source:
+        """A disk of the location.  Raises NotFound, or the error of its opening."""
+        disks = self._disks()
+        if name not in disks:
+            raise NotFound(f"{self._name} has no disk {name} of the backup")
+        return disks[name]
+
+    def _all_disks(self) -> dict[str, Source]:
+        repository, manifest, _ = self._location()
+        reader = repository.reader()
+        self._context.log(f"disks that cannot be read are read on from {self._name}")
+        return {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
 
 
 def opened_family(location: OpenLocation) -> list[Repository]:
@@ -133,6 +147,10 @@ def _is_of_place(error: HaulbackError, *, is_open: bool) -> bool:
 def _opened(context: TaskContext, place: BackupPlace, rest: Sequence[BackupPlace]) -> OpenLocation:
     repository = context.repositories.open(place.destination)
     repository.others = [_family_of(context, repository, other) for other in rest]
+    return _located(context, repository, place)
+
+
+def _located(context: TaskContext, repository: Repository, place: BackupPlace) -> OpenLocation:
     context.repositories.damaged.append(place.backup)
     manifest = read_manifest(context, repository, place)
     let_be_readable(context, repository, manifest)
@@ -163,4 +181,4 @@ def _family_of(
         context.log(f"{other.destination.name} supplies data that the first location lacks")
         return result
 
-    return opened
+    return LazyOpener(opened)  # each new reader of the first location asks for it
