@@ -172,7 +172,7 @@ class Reported:
         here = self._report.destination
         read = self._finder.read[here]
         # A reader judges its own backups alone: a confused node must not mark all others.
-        found = self._stored(guids if read is None else read.intersection(guids))
+        found = self._stored(guids if read is None else read & set(guids))
         return [one for one in found if one.destination == here and one.status == "SUCCESS"]
 
     def _whole(self, named: set[str]) -> None:
