@@ -25,35 +25,35 @@ from haulback.tasks.record import Plan, Task
 _TYPE = "BACKUP_CLEANUP"
 
 
-def plan(request: BackupCleanupRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: BackupCleanupRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
-    return Plan([_task(one, request, ask) for one in found])
+    return Plan([_task(one, request, context) for one in found])
 
 
-def _task(to: BackupDestination, request: BackupCleanupRequest, ask: Context) -> Task:
+def _task(to: BackupDestination, request: BackupCleanupRequest, context: Context) -> Task:
     return planning.task(
         _TYPE,
         "cleanup",
-        ask,
+        context,
         request,
         planning.TaskSpec(refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to)),
     )
 
 
-def of_removed(to: BackupDestination, ask: Context) -> Task:
+def of_removed(to: BackupDestination, context: Context) -> Task:
     """A clean-up that deletes the backups marked as removed, and judges no others."""
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(to)},
         pinned=reach.pin(to),
         params={"scope": "marked"},
     )
-    return planning.task(_TYPE, "cleanup", ask, None, spec)
+    return planning.task(_TYPE, "cleanup", context, None, spec)
 
 
-def nightly(to: BackupDestination, ask: Context) -> Task:
+def nightly(to: BackupDestination, context: Context) -> Task:
     """A clean-up that judges every backup of a destination, planned by the server."""
-    task = _task(to, BackupCleanupRequest([]), ask)
+    task = _task(to, BackupCleanupRequest([]), context)
     task.params = {"scope": "nightly"}
     return task
 

@@ -37,12 +37,12 @@ from haulback.tasks.record import Task
 _GONE = "the backup was removed before it was copied"
 
 
-def reading(to: BackupDestination, ask: Context) -> Task:
+def reading(to: BackupDestination, context: Context) -> Task:
     """The task that reads the catalogue of a destination."""
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(to)}, pinned=reach.pin(to), window=WINDOW
     )
-    return planning.task(TYPE, "verify", ask, None, spec)
+    return planning.task(TYPE, "verify", context, None, spec)
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:

@@ -29,7 +29,7 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: ConnectivityTestRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each target, including the hypervisors of managers.
 
     Raises Malformed or NotFound.
@@ -45,11 +45,11 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Context) -
         r.guid: catalogue.places.destination(r.guid) for r in request.backupDestinations or []
     }
     tests = [
-        _test(planning.platform(target, catalogue), target, request, ask)
+        _test(planning.platform(target, catalogue), target, request, context)
         for target in hypervisors.values()
     ]
     tests += [
-        _test({"backupDestination": planning.named(target)}, target, request, ask)
+        _test({"backupDestination": planning.named(target)}, target, request, context)
         for target in stores.values()
     ]
     if not tests:
@@ -57,9 +57,9 @@ def plan(request: ConnectivityTestRequest, catalogue: Catalogue, ask: Context) -
     return Plan(tests)
 
 
-def of_destination(target: BackupDestination, ask: Context) -> Task:
+def of_destination(target: BackupDestination, context: Context) -> Task:
     """The test that the server plans for a destination that does not answer."""
-    test = _test({"backupDestination": planning.named(target)}, target, None, ask)
+    test = _test({"backupDestination": planning.named(target)}, target, None, context)
     test.params[AGAIN] = True
     return test
 
@@ -68,13 +68,13 @@ def _test(
     refs: Mapping[str, Named | None],
     target: Hypervisor | BackupDestination,
     request: ConnectivityTestRequest | None,
-    ask: Context,
+    context: Context,
 ) -> Task:
     return planning.task(
         "CONNECTIVITY_TEST",
         # A destination that hangs must not block the lane of the inventories.
         "inventory" if isinstance(target, Hypervisor) else "upkeep",
-        ask,
+        context,
         request,
         planning.TaskSpec(refs=refs, pinned=reach.pin(target)),
     )

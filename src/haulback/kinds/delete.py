@@ -29,7 +29,7 @@ _MOST = 10_000  # entities of one request
 _STORED = ("SUCCESS", "PARTIAL_SUCCESS")  # their removal is decided already
 
 
-def plan(request: DeleteRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: DeleteRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each destination that holds data of the entity; none for a deleted entity.
 
     Raises Malformed, or Conflict while a backup of the entity is locked or in use.
@@ -39,20 +39,20 @@ def plan(request: DeleteRequest, catalogue: Catalogue, ask: Context) -> Plan:
         entity = catalogue.machines.get(guid)
     except NotFound:
         return Plan()
-    _check(entity, catalogue, ask)
+    _check(entity, catalogue, context)
     holding = {backup.destination for backup in _data(entity.guid, catalogue)}
     if not holding and not entity.present:
         return Plan(gone=[entity.guid])
     targets: list[BackupDestination | None] = [
         catalogue.places.destination(guid) for guid in sorted(holding)
     ]
-    tasks = [_task(entity, to, catalogue, ask) for to in targets]
+    tasks = [_task(entity, to, catalogue, context) for to in targets]
     if entity.present and not any(task.ref("hypervisor") for task in tasks):
-        tasks.append(_task(entity, None, catalogue, ask))
+        tasks.append(_task(entity, None, catalogue, context))
     return Plan(tasks)
 
 
-def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Context) -> Plan:
+def plan_many(request: list[DeleteRequest], catalogue: Catalogue, context: Context) -> Plan:
     """Plan the deletion of many entities; a refused entity does not stop the others."""
     if len(request) > _MOST:
         raise Malformed(f"the body: at most {_MOST} entities at once")
@@ -60,7 +60,7 @@ def plan_many(request: list[DeleteRequest], catalogue: Catalogue, ask: Context) 
     for value in dict.fromkeys(item.value for item in request):
         try:
             accepted = _name(value, catalogue)
-            whole.add(plan(DeleteRequest(value), catalogue, ask))
+            whole.add(plan(DeleteRequest(value), catalogue, context))
             whole.accepted.append(accepted)
         except (Conflict, Malformed, NotFound) as error:
             name = _known_name(value, catalogue)
@@ -80,9 +80,9 @@ def _known_name(value: str, catalogue: Catalogue) -> str:
         return ""
 
 
-def _check(entity: Entity, catalogue: Catalogue, ask: Context) -> None:
+def _check(entity: Entity, catalogue: Catalogue, context: Context) -> None:
     for backup in _data(entity.guid, catalogue):
-        if backup.status in _STORED and backup.locked(ask.now):
+        if backup.status in _STORED and backup.locked(context.now):
             until = (
                 f"until {backup.keep_until} (epoch ms)" if backup.keep_until else "as an archive"
             )
@@ -109,7 +109,9 @@ def _data(entity: str, catalogue: Catalogue) -> list[Backup]:
     return [one for one in catalogue.backups.of_entity(entity, *statuses) if not one.gone]
 
 
-def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, ask: Context) -> Task:
+def _task(
+    entity: Entity, to: BackupDestination | None, catalogue: Catalogue, context: Context
+) -> Task:
     """The task for a destination, or for the platform alone.
 
     If no node reaches both, the task leaves the platform out and has no hypervisor.
@@ -126,7 +128,7 @@ def _task(entity: Entity, to: BackupDestination | None, catalogue: Catalogue, as
     return planning.task(
         "DELETE",
         "cleanup",
-        ask.of(entity.project or ask.project),
+        context.of(entity.project or context.project),
         None,
         planning.TaskSpec(refs=refs, locked=entity.guid, pinned=pin),
     )

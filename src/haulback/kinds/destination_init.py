@@ -20,7 +20,7 @@ _FAMILY = "family"  # parameter: the destination whose repository supplies the m
 def init(
     destination: BackupDestination,
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
     family: BackupDestination | None = None,
 ) -> Task:
     """The task that makes a new destination usable, with the master key of a `family` if given.
@@ -31,7 +31,7 @@ def init(
     return planning.task(
         "BACKUP_DESTINATION_INIT",
         "upkeep",
-        ask,
+        context,
         None,
         planning.TaskSpec(
             refs=refs,

@@ -20,7 +20,7 @@ from haulback.wire import JsonObject
 TYPE = "BACKUP_DESTINATION_MOVE"
 
 
-def task(before: BackupDestination, after: BackupDestination, ask: Context) -> Task:
+def task(before: BackupDestination, after: BackupDestination, context: Context) -> Task:
     """The task that probes the new location of a destination."""
     given = {
         name: value for name, value in after.config.items() if before.config.get(name) != value
@@ -32,7 +32,7 @@ def task(before: BackupDestination, after: BackupDestination, ask: Context) -> T
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(after)}, params=params, pinned=reach.pin(after)
     )
-    return planning.task(TYPE, "inventory", ask, None, spec)
+    return planning.task(TYPE, "inventory", context, None, spec)
 
 
 def start(task: Task, ledger: Ledger, catalogue: Catalogue) -> None:

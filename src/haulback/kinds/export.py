@@ -35,14 +35,14 @@ from haulback.wire import JsonObject, Named
 _INCREMENTAL = BackupType.INCREMENTAL.value
 
 
-def plan(request: ExportRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: ExportRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan an EXPORT and its STORE for each entity and rule.
 
     Raises Malformed or NotFound for the first fault.
     """
     _check_type(request)
-    if request.tenantId and not ask.project:
-        ask = ask.of(request.tenantId[:80])
+    if request.tenantId and not context.project:
+        context = context.of(request.tenantId[:80])
     refs = planning.some("protectedEntities", request.protectedEntities)
     goals, whole = ChosenDestinations(request.backupDestination, request.rules, catalogue), Plan()
     entities = catalogue.machines.get_many([ref.guid for ref in refs])
@@ -50,11 +50,11 @@ def plan(request: ExportRequest, catalogue: Catalogue, ask: Context) -> Plan:
     for entity in entities:
         _check(entity, request)
         for goal in goals.of(entity):
-            wanted = _Backup(entity, goal, request, ask)
+            wanted = _Backup(entity, goal, request, context)
             whole.add((_plan_copies if is_copy else _plan_backup)(wanted, catalogue))
     if is_copy:
         return whole
-    whole.besides = machine_scan.before(entities, catalogue, ask, request)
+    whole.besides = machine_scan.before(entities, catalogue, context, request)
     return whole
 
 

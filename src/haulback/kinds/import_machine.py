@@ -38,7 +38,7 @@ from haulback.wire import JsonObject, Named
 _FORM = "restoredDiskAllocationFormat"
 
 
-def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: ImportMachineRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a RESTORE that checks the backup, and the IMPORT that follows.
 
     Raises Malformed, NotFound or Conflict.
@@ -54,7 +54,7 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Context) -> P
     node = planning.pinned(catalogue, to, store)
     replaced = _replaced(request, catalogue, to, backup, name)
     where = {"hypervisor": planning.named(to), "name": name}
-    job = new_job("RESTORE_AND_IMPORT", backup, ask, where)
+    job = new_job("RESTORE_AND_IMPORT", backup, context, where)
     refs = {
         **references(backup, catalogue),
         **planning.platform(to, catalogue),
@@ -66,12 +66,12 @@ def plan(request: ImportMachineRequest, catalogue: Catalogue, ask: Context) -> P
     wishes = restore_target.wishes(request, name, to, backup, catalogue)
     params = {**_params(request, replaced), **wishes}
     spec = planning.TaskSpec(refs=refs, params=params, pinned=node)
-    ask = ask.of(job.project or (request.tenantId or "")[:80] or None)
-    first = planning.task("RESTORE", "restore", ask, request, spec)
+    context = context.of(job.project or (request.tenantId or "")[:80] or None)
+    first = planning.task("RESTORE", "restore", context, request, spec)
     locked = replaced.guid if replaced else None
-    second = planning.task("IMPORT", "import", ask, request, spec.after(first, locked))
+    second = planning.task("IMPORT", "import", context, request, spec.after(first, locked))
     whole = Plan([first, second], restores=[job])
-    return machine_scan.followed(whole, to, ask)
+    return machine_scan.followed(whole, to, context)
 
 
 def _params(request: ImportMachineRequest, replaced: Entity | None) -> JsonObject:

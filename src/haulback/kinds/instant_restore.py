@@ -23,7 +23,7 @@ from haulback.tasks.record import NewMount, Plan
 from haulback.wire import JsonObject, Named, Ref
 
 
-def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: InstantRestoreRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a RESTORE that checks the backup, a MOUNT, and an IMPORT that starts the machine.
 
     Raises Malformed, NotFound or Conflict.
@@ -39,9 +39,9 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Context) -> 
     wishes = restore_target.wishes(request, name, to, backup, catalogue)
     same = {"mode": request.mode.value, "restoredPeName": name, "on": to.guid}
     conflicts.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
-    shared = _share(request, backup, to, catalogue, ask)
+    shared = _share(request, backup, to, catalogue, context)
     where = {"hypervisor": planning.named(to), "name": name}
-    job = new_job("INSTANT_RESTORE", backup, ask, {**where, "mount": shared.guid})
+    job = new_job("INSTANT_RESTORE", backup, context, {**where, "mount": shared.guid})
     refs = {
         **references(backup, catalogue),
         **planning.platform(to, catalogue),
@@ -51,12 +51,12 @@ def plan(request: InstantRestoreRequest, catalogue: Catalogue, ask: Context) -> 
     }
     params = {**_params(shared), **wishes, "on": to.guid}
     spec = planning.TaskSpec(refs=refs, params=params, pinned=shared.node)
-    ask = ask.of(job.project)
-    first = planning.task("RESTORE", "restore", ask, request, spec)
-    second = planning.task("MOUNT", "restore", ask, request, spec.after(first))
-    third = planning.task("IMPORT", "import", ask, request, spec.after(second))
+    context = context.of(job.project)
+    first = planning.task("RESTORE", "restore", context, request, spec)
+    second = planning.task("MOUNT", "restore", context, request, spec.after(first))
+    third = planning.task("IMPORT", "import", context, request, spec.after(second))
     whole = Plan([first, second, third], restores=[job], mounts=[shared])
-    return machine_scan.followed(whole, to, ask)
+    return machine_scan.followed(whole, to, context)
 
 
 def _params(shared: NewMount) -> JsonObject:
@@ -102,7 +102,7 @@ def _share(
     backup: Backup,
     to: Hypervisor,
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
 ) -> NewMount:
     """The mount, on the node that reaches both the backup and the hypervisor."""
     destination = catalogue.places.destination(backup.destination)
@@ -110,7 +110,7 @@ def _share(
     told = msgspec.structs.replace(
         request, node=Ref(node.guid), unmountTime=request.unmountTime or 0
     )
-    made = new_mount(told, backup, {}, catalogue, ask)
+    made = new_mount(told, backup, {}, catalogue, context)
     made.hypervisor = to.guid
     return made
 

@@ -30,13 +30,13 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Ref
 
 
-def plan(request: InventorySyncRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: InventorySyncRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each hypervisor, including those of the named managers.  Raises NotFound."""
     planning.no_such(request, "storageProviders", "cloudServiceProviders", "osAgents")
     wanted = {ref.guid: catalogue.places.hypervisor(ref.guid) for ref in request.hypervisors or []}
     for one in _of_managers(request.hypervisorManagers or [], catalogue):
         wanted[one.guid] = one
-    return Plan([sync(one, ask, catalogue, request) for one in wanted.values()])
+    return Plan([sync(one, context, catalogue, request) for one in wanted.values()])
 
 
 def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
@@ -47,7 +47,9 @@ def _of_managers(managers: list[Ref], catalogue: Catalogue) -> list[Hypervisor]:
     return [one for one in known if manager_of(one) in guids]
 
 
-def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan_wizard(
+    request: InventorySyncWizardRequest, catalogue: Catalogue, context: Context
+) -> Plan:
     """Plan a task for each candidate; a new hypervisor is saved only if its scan succeeds."""
     candidates = request.hypervisors or []
     known = [
@@ -56,13 +58,13 @@ def plan_wizard(request: InventorySyncWizardRequest, catalogue: Catalogue, ask: 
         if candidate.guid
     ]
     rest = {name: getattr(request, name) for name in Sources.__struct_fields__}
-    whole = plan(InventorySyncRequest(hypervisors=known, **rest), catalogue, ask)
+    whole = plan(InventorySyncRequest(hypervisors=known, **rest), catalogue, context)
     new = [candidate.name for candidate in candidates if not candidate.guid]
     if len(set(new)) != len(new):
         raise Malformed("hypervisors: each hypervisor needs a name of its own", field="hypervisors")
     for i, candidate in enumerate(candidates):
         if not candidate.guid:
-            whole.tasks.append(_try(candidate, f"hypervisors[{i}]", request, catalogue, ask))
+            whole.tasks.append(_try(candidate, f"hypervisors[{i}]", request, catalogue, context))
     return whole
 
 
@@ -71,7 +73,7 @@ def _try(
     field: str,
     request: InventorySyncWizardRequest,
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
 ) -> Task:
     chosen = hypervisor_types.driver_of(candidate.type, candidate.driver, f"{field}.")
     driver, path, more = hypervisor_types.config(chosen, candidate.path, candidate.url, f"{field}.")
@@ -86,20 +88,20 @@ def _try(
     record = Hypervisor(
         guid=new_guid(), name=name, driver=driver, config={"path": path, **more}, node=node
     )
-    task = sync(record, ask, catalogue, request)
+    task = sync(record, context, catalogue, request)
     task.params["unsaved"] = msgspec.to_builtins(record)
     return task
 
 
 def sync(
-    hypervisor: Hypervisor, ask: Context, catalogue: Catalogue, request: AnyRequest = None
+    hypervisor: Hypervisor, context: Context, catalogue: Catalogue, request: AnyRequest = None
 ) -> Task:
     """The task that scans a hypervisor."""
     refs = planning.platform(hypervisor, catalogue)
     return planning.task(
         "INVENTORY_SYNC",
         "inventory",
-        ask,
+        context,
         request,
         planning.TaskSpec(refs=refs, pinned=reach.pin(hypervisor)),
     )

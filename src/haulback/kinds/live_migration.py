@@ -23,7 +23,7 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: LiveMigrationRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan the migration, and an UNMOUNT of the mount that the machine leaves.
 
     Raises Malformed, NotFound, or Conflict for a mounted backup from which no machine runs.
@@ -42,7 +42,7 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Context) -> P
     }
     if mount:
         refs["mountedBackup"] = Named(mount.guid, mount.entity_name)
-    ask = ask.of(entity.project or ask.project)
+    context = context.of(entity.project or context.project)
     spec = planning.TaskSpec(
         refs=refs,
         params={"from": here.guid},
@@ -50,8 +50,8 @@ def plan(request: LiveMigrationRequest, catalogue: Catalogue, ask: Context) -> P
         # a machine that runs from a mount needs the node that serves the mount
         pinned=mount.node if mount else planning.pinned(catalogue, here, to),
     )
-    made = planning.task("LIVE_MIGRATION", "import", ask, request, spec)
-    rest = [unmount_task.task(mount, catalogue, ask, request, follows=made)] if mount else []
+    made = planning.task("LIVE_MIGRATION", "import", context, request, spec)
+    rest = [unmount_task.task(mount, catalogue, context, request, follows=made)] if mount else []
     return Plan([made, *rest])
 
 

@@ -32,7 +32,7 @@ from haulback.wire import JsonObject, Named, Ref
 _HERE = (MountMode.AUTO, MountMode.MANUAL, MountMode.ISCSI)
 
 
-def plan(request: MountRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: MountRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a RESTORE that checks the backup, and the MOUNT.  Raises Malformed, NotFound."""
     if request.mode not in _HERE:
         also = " (POST /tasks/instant-restore does this)"
@@ -43,10 +43,10 @@ def plan(request: MountRequest, catalogue: Catalogue, ask: Context) -> Plan:
     near = reached_by(request.node.guid) if request.node else anywhere
     backup = chosen(request.backup, request.backupLocation, catalogue, near)
     wanted = mount_options.wanted(request, backup)
-    mount = new_mount(request, backup, wanted, catalogue, ask)
+    mount = new_mount(request, backup, wanted, catalogue, context)
     same = {"mode": mount.mode, "wanted": wanted, "on": mount.node}
     conflicts.backup_free(Named(backup.guid, backup.entity_name), same, catalogue)
-    return tasks_of(mount, backup, request, catalogue, ask)
+    return tasks_of(mount, backup, request, catalogue, context)
 
 
 def tasks_of(
@@ -54,10 +54,10 @@ def tasks_of(
     backup: Backup,
     request: AnyRequest,
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
 ) -> Plan:
     """The tasks that mount a backup."""
-    job = new_job("RESTORE_AND_MOUNT", backup, ask, {"mode": mount.mode, "mount": mount.guid})
+    job = new_job("RESTORE_AND_MOUNT", backup, context, {"mode": mount.mode, "mount": mount.guid})
     refs = {
         **references(backup, catalogue),
         "restoreJob": Named(job.guid),
@@ -65,16 +65,16 @@ def tasks_of(
     }
     params: JsonObject = {"restoreType": "RESTORE_AND_MOUNT", "mode": mount.mode}
     params |= {"pointer": True, "wanted": mount.wanted, "on": mount.node}
-    ask = ask.of(mount.project)
+    context = context.of(mount.project)
     common: JsonObject = {"refs": refs, "params": params, "pinned": mount.node}
-    first = planning.task("RESTORE", "restore", ask, request, planning.TaskSpec(**common))
+    first = planning.task("RESTORE", "restore", context, request, planning.TaskSpec(**common))
     second = planning.task(
-        "MOUNT", "restore", ask, request, planning.TaskSpec(**common, follows=first)
+        "MOUNT", "restore", context, request, planning.TaskSpec(**common, follows=first)
     )
     return Plan([first, second], restores=[job], mounts=[mount])
 
 
-def plan_again(request: RemountRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan_again(request: RemountRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a MOUNT of an ended mount.  Raises NotFound, or Conflict."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
@@ -87,12 +87,12 @@ def plan_again(request: RemountRequest, catalogue: Catalogue, ask: Context) -> P
         **references(backup, catalogue),
         "mountedBackup": Named(mount.guid, mount.entity_name),
     }
-    ask = ask.of(mount.project)
+    context = context.of(mount.project)
     params = {"mode": mount.mode, "again": True}
     made = planning.task(
         "MOUNT",
         "restore",
-        ask,
+        context,
         request,
         planning.TaskSpec(refs=refs, params=params, pinned=mount.node),
     )

@@ -30,7 +30,7 @@ _LONGEST_MS, _USUAL_MS = 3_600_000, 600_000
 _LONGEST_TEXT, _LONGEST_SCRIPT = 200, 64_000
 
 
-def plan(request: ProveRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: ProveRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan the task.  Raises Malformed, NotFound, or Conflict for a backup that is not stored."""
     backup = chosen(request.backup, None, catalogue)
     entity = catalogue.machines.get(backup.entity)
@@ -51,7 +51,7 @@ def plan(request: ProveRequest, catalogue: Catalogue, ask: Context) -> Plan:
             planning.task(
                 "PROVE",
                 "restore",
-                ask.of(backup.project or ask.project),
+                context.of(backup.project or context.project),
                 request,
                 planning.TaskSpec(
                     refs=refs,

@@ -20,17 +20,17 @@ from haulback.tasks.record import HOUR_MS, Plan, Task
 _LANE = "cleanup"  # only one REPAIR or clean-up at a time on a destination
 
 
-def plan(request: RepairRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: RepairRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
-    return Plan([_task(one, request, ask) for one in found])
+    return Plan([_task(one, request, context) for one in found])
 
 
-def _task(to: BackupDestination, request: RepairRequest, ask: Context) -> Task:
+def _task(to: BackupDestination, request: RepairRequest, context: Context) -> Task:
     return planning.task(
         "REPAIR",
         _LANE,
-        ask,
+        context,
         request,
         planning.TaskSpec(
             refs={"backupDestination": planning.named(to)},

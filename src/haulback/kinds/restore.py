@@ -25,7 +25,7 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: RestoreRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: RestoreRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
     if not request.restorePath.startswith("/"):
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
@@ -35,13 +35,13 @@ def plan(request: RestoreRequest, catalogue: Catalogue, ask: Context) -> Plan:
     backup = chosen(request.backup, request.backupLocation, catalogue, near)
     destination = catalogue.places.destination(backup.destination)
     node = planning.on_node(catalogue, request.node, destination)
-    job = new_job("RESTORE", backup, ask, {"node": node, "restorePath": request.restorePath})
+    job = new_job("RESTORE", backup, context, {"node": node, "restorePath": request.restorePath})
     refs = {**references(backup, catalogue), "node": node, "restoreJob": Named(job.guid)}
     params = {"restorePath": request.restorePath, "restoreType": "RESTORE"}
     made = planning.task(
         "RESTORE",
         "restore",
-        ask.of(job.project),
+        context.of(job.project),
         request,
         planning.TaskSpec(refs=refs, params=params, pinned=node.guid),
     )

@@ -22,7 +22,7 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import JsonObject
 
 
-def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: SnapshotRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each machine and, with a rule, the following clean-up.
 
     Raises NotFound, and Malformed for a machine that can have no snapshots.
@@ -38,13 +38,13 @@ def plan(request: SnapshotRequest, catalogue: Catalogue, ask: Context) -> Plan:
         refuse_unable(entity, hypervisor, "protectedEntities")
         spec = planning.TaskSpec(refs=refs, params=_params(request, rule))
         taken = snapshots.task(
-            "SNAPSHOT", entity, SnapshotSubmission(request, catalogue, ask), spec
+            "SNAPSHOT", entity, SnapshotSubmission(request, catalogue, context), spec
         )
         whole.tasks.append(taken)
         if rule:
             after = planning.TaskSpec(refs=refs, follows=taken)
             whole.tasks.append(
-                snapshots.cleanup_task(entity, SnapshotSubmission(None, catalogue, ask), after)
+                snapshots.cleanup_task(entity, SnapshotSubmission(None, catalogue, context), after)
             )
     return whole
 

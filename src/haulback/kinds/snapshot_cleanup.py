@@ -31,7 +31,7 @@ from haulback.tasks.record import Plan, Task
 _RELEASED = "the checkpoints of the machine were released"
 
 
-def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each machine.  Raises NotFound, or Malformed for a request without a name."""
     chosen = _chosen(request, catalogue)
     for ref in request.protectedEntities or []:
@@ -39,17 +39,17 @@ def plan(request: SnapshotCleanupRequest, catalogue: Catalogue, ask: Context) ->
     if not chosen:
         field = "protectedEntities"
         raise Malformed(f"{field}: name at least one, or snapshots", field=field)
-    asked, whole = SnapshotSubmission(request, catalogue, ask), Plan()
+    asked, whole = SnapshotSubmission(request, catalogue, context), Plan()
     for entity in catalogue.machines.get_many(list(chosen)):
         spec = planning.TaskSpec(refs={}, params={"chosen": chosen[entity.guid]})
         whole.tasks.append(cleanup_task(entity, asked, spec))
     return whole
 
 
-def plan_release(request: ReleaseRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan_release(request: ReleaseRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each machine.  Raises NotFound, and Malformed for an absent machine."""
     refs = planning.some("protectedEntities", request.protectedEntities)
-    asked, whole = SnapshotSubmission(request, catalogue, ask), Plan()
+    asked, whole = SnapshotSubmission(request, catalogue, context), Plan()
     for entity in catalogue.machines.get_many([ref.guid for ref in refs]):
         if not entity.present:
             raise Malformed(

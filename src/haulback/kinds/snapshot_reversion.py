@@ -26,7 +26,7 @@ from haulback.tasks.record import Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: SnapshotReversionRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan the task; another program may have taken the snapshot.  Raises NotFound, Malformed."""
     named = request.snapshot or request.protectedEntitySnapshot
     if named is None:
@@ -38,7 +38,7 @@ def plan(request: SnapshotReversionRequest, catalogue: Catalogue, ask: Context) 
     conflicts.machine_free(entity.named(), "SNAPSHOT_REVERSION", catalogue)
     refs = {"protectedEntitySnapshot": Named(snapshot.guid, snapshot.uuid)}
     spec = planning.TaskSpec(refs=refs, params={"before": new_guid()})
-    asked = snapshots.SnapshotSubmission(request, catalogue, ask)
+    asked = snapshots.SnapshotSubmission(request, catalogue, context)
     return Plan([snapshots.task("SNAPSHOT_REVERSION", entity, asked, spec)])
 
 

@@ -16,12 +16,12 @@ from haulback.tasks.record import Task
 from haulback.wire import Named
 
 
-def clean_up(node: Named, ask: Context) -> Task:
+def clean_up(node: Named, context: Context) -> Task:
     """The task that cleans a node."""
     return planning.task(
         "STAGING_CLEANUP",
         "upkeep",
-        ask,
+        context,
         None,
         planning.TaskSpec(refs={"node": node}, pinned=node.guid),
     )

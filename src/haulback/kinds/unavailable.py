@@ -33,8 +33,8 @@ _INSTEAD = {"IMPORT": "POST /tasks/restore-and-import brings a machine back"}
 def _plan(path: str, kind: str, check: Callable[[object, Catalogue], None]) -> Callable[..., Plan]:
     """A planner that validates a request completely, then refuses the kind."""
 
-    def plan(request: AnyRequest, catalogue: Catalogue, ask: Context) -> Plan:
-        planning.task(kind, "upkeep", ask, request, planning.TaskSpec(refs={}))
+    def plan(request: AnyRequest, catalogue: Catalogue, context: Context) -> Plan:
+        planning.task(kind, "upkeep", context, request, planning.TaskSpec(refs={}))
         check(request, catalogue)
         raise KindUnavailable(
             f"POST /tasks/{path} is not served in this version: nothing was started; "

@@ -18,13 +18,13 @@ from haulback.tasks.record import HOUR_MS, Plan, Task
 from haulback.wire import Named
 
 
-def plan(request: UnmountRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: UnmountRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan the task.  Raises NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     if mount.state != "MOUNTED":
         raise Conflict(f"the backup of {mount.entity_name} is {mount.state}, not mounted")
     conflicts.share_free(Named(mount.guid, mount.entity_name), catalogue)
-    return Plan([task(mount, catalogue, ask, request)])
+    return Plan([task(mount, catalogue, context, request)])
 
 
 def prepare(task: Task, catalogue: Catalogue) -> UnmountOrder:

@@ -21,7 +21,7 @@ from haulback.wire import Named
 _MOST = 10_000  # paths of one task, so that its order stays below about a megabyte
 
 
-def plan(request: UploadRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: UploadRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan the task.  Raises Malformed, NotFound, or Conflict for a mount that is not mounted."""
     mount = catalogue.mounts.get(request.mountedBackup.guid)
     paths = _paths(request)
@@ -41,13 +41,13 @@ def plan(request: UploadRequest, catalogue: Catalogue, ask: Context) -> Plan:
         **planning.platform(hypervisor, catalogue),
     }
     params = {"paths": paths, "volume": volume, "destinationPath": request.destinationPath or "/"}
-    ask = ask.of(mount.project)
+    context = context.of(mount.project)
     return Plan(
         [
             planning.task(
                 "UPLOAD",
                 "restore",
-                ask,
+                context,
                 request,
                 planning.TaskSpec(refs=refs, params=params, pinned=mount.node),
             )

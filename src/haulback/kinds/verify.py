@@ -24,7 +24,7 @@ WINDOW = 24 * HOUR_MS  # a nightly run may wait for a node that is off
 _LONGEST = 7 * 86_400  # seconds
 
 
-def plan(request: VerifyRequest, catalogue: Catalogue, ask: Context) -> Plan:
+def plan(request: VerifyRequest, catalogue: Catalogue, context: Context) -> Plan:
     """Plan a task for each destination.  Raises Malformed or NotFound."""
     found = planning.repositories(request.backupDestinations, catalogue)
     if request.bytes is not None and request.bytes < 1:
@@ -32,17 +32,17 @@ def plan(request: VerifyRequest, catalogue: Catalogue, ask: Context) -> Plan:
     if request.seconds is not None and not 1 <= request.seconds <= _LONGEST:
         raise Malformed(f"seconds: 1 to {_LONGEST}", field="seconds")
     bounds = {"bytes": request.bytes, "seconds": request.seconds}
-    return Plan([task(one, ask, bounds, request) for one in found])
+    return Plan([task(one, context, bounds, request) for one in found])
 
 
 def task(
-    to: BackupDestination, ask: Context, bounds: JsonObject, request: AnyRequest = None
+    to: BackupDestination, context: Context, bounds: JsonObject, request: AnyRequest = None
 ) -> Task:
     """The task that verifies a destination."""
     return planning.task(
         "VERIFY",
         "verify",
-        ask,
+        context,
         request,
         planning.TaskSpec(
             refs={"backupDestination": planning.named(to)},

@@ -25,7 +25,7 @@ FRESH_MS = 15 * 60_000
 def before(
     entities: Sequence[Entity],
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
     request: AnyRequest = None,
 ) -> list[Task]:
     """Plan scans of the machines that no scan saw recently, a task for each hypervisor and project.
@@ -35,10 +35,12 @@ def before(
     """
     stale: dict[tuple[str, str | None], list[Entity]] = {}
     for entity in entities:
-        if entity.seen < ask.now - FRESH_MS and entity.guid != OWN_ENTITY:
-            stale.setdefault((entity.hypervisor, entity.project or ask.project), []).append(entity)
+        if entity.seen < context.now - FRESH_MS and entity.guid != OWN_ENTITY:
+            stale.setdefault((entity.hypervisor, entity.project or context.project), []).append(
+                entity
+            )
     return [
-        _look(catalogue.places.hypervisor(host), machines, catalogue, ask.of(project), request)
+        _look(catalogue.places.hypervisor(host), machines, catalogue, context.of(project), request)
         for (host, project), machines in stale.items()
     ]
 
@@ -47,7 +49,7 @@ def _look(
     host: Hypervisor,
     entities: list[Entity],
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
     request: AnyRequest,
 ) -> Task:
     refs = planning.platform(host, catalogue)
@@ -56,7 +58,7 @@ def _look(
     return planning.task(
         "SCOPED_INVENTORY_SYNC",
         "inventory",
-        ask,
+        context,
         request,
         planning.TaskSpec(
             refs=refs,
@@ -69,13 +71,13 @@ def _look(
     )
 
 
-def followed(plan: Plan, hypervisor: Hypervisor, ask: Context) -> Plan:
+def followed(plan: Plan, hypervisor: Hypervisor, context: Context) -> Plan:
     """The plan with a scan of the machine that its last task creates."""
     last = plan.tasks[-1]
     look = planning.task(
         "SCOPED_INVENTORY_SYNC",
         "inventory",
-        ask.of(last.project),
+        context.of(last.project),
         None,
         planning.TaskSpec(
             refs={name: last.refs.get(name) for name in _SAME},

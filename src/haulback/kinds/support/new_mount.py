@@ -21,7 +21,7 @@ def new_mount(
     backup: Backup,
     wanted: JsonObject,
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
 ) -> NewMount:
     """The record of a mount, on the named node or the only possible node."""
     return NewMount(
@@ -30,11 +30,11 @@ def new_mount(
         entity_name=backup.entity_name,
         node=_node(request.node, backup, catalogue),
         mode=request.mode.value,
-        keep=_keep(request.unmountTime, ask.now),
+        keep=_keep(request.unmountTime, context.now),
         wanted=wanted,
         snapshot_time=backup.snapshot_time,
         size=backup.size,
-        project=backup.project or ask.project,
+        project=backup.project or context.project,
     )
 
 

@@ -50,17 +50,17 @@ class TaskSpec(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, follows=task, locked=locked)
 
 
-def task(kind: str, lane: str, ask: Context, request: AnyRequest, spec: TaskSpec) -> Task:
+def task(kind: str, lane: str, context: Context, request: AnyRequest, spec: TaskSpec) -> Task:
     """A task as planned at `ask.now`; `request` may set priority, window and retries.
 
     Raises Malformed for a priority, a window or a number of retries out of range.
     """
     follows = spec.follows
     pin = spec.pinned or ""
-    window = ask.windows.get("" if reach.is_group(pin) else pin, {}).get(kind, spec.window)
+    window = context.windows.get("" if reach.is_group(pin) else pin, {}).get(kind, spec.window)
     to = spec.refs.get("backupDestination")
     priority = _within(request, "priority", PRIORITIES, DEFAULT_PRIORITY)
-    start, end = _window(request, ask.now, window)
+    start, end = _window(request, context.now, window)
     made = Task(
         type=kind,
         lane=lane,
@@ -71,18 +71,18 @@ def task(kind: str, lane: str, ask: Context, request: AnyRequest, spec: TaskSpec
         window_end=end,
         window_length=window if follows else end - start,
         asked_start=getattr(request, "windowStart", None),
-        created=ask.now,
-        modified=ask.now,
+        created=context.now,
+        modified=context.now,
         refs={role: ref for role, ref in spec.refs.items() if ref},
         params=spec.params,
-        project=ask.project,
+        project=context.project,
         pinned_node=pin,
         source_slot=source_slot(lane, spec.source),
         entity_slot=entity_slot(spec.locked) if spec.locked else None,
         destination_slot=destination_slot(lane, to.guid if to else None),
         run=spec.run,
         follows=follows.guid if follows else None,
-        ready=not follows and start <= ask.now,
+        ready=not follows and start <= context.now,
     )
     made.retry_count = made.tries = _within(request, "retryCount", RETRIES, 0)
     made.workflow = follows.workflow if follows else made.guid

@@ -15,7 +15,7 @@ from haulback.wire import JsonObject
 _LONGEST = 2000  # characters of a restore job's status
 
 
-def new_job(kind: str, backup: Backup, ask: Context, target: JsonObject) -> NewRestoreJob:
+def new_job(kind: str, backup: Backup, context: Context, target: JsonObject) -> NewRestoreJob:
     """The restore job of a request."""
     return NewRestoreJob(
         type=kind,
@@ -24,7 +24,7 @@ def new_job(kind: str, backup: Backup, ask: Context, target: JsonObject) -> NewR
         backup=backup.first,
         snapshot_time=backup.snapshot_time,
         size=backup.size,
-        project=backup.project or ask.project,
+        project=backup.project or context.project,
         target=target,
     )
 

@@ -55,7 +55,7 @@ class CopyWork(NamedTuple):
 
 
 def copy_task(
-    work: CopyWork, ask: Context, request: AnyRequest = None, follows: Task | None = None
+    work: CopyWork, context: Context, request: AnyRequest = None, follows: Task | None = None
 ) -> Task:
     """The task that makes copies, or heals them."""
     params: JsonObject = {SOURCE: work.origin.guid, COPIES: work.copies}
@@ -73,9 +73,9 @@ def copy_task(
         window=WINDOW,
         run=work.run,
     )
-    made = planning.task(TYPE, LANE, ask, request, spec)
+    made = planning.task(TYPE, LANE, context, request, spec)
     made.backup_type = _SYNCHRONIZATION
-    if opening := next_opening(copying_of(work.to), ask.now):
+    if opening := next_opening(copying_of(work.to), context.now):
         _wait_until(made, opening)
     return made
 
@@ -143,7 +143,7 @@ class LackingCopies(NamedTuple):
 
 
 def plan_copies(
-    lacking: LackingCopies, goal: CopyGoal, ask: Context, request: AnyRequest = None
+    lacking: LackingCopies, goal: CopyGoal, context: Context, request: AnyRequest = None
 ) -> Plan:
     """The task that copies some backups of a machine, with the records of the copies."""
     if not lacking.backups:
@@ -158,7 +158,7 @@ def plan_copies(
         [copy.guid for copy in copies],
         planning.named(goal.rule) if goal.rule else None,
     )
-    return Plan([copy_task(work, ask.of(first.project), request)], backups=copies)
+    return Plan([copy_task(work, context.of(first.project), request)], backups=copies)
 
 
 def _of_stored(backup: Backup, goal: CopyGoal) -> NewBackup:

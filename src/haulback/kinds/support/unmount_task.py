@@ -13,7 +13,7 @@ from haulback.wire import Named
 def task(
     mount: Mount,
     catalogue: Catalogue,
-    ask: Context,
+    context: Context,
     request: AnyRequest = None,
     *,
     follows: Task | None = None,
@@ -28,7 +28,7 @@ def task(
     return planning.task(
         "UNMOUNT",
         "restore",
-        ask.of(mount.project),
+        context.of(mount.project),
         request,
         planning.TaskSpec(
             refs=refs, params={"mode": mount.mode}, pinned=mount.node, follows=follows

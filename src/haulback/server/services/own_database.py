@@ -13,12 +13,12 @@ from haulback.tasks.record import Plan
 from haulback.wire import Ref
 
 
-def plan(sql: Connection, ask: Context, destination: str | None = None) -> Plan:
+def plan(sql: Connection, context: Context, destination: str | None = None) -> Plan:
     """The tasks that back up the server's own database; the default destination is the only one.
 
     Raises Malformed, NotFound.
     """
-    own_server.add(sql, ask.now)
+    own_server.add(sql, context.now)
     to = Ref(destination) if destination else None
     wanted = ExportRequest(protectedEntities=[Ref(OWN_ENTITY)], backupDestination=to)
-    return export.plan(wanted, SqlCatalogue(sql), ask)
+    return export.plan(wanted, SqlCatalogue(sql), context)

@@ -15,7 +15,7 @@ from haulback.tasks.record import Plan
 from haulback.wire import Ref
 
 
-def plan_recovery(guid: str, catalogue: Catalogue, ask: Context) -> Plan:
+def plan_recovery(guid: str, catalogue: Catalogue, context: Context) -> Plan:
     """The plan of the restores and imports of a recovery plan, from the present records.
 
     Raises NotFound, Conflict for an inactive plan or an entity without a backup, and the errors of
@@ -27,7 +27,7 @@ def plan_recovery(guid: str, catalogue: Catalogue, ask: Context) -> Plan:
     rules = sorted(_rules(record), key=lambda rule: rule.order)
     whole = Plan()
     for place, rule in enumerate(rules):
-        made = _plan_rule(rule, record, catalogue, ask)
+        made = _plan_rule(rule, record, catalogue, context)
         for task in made.tasks:
             task.rank += place  # the order in which the restores start
         whole.add(made)
@@ -41,7 +41,7 @@ def _rules(record: Record) -> list[RecoveryRule]:
     return [rule for rule in found if rule.active]
 
 
-def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Context) -> Plan:
+def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, context: Context) -> Plan:
     whole = Plan()
     for entity in catalogue.machines.get_many([ref.guid for ref in rule.protectedEntities]):
         backup = _selected(entity.guid, entity.name, catalogue)
@@ -60,7 +60,7 @@ def _plan_rule(rule: RecoveryRule, plan: Record, catalogue: Catalogue, ask: Cont
             powerOnAfterRestore=rule.powerOnAfterRestore,
             priority=plan.body.get("priority"),
         )
-        whole.add(import_machine.plan(request, catalogue, ask))
+        whole.add(import_machine.plan(request, catalogue, context))
     return whole
 
 

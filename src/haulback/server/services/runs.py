@@ -58,7 +58,7 @@ def _queue(app: App, who: Caller, run: str, piece: Sequence[Task]) -> tuple[list
     """Queue a piece in one transaction; machines without a plan stop no others."""
     again, refused = _repetition(run), []
 
-    def make(sql: Connection, ask: Context) -> Plan:
+    def make(sql: Connection, context: Context) -> Plan:
         whole = Plan()
         tasks.get_many(sql, [task.guid for task in piece])  # a lock for which another call waits
         entities = [runs.pair_of(task)[1] for task in piece]
@@ -67,7 +67,7 @@ def _queue(app: App, who: Caller, run: str, piece: Sequence[Task]) -> tuple[list
             if pair in done:
                 continue
             try:
-                whole.add(_plan(task, SqlCatalogue(sql, who.scope), ask))
+                whole.add(_plan(task, SqlCatalogue(sql, who.scope), context))
             except HaulbackError as error:
                 refused.append(error.message)
         for task in whole.tasks:
@@ -83,21 +83,21 @@ def _repetition(run: str) -> str:
     return str(uuid.uuid5(uuid.UUID(run), "retry"))
 
 
-def _plan(task: Task, known: SqlCatalogue, ask: Context) -> Plan:
+def _plan(task: Task, known: SqlCatalogue, context: Context) -> Plan:
     """The plan of a failed task's rule and machine."""
     rule, entity = runs.pair_of(task)
     if task.type == "SNAPSHOT":
         snapshots = SnapshotRequest(
             protectedEntities=[Ref(entity)], rule=Ref(rule) if rule else None
         )
-        return snapshot.plan(snapshots, known, ask)
+        return snapshot.plan(snapshots, known, context)
     request = ExportRequest(
         protectedEntities=[Ref(entity)],
         backupType=_type(task, known),
         rules=[Ref(rule)] if rule else [],
         backupDestination=None if rule else Ref(task.ref("backupDestination") or ""),
     )
-    return export.plan(request, known, ask)
+    return export.plan(request, known, context)
 
 
 def _type(task: Task, known: SqlCatalogue) -> BackupType:

@@ -71,8 +71,8 @@ def submit(app: App, way: Submission, body: bytes, who: Caller, key: str | None 
     """
     wanted = request(body, way.request)
 
-    def make(sql: Connection, ask: Context) -> Plan:
-        return way.plan(wanted, SqlCatalogue(sql, who.scope), ask)
+    def make(sql: Connection, context: Context) -> Plan:
+        return way.plan(wanted, SqlCatalogue(sql, who.scope), context)
 
     return _queued(app, make, _submission(way, body, who, key))
 
@@ -93,8 +93,8 @@ def _submission(way: Submission, body: bytes, who: Caller, key: str | None) -> _
 def recover(app: App, guid: str, who: Caller, key: str | None = None) -> Plan:
     """Run a recovery plan.  Raises NotFound, Malformed or Conflict."""
 
-    def make(sql: Connection, ask: Context) -> Plan:
-        return plan_recovery(guid, SqlCatalogue(sql, who.scope), ask)
+    def make(sql: Connection, context: Context) -> Plan:
+        return plan_recovery(guid, SqlCatalogue(sql, who.scope), context)
 
     return _queued(app, make, _run(guid, who, key))
 
@@ -114,8 +114,8 @@ def back_up_database(
 ) -> Plan:
     """Back up the server's own database.  Raises NotFound, Malformed or Conflict."""
 
-    def make(sql: Connection, ask: Context) -> Plan:
-        return own_database.plan(sql, ask, destination)
+    def make(sql: Connection, context: Context) -> Plan:
+        return own_database.plan(sql, context, destination)
 
     marked = f"{destination or ''}\0{_narrowing(who.scope)}".encode()
     return _queued(app, make, _Request("back up own database", marked, who, key))
