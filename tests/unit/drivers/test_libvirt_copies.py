@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from haulback.drivers.hypervisor import Machine, MachineDisk, NetworkCardSettings, UnprotectedPart
@@ -517,6 +517,7 @@ _HARMLESS = re.compile(
 
 
 @given(st.lists(_TREES, max_size=4), st.lists(_TREES, max_size=2))
+@example([f"<interface type='user'><model file='{ORIGINAL}'/></interface>"], [])
 def test_whatever_a_definition_says_a_copy_lies_on_its_own_disks_only(
     devices: list[str], members: list[str]
 ):

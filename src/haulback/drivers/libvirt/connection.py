@@ -5,7 +5,6 @@ No other module uses libvirt's types.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from haulback.drivers.hypervisor import HypervisorResource
+from haulback.drivers.libvirt import screens
 from haulback.errors import (
     Conflict,
     HaulbackError,
@@ -30,7 +30,6 @@ except ImportError:
     libvirt = None
 
 _AGENT_SECONDS = 10  # timeout of a guest agent command
-_PASSWORD = re.compile(r"(<graphics\b[^>]*?\bpasswd=)'[^']*'")  # libvirt writes single quotes
 _JOB_SECONDS = 30  # timeout for a backup job to end
 _REMEDY = "install libvirt's binding (`pip install 'haulback[libvirt]'`; it needs libvirt-dev)"
 
@@ -63,17 +62,33 @@ class Domain:
             return None if self._domain.isActive() else int(self._domain.state()[1])
 
     def definition(self) -> str:
-        """Inactive XML: the machine at its next start.
-
-        The password of a screen is empty, with which libvirt lets no viewer in.
-        """
-        return _PASSWORD.sub(r"\1''", self.with_passwords())
+        """Inactive XML: the machine at its next start, without secrets such as passwords."""
+        with _mapped():
+            return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
     def with_passwords(self) -> str:
-        """Inactive XML with the passwords of its screens, to define the machine again."""
+        """Inactive XML with all secrets, to define the machine again.
+
+        Raises Unavailable when the host refuses to show secrets.
+        """
         with _mapped():
             flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
             return str(self._domain.XMLDesc(flags))
+
+    def locked(self) -> str:
+        """Inactive XML without secrets, in which a screen with a password has an empty password.
+
+        A host that refuses to show secrets does not tell which screens have a password: then each
+        screen counts as a screen with a password.
+        """
+        text = self.definition()
+        if not screens.has_any(text):
+            return text
+        try:
+            secret: str | None = self.with_passwords()
+        except HaulbackError:
+            secret = None
+        return screens.locked(text, secret)
 
     def live(self) -> str:
         """Current XML of the machine."""

@@ -126,9 +126,10 @@ _DISK = _names(
 )
 _DRIVE = _names(f"@type @device @model driver readonly serial wwn vendor product {_FRAME}")
 _CARD = _names(
-    "@type @trustGuestRxFilters mac model driver boot rom link mtu bandwidth vlan coalesce "
+    "@type @trustGuestRxFilters mac driver boot rom link mtu bandwidth vlan coalesce "
     "filterref guest ip route tune address alias acpi port teaming target script downscript "
     "portForward",
+    model=_names("@type"),
     source=_names("@network @portgroup @bridge @dev @mode"),
     backend=_names("@type @logFile"),
     virtualport=_names(

@@ -89,7 +89,7 @@ class MachineDefiner:
         self, old: Domain, wanted: Machine, said: list[str]
     ) -> tuple[CopyMode, set[str] | None]:
         """Relation of a wanted machine to the old one, and the replaced disks (None for all)."""
-        text, original = old.with_passwords(), _original(wanted)
+        text, original = _present(old), _original(wanted)
         if original != old.uuid:
             there = any(one.uuid == original for one in self._host.domains())
             return CopyMode(fresh=there, tell=said.append), None
@@ -98,6 +98,14 @@ class MachineDefiner:
 
     def _define(self, wanted: Machine, paths: Mapping[str, Path], standing: CopyMode) -> Machine:
         return self._measure(self._host.define(compose(wanted, paths, "qemu", standing)))
+
+
+def _present(old: Domain) -> str:
+    """Current XML of a machine; its screens are locked if the host refuses to show passwords."""
+    try:
+        return old.with_passwords()
+    except HaulbackError:
+        return old.locked()
 
 
 def _original(wanted: Machine) -> str:

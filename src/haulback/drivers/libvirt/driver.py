@@ -135,7 +135,7 @@ class LibvirtHost:
         """Describe a machine by its definition for the next start and its current disks."""
         live = domain.live() if domain.is_active else ""
         seen = looked_at(self._host, domain, self._silent)
-        made = xml.machine(domain.definition(), seen.sized, live, seen.lost)
+        made = xml.machine(domain.locked(), seen.sized, live, seen.lost)
         made = _started(domain, made)
         return made._replace(snapshots=internal_snapshots.held(self._host, domain))
 
@@ -151,7 +151,7 @@ class LibvirtHost:
     ) -> Snapshot:
         live_backup.end_abandoned(domain)
         disks, live = sized(self._host, domain), domain.live()
-        text = domain.definition()
+        text = domain.locked()
         machine = _started(domain, firmware.kept(xml.machine(text, disks, live), parse(live)))
         whole = {**machine.definition, XML: with_plugged(text, live)}
         machine = machine._replace(definition=whole)
@@ -170,7 +170,7 @@ class LibvirtHost:
         return live_backup.RunningSnapshot(domain, machine, job)
 
     def _read_stopped(self, domain: Domain, checkpoint: str, base: str | None) -> Snapshot:
-        off, text = domain.why_off(), domain.definition()
+        off, text = domain.why_off(), domain.locked()
         volumes = readable(self._host, domain)
         images = open_all(volumes, network=True)
         disks = [(v, image.size) for v, image in zip(volumes, images, strict=True)]

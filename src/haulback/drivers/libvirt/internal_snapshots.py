@@ -84,6 +84,9 @@ def revert(host: Host, left: Leftovers, domain: Domain, wanted: Reversion) -> No
     with opened(located(host, domain.definition())) as images:
         paths = internal_snapshots.able(images)
     internal_snapshots.check(paths, wanted.name)
+    changes = another_generation(parse(domain.definition()))
+    if changes:  # a host that refuses to show passwords refuses before anything is changed
+        domain.with_passwords()
     ran, paused = domain.is_active, domain.is_held()
     note = left.note_back(wanted.attempt, RevertNote(domain.uuid, wanted.before, ran, paused))
     domain.stop()
@@ -91,8 +94,9 @@ def revert(host: Host, left: Leftovers, domain: Domain, wanted: Reversion) -> No
     for checkpoint in domain.checkpoints():
         domain.delete_checkpoint(checkpoint, only_forget=True)
     internal_snapshots.revert(paths, wanted.name, wanted.before)
-    root = parse(domain.with_passwords())
-    if another_generation(root):
+    if changes:
+        root = parse(domain.with_passwords())
+        another_generation(root)
         domain = host.define(ET.tostring(root, encoding="unicode"))
     if ran:
         domain.start(paused=paused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 import msgspec
@@ -25,42 +25,64 @@ _MANY = 500  # guids in one statement
 _SOUND = "soundSince"  # epoch ms, in the facts about damage of a PRESENT backup
 _CLEARS = ("VERIFY", "REPAIR")
 _COMPARES = (*_CLEARS, "BACKUP_CLEANUP", "DELETE")  # they look for every backup of a destination
+_SYNC = "BACKUP_DESTINATION_SYNC"  # without a source: it reads all manifests of its destination
+_BUILDS = ("EXPORT", "STORE")  # an increment reads the backup that it builds on
 # A manifest younger than this may not be readable on every node yet: lists and names may lag.
 _YOUNG_MS = HOUR_MS
 log = logging.getLogger(__name__)
 
 
 class DamageFinder(NamedTuple):
-    """The finder of damage: its name in records and alarms, and the destinations that it read.
+    """The finder of damage: its name in records and alarms, and the backups that it read.
 
-    `compares`: it looked for every backup of a destination; `clears`: a complete report of it
-    clears the damage that was found before `since` (epoch ms).
+    `read` maps each destination that it read to the guids of the backups there, None for all
+    backups: it can mark no other backup. `compares`: it looked for every backup of a destination;
+    `clears`: a complete report of it clears the damage that was found before `since` (epoch ms).
     """
 
     by: str
-    destinations: frozenset[str]
+    read: Mapping[str, Set[str] | None]
     compares: bool = False
     clears: bool = False
     since: int = 0
 
 
 def finder_of(sql: sa.Connection, task: Task) -> DamageFinder:
-    """The task as a finder: it reads its destination, its source and its backup at each place."""
+    """The task as a finder: it reads its destination, its source and its backups at each place."""
     named = {task.ref("backupDestination"), task.params.get("source")}
-    backup = task.ref("backup")
-    read = frozenset(name for name in named if name) | locations(sql, backup or "")
-    by = f"{task.type} {task.guid}"
+    backups = [task.ref("backup"), _base_of(sql, task), *task.params.get("copies", ())]
+    read: dict[str, Set[str] | None] = {name: frozenset() for name in named if name}
+    read |= locations(sql, *(backup for backup in backups if backup))
     clears, compares = task.type in _CLEARS, task.type in _COMPARES
-    return DamageFinder(by, read, compares, clears, task.started or 0)
+    if compares or (task.type == _SYNC and "source" not in task.params):
+        read[task.ref("backupDestination") or ""] = None
+    return DamageFinder(f"{task.type} {task.guid}", read, compares, clears, task.started or 0)
 
 
-def locations(sql: sa.Connection, backup: str) -> frozenset[str]:
-    """The destinations of all locations of a backup, which any of its guids names."""
+def _base_of(sql: sa.Connection, task: Task) -> str | None:
+    """The backup that an increment of the task's machine builds on."""
+    if task.type not in _BUILDS:
+        return None
+    base = tables.base.c
+    machine, to = task.ref("protectedEntity") or "", task.ref("backupDestination") or ""
+    here = (base.entity == machine, base.destination == to)
+    return sql.scalar(sa.select(base.backup).where(*here))
+
+
+def locations(sql: sa.Connection, *backups: str) -> dict[str, Set[str]]:
+    """The destinations of all locations of backups, with the guids of the locations there.
+
+    Any guid of a backup names the backup.
+    """
     table = tables.backup.c
-    first = sa.select(sa.func.coalesce(table.copy_of, table.guid)).where(table.guid == backup)
-    guid = sql.scalar(first)
-    same = sa.or_(table.guid == guid, table.copy_of == guid)
-    return frozenset(sql.scalars(sa.select(table.destination).where(same))) if guid else frozenset()
+    first = sa.select(sa.func.coalesce(table.copy_of, table.guid)).where(table.guid.in_(backups))
+    guids = list(sql.scalars(first)) if backups else []
+    same = sa.or_(table.guid.in_(guids), table.copy_of.in_(guids))
+    rows = sql.execute(sa.select(table.destination, table.guid).where(same)) if guids else ()
+    places: dict[str, set[str]] = {}
+    for destination, guid in rows:
+        places.setdefault(destination, set()).add(guid)
+    return dict(places)
 
 
 def set_location(
@@ -98,7 +120,7 @@ class Reported:
     def apply(self) -> None:
         """Apply the report, unless its finder has not read the destination."""
         report = self._report
-        if report.destination not in self._finder.destinations:
+        if report.destination not in self._finder.read:
             return
         losses = {loss.backup: loss for loss in report.losses}
         for guid in report.unreadable:
@@ -154,9 +176,11 @@ class Reported:
         return not self._finder.compares and stored > self._now - _YOUNG_MS
 
     def _ours(self, guids: Iterable[str]) -> list[Backup]:
-        """The stored backups of the reported destination."""
+        """The stored backups of the reported destination that the finder has read."""
         here = self._report.destination
-        found = self._stored(guids)
+        read = self._finder.read[here]
+        # A reader judges its own backups alone: a confused node must not mark all others.
+        found = self._stored(guids if read is None else read & set(guids))
         return [one for one in found if one.destination == here and one.status == "SUCCESS"]
 
     def _whole(self, named: set[str]) -> None:

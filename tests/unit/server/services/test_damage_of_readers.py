@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
 from haulback.contract.damage import DamageReport, Loss, LostDisk
 from haulback.inventory.records import Backup
+from haulback.server.services import node_tasks
+from haulback.server.store.damage_reports import DamageFinder, finder_of, locations
+from haulback.server.store.ledger import SqlLedger
 from haulback.tasks.record import Task
+from haulback.wire import Named
 from tests.unit.server.conftest import House
 from tests.unit.server.services.test_destination_sync import Copies
 
@@ -66,3 +72,76 @@ def test_a_manifest_that_a_restore_missed_is_missing_once_lists_cannot_lag(
     copies.house.clock.now += age
     restored(copies, backup, DamageReport(first.destination, missing=[first.guid]))
     assert copies.locations(backup)[0].location_status == state
+
+
+def absent(place: Backup) -> DamageReport:
+    return DamageReport(place.destination, missing=[place.guid], unreadable=[place.guid])
+
+
+def states(copies: Copies, *backups: str) -> set[str]:
+    return {place.location_status for guid in backups for place in copies.locations(guid)}
+
+
+@pytest.mark.parametrize("told", [lost, absent])
+def test_a_restore_marks_no_backup_that_it_did_not_read(
+    copies: Copies, told: Callable[[Backup], DamageReport]
+):
+    mine, other = copies.both(), copies.both()
+    copies.house.clock.now += HOUR
+    restored(copies, mine, *(told(place) for place in copies.locations(other)))
+    assert states(copies, mine, other) == {"PRESENT"}
+
+
+@pytest.mark.parametrize("told", [lost, absent])
+def test_a_mount_marks_no_backup_that_it_did_not_read(
+    copies: Copies, told: Callable[[Backup], DamageReport]
+):
+    mine, other = copies.both(), copies.both()
+    copies.house.clock.now += HOUR
+    with copies.house.app.store.write() as sql:
+        finder = DamageFinder("MOUNT m", locations(sql, mine))
+        ledger = SqlLedger(sql, copies.house.clock.now)
+        ledger.damage.found(finder, [told(place) for place in copies.locations(other)])
+    assert states(copies, mine, other) == {"PRESENT"}
+
+
+def test_an_export_marks_the_base_that_it_read_and_no_other_backup(copies: Copies):
+    older, base = copies.both(), copies.both()
+    first, second = copies.locations(older)[0], copies.locations(base)[0]
+    [export] = copies.house.export(copies.house.entities[0])
+    copies.house.take(copies.node, export)
+    losses = [*lost(first).losses, *lost(second).losses]
+    report = DamageReport(first.destination, losses)
+    node_tasks.add_results(
+        copies.house.app, copies.node, export.guid, {"damage": msgspec.to_builtins(report)}
+    )
+    copies.house.fail(copies.node, export)
+    assert states(copies, older) == {"PRESENT"}
+    assert copies.locations(base)[0].location_status == "DAMAGED"
+
+
+def test_a_copying_task_marks_each_backup_that_it_copies(copies: Copies):
+    rule = copies.rule()
+    other = copies.both(rule)
+    copies.stored(rule)
+    [sync] = copies.syncs()
+    backup = sync.ref("backup") or ""
+    source = copies.locations(backup)[0]
+    strange = copies.locations(other)[0]
+    report = DamageReport(source.destination, [*lost(source).losses, *lost(strange).losses])
+    copies.house.take(copies.node, sync)
+    results = {"damage": msgspec.to_builtins(report)}
+    node_tasks.add_results(copies.house.app, copies.node, sync.guid, results)
+    copies.house.fail(copies.node, sync)
+    assert copies.locations(backup)[0].location_status == "DAMAGED"
+    assert states(copies, other) == {"PRESENT"}
+
+
+def test_the_reading_of_a_catalogue_marks_any_backup_of_its_destination(copies: Copies):
+    place = copies.locations(copies.both())[0]
+    sync = Task(type="BACKUP_DESTINATION_SYNC", lane="verify")
+    sync.refs["backupDestination"] = Named(place.destination, "")
+    with copies.house.app.store.write() as sql:
+        ledger = SqlLedger(sql, copies.house.clock.now)
+        ledger.damage.found(finder_of(sql, sync), [lost(place)])
+    assert copies.locations(place.guid)[0].location_status == "DAMAGED"
