@@ -90,9 +90,9 @@ def test_a_frozen_guest_is_let_go_when_whoever_froze_it_dies(host: LibvirtLab):
     program = (
         "import os, signal\n"
         "from haulback.drivers.libvirt.connection import Host\n"
-        "from haulback.drivers.libvirt.freeze_guard import Frozen\n"
+        "from haulback.drivers.libvirt.freeze_guard import GuestFreeze\n"
         f"domain = Host({host.uri!r}).domain({guest.uuid!r})\n"
-        f"with Frozen({host.uri!r}, domain):\n"
+        f"with GuestFreeze({host.uri!r}, domain):\n"
         "    print('frozen', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -11,12 +11,13 @@ import msgspec
 from haulback.client import record_names
 from haulback.client.api import Api, ApiResponse, HttpCall
 from haulback.contract.losses import Losses
-from haulback.errors import Unavailable
+from haulback.errors import Malformed, Unavailable
 from haulback.ids import is_guid
 from haulback.wire import JsonObject
 
 T = TypeVar("T")
 _GIVING_UP = 900.0  # seconds within which a server gives up an object with many backups
+_NAMESAKES = 20  # machines of one name that are searched for records
 _PAGE = 500  # rows per request when a whole list is read
 
 
@@ -214,11 +215,25 @@ class DatedCollection(ReadableCollection[T]):
         return self.page(size=1, protected_entity=machine).rows
 
     def _latest(self, wanted: str, machine: str) -> T:
-        guid = _Machines(self._calls).guid(machine) if machine else ""
-        rows = self.newest(guid)
+        rows = self._newest_of(machine) if machine else self.newest()
         if not rows:
             raise record_names.missing(self.noun, wanted, machine)
         return rows[0]
+
+    def _newest_of(self, machine: str) -> list[T]:
+        """The newest record of a machine; among machines of one name, of the only one with records.
+
+        A restored machine has the name of its original, and no backup of its own at first.
+        """
+        machines = _Machines(self._calls)
+        try:
+            return self.newest(machines.guid(machine))
+        except Malformed:
+            named = [row for row in machines.all(filter=machine) if row.name == machine]
+            newest = [rows for row in named[:_NAMESAKES] if (rows := self.newest(row.guid))]
+            if len(newest) != 1 or len(named) > _NAMESAKES:
+                raise
+            return newest[0]
 
     def _name(self, row: T) -> str:
         entity = getattr(row, "protectedEntity", None)

@@ -145,6 +145,25 @@ def test_the_newest_backup_of_a_machine_that_can_be_restored_has_a_name(web: Web
         client.tasks.guid("latest")
 
 
+@pytest.mark.parametrize("owners", [0, 1, 2])
+def test_the_latest_of_machines_of_one_name_is_that_of_the_only_machine_with_records(
+    web: Web, client: Client, owners: int
+):
+    machines = [{"guid": guid, "name": "web"} for guid in ("original", "restored")]
+    web.says(machines)
+    web.says(machines)
+    snapshot = {"guid": GUID, "name": "s", "uuid": GUID, "snapshotTime": 1, "managed": True}
+    snapshot |= {"status": {"name": "PRESENT", "description": ""}, "standAlone": False}
+    snapshot |= {"protectedEntity": {"guid": "original", "name": "web"}}
+    for number in range(2):
+        web.says([snapshot] if number < owners else [])
+    if owners == 1:
+        assert client.snapshots.find("latest:web").guid == GUID
+    else:
+        with pytest.raises(Malformed, match="several machines named 'web'"):
+            client.snapshots.find("latest:web")
+
+
 def test_the_latest_mount_is_one_that_has_not_ended_and_again_takes_an_ended_one(
     web: Web, client: Client
 ):
