@@ -165,8 +165,8 @@ def test_the_image_server_ends_with_the_process_that_asked_for_it(folder):
     image = qcow2_machine(folder.root)
     script = (
         "import sys; from pathlib import Path\n"
-        "from haulback.drivers.images.qemu import Served\n"
-        "served = Served(Path(sys.argv[1]), writable=True)\n"
+        "from haulback.drivers.images.qemu import ServedImage\n"
+        "served = ServedImage(Path(sys.argv[1]), writable=True)\n"
         "print(served._child.pid, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(image)]
