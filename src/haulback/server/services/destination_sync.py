@@ -160,9 +160,9 @@ def _can_heal(known: SqlCatalogue, place: BackupDestination, other: Backup) -> b
 
 
 def _first_of(known: SqlCatalogue, guid: str) -> str:
-    """The destination from which the master key of another one comes, maybe over others.
+    """The destination whose master key a destination has, at the end of its `copyOf` settings.
 
-    A removed destination ends the way: its copies have one key still.
+    A removed destination ends the search, because all of its copies still have its key.
     """
     passed = set[str]()
     while guid not in passed:
