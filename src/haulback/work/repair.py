@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import msgspec
 
 from haulback.contract.repair import RepairOrder
@@ -9,10 +11,12 @@ from haulback.repository.repair import RepairContext, repair
 from haulback.repository.resources import Resources
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.damage_report import complete_report
+from haulback.work.support.pause import pause
 from haulback.work.support.phases import phase
 from haulback.work.support.young_backup import await_lists, expected_backups
 
 _SAID = 500  # lines that the log has at most
+_PATIENCE = 60.0  # seconds; recorded damage plans a VERIFY, which often runs when a repair begins
 
 
 def run(context: TaskContext) -> Results:
@@ -27,7 +31,7 @@ def run(context: TaskContext) -> Results:
         Resources(context.pool, context.disk, progress.meter, progress.confirm),
         lambda: sign,
         (context.repositories.secret(order.destination),),
-        lambda: context.server.pins(order.destination.guid),
+        lambda: _users(context, order.destination.guid),
         order.believe,
     )
     with phase(context, "the repository was checked" + (" and repaired" if order.apply else "")):
@@ -45,6 +49,18 @@ def run(context: TaskContext) -> Results:
         complete = complete_report(order.destination.guid, done.after, expected)
         results["damage"] = msgspec.to_builtins(complete.report)
     return results | context.repositories.space(order.destination)
+
+
+def _users(context: TaskContext, destination: str) -> Set[str]:
+    """The other tasks that use a destination, after a wait of at most a minute for their end.
+
+    Raises Cancelled or Fenced.
+    """
+    if users := context.server.pins(destination):
+        reason = f"{len(users)} other tasks use the repository; the wait ends with them"
+        pause(context, _PATIENCE, reason, lambda: not context.server.pins(destination))
+        users = context.server.pins(destination)
+    return users
 
 
 WORK = TaskWork("REPAIR", RepairOrder, run)

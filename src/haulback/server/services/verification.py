@@ -67,7 +67,8 @@ def nightly(sql: Connection, item: BackupDestination, now: int) -> Task | None:
 
 def _is_due(sql: Connection, one: BackupDestination, now: int) -> bool:
     wish, state = wish_of(one), msgspec.convert(one.verify_state, VerifyState)
-    is_rested = now - state.planned > _COOLDOWN_MS
+    # A repair moves no pack while another task uses the repository, so the VERIFY comes after it.
+    is_rested = now - state.planned > _COOLDOWN_MS and not queue.has_task(sql, "REPAIR", one.guid)
     return wish.active and is_rested and _damaged_since(sql, one, state)
 
 

@@ -97,6 +97,21 @@ def test_damage_that_a_task_records_brings_a_verify_at_once_but_not_every_minute
     assert verification.plan_due(house.app) == 1
 
 
+def test_a_verify_after_damage_waits_for_the_end_of_a_repair(house: House):
+    stored(house)
+    named = Named(house.destination.guid, "bd")
+    with house.app.store.write() as sql:
+        ledger = SqlLedger(sql, house.clock.now)
+        ledger.alarms.report(AlarmKind.REPOSITORY_DAMAGED, named, "one pack is torn", {})
+    [repair] = house.submit("repair", {"backupDestinations": [{"guid": named.guid}]})
+    assert verification.plan_due(house.app) == 0
+    node = house.node()
+    house.take(node, repair)
+    assert verification.plan_due(house.app) == 0
+    house.finish(node, repair)
+    assert verification.plan_due(house.app) == 1
+
+
 def test_a_share_is_bounded_so_that_a_round_takes_its_days(house: House):
     stored(house)
     wanted = ChangedDestination(verification=Verification(days=10, seconds=600))
