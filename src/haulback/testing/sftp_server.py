@@ -106,11 +106,13 @@ class SftpServer:
 
 def children(parent: int) -> list[int]:
     """The processes of a server and of its connections, the youngest first."""
-    found = []
-    for path in Path(f"/proc/{parent}/task").glob("*/children"):
-        for word in path.read_text().split():
-            found += [*children(int(word)), int(word)]
-    return found
+    result = []
+    # A connection may end while its processes are listed.
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
+            for word in path.read_text().split():
+                result += [*children(int(word)), int(word)]
+    return result
 
 
 def _kill(process: int) -> None:
