@@ -399,7 +399,7 @@ def test_a_restore_of_a_recovery_plan_that_fails_is_tried_again_as_often_as_the_
     house.finish(node, store, stored=5)
     rules = [{"name": "all", "protectedEntities": [{"guid": house.entities[0].guid}]}]
     plan = site.add("recovery-plan", name="drill", rules=rules, backupRetryCount=1)
-    schedule = site.schedule(type="VM_RESTORE", rules=[{"guid": plan}])
+    site.schedule(type="VM_RESTORE", rules=[{"guid": plan}])
     site.at(MIDNIGHT + 22 * HOUR)
 
     def of_kind(kind: str) -> list[str]:
