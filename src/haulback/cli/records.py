@@ -168,7 +168,7 @@ def run(name: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> Non
     """Run a recovery plan; asks if the plan overwrites machines."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid
-    act = partial(client.tasks.recover, guid, **how.asked)
+    act = partial(client.tasks.recover, guid, **how.options)
     if agreed(client, consent, act):
         report(client, act(), how)
 

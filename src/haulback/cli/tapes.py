@@ -16,8 +16,8 @@ app = App(name="tape")
 def eject(*guid: str, to: str = "", how: SubmitOptions = USUAL) -> None:
     """Eject tapes; --to is the guid of a location."""
     client = connect()
-    request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.timed)
-    report(client, client.tasks.eject_tape(request, **how.asked), how)
+    request = Tapes(tapes=refs(_some(guid)), tapeLocation=ref(to), **how.times)
+    report(client, client.tasks.eject_tape(request, **how.options), how)
 
 
 @app.command(name="import")
@@ -25,16 +25,16 @@ def import_tape(*guid: str, destination: str = "", how: SubmitOptions = USUAL) -
     """Import tapes into the library."""
     client = connect()
     to = ref(destination and client.destinations.find(destination).guid)
-    request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.timed)
-    report(client, client.tasks.import_tape(request, **how.asked), how)
+    request = Tapes(tapes=refs(_some(guid)), backupDestination=to, **how.times)
+    report(client, client.tasks.import_tape(request, **how.options), how)
 
 
 @app.command(name="sync")
 def sync_tapes(*manager: str, how: SubmitOptions = USUAL) -> None:
     """Scan the tapes of tape managers (guids)."""
     client = connect()
-    request = TapeManagers(tapeManagers=refs(_some(manager)), **how.timed)
-    report(client, client.tasks.tape_inventory_sync(request, **how.asked), how)
+    request = TapeManagers(tapeManagers=refs(_some(manager)), **how.times)
+    report(client, client.tasks.tape_inventory_sync(request, **how.options), how)
 
 
 def _some(guids: tuple[str, ...]) -> tuple[str, ...]:

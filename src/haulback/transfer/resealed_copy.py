@@ -92,7 +92,7 @@ class ResealedCopy:
         return self._look.index().is_damaged
 
     def _changed(self, source: MapReader, was: MapReader, old: MapReader) -> DiskMap:
-        """A disk as the changes of `was`; the whole disk if the map of the base `old` is
+        """Store a disk as changes of `was`, or the whole disk if the map of the base `old` is
         damaged.
         """
         try:

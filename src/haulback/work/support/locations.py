@@ -44,13 +44,13 @@ class OpenLocation(NamedTuple):
     manifest: Manifest
     place: BackupPlace
 
-    def told(self) -> Results:
+    def read_from(self) -> Results:
         """The member of the results that names the location that the task has read."""
         to = self.place.destination
-        return told(SourceLocation(self.place.backup, Named(to.guid, to.name)))
+        return read_from(SourceLocation(self.place.backup, Named(to.guid, to.name)))
 
 
-def told(location: SourceLocation) -> Results:
+def read_from(location: SourceLocation) -> Results:
     """The member of the results for a location; empty if an earlier attempt read the backup."""
     return {READ: msgspec.to_builtins(location)}
 
