@@ -53,7 +53,7 @@ def attach(
     settings = read_settings(declared, path, setting, secret)
     opened_by = _opened_by(key_file, kit)
     if old_credential_revoked and not take_over:
-        raise Malformed("--old-credential-revoked: it counts with --take-over alone")
+        raise Malformed("--old-credential-revoked: needs --take-over")
     client = connect()
     wanted = AttachedDestination(
         name=name,
@@ -99,7 +99,7 @@ def _text(option: str, file: Path) -> str:
 
 @app.command(name="take-over")
 def take_over_destination(name: str, *, old_credential_revoked: Revoked = False) -> None:
-    """Become the owner of a destination, and bring its backups into the catalogue.
+    """Become the owner of a destination, and add its backups to the catalogue.
 
     The previous owner neither stores nor deletes on the destination any more.
     """

@@ -147,7 +147,7 @@ def resume(name: str = "", *, all: bool = False, system: System = False) -> None
 
 @app.command
 def run(name: str, *, system: System = False) -> None:
-    """Fire a schedule at once, besides its due times."""
+    """Fire a schedule now, in addition to its due times."""
     known = _kind(system)
     print(known.run(known.find(name).guid).guid)
 
@@ -175,7 +175,7 @@ def fires(
 
 @app.command
 def forecast(*, days: int = 7, output: Output = "table") -> None:
-    """Show the fires of the next days, and those that will not fit their windows."""
+    """Show the fires of the next days, and mark fires that will not fit their start windows."""
     columns = (moment("due"), named("schedule"), named("type"), text("expectedDuration"))
     rows = connect().schedules.forecast(days)
     show(rows, (*columns, text("fitsWindow"), text("overlapsNext")), output)

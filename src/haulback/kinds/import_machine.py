@@ -166,7 +166,7 @@ KIND = TaskKind(
         ReportMember("name", "text", "The name of the new machine.", needed=True),
         ReportMember("disks", "array", "Each disk: name, size (bytes), format."),
         READ_FROM,
-        ReportMember("warnings", "texts", "Sentences about parts that the machine goes without."),
+        ReportMember("warnings", "texts", "Sentences about parts that the machine lacks."),
     ),
     submissions=(
         Submission(

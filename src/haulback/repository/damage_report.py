@@ -61,7 +61,8 @@ def record_findings(
             "destination and try again",
         )
     known = repository.damage().damaged_places
-    # A group of a pack that is recorded as a whole is judged separately once the pack exists again.
+    # A group in a pack that is recorded as a whole is evaluated separately once the pack exists
+    # again.
     new = {spot for spot in damaged if spot not in known}
     repository.begin_writing()
     repository.damage_log.add(by, now, new, ())

@@ -152,7 +152,7 @@ def authenticate(record: bytes, group_id: bytes, keys: Keys) -> Group:
 def _unsealed(record: bytes | memoryview, group_id: bytes, keys: Keys) -> memoryview:
     """The plain bytes of a record, in memory that the thread uses again for the next group."""
     if record[:GROUP_ID_BYTES] != group_id:
-        raise Damaged(f"another object lies at the place of group {group_id.hex()}")
+        raise Damaged(f"another object is at the place of group {group_id.hex()}")
     try:
         sealed = memoryview(record)[GROUP_ID_BYTES:]
         return keys.unseal_into("group", group_id, sealed, _scratch(len(sealed)))

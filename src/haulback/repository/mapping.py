@@ -47,8 +47,8 @@ class MapReader:
     """The pages of a stored map, with one path kept in memory: memory stays constant for any disk
     size.
 
-    `load` returns any stored chunk or page; threads may share `load`, not the reader.  `expect`
-    hears which chunks and pages are loaded next.
+    `load` returns any stored chunk or page; threads may share `load`, not the reader. `expect` is
+    called with the chunks and pages that are loaded next.
     """
 
     def __init__(self, root: DiskMap, load: LoadPage, expect: Expect = _unheard) -> None:

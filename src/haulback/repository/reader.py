@@ -183,7 +183,7 @@ class Reader:
     def _read(self, group: bytes, place: GroupLocation) -> Group:
         record = self._expected.take(group, place)
         if record is not None:
-            with suppress(Damaged):  # the group is read again by itself
+            with suppress(Damaged):  # the group is read again separately
                 return decode(record, group, self._keys)
         return read_group(self._destination, group, place, self._keys)
 
@@ -229,8 +229,8 @@ class Reader:
     def _groups(self, ref: ChunkRef) -> Iterator[bytes]:
         """The group that the map names, then all other groups that hold the chunk.
 
-        A named group that is recorded as damaged comes last, because the chunk was stored again
-        since.
+        The group that the map names comes last if it is recorded as damaged, because the chunk may
+        have been stored again.
         """
         is_damaged = self._index.is_damaged and not self._is_sound(ref.group)
         if not is_damaged:

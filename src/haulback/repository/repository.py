@@ -415,8 +415,8 @@ class Repository:
             raise BaseGone(f"{error.message}; back up again") from error
 
     def _before_manifest(self, draft: Draft) -> RepositoryState:
-        """The look for the check before the manifest, which may be the look of a short while ago:
-        the check after the manifest has the say.
+        """The state for the check before the manifest, which may be a short time old, because the
+        check after the manifest decides.
         """
         own = self.index_folder.opened([Path(file).stem for file in draft.segments])
         if own and not draft.are_portions and self.seen and self.seen.is_young:

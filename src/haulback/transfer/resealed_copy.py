@@ -155,7 +155,7 @@ class ResealedCopy:
         self._known.update(refs)
 
     def _store(self, group: ForeignGroup, wanted: set[bytes]) -> dict[bytes, ChunkRef]:
-        """Store the wanted chunks of a group; its compressed data is kept if all chunks are new."""
+        """Store the needed chunks of a group; its compressed data is kept if all chunks are new."""
         writer, ids = self._writing(), group.ids
         if is_whole(group, wanted) and len(writer.lacks([*ids.values()])) == len(ids):
             places = {ids[chunk]: place for chunk, place in group.places.items()}

@@ -1,4 +1,6 @@
-"""BACKUP_DESTINATION_SYNC tasks that the server plans by itself: copies, healing, catalogues."""
+"""BACKUP_DESTINATION_SYNC tasks that the server plans automatically: copies, healing,
+catalogues.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +155,9 @@ def _heal_piece(sql: Connection, now: int) -> int:
 
 
 def _can_heal(known: SqlCatalogue, place: BackupDestination, other: Backup) -> bool:
-    """Whether a location supplies data: of a damaged one in the same family, what it has."""
+    """Whether a location supplies data; a damaged location of the same family supplies its
+    undamaged data.
+    """
     if other.is_whole:
         return True
     return _first_of(known, place.guid) == _first_of(known, other.destination)
