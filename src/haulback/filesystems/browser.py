@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Self, TypeVar
 
 from haulback.drivers.source import Source
@@ -38,10 +38,11 @@ from haulback.filesystems.records import (
 from haulback.filesystems.sandbox_client import COMMAND, SandboxClient
 from haulback.filesystems.sparse import SparseMap, Window
 from haulback.texts import printable
-from haulback.units import KIB
+from haulback.units import KIB, MIB
 
 _Part = TypeVar("_Part")
 _CHUNK = 256 * KIB
+_FIRST = MIB  # bytes of the first part of a stream: short, so that the stream begins soon
 AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
@@ -120,8 +121,8 @@ class Browser:
         Raises NotFound before the first chunk.
         """
         plan = self._plan(volume, checked(path))
-        first = plan.pieces(0, MOST_BYTES)
-        return self._stream(plan, first)
+        plan.pieces(0, MOST_BYTES)
+        return self._stream(plan, plan.size)
 
     def facts(self, volume: str, path: str) -> FileFacts:
         """Extended attributes and features of a path; a link at its end is not followed.
@@ -172,15 +173,13 @@ class Browser:
     def _plan(self, volume: str, place: bytes) -> FilePlan:
         return FilePlan(partial(self._content, volume, place))
 
-    def _stream(self, plan: FilePlan, first: Sequence[FilePiece]) -> Iterator[bytes]:
-        done, size = sum(piece.length for piece in first), plan.size
-        yield from self._chunks(first)
-        calls = (
-            partial(self._whole_chunks, plan, at, min(MOST_BYTES, size - at))
-            for at in range(done, size, MOST_BYTES)
-        )
-        if done < size:
-            yield from (part for parts in _ahead(calls) for part in parts)
+    def _stream(self, plan: FilePlan, size: int) -> Iterator[bytes]:
+        if size <= _FIRST:
+            yield from self._whole_chunks(plan, 0, size)
+            return
+        bounds = pairwise(chain((0,), range(_FIRST, size, MOST_BYTES), (size,)))
+        calls = (partial(self._whole_chunks, plan, low, high - low) for low, high in bounds)
+        yield from (part for parts in _ahead(calls) for part in parts)
 
     def _whole(self, plan: FilePlan, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer only at its end."""
