@@ -160,6 +160,7 @@ KIND = TaskKind(
     start=job_begun,
     settle=settle,
     members=TARGET,
+    retries=True,
     report=(
         ReportMember("uuid", "text", "The uuid of the new machine on its platform.", needed=True),
         ReportMember("name", "text", "The name of the new machine.", needed=True),

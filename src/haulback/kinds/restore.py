@@ -77,6 +77,7 @@ KIND = TaskKind(
     start=job_begun,
     settle=settle,
     members=TARGET,
+    retries=True,
     report=(
         ReportMember(
             "path", "text", "The folder that holds a raw file of each disk now, like vda.raw."
