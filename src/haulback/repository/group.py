@@ -34,11 +34,14 @@ _threads = threading.local()
 
 @dataclass
 class Group:
-    """A decoded group in memory.  `places` gives offset and length of each chunk in `data`."""
+    """A decoded group in memory.  `places` gives offset and length of each chunk in `data`;
+    `checked` are the chunks whose bytes match their ids.
+    """
 
     id: bytes
     data: bytes | memoryview = b""
     places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    checked: set[bytes] = field(default_factory=set, init=False, compare=False)
 
     def chunk(self, chunk: bytes) -> memoryview:
         """The bytes of one chunk.  Raises Damaged when the group does not hold it."""

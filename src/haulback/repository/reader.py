@@ -246,9 +246,13 @@ class Reader:
         return any(not damage.covers(group, place) for place in self._index.places(group))
 
     def _checked(self, chunk: bytes, group: bytes) -> memoryview:
-        data = self.group(group).chunk(chunk)
-        if self._keys.chunk_id(data) != chunk:
-            raise Damaged(f"chunk {chunk.hex()} does not match its id")
+        """A chunk of a group, which is compared with its id once while the group is in memory."""
+        held = self.group(group)
+        data = held.chunk(chunk)
+        if chunk not in held.checked:
+            if self._keys.chunk_id(data) != chunk:
+                raise Damaged(f"chunk {chunk.hex()} does not match its id")
+            held.checked.add(chunk)
         return data
 
 
