@@ -126,6 +126,10 @@ class Reader:
             groups -= self._kept.keys()
         self._expected.announce(groups, before)
 
+    def place_of(self, group: bytes) -> GroupLocation | None:
+        """The place at which a group is read first; None if no index file lists the group."""
+        return self._index.place(group)
+
     def group(self, group: bytes) -> Group:
         """A decoded group.  Raises BaseGone if no index file lists it, Damaged if unreadable."""
         while (here := self._kept_or_claimed(group)) is None:

@@ -196,7 +196,8 @@ def _bases(
     reader = repository.reader(thorough=False, look=look)
     return {
         stored.name: _Base(
-            MapReader(stored.map, reader.chunk, reader.expect), stored.name in lacking
+            MapReader(stored.map, reader.chunk, reader.expect, reader.place_of),
+            stored.name in lacking,
         )
         for stored in parent.disks
     }
