@@ -19,6 +19,7 @@ from haulback.repository.keys import ID_BYTES, SEAL_BYTES, Keys
 from haulback.units import KIB, MIB
 
 GROUP_BYTES = MIB
+PAGE_GROUP_BYTES = 128 * KIB  # small, because a random read decodes a whole group for one page
 GROUP_ID_BYTES = 12
 _ENTRY = struct.Struct(f"<{ID_BYTES}sI")
 _COUNT = struct.Struct("<I")
