@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -10,14 +11,17 @@ import msgspec
 
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.backup_loss import assess
+from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
 from haulback.transfer.copy_groups import GroupCopy
 from haulback.transfer.healing import KeyHealing
+from haulback.transfer.noted_damage import note_damage
 from haulback.transfer.portions import CopyServices
 from haulback.transfer.resealed_copy import ResealedCopy
 
 COPY_OF = "copyOf"  # label in a copy's manifest: the guid of the backup's first location
+_MS = 1_000_000  # nanoseconds of a millisecond
 _TIMES = 3  # number of times that a clean-up of the target may delete reused data
 log = logging.getLogger(__name__)
 
@@ -96,6 +100,10 @@ class _Pair(NamedTuple):
 def _healed(pair: _Pair, wish: CopyWish, services: CopyServices) -> CopyResult:
     """Store what can be read of the data that the target lacks."""
     source, target, origin, made = pair
+    if assess(target, made) is None:  # its store took no record of the damage that a reader told
+        log.info("%s is read, because no damage of it is recorded", made.backup)
+        note_damage(target, made, services.resources)
+        record_findings(target, f"the healing of {made.entity_name}", time.time_ns() // _MS)
     healing: GroupCopy | KeyHealing
     if source.is_of_family(target):
         healing = GroupCopy(source, target, services, heals=True)
