@@ -92,6 +92,7 @@ class Repository:
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
         self.listing_delay: float | None = 0.0  # seconds by which listings lag; None if unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
+        self.unrecorded = ""  # the reason why the destination took no record of damage
         self.others: list[Callable[[], Repository]] = []
         self._pending = pending_deletes.Opener(destination, keys)
         self.seen: RepositoryState | None = None  # the last state that a writer read
