@@ -88,6 +88,7 @@ VAGUE = {"utils", "common", "manager", "helpers", "core", "misc", "base"}
 NOUNS = {
     "compacting",
     "framing",
+    "healing",
     "licensing",
     "logging",
     "mapping",

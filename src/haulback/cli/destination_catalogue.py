@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import credentials
+from haulback.cli.arguments import DestinationWord, NewName, NodeOption
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_settings
 from haulback.cli.destinations import app
@@ -30,15 +31,15 @@ Revoked = Annotated[
 
 @app.command
 def attach(
-    name: str,
-    path: Path | None = None,
+    name: NewName,
+    path: Annotated[Path | None, Parameter(help="Folder on the node.")] = None,
     *,
     key_file: KeyFile = None,
     kit: Annotated[Path | None, Parameter(help="Recovery kit, typed into a file.")] = None,
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
-    node: str = "",
+    node: NodeOption = "",
     take_over: Annotated[bool, Parameter(negative="", help="Become the owner.")] = False,
     old_credential_revoked: Revoked = False,
 ) -> None:
@@ -98,7 +99,9 @@ def _text(option: str, file: Path) -> str:
 
 
 @app.command(name="take-over")
-def take_over_destination(name: str, *, old_credential_revoked: Revoked = False) -> None:
+def take_over_destination(
+    name: DestinationWord, *, old_credential_revoked: Revoked = False
+) -> None:
     """Become the owner of a destination, and add its backups to the catalogue.
 
     The previous owner neither stores nor deletes on the destination any more.
@@ -110,7 +113,7 @@ def take_over_destination(name: str, *, old_credential_revoked: Revoked = False)
 
 
 @app.command
-def sync(name: str) -> None:
+def sync(name: DestinationWord) -> None:
     """Add backups that the catalogue lacks, from the destination."""
     client = connect()
     guid = client.destinations.find(name).guid

@@ -91,11 +91,11 @@ _NOWHERE = NewMachineOptions()
 
 @app.command
 def ls(
-    folder: Path | None = None,
+    folder: Annotated[Path | None, Parameter(help="Folder of the repository.")] = None,
     *,
     key_file: KeyFile = None,
     kit: Kit = None,
-    json: bool = False,
+    json: Annotated[bool, Parameter(help="Print JSON.")] = False,
     store: StoreOptions = FOLDER,
 ) -> None:
     """List the backups in FOLDER, oldest first, with local times.
@@ -117,7 +117,12 @@ def ls(
 
 @app.command(name="restore")
 def restore_command(
-    *place: str,
+    *place: Annotated[
+        str,
+        Parameter(
+            help="FOLDER (not with --type) and BACKUP: guid, its beginning, or machine's name."
+        ),
+    ],
     key_file: KeyFile = None,
     kit: Kit = None,
     store: StoreOptions = FOLDER,

@@ -128,7 +128,9 @@ class DamageWatch:
             item.is_new = was_new or item.is_new
             item.again = self._seconds() + next(item.pauses)
             return
-        item.pauses, item.again = _AFTER_ERROR.pauses(), self._seconds() + _REST
+        if not item.place.repository.unrecorded:
+            item.pauses = _AFTER_ERROR.pauses()
+        item.again = self._seconds() + max(_REST, next(item.pauses))
         if report and not _is_same(report, item.report):
             item.report, self._is_unwritten = report, True
 

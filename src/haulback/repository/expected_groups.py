@@ -11,8 +11,8 @@ from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.units import MIB
 
-_RUN_BYTES = 8 * MIB  # of one load
-_GAP = 4 * MIB  # unneeded bytes between two groups that cost less than another request
+RUN_BYTES = 8 * MIB  # of one load
+GAP_BYTES = 4 * MIB  # unneeded bytes between two groups that cost less than another request
 _HELD = 16 * MIB  # loaded bytes that wait for their reader
 
 
@@ -36,9 +36,9 @@ class _Run:
     def takes(self, place: GroupLocation) -> bool:
         """Whether a group was added to the run: near its end, and not making it too long."""
         end = place.offset + place.length
-        if place.pack != self.pack or place.offset > self.end + _GAP:
+        if place.pack != self.pack or place.offset > self.end + GAP_BYTES:
             return False
-        if end - self.start > _RUN_BYTES:
+        if end - self.start > RUN_BYTES:
             return False
         self.end, self.left, self.is_shared = max(self.end, end), self.left + 1, True
         return True

@@ -54,10 +54,13 @@ class RestoreServices(NamedTuple):
 
 
 class RestoredMachine(NamedTuple):
-    """The restored machine, and a sentence for each part of the original that it lacks."""
+    """The restored machine, a sentence for each part of the original that it lacks, and the name
+    that was asked for ("" if unknown).
+    """
 
     machine: Machine
     left: list[str]
+    asked_name: str = ""
 
 
 def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
@@ -99,4 +102,4 @@ def import_machine(
         for disk in wanted.disks:
             restore_disk(maps[disk.was], reader, new.sink(disk.name), services.pool, services.meter)
         services.confirm()
-        return RestoredMachine(new.commit(), new.left_out())
+        return RestoredMachine(new.commit(), new.left_out(), wanted.name)

@@ -15,13 +15,13 @@ from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.transfer.copy import CopyWish, copy_backup, heal_backup, lacks_data
-from haulback.transfer.copy_groups import CopyServices
+from haulback.transfer.portions import CopyServices
 from haulback.units import duration, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
 from haulback.work.support.rate_limit import RateLimit
-from haulback.work.support.young_backup import let_be_listed
+from haulback.work.support.recent_backup import let_be_listed
 
 
 def run(context: TaskContext) -> Results:

@@ -84,7 +84,12 @@ def tick(app: App) -> None:
         _end_stubborn(app)
     if due.archives or due.forgets or due.keys:
         _forget(app)
-    for step in (events.forget, delivery.forget, health_events.look, assignment.continue_walks):
+    for step in (
+        events.forget,
+        delivery.forget,
+        health_events.look,
+        assignment.continue_evaluations,
+    ):
         _run_step(app, step)
     opened += _run_step(app, breakers.test_due)
     opened += _run_step(app, space.test_due)

@@ -29,7 +29,7 @@ from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
 from haulback.wire import Named
 from haulback.work.context import Results, TaskContext
-from haulback.work.support.young_backup import let_be_readable
+from haulback.work.support.recent_backup import let_be_readable
 
 T = TypeVar("T")
 # Errors after which another location may be good.
