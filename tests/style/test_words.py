@@ -88,7 +88,6 @@ VAGUE = {"utils", "common", "manager", "helpers", "core", "misc", "base"}
 NOUNS = {
     "compacting",
     "framing",
-    "healing",
     "licensing",
     "logging",
     "mapping",
