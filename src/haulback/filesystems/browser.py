@@ -82,7 +82,7 @@ class Browser:
 
     def volumes(self) -> list[Volume]:
         """All volumes detected on the disks, readable or not."""
-        return self._confined.ask(ListVolumes(), VolumesFound).volumes
+        return self._confined.query(ListVolumes(), VolumesFound).volumes
 
     def entry(self, volume: str, path: str) -> FileEntry:
         """Entry of a path; a link at its end is not followed. Raises NotFound."""
@@ -129,7 +129,7 @@ class Browser:
 
         Raises NotFound.
         """
-        return self._confined.ask(DescribeFile(volume, checked(path)), FileFacts, _are_facts)
+        return self._confined.query(DescribeFile(volume, checked(path)), FileFacts, _are_facts)
 
     def stored(self, volume: str, path: str, size: int) -> SparseMap:
         """The ranges of a file of `size` bytes that are stored; the rest reads as zeros.
@@ -139,7 +139,7 @@ class Browser:
         place, at, result = checked(path), 0, SparseMap(size)
         while at < size:
             question = MapFile(volume, place, at)
-            answer = self._confined.ask(question, FileMap, partial(_is_map, question, size))
+            answer = self._confined.query(question, FileMap, partial(_is_map, question, size))
             for offset, length in answer.ranges:
                 result.add(offset, length)
             at = answer.end
@@ -232,7 +232,7 @@ class Browser:
             due = max(0, min(count, content.size - offset))
             return min(due, 1) <= total <= due and all(map(self._possible, content.pieces))
 
-        return self._confined.ask(ReadFile(volume, place, offset, count), Content, sound)
+        return self._confined.query(ReadFile(volume, place, offset, count), Content, sound)
 
     def _possible(self, piece: FilePiece) -> bool:
         """Whether a piece has data of its length, or lies within a disk."""
@@ -253,7 +253,7 @@ class Browser:
                 return False
             return all(item < two for item, two in pairwise([after, *names]))
 
-        result = self._confined.ask(question, Entries, could_be)
+        result = self._confined.query(question, Entries, could_be)
         return DirectoryEntries(
             (entry.entry() for entry in result.entries), printable(result.reason)
         )

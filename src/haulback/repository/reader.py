@@ -67,7 +67,7 @@ class Findings:
         with self._lock:
             return dict(self._found)
 
-    def told(self, most: int) -> list[Finding]:
+    def reported(self, most: int) -> list[Finding]:
         """At most `most` findings, as structs for another process."""
         found = [
             Finding(spot.pack, spot.group, place.offset, place.length, reason)

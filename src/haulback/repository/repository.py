@@ -45,7 +45,7 @@ from haulback.repository.staged_packs import StagedPacks
 from haulback.repository.writer import Staged, Writer
 
 _MANIFEST_FILE = "manifest.json"
-_FINDINGS_TOLD = 10_000  # places that one report lists
+_FINDINGS_REPORTED = 10_000  # places that one report lists
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -285,7 +285,7 @@ class Repository:
             manifest,
             [path.name for path in staged.packs],
             [path.name for path in staged.segments],
-            self.findings.told(_FINDINGS_TOLD),
+            self.findings.reported(_FINDINGS_REPORTED),
             pages=[path.name for path in staged.pages],
         )
         sealed = self.keys.seal("draft", manifest.backup.encode(), msgspec.json.encode(draft))

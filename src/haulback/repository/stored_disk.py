@@ -10,6 +10,7 @@ from threading import Lock
 from haulback.drivers.source import Extent
 from haulback.errors import HaulbackError
 from haulback.repository.chunker import SEGMENT_BYTES
+from haulback.repository.manifest import Manifest
 from haulback.repository.mapping import MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader
@@ -112,3 +113,8 @@ class _ReadAhead:
             if ref != HOLE:
                 with suppress(HaulbackError):
                     self._reader.chunk(ref)
+
+
+def stored_disks(manifest: Manifest, reader: Reader) -> dict[str, StoredDisk]:
+    """The disks of a backup by name, all read through one reader."""
+    return {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}

@@ -281,7 +281,7 @@ def _end_tasks(app: App, sql: Connection, guid: str) -> None:
             current = tasks.find(sql, task.guid)
             # A follower may have ended with its predecessor.
             if current and current.state == task.state:
-                app.life(sql).end(current, State.CANCELLED, "the destination was removed")
+                app.task_changes(sql).end(current, State.CANCELLED, "the destination was removed")
 
 
 def destinations_of(rule: Record) -> set[str]:
