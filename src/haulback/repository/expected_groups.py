@@ -47,7 +47,8 @@ class _Run:
 class ExpectedGroups:
     """The sealed records of groups that a reader has announced; threads may share one collection.
 
-    Two announcements are kept: readers may still be at work with the groups of the one before.
+    Two announcements are kept, because readers may still use the groups of the previous
+    announcement.
     """
 
     def __init__(self, destination: ObjectStore, index: Index) -> None:
@@ -73,8 +74,8 @@ class ExpectedGroups:
             self._before, self._runs = self._runs, runs
 
     def take(self, group: bytes, place: GroupLocation) -> bytes | None:
-        """The record of an announced group or of its neighbour; None where the store has to be
-        asked for it.
+        """The record of an announced group or of its neighbour; None if the record must be read
+        from the store.
         """
         with self._lock:
             announced = self._runs.pop(group, None) or self._before.pop(group, None)
@@ -92,7 +93,7 @@ class ExpectedGroups:
         return record if len(record) == place.length else None
 
     def _load(self, run: _Run) -> None:
-        """Load a run; without bytes, where it cannot be read, each group is read by itself."""
+        """Load a run; if the run cannot be read, each group is read separately."""
         try:
             run.data = self._destination.load(name_of(run.pack), run.start, run.end - run.start)
         except (NotFound, Damaged):

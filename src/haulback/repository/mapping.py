@@ -48,8 +48,9 @@ class MapReader:
     """The pages of a stored map, with one path kept in memory: memory stays constant for any disk
     size.
 
-    `load` returns any stored chunk or page; threads may share `load`, not the reader.  `expect`
-    hears which chunks and pages are loaded next, and `place_of` tells the place of a group.
+    `load` returns any stored chunk or page; threads may share `load`, not the reader.  `expect` is
+    called with the chunks and pages that are loaded next, and `place_of` returns the place of a
+    group.
     """
 
     def __init__(

@@ -2,9 +2,9 @@
 
 A chunk that changed in part needs its other bytes, from the source or from the base.  The source is
 cheaper, as the base costs a request of the destination for each group; but a hypervisor must not be
-asked for more than twice the changed bytes.  So the plan looks at many segments at once: it spends
-the bytes where they save most groups, and announces the rest to the reader of the base, which loads
-neighbours together.
+asked for more than twice the changed bytes. So the plan covers many segments at once: the source
+supplies bytes where they save most groups, and the reader of the base is told the remaining groups
+and loads neighbours together.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Work(NamedTuple):
 
 
 class PieceRun(NamedTuple):
-    """A stretch of whole old pieces of a segment, and the spans in it that the source supplies."""
+    """A range of old pieces of a segment, and the spans in it that the source supplies."""
 
     low: int
     high: int
@@ -50,7 +50,7 @@ class PieceRun(NamedTuple):
 
 
 class PlannedSegment(NamedTuple):
-    """A segment and the stretches of it to look at."""
+    """A segment and its ranges to process."""
 
     work: Work
     stretches: list[PieceRun]
@@ -174,7 +174,8 @@ def _of_base(planned: PlannedSegment) -> Iterator[ChunkRef]:
 
 
 class _Allowance:
-    """The bytes that may be read beside the changed bytes: as many as have changed.
+    """The number of bytes that may be read in addition to the changed bytes: as many as have
+    changed.
 
     Reading a few more bytes is cheaper than loading and decompressing the group of a chunk.
     """

@@ -194,7 +194,7 @@ class Reader:
             return copy
         record = self._expected.take(group, place)
         if record is not None:
-            with suppress(Damaged):  # the group is read again by itself
+            with suppress(Damaged):  # the group is read again separately
                 return self._opened(record, group)
         return self._opened(load_record(self._destination, place), group)
 
@@ -246,8 +246,8 @@ class Reader:
     def _groups(self, ref: ChunkRef) -> Iterator[bytes]:
         """The group that the map names, then all other groups that hold the chunk.
 
-        A named group that is recorded as damaged comes last, because the chunk was stored again
-        since.
+        The group that the map names comes last if it is recorded as damaged, because the chunk may
+        have been stored again.
         """
         is_damaged = self._index.is_damaged and not self._is_sound(ref.group)
         if not is_damaged:
@@ -263,9 +263,13 @@ class Reader:
         return any(not damage.covers(group, place) for place in self._index.places(group))
 
     def _checked(self, chunk: bytes, group: bytes) -> memoryview:
-        data = self.group(group).chunk(chunk)
-        if self._keys.chunk_id(data) != chunk:
-            raise Damaged(f"chunk {chunk.hex()} does not match its id")
+        """A chunk of a group, which is compared with its id once while the group is in memory."""
+        held = self.group(group)
+        data = held.chunk(chunk)
+        if chunk not in held.checked:
+            if self._keys.chunk_id(data) != chunk:
+                raise Damaged(f"chunk {chunk.hex()} does not match its id")
+            held.checked.add(chunk)
         return data
 
 

@@ -89,7 +89,9 @@ class _Repair:
         self._repository, self._workshop, self._apply = repository, context, apply
         self._destination, self._keys = repository.destination, repository.keys
         self._done = RepairReport(apply)
-        self._hidden: set[str] = set()  # locked objects that somebody has hidden and that still are
+        self._hidden: set[str] = (
+            set()
+        )  # locked objects that somebody has hidden and that are still hidden
 
     def run(self) -> RepairReport:
         self._show_hidden()

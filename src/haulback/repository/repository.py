@@ -94,6 +94,7 @@ class Repository:
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
         self.listing_delay: float | None = 0.0  # seconds by which listings lag; None if unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
+        self.unrecorded = ""  # the reason why the destination took no record of damage
         self.others: list[Callable[[], Repository]] = []
         self._pending = pending_deletes.Opener(destination, keys)
         self.seen: RepositoryState | None = None  # the last state that a writer read
@@ -447,8 +448,8 @@ class Repository:
             raise BaseGone(f"{error.message}; back up again") from error
 
     def _before_manifest(self, draft: Draft) -> RepositoryState:
-        """The look for the check before the manifest, which may be the look of a short while ago:
-        the check after the manifest has the say.
+        """The state for the check before the manifest, which may be a short time old, because the
+        check after the manifest decides.
         """
         own = self.index_folder.opened([Path(file).stem for file in draft.segments])
         if own and not draft.are_portions and self.seen and self.seen.is_young:
