@@ -135,8 +135,8 @@ class S3Locks:
         if default.get("Days") != _BRIDGE_DAYS or default.get("Mode") != _MODE:
             raise Misconfigured(
                 f"{place}: set the bucket's default retention to {_BRIDGE_DAYS} day, {_MODE}: it "
-                "bridges the time until each object has its own lock; a longer one keeps what a "
-                "clean-up must delete"
+                "protects objects until each has its own lock; a longer retention keeps "
+                "objects that a clean-up must delete"
             )
 
     def extend(self, names: Iterable[str], until: int) -> None:

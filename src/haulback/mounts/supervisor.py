@@ -50,7 +50,9 @@ class MountSupervisor:
         run_folders: Path = ROOMS,
         portal: str = PORTAL,
     ) -> None:
-        """Prepare `folder`; `roots` are allowed mount folders besides the default ones."""
+        """Prepare `folder`; `roots` are allowed mount folders in addition to the default
+        folders.
+        """
         self._folder, self._rooms, self._portal = folder, run_folders, portal
         self._roots = (*folders.ROOTS, *roots)
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +187,7 @@ class MountSupervisor:
         return False
 
     def damage(self, guid: str) -> list[DamageReport]:
-        """The damage that a mount has met and the server has not acknowledged, also after the end
+        """The damage that a mount has found and the server has not acknowledged, also after the end
         of the mount; empty without any.
         """
         run_folder = self.run_folder(guid)

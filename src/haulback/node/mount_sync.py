@@ -67,7 +67,7 @@ class MountSync(Thread):
                 self._see_to(guid)
 
     def _tell_damage(self, guid: str) -> None:
-        """Report the damage that a mount has met since the last report, location by location."""
+        """Report the damage that a mount has found since the last report, location by location."""
         shares = self._home.shares
         for met in shares.damage(guid):
             try:
@@ -75,7 +75,7 @@ class MountSync(Thread):
                     self._link.met_damage(guid, on_server_clock([met], self._link.now_ms()))
                 shares.acknowledge(guid, [met])
             except (HaulbackError, OSError) as error:
-                log.warning("damage met by mount %s is not reported: %s", guid, error)
+                log.warning("the damage that mount %s found is not reported: %s", guid, error)
                 return
 
     def _see_to(self, guid: str) -> None:

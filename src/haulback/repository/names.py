@@ -77,8 +77,8 @@ def _foreign_file_of(name: str) -> str:
 class Objects:
     """The listings of a destination without foreign files.
 
-    `strangers` are the names of foreign files met so far, in printable form; folders end in a
-    slash.  Manifests and index files that were stored after `horizon` (epoch ms by the store's
+    `strangers` are the names of the foreign files found so far, in printable form; folders end in a
+    slash. Manifests and index files that were stored after `horizon` (epoch ms by the store's
     clock, None for no limit) are left out, except the files `own` of this process.
     """
 

@@ -14,8 +14,8 @@ from haulback.repository.backup_loss import assess
 from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
+from haulback.transfer.chunk_recovery import KeyHealing
 from haulback.transfer.copy_groups import GroupCopy
-from haulback.transfer.heal import KeyHealing
 from haulback.transfer.noted_damage import note_damage
 from haulback.transfer.portions import CopyServices
 from haulback.transfer.resealed_copy import ResealedCopy

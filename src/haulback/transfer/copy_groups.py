@@ -35,7 +35,7 @@ class LackingChunk(NamedTuple):
 class GroupCopy:
     """Copies the data of one backup from `source` to `target`, and publishes it in portions.
 
-    A copy that `heals` copies what can be read; `left` counts the chunks that could not.
+    A copy that `heals` copies all readable chunks; `left` counts the unreadable chunks.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class GroupCopy:
             self._publish()
 
     def _take(self, sealed: SealedGroup, wanted: set[bytes]) -> None:
-        """Copy a group as it is, or only its needed chunks."""
+        """Copy a group unchanged, or only its needed chunks."""
         held = sorted(wanted & sealed.group.places.keys(), key=lambda c: sealed.group.places[c])
         if not held:
             return
@@ -167,7 +167,7 @@ def by_group(index: Index, refs: Iterable[ChunkRef]) -> dict[bytes, set[bytes]]:
 
 
 def is_whole(group: Group, wanted: set[bytes]) -> bool:
-    """Whether nearly all bytes of a group are wanted."""
+    """Whether nearly all bytes of a group are needed."""
     total = sum(length for _, length in group.places.values())
     needed = sum(length for chunk, (_, length) in group.places.items() if chunk in wanted)
     return needed >= total * _SHARE

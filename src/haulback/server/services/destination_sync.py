@@ -1,4 +1,6 @@
-"""BACKUP_DESTINATION_SYNC tasks that the server plans by itself: copies, healing, catalogues."""
+"""BACKUP_DESTINATION_SYNC tasks that the server plans automatically: copies, healing,
+catalogues.
+"""
 
 from __future__ import annotations
 

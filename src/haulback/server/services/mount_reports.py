@@ -21,7 +21,7 @@ _DAMAGE = "POST /nodes/self/shares/{guid}/damage"
 
 
 def damaged(app: App, who: Node, guid: str, reports: Sequence[DamageReport]) -> None:
-    """Record the damage that the readers of a mounted backup have met, also of an ended mount.
+    """Record the damage that the readers of a mounted backup have found, also of an ended mount.
 
     Raises NotFound for a mount of another node, TooMany for a node that reports too often.
     """

@@ -103,7 +103,7 @@ class DamageLedger:
     ) -> None:
         """Record how far a destination is verified: up to the pack `cursor`, or to the last pack.
 
-        `looked` is the last backup whose map was read; "" after all maps.
+        `looked` is the last backup whose map was read; "" if all maps were read.
         """
         before = verify_state(self.sql, destination)
         begun = before.begun if before.cursor and before.begun else since
