@@ -124,7 +124,7 @@ class BucketStory(Story):
     def round(self, number: int) -> None:
         self.aim = _AIMS[(self.seed + number) % len(_AIMS)]
         if self.aim == _ATTACH:
-            self.attached = self.attach(f"vault-{number}")
+            self.attached = self.attach(f"vault-{number}", self.seed + number)
         super().round(number)
         if self.aim == _ATTACH:
             self.check_attached(f"vault-{number}")
@@ -147,13 +147,16 @@ class BucketStory(Story):
         tasks = self.site.api.get("/tasks", {"states": [*states]})
         return {task["type"]["name"] for task in tasks}
 
-    def attach(self, name: str) -> dict[str, Any]:
-        """Begin to attach a bucket with the repository of a server that is gone."""
+    def attach(self, name: str, seed: int) -> dict[str, Any]:
+        """Begin to attach a bucket with the repository of a server that is gone.
+
+        The seed chooses the guids of the backups, which no two repositories share.
+        """
         store = self.site.store_at(name)
         place = innermost(store)
         assert isinstance(place, Preparable)
         place.prepare()
-        fill(store, _ATTACHED, self.seed)
+        fill(store, _ATTACHED, seed)
         body = {"name": name, "type": "S3", **self.site.settings_of(name)}
         body |= {"keyFile": SECRET.value.hex(), "takeOver": True, "oldCredentialRevoked": True}
         return dict(self.site.api.post("/backup-destinations/attach", body))

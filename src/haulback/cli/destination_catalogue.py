@@ -54,7 +54,7 @@ def attach(
     settings = read_settings(declared, path, setting, secret)
     opened_by = _opened_by(key_file, kit)
     if old_credential_revoked and not take_over:
-        raise Malformed("--old-credential-revoked: it counts with --take-over alone")
+        raise Malformed("--old-credential-revoked: needs --take-over")
     client = connect()
     wanted = AttachedDestination(
         name=name,
@@ -102,7 +102,7 @@ def _text(option: str, file: Path) -> str:
 def take_over_destination(
     name: DestinationWord, *, old_credential_revoked: Revoked = False
 ) -> None:
-    """Become the owner of a destination, and bring its backups into the catalogue.
+    """Become the owner of a destination, and add its backups to the catalogue.
 
     The previous owner neither stores nor deletes on the destination any more.
     """

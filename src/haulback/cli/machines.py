@@ -38,8 +38,8 @@ _COLUMNS = (
 Silent = Annotated[
     str,
     Parameter(
-        help="With --gone: nodes that were silent for so long (30d, 1h) reach their destinations "
-        "no more, and the backups there are given up; default 1d."
+        help="With --gone: a node that was silent for this time (30d, 1h) counts as lost, and "
+        "backups that only such nodes reach are given up; default 1d."
     ),
 ]
 _SETTINGS = ("policy", "snapshot-policy", "project", "before", "after")
@@ -180,7 +180,7 @@ def forget(
 
 def _is_gone(gone: bool, silent: str) -> bool:
     if silent and not gone:
-        raise Malformed("--silent: it counts with --gone alone")
+        raise Malformed("--silent: needs --gone")
     return gone
 
 

@@ -33,7 +33,7 @@ _NOUNS = (
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
     ("protect", "protect:protect", "Protect machines in one step: policy, schedule, mails."),
-    ("status", "status:status", "What is late, failing, running and next, on one screen."),
+    ("status", "status:status", "Late machines, running tasks and next fires on one screen."),
     (
         "dashboard",
         "dashboard:dashboard",

@@ -71,7 +71,9 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
         _set_members(client, kind(client), (name, *member), NO_QUESTION)
 
     def change_asked(name: RecordWord, *member: Members, consent: Consent = ASK) -> None:
-        """Change members of a record; other members stay. Asks if rules, machines or backups go."""
+        """Change members of a record; other members stay. Asks before rules, machines or backups
+        are removed.
+        """
         client = connect()
         _set_members(client, kind(client), (name, *member), consent)
 

@@ -171,8 +171,8 @@ def clean(
     No other program may use the repository: stop all its servers, nodes and commands. The command
     neither detects other programs nor waits for them.
 
-    Nothing is deleted if a backup of the last clean-up is missing; `repository forget` gives a
-    missing backup up.
+    Nothing is deleted if a backup of the last clean-up is missing; `repository forget` gives up a
+    missing backup.
     """
     repository = open_repository(folder, key_file, kit)
     act_for_owner(repository)

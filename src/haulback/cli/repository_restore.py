@@ -100,7 +100,7 @@ def ls(
 ) -> None:
     """List the backups in FOLDER, oldest first, with local times.
 
-    FOLDER is left out where --type names another store.  Exits with the code of damage when a
+    Omit FOLDER if --type names another store.  Exits with the code of damage when a
     manifest cannot be read; the others are listed.
     """
     repository = Repository.open(open_store(folder, store), key_of_options(key_file, kit))
@@ -128,7 +128,7 @@ def restore_command(
     store: StoreOptions = FOLDER,
     target: NewMachineOptions = _NOWHERE,
 ) -> None:
-    """Restore a whole machine: PLACE is FOLDER and BACKUP, or BACKUP alone beside --type.
+    """Restore a whole machine: PLACE is FOLDER and BACKUP, or only BACKUP if --type is given.
 
     BACKUP is the guid of a backup or its beginning, or the name of a machine, whose newest backup
     is taken (`web`, `latest:web`).  --to
@@ -186,7 +186,9 @@ def _made(
 
 
 def _describe(manifest: Manifest, folder: Path) -> None:
-    """Write the libvirt definition and the UEFI variables beside the images, for other tools."""
+    """Write the libvirt definition and the UEFI variables into the folder of the images, for other
+    tools.
+    """
     xml = manifest.definition.get(XML)
     for name in ("domain.xml", firmware.FILE):
         (folder / name).unlink(missing_ok=True)

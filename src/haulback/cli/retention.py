@@ -105,9 +105,10 @@ def confirm(
     ] = False,
     consent: Consent = ASK,
 ) -> None:
-    """Let retention of an earlier version remove backups: that of rules, of destinations, or --all.
+    """Confirm the retention of an earlier version for rules, destinations or --all, so that it may
+    remove backups.
 
-    Look at `retention preview` first.
+    Run `retention preview` first.
     """
     if bool(rule or destination) == all_rules:
         raise Malformed("name at least one rule or --destination, or --all")

@@ -155,7 +155,7 @@ def resume(
 
 @app.command
 def run(name: ScheduleWord, *, system: System = False) -> None:
-    """Fire a schedule at once, besides its due times."""
+    """Fire a schedule now, in addition to its due times."""
     known = _kind(system)
     print(known.run(known.find(name).guid).guid)
 
@@ -185,7 +185,7 @@ def fires(
 def forecast(
     *, days: Annotated[int, Parameter(help="Days to look ahead.")] = 7, output: Output = "table"
 ) -> None:
-    """Show the fires of the next days, and those that will not fit their windows."""
+    """Show the fires of the next days, and mark fires that will not fit their start windows."""
     columns = (moment("due"), named("schedule"), named("type"), text("expectedDuration"))
     rows = connect().schedules.forecast(days)
     show(rows, (*columns, text("fitsWindow"), text("overlapsNext")), output)

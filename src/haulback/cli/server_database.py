@@ -73,8 +73,9 @@ def restore_database(
 
     LOCATION is the folder of a destination, a JSON file with `type` and settings of a destination
     of another type, or a sealed copy that a RESTORE gave back.  Without --data the backups of the
-    database are listed.  --backup names one of them; the newest is the default.  A copy of
-    PostgreSQL goes into an empty --database.  The restored server is held: nothing is deleted until
+    database are listed. --backup names one of them; the newest is the default. A copy of a
+    PostgreSQL database is restored into an empty --database. The restored server is held: nothing
+    is deleted until
     each destination was compared with the catalogue.
     """
     credentials.check_url(database, "--database", sys.argv[1:])

@@ -1,26 +1,18 @@
-"""Block server for the sandbox: serves blocks of Sources over a socket.
-
-A request is the number of a disk (2 bytes), an offset (8 bytes) and a length (4 bytes), big endian.
-The response is one byte (0 for success), followed by the data on success.
-"""
+"""Block server for the sandbox: serves blocks of Sources over a socket (see `block_protocol`)."""
 
 from __future__ import annotations
 
 import logging
 import socket
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
 
 from haulback.drivers.source import Source
 from haulback.errors import HaulbackError
+from haulback.filesystems.block_protocol import LARGEST, REQUEST
 from haulback.framing import take
-from haulback.units import MIB
 
 log = logging.getLogger(__name__)
-REQUEST: Final = struct.Struct(">HQI")
-LARGEST: Final = MIB  # bytes of a request
 
 
 class BlockServer:

@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Self, TypeVar
 
 from haulback.drivers.source import Source
 from haulback.errors import Malformed
 from haulback.filesystems.archive import packed
+from haulback.filesystems.file_plan import FilePlan
 from haulback.filesystems.paths import checked, sound
 from haulback.filesystems.records import (
     MOST_ATTRIBUTES,
@@ -37,10 +38,11 @@ from haulback.filesystems.records import (
 from haulback.filesystems.sandbox_client import COMMAND, SandboxClient
 from haulback.filesystems.sparse import SparseMap, Window
 from haulback.texts import printable
-from haulback.units import KIB
+from haulback.units import KIB, MIB
 
 _Part = TypeVar("_Part")
 _CHUNK = 256 * KIB
+_FIRST = MIB  # bytes of the first part of a stream: short, so that the stream begins soon
 AT_ONCE = 2_000  # entries of a response, each at most 6.5 KiB: a message holds 16 MiB
 _AHEAD = 1  # prefetched chunks; more gain nothing, because decoding the store is the bottleneck
 
@@ -111,15 +113,16 @@ class Browser:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
         if offset < 0 or count < 0:
             raise Malformed("offset, count: must not be negative", field="offset")
-        return self._whole(volume, checked(path), offset, count)
+        return self._whole(self._plan(volume, checked(path)), offset, count)
 
     def stream(self, volume: str, path: str) -> Iterator[bytes]:
         """Contents of a file in chunks of up to 256 KiB; the next 4 MiB are prefetched.
 
         Raises NotFound before the first chunk.
         """
-        place = checked(path)
-        return self._stream(volume, place, self._content(volume, place, 0, MOST_BYTES))
+        plan = self._plan(volume, checked(path))
+        plan.pieces(0, MOST_BYTES)
+        return self._stream(plan, plan.size)
 
     def facts(self, volume: str, path: str) -> FileFacts:
         """Extended attributes and features of a path; a link at its end is not followed.
@@ -144,15 +147,13 @@ class Browser:
 
     def parts(self, volume: str, path: str, ranges: SparseMap) -> Iterator[bytes]:
         """Contents of the ranges of a file, in chunks of up to 4 MiB; the next is prefetched."""
-        place = checked(path)
-        calls = (
-            partial(self._inside, volume, place, window) for window in ranges.windows(MOST_BYTES)
-        )
+        plan = self._plan(volume, checked(path))
+        calls = (partial(self._inside, plan, window) for window in ranges.windows(MOST_BYTES))
         return (part for parts in _ahead(calls) for part in parts)
 
-    def _inside(self, volume: str, place: bytes, window: Window) -> list[bytes]:
+    def _inside(self, plan: FilePlan, window: Window) -> list[bytes]:
         """Contents of the ranges in a window of a file."""
-        whole = memoryview(self._whole(volume, place, window.low, window.high - window.low))
+        whole = memoryview(self._whole(plan, window.low, window.high - window.low))
         if len(whole) < window.high - window.low:
             raise Malformed(f"the file ends at {window.low + len(whole)} bytes")
         starts = ((offset - window.low, length) for offset, length in window.ranges)
@@ -169,27 +170,26 @@ class Browser:
         """
         return packed(self, volume, paths, strict=strict)
 
-    def _stream(self, volume: str, place: bytes, first: Content) -> Iterator[bytes]:
-        parts, size = self._chunks(first), first.size
-        yield from parts
-        done = sum(map(len, parts))
-        if done < size:
-            calls = (
-                partial(self._whole_chunks, volume, place, at, min(MOST_BYTES, size - at))
-                for at in range(done, size, MOST_BYTES)
-            )
-            yield from (part for parts in _ahead(calls) for part in parts)
+    def _plan(self, volume: str, place: bytes) -> FilePlan:
+        return FilePlan(partial(self._content, volume, place))
 
-    def _whole(self, volume: str, place: bytes, offset: int, count: int) -> bytes:
+    def _stream(self, plan: FilePlan, size: int) -> Iterator[bytes]:
+        if size <= _FIRST:
+            yield from self._whole_chunks(plan, 0, size)
+            return
+        bounds = pairwise(chain((0,), range(_FIRST, size, MOST_BYTES), (size,)))
+        calls = (partial(self._whole_chunks, plan, low, high - low) for low, high in bounds)
+        yield from (part for parts in _ahead(calls) for part in parts)
+
+    def _whole(self, plan: FilePlan, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer only at its end."""
-        return b"".join(self._whole_chunks(volume, place, offset, count))
+        return b"".join(self._whole_chunks(plan, offset, count))
 
-    def _whole_chunks(self, volume: str, place: bytes, offset: int, count: int) -> list[bytes]:
+    def _whole_chunks(self, plan: FilePlan, offset: int, count: int) -> list[bytes]:
         """Bytes of a file in chunks of up to 256 KiB; fewer only at its end."""
         result: list[bytes] = []
         while count:
-            content = self._content(volume, place, offset, min(count, MOST_BYTES))
-            parts = self._chunks(content)
+            parts = self._chunks(plan.pieces(offset, min(count, MOST_BYTES)))
             if not parts:
                 break
             result += parts
@@ -197,16 +197,16 @@ class Browser:
             offset, count = offset + done, count - done
         return result
 
-    def _chunks(self, content: Content) -> list[bytes]:
+    def _chunks(self, pieces: Sequence[FilePiece]) -> list[bytes]:
         """The bytes of the pieces, in chunks of up to 256 KiB.
 
         Such a chunk is copied and written while it is in the cache of the processor, and its memory
         is used again without page faults.
         """
-        total = sum(piece.length for piece in content.pieces)
+        total = sum(piece.length for piece in pieces)
         result, begin, at = list[bytes](), 0, 0
         buffer = memoryview(bytearray(min(total, _CHUNK)))
-        for piece in content.pieces:
+        for piece in pieces:
             done = 0
             while done < piece.length:
                 count = min(piece.length - done, min(total - begin, _CHUNK) - at)
@@ -235,7 +235,7 @@ class Browser:
         return self._confined.ask(ReadFile(volume, place, offset, count), Content, sound)
 
     def _possible(self, piece: FilePiece) -> bool:
-        """Whether a piece holds data of its length, or lies within a disk."""
+        """Whether a piece has data of its length, or lies within a disk."""
         if piece.data or piece.disk < 0:
             return len(piece.data) in (0, piece.length)
         if piece.disk >= len(self._sources):

@@ -1,7 +1,7 @@
 """Entry of the sandbox by the name of version 0.1: `python -m haulback.filesystems.child`.
 
 A mount that was made before an upgrade keeps its process, which starts readers by this name and
-sends them the message tags of `records`; both names stay until no such mount can exist.
+sends them the message tags of `records`; all names stay until no such mount can exist.
 """
 
 from __future__ import annotations

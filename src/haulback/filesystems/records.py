@@ -13,7 +13,8 @@ from haulback.texts import printable
 from haulback.units import MIB
 
 MOST_ENTRIES: Final = 10_000  # entries of a listing
-MOST_BYTES: Final = 4 * MIB  # bytes of a read
+MOST_BYTES: Final = 4 * MIB  # bytes of a piece, and of the data of a response
+MOST_WINDOW: Final = 256 * MIB  # bytes of a file whose pieces are requested at once
 MOST_PIECES: Final = 20_000  # pieces in a response
 MOST_PATH: Final = 4096  # bytes
 MOST_NAME: Final = 1024  # bytes; 255 UTF-16 units of NTFS can become 765
@@ -259,7 +260,7 @@ class Entries(msgspec.Struct, tag=True):
 
 class Content(msgspec.Struct, tag=True):
     """Response to ReadFile: size of the file, and pieces from the requested offset, possibly
-    fewer.
+    of fewer bytes: up to MOST_PIECES pieces or MOST_BYTES of data, or up to damage.
     """
 
     size: _Count

@@ -6,7 +6,6 @@ import ctypes
 import os
 import resource
 import signal
-import tempfile
 from contextlib import suppress
 
 from haulback.units import GIB
@@ -48,7 +47,8 @@ def _leave_root(libc: ctypes.CDLL) -> None:
     libc.unshare(_NEW_NAMESPACES)  # best effort: containers may forbid new namespaces
     with suppress(OSError):
         # The new root is a deleted folder, in which no file can be opened or created.
-        nowhere = tempfile.mkdtemp()
+        nowhere = f"/tmp/haulback-{os.urandom(16).hex()}"
+        os.mkdir(nowhere, 0o700)
         os.chdir(nowhere)
         os.rmdir(nowhere)
         os.chroot(".")

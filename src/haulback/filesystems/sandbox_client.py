@@ -34,7 +34,11 @@ from haulback.filesystems.records import Answer, Begin, Failed, Query
 from haulback.framing import receive, send
 from haulback.texts import printable
 
-COMMAND = (sys.executable, "-P", "-m", "haulback.filesystems.sandbox_main")
+# -S: the modules of `site` and of the packages that it starts are not needed
+COMMAND = (sys.executable, "-P", "-S", "-m", "haulback.filesystems.sandbox_start")
+_PACKAGES = dict.fromkeys(
+    str(Path(module.__file__ or "").parents[1]) for module in (haulback, msgspec)
+)
 _ERRORS = by_code(Malformed, NotFound, Unsupported)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 _Wanted = TypeVar("_Wanted")
@@ -172,7 +176,7 @@ def _spawn(
         cwd="/",
         env={
             "PATH": os.defpath,
-            "PYTHONPATH": str(Path(haulback.__file__).parents[1]),
+            "PYTHONPATH": os.pathsep.join(_PACKAGES),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUTF8": "1",
             "TZ": "UTC",

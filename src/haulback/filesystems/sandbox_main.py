@@ -1,4 +1,4 @@
-"""Confined process: `python -m haulback.filesystems.sandbox_main CONTROL DISKS` (two descriptors).
+"""Confined process: `python -m haulback.filesystems.sandbox_start CONTROL DISKS` (two descriptors).
 
 Requests arrive on the socket CONTROL; blocks of the disks are fetched through the socket DISKS. All
 modules are imported before the process confines itself, because it cannot open files afterwards.

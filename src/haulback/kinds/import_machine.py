@@ -171,12 +171,13 @@ KIND = TaskKind(
     start=job_begun,
     settle=settle,
     members=TARGET,
+    retries=True,
     report=(
         ReportMember("uuid", "text", "The uuid of the new machine on its platform.", needed=True),
         ReportMember("name", "text", "The name of the new machine.", needed=True),
         ReportMember("disks", "array", "Each disk: name, size (bytes), format."),
         READ_FROM,
-        ReportMember("warnings", "texts", "Sentences about parts that the machine goes without."),
+        ReportMember("warnings", "texts", "Sentences about parts that the machine lacks."),
     ),
     submissions=(
         Submission(

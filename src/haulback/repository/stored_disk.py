@@ -14,7 +14,7 @@ from haulback.repository.mapping import MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, DiskMap, Pieces
 from haulback.repository.reader import Reader
 
-_AHEAD = 4  # segments that are decoded before they are read; the reader keeps many more groups
+_AHEAD = 4  # segments that are loaded before they are read; the reader keeps many more groups
 _THREADS = 2
 
 
@@ -57,12 +57,14 @@ class StoredDisk:
         with self._lock:
             pieces = self._pieces(number)
             self._ahead.expect(number, self._pieces, -(-self.size // SEGMENT_BYTES))
+            coming = self._ahead.coming(number)
+        if coming:
+            coming.result()  # so that no group is decoded twice
         high, at = low + len(buffer), 0
         for length, ref in pieces:
             start, end = max(at, low), min(at + length, high)
             if start < end:
                 part = buffer[start - low : end - low]
-                self._ahead.wait(ref.group)
                 part[:] = (
                     bytes(len(part))
                     if ref == HOLE
@@ -75,7 +77,8 @@ class StoredDisk:
 
 
 class _ReadAhead:
-    """Decodes the groups of the next segments of a disk that is read in order.
+    """Decodes and checks the chunks of the next segments of a disk that is read in order, on more
+    cores than the one that reads.
 
     Errors are left to the reading itself.  The threads end when the object is closed.
     """
@@ -83,7 +86,7 @@ class _ReadAhead:
     def __init__(self, reader: Reader) -> None:
         self._reader, self._last, self._until = reader, -2, 0  # segment 0 has no predecessor
         self._pool: ThreadPoolExecutor | None = None
-        self._coming: dict[bytes, Future[object]] = {}
+        self._coming: dict[int, Future[None]] = {}
 
     def expect(self, number: int, pieces: Callable[[int], Pieces], end: int) -> None:
         """Record that segment `number` of `end` segments is read; the caller holds a lock."""
@@ -93,15 +96,19 @@ class _ReadAhead:
             self._until = self._until if is_same else 0
             return
         self._pool = self._pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="read ahead")
-        self._coming = {g: f for g, f in self._coming.items() if not f.done()}
+        self._coming = {n: f for n, f in self._coming.items() if not f.done()}
         for later in range(max(number + 1, self._until), min(number + 1 + _AHEAD, end)):
-            for group in dict.fromkeys(ref.group for _, ref in pieces(later) if ref != HOLE):
-                if group not in self._coming:
-                    self._coming[group] = self._pool.submit(self._reader.group, group)
+            if later not in self._coming:
+                self._coming[later] = self._pool.submit(self._load, pieces(later))
             self._until = later + 1
 
-    def wait(self, group: bytes) -> None:
-        """Wait while a group is being decoded, so that it is not decoded twice."""
-        if future := self._coming.get(group):
-            with suppress(HaulbackError):
-                future.result()
+    def coming(self, number: int) -> Future[None] | None:
+        """The loading of a segment, if it was begun."""
+        return self._coming.get(number)
+
+    def _load(self, pieces: Pieces) -> None:
+        """Let the reader keep the checked chunks of a segment."""
+        for _, ref in pieces:
+            if ref != HOLE:
+                with suppress(HaulbackError):
+                    self._reader.chunk(ref)

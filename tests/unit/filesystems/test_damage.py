@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from haulback.errors import Malformed
+from haulback.filesystems.file_plan import FilePlan
 from haulback.filesystems.parsers.blocks import BlockLocation, within
 from haulback.filesystems.parsers.lvm_text import parse
 from haulback.filesystems.parsers.queries import QueryHandler
@@ -72,7 +74,36 @@ def explored(data):
                     for offset in (0, max(0, entry.size - 5000)):
                         content = answer(asked, ReadFile(volume.name, below, offset, 1 * MIB))
                         assert isinstance(passed_on(content), Content | Failed)
+                    reads_the_same_in_parts(asked, data, ReadFile(volume.name, below, 0, 0))
     assert time.monotonic() - begun < 60
+
+
+def reads_the_same_in_parts(asked, data, file, step=16 * KIB, most=128 * KIB):
+    """Fail if the beginning of a file differs between requests of `step` bytes and long ones."""
+
+    def ask(offset, count):
+        told = passed_on(answer(asked, ReadFile(file.volume, file.path, offset, count)))
+        if isinstance(told, Failed):
+            raise Malformed(told.message)
+        return told
+
+    plan = FilePlan(ask)
+    short = contents(data, lambda at: ask(at, step).pieces, most)
+    assert contents(data, lambda at: plan.pieces(at, step), most) == short
+
+
+def contents(data, pieces, most):
+    """The first bytes of a file up to damage, whose message follows."""
+    result = b""
+    try:
+        while len(result) < most and (parts := pieces(len(result))):
+            for part in parts:
+                low, high = part.offset, part.offset + part.length
+                stored = bytes(data[low:high]) if part.disk >= 0 else bytes(part.length)
+                result += part.data or stored
+    except Malformed as error:
+        return result, error.message
+    return result[:most], ""
 
 
 def tree(folder):

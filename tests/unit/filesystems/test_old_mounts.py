@@ -11,8 +11,9 @@ from haulback.filesystems.sandbox_client import COMMAND
 from tests.unit.repository.scene import MemoryDisk
 
 
-def test_a_reader_starts_by_its_old_name():
-    old = (*COMMAND[:-1], "haulback.filesystems.child")
+@pytest.mark.parametrize("name", ["child", "sandbox_main"])
+def test_a_reader_starts_by_its_old_name(name):
+    old = (*COMMAND[:-1], f"haulback.filesystems.{name}")
     with Browser({"vda": MemoryDisk(bytes(1 << 20))}, command=old) as browser:
         assert browser.volumes() == []
 

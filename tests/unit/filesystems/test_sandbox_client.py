@@ -19,7 +19,7 @@ import os, socket, sys, time
 import msgspec
 from haulback.framing import receive, send
 from haulback.filesystems.records import *
-from haulback.filesystems.block_server import REQUEST
+from haulback.filesystems.block_protocol import REQUEST
 link, feed = (socket.socket(fileno=int(one)) for one in sys.argv[1:])
 ask = msgspec.msgpack.Decoder(Query)
 receive(link, ask)

@@ -59,7 +59,9 @@ class Domain:
             return bool(self._domain.isActive())
 
     def why_off(self) -> int | None:
-        """libvirt's reason why the machine is off, 0 for an unknown one; None while it is on."""
+        """libvirt's reason why the machine is off, 0 for an unknown reason; None while the machine
+        runs.
+        """
         with _mapped():
             return None if self._domain.isActive() else int(self._domain.state()[1])
 

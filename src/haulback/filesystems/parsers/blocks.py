@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from haulback.errors import Unsupported
-from haulback.filesystems.block_server import LARGEST, REQUEST
+from haulback.filesystems.block_protocol import LARGEST, REQUEST
 from haulback.framing import take
 from haulback.units import KIB
 

@@ -10,9 +10,8 @@ from typing import NamedTuple
 from haulback.errors import Unsupported
 from haulback.filesystems.parsers.blocks import BlockRange, Blocks, Span, Stripes, TruncatedBlocks
 from haulback.filesystems.parsers.filesystem import DAMAGE
-from haulback.filesystems.parsers.lvm_text import parse
+from haulback.filesystems.parsers.lvm_text import Section, parse
 from haulback.units import MIB
-from haulback.wire import JsonObject
 
 _SECTOR = 512
 _MAGIC = b" LVM2 x[5A%r0N*>"
@@ -47,7 +46,7 @@ class _Metadata(NamedTuple):
     """Metadata of a volume group, as a physical volume holds it."""
 
     name: str
-    group: JsonObject
+    group: Section
     text: bytes
 
     @property
@@ -73,8 +72,9 @@ def physical(blocks: Blocks, disk: str) -> Physical | None:
 def groups(physicals: Sequence[Physical]) -> tuple[list[Logical], list[Unknown]]:
     """Visible logical volumes of all volume groups, and physical volumes that belong to none.
 
-    A physical volume that stands on two disks belongs to two copies of its group: the volumes of
-    both are returned, under the same names. Of several states of a copy's metadata the one with
+    A physical volume that is found on two disks belongs to two copies of its group: the volumes of
+    both copies are returned, under the same names. Of several states of a copy's metadata the one
+    with
     the highest sequence number is used.
     """
     states: dict[str, dict[bytes, _Metadata]] = defaultdict(dict)
@@ -138,7 +138,9 @@ def _copies(members: Iterable[Physical], texts: Sequence[bytes]) -> list[list[Ph
 def _of_copy(
     copy: Sequence[Physical], members: Sequence[Physical], newest: Sequence[_Metadata]
 ) -> Iterator[Logical]:
-    """Logical volumes of a copy; a part that only another copy has is read there with a warning."""
+    """Logical volumes of a copy of a group; a part that only another copy has is read from that
+    copy, with a warning.
+    """
     texts = {volume.text for volume in copy}
     metadata = next((item for item in newest if item.text in texts), newest[0])
     own = {volume.id: volume for volume in copy}
@@ -186,7 +188,7 @@ class _Listed(NamedTuple):
     keys: frozenset[str]
 
 
-def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterator[_Listed]:
+def _logical(name: str, group: Section, known: dict[str, Physical]) -> Iterator[_Listed]:
     extent = group["extent_size"] * _SECTOR
     places = {
         key: (known.get(item["id"].replace("-", "")), item["pe_start"] * _SECTOR)
@@ -214,7 +216,7 @@ def _logical(name: str, group: JsonObject, known: dict[str, Physical]) -> Iterat
         yield _Listed(Logical(f"{name}/{key}", str(item["id"]), size, disks, blocks, reason), keys)
 
 
-def _snapshots(group: JsonObject) -> dict[str, str]:
+def _snapshots(group: Section) -> dict[str, str]:
     """Origins of the snapshots of a group, by the names of the volumes that hold the changes."""
     segments = (item.get("segment1", {}) for item in group.get("logical_volumes", {}).values())
     return {
@@ -225,7 +227,7 @@ def _snapshots(group: JsonObject) -> dict[str, str]:
 
 
 def _joined(
-    segments: list[JsonObject],
+    segments: list[Section],
     extent: int,
     places: dict[str, tuple[Physical | None, int]],
 ) -> tuple[Blocks, str]:
@@ -253,7 +255,7 @@ def _joined(
     return Span(parts), "; ".join(cut)
 
 
-def _stripes(segment: JsonObject) -> list[tuple[str, int]]:
+def _stripes(segment: Section) -> list[tuple[str, int]]:
     flat = segment["stripes"]
     if len(flat) != 2 * segment["stripe_count"] or not flat:
         raise ValueError("LVM metadata lacks stripes")
@@ -261,7 +263,7 @@ def _stripes(segment: JsonObject) -> list[tuple[str, int]]:
 
 
 def _disks(
-    segments: list[JsonObject], places: dict[str, tuple[Physical | None, int]]
+    segments: list[Section], places: dict[str, tuple[Physical | None, int]]
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     """Names of the disks that hold the segments, and keys of their physical volumes."""
     names: dict[str, None] = {}

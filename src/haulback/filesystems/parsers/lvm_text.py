@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
-from haulback.wire import JsonObject
+Section = dict[str, Any]  # values by name: numbers, strings, lists and sections
 
 _TOKEN = re.compile(
     rb"""\s+|\#[^\n]*|(?P<name>[A-Za-z_][\w.+-]*)|(?P<number>-?\d+(?:\.\d+)?)"""
@@ -14,7 +15,7 @@ _TOKEN = re.compile(
 _DEEPEST = 16  # nested sections; LVM itself nests three
 
 
-def parse(data: bytes) -> JsonObject:
+def parse(data: bytes) -> Section:
     """Parse metadata to nested dictionaries; numbers become int. Raises ValueError."""
     tokens = _tokens(data)
     found = _section(tokens, 0)
@@ -23,9 +24,9 @@ def parse(data: bytes) -> JsonObject:
     return found
 
 
-def _section(tokens: Iterator[tuple[str, str]], depth: int) -> JsonObject:
+def _section(tokens: Iterator[tuple[str, str]], depth: int) -> Section:
     """Parse a section up to its closing brace, or at depth 0 to the end of the text."""
-    result: JsonObject = {}
+    result: Section = {}
     for kind, name in tokens:
         if (kind, name) == ("sign", "}") and depth:
             return result

@@ -23,6 +23,7 @@ from haulback.filesystems.records import (
     MOST_PATH,
     MOST_PIECES,
     MOST_RANGES,
+    MOST_WINDOW,
     Answer,
     Content,
     DescribeFile,
@@ -68,7 +69,7 @@ class QueryHandler:
             case ListDirectory(volume, path, after, most):
                 return self._tree(volume).listing(path, after, min(most, MOST_ENTRIES))
             case ReadFile(volume, path, offset, count):
-                return self._tree(volume).read(path, offset, min(count, MOST_BYTES))
+                return self._tree(volume).read(path, offset, min(count, MOST_WINDOW))
             case DescribeFile(volume, path):
                 return self._tree(volume).described(path)
             case MapFile(volume, path, offset):
@@ -125,7 +126,7 @@ class Tree:
         node, status = self._file(path)
         count = max(0, min(count, status.size - offset))
         pieces = self._system.pieces(node, offset, count) if count else iter(())
-        return Content(status.size, list(_bounded(pieces)))
+        return Content(status.size, _bounded(pieces))
 
     def described(self, path: bytes) -> FileFacts:
         found = self._system.extras(self._place(path, False))
@@ -297,18 +298,30 @@ def joined_ranges(stored: Iterable[tuple[int, int]], offset: int, size: int) -> 
     return FileMap(result, size)
 
 
-def _bounded(pieces: Iterator[FilePiece]) -> Iterator[FilePiece]:
-    """As many pieces as fit into a response; adjacent pieces are merged."""
-    last: FilePiece | None = None
-    for piece in islice(pieces, MOST_PIECES):
-        if last and _continues(last, piece):
-            last = FilePiece(last.length + piece.length, last.disk, last.offset)
-            continue
-        if last:
-            yield last
-        last = piece
-    if last:
-        yield last
+def _bounded(pieces: Iterator[FilePiece]) -> list[FilePiece]:
+    """As many pieces as fit into a response, up to the first damage; adjacent pieces are merged.
+
+    Raises the damage of the first piece.
+    """
+    result: list[FilePiece] = []
+    data = 0
+    try:
+        for piece in islice(pieces, MOST_PIECES):
+            if result and _continues(result[-1], piece):
+                result[-1] = _joined(result[-1], piece)
+            else:
+                result.append(piece)
+            data += len(piece.data)
+            if data >= MOST_BYTES:
+                break
+    except (HaulbackError, *DAMAGE):
+        if not result:
+            raise
+    return result
+
+
+def _joined(one: FilePiece, two: FilePiece) -> FilePiece:
+    return FilePiece(one.length + two.length, one.disk, one.offset)
 
 
 def _continues(one: FilePiece, two: FilePiece) -> bool:

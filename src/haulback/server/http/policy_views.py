@@ -26,7 +26,6 @@ _WAITS = (
     "the retention was stored by an earlier version and removes nothing before "
     "`haulback retention confirm`"
 )
-_NO_RETRY = "backupRetryCount is kept without effect: a restore is not tried again by itself"
 _NO_MAIL = "dailyReportEnabled sends nothing: there is no active notification channel of type MAIL"
 
 
@@ -142,7 +141,7 @@ def recovery_plan(shown: JsonObject) -> None:
     shown["rulesVmCount"] = {
         rule["guid"]: len(rule["protectedEntities"]) for rule in rules if rule.get("guid")
     }
-    shown["warnings"] = [_NO_RETRY] if shown.get("backupRetryCount") else []
+    shown["warnings"] = []
 
 
 def rule(shown: JsonObject, record: Record, around: PolicyReferences) -> None:

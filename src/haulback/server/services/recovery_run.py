@@ -30,6 +30,7 @@ def plan_recovery(guid: str, catalogue: Catalogue, context: Context) -> Plan:
         made = _plan_rule(rule, record, catalogue, context)
         for task in made.tasks:
             task.rank += place  # the order in which the restores start
+            task.retry_count = task.tries = int(record.body.get("backupRetryCount") or 0)
         whole.add(made)
     if not whole.tasks:
         raise Conflict(f"recovery plan {record.name} has no active rule with an entity")

@@ -391,6 +391,33 @@ def test_a_recovery_plan_runs_by_a_schedule_and_not_twice_at_once(site):
     assert len(site.tasks("RESTORE")) == 1
 
 
+def test_a_restore_of_a_recovery_plan_that_fails_is_tried_again_as_often_as_the_plan_says(site):
+    house = site.house
+    node = house.node()
+    store = house.exported(node)
+    house.take(node, store)
+    house.finish(node, store, stored=5)
+    rules = [{"name": "all", "protectedEntities": [{"guid": house.entities[0].guid}]}]
+    plan = site.add("recovery-plan", name="drill", rules=rules, backupRetryCount=1)
+    site.schedule(type="VM_RESTORE", rules=[{"guid": plan}])
+    site.at(MIDNIGHT + 22 * HOUR)
+
+    def of_kind(kind: str) -> list[str]:
+        return [task.guid for task in site.tasks(kind) if task.state in ("QUEUED", "PLANNED")]
+
+    [first] = of_kind("RESTORE")
+    house.take(node, first)
+    house.fail(node, first)
+    [second] = of_kind("RESTORE")
+    [waiting] = of_kind("IMPORT")
+    assert house.row(waiting).follows == second
+    house.clock.now += MINUTE
+    maintenance.tick(house.app)
+    house.take(node, second)
+    house.fail(node, second)
+    assert of_kind("RESTORE") == of_kind("IMPORT") == []
+
+
 def test_a_recovery_plan_that_cannot_run_is_a_skip_with_its_reason(site):
     machine = site.house.entities[0].guid
     rules = [{"name": "all", "protectedEntities": [{"guid": machine}]}]
