@@ -120,21 +120,25 @@ class _ReadAhead:
         if all(ref == HOLE for _, ref in pieces):
             return None
         try:
+            if (run := self._run(pieces)) is not None:
+                return run
             chunks = [bytes(n) if ref == HOLE else self._reader.chunk(ref) for n, ref in pieces]
-            return self._run(pieces) or memoryview(b"".join(chunks))
         except HaulbackError:
             return None
+        return memoryview(b"".join(chunks))
 
     def _run(self, pieces: Pieces) -> memoryview | None:
         """The bytes of a segment whose chunks follow each other in one group."""
-        first = pieces[0].ref
-        if any(ref.group != first.group for _, ref in pieces):
+        name = pieces[0].ref.group
+        if any(ref.group != name for _, ref in pieces):
             return None
-        group = self._reader.group(first.group)
-        low, _ = group.places.get(first.id, (0, 0))
-        end = low
-        for length, ref in pieces:
-            if group.places.get(ref.id) != (end, length):
+        group = self._reader.checked(name, [ref.id for _, ref in pieces])
+        if group is None:
+            return None
+        places = [group.places[ref.id] for _, ref in pieces]
+        low = end = places[0][0]
+        for (length, _), place in zip(pieces, places, strict=True):
+            if place != (end, length):
                 return None
             end += length
         return memoryview(group.data)[low:end]
