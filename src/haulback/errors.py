@@ -75,7 +75,7 @@ class Fenced(Conflict):
 
 
 class OwnerChanged(Conflict):
-    """Another server has taken a destination over: this server no longer writes there."""
+    """Another server has taken over a destination: this server no longer writes there."""
 
     code = "owner_changed"
 

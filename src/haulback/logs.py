@@ -1,6 +1,6 @@
 """Log lines of the server and the node: text with key=value members, or JSON lines.
 
-A caller passes the members of a line beside the message: `log.info("task taken",
+A caller passes the members of a line in addition to the message: `log.info("task taken",
 extra=members(task=guid, attempt=1))`.  Both forms are written to standard error.
 """
 

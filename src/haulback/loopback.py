@@ -35,8 +35,8 @@ def check_plain(url: str, *, is_allowed: bool) -> None:
     if is_allowed or parts.scheme.lower() == "https" or is_loopback(host):
         return
     raise Malformed(
-        f"{url[:200]} is plain HTTP to another machine, which shows passwords and tokens to "
-        "everybody on the way: use https:// (--trust, or HAULBACK_TRUST, names a certificate of "
-        "one's own), or allow it by --insecure-http or HAULBACK_INSECURE_HTTP=1",
+        f"{url[:200]} is plain HTTP to another machine, so the network can read passwords and "
+        "tokens: use https:// (--trust, or HAULBACK_TRUST, names your own certificate), or allow "
+        "it by --insecure-http or HAULBACK_INSECURE_HTTP=1",
         field="server",
     )

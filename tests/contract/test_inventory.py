@@ -116,6 +116,22 @@ def test_a_machine_that_was_made_is_looked_at(served: Served):
     assert [row["tags"] for row in rows] == [["again"]]
 
 
+def test_a_machine_that_got_another_name_is_told_with_its_restore(served: Served):
+    on = served.hypervisor
+    body = {"backup": served.stored(), "hypervisor": on["guid"], "restoredPeName": "web"}
+    for name, info in (
+        ("web", None),
+        ("web (2)", f"the name web is taken on {on['name']}: the restored machine is called"),
+    ):
+        head = served.call("POST", "/api/tasks/restore-and-import", body).json()
+        served.run(head["guid"], {"disks": 1})
+        [made] = served.task(head["guid"], "?extended=true")["followers"]
+        served.run(made["guid"], {"uuid": new_guid(), "name": name, "disks": []})
+        job = served.call("GET", f"/api/restore-jobs/{head['restoreJob']['guid']}").json()
+        assert job.get("statusInfo") == (info and f"{info} {name}")
+        served.rest()
+
+
 def test_commands_are_for_machines_that_run(served: Served):
     guest = served.machines[served.new_machine(hypervisor=served.kvm())]
     path = f"/api/virtual-machines/{guest}/settings"

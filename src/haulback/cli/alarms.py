@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import units
+from haulback.cli.arguments import AlarmWord, Rows, SubjectWord
 from haulback.cli.connection import connect
 from haulback.cli.output import Column, Output, dump, moment, named, show, text
 from haulback.cli.subjects import subject_guid
@@ -27,8 +28,8 @@ def _age() -> Column:
 def list_alarms(
     *,
     kind: Kinds = [],  # noqa: B006 - read only
-    subject: str = "",
-    size: int = 50,
+    subject: SubjectWord = "",
+    size: Rows = 50,
     output: Output = "table",
 ) -> None:
     """List the newest alarms, of all kinds or of --kind, about all objects or about one, by its
@@ -46,6 +47,6 @@ def list_alarms(
 
 
 @app.command(name="show")
-def show_alarm(guid: str) -> None:
+def show_alarm(guid: AlarmWord) -> None:
     """Show all details of an alarm."""
     dump(connect().alarms.find(guid))

@@ -11,6 +11,13 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli import destinations
+from haulback.cli.arguments import (
+    BackupWord,
+    DestinationOption,
+    HypervisorOption,
+    MachineWord,
+    Rows,
+)
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
@@ -54,11 +61,16 @@ _HINTS = {
 
 @app.command
 def create(
-    *machine: str,
-    incremental: bool = False,
-    destination: str = "",
-    rule: list[str] = [],  # noqa: B006 - read only
-    retries: int = 0,
+    *machine: MachineWord,
+    incremental: Annotated[
+        bool, Parameter(help="Store only what changed since the last backup, where possible.")
+    ] = False,
+    destination: DestinationOption = "",
+    rule: Annotated[
+        list[str],
+        Parameter(help="Rule that applies: name, guid or its beginning; may be repeated."),
+    ] = [],  # noqa: B006 - read only
+    retries: Annotated[int, Parameter(help="Attempts after a failure.")] = 0,
     how: SubmitOptions = USUAL,
 ) -> None:
     """Back up machines, by name or guid; prints the tasks' guids, or follows the tasks."""
@@ -76,7 +88,7 @@ def create(
 
 
 @app.command
-def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
+def ls(machine: MachineWord = "", *, size: Rows = 50, output: Output = "table") -> None:
     """List the newest backups, of one machine or of all."""
     client = connect()
     of = client.machines.find(machine).guid if machine else ""
@@ -84,20 +96,26 @@ def ls(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
 
 
 @app.command(name="show")
-def show_backup(guid: str) -> None:
+def show_backup(guid: BackupWord) -> None:
     """Show all details of a backup."""
     dump(connect().backups.find(guid))
 
 
 @app.command
 def prove(
-    guid: str,
+    guid: BackupWord,
     *,
-    hypervisor: str = "",
-    text: str = "",
-    screen: Annotated[bool, Parameter(negative="")] = False,
-    script: Path | None = None,
-    timeout: int = 600,
+    hypervisor: HypervisorOption = "",
+    text: Annotated[
+        str, Parameter(help="Text on the console that shows that the machine is up.")
+    ] = "",
+    screen: Annotated[
+        bool, Parameter(help="Wait for a change of the screen.", negative="")
+    ] = False,
+    script: Annotated[
+        Path | None, Parameter(help="Shell script that the guest agent runs; it must exit with 0.")
+    ] = None,
+    timeout: Annotated[int, Parameter(help="Seconds to wait for the sign of life.")] = 600,
     how: SubmitOptions = USUAL,
 ) -> None:
     """Boot a backup in isolation and wait up to --timeout seconds for a sign of life.
@@ -119,7 +137,11 @@ def prove(
 
 
 @app.command
-def proof(guid: str, *, screenshot: Path | None = None) -> None:
+def proof(
+    guid: BackupWord,
+    *,
+    screenshot: Annotated[Path | None, Parameter(help="File for the screenshot.")] = None,
+) -> None:
     """Show the proof of a backup and its signature; --screenshot is a file to write."""
     backups = connect().backups
     result = backups.proof(backups.guid(guid))
@@ -136,7 +158,7 @@ def proof(guid: str, *, screenshot: Path | None = None) -> None:
 
 
 @app.command(name="confirm-missing")
-def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
+def confirm_missing(*guid: BackupWord, consent: Consent = ASK) -> None:
     """Give up backups that are missing from their destination, so that clean-ups continue.
 
     Data that only these backups need is deleted then.  If possible, restore their files instead.
@@ -152,14 +174,18 @@ def confirm_missing(*guid: str, consent: Consent = ASK) -> None:
 
 
 @app.command
-def describe(guid: str, words: str) -> None:
+def describe(guid: BackupWord, words: Annotated[str, Parameter(help="The description.")]) -> None:
     """Set the description of a backup."""
     backups = connect().backups
     backups.describe(backups.guid(guid), words)
 
 
 @app.command
-def acknowledge(guid: str, *, read: bool = True) -> None:
+def acknowledge(
+    guid: BackupWord,
+    *,
+    read: Annotated[bool, Parameter(help="Whether the warnings count as read.")] = True,
+) -> None:
     """Acknowledge the warnings of a backup."""
     backups = connect().backups
     backups.acknowledge(backups.guid(guid), read)
@@ -177,10 +203,12 @@ _MARKED = (
 
 @app.command
 def mark(
-    hint: Literal["remove", "archive", "standard"],
-    *guid: str,
-    until: int | None = None,
-    preview: bool = False,
+    hint: Annotated[
+        Literal["remove", "archive", "standard"], Parameter(help="The wanted retention.")
+    ],
+    *guid: BackupWord,
+    until: Annotated[int | None, Parameter(help="End of an archive, epoch ms.")] = None,
+    preview: Annotated[bool, Parameter(help="Show the effect, and change nothing.")] = False,
     output: Output = "table",
     consent: Consent = ASK,
 ) -> None:
@@ -202,7 +230,7 @@ def mark(
 
 
 @app.command
-def locations(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
+def locations(machine: MachineWord = "", *, size: Rows = 50, output: Output = "table") -> None:
     """List the locations of the newest backups, with their retention."""
     client = connect()
     of = client.machines.find(machine).guid if machine else ""
@@ -210,12 +238,17 @@ def locations(machine: str = "", *, size: int = 50, output: Output = "table") ->
 
 
 @app.command
-def files(guid: str, *, to_restore: bool = False, output: Output = "table") -> None:
+def files(
+    guid: BackupWord,
+    *,
+    to_restore: Annotated[bool, Parameter(help="Show the form that a restore takes.")] = False,
+    output: Output = "table",
+) -> None:
     """List the disks of a backup, with the names that restores use."""
     backups = connect().backups
     guid = backups.guid(guid)
-    found = backups.files_to_restore(guid) if to_restore else backups.files(guid)
-    show(found, _FILES, output)
+    rows = backups.files_to_restore(guid) if to_restore else backups.files(guid)
+    show(rows, _FILES, output)
 
 
 app.command(destinations.clean, name="rm-old")

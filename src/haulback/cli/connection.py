@@ -91,7 +91,7 @@ def ask_password(prompt: str, variable: str, file: Path | None) -> str:
 def login(
     *,
     server: Server = URL,
-    user: str = "admin",
+    user: Annotated[str, Parameter(help="Name of the login.")] = "admin",
     password_file: PasswordFile = None,
     insecure_http: InsecureHttp = False,
 ) -> None:

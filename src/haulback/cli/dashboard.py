@@ -6,6 +6,7 @@ from cyclopts import App
 from rich.table import Table
 
 from haulback import units
+from haulback.cli.arguments import Rows, WorkflowWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
@@ -25,19 +26,19 @@ _COLUMNS = (
 
 
 @workflow.command
-def ls(*, size: int = 50, output: Output = "table") -> None:
+def ls(*, size: Rows = 50, output: Output = "table") -> None:
     """List the newest workflows."""
     show(connect().workflows.page(size=size).rows, _COLUMNS, output)
 
 
 @workflow.command(name="show")
-def show_workflow(guid: str) -> None:
+def show_workflow(guid: WorkflowWord) -> None:
     """Show a workflow with its tasks."""
     dump(connect().workflows.find(guid))
 
 
 @workflow.command
-def rm(guid: str, *, consent: Consent = ASK) -> None:
+def rm(guid: WorkflowWord, *, consent: Consent = ASK) -> None:
     """Remove a workflow's finished tasks from the lists."""
     client = connect()
     found = client.workflows.guid(guid)

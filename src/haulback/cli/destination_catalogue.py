@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import credentials
+from haulback.cli.arguments import DestinationWord, NewName, NodeOption
 from haulback.cli.connection import connect
 from haulback.cli.destination_settings import read_settings
 from haulback.cli.destinations import app
@@ -30,15 +31,15 @@ Revoked = Annotated[
 
 @app.command
 def attach(
-    name: str,
-    path: Path | None = None,
+    name: NewName,
+    path: Annotated[Path | None, Parameter(help="Folder on the node.")] = None,
     *,
     key_file: KeyFile = None,
     kit: Annotated[Path | None, Parameter(help="Recovery kit, typed into a file.")] = None,
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
-    node: str = "",
+    node: NodeOption = "",
     take_over: Annotated[bool, Parameter(negative="", help="Become the owner.")] = False,
     old_credential_revoked: Revoked = False,
 ) -> None:
@@ -53,7 +54,7 @@ def attach(
     settings = read_settings(declared, path, setting, secret)
     opened_by = _opened_by(key_file, kit)
     if old_credential_revoked and not take_over:
-        raise Malformed("--old-credential-revoked: it counts with --take-over alone")
+        raise Malformed("--old-credential-revoked: needs --take-over")
     client = connect()
     wanted = AttachedDestination(
         name=name,
@@ -98,8 +99,10 @@ def _text(option: str, file: Path) -> str:
 
 
 @app.command(name="take-over")
-def take_over_destination(name: str, *, old_credential_revoked: Revoked = False) -> None:
-    """Become the owner of a destination, and bring its backups into the catalogue.
+def take_over_destination(
+    name: DestinationWord, *, old_credential_revoked: Revoked = False
+) -> None:
+    """Become the owner of a destination, and add its backups to the catalogue.
 
     The previous owner neither stores nor deletes on the destination any more.
     """
@@ -110,7 +113,7 @@ def take_over_destination(name: str, *, old_credential_revoked: Revoked = False)
 
 
 @app.command
-def sync(name: str) -> None:
+def sync(name: DestinationWord) -> None:
     """Add backups that the catalogue lacks, from the destination."""
     client = connect()
     guid = client.destinations.find(name).guid

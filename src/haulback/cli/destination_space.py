@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 import haulback.cli.destination_catalogue  # noqa: F401 - adds its commands to the group
 from haulback import units
+from haulback.cli.arguments import DestinationWord
 from haulback.cli.connection import connect
 from haulback.cli.destinations import app
 from haulback.cli.output import Output, named, show, size, when
@@ -22,7 +23,7 @@ _MACHINES = (named("protectedEntity"), size("unique"), size("shared"))
 
 
 @app.command(name="space")
-def space(name: str, *, output: Output = "table") -> None:
+def space(name: DestinationWord, *, output: Output = "table") -> None:
     """Show the space that a destination holds, its growth, and the day on which it is full.
 
     The table has the stored bytes of each machine: of it alone, and shared with other machines.
@@ -65,7 +66,7 @@ def _growth(size: int) -> str:
 
 @app.command(name="limit")
 def limit(
-    name: str,
+    name: DestinationWord,
     *,
     quota: Annotated[
         float | None, Parameter(help="GiB that the repository may hold; 0: no limit.")

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import DestinationWord, MachineWord, NewName, ServerData, ServerDatabase
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
+from haulback.cli.destination_limits import UNLIMITED, DestinationLimits
 from haulback.cli.destination_settings import read_changes, read_settings
 from haulback.cli.output import PLACE, Output, dump, named, show, size, text
 from haulback.cli.place_options import reach_members
@@ -22,7 +23,7 @@ from haulback.contract.connectivity_test import ConnectivityTestRequest
 from haulback.contract.copies import Copying, NewCopyLink
 from haulback.contract.destination_move import MovedDestination
 from haulback.contract.destination_types import Capabilities, DestinationType, settings_of
-from haulback.contract.destinations import ChangedDestination, NewDestination, Retention
+from haulback.contract.destinations import ChangedDestination, NewDestination
 from haulback.contract.policies import DestinationRole
 from haulback.contract.repair import RepairRequest
 from haulback.contract.verify import VerifyRequest
@@ -30,7 +31,7 @@ from haulback.durable_files import write_private_once
 from haulback.errors import Malformed
 from haulback.inventory.destination_types import chosen
 from haulback.tasks.record import HOUR_MS
-from haulback.units import DAY_MS, GIB, MIB
+from haulback.units import GIB, MIB
 from haulback.wire import JsonObject, Ref, Word
 
 app = App(name="destination")
@@ -45,7 +46,7 @@ _SHOWN = (
 
 
 @app.command(name="ls")
-def destinations(*machine: str, output: Output = "table") -> None:
+def destinations(*machine: MachineWord, output: Output = "table") -> None:
     """List all destinations, or the destinations that all these machines can use."""
     client = connect()
     guids = [client.machines.find(one).guid for one in machine]
@@ -70,22 +71,25 @@ def _type_row(kind: DestinationType) -> JsonObject:
 
 
 @app.command(name="show")
-def show_destination(name: str) -> None:
+def show_destination(name: DestinationWord) -> None:
     """Show all details of a destination, including its retention."""
     dump(connect().destinations.find(name))
 
 
 @app.command(name="add")
 def add_destination(
-    name: str,
-    path: Path | None = None,
+    name: NewName,
+    path: Annotated[Path | None, Parameter(help="Folder on the node.")] = None,
     *,
     kind: Annotated[str, Parameter(name="--type", help="A type of `destination types`.")] = "",
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
-    copy_of: str = "",
+    copy_of: Annotated[
+        str,
+        Parameter(help="Destination whose backups are copied here: name, guid or its beginning."),
+    ] = "",
 ) -> None:
     """Add an existing folder, or a store of another --type, and create a repository in it.
 
@@ -112,7 +116,7 @@ def add_destination(
 
 
 @app.command(name="init")
-def init_destination(name: str) -> None:
+def init_destination(name: DestinationWord) -> None:
     """Create the repository of a destination again, after its BACKUP_DESTINATION_INIT failed."""
     client = connect()
     made = client.destinations.init(client.destinations.find(name).guid)
@@ -121,20 +125,10 @@ def init_destination(name: str) -> None:
 
 @app.command(name="set")
 def set_destination(
-    name: str,
+    name: DestinationWord,
     *,
-    rename: str = "",
-    keep_full: int | None = None,
-    keep_full_days: float | None = None,
-    keep_incremental: int | None = None,
-    keep_incremental_days: float | None = None,
-    lock_days: int | None = None,
-    keep_last: bool | None = None,
-    verify_days: int | None = None,
-    verify_hours: float | None = None,
-    verify: bool | None = None,
-    keep_absent_days: int | None = None,
-    keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False,
+    rename: Annotated[str, Parameter(help="The new name.")] = "",
+    limits: DestinationLimits = UNLIMITED,
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
@@ -155,23 +149,10 @@ def set_destination(
     """
     client = connect()
     present = client.destinations.find(name)
-    said = _given(
-        keepLastNFull=keep_full,
-        keepFullNewerThan=_age(keep_full_days),
-        keepLastNIncremental=keep_incremental,
-        keepIncrementalNewerThan=_age(keep_incremental_days),
-        daysToKeepRetentionLock=lock_days,
-        keepLastBackupWhenSourceStillExists=keep_last,
-        keepLastBackupOfAbsentDays=keep_absent_days,
-    )
-    rules = msgspec.structs.replace(Retention() if keep_all else present.retention, **said)
-    seconds = None if verify_hours is None else round(verify_hours * 3600)
-    wanted = _given(days=verify_days, seconds=seconds, active=verify)
-    verification = msgspec.structs.replace(present.verification, **wanted)
     changed = ChangedDestination(
         name=rename or None,
-        retention=rules,
-        verification=verification if wanted else None,
+        retention=limits.retention(present.retention),
+        verification=limits.verification(present.verification),
         settings=read_changes(chosen(present.type.name), setting, secret) or None,
         **reach_members(client, node, all_nodes=all_nodes),
     )
@@ -179,17 +160,8 @@ def set_destination(
         client.destinations.change(present.guid, changed)
 
 
-def _given(**options: object) -> dict[str, object]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _age(days: float | None) -> int | None:
-    return None if days is None else round(days * DAY_MS)
-
-
 @app.command(name="close-breaker")
-def close_breaker(name: str) -> None:
+def close_breaker(name: DestinationWord) -> None:
     """Let the tasks of a destination that did not answer continue at once, without a test."""
     client = connect()
     client.destinations.close_breaker(client.destinations.find(name).guid)
@@ -197,8 +169,8 @@ def close_breaker(name: str) -> None:
 
 @app.command(name="move")
 def move_destination(
-    name: str,
-    path: Path | None = None,
+    name: DestinationWord,
+    path: Annotated[Path | None, Parameter(help="The new folder.")] = None,
     *,
     setting: Annotated[list[str], Parameter(name="--set", help="NAME=VALUE of a setting.")] = [],  # noqa: B006
     secret: Annotated[list[str], Parameter(help="NAME=FILE of a secret setting.")] = [],  # noqa: B006
@@ -226,7 +198,9 @@ def move_destination(
 
 
 @app.command(name="rm")
-def remove_destination(name: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
+def remove_destination(
+    name: DestinationWord, *, gone: ConfirmOption = False, consent: Consent = ASK
+) -> None:
     """Remove a destination that holds no backup; its files stay.
 
     --gone: the destination is lost for good. Its backups are given up, unless they have another
@@ -242,8 +216,11 @@ def remove_destination(name: str, *, gone: ConfirmOption = False, consent: Conse
 
 @app.command(name="copy-to")
 def copy_to(
-    name: str,
-    target: str,
+    name: DestinationWord,
+    target: Annotated[
+        str,
+        Parameter(help="Destinations of the copies; without one the copies end."),
+    ],
     *,
     archive: Annotated[bool, Parameter(negative="", help="With the role ARCHIVE.")] = False,
     stop: Annotated[bool, Parameter(negative="", help="Make no more copies there.")] = False,
@@ -268,7 +245,7 @@ def copy_to(
 
 @app.command(name="copying")
 def copying(
-    name: str,
+    name: DestinationWord,
     *,
     mib_per_second: Annotated[float | None, Parameter(help="Copy no faster; 0: no limit.")] = None,
     start: Annotated[float | None, Parameter(help="First hour in which copies start.")] = None,
@@ -292,7 +269,7 @@ def copying(
 
 
 @app.command
-def clean(*name: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+def clean(*name: DestinationWord, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove expired backups from destinations and free their space; asks before backups are
     removed.
     """
@@ -307,7 +284,7 @@ def clean(*name: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> Non
 
 @app.command
 def verify(
-    *name: str,
+    *name: DestinationWord,
     gib: Annotated[float | None, Parameter(help="Read at most this many GiB.")] = None,
     hours: Annotated[float | None, Parameter(help="Read no longer.")] = None,
     how: SubmitOptions = USUAL,
@@ -328,7 +305,7 @@ def verify(
 
 @app.command
 def repair(
-    *name: str,
+    *name: DestinationWord,
     apply: Annotated[
         bool, Parameter(negative="", help="Apply the repair; otherwise the log only lists it.")
     ] = False,
@@ -352,13 +329,23 @@ def repair(
 
 @app.command
 def key(
-    name: str,
+    name: DestinationWord,
     *,
-    output: Annotated[Path | None, Parameter(name="--output")] = None,
-    folder: Path | None = None,
-    unchecked: Annotated[bool, Parameter(negative="")] = False,
-    data: Path = Path("haulback-data"),
-    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+    output: Annotated[
+        Path | None,
+        Parameter(help="File for the key; without it the key is printed.", name="--output"),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder of the repository on this machine, if it differs from the catalogue."
+        ),
+    ] = None,
+    unchecked: Annotated[
+        bool, Parameter(help="Print a key that cannot be tried here.", negative="")
+    ] = False,
+    data: ServerData = Path("haulback-data"),
+    database: Annotated[ServerDatabase, Parameter(env_var="HAULBACK_DATABASE")] = "",
 ) -> None:
     """Write the key file of a destination's repository to --output, or print it.
 
@@ -380,7 +367,7 @@ def key(
 
 
 @app.command(name="test")
-def test_destination(*name: str) -> None:
+def test_destination(*name: DestinationWord) -> None:
     """Test whether nodes can use destinations."""
     client = connect()
     found = refs(client.destinations.find(one).guid for one in name)

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
+from haulback.cli.arguments import Rows, SubjectWord
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, moment, named, show, text
 from haulback.cli.subjects import subject_guid
@@ -23,8 +24,8 @@ def events(
     follow: Annotated[bool, Parameter(negative="", help="Print events as they happen.")] = False,
     after: Annotated[int | None, Parameter(help="Events after this number, first.")] = None,
     kind: Kinds = [],  # noqa: B006 - read only
-    subject: str = "",
-    size: int = 50,
+    subject: SubjectWord = "",
+    size: Rows = 50,
     output: Output = "table",
 ) -> None:
     """List the newest events, the newest last; --follow prints events until it is interrupted.

@@ -65,7 +65,7 @@ def _of_system(error: OSError) -> HaulbackError:
         return Unavailable(f"{why}: make room, or name another place")
     if error.errno in _MANY_FILES:
         return Unavailable(f"{why}: raise the limit of open files (ulimit -n)")
-    return Unavailable(f"{why}: try again, and check the place if it lasts")
+    return Unavailable(f"{why}: try again, and check the disk or address if the error persists")
 
 
 def _place(error: OSError) -> str:

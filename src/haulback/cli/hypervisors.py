@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import HypervisorWord, NewName, NodeOption
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import PLACE, Output, dump, moment, show, text
@@ -36,21 +37,25 @@ def hypervisors(*, output: Output = "table") -> None:
 
 
 @app.command(name="show")
-def show_hypervisor(name: str) -> None:
+def show_hypervisor(name: HypervisorWord) -> None:
     """Show all details of a hypervisor."""
     dump(connect().hypervisors.find(name))
 
 
 @app.command(name="add")
 def add_hypervisor(
-    name: str,
-    path: Path | None = None,
+    name: NewName,
+    path: Annotated[Path | None, Parameter(help="Image folder on the node.")] = None,
     *,
-    libvirt: str = "",
+    libvirt: Annotated[str, Parameter(help="URL of libvirt, like qemu:///system.")] = "",
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
-    manager: str = "",
-    cluster: str = "",
+    manager: Annotated[
+        str, Parameter(help="Manager of the hypervisor: name, guid or its beginning.")
+    ] = "",
+    cluster: Annotated[
+        str, Parameter(help="Cluster of the hypervisor: name, guid or its beginning.")
+    ] = "",
 ) -> None:
     """Add a folder of machines, or a libvirt host, and scan its machines.
 
@@ -76,11 +81,15 @@ def add_hypervisor(
 
 @app.command(name="set")
 def set_hypervisor(
-    name: str,
+    name: HypervisorWord,
     *,
-    rename: str = "",
-    manager: str = "",
-    cluster: str = "",
+    rename: Annotated[str, Parameter(help="The new name.")] = "",
+    manager: Annotated[
+        str, Parameter(help="Manager of the hypervisor: name, guid or its beginning.")
+    ] = "",
+    cluster: Annotated[
+        str, Parameter(help="Cluster of the hypervisor: name, guid or its beginning.")
+    ] = "",
     node: Annotated[list[str], Parameter(help="A node that reaches it; may be repeated.")] = [],  # noqa: B006
     all_nodes: Annotated[bool, Parameter(negative="", help="Every node reaches it.")] = False,
 ) -> None:
@@ -99,7 +108,9 @@ def set_hypervisor(
 
 
 @app.command(name="rm")
-def remove_hypervisor(name: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
+def remove_hypervisor(
+    name: HypervisorWord, *, gone: ConfirmOption = False, consent: Consent = ASK
+) -> None:
     """Remove a hypervisor whose machines have no backups.
 
     --gone: the hypervisor is lost for good. Machines with backups stay as absent machines, whose
@@ -114,20 +125,26 @@ def remove_hypervisor(name: str, *, gone: ConfirmOption = False, consent: Consen
 
 
 @app.command
-def sync(*name: str, manager: list[str] = []) -> None:  # noqa: B006 - read only
+def sync(
+    *name: HypervisorWord,
+    manager: Annotated[
+        list[str],
+        Parameter(help="Manager whose hypervisors are scanned: name, guid or its beginning."),
+    ] = [],  # noqa: B006 - read only
+) -> None:
     """Scan the machines of hypervisors, and of all hypervisors of a --manager."""
     if not name and not manager:
         raise Malformed("name at least one hypervisor, or a --manager")
     client = connect()
     request = InventorySyncRequest(
-        hypervisors=refs(client.hypervisors.find(one).guid for one in name),
-        hypervisorManagers=refs(client.records.managers.find(one).guid for one in manager),
+        hypervisors=refs(client.hypervisors.find(word).guid for word in name),
+        hypervisorManagers=refs(client.records.managers.find(word).guid for word in manager),
     )
     _scan(client, [task.guid for task in client.tasks.inventory_sync(request)])
 
 
 @app.command
-def confirm_absent(name: str, *, consent: Consent = ASK) -> None:
+def confirm_absent(name: HypervisorWord, *, consent: Consent = ASK) -> None:
     """Confirm that the machines which a hypervisor no longer lists are deleted; prints their names.
 
     If a hypervisor suddenly lists no machine, or less than half of them, Haulback waits for the
@@ -142,12 +159,17 @@ def confirm_absent(name: str, *, consent: Consent = ASK) -> None:
 
 
 @app.command(name="try")
-def try_hypervisor(name: str, path: Path, *, node: str = "") -> None:
+def try_hypervisor(
+    name: Annotated[str, Parameter(help="Name for the messages.")],
+    path: Annotated[Path, Parameter(help="Image folder on the node.")],
+    *,
+    node: NodeOption = "",
+) -> None:
     """Scan a folder of machines, and add it as a hypervisor if the scan succeeds."""
     client = connect()
     where = ref(node and client.nodes.find(node).guid)
-    one = Candidate(name=name, path=str(path.absolute()), node=where)
-    tasks = client.tasks.try_hypervisors(InventorySyncWizardRequest(hypervisors=[one]))
+    candidate = Candidate(name=name, path=str(path.absolute()), node=where)
+    tasks = client.tasks.try_hypervisors(InventorySyncWizardRequest(hypervisors=[candidate]))
     _scan(client, [task.guid for task in tasks])
 
 
@@ -169,9 +191,9 @@ def _scan(client: Client, tasks: list[str]) -> None:
 
 
 @app.command(name="test")
-def test_hypervisor(*name: str) -> None:
+def test_hypervisor(*name: HypervisorWord) -> None:
     """Test whether nodes reach hypervisors."""
     client = connect()
-    found = refs(client.hypervisors.find(one).guid for one in name)
-    tasks = client.tasks.connectivity_test(ConnectivityTestRequest(hypervisors=found))
+    guids = refs(client.hypervisors.find(word).guid for word in name)
+    tasks = client.tasks.connectivity_test(ConnectivityTestRequest(hypervisors=guids))
     watch(client, [task.guid for task in tasks])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import DiskWord, MachineWord, Members, PolicyOption, ProjectOption, Rows
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
@@ -37,8 +38,8 @@ _COLUMNS = (
 Silent = Annotated[
     str,
     Parameter(
-        help="With --gone: nodes that were silent for so long (30d, 1h) reach their destinations "
-        "no more, and the backups there are given up; default 1d."
+        help="With --gone: a node that was silent for this time (30d, 1h) counts as lost, and "
+        "backups that only such nodes reach are given up; default 1d."
     ),
 ]
 _SETTINGS = ("policy", "snapshot-policy", "project", "before", "after")
@@ -46,26 +47,33 @@ _DISKS = (text("guid"), text("name"), size("size"), named("type"), text("exclude
 
 
 @app.command
-def ls(search: str = "", *, size: int = 200, output: Output = "table") -> None:
+def ls(
+    search: Annotated[str, Parameter(help="Text in the rows, such as a part of the name.")] = "",
+    *,
+    size: Rows = 200,
+    output: Output = "table",
+) -> None:
     """List machines by name."""
     show(connect().machines.page(size=size, filter=search).rows, _COLUMNS, output)
 
 
 @app.command(name="show")
-def show_machine(machine: str) -> None:
+def show_machine(machine: MachineWord) -> None:
     """Show all details of a machine, by name or guid."""
     dump(connect().machines.find(machine))
 
 
 @app.command(name="set")
 def set_machine(
-    machine: str,
-    *member: str,
-    policy: str = "",
-    snapshot_policy: str = "",
-    project: str = "",
-    before: str | None = None,
-    after: str | None = None,
+    machine: MachineWord,
+    *member: Members,
+    policy: PolicyOption = "",
+    snapshot_policy: Annotated[
+        str, Parameter(help="Snapshot policy: name, guid or its beginning.")
+    ] = "",
+    project: ProjectOption = "",
+    before: Annotated[str | None, Parameter(help="Command in the guest before the backup.")] = None,
+    after: Annotated[str | None, Parameter(help="Command in the guest after the backup.")] = None,
 ) -> None:
     """Set the policies, project and commands of a machine; options not given stay unchanged.
 
@@ -104,7 +112,7 @@ def _members(words: tuple[str, ...]) -> dict[str, str]:
 
 @app.command
 def rm(
-    *machine: str,
+    *machine: MachineWord,
     gone: ConfirmOption = False,
     silent: Silent = "",
     how: SubmitOptions = USUAL,
@@ -139,7 +147,7 @@ def rm(
 
 
 @app.command
-def release(*machine: str, how: SubmitOptions = USUAL) -> None:
+def release(*machine: MachineWord, how: SubmitOptions = USUAL) -> None:
     """Release the checkpoints of machines, so that their owner's snapshots, reverts, resizes and
     migrations work again; the next backup of each machine is a full one.
     """
@@ -150,7 +158,7 @@ def release(*machine: str, how: SubmitOptions = USUAL) -> None:
 
 @app.command
 def forget(
-    *machine: str, gone: ConfirmOption = False, silent: Silent = "", consent: Consent = ASK
+    *machine: MachineWord, gone: ConfirmOption = False, silent: Silent = "", consent: Consent = ASK
 ) -> None:
     """Remove the records of absent machines without backups; without names, of all such machines.
 
@@ -172,7 +180,7 @@ def forget(
 
 def _is_gone(gone: bool, silent: str) -> bool:
     if silent and not gone:
-        raise Malformed("--silent: it counts with --gone alone")
+        raise Malformed("--silent: needs --gone")
     return gone
 
 
@@ -184,7 +192,7 @@ def _give_up(client: Client, guids: list[str], silent: str, consent: Consent) ->
 
 
 @app.command
-def check(*machine: str, output: Output = "table") -> None:
+def check(*machine: MachineWord, output: Output = "table") -> None:
     """List machines that cannot be backed up incrementally now, with the reasons."""
     client = connect()
     found = client.machines.not_incremental(_found(client, machine))
@@ -197,7 +205,7 @@ def check(*machine: str, output: Output = "table") -> None:
 
 
 @app.command
-def policies(*machine: str, output: Output = "table") -> None:
+def policies(*machine: MachineWord, output: Output = "table") -> None:
     """List the backup policies of machines."""
     client = connect()
     found = client.machines.policies(_found(client, machine))
@@ -205,20 +213,20 @@ def policies(*machine: str, output: Output = "table") -> None:
 
 
 @disk.command(name="ls")
-def disks(machine: str, *, output: Output = "table") -> None:
+def disks(machine: MachineWord, *, output: Output = "table") -> None:
     """List the disks of a machine."""
     machines = connect().machines
     show(machines.disks(machines.find(machine).guid), _DISKS, output)
 
 
 @disk.command
-def exclude(machine: str, disk: str) -> None:
+def exclude(machine: MachineWord, disk: DiskWord) -> None:
     """Leave a disk out of backups from now on."""
     _exclude(machine, disk, True)
 
 
 @disk.command
-def include(machine: str, disk: str) -> None:
+def include(machine: MachineWord, disk: DiskWord) -> None:
     """Include a disk in backups again."""
     _exclude(machine, disk, False)
 

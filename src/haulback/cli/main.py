@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 import haulback
 from haulback import credentials
@@ -32,7 +33,7 @@ _NOUNS = (
     ("login", "connection:login", "Log in and save the token."),
     ("logout", "connection:logout", "End the login."),
     ("protect", "protect:protect", "Protect machines in one step: policy, schedule, mails."),
-    ("status", "status:status", "What is late, failing, running and next, on one screen."),
+    ("status", "status:status", "Late machines, running tasks and next fires on one screen."),
     (
         "dashboard",
         "dashboard:dashboard",
@@ -92,7 +93,11 @@ for _name, _where, _about in _NOUNS:
 
 
 @app.command
-def api(method: str, path: str, body: str = "") -> None:
+def api(
+    method: Annotated[str, Parameter(help="HTTP method, such as GET.")],
+    path: Annotated[str, Parameter(help="Path below /api, such as /tasks.")],
+    body: Annotated[str, Parameter(help="JSON of the request.")] = "",
+) -> None:
     """Call the API, like `haulback api GET /tasks`; BODY is JSON."""
     from haulback.cli.connection import connect
     from haulback.cli.output import dump

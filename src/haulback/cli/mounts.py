@@ -13,6 +13,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import BackupWord, FileSystemWord, MachineOption, MountWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, size, text
@@ -27,7 +28,10 @@ from haulback.errors import Conflict, Incomplete, Malformed
 from haulback.wire import JsonObject, Ref
 
 app = App(name="mount")
-_To = Annotated[str, Parameter(allow_leading_hyphen=True)]  # a single - means standard output
+_To = Annotated[
+    str,
+    Parameter(allow_leading_hyphen=True, help="File to write; - is standard output."),
+]
 _MOUNTS = (
     text("guid"),
     named("protectedEntity"),
@@ -58,34 +62,38 @@ _ROWS = (
 
 
 @app.command(name="ls")
-def list_mounts(*, all: bool = False, output: Output = "table") -> None:  # noqa: A002
+def list_mounts(
+    *,
+    all: Annotated[bool, Parameter(help="List ended mounts as well.")] = False,  # noqa: A002
+    output: Output = "table",
+) -> None:
     """List mounted backups; --all also lists ended mounts."""
     query: Narrowed = {} if all else {"finished_mount": False}
     show(list(connect().mounts.all(**query)), _MOUNTS, output)
 
 
 @app.command(name="show")
-def show_mount(mounted: str) -> None:
+def show_mount(mounted: MountWord) -> None:
     """Show all details of a mounted backup."""
     dump(connect().mounts.find(mounted))
 
 
 @app.command
-def disks(mounted: str, *, output: Output = "table") -> None:
+def disks(mounted: MountWord, *, output: Output = "table") -> None:
     """List the disks of a mounted backup."""
     mounts = connect().mounts
     show(mounts.disks(mounts.guid(mounted)), (text("path"), size("size")), output)
 
 
 @app.command(name="iscsi")
-def show_target(mounted: str) -> None:
+def show_target(mounted: MountWord) -> None:
     """Show the iSCSI target of a mount in mode ISCSI, with the CHAP secret."""
     mounts = connect().mounts
     dump(mounts.iscsi(mounts.guid(mounted)))
 
 
 @app.command
-def volumes(mounted: str, *, output: Output = "table") -> None:
+def volumes(mounted: MountWord, *, output: Output = "table") -> None:
     """List the file systems of a mounted backup."""
     mounts = connect().mounts
     rows = [
@@ -96,7 +104,7 @@ def volumes(mounted: str, *, output: Output = "table") -> None:
 
 
 @app.command
-def found(backup: str, *, output: Output = "table") -> None:
+def found(backup: BackupWord, *, output: Output = "table") -> None:
     """List the file systems of BACKUP, mounted or not."""
     client = connect()
     found = client.mounts.file_systems_of(client.backups.guid(backup))
@@ -104,7 +112,12 @@ def found(backup: str, *, output: Output = "table") -> None:
 
 
 @app.command(name="dir")
-def list_folder(file_system: str, path: str = "/", *, output: Output = "table") -> None:
+def list_folder(
+    file_system: FileSystemWord,
+    path: Annotated[str, Parameter(help="Folder in the file system.")] = "/",
+    *,
+    output: Output = "table",
+) -> None:
     """List a folder of a mounted file system, by guid or volume.
 
     A listing opens no files, so that most are "not tried"; `mount details` opens a file.
@@ -119,7 +132,10 @@ def list_folder(file_system: str, path: str = "/", *, output: Output = "table") 
 
 
 @app.command(name="details")
-def show_details(file_system: str, path: str) -> None:
+def show_details(
+    file_system: FileSystemWord,
+    path: Annotated[str, Parameter(help="File or folder in the file system.")],
+) -> None:
     """Open a file or folder of a mounted file system, read it, and show its details.
 
     Exits with 3 if it cannot be read.
@@ -142,7 +158,12 @@ def _contents(row: JsonObject) -> str:
 
 
 @app.command
-def get(file_system: str, *path: str, to: _To = "", archive: bool = False) -> None:
+def get(
+    file_system: FileSystemWord,
+    *path: Annotated[str, Parameter(help="Files or folders in the file system.")],
+    to: _To = "",
+    archive: Annotated[bool, Parameter(help="Write a tar for a single file, too.")] = False,
+) -> None:
     """Download files of a mounted file system: one file unchanged, several or a folder as
     a tar.
 
@@ -211,7 +232,7 @@ def _copy(parts: Iterable[bytes], file: BinaryIO, *, sparse: bool = False) -> No
 
 
 @app.command
-def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
+def again(mounted: MountWord, *, how: SubmitOptions = USUAL) -> None:
     """Mount an unmounted backup again."""
     client = connect()
     request = RemountRequest(mountedBackup=Ref(client.mounts.ended(mounted)), **how.timed)
@@ -219,7 +240,7 @@ def again(mounted: str, *, how: SubmitOptions = USUAL) -> None:
 
 
 @app.command
-def unmount(mounted: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+def unmount(mounted: MountWord, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Unmount a backup; asks if a machine runs from the mount or an initiator wrote to it."""
     client = connect()
     request = UnmountRequest(mountedBackup=Ref(client.mounts.guid(mounted)), **how.timed)
@@ -230,11 +251,18 @@ def unmount(mounted: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK)
 
 @app.command
 def upload(
-    mounted: str,
-    *path: str,
-    to: str = "",
-    file_system: str = "",
-    machine: str = "",
+    mounted: MountWord,
+    *path: Annotated[str, Parameter(help="Files or folders of the backup.")],
+    to: Annotated[
+        str, Parameter(help="Folder in the guest; / writes to the original places.")
+    ] = "",
+    file_system: Annotated[
+        str,
+        Parameter(
+            help="File system of the mount, if it has several: guid, its beginning, or volume."
+        ),
+    ] = "",
+    machine: MachineOption = "",
     how: SubmitOptions = USUAL,
 ) -> None:
     """Upload files of a mounted backup to a running machine through its guest agent.

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials
+from haulback.cli.arguments import LogForm, NewName, NodeWord, RecordWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import InsecureHttp, connect
 from haulback.cli.log_start import start_log
@@ -34,9 +35,13 @@ _COLUMNS = (
 @app.default
 def run_node(
     *,
-    server: str,
-    data: Path = Path("haulback-node"),
-    name: str = "",
+    server: Annotated[str, Parameter(help="Address of the server.")],
+    data: Annotated[
+        Path, Parameter(help="Folder of the node's identity, journal and staging area.")
+    ] = Path("haulback-node"),
+    name: Annotated[
+        str, Parameter(help="Name of the node; the default is the name of the machine.")
+    ] = "",
     token: Annotated[
         str | None,
         Parameter(
@@ -46,11 +51,15 @@ def run_node(
     token_file: Annotated[
         Path | None, Parameter(help="File with the enrolment token.", allow_leading_hyphen=True)
     ] = None,
-    restore_root: list[Path] = [],  # noqa: B006 - read only
-    trust: Path | None = None,
+    restore_root: Annotated[
+        list[Path], Parameter(help="Folder below which files may be restored; may be repeated.")
+    ] = [],  # noqa: B006 - read only
+    trust: Annotated[
+        Path | None, Parameter(help="File of the server's own certificate (PEM).")
+    ] = None,
     insecure_http: InsecureHttp = False,
-    iscsi: str = "0.0.0.0:3260",
-    log_format: LogFormat = LogFormat.TEXT,
+    iscsi: Annotated[str, Parameter(help="Address and port of iSCSI targets.")] = "0.0.0.0:3260",
+    log_format: LogForm = LogFormat.TEXT,
     leash: Annotated[bool, Parameter(show=False)] = False,
 ) -> None:
     """Run a node of --server.  The first run needs an enrolment token (`haulback node token`): in
@@ -102,13 +111,13 @@ def ls(*, output: Output = "table") -> None:
 
 
 @app.command(name="show")
-def show_node(name: str) -> None:
+def show_node(name: NodeWord) -> None:
     """Show all details of a node."""
     dump(connect().nodes.find(name))
 
 
 @app.command
-def token(node: str = "", *, consent: Consent = ASK) -> None:
+def token(node: NodeWord = "", *, consent: Consent = ASK) -> None:
     """Print an enrolment token for one node, valid for one hour; with NODE a new token for that
     node, whose running process stops.
     """
@@ -123,20 +132,20 @@ def token(node: str = "", *, consent: Consent = ASK) -> None:
 
 
 @app.command
-def add(name: str) -> None:
+def add(name: NewName) -> None:
     """Register a third-party node, and print its token; it is shown only once."""
     print(connect().nodes.add(name).token)
 
 
 @app.command
-def rename(node: str, name: str) -> None:
+def rename(node: NodeWord, name: NewName) -> None:
     """Rename a node."""
     nodes = connect().nodes
     nodes.change(nodes.find(node).guid, ChangedNode(name=name))
 
 
 @app.command
-def config(node: str, config: str) -> None:
+def config(node: NodeWord, config: RecordWord) -> None:
     """Assign another node configuration to a node (`haulback node-config`)."""
     client = connect()
     found = Ref(client.records.node_configs.find(config).guid)
@@ -144,7 +153,7 @@ def config(node: str, config: str) -> None:
 
 
 @app.command
-def rm(node: str, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
+def rm(node: NodeWord, *, gone: ConfirmOption = False, consent: Consent = ASK) -> None:
     """Remove a node without running tasks, destinations or hypervisors.
 
     --gone: the node is lost for good. It is given up with the hypervisors and destinations that

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from haulback import credentials
+from haulback.cli.arguments import DeliveryWord, NewName, RecordWord, Rows
 from haulback.cli.connection import PasswordFile, connect
 from haulback.cli.output import Output, dump, moment, named, show, text
 from haulback.cli.records import noun
@@ -50,14 +51,18 @@ Certificate = Annotated[
 
 @channel.command(name="mail")
 def add_mail(
-    name: str,
+    name: NewName,
     *,
-    host: str,
-    sender: str,
-    to: Words = [],  # noqa: B006 - read only
-    port: int | None = None,
-    security: Literal["none", "starttls", "tls"] = "starttls",
-    login: str = "",
+    host: Annotated[str, Parameter(help="Name or address of the mail server.")],
+    sender: Annotated[str, Parameter(help="Address of the sender.")],
+    to: Annotated[Words, Parameter(help="Addresses of the recipients.")] = [],  # noqa: B006 - read only
+    port: Annotated[
+        int | None, Parameter(help="Port of the mail server; the default fits --security.")
+    ] = None,
+    security: Annotated[
+        Literal["none", "starttls", "tls"], Parameter(help="Encryption of the connection.")
+    ] = "starttls",
+    login: Annotated[str, Parameter(help="Login at the mail server.")] = "",
     password_file: PasswordFile = None,
     certificate: Certificate = None,
 ) -> None:
@@ -79,9 +84,9 @@ def add_mail(
 
 @channel.command(name="webhook")
 def add_webhook(
-    name: str,
+    name: NewName,
     *,
-    url: str,
+    url: Annotated[str, Parameter(help="URL that gets a POST for each message.")],
     secret_file: Annotated[
         Path | None,
         Parameter(help="File with the secret (whsec_...); without it a secret is made."),
@@ -108,12 +113,14 @@ def _secret() -> str:
 
 @channel.command(name="monitor")
 def add_monitor(
-    name: str,
+    name: NewName,
     *,
-    success: str = "",
-    start: str = "",
-    failure: str = "",
-    policy: Words = [],  # noqa: B006 - read only
+    success: Annotated[str, Parameter(help="URL that is called after a good run.")] = "",
+    start: Annotated[str, Parameter(help="URL that is called at the start of a run.")] = "",
+    failure: Annotated[str, Parameter(help="URL that is called after a failure.")] = "",
+    policy: Annotated[
+        Words, Parameter(help="Policies whose runs count: names, guids or their beginnings.")
+    ] = [],  # noqa: B006 - read only
 ) -> None:
     """Add a monitor of heartbeats; with --policy, also the rule that reports their runs to it."""
     client = connect()
@@ -129,7 +136,7 @@ def add_monitor(
 
 
 @channel.command(name="test")
-def try_channel(name: str) -> None:
+def try_channel(name: RecordWord) -> None:
     """Send a test message; ends with an error when it is not delivered."""
     client = connect()
     done = client.notifications.test(client.records.channels.find(name).guid)
@@ -140,14 +147,23 @@ def try_channel(name: str) -> None:
 
 @rule.command(name="add")
 def add_rule(
-    name: str,
+    name: NewName,
     *,
-    channel: Words,
-    event: Words = [],  # noqa: B006 - read only
-    state: Words = [],  # noqa: B006 - read only
-    type: Words = [],  # noqa: A002, B006 - read only
-    policy: Words = [],  # noqa: B006 - read only
-    to: Words = [],  # noqa: B006 - read only
+    channel: Annotated[
+        Words, Parameter(help="Channel of the rule: name, guid or its beginning; may be repeated.")
+    ],
+    event: Annotated[
+        Words, Parameter(help="Kind of event, such as TASK_ENDED; may be repeated.")
+    ] = [],  # noqa: B006 - read only
+    state: Annotated[
+        Words, Parameter(help="State of a task, such as FAILED; may be repeated.")
+    ] = [],  # noqa: B006 - read only
+    type: Annotated[Words, Parameter(help="Type of task, such as EXPORT; may be repeated.")] = [],  # noqa: A002, B006 - read only
+    policy: Annotated[
+        Words,
+        Parameter(help="Policy whose events count: name, guid or its beginning; may be repeated."),
+    ] = [],  # noqa: B006 - read only
+    to: Annotated[Words, Parameter(help="Addresses in place of the channel's recipients.")] = [],  # noqa: B006 - read only
     digest: Annotated[str, Parameter(help="Time to collect events, like 90s, 5m or 1h.")] = "",
 ) -> None:
     """Add a rule that reports events to channels: without --event, failures and problems."""
@@ -179,9 +195,9 @@ def _milliseconds(word: str) -> int:
 @app.command(name="log")
 def show_log(
     *,
-    channel: str = "",
-    state: Words = [],  # noqa: B006 - read only
-    size: int = 50,
+    channel: Annotated[str, Parameter(help="Channel: name, guid or its beginning.")] = "",
+    state: Annotated[Words, Parameter(help="State of a delivery, such as FAILED.")] = [],  # noqa: B006 - read only
+    size: Rows = 50,
     output: Output = "table",
 ) -> None:
     """List the newest messages with their states."""
@@ -193,14 +209,14 @@ def show_log(
 
 
 @app.command(name="show")
-def show_delivery(guid: str) -> None:
+def show_delivery(guid: DeliveryWord) -> None:
     """Show a message with its attempts."""
     notifications = connect().notifications
     dump(notifications.get(notifications.guid(guid)))
 
 
 @app.command
-def redeliver(guid: str) -> None:
+def redeliver(guid: DeliveryWord) -> None:
     """Deliver a message again, with the same id."""
     notifications = connect().notifications
     dump(notifications.redeliver(notifications.guid(guid)))

@@ -17,7 +17,9 @@ from haulback.wire import JsonObject
 if TYPE_CHECKING:
     from rich.console import Console
 
-Output = Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"])]
+Output = Annotated[
+    Literal["table", "json"], Parameter(name=["-o", "--output"], help="Form of the output.")
+]
 Column = tuple[str, Callable[[JsonObject], str]]
 # Columns whose cells are sentences or times, which may be folded; all other cells may be input of
 # another command, so they stay whole at any width of the terminal.

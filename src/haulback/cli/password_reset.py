@@ -9,15 +9,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import credentials
+from haulback.cli.arguments import ServerData, ServerDatabase
 from haulback.cli.connection import PasswordFile
 from haulback.server.services.password_reset import reset
 
 
 def reset_password(
-    login: str = "admin",
+    login: Annotated[str, Parameter(help="Name of the login.")] = "admin",
     *,
-    data: Path = Path("haulback-data"),
-    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+    data: ServerData = Path("haulback-data"),
+    database: Annotated[ServerDatabase, Parameter(env_var="HAULBACK_DATABASE")] = "",
     password_file: PasswordFile = None,
 ) -> None:
     """Set a new password of a user in the server's own database, on the server's machine.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
+from haulback.cli.arguments import Members, RecordWord
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, text
 from haulback.cli.records import noun, with_members
@@ -26,7 +27,14 @@ def _policies(name: str, topic: str) -> App:
         return collection
 
     @app.command
-    def preview(name: str, *member: str, new: bool = False, output: Output = "table") -> None:
+    def preview(
+        name: Annotated[
+            str, Parameter(help="Policy: name, guid or its beginning; a new name with --new.")
+        ],
+        *member: Members,
+        new: Annotated[bool, Parameter(help="Preview a policy that does not exist yet.")] = False,
+        output: Output = "table",
+    ) -> None:
         """Show the machines that auto-assignment would add to a policy, and those that it would
         remove.
 
@@ -49,7 +57,11 @@ def _policies(name: str, topic: str) -> App:
         show(rows, _CHANGES, output)
 
     @app.command
-    def retry(name: str, *, wait: bool = False) -> None:
+    def retry(
+        name: RecordWord,
+        *,
+        wait: Annotated[bool, Parameter(help="Follow the tasks to their end.")] = False,
+    ) -> None:
         """Repeat exactly what failed in the last run of a policy; --wait follows the tasks."""
         client = connect()
         guid = kind(client).find(name).guid

@@ -10,6 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Event, Thread
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from haulback import credentials
 from haulback.cli.log_start import start_log
@@ -30,7 +33,12 @@ from haulback.work.support.foreign_repository import strangers
 
 def up(
     *,
-    restore_root: list[Path] = [],  # noqa: B006 - read only
+    restore_root: Annotated[
+        list[Path],
+        Parameter(
+            help="Folder below which files may be restored, by default `restores` in --data."
+        ),
+    ] = [],  # noqa: B006 - read only
     how: ServerOptions = USUAL,
 ) -> None:
     """Run everything on this machine: server, node and a destination in --data.

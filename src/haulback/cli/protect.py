@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cyclopts import Parameter
 
 from haulback import units
+from haulback.cli.arguments import DestinationOption
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump
 from haulback.client.client import Client
@@ -22,24 +24,71 @@ _SHOWN = "%Y-%m-%d %H:%M"
 Many = Annotated[list[str], Parameter(negative=())]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ProtectOptions:
+    """The machines to protect, the times, the destinations and the recipients."""
+
+    all: Annotated[bool, Parameter(help="Protect all machines.")] = False
+    match: Annotated[
+        Many, Parameter(help='Pattern of machine names, like "db-*"; may be repeated.')
+    ] = field(default_factory=list)
+    tag: Annotated[Many, Parameter(help="Tag of machines; may be repeated.")] = field(
+        default_factory=list
+    )
+    exclude: Annotated[
+        Many, Parameter(help="Pattern of machine names that stay unprotected; may be repeated.")
+    ] = field(default_factory=list)
+    nightly: Annotated[
+        str, Parameter(help='Time of the daily backup, like 22:00 or "22:00 Europe/Berlin".')
+    ] = ""
+    every: Annotated[str, Parameter(help="Interval of backups, like 4h.")] = ""
+    days: Annotated[str, Parameter(help="Days of backups, like mon-fri.")] = ""
+    window: Annotated[str, Parameter(help="Duration in which backups may start, like 6h.")] = ""
+    keep: Annotated[str, Parameter(help="Backups to keep, like 7d,4w,12m.")] = ""
+    to: DestinationOption = ""
+    copy_to: Annotated[
+        str, Parameter(help="Destination of a second copy: name, guid or its beginning.")
+    ] = ""
+    prove: Annotated[str, Parameter(help="Interval of boot proofs, like 7d.")] = ""
+    mail: Annotated[Many, Parameter(help="Address that hears of failures; may be repeated.")] = (
+        field(default_factory=list)
+    )
+    rpo: Annotated[
+        str, Parameter(help="Age of the last good backup at which a machine is late, like 36h.")
+    ] = ""
+    full: Annotated[bool, Parameter(help="Make every backup a full one.")] = False
+    name: Annotated[str, Parameter(help="Name of the policy.")] = ""
+
+    def request(self, client: Client) -> ProtectRequest:
+        """The request for these options.  Raises NotFound for an unknown destination."""
+        return ProtectRequest(
+            name=self.name,
+            all=self.all,
+            match=self.match,
+            tags=self.tag,
+            exclude=self.exclude,
+            nightly=self.nightly,
+            every=self.every,
+            days=self.days,
+            timeZone=_own_zone(),
+            window=self.window,
+            keep=self.keep,
+            to=_destination(client, self.to),
+            copyTo=_destination(client, self.copy_to),
+            prove=self.prove,
+            mail=self.mail,
+            rpo=self.rpo,
+            full=self.full,
+        )
+
+
+_NOTHING = ProtectOptions()
+
+
 def protect(
     *,
-    all: bool = False,  # noqa: A002 - the name of the option
-    match: Many = [],  # noqa: B006 - read only
-    tag: Many = [],  # noqa: B006 - read only
-    exclude: Many = [],  # noqa: B006 - read only
-    nightly: str = "",
-    every: str = "",
-    days: str = "",
-    window: str = "",
-    keep: str = "",
-    to: str = "",
-    copy_to: str = "",
-    prove: str = "",
-    mail: Many = [],  # noqa: B006 - read only
-    rpo: str = "",
-    full: bool = False,
-    name: str = "",
+    what: ProtectOptions = _NOTHING,
     output: Output = "table",
 ) -> None:
     """Protect machines: all of them with --all, or those of --match and --tag, including later
@@ -50,27 +99,8 @@ def protect(
     zone, this machine's zone applies.
     """
     client = connect()
-    wanted = ProtectRequest(
-        name=name,
-        all=all,
-        match=match,
-        tags=tag,
-        exclude=exclude,
-        nightly=nightly,
-        every=every,
-        days=days,
-        timeZone=_own_zone(),
-        window=window,
-        keep=keep,
-        to=_destination(client, to),
-        copyTo=_destination(client, copy_to),
-        prove=prove,
-        mail=mail,
-        rpo=rpo,
-        full=full,
-    )
     try:
-        made = client.protection.protect(wanted)
+        made = client.protection.protect(what.request(client))
     except Conflict as error:
         if error.details.get("field") != "name":
             raise

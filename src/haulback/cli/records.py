@@ -13,6 +13,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback.cli import written
+from haulback.cli.arguments import HypervisorOption, MachineWord, Members, NewName, RecordWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, text
@@ -49,11 +50,11 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
         show(rows, (*_ROW, *(text(member) for member in members)), output)
 
     @app.command(name="show")
-    def show_one(name: str) -> None:
+    def show_one(name: RecordWord) -> None:
         """Show all details of a record, by name or guid."""
         dump(kind(connect()).find(name).shown)
 
-    def add(name: str, *member: str) -> None:
+    def add(name: NewName, *member: Members) -> None:
         """Add a record: a name, then words like priority=80; values are JSON or text."""
         client = connect()
         known = kind(client)
@@ -64,20 +65,22 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
     if adds:
         app.command(add)
 
-    def change(name: str, *member: str) -> None:
+    def change(name: RecordWord, *member: Members) -> None:
         """Change members of a record; other members stay."""
         client = connect()
         _set_members(client, kind(client), (name, *member), NO_QUESTION)
 
-    def change_asked(name: str, *member: str, consent: Consent = ASK) -> None:
-        """Change members of a record; other members stay. Asks if rules, machines or backups go."""
+    def change_asked(name: RecordWord, *member: Members, consent: Consent = ASK) -> None:
+        """Change members of a record; other members stay. Asks before rules, machines or backups
+        are removed.
+        """
         client = connect()
         _set_members(client, kind(client), (name, *member), consent)
 
     app.command(change_asked if asks else change, name="set")
 
     @app.command
-    def rm(name: str, *, consent: Consent = ASK) -> None:
+    def rm(name: RecordWord, *, consent: Consent = ASK) -> None:
         """Remove a record that is not in use."""
         client = connect()
         known = kind(client)
@@ -134,12 +137,12 @@ plan = noun("plan", "recovery_plans", "active", adds=False)
 
 @plan.command(name="add")
 def add_plan(
-    name: str,
-    *machine: str,
-    hypervisor: str = "",
+    name: NewName,
+    *machine: MachineWord,
+    hypervisor: HypervisorOption = "",
     prefix: Affix = "",
     suffix: Affix = "",
-    overwrite: bool = False,
+    overwrite: Annotated[bool, Parameter(help="Restore over the original machines.")] = False,
 ) -> None:
     """Add a recovery plan that restores these machines, in this order, from their last good
     backups.
@@ -162,7 +165,7 @@ def add_plan(
 
 
 @plan.command
-def run(name: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+def run(name: RecordWord, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Run a recovery plan; asks if the plan overwrites machines."""
     client = connect()
     guid = client.records.recovery_plans.find(name).guid

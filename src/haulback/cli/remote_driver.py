@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from haulback.drivers.remote import main
 
 
-def far_end(url: str, storage: Path) -> None:
+def far_end(
+    url: Annotated[str, Parameter(help="URL of libvirt on this host.")],
+    storage: Annotated[Path, Parameter(help="Folder of images on this host.")],
+) -> None:
     """Serve the libvirt at URL, with new images in STORAGE, over standard input and output.
 
     Nodes start this command for hypervisors at qemu+ssh://…; users do not need it.

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import MailWords
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, show, size, text
 from haulback.contract.reports import Measure, ReportRequest, SizeFilter
 from haulback.errors import Malformed
 from haulback.wire import Word
 
+Form = Annotated[Literal["text", "html", "pdf"], Parameter(help="Form of the report.")]
 app = App(name="report")
 Since = Annotated[
     str, Parameter(name="--from", help="Begin: 2026-11-27, 2026-11-27T07:00, or epoch ms.")
@@ -28,7 +30,7 @@ def report(
     *,
     since: Since = "",
     until: Until = "",
-    format: Literal["text", "html", "pdf"] = "text",  # noqa: A002  the name of the option
+    format: Form = "text",  # noqa: A002  the name of the option
     to_file: ToFile = None,
     output: Output = "table",
 ) -> None:
@@ -47,7 +49,7 @@ def report(
 
 
 @app.command
-def mail(*to: str, since: Since = "", until: Until = "") -> None:
+def mail(*to: MailWords, since: Since = "", until: Until = "") -> None:
     """Send the report to mail addresses or to a mailing list; without TO to the default lists."""
     span = (_moment(since, "--from"), _moment(until, "--to"))
     sent = connect().reports.mail(ReportRequest(value=",".join(to)), *span)
@@ -57,7 +59,7 @@ def mail(*to: str, since: Since = "", until: Until = "") -> None:
 @app.command
 def chargeback(
     *,
-    by: str = "project",
+    by: Annotated[str, Parameter(help="Group of the sums.")] = "project",
     transfer: Annotated[
         bool, Parameter(negative="", help="Bytes read of machines, not sizes of backups.")
     ] = False,

@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from haulback import credentials, units
+from haulback.cli.arguments import RepositoryFolder, StoredBackup
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository_location import open_location
 from haulback.cli.stored_backups import backup_named, whole_guid
@@ -31,7 +32,7 @@ Kit = Annotated[Path | None, Parameter(name="--kit", help="Recovery kit, typed i
 
 
 @app.command
-def init(folder: Path, *, key_file: KeyFile = None) -> None:
+def init(folder: RepositoryFolder, *, key_file: KeyFile = None) -> None:
     """Create a repository in FOLDER and print its recovery kit.
 
     FOLDER is a folder, or a JSON file with `type` and settings of a destination of another type.
@@ -57,11 +58,16 @@ def init(folder: Path, *, key_file: KeyFile = None) -> None:
 
 @app.command
 def cat(
-    folder: Path,
-    backup: str,
-    disk: str | None = None,
+    folder: RepositoryFolder,
+    backup: StoredBackup,
+    disk: Annotated[
+        str | None, Parameter(help="Disk of the backup, if the machine has several.")
+    ] = None,
     *,
-    output: Annotated[Path | None, Parameter(name=["-o", "--output"])] = None,
+    output: Annotated[
+        Path | None,
+        Parameter(help="File for the disk; - is standard output.", name=["-o", "--output"]),
+    ] = None,
     key_file: KeyFile = None,
     kit: Kit = None,
 ) -> None:
@@ -81,7 +87,7 @@ def cat(
 
 
 @app.command(name="kit")
-def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
+def print_kit(folder: RepositoryFolder, *, key_file: KeyFile = None) -> None:
     """Print the recovery kit of the repository in FOLDER: the kit opens the repository without any
     other secret.
 
@@ -94,7 +100,11 @@ def print_kit(folder: Path, *, key_file: KeyFile = None) -> None:
 
 @app.command
 def forget(
-    folder: Path, *backup: str, key_file: KeyFile = None, kit: Kit = None, consent: Consent = ASK
+    folder: RepositoryFolder,
+    *backup: Annotated[str, Parameter(help="A backup: guid, or its first six characters or more.")],
+    key_file: KeyFile = None,
+    kit: Kit = None,
+    consent: Consent = ASK,
 ) -> None:
     """Delete backups in FOLDER permanently, or confirm the loss of missing backups.
 

@@ -17,6 +17,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import units
+from haulback.cli.arguments import RepositoryFolder
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.repository import (
     KeyFile,
@@ -47,9 +48,11 @@ def _signer() -> tuple[str, int]:
 
 @app.command(name="verify")
 def verify_command(
-    folder: Path,
+    folder: RepositoryFolder,
     *,
-    depth: int = 3,
+    depth: Annotated[
+        int, Parameter(help="How much is read: only whether objects exist, or every byte.")
+    ] = 3,
     record: Annotated[bool, Parameter(help="Record damage in the repository.")] = True,
     key_file: KeyFile = None,
     kit: Kit = None,
@@ -86,7 +89,7 @@ def _print(report: VerifyReport) -> None:
 
 @app.command(name="repair")
 def repair_command(
-    folder: Path,
+    folder: RepositoryFolder,
     *,
     apply: Annotated[
         bool, Parameter(negative="", help="Apply the repair; otherwise it is only listed.")
@@ -142,7 +145,7 @@ def _print_repaired(done: RepairReport) -> None:
 
 
 @app.command
-def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
+def sweep(folder: RepositoryFolder, *, key_file: KeyFile = None, kit: Kit = None) -> None:
     """Delete the index files in FOLDER that a merged file replaces.
 
     Safe at any time, even while others read and write.
@@ -156,7 +159,7 @@ def sweep(folder: Path, *, key_file: KeyFile = None, kit: Kit = None) -> None:
 
 @app.command
 def clean(
-    folder: Path,
+    folder: RepositoryFolder,
     *,
     work: Work = None,
     key_file: KeyFile = None,
@@ -168,8 +171,8 @@ def clean(
     No other program may use the repository: stop all its servers, nodes and commands. The command
     neither detects other programs nor waits for them.
 
-    Nothing is deleted if a backup of the last clean-up is missing; `repository forget` gives a
-    missing backup up.
+    Nothing is deleted if a backup of the last clean-up is missing; `repository forget` gives up a
+    missing backup.
     """
     repository = open_repository(folder, key_file, kit)
     act_for_owner(repository)

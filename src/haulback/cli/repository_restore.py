@@ -91,16 +91,16 @@ _NOWHERE = NewMachineOptions()
 
 @app.command
 def ls(
-    folder: Path | None = None,
+    folder: Annotated[Path | None, Parameter(help="Folder of the repository.")] = None,
     *,
     key_file: KeyFile = None,
     kit: Kit = None,
-    json: bool = False,
+    json: Annotated[bool, Parameter(help="Print JSON.")] = False,
     store: StoreOptions = FOLDER,
 ) -> None:
     """List the backups in FOLDER, oldest first, with local times.
 
-    FOLDER is left out where --type names another store.  Exits with the code of damage when a
+    Omit FOLDER if --type names another store.  Exits with the code of damage when a
     manifest cannot be read; the others are listed.
     """
     repository = Repository.open(open_store(folder, store), key_of_options(key_file, kit))
@@ -117,13 +117,18 @@ def ls(
 
 @app.command(name="restore")
 def restore_command(
-    *place: str,
+    *place: Annotated[
+        str,
+        Parameter(
+            help="FOLDER (not with --type) and BACKUP: guid, its beginning, or machine's name."
+        ),
+    ],
     key_file: KeyFile = None,
     kit: Kit = None,
     store: StoreOptions = FOLDER,
     target: NewMachineOptions = _NOWHERE,
 ) -> None:
-    """Restore a whole machine: PLACE is FOLDER and BACKUP, or BACKUP alone beside --type.
+    """Restore a whole machine: PLACE is FOLDER and BACKUP, or only BACKUP if --type is given.
 
     BACKUP is the guid of a backup or its beginning, or the name of a machine, whose newest backup
     is taken (`web`, `latest:web`).  --to
@@ -181,7 +186,9 @@ def _made(
 
 
 def _describe(manifest: Manifest, folder: Path) -> None:
-    """Write the libvirt definition and the UEFI variables beside the images, for other tools."""
+    """Write the libvirt definition and the UEFI variables into the folder of the images, for other
+    tools.
+    """
     xml = manifest.definition.get(XML)
     for name in ("domain.xml", firmware.FILE):
         (folder / name).unlink(missing_ok=True)

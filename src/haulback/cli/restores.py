@@ -7,6 +7,16 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import (
+    BackupWord,
+    HypervisorOption,
+    MachineOption,
+    MountWord,
+    NodeOption,
+    RestoreWord,
+    Rows,
+    StorageOption,
+)
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
@@ -48,15 +58,21 @@ Paths = Annotated[list[str], Parameter(help="A path in the backup; may be repeat
 
 @restore.command(name="machine")
 def restore_machine(
-    backup: str,
+    backup: BackupWord,
     *,
-    hypervisor: str,
-    name: str = "",
-    overwrite: bool = False,
-    power_on: bool = False,
-    allocation: Allocation | None = None,
-    storage: str = "",
-    disk_storage: Paths = [],  # noqa: B006 - read only
+    hypervisor: HypervisorOption,
+    name: Annotated[
+        str, Parameter(help="Name of the new machine; the default is the name of the original.")
+    ] = "",
+    overwrite: Annotated[bool, Parameter(help="Replace the existing machine.")] = False,
+    power_on: Annotated[bool, Parameter(help="Start the machine after the restore.")] = False,
+    allocation: Annotated[
+        Allocation | None, Parameter(help="Space of the disks: only what is written, or all.")
+    ] = None,
+    storage: StorageOption = "",
+    disk_storage: Annotated[
+        list[str], Parameter(help="DISK=POOL: storage pool of a disk; may be repeated.")
+    ] = [],  # noqa: B006 - read only
     without: Annotated[list[str], Parameter(help="A disk to leave out; may be repeated.")] = [],  # noqa: B006
     how: SubmitOptions = USUAL,
     consent: Consent = ASK,
@@ -117,7 +133,15 @@ def _storage(client: Client, word: str) -> str | None:
 
 
 @restore.command
-def disks(backup: str, path: str, *, node: str = "", how: SubmitOptions = USUAL) -> None:
+def disks(
+    backup: BackupWord,
+    path: Annotated[
+        str, Parameter(help="New folder on the node, below a restore root of the node.")
+    ],
+    *,
+    node: NodeOption = "",
+    how: SubmitOptions = USUAL,
+) -> None:
     """Write the disks of BACKUP as raw files to a new folder PATH on a node."""
     client = connect()
     request = RestoreRequest(
@@ -128,15 +152,17 @@ def disks(backup: str, path: str, *, node: str = "", how: SubmitOptions = USUAL)
 
 @restore.command(name="mount")
 def restore_mount(
-    backup: str,
+    backup: BackupWord,
     *,
-    mode: MountMode = MountMode.AUTO,
+    mode: Annotated[MountMode, Parameter(help="How the backup is shown.")] = MountMode.AUTO,
     path: Paths = [],  # noqa: B006 - read only
     file_system: Paths = [],  # noqa: B006
     disk: Paths = [],  # noqa: B006
     initiator: Paths = [],  # noqa: B006
-    unmount_after: int | None = None,
-    node: str = "",
+    unmount_after: Annotated[
+        int | None, Parameter(help="Time until the backup is unmounted, ms.")
+    ] = None,
+    node: NodeOption = "",
     how: SubmitOptions = USUAL,
 ) -> None:
     """Mount BACKUP: share its files and disks without a copy.
@@ -177,11 +203,15 @@ def _system(client: Client, backup: str, wanted: str) -> str:
 
 @restore.command
 def instant(
-    backup: str,
+    backup: BackupWord,
     *,
-    hypervisor: str,
-    name: str = "",
-    unmount_after: int = 0,
+    hypervisor: HypervisorOption,
+    name: Annotated[
+        str, Parameter(help="Name of the new machine; the default is the name of the original.")
+    ] = "",
+    unmount_after: Annotated[
+        int, Parameter(help="Time until the machine and its mount end, ms; 0 for no limit.")
+    ] = 0,
     how: SubmitOptions = USUAL,
 ) -> None:
     """Run the machine of BACKUP directly from the backup (instant restore).
@@ -201,19 +231,23 @@ def instant(
 
 
 @restore.command
-def ls(*, size: int = 50, output: Output = "table") -> None:
+def ls(*, size: Rows = 50, output: Output = "table") -> None:
     """List the newest restores and their status."""
     show(connect().restores.page(size=size).rows, _JOBS, output)
 
 
 @restore.command(name="show")
-def show_restore(guid: str) -> None:
+def show_restore(guid: RestoreWord) -> None:
     """Show all details of a restore."""
     dump(connect().restores.find(guid))
 
 
 def migrate(
-    mounted: str = "", *, machine: str = "", hypervisor: str = "", how: SubmitOptions = USUAL
+    mounted: MountWord = "",
+    *,
+    machine: MachineOption = "",
+    hypervisor: HypervisorOption = "",
+    how: SubmitOptions = USUAL,
 ) -> None:
     """Move a machine that runs from a MOUNTED backup, or a --machine, to its permanent storage."""
     client = connect()
@@ -228,11 +262,11 @@ def migrate(
 
 @cloud.command(name="import")
 def cloud_import(
-    backup: str,
-    *path: str,
-    provider: str = "",
-    to: str = "",
-    overwrite: bool = False,
+    backup: BackupWord,
+    *path: Annotated[str, Parameter(help="Paths in the backup.")],
+    provider: Annotated[str, Parameter(help="Guid of the account's provider.")] = "",
+    to: Annotated[str, Parameter(help="Folder for the objects.")] = "",
+    overwrite: Annotated[bool, Parameter(help="Replace existing objects.")] = False,
     per_feature: Annotated[list[str], Parameter(help="A feature of the account.")] = [],  # noqa: B006
     how: SubmitOptions = USUAL,
 ) -> None:
@@ -263,11 +297,11 @@ def cloud_import(
 
 @agent.command(name="import")
 def agent_import(
-    backup: str,
-    *path: str,
-    to: str = "",
-    agent_guid: Annotated[str, Parameter(name="--agent")] = "",
-    overwrite: bool = False,
+    backup: BackupWord,
+    *path: Annotated[str, Parameter(help="Paths in the backup.")],
+    to: Annotated[str, Parameter(help="Folder for the files.")] = "",
+    agent_guid: Annotated[str, Parameter(help="Guid of the agent.", name="--agent")] = "",
+    overwrite: Annotated[bool, Parameter(help="Replace existing files.")] = False,
     how: SubmitOptions = USUAL,
 ) -> None:
     """Restore BACKUP, or the given paths of it, to a machine with an agent."""

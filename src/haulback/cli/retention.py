@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from haulback import units
+from haulback.cli.arguments import RuleWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Column, Output, dump, moment, named, show, size
@@ -43,7 +44,7 @@ _SHOWN = (
 
 @app.command
 def preview(
-    rule: str,
+    rule: RuleWord,
     *,
     keep: Annotated[str, Parameter(help="Keeps to try, like 7d,4w,12m.")] = "",
     going: Annotated[bool, Parameter(negative="", help="Only backups that go.")] = False,
@@ -91,14 +92,23 @@ def _summarise(parts: list[RetentionPreview]) -> None:
 
 @app.command
 def confirm(
-    *rule: str,
-    destination: Annotated[list[str] | None, Parameter(negative="")] = None,
-    all_rules: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    *rule: RuleWord,
+    destination: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Destination whose retention may begin; may be repeated.",
+            negative="",
+        ),
+    ] = None,
+    all_rules: Annotated[
+        bool, Parameter(help="Confirm every rule and destination.", name="--all", negative="")
+    ] = False,
     consent: Consent = ASK,
 ) -> None:
-    """Let retention of an earlier version remove backups: that of rules, of destinations, or --all.
+    """Confirm the retention of an earlier version for rules, destinations or --all, so that it may
+    remove backups.
 
-    Look at `retention preview` first.
+    Run `retention preview` first.
     """
     if bool(rule or destination) == all_rules:
         raise Malformed("name at least one rule or --destination, or --all")

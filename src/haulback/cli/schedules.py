@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import Members, NewName, ScheduleWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
@@ -87,13 +88,13 @@ def ls(*, system: System = False, output: Output = "table") -> None:
 
 
 @app.command(name="show")
-def show_one(name: str, *, system: System = False) -> None:
+def show_one(name: ScheduleWord, *, system: System = False) -> None:
     """Show all details of a schedule, by name or guid."""
     dump(_kind(system).find(name).shown)
 
 
 @app.command
-def add(name: str, *member: str, times: ScheduleTimes = _SAME) -> None:
+def add(name: NewName, *member: Members, times: ScheduleTimes = _SAME) -> None:
     """Add a schedule: a name, its times, then words like backupType=INCREMENTAL.
 
     Values are JSON or text.
@@ -105,7 +106,9 @@ def add(name: str, *member: str, times: ScheduleTimes = _SAME) -> None:
 
 
 @app.command(name="set")
-def change(name: str, *member: str, system: System = False, times: ScheduleTimes = _SAME) -> None:
+def change(
+    name: ScheduleWord, *member: Members, system: System = False, times: ScheduleTimes = _SAME
+) -> None:
     """Change times and members of a schedule; other members stay."""
     known = _kind(system)
     record = known.find(name)
@@ -114,7 +117,7 @@ def change(name: str, *member: str, system: System = False, times: ScheduleTimes
 
 
 @app.command
-def rm(name: str, *, consent: Consent = ASK) -> None:
+def rm(name: ScheduleWord, *, consent: Consent = ASK) -> None:
     """Remove a schedule with its history."""
     client = connect()
     guid = client.schedules.find(name).guid
@@ -123,14 +126,19 @@ def rm(name: str, *, consent: Consent = ASK) -> None:
 
 
 @app.command
-def pause(name: str, *, system: System = False) -> None:
+def pause(name: ScheduleWord, *, system: System = False) -> None:
     """Pause a schedule: no due time fires until it is resumed."""
     known = _kind(system)
     known.pause(known.find(name).guid)
 
 
 @app.command
-def resume(name: str = "", *, all: bool = False, system: System = False) -> None:  # noqa: A002
+def resume(
+    name: ScheduleWord = "",
+    *,
+    all: Annotated[bool, Parameter(help="Resume all schedules.")] = False,  # noqa: A002
+    system: System = False,
+) -> None:
     """Resume a paused schedule, or all of them."""
     if bool(name) == all:
         raise Malformed("name a schedule, or write --all")
@@ -146,18 +154,18 @@ def resume(name: str = "", *, all: bool = False, system: System = False) -> None
 
 
 @app.command
-def run(name: str, *, system: System = False) -> None:
-    """Fire a schedule at once, besides its due times."""
+def run(name: ScheduleWord, *, system: System = False) -> None:
+    """Fire a schedule now, in addition to its due times."""
     known = _kind(system)
     print(known.run(known.find(name).guid).guid)
 
 
 @app.command
 def fires(
-    name: str,
+    name: ScheduleWord,
     *,
-    past: int = 10,
-    coming: int = 10,
+    past: Annotated[int, Parameter(help="Number of past fires.")] = 10,
+    coming: Annotated[int, Parameter(help="Number of coming fires.")] = 10,
     system: System = False,
     output: Output = "table",
 ) -> None:
@@ -174,8 +182,10 @@ def fires(
 
 
 @app.command
-def forecast(*, days: int = 7, output: Output = "table") -> None:
-    """Show the fires of the next days, and those that will not fit their windows."""
+def forecast(
+    *, days: Annotated[int, Parameter(help="Days to look ahead.")] = 7, output: Output = "table"
+) -> None:
+    """Show the fires of the next days, and mark fires that will not fit their start windows."""
     columns = (moment("due"), named("schedule"), named("type"), text("expectedDuration"))
     rows = connect().schedules.forecast(days)
     show(rows, (*columns, text("fitsWindow"), text("overlapsNext")), output)

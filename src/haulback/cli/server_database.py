@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from haulback import credentials
+from haulback.cli.arguments import DestinationOption
 from haulback.cli.connection import connect
 from haulback.cli.database_source import DatabaseSource
 from haulback.cli.output import Output, dump, moment, show, size, text
@@ -24,7 +25,7 @@ Data = Annotated[Path | None, Parameter(help="New folder of the restored server.
 _LISTED = (text("backup"), moment("snapshot_time"), size("size"))
 
 
-def backup_database(*, to: str = "", watch: Watch = False) -> None:
+def backup_database(*, to: DestinationOption = "", watch: Watch = False) -> None:
     """Back up the server's own database and key file, sealed, to a destination.
 
     Without --to the backup goes to the only destination.
@@ -37,28 +38,44 @@ def backup_database(*, to: str = "", watch: Watch = False) -> None:
         follow(client, heads)
 
 
-def hold(*, lift: bool = False) -> None:
+def hold(
+    *, lift: Annotated[bool, Parameter(help="Lift the hold: deletions start again.")] = False
+) -> None:
     """Show whether the server is held after the restore of its database, or --lift the hold."""
     server = connect().server
     dump(server.lift_hold() if lift else server.hold())
 
 
 def restore_database(
-    location: Path,
+    location: Annotated[
+        Path,
+        Parameter(
+            help="Folder of a destination, JSON file of a destination's settings, or sealed copy."
+        ),
+    ],
     *,
     kit: Kit = None,
     key_file: KeyFile = None,
     data: Data = None,
-    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
-    backup: str = "",
+    database: Annotated[
+        str,
+        Parameter(
+            help="Empty PostgreSQL database for the copy of a PostgreSQL database.",
+            env_var="HAULBACK_DATABASE",
+        ),
+    ] = "",
+    backup: Annotated[
+        str, Parameter(help="Backup of the database; the newest is the default.")
+    ] = "",
     output: Output = "table",
 ) -> None:
     """Restore the server's database from the backups in LOCATION into the new folder --data.
 
     LOCATION is the folder of a destination, a JSON file with `type` and settings of a destination
     of another type, or a sealed copy that a RESTORE gave back.  Without --data the backups of the
-    database are listed.  --backup names one of them; the newest is the default.  A copy of
-    PostgreSQL goes into an empty --database.  The restored server is held: nothing is deleted until
+    database are listed. --backup names one of them; the newest is the default. A copy of a
+    PostgreSQL database is restored into an empty --database. The restored server is held: nothing
+    is deleted until
     each destination was compared with the catalogue.
     """
     credentials.check_url(database, "--database", sys.argv[1:])

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cyclopts import Parameter
 
 from haulback import credentials
+from haulback.cli.arguments import LogForm
 from haulback.cli.connection import InsecureHttp, PasswordFile
 from haulback.errors import Malformed
 from haulback.logs import LogFormat
@@ -55,12 +56,16 @@ ReportAt = Annotated[
 class ServerOptions:
     """Address, certificate, limits, origins, first password and log of a server."""
 
-    data: Path = Path("haulback-data")
-    host: str = "127.0.0.1"
-    port: int = 8181
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    lease: float = LEASE_MS / 1000
+    data: Annotated[Path, Parameter(help="Folder of the server's own data.")] = Path(
+        "haulback-data"
+    )
+    host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1"
+    port: Annotated[int, Parameter(help="Port to listen at; 0 takes any free port.")] = 8181
+    tls_cert: Annotated[Path | None, Parameter(help="File of the TLS certificate (PEM).")] = None
+    tls_key: Annotated[Path | None, Parameter(help="File of the certificate's key (PEM).")] = None
+    lease: Annotated[
+        float, Parameter(help="Seconds after which a silent node loses its tasks.")
+    ] = LEASE_MS / 1000
     limit: Limit = field(default_factory=list)
     origin: Origin = field(default_factory=list)
     proxy: Proxy = field(default_factory=list)
@@ -69,7 +74,7 @@ class ServerOptions:
     report_at: ReportAt = "07:00"
     password_file: PasswordFile = None
     insecure_http: InsecureHttp = False
-    log_format: LogFormat = LogFormat.TEXT
+    log_format: LogForm = LogFormat.TEXT
 
     def settings(self, database: str = "") -> ServerSettings:
         """Settings of the server; without `database` its file is in `data`.  Raises Malformed."""

@@ -23,7 +23,13 @@ for _name in ("backup-database", "restore-database", "hold"):
 @app.default
 def server(
     *,
-    database: Annotated[str, Parameter(env_var="HAULBACK_DATABASE")] = "",
+    database: Annotated[
+        str,
+        Parameter(
+            help="sqlite:///FILE or postgresql://USER@HOST/NAME; a file in --data if empty.",
+            env_var="HAULBACK_DATABASE",
+        ),
+    ] = "",
     how: ServerOptions = USUAL,
 ) -> None:
     """Run the server alone.  --database is sqlite:///file.db or postgresql://user@host/name."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
+from haulback.cli.arguments import MachineWord, Rows, SnapshotWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, dump, moment, named, show, text
@@ -33,10 +35,14 @@ _SNAPSHOTS = (
 
 @app.command
 def create(
-    *machine: str,
-    rule: str = "",
-    description: str = "",
-    vm: bool = False,
+    *machine: MachineWord,
+    rule: Annotated[
+        str, Parameter(help="Snapshot rule whose retention counts: name, guid or its beginning.")
+    ] = "",
+    description: Annotated[str, Parameter(help="Description of the snapshot.")] = "",
+    vm: Annotated[
+        bool, Parameter(help="Ask for a VM_SNAPSHOT, the kind that portals ask for.")
+    ] = False,
     how: SubmitOptions = USUAL,
 ) -> None:
     """Take snapshots of machines; --rule sets their retention.
@@ -55,7 +61,7 @@ def create(
 
 
 @app.command(name="ls")
-def list_snapshots(machine: str = "", *, size: int = 50, output: Output = "table") -> None:
+def list_snapshots(machine: MachineWord = "", *, size: Rows = 50, output: Output = "table") -> None:
     """List the newest snapshots, of all machines or of one."""
     client = connect()
     query: Narrowed = {"size": size}
@@ -65,13 +71,13 @@ def list_snapshots(machine: str = "", *, size: int = 50, output: Output = "table
 
 
 @app.command(name="show")
-def show_snapshot(guid: str) -> None:
+def show_snapshot(guid: SnapshotWord) -> None:
     """Show all details of a snapshot."""
     dump(connect().snapshots.find(guid))
 
 
 @app.command
-def revert(guid: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+def revert(guid: SnapshotWord, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Revert a machine's disks to a snapshot; the current disks are kept as another snapshot."""
     client = connect()
     found = client.snapshots.guid(guid)
@@ -82,7 +88,7 @@ def revert(guid: str, *, how: SubmitOptions = USUAL, consent: Consent = ASK) -> 
 
 
 @app.command
-def clean(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+def clean(*machine: MachineWord, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove expired snapshots of machines."""
     client = connect()
     request = SnapshotCleanupRequest(protectedEntities=refs(_found(client, machine)), **how.timed)
@@ -92,7 +98,7 @@ def clean(*machine: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> 
 
 
 @app.command
-def rm(*guid: str, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
+def rm(*guid: SnapshotWord, how: SubmitOptions = USUAL, consent: Consent = ASK) -> None:
     """Remove these snapshots, regardless of their retention rules."""
     client = connect()
     request = SnapshotCleanupRequest(snapshots=refs(map(client.snapshots.guid, guid)), **how.timed)

@@ -28,7 +28,9 @@ def status(
     state: States = [],  # noqa: B006 - read only
     output: Output = "table",
 ) -> None:
-    """Show the protection of all machines, and what is late, failing, running and next."""
+    """Show the protection of all machines, late and failing machines, running tasks and next
+    fires.
+    """
     client = connect()
     if state:
         states = [word.upper() for word in state]

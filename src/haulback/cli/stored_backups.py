@@ -32,8 +32,8 @@ def backup_named(repository: Repository, word: str) -> Manifest:
 def whole_guid(repository: Repository, word: str) -> str:
     """The guid that a guid or its first characters name; a whole guid may be of a missing backup.
 
-    Names of machines and `latest` are refused: beside a damaged manifest the newest readable
-    backup is an older one.  Raises Malformed.
+    Names of machines and `latest` are refused, because with a damaged manifest they would name an
+    older backup. Raises Malformed.
     """
     guid = word if is_guid(word) else _begun(repository.objects.leaves("manifests"), word)
     if guid is None:

@@ -11,11 +11,11 @@ from haulback.client.record_names import latest_of
 from haulback.errors import Malformed, NotFound
 from haulback.ids import is_beginning, is_guid
 
-_TRAIL = 1_000  # newest audit entries, among which removed objects are looked for
+_TRAIL = 1_000  # newest audit entries, which are searched for removed objects
 
 
 def subject_guid(client: Client, word: str) -> str:
-    """The guid of the object that a word names, of whatever type; a whole guid stays unchecked.
+    """The guid of the object, of any type, that a word names; a whole guid is returned unchecked.
 
     The beginning of a guid also names an object that was removed, if a recent audit entry is
     about it.  Raises NotFound, and Malformed with the candidates when several objects fit.
@@ -45,8 +45,7 @@ def subject_guid(client: Client, word: str) -> str:
 def _collections(client: Client, word: str) -> list[ReadableCollection[object]]:
     """The lists of the API in which a word may name the subject of an entry or an alarm.
 
-    A name is that of a machine, not of its many backups and mounts: these have a guid, and backups
-    `latest`.
+    A name means a machine, not its backups and mounts; a backup is named by its guid or `latest`.
     """
     if latest_of(word) is not None:
         return [cast("ReadableCollection[object]", client.backups)]

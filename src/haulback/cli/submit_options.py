@@ -72,9 +72,15 @@ def report(client: Client, tasks: Iterable[TaskListRecord], how: SubmitOptions) 
 
 
 def watch(client: Client, heads: Iterable[str]) -> None:
-    """Follow tasks to their end.  Raises TaskFailed or Cancelled."""
+    """Follow tasks to their end, and print what is to be said about restores.
+
+    Raises TaskFailed or Cancelled.
+    """
     for guid in heads:
-        follow(client, guid, console())
+        plan = follow(client, guid, console())
+        for job in {task.restoreJob.guid for task in plan if task.restoreJob}:
+            if said := client.restores.get(job).statusInfo:
+                print(said)
 
 
 @contextmanager

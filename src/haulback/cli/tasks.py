@@ -8,6 +8,16 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import (
+    DestinationOption,
+    HypervisorOption,
+    MachineOption,
+    NodeOption,
+    NodeWord,
+    ProjectOption,
+    Rows,
+    TaskWord,
+)
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import connect
 from haulback.cli.output import Output, console, dump, moment, named, show, text
@@ -39,15 +49,19 @@ Running = Annotated[bool, Parameter(negative="", help="Show running tasks instea
 @app.command
 def ls(
     *,
-    state: list[str] = [],  # noqa: B006 - read only
-    type: str = "",  # noqa: A002 - the option's name
-    machine: str = "",
-    node: str = "",
-    hypervisor: str = "",
-    destination: str = "",
-    project: str = "",
-    search: str = "",
-    size: int = 50,
+    state: Annotated[
+        list[str], Parameter(help="State of the tasks, such as FAILED; may be repeated.")
+    ] = [],  # noqa: B006 - read only
+    type: Annotated[str, Parameter(help="Type of the tasks, such as EXPORT.")] = "",  # noqa: A002 - the option's name
+    machine: MachineOption = "",
+    node: NodeOption = "",
+    hypervisor: HypervisorOption = "",
+    destination: DestinationOption = "",
+    project: ProjectOption = "",
+    search: Annotated[
+        str, Parameter(help="Text in the rows, such as the beginning of a guid.")
+    ] = "",
+    size: Rows = 50,
     detailed: Annotated[bool, Parameter(negative="", help="All members, with -o json.")] = False,
     output: Output = "table",
 ) -> None:
@@ -69,7 +83,7 @@ def ls(
 
 
 @app.command
-def queued(node: str = "", *, output: Output = "table") -> None:
+def queued(node: NodeWord = "", *, output: Output = "table") -> None:
     """List queued tasks with the reason; with NODE the tasks that the node may start now."""
     client = connect()
     guid = client.nodes.find(node).guid if node else ""
@@ -77,7 +91,7 @@ def queued(node: str = "", *, output: Output = "table") -> None:
 
 
 @app.command(name="show")
-def show_task(guid: str) -> None:
+def show_task(guid: TaskWord) -> None:
     """Show all details of a task, its workflow and why it waits."""
     tasks = connect().tasks
     dump(tasks.get(tasks.guid(guid), extended=True))
@@ -85,7 +99,7 @@ def show_task(guid: str) -> None:
 
 @app.command
 def state(
-    guid: str, *, full: Annotated[bool, Parameter(negative="", help="Progress too.")] = False
+    guid: TaskWord, *, full: Annotated[bool, Parameter(negative="", help="Progress too.")] = False
 ) -> None:
     """Show the state of a task with the reason."""
     tasks = connect().tasks
@@ -96,7 +110,12 @@ def state(
 
 
 @app.command
-def move(guid: str, state: State, *, info: str = "") -> None:
+def move(
+    guid: TaskWord,
+    state: Annotated[State, Parameter(help="The new state.")],
+    *,
+    info: Annotated[str, Parameter(help="Reason that the task shows.")] = "",
+) -> None:
     """Set the state of a task, as its node does when it takes the task (RUNNING) or ends it."""
     tasks = connect().tasks
     tasks.set_state(tasks.guid(guid), state, info or None)
@@ -109,7 +128,7 @@ def modified() -> None:
 
 
 @app.command
-def rate(guid: str, *, output: Output = "table") -> None:
+def rate(guid: TaskWord, *, output: Output = "table") -> None:
     """Show the last transfer rate of a task: bytes per second, bytes."""
     tasks = connect().tasks
     show([tasks.last_rate(tasks.guid(guid))], _SAMPLE, output)
@@ -117,10 +136,15 @@ def rate(guid: str, *, output: Output = "table") -> None:
 
 @app.command
 def log(
-    guid: str,
+    guid: TaskWord,
     *,
-    follow: Annotated[bool, Parameter(name=["-f", "--follow"], negative="")] = False,
-    plan: Annotated[bool, Parameter(negative="")] = False,
+    follow: Annotated[
+        bool,
+        Parameter(
+            help="Print new lines until the task has ended.", name=["-f", "--follow"], negative=""
+        ),
+    ] = False,
+    plan: Annotated[bool, Parameter(help="Add the tasks of its workflow.", negative="")] = False,
     output: Output = "table",
 ) -> None:
     """Show the log of a task: decisions, phases, warnings, and the error with its cause.
@@ -146,14 +170,17 @@ def _logged(tasks: Tasks, guid: str, plan: bool) -> list[str]:
 
 
 @app.command
-def watch(guid: str) -> None:
+def watch(guid: TaskWord) -> None:
     """Follow a task and its followers to the end; exits with 8 if one failed."""
     client = connect()
     follow(client, client.tasks.guid(guid), console())
 
 
 @app.command
-def cancel(*guid: str, info: str = "Cancelled by user") -> None:
+def cancel(
+    *guid: TaskWord,
+    info: Annotated[str, Parameter(help="Reason that the tasks show.")] = "Cancelled by user",
+) -> None:
     """Cancel tasks; a second call cancels without waiting for their node."""
     tasks = connect().tasks
     guids = [tasks.guid(word) for word in _some(guid)]
@@ -164,7 +191,7 @@ def cancel(*guid: str, info: str = "Cancelled by user") -> None:
 
 
 @app.command
-def rm(*guid: str, consent: Consent = ASK) -> None:
+def rm(*guid: TaskWord, consent: Consent = ASK) -> None:
     """Remove tasks from the list; a running task is cancelled."""
     client = connect()
     found = [client.tasks.guid(word) for word in _some(guid)]
@@ -176,7 +203,7 @@ def rm(*guid: str, consent: Consent = ASK) -> None:
 
 @app.command
 def clear(
-    *guid: str, queued: Queued = False, running: Running = False, consent: Consent = ASK
+    *guid: TaskWord, queued: Queued = False, running: Running = False, consent: Consent = ASK
 ) -> None:
     """Remove finished tasks from the list: all, or those among the given tasks."""
     client = connect()

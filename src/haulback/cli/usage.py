@@ -22,5 +22,5 @@ def _why(error: CycloptsError) -> str:
         return f"the command takes no further argument {spare}"
     line = " ".join(str(error).split())
     if isinstance(error, UnknownCommandError):
-        line = line.partition(" Available commands:")[0]  # the help lists them whole
+        line = line.partition(" Available commands:")[0]  # the help shows the complete list
     return f"{line[:1].lower()}{line[1:]}"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from haulback.cli.arguments import NewName, RecordWord, Rows, SubjectWord, UserWord
 from haulback.cli.confirmation import ASK, Consent
 from haulback.cli.connection import PasswordFile, ask_password, connect
 from haulback.cli.output import Output, dump, moment, show, text
@@ -35,7 +36,7 @@ def users(*, output: Output = "table") -> None:
 
 
 @user.command(name="show")
-def show_user(login: str = "") -> None:
+def show_user(login: UserWord = "") -> None:
     """Show a user, by default the logged-in user."""
     users = connect().users
     dump(users.find(login) if login else users.me())
@@ -49,11 +50,11 @@ def roles(*, output: Output = "table") -> None:
 
 @user.command(name="add")
 def add_user(
-    login: str,
+    login: Annotated[str, Parameter(help="Name of the new login.")],
     *,
     role: Roles,
     project: Projects = [],  # noqa: B006 - read only
-    time_zone: str = "UTC",
+    time_zone: Annotated[str, Parameter(help="Time zone of the user, like Europe/Berlin.")] = "UTC",
     password_file: PasswordFile = None,
 ) -> None:
     """Add a user; the password comes from a prompt, a file or HAULBACK_NEW_PASSWORD."""
@@ -65,12 +66,14 @@ def add_user(
 
 @user.command(name="set")
 def set_user(
-    login: str,
+    login: UserWord,
     *,
     role: Roles = [],  # noqa: B006
     project: Projects = [],  # noqa: B006
-    all_projects: Annotated[bool, Parameter(negative="")] = False,
-    time_zone: str = "",
+    all_projects: Annotated[
+        bool, Parameter(help="Let the user see all projects.", negative="")
+    ] = False,
+    time_zone: Annotated[str, Parameter(help="Time zone of the user, like Europe/Berlin.")] = "",
     password: Annotated[bool, Parameter(negative="", help="Ask for a new password.")] = False,
     password_file: PasswordFile = None,
 ) -> None:
@@ -88,7 +91,7 @@ def set_user(
 
 
 @user.command(name="rm")
-def remove_user(login: str, *, consent: Consent = ASK) -> None:
+def remove_user(login: UserWord, *, consent: Consent = ASK) -> None:
     """Remove a user with all logins and tokens."""
     client = connect()
     guid = client.users.find(login).guid
@@ -104,11 +107,14 @@ def tokens(*, output: Output = "table") -> None:
 
 @token.command(name="add")
 def add_token(
-    name: str,
+    name: NewName,
     *,
     role: Roles = [],  # noqa: B006
     project: Projects = [],  # noqa: B006
-    days: float | None = None,
+    days: Annotated[
+        float | None,
+        Parameter(help="Days until the token expires; without it the token does not expire."),
+    ] = None,
 ) -> None:
     """Create a token and print it; it is shown only once.
 
@@ -124,7 +130,7 @@ def add_token(
 
 
 @token.command(name="rm")
-def remove_token(name: str, *, consent: Consent = ASK) -> None:
+def remove_token(name: RecordWord, *, consent: Consent = ASK) -> None:
     """Revoke a token, by name or guid."""
     client = connect()
     found = client.users.tokens.guid(name)
@@ -133,7 +139,13 @@ def remove_token(name: str, *, consent: Consent = ASK) -> None:
 
 
 def audit(
-    subject: str = "", *, before: int | None = None, size: int = 100, output: Output = "table"
+    subject: SubjectWord = "",
+    *,
+    before: Annotated[
+        int | None, Parameter(help="Number of an entry: list older entries only.")
+    ] = None,
+    size: Rows = 100,
+    output: Output = "table",
 ) -> None:
     """List the newest audit entries, about one object (a name, a guid or its beginning) or all."""
     client = connect()

@@ -278,7 +278,7 @@ def _no_answer(url: str, error: Exception) -> str:
     why = str(error) or type(error).__name__
     remedy = "start the server, or name another by --server or HAULBACK_SERVER"
     if "WRONG_VERSION_NUMBER" in why or "RECORD_LAYER_FAILURE" in why:
-        remedy = "no TLS is spoken there: write http://, or another port"
+        remedy = "the server there does not use TLS: write http://, or another port"
     elif "CERTIFICATE_VERIFY_FAILED" in why:
         remedy = "name the server's own certificate by --trust or HAULBACK_TRUST"
     elif "Name or service not known" in why or "No address associated" in why:

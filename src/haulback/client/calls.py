@@ -221,9 +221,10 @@ class DatedCollection(ReadableCollection[T]):
         return rows[0]
 
     def _newest_of(self, machine: str) -> list[T]:
-        """The newest record of a machine; among machines of one name, of the only one with records.
+        """The newest record of a machine; if several machines have the name, of the only machine
+        with records.
 
-        A restored machine has the name of its original, and no backup of its own at first.
+        A restored machine has the name of its original, and at first no backups.
         """
         machines = _Machines(self._calls)
         try:

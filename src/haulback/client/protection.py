@@ -26,6 +26,6 @@ class ProtectionStates:
     def machines(
         self, states: list[str] | None = None, page: int = 0, **query: Unpack[Narrowed]
     ) -> Page[MachineProtection]:
-        """Fetch one page of 50 machines, by name, in some states or in all."""
+        """Fetch one page of 50 machines in some or all states, ordered by name."""
         sent = {"page": page, "size": 50, "protection": states or [], **query}
         return self._calls.page(MachineProtection, "/protection/machines", sent)

@@ -95,7 +95,7 @@ def chosen(rows: Iterable[T], word: str, noun: str, name: Callable[[T], str], mo
 
 
 def _hint(word: str) -> str:
-    """The rule of length, for a word that may be a part of a guid: it has a figure."""
+    """A hint about the length of a guid's beginning, for a word that contains a digit."""
     short = re.fullmatch(rf"(?=.*[0-9])[0-9a-f]{{1,{LEAST - 1}}}", word.lower())
     return f"; a guid needs {LEAST} characters or more" if short else ""
 

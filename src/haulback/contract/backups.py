@@ -33,7 +33,7 @@ class Hint(Enum):
 class Location(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A location of a backup on a destination; `damage` as in `damage.BackupDamage`.
 
-    `backupRule` is the rule whose retention judges the location, absent for a backup by hand;
+    `backupRule` is the rule whose retention applies to the location, absent for a manual backup;
     `lockUntil` (epoch ms) is the end of the retention lock that was set when the location was
     stored; `level` is the highest level of proof of its data, `storedSize` the bytes that the
     location added.
@@ -148,7 +148,7 @@ class FlagValue(msgspec.Struct):
 
 
 class MarkedLocation(msgspec.Struct):
-    """A location as portals send it back, with the wanted hint.
+    """A location as portals send it back, with the new hint.
 
     `guid` is the guid of the location or, as one portal sends, of its backup; `archiveExpire` is
     epoch ms or a date in ISO 8601, and counts with ARCHIVE alone.

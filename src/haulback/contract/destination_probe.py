@@ -1,4 +1,4 @@
-"""Results of the probe of a store, and the party that keeps each promise of a destination."""
+"""Results of the probe of a store, and the party that enforces each guarantee of a destination."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class PromiseBasis(Enum):
-    """The party that keeps a promise: the store itself, Haulback alone, or neither."""
+    """The party that enforces a guarantee: the store itself, only Haulback, or neither."""
 
     STORE = "STORE"
     HAULBACK = "HAULBACK"
@@ -16,7 +16,7 @@ class PromiseBasis(Enum):
 
 
 class StoreProbe(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The results of a probe of a store; the initialisation and each connectivity test make one.
+    """The results of a probe of a store; the initialisation and each connectivity test run a probe.
 
     `time` is the end of the last probe, epoch ms.  `exclusiveCreate`: a create under an existing
     name is refused; `winners`: creates that succeeded of `creates` at once.  `ranges`,
@@ -24,7 +24,7 @@ class StoreProbe(msgspec.Struct, omit_defaults=True, kw_only=True):
     upload in parts creates an object once.  `links`: a hard link refuses an existing name.
     `clockOffset`: ms by which the store's clock is ahead of the node's.  `mayReplace` and
     `mayDelete` are rights of the credentials that add objects.  None: not probed, or not known.
-    `appendOnly` and `immutable` name the party that keeps the promise.
+    `appendOnly` and `immutable` name the party that enforces the guarantee.
     """
 
     time: int

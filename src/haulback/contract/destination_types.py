@@ -33,7 +33,7 @@ DeletingSecret = Annotated[
     str, Meta(min_length=1, max_length=4096, description="a secret that may delete",
               extra={_SECRET: True, _DELETING: True})
 ]  # fmt: skip
-"""A secret that goes to a node with the orders that may delete, and with no other."""
+"""A secret that a node receives only with orders that may delete."""
 
 HttpUrl = Annotated[
     str, Meta(pattern=HTTP_URL, max_length=2048,

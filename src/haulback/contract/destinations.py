@@ -159,9 +159,10 @@ class NewDestination(NewNodeResource, kw_only=True):
 class ChangedDestination(msgspec.Struct, kw_only=True):
     """Changes of a destination; absent members stay.
 
-    `settings` gives new values of secret settings and of settings that do not say where the
-    repository lies, and the empty text ends an optional one; the other settings can be repeated,
-    and only a move changes them.  `node`, `nodes` or `allNodes` replace the nodes that reach the
+    `settings` gives new values of secret settings and of settings that do not determine the
+    location of the repository; an empty text removes an optional setting. Other settings may be
+    repeated unchanged; only a move changes them. `node`, `nodes` or `allNodes` replace the nodes
+    that reach the
     destination.
     """
 

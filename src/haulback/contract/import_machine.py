@@ -116,3 +116,8 @@ class ImportResult(msgspec.Struct):
     uuid: str
     name: str
     disks: list[VirtualDisk] = []
+
+
+def taken_name(asked: str, name: str, where: str) -> str:
+    """The sentence about a machine that got another name than the requested one."""
+    return f"the name {asked} is taken on {where}: the restored machine is called {name}"

@@ -12,7 +12,7 @@ from haulback.wire import Amount, Name, Ref, Word
 
 
 class Sources(msgspec.Struct, kw_only=True):
-    """Members that both requests have besides hypervisors."""
+    """Members of both requests, in addition to hypervisors."""
 
     hypervisorManagers: list[Ref] | None = None
     storageProviders: list[Ref] | None = None

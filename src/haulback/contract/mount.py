@@ -97,7 +97,7 @@ class MountOrder(msgspec.Struct, kw_only=True):
 
 
 class MountDamage(msgspec.Struct):
-    """The damage that the readers of a mount have met so far, by destination."""
+    """The damage that the readers of a mount have found so far, by destination."""
 
     reports: Reports
 

@@ -42,8 +42,9 @@ class BackupDestination(msgspec.Struct, kw_only=True):
     """A backup destination; `repository` is the repository's guid after initialisation.
 
     `node` is the only node that reaches the destination, `nodes` are the nodes where several do;
-    without either every node reaches it.  `settings` holds retention and verification, `probe` what
-    its store was seen to do; spaces are bytes, as a node last reported them.  `may_delete` grants
+    without either every node reaches it. `settings` holds retention and verification, `probe` the
+    results of the probe of its store; spaces are bytes, as a node last reported them. `may_delete`
+    grants
     deletion to one task's order: other tasks can only add objects.  `owner` is the owner that the
     server knows; in the order of a task that writes the server itself.
     """

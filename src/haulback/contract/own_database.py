@@ -23,8 +23,8 @@ class DatabaseCopyRequest(msgspec.Struct):
 
 
 class DatabaseBackupRequest(msgspec.Struct):
-    """Request for a backup of the server's own database; the default destination is the only
-    one.
+    """Request for a backup of the server's own database; the default is the only destination of the
+    server.
     """
 
     backupDestination: Choice | None = None
@@ -36,7 +36,7 @@ class DestinationHold(msgspec.Struct, omit_defaults=True, kw_only=True):
     `copied` is the time of the restored copy of the database.  `lookedThrough` is the end of the
     VERIFY that compared the catalogue with the destination, absent before that; `unknownBackups` is
     the number of backups on the destination that the catalogue does not know, and `unknown` lists
-    the first of these backups. No task deletes them.
+    the first of these backups. No task deletes these backups.
     """
 
     destination: Named

@@ -17,8 +17,9 @@ class ProtectRequest(msgspec.Struct, kw_only=True):
     machine, without names in `exclude`.  Machines that are added later are protected as well.
     Either `nightly` (`22:00 Europe/Berlin`) or `every` (`4h`) sets the times, on the `days`
     `mon-fri`; `timeZone` (IANA) applies where `nightly` names none.  `keep` is retention such as
-    `7d,4w,12m`; without it no backup is removed.  `to` is a destination; the default is the only
-    one.  `copyTo` is a destination for a copy of each backup, with the same retention.  `mail`
+    `7d,4w,12m`; without it no backup is removed. `to` is a destination; the default is the only
+    destination. `copyTo` is a destination for a copy of each backup, with the same retention.
+    `mail`
     lists the addresses that receive reports of failures.  `prove` (`daily`, `weekly`, `monthly`)
     is the time in which each machine is proven.  `window` and `rpo` are durations like `6h`.
     """

@@ -13,8 +13,8 @@ from haulback.wire import Label, Named, Ref
 
 
 class RetentionPreviewRequest(msgspec.Struct, kw_only=True):
-    """A rule to preview: a saved one by its guid, changed by the members beside the guid, or a new
-    rule with its members.
+    """A rule to preview: a saved rule by its guid, changed by the other members, or a new rule with
+    its members.
 
     A new rule is previewed for the machines in `protectedEntities`, or the machines of `policy`, as
     if the rule had made all their backups on its destinations.  `after` continues a long preview.

@@ -10,7 +10,7 @@ MACHINES_TOLD = 500  # machines in the report of a clean-up: those with the most
 
 
 class MachineSpace(msgspec.Struct):
-    """Stored bytes of a machine: those that it alone uses, and those that it shares with other
+    """Stored bytes of a machine: bytes that only this machine uses, and bytes shared with other
     machines.
     """
 

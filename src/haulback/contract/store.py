@@ -7,7 +7,7 @@ import msgspec
 from haulback.contract.order_records import BackupDestination, Hypervisor
 from haulback.wire import Amount, Guid
 
-# Member of the results of a STORE once its backup is stored, true also when the task fails later.
+# Member of the results of a STORE: true once its backup is stored, also when the task fails later.
 PUBLISHED = "published"
 
 

@@ -11,7 +11,7 @@ from haulback.wire import Ref
 class UploadRequest(msgspec.Struct, kw_only=True):
     """UploadFilesRequest, with the file system (of several) and the machine to copy into.
 
-    Files keep their paths below `destinationPath`; without one they return to their old places.
+    Files keep their paths below `destinationPath`; without it they return to their original paths.
     """
 
     mountedBackup: Ref

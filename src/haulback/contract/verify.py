@@ -55,7 +55,8 @@ class UnknownBackup(msgspec.Struct):
 class VerifyResult(msgspec.Struct):
     """The node's report: bytes and packs read, and whether the round is complete.
 
-    `looked` is the backup after which the next task begins; "" after all backups.  `unknown` counts
+    `looked` is the backup after which the next task begins; "" if all backups were checked.
+    `unknown` counts
     the backups that the catalogue does not know, `unknownBackups` are the first of them.
     """
 

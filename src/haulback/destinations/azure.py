@@ -202,7 +202,7 @@ class Azure(ObstoreObjects):
     def upload(self, name: str, path: Path) -> None:
         size = path.stat().st_size
         if size > _MOST_IN_ONE_PUT:
-            raise Unavailable(f"{name} has {size} bytes: more than Azure takes in one request")
+            raise Unavailable(f"{name} has {size} bytes: more than Azure accepts in one request")
         self.create_from(name, path)
 
 
@@ -237,7 +237,7 @@ def _client(settings: AzureSettings, key: str, token: str) -> AzureStore:
             prefix=settings.prefix or None,
             account_name=settings.account,
             client_options=options,
-            # This module repeats requests itself, after it has looked for the object.
+            # This module repeats requests itself, after a check whether the object exists.
             retry_config={"max_retries": 0},
             **more,
         )

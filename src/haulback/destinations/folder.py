@@ -46,7 +46,8 @@ class Folder:
 
     `root` must exist: a missing mount must not look like an empty destination. `owner` is the
     attempt that writes here; its name prefixes the temporary files, so that `sweep` can tell them
-    apart. `is_share`: other hosts change the folder, and this host may remember old states of it.
+    apart. `is_share`: other hosts change the folder, and this host may cache old states of the
+    folder.
     Raises Unavailable when `root` is no folder.
     """
 

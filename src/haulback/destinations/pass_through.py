@@ -26,7 +26,7 @@ def allows_deletion(destination: ObjectStore) -> bool:
 
 
 def parallelism_of(destination: ObjectStore) -> int:
-    """The number of requests that a store accepts at once; 1 for a store that does not tell."""
+    """The number of requests that a store accepts at once; 1 if the store declares none."""
     most: int = getattr(destination, "parallelism", 1)
     return most
 
@@ -83,4 +83,4 @@ class PassThrough:
         return self._destination.local_path(name)
 
     def close(self) -> None:
-        """Free what this wrapper alone holds, such as threads."""
+        """Free the resources of this wrapper, such as threads."""

@@ -1,4 +1,4 @@
-"""Probe of a store's promises before a repository relies on them."""
+"""Probe of a store's guarantees before a repository relies on them."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def check_clock(store: Probeable, result: StoreProbe, clock: Clock = _CLOCK) -> 
 
 
 def _look(corner: Probeable, result: StoreProbe) -> None:
-    """Try all other promises in the folder of the probe."""
+    """Test all other guarantees in the folder of the probe."""
     result.ranges = _reads_parts(corner)
     if not result.ranges:
         raise Unsupported(

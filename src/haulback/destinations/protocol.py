@@ -26,7 +26,7 @@ class Item(NamedTuple):
 class ObjectStore(Protocol):
     """A store of named objects that never change once they are stored.
 
-    Raises NotFound for a missing name, Conflict when `store` or `adopt` meets an existing name,
+    Raises NotFound for a missing name, Conflict when `store` or `adopt` finds an existing name,
     Damaged for an object that exists but cannot be read, Unavailable when the store does not
     respond.
     """

@@ -33,7 +33,7 @@ class _Block:
         self.served: set[int] = set()
 
     def read(self) -> bytes | None:
-        """The bytes, once they have arrived."""
+        """Wait for the bytes and return them."""
         try:
             return self.data.result()
         except CancelledError:  # the store was closed

@@ -172,10 +172,10 @@ class S3(ObstoreObjects):
             self.remove(self.deleting, name)
 
     def sweep(self, alive: Set[str]) -> int:
-        if self.settings.deleteAccessKeyId:
+        if self.settings.objectLock:
+            self.locks.sweep()
+        elif self.settings.deleteAccessKeyId:
             self._sweep_probes()
-            if self.settings.objectLock:
-                self.locks.sweep()
         return self.uploads.sweep(alive) if self.has_parts else 0
 
     def _sweep_probes(self) -> None:

@@ -24,6 +24,7 @@ _BRIDGE_DAYS = 1  # days of the bucket's default retention
 _PROBE_SECONDS = 60  # length of the lock of a probe's object
 _KEPT = ("packs/", "manifests/")  # folders whose objects are deleted only after their lock
 _WATCHED = (*_KEPT, "haulback.")  # the configuration and its copy are locked too
+_PROBES = ".probe/"
 _SWEPT = (
     "graves/",
     "index/",
@@ -32,7 +33,7 @@ _SWEPT = (
     "rolls-copy/",
     "tombstones/",
     "aside/",
-    ".probe/",
+    _PROBES,
     ".tmp/",
 )  # folders in which a clean-up creates delete markers
 Version = dict[str, object]
@@ -92,7 +93,7 @@ class S3Locks:
     def check(self) -> None:
         """Check the bucket, and lock an object of a probe.  Raises Misconfigured."""
         self._check_bucket()
-        key = key_of(self._settings, f".probe/lock-{os.urandom(8).hex()}")
+        key = key_of(self._settings, f"{_PROBES}lock-{os.urandom(8).hex()}")
         until = datetime.now(UTC) + timedelta(seconds=_PROBE_SECONDS)
         with asking(self._settings, "the lock of an object of the probe"):
             made = self._adding.put_object(
@@ -134,8 +135,8 @@ class S3Locks:
         if default.get("Days") != _BRIDGE_DAYS or default.get("Mode") != _MODE:
             raise Misconfigured(
                 f"{place}: set the bucket's default retention to {_BRIDGE_DAYS} day, {_MODE}: it "
-                "bridges the time until each object has its own lock; a longer one keeps what a "
-                "clean-up must delete"
+                "protects objects until each has its own lock; a longer retention keeps "
+                "objects that a clean-up must delete"
             )
 
     def extend(self, names: Iterable[str], until: int) -> None:
@@ -224,18 +225,23 @@ class S3Locks:
             )
 
     def sweep(self) -> int:
-        """Delete the versions behind a clean-up's markers whose lock has ended."""
-        swept = 0
+        """Delete the versions behind a clean-up's markers, and a probe's objects, whose lock has
+        ended.
+        """
         with asking(self._settings, "the sweep of versions"):
-            for name, history in self._histories(key_of(self._settings, "")).items():
-                is_gone = any(marker["IsLatest"] for marker in history.markers)
-                if not is_gone or not name.startswith(_SWEPT):
-                    continue
-                below = [self._remove(_named(version)) for version in history.versions]
-                swept += sum(below)
-                if all(below):
-                    for marker in history.markers:
-                        self._remove(_named(marker))
+            return sum(map(self._sweep, _SWEPT))
+
+    def _sweep(self, folder: str) -> int:
+        swept = 0
+        for history in self._histories(key_of(self._settings, folder)).values():
+            is_gone = any(marker["IsLatest"] for marker in history.markers)
+            if not (is_gone or folder == _PROBES):
+                continue
+            below = [self._remove(_named(version)) for version in history.versions]
+            swept += sum(below)
+            if all(below):
+                for marker in history.markers:
+                    self._remove(_named(marker))
         return swept
 
     def _oldest(self, name: str) -> Version:

@@ -22,8 +22,8 @@ T = TypeVar("T")
 class SettledLists(PassThrough):
     """A store whose listings include the names that this process stored, without those it deleted.
 
-    A name that was not found counts as deleted.  Each name about which listing and process disagree
-    is looked up, because another process may have stored or deleted the object since.  No call
+    A name that was not found counts as deleted. If listing and process disagree about a name, the
+    object is looked up, because another process may have stored or deleted it since. No call
     waits.
     """
 

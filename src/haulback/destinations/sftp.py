@@ -41,7 +41,7 @@ Items = list[Item]
 Names = list[tuple[str, asyncssh.SFTPAttrs]]
 Parts = list[bytes]
 _TEMP, _PROBES = ".tmp", ".probe"
-_NEIGHBOURS = 64  # folders that are looked at for a repository
+_NEIGHBOURS = 64  # folders that are searched for a repository
 _BLOCK = 261_120  # bytes of a request, the most that OpenSSH accepts in a packet of 256 KiB
 _PIECE = 16 * _BLOCK  # bytes that are written or read under one time-out
 _IN_FLIGHT = 16  # requests of a file at once
@@ -197,7 +197,7 @@ class Sftp:
         self._run(look, "")
 
     def clock_ms(self) -> int | None:
-        """The time that the server gives a new file, in whole seconds."""
+        """The modification time of a new file on the server, in whole seconds."""
         name = f"{_PROBES}-{os.urandom(8).hex()}".removeprefix(".")
         self.store(name, b"clock")
         told = self.info(name).stored
@@ -435,7 +435,7 @@ class Sftp:
         )
 
     async def _remove_quietly(self, client: asyncssh.SFTPClient, path: str) -> None:
-        """Remove a temporary file; a later sweep removes what stays."""
+        """Remove a temporary file; if this fails, a later sweep removes the file."""
         try:
             await self._in_time(client.remove(path))
         except (asyncssh.SFTPError, TimeoutError):

@@ -28,7 +28,7 @@ class MachineTarget(Protocol):
         With `overwrite` the commit replaces the machine with that uuid, or else with that name; the
         old machine stays until then. Its saved memory is removed with its old disks.
 
-        If the backup is one of the replaced machine itself (by the uuid in `wanted.definition`),
+        If the replaced machine is the original of the backup (by the uuid in `wanted.definition`),
         the machine keeps its devices and its disks that `wanted` does not list. A copy of another
         machine gets none of the original's devices.
 
@@ -177,7 +177,7 @@ PROTOCOLS: Mapping[Capability, type[object]] = {
 
 
 def capability(source: MachineSource, wanted: type[_Wanted]) -> _Wanted:
-    """The driver, as one of the Protocols in `PROTOCOLS`.
+    """The driver, typed as a Protocol of `PROTOCOLS`.
 
     Raises Unsupported, naming the type of the hypervisor and the capability that it lacks.
     """

@@ -20,7 +20,8 @@ class MachineDisk(NamedTuple):
     """A disk of a machine; `name` is unique within the machine, `size` in bytes as the guest sees.
 
     `format` is the hypervisor's name of the image format ("raw", "qcow2", ...). `allocate`
-    preallocates the whole space of a new disk, and tells that of an existing disk in a snapshot.
+    preallocates the whole space of a new disk; in a snapshot it says whether an existing disk is
+    preallocated.
     `was` is the disk's name in the definition where that name differs. `store` is the storage pool
     for a new disk, "" the default one.
     """
@@ -102,7 +103,7 @@ class HypervisorResource(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """Machines of a hypervisor; a broken machine is listed as a problem beside the others.
+    """Machines of a hypervisor; a machine that cannot be read is listed as a problem.
 
     `networks` and `pools` are None where the hypervisor cannot list them. `places` maps uuids to
     the places of machines, in the form of `Problem.where`; empty where problems always carry uuids.
@@ -129,7 +130,9 @@ class DiskView(NamedTuple):
 
 
 class Snapshot(AbstractContextManager["Snapshot"], Protocol):
-    """A machine at one moment. Closing it frees the resources for reading; the checkpoint stays."""
+    """The state of a machine at one moment. Closing it frees the resources for reading; the
+    checkpoint stays.
+    """
 
     @property
     def machine(self) -> Machine:

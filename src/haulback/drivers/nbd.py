@@ -1,6 +1,7 @@
 """NBD client for one export, with pipelined requests.
 
-It speaks fixed newstyle with structured replies and metadata contexts over a stream socket. The
+The client uses fixed newstyle with structured replies and metadata contexts over a stream socket.
+The
 server is not trusted: every length, offset and cookie is checked before use, and the connection is
 closed at the first violation. Specification:
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md

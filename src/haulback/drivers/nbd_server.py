@@ -1,6 +1,7 @@
 """NBD server: Sources as read-only exports on a UNIX socket.
 
-It speaks fixed newstyle, with structured replies and base:allocation on request. Clients are not
+The server uses fixed newstyle, with structured replies and base:allocation on request. Clients are
+not
 trusted: every request is checked against the export before data is read. Specification:
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """

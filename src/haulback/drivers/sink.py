@@ -55,7 +55,7 @@ class RawFile:
             raise translate(error, self.path) from error
 
     def close(self, *, sync: bool = True) -> None:
-        """Close the file, once only; with `sync` its content is durable.
+        """Close the file; a second call does nothing. With `sync` the content is durable.
 
         Raises OutOfSpace or Unavailable when written data may be lost.
         """
@@ -72,8 +72,8 @@ class RawFile:
     def _settle(self) -> None:
         """Wait for the background sync and raise its error.
 
-        The kernel reports a failed write-back only once, so that the error must not be lost in the
-        other thread.
+        The kernel reports a failed write-back only once, so the other thread must pass the error
+        on.
         """
         self._unsynced = 0
         if self._syncing:

@@ -238,7 +238,7 @@ class Browser:
         return self._confined.ask(ReadFile(volume, place, offset, count), Content, sound)
 
     def _possible(self, piece: FilePiece) -> bool:
-        """Whether a piece holds data of its length, or lies within a disk."""
+        """Whether a piece has data of its length, or lies within a disk."""
         if piece.data or piece.disk < 0:
             return len(piece.data) in (0, piece.length)
         if piece.disk >= len(self._sources):

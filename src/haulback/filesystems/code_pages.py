@@ -24,8 +24,8 @@ def code_page() -> str:
         codecs.lookup(name)
     except LookupError:
         raise Malformed(
-            f"{VARIABLE}: {wanted[:20]!r} is no known code page; use one such as 437, 850, 866"
-            " or 932, or unset the variable",
+            f"{VARIABLE}: {wanted[:20]!r} is no known code page; use a code page such as 437, "
+            "850, 866 or 932, or unset the variable",
             field=VARIABLE,
         ) from None
     return name

@@ -150,13 +150,15 @@ class InventoryChanges(Protocol):
         """Insert or update machines by platform uuid.
 
         `complete_since` is the start (epoch ms) of a full scan, None for a scan of a few machines.
-        Machines not seen since `complete_since`, and machines with `present` false, are judged by
-        `presence.judge`; `by` is the workflow of the scan.  `unreadable` machines exist on the
+        Machines not seen since `complete_since`, and machines with `present` false, are evaluated
+        by `presence.judge`; `by` is the workflow of the scan. `unreadable` machines exist on the
         platform, so their records stay and an alarm reports the problem.
         """
 
     def machines_gone(self, hypervisor: str, uuids: Iterable[str], look: HypervisorScan) -> None:
-        """Judge machines that a partial inventory scan did not find; see `presence.judge`."""
+        """Decide whether machines that a partial inventory scan did not find are absent; see
+        `presence.judge`.
+        """
 
     def reunited(self, hypervisor: str) -> None:
         """Keep the identity of machines that moved between hosts of a hypervisor manager."""
@@ -254,8 +256,8 @@ class DamageChanges(Protocol):
         """Record how far a destination is verified: up to the pack `cursor`, or to the last pack.
 
         `since` (epoch ms) is the start of the task.  After a complete round the backups that were
-        stored before it count as verified.  `looked` is the backup after which the next task starts
-        to read maps; "" if all were read in time.
+        stored before it count as verified. `looked` is the backup after which the next task starts
+        to read maps; "" if all maps were read in time.
         """
 
     def compared(
@@ -268,7 +270,7 @@ class DamageChanges(Protocol):
         """
 
     def catalogue_read(self, destination: str, extract_time: int, *, since: int) -> None:
-        """Record that a task brought all backups of a destination into the catalogue.
+        """Record that a task added all backups of a destination to the catalogue.
 
         `extract_time` is the time of the newest extract, `since` the start of the task (epoch ms).
         """

@@ -49,7 +49,8 @@ class Verdict(NamedTuple):
 def judge(
     present: Set[str], missed: Set[str], doubted: Set[str], *, agrees: bool, unshown: int = 0
 ) -> Verdict:
-    """Judge the machines that a scan missed; all sets hold machine guids of one hypervisor.
+    """Decide which machines that a scan missed are absent; all sets contain machine guids of one
+    hypervisor.
 
     `present` are all machines recorded as present, `missed` the machines that the scan did not see,
     `doubted` the machines that an earlier, unconfirmed scan missed.  `agrees`: this is another
@@ -70,7 +71,7 @@ def judge(
 def is_credible(lost: int, of: int) -> bool:
     """Whether a hypervisor may lose `lost` of `of` machines at once; it may never lose all of them.
 
-    One machine of several may be lost; two and more only up to half of all machines.
+    One machine of several may be lost; two or more machines only up to half of all machines.
     """
     return lost == 0 or (lost < of and (lost == 1 or 2 * lost <= of))
 

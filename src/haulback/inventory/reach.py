@@ -1,7 +1,8 @@
 """Reach: the nodes that reach hypervisors and destinations, and the links that are missing.
 
-A place (a hypervisor or a destination) is reached by one node (`node`), by several (`nodes`), or,
-without both, by every node.  A task runs on a node that reaches all its places: the task's pin
+A place (a hypervisor or a destination) is reached by one node (`node`), by several nodes (`nodes`),
+or by every node if both are absent. A task runs on a node that reaches all its places: the task's
+pin
 names that node, a group of nodes, or every node (the empty pin).
 """
 

@@ -23,7 +23,7 @@ class Entity(msgspec.Struct, kw_only=True):
     scan saw it; until a later scan confirms that, the entity counts as present.  `problem` is the
     reason why the entity cannot be read; `place` is the entity's folder on its platform, "" if
     unknown.  `protection` is a `contract.protection.ProtectionState`, in which the entity is since
-    `protection_since` (epoch ms); the state must be judged again at `protection_due`.
+    `protection_since` (epoch ms); the state must be evaluated again at `protection_due`.
     """
 
     guid: str

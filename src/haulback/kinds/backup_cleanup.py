@@ -42,7 +42,7 @@ def _task(to: BackupDestination, request: BackupCleanupRequest, context: Context
 
 
 def of_removed(to: BackupDestination, context: Context) -> Task:
-    """A clean-up that deletes the backups marked as removed, and judges no others."""
+    """A clean-up that deletes only the backups that are already marked as removed."""
     spec = planning.TaskSpec(
         refs={"backupDestination": planning.named(to)},
         pinned=reach.pin(to),
@@ -52,14 +52,14 @@ def of_removed(to: BackupDestination, context: Context) -> Task:
 
 
 def nightly(to: BackupDestination, context: Context) -> Task:
-    """A clean-up that judges every backup of a destination, planned by the server."""
+    """A clean-up that applies retention to every backup of a destination, planned by the server."""
     task = _task(to, BackupCleanupRequest([]), context)
     task.params = {"scope": "nightly"}
     return task
 
 
 def prepare(task: Task, catalogue: Catalogue) -> BackupCleanupOrder:
-    """The order of a clean-up whose backups the server has judged."""
+    """The order of a clean-up after the server has decided about its backups."""
     to = catalogue.places.destination(task.ref("backupDestination") or "")
     granted = msgspec.structs.replace(to, may_delete=True)
     return BackupCleanupOrder(

@@ -106,7 +106,7 @@ KIND = TaskKind(
     settle=settle,
     report=(
         ReportMember("reachable", "flag", "FINISHED says the same."),
-        ReportMember("probe", "object", "What the store of a destination was seen to do."),
+        ReportMember("probe", "object", "The results of the probe of a destination's store."),
         *SPACE,
     ),
     submissions=(

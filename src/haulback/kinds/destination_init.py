@@ -79,7 +79,7 @@ KIND = TaskKind(
             "The guid of the new repository; without this member the server takes the guid of "
             "the destination.",
         ),
-        ReportMember("probe", "object", "What the store was seen to do."),
+        ReportMember("probe", "object", "The results of the probe of the store."),
         *SPACE,
     ),
 )

@@ -10,6 +10,7 @@ from haulback.contract.import_machine import (
     ImportMachineRequest,
     ImportResult,
     NetworkCardChange,
+    taken_name,
 )
 from haulback.contract.order_records import Hypervisor
 from haulback.contract.project_access import ProjectAccess
@@ -129,7 +130,7 @@ def prepare(task: Task, catalogue: Catalogue) -> ImportMachineOrder:
 
 def settle(task: Task, state: State, ledger: Ledger) -> None:
     """Record the restored machine in the inventory, and the end of the restore job."""
-    job_ended(task, state, ledger)
+    job_ended(task, state, ledger, _other_name(task))
     share = task.ref("mountedBackup")
     if share and state is not State.FINISHED:
         ledger.mounts.until(share, ledger.now)
@@ -151,6 +152,16 @@ def settle(task: Task, state: State, ledger: Ledger) -> None:
         ledger.mounts.runs_from(share, entity.hypervisor, report.uuid)
 
 
+def _other_name(task: Task) -> str:
+    """The sentence about a machine that got another name than the requested one, or ""."""
+    entity, platform = task.refs.get("protectedEntity"), task.refs.get("hypervisor")
+    asked = str(task.params.get("restoredPeName") or (entity.name if entity else ""))
+    made = str(task.results.get("name", ""))
+    if not made or not asked or made == asked:
+        return ""
+    return taken_name(asked, made, platform.name if platform else "the platform")
+
+
 Request = ImportMachineRequest  # the name in scripts that were written for the first release
 KIND = TaskKind(
     type="IMPORT",
@@ -166,7 +177,7 @@ KIND = TaskKind(
         ReportMember("name", "text", "The name of the new machine.", needed=True),
         ReportMember("disks", "array", "Each disk: name, size (bytes), format."),
         READ_FROM,
-        ReportMember("warnings", "texts", "Sentences about parts that the machine goes without."),
+        ReportMember("warnings", "texts", "Sentences about parts that the machine lacks."),
     ),
     submissions=(
         Submission(

@@ -122,7 +122,7 @@ KIND = TaskKind(
             needed=True,
         ),
         READ_FROM,
-        ReportMember("warnings", "texts", "Sentences about parts that the machine went without."),
+        ReportMember("warnings", "texts", "Sentences about parts that the machine lacked."),
     ),
     submissions=(
         Submission(

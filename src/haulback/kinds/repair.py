@@ -68,7 +68,7 @@ KIND = TaskKind(
     start=start,
     settle=settle,
     report=(
-        ReportMember("actions", "texts", "What was done, or would be done."),
+        ReportMember("actions", "texts", "The repairs, or the possible repairs of a dry run."),
         ReportMember("aside", "texts", "Objects that were set aside."),
         ReportMember("losses", "count", "Number of losses."),
         ReportMember("damage", "object", "The damage that is left; see docs/design/damage.md."),

@@ -26,7 +26,7 @@ from haulback.wire import Named
 
 
 def plan(request: RestoreRequest, catalogue: Catalogue, context: Context) -> Plan:
-    """Plan a RESTORE on the wanted node.  Raises Malformed, NotFound or Conflict."""
+    """Plan a RESTORE on the requested node.  Raises Malformed, NotFound or Conflict."""
     if not request.restorePath.startswith("/"):
         raise Malformed("restorePath: name a folder by its absolute path", field="restorePath")
     where = "a restore to a node's file system has none; it"
@@ -83,9 +83,9 @@ KIND = TaskKind(
             "path", "text", "The folder that holds a raw file of each disk now, like vda.raw."
         ),
         ReportMember("disks", "count", "Number of disks, where the order says pointer."),
-        ReportMember("checked", "flag", "Every byte was read and is what was stored."),
+        ReportMember("checked", "flag", "Every byte was read and is equal to the stored byte."),
         READ_FROM,
-        ReportMember("warnings", "texts", "Sentences about what was not restored."),
+        ReportMember("warnings", "texts", "Sentences about parts that were not restored."),
     ),
     submissions=(
         Submission(

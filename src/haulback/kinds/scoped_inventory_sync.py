@@ -1,4 +1,4 @@
-"""SCOPED_INVENTORY_SYNC: scans a few machines; the server plans it besides other tasks."""
+"""SCOPED_INVENTORY_SYNC: scans a few machines; the server plans it in addition to other tasks."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from haulback.tasks.record import Task
 _REPORT = (
     ReportMember("stored", "bytes", "Bytes that the backup takes on the destination.", needed=True),
     ReportMember("parent", "guid", "The backup that an increment builds on."),
-    ReportMember(PUBLISHED, "flag", "The backup is stored, whatever becomes of the task."),
+    ReportMember(PUBLISHED, "flag", "The backup is stored, even if the task fails later."),
     ReportMember("volumes", "array", "Each file system in the backup: name, type, size (bytes)."),
     *SPACE,
 )

@@ -68,7 +68,7 @@ def _paths(request: UploadRequest) -> list[str]:
 
 
 def _volume(request: UploadRequest, mount: Mount, catalogue: Catalogue) -> str:
-    """The name of the file system to copy from: the named one, or the only one.
+    """The name of the file system to copy from: the requested file system, or the only one.
 
     The mount points of the guest are unknown, so that several file systems need a destination path.
     """

@@ -1,4 +1,6 @@
-"""Damage that the readers of a mount meet: recorded in the repositories, and told to the node."""
+"""Damage that the readers of a mount find: recorded in the repositories, and reported to the
+node.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,12 @@ from haulback.retry import Backoff
 
 DAMAGE = "damage"  # file in the run folder of a mount: a list of DamageReport
 _MS = 1_000_000  # nanoseconds of a millisecond
-_LOOK_EVERY = 2.0  # seconds between two looks
+_LOOK_EVERY = 2.0  # seconds between two checks
 # A report reads the damaged places and the map of the backup, in the process that serves the disks.
 _REST = 60.0  # seconds between two reports of a location
 _TELL_AGAIN_MS = 600_000  # the same damage, found so much later, is a new finding
 _AFTER_ERROR = Backoff(pause=2.0, factor=2.0, longest=600.0)
-_LAST_LOOK = 5.0  # seconds that the end of a mount waits for its last look
+_LAST_LOOK = 5.0  # seconds that the end of a mount waits for its last check
 log = logging.getLogger(__name__)
 
 
@@ -38,9 +40,9 @@ class WatchedLocation(NamedTuple):
 
 @dataclass
 class _Watched:
-    """A location and its report; `again` is the time (s) of its next look.
+    """A location and its report; `again` is the time (s) of its next check.
 
-    `is_missed`: the manifest could not be read; `is_new`: no look has read the manifest since.
+    `is_missed`: the manifest could not be read; `is_new`: no check has read the manifest since.
     """
 
     place: WatchedLocation
@@ -58,7 +60,8 @@ class _Watched:
 class DamageWatch:
     """The locations that a mount reads, each with its newest report.
 
-    `look` records what their readers could not read and writes the reports to the file `path`.
+    `look` records the places that their readers could not read, and writes the reports to the file
+    `path`.
     `seconds` is a clock that never goes back, `now_ms` gives epoch ms.
     """
 
@@ -82,7 +85,7 @@ class DamageWatch:
             self._watched.setdefault(key, _Watched(place)).place = place
 
     def missed(self, place: WatchedLocation) -> None:
-        """Let the next look read the manifest of a location again."""
+        """Let the next check read the manifest of a location again."""
         watched = self._of(place)
         watched.is_missed = watched.is_new = True
 
@@ -97,7 +100,7 @@ class DamageWatch:
             return self._watched[place.destination, place.backup]
 
     def start(self) -> WatchThread:
-        """Look again and again in a thread, until `WatchThread.stop`."""
+        """Check repeatedly in a thread, until `WatchThread.stop`."""
         thread = WatchThread(self)
         thread.start()
         return thread
@@ -105,7 +108,8 @@ class DamageWatch:
     def look(self, *, is_last: bool = False) -> None:
         """Record new damage; a store that does not answer is asked again at growing intervals.
 
-        The last look waits for no interval.  An error is logged, since the disks must be served on.
+        The last check ignores the interval.  An error is only logged, so that the disks are still
+        served.
         """
         with self._lock:
             watched = [*self._watched.values()]
@@ -124,13 +128,15 @@ class DamageWatch:
             item.is_new = was_new or item.is_new
             item.again = self._seconds() + next(item.pauses)
             return
-        item.pauses, item.again = _AFTER_ERROR.pauses(), self._seconds() + _REST
+        if not item.place.repository.unrecorded:
+            item.pauses = _AFTER_ERROR.pauses()
+        item.again = self._seconds() + max(_REST, next(item.pauses))
         if report and not _is_same(report, item.report):
             item.report, self._is_unwritten = report, True
 
     def _met(self, item: _Watched) -> DamageReport | None:
         place, now = item.place, self._now_ms()
-        place.repository.unreliable = ""  # of the look before
+        place.repository.unreliable = ""  # of the previous check
         asked = ReadBackups([place.backup], [place.backup] if item.is_missed else [])
         report = report_damage(place.destination, place.repository, asked, lambda: (self._by, now))
         return report and msgspec.structs.replace(report, found=now)
@@ -140,14 +146,14 @@ class DamageWatch:
         try:
             half.write_bytes(msgspec.json.encode(reports[-MOST_REPORTS:]))
             half.replace(self._path)
-        except OSError as error:  # a full disk: the next look writes again
-            log.warning("%s: damage cannot be told to the node: %s", self._by, error)
+        except OSError as error:  # a full disk: the next check writes again
+            log.warning("%s: damage cannot be reported to the node: %s", self._by, error)
             return
         self._is_unwritten = False
 
 
 class WatchThread(Thread):
-    """Thread of a watch: the process that serves the disks waits for no store and no error."""
+    """Thread of a watch, so that the process that serves the disks never waits for a store."""
 
     def __init__(self, watch: DamageWatch) -> None:
         super().__init__(name="damage", daemon=True)
@@ -163,13 +169,15 @@ class WatchThread(Thread):
                 log.exception("the damage of a mount cannot be watched")
 
     def stop(self) -> None:
-        """Look once more; a store that hangs holds the end of the mount up for a few seconds."""
+        """Record new damage once more; a store that hangs delays the end of the mount by a few
+        seconds.
+        """
         self._over.set()
         self.join(_LAST_LOOK)
 
 
 def _is_same(report: DamageReport, before: DamageReport | None) -> bool:
-    """Whether a report repeats the one before, which was found shortly before."""
+    """Whether a report repeats a report that was found shortly before."""
     if not before or report.found - before.found >= _TELL_AGAIN_MS:
         return False
     return report == msgspec.structs.replace(before, found=report.found)

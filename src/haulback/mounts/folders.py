@@ -26,7 +26,7 @@ _REMEDY = "install fuse3 (`apt-get install fuse3`), or mount it without a path a
 
 
 def check(wanted: Iterable[PublishedFolder], roots: Sequence[Path]) -> None:
-    """Check the wanted mount folders.
+    """Check the requested mount folders.
 
     Raises Forbidden for a folder outside `roots`, Conflict for a folder that is in use or cannot be
     created.

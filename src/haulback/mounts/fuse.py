@@ -1,7 +1,7 @@
 """FUSE mount of volumes, read-only: `python -m haulback.mounts.fuse SOCKET DISKS FOLDER [VOLUME]`.
 
 DISKS is a JSON list of disk names, served by NBD at SOCKET. Without VOLUME, each volume appears in
-a sub-folder of its own. The process unmounts the folder and exits when standard input ends.
+a separate sub-folder. The process unmounts the folder and exits when standard input ends.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def serve(shown: mfusepy.Operations, folder: str) -> None:
             fsname="haulback",
         )
     except RuntimeError:
-        # libfuse has told the reason.  The interpreter would abort in its end, as a thread reads
+        # libfuse has already reported the reason.  The interpreter would abort in its end, as a
+        # thread reads
         # standard input, and its lines would hide the reason.
         os._exit(1)
 

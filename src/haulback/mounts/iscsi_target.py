@@ -90,7 +90,7 @@ class _Daemon:
         )
 
     def listens(self) -> bool:
-        """Wait until tgtd responds; returns whether it listens at the wanted port.
+        """Wait until tgtd responds; returns whether it listens at the requested port.
 
         If the port is in use, tgtd silently listens on another port.
         """

@@ -1,4 +1,6 @@
-"""The locations of a mounted backup: the first that opens is read, the others stand behind it."""
+"""The locations of a mounted backup: the first location that opens is read; the others supply data
+that it lacks.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,7 @@ class Locations:
 
 
 class MountedLocation:
-    """A location, which is opened once, when its first reader asks."""
+    """A location, which is opened once, for its first reader."""
 
     def __init__(self, locations: Locations, place: MountPlace) -> None:
         self.repository = LazyOpener(lambda: locations.open_repository(place))

@@ -21,7 +21,7 @@ class Readers:
         self.current = repository.reader()
 
     def after(self, old: Reader) -> Reader:
-        """A reader newer than `old`; threads that ask at the same time share one reader."""
+        """A reader newer than `old`; threads that request it at the same time share one reader."""
         with self._lock:
             if self.current is old:
                 self.current = self._repository.reader()
@@ -44,7 +44,9 @@ class ReopeningDisk:
         self._stored = StoredDisk(disk, self._reader)
 
     def extents(self, start: int = 0) -> Iterator[Extent]:
-        """The extents from `start` (bytes), of another location from where the map is damaged."""
+        """The extents from `start` (bytes); where the map is damaged, the extents of another
+        location.
+        """
         at, failed = start, None
         for open_disk in (lambda: self._stored, *self._spares):
             try:

@@ -49,7 +49,9 @@ class MountSupervisor:
         run_folders: Path = ROOMS,
         portal: str = PORTAL,
     ) -> None:
-        """Prepare `folder`; `roots` are allowed mount folders besides the default ones."""
+        """Prepare `folder`; `roots` are allowed mount folders in addition to the default
+        folders.
+        """
         self._folder, self._rooms, self._portal = folder, run_folders, portal
         self._roots = (*folders.ROOTS, *roots)
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,8 +186,8 @@ class MountSupervisor:
         return False
 
     def damage(self, guid: str) -> list[DamageReport]:
-        """The damage that a mount has met and the server has not acknowledged; empty without
-        any.
+        """The damage that a mount has found and the server has not acknowledged; empty if there is
+        none.
         """
         known = self._reports(guid, ACKNOWLEDGED)
         return [report for report in self._reports(guid, DAMAGE) if report not in known]

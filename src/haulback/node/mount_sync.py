@@ -65,7 +65,7 @@ class MountSync(Thread):
                 self._see_to(guid)
 
     def _tell_damage(self, guid: str) -> None:
-        """Report the damage that a mount has met since the last report."""
+        """Report the damage that a mount has found since the last report."""
         shares = self._home.shares
         if not (met := shares.damage(guid)):
             return
@@ -73,7 +73,7 @@ class MountSync(Thread):
             self._link.met_damage(guid, on_server_clock(met, self._link.now_ms()))
             shares.acknowledge(guid, met)
         except (HaulbackError, OSError) as error:
-            log.warning("damage met by mount %s is not reported: %s", guid, error)
+            log.warning("the damage that mount %s found is not reported: %s", guid, error)
 
     def _see_to(self, guid: str) -> None:
         """Restart a mount if it is dead, and resume the machines that run from the mount."""

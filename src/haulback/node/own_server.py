@@ -46,7 +46,7 @@ class OwnServer:
         return Inventory([], [])
 
     def machine(self, uuid: str) -> Machine:
-        raise NotFound("the server's database is known to the server alone", uuid=uuid)
+        raise NotFound("only the server can read its database", uuid=uuid)
 
     def snapshot(self, uuid: str, attempt: str, base: str | None = None) -> ServerCopy:  # noqa: ARG002
         path = self._folder / FILE

@@ -13,9 +13,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class FolderRestore:
-    """A hidden folder in the restore root that `commit` renames to the wanted folder.
+    """A hidden folder in the restore root that `commit` renames to the requested folder.
 
-    `made` is the wanted folder if an earlier attempt of the same task completed it.  Raises
+    `made` is the requested folder if an earlier attempt of the same task completed it.  Raises
     Malformed for a relative path, Forbidden outside the restore roots, Conflict when the folder is
     in use.
     """

@@ -18,7 +18,8 @@ T = TypeVar("T")
 def patiently(call: Callable[[], T], stop: Event) -> T:
     """Repeat a call until the server answers.  Raises Unavailable only when `stop` is set.
 
-    An internal error of the server is retried _STUMBLES times; any other error is raised at once.
+    An internal error of the server is retried _STUMBLES times; any other error is raised
+    immediately.
     """
     stumbles = count(1)
 

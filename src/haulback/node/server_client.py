@@ -188,7 +188,7 @@ class ServerClient:
         return msgspec.convert(self._api.get(f"/nodes/self/shares/{guid}")["order"], kind)
 
     def met_damage(self, guid: str, reports: list[DamageReport]) -> None:
-        """Report the damage that the readers of a mount have met."""
+        """Report the damage that the readers of a mount have found."""
         body = {"reports": msgspec.to_builtins(reports)}
         self._api.post(f"/nodes/self/shares/{guid}/damage", body)
 

@@ -88,7 +88,7 @@ class AssigningPolicy:
 
     @property
     def takes(self) -> bool:
-        """Whether the policy takes machines by itself."""
+        """Whether the policy takes machines automatically."""
         return self.active and self.mode is not AutoAssign.DISABLED
 
     @property

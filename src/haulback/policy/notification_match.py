@@ -12,7 +12,7 @@ _ENDS = {
     EventKind.RUN_ENDED.value,
 }
 _BAD_ENDS = frozenset({"FAILED", "PARTIALLY_FINISHED"})
-# The events of a rule that names none: problems that a person must know, each reported once.
+# The events of a rule without event kinds: problems that a person must know, each reported once.
 TROUBLES = frozenset(
     kind.value
     for kind in (
@@ -87,8 +87,8 @@ def is_told(rule: RuleFilter, event: EventRecord) -> bool:
 
 
 def _is_quiet(event: EventRecord) -> bool:
-    """Whether an event of a problem's kind is no problem: another event reports it, or its state is
-    good.
+    """Whether an event of a problem kind is to be ignored: another event reports the problem, or
+    its state is good.
     """
     if event.kind.name == EventKind.PROTECTION_CHANGED.value:
         return event.data.get("state") not in _UNPROTECTED

@@ -26,7 +26,7 @@ class Promise(NamedTuple):
 
 
 class MachineCase(NamedTuple):
-    """A machine to judge.  Times in epoch ms; `rpo` in ms, None for no limit.
+    """A machine to evaluate.  Times in epoch ms; `rpo` in ms, None for no limit.
 
     `governed`: the machine has an active backup policy.  `failed`: its last ended backup has
     failed. `pending`: a newer backup waits or runs.  `before` is the previous state.
@@ -73,7 +73,8 @@ def rpo_of(promises: Sequence[Promise], now: int) -> int | None:
     """
     if not promises:
         return None
-    # From the first due time: backups in March alone have their gap behind the coming March.
+    # Gaps are measured from the first due time: for backups only in March, the gap begins after the
+    # next March.
     first = min((_first(promise.table, now) for promise in promises), default=now)
     dues = _dues(promises, now, first + max(_horizon(promise.table) for promise in promises))
     if len(dues) < 2:

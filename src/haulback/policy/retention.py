@@ -129,7 +129,7 @@ class BackupSource(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """The one or two terms that judge a backup, which stays if either term keeps it.
+    """The one or two terms that apply to a backup, which stays if either term keeps it.
 
     `is_living`: the rule of the backup exists.  `waits`: the terms await a user's confirmation.
     """
@@ -229,7 +229,7 @@ def _judge(
     now: int,
     result: dict[str, RetentionReason],
 ) -> None:
-    """Judge the backups of one role and rule; `result` receives the reasons."""
+    """Decide about the backups of one role and rule; `result` receives the reasons."""
     ranks = _ranks(group)
     chosen: dict[int, dict[str, RetentionReason]] = {}  # keyed by identity, which needs no hash
     for item in group:
@@ -283,7 +283,7 @@ def _protected(
 ) -> dict[str, RetentionReason]:
     """Backups that stay against their terms, by role: the last good and the only proven backup.
 
-    Each living rule keeps its own last good backup.  A machine that exists, or is absent for a
+    Each existing rule keeps its own last good backup.  A machine that exists, or is absent for a
     short time, keeps the best of the backups whose terms keep the last backup.
     """
     result: dict[str, RetentionReason] = {}
@@ -304,7 +304,7 @@ def _protected(
 
 
 def _best_unmarked(items: Sequence[StoredBackup]) -> list[str]:
-    """The best backup without a mark for removal, else the best one."""
+    """The best backup without a mark for removal, otherwise the best backup."""
     return _best(item for item in items if item.hint != "TO_REMOVE") or _best(items)
 
 
@@ -325,7 +325,7 @@ def _best(items: Iterable[StoredBackup]) -> list[str]:
 
 
 def _last_of_rules(items: Iterable[StoredBackup], rulings: Mapping[str, Ruling]) -> list[str]:
-    """The newest good backup of each living rule that keeps its last one."""
+    """The newest good backup of each existing rule that keeps its last backup."""
     last: dict[str, str] = {}
     for item in items:
         if item.rule is None or item.rule in last or not item.counts:

@@ -13,7 +13,7 @@ from haulback.units import DAY_MS
 def surplus(
     held: Iterable[PlatformSnapshot], rules: Mapping[str, SnapshotRule | None], now: int
 ) -> list[str]:
-    """Guids of an entity's snapshots to remove, each judged by the snapshot's own rule.
+    """Guids of an entity's snapshots to remove; each snapshot follows its own rule.
 
     Snapshots without a rule stay, and the newest snapshot of each rule stays at any age.
     """

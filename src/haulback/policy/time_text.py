@@ -66,7 +66,7 @@ def read_time(text: str, field: str) -> TimeOfDay:
 
 
 def _hour(match: re.Match[str]) -> int | None:
-    """The hour of a time, None for 13pm, and for a number alone, which may be anything."""
+    """The hour of a time; None for 13pm, and for a bare number, whose meaning is unclear."""
     hour, half = int(match[1]), (match[3] or "").lower()
     if not half:
         return hour if match[2] else None

@@ -106,7 +106,8 @@ class Timetable:
 def due_times(table: Timetable, after: int, until: int) -> Iterator[Due]:
     """Due times later than `after` and not later than `until` (epoch ms), in order.
 
-    Two nominal times at the same instant are one due time.  Raises nothing; a timetable without
+    Two nominal times at the same instant count as one due time.  Raises nothing; a timetable
+    without
     further times ends.
     """
     # A clock change may move a time of the previous day to a time after `after`.
@@ -168,8 +169,9 @@ def _cron_days(
 ) -> Iterator[list[datetime]]:
     """Local times of an expression on each valid day.
 
-    The search continues from day to day, so that a rare time is searched once and not for each day
-    before it. After an invalid day the search starts again, so that its minutes are not read.
+    The search continues from the last found time, so that a rare time is searched once, not again
+    on each day before it. After an invalid day the search starts again, so that its minutes are not
+    read.
     """
     # cronsim returns times later than its start, so the start is a minute earlier to include
     # midnight.

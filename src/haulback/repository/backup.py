@@ -71,7 +71,7 @@ class _Found(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A run of whole old pieces that changed spans touch; `low` is its offset in the segment.
+    """A run of old pieces that overlap changed spans; `low` is its offset in the segment.
 
     `gaps` of `data` were not read from the source, because their bytes are unchanged; the base
     supplies them.
@@ -161,7 +161,7 @@ class _Reading:
     def read(self, number: int, stretch: PieceRun) -> _Run:
         """Read the spans of a stretch of a segment."""
         low, high, spans = stretch
-        # Zeros, unless each byte is read: a gap over a hole is not filled.
+        # Zeros only if every byte was read, because a gap whose base is a hole is not filled.
         is_whole = spans == [(0, SEGMENT_BYTES)]
         data = self._buffer() if is_whole else memoryview(bytearray(high - low))
         for start, end in spans:

@@ -38,7 +38,7 @@ class CompactionPlan(NamedTuple):
 
 
 def plan_compaction(mark: LiveChunks) -> CompactionPlan:
-    """Judge every group and pack of the whole index by its share of living chunks."""
+    """Decide about every group and pack of the index by its share of living chunks."""
     c = mark.segment.columns
     held, live = mark.groups(), mark.groups(mark.live)
     share = live / np.maximum(held, 1)

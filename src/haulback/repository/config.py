@@ -287,7 +287,7 @@ def _authenticate(config: Config, name: str, keys: Keys) -> str:
 
 
 _NO_REPOSITORY = (
-    f"there is no repository on this destination: name the place that holds {CONFIG}, or create "
+    f"there is no repository on this destination: name the location that holds {CONFIG}, or create "
     "one by `haulback destination init`"
 )
 

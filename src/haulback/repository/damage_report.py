@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from haulback.errors import Damaged, NotFound
+from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository.damage import DamagedPlace
 from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, name_of
@@ -26,11 +26,13 @@ class RecordedDamage(NamedTuple):
     again.
 
     `unreliable` is the reason why no damage was recorded although places failed; "" otherwise.
+    `refused` is the reason why the destination took no record of the damage; "" otherwise.
     """
 
     damaged: dict[DamagedPlace, str]
     readable: set[DamagedPlace]
     unreliable: str = ""
+    refused: str = ""
 
 
 def record_findings(
@@ -40,8 +42,46 @@ def record_findings(
 
     `by` names the finder, `now` is the time in epoch milliseconds, `looked` the number of packs
     read (default: all packs).  `believe`: a user confirms that this many places really are damaged.
-    Raises Unavailable when the destination does not answer.
+    Raises Unavailable when the destination does not answer, and the error of a destination that
+    takes no record.
     """
+    confirmed = _confirmed(repository, looked, believe=believe)
+    _record(repository, by, now, confirmed.damaged)
+    return confirmed
+
+
+def tell_findings(
+    repository: Repository, by: str, now: int, looked: int | None = None, *, believe: bool = False
+) -> RecordedDamage:
+    """The result of `record_findings`, also for a destination that takes no record.
+
+    Damage that is not recorded stays among the findings, so that an assessment counts it and a
+    later call records it.  Raises Unavailable when the destination does not answer.
+    """
+    confirmed = _confirmed(repository, looked, believe=believe)
+    repository.unrecorded = ""
+    try:
+        _record(repository, by, now, confirmed.damaged)
+    except (HaulbackError, OSError) as error:
+        repository.unrecorded = error.message if isinstance(error, HaulbackError) else str(error)
+        repository.recorded.update(confirmed.damaged)
+    return confirmed._replace(refused=repository.unrecorded)
+
+
+def _record(repository: Repository, by: str, now: int, damaged: Mapping[DamagedPlace, str]) -> None:
+    if not damaged:
+        return
+    known = repository.damage().damaged_places
+    # A group of a pack that is recorded as a whole is judged separately once the pack exists again.
+    if new := {spot for spot in damaged if spot not in known}:
+        repository.begin_writing()
+        repository.damage_log.add(by, now, new, ())
+    repository.findings.clear(damaged)
+    repository.recorded.update(damaged)
+
+
+def _confirmed(repository: Repository, looked: int | None, *, believe: bool) -> RecordedDamage:
+    """The findings that fail a second read too; all other findings are cleared."""
     result = repository.findings.all()
     if not result:
         return RecordedDamage({}, set())
@@ -60,13 +100,7 @@ def record_findings(
             "the identity of the repository vanished during the check; mount the "
             "destination and try again",
         )
-    known = repository.damage().damaged_places
-    # A group of a pack that is recorded as a whole is judged separately once the pack exists again.
-    new = {spot for spot in damaged if spot not in known}
-    repository.begin_writing()
-    repository.damage_log.add(by, now, new, ())
-    repository.findings.clear(result)
-    repository.recorded.update(damaged)
+    repository.findings.clear(result.keys() - damaged.keys())
     return RecordedDamage(damaged, readable)
 
 

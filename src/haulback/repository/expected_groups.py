@@ -11,8 +11,8 @@ from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, name_of
 from haulback.units import MIB
 
-_RUN_BYTES = 8 * MIB  # of one load
-_GAP = 4 * MIB  # unneeded bytes between two groups that cost less than another request
+RUN_BYTES = 8 * MIB  # of one load
+GAP_BYTES = 4 * MIB  # unneeded bytes between two groups that cost less than another request
 _HELD = 16 * MIB  # loaded bytes that wait for their reader
 
 
@@ -36,9 +36,9 @@ class _Run:
     def takes(self, place: GroupLocation) -> bool:
         """Whether a group was added to the run: near its end, and not making it too long."""
         end = place.offset + place.length
-        if place.pack != self.pack or place.offset > self.end + _GAP:
+        if place.pack != self.pack or place.offset > self.end + GAP_BYTES:
             return False
-        if end - self.start > _RUN_BYTES:
+        if end - self.start > RUN_BYTES:
             return False
         self.end, self.left, self.is_shared = max(self.end, end), self.left + 1, True
         return True
@@ -47,7 +47,8 @@ class _Run:
 class ExpectedGroups:
     """The sealed records of groups that a reader has announced; threads may share one collection.
 
-    Two announcements are kept: readers may still be at work with the groups of the one before.
+    Two announcements are kept, because readers may still use the groups of the previous
+    announcement.
     """
 
     def __init__(self, destination: ObjectStore, index: Index) -> None:
@@ -73,8 +74,8 @@ class ExpectedGroups:
             self._before, self._runs = self._runs, runs
 
     def take(self, group: bytes, place: GroupLocation) -> bytes | None:
-        """The record of an announced group or of its neighbour; None where the store has to be
-        asked for it.
+        """The record of an announced group or of its neighbour; None if the record must be read
+        from the store.
         """
         with self._lock:
             announced = self._runs.pop(group, None) or self._before.pop(group, None)
@@ -92,7 +93,7 @@ class ExpectedGroups:
         return record if len(record) == place.length else None
 
     def _load(self, run: _Run) -> None:
-        """Load a run; without bytes, where it cannot be read, each group is read by itself."""
+        """Load a run; if the run cannot be read, each group is read separately."""
         try:
             run.data = self._destination.load(name_of(run.pack), run.start, run.end - run.start)
         except (NotFound, Damaged):

@@ -179,7 +179,7 @@ def _described(manifest: Manifest, stored: StoredCatalogue) -> FoundBackup:
 
 
 def _definition(definition: JsonObject) -> JsonObject:
-    """The definition without members that alone exceed a page; a restore reads the manifest
+    """The definition without members that would exceed a page; a restore reads the manifest
     instead.
     """
     return {name: value for name, value in definition.items() if len(str(value)) <= _PAGE_BYTES}

@@ -19,6 +19,7 @@ from haulback.repository.keys import ID_BYTES, SEAL_BYTES, Keys
 from haulback.units import KIB, MIB
 
 GROUP_BYTES = MIB
+PAGE_GROUP_BYTES = 128 * KIB  # small, because a random read decodes a whole group for one page
 GROUP_ID_BYTES = 12
 _ENTRY = struct.Struct(f"<{ID_BYTES}sI")
 _COUNT = struct.Struct("<I")
@@ -155,7 +156,7 @@ def authenticate(record: bytes, group_id: bytes, keys: Keys) -> Group:
 def _unsealed(record: bytes | memoryview, group_id: bytes, keys: Keys) -> memoryview:
     """The plain bytes of a record, in memory that the thread uses again for the next group."""
     if record[:GROUP_ID_BYTES] != group_id:
-        raise Damaged(f"another object lies at the place of group {group_id.hex()}")
+        raise Damaged(f"another object is at the place of group {group_id.hex()}")
     try:
         sealed = memoryview(record)[GROUP_ID_BYTES:]
         return keys.unseal_into("group", group_id, sealed, _scratch(len(sealed)))

@@ -138,7 +138,7 @@ class IndexCache:
 
     def _trim(self, newest: Path) -> None:
         assert self._cache is not None
-        copies = sorted(_sizes(self._cache.path), reverse=True)  # most recently used first
+        copies = sorted(stored_copies(self._cache.path), reverse=True)  # most recently used first
         total = 0
         for _, size, path in copies:
             total += size
@@ -146,7 +146,7 @@ class IndexCache:
                 path.unlink(missing_ok=True)
 
 
-def _sizes(root: Path) -> Iterator[tuple[int, int, Path]]:
+def stored_copies(root: Path) -> Iterator[tuple[int, int, Path]]:
     """(time of the last use in ns, bytes, path) of each copy."""
     for folder in root.iterdir():
         for path in _files(folder):

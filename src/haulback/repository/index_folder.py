@@ -76,7 +76,7 @@ class IndexFolder:
         return segments if len(segments) == len(names) else None
 
     def is_due(self, segments: Sequence[Segment]) -> bool:
-        """Whether a damaged index file can be mended, or index files can be merged."""
+        """Whether a damaged index file can be rebuilt, or index files can be merged."""
         return bool(self.damaged or due(segments))
 
     def mend(self, folder: Path, disk: DurableFiles) -> int:

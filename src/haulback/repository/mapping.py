@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Protocol
 
+from haulback.repository.base_runs import PlaceOf, written_place
 from haulback.repository.pages import (
     EMPTY,
     EMPTY_LEAF,
@@ -47,12 +48,19 @@ class MapReader:
     """The pages of a stored map, with one path kept in memory: memory stays constant for any disk
     size.
 
-    `load` returns any stored chunk or page; threads may share `load`, not the reader.  `expect`
-    hears which chunks and pages are loaded next.
+    `load` returns any stored chunk or page; threads may share `load`, not the reader.  `expect` is
+    called with the chunks and pages that are loaded next, and `place_of` returns the place of a
+    group.
     """
 
-    def __init__(self, root: DiskMap, load: LoadPage, expect: Expect = _unheard) -> None:
-        self.root, self.load, self.expect = root, load, expect
+    def __init__(
+        self,
+        root: DiskMap,
+        load: LoadPage,
+        expect: Expect = _unheard,
+        place_of: PlaceOf = written_place,
+    ) -> None:
+        self.root, self.load, self.expect, self.place_of = root, load, expect, place_of
         self.leaves_kept = _LEAVES_KEPT
         self._path: dict[int, tuple[int, list[ChunkRef]]] = {}
         self._leaves: dict[int, list[Pieces]] = {}

@@ -33,7 +33,8 @@ FOLDERS = tuple(_LEAVES)
 _AWAITED = ("manifests", "index")
 _PACKS_OF = re.compile(r"[0-9a-f]{2}")  # the subfolders of `packs`
 _TOP_FILES = {"haulback.json", "haulback.copy.json"}
-_TOP_FOLDERS = {*FOLDERS, "aside", ".tmp"}
+# A probe leaves an object under lock, which a clean-up removes after the lock.
+_TOP_FOLDERS = {*FOLDERS, "aside", ".tmp", ".probe"}
 _Items = list[Item]
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ def _foreign_file_of(name: str) -> str:
 class Objects:
     """The listings of a destination without foreign files.
 
-    `strangers` are the names of foreign files met so far, in printable form; folders end in a
-    slash.  Manifests and index files that were stored after `horizon` (epoch ms by the store's
+    `strangers` are the names of the foreign files found so far, in printable form; folders end in a
+    slash. Manifests and index files that were stored after `horizon` (epoch ms by the store's
     clock, None for no limit) are left out, except the files `own` of this process.
     """
 

@@ -1,6 +1,7 @@
 """Locks that the store itself keeps: a backup's packs before its manifest, then the manifest.
 
-A lock ends at midnight UTC, one day after the wanted time or later: all backups of a day have the
+A lock ends at midnight UTC, one day after the requested time or later: all backups of a day have
+the
 same end, so that a pack is locked again at most once a day, however many backups reuse it.
 """
 
@@ -38,7 +39,7 @@ class LockMemory(Protocol):
 
 
 class NewLockMemory:
-    """A memory of this process alone."""
+    """A cache of this process only."""
 
     def __init__(self) -> None:
         self._ends: dict[str, int] = {}

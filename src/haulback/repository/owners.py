@@ -125,7 +125,7 @@ class Owners:
         except Conflict:
             raise Conflict(
                 "another server has taken the repository over at the same time; take it over again "
-                "if this server is to have it"
+                "to make this server the owner"
             ) from None
 
     def stored_at(self, number: int) -> int | None:
@@ -227,8 +227,8 @@ def _changed(newest: Owner, wanted: Owner) -> str:
     if not newest.number:
         return (
             f"the owner records of the repository are gone (record {wanted.number} is missing): "
-            "nothing was published or deleted; take the destination over if it is still this "
-            "server's"
+            "nothing was published or deleted; take over the destination if this server is its "
+            "owner"
         )
     return (
         f"the server {newest.name or newest.server} has taken the destination over (owner record "

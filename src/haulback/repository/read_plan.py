@@ -2,18 +2,20 @@
 
 A chunk that changed in part needs its other bytes, from the source or from the base.  The source is
 cheaper, as the base costs a request of the destination for each group; but a hypervisor must not be
-asked for more than twice the changed bytes.  So the plan looks at many segments at once: it spends
-the bytes where they save most groups, and announces the rest to the reader of the base, which loads
-neighbours together.
+asked for more than twice the changed bytes. So the plan covers many segments at once: the source
+supplies bytes where they save most groups, and the reader of the base is told the remaining groups
+and loads neighbours together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
 from itertools import groupby
 from typing import NamedTuple
 
 from haulback.drivers.source import Extent
+from haulback.repository.base_runs import PlaceOf, groups_of_base
 from haulback.repository.chunker import SEGMENT_BYTES
 from haulback.repository.mapping import PAGES_BEFORE, MapReader
 from haulback.repository.pages import HOLE, LEAF_SEGMENTS, ChunkRef, Pieces
@@ -33,7 +35,7 @@ class Work(NamedTuple):
 
 
 class PieceRun(NamedTuple):
-    """A stretch of whole old pieces of a segment, and the spans in it that the source supplies."""
+    """A range of old pieces of a segment, and the spans in it that the source supplies."""
 
     low: int
     high: int
@@ -48,7 +50,7 @@ class PieceRun(NamedTuple):
 
 
 class PlannedSegment(NamedTuple):
-    """A segment and the stretches of it to look at."""
+    """A segment and its ranges to process."""
 
     work: Work
     stretches: list[PieceRun]
@@ -78,7 +80,7 @@ def whole(work: Iterable[Work], size: int) -> Iterator[PlannedSegment]:
 
 def increment(changed: Iterable[Extent], base: MapReader) -> Iterator[PlannedSegment]:
     """A plan that reads the changed extents, and of the source at most as many bytes again."""
-    allowance, base.leaves_kept = _Allowance(), _LEAVES_KEPT
+    allowance, base.leaves_kept = _Allowance(base.place_of), _LEAVES_KEPT
     base.expect([base.root.root], PAGES_BEFORE)
     for window in _windows(changed, base.root.size):
         base.expect(base.page(0, leaf) for leaf in sorted({_leaf(number) for number, _ in window}))
@@ -156,59 +158,55 @@ def places(old: Pieces, low: int, high: int) -> Iterator[tuple[int, int, ChunkRe
         at = end
 
 
-def _needs(old: Pieces | None, stretch: PieceRun) -> Iterator[ChunkRef]:
-    """The chunks of the base with bytes of the gaps of a stretch."""
+def _needs(old: Pieces | None, stretch: PieceRun) -> Iterator[tuple[int, int, ChunkRef]]:
+    """(from, to, ref) of the bytes of the base in the gaps of a stretch."""
     gaps = stretch.gaps
     for at, end, ref in places(old or (), stretch.low, stretch.high) if gaps else ():
-        if ref != HOLE and any(low < end and at < high for low, high in gaps):
-            yield ref
+        for low, high in gaps if ref != HOLE else ():
+            if low < end and at < high:
+                yield max(low, at), min(high, end), ref
 
 
 def _of_base(planned: PlannedSegment) -> Iterator[ChunkRef]:
     for stretch in planned.stretches:
-        yield from _needs(planned.work.old, stretch)
+        for _, _, ref in _needs(planned.work.old, stretch):
+            yield ref
 
 
 class _Allowance:
-    """The bytes that may be read beside the changed bytes: as many as have changed.
+    """The number of bytes that may be read in addition to the changed bytes: as many as have
+    changed.
 
     Reading a few more bytes is cheaper than loading and decompressing the group of a chunk.
     """
 
-    def __init__(self) -> None:
-        self._left = 0
+    def __init__(self, place_of: PlaceOf) -> None:
+        self._left, self._place_of = 0, place_of
 
     def spent_on(self, plan: list[PlannedSegment]) -> list[PlannedSegment]:
-        """The plan with the gaps that the source supplies: those first that need the fewest bytes
-        for each group of the base.
-        """
-        needs: dict[bytes, dict[tuple[int, int], int]] = {}
+        """The plan with the gaps that the source supplies; runs of groups supply the others."""
+        needs = Counter[bytes]()
         for planned in plan:
             for stretch in planned.stretches:
                 self._left += sum(high - low for low, high in stretch.spans)
-                first = next(_needs(planned.work.old, stretch), None)
-                if first:
-                    gaps = sum(high - low for low, high in stretch.gaps)
-                    needs.setdefault(first.group, {})[planned.work.number, stretch.low] = gaps
-        chosen = self._chosen(needs)
+                for low, high, ref in _needs(planned.work.old, stretch):
+                    needs[ref.group] += high - low
+        loaded = groups_of_base(needs, self._left, self._place_of)
+        self._left -= sum(count for group, count in needs.items() if group not in loaded)
         return [
             planned._replace(
-                stretches=[
-                    stretch._replace(spans=[(stretch.low, stretch.high)])
-                    if (planned.work.number, stretch.low) in chosen
-                    else stretch
-                    for stretch in planned.stretches
-                ]
+                stretches=[_supplied(planned.work.old, s, loaded) for s in planned.stretches]
             )
             for planned in plan
         ]
 
-    def _chosen(self, needs: dict[bytes, dict[tuple[int, int], int]]) -> set[tuple[int, int]]:
-        chosen: set[tuple[int, int]] = set()
-        for stretches in sorted(needs.values(), key=lambda group: sum(group.values())):
-            total = sum(stretches.values())
-            if total > self._left:
-                break
-            self._left -= total
-            chosen.update(stretches)
-        return chosen
+
+def _supplied(old: Pieces | None, stretch: PieceRun, loaded: Set[bytes]) -> PieceRun:
+    """A stretch whose source supplies all gaps, too, except those in the groups `loaded`."""
+    more = [(low, high) for low, high, ref in _needs(old, stretch) if ref.group not in loaded]
+    spans: list[tuple[int, int]] = []
+    for low, high in sorted([*stretch.spans, *more]):
+        if spans and low <= spans[-1][1]:
+            low, high = spans[-1][0], max(high, spans.pop()[1])
+        spans.append((low, high))
+    return stretch._replace(spans=spans)

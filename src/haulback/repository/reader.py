@@ -17,6 +17,7 @@ from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.damage import DamagedPlace
 from haulback.repository.expected_groups import ExpectedGroups
 from haulback.repository.group import Group, decode
+from haulback.repository.group_cache import NearGroups
 from haulback.repository.index import Index
 from haulback.repository.keys import Keys
 from haulback.repository.pack import GroupLocation, name_of
@@ -95,7 +96,8 @@ class Reader:
     """Random access to stored chunks and pages; threads may share one reader.
 
     `elsewhere` finds copies that the index does not list; without it only the index is searched.
-    `others` load a chunk that cannot be read here from other repositories of the family.
+    `others` load a chunk that cannot be read here from other repositories of the family.  `near`
+    has copies of groups on this machine.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Reader:
         elsewhere: UnindexedCopies | None = None,
     ) -> None:
         self.others: Sequence[LoadChunk] = ()
+        self.near: NearGroups | None = None
         self._destination, self._index, self._keys = destination, index, keys
         self.findings = Findings() if findings is None else findings
         self._elsewhere = elsewhere
@@ -124,7 +127,13 @@ class Reader:
         groups = {ref.group for ref in refs if ref != HOLE}
         with self._lock:
             groups -= self._kept.keys()
+        if self.near:
+            groups = {group for group in groups if not self.near.has(group)}
         self._expected.announce(groups, before)
+
+    def place_of(self, group: bytes) -> GroupLocation | None:
+        """The place at which a group is read first; None if no index file lists the group."""
+        return self._index.place(group)
 
     def group(self, group: bytes) -> Group:
         """A decoded group.  Raises BaseGone if no index file lists it, Damaged if unreadable."""
@@ -181,11 +190,19 @@ class Reader:
         raise failed
 
     def _read(self, group: bytes, place: GroupLocation) -> Group:
+        if self.near and (copy := self.near.get(group, self._keys)):
+            return copy
         record = self._expected.take(group, place)
         if record is not None:
-            with suppress(Damaged):  # the group is read again by itself
-                return decode(record, group, self._keys)
-        return read_group(self._destination, group, place, self._keys)
+            with suppress(Damaged):  # the group is read again separately
+                return self._opened(record, group)
+        return self._opened(load_record(self._destination, place), group)
+
+    def _opened(self, record: bytes, group: bytes) -> Group:
+        result = decode(record, group, self._keys)
+        if self.near:
+            self.near.keep(result, record)
+        return result
 
     def chunk(self, ref: ChunkRef) -> memoryview:
         """The bytes of a chunk, checked against its id.  Raises BaseGone or Damaged."""
@@ -229,8 +246,8 @@ class Reader:
     def _groups(self, ref: ChunkRef) -> Iterator[bytes]:
         """The group that the map names, then all other groups that hold the chunk.
 
-        A named group that is recorded as damaged comes last, because the chunk was stored again
-        since.
+        The group that the map names comes last if it is recorded as damaged, because the chunk may
+        have been stored again.
         """
         is_damaged = self._index.is_damaged and not self._is_sound(ref.group)
         if not is_damaged:
@@ -294,5 +311,9 @@ class LazyReader:
 
 def read_group(destination: ObjectStore, group: bytes, place: GroupLocation, keys: Keys) -> Group:
     """The group at a place, authenticated.  Raises NotFound or Damaged."""
-    record = destination.load(name_of(place.pack), place.offset, place.length)
-    return decode(record, group, keys)
+    return decode(load_record(destination, place), group, keys)
+
+
+def load_record(destination: ObjectStore, place: GroupLocation) -> bytes:
+    """The bytes at the place of a group.  Raises NotFound or Damaged."""
+    return destination.load(name_of(place.pack), place.offset, place.length)

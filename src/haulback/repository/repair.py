@@ -19,7 +19,7 @@ from haulback.errors import Conflict, Damaged, Forbidden, HaulbackError, NotFoun
 from haulback.repository import config, pending_deletes
 from haulback.repository.backup_loss import BackupLoss
 from haulback.repository.damage_report import doubt
-from haulback.repository.group import Group
+from haulback.repository.group import PAGE_GROUP_BYTES, Group
 from haulback.repository.index import Index
 from haulback.repository.keys import Secret
 from haulback.repository.merge import MergePlan, merge
@@ -31,7 +31,7 @@ from haulback.repository.resources import Resources
 from haulback.repository.scan import lost_entries, scan, scan_completing_index
 from haulback.repository.segment import Segment
 from haulback.repository.verify import CheckOrder, Depth, VerifyReport, verify
-from haulback.repository.writer import PAGE_GROUP_BYTES, Writer
+from haulback.repository.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,9 @@ class _Repair:
         self._repository, self._workshop, self._apply = repository, context, apply
         self._destination, self._keys = repository.destination, repository.keys
         self._done = RepairReport(apply)
-        self._hidden: set[str] = set()  # locked objects that somebody has hidden and that still are
+        self._hidden: set[str] = (
+            set()
+        )  # locked objects that somebody has hidden and that are still hidden
 
     def run(self) -> RepairReport:
         self._show_hidden()

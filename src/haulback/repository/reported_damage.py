@@ -15,7 +15,7 @@ import msgspec
 from haulback.contract.damage import DamageReport, Loss, LostDisk
 from haulback.errors import HaulbackError, Missing
 from haulback.repository.backup_loss import BackupLoss, assess
-from haulback.repository.damage_report import record_findings, second_look
+from haulback.repository.damage_report import second_look, tell_findings
 from haulback.repository.repository import Repository
 from haulback.wire import JsonObject
 
@@ -54,7 +54,8 @@ def report_damage(
 ) -> DamageReport | None:
     """Record damage in the repository; returns those of the backups that it affects.
 
-    `sign` gives name and time (epoch ms) for the record. Returns None without damage.
+    A destination that takes no record, such as a full one, does not keep the damage from the
+    report.  `sign` gives name and time (epoch ms) for the record. Returns None without damage.
     """
     report = DamageReport(destination)
     if isinstance(asked.error, Missing):
@@ -67,12 +68,12 @@ def report_damage(
         report.missing, report.unreadable = second_look(repository, asked.unread[:MOST])
     if repository.findings:
         by, now = sign()
-        record_findings(repository, by, now)
+        tell_findings(repository, by, now)
     [report.unreliable] = clipped([repository.unreliable])
     report.objects = clipped(sorted(map(str, repository.recorded)))
     if report.objects:
         report.losses = [loss for backup in asked.backups for loss in _loss(repository, backup)]
-    report.findings = clipped(repository.index_folder.damaged.values())
+    report.findings = clipped([*_unrecorded(repository), *repository.index_folder.damaged.values()])
     empty = report == DamageReport(destination)
     return None if empty else report
 
@@ -83,6 +84,11 @@ def as_results(reports: Sequence[DamageReport]) -> JsonObject:
         return {}
     told = msgspec.to_builtins(list(reports))
     return {"damage": told[0] if len(told) == 1 else told}
+
+
+def _unrecorded(repository: Repository) -> list[str]:
+    why = repository.unrecorded
+    return [f"the destination takes no record of this damage: {why}"] if why else []
 
 
 def _loss(repository: Repository, backup: str) -> list[Loss]:

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import msgspec
 
-from haulback.destinations.pass_through import parallelism_of
 from haulback.destinations.protocol import ObjectStore
 from haulback.durable_files import DurableFiles
 from haulback.errors import (
@@ -25,6 +24,7 @@ from haulback.repository import manifest as manifests
 from haulback.repository import pack as packs
 from haulback.repository.damage import DamagedPlace, DamageLog, RepositoryDamage
 from haulback.repository.extracts import Extracts
+from haulback.repository.group_cache import GroupCache, NearGroups
 from haulback.repository.index import Index
 from haulback.repository.index_cache import CacheFolder, IndexCache
 from haulback.repository.index_folder import IndexFolder
@@ -35,6 +35,7 @@ from haulback.repository.names import Objects
 from haulback.repository.object_lock import ObjectLocks
 from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
+from haulback.repository.pack_upload import pack_of, publish_file, publish_packs
 from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.reader import Finding, Findings, LazyReader, Reader
 from haulback.repository.repository_state import READ_FOLDERS, WRITE_FOLDERS, RepositoryState
@@ -87,9 +88,11 @@ class Repository:
         self.ownership: Ownership | None = None  # the owner check of the writing server
         copies = IndexCache(destination, guid, keys, cache)
         self.index_folder = IndexFolder(destination, self.objects, keys, copies)
+        self.groups = GroupCache(guid, cache)
         self.recorded: dict[DamagedPlace, str] = {}  # the damage recorded through this object
         self.listing_delay: float | None = 0.0  # seconds by which listings lag; None if unknown
         self.unreliable = ""  # the reason why widespread read failures were not recorded
+        self.unrecorded = ""  # the reason why the destination took no record of damage
         self.others: list[Callable[[], Repository]] = []
         self._pending = pending_deletes.Opener(destination, keys)
         self.seen: RepositoryState | None = None  # the last state that a writer read
@@ -112,7 +115,7 @@ class Repository:
     def open(
         cls, destination: ObjectStore, secret: Secret | Keys, cache: CacheFolder | None = None
     ) -> Repository:
-        """Open a repository; `cache` keeps index files of stores without local paths.
+        """Open a repository; `cache` keeps map pages, and index files of remote stores.
 
         Raises NotFound, WrongKey or Damaged.
         """
@@ -213,7 +216,8 @@ class Repository:
         return self.index_folder.sweep()
 
     def reader(self, *, thorough: bool = True, look: RepositoryState | None = None) -> Reader:
-        """A reader of the stored chunks, in the present state or in an earlier state `look`.
+        """A reader of the stored chunks, in the present state or in an earlier state `look`; the
+        latter uses the groups that this machine keeps.
 
         For a chunk that the index does not list, a `thorough` reader reads pack directories before
         the chunk counts as damaged; that may take minutes.
@@ -222,6 +226,7 @@ class Repository:
         elsewhere = self.elsewhere(index) if thorough else None
         made = Reader(self.destination, index, self.keys, self.findings, elsewhere)
         made.others = tuple(map(self._other, self.others)) if thorough else ()
+        made.near = NearGroups(self.groups) if look else None
         return made
 
     def _other(self, open_it: Callable[[], Repository]) -> LazyReader:
@@ -318,10 +323,10 @@ class Repository:
             return self._publish(folder, draft, staged, disk or DurableFiles(), lock)
 
     def _publish(
-        self, folder: Path, draft: Draft, staged: ObjectStore, disk: DurableFiles, lock: int
+        self, folder: Path, draft: Draft, staged: StagedPacks, disk: DurableFiles, lock: int
     ) -> Manifest:
         if not draft.are_portions:
-            self._publish_packs([folder / file for file in draft.packs])
+            publish_packs(self.destination, [folder / file for file in draft.packs])
         for file in draft.segments:
             self._publish_index(folder / file)
         # The check before makes broken backups rare.  The check after counts, because a clean-up
@@ -337,6 +342,8 @@ class Repository:
                 with suppress(Forbidden, Conflict):
                     self.forget(draft.manifest.backup)
             raise
+        own = self.index_folder.opened([Path(file).stem for file in draft.segments])
+        self.groups.keep(staged.records(own or ()))
         return draft.manifest
 
     def _hold_data(self, manifest: Manifest, lock: int) -> None:
@@ -353,7 +360,8 @@ class Repository:
         Without a manifest the part is reusable for a later writer, or dead for a clean-up.
         """
         self.begin_writing()
-        self._publish_packs([folder / path.name for path in staged.packs], are_needed=False)
+        files = [folder / path.name for path in staged.packs]
+        publish_packs(self.destination, files, are_needed=False)
         for path in staged.segments:
             self._publish_index(folder / path.name)
         return [path.name for path in staged.packs]
@@ -389,7 +397,7 @@ class Repository:
         delete waits for the end of this STORE (docs/design/locking.md), and the packs return to the
         index here.
         """
-        own = {_pack_of(file) for file in draft.packs}
+        own = {pack_of(file) for file in draft.packs}
         look = self._before_manifest(draft) if before is None else self.look()
         going, index = look.announced, look.index()
         lost = self._dropped(draft, index, own, own & going)
@@ -398,6 +406,7 @@ class Repository:
             index = self.index()
         index = Index(index.segments, going - own, index.damage)
         reader = Reader(staged, index, self.keys, self.findings)
+        reader.near = NearGroups(self.groups)
         # While damage is recorded the parent may be damaged, too: then every chunk is checked.
         parent = None if index.is_damaged else self._parent(draft.manifest)
         if before and dedup_check.still_holds(before, index, parent, self.destination):
@@ -415,8 +424,8 @@ class Repository:
             raise BaseGone(f"{error.message}; back up again") from error
 
     def _before_manifest(self, draft: Draft) -> RepositoryState:
-        """The look for the check before the manifest, which may be the look of a short while ago:
-        the check after the manifest has the say.
+        """The state for the check before the manifest, which may be a short time old, because the
+        check after the manifest decides.
         """
         own = self.index_folder.opened([Path(file).stem for file in draft.segments])
         if own and not draft.are_portions and self.seen and self.seen.is_young:
@@ -453,47 +462,8 @@ class Repository:
         except (NotFound, Damaged):
             return None  # without a parent every chunk is checked
 
-    def _publish_packs(self, files: list[Path], *, are_needed: bool = True) -> None:
-        """Publish packs, as many at once as the store accepts.  Raises Damaged for a needed pack
-        that is neither in staging nor stored.
-        """
-
-        def publish(path: Path) -> None:
-            if not self._publish_file(path, packs.name_of(_pack_of(path.name))) and are_needed:
-                raise Damaged(
-                    f"{path} vanished from staging before it was published; back up again"
-                )
-
-        most = min(parallelism_of(self.destination), len(files))
-        if most <= 1:
-            for path in files:
-                publish(path)
-            return
-        with ThreadPoolExecutor(most) as pool:
-            try:
-                for _ in pool.map(publish, files):
-                    continue
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-
     def _publish_index(self, path: Path) -> None:
         if path.exists():
             self.index_folder.store(path)
         else:
-            self._publish_file(path, f"index/{path.stem}")
-
-    def _publish_file(self, path: Path, name: str) -> bool:
-        """Whether the object is stored: moved now, or by an earlier attempt."""
-        if path.exists():
-            self.destination.adopt(name, path)
-            return True
-        try:
-            self.destination.info(name)
-        except NotFound:
-            return False
-        return True
-
-
-def _pack_of(file: str) -> bytes:
-    return bytes.fromhex(Path(file).stem)
+            publish_file(self.destination, path, f"index/{path.stem}")

@@ -207,8 +207,8 @@ def in_turn(guids: Iterable[str], after: str) -> list[str]:
 def _whole(
     index: Index, packs: Mapping[bytes, int], folder: Path, keys: Keys, disk: DurableFiles
 ) -> tuple[Segment, bool]:
-    """The index as one local file without the groups of missing packs; and whether there were
-    any.
+    """The index as one local file without the groups of missing packs, and whether packs are
+    missing.
     """
     segments = index.segments
     kept = [inside(segment, packs) for segment in segments]

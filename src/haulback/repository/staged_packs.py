@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from haulback.destinations.pass_through import PassThrough
 from haulback.destinations.protocol import ObjectStore
+from haulback.repository.names import leaf_of
 from haulback.repository.pack import name_of
+from haulback.repository.segment import Segment
 
 _MOST = 64  # packs that are open at once, enough for the pages of 4 TiB of disks
 
@@ -42,6 +44,13 @@ class StagedPacks(PassThrough):
     ) -> None:
         while self._handles:
             os.close(self._handles.popitem()[1])
+
+    def records(self, segments: Iterable[Segment]) -> Iterator[tuple[bytes, bytes]]:
+        """(group, record) of the groups of `segments` in the open packs."""
+        for segment in segments:
+            for name, handle in self._handles.items():
+                for group, place in segment.groups_in(bytes.fromhex(leaf_of(name))):
+                    yield group, os.pread(handle, place.length, place.offset)
 
     def load(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         handle = self._handles.get(name)

@@ -16,7 +16,7 @@ from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository import config, pending_deletes
 from haulback.repository.backup_loss import Assessor, BackupLoss
 from haulback.repository.damage import DamagedPlace
-from haulback.repository.damage_report import RecordedDamage, record_findings
+from haulback.repository.damage_report import RecordedDamage, tell_findings
 from haulback.repository.index import Index
 from haulback.repository.pack import GroupLocation, check_magic, name_of, read_directory
 from haulback.repository.reader import read_group
@@ -60,7 +60,7 @@ class CheckOrder:
 
     `folder` holds a merged index temporarily.  With `record` (a name and epoch ms), damage is
     recorded, and damage that can be read again is cleared; otherwise nothing is written.  `believe`
-    as in `record_findings`.
+    as in `tell_findings`.
     """
 
     share: Share = field(default_factory=Share)
@@ -331,11 +331,16 @@ class _Verify:
             return
         by, now = self._record()
         looked = self._read
-        recorded = record_findings(self._repository, by, now, looked, believe=self._order.believe)
+        recorded = tell_findings(self._repository, by, now, looked, believe=self._order.believe)
         if recorded.unreliable:
             self._find(recorded.unreliable)
+        if recorded.refused:
+            self._find(f"the destination takes no record of the damage: {recorded.refused}")
         self._report.recorded = recorded
-        self._clear(by, now, recorded)
+        try:
+            self._clear(by, now, recorded)
+        except HaulbackError as error:
+            self._find(f"the records of data that can be read again stay: {error.message}")
 
     def _clear(self, by: str, now: int, found: RecordedDamage) -> None:
         known = self._repository.index().damage.damaged_places
@@ -372,7 +377,9 @@ class _Verify:
             self._manifests(manifests)
             return
         walk = ScanExtent(
-            noted=self._record is None, after=self._share.after_backup, is_over=self._is_over
+            noted=self._record is None or bool(self._repository.unrecorded),
+            after=self._share.after_backup,
+            is_over=self._is_over,
         )
         scanned = scan(repository, folder, self._resources.disk, walk)
         self._report.backups = len(scanned.backups)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from haulback.repository.group import (
     GROUP_BYTES,
+    PAGE_GROUP_BYTES,
     RECORD_BYTES,
     Group,
     OpenGroup,
@@ -31,9 +32,7 @@ from haulback.repository.pack_verification import ReuseProof
 from haulback.repository.pages import ChunkRef
 from haulback.repository.resources import Resources
 from haulback.repository.segment import Segment
-from haulback.units import KIB
 
-PAGE_GROUP_BYTES = 128 * KIB  # small, because a random read decodes a whole group for one page
 _QUEUED_GROUPS = 6  # groups that wait for a thread, which limits the memory
 # Number of chunks in memory beyond which they move into a local index file.
 _NEW_CHUNKS_IN_MEMORY = 1 << 16

@@ -10,7 +10,7 @@ from haulback.errors import Forbidden, Malformed, NotFound
 class Scope(NamedTuple):
     """`own`: the projects of account and token, None for all.
 
-    `wanted`: the project that the request names.
+    `wanted`: the requested project.
 
     A request can narrow the projects but never widen them.  For a narrowed caller, objects of other
     projects and objects of no project do not exist.

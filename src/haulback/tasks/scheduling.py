@@ -62,7 +62,7 @@ def most(slot: str, limits: Mapping[str, int]) -> int:
     `limits` overrides the defaults by `<lane>`, `<lane>.source` or `<lane>.destination`.
     """
     subject, _, rest = slot.partition(":")
-    if subject == "share":  # one place of a lane is reserved for the other destinations
+    if subject == "share":  # one slot of the lane is reserved for other destinations
         return max(1, most(f"node:{rest.rpartition(':')[0]}", limits) - 1)
     lane = rest.rpartition(":")[2]
     if subject == "node":

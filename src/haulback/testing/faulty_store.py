@@ -41,7 +41,9 @@ _FOREIGN = ("Thumbs.db", ".DS_Store", "0000.partial", "copy of a")
 def seeded(
     chance: random.Random, rate: float, without: Set[Fault] = frozenset()
 ) -> Callable[[str], Fault]:
-    """A plan by seed: a share `rate` of the operations meets a fault that fits the operation."""
+    """A plan by seed: a share `rate` of the operations gets a fault of a kind that fits the
+    operation.
+    """
 
     def plan(operation: str) -> Fault:
         if chance.random() >= rate:

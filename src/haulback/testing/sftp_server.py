@@ -99,7 +99,7 @@ class SftpServer:
 
     @property
     def host_key(self) -> str:
-        """The line of known_hosts."""
+        """The line of known_hosts with the server's key."""
         kind, key = (self.folder / "host.pub").read_text().split()[:2]
         return f"[127.0.0.1]:{self.port} {kind} {key}"
 

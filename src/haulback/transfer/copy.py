@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -10,12 +11,17 @@ import msgspec
 
 from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
 from haulback.repository.backup_loss import assess
+from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Draft, Repository
-from haulback.transfer.copy_groups import CopyServices, GroupCopy
+from haulback.transfer.chunk_recovery import KeyHealing
+from haulback.transfer.copy_groups import GroupCopy
+from haulback.transfer.noted_damage import note_damage
+from haulback.transfer.portions import CopyServices
 from haulback.transfer.resealed_copy import ResealedCopy
 
 COPY_OF = "copyOf"  # label in a copy's manifest: the guid of the backup's first location
+_MS = 1_000_000  # nanoseconds of a millisecond
 _TIMES = 3  # number of times that a clean-up of the target may delete reused data
 log = logging.getLogger(__name__)
 
@@ -65,26 +71,66 @@ def _copy_once(
 ) -> CopyResult:
     origin = source.manifest(wish.source)
     made = _made(target, wish.backup)
+    if wish.heals and made:
+        return _healed(_Pair(source, target, origin, made), wish, services)
     older = _older(target, wish)
     if source.is_of_family(target):
-        groups = GroupCopy(source, target, services, heals=wish.heals and made is not None)
+        groups = GroupCopy(source, target, services)
         groups.copy(origin, None if target.index().is_damaged else older)
-        if groups.left and made:
-            log.info("%s: %d chunks are at neither location", wish.backup, groups.left)
-            return CopyResult(made, groups.stored)
         wanted, packs, stored = origin, groups.packs, groups.stored
     else:
         anew = ResealedCopy(source, target, services)
-        # A damaged copy supplies the borders of its chunks, so that equal chunks get equal ids.
+        # A copy that exists supplies the borders of its chunks, so that equal chunks get equal ids.
         anew.copy(origin, made or older, None if made else _origin_of(source, older))
         wanted = msgspec.structs.replace(origin, disks=anew.disks)
         packs, stored = anew.packs, anew.stored
     manifest = made or _manifest(wanted, wish, older, stored)
+    return _published(target, CopyResult(manifest, stored), packs, wish, services)
+
+
+class _Pair(NamedTuple):
+    """Two locations of a backup: `origin` is its manifest on the source, `made` on the target."""
+
+    source: Repository
+    target: Repository
+    origin: Manifest
+    made: Manifest
+
+
+def _healed(pair: _Pair, wish: CopyWish, services: CopyServices) -> CopyResult:
+    """Store what can be read of the data that the target lacks."""
+    source, target, origin, made = pair
+    if assess(target, made) is None:  # its store took no record of the damage that a reader told
+        log.info("%s is read, because no damage of it is recorded", made.backup)
+        note_damage(target, made, services.resources)
+        record_findings(target, f"the healing of {made.entity_name}", time.time_ns() // _MS)
+    healing: GroupCopy | KeyHealing
+    if source.is_of_family(target):
+        healing = GroupCopy(source, target, services, heals=True)
+        healing.copy(origin, None)
+    else:
+        healing = KeyHealing(source, target, services)
+        healing.heal(made, origin)
+    result = CopyResult(made, healing.stored)
+    if healing.left:
+        log.info("%s: %d chunks are at neither location", wish.backup, healing.left)
+        return result
+    return _published(target, result, healing.packs, wish, services)
+
+
+def _published(
+    target: Repository,
+    result: CopyResult,
+    packs: list[str],
+    wish: CopyWish,
+    services: CopyServices,
+) -> CopyResult:
+    """Publish the manifest of a copy, whose portions are published."""
     services.resources.confirm()
-    draft = Draft(manifest, packs, [], are_portions=True)
+    draft = Draft(result.manifest, packs, [], are_portions=True)
     target.publish(services.folder, draft, services.resources.disk, wish.lock)
     _merge(target, services)
-    return CopyResult(manifest, stored)
+    return result
 
 
 def _made(target: Repository, backup: str) -> Manifest | None:
@@ -135,8 +181,8 @@ def heal_backup(
     """Store the data again that the backup `wish.backup` on the target lacks and the source has.
 
     A missing manifest is stored again; an unreadable manifest must first be moved aside by
-    `repair`.  In a family the source may lack data that the target has.  Raises Damaged if the
-    source lacks other data: without a manifest on the target, or between different keys.
+    `repair`.  The source may lack data, too: what it has is stored.  Raises Damaged if the source
+    lacks data and the target has no manifest.
     """
     if source.is_of_family(target):
         source.others = [lambda: target]

@@ -4,10 +4,8 @@ decompression.
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from haulback.errors import BaseGone, Damaged
@@ -16,27 +14,15 @@ from haulback.repository.group_runs import GroupRuns, SealedGroup
 from haulback.repository.index import Index
 from haulback.repository.manifest import Manifest
 from haulback.repository.map_walk import PageSources, new_refs
-from haulback.repository.pack_verification import PackMemory
 from haulback.repository.pages import ChunkRef
 from haulback.repository.repository import Repository
-from haulback.repository.resources import Resources
-from haulback.repository.writer import Writer
-from haulback.units import GIB
+from haulback.transfer.portions import CopyServices, Portions
 
 # The smallest share of needed plain bytes for which a whole group is copied, so that a copy
 # occupies at most about 1.05 times the bytes that the backup needs.
 _SHARE = 0.95
 _LACKING = 16_384  # chunks that wait for their groups: about 1 GiB of a disk, 10 MB of memory
 _CARRIED = 4_096  # of these, chunks of groups that the walk may need again
-PORTION = GIB  # stored bytes that are published together
-
-
-class CopyServices(NamedTuple):
-    """Services of the node for a copy: `folder` is staging, empty at first."""
-
-    folder: Path
-    resources: Resources
-    memory: PackMemory | None = None
 
 
 class LackingChunk(NamedTuple):
@@ -49,8 +35,7 @@ class LackingChunk(NamedTuple):
 class GroupCopy:
     """Copies the data of one backup from `source` to `target`, and publishes it in portions.
 
-    `packs` are the names of the published packs; `stored` is their size in bytes.  A copy that
-    `heals` copies what can be read; `left` counts the chunks that could not.
+    A copy that `heals` copies all readable chunks; `left` counts the unreadable chunks.
     """
 
     def __init__(
@@ -68,11 +53,18 @@ class GroupCopy:
         self._lacking: dict[bytes, LackingChunk] = {}
         self._carried: set[bytes] = set()
         self._done: set[bytes] = set()  # chunks in the present portion
-        self._writer: Writer | None = None
-        self._number = 0
-        self.packs: list[str] = []
-        self.stored = 0
+        self._portions = Portions(target, services)
         self._heals, self.left = heals, 0
+
+    @property
+    def packs(self) -> list[str]:
+        """The names of the published packs."""
+        return self._portions.packs
+
+    @property
+    def stored(self) -> int:
+        """The size of the published packs in bytes."""
+        return self._portions.stored
 
     def copy(self, manifest: Manifest, older: Manifest | None) -> None:
         """Copy all data of a backup that the target lacks; `older` is a backup of the target.
@@ -86,29 +78,17 @@ class GroupCopy:
             self._copy_lacking(is_last=True)
             self._publish()
         except BaseException:
-            if self._writer:
-                self._writer.abandon()
+            self._portions.abandon()
             raise
 
     def _look(self, refs: list[ChunkRef], are_pages: bool) -> None:
         ids = [ref.id for ref in refs if ref.id not in self._done and ref.id not in self._lacking]
-        lacks = self._writing().lacks(ids) if ids else set()
+        lacks = self._portions.writer.lacks(ids) if ids else set()
         self._lacking.update(
             (ref.id, LackingChunk(ref, are_pages)) for ref in refs if ref.id in lacks
         )
         if len(self._lacking) >= _LACKING:
             self._copy_lacking(is_last=False)
-
-    def _writing(self) -> Writer:
-        """The writer of the present portion."""
-        if self._writer is None:
-            folder = self._services.folder / f"portion{self._number}"
-            folder.mkdir(parents=True, exist_ok=True)
-            resources = self._services.resources
-            self._writer = self._target.writer(
-                folder, resources.pool, resources.disk, self._services.memory
-            )
-        return self._writer
 
     def _copy_lacking(self, *, is_last: bool) -> None:
         """Copy the groups of the chunks that the target lacks."""
@@ -124,16 +104,16 @@ class GroupCopy:
                 self._take(sealed, wanted)
         self._copy_rest([c for c in self._lacking if c not in self._done and c not in carried])
         self._lacking, self._carried = carried, set(carried)
-        if self._writer and self._writer.size >= PORTION:
+        if self._portions.is_full:
             self._publish()
 
     def _take(self, sealed: SealedGroup, wanted: set[bytes]) -> None:
-        """Copy a group as it is, or only its needed chunks."""
+        """Copy a group unchanged, or only its needed chunks."""
         held = sorted(wanted & sealed.group.places.keys(), key=lambda c: sealed.group.places[c])
         if not held:
             return
         if is_whole(sealed.group, wanted):
-            self._writing().copy(sealed.group, sealed.record, self._lacking[held[0]].is_page)
+            self._portions.writer.copy(sealed.group, sealed.record, self._lacking[held[0]].is_page)
             self._done.update(sealed.group.places)
             return
         try:
@@ -148,9 +128,9 @@ class GroupCopy:
         if self._source.keys.chunk_id(data) != chunk:
             return
         if self._lacking[chunk].is_page:
-            self._writing().add_page(bytes(data))
+            self._portions.writer.add_page(bytes(data))
         else:
-            self._writing().add([(chunk, data)])
+            self._portions.writer.add([(chunk, data)])
         self._done.add(chunk)
 
     def _copy_rest(self, chunks: list[bytes]) -> None:
@@ -164,19 +144,7 @@ class GroupCopy:
                 self.left += 1
 
     def _publish(self) -> None:
-        """Publish the present portion, so that the next portion finds its chunks in the index."""
-        writer = self._writer
-        if writer is None:
-            return
-        staged = writer.finish()
-        self._writer = None
-        self._services.resources.confirm()
-        folder = self._services.folder / f"portion{self._number}"
-        if staged.packs:
-            self.packs += self._target.publish_portion(folder, staged)
-            self.stored += staged.stored
-        shutil.rmtree(folder, ignore_errors=True)
-        self._number += 1
+        self._portions.publish()
         self._done.clear()
 
 
@@ -199,7 +167,7 @@ def by_group(index: Index, refs: Iterable[ChunkRef]) -> dict[bytes, set[bytes]]:
 
 
 def is_whole(group: Group, wanted: set[bytes]) -> bool:
-    """Whether nearly all bytes of a group are wanted."""
+    """Whether nearly all bytes of a group are needed."""
     total = sum(length for _, length in group.places.values())
     needed = sum(length for chunk, (_, length) in group.places.items() if chunk in wanted)
     return needed >= total * _SHARE

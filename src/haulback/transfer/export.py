@@ -14,9 +14,10 @@ from haulback.errors import BaseGone, Damaged, NotFound
 from haulback.repository import cbt_check
 from haulback.repository.backup import DiskBase, back_up_disk
 from haulback.repository.backup_loss import assess
+from haulback.repository.group_cache import NearGroups
 from haulback.repository.keys import Keys
 from haulback.repository.manifest import Manifest, ManifestDisk
-from haulback.repository.mapping import MapReader
+from haulback.repository.mapping import PAGES_BEFORE, MapReader
 from haulback.repository.pack_verification import PackMemory
 from haulback.repository.repository import Draft, Repository
 from haulback.repository.repository_state import RepositoryState
@@ -146,6 +147,7 @@ def _store(
     warn, resources = services.warn, Resources(services.pool, meter=services.meter)
     if base is not None:
         old, lacks = base
+        old.expect([old.root.root], PAGES_BEFORE)
         try:
             changed = None if lacks else _believed(view, old, keys, warn)
             parent = DiskBase(old, changed, lacks)
@@ -194,9 +196,13 @@ def _bases(
     lacking = _lacking(parent, repository, warn) if look.index().is_damaged else set()
     # Not thorough: on a missing chunk, reading the disk whole is faster than a search for copies.
     reader = repository.reader(thorough=False, look=look)
+    # The roots come from the destination, which shows that the newest pack of the base is there.
+    roots = {stored.map.group for stored in parent.disks}
+    reader.near = NearGroups(repository.groups, apart=roots)
     return {
         stored.name: _Base(
-            MapReader(stored.map, reader.chunk, reader.expect), stored.name in lacking
+            MapReader(stored.map, reader.chunk, reader.expect, reader.place_of),
+            stored.name in lacking,
         )
         for stored in parent.disks
     }

@@ -42,7 +42,7 @@ class ForeignChunks:
         return self._reader
 
     def read(self, refs: Sequence[ChunkRef]) -> Iterator[tuple[ForeignGroup, set[bytes]]]:
-        """Groups that together hold the chunks, each with the chunks that are wanted of it.
+        """Groups that together contain the chunks, each with its needed chunks.
 
         Raises Damaged or BaseGone when the source lacks a chunk.
         """

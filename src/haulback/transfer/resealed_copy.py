@@ -5,10 +5,8 @@ The chunks and the compressed data of the source are kept; ids, groups and map p
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 from haulback.errors import BaseGone, Damaged
@@ -26,10 +24,9 @@ from haulback.repository.pages import (
     SegmentPiece,
 )
 from haulback.repository.repository import Repository
-from haulback.repository.repository_state import RepositoryState
 from haulback.repository.stored_disk import StoredDisk
-from haulback.repository.writer import Writer
-from haulback.transfer.copy_groups import PORTION, CopyServices, is_whole
+from haulback.transfer.copy_groups import is_whole
+from haulback.transfer.portions import CopyServices, Portions
 from haulback.transfer.reseal import ForeignChunks, ForeignGroup
 
 _SEGMENTS_AT_ONCE = 256  # segments whose chunks are read together: about 4,000 chunks
@@ -39,19 +36,26 @@ _KNOWN = 1 << 16  # chunks whose new references are cached: about 15 MB
 class ResealedCopy:
     """Stores the disks of a backup of `source` in `target`, and publishes the data in portions.
 
-    `disks` are the stored disks after `copy`; `packs` and `stored` as in `GroupCopy`.
+    `disks` are the stored disks after `copy`.
     """
 
     def __init__(self, source: Repository, target: Repository, services: CopyServices) -> None:
         self._source, self._target, self._services = source, target, services
         self._chunks = ForeignChunks(source, target, services.resources)
-        self._look: RepositoryState = target.look()
+        look = target.look()
+        self._portions, self._is_damaged = Portions(target, services, look), look.index().is_damaged
         self._known: dict[bytes, ChunkRef] = {}  # the references on the target by the source's ids
-        self._writer: Writer | None = None
-        self._number = 0
         self.disks: tuple[ManifestDisk, ...] = ()
-        self.packs: list[str] = []
-        self.stored = 0
+
+    @property
+    def packs(self) -> list[str]:
+        """The names of the published packs."""
+        return self._portions.packs
+
+    @property
+    def stored(self) -> int:
+        """The size of the published packs in bytes."""
+        return self._portions.stored
 
     def copy(self, manifest: Manifest, older: Manifest | None, origin: Manifest | None) -> None:
         """Store all data of a backup; `older` is a backup of the target.
@@ -63,17 +67,16 @@ class ResealedCopy:
         """
         try:
             self.disks = tuple(self._disks(manifest, older, origin))
-            self._publish()
+            self._portions.publish()
         except BaseException:
-            if self._writer:
-                self._writer.abandon()
+            self._portions.abandon()
             raise
 
     def _disks(
         self, manifest: Manifest, older: Manifest | None, origin: Manifest | None
     ) -> Iterator[ManifestDisk]:
         load = self._chunks.reader.chunk
-        pages = self._target.reader(thorough=False, look=self._look).chunk
+        pages = self._target.reader(thorough=False, look=self._portions.look).chunk
         bases = {disk.name: disk.map for disk in older.disks} if older else {}
         origins = {disk.name: disk.map for disk in origin.disks} if origin else {}
         for disk in manifest.disks:
@@ -86,10 +89,6 @@ class ResealedCopy:
             else:
                 stored = self._cut_like(disk.map, MapReader(old, pages))
             yield ManifestDisk(disk.name, stored, disk.format, disk.definition)
-
-    @property
-    def _is_damaged(self) -> bool:
-        return self._look.index().is_damaged
 
     def _changed(self, source: MapReader, was: MapReader, old: MapReader) -> DiskMap:
         """A disk as the changes of `was`; the whole disk if the map of the base `old` is
@@ -106,9 +105,9 @@ class ResealedCopy:
         base = DiskBase(old, None, self._is_damaged)
         keys, source = self._target.keys, StoredDisk(disk, reader)
         try:
-            return back_up_disk(source, self._writing(), keys, resources, base)
+            return back_up_disk(source, self._portions.writer, keys, resources, base)
         except (BaseGone, Damaged):  # the map of the base is damaged
-            return back_up_disk(source, self._writing(), keys, resources)
+            return back_up_disk(source, self._portions.writer, keys, resources)
 
     def _translated(self, source: MapReader, base: _Base | None = None) -> DiskMap:
         """A disk with the chunk borders of the source."""
@@ -118,7 +117,7 @@ class ResealedCopy:
             source.root.size,
             base.old if base else None,
             segments,
-            lambda page: self._writing().add_page(page),
+            lambda page: self._portions.writer.add_page(page),
         )
 
     def _all_segments(
@@ -146,8 +145,8 @@ class ResealedCopy:
         self._remember(refs)
         yield from ((number, _renamed(pieces, refs)) for number, pieces in work)
         self._services.resources.meter(sum(p.length for _, pieces in work for p in pieces))
-        if self._writer and self._writer.size >= PORTION:
-            self._publish()
+        if self._portions.is_full:
+            self._portions.publish()
 
     def _remember(self, refs: Mapping[bytes, ChunkRef]) -> None:
         if len(self._known) > _KNOWN:
@@ -156,42 +155,13 @@ class ResealedCopy:
 
     def _store(self, group: ForeignGroup, wanted: set[bytes]) -> dict[bytes, ChunkRef]:
         """Store the wanted chunks of a group; its compressed data is kept if all chunks are new."""
-        writer, ids = self._writing(), group.ids
+        writer, ids = self._portions.writer, group.ids
         if is_whole(group, wanted) and len(writer.lacks([*ids.values()])) == len(ids):
             places = {ids[chunk]: place for chunk, place in group.places.items()}
             writer.add_frame(places, group.frame)
         order = sorted(wanted, key=lambda chunk: group.places[chunk])
         refs = writer.add([(ids[chunk], group.chunk(chunk)) for chunk in order])
         return dict(zip(order, refs, strict=True))
-
-    @property
-    def _folder(self) -> Path:
-        return self._services.folder / f"anew{self._number}"
-
-    def _writing(self) -> Writer:
-        """The writer of the present portion."""
-        if self._writer is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir(parents=True)
-            resources, memory = self._services.resources, self._services.memory
-            self._writer = self._target.writer(
-                self._folder, resources.pool, resources.disk, memory, self._look
-            )
-        return self._writer
-
-    def _publish(self) -> None:
-        """Publish the present portion, so that the next portion finds its chunks in the index."""
-        if self._writer is None:
-            return
-        staged = self._writer.finish()
-        self._writer = None
-        self._services.resources.confirm()
-        if staged.packs:
-            self.packs += self._target.publish_portion(self._folder, staged)
-            self.stored += staged.stored
-            self._look = self._target.look()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._number += 1
 
 
 class _Base(NamedTuple):

@@ -21,8 +21,9 @@ class RestoreTarget(NamedTuple):
     An empty `uuid` or `name` keeps the backup's uuid or name.
 
     `format` is the hypervisor's name of the image format for all disks; None keeps the format of
-    each disk. `allocate` preallocates all disks, or makes all thin; None keeps what each original
-    disk was, thin where the backup does not tell. `skip` holds names of disks to leave out,
+    each disk. `allocate` preallocates all disks, or makes all disks thin; None allocates each disk
+    like the original disk, and thin if the backup does not record it. `skip` holds names of disks
+    to leave out,
     `rename` maps disk names to new names, `stores` maps disk names to storage pools. `cards`
     configures the network cards. `marks` are added to the definition.
     """
@@ -53,10 +54,13 @@ class RestoreServices(NamedTuple):
 
 
 class RestoredMachine(NamedTuple):
-    """The restored machine, and a sentence for each part of the original that it lacks."""
+    """The restored machine, a sentence for each part of the original that it lacks, and the name
+    that was asked for ("" if unknown).
+    """
 
     machine: Machine
     left: list[str]
+    asked_name: str = ""
 
 
 def wanted_of(manifest: Manifest, target: RestoreTarget) -> Machine:
@@ -98,4 +102,4 @@ def import_machine(
         for disk in wanted.disks:
             restore_disk(maps[disk.was], reader, new.sink(disk.name), services.pool, services.meter)
         services.confirm()
-        return RestoredMachine(new.commit(), new.left_out())
+        return RestoredMachine(new.commit(), new.left_out(), wanted.name)

@@ -15,7 +15,7 @@ from haulback.errors import Damaged, HaulbackError, NotFound
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.transfer.copy import CopyWish, copy_backup, heal_backup, lacks_data
-from haulback.transfer.copy_groups import CopyServices
+from haulback.transfer.portions import CopyServices
 from haulback.units import duration, size
 from haulback.wire import JsonObject
 from haulback.work.context import Results, TaskContext, TaskWork

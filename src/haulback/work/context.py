@@ -134,7 +134,9 @@ class MountAccess(Protocol):
         """
 
     def end(self, guid: str) -> list[DamageReport]:
-        """Stop a share and return the damage that it met; a share that is over is fine."""
+        """Stop a share and return the damage that it found; no error if the share has already
+        ended.
+        """
 
     def socket(self, guid: str) -> Path:
         """The socket at which a mount serves its disks over NBD."""
@@ -180,16 +182,16 @@ class TaskServer(Protocol):
         """Other attempts that now read or write a destination, or wait to store on it."""
 
     def type_changed(self, backup_type: str) -> None:
-        """Report at once that the backup has another type than the requested type."""
+        """Report immediately that the type of the backup differs from the requested type."""
 
     def note(self, results: Results) -> None:
         """Report results before the end; a later attempt continues from `cursor`."""
 
 
 class RestoreFolder(Protocol):
-    """A folder in the making: `folder` receives the files, `commit` gives it the wanted name.
+    """A folder in the making: `folder` receives the files, `commit` gives it its final name.
 
-    `made` is the wanted folder if an earlier attempt of the same task has completed it.
+    `made` is the requested folder if an earlier attempt of the same task has completed it.
     """
 
     folder: Path

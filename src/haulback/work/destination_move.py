@@ -27,7 +27,7 @@ def run(context: TaskContext) -> Results:
             f"{len(missing)} backups are missing there: {', '.join(missing[:_NAMED])}{more}; "
             "copy the whole repository, then move the destination"
         )
-    context.log(f"{count} expected backups were looked for, all are there")
+    context.log(f"{count} expected backups were found")
     return {"repository": repository.guid} | context.repositories.space(order.destination)
 
 

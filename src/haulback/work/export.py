@@ -131,7 +131,7 @@ class _Export:
         return export_machine(snapshot, repository, spec, services)
 
     def _report_type(self, manifest: Manifest) -> None:
-        """Report at once that an increment became a full backup."""
+        """Report immediately that an increment became a full backup."""
         order = self._order
         if order.wanted != BackupType.INCREMENTAL.value or manifest.type == order.wanted:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from haulback.contract.import_machine import ImportMachineOrder
+from haulback.contract.import_machine import ImportMachineOrder, taken_name
 from haulback.contract.node_tasks import SourceLocation
 from haulback.drivers.capabilities import InstantRestore, MachineTarget, capability
 from haulback.drivers.hypervisor import Machine, MachineSource, NetworkCardSettings
@@ -35,9 +35,12 @@ class _Made(NamedTuple):
 def run(context: TaskContext) -> Results:
     order: ImportMachineOrder = context.order
     machines = context.machines.open(order.hypervisor)
-    (machine, left), location = _made_before(context, machines) or _make(context, machines)
+    made, location = _made_before(context, machines) or _make(context, machines)
+    machine, left = made.machine, made.left
     for sentence in left:
         context.log(sentence)
+    if made.asked_name not in ("", machine.name):
+        context.log(taken_name(made.asked_name, machine.name, order.hypervisor.name))
     context.log(f"machine {machine.name} exists on {order.hypervisor.name}, uuid {machine.uuid}")
     if order.power_on:
         with phase(context, f"{machine.name} was started"):
@@ -60,7 +63,8 @@ def _made_before(context: TaskContext, machines: MachineSource) -> _Made | None:
             context.log("an earlier attempt made the machine already")
             machines.sweep(context.server.needed())  # completes the steps after the definition
             machine = machines.machine(machine.uuid)
-            return _Made(RestoredMachine(machine, []), told(SourceLocation()))
+            made = RestoredMachine(machine, [], context.order.name)
+            return _Made(made, told(SourceLocation()))
     return None
 
 
@@ -133,7 +137,7 @@ def _make_over(context: TaskContext, machines: MachineSource, wanted: Machine) -
     socket = context.mounts.socket(context.order.share)
     with overlays.create_over(wanted, socket, context.attempt) as new:
         context.progress.confirm()
-        return RestoredMachine(new.commit(), new.left_out())
+        return RestoredMachine(new.commit(), new.left_out(), wanted.name)
 
 
 WORK = TaskWork("IMPORT", ImportMachineOrder, run)

@@ -16,7 +16,7 @@ def run(context: TaskContext) -> Results:
         machines = capability(context.machines.open(order.hypervisor), SnapshotKeeper)
         machines.revert(order.uuid, order.name, before, context.attempt)
     context.log(f"the machine is as it was at the snapshot {order.name}")
-    context.log(f"what the machine was is kept as the snapshot {before}")
+    context.log(f"the previous state of the machine is kept as the snapshot {before}")
     return {"before": before, "snapshotTime": now}
 
 

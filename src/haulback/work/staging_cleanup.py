@@ -31,7 +31,7 @@ def run(context: TaskContext) -> Results:
     places = len(context.order.hypervisors) + len(context.order.destinations)
     context.log(
         f"{removed} leftovers of dead attempts were removed, {len(left)} of them in staging; "
-        f"{places} hypervisors and destinations were looked at"
+        f"{places} hypervisors and destinations were checked"
     )
     return {"removed": removed, "held": {guid: entry for guid, entry in held.items() if entry}}
 

@@ -9,6 +9,8 @@ from haulback.contract.store import PUBLISHED, StoreOrder
 from haulback.drivers.remote_set import RemoteSet
 from haulback.errors import BaseGone, HaulbackError, NotFound
 from haulback.filesystems.browser import Browser
+from haulback.repository.group import GROUP_BYTES
+from haulback.repository.group_cache import NearGroups
 from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.stored_disk import StoredDisk
@@ -57,6 +59,7 @@ def _tell(context: TaskContext, manifest: Manifest) -> None:
 def _volumes(context: TaskContext, repository: Repository, manifest: Manifest) -> Results:
     """The file systems of the backup, for later mounts; the backup is valid without the list."""
     reader = repository.reader(look=repository.seen)
+    reader.near = NearGroups(repository.groups, GROUP_BYTES)  # the next backup needs most of them
     disks = {disk.name: StoredDisk(disk.map, reader) for disk in manifest.disks}
     try:
         with (

@@ -79,11 +79,11 @@ def _tell(context: TaskContext, report: VerifyReport, complete: CompletedReport)
     count = report.backups - len(report.unlooked)
     context.log(
         f"{report.groups} groups, {size(report.bytes)} of {size(report.total)} read; "
-        f"{count} backups looked at, {len(complete.unknown)} of all are unknown to the catalogue"
+        f"{count} backups checked, {len(complete.unknown)} of all are unknown to the catalogue"
     )
     if report.unlooked:
         context.log(
-            f"the next VERIFY looks at {len(report.unlooked)} backups first: the time was over"
+            f"the time was not enough: the next VERIFY begins with {len(report.unlooked)} backups"
         )
     if complete.told and not report.unlooked:
         context.log(complete.report.findings[0])

@@ -124,7 +124,7 @@ def test_a_beginning_of_two_backups_is_refused_with_both(made: Made):
 
 
 def test_a_place_without_a_repository_is_named_with_the_remedy(made: Made, tmp_path: Path):
-    with pytest.raises(NotFound, match=f"^{tmp_path}: .* the place that holds haulback.json"):
+    with pytest.raises(NotFound, match=f"^{tmp_path}: .* the location that holds haulback.json"):
         command.cat(tmp_path, "latest", key_file=made.key)
 
 

@@ -15,6 +15,7 @@ from haulback.contract.destination_probe import PromiseBasis
 from haulback.destinations.probe import probe
 from haulback.destinations.s3 import S3
 from haulback.errors import Conflict, Damaged, Misconfigured, NotFound
+from haulback.repository.names import Objects
 from haulback.units import DAY_MS
 from tests import s3
 
@@ -222,6 +223,19 @@ def test_a_sweep_touches_only_what_clean_ups_delete():
     assert store.locks.sweep() == 2
     left = s3.administrator().list_object_versions(Bucket=bucket)["Versions"]
     assert {version["Key"].removeprefix("site/") for version in left} == kept
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_sweep_removes_objects_of_a_probe_after_their_lock(is_held: bool):
+    bucket = locked_bucket() if is_held else s3.new_bucket(ObjectLockEnabledForBucket=True)
+    store, objects = opened(bucket), Objects(opened(bucket))
+    s3.administrator().put_object(Bucket=bucket, Key="site/.probe/lock-00000000000000aa", Body=DATA)
+    objects.survey()
+    assert not objects.strangers
+    store.sweep(set())
+    left = s3.administrator().list_object_versions(Bucket=bucket)
+    assert len(left.get("Versions", [])) == is_held
+    assert not left.get("DeleteMarkers")  # an object under lock is not hidden
 
 
 def test_the_probe_tells_that_the_store_keeps_the_lock():

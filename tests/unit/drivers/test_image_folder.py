@@ -76,6 +76,30 @@ def test_a_bad_definition_is_a_problem_that_says_what_is_wrong(folder, text, say
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"uuid": "%s",\n "name": "web" "disks": []}', "line 2, column 16 is not JSON"),
+        ('{"uuid": "%s", "name": "web",\n "disks": [\n{"name": 1}]}', "line 3: `disks[0].name`"),
+        ('{"uuid": "%s", "name": 7}', "line 1: `name`: expected `str`, got `int`; correct the"),
+        ('{"uuid": "%s"}', "missing required field `name`; correct the member"),
+    ],
+)
+def test_a_machine_with_a_broken_definition_is_refused_with_file_line_and_remedy(
+    folder, text, says
+):
+    bad = raw_machine(folder.root, "bad")
+    folder.machine(UUID)
+    (bad / "machine.json").write_text(text % UUID)
+    with pytest.raises(Malformed) as refused:
+        folder.snapshot(UUID, "a1")
+    assert str(refused.value.message).startswith(f"{bad}: machine.json: ")
+    assert says in refused.value.message
+    (bad / "machine.json").unlink()
+    with pytest.raises(NotFound):
+        folder.snapshot(UUID, "a1")
+
+
+@pytest.mark.parametrize(
     "file", ["/etc/passwd", "../good/root.raw", "..", "a/b", "", "machine.json", "a\0b"]
 )
 def test_an_image_outside_of_the_machine_s_folder_is_refused(folder, file):

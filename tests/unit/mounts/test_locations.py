@@ -122,7 +122,7 @@ def test_damage_that_a_mount_meets_is_recorded_in_the_repository(
     assert len(reports(mounted)) == 1
 
 
-def test_damage_that_a_store_does_not_take_is_not_recorded_at_each_look(
+def test_damage_that_a_store_does_not_take_is_told_at_once_and_recorded_later(
     tmp_path: Path, pool: ThreadPoolExecutor
 ):
     mounted = Mounted(tmp_path, pool, family=True)
@@ -131,12 +131,15 @@ def test_damage_that_a_store_does_not_take_is_not_recorded_at_each_look(
     folder = tmp_path / "first"
     (folder / "damage").write_bytes(b"a file where records of damage are stored")
     mounted.watch.look()
+    [report] = reports(mounted)
+    assert [loss.backup for loss in report.losses] == [mounted.spec.backup]
+    assert "takes no record" in report.findings[0]
     (folder / "damage").unlink()
     mounted.watch.look()
-    assert reports(mounted) == []
-    mounted.seconds += 2
+    assert not mounted.site.opened("first").damage()  # the store is not asked at each look
+    mounted.seconds += 60
     mounted.watch.look()
-    assert len(reports(mounted)) == 1
+    assert mounted.site.opened("first").damage()
 
 
 def test_the_reports_of_a_location_replace_each_other(tmp_path: Path, pool: ThreadPoolExecutor):

@@ -75,7 +75,8 @@ def export(
     look = repository.look()
     writer = repository.writer(staging, pool, io, look=look)
     reader = repository.reader(look=look)
-    old = MapReader(base, reader.chunk, reader.expect) if base else None
+    read = (reader.chunk, reader.expect, reader.place_of)
+    old = MapReader(base, *read) if base else None
     try:
         known = DiskBase(old, changed, distrust) if old else None
         result = back_up_disk(disk, writer, repository.keys, Resources(pool), known)

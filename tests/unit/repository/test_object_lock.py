@@ -21,6 +21,7 @@ from haulback.repository.manifest import name_of as manifest_name
 from haulback.repository.object_lock import ObjectLocks, lock_end
 from haulback.repository.owners import OwnerRecord, Ownership
 from haulback.repository.pack import name_of as pack_name
+from haulback.repository.pack_upload import publish_packs
 from haulback.repository.repair import RepairContext, repair
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
@@ -150,8 +151,9 @@ def test_a_clean_up_leaves_locked_packs_and_says_how_much_they_hold(vault: Vault
     kept = vault.store(MemoryDisk(noise(1 << 20)))
     abandoned = vault.root / "abandoned"
     draft = export(vault.repository, MemoryDisk(noise(1 << 20, 2)), abandoned, vault.pool)
-    for file in draft.packs:  # a STORE that died before its index and its manifest
-        vault.repository._publish_file(abandoned / file, pack_name(bytes.fromhex(file[:32])))
+    # a STORE that died before its index and its manifest
+    files = [abandoned / file for file in draft.packs]
+    publish_packs(vault.repository.destination, files)
     packs = vault.packs()
     for _ in range(2):
         cleaned = vault.clean()

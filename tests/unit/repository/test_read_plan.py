@@ -9,7 +9,9 @@ import pytest
 from haulback.destinations.pass_through import PassThrough
 from haulback.drivers.source import Extent
 from haulback.errors import Damaged
+from haulback.repository.base_runs import groups_of_base, written_place
 from haulback.repository.expected_groups import ExpectedGroups
+from haulback.repository.pack import GroupLocation
 from haulback.repository.repository import Repository
 from haulback.testing.memory_store import MemoryBucket, MemoryStore
 from haulback.units import KIB, MIB
@@ -109,3 +111,34 @@ def test_a_group_that_was_not_announced_is_left_to_the_store(store, tmp_path, po
     assert len(store.ranges) == 1
     assert expected.take(groups[0], places[groups[0]]) is None
     assert expected.take(groups[-1], places[groups[-1]]) is None
+
+
+def at(*offsets: int) -> dict[bytes, GroupLocation]:
+    """Groups of 1 MiB at these offsets of a pack, in MiB."""
+    return {
+        number.to_bytes(12, "big"): GroupLocation(bytes(16), offset * MIB, MIB)
+        for number, offset in enumerate(offsets)
+    }
+
+
+def test_the_base_supplies_the_run_that_holds_most_of_the_bytes():
+    places = at(0, 20, 22, 24, 40, 60)
+    needs = dict.fromkeys(places, 10)
+    chosen = groups_of_base(needs, 30, places.get)
+    assert sorted(places[group].offset // MIB for group in chosen) == [20, 22, 24]
+
+
+def test_no_group_is_loaded_while_the_source_may_supply_all_bytes():
+    places = at(0, 1, 2)
+    assert groups_of_base(dict.fromkeys(places, 10), 30, places.get) == set()
+
+
+def test_the_source_never_supplies_more_than_it_may():
+    chance = random.Random(5)
+    for _ in range(300):
+        places = at(*sorted(chance.sample(range(64), chance.randint(1, 20))))
+        needs = {group: chance.randint(1, 100) for group in places}
+        known = chance.choice([places.get, lambda _: None, written_place])
+        allowed = chance.randint(0, sum(needs.values()))
+        loaded = groups_of_base(needs, allowed, known)
+        assert sum(needs[group] for group in needs.keys() - loaded) <= allowed

@@ -17,7 +17,7 @@ from haulback.repository.manifest import Manifest
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.transfer.copy import CopyResult, CopyWish, copy_backup, heal_backup
-from haulback.transfer.copy_groups import CopyServices
+from haulback.transfer.portions import CopyServices
 from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, back_up, restored
 

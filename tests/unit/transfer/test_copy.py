@@ -11,7 +11,7 @@ from haulback.repository.pack import GroupLocation, name_of
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import CheckOrder, Depth, verify
-from haulback.transfer import resealed_copy
+from haulback.transfer import portions, resealed_copy
 from haulback.transfer.copy import COPY_OF, lacks_data
 from haulback.units import KIB, MIB
 from tests.unit.repository.scene import MemoryDisk, noise
@@ -270,6 +270,45 @@ def test_a_copy_heals_its_origin_across_keys(apart):
     assert apart.restores("first", backup)
 
 
+@pytest.mark.parametrize("size", [10 * MIB, SIZE - 5000])
+def test_two_damaged_locations_of_different_keys_heal_each_other(apart, size):
+    disk = MemoryDisk(bytes(size))
+    disk.write_at(0, noise(3 * MIB, 1))
+    disk.write_at(size - 2 * MIB, noise(2 * MIB, 2))
+    backup = apart.back_up(disk)
+    copy = apart.copy(backup).manifest
+    for number, name in enumerate(("first", "second")):
+        rot(apart, name, backup, number)
+        noticed(apart, name)
+        assert lacks_data(apart.opened(name), (backup, copy)[number].backup)
+    apart.copy(copy, guid=backup.backup, route=BACK, heals=True)
+    apart.copy(backup, guid=copy.backup, heals=True)
+    for name, manifest in (("first", backup), ("second", copy)):
+        assert not lacks_data(apart.opened(name), manifest.backup)
+        assert apart.restores(name, manifest)
+
+
+def test_lost_map_pages_are_made_again_from_a_location_with_another_key(apart):
+    backup = apart.back_up(a_disk())
+    copy = apart.copy(backup).manifest
+    rot_group(apart, "second", apart.opened("second").index().find([copy.disks[0].map.page])[0])
+    rot(apart, "second", copy)
+    noticed(apart, "second")
+    assert assess(apart.opened("second"), copy).bytes >= SIZE
+    apart.copy(backup, guid=copy.backup, heals=True)
+    assert not lacks_data(apart.opened("second"), copy.backup)
+    assert apart.restores("second", copy)
+
+
+def test_a_healing_across_keys_reads_only_what_is_lacking(apart):
+    backup = apart.back_up(a_disk())
+    copy = apart.copy(backup).manifest
+    rot(apart, "first", backup)
+    noticed(apart, "first")
+    made = apart.copy(copy, guid=backup.backup, route=BACK, heals=True)
+    assert 0 < made.stored < 1.3 * MIB  # one group of five
+
+
 def test_a_block_that_moves_within_a_segment_is_copied_by_sealing_anew(apart):
     disk, block = MemoryDisk(bytes(SIZE)), noise(64 * KIB, 3)
     disk.write_at(5 * MIB + 256 * KIB, block)
@@ -286,7 +325,15 @@ def rot(site: CopySite, name: str, backup, number: int = 0) -> None:
     """Flip a byte inside a data group of a backup: 0 is the largest group."""
     opened = site.opened(name)
     found = (place for segment in opened.index().segments for _, place in segment.groups())
-    entry = sorted(found, key=lambda place: -place.length)[number]
+    rot_place(site, name, sorted(found, key=lambda place: -place.length)[number])
+
+
+def rot_group(site: CopySite, name: str, group: bytes) -> None:
+    """Flip a byte inside a group."""
+    rot_place(site, name, site.opened(name).index().place(group))
+
+
+def rot_place(site: CopySite, name: str, entry: GroupLocation) -> None:
     path = site.root / name / f"packs/{entry.pack.hex()[:2]}/{entry.pack.hex()}"
     data = bytearray(path.read_bytes())
     data[entry.offset + entry.length // 2] ^= 1
@@ -305,7 +352,7 @@ def noticed(site: CopySite, name: str) -> None:
 
 
 def test_a_later_attempt_across_keys_uses_what_a_dead_attempt_published(apart, monkeypatch):
-    monkeypatch.setattr(resealed_copy, "PORTION", MIB)
+    monkeypatch.setattr(portions, "PORTION", MIB)
     monkeypatch.setattr(resealed_copy, "_SEGMENTS_AT_ONCE", 4)
     backup, calls = apart.back_up(MemoryDisk(noise(20 * MIB, 4))), 0
 

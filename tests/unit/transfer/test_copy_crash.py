@@ -20,8 +20,8 @@ def test_a_copy_is_completed_by_the_next_attempt_wherever_power_fails(tmp_path, 
     disk.write_at(0, noise(900 * KIB, 1))
     backup = site.back_up(disk)
     failed, done = 0, False
-    limits = {"_LACKING": 6, "_CARRIED": 2, "PORTION": 300 * KIB}
-    patches = [patch(f"haulback.transfer.copy_groups.{k}", v) for k, v in limits.items()]
+    limits = {"copy_groups._LACKING": 6, "copy_groups._CARRIED": 2, "portions.PORTION": 300 * KIB}
+    patches = [patch(f"haulback.transfer.{k}", v) for k, v in limits.items()]
     for limit in patches:
         limit.start()
     try:

@@ -31,7 +31,11 @@ SIZE = 17 * MIB  # two leaves below an inner page
 STEPS = 14
 ORDINARY = 40  # histories of an ordinary run
 HERE = ("first", "second")
-SMALL = {"_LACKING": 8, "_CARRIED": 4, "PORTION": 300 * KIB}  # many portions in a small copy
+SMALL = {
+    "copy_groups._LACKING": 8,
+    "copy_groups._CARRIED": 4,
+    "portions.PORTION": 300 * KIB,
+}  # many portions in a small copy
 
 
 @pytest.mark.slow
@@ -44,7 +48,7 @@ def test_every_present_backup_restores_at_both_sides_after_any_history(
         for name, value in LIMITS.items():
             held.enter_context(patch(f"haulback.repository.{name}", value))
         for name, value in SMALL.items():
-            held.enter_context(patch(f"haulback.transfer.copy_groups.{name}", value))
+            held.enter_context(patch(f"haulback.transfer.{name}", value))
         for seed in seeds:
             folder = tmp_path / str(seed)
             folder.mkdir()

@@ -7,6 +7,7 @@ import uuid
 
 import msgspec
 
+from haulback.drivers.imagefolder import definition_faults
 from haulback.drivers.images.image import ImageFile
 from haulback.errors import Malformed
 from haulback.texts import is_printable
@@ -29,17 +30,26 @@ class Definition(msgspec.Struct, frozen=True):
 
 
 def decode(data: bytes) -> Definition:
-    """Parse and check a machine.json. Raises Malformed with the name of the bad field."""
+    """Parse and check a machine.json.
+
+    Raises Malformed with the bad member, its line if it has one, and the remedy.
+    """
     if len(data) > LARGEST:
-        raise Malformed(f"{FILE} is larger than {LARGEST} bytes")
+        raise Malformed(f"{FILE} is larger than {LARGEST} bytes; it holds no disk, shorten it")
     try:
         whole = msgspec.json.decode(data, type=JsonObject)
         definition = msgspec.convert({**whole, "whole": whole}, Definition)
     except RecursionError:
-        raise Malformed(f"{FILE} is nested too deeply") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Malformed(f"{FILE}: {error}") from None
-    return msgspec.structs.replace(_checked(definition), uuid=canonical(definition.uuid))
+        raise Malformed(f"{FILE} is nested too deeply; remove the inner objects") from None
+    except msgspec.ValidationError as error:
+        raise Malformed(f"{FILE}: {definition_faults.of_member(data, error)}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Malformed(f"{FILE}: {definition_faults.of_syntax(data)}") from None
+    try:
+        identity = canonical(definition.uuid)
+    except Malformed as error:
+        raise Malformed(f"{FILE}: `uuid`: {error.message}; `uuidgen` prints a new one") from None
+    return msgspec.structs.replace(_checked(definition), uuid=identity)
 
 
 def encode(definition: JsonObject) -> bytes:

@@ -229,8 +229,17 @@ class ImageFolder:
         if len(matches) > 1:
             raise self._ambiguous(wanted)
         if not matches:
-            raise NotFound(f"no machine {wanted} in {self.root}")
+            raise self._unreadable(wanted) or NotFound(f"no machine {wanted} in {self.root}")
         return matches[0]
+
+    def _unreadable(self, uuid: str) -> Malformed | None:
+        """The error of a machine whose definition holds this uuid, but cannot be read."""
+        for problem in self._scan()[1]:
+            file = self.root / problem.where / FILE
+            with suppress(OSError, HaulbackError):
+                if uuid.encode() in read_regular(file, LARGEST + 1).lower():
+                    return Malformed(f"{file.parent}: {problem.message}")
+        return None
 
     def _known(self, uuid: str) -> list[tuple[Path, Definition]]:
         """The folders of a machine and their present definitions, found by stamps of files."""

@@ -183,7 +183,7 @@ def is_full(file: os.stat_result, size: int) -> bool:
 def in_a_moment(call: Callable[[], T]) -> T:
     """Retry a call for two seconds while an image is in use.
 
-    A QEMU tool that was started by a killed process ends by itself shortly after that process.
+    A QEMU tool ends shortly after a killed process that started it.
     """
     return retry(call, _MOMENT, lambda error: isinstance(error, SourceChanged))
 

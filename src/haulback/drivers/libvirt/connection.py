@@ -5,6 +5,8 @@ No other module uses libvirt's types.
 
 from __future__ import annotations
 
+import os
+import pwd
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -57,7 +59,9 @@ class Domain:
             return bool(self._domain.isActive())
 
     def why_off(self) -> int | None:
-        """libvirt's reason why the machine is off, 0 for an unknown one; None while it is on."""
+        """libvirt's reason why the machine is off, 0 for an unknown reason; None while the machine
+        runs.
+        """
         with _mapped():
             return None if self._domain.isActive() else int(self._domain.state()[1])
 
@@ -359,8 +363,10 @@ class Host:
         if libvirt is None:
             raise Unsupported(f"{uri}: {_REMEDY}")
         libvirt.registerErrorHandler(_silent, None)
-        with _mapped():
+        try:
             self.connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise Unavailable(f"libvirt at {uri}: {error}; {_way_in(str(error))}") from None
 
     def domains(self) -> list[Domain]:
         with _mapped():
@@ -430,6 +436,29 @@ def _mapped() -> Iterator[None]:
         yield
     except libvirt.libvirtError as error:
         raise _error(error) from None
+
+
+def _way_in(message: str) -> str:
+    """The remedy for a connection to libvirt that failed with this message."""
+    if "Permission denied" in message or "authentication" in message or "polkit" in message:
+        user = _user()
+        return (
+            f"the node runs as {user}: run the node as root, or add {user} to the group libvirt "
+            f"(`usermod -aG libvirt {user}`) and start the node again"
+        )
+    if "No such file" in message or "Connection refused" in message:
+        return (
+            "start libvirt on this host (`systemctl start libvirtd`), install "
+            "libvirt-daemon-system, or correct the URL"
+        )
+    return "correct the URL (`virsh -c URL list` tries the URL), and check that libvirt runs"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _error(error: Any) -> Exception:

@@ -73,7 +73,9 @@ class GuestFreeze:
 
 
 def main(uri: str, uuid: str, seconds: str) -> None:
-    """Wait for a byte; without one, thaw the guest at the end of the input or the deadline."""
+    """Wait for a byte; if none arrives, thaw the guest at the end of the input or at the
+    deadline.
+    """
     # Signals that end the node's process group must not end the guard.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -28,8 +28,8 @@ machine start. Metadata of other programs (the instance and the ports of OpenSta
 original in their databases; the name of the guest's operating system stays.
 
 A copy that is pinned to the CPUs of its running original would take them from it, and shares of a
-cache are exclusive. The generation id tells the guest that it went back: it is new after a revert
-to a snapshot, too, as after libvirt's own.
+cache are exclusive. The generation id tells the guest that it was set back in time, so the id is
+also new after a revert to a snapshot, as libvirt does it.
 
 `copied_members` removes the resources of the original, which no copy may have at all.
 """
@@ -56,7 +56,7 @@ _SEED = "ds="  # cloud-init reads its settings from a serial number that begins 
 class NewIdentity(NamedTuple):
     """The identity of a new machine: its `uuid`, and whether it is a copy beside its original.
 
-    `tell` is called with a sentence about each device with another host end; `names` maps device
+    `tell` is called with a sentence about each device whose host end changed; `names` maps device
     names to names of disks.
     """
 

@@ -103,7 +103,7 @@ def end_abandoned(domain: Domain) -> None:
     """End a backup job that a dead attempt left.
 
     A running job of Haulback is a leftover, because one task at a time works on a machine. Raises
-    SourceChanged for a job of another program, Unavailable when libvirt is stuck.
+    SourceChanged for a job of another program, Unavailable when libvirt does not answer.
     """
     running = domain.backup()
     if running is None and domain.is_stuck():

@@ -1,8 +1,8 @@
 """Devices that a machine keeps when a backup of itself is restored over it.
 
 The backup's XML lists the devices of the time of the backup, the machine's current XML lists its
-present devices. The present devices count: a LUN that was assigned to another machine since must
-not be attached again.
+present devices. The present devices are kept, not those of the backup: a LUN that was since
+assigned to another machine must not be attached again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SEATS = ("address", "alias", "boot")  # members about a device's place in the m
 
 
 def settle(root: ET.Element, now: ET.Element, restored: Names, tell: Tell) -> None:
-    """Limit the devices in `root` to those the machine still has, besides virtual hardware.
+    """Remove the devices from `root` that the machine no longer has; virtual hardware stays.
 
     `now` is the machine's current XML; `restored` maps device names of the new disks to disk names.
     """

@@ -59,7 +59,8 @@ def looked_at(host: Host, domain: Domain, silent: dict[str, str]) -> InspectedDi
     """Disks that backups of a machine in its present state contain.
 
     The images of a stopped machine are opened, so that faults are found before a backup fails.
-    `silent` collects servers that did not answer in time, with the reasons: each is asked once.
+    `silent` collects servers that did not answer in time, with the reasons, so that each server
+    gets one request.
     Raises the error of libvirt for a local disk of unknown size.
     """
     if domain.is_active:

@@ -125,8 +125,8 @@ class PeerConnection:
     def call(self, target: int, method: str, *arguments: object, kind: type[T]) -> T:
         """Call a method of an object that the peer offers, and decode its result as a `kind`.
 
-        Raises the error that the method raises, and Unavailable when the peer is gone or its
-        response is malformed.
+        Raises the error that the method raises, and Unavailable when the peer has disconnected or
+        its response is malformed.
         """
         return self.result(self.begin(target, method, *arguments), kind)
 
@@ -176,7 +176,7 @@ class PeerConnection:
     def _write(self, view: memoryview) -> None:
         """Write all bytes.
 
-        Raises OSError when the peer accepts no byte for two minutes, or is gone.
+        Raises OSError when the peer accepts no byte for two minutes or has disconnected.
         """
         free, end = select.poll(), time.monotonic() + _SILENCE
         free.register(self._outgoing, select.POLLOUT)

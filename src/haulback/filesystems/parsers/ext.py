@@ -170,7 +170,7 @@ class Ext:
             yield 0, len(self._inline(inode))
             return
         end = size
-        if not inode.flags & _IN_EXTENTS:  # each block pointer is looked at
+        if not inode.flags & _IN_EXTENTS:  # each block pointer is checked
             end = min(size, offset + _WINDOW)
         yield from ranges(self._runs(inode, offset, end - offset))
         if end < size:

@@ -1,7 +1,8 @@
 """Checksums of the metadata of ext4 (metadata_csum): inodes, folders, extent trees.
 
-The kernel refuses metadata whose checksum differs. The reader names the damage: it delivers no
-contents by a damaged inode, and shows the entries of a damaged folder as far as they make sense.
+The kernel refuses metadata whose checksum differs. The reader reports the damage: it delivers no
+contents of a file with a damaged inode, and shows the entries of a damaged folder that it can
+decode.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Unlike an ext journal these logs are not replayed; the volume carries a warning instead. Sources:
 for XFS "XFS Algorithms & Data Structures", chapter Journaling Log; for NTFS the restart pages of
-$LogFile, judged as by `ntfs_is_logfile_clean` of ntfs-3g.
+$LogFile, evaluated as in `ntfs_is_logfile_clean` of ntfs-3g.
 """
 
 from __future__ import annotations

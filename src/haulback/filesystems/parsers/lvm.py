@@ -72,8 +72,9 @@ def physical(blocks: Blocks, disk: str) -> Physical | None:
 def groups(physicals: Sequence[Physical]) -> tuple[list[Logical], list[Unknown]]:
     """Visible logical volumes of all volume groups, and physical volumes that belong to none.
 
-    A physical volume that stands on two disks belongs to two copies of its group: the volumes of
-    both are returned, under the same names. Of several states of a copy's metadata the one with
+    A physical volume that is found on two disks belongs to two copies of its group: the volumes of
+    both copies are returned, under the same names. Of several states of a copy's metadata the one
+    with
     the highest sequence number is used.
     """
     states: dict[str, dict[bytes, _Metadata]] = defaultdict(dict)
@@ -137,7 +138,9 @@ def _copies(members: Iterable[Physical], texts: Sequence[bytes]) -> list[list[Ph
 def _of_copy(
     copy: Sequence[Physical], members: Sequence[Physical], newest: Sequence[_Metadata]
 ) -> Iterator[Logical]:
-    """Logical volumes of a copy; a part that only another copy has is read there with a warning."""
+    """Logical volumes of a copy of a group; a part that only another copy has is read from that
+    copy, with a warning.
+    """
     texts = {volume.text for volume in copy}
     metadata = next((item for item in newest if item.text in texts), newest[0])
     own = {volume.id: volume for volume in copy}

@@ -29,8 +29,8 @@ def chosen(
 ) -> Backup:
     """The best location of the backup that a request names.
 
-    Locations are preferred in this order: a reachable one, a sound one, one whose destination
-    answers, the named one, the first one.  Raises Malformed, NotFound or Conflict.
+    Locations are preferred in this order: reachable, sound, with a destination that answers,
+    requested, first location. Raises Malformed, NotFound or Conflict.
     """
     if backup is None and location is None:
         raise Malformed("backup: name a backup or a backupLocation", field="backup")
@@ -74,8 +74,8 @@ def reached_by(node: str) -> Reaches:
 
 
 def other_places(backup: Backup, node: str | None, catalogue: Catalogue) -> list[BackupPlace]:
-    """The other readable locations of a backup that a node reaches: sound ones first, then those
-    whose destination answers.
+    """The other readable locations of a backup that a node reaches: sound locations first, then
+    locations whose destination answers.
     """
     others = [
         item

@@ -23,9 +23,9 @@ def wanted(request: MountRequest, backup: Backup) -> JsonObject:
             raise Malformed("mountedFileSystems: not with ISCSI", field="mountedFileSystems")
         return iscsi_mount.wanted(files, request.allowedClients or [], backup)
     if request.allowedClients:
-        raise Malformed("allowedClients: goes with mode ISCSI", field="allowedClients")
+        raise Malformed("allowedClients: needs mode ISCSI", field="allowedClients")
     if files and request.mode is MountMode.AUTO:
-        raise Malformed("mountedDisks: goes with modes MANUAL and ISCSI", field="mountedDisks")
+        raise Malformed("mountedDisks: needs mode MANUAL or ISCSI", field="mountedDisks")
     shown = _visible(request, backup)
     if files:
         shown.append(PublishedFolder("", disks=iscsi_mount.disks_of(files, backup)))

@@ -112,7 +112,8 @@ def pinned(catalogue: Catalogue, *places: reach.Place | None) -> str:
 
 
 def on_node(catalogue: Catalogue, wanted: Ref | None, *places: reach.Place | None) -> Named:
-    """The named node, or else the node that reaches all places and was heard last.
+    """The requested node, or else, of the nodes that reach all places, the node with the latest
+    sign of life.
 
     Raises NotFound, and Malformed for a node that does not reach all.
     """

@@ -39,14 +39,14 @@ def job_goes_on(task: Task, ledger: Ledger) -> None:
     ledger.restores.moved(task.ref("restoreJob") or "", "INPROGRESS", task.status_info, task)
 
 
-def job_ended(task: Task, state: State, ledger: Ledger) -> None:
-    """End the restore job with its last task."""
+def job_ended(task: Task, state: State, ledger: Ledger, more: str = "") -> None:
+    """End the restore job with its last task; `more` is a sentence about a restored machine."""
     status = {State.FINISHED: "SUCCESS", State.CANCELLED: "CANCELLED"}.get(state, "FAILED")
-    info = task.status_info or (_warnings(task) if state is State.FINISHED else None)
+    info = task.status_info or (_warnings(task, more) if state is State.FINISHED else None)
     ledger.restores.moved(task.ref("restoreJob") or "", status, info, task)
 
 
-def _warnings(task: Task) -> str | None:
+def _warnings(task: Task, more: str) -> str | None:
     """Sentences about parts that the restored machine lacks, as a node reports them."""
     said = msgspec.convert(task.results.get("warnings", []), list[str])
-    return "; ".join(said).replace("\0", "")[:_LONGEST] or None
+    return "; ".join([*([more] if more else []), *said]).replace("\0", "")[:_LONGEST] or None

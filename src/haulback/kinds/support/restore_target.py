@@ -143,7 +143,7 @@ def _clusters(to: Hypervisor, catalogue: Catalogue) -> set[str]:
 
 
 def name_of(request: AnyRequest, catalogue: Catalogue) -> str:
-    """The wanted name, or the name of the machine to replace."""
+    """The requested name, or the name of the machine to replace."""
     other = getattr(request, "dstProtectedEntity", None)
     name = str(request.restoredPeName or (catalogue.machines.get(other.guid).name if other else ""))
     if len(name) > 200 or any(ord(letter) < 32 for letter in name):

@@ -23,7 +23,7 @@ from haulback.wire import JsonObject, Named
 
 TYPE = "BACKUP_DESTINATION_SYNC"
 LANE = "copy"
-WINDOW = 24 * HOUR_MS  # copies may wait for a link that is down
+WINDOW = 24 * HOUR_MS  # copies may wait for a network link that is down
 SOURCE, COPIES, HEALS = "source", "copies", "heals"  # parameters of the task
 MOST = 100  # copies of one task
 _SYNCHRONIZATION = BackupType.SYNCHRONIZATION.value

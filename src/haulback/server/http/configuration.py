@@ -36,7 +36,7 @@ class _Served(NamedTuple):
     """The path of a kind of record.
 
     `change` limits narrowed callers that add, change or remove records; `more` are members of the
-    example besides the name.
+    example in addition to the name.
     """
 
     path: str
@@ -169,7 +169,7 @@ def _for(call: ApiRequest, shown: JsonObject) -> JsonObject:
 
 
 def _changed(kind: RecordKind) -> Callable[[ApiRequest], Losses] | None:
-    """The list of what a changed rule or policy takes away; None for other records."""
+    """The list of losses from a changed rule or policy; None for other records."""
     if kind.name in policies.OWNED:
         return lambda call: policy_losses.of_changed_policy(
             call.app, call.who, _sent(call, kind), call.guid

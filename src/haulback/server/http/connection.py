@@ -92,7 +92,7 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            return  # the server supports no upgrade and answers the request as it is
+            return  # the server supports no protocol upgrade and answers the request as plain HTTP
         except httptools.HttpParserError:
             self._refuse(self._wrong or Malformed("the request is not HTTP/1.1"))
             return
@@ -210,7 +210,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: HaulbackError) -> None:
         """Send the error and close: the parser cannot find the next request on this connection."""
         self._wrong = error
-        if self.pipeline:  # an answer now would come before the answers to earlier requests
+        if self.pipeline:  # an answer now would overtake the answers to earlier requests
             self.pipeline.clear()
             self.transport.close()
             return

@@ -79,7 +79,7 @@ def take_over(call: ApiRequest) -> DestinationRecord:
     command="destination sync DESTINATION",
 )
 def read_catalogue(call: ApiRequest) -> DestinationRecord:
-    """Bring backups that the catalogue lacks back from manifests and extracts.
+    """Add backups that the catalogue lacks, from manifests and extracts.
 
     The task ends the hold of a restored server for this destination.
     """

@@ -19,7 +19,7 @@ room = Router()
 @room(
     "GET",
     "/forecast",
-    "What runs when in the next days, and what will not fit its window.",
+    "The fires of the next days, and the fires that will not fit their windows.",
     answer=ForecastRecord,
     many=True,
     query=(

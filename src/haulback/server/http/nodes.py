@@ -354,7 +354,7 @@ def share(call: ApiRequest) -> WorkOrder:
 @room(
     "POST",
     "/nodes/self/shares/{guid}/damage",
-    "Damage that the readers of a mount have met.",
+    "Damage that the readers of a mount have found.",
     request=MountDamage,
     status=204,
     body=request_body.NODES,

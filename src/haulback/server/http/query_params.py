@@ -12,7 +12,9 @@ from haulback.server.services.tasks import SORTS
 from haulback.tasks.record import CONTRACT_TYPES
 
 _LONGEST = 200  # characters of a filter
-_DEEPEST = 10_000_000  # largest page number: times the page size it still fits a BIGINT
+_DEEPEST = (
+    10_000_000  # largest page number, whose product with the page size still fits into a BIGINT
+)
 _TYPES = CONTRACT_TYPES | KINDS.keys()
 _REFS = {
     "backup": "backup",

@@ -1,4 +1,4 @@
-"""Responses: Responses: JSON with the contract's status codes; every error has a body."""
+"""Responses: JSON with the contract's status codes; every error has a body."""
 
 from __future__ import annotations
 

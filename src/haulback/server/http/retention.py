@@ -163,8 +163,8 @@ def _check_goes(backup: Backup, held: int | None) -> None:
         )
     if backup.status != "SUCCESS":
         raise Conflict(
-            f"backup {backup.guid} is {backup.status}: it is not stored as a whole, and goes with "
-            "the clean-up after its task; delete the backup instead"
+            f"backup {backup.guid} is {backup.status}: it is not stored completely, and the "
+            "clean-up after its task removes it; delete the backup instead"
         )
     if backup.location_status in ("MISSING", "GIVEN_UP"):
         raise Conflict(

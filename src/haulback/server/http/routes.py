@@ -145,7 +145,7 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
     if not origins:
         return None
     if "*" in origins:
-        raise Malformed("--origin: name the sites one by one; * would let every page in")
+        raise Malformed("--origin: name each site; * would allow every page")
     return CORSConfig(
         allow_origins=list(origins),
         allow_credentials=True,

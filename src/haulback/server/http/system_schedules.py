@@ -100,7 +100,7 @@ def resume(call: ApiRequest) -> None:
 @room(
     "POST",
     f"{_PATH}/{{guid}}/run",
-    "Do the work of a system schedule at once.",
+    "Run the task of a system schedule now.",
     status=201,
     answer=FireRecord,
     roles=ADMINS,

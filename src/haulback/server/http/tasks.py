@@ -330,7 +330,7 @@ def _losses_of_run(call: ApiRequest) -> Losses:
 @room(
     "POST",
     "/runs/{guid}/retry",
-    "Repeat what failed in a run of a policy.",
+    "Repeat the tasks that failed in a run of a policy.",
     answer=TaskListRecord,
     many=True,
     status=201,

@@ -57,9 +57,7 @@ class _Names(NamedTuple):
 
 
 def continue_walks(app: App) -> None:
-    """Judge the next machines for the requested walks over all machines, one transaction for each
-    piece.
-    """
+    """Evaluate the next machines of the requested walks, one transaction for each piece."""
     for _ in range(_PIECES):
         with app.store.read() as sql:
             if not walks.is_assigning(sql):
@@ -117,7 +115,7 @@ def unreadable_conditions(policy: Record) -> str:
 
 
 def _piece(app: App, sql: Connection, walk: Walk) -> bool:
-    """Judge one piece of a walk; returns whether the walk has ended."""
+    """Evaluate one piece of a walk; returns whether the walk has ended."""
     page, now = walks.piece(sql, walk), app.clock.now_ms()
     surroundings = _Surroundings.of(sql, page)
     for kind in OWNED:
@@ -171,7 +169,7 @@ class _Surroundings(NamedTuple):
 def _carry_out(sql: Connection, kind: str, moves: Sequence[_Move], now: int) -> None:
     """Write the policies of machines whose settings have not changed meanwhile, and add the events.
 
-    A machine that a user changes at the same time is judged by the next walk.
+    A machine that a user changes at the same time is evaluated by the next walk.
     """
     if not moves:
         return

@@ -37,7 +37,7 @@ def attach(app: App, wanted: AttachedDestination, who: Caller) -> tuple[BackupDe
         )
     if wanted.oldCredentialRevoked and not wanted.takeOver:
         raise Malformed(
-            "oldCredentialRevoked: it counts with takeOver alone; give both, or leave it out",
+            "oldCredentialRevoked: needs takeOver; give both, or leave it out",
             field="oldCredentialRevoked",
         )
     with app.change(who, "attach destination") as change:

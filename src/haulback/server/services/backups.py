@@ -128,7 +128,7 @@ def confirm_missing(app: App, who: Caller, guid: str) -> None:
 
 
 def _named(known: BackupRecords, guid: str) -> Backup:
-    """A backup by its own guid or by that of its location.  Raises NotFound."""
+    """A backup by its own guid or by the guid of a location.  Raises NotFound."""
     try:
         return known.get(guid)
     except NotFound:
@@ -136,7 +136,9 @@ def _named(known: BackupRecords, guid: str) -> Backup:
 
 
 def _missing(named: Backup, known: BackupRecords) -> Backup:
-    """The location that can be given up: the named one, or the only one.  Raises Conflict."""
+    """The location that can be given up: the requested location, or the only one.  Raises
+    Conflict.
+    """
     if _can_be_given_up(named):
         return named
     missing = [item for item in known.locations(named.guid) if _can_be_given_up(item)]

@@ -61,7 +61,7 @@ def stands(app: App, places: Sequence[BackupDestination]) -> Stands:
 
 
 def shown(stand: BreakerStatus | None) -> BreakerRecord:
-    """A breaker as the API shows it; None stands for one without failures."""
+    """A breaker as the API shows it; None means a breaker without failures."""
     if stand is None:
         return BreakerRecord(label(BreakerState.CLOSED.value))
     breaker = stand.breaker

@@ -1,4 +1,6 @@
-"""BACKUP_DESTINATION_SYNC tasks that the server plans by itself: copies, healing, catalogues."""
+"""BACKUP_DESTINATION_SYNC tasks that the server plans automatically: copies, healing,
+catalogues.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from haulback.contract.copies import NewCopyLink
+from haulback.contract.damage import LocationStatus
 from haulback.contract.order_records import BackupDestination
 from haulback.contract.policies import DestinationRole
 from haulback.errors import Conflict, Malformed, NotFound
@@ -146,17 +149,18 @@ def _heal_piece(sql: Connection, now: int) -> int:
     whole, known = Plan(), SqlCatalogue(sql)
     for pair in copy_links.healable(sql, now, now + _HEAL_MS, _PIECE):
         place = known.places.destination(pair.damaged.destination)
-        if destination_owners.is_ours(sql, place) and _can_heal(known, place, pair.other):
+        if destination_owners.is_ours(sql, place) and _can_heal(known, pair):
             whole.tasks.append(_healing(known, pair, Context(now)))
     _enter(sql, whole, now)
     return len(whole.tasks)
 
 
-def _can_heal(known: SqlCatalogue, place: BackupDestination, other: Backup) -> bool:
-    """Whether a location supplies data: of a damaged one in the same family, what it has."""
-    if other.is_whole:
+def _can_heal(known: SqlCatalogue, pair: Healable) -> bool:
+    """Whether a location may supply data: without a manifest, a whole one or one of the family."""
+    damaged, other = pair
+    if other.is_whole or damaged.location_status != LocationStatus.MISSING.value:
         return True
-    return _first_of(known, place.guid) == _first_of(known, other.destination)
+    return _first_of(known, damaged.destination) == _first_of(known, other.destination)
 
 
 def _first_of(known: SqlCatalogue, guid: str) -> str:

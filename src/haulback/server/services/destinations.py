@@ -243,7 +243,7 @@ def _family_of(known: SqlCatalogue, record: BackupDestination) -> BackupDestinat
         return known.places.destination(copied)
     except NotFound:
         raise Conflict(
-            f"{record.name} was to get the key of another destination, which is removed; remove "
+            f"{record.name} was to get the key of another destination, which was removed; remove "
             f"{record.name} and add it again without copyOf"
         ) from None
 

@@ -31,7 +31,8 @@ def _check_free(sql: Connection, wanted: BackupDestination) -> None:
     """Raises Conflict when the folder of a destination is, holds, or lies in another's folder.
 
     The same path on different nodes is a different folder, and so is the same path of another host
-    or user: the node that initialises the destination finds one place under two addresses.
+    or user. If two addresses lead to one folder, the node that initialises the second destination
+    notices it.
     """
     if not (path := str(wanted.config.get("path", ""))):
         return

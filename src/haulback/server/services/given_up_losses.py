@@ -238,7 +238,7 @@ def _seen(view: LossView, machine: Entity) -> str:
 
 def _silence(view: LossView, heard: int) -> str:
     if not heard:
-        return "no node that was ever heard"
+        return "no node that ever had contact"
     return f"no node that was heard in the last {units.duration((view.now - heard) / 1000)}"
 
 

@@ -58,8 +58,9 @@ log = logging.getLogger(__name__)
 _TARGETS = "ruleBackupDestinations"
 _PATIENCE = 10  # pieces of an object that may fail
 _PIECES = 5  # seconds for one object in a tick, because leases, fires and unmounts wait meanwhile
-# A node that has been silent for this time counts as unable to reach its destinations, unless a
-# user names another time: a node that starts again or is updated is silent for minutes.
+# A node that was silent for this time counts as unable to reach its destinations, unless a user
+# sets another time. A node is silent for minutes during a restart or an update, so this time is
+# longer.
 SILENT_MS = 86_400_000
 LEAST_SILENT_MS = 90_000
 
@@ -336,7 +337,7 @@ def _carry_out(app: App, guid: str, most: int | None = None) -> None:
 
 
 def _is_over(app: App, guid: str) -> bool:
-    """Remove the next piece of an object; True once none is left."""
+    """Remove the next piece of an object; True once no piece is left."""
     with app.store.write() as sql:
         item = given_up.locked(sql, guid)
         if item is None:

@@ -42,15 +42,15 @@ def look(app: App) -> None:
 
 
 def _of_node(sql: Connection, node: Node, now: int, since: int) -> Event | None:
-    """The event of a node that became silent while the server was listening, or that is heard
+    """The event of a node that became silent while the server was listening, or that has contact
     again.
     """
     if node.seen is None:
         return None
     last = events.last_kind(sql, node.guid, _NODE_KINDS)
     was_silent = last == EventKind.NODE_DOWN.value
-    # A server that has just started waits before it reports a node as down; a node that is heard is
-    # up.
+    # A server that has just started waits before it reports a node as down; a node that sends a
+    # request is up.
     is_silent = now - (node.seen if was_silent else max(node.seen, since)) >= _DOWN_MS
     if is_silent == was_silent:
         return None

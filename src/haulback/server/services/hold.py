@@ -77,7 +77,7 @@ def begin(sql: Connection, now: int, copied: int, text: str) -> None:
 
 
 def is_held(app: App) -> bool:
-    """Whether the server is held, by one look-up."""
+    """Whether the server is held; one index lookup."""
     with app.store.read() as sql:
         return hold.is_held(sql)
 

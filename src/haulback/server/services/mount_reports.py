@@ -14,7 +14,7 @@ from haulback.server.store.ledger import SqlLedger
 
 
 def damaged(app: App, who: Node, guid: str, reports: Sequence[DamageReport]) -> None:
-    """Record the damage that the readers of a mounted backup have met.
+    """Record the damage that the readers of a mounted backup have found.
 
     Raises NotFound for a mount that the node does not serve.
     """

@@ -242,7 +242,8 @@ def order(app: App, who: Node, guid: str) -> WorkOrder:
     """The order of a task, computed from the present records; only the node that took the task may
     read it.
 
-    Retention judges the backups of a clean-up's destination first.  Raises Unavailable meanwhile.
+    Retention first decides about the backups on the clean-up's destination.  Raises Unavailable
+    meanwhile.
     """
     with app.store.read() as sql:
         judges = mine(sql, who, guid).type == backup_cleanup.KIND.type
@@ -278,7 +279,7 @@ def progress(app: App, who: Node, guid: str, percent: float) -> None:
 
 
 def became(app: App, who: Node, guid: str, kind: str) -> Task:
-    """Record another type for the backup of a running task, with a warning on the backup."""
+    """Change the type of the backup of a running task, with a warning on the backup."""
     with app.store.write() as sql:
         task = mine(sql, who, guid, lock=True)
         _check_member(app, task, "backupType")
@@ -391,8 +392,8 @@ def add_log(app: App, who: Node, guid: str, lines: list[str]) -> None:
 def state_for(app: App, who: Node, guid: str) -> Task:
     """The task as its node reads it; the state is CANCELLED once a cancellation was requested.
 
-    Raises Fenced, Forbidden for a task that another node runs, and NotFound for a task that this
-    node neither ran nor may take.
+    Raises Fenced; Forbidden for a task that another node runs; NotFound for a task that this node
+    neither ran nor may take.
     """
     with app.store.read() as sql:
         task = tasks.get(sql, guid)

@@ -15,14 +15,14 @@ from haulback.server.store import outbox
 from haulback.server.store.catalogue import SqlCatalogue
 from haulback.server.store.engine import Connection
 
-# Events of five minutes make one mail, unless the rule sets another digest.
+# Events of five minutes are sent in one mail, unless the rule sets another digest.
 MAIL_DIGEST_MS = 300_000
 log = logging.getLogger(__name__)
 
 
 def enqueue(sql: Connection, numbered: Sequence[EventRecord], now: int) -> None:
-    """Add messages for the events that active rules select; without rules this is one index
-    look-up.
+    """Add messages for the events that active rules select; without rules this costs one index
+    lookup.
     """
     records = SqlCatalogue(sql).records
     rules = [rule for rule in records.of_kind(RULE) if rule.body.get("active", True)]

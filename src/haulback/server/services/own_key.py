@@ -1,4 +1,4 @@
-"""The check of the server key at the start: a key of another database must seal nothing."""
+"""The check of the server key at the start: a key of another database must not be used."""
 
 from __future__ import annotations
 

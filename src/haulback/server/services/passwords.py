@@ -29,7 +29,9 @@ class Hashing:
         self._waiting: Counter[str] = Counter()
 
     def run(self, work: Callable[[], T], place: str = "") -> T:
-        """Run `work` in turn and return its result.  Raises TooMany when too many wait."""
+        """Run `work` after all earlier callers, and return its result.  Raises TooMany when too
+        many wait.
+        """
         with self._lock:
             if self._waiting.total() >= _WAITING or self._waiting[place] >= _OF_A_PLACE:
                 raise TooMany(

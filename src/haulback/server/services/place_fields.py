@@ -18,8 +18,8 @@ Wanted = NewNodeResource | ChangedDestination | ChangedHypervisor | MovedDestina
 
 
 class Reach(NamedTuple):
-    """The members of a place that name the nodes that reach it: one or several; without both,
-    all.
+    """The members of a place that name the nodes that reach it: one node, several nodes, or all
+    nodes if both members are absent.
     """
 
     node: str | None
@@ -51,7 +51,7 @@ def _named(places: PlaceRecords, wanted: Wanted) -> Reach | None:
     node = places.node(wanted.node.guid).guid if wanted.node else None
     if wanted.allNodes and (node or nodes):
         raise Malformed(
-            "allNodes: every node reaches the place, or the named nodes do; name no node beside it",
+            "allNodes: every node reaches the place, or the named nodes do; send one of the two",
             field="allNodes",
         )
     if wanted.allNodes:

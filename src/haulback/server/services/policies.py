@@ -230,7 +230,8 @@ def completed(wanted: PolicyRecord, before: Record | None) -> Any:
     """A policy with a single mode of auto-assignment, a recovery plan with guids; other records
     stay unchanged.
 
-    Portals send back the old `autoAssignMode` beside a changed mode in `autoAssignSettings`. Raises
+    Portals send back the old `autoAssignMode` together with a changed mode in `autoAssignSettings`.
+    Raises
     Malformed if both differ from the stored mode and from each other.
     """
     if isinstance(wanted, RecoveryPlan):
@@ -243,8 +244,8 @@ def completed(wanted: PolicyRecord, before: Record | None) -> Any:
     changed = sent - {stored}
     if len(changed) > 1:
         raise Malformed(
-            "autoAssignMode: differs from autoAssignSettings.mode; send one of them, or both with "
-            "the same value",
+            "autoAssignMode: differs from autoAssignSettings.mode; send only one of the "
+            "two, or both with the same value",
             field="autoAssignMode",
         )
     mode = next(iter(changed or sent), AutoAssign.DISABLED)

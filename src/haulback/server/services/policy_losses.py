@@ -1,4 +1,4 @@
-"""Losses by a change of a whole policy: rules, machines, and the backups that would go."""
+"""Losses by a change of a whole policy: rules, machines, and the backups that would be removed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class _Contents:
 
 
 def of_changed_policy(app: App, who: Caller, sent: RequestRecord, guid: str) -> Losses:
-    """The rules and machines that a policy loses by a change, and the backups that would go.
+    """The rules and machines that a policy loses by a change, and the backups that would be
+    removed.
 
-    The change is carried out and rolled back.  Raises what the change would raise.
+    The change is carried out and rolled back.  Raises the errors that the change would raise.
     """
     tally = Tally()
     before = _contents(app, who, sent.kind.name, guid)

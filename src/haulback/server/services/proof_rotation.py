@@ -1,4 +1,4 @@
-"""Proofs of machines one after another: oldest evidence first, a few at once, within a window."""
+"""Proofs of machines in rotation: oldest evidence first, a few at a time, within a window."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _copy_destination(wanted: ProtectRequest, known: SqlCatalogue) -> BackupDest
     copy_to = known.places.destination(wanted.copyTo.guid)
     if copy_to.guid == _destination(wanted, known).guid:
         raise Malformed(
-            f"copyTo: {copy_to.name} has the backups already; name another destination",
+            f"copyTo: {copy_to.name} already stores the backups; name another destination",
             field="copyTo",
         )
     return copy_to

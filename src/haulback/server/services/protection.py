@@ -1,5 +1,4 @@
-"""Protection of machines: the RPO that policies promise, and states that follow from backups and
-time.
+"""Protection of machines: the RPO of each policy, and states that follow from backups and time.
 
 All of it is computed after the change that it depends on, in pieces that continue after a restart.
 """
@@ -39,7 +38,9 @@ class MachineStanding(NamedTuple):
 
 
 def keep_current(app: App, pieces: int = _PIECES) -> None:
-    """Compute due promises, and judge due machines; only index look-ups if none is due."""
+    """Compute the RPO of due policies, and evaluate due machines; only index lookups if none is
+    due.
+    """
     with app.store.read() as sql:
         if not protection.is_anything_due(sql, app.clock.now_ms()):
             return
@@ -50,10 +51,10 @@ def keep_current(app: App, pieces: int = _PIECES) -> None:
 
 
 def before_answer(app: App) -> None:
-    """Judge the machines that changed since the last maintenance tick, so that an answer is
+    """Evaluate the machines that changed since the last maintenance tick, so that an answer is
     current.
 
-    With a database that accepts no writes, the answer shows the last judgement.
+    With a database that accepts no writes, the answer shows the last evaluation.
     """
     with suppress(Unavailable):
         keep_current(app, _AT_ONCE)
@@ -80,13 +81,13 @@ def page(app: App, wanted: ListQuery) -> tuple[list[MachineStanding], int]:
 
 
 def _compute_promises(app: App) -> bool:
-    """Compute some promises; a changed promise makes the machines of its policy due."""
+    """Compute the RPO of some policies; a changed RPO makes the machines of its policy due."""
     with app.store.write() as sql:
         return compute_promises(sql, app.clock.now_ms())
 
 
 def compute_promises(sql: Connection, now: int) -> bool:
-    """Compute some promises that are due, so that an answer in this transaction shows them."""
+    """Compute the RPO of some due policies, so that an answer in this transaction shows it."""
     if not (stale := promises.due(sql, now)):
         return False
     known = SqlCatalogue(sql)
@@ -105,7 +106,7 @@ def compute_promises(sql: Connection, now: int) -> bool:
 def _promise(
     known: SqlCatalogue, policy: str, schedules: list[Record], now: int
 ) -> StoredPromise | None:
-    """The promise of a policy, or None if the policy was removed."""
+    """The RPO of a policy as a row of `promise`, or None if the policy was removed."""
     try:
         record = known.records.get("vm-backup", policy)
     except NotFound:
@@ -133,7 +134,7 @@ def _promised(known: SqlCatalogue, policy: str, schedules: list[Record]) -> list
 
 
 def _walk_members(app: App) -> bool:
-    """Make the next machines of a policy with a changed promise due."""
+    """Make the next machines of a policy with a changed RPO due."""
     with app.store.write() as sql:
         walk = walks.next_walk(sql, _STEPS)
         if walk is not None:
@@ -144,7 +145,7 @@ def _walk_members(app: App) -> bool:
 
 
 def _judge_due(app: App) -> bool:
-    """Judge some due machines; add an event for each changed state."""
+    """Evaluate some due machines; add an event for each changed state."""
     with app.store.write() as sql:
         now = app.clock.now_ms()
         machines = protection.due(sql, now)

@@ -38,7 +38,7 @@ class Readiness:
                 self._looking.release()
         if self._error is not None:
             raise self._error
-        # The key is checked last, because reading it needs descriptors and the database.
+        # The key is checked last, because reading the key needs descriptors and the database.
         if why := self._key():  # this check reads one file and one row
             raise Unavailable(why)
 

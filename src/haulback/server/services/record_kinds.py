@@ -106,7 +106,7 @@ def _check_rule(wanted: Rule, known: Catalogue) -> None:
     ]
     if len(primary) > 1:
         raise Malformed(f"{field}: one PRIMARY only", field=field)
-    # A rule that names no destination at all has the only one of the server.
+    # A rule without any destination uses the only destination of the server.
     if wanted.ruleBackupDestinations and not any(primary):
         raise Malformed(f"{field}: choose a backup destination for PRIMARY", field=field)
     _check_apart([target.backupDestination.guid for target in wanted.ruleBackupDestinations], known)

@@ -48,7 +48,7 @@ def of_destination(app: App, guid: str) -> Losses:
     tally = Tally()
     with app.store.read() as sql:
         place = SqlCatalogue(sql).places.destination(guid)
-        note = "its files stay; the key of its repository goes" if place.repository else ""
+        note = "its files stay; the key of its repository is removed" if place.repository else ""
         tally.item("destination", "removed", guid, place.name, note)
         names = {other.guid: other.name for other in SqlCatalogue(sql).places.destinations()}
         for link in copy_links.touching(sql, guid):

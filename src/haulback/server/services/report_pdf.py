@@ -97,7 +97,9 @@ def _rows(table: DocumentTable) -> Flowable:
 
 
 def _widths(table: DocumentTable) -> list[float]:
-    """Columns of numbers have a fixed width, of times a larger one; the longest gets the rest."""
+    """Columns of numbers and of times have fixed widths; the column with the longest text gets the
+    rest.
+    """
     longest = [
         max(len(row[at]) for row in (table.heads, *table.rows)) for at in range(len(table.heads))
     ]

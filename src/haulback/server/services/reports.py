@@ -60,7 +60,7 @@ def span(app: App, start: int | None, end: int | None, entity_type: str = "VM") 
     last = app.clock.now_ms() if end is None else end
     first = max(0, last - DAY_MS) if start is None else start
     if first > last:
-        raise Malformed("from: lies after `to`; exchange the two", field="from")
+        raise Malformed("from: is later than `to`; exchange the two values", field="from")
     return ReportSpan(first, last, entity_type)
 
 

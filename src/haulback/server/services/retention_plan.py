@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def run_due(app: App) -> int:
-    """Judge machines with new backups, and plan due clean-ups; returns their number."""
+    """Apply retention to machines with new backups, and plan due clean-ups; returns the number of
+    clean-ups.
+    """
     with app.store.read() as sql:
         if hold.is_held(sql):
             return 0
@@ -37,18 +39,20 @@ def run_due(app: App) -> int:
 
 
 def nightly(sql: Connection, to: BackupDestination, now: int) -> Task | None:
-    """Plan the clean-up that judges every backup of a destination, unless one waits or nothing is
-    stored.
+    """Plan the clean-up that applies retention to every backup of a destination, unless a clean-up
+    waits or nothing is stored.
     """
     if not destinations.stored_before(sql, to.guid, now) or queue.has_task(sql, _TYPE, to.guid):
         return None
     retention.set_state(sql, to.guid, planned=now)
-    log.info("retention judges the backups of %s", to.name)
+    log.info("retention is applied to the backups of %s", to.name)
     return backup_cleanup.nightly(to, Context(now))
 
 
 def _judge_stored(app: App) -> None:
-    """Judge the machines with a new backup of a rule, but only the backups of that rule."""
+    """Apply the retention of a rule to the machines with a new backup of that rule, and to the
+    rule's backups only.
+    """
     while True:
         with app.store.write() as sql:
             now, due = app.clock.now_ms(), retention.take_due(sql, _PIECE)
@@ -66,8 +70,8 @@ def _wish_reclaim(sql: Connection, destination: str, now: int) -> None:
 
 
 def _judge_place(sql: Connection, place: tuple[str, str, str], now: int) -> int:
-    """Judge the backups of a rule for one machine on one destination; returns the number of removed
-    ones.
+    """Apply the retention of a rule to the backups of one machine on one destination; returns the
+    number of removed backups.
     """
     destination, entity, rule = place
     stored = retention.of_entities(sql, destination, [entity])

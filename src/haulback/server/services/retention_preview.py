@@ -44,7 +44,7 @@ class RulePreview(NamedTuple):
 
 
 def preview(app: App, who: Caller, wanted: RetentionPreviewRequest) -> RulePreview:
-    """Judge the backups of a rule without changing them.
+    """Decide about the backups of a rule without changing them.
 
     Raises Malformed, NotFound.
     """

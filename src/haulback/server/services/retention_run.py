@@ -41,7 +41,7 @@ Check = Callable[[Connection], Task]
 
 
 class Pieces(NamedTuple):
-    """The cursor of a run: the last judged machine, and whether the run is complete."""
+    """The cursor of a run: the last machine with a decision, and whether the run is complete."""
 
     attempt: int
     after: str = ""
@@ -94,9 +94,10 @@ def remove(
 
 
 def _unchanged(sql: Connection, going: Sequence[StoredBackup]) -> list[str]:
-    """The backups that no other transaction has marked or used since they were judged.
+    """The backups that no other transaction has marked or used since the decision.
 
-    PostgreSQL judges without locks; the backups stay locked until the end of the transaction.
+    On PostgreSQL the decision takes no locks; the backups to remove stay locked until the end of
+    the transaction.
     """
     marks = retention.locked(sql, (item.guid for item in going))
     used = retention.in_use(sql, {item.entity for item in going}) if going else set()
@@ -129,7 +130,8 @@ def _unheld(
 
 
 def carry_out(app: App, check: Check) -> None:
-    """Judge the destination of a taken clean-up, piece by piece, once for each attempt.
+    """Apply retention to the destination of a taken clean-up, piece by piece, once for each
+    attempt.
 
     `check` locks and returns the task, or raises Fenced for an attempt that is over.
     Raises Unavailable after 10 seconds: the node asks again, and the run continues.
@@ -149,7 +151,7 @@ def carry_out(app: App, check: Check) -> None:
 
 
 def _piece(app: App, sql: Connection, task: Task, rows: int, zones: dict[str, str]) -> bool:
-    """Judge the next machines of a run; True once the run is complete."""
+    """Apply retention to the next machines of a run; True once the run is complete."""
     place = _place(task)
     if place.is_over:
         return True

@@ -1,5 +1,5 @@
-"""The retention terms that judge each backup: terms of its rule, of its destination, or of the time
-when it was made.
+"""The retention terms that apply to each backup: terms of its rule, of its destination, or of the
+time when it was made.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class TermsBook:
         self._rulings: dict[tuple[str, str, str | None, str | None], Ruling] = {}
 
     def draft_destination(self, guid: str, settings: Retention) -> None:
-        """Judge by these settings of a destination instead of the stored settings."""
+        """Use these settings of a destination instead of the stored settings."""
         self._destinations[guid] = policy_terms.of_destination(settings)
         self._spared[guid] = settings.keepLastBackupOfAbsentDays
 
     def confirm(self, owners: Iterable[str]) -> None:
-        """Judge as if these rules and destinations did not wait for a confirmation."""
+        """Decide as if these rules and destinations did not wait for a confirmation."""
         for owner in owners:
             self._waiting.pop(owner, None)
 
@@ -65,7 +65,7 @@ class TermsBook:
             self._made[key] = msgspec.json.decode(body, type=Terms)
 
     def ruling(self, item: StoredBackup) -> Ruling:
-        """The terms that judge a backup.
+        """The terms that apply to a backup.
 
         A backup of an existing rule has the rule's present settings for the destination.  A backup
         without a rule has the settings of the destination when the backup was made, and its present
@@ -96,7 +96,7 @@ class TermsBook:
         return Ruling((made, present) if made else (present,), waits=waits)
 
     def owner(self, item: StoredBackup) -> str:
-        """The rule or the destination whose present settings judge a backup, by its guid."""
+        """The guid of the rule or destination whose present settings apply to a backup."""
         rule = self.rule(item.rule) if item.rule else None
         if rule is None:
             return item.destination
@@ -104,7 +104,7 @@ class TermsBook:
         return item.destination if own is None else rule.guid
 
     def is_waiting(self, item: StoredBackup) -> bool:
-        """Whether the settings that judge a backup wait for a confirmation by a user."""
+        """Whether the settings that apply to a backup wait for a confirmation by a user."""
         return bool(self._waiting) and self.owner(item) in self._waiting
 
     def rule(self, guid: str) -> Record | None:

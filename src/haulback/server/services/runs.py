@@ -44,7 +44,7 @@ def retry(app: App, who: Caller, run: str) -> list[Task]:
         made += heads
         refused += errors
     if not made:
-        why = f": {refused[0]}" if refused else "; what failed is repeated already"
+        why = f": {refused[0]}" if refused else "; the failed tasks are already being repeated"
         raise Conflict(f"nothing of the run {run} is left to repeat{why}", run=run)
     return made
 
@@ -55,7 +55,7 @@ def _piece(app: App, who: Caller, run: str, after: str) -> list[Task]:
 
 
 def _queue(app: App, who: Caller, run: str, piece: Sequence[Task]) -> tuple[list[Task], list[str]]:
-    """Queue a piece in one transaction; machines without a plan stop no others."""
+    """Queue a piece in one transaction; machines without a plan do not stop the others."""
     again, refused = _repetition(run), []
 
     def make(sql: Connection, context: Context) -> Plan:

@@ -129,7 +129,7 @@ def _check_interval(interval: Repetition | None) -> None:
 def _check_cron(expression: str) -> None:
     if len(expression) > _LONGEST_CRON or len(expression.split()) != 5:
         raise Malformed(
-            "cron: five fields are wanted: minute, hour, day of month, month, day of week",
+            "cron: five fields are required: minute, hour, day of month, month, day of week",
             field="cron",
         )
     try:

@@ -74,7 +74,7 @@ def _places(wanted: FirePlanning, nightly: Callable[..., Task | None]) -> Iterab
 
 
 def _tidy(wanted: FirePlanning) -> Plan:
-    """A clean-up of each node that was heard recently, because a platform may have been unreachable
+    """A clean-up of each node with recent contact, because a platform may have been unreachable
     before.
     """
     whole, now = Plan(), wanted.ask.now

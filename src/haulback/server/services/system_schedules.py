@@ -121,6 +121,9 @@ def _check(wanted: SystemSchedule, task: SystemTask, known: Catalogue) -> None:
         if value is not None and not 1 <= value <= _MOST_PROOFS:
             raise Malformed(f"{member}: 1 to {_MOST_PROOFS}", field=member)
     if wanted.sign is BootSign.TEXT:
-        raise Malformed("sign: a text is known for one machine only; AGENT or SCREEN", field="sign")
+        raise Malformed(
+            "sign: write AGENT or SCREEN; a text on the console differs from machine to machine",
+            field="sign",
+        )
     if wanted.backupDestination:
         known.places.destination(wanted.backupDestination.guid)

@@ -188,7 +188,7 @@ def _unmount(app: App, wanted: UnmountRequest, who: Caller) -> Losses:
     with app.store.read() as sql:
         mount = SqlCatalogue(sql, who.scope).mounts.get(wanted.mountedBackup.guid)
     if mount.mode in _WRITTEN:
-        note = f"{mount.mode}: what was written since the mount is lost"
+        note = f"{mount.mode}: the data written since the mount is lost"
         tally.item("mount", "ended", mount.guid, mount.entity_name, note)
     return tally.losses
 

@@ -93,14 +93,14 @@ def _plan(sql: Connection, item: BackupDestination, now: int) -> Task | None:
 def _watch(
     ledger: SqlLedger, destination: BackupDestination, state: VerifyState, first: int, now: int
 ) -> None:
-    """Raise an alarm when no whole round ended within one and a half periods."""
+    """Raise an alarm when no complete round ended within one and a half periods."""
     since = state.completed or state.begun or first
     late = bool(since) and now - since > wish_of(destination).days * DAY_MS * _LATE
     if not late:
         ledger.alarms.clear(AlarmKind.VERIFY_OVERDUE, destination.guid)
         return
     days = (now - since) // DAY_MS
-    text = f"{destination.name} was last read as a whole {days} days ago; give its VERIFY more time"
+    text = f"{destination.name} was last read completely {days} days ago; give its VERIFY more time"
     ledger.alarms.report(
         AlarmKind.VERIFY_OVERDUE, Named(destination.guid, destination.name), text, {"days": days}
     )

@@ -119,7 +119,7 @@ class BackupLedger:
         return min(_LONGEST_MS, _COPY_AGAIN_MS << min(max(len(failures) - 1, 0), _DOUBLINGS))
 
     def _judge_anew(self, backup: str) -> None:
-        """Make the protection of a backup's machine due for judgement."""
+        """Make the protection of a backup's machine due for evaluation."""
         of = sa.select(tables.backup.c.entity).where(tables.backup.c.guid == backup)
         here = tables.entity.c.guid == of.scalar_subquery()
         self._sql.execute(sa.update(tables.entity).where(here).values(protection_due=0))

@@ -21,7 +21,7 @@ _BACKUP = tables.backup.c
 
 
 def on(wanted: ListQuery) -> list[Condition]:
-    """The backups with a location on the wanted destination."""
+    """The backups with a location on the requested destination."""
     if not wanted.destination:
         return []
     here = _BACKUP.destination == wanted.destination
@@ -31,7 +31,9 @@ def on(wanted: ListQuery) -> list[Condition]:
 
 
 def in_state(wanted: ListQuery) -> list[Condition]:
-    """The backups in the wanted states, as clients read them, judged by their best location."""
+    """The backups in the requested states, as clients read them; the best location decides the
+    state.
+    """
     by_status = _location_status if wanted.locations else _backup_status
     where = [by_status(wanted.statuses)] if wanted.statuses else []
     if wanted.places:

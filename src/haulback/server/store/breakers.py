@@ -138,7 +138,7 @@ def close(sql: sa.Connection, alarms: AlarmChanges, to: Named, now: int, who: st
 
 def _tell_closed(sql: sa.Connection, alarms: AlarmChanges, to: Named, now: int, why: str) -> None:
     alarms.clear(AlarmKind.DESTINATION_AWAY, to.guid)
-    _tell(sql, EventKind.BREAKER_CLOSED, to, now, f"tasks for {to.name} go on: {why}")
+    _tell(sql, EventKind.BREAKER_CLOSED, to, now, f"tasks for {to.name} continue: {why}")
 
 
 def _tell(sql: sa.Connection, kind: EventKind, to: Named, now: int, text: str) -> None:

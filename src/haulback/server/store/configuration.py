@@ -35,7 +35,7 @@ def locked(sql: sa.Connection, guid: str) -> Record:
 
 
 def rename(sql: sa.Connection, guid: str, name: str) -> None:
-    """Write the name of a record alone."""
+    """Write only the name of a record."""
     sql.execute(sa.update(_RECORD).where(_RECORD.c.guid == guid).values(name=name))
 
 

@@ -87,7 +87,7 @@ def next_walk(sql: sa.Connection, now: int) -> CopyLink | None:
 
 
 def is_due(sql: sa.Connection, now: int) -> bool:
-    """Whether a walk or a backup is due: two index look-ups."""
+    """Whether a walk or a backup is due: two index lookups."""
     walk = sa.select(_LINK.source).where(_LINK.due <= now).limit(1)
     one = sa.select(_DUE.backup).where(_DUE.due <= now).limit(1)
     return any(sql.scalar(query) is not None for query in (walk, one))
@@ -167,7 +167,9 @@ def lacking(sql: sa.Connection, route: Route, most: int) -> list[Backup]:
 
 
 class Healable(NamedTuple):
-    """A location that lacks data, and another location of the same backup: a sound one if any."""
+    """A location that lacks data, and another location of the same backup, preferably a sound
+    one.
+    """
 
     damaged: Backup
     other: Backup

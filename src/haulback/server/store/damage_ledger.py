@@ -25,6 +25,7 @@ from haulback.wire import JsonObject, Named
 
 _EXPECTED = ["task", "entity", "backup"]  # columns of the list of a task
 _HEAL_AGAIN_MS = 6 * HOUR_MS  # after an attempt that left damage
+_BACKUP = tables.backup.c
 log = logging.getLogger(__name__)
 
 
@@ -101,7 +102,7 @@ class DamageLedger:
     ) -> None:
         """Record how far a destination is verified: up to the pack `cursor`, or to the last pack.
 
-        `looked` is the last backup whose map was read; "" after all maps.
+        `looked` is the last backup whose map was read; "" if all maps were read.
         """
         before = verify_state(self.sql, destination)
         begun = before.begun if before.cursor and before.begun else since
@@ -187,9 +188,16 @@ class DamageLedger:
                 report = DamageReport(location.destination)
                 finder = finder_of(self.sql, task)
                 Reported(self.sql, self.now, finder, report).clear(location)
+                self._heal_from(location)
             after = 0 if is_whole else self.now + _HEAL_AGAIN_MS
             here = sa.update(table).where(table.c.guid == backup)
             self.sql.execute(here.values(heal_after=after))
+
+    def _heal_from(self, sound: Backup) -> None:
+        """Let the other locations of a backup be healed now, from one that is sound again."""
+        same = sa.or_(_BACKUP.guid == sound.first, _BACKUP.copy_of == sound.first)
+        here = sa.update(tables.backup).where(same, _BACKUP.heal_after > self.now)
+        self.sql.execute(here.values(heal_after=self.now))
 
     def lost_for_good(self, backups: Iterable[str]) -> None:
         """Record backups as lost that a clean-up no longer expects after a confirmation."""

@@ -36,8 +36,9 @@ class DamageFinder(NamedTuple):
     """The finder of damage: its name in records and alarms, and the backups that it read.
 
     `read` maps each destination that it read to the guids of the backups there, None for all
-    backups: it can mark no other backup. `compares`: it looked for every backup of a destination;
-    `clears`: a complete report of it clears the damage that was found before `since` (epoch ms).
+    backups: it can mark no other backup. `compares`: the task checked for every backup of a
+    destination; `clears`: a complete report of it clears the damage that was found before `since`
+    (epoch ms).
     """
 
     by: str
@@ -101,7 +102,7 @@ def set_location(
     if status is not LocationStatus.PRESENT:
         # An increment must not build on this backup.
         sql.execute(sa.delete(tables.base).where(tables.base.c.backup == backup.guid))
-    else:  # a link copied nothing of it meanwhile
+    else:  # no link copied the backup in the meantime
         copy_links.look(sql, backup.guid, backup.destination, now)
     recall(sql, backup.entity)
 
@@ -179,7 +180,7 @@ class Reported:
         """The stored backups of the reported destination that the finder has read."""
         here = self._report.destination
         read = self._finder.read[here]
-        # A reader judges its own backups alone: a confused node must not mark all others.
+        # A reader marks only its own backups: a wrong report of a node must not mark all others.
         found = self._stored(guids if read is None else read & set(guids))
         return [one for one in found if one.destination == here and one.status == "SUCCESS"]
 

@@ -165,8 +165,8 @@ def but(condition: Condition, *others: Condition) -> Condition:
 
 
 def is_last_try(once: Sequence[str]) -> Condition:
-    """Running tasks that end with their node: cancelled, of a type that runs `once`, or without
-    attempts left.
+    """Running tasks that end with their node: cancelled tasks, tasks of a type that runs `once`,
+    and tasks without attempts left.
     """
     tried = _TASK.attempt % EPOCH >= MAX_ATTEMPTS
     ends = sa.or_(_TASK.cancel_wanted, _TASK.type.in_(once), tried)

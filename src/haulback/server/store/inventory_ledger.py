@@ -57,8 +57,8 @@ class InventoryLedger(PresenceLedger):
         walks.ask(self._sql, WalkKind.HOST, hypervisor, 0 if complete or absent else since)
 
     def _upsert(self, machines: Iterable[Entity]) -> None:
-        """Record machines as seen; a machine reported as absent stays present until it is
-        judged.
+        """Record machines as seen; a machine reported as absent stays present until
+        `presence.judge` decides.
         """
         rows = [self._row(machine) for machine in machines]
         insert = postgresql.insert if self._sql.dialect.name == "postgresql" else sqlite.insert

@@ -149,7 +149,7 @@ def backups(sql: sa.Connection, wanted: ListQuery) -> tuple[list[Backup], int]:
 
 
 def held() -> sa.ColumnElement[int]:
-    """Bytes that a backup alone uses, as in `records.Backup.held`."""
+    """Bytes that only one backup uses, as in `records.Backup.held`."""
     table = tables.backup.c
     part = sa.case((table.read < table.size, table.read), else_=table.size)
     return sa.case((table.type == "FULL", table.size), else_=part)

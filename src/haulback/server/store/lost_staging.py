@@ -43,5 +43,5 @@ def waiting(sql: sa.Connection, node: str, limit: int = 100) -> list[Task]:
 
 
 def heard_since(sql: sa.Connection, moment: int) -> frozenset[str]:
-    """The nodes that were heard after a time, epoch ms."""
+    """The nodes that had contact after a time, epoch ms."""
     return frozenset(sql.scalars(sa.select(nodes.c.guid).where(nodes.c.seen >= moment)))

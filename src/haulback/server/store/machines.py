@@ -29,7 +29,7 @@ _SET = Statement(
 
 
 def policy_columns(settings: JsonMapping) -> JsonObject:
-    """The columns of the policies in the settings; the protection becomes due for judgement."""
+    """The columns of the policies in the settings; the protection becomes due for evaluation."""
     columns = {column.name: settings.get(member) for member, column in POLICIES.items()}
     return {**columns, "protection_due": 0}
 
@@ -43,7 +43,7 @@ def write_settings(sql: sa.Connection, machine: Entity) -> None:
 
 
 def set_settings(sql: sa.Connection, guid: str, settings: JsonMapping) -> None:
-    """Write the settings of a machine alone."""
+    """Write only the settings of a machine."""
     here = sa.update(_ENTITY).where(_ENTITY.c.guid == guid)
     sql.execute(here.values(settings=json_text(settings), **policy_columns(settings)))
 

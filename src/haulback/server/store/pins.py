@@ -44,8 +44,8 @@ def check_held(sql: sa.Connection, place: Place) -> None:
 
 
 def check_idle(sql: sa.Connection, place: Place, besides: str = "") -> None:
-    """Raises Conflict while a task other than `besides` runs on a place, or a backup of the place
-    is mounted.
+    """Raises Conflict while a task other than `besides` runs on a place, or while a backup of the
+    place is mounted.
     """
     for task in _live(sql, place.guid):
         if task.state == "RUNNING" and task.guid != besides:

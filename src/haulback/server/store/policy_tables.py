@@ -17,7 +17,7 @@ walk = Table(
     Column("kind", String(12), primary_key=True),
     Column("subject", _GUID, primary_key=True),
     Column("since", BigInteger, nullable=False),  # only machines seen since then, epoch ms
-    Column("cursor", _GUID, nullable=False),  # the guid of the last machine judged
+    Column("cursor", _GUID, nullable=False),  # the guid of the last machine that was evaluated
     Column("asked", BigInteger, nullable=False),
 )
 
@@ -28,7 +28,7 @@ promise = Table(
     Column("policy", _GUID, primary_key=True),
     Column("active", Boolean, nullable=False),
     Column("rpo", BigInteger),
-    # From this time on the calendar may have another gap.
+    # After this time the largest gap between due times may differ.
     Column("recheck", BigInteger, nullable=False),
     Index("promise_recheck", "recheck"),
 )

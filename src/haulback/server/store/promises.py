@@ -1,4 +1,4 @@
-"""The RPO that backup policies promise to their machines, stored for each policy."""
+"""The RPO of each backup policy (table `promise`)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _MANY = 100  # policies in one transaction
 
 
 class StoredPromise(NamedTuple):
-    """The promise of a policy: whether it is active, and its RPO in ms, None without a limit."""
+    """The RPO of a policy in ms, None without a limit, and whether the policy is active."""
 
     active: bool
     rpo: int | None
 
 
 def touch(sql: sa.Connection, record: Record, before: Record | None = None) -> None:
-    """Make the promises that depend on a changed record due."""
+    """Make the rows of policies that depend on a changed record due."""
     touched = {*_policies(sql, record), *(_policies(sql, before) if before else ())}
     _recheck(sql, touched)
 
 
 def before_change(sql: sa.Connection, guid: str) -> Record | None:
-    """A stored record, if promises depend on records of its kind."""
+    """A stored record, if an RPO depends on records of its kind."""
     query = sa.select(_RECORD).where(_RECORD.c.guid == guid)
     query = query.where(_RECORD.c.kind.in_(("vm-backup", "rule", "schedule")))
     return next(iter(rows.records(sql, query, Record)), None)
@@ -60,20 +60,20 @@ def _recheck(sql: sa.Connection, policies: Iterable[str]) -> None:
 
 
 def due(sql: sa.Connection, now: int) -> dict[str, StoredPromise]:
-    """Some due promises by policy, locked; those that another server computes are skipped."""
+    """Some due rows by policy, locked; rows that another server computes are skipped."""
     query = sa.select(table).where(table.c.recheck <= now).order_by(table.c.recheck).limit(_MANY)
     found = sql.execute(query.with_for_update(skip_locked=True))
     return {row.policy: StoredPromise(row.active, row.rpo) for row in found}
 
 
 def write(sql: sa.Connection, policy: str, promise: StoredPromise, recheck: int) -> None:
-    """Write a promise that was locked in this transaction."""
+    """Write a row that was locked in this transaction."""
     here = sa.update(table).where(table.c.policy == policy)
     sql.execute(here.values(active=promise.active, rpo=promise.rpo, recheck=recheck))
 
 
 def forget(sql: sa.Connection, policy: str) -> None:
-    """Delete the promise of a policy that was removed."""
+    """Delete the row of a policy that was removed."""
     sql.execute(sa.delete(table).where(table.c.policy == policy))
 
 

@@ -1,4 +1,4 @@
-"""Protection of machines in the database: the machines to judge, states, counts and lists."""
+"""Protection of machines in the database: the machines to evaluate, states, counts and lists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WRITE = Statement(
 
 
 class UnjudgedMachine(NamedTuple):
-    """A machine whose protection must be judged; `since` is None before the first judgement."""
+    """A machine whose protection must be evaluated; `since` is None before the first evaluation."""
 
     guid: str
     name: str
@@ -46,13 +46,15 @@ class UnjudgedMachine(NamedTuple):
 
 
 def is_anything_due(sql: sa.Connection, now: int) -> bool:
-    """Whether a promise must be computed, or the protection of a machine must be judged."""
+    """Whether the RPO of a policy must be computed, or the protection of a machine must be
+    evaluated.
+    """
     row = _DUE.row(sql, now=now)
     return bool(row and row[0])
 
 
 def due(sql: sa.Connection, now: int) -> list[UnjudgedMachine]:
-    """Some due machines, locked; those that another server judges are skipped."""
+    """Some due machines, locked; machines that another server evaluates are skipped."""
     column, ended = _ENTITY.c, tables.backup.c.status.not_in(NOT_DECIDED)
     names = ("guid", "name", "project", "backup_policy", "protection", "protection_since", "facts")
     newest, decided = _newest_status(), _newest_status(ended)
@@ -86,9 +88,7 @@ def _newest_status(*where: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
 
 
 class JudgedMachine(NamedTuple):
-    """The state of a machine, the time since then, and the time of its next judgement (epoch
-    ms).
-    """
+    """The state of a machine, its beginning, and the time of its next evaluation (epoch ms)."""
 
     guid: str
     state: str
@@ -97,13 +97,13 @@ class JudgedMachine(NamedTuple):
 
 
 def write(sql: sa.Connection, judged: Sequence[JudgedMachine]) -> None:
-    """Write the states of machines that were judged in this transaction."""
+    """Write the states of machines that were evaluated in this transaction."""
     if judged:
         _WRITE.many(sql, [item._asdict() for item in judged])
 
 
 def judge_anew(sql: sa.Connection, machines: Sequence[str]) -> None:
-    """Make the protection of at most 500 machines due for judgement."""
+    """Make the protection of at most 500 machines due for evaluation."""
     here = sa.update(_ENTITY).where(_ENTITY.c.guid.in_(machines))
     sql.execute(here.values(protection_due=0))
 

@@ -49,7 +49,7 @@ READY_NOWHERE = Statement(
     f"SELECT {tasks.LIST} {_LANE} AND destination IS NULL AND {_MAY_START} "
     "ORDER BY rank LIMIT :most"
 )
-# The destinations of the ready tasks of a lane: one index look-up for each destination.
+# The destinations of the ready tasks of a lane: one index lookup for each destination.
 PLACES = Statement(
     f"WITH RECURSIVE place(guid) AS (SELECT min(destination) {_LANE} UNION ALL "
     f"SELECT (SELECT min(destination) {_LANE} AND destination > place.guid) FROM place "

@@ -1,4 +1,4 @@
-"""Stored backups as retention judges them, retention terms, and the pending work of retention.
+"""Stored backups as input of retention, retention terms, and the pending work of retention.
 
 Backups are read only from the index `backup_judged`, because the rows themselves are wide.
 """

@@ -29,7 +29,7 @@ class WalkKind(Enum):
 
 
 class Walk(NamedTuple):
-    """A walk: the guid of the last judged machine, and the number of the request."""
+    """A walk: the guid of the last evaluated machine, and the number of the request."""
 
     kind: WalkKind
     subject: str
@@ -83,7 +83,7 @@ def piece(sql: sa.Connection, walk: Walk) -> list[Entity]:
 
 
 def moved(sql: sa.Connection, walk: Walk, judged: Sequence[Entity]) -> bool:
-    """Record the judged machines; a piece that is not full ends the walk.
+    """Record the evaluated machines; a piece that is not full ends the walk.
 
     Returns whether the walk has ended.  A walk that was requested again meanwhile starts from the
     beginning.

@@ -34,7 +34,7 @@ from haulback.work.support.young_backup import let_be_readable
 T = TypeVar("T")
 # Errors after which another location may be good.
 _AWAY = (BaseGone, Damaged, NotFound, Unavailable)
-_OVER = (Fenced, OwnerChanged)  # errors of the attempt itself, which no other location can mend
+_OVER = (Fenced, OwnerChanged)  # errors of the attempt itself, which would occur at any location
 
 
 class OpenLocation(NamedTuple):
@@ -63,7 +63,8 @@ def read_at_any(
 ) -> T:
     """The result of `read` at the first location where it succeeds.
 
-    A chunk that cannot be read at a location comes from another location of its family; if the keys
+    A chunk that cannot be read at a location is read from another location of its family; if the
+    keys
     differ, or a location cannot be opened, the reading starts again at the next location. Raises
     the error of the first location if all of them fail; raises Fenced, OwnerChanged and a Conflict
     of `read` at once.
@@ -90,7 +91,9 @@ def read_at_any(
 def disks_at_any(
     context: TaskContext, location: OpenLocation, others: Sequence[BackupPlace]
 ) -> dict[str, Source]:
-    """The disks of an open location; another one is read where a disk cannot be read there."""
+    """The disks of an open location; a disk that cannot be read there is read from another
+    location.
+    """
     readers = Readers(location.repository)
     here = location.place.backup
     rest = [_OtherDisks(context, place) for place in others if place.backup != here]
@@ -160,7 +163,7 @@ def _located(context: TaskContext, repository: Repository, place: BackupPlace) -
 def read_manifest(context: TaskContext, repository: Repository, place: BackupPlace) -> Manifest:
     """The manifest of a backup at a place.
 
-    Raises NotFound or Damaged; the end of the task looks again and reports it.
+    Raises NotFound or Damaged; the end of the task reads the manifest again and reports the damage.
     """
     try:
         return repository.manifest(place.backup)

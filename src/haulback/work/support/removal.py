@@ -10,7 +10,7 @@ from haulback.work.support.catalogue import write_extract
 from haulback.work.support.pause import pause
 from haulback.work.support.phases import phase
 
-_SEEN = "every node has to see what is about to be deleted, and the lists of this store may lag"
+_SEEN = "every node must see the announcement of the deletion, and the lists of this store may lag"
 _REPORTED = 100  # damaged backups in one report; a VERIFY soon reports the others
 
 

@@ -1,4 +1,4 @@
-"""Young backups on a store whose lists lag: their index may not be listed on this node yet."""
+"""Young backups on a store whose lists lag: this node may not see their index files yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _UNKNOWN_DELAY = 120.0  # seconds, where the delay of the lists is unknown
 
 
 def let_be_listed(context: TaskContext, repository: Repository, backup: str) -> None:
-    """Wait until a backup is as old as lists may lag; then every list shows what it refers to.
+    """Wait until a backup is older than the listing delay; then every list shows the objects to
+    which it refers.
 
     Raises Cancelled or Fenced.
     """
@@ -39,7 +40,9 @@ def let_be_readable(context: TaskContext, repository: Repository, manifest: Mani
 
 
 def _left(context: TaskContext, repository: Repository, backup: str) -> float:
-    """Seconds until every list shows what a backup refers to; 0 or less for an old backup."""
+    """Seconds until every list shows the objects to which a backup refers; 0 or less for an old
+    backup.
+    """
     delay = repository.listing_delay
     if delay == 0:
         return 0
@@ -57,17 +60,20 @@ def _await(context: TaskContext, left: float) -> None:
 
 
 def await_lists(context: TaskContext, repository: Repository) -> None:
-    """Wait until every list shows what was stored before now.  Raises Cancelled or Fenced."""
+    """Wait until every list shows all objects that were stored before now.  Raises Cancelled or
+    Fenced.
+    """
     if repository.listing_delay != 0:
         delay = repository.listing_delay
         delay = _UNKNOWN_DELAY if delay is None else delay
-        pause(context, delay, "the lists of this store may lag, and a repair needs whole lists")
+        pause(context, delay, "the lists of this store may lag, and a repair needs complete lists")
 
 
 def leave_out_young(context: TaskContext, repository: Repository) -> None:
-    """Leave out manifests and index files that a list may show without what they refer to.
+    """Leave out manifests and index files that a list may show without the objects to which they
+    refer.
 
-    The clock of the store is not known here: a margin of a further delay is for its difference.
+    The clock of the store is not known here, so a further delay is added as a margin.
     """
     delay = repository.listing_delay
     if delay != 0:

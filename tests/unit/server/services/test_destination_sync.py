@@ -383,7 +383,9 @@ def test_a_damaged_location_is_healed_from_a_sound_one(copies):
 
 
 @pytest.mark.parametrize("copied_from", ["first", "removed", None])
-def test_locations_that_are_both_damaged_heal_each_other_in_a_family(copies, copied_from):
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_locations_that_are_both_damaged_heal_each_other(copies, copied_from, is_missing):
+    """Between different keys a location without a manifest needs a whole one."""
     backup = copies.both()
     first = copies.house.destination.guid
     if copied_from:
@@ -400,9 +402,33 @@ def test_locations_that_are_both_damaged_heal_each_other_in_a_family(copies, cop
     places = copies.locations(backup)
     for place in places:
         copies.damaged(place)
+    if is_missing:
+        with copies.house.app.store.write() as sql:
+            here = sa.update(tables.backup).where(tables.backup.c.guid == places[0].guid)
+            sql.execute(here.values(location_status="MISSING"))
     destination_sync.plan_due(copies.house.app)
     healed = {guid for sync in copies.syncs() for guid in sync.params["copies"]}
-    assert healed == ({place.guid for place in places} if copied_from == "first" else set())
+    wanted = {place.guid for place in places}
+    if is_missing:  # it supplies nothing
+        wanted = {places[0].guid} if copied_from == "first" else set()
+    assert healed == wanted
+
+
+def test_a_location_that_lacked_data_is_healed_again_when_another_one_is_whole(copies):
+    backup = copies.both()
+    places = copies.locations(backup)
+    for place in places:
+        copies.damaged(place)
+    destination_sync.plan_due(copies.house.app)
+    heals = {sync.params["copies"][0]: sync for sync in copies.syncs()}
+    first, second = (heals[place.guid] for place in places)
+    for sync, lacks in ((first, True), (second, False)):
+        done = [{"backup": sync.params["copies"][0], "stored": 1, "lacks": lacks}]
+        copies.house.take(copies.node, sync)
+        copies.house.finish(copies.node, sync, copied=done)
+    assert destination_sync.plan_due(copies.house.app) == 1
+    [again] = copies.syncs()
+    assert again.params["copies"] == [places[0].guid]
 
 
 def test_a_healing_that_fails_is_tried_again_after_a_while(copies):

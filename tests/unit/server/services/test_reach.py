@@ -159,7 +159,7 @@ def test_an_export_in_the_staging_of_a_lost_node_is_made_again_by_another(shared
     shared.lose("n2")
     lost = shared.house.row(store)
     assert lost.state == "FAILED"
-    assert "its export waits on node n1, which is silent" in (lost.status_info or "")
+    assert "its export is staged on node n1, which is silent" in (lost.status_info or "")
     plan = task_service.workflow(shared.house.app, lost)
     [export] = [task for task in plan if task.type == "EXPORT" and task.state == "QUEUED"]
     assert "n2" in shared.takers(export)

@@ -1,0 +1,76 @@
+"""Options of `haulback destination set` about retention and verification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from haulback.contract.destinations import Retention, Verification
+from haulback.units import DAY_MS
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DestinationLimits:
+    """Limits of retention, and times of verification; None keeps a value."""
+
+    keep_full: Annotated[int | None, Parameter(help="Full backups to keep of each machine.")] = None
+    keep_full_days: Annotated[float | None, Parameter(help="Days to keep full backups.")] = None
+    keep_incremental: Annotated[
+        int | None, Parameter(help="Increments to keep of each machine.")
+    ] = None
+    keep_incremental_days: Annotated[float | None, Parameter(help="Days to keep increments.")] = (
+        None
+    )
+    lock_days: Annotated[
+        int | None, Parameter(help="Days in which a backup cannot be removed.")
+    ] = None
+    keep_last: Annotated[
+        bool | None, Parameter(help="Keep the last backup of a machine that still exists.")
+    ] = None
+    verify_days: Annotated[int | None, Parameter(help="Days of a whole round of verification.")] = (
+        None
+    )
+    verify_hours: Annotated[float | None, Parameter(help="Hours of verification in a night.")] = (
+        None
+    )
+    verify: Annotated[bool | None, Parameter(help="Verify the destination at night.")] = None
+    keep_absent_days: Annotated[
+        int | None, Parameter(help="Days to keep the backups of a machine that no longer exists.")
+    ] = None
+    keep_all: Annotated[bool, Parameter(negative="", help="Start from no limits.")] = False
+
+    def retention(self, present: Retention) -> Retention:
+        """The retention of a destination with these options."""
+        said = _given(
+            keepLastNFull=self.keep_full,
+            keepFullNewerThan=_age(self.keep_full_days),
+            keepLastNIncremental=self.keep_incremental,
+            keepIncrementalNewerThan=_age(self.keep_incremental_days),
+            daysToKeepRetentionLock=self.lock_days,
+            keepLastBackupWhenSourceStillExists=self.keep_last,
+            keepLastBackupOfAbsentDays=self.keep_absent_days,
+        )
+        return msgspec.structs.replace(Retention() if self.keep_all else present, **said)
+
+    def verification(self, present: Verification) -> Verification | None:
+        """The verification of a destination with these options; None without such an option."""
+        hours = self.verify_hours
+        seconds = None if hours is None else round(hours * 3600)
+        wanted = _given(days=self.verify_days, seconds=seconds, active=self.verify)
+        return msgspec.structs.replace(present, **wanted) if wanted else None
+
+
+UNLIMITED = DestinationLimits()
+
+
+def _given(**options: object) -> dict[str, object]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _age(days: float | None) -> int | None:
+    return None if days is None else round(days * DAY_MS)

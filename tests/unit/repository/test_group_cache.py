@@ -1,0 +1,120 @@
+"""Groups that a node keeps: used only if they open, and never more than their share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from haulback.drivers.source import Extent
+from haulback.errors import BaseGone
+from haulback.repository.group_cache import GroupCache
+from haulback.repository.index_cache import CacheFolder
+from haulback.repository.pack import name_of
+from haulback.repository.repository import Repository
+from haulback.testing.memory_store import MemoryBucket, MemoryStore
+from haulback.units import KIB, MIB
+from tests.conftest import SECRET
+from tests.unit.repository.scene import MemoryDisk, back_up, noise, restored
+
+
+class Scene:
+    """A machine whose full backup is stored, and a node with a cache folder."""
+
+    def __init__(self, folder: Path, pool) -> None:
+        self.folder, self.pool, self.bucket = folder, pool, MemoryBucket()
+        self.cache = CacheFolder(folder / "cache")
+        Repository.init(MemoryStore(self.bucket), SECRET)
+        self.disk = MemoryDisk(noise(2 * MIB, 1))
+        self.last = self.full = back_up(self.open(), self.disk, folder / "full", pool)
+
+    def open(self) -> Repository:
+        return Repository.open(MemoryStore(self.bucket), SECRET, self.cache)
+
+    def increment(self) -> None:
+        """Back up a change of 64 KiB, and restore it without a cache."""
+        self.disk.data[: 64 * KIB] = os.urandom(64 * KIB)
+        changed, older = [Extent(0, 64 * KIB)], self.last
+        base, staging = older.disks[0].map, self.folder / "next"
+        self.last = back_up(
+            self.open(), self.disk, staging, self.pool, base, changed, parent=older.backup
+        )
+        fresh = Repository.open(MemoryStore(self.bucket), SECRET)
+        assert restored(fresh, self.last, self.pool) == self.disk.data
+
+    def copies(self) -> list[Path]:
+        return [*(self.folder / "cache").glob("*.groups/*")]
+
+    def page_pack(self) -> str:
+        """The object that holds the pages of the full backup."""
+        place = self.open().index().place(self.full.disks[0].map.group)
+        assert place
+        return name_of(place.pack)
+
+
+@pytest.fixture
+def scene(tmp_path, pool) -> Scene:
+    return Scene(tmp_path, pool)
+
+
+def test_the_pages_of_a_stored_backup_are_kept(scene):
+    group = scene.full.disks[0].map.group
+    assert [path.name for path in scene.copies()] == [group.hex()]
+    scene.increment()
+    assert len(scene.copies()) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"another file", None])
+def test_a_copy_that_does_not_open_is_replaced_from_the_destination(scene, content):
+    [copy] = scene.copies()
+    sound = copy.read_bytes()
+    copy.write_bytes(bytes(len(sound)) if content is None else content)
+    scene.increment()
+    assert copy.read_bytes() == sound
+    assert not len(scene.open().findings)
+
+
+def test_a_copy_of_another_group_is_not_used(scene):
+    scene.increment()
+    first, second = scene.copies()
+    first.write_bytes(second.read_bytes())
+    scene.increment()
+
+
+def test_a_copy_of_a_group_that_left_the_index_is_not_used(scene):
+    repository = scene.open()
+    look = repository.look()
+    place = look.index().place(scene.full.disks[0].map.group)
+    reader = repository.reader(look=look, thorough=False)
+    reader._index = look.index({place.pack})
+    reader._index.segments.clear()
+    with pytest.raises(BaseGone):
+        reader.chunk(scene.full.disks[0].map.root)
+
+
+def test_a_folder_that_cannot_be_written_stops_no_backup(scene, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    scene.cache = CacheFolder(tmp_path / "file")
+    scene.increment()
+
+
+def test_copies_that_were_unused_for_longest_make_room(tmp_path):
+    cache = GroupCache("a", CacheFolder(tmp_path, 1000))
+    other = GroupCache("b", CacheFolder(tmp_path, 1000))
+    groups = [bytes([number] * 12) for number in range(6)]
+    for number, group in enumerate(groups):
+        (cache if number % 2 else other).keep([(group, bytes(200))])
+        os.utime(next(tmp_path.glob(f"*.groups/{group.hex()}")), (number, number))
+    left = [group for group in groups if group in cache or group in other]
+    assert left == groups[1:], "five groups of 200 bytes"
+    assert cache.get(groups[1]) == bytes(200), "this makes the copy a recent one"
+    other.keep([(groups[0], bytes(200))])
+    assert groups[1] in cache
+    assert groups[2] not in other
+
+
+def test_one_backup_takes_a_part_of_the_room_only(tmp_path):
+    cache = GroupCache("a", CacheFolder(tmp_path, 1000))
+    cache.keep((bytes([number] * 12), bytes(100)) for number in range(8))
+    assert len([*tmp_path.glob("*/*")]) == 2
