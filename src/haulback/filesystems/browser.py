@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from haulback.drivers.source import Source
 from haulback.errors import Malformed
 from haulback.filesystems.archive import packed
-from haulback.filesystems.file_plan import FilePlan
+from haulback.filesystems.file_plan import FilePlan, FilePlans
 from haulback.filesystems.paths import checked, sound
 from haulback.filesystems.records import (
     MOST_ATTRIBUTES,
@@ -69,6 +69,7 @@ class Browser:
     ) -> None:
         self._sources = list(sources.values())
         self._confined = SandboxClient(sources, deadline, command)
+        self._plans = FilePlans()  # of files that are read by parts, as by FUSE
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +114,9 @@ class Browser:
         """Read `count` bytes of a file from `offset`; fewer at its end. Raises NotFound."""
         if offset < 0 or count < 0:
             raise Malformed("offset, count: must not be negative", field="offset")
-        return self._whole(self._plan(volume, checked(path)), offset, count)
+        place = checked(path)
+        plan = self._plans.of(volume, place, partial(self._content, volume, place))
+        return self._whole(plan, offset, count)
 
     def stream(self, volume: str, path: str) -> Iterator[bytes]:
         """Contents of a file in chunks of up to 256 KiB; the next 4 MiB are prefetched.

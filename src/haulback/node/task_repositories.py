@@ -27,6 +27,7 @@ from haulback.node.task_progress import TaskProgress
 from haulback.repository.keys import Keys, Secret
 from haulback.repository.openers import opener, wrapper
 from haulback.repository.owners import Ownership
+from haulback.repository.recent_reads import RecentReads
 from haulback.repository.reported_damage import ReadBackups, as_results, report_damage
 from haulback.repository.repository import Repository
 from haulback.texts import sendable
@@ -70,10 +71,16 @@ class TaskRepositories:
         return kept
 
     def open(self, record: BackupDestination) -> Repository:
+        return self._open(record, None)
+
+    def open_for_backup(self, record: BackupDestination) -> Repository:
+        return self._open(record, self._home.recent_reads.of(record.guid))
+
+    def _open(self, record: BackupDestination, recent: RecentReads | None) -> Repository:
         begun = time.monotonic()
         store, secret = self.store(record), opener(self.kept_secret(record))
         with self._reaching(record):
-            opened = self._opened_repository(record, store, secret)
+            opened = self._opened_repository(record, store, secret, recent)
         took = units.duration(time.monotonic() - begun)
         self._progress.log(
             f"destination {record.name} was opened in {took} ({record.driver}, "
@@ -108,10 +115,14 @@ class TaskRepositories:
             raise
 
     def _opened_repository(
-        self, record: BackupDestination, store: ObjectStore, secret: Secret | Keys
+        self,
+        record: BackupDestination,
+        store: ObjectStore,
+        secret: Secret | Keys,
+        recent: RecentReads | None,
     ) -> Repository:
         try:
-            return Repository.open(store, secret, self._home.index_cache)
+            return Repository.open(store, secret, self._home.index_cache, recent)
         except NotFound as error:
             if record.repository is None:
                 raise

@@ -34,7 +34,7 @@ class _Export:
     def __init__(self, context: TaskContext) -> None:
         self._context, self._order = context, context.order
         self._machines = context.machines.open(self._order.hypervisor)
-        self._repository = context.repositories.open(self._order.destination)
+        self._repository = context.repositories.open_for_backup(self._order.destination)
         self.warnings: list[str] = []
 
     def run(self) -> Results:

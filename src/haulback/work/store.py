@@ -25,7 +25,7 @@ _LOOK_SECONDS = 20.0  # seconds to find the file systems
 
 def run(context: TaskContext) -> Results:
     order: StoreOrder = context.order
-    repository = context.repositories.open(order.destination)
+    repository = context.repositories.open_for_backup(order.destination)
     folder = context.staging.of(order.staging)
     try:
         draft = repository.read_draft(folder, order.backup)
