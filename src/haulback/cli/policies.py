@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -22,10 +23,16 @@ _CHANGES = (text("change"), text("guid"), text("name"))
 def _policies(name: str, topic: str) -> App:
     app = noun(name, topic, "priority", "vmCount", asks=True)
 
-    def kind(client: Client) -> Policies[Any]:
+    def policies_of(client: Client) -> Policies[Any]:
         collection: Policies[Any] = getattr(client.records, topic)
         return collection
 
+    _add_preview(app, policies_of)
+    _add_retry(app, policies_of)
+    return app
+
+
+def _add_preview(app: App, policies_of: Callable[[Client], Policies[Any]]) -> None:
     @app.command
     def preview(
         name: Annotated[
@@ -41,7 +48,7 @@ def _policies(name: str, topic: str) -> App:
         Words like priority=80 change the policy for the preview only; --new drafts a policy.
         """
         client = connect()
-        known = kind(client)
+        known = policies_of(client)
         stored = None if new else known.find(name)
         before = msgspec.to_builtins(stored.what) if stored else {}
         wanted = with_members({"name": name, **before}, member, known.struct, client)
@@ -56,6 +63,8 @@ def _policies(name: str, topic: str) -> App:
         ]
         show(rows, _CHANGES, output)
 
+
+def _add_retry(app: App, policies_of: Callable[[Client], Policies[Any]]) -> None:
     @app.command
     def retry(
         name: RecordWord,
@@ -64,7 +73,7 @@ def _policies(name: str, topic: str) -> App:
     ) -> None:
         """Repeat exactly what failed in the last run of a policy; --wait follows the tasks."""
         client = connect()
-        guid = kind(client).find(name).guid
+        guid = policies_of(client).find(name).guid
         ended = client.events.page(policy=guid, kind=["RUN_ENDED"], size=1).rows
         if not ended:
             raise NotFound(f"no run of the policy {name} has ended yet")
@@ -72,8 +81,6 @@ def _policies(name: str, topic: str) -> App:
         print("\n".join(heads))
         if wait:
             watch(client, heads)
-
-    return app
 
 
 policy = _policies("policy", "backup_policies")

@@ -6,6 +6,7 @@ A record is written as `member=value` words, where a value is JSON or plain text
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, TypeVar
 
@@ -28,6 +29,7 @@ from haulback.wire import JsonObject, read
 Affix = Annotated[str, Parameter(allow_leading_hyphen=True, help="Members of the new record.")]
 R = TypeVar("R", bound=PolicyRecord)
 _ROW = (text("guid"), text("name"))
+Records = Callable[[Client], RecordCollection[PolicyRecord]]
 NO_QUESTION = Consent(yes=True)  # a change of these records removes no backups
 
 
@@ -39,25 +41,34 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
     """
     app = App(name=name)
 
-    def kind(client: Client) -> RecordCollection[PolicyRecord]:
+    def records_of(client: Client) -> RecordCollection[PolicyRecord]:
         collection: RecordCollection[PolicyRecord] = getattr(client.records, topic)
         return collection
 
+    _add_reading(app, records_of, members)
+    _add_writing(app, records_of, adds=adds)
+    _add_change(app, records_of, asks=asks)
+    return app
+
+
+def _add_reading(app: App, records_of: Records, members: Sequence[str]) -> None:
     @app.command
     def ls(*, output: Output = "table") -> None:
         """List all records."""
-        rows = [row.shown for row in kind(connect()).all()]
+        rows = [row.shown for row in records_of(connect()).all()]
         show(rows, (*_ROW, *(text(member) for member in members)), output)
 
     @app.command(name="show")
     def show_one(name: RecordWord) -> None:
         """Show all details of a record, by name or guid."""
-        dump(kind(connect()).find(name).shown)
+        dump(records_of(connect()).find(name).shown)
 
+
+def _add_writing(app: App, records_of: Records, *, adds: bool) -> None:
     def add(name: NewName, *member: Members) -> None:
         """Add a record: a name, then words like priority=80; values are JSON or text."""
         client = connect()
-        known = kind(client)
+        known = records_of(client)
         made = known.add(with_members({"name": name}, member, known.struct, client))
         _warn(made)
         print(made.guid)
@@ -65,30 +76,30 @@ def noun(name: str, topic: str, *members: str, adds: bool = True, asks: bool = F
     if adds:
         app.command(add)
 
+    @app.command
+    def rm(name: RecordWord, *, consent: Consent = ASK) -> None:
+        """Remove a record that is not in use."""
+        client = connect()
+        known = records_of(client)
+        guid = known.find(name).guid
+        if agreed(client, consent, lambda: known.remove(guid)):
+            known.remove(guid)
+
+
+def _add_change(app: App, records_of: Records, *, asks: bool) -> None:
     def change(name: RecordWord, *member: Members) -> None:
         """Change members of a record; other members stay."""
         client = connect()
-        _set_members(client, kind(client), (name, *member), NO_QUESTION)
+        _set_members(client, records_of(client), (name, *member), NO_QUESTION)
 
     def change_asked(name: RecordWord, *member: Members, consent: Consent = ASK) -> None:
         """Change members of a record; other members stay. Asks before rules, machines or backups
         are removed.
         """
         client = connect()
-        _set_members(client, kind(client), (name, *member), consent)
+        _set_members(client, records_of(client), (name, *member), consent)
 
     app.command(change_asked if asks else change, name="set")
-
-    @app.command
-    def rm(name: RecordWord, *, consent: Consent = ASK) -> None:
-        """Remove a record that is not in use."""
-        client = connect()
-        known = kind(client)
-        guid = known.find(name).guid
-        if agreed(client, consent, lambda: known.remove(guid)):
-            known.remove(guid)
-
-    return app
 
 
 def _set_members(

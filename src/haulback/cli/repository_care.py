@@ -51,7 +51,7 @@ def verify_command(
     folder: RepositoryFolder,
     *,
     depth: Annotated[
-        int, Parameter(help="How much is read: only whether objects exist, or every byte.")
+        int, Parameter(help="Depth of the check, from the existence of objects to every byte.")
     ] = 3,
     record: Annotated[bool, Parameter(help="Record damage in the repository.")] = True,
     key_file: KeyFile = None,

@@ -154,7 +154,9 @@ def disks(
 def restore_mount(
     backup: BackupWord,
     *,
-    mode: Annotated[MountMode, Parameter(help="How the backup is shown.")] = MountMode.AUTO,
+    mode: Annotated[
+        MountMode, Parameter(help="Mode in which the backup is shown.")
+    ] = MountMode.AUTO,
     path: Paths = [],  # noqa: B006 - read only
     file_system: Paths = [],  # noqa: B006
     disk: Paths = [],  # noqa: B006

@@ -39,7 +39,7 @@ class ScheduleTimes:
     cron: Annotated[str, Parameter(help="A cron expression of five fields.")] = ""
     zone: Annotated[str, Parameter(help="An IANA time zone: Europe/Berlin.")] = ""
     days: Annotated[str, Parameter(help="Days of the week: mon-fri, sat,sun, daily.")] = ""
-    window: Annotated[str, Parameter(help="How long tasks may wait for their start: 6h.")] = ""
+    window: Annotated[str, Parameter(help="Time that tasks may wait for their start: 6h.")] = ""
 
     @property
     def members(self) -> JsonObject:

@@ -52,7 +52,7 @@ def follow(client: Client, guid: str, say: Console) -> list[TaskDetails]:
 
 
 class _Waits:
-    """The reasons of waiting tasks, each told once."""
+    """The reasons of waiting tasks, each printed once."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -98,9 +99,8 @@ class _Backup(NamedTuple):
 
 def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
     """The EXPORT, the STORE that follows it, and the record of the backup."""
-    entity, goal = wanted.entity, wanted.goal
+    entity, goal, backup = wanted.entity, wanted.goal, _new_backup(wanted)
     source = catalogue.places.hypervisor(entity.hypervisor)
-    backup = _new_backup(wanted)
     refs: dict[str, Named | None] = {
         "protectedEntity": entity.named(),
         **planning.platform(source, catalogue),
@@ -130,18 +130,25 @@ def _plan_backup(wanted: _Backup, catalogue: Catalogue) -> Plan:
     whole = Plan([export, store], backups=[backup])
     for copied in () if goal.copied_later else goal.copies:
         copy = second_copies.new_copy(backup, copied)
-        work = second_copies.CopyWork(
-            goal.to,
-            copied.to,
-            entity.named(),
-            Named(backup.guid, entity.name),
-            [copy.guid],
-            refs["rule"],
-            goal.run,
-        )
+        work = _copy_work(goal, copied, copy, refs)
         whole.tasks.append(second_copies.copy_task(work, context, request, store))
         whole.backups.append(copy)
     return whole
+
+
+def _copy_work(
+    goal: ChosenDestination,
+    copied: second_copies.CopyGoal,
+    copy: NewBackup,
+    refs: Mapping[str, Named | None],
+) -> second_copies.CopyWork:
+    """The copy of a new backup, after its STORE."""
+    machine, backup = refs["protectedEntity"], refs["backup"]
+    assert machine
+    assert backup
+    return second_copies.CopyWork(
+        goal.to, copied.to, machine, backup, [copy.guid], refs["rule"], goal.run
+    )
 
 
 def _plan_copies(wanted: _Backup, catalogue: Catalogue) -> Plan:

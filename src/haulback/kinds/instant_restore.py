@@ -70,7 +70,7 @@ def _params(shared: NewMount) -> JsonObject:
 
 def _possible(request: InstantRestoreRequest, to: Hypervisor) -> None:
     if request.mode is not MountMode.INSTANT_RESTORE:
-        raise Malformed("mode: an instant restore is INSTANT_RESTORE", field="mode")
+        raise Malformed("mode: write INSTANT_RESTORE", field="mode")
     platform = type_of(to.driver, to.config)
     if not platform.can(Capability.POWER):
         raise Malformed(

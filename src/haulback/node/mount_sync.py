@@ -105,7 +105,9 @@ class MountSync(Thread):
 
 
 def _resume(machines: MachineSource, socket: Path) -> None:
-    """Resume the machines that run from the mount at `socket`; other hypervisors have none."""
+    """Resume the machines that run from the mount at `socket`; other hypervisors have no such
+    machines.
+    """
     if isinstance(machines, InstantRestore):
         for name in machines.go_on(socket):
             log.info("machine %s resumed", name)

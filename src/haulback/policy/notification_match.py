@@ -57,7 +57,9 @@ class RuleFilter(msgspec.Struct, kw_only=True):
 
 
 def state_of(event: EventRecord) -> str | None:
-    """The state of an end; the state of a run is FAILED as soon as a task of the run failed."""
+    """The state of an ended task, workflow or run; a run is FAILED as soon as a task of the run
+    failed.
+    """
     if (state := event.data.get("state")) is not None:
         return str(state)
     states = event.data.get("states")

@@ -24,7 +24,7 @@ from haulback.repository.pages import (
 )
 from haulback.units import KIB
 
-PAGES_BEFORE = 256 * KIB  # of the root in its pack: most pages that were written with it
+PAGES_BEFORE = 256 * KIB  # bytes before the root in its pack, which hold most pages of its backup
 LoadPage = Callable[[ChunkRef], memoryview]
 AddPage = Callable[[bytes], ChunkRef]
 _LEAVES_KEPT = 4  # decoded leaves in memory; a walk needs only adjacent leaves

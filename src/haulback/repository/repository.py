@@ -205,10 +205,7 @@ class Repository:
         return Index(segments, without, self._sized(self.damage_log.state(listed["damage"])))
 
     def look(self) -> RepositoryState:
-        """The state that a writer needs.
-
-        Raises RepositoryError when a newer version writes here, Unavailable.
-        """
+        """The state that a writer needs.  Raises RepositoryError if a newer version writes here."""
         listed = self.objects.list_many(WRITE_FOLDERS)
         graves = frozenset(item.name for item in listed["graves"])
         pending = self._pending.opened(sorted(graves))

@@ -50,7 +50,9 @@ def cards_wanted(
         number = known.get(wish.networkInterfaceCard.guid)
         if number is None:
             guid = wish.networkInterfaceCard.guid
-            raise NotFound(f"{field}.networkInterfaceCard: the backup has none {guid}", field=field)
+            raise NotFound(
+                f"{field}.networkInterfaceCard: the backup has no card {guid}", field=field
+            )
         if wish.securityGroups:
             raise Malformed(f"{field}.securityGroups: there are none here", field=field)
         network = catalogue.records.get("network", wish.network.guid).name if wish.network else ""

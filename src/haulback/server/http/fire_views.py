@@ -16,8 +16,8 @@ from haulback.wire import Named, label
 _MOST, _USUAL = 1000, 20
 _COUNT = {"type": "integer", "minimum": 0, "maximum": _MOST}
 PARAMS = (
-    Param("past", "How many of the newest fires, by default 20.", _COUNT),
-    Param("next", "How many of the next due times, by default 20.", _COUNT),
+    Param("past", "Number of the newest fires, by default 20.", _COUNT),
+    Param("next", "Number of the next due times, by default 20.", _COUNT),
 )
 
 

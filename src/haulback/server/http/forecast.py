@@ -25,12 +25,12 @@ room = Router()
     query=(
         Param(
             "days",
-            "How many days, by default 7.",
+            "Number of days, by default 7.",
             {"type": "integer", "minimum": 0, "maximum": _MOST_DAYS},
         ),
         Param(
             "size",
-            "How many fires at most, by default 1000.",
+            "Largest number of fires, by default 1000.",
             {"type": "integer", "minimum": 0, "maximum": _MOST_ROWS},
         ),
     ),

@@ -169,43 +169,47 @@ def change_destination(
     """
     with app.change(who, "change destination", guid) as change:
         before = SqlCatalogue(change.sql).places.destination(guid)
-        name = before.name if wanted.name is None else check_name(wanted.name)
-        settings = _chosen_settings(wanted, before.settings)
-        kind = destination_types.chosen(None, before.driver)
-        if wanted.type is not None and wanted.type != kind.name:
-            raise Malformed(
-                f"type: {before.name} is of type {kind.name}; leave it out", field="type"
-            )
-        given = destination_types.changed(kind, wanted.settings or {}, before.config)
-        if given.secrets and queue.has_task(change.sql, destination_move.TYPE, guid):
-            raise Conflict(f"{before.name} is being moved; change its secrets after the move")
-        reach = changed_reach(change.sql, wanted, before)
-        after = msgspec.structs.replace(
-            before,
-            name=name,
-            settings=settings,
-            config={
-                name: value
-                for name, value in (before.config | given.plain).items()
-                if value != "" or name not in given.plain
-            },
-            node=reach.node,
-            nodes=reach.nodes,
-        )
-        after = destination_secrets.changed(app.vault, after, given.secrets)
-        if wanted.settings or reach != (before.node, before.nodes):
-            after = folders.with_delay(after)
+        after = _changed(app.vault, change.sql, before, wanted)
         folders.check(change.sql, after)
         check_single_writer(after)
         destinations.change(change.sql, after)
         SqlLedger(change.sql, change.now).destinations.limited(guid)
         reach_changed(change.sql, before, after, change.now)
-        alarms.renamed(change.sql, Named(guid, name))
+        alarms.renamed(change.sql, Named(guid, after.name))
         if not wish_of(after).active:
             SqlLedger(change.sql, change.now).alarms.clear(AlarmKind.VERIFY_OVERDUE, guid)
         change.before, change.after = map(destination_secrets.shown, (before, after))
     app.wakeups.ring()
     return after
+
+
+def _changed(
+    vault: KeyVault, sql: Connection, before: BackupDestination, wanted: ChangedDestination
+) -> BackupDestination:
+    """The record with the changes of a request.  Raises NotFound, Malformed, Conflict."""
+    kind = destination_types.chosen(None, before.driver)
+    if wanted.type is not None and wanted.type != kind.name:
+        raise Malformed(f"type: {before.name} is of type {kind.name}; leave it out", field="type")
+    settings = _chosen_settings(wanted, before.settings)
+    given = destination_types.changed(kind, wanted.settings or {}, before.config)
+    if given.secrets and queue.has_task(sql, destination_move.TYPE, before.guid):
+        raise Conflict(f"{before.name} is being moved; change its secrets after the move")
+    reach = changed_reach(sql, wanted, before)
+    after = msgspec.structs.replace(
+        before,
+        name=before.name if wanted.name is None else check_name(wanted.name),
+        settings=settings,
+        config={
+            name: value
+            for name, value in (before.config | given.plain).items()
+            if value != "" or name not in given.plain
+        },
+        node=reach.node,
+        nodes=reach.nodes,
+    )
+    after = destination_secrets.changed(vault, after, given.secrets)
+    is_moved = reach != (before.node, before.nodes)
+    return folders.with_delay(after) if wanted.settings or is_moved else after
 
 
 def init_again(app: App, guid: str, who: Caller) -> tuple[BackupDestination, Task]:

@@ -31,7 +31,7 @@ class Forecast(NamedTuple):
 def forecast(app: App, scope: Scope, days: int, most: int) -> tuple[list[Forecast], bool]:
     """The fires of the next days in the order of their due times, at most `most` fires.
 
-    Returns the fires, and whether there are more.  Paused and inactive schedules have none.
+    Returns the fires, and whether there are more.  Paused and inactive schedules have no fires.
     """
     with app.store.read() as sql:
         now = app.clock.now_ms()

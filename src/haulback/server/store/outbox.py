@@ -194,7 +194,7 @@ def events_of(sql: sa.Connection, guid: str) -> list[EventRecord]:
 
 
 def is_first_run(sql: sa.Connection, policy: str, run: str) -> bool:
-    """Whether a run is the first run of its policy; records the run as the first."""
+    """Whether a run is the first run of its policy; if so, the run is recorded as the first."""
     return _FIRST.run(sql, policy=policy, run=run) == 1
 
 

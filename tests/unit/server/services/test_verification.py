@@ -47,6 +47,12 @@ def verified(house: House, **results: object) -> None:
     house.finish(node, guid, **results)
 
 
+def short(house: House) -> None:
+    """Let a round take four days, so that it is late after six."""
+    wanted = ChangedDestination(verification=Verification(days=4))
+    destinations.change_destination(house.app, house.destination.guid, wanted, house.user)
+
+
 def alarmed(house: House, kind: AlarmKind) -> bool:
     with house.app.store.read() as sql:
         table = tables.metadata.tables["alarm"].c
@@ -129,8 +135,9 @@ def test_a_share_is_bounded_so_that_a_round_takes_its_days(house: House):
 
 def test_a_round_that_does_not_end_is_an_alarm_until_one_does(house: House):
     stored(house)
+    short(house)
     house.clock.now += DAY_MS
-    for _ in range(46):
+    for _ in range(7):
         night(house)
         verified(house, cursor="ab" * 16, isRound=False)
         house.clock.now += DAY_MS
@@ -179,7 +186,8 @@ def test_a_verify_that_fails_on_damage_it_told_is_not_made_again_every_hour(hous
 
 def test_a_destination_that_is_verified_no_more_is_not_late(house: House):
     stored(house)
-    for _ in range(50):
+    short(house)
+    for _ in range(8):
         house.clock.now += DAY_MS
         night(house)
     assert alarmed(house, AlarmKind.VERIFY_OVERDUE)
