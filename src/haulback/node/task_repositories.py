@@ -66,7 +66,7 @@ class TaskRepositories:
 
     def kept_secret(self, record: BackupDestination) -> bytes:
         """The secret of a destination, from the bytes that the server stores."""
-        kept = self._progress.ask(lambda: self._link.key(record.guid))
+        kept = self._progress.call_server(lambda: self._link.key(record.guid))
         self._progress.hide((kept.hex(), base64.b64encode(kept).decode()))
         return kept
 
@@ -141,7 +141,7 @@ class TaskRepositories:
 
     def _settings(self, record: BackupDestination) -> JsonObject:
         task = self._attempt.rpartition("-")[0]
-        settings = self._progress.ask(lambda: settings_of(record, self._link, task))
+        settings = self._progress.call_server(lambda: settings_of(record, self._link, task))
         self._progress.hide(
             str(value) for name, value in settings.items() if name not in record.config
         )

@@ -47,7 +47,7 @@ from haulback.repository.staged_packs import StagedPacks
 from haulback.repository.writer import Staged, Writer
 
 _MANIFEST_FILE = "manifest.json"
-_FINDINGS_TOLD = 10_000  # places that one report lists
+_FINDINGS_REPORTED = 10_000  # places that one report lists
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -143,6 +143,14 @@ class Repository:
     def is_itself(self) -> bool:
         """Whether the identity object can be read now and belongs to this repository."""
         return config.confirm(self.destination, self.guid, self.keys)
+
+    def let_open(self, secret: Secret) -> bool:
+        """Let a secret open the repository; False if the secret opens it already."""
+        if config.opens(self.destination, secret):
+            return False
+        self.check_owner()
+        config.add_slot(self.destination, self.guid, self.keys, secret)
+        return True
 
     def begin_writing(self) -> None:
         """Raise the revision of the repository, so that older versions refuse to write to it.
@@ -308,7 +316,7 @@ class Repository:
             manifest,
             [path.name for path in staged.packs],
             [path.name for path in staged.segments],
-            self.findings.told(_FINDINGS_TOLD),
+            self.findings.reported(_FINDINGS_REPORTED),
             pages=[path.name for path in staged.pages],
         )
         sealed = self.keys.seal("draft", manifest.backup.encode(), msgspec.json.encode(draft))

@@ -17,7 +17,7 @@ from haulback.repository.repository import Draft
 from haulback.transfer.export import ExportServices, ExportSpec, export_machine
 from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.phases import phase
-from haulback.work.support.young_backup import let_be_listed
+from haulback.work.support.recent_backup import let_be_listed
 
 _NAMED = 32  # disks that the log lists
 
