@@ -15,7 +15,10 @@ from haulback.repository.pack import PACK_ID_BYTES, GroupLocation
 from haulback.units import MIB
 
 PlaceOf = Callable[[bytes], GroupLocation | None]
-_REQUEST_BYTES = 4 * MIB  # bytes of a load that take as long as the request itself
+# Bytes of a load that weigh as much as the request itself: as many as take as long, and more where
+# that would need more than a few requests.
+_REQUEST_BYTES = (4 * MIB, 16 * MIB)
+_FEW = 6
 _GROUP = struct.Struct(">8sI")  # a group id: its session, and its number in the session
 
 
@@ -28,11 +31,13 @@ def written_place(group: bytes) -> GroupLocation:
 
 
 class _Run(NamedTuple):
-    """Neighbouring groups that one request loads, and the needed bytes that they hold."""
+    """Neighbouring groups that one request loads: the needed bytes that they hold, and the length
+    of the load.
+    """
 
     groups: tuple[bytes, ...]
     needed: int
-    cost: float
+    length: int
 
 
 def groups_of_base(needs: Mapping[bytes, int], allowed: int, place_of: PlaceOf) -> set[bytes]:
@@ -41,18 +46,36 @@ def groups_of_base(needs: Mapping[bytes, int], allowed: int, place_of: PlaceOf) 
     """
     lacking = sum(needs.values()) - allowed
     placed = sorted((place_of(group) or written_place(group), group) for group in needs)
-    runs: list[_Run] = []
+    chosen: list[_Run] = []
+    for request_bytes in _REQUEST_BYTES:
+        chosen = _chosen(placed, needs, lacking, request_bytes)
+        if len(chosen) <= _FEW:
+            break
+    return {group for run in chosen for group in run.groups}
+
+
+def _chosen(
+    placed: Sequence[tuple[GroupLocation, bytes]],
+    needs: Mapping[bytes, int],
+    lacking: int,
+    request_bytes: int,
+) -> list[_Run]:
+    """Runs with at least the `lacking` bytes, the best first."""
+    chosen: list[_Run] = []
     while lacking > 0:
         most = lacking
-        run = max(_runs(placed, needs), key=lambda run: min(run.needed, most) / run.cost)
+        run = max(
+            _runs(placed, needs),
+            key=lambda run: min(run.needed, most) / (request_bytes + run.length),
+        )
         placed = [item for item in placed if item[1] not in run.groups]
         lacking -= run.needed
-        runs.append(run)
-    for run in sorted(runs, key=lambda run: run.needed):
+        chosen.append(run)
+    for run in sorted(chosen, key=lambda run: run.needed):
         if lacking + run.needed <= 0:  # later runs made an earlier one superfluous
             lacking += run.needed
-            runs.remove(run)
-    return {group for run in runs for group in run.groups}
+            chosen.remove(run)
+    return chosen
 
 
 def _runs(
@@ -67,4 +90,4 @@ def _runs(
                 break
             end, needed = place.offset + place.length, needed + needs[group]
             groups = (*groups, group)
-            yield _Run(groups, needed, 1 + (end - begin.offset) / _REQUEST_BYTES)
+            yield _Run(groups, needed, end - begin.offset)

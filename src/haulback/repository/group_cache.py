@@ -20,6 +20,7 @@ from haulback.units import GIB
 
 _MOST = GIB  # bytes of all groups, the pages of several TiB of disks
 _SHARE = 4  # one backup takes at most this part of the bytes
+_TRIM_SHARE = 64  # of the bytes, written between two looks at all copies
 _SUFFIX = ".groups"
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class GroupCache:
         self._cache = folder
         self._path = folder.path / f"{repository}{_SUFFIX}" if folder else None
         self._most = min(_MOST, folder.limit) if folder else 0
+        self._untrimmed = 0
 
     def __contains__(self, group: object) -> bool:
         return bool(self._path and isinstance(group, bytes) and self._file(group).exists())
@@ -45,7 +47,7 @@ class GroupCache:
             return None
         with suppress(OSError):
             record = self._file(group).read_bytes()
-            os.utime(self._file(group))  # marks the copy as used, for `_trim`
+            os.utime(self._file(group))  # marks the copy as used, for `trim`
             return record
         return None
 
@@ -57,18 +59,27 @@ class GroupCache:
 
     def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep copies of (group, record) pairs, as many as one backup may take."""
-        if self._path is None:
-            return
         left = self._most // _SHARE
+        for group, record in records if self._path else ():
+            left -= len(record)
+            if left < 0 or not self._kept(group, record):
+                break
+        self.trim()
+
+    def keep_one(self, group: bytes, record: bytes) -> None:
+        """Keep a copy of a group."""
+        if self._path and self._kept(group, record) and self._untrimmed > self._most // _TRIM_SHARE:
+            self.trim()
+
+    def _kept(self, group: bytes, record: bytes) -> bool:
+        """Whether a copy could be written."""
         try:
-            for group, record in records:
-                left -= len(record)
-                if left < 0:
-                    break
-                self._write(group, record)
-            self._trim()
+            self._write(group, record)
         except OSError as error:
             log.warning("groups cannot be kept in %s: %s", self._path, error)
+            return False
+        self._untrimmed += len(record)
+        return True
 
     def _file(self, group: bytes) -> Path:
         assert self._path is not None
@@ -85,12 +96,16 @@ class GroupCache:
         finally:
             temp.unlink(missing_ok=True)
 
-    def _trim(self) -> None:
-        total = 0
-        for _, size, path in sorted(self._copies(), reverse=True):  # most recently used first
-            total += size
-            if total > self._most:
-                path.unlink(missing_ok=True)
+    def trim(self) -> None:
+        """Remove the copies beyond the limit that were unused for longest."""
+        if self._untrimmed == 0:
+            return
+        self._untrimmed = total = 0
+        with suppress(OSError):
+            for _, size, path in sorted(self._copies(), reverse=True):  # most recently used first
+                total += size
+                if total > self._most:
+                    path.unlink(missing_ok=True)
 
     def _copies(self) -> Iterator[tuple[int, int, Path]]:
         assert self._cache is not None
@@ -129,4 +144,4 @@ class NearGroups:
     def keep(self, group: Group, record: bytes) -> None:
         """Keep the record of a group that was read from the destination, if it is small."""
         if len(group.data) <= self._most and group.id not in self._cache:
-            self._cache.keep([(group.id, record)])
+            self._cache.keep_one(group.id, record)

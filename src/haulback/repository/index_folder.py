@@ -72,6 +72,13 @@ class IndexFolder:
         if kept:
             self._opened[path.stem] = kept
 
+    def publish(self, path: Path) -> None:
+        """Store a staged index file, unless an earlier attempt has taken it away: the checks of a
+        STORE find out whether the destination has it.
+        """
+        if path.exists():
+            self.store(path)
+
     def hold(self, path: Path) -> None:
         """Use a local index file that is not stored, as a preview does, which changes nothing."""
         self._held.append(Segment.open(path, path.stem, self._keys))

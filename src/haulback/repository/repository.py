@@ -36,7 +36,7 @@ from haulback.repository.names import Objects
 from haulback.repository.object_lock import ObjectLocks
 from haulback.repository.owners import Owners, Ownership
 from haulback.repository.pack_lookup import UnindexedCopies
-from haulback.repository.pack_upload import pack_of, publish_file, publish_packs
+from haulback.repository.pack_upload import pack_of, publish_packs
 from haulback.repository.pack_verification import PackMemory, ReuseProof
 from haulback.repository.reader import Finding, Findings, LazyReader, Reader
 from haulback.repository.recent_reads import RecentReads
@@ -356,7 +356,7 @@ class Repository:
         if not draft.are_portions:
             publish_packs(self.destination, [folder / file for file in draft.packs])
         for file in draft.segments:
-            self._publish_index(folder / file)
+            self.index_folder.publish(folder / file)
         # The check before makes broken backups rare.  The check after counts, because a clean-up
         # sees a manifest only if it lists later; only what has changed since is looked up again.
         evidence = self._uphold(folder, draft, disk, staged)
@@ -391,7 +391,7 @@ class Repository:
         files = [folder / path.name for path in staged.packs]
         publish_packs(self.destination, files, are_needed=False)
         for path in staged.segments:
-            self._publish_index(folder / path.name)
+            self.index_folder.publish(folder / path.name)
         return [path.name for path in staged.packs]
 
     def is_of_family(self, other: Repository) -> bool:
@@ -490,9 +490,3 @@ class Repository:
             return self.manifest(manifest.parent) if manifest.parent else None
         except (NotFound, Damaged):
             return None  # without a parent every chunk is checked
-
-    def _publish_index(self, path: Path) -> None:
-        if path.exists():
-            self.index_folder.store(path)
-        else:
-            publish_file(self.destination, path, f"index/{path.stem}")
