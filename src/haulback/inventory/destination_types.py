@@ -98,7 +98,23 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
             raise _wrong(setting)
         if value is not None and not _is_empty(setting, value):
             (result.secrets if setting.is_secret else result.plain)[name] = _value(setting, value)
+    check_together(kind, result.plain | result.secrets)
     return result
+
+
+def check_together(kind: DestinationType, values: JsonMapping) -> None:
+    """Check the settings that belong together.  Raises Malformed naming them."""
+    given = {name for name, value in values.items() if value not in (None, "")}
+    if given & {*kind.pair} and not given >= {*kind.pair}:
+        lacking = next(name for name in kind.pair if name not in given)
+        raise Malformed(f"{lacking}: send {' and '.join(kind.pair)}, or neither", field=lacking)
+    wanted = kind.any_of or kind.one_of
+    if wanted and not given & {*wanted}:
+        raise Malformed(f"{wanted[0]}: send {' or '.join(wanted)}", field=wanted[0])
+    if len(given & {*kind.one_of}) > 1:
+        raise Malformed(
+            f"{kind.one_of[1]}: send only one of {' and '.join(kind.one_of)}", field=kind.one_of[1]
+        )
 
 
 def place(kind: DestinationType, config: JsonMapping) -> JsonObject:

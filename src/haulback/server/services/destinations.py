@@ -192,6 +192,8 @@ def change_destination(
             nodes=reach.nodes,
         )
         after = destination_secrets.changed(app.vault, after, given.secrets)
+        if given.secrets:
+            destination_types.check_together(kind, destination_secrets.opened(app.vault, after))
         if wanted.settings or reach != (before.node, before.nodes):
             after = folders.with_delay(after)
         folders.check(change.sql, after)
