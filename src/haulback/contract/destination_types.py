@@ -341,17 +341,17 @@ class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities.
 
-    The settings `pair` are given both or not at all; of the settings `any_of` at least one is
-    given, and of the settings `one_of` exactly one.
+    `one_of` are secrets of which a destination needs one.  The settings `pair` are given both or
+    not at all, and of the settings `apart` at most one.
     """
 
     name: str
     driver: str
     settings: type[Struct]
     capabilities: Capabilities
-    pair: tuple[str, ...] = ()
-    any_of: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
+    pair: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
 
 DEFAULT = "FILESYSTEM"  # the type of a request that names no type
@@ -367,11 +367,14 @@ TYPES = (
         pair=("deleteAccessKeyId", "deleteSecretAccessKey"),
     ),
     DestinationType(
-        "AZURE", "azure", AzureSettings, Capabilities(), one_of=("accountKey", "sasToken")
+        "AZURE",
+        "azure",
+        AzureSettings,
+        Capabilities(),
+        ("accountKey", "sasToken"),
+        apart=("accountKey", "sasToken"),
     ),
-    DestinationType(
-        "SFTP", "sftp", SftpSettings, Capabilities(usage=True), any_of=("key", "password")
-    ),
+    DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True), ("key", "password")),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,7 +49,7 @@ def chosen(name: str | None, driver: str | None = None) -> DestinationType:
     kind = (
         destination_types.by_driver(driver or "")
         if wanted is None
-        else destination_types.by_name(wanted)
+        else destination_types.by_name(wanted.upper())
     )
     if name is not None and kind is None:
         names = ", ".join(known.name for known in types)
@@ -98,23 +99,23 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
             raise _wrong(setting)
         if value is not None and not _is_empty(setting, value):
             (result.secrets if setting.is_secret else result.plain)[name] = _value(setting, value)
-    check_together(kind, result.plain | result.secrets)
+    check_together(kind, result.secrets)
     return result
 
 
-def check_together(kind: DestinationType, values: JsonMapping) -> None:
-    """Check the settings that belong together.  Raises Malformed naming them."""
-    given = {name for name, value in values.items() if value not in (None, "")}
-    if given & {*kind.pair} and not given >= {*kind.pair}:
-        lacking = next(name for name in kind.pair if name not in given)
-        raise Malformed(f"{lacking}: send {' and '.join(kind.pair)}, or neither", field=lacking)
-    wanted = kind.any_of or kind.one_of
-    if wanted and not given & {*wanted}:
-        raise Malformed(f"{wanted[0]}: send {' or '.join(wanted)}", field=wanted[0])
-    if len(given & {*kind.one_of}) > 1:
-        raise Malformed(
-            f"{kind.one_of[1]}: send only one of {' and '.join(kind.one_of)}", field=kind.one_of[1]
-        )
+def check_together(kind: DestinationType, secrets: JsonMapping) -> None:
+    """Check the secrets that belong together.  Raises Malformed naming them."""
+    given = {name for name, value in secrets.items() if value}
+    if kind.one_of and given.isdisjoint(kind.one_of):
+        names = " or ".join(f"`{name}`" for name in kind.one_of)
+        raise Malformed(f"{kind.one_of[0]}: name one of the secrets {names}", field=kind.one_of[0])
+    for name in kind.pair:
+        if name not in given and not given.isdisjoint(kind.pair):
+            both = " and ".join(f"`{each}`" for each in kind.pair)
+            raise Malformed(f"{name}: name {both}, or neither", field=name)
+    if len(kind.apart) > 1 and given >= {*kind.apart}:
+        both = " and ".join(f"`{each}`" for each in kind.apart)
+        raise Malformed(f"{kind.apart[-1]}: name only one of {both}", field=kind.apart[-1])
 
 
 def place(kind: DestinationType, config: JsonMapping) -> JsonObject:
@@ -210,8 +211,10 @@ def _unknown(name: str, kind: DestinationType) -> Malformed:
     settings = settings_of(kind).values()
     told = [f"{s.name} ({s.words})" if len(settings) <= _SHORT else s.name for s in settings]
     known = ", ".join(told)
+    near = get_close_matches(name, settings_of(kind), n=1)
+    remedy = f"{near[0]!r} may be meant" if near else "leave it out"
     return Malformed(
-        f"{name[:40]}: a destination of type {kind.name} has no such setting; leave it out. "
+        f"{name[:40]}: a destination of type {kind.name} has no such setting; {remedy}. "
         f"The settings of the type are {known}",
         field=name[:40],
     )

@@ -20,6 +20,7 @@ from haulback.errors import (
 from haulback.repository.keys import Keys, Secret, Slot
 from haulback.repository.names import FOLDERS, REVISION, Objects, exists, leaf_of, number_name
 from haulback.repository.pack import read_directory
+from haulback.repository.recent import Recent
 
 CONFIG = "haulback.json"
 CONFIG_COPY = "haulback.copy.json"
@@ -101,13 +102,18 @@ def read_config(destination: ObjectStore) -> Config:
     raise _missing(destination, problems)
 
 
-def open_identity(destination: ObjectStore, secret: Secret | Keys) -> RepositoryIdentity:
+def open_identity(
+    destination: ObjectStore, secret: Secret | Keys, compared: Recent[bytes, str] | None = None
+) -> RepositoryIdentity:
     """Authenticate the configuration or its copy; the keys of a recovery kit need neither.
 
+    A configuration that was `compared` with an equal copy a short time ago is not compared again.
     Raises NotFound, WrongKey or Damaged.
     """
     tried = _Tried({}, {}, {})
-    read = [_try(destination, name, secret, tried) for name in (CONFIG, CONFIG_COPY)]
+    read = [_try(destination, CONFIG, secret, tried)]
+    if compared is None or not any(map(compared.get, tried.opened)):
+        read.append(_try(destination, CONFIG_COPY, secret, tried))
     problems, errors, opened = tried
     wrong = [error for error in errors.values() if isinstance(error, WrongKey)]
     if len(opened) > 1:
@@ -120,7 +126,10 @@ def open_identity(destination: ObjectStore, secret: Secret | Keys) -> Repository
         identity = next(iter(opened.values()))
         if wrong and _is_exchanged(destination, identity.guid):
             raise wrong[0]
-        return identity._replace(is_whole=all(read) and len(opened) == 1)
+        is_whole = all(read) and len(opened) == 1
+        if compared is not None and is_whole:
+            compared.put(next(iter(opened)), identity.guid)
+        return identity._replace(is_whole=is_whole)
     if isinstance(secret, Keys) and secret.repository:
         return RepositoryIdentity(_by_kit(destination, secret), secret, problems)
     if not isinstance(secret, Keys) and (keys := _by_slot(destination, secret)):

@@ -22,7 +22,7 @@ from haulback.work.context import Results, TaskContext, TaskWork
 from haulback.work.support.catalogue import read_catalogue, write_extract_if_old
 from haulback.work.support.family_slot import let_family_open
 from haulback.work.support.rate_limit import RateLimit
-from haulback.work.support.young_backup import let_be_listed
+from haulback.work.support.recent_backup import let_be_listed
 
 
 def run(context: TaskContext) -> Results:

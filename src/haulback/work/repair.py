@@ -14,7 +14,7 @@ from haulback.work.support.damage_report import complete_report
 from haulback.work.support.family_slot import let_family_open
 from haulback.work.support.pause import pause
 from haulback.work.support.phases import phase
-from haulback.work.support.young_backup import await_lists, expected_backups
+from haulback.work.support.recent_backup import await_lists, expected_backups
 
 _SAID = 500  # lines that the log has at most
 _PATIENCE = 60.0  # seconds; recorded damage plans a VERIFY, which often runs when a repair begins

@@ -202,10 +202,10 @@ def test_addresses_of_ip_6_and_the_last_port_are_taken(kind, given):
 @pytest.mark.parametrize(
     ("kind", "given", "told"),
     [
-        (S3, BUCKET | {"deleteAccessKeyId": "D"}, "deleteSecretAccessKey: send .* or neither"),
-        (AZURE, CONTAINER | {"sasToken": "sv=1"}, "sasToken: send only one"),
-        (AZURE, CONTAINER | {"accountKey": ""}, "accountKey: send accountKey or sasToken"),
-        (SFTP, HOST | {"key": ""}, "key: send key or password"),
+        (S3, BUCKET | {"deleteAccessKeyId": "D"}, "deleteSecretAccessKey: name .* or neither"),
+        (AZURE, CONTAINER | {"sasToken": "sv=1"}, "sasToken: name only one"),
+        (AZURE, CONTAINER | {"accountKey": ""}, "accountKey: name one of"),
+        (SFTP, HOST | {"key": ""}, "key: name one of"),
     ],
 )
 def test_settings_that_belong_together_are_sent_together(kind, given, told):

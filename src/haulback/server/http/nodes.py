@@ -380,7 +380,7 @@ def mount_damage(call: ApiRequest) -> None:
     waits=True,
     roles=NODES,
 )
-def asked(call: ApiRequest) -> list[PendingRequest]:
+def pending_requests(call: ApiRequest) -> list[PendingRequest]:
     """A file request of a waiting user, sent again until the first piece of its answer arrives."""
     return call.app.node_requests.fetch(call.node.guid)
 

@@ -67,7 +67,8 @@ def _check(known: SqlCatalogue, origin: BackupDestination, to: BackupDestination
         if place.repository is None:
             raise Conflict(
                 f"{field}: {place.name} has no repository yet; wait until its "
-                "BACKUP_DESTINATION_INIT is FINISHED",
+                "BACKUP_DESTINATION_INIT is FINISHED, or repeat it if it FAILED "
+                "(`haulback destination init`)",
                 field=field,
             )
     planning.pinned(known, origin, to)
