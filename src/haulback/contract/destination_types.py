@@ -17,7 +17,11 @@ from msgspec.structs import fields
 SEALED = "sealedSettings"  # the member of a destination's stored settings that holds its secrets
 _FOLDER, _SECRET, _DELETING = "folder", "secret", "deleting"
 _TUNABLE, _PLACE, _LINES = "tunable", "place", "lines"
-HTTP_URL = r"^https?://[^\s/?#@]+/?$"
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_HOST = r"([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]{2,45}\])"  # a name, an address, or an IPv6 address
+_ORIGIN = rf"https?://{_HOST}(:{_PORT})?"
+HTTP_URL = rf"^{_ORIGIN}/?$"
+_FOLDER_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _RATE = r"(off|[1-9][0-9]{0,8}[KMG])"
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 TIMETABLE = rf"^({_RATE}|{_HOUR},{_RATE}( {_HOUR},{_RATE})*)$"
@@ -29,8 +33,15 @@ Secret = Annotated[
     str, Meta(min_length=1, max_length=4096, description="the secret", extra={_SECRET: True})
 ]
 """A write-only setting: the server seals the value, and no answer shows it."""
+AccessKey = Annotated[
+    str, Meta(pattern=r"^[!-~]+$", max_length=4096,
+              description="a key of the store: printable ASCII without spaces",
+              extra={_SECRET: True})
+]  # fmt: skip
+"""A secret that a request carries in its head."""
 DeletingSecret = Annotated[
-    str, Meta(min_length=1, max_length=4096, description="a secret that may delete",
+    str, Meta(pattern=r"^[!-~]+$", max_length=4096,
+              description="a secret that may delete: printable ASCII without spaces",
               extra={_SECRET: True, _DELETING: True})
 ]  # fmt: skip
 """A secret that a node receives only with orders that may delete."""
@@ -40,12 +51,12 @@ HttpUrl = Annotated[
               description="a URL such as https://s3.example.com:9000", extra={_PLACE: True})
 ]  # fmt: skip
 BucketName = Annotated[
-    str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+    str, Meta(pattern=r"^(?!.*\.\.)(?![0-9]+(\.[0-9]+){3}$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
               description="a bucket: 3 to 63 small letters, digits, dots, hyphens",
               extra={_PLACE: True})
 ]  # fmt: skip
 KeyPrefix = Annotated[
-    str, Meta(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+    str, Meta(pattern=rf"^({_FOLDER_NAME}(/{_FOLDER_NAME})*)?$",
               max_length=512, description="a folder in the bucket, such as backups/site-1",
               extra={_PLACE: True})
 ]  # fmt: skip
@@ -133,8 +144,8 @@ class S3Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     bucket: BucketName
-    accessKeyId: Secret
-    secretAccessKey: Secret
+    accessKeyId: AccessKey
+    secretAccessKey: AccessKey
     endpoint: HttpUrl = ""
     region: Annotated[
         str, Meta(pattern=r"^[a-z0-9-]{1,64}$", description="the region of the bucket")
@@ -206,9 +217,9 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9:._-]{1,255}$",
+            pattern=r"^([A-Za-z0-9._-]{1,255}|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,8})$",
             extra={_PLACE: True},
-            description="the name or the address of the SSH server",
+            description="the name or the address of the SSH server; `port` is a setting of its own",
         ),
     ]
     user: Annotated[
@@ -231,7 +242,7 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     knownHosts: Annotated[
         str,
         Meta(
-            min_length=1,
+            pattern=r"\S",
             max_length=16_384,
             extra={_TUNABLE: True, _LINES: True},
             description="the host keys of the server, as `ssh-keyscan` prints them",
@@ -243,7 +254,7 @@ class SftpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     key: Annotated[
         str,
         Meta(
-            min_length=1,
+            pattern=r"\S",
             max_length=16_384,
             extra={_SECRET: True, _LINES: True},
             description="the private key of the user, without a passphrase",
@@ -287,14 +298,22 @@ class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="a container: 3 to 63 small letters, digits, single hyphens",
         ),
     ]
-    accountKey: Secret = ""
-    sasToken: Secret = ""
+    accountKey: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9+/]+={0,2}$",
+            max_length=4096,
+            extra={_SECRET: True},
+            description="a key of the account, base 64",
+        ),
+    ] = ""
+    sasToken: AccessKey = ""
     deleteSasToken: DeletingSecret = ""
     prefix: KeyPrefix = ""
     endpoint: Annotated[
         str,
         Meta(
-            pattern=r"^https?://[^\s?#@]+$",
+            pattern=rf"^{_ORIGIN}(/[^\s?#@]*)?$",
             max_length=2048,
             extra={_PLACE: True},
             description="a URL, for other clouds and emulators: http://127.0.0.1:10000/account",
@@ -322,7 +341,8 @@ class AzureSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class DestinationType(NamedTuple):
     """A type: its name in the API, the module of its driver, its settings and capabilities.
 
-    `one_of` are secrets of which a destination needs one.
+    `one_of` are secrets of which a destination needs one.  The settings `pair` are given both or
+    not at all, and of the settings `apart` at most one.
     """
 
     name: str
@@ -330,6 +350,8 @@ class DestinationType(NamedTuple):
     settings: type[Struct]
     capabilities: Capabilities
     one_of: tuple[str, ...] = ()
+    pair: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
 
 DEFAULT = "FILESYSTEM"  # the type of a request that names no type
@@ -337,8 +359,21 @@ TYPES = (
     DestinationType(
         "FILESYSTEM", "folder", FolderSettings, Capabilities(local_path=True, usage=True)
     ),
-    DestinationType("S3", "s3", S3Settings, Capabilities(object_lock=True)),
-    DestinationType("AZURE", "azure", AzureSettings, Capabilities(), ("accountKey", "sasToken")),
+    DestinationType(
+        "S3",
+        "s3",
+        S3Settings,
+        Capabilities(object_lock=True),
+        pair=("deleteAccessKeyId", "deleteSecretAccessKey"),
+    ),
+    DestinationType(
+        "AZURE",
+        "azure",
+        AzureSettings,
+        Capabilities(),
+        ("accountKey", "sasToken"),
+        apart=("accountKey", "sasToken"),
+    ),
     DestinationType("SFTP", "sftp", SftpSettings, Capabilities(usage=True), ("key", "password")),
 )
 

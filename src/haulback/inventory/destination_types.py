@@ -99,10 +99,23 @@ def checked(kind: DestinationType, given: JsonMapping) -> CheckedSettings:
             raise _wrong(setting)
         if value is not None and not _is_empty(setting, value):
             (result.secrets if setting.is_secret else result.plain)[name] = _value(setting, value)
-    if kind.one_of and not any(name in result.secrets for name in kind.one_of):
+    check_together(kind, result.secrets)
+    return result
+
+
+def check_together(kind: DestinationType, secrets: JsonMapping) -> None:
+    """Check the secrets that belong together.  Raises Malformed naming them."""
+    given = {name for name, value in secrets.items() if value}
+    if kind.one_of and given.isdisjoint(kind.one_of):
         names = " or ".join(f"`{name}`" for name in kind.one_of)
         raise Malformed(f"{kind.one_of[0]}: name one of the secrets {names}", field=kind.one_of[0])
-    return result
+    for name in kind.pair:
+        if name not in given and not given.isdisjoint(kind.pair):
+            both = " and ".join(f"`{each}`" for each in kind.pair)
+            raise Malformed(f"{name}: name {both}, or neither", field=name)
+    if len(kind.apart) > 1 and given >= {*kind.apart}:
+        both = " and ".join(f"`{each}`" for each in kind.apart)
+        raise Malformed(f"{kind.apart[-1]}: name only one of {both}", field=kind.apart[-1])
 
 
 def place(kind: DestinationType, config: JsonMapping) -> JsonObject:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from haulback.contract.repository_secrets import SecretKind, unpacked
 from haulback.errors import Malformed
+from haulback.repository import config
 from haulback.repository.keys import Keys, Secret
+
+if TYPE_CHECKING:  # programs that only read a key do not load the repository
+    from haulback.repository.repository import Repository
 
 
 def opener(raw: bytes) -> Secret | Keys:
@@ -27,3 +33,12 @@ def wrapper(raw: bytes) -> Secret:
     if secret.kind is SecretKind.PASSPHRASE:
         return Secret("passphrase", secret.value)
     return Secret("keyfile", raw)
+
+
+def let_open(repository: Repository, secret: Secret) -> bool:
+    """Let a secret open a repository; False if the secret opens it already."""
+    if config.opens(repository.destination, secret):
+        return False
+    repository.check_owner()
+    config.add_slot(repository.destination, repository.guid, repository.keys, secret)
+    return True

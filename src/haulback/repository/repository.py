@@ -144,14 +144,6 @@ class Repository:
         """Whether the identity object can be read now and belongs to this repository."""
         return config.confirm(self.destination, self.guid, self.keys)
 
-    def let_open(self, secret: Secret) -> bool:
-        """Let a secret open the repository; False if the secret opens it already."""
-        if config.opens(self.destination, secret):
-            return False
-        self.check_owner()
-        config.add_slot(self.destination, self.guid, self.keys, secret)
-        return True
-
     def begin_writing(self) -> None:
         """Raise the revision of the repository, so that older versions refuse to write to it.
 

@@ -20,7 +20,7 @@ class AtticSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ATTIC = DestinationType("ATTIC", "attic", AtticSettings, Capabilities())
-FOLDER, S3, _, SFTP = contract.TYPES
+FOLDER, S3, AZURE, SFTP = contract.TYPES
 WHOLE = {"bucket": "tower", "accessKey": "swordfish"}
 
 
@@ -155,3 +155,59 @@ def test_the_same_path_of_another_host_port_or_user_is_another_folder():
     for change in ({"host": "b2.example.com"}, {"port": 2222}, {"user": "other"}):
         assert host(SFTP, sftp | change) != same
     assert host(FOLDER, {"path": "/srv"}) == host(FOLDER, {"path": "/x"}) == {}
+
+
+BUCKET = {"bucket": "backups", "accessKeyId": "AK", "secretAccessKey": "secret"}
+CONTAINER = {"account": "acct", "container": "backups", "accountKey": "a2V5"}
+HOST = {"host": "h", "user": "u", "path": "/x", "knownHosts": "h ssh-ed25519 AAAA", "key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole", "field", "values"),
+    [
+        (S3, BUCKET, "endpoint", ["http://h:0", "http://h:99999", "http://h:65536", "http://h:x"]),
+        (S3, BUCKET, "endpoint", ["http://[::1:9000", "http://::1", "http://[g::1]", "h:9000"]),
+        (S3, BUCKET, "endpoint", ["http://u:p@h", "http://h/?a=1", "http://h/a", "ftp://h"]),
+        (S3, BUCKET, "proxy", ["http://proxy:70000", "http://u:p@proxy:3128", "socks5://p"]),
+        (S3, BUCKET, "bucket", ["192.168.0.1", "a..b", "Backups", "ab", "-ab", "a/b"]),
+        (S3, BUCKET, "prefix", ["/a", "a/", "a//b", "a/../b", "../a", "./a", ".", "a b", "\u00e4"]),
+        (S3, BUCKET, "secretAccessKey", ["   ", "a\nb", "a b", "\u00e4"]),
+        (S3, BUCKET, "accessKeyId", [" ", "AK\t", 5]),
+        (AZURE, CONTAINER, "accountKey", ["!!!", "a b", "a=b"]),
+        (AZURE, CONTAINER, "endpoint", ["http://u:p@h/acct", "http://h:99999/acct"]),
+        (SFTP, HOST, "host", ["h:22", "sftp://h", "u@h", "[::1]", "h h", "a:b"]),
+        (SFTP, HOST, "port", [0, -1, 65_536, 22.5, "x", True]),
+        (SFTP, HOST, "knownHosts", ["", " \n "]),
+    ],
+)
+def test_a_value_that_no_store_can_have_is_refused(kind, whole, field, values):
+    for value in values:
+        with pytest.raises(Malformed, match=f"^{field}:"):
+            checked(kind, whole | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (S3, BUCKET | {"endpoint": "http://[::1]:9000", "proxy": "http://[2001:db8::7]:3128"}),
+        (S3, BUCKET | {"endpoint": "https://s3.example.com:65535/", "prefix": "a/b.c/-d"}),
+        (SFTP, HOST | {"host": "2001:db8::7", "port": "65535"}),
+        (AZURE, CONTAINER | {"endpoint": "http://127.0.0.1:10000/acct"}),
+    ],
+)
+def test_addresses_of_ip_6_and_the_last_port_are_taken(kind, given):
+    assert checked(kind, given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "told"),
+    [
+        (S3, BUCKET | {"deleteAccessKeyId": "D"}, "deleteSecretAccessKey: name .* or neither"),
+        (AZURE, CONTAINER | {"sasToken": "sv=1"}, "sasToken: name only one"),
+        (AZURE, CONTAINER | {"accountKey": ""}, "accountKey: name one of"),
+        (SFTP, HOST | {"key": ""}, "key: name one of"),
+    ],
+)
+def test_settings_that_belong_together_are_sent_together(kind, given, told):
+    with pytest.raises(Malformed, match=told):
+        checked(kind, given)

@@ -13,6 +13,7 @@ from haulback.destinations.folder import Folder
 from haulback.errors import Damaged, HaulbackError, WrongKey
 from haulback.repository.config import CONFIG, CONFIG_COPY, revision_problems
 from haulback.repository.keys import Keys, Secret
+from haulback.repository.openers import let_open
 from haulback.repository.repository import Repository
 from haulback.repository.resources import Resources
 from haulback.repository.verify import Depth, verify
@@ -152,9 +153,9 @@ def test_an_older_version_cannot_open_what_keeps_it_from_writing(root):
 def test_a_secret_that_is_added_later_opens_the_repository(tmp_path):
     store, added = Folder(tmp_path), Secret("keyfile", b"a key that is added later, 32 bytes")
     made = Repository.init(store, SECRET)
-    assert made.let_open(added)
-    assert not made.let_open(added)  # it opens the repository already
-    assert not made.let_open(SECRET)
+    assert let_open(made, added)
+    assert not let_open(made, added)  # it opens the repository already
+    assert not let_open(made, SECRET)
     opened = Repository.open(store, added)
     assert (opened.guid, opened.keys.master, opened.problems) == (made.guid, made.keys.master, {})
     with pytest.raises(WrongKey):
@@ -174,7 +175,7 @@ def test_a_slot_of_another_repository_opens_nothing(tmp_path):
     added = Secret("keyfile", b"a key that is added later, 32 bytes")
     for store in stores:
         Repository.init(store, SECRET)
-    Repository.open(stores[0], SECRET).let_open(added)
+    let_open(Repository.open(stores[0], SECRET), added)
     stores[1].store("slots/00000001", stores[0].load("slots/00000001"))
     with pytest.raises((WrongKey, Damaged)):
         Repository.open(stores[1], added)

@@ -208,6 +208,8 @@ def _changed(
         nodes=reach.nodes,
     )
     after = destination_secrets.changed(vault, after, given.secrets)
+    if given.secrets:
+        destination_types.check_together(kind, destination_secrets.opened(vault, after))
     is_moved = reach != (before.node, before.nodes)
     return folders.with_delay(after) if wanted.settings or is_moved else after
 

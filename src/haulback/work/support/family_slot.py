@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulback.contract.order_records import BackupDestination
 from haulback.errors import HaulbackError
+from haulback.repository.openers import let_open
 from haulback.repository.repository import Repository
 from haulback.work.context import TaskContext
 
@@ -18,7 +19,7 @@ def let_family_open(
     if family is None:
         return
     try:
-        is_new = repository.let_open(context.repositories.secret(family))
+        is_new = let_open(repository, context.repositories.secret(family))
     except HaulbackError as error:
         context.log(f"the key of {family.name} may not open the copies: {error.message}")
         return
