@@ -12,7 +12,7 @@ from haulback.errors import HaulbackError, Malformed, Unsupported
 from haulback.system_errors import of_system
 
 
-def told(error: Exception) -> HaulbackError:
+def as_haulback_error(error: Exception) -> HaulbackError:
     """The Haulback error, with the remedy, for any error that ended a command."""
     if isinstance(error, HaulbackError):
         return error

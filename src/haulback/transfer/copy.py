@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from haulback.errors import BaseGone, Damaged, HaulbackError, NotFound
+from haulback.errors import BaseGone, Conflict, Damaged, HaulbackError, NotFound
 from haulback.repository.backup_loss import assess
 from haulback.repository.damage_report import record_findings
 from haulback.repository.manifest import Manifest
+from haulback.repository.pages import DiskMap
 from haulback.repository.repository import Draft, Repository
 from haulback.transfer.chunk_recovery import KeyHealing
 from haulback.transfer.copy_groups import GroupCopy
@@ -103,9 +104,12 @@ def _healed(pair: _Pair, wish: CopyWish, services: CopyServices) -> CopyResult:
     if assess(target, made) is None:  # its store took no record of the damage that a reader told
         log.info("%s is read, because no damage of it is recorded", made.backup)
         note_damage(target, made, services.resources)
-        record_findings(target, f"the healing of {made.entity_name}", time.time_ns() // _MS)
+        by = f"the healing of {made.entity_name}"
+        if doubt := record_findings(target, by, time.time_ns() // _MS).unreliable:
+            # Without a record, the lost data would count as stored, and the backup as healed.
+            raise Conflict(f"{made.backup} is not healed: {doubt}; check the store, and try again")
     healing: GroupCopy | KeyHealing
-    if source.is_of_family(target):
+    if source.is_of_family(target) and _maps(origin) == _maps(made):
         healing = GroupCopy(source, target, services, heals=True)
         healing.copy(origin, None)
     else:
@@ -116,6 +120,11 @@ def _healed(pair: _Pair, wish: CopyWish, services: CopyServices) -> CopyResult:
         log.info("%s: %d chunks are at neither location", wish.backup, healing.left)
         return result
     return _published(target, result, healing.packs, wish, services)
+
+
+def _maps(manifest: Manifest) -> dict[str, DiskMap]:
+    """The map of each disk.  Copies of a family differ if one came by way of another key."""
+    return {disk.name: disk.map for disk in manifest.disks}
 
 
 def _published(

@@ -6,8 +6,15 @@ import pytest
 
 from haulback.destinations.folder import Folder
 from haulback.destinations.pass_through import PassThrough
-from haulback.errors import Forbidden, HaulbackError, Misconfigured, OutOfSpace, Unavailable
-from haulback.repository import pack_verification
+from haulback.errors import (
+    Conflict,
+    Forbidden,
+    HaulbackError,
+    Misconfigured,
+    OutOfSpace,
+    Unavailable,
+)
+from haulback.repository import damage_report, pack_verification
 from haulback.repository.backup_loss import assess
 from haulback.repository.reported_damage import ReadBackups, report_damage
 from haulback.repository.repository import Repository
@@ -91,3 +98,18 @@ def test_a_location_is_healed_whose_damage_its_store_did_not_record(
     site.copy(copy, guid=backup.backup, route=BACK, heals=True)
     assert site.restores("first", backup)
     assert assess(site.opened("first"), backup) is None
+
+
+@pytest.mark.parametrize("family", [True, False])
+def test_a_healing_says_that_it_does_not_believe_the_failed_reads(
+    tmp_path, pool, monkeypatch, family
+):
+    for name in ("ALWAYS", "SHARE"):
+        monkeypatch.setattr(pack_verification, name, 0)
+    monkeypatch.setattr(damage_report, "MANY", 1)  # as when eight of twelve packs are unreadable
+    site = CopySite(tmp_path, pool, family=family)
+    backup = site.back_up(MemoryDisk(noise(3 * MIB)))
+    copy = site.copy(backup).manifest
+    rot(site, "first", backup)
+    with pytest.raises(Conflict, match="all at the same time"):
+        site.copy(copy, guid=backup.backup, route=BACK, heals=True)

@@ -47,7 +47,7 @@ class CopySite:
 
     def opened(self, name: str, disk: DurableFiles | None = None) -> Repository:
         """A repository as another process opens it."""
-        secret = {"first": SECRET, "second": OTHER}[name]
+        secret = {"first": SECRET, "second": OTHER, "third": SECRET}[name]
         return Repository.open(Folder(self.root / name, disk), secret)
 
     def back_up(self, disk: MemoryDisk, base: Manifest | None = None) -> Manifest:

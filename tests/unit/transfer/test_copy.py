@@ -14,6 +14,7 @@ from haulback.repository.verify import CheckOrder, Depth, verify
 from haulback.transfer import portions, resealed_copy
 from haulback.transfer.copy import COPY_OF, lacks_data
 from haulback.units import KIB, MIB
+from tests.conftest import SECRET
 from tests.unit.repository.scene import MemoryDisk, noise
 from tests.unit.transfer.copy_site import OTHER, CopySite, bytes_in
 
@@ -298,6 +299,20 @@ def test_lost_map_pages_are_made_again_from_a_location_with_another_key(apart):
     apart.copy(backup, guid=copy.backup, heals=True)
     assert not lacks_data(apart.opened("second"), copy.backup)
     assert apart.restores("second", copy)
+
+
+def test_lost_map_pages_are_made_again_from_a_copy_that_came_by_way_of_another_key(apart):
+    backup = apart.back_up(a_disk())
+    there = apart.copy(backup).manifest
+    Repository.init(apart.place("third"), SECRET, family=apart.first.keys)
+    back = apart.copy(there, route=("second", "third")).manifest
+    assert back.disks[0].map.page != backup.disks[0].map.page
+    rot_group(apart, "first", apart.opened("first").index().find([backup.disks[0].map.page])[0])
+    rot(apart, "first", backup)
+    noticed(apart, "first")
+    apart.copy(back, guid=backup.backup, route=("third", "first"), heals=True)
+    assert not lacks_data(apart.opened("first"), backup.backup)
+    assert apart.restores("first", backup)
 
 
 def test_a_healing_across_keys_reads_only_what_is_lacking(apart):

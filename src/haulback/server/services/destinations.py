@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from haulback.contract.alarms import AlarmKind
-from haulback.contract.copies import Copying
+from haulback.contract.copies import COPY_OF, Copying
 from haulback.contract.destination_types import DestinationType
 from haulback.contract.destinations import (
     ChangedDestination,
@@ -55,7 +55,6 @@ from haulback.texts import check_name
 from haulback.units import DAY_MS
 from haulback.wire import JsonObject, Named
 
-COPY_OF = "copyOf"  # setting: the destination whose master key the repository has
 _LEAST_RATE = 10_000  # bytes per second: at a lower rate a large backup would never be copied
 _KEY_BYTES = 32  # bytes of a repository's key, for AES-256
 _LONGEST_AGE = 100 * 365 * DAY_MS
@@ -284,7 +283,7 @@ def _end_tasks(app: App, sql: Connection, guid: str) -> None:
             current = tasks.find(sql, task.guid)
             # A follower may have ended with its predecessor.
             if current and current.state == task.state:
-                app.life(sql).end(current, State.CANCELLED, "the destination was removed")
+                app.task_changes(sql).end(current, State.CANCELLED, "the destination was removed")
 
 
 def destinations_of(rule: Record) -> set[str]:
