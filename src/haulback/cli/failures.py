@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import getpass
 import logging
-import os
 import ssl
 
 from cyclopts import CycloptsError
 
 from haulback.cli.usage import refused
-from haulback.errors import Forbidden, HaulbackError, Malformed, Unavailable, Unsupported
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
-_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+from haulback.errors import HaulbackError, Malformed, Unsupported
+from haulback.system_errors import of_system
 
 
 def as_haulback_error(error: Exception) -> HaulbackError:
@@ -29,7 +23,7 @@ def as_haulback_error(error: Exception) -> HaulbackError:
             f"a certificate or key cannot be used: {getattr(error, 'reason', None) or error}"
         )
     if isinstance(error, OSError):
-        return _of_system(error)
+        return of_system(error)
     if isinstance(error, ImportError):
         return _of_import(error)
     if isinstance(error, EOFError):
@@ -43,40 +37,6 @@ def as_haulback_error(error: Exception) -> HaulbackError:
     )
 
 
-def _of_system(error: OSError) -> HaulbackError:
-    """An error of a file or an address, with the path and the remedy."""
-    place = _place(error)
-    why = f"{place}{error.strerror or _line(error)}"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return Forbidden(
-            f"{why}: give the user {_user()} the right to use it, or name another place"
-        )
-    if error.errno == errno.EROFS:
-        return Forbidden(f"{why}: mount it writable, or name another place")
-    if error.errno == errno.ENOENT:
-        return Malformed(f"{why}: check the path")
-    if error.errno in _NO_FOLDER:
-        return Malformed(f"{why}: a file is in the way; name a folder")
-    if error.errno == errno.EISDIR:
-        return Malformed(f"{why}: name a file")
-    if error.errno == errno.ENAMETOOLONG:
-        return Malformed(f"{why}: choose a shorter name")
-    if error.errno in _FULL:
-        return Unavailable(f"{why}: make room, or name another place")
-    if error.errno in _MANY_FILES:
-        return Unavailable(f"{why}: raise the limit of open files (ulimit -n)")
-    return Unavailable(f"{why}: try again, and check the disk or address if the error persists")
-
-
-def _place(error: OSError) -> str:
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
-    return f"{' and '.join(names)}: " if names else ""
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str | bytes) and bool(name)
-
-
 def _of_import(error: BaseException) -> Unsupported:
     """The error for a missing or broken package, named by the first of the causes."""
     while isinstance(error.__cause__ or error.__context__, ImportError):
@@ -86,13 +46,6 @@ def _of_import(error: BaseException) -> Unsupported:
         f"the Python package {name} cannot be loaded: {_line(error)}; install Haulback with all "
         "its packages (docs/howto/install.md)"
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _line(error: BaseException) -> str:

@@ -67,7 +67,7 @@ class _Waits:
         if time.monotonic() - begun < _PATIENCE or self._told.get(task.guid) == task.queueReason:
             return ""
         self._told[task.guid] = task.queueReason
-        return f"{_label(task, ())} waits: {task.queueReason}"
+        return f"{_label(task, ())} waits for: {task.queueReason}"
 
 
 def _goes_on(guid: str) -> str:

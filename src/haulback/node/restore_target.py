@@ -28,7 +28,10 @@ class FolderRestore:
         if self.made:
             return
         if _is_taken(self.final):
-            raise Conflict(f"restorePath: {path} exists and is not empty", field="restorePath")
+            raise Conflict(
+                f"restorePath: {path} exists and is not empty; name a new folder",
+                field="restorePath",
+            )
         self._disk.make_folder(self.folder)
         self._disk.write_file(self.folder / MARK, task.encode())
 
@@ -84,7 +87,10 @@ def _checked(home: StateDir, path: Path) -> tuple[Path, Path]:
             root.mkdir(parents=True, exist_ok=True)
             return resolved, root
     allowed = ", ".join(map(str, home.roots)) or "none is configured"
-    raise Forbidden(f"restorePath: {path} is not below a restore root of this node ({allowed})")
+    raise Forbidden(
+        f"restorePath: {path} is not below a restore root of this node ({allowed}); name a folder "
+        "below, or start the node with another --restore-root"
+    )
 
 
 def _mark_of(path: Path) -> str | None:

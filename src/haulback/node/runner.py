@@ -28,6 +28,7 @@ from haulback.node.server_client import Offer, ServerClient
 from haulback.node.state_dir import StateDir
 from haulback.node.task_context import NodeServices, RunningTask
 from haulback.retry import Backoff, retry
+from haulback.system_errors import of_system
 from haulback.tasks.record import EPOCH
 from haulback.texts import sendable
 from haulback.work.context import Results, TaskWork, TaskWorks
@@ -381,4 +382,6 @@ def reason(error: Exception) -> str:
     """The message of an error for users, escaped for sending."""
     if isinstance(error, HaulbackError):
         return sendable(error.message)
+    if isinstance(error, OSError):
+        return sendable(of_system(error).message)
     return sendable(f"internal error: {type(error).__name__}: {error}")

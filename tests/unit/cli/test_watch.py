@@ -29,4 +29,4 @@ def test_a_followed_task_that_waits_shows_the_reason_once(
     for row in (QUEUED, WAITING, WAITING, ENDED):
         web.says(msgspec.json.encode(row))
     watch.follow(Client(web.url), str(TASK["guid"]), console())
-    assert capsys.readouterr().out.count("EXPORT waits: the backup destination bd does not") == 1
+    assert capsys.readouterr().out.count("EXPORT waits for: the backup destination bd") == 1

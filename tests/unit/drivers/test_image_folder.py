@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -343,3 +343,31 @@ def test_sweeping_finishes_a_removal_that_was_cut_off(folder, monkeypatch):
 def test_a_refused_import_tells_why_in_the_product_s_errors(folder):
     with pytest.raises(HaulbackError):
         folder.machine("not a uuid")
+
+
+def test_a_folder_that_the_node_may_not_read_is_refused_with_the_user_and_the_right(folder):
+    closed = folder.root.parent / "closed"
+    (closed / "machines").mkdir(parents=True)
+    bad = raw_machine(folder.root, "bad")
+    closed.chmod(0)
+    (bad / "machine.json").chmod(0)
+    os.chmod(folder.root.parent, 0o755)
+    with as_nobody(folder.root):
+        for call in (ImageFolder(closed / "machines").check, lambda: folder.machine(UUID)):
+            with pytest.raises(HaulbackError, match="give the user nobody the right"):
+                call()
+
+
+@contextmanager
+def as_nobody(place):
+    """Run as a user without rights, who may enter all folders above `place`."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    for above in place.parents[:4]:
+        if above != above.parent and above.stat().st_uid == 0:
+            above.chmod(above.stat().st_mode | 0o111)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

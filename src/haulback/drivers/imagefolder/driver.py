@@ -39,6 +39,7 @@ from haulback.errors import (
     Unsupported,
 )
 from haulback.hypervisor_types import IMAGE_FOLDER
+from haulback.system_errors import denied, user
 
 log = logging.getLogger(__name__)
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -63,10 +64,17 @@ class ImageFolder:
         self.root, self._files = root, files or Files()
 
     def check(self) -> None:
-        if not self.root.is_dir():
+        try:
+            is_folder = self.root.is_dir()
+        except OSError as error:
+            raise Unavailable(f"the image folder {self.root}: {denied(error)}") from None
+        if not is_folder:
             raise Unavailable(f"the image folder {self.root} is missing; create or mount it")
         if not os.access(self.root, os.R_OK | os.X_OK):
-            raise Unavailable(f"the image folder {self.root} is not readable for this user")
+            raise Unavailable(
+                f"the image folder {self.root} is not readable: give the user {user()} the right "
+                "to read it"
+            )
 
     def inventory(self) -> Inventory:
         folders, problems = self._scan()
@@ -217,7 +225,7 @@ class ImageFolder:
         try:
             return sorted(self.root.iterdir())
         except OSError as error:
-            raise Unavailable(f"the image folder {self.root}: {error.strerror}") from None
+            raise Unavailable(f"the image folder {self.root}: {denied(error)}") from None
 
     def _find(self, uuid: str) -> tuple[Path, Definition]:
         wanted = canonical(uuid)
@@ -228,8 +236,17 @@ class ImageFolder:
         if len(matches) > 1:
             raise self._ambiguous(wanted)
         if not matches:
-            raise self._unreadable(wanted) or NotFound(f"no machine {wanted} in {self.root}")
+            raise self._unreadable(wanted) or self._missing(wanted)
         return matches[0]
+
+    def _missing(self, uuid: str) -> NotFound:
+        """The error of a machine that no definition names, with the folders that cannot be read."""
+        unread = ", ".join(f"{problem.where} ({problem.message})" for problem in self._scan()[1])
+        more = f"; these folders cannot be read: {unread}"[:500] if unread else ""
+        return NotFound(
+            f"no machine {uuid} in {self.root}{more}; correct `uuid` in its {FILE}, or put the "
+            "folder back"
+        )
 
     def _unreadable(self, uuid: str) -> Malformed | None:
         """The error of a machine whose definition holds this uuid, but cannot be read."""
@@ -325,9 +342,9 @@ def _define(folder: Path) -> Definition | None:
         if os.path.lexists(folder / FILE):
             return decode(read_regular(folder / FILE, LARGEST + 1))
         if any(path.suffix in _IMAGES for path in folder.iterdir()):
-            raise Malformed(f"holds images but no {FILE}")
+            raise Malformed(f"holds images but no {FILE}; write one, as the README shows")
     except OSError as error:
-        raise Unavailable(f"cannot be read: {error.strerror}") from None
+        raise Unavailable(f"cannot be read: {denied(error)}") from None
     return None
 
 

@@ -14,6 +14,7 @@ from haulback.drivers.images import backing_chain, qemu
 from haulback.drivers.images.image import Image, ImageFile, Qcow2, open_disk, read_header
 from haulback.drivers.source import length_of
 from haulback.errors import Unavailable
+from haulback.system_errors import denied
 
 _WRITES, _DISCARDS = 4, 11  # fields of /sys/dev/block/…/stat: finished requests
 
@@ -49,7 +50,7 @@ class HostImage(Image):
         except FileNotFoundError:
             raise Unavailable(f"{self.path} is missing") from None
         except OSError as error:
-            raise Unavailable(f"cannot open {self.path}: {error.strerror}") from None
+            raise Unavailable(f"cannot open {self.path}: {denied(error)}") from None
 
     def _header(self) -> Qcow2:
         header = read_header(self.handle, self.path, with_others=True)

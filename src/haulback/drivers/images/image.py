@@ -15,6 +15,7 @@ import msgspec
 
 from haulback.errors import Malformed, SourceChanged, Unavailable, Unsupported
 from haulback.retry import Backoff, retry
+from haulback.system_errors import denied
 
 # QEMU locks single bytes of an image (block/file-posix.c): byte 100 + n means "I use permission n",
 # byte 200 + n means "no other process may use permission n".
@@ -233,11 +234,11 @@ def open_regular(path: Path) -> int:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise Unavailable(f"{path} is missing") from None
+        raise Unavailable(f"{path} is missing; put the file back") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise Malformed(f"{path} is a symbolic link and is not followed") from None
-        raise Unavailable(f"cannot open {path}: {error.strerror}") from None
+        raise Unavailable(f"cannot open {path}: {denied(error)}") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise Malformed(f"{path} is not a regular file")

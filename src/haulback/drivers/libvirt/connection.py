@@ -5,8 +5,6 @@ No other module uses libvirt's types.
 
 from __future__ import annotations
 
-import os
-import pwd
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +22,7 @@ from haulback.errors import (
     Unavailable,
     Unsupported,
 )
+from haulback.system_errors import user
 
 try:
     import libvirt
@@ -445,10 +444,10 @@ def _mapped() -> Iterator[None]:
 def _way_in(message: str) -> str:
     """The remedy for a connection to libvirt that failed with this message."""
     if "Permission denied" in message or "authentication" in message or "polkit" in message:
-        user = _user()
+        name = user()
         return (
-            f"the node runs as {user}: run the node as root, or add {user} to the group libvirt "
-            f"(`usermod -aG libvirt {user}`) and start the node again"
+            f"the node runs as {name}: run the node as root, or add {name} to the group libvirt "
+            f"(`usermod -aG libvirt {name}`) and start the node again"
         )
     if "No such file" in message or "Connection refused" in message:
         return (
@@ -456,13 +455,6 @@ def _way_in(message: str) -> str:
             "libvirt-daemon-system, or correct the URL"
         )
     return "correct the URL (`virsh -c URL list` tries the URL), and check that libvirt runs"
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def _error(error: Any) -> Exception:
