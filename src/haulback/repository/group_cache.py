@@ -20,6 +20,7 @@ from haulback.units import GIB
 
 _MOST = GIB  # bytes of all groups, the pages of several TiB of disks
 _SHARE = 4  # one backup takes at most this part of the bytes
+_UNTRIMMED = 16  # a process lists the folder once for this part of the bytes
 _SUFFIX = ".groups"
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,13 @@ class GroupCache:
         self._cache = folder
         self._path = folder.path / f"{repository}{_SUFFIX}" if folder else None
         self._most = min(_MOST, folder.limit) if folder else 0
+        self._is_writable = folder is not None
+        self._left = 0  # bytes that may be kept before the next `_trim`, which lists all copies
 
     def __contains__(self, group: object) -> bool:
-        return bool(self._path and isinstance(group, bytes) and self._file(group).exists())
+        if self._path is None or not isinstance(group, bytes):
+            return False
+        return os.path.exists(self._file(group))  # unlike `Path.exists`, it raises no OSError
 
     def get(self, group: bytes) -> bytes | None:
         """The record of a group, not authenticated; None without a copy."""
@@ -57,7 +62,7 @@ class GroupCache:
 
     def keep(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep copies of (group, record) pairs, as many as one backup may take."""
-        if self._path is None:
+        if not self._is_writable:
             return
         left = self._most // _SHARE
         try:
@@ -65,10 +70,14 @@ class GroupCache:
                 left -= len(record)
                 if left < 0:
                     break
+                self._left -= len(record)
                 self._write(group, record)
-            self._trim()
         except OSError as error:
             log.warning("groups cannot be kept in %s: %s", self._path, error)
+            # A full disk needs the room of the oldest copies; it would refuse the next group, too.
+            self._left, self._is_writable = -1, False
+        if self._left < 0:
+            self._trim()
 
     def _file(self, group: bytes) -> Path:
         assert self._path is not None
@@ -86,11 +95,13 @@ class GroupCache:
             temp.unlink(missing_ok=True)
 
     def _trim(self) -> None:
-        total = 0
-        for _, size, path in sorted(self._copies(), reverse=True):  # most recently used first
-            total += size
-            if total > self._most:
-                path.unlink(missing_ok=True)
+        """Remove the copies that were unused for longest; a folder that is not there has none."""
+        total, self._left = 0, self._most // _UNTRIMMED
+        with suppress(OSError):
+            for _, size, path in sorted(self._copies(), reverse=True):  # most recently used first
+                total += size
+                if total > self._most:
+                    path.unlink(missing_ok=True)
 
     def _copies(self) -> Iterator[tuple[int, int, Path]]:
         assert self._cache is not None
